@@ -1,0 +1,1 @@
+"""Symmetry: what may move."""

@@ -1,0 +1,161 @@
+"""Layouts: what one tensor dimension is made of.
+
+Owns the five terms of the layout algebra (`Fixed`, `Units`, `Product`, `Sum`, `Family`),
+their sizes and their JSON form. A layout says nothing about how it was inferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Positions that must stay where they are.
+
+    Args:
+        size: number of positions.
+        reason: why they cannot move, for people; not part of the symmetry's identity.
+    """
+
+    size: int
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return str(self.size)
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of one group (or of one fixed axis that other groups nest in).
+
+    Args:
+        group: name of the group or axis.
+        size: number of units.
+    """
+
+    group: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.group}:{self.size}"
+
+
+@dataclass(frozen=True)
+class Product:
+    """Row-major product of layouts, outermost first: what `view` makes of several dimensions."""
+
+    factors: tuple[Layout, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of positions: the product of the factors' sizes."""
+        return prod(factor.size for factor in self.factors)
+
+    def __str__(self) -> str:
+        return "(" + " × ".join(map(str, self.factors)) + ")"
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Layouts one after the other: what concatenation makes.
+
+    Args:
+        parts: the layouts, in order.
+        key: a name under which a `Family` of the same tensor refers to this sum, or "".
+    """
+
+    parts: tuple[Layout, ...]
+    key: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of positions: the sum of the parts' sizes."""
+        return sum(part.size for part in self.parts)
+
+    def __str__(self) -> str:
+        return "(" + " + ".join(map(str, self.parts)) + ")"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A layout that depends on the part of the sum `key` in which the tensor's entry lies.
+
+    A fused projection `(3, heads, head_dim)` has one `heads` layout for each of the
+    three positions of its first dimension.
+
+    Args:
+        key: the key of a `Sum` in the same tensor.
+        members: one layout of equal size for each part of that sum.
+    """
+
+    key: str
+    members: tuple[Layout, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of positions, the same for every member."""
+        return self.members[0].size
+
+    def __str__(self) -> str:
+        return "{" + " | ".join(map(str, self.members)) + "}"
+
+
+Layout: TypeAlias = Fixed | Units | Product | Sum | Family
+
+
+def leaves(layout: Layout) -> Iterator[Fixed | Units]:
+    """Yield every `Fixed` and `Units` of a layout, outermost and first part first."""
+    if isinstance(layout, Fixed | Units):
+        yield layout
+        return
+    for child in children(layout):
+        yield from leaves(child)
+
+
+def children(layout: Layout) -> tuple[Layout, ...]:
+    """Return the layouts that a layout is made of; a leaf has none."""
+    match layout:
+        case Product(factors):
+            return factors
+        case Sum(parts, _):
+            return parts
+        case Family(_, members):
+            return members
+        case _:
+            return ()
+
+
+def layout_to_json(layout: Layout) -> dict[str, Any]:
+    """Return a layout as plain JSON values."""
+    match layout:
+        case Fixed(size, reason):
+            return {"fixed": size} | ({"reason": reason} if reason else {})
+        case Units(group, size):
+            return {"units": group, "size": size}
+        case Product(factors):
+            return {"product": [layout_to_json(factor) for factor in factors]}
+        case Sum(parts, key):
+            return {"sum": [layout_to_json(part) for part in parts]} | ({"key": key} if key else {})
+        case Family(key, members):
+            return {"family": [layout_to_json(member) for member in members], "key": key}
+
+
+def layout_from_json(data: dict[str, Any]) -> Layout:
+    """Return the layout that `layout_to_json` wrote.
+
+    Raises:
+        KeyError, TypeError: when the data has another form.
+    """
+    if "fixed" in data:
+        return Fixed(int(data["fixed"]), data.get("reason", ""))
+    if "units" in data:
+        return Units(str(data["units"]), int(data["size"]))
+    if "product" in data:
+        return Product(tuple(map(layout_from_json, data["product"])))
+    if "sum" in data:
+        return Sum(tuple(map(layout_from_json, data["sum"])), data.get("key", ""))
+    return Family(data["key"], tuple(map(layout_from_json, data["family"])))

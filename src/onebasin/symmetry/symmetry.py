@@ -1,0 +1,201 @@
+"""The symmetry of a model: all its groups, and the layout of every parameter and buffer.
+
+Owns `Group`, `Refusal` and `Symmetry`, what a symmetry says about itself (order, moved
+fraction, fingerprint) and its JSON file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import lgamma, log, prod
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry.blocks import Block, blocks_of
+from onebasin.symmetry.layouts import Layout, layout_from_json, layout_to_json
+
+FORMAT = "onebasin-symmetry-1"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that must move together wherever they appear.
+
+    Args:
+        name: where a user finds it: a parameter's name and dimension.
+        size: number of units.
+        within: the groups or fixed axes it nests in, outermost first. Each of their
+            units holds an order of its own; every tensor with this group carries them too.
+    """
+
+    name: str
+    size: int
+    within: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An operator whose tensors were pinned instead of guessed at.
+
+    Args:
+        operator: for example `aten.cumsum.default`.
+        location: file, line and code in the user's source, where known.
+        reason: what the operator does to the order of the units, or that it has no rule.
+        tensors: names of the parameters and buffers it pinned.
+    """
+
+    operator: str
+    location: str
+    reason: str
+    tensors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """All groups of a model and the layout of every parameter and buffer.
+
+    Args:
+        groups: the movable groups by name, outer ones before those that nest in them.
+        layouts: one layout per dimension for every tensor of the state dict.
+        axes: sizes of the fixed axes that groups nest in, by name.
+        tied: names that share one tensor, as tuples.
+        buffers: names in `layouts` that are buffers; all others are parameters.
+        unused: tensors that no counted output depends on; their layouts are fixed.
+        refusals: operators that pinned what they touched.
+    """
+
+    groups: Mapping[str, Group]
+    layouts: Mapping[str, tuple[Layout, ...]]
+    axes: Mapping[str, int] = field(default_factory=dict)
+    tied: tuple[tuple[str, ...], ...] = ()
+    buffers: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+    @cached_property
+    def blocks(self) -> Mapping[str, tuple[Block, ...]]:
+        """The block form of every tensor."""
+        return {name: blocks_of(layouts) for name, layouts in self.layouts.items()}
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of every tensor."""
+        return {n: tuple(layout.size for layout in ls) for n, ls in self.layouts.items()}
+
+    @cached_property
+    def carriers(self) -> Mapping[str, tuple[str, ...]]:
+        """For each group the tensors that carry it; a tied tensor under its first name only."""
+        aliases = {name for names in self.tied for name in names[1:]}
+        found: dict[str, list[str]] = {name: [] for name in self.groups}
+        for tensor, blocks in self.blocks.items():
+            if tensor in aliases:
+                continue
+            for group in dict.fromkeys(g for block in blocks for g in block.groups):
+                if group in found:
+                    found[group].append(tensor)
+        return {group: tuple(tensors) for group, tensors in found.items()}
+
+    def size_of(self, name: str) -> int:
+        """Return the size of a group or fixed axis."""
+        return self.groups[name].size if name in self.groups else self.axes[name]
+
+    def outer_shape(self, group: str) -> tuple[int, ...]:
+        """Return the sizes of the groups and axes a group nests in, outermost first."""
+        return tuple(self.size_of(name) for name in self.groups[group].within)
+
+    @property
+    def log10_order(self) -> float:
+        """log10 of the number of equivalent copies of the model that the symmetry makes."""
+        return sum(
+            prod(self.outer_shape(name)) * lgamma(group.size + 1) / log(10)
+            for name, group in self.groups.items()
+        )
+
+    @property
+    def moved_fraction(self) -> float:
+        """Share of the parameter entries that lie on at least one movable dimension.
+
+        Tied parameters count once, buffers and unused parameters do not count.
+        """
+        left_out = {name for names in self.tied for name in names[1:]}
+        left_out.update(self.buffers, self.unused)
+        total = moved = 0
+        for name, blocks in self.blocks.items():
+            for block in () if name in left_out else blocks:
+                total += block.num_entries
+                moved += block.num_entries * any(g in self.groups for g in block.groups)
+        return moved / total if total else 0.0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the groups, axes and layouts, reasons left out."""
+        data = self.to_json()
+        content = {key: data[key] for key in ("groups", "axes", "layouts")}
+        text = json.dumps(_without_reasons(content), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the symmetry as plain JSON values."""
+        return {
+            "format": FORMAT,
+            "groups": {n: {"size": g.size, "within": list(g.within)} for n, g in self.groups.items()},
+            "axes": dict(self.axes),
+            "layouts": {n: [layout_to_json(x) for x in ls] for n, ls in self.layouts.items()},
+            "tied": [list(names) for names in self.tied],
+            "buffers": list(self.buffers),
+            "unused": list(self.unused),
+            "refusals": [{**vars(r), "tensors": list(r.tensors)} for r in self.refusals],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Symmetry:
+        """Return the symmetry that `to_json` wrote."""
+        return cls(
+            groups={
+                n: Group(n, int(g["size"]), tuple(g["within"])) for n, g in data["groups"].items()
+            },
+            layouts={n: tuple(map(layout_from_json, ls)) for n, ls in data["layouts"].items()},
+            axes={n: int(size) for n, size in data["axes"].items()},
+            tied=tuple(tuple(names) for names in data["tied"]),
+            buffers=tuple(data["buffers"]),
+            unused=tuple(data["unused"]),
+            refusals=tuple(
+                Refusal(r["operator"], r["location"], r["reason"], tuple(r["tensors"]))
+                for r in data["refusals"]
+            ),
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the symmetry to a JSON file."""
+        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Symmetry:
+        """Read a symmetry that `save` wrote.
+
+        Raises:
+            OneBasinError: when the file is missing or is not a symmetry.
+        """
+        try:
+            data = json.loads(Path(path).read_text())
+            if data["format"] != FORMAT:
+                raise KeyError(data["format"])
+            return cls.from_json(data)
+        except OSError as error:
+            raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OneBasinError(
+                f"{path}: not a symmetry file of this version; write it with Symmetry.save"
+            ) from error
+
+
+def _without_reasons(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_reasons(v) for k, v in value.items() if k != "reason"}
+    return [_without_reasons(v) for v in value] if isinstance(value, list) else value
