@@ -1,0 +1,24 @@
+"""The frame of the package: its surface, its version, and that the tests check shapes."""
+
+from pathlib import Path
+
+import onebasin
+
+
+def test_public_surface_is_small_and_real() -> None:
+    assert len(onebasin.__all__) <= 25
+    assert len(set(onebasin.__all__)) == len(onebasin.__all__)
+    assert all(hasattr(onebasin, name) for name in onebasin.__all__)
+
+
+def test_citation_has_the_version() -> None:
+    citation = Path(__file__).parent.with_name("CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {onebasin.__version__}\n" in citation
+
+
+def test_types_are_shipped() -> None:
+    assert Path(onebasin.__file__).with_name("py.typed").is_file()
+
+
+def test_shapes_are_checked_at_run_time() -> None:
+    assert type(onebasin.__loader__).__module__.startswith("jaxtyping.")
