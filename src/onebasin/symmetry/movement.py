@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from onebasin.symmetry.blocks import Block, blocks_of
+from onebasin.symmetry.gathers import reorder, select
 from onebasin.symmetry.layouts import Family, Layout, Sum, children
 from onebasin.symmetry.nesting import dimension_of, outer_axes, spread
 from onebasin.symmetry.symmetry import Symmetry
@@ -32,18 +33,20 @@ class Mover:
         self._indices = indices
         self._within = {name: group.within for name, group in symmetry.groups.items()}
         self._vectors: dict[Layout, Tensor | None] = {}
+        self._alone: dict[Layout, bool] = {}
 
     def move(self, name: str, tensor: Tensor) -> Tensor:
         """Return a moved copy of the symmetry's tensor `name`."""
         layouts = self._symmetry.layouts[name]
-        alone = [stands_alone(layout, self._within) for layout in layouts]
-        vectors = [
-            self._vector(layout) if own else None
-            for layout, own in zip(layouts, alone, strict=True)
-        ]
+        vectors = [self._vector(layout) if self._is_alone(layout) else None for layout in layouts]
         moved = select(tensor, vectors)
-        bound = {i for i, own in enumerate(alone) if not own}
-        return self._gather_blocks(name, moved, bound) if bound else moved
+        bound = {i for i, layout in enumerate(layouts) if not self._is_alone(layout)}
+        return self._reorder_blocks(name, moved, bound) if bound else moved
+
+    def _is_alone(self, layout: Layout) -> bool:
+        if layout not in self._alone:
+            self._alone[layout] = stands_alone(layout, self._within)
+        return self._alone[layout]
 
     def _vector(self, layout: Layout) -> Tensor | None:
         """Return the old position for every new position along a dimension; None if unmoved."""
@@ -51,35 +54,38 @@ class Mover:
             vector = torch.empty(layout.size, dtype=torch.int64)
             for block in blocks_of([layout]):
                 old = torch.tensor(block.offset)
-                for factor, step in zip(
-                    block.factors, self._positions(block, (layout.size,), {0}), strict=True
-                ):
-                    old = old + step * factor.stride
+                orders = self._orders(block, (layout.size,), {0})
+                for axis, factor in enumerate(block.factors):
+                    still = spread(torch.arange(factor.size), (axis,), len(block.factors))
+                    old = old + orders.get(axis, still) * factor.stride
                 block.view(vector).copy_(old)
             moves = not torch.equal(vector, torch.arange(layout.size))
             self._vectors[layout] = vector if moves else None
         return self._vectors[layout]
 
-    def _positions(self, block: Block, shape: Sequence[int], dims: set[int]) -> list[Tensor]:
-        """For each axis of a block the old positions along it; axes off `dims` stay."""
-        outers = outer_axes(block, self._within, shape)
-        positions = []
-        for axis, factor in enumerate(block.factors):
-            moves = factor.group in self._indices and dimension_of(factor, shape) in dims
-            index = self._indices[factor.group or ""] if moves else torch.arange(factor.size)
-            axes = (*outers[axis], axis) if moves else (axis,)
-            positions.append(spread(index, axes, len(block.factors)))
-        return positions
+    def _orders(self, block: Block, shape: Sequence[int], dims: set[int]) -> dict[int, Tensor]:
+        """For each axis in `dims` that moves, outer axes first, its index spread over the block.
 
-    def _gather_blocks(self, name: str, tensor: Tensor, dims: set[int]) -> Tensor:
+        In this order the axes can be moved one after the other: an index is laid out by the
+        new positions of the outer axes.
+        """
+        outers = outer_axes(block, self._within, shape)
+        orders = {}
+        for axis in sorted(range(len(outers)), key=lambda axis: len(outers[axis])):
+            group = block.factors[axis].group or ""
+            if group in self._indices and dimension_of(block.factors[axis], shape) in dims:
+                orders[axis] = spread(self._indices[group], (*outers[axis], axis), len(outers))
+        return orders
+
+    def _reorder_blocks(self, name: str, tensor: Tensor, dims: set[int]) -> Tensor:
         """Move the dimensions whose groups nest in other dimensions, which have moved before."""
         source = tensor.contiguous()
         result = torch.empty_like(source)
         for block in self._symmetry.blocks[name]:
-            steps = self._positions(block, source.shape, dims)
-            steps = [step.to(source.device) for step in steps]
             view = block.view(source)
-            block.view(result).copy_(view[tuple(steps)] if steps else view)
+            for axis, index in self._orders(block, source.shape, dims).items():
+                view = reorder(view, axis, index)
+            block.view(result).copy_(view)
         return result
 
 
@@ -106,20 +112,6 @@ def _sum_keys(layout: Layout) -> set[str]:
 def _family_keys(layout: Layout) -> set[str]:
     own = {layout.key} if isinstance(layout, Family) else set()
     return own.union(*map(_family_keys, children(layout)))
-
-
-def select(tensor: Tensor, vectors: Sequence[Tensor | None]) -> Tensor:
-    """Return a copy of a tensor with an index vector applied along each dimension.
-
-    Args:
-        tensor: any dtype and device.
-        vectors: per dimension the old position for every new one, or None to keep it.
-    """
-    moved = tensor
-    for dim, vector in enumerate(vectors):
-        if vector is not None:
-            moved = moved.index_select(dim, vector.to(tensor.device))
-    return tensor.clone() if moved is tensor else moved
 
 
 class SharedResults:
