@@ -1,0 +1,1 @@
+"""Measuring: evaluation, curves between two networks and their barriers."""

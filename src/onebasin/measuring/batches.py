@@ -1,0 +1,119 @@
+"""Batches: data that can be read more than once, and how a model is called on a batch.
+
+Owns the forms in which a user may hand over data, and nothing about losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onebasin.errors import OneBasinError
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Inputs and labels cut into batches; can be iterated as often as one likes.
+
+    Args:
+        inputs: all inputs, `(n, ...)`.
+        labels: all labels, `(n, ...)`.
+        batch_size: examples in a batch; the last one may be smaller.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    batch_size: int = 1000
+
+    def __post_init__(self) -> None:
+        """Check that inputs, labels and batch size fit together."""
+        if len(self.inputs) != len(self.labels):
+            raise OneBasinError(
+                f"batches: {len(self.inputs)} inputs but {len(self.labels)} labels; "
+                "there must be one label for each input"
+            )
+        if self.batch_size < 1:
+            raise OneBasinError(f"batches: batch_size is {self.batch_size}; it must be at least 1")
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.inputs) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches in order."""
+        for start in range(0, len(self.inputs), self.batch_size):
+            stop = start + self.batch_size
+            yield self.inputs[start:stop], self.labels[start:stop]
+
+
+def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
+    """Return data that is read once for every point of a path.
+
+    Args:
+        data: an iterable of batches.
+        name: what the data is to the caller, for the message.
+
+    Raises:
+        OneBasinError: when it is an iterator, which is empty after its first reading.
+    """
+    if iter(data) is data:
+        raise OneBasinError(
+            f"{name}: the data is an iterator that can be read only once, but it is read for "
+            "every point; pass a list or a DataLoader"
+        )
+    return data
+
+
+def inputs_of(batch: Any) -> Any:
+    """Return the inputs of a batch that is `(inputs, labels)` or the inputs alone."""
+    return batch[0] if isinstance(batch, tuple | list) else batch
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Return the device of a model's first parameter or buffer."""
+    tensors = (tensor for source in (model.parameters(), model.buffers()) for tensor in source)
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def call_on(function: Callable[..., Any], inputs: Any, device: torch.device) -> Any:
+    """Call a model on the inputs of a batch.
+
+    Args:
+        function: the model, or a function that stands for it.
+        inputs: a tensor (the one argument), a tuple (positional arguments) or a mapping
+            (keyword arguments).
+        device: where tensors are moved to first.
+    """
+    if isinstance(inputs, Mapping):
+        return function(**{name: _to(value, device) for name, value in inputs.items()})
+    if isinstance(inputs, tuple | list):
+        return function(*(_to(value, device) for value in inputs))
+    return function(_to(inputs, device))
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def output_of(output: Any) -> Tensor:
+    """Return the tensor that counts of a model's output: itself, `.logits` or the first.
+
+    Raises:
+        OneBasinError: when there is no such tensor.
+    """
+    logits = output.get("logits") if isinstance(output, Mapping) else None
+    if logits is None:
+        logits = getattr(output, "logits", None)
+    if logits is None and isinstance(output, tuple | list) and output:
+        logits = output[0]
+    found = output if logits is None else logits
+    if not isinstance(found, Tensor):
+        raise OneBasinError(
+            f"evaluator: the model returned {type(output).__name__}, expected a tensor, a tuple "
+            "that starts with one, or an object with .logits; pass your own evaluate function"
+        )
+    return found

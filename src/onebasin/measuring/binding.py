@@ -1,0 +1,131 @@
+"""Binding: a model run with the parameters of a mapping, itself unchanged.
+
+Owns the checks that a mapping fits a model and the evaluation mode that leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from onebasin.errors import OneBasinError
+
+
+class BoundModel(nn.Module):
+    """A model in evaluation mode with its parameters and buffers taken from a mapping.
+
+    It can be called, and asked for its parameters and buffers, like the model itself; it
+    has no submodules. The model's own tensors and training flags stay as they are.
+
+    Args:
+        model: the architecture.
+        params: a value for every parameter and buffer of its state dict; integer buffers
+            may be missing, and of tied names one is enough.
+
+    Raises:
+        OneBasinError: when a tensor is missing, unknown or of another shape.
+    """
+
+    def __init__(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
+        """Check the parameters against the model; nothing is copied."""
+        super().__init__()
+        bound = model, bind(model, params)
+        # A closure, because a module kept as an attribute would become a submodule.
+        self._bound = lambda: bound
+        self.train(False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the output of the model with these parameters."""
+        model, params = self._bound()
+        with evaluation_mode(model):
+            return functional_call(model, params, args, kwargs)
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Yield the names and values of the parameters."""
+        return self._named(nn.Module.named_parameters, *args, **kwargs)
+
+    def named_buffers(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Yield the names and values of the buffers."""
+        return self._named(nn.Module.named_buffers, *args, **kwargs)
+
+    def _named(self, named: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        model, params = self._bound()
+        for name, own in named(model, *args, **kwargs):
+            yield name, params.get(name, own)
+
+
+def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the values that `torch.func.functional_call` needs, under each first tied name.
+
+    Raises:
+        OneBasinError: when a tensor is missing, unknown or of another shape.
+    """
+    required = model.state_dict(keep_vars=True)
+    aliases = _aliases(model)
+    _check_known(params, {*required, *(name for names in aliases.values() for name in names)})
+    bound: dict[str, Tensor] = {}
+    for name, own in _named_tensors(model, remove_duplicate=True):
+        names = aliases[id(own)]
+        source = next((n for n in names if n in params), None)
+        if source is not None:
+            bound[name] = _of_shape(source, params[source], own)
+        elif own.is_floating_point() and any(n in required for n in names):
+            raise OneBasinError(
+                f"parameters: tensor {name!r} is missing; pass the state dict of a model of "
+                "this architecture"
+            )
+    return bound
+
+
+def _aliases(model: nn.Module) -> dict[int, list[str]]:
+    """Return all names of each tensor of the model, by its id."""
+    aliases: dict[int, list[str]] = {}
+    for name, own in _named_tensors(model, remove_duplicate=False):
+        aliases.setdefault(id(own), []).append(name)
+    return aliases
+
+
+def _named_tensors(model: nn.Module, remove_duplicate: bool) -> Iterator[tuple[str, Tensor]]:
+    return chain(
+        model.named_parameters(remove_duplicate=remove_duplicate),
+        model.named_buffers(remove_duplicate=remove_duplicate),
+    )
+
+
+def _check_known(params: Mapping[str, Tensor], known: set[str]) -> None:
+    for name in params:
+        if name not in known:
+            raise OneBasinError(
+                f"parameters: tensor {name!r} is not in the model; pass the state dict of a "
+                "model of this architecture"
+            )
+
+
+def _of_shape(name: str, value: Tensor, own: Tensor) -> Tensor:
+    if value.shape != own.shape:
+        raise OneBasinError(
+            f"parameters: tensor {name!r} is {tuple(value.shape)} but {tuple(own.shape)} in the "
+            "model; pass the state dict of a model of this architecture"
+        )
+    return value
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model and all its parts into evaluation mode, and back on leaving.
+
+    Only the flags are set: a model that overrides `train` is not asked to act on it.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in flags:
+            module.training = False
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag

@@ -1,0 +1,183 @@
+"""Evaluation: the loss and the error of a model on data.
+
+Owns `Evaluation`, the evaluator that turns data into a function of a model, and the
+forms that a user's own evaluate function may return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import nan
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.measuring.batches import Batches, call_on, device_of, output_of, rereadable
+from onebasin.measuring.binding import evaluation_mode
+
+Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model achieves on data.
+
+    Args:
+        loss: mean loss over the examples.
+        error: share of wrongly classified examples, in [0, 1]; NaN where there are no classes.
+        num_examples: how many examples the means are over; 0 where it is not known.
+    """
+
+    loss: float
+    error: float = nan
+    num_examples: int = 0
+
+    @property
+    def accuracy(self) -> float:
+        """Share of rightly classified examples, `1 - error`."""
+        return 1.0 - self.error
+
+
+# What `interpolate` takes: a function from a model to its evaluation, its loss, or both numbers.
+Evaluate: TypeAlias = Callable[[nn.Module], Evaluation | float | tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates any model on the same batches; made by `evaluator`.
+
+    Args:
+        batches: `(inputs, labels)` pairs that can be read more than once.
+        loss: "cross_entropy", "mse" or a function of outputs and labels.
+    """
+
+    batches: Iterable[Any]
+    loss: Loss = "cross_entropy"
+
+    def __call__(self, model: nn.Module, /) -> Evaluation:
+        """Return the evaluation of a model; it is run in evaluation mode and not changed."""
+        loss, wrong, num_examples, has_classes = 0.0, 0, 0, True
+        device = device_of(model)
+        with evaluation_mode(model), torch.no_grad():
+            for inputs, labels in self.batches:
+                outputs = output_of(call_on(model, inputs, device))
+                part = _measure(outputs, torch.as_tensor(labels).to(outputs.device), self.loss)
+                loss += part.loss
+                num_examples += part.num_examples
+                wrong += part.wrong or 0
+                has_classes &= part.wrong is not None
+        if not num_examples:
+            raise OneBasinError("evaluator: the data has no examples; pass at least one batch")
+        error = wrong / num_examples if has_classes else nan
+        return Evaluation(loss / num_examples, error, num_examples)
+
+
+def evaluator(
+    inputs: Tensor | Iterable[Any],
+    labels: Tensor | None = None,
+    *,
+    batch_size: int = 1000,
+    loss: Loss = "cross_entropy",
+) -> Evaluator:
+    """Return a function that evaluates a model on data.
+
+    Losses are added up in float64, and the mean is over examples whatever the sizes of
+    the batches. Labels of -100 do not count. Tensors move to the device of the model.
+
+    Args:
+        inputs: all inputs, `(n, ...)`; or, without `labels`, an iterable of
+            `(inputs, labels)` batches such as a DataLoader. The inputs of a batch may be a
+            tensor, a tuple of positional arguments or a mapping of keyword arguments.
+        labels: classes `(n,)`, or `(n, t)` for one class per token; targets for "mse".
+        batch_size: examples per batch where `labels` is given.
+        loss: "cross_entropy", "mse", or a function of outputs and labels that returns one
+            loss per example or their mean.
+
+    Returns:
+        A function from model to `Evaluation`.
+
+    Raises:
+        OneBasinError: when the data does not fit together or can be read only once.
+
+    Example:
+        >>> evaluate = evaluator(torch.eye(3), torch.tensor([0, 1, 1]))
+        >>> evaluate(nn.Identity()).error
+        0.3333333333333333
+    """
+    if not callable(loss) and loss not in ("cross_entropy", "mse"):
+        raise OneBasinError(
+            f"evaluator: unknown loss {loss!r}; use 'cross_entropy', 'mse' or a function"
+        )
+    if labels is None:
+        return Evaluator(rereadable(inputs, "evaluator"), loss)
+    tensors = torch.as_tensor(inputs), torch.as_tensor(labels)
+    return Evaluator(Batches(*tensors, batch_size=batch_size), loss)
+
+
+def as_evaluation(value: Any) -> Evaluation:
+    """Return what an evaluate function returned as an `Evaluation`.
+
+    Args:
+        value: an `Evaluation`, a loss, or a `(loss, error)` pair.
+
+    Raises:
+        OneBasinError: when it is nothing of these.
+    """
+    if isinstance(value, Evaluation):
+        return value
+    try:
+        if isinstance(value, tuple | list):
+            loss, error = value
+            return Evaluation(float(loss), float(error))
+        return Evaluation(float(value))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OneBasinError(
+            f"interpolate: evaluate returned {type(value).__name__}, expected a loss, a "
+            "(loss, error) pair or an Evaluation"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Part:
+    loss: float
+    wrong: int | None
+    num_examples: int
+
+
+def _measure(outputs: Tensor, labels: Tensor, loss: Loss) -> _Part:
+    """Return the summed loss and the number of wrong answers of one batch."""
+    wide = outputs if outputs.dtype == torch.float64 else outputs.float()
+    if loss == "mse":
+        squares = (wide - labels).square().flatten(1).mean(1)
+        return _Part(float(squares.double().sum()), None, len(squares))
+    logits, classes = _flatten(wide, labels) if _are_classes(wide, labels) else (wide, None)
+    num_examples = len(labels) if classes is None else int((classes != -100).sum())
+    wrong = None if classes is None else _num_wrong(logits, classes)
+    if callable(loss):
+        losses = loss(outputs, labels).double()
+        total = losses.sum() if losses.ndim else losses * num_examples
+        return _Part(float(total), wrong, num_examples)
+    if classes is None:
+        raise OneBasinError(
+            f"evaluator: outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
+            f"{labels.dtype}; cross_entropy needs outputs (n, classes) and integer labels (n,)"
+        )
+    losses = F.cross_entropy(logits, classes, reduction="none")
+    return _Part(float(losses.double().sum()), wrong, num_examples)
+
+
+def _are_classes(outputs: Tensor, labels: Tensor) -> bool:
+    whole = not (labels.is_floating_point() or labels.is_complex())
+    return whole and outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] == labels.shape
+
+
+def _flatten(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1).long()
+
+
+def _num_wrong(logits: Tensor, classes: Tensor) -> int:
+    return int(((logits.argmax(1) != classes) & (classes != -100)).sum())
