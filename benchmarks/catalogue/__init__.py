@@ -1,0 +1,30 @@
+"""The models that the symmetry inference is tested on, none of which needs the network.
+
+Owns the choice of models, their tiny configurations and their inputs. `entries()` lists them;
+a library is imported only when its entries are asked for or built.
+"""
+
+from __future__ import annotations
+
+from .entry import Entry
+from .timm_models import timm_entries
+from .torchvision_models import torchvision_entries
+from .transformers_entries import transformers_entries
+
+LIBRARIES = {
+    "torchvision": torchvision_entries,
+    "timm": timm_entries,
+    "transformers": transformers_entries,
+}
+
+__all__ = ["LIBRARIES", "Entry", "entries"]
+
+
+def entries(library: str | None = None) -> list[Entry]:
+    """The catalogue's entries, of one library or of all of them.
+
+    Raises:
+        KeyError: if `library` is none of `LIBRARIES`.
+    """
+    chosen = LIBRARIES if library is None else {library: LIBRARIES[library]}
+    return [entry for load in chosen.values() for entry in load()]

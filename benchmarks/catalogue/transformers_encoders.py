@@ -1,0 +1,111 @@
+"""Tiny configurations of transformers' text encoders.
+
+Owns their sizes: hidden 60, 5 heads of 12, intermediate 88.
+"""
+
+from __future__ import annotations
+
+from .transformers_inputs import VOCABULARY, tokens
+from .transformers_models import Architecture
+
+BERT = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 60,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 5,
+    "intermediate_size": 88,
+    "max_position_embeddings": 37,
+    "pad_token_id": 0,
+}
+SMALL_EMBEDDING = BERT | {"embedding_size": 26}
+RELATIVE = BERT | {
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "max_relative_positions": 17,
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
+DISTIL = {
+    "vocab_size": VOCABULARY,
+    "dim": 60,
+    "hidden_dim": 88,
+    "n_layers": 2,
+    "n_heads": 5,
+    "max_position_embeddings": 37,
+}
+XLM = {"vocab_size": VOCABULARY, "n_words": VOCABULARY, "emb_dim": 60, "n_layers": 2, "n_heads": 5,
+       "max_position_embeddings": 37}  # fmt: skip
+
+ENCODERS = [
+    Architecture("AlbertForMaskedLM", "albert", tokens, SMALL_EMBEDDING),
+    Architecture("BertForMaskedLM", "bert", tokens, BERT),
+    Architecture("BertForSequenceClassification", "bert", tokens, BERT | {"num_labels": 11}),
+    Architecture("BigBirdForMaskedLM", "big_bird", tokens,
+                 BERT | {"attention_type": "original_full"}),
+    Architecture("CamembertForMaskedLM", "camembert", tokens, BERT),
+    Architecture("CanineForSequenceClassification", "canine", tokens,
+                 BERT | {"num_labels": 11, "num_hash_functions": 4, "num_hash_buckets": 33,
+                         "local_transformer_stride": 2, "max_position_embeddings": 64}),
+    Architecture("ConvBertForMaskedLM", "convbert", tokens,
+                 SMALL_EMBEDDING | {"num_attention_heads": 6, "head_ratio": 2,
+                                    "conv_kernel_size": 5}),
+    Architecture("Data2VecTextForMaskedLM", "data2vec", tokens, BERT),
+    Architecture("DebertaForMaskedLM", "deberta", tokens, RELATIVE),
+    Architecture("DebertaV2ForMaskedLM", "deberta_v2", tokens,
+                 RELATIVE | {"position_buckets": 6, "share_att_key": True,
+                             "norm_rel_ebd": "layer_norm"}),
+    Architecture("DistilBertForMaskedLM", "distilbert", tokens, DISTIL),
+    Architecture("ElectraForMaskedLM", "electra", tokens, SMALL_EMBEDDING),
+    Architecture("ErnieForMaskedLM", "ernie", tokens, BERT | {"use_task_id": True}),
+    Architecture("EsmForMaskedLM", "esm", tokens,
+                 BERT | {"position_embedding_type": "rotary", "mask_token_id": 4,
+                         "token_dropout": False}),
+    Architecture("EuroBertForMaskedLM", "eurobert", tokens,
+                 BERT | {"num_attention_heads": 6, "num_key_value_heads": 3}),
+    Architecture("FlaubertWithLMHeadModel", "flaubert", tokens, XLM),
+    Architecture("FNetForMaskedLM", "fnet", tokens, BERT),
+    Architecture("FunnelForMaskedLM", "funnel", tokens,
+                 {"vocab_size": VOCABULARY, "block_sizes": [1, 1], "num_decoder_layers": 1,
+                  "d_model": 60, "n_head": 5, "d_head": 14, "d_inner": 88}),
+    Architecture("IBertForMaskedLM", "ibert", tokens, BERT),
+    Architecture("LayoutLMForMaskedLM", "layoutlm", tokens,
+                 BERT | {"max_2d_position_embeddings": 41}),
+    Architecture("LongformerForMaskedLM", "longformer", tokens, BERT | {"attention_window": 4}),
+    Architecture("MegatronBertForMaskedLM", "megatron_bert", tokens, BERT),
+    Architecture("MobileBertForMaskedLM", "mobilebert", tokens,
+                 SMALL_EMBEDDING | {"true_hidden_size": 40, "intra_bottleneck_size": 40}),
+    Architecture("ModernBertForMaskedLM", "modernbert", tokens,
+                 BERT | {"num_hidden_layers": 3, "global_attn_every_n_layers": 3,
+                         "local_attention": 4, "pad_token_id": 0, "bos_token_id": 1,
+                         "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}),
+    Architecture("MPNetForMaskedLM", "mpnet", tokens,
+                 BERT | {"relative_attention_num_buckets": 32}),
+    Architecture("MraForMaskedLM", "mra", tokens, BERT),
+    Architecture("NomicBertForMaskedLM", "nomic_bert", tokens, BERT),
+    Architecture("NystromformerForMaskedLM", "nystromformer", tokens,
+                 BERT | {"num_landmarks": 7, "segment_means_seq_len": 7}),
+    Architecture("RemBertForMaskedLM", "rembert", tokens,
+                 BERT | {"input_embedding_size": 26, "output_embedding_size": 34}),
+    Architecture("RobertaForMaskedLM", "roberta", tokens, BERT),
+    Architecture("RobertaPreLayerNormForMaskedLM", "roberta_prelayernorm", tokens, BERT),
+    Architecture("RoCBertForMaskedLM", "roc_bert", tokens,
+                 BERT | {"pronunciation_vocab_size": 29, "shape_vocab_size": 31,
+                         "pronunciation_embed_dim": 18, "shape_embed_dim": 22}),
+    Architecture("RoFormerForMaskedLM", "roformer", tokens, SMALL_EMBEDDING),
+    Architecture("SplinterForQuestionAnswering", "splinter", tokens,
+                 BERT | {"question_token_id": 50}),
+    Architecture("SqueezeBertForMaskedLM", "squeezebert", tokens,
+                 BERT | {"embedding_size": 60, "q_groups": 2, "k_groups": 2, "v_groups": 2,
+                         "post_attention_groups": 1, "intermediate_groups": 4,
+                         "output_groups": 4}),
+    Architecture("TapasForMaskedLM", "tapas", tokens, BERT),
+    Architecture("XLMWithLMHeadModel", "xlm", tokens, XLM),
+    Architecture("XLMRobertaForMaskedLM", "xlm_roberta", tokens, BERT),
+    Architecture("XLMRobertaXLForMaskedLM", "xlm_roberta_xl", tokens, BERT),
+    Architecture("XLNetLMHeadModel", "xlnet", tokens,
+                 {"vocab_size": VOCABULARY, "d_model": 60, "n_layer": 2, "n_head": 5,
+                  "d_inner": 88, "use_mems_eval": False}),
+    Architecture("XmodForMaskedLM", "xmod", tokens,
+                 BERT | {"languages": ["en_XX", "de_DE"], "default_language": "en_XX"}),
+    Architecture("YosoForMaskedLM", "yoso", tokens, BERT | {"use_expectation": True}),
+]  # fmt: skip
