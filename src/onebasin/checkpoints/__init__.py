@@ -1,0 +1,45 @@
+"""Files in and out: checkpoints, safe writing of any file, and architecture names to modules."""
+
+from onebasin.checkpoints.architectures import Architecture, build_architecture, load_module
+from onebasin.checkpoints.atomic import atomic_folder, atomic_path
+from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, MLP, BuiltinArchitecture
+from onebasin.checkpoints.inputs import InputSpec
+from onebasin.checkpoints.outputs import check_file_writable, check_writable
+from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
+from onebasin.checkpoints.tensor_info import TensorInfo
+from onebasin.checkpoints.ties import TiedView, tied_names
+from onebasin.checkpoints.validation import (
+    check_all_finite,
+    check_finite,
+    check_fits,
+    check_same_architecture,
+    is_same_checkpoint,
+    require_matchable,
+)
+from onebasin.checkpoints.writing import write_checkpoint
+
+__all__ = [
+    "BUILTIN_ARCHITECTURES",
+    "MLP",
+    "Architecture",
+    "BuiltinArchitecture",
+    "Checkpoint",
+    "InputSpec",
+    "TensorInfo",
+    "TiedView",
+    "atomic_folder",
+    "atomic_path",
+    "build_architecture",
+    "check_all_finite",
+    "check_file_writable",
+    "check_finite",
+    "check_fits",
+    "check_same_architecture",
+    "check_writable",
+    "is_same_checkpoint",
+    "load_module",
+    "open_checkpoint",
+    "require_matchable",
+    "tied_names",
+    "write_checkpoint",
+]

@@ -1,0 +1,177 @@
+"""Architecture names to modules: torchvision, timm, transformers, callables, built-in ones."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, BuiltinArchitecture
+from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec
+from onebasin.checkpoints.messages import one_line
+from onebasin.checkpoints.sources.callables import callable_recipe
+from onebasin.checkpoints.sources.recipe import Recipe
+from onebasin.checkpoints.sources.timm import timm_recipe
+from onebasin.checkpoints.sources.torchvision import torchvision_recipe
+from onebasin.checkpoints.sources.transformers import transformers_recipe
+from onebasin.checkpoints.ties import TiedView, tied_names
+from onebasin.checkpoints.validation import check_fits, saved_tensors
+from onebasin.errors import OneBasinError
+
+_SOURCES: Mapping[str, Callable[[str, Mapping[str, Any]], Recipe]] = {
+    "torchvision": torchvision_recipe,
+    "timm": timm_recipe,
+    "hf": transformers_recipe,
+}
+_FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A module of some architecture, with random weights, and inputs to try it with.
+
+    Args:
+        name: The specification it was built from.
+        module: In evaluation mode.
+        example_args: Positional inputs.
+        example_kwargs: Keyword inputs.
+        build: Builds a further module, on the device it is given.
+    """
+
+    name: str
+    module: nn.Module
+    example_args: tuple[Tensor, ...]
+    example_kwargs: dict[str, Tensor]
+    build: Callable[[str], nn.Module] = field(repr=False)
+
+
+def build_architecture(
+    spec: str,
+    *,
+    arch_args: Mapping[str, Any] | Iterable[str] | None = None,
+    input_spec: str | Sequence[str] | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    builtin: Mapping[str, BuiltinArchitecture] = BUILTIN_ARCHITECTURES,
+) -> Architecture:
+    """Build the architecture that a text names.
+
+    The text is `torchvision:NAME`, `timm:NAME`, `hf:FOLDER` (a local folder with a
+    config.json), `package.module:callable`, or a built-in name. Nothing is downloaded, and
+    the global random state is left as it was.
+
+    Args:
+        spec: The text.
+        arch_args: Keyword arguments, or `KEY=VALUE` texts, for whatever builds the module.
+        input_spec: Inputs such as `2x3x224x224` or `2x16:int64<1000`, instead of the
+            source's defaults.
+        device: `cpu`, or `meta` to build without memory.
+        seed: For the random weights and inputs.
+        builtin: The architectures known by name alone.
+
+    Returns:
+        The module and its example inputs.
+
+    Raises:
+        OneBasinError: The architecture is unknown, needs a package that is missing, or
+            cannot be built; an argument or input text is malformed.
+
+    Example:
+        >>> mlp = build_architecture("mlp", arch_args=["width=32"])
+        >>> mlp.module(*mlp.example_args).shape
+        torch.Size([2, 10])
+    """
+    arguments = parse_arguments(arch_args)
+    specs = None if input_spec is None else parse_input_spec(input_spec)
+    recipe = _find_recipe(spec, arguments, builtin)
+
+    def build(device: str) -> nn.Module:
+        return _build(recipe, arguments, device, seed)
+
+    module = build(device)
+    specs = recipe.inputs(module) if specs is None else _name_inputs(specs, module)
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    args, kwargs = make_inputs(specs, dtype=dtype, device=device, seed=seed)
+    return Architecture(spec, module, args, kwargs, build)
+
+
+def load_module(architecture: Architecture, params: Mapping[str, Tensor]) -> nn.Module:
+    """Make a new module with the given parameters and buffers, leaving all others alone.
+
+    The module is on the CPU and keeps the architecture's dtypes, whatever the checkpoint's.
+
+    Args:
+        architecture: Whose module to copy; one on meta is built anew.
+        params: A checkpoint, which must fit (see `check_fits`).
+
+    Returns:
+        The module, in evaluation mode.
+
+    Raises:
+        OneBasinError: The checkpoint does not fit.
+    """
+    check_fits(params, architecture.module, call="load")
+    on_meta = any(t.is_meta for t in saved_tensors(architecture.module).values())
+    module = architecture.build("cpu") if on_meta else copy.deepcopy(architecture.module)
+    stored = TiedView(params, tied_names(module))
+    with torch.no_grad():
+        for name, target in saved_tensors(module).items():
+            target.copy_(stored[name])
+    return module
+
+
+def _find_recipe(
+    spec: str, arguments: Mapping[str, Any], builtin: Mapping[str, BuiltinArchitecture]
+) -> Recipe:
+    prefix, colon, name = spec.partition(":")
+    if spec in builtin:
+        entry = builtin[spec]
+        return Recipe(spec, lambda: entry.build(**arguments), entry.inputs)
+    if not colon or not prefix or not name:
+        raise OneBasinError(
+            f"unknown architecture {spec!r}; known are {', '.join(sorted(builtin))}, and {_FORMS}"
+        )
+    if prefix in _SOURCES:
+        return _SOURCES[prefix](name, arguments)
+    close = get_close_matches(prefix, _SOURCES, n=1, cutoff=0.75)
+    if close:
+        raise OneBasinError(
+            f"unknown architecture {spec!r}; did you mean '{close[0]}:{name}'? Known are "
+            f"{', '.join(sorted(builtin))}, and {_FORMS}"
+        )
+    return callable_recipe(spec, arguments)
+
+
+def _build(recipe: Recipe, arguments: Mapping[str, Any], device: str, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.default_generator.manual_seed(seed)
+        try:
+            return recipe.build().eval()
+        except OneBasinError:
+            raise
+        # A builder is the user's or another library's code and may raise anything.
+        except Exception as error:
+            raise OneBasinError(_build_failed(recipe, arguments, device, error)) from error
+
+
+def _build_failed(
+    recipe: Recipe, arguments: Mapping[str, Any], device: str, error: Exception
+) -> str:
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    call = f"{recipe.name}: building it with ({given}) raised {one_line(error)}"
+    if device == "meta":
+        return f"{call} on the meta device; build it on the cpu, or check its arguments"
+    return f"{call}; check the arguments given with --arch-arg, or mend the callable"
+
+
+def _name_inputs(specs: Sequence[InputSpec], module: nn.Module) -> tuple[InputSpec, ...]:
+    """Give a single unnamed input its name where the module tells it, as transformers' do."""
+    main = getattr(module, "main_input_name", None)
+    if len(specs) == 1 and specs[0].keyword is None and isinstance(main, str):
+        only = specs[0]
+        return (InputSpec(only.shape, only.dtype, only.low, only.high, keyword=main),)
+    return tuple(specs)

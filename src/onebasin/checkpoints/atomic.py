@@ -1,0 +1,201 @@
+"""Writes files and folders under a temporary name and renames them when they are complete.
+
+An exception, Ctrl-C, SIGTERM or SIGHUP on the way removes what was written so far.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from onebasin.errors import OneBasinError
+
+_STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary file to write to, which takes the place of `path` at the end.
+
+    The temporary file lies in the same folder and ends in the same suffix. Where the block
+    ends well it is flushed to disk and renamed; where it does not, it is removed and
+    whatever was at `path` before stays. A symbolic link is followed, not replaced.
+
+    Args:
+        path: The file to write.
+
+    Yields:
+        The temporary path, an empty file.
+
+    Raises:
+        OneBasinError: The folder is missing or cannot be written to, or `path` is a folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder, "a.txt")) as temporary:
+        ...         _ = temporary.write_text("whole or not at all")
+        ...     print(Path(folder, "a.txt").read_text())
+        whole or not at all
+    """
+    shown, target = path, Path(os.path.realpath(path))
+    if target.is_dir():
+        raise OneBasinError(f"{shown}: is a folder; give the path of a file to write")
+    temporary = _temporary_name(target)
+    with _stop_signals_raise():
+        try:
+            _create(temporary, shown)
+            yield temporary
+            _sync(temporary)
+            _rename(temporary, target, shown)
+            _sync(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder to fill, which takes the name `path` at the end.
+
+    Args:
+        path: The folder to make; it must not exist yet, or be empty.
+
+    Yields:
+        The temporary folder, empty.
+
+    Raises:
+        OneBasinError: Its parent is missing or cannot be written to, or `path` is not empty.
+    """
+    shown, target = path, Path(os.path.realpath(path))
+    check_vacant(shown)
+    temporary = _temporary_name(target)
+    with _stop_signals_raise():
+        try:
+            _check_parent(temporary, shown)
+            with _explained(shown):
+                temporary.mkdir()
+            yield temporary
+            for file in temporary.iterdir():
+                _sync(file)
+            _sync(temporary)
+            _rename(temporary, target, shown)
+            _sync(target.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_vacant(path: str | os.PathLike[str]) -> None:
+    """Refuse a path where no folder can be made without touching something that is there.
+
+    Args:
+        path: The folder to make.
+
+    Raises:
+        OneBasinError: `path` is a file or a folder that is not empty.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        if any(target.iterdir()):
+            raise OneBasinError(
+                f"{path}: the folder is not empty; remove it or choose another output"
+            )
+    elif target.exists():
+        raise OneBasinError(
+            f"{path}: is a file, but the output is a folder; remove it or choose another output"
+        )
+
+
+def check_creatable(path: str | os.PathLike[str]) -> None:
+    """Refuse a path in whose folder nothing can be created, by creating something there.
+
+    Args:
+        path: The file or folder to write later.
+
+    Raises:
+        OneBasinError: The folder is missing or cannot be written to.
+    """
+    probe = _temporary_name(Path(os.path.realpath(path)))
+    with _stop_signals_raise():
+        try:
+            _create(probe, path)
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def _temporary_name(target: Path) -> Path:
+    # Cut, because a target whose name is just short enough leaves no room for more.
+    stem = target.name.removesuffix(target.suffix)[:100]
+    return target.with_name(f".{stem}.{secrets.token_hex(6)}{target.suffix[:20]}")
+
+
+def _check_parent(path: Path, shown: str | os.PathLike[str]) -> None:
+    if not path.parent.is_dir():
+        raise OneBasinError(f"{shown}: the folder {path.parent} does not exist; create it first")
+
+
+def _create(path: Path, shown: str | os.PathLike[str]) -> None:
+    _check_parent(path, shown)
+    # Unlike tempfile's, a file opened this way has the permissions of any other new file.
+    with _explained(shown):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _rename(source: Path, target: Path, shown: str | os.PathLike[str]) -> None:
+    with _explained(shown):
+        os.replace(source, target)
+
+
+@contextlib.contextmanager
+def _explained(shown: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OneBasinError(
+            f"{shown}: cannot be written ({error.strerror}); choose another output path"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    """Flush to disk; folders as far as the system lets them be opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _stop_signals_raise() -> Iterator[None]:
+    """Turn signals that would end the process at once into SystemExit, so that blocks clean up.
+
+    Only the main thread can, and only a signal left at its default is touched: a handler
+    that someone installed stays in charge.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = [s for s in _STOP_SIGNALS if signal.getsignal(s) is signal.SIG_DFL]
+    try:
+        for number in ours:
+            signal.signal(number, _stop)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
+    raise SystemExit(128 + number)

@@ -1,0 +1,126 @@
+"""Example inputs of architectures: what the user writes, and the tensors made of it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onebasin.checkpoints.tensor_info import dtype_name
+from onebasin.errors import OneBasinError
+
+_PATTERN = re.compile(
+    r"(?:(?P<keyword>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?(?:<(?P<bound>\d+))?"
+)
+_EXAMPLES = "2x3x224x224, 2x16:int64<1000 or input_ids=2x16:int64<1000"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model: its shape, its dtype, and the range where it is an integer.
+
+    Args:
+        shape: Size of every dimension, the batch first.
+        dtype: Element type; None takes that of the model's parameters.
+        low: The least integer value.
+        high: Integer values stay below this.
+        keyword: The argument's name; None passes it by position.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype | None = None
+    low: int = 0
+    high: int = 2
+    keyword: str | None = None
+
+
+def parse_input_spec(text: str | Sequence[str]) -> tuple[InputSpec, ...]:
+    """Read inputs written as `[NAME=]SHAPE[:DTYPE][<BOUND]`, several separated by commas.
+
+    Integers without a bound are 0 or 1, which any vocabulary has; a bound without a dtype
+    means int64.
+
+    Args:
+        text: One text, or one text per input.
+
+    Returns:
+        One specification per input.
+
+    Raises:
+        OneBasinError: A text does not follow the pattern.
+
+    Example:
+        >>> parse_input_spec("2x16<1000")
+        (InputSpec(shape=(2, 16), dtype=torch.int64, low=0, high=1000, keyword=None),)
+    """
+    texts = text.split(",") if isinstance(text, str) else [p for t in text for p in t.split(",")]
+    specs = tuple(_parse_one(part.strip()) for part in texts)
+    keywords = [spec.keyword for spec in specs if spec.keyword]
+    if len(set(keywords)) != len(keywords):
+        raise OneBasinError(f"--input {','.join(texts)}: an input is named twice; name it once")
+    return specs
+
+
+def _parse_one(text: str) -> InputSpec:
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise OneBasinError(f"--input {text!r}: expected a shape such as {_EXAMPLES}")
+    shape = tuple(int(size) for size in match["shape"].split("x"))
+    dtype = _parse_dtype(match["dtype"], text) if match["dtype"] else None
+    if 0 in shape:
+        raise OneBasinError(f"--input {text!r}: every size must be at least 1")
+    if match["bound"] is None:
+        return InputSpec(shape, dtype, keyword=match["keyword"])
+    dtype = dtype or torch.int64
+    if dtype.is_floating_point or dtype == torch.bool or int(match["bound"]) < 1:
+        raise OneBasinError(
+            f"--input {text!r}: a bound must be at least 1 and goes with integers, such as int64"
+        )
+    return InputSpec(shape, dtype, high=int(match["bound"]), keyword=match["keyword"])
+
+
+def _parse_dtype(name: str, text: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or dtype.is_complex or dtype.itemsize < 1:
+        raise OneBasinError(
+            f"--input {text!r}: unknown dtype {name!r}; expected float32, bfloat16, int64, "
+            "bool or another of torch's real dtypes"
+        )
+    return dtype
+
+
+def make_inputs(
+    specs: Sequence[InputSpec], *, dtype: torch.dtype, device: torch.device | str, seed: int
+) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """Make random inputs: normal, uniform integers, or fair coins.
+
+    Args:
+        specs: One per input.
+        dtype: For inputs that name no dtype.
+        device: Where to put them; tensors on meta have no values.
+        seed: Same seed, same values.
+
+    Returns:
+        Positional inputs and keyword inputs.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tensors = [_make(spec, spec.dtype or dtype, device, generator) for spec in specs]
+    pairs = list(zip(specs, tensors, strict=True))
+    args = tuple(tensor for spec, tensor in pairs if spec.keyword is None)
+    return args, {spec.keyword: tensor for spec, tensor in pairs if spec.keyword is not None}
+
+
+def _make(
+    spec: InputSpec, dtype: torch.dtype, device: torch.device | str, generator: torch.Generator
+) -> Tensor:
+    if torch.device(device).type == "meta":
+        return torch.empty(spec.shape, dtype=dtype, device=device)
+    if dtype.is_floating_point:
+        values = torch.randn(spec.shape, generator=generator)
+    elif dtype == torch.bool:
+        values = torch.rand(spec.shape, generator=generator) < 0.5
+    else:
+        assert spec.low < spec.high, f"no {dtype_name(dtype)} between {spec.low} and {spec.high}"
+        values = torch.randint(spec.low, spec.high, spec.shape, generator=generator)
+    return values.to(device=device, dtype=dtype)

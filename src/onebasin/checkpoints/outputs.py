@@ -1,0 +1,104 @@
+"""Where a checkpoint may be written: known forms, places that can be written, never an input."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from onebasin.checkpoints.atomic import check_creatable, check_vacant
+from onebasin.checkpoints.reading import INDEX_SUFFIX, Checkpoint
+from onebasin.errors import OneBasinError
+
+OutputForm = Literal["safetensors", "torch", "folder"]
+Input = str | os.PathLike[str] | Checkpoint
+TORCH_OUTPUT_SUFFIXES = (".pt", ".pth", ".bin", ".th")
+
+
+def output_form(path: str | os.PathLike[str]) -> OutputForm:
+    """Tell from a path which form of checkpoint is to be written there.
+
+    Args:
+        path: The output. It names a folder where it ends in a slash, has no suffix, or is one.
+
+    Returns:
+        `safetensors`, `torch` (a file of torch.save) or `folder`.
+
+    Raises:
+        OneBasinError: The suffix is none that is known.
+    """
+    target = Path(path)
+    if str(path).endswith(("/", os.sep)) or not target.suffix:
+        return "folder"
+    if target.suffix == ".safetensors":
+        return "safetensors"
+    if target.suffix in TORCH_OUTPUT_SUFFIXES:
+        return "torch"
+    if target.is_dir():
+        return "folder"
+    raise OneBasinError(
+        f"{path}: unknown kind of output {target.suffix!r}; expected .safetensors, "
+        f"{', '.join(TORCH_OUTPUT_SUFFIXES)}, or a folder written with a '/' at its end"
+    )
+
+
+def check_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()) -> None:
+    """Make sure, before long work, that a checkpoint can be written to a path.
+
+    Args:
+        path: The output, as for `write_checkpoint`.
+        inputs: Checkpoints or their paths, none of whose files may be replaced.
+
+    Raises:
+        OneBasinError: The kind of output is unknown, the place is missing or cannot be
+            written to, a folder already holds something, or the output is an input.
+    """
+    if output_form(path) == "folder":
+        _check_not_input(path, inputs)
+        check_vacant(path)
+        check_creatable(path)
+    else:
+        check_file_writable(path, inputs=inputs)
+
+
+def check_file_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()) -> None:
+    """Make sure, before long work, that a file of any kind can be written to a path.
+
+    Args:
+        path: The output; an existing file will be replaced.
+        inputs: Checkpoints or their paths, none of whose files may be replaced.
+
+    Raises:
+        OneBasinError: The place is missing or cannot be written to, or the output is an input.
+    """
+    _check_not_input(path, inputs)
+    if os.path.isdir(path):
+        raise OneBasinError(f"{path}: is a folder; give the path of a file to write")
+    check_creatable(path)
+
+
+def _check_not_input(path: str | os.PathLike[str], inputs: Iterable[Input]) -> None:
+    if not os.path.exists(path):
+        return
+    for source in inputs:
+        if any(file.exists() and os.path.samefile(path, file) for file in _files_of(source)):
+            shown = source.path if isinstance(source, Checkpoint) else source
+            raise OneBasinError(
+                f"{path}: is the input {shown} or part of it, which is never replaced; "
+                "choose another output"
+            )
+
+
+def _files_of(source: Input) -> Iterator[Path]:
+    """List what an input consists of: its files, and the folder if it is one."""
+    if isinstance(source, Checkpoint):
+        yield from (source.path, *source.files)
+        folder = source.folder
+    else:
+        path = Path(source)
+        yield path
+        folder = path if path.is_dir() else None
+        if path.name.endswith(INDEX_SUFFIX):
+            folder = path.parent
+    if folder is not None and folder.is_dir():
+        yield folder
+        yield from folder.iterdir()

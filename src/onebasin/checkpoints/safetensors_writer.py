@@ -1,0 +1,98 @@
+"""Writes one safetensors file tensor by tensor, so that only one is ever in memory."""
+
+import json
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from onebasin.checkpoints.tensor_info import SAFETENSORS_CODES, TensorInfo, dtype_name
+from onebasin.errors import OneBasinError
+
+_ALIGNMENT = 8
+
+
+class SafetensorsWriter:
+    """The header, written at once, and a place in the file for each tensor to come.
+
+    Layout of the file: the header's length as 8 bytes, little-endian; the header, JSON
+    padded with spaces to a multiple of 8; the data without gaps, widest dtypes first, so
+    that every tensor is aligned to its own element size.
+
+    Args:
+        file: Open for writing in binary mode, and able to seek.
+        specs: Name, shape and dtype of every tensor that will be written.
+        metadata: Text to keep in the header beside the tensors.
+
+    Raises:
+        OneBasinError: The format has no code for a tensor's dtype.
+    """
+
+    def __init__(
+        self, file: BinaryIO, specs: Mapping[str, TensorInfo], metadata: Mapping[str, str]
+    ) -> None:
+        """Write the header."""
+        self._file = file
+        self._specs = specs
+        self.order = sorted(specs, key=lambda name: -specs[name].dtype.itemsize)
+        header, self._starts = _header(self.order, specs, metadata)
+        file.write(len(header).to_bytes(8, "little") + header)
+        self._pending = set(specs)
+
+    def write(self, name: str, tensor: Tensor) -> None:
+        """Write one tensor at its place.
+
+        Args:
+            name: One of the announced names, for the first time.
+            tensor: Of the announced shape and dtype, on any device.
+        """
+        assert name in self._pending, f"{name!r} written twice or never announced"
+        found, announced = TensorInfo.of(tensor), self._specs[name]
+        assert found == announced, f"{name!r} announced as {announced} but written as {found}"
+        self._pending.remove(name)
+        self._file.seek(self._starts[name])
+        self._file.write(tensor_bytes(tensor))
+
+    def finish(self) -> None:
+        """Make sure that every announced tensor was written."""
+        assert not self._pending, f"never written: {sorted(self._pending)[:3]}"
+        self._file.flush()
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """View the elements of a tensor as bytes, in row-major order.
+
+    Args:
+        tensor: Dense, on any device, of any dtype.
+
+    Returns:
+        The bytes; a copy only where the tensor is not contiguous in this machine's memory.
+    """
+    plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().data
+
+
+def _header(
+    order: list[str], specs: Mapping[str, TensorInfo], metadata: Mapping[str, str]
+) -> tuple[bytes, dict[str, int]]:
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    offsets: dict[str, int] = {}
+    position = 0
+    for name in order:
+        info = specs[name]
+        if info.dtype not in SAFETENSORS_CODES:
+            raise OneBasinError(
+                f"tensor {name!r} is {dtype_name(info.dtype)}, which safetensors cannot hold; "
+                "write to a .pt file instead"
+            )
+        offsets[name] = position
+        position += info.nbytes
+        entries[name] = {
+            "dtype": SAFETENSORS_CODES[info.dtype],
+            "shape": list(info.shape),
+            "data_offsets": [offsets[name], position],
+        }
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % _ALIGNMENT)
+    return header, {name: 8 + len(header) + offset for name, offset in offsets.items()}

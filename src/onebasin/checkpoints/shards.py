@@ -1,0 +1,124 @@
+"""Reads a checkpoint that an index file spreads over several files, as transformers writes it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from onebasin.checkpoints.messages import counted, one_line, some_names
+from onebasin.checkpoints.tensor_info import TensorInfo
+from onebasin.errors import OneBasinError
+
+
+class TensorSource(Protocol):
+    """What `Checkpoint` needs of a file format."""
+
+    path: Path
+    files: tuple[Path, ...]
+
+    def names(self) -> tuple[str, ...]:
+        """List the tensors."""
+        ...
+
+    def info(self, name: str) -> TensorInfo:
+        """Describe a tensor without reading it."""
+        ...
+
+    def read(self, name: str) -> Tensor:
+        """Read a tensor."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files."""
+        ...
+
+
+class ShardedFiles:
+    """The files that an index names, all opened (their headers read) at once.
+
+    Args:
+        path: The index: a JSON file with a `weight_map` of tensor name to file name.
+        open_file: Opens one of the files.
+
+    Raises:
+        OneBasinError: The index is no valid index, or names a file or tensor that is missing.
+    """
+
+    def __init__(self, path: Path, open_file: Callable[[Path], TensorSource]) -> None:
+        """Open all files of the index."""
+        self.path = path
+        weight_map = _read_weight_map(path)
+        self._shards: dict[str, TensorSource] = {}
+        try:
+            for shard in sorted(set(weight_map.values())):
+                self._shards[shard] = open_file(_existing_shard(path, shard))
+            self._shard_of = {name: self._shards[shard] for name, shard in weight_map.items()}
+            self._check_tensors(weight_map)
+        except BaseException:
+            self.close()
+            raise
+        self.files = (path, *(file for shard in self._shards.values() for file in shard.files))
+
+    def _check_tensors(self, weight_map: dict[str, str]) -> None:
+        held = {shard: set(source.names()) for shard, source in self._shards.items()}
+        missing = [name for name, shard in weight_map.items() if name not in held[shard]]
+        if missing:
+            raise OneBasinError(
+                f"{self.path}: {counted(len(missing), 'tensor')} ({some_names(missing)}) not in "
+                f"the file the index names, {weight_map[missing[0]]}; "
+                "download the folder again, index and shards together"
+            )
+
+    def names(self) -> tuple[str, ...]:
+        """List the tensors, in the order of the index."""
+        return tuple(self._shard_of)
+
+    def info(self, name: str) -> TensorInfo:
+        """Describe a tensor without reading it."""
+        return self._shard_of[name].info(name)
+
+    def read(self, name: str) -> Tensor:
+        """Read a tensor from its shard."""
+        return self._shard_of[name].read(name)
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for shard in self._shards.values():
+            shard.close()
+
+
+def _existing_shard(index: Path, shard: str) -> Path:
+    path = index.parent / shard
+    if not path.is_file():
+        raise OneBasinError(
+            f"{index}: names the file {shard!r}, which is not in {index.parent}; "
+            "download the missing shard or the whole folder again"
+        )
+    return path
+
+
+def _read_weight_map(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        weight_map = content["weight_map"]
+        if not all(isinstance(shard, str) for shard in weight_map.values()):
+            raise TypeError("weight_map must map tensor names to file names")
+    except OneBasinError as error:
+        raise OneBasinError(f"{path}: {error}; write the index again") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise OneBasinError(
+            f"{path}: not a valid checkpoint index ({one_line(error)}); expected JSON with a "
+            "'weight_map' of tensor names to file names; download it again"
+        ) from error
+    return weight_map
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        raise OneBasinError(f"{some_names(repeated)} named twice")
+    return result

@@ -1,0 +1,102 @@
+"""Architectures of the user: any callable that an import path names."""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from onebasin.checkpoints.inputs import InputSpec
+from onebasin.checkpoints.messages import one_line
+from onebasin.checkpoints.sources.recipe import Recipe, suggestion
+from onebasin.errors import OneBasinError
+
+
+def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
+    """Find a callable by its import path; the current folder counts as importable.
+
+    Args:
+        path: `package.module:callable`, the latter possibly dotted.
+        arguments: Passed to the callable.
+
+    Returns:
+        How to build the module.
+
+    Raises:
+        OneBasinError: The module cannot be imported, or has no such callable.
+    """
+    module_name, _, attribute = path.partition(":")
+    with _current_folder_importable():
+        found = _lookup(_import(module_name, path), attribute, path)
+    if isinstance(found, nn.Module):
+        raise OneBasinError(
+            f"{path}: is a {type(found).__name__} already; name a callable that builds one"
+        )
+    if not callable(found):
+        raise OneBasinError(
+            f"{path}: is a {type(found).__name__}, not a callable; name a callable that "
+            "returns an nn.Module"
+        )
+
+    def inputs(module: nn.Module) -> tuple[InputSpec, ...]:
+        raise OneBasinError(
+            f"{path}: has no default input; give the shapes of its inputs, "
+            "such as --input 2x3x224x224"
+        )
+
+    return Recipe(path, lambda: _call(found, path, arguments), inputs)
+
+
+def _call(build: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> nn.Module:
+    with _current_folder_importable():
+        module = build(**arguments)
+    if not isinstance(module, nn.Module):
+        raise OneBasinError(
+            f"{path}: returned a {type(module).__name__}; it must return an nn.Module"
+        )
+    return module
+
+
+def _import(name: str, path: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if name == missing or name.startswith(f"{missing}."):
+            raise OneBasinError(
+                f"{path}: there is no module {missing!r}; check the spelling, or run in the "
+                "folder that holds it"
+            ) from error
+        raise OneBasinError(
+            f"{path}: importing {name} needs the module {missing!r}; install it"
+        ) from error
+    # A module may raise anything while it is imported.
+    except Exception as error:
+        raise OneBasinError(
+            f"{path}: importing {name} failed ({one_line(error)}); mend the module"
+        ) from error
+
+
+def _lookup(module: Any, attribute: str, path: str) -> Any:
+    found = module
+    for part in attribute.split("."):
+        known = [name for name in dir(found) if not name.startswith("_")]
+        if not hasattr(found, part):
+            hint = suggestion(part, known) if known else "it is empty"
+            raise OneBasinError(f"{path}: {module.__name__} has no {attribute!r}; {hint}")
+        found = getattr(found, part)
+    return found
+
+
+@contextlib.contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)

@@ -1,0 +1,48 @@
+"""Architectures of timm, by the names that `timm.create_model` takes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from onebasin.checkpoints.inputs import InputSpec
+from onebasin.checkpoints.packages import import_package
+from onebasin.checkpoints.sources.recipe import Recipe, suggestion
+from onebasin.checkpoints.torchvision_import import import_torchvision
+from onebasin.errors import OneBasinError
+
+
+def timm_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
+    """Find a timm model by name.
+
+    Args:
+        name: Such as `vit_tiny_patch16_224`, with or without a weights tag.
+        arguments: Passed to `timm.create_model`.
+
+    Returns:
+        How to build it; weights are never downloaded.
+
+    Raises:
+        OneBasinError: timm is missing or has no such model.
+    """
+    import_torchvision()
+    timm = import_package("timm", extra="vision")
+    if not timm.is_model(name):
+        raise OneBasinError(
+            f"timm:{name}: timm has no such model; {suggestion(name, timm.list_models())}"
+        )
+    kwargs = {"pretrained": False, **arguments}
+
+    def inputs(module: nn.Module) -> tuple[InputSpec, ...]:
+        return (InputSpec(_input_shape(module, arguments)),)
+
+    return Recipe(f"timm:{name}", lambda: timm.create_model(name, **kwargs), inputs)
+
+
+def _input_shape(module: Any, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the shape timm publishes for the model, as changed by the user's arguments."""
+    channels, *size = module.default_cfg["input_size"]
+    channels = arguments.get("in_chans", channels)
+    asked = arguments.get("img_size", size)
+    height, width = (asked, asked) if isinstance(asked, int) else asked
+    return (2, channels, height, width)

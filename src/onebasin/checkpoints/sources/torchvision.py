@@ -1,0 +1,66 @@
+"""Architectures of torchvision, by the names that `torchvision.models.get_model` takes."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from onebasin.checkpoints.inputs import InputSpec
+from onebasin.checkpoints.packages import import_package
+from onebasin.checkpoints.sources.recipe import Recipe, suggestion
+from onebasin.checkpoints.torchvision_import import import_torchvision
+from onebasin.errors import OneBasinError
+
+_IMAGE = 224
+_SMALL_IMAGE = 112
+_INCEPTION_IMAGE = 299
+_CLIP_LENGTH = 16
+
+
+def torchvision_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
+    """Find a torchvision model by name.
+
+    Args:
+        name: Such as `resnet50`.
+        arguments: Passed to the model's builder.
+
+    Returns:
+        How to build it; weights are never downloaded.
+
+    Raises:
+        OneBasinError: torchvision is missing or has no such model.
+    """
+    import_torchvision()
+    models = import_package("torchvision.models", extra="vision")
+    if name not in models.list_models():
+        raise OneBasinError(
+            f"torchvision:{name}: torchvision has no such model; "
+            f"{suggestion(name, models.list_models())}"
+        )
+    accepted = inspect.signature(models.get_model_builder(name)).parameters
+    kwargs = {"weights": None, **arguments}
+    if "weights_backbone" in accepted:
+        kwargs.setdefault("weights_backbone", None)
+    if name.endswith(("googlenet", "inception_v3")):
+        kwargs.setdefault("init_weights", True)  # left out, they warn that this will change
+
+    def inputs(module: nn.Module) -> tuple[InputSpec, ...]:
+        return (InputSpec(_input_shape(name, module)),)
+
+    return Recipe(f"torchvision:{name}", lambda: models.get_model(name, **kwargs), inputs)
+
+
+def _input_shape(name: str, module: nn.Module) -> tuple[int, ...]:
+    kind = type(module).__module__
+    if ".detection" in kind or ".optical_flow" in kind:
+        raise OneBasinError(
+            f"torchvision:{name}: has no default input; give one with --input, or wrap the "
+            "model in a callable of your own and name it as package.module:callable"
+        )
+    if ".video" in kind:
+        size = _SMALL_IMAGE if kind.endswith(".resnet") else _IMAGE
+        return (2, 3, _CLIP_LENGTH, size, size)
+    size = _INCEPTION_IMAGE if name.endswith("inception_v3") else _IMAGE
+    asked = getattr(module, "image_size", size)  # vision transformers take one size only
+    return (2, 3, asked, asked) if isinstance(asked, int) else (2, 3, size, size)

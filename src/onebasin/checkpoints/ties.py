@@ -1,0 +1,73 @@
+"""Tensors that a module holds under several names, and files that keep only one of them."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from onebasin.checkpoints.tensor_info import TensorInfo, describe
+
+
+def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """Find the names under which a module holds one and the same tensor.
+
+    Args:
+        module: Any module, on any device, meta included.
+
+    Returns:
+        One tuple of names per tied tensor; tensors with one name are left out.
+    """
+    names: defaultdict[int, list[str]] = defaultdict(list)
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    for name, buffer in module.named_buffers(remove_duplicate=False):
+        names[id(buffer)].append(name)
+    return tuple(tuple(group) for group in names.values() if len(group) > 1)
+
+
+class TiedView(Mapping[str, Tensor]):
+    """A mapping that also answers to the missing names of tied tensors.
+
+    Files that transformers writes keep one name of a tied tensor, files of torch.save keep
+    all. Through this view both look alike; only names that are truly there are written
+    back, because the writer takes its names from the checkpoint.
+
+    Args:
+        params: The tensors as stored.
+        ties: Groups of names of one tensor, from `tied_names`.
+    """
+
+    def __init__(self, params: Mapping[str, Tensor], ties: Sequence[Sequence[str]]) -> None:
+        """Find a stored name for every name."""
+        self._params = params
+        self._stored: dict[str, str] = {name: name for name in params}
+        for group in ties:
+            present = next((name for name in group if name in params), None)
+            if present is not None:
+                self._stored.update({name: present for name in group if name not in params})
+
+    @property
+    def path(self) -> Path | None:
+        """The path of the checkpoint underneath, if it is one."""
+        return getattr(self._params, "path", None)
+
+    def metadata(self, name: str) -> TensorInfo:
+        """Describe a tensor, without reading it where the mapping underneath can tell."""
+        return describe(self._params, self._stored[name])
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return the tensor, whatever name it is stored under."""
+        return self._params[self._stored[name]]
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a tensor of that name, without reading it."""
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(self._stored)

@@ -1,0 +1,235 @@
+"""Refuses checkpoints that cannot be worked with: one clear line each, before the work starts."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.checkpoints.messages import counted, some_names
+from onebasin.checkpoints.tensor_info import TensorInfo, describe, dtype_name
+from onebasin.checkpoints.ties import tied_names
+from onebasin.errors import OneBasinError
+
+_CHUNK = 1 << 24
+
+
+def check_finite(name: str, tensor: Tensor, path: str | PathLike[str]) -> None:
+    """Refuse a tensor with NaN or infinite elements.
+
+    Args:
+        name: The tensor's name.
+        tensor: Any dense tensor; integers and booleans pass.
+        path: The file it comes from.
+
+    Raises:
+        OneBasinError: Some elements are not finite; the text says how many of each.
+    """
+    if tensor.numel() == 0 or not (tensor.is_floating_point() or tensor.is_complex()):
+        return
+    num_nan, num_inf = _count_not_finite(tensor.detach())
+    if num_nan or num_inf:
+        kinds = [f"{count} {kind}" for count, kind in ((num_nan, "NaN"), (num_inf, "Inf")) if count]
+        raise OneBasinError(
+            f"{path}: tensor {name!r} has {' and '.join(kinds)} among its {tensor.numel()} "
+            "elements; use a checkpoint from before training diverged"
+        )
+
+
+def _count_not_finite(tensor: Tensor) -> tuple[int, int]:
+    """Count NaN and Inf in bounded extra memory."""
+    num_nan = num_inf = 0
+    for chunk in tensor.reshape(-1).split(_CHUNK):
+        if chunk.is_complex():
+            chunk = torch.view_as_real(chunk.resolve_conj())
+        elif chunk.dtype.itemsize == 1:
+            chunk = chunk.float()  # float8 has no reductions
+        low, high = torch.aminmax(chunk)
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            num_nan += int(chunk.isnan().sum())
+            num_inf += int(chunk.isinf().sum())
+    return num_nan, num_inf
+
+
+def check_all_finite(params: Mapping[str, Tensor]) -> None:
+    """Refuse a checkpoint with NaN or infinite elements, reading one tensor at a time.
+
+    Args:
+        params: A `Checkpoint` or any mapping of names to tensors.
+
+    Raises:
+        OneBasinError: As `check_finite`, for the first such tensor.
+    """
+    for name in params:
+        check_finite(name, params[name], label(params))
+
+
+def require_matchable(name: str, tensor: Tensor | TensorInfo, path: str | PathLike[str]) -> None:
+    """Refuse a tensor whose elements cannot be compared by inner products.
+
+    Args:
+        name: The tensor's name.
+        tensor: The tensor, or what is known of it.
+        path: The file it comes from.
+
+    Raises:
+        OneBasinError: Its dtype is integer, boolean or complex, or it is quantised or sparse.
+    """
+    reason = None
+    if isinstance(tensor, Tensor) and tensor.is_quantized:
+        reason = "is quantised; dequantise the checkpoint"
+    elif isinstance(tensor, Tensor) and tensor.layout != torch.strided:
+        reason = "is sparse; convert it with .to_dense()"
+    elif tensor.dtype.is_complex:
+        reason = f"is complex ({dtype_name(tensor.dtype)}); store its real view instead"
+    elif not tensor.dtype.is_floating_point:
+        reason = f"is {dtype_name(tensor.dtype)}; dequantise or convert the checkpoint to float32"
+    if reason:
+        raise OneBasinError(f"{path}: weights must be dense floating-point, but {name!r} {reason}")
+
+
+def check_same_architecture(
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    *,
+    call: str = "align",
+    ties: Sequence[Sequence[str]] = (),
+) -> None:
+    """Refuse two checkpoints whose names or shapes differ; dtypes may.
+
+    Args:
+        params_a: The reference, usually a `Checkpoint`.
+        params_b: The other one.
+        call: What the user asked for; it starts the error text.
+        ties: Names of tied tensors (see `tied_names`); one name of a group is enough.
+
+    Raises:
+        OneBasinError: Names are in one of them only, or a shape differs.
+    """
+    label_a, label_b = _two_labels(params_a, params_b)
+    only_a = _unmatched(params_a, params_b, ties)
+    only_b = _unmatched(params_b, params_a, ties)
+    parts = [
+        f"{counted(len(names), 'tensor')} only in {where} ({some_names(names)})"
+        for names, where in ((only_a, label_a), (only_b, label_b))
+        if names
+    ]
+    if parts:
+        raise OneBasinError(f"{call}: {' and '.join(parts)}; both must be the same architecture")
+    for name in params_a:
+        if name in params_b:
+            shape_a, shape_b = describe(params_a, name).shape, describe(params_b, name).shape
+            if shape_a != shape_b:
+                raise OneBasinError(
+                    f"{call}: tensor {name!r} is {shape_a} in {label_a} but {shape_b} in "
+                    f"{label_b}; both must be the same architecture"
+                )
+
+
+def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "align") -> None:
+    """Refuse a checkpoint that is not one of the given architecture.
+
+    A tied tensor may be stored under any one of its names, and buffers that the module does
+    not save may be stored or not.
+
+    Args:
+        params: The checkpoint.
+        module: The architecture, on any device, meta included.
+        call: What the user asked for; it starts the error text.
+
+    Raises:
+        OneBasinError: Names are missing or unexpected, a shape differs, or an integer or
+            complex tensor stands where the architecture has a floating-point one.
+    """
+    where = label(params)
+    wanted = saved_tensors(module)
+    ties = tied_names(module)
+    missing = _unmatched(wanted, params, ties)
+    unsaved = {name for name, _ in module.named_buffers(remove_duplicate=False)}
+    unexpected = [name for name in params if name not in wanted and name not in unsaved]
+    parts = [
+        f"{where} {verb} {counted(len(names), 'tensor')} ({some_names(names)})"
+        for verb, names in (("lacks", missing), ("has the unexpected", unexpected))
+        if names
+    ]
+    if parts:
+        raise OneBasinError(f"{call}: {' and '.join(parts)}; {_names_remedy(params, wanted)}")
+    for name in params:
+        if name in wanted:
+            _check_tensor_fits(name, describe(params, name), wanted[name], where, call)
+
+
+def _check_tensor_fits(name: str, info: TensorInfo, wanted: Tensor, where: str, call: str) -> None:
+    if info.shape != tuple(wanted.shape):
+        raise OneBasinError(
+            f"{call}: tensor {name!r} is {info.shape} in {where} but {tuple(wanted.shape)} in "
+            "the architecture; check the architecture's name and arguments"
+        )
+    if wanted.is_floating_point() and not info.dtype.is_floating_point:
+        raise OneBasinError(
+            f"{call}: tensor {name!r} is {dtype_name(info.dtype)} in {where} but floating-point "
+            "in the architecture; convert the checkpoint to float32"
+        )
+
+
+def is_same_checkpoint(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor]) -> bool:
+    """Tell whether two checkpoints hold the same names with equal dtypes, shapes and values.
+
+    Reads one tensor of each at a time and stops at the first difference.
+
+    Args:
+        params_a: One checkpoint.
+        params_b: The other.
+
+    Returns:
+        True only where nothing differs.
+    """
+    if params_a.keys() != params_b.keys():
+        return False
+    if any(describe(params_a, name) != describe(params_b, name) for name in params_a):
+        return False
+    return all(_equal(params_a[name], params_b[name]) for name in params_a)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return all(
+        torch.equal(x, y)
+        for x, y in zip(a.reshape(-1).split(_CHUNK), b.reshape(-1).split(_CHUNK), strict=True)
+    )
+
+
+def label(params: Mapping[str, Tensor]) -> str:
+    """Name a mapping in error texts: the path of a checkpoint, else plain words."""
+    return str(getattr(params, "path", None) or "the parameters")
+
+
+def saved_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return what the module saves: parameters and persistent buffers, all names of each."""
+    state = module.state_dict()
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _two_labels(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[str, str]:
+    label_a, label_b = label(a), label(b)
+    return (label_a, label_b) if label_a != label_b else (f"{label_a} (A)", f"{label_b} (B)")
+
+
+def _unmatched(
+    names: Mapping[str, Tensor], others: Mapping[str, Tensor], ties: Sequence[Sequence[str]]
+) -> list[str]:
+    """List the names that are not in `others`, under no name of the same tied tensor."""
+    aliases = {name: group for group in ties for name in group}
+    return [
+        name
+        for name in names
+        if name not in others and not any(alias in others for alias in aliases.get(name, ()))
+    ]
+
+
+def _names_remedy(params: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    if any(name in wanted for name in params):
+        return "check the architecture's name and arguments"
+    return (
+        f"no name is common (the architecture has {some_names(wanted, limit=2)}); check the "
+        "architecture's name, or rename the tensors"
+    )

@@ -1,0 +1,217 @@
+"""Writes checkpoints whole or not at all, one tensor in memory at a time.
+
+Names are written exactly as given: every name gets its own data, so tied tensors take
+space once per name. A caller that passes on the names of an input (`like`) keeps its
+convention, whether that file holds all names of a tied tensor or only one.
+"""
+
+import contextlib
+import fnmatch
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from onebasin.checkpoints.atomic import atomic_folder, atomic_path
+from onebasin.checkpoints.outputs import Input, check_writable, output_form
+from onebasin.checkpoints.reading import Checkpoint
+from onebasin.checkpoints.safetensors_writer import SafetensorsWriter
+from onebasin.checkpoints.tensor_info import TensorInfo, describe
+from onebasin.errors import OneBasinError
+
+Tensors = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
+MAX_SHARD_SIZE = 5_000_000_000
+_INDEX = "model.safetensors.index.json"
+_COMPANIONS = (
+    "*config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "chat_template*",
+    "LICENSE*",
+    "NOTICE*",
+)
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str],
+    tensors: Tensors,
+    *,
+    specs: Mapping[str, TensorInfo] | None = None,
+    like: Checkpoint | None = None,
+    metadata: Mapping[str, str] | None = None,
+    inputs: Iterable[Input] = (),
+    max_shard_size: int = MAX_SHARD_SIZE,
+) -> None:
+    """Write a checkpoint to a temporary place and rename it when it is complete.
+
+    A `.safetensors` file and a folder are written tensor by tensor: a lazy mapping or a
+    generator is asked for one tensor at a time, and none is kept. A file of torch.save
+    (`.pt`, `.pth`, `.bin`, `.th`) has to be gathered in memory first. A folder gets
+    `model.safetensors`, or shards with an index where that would be too large, and the
+    configuration, tokenizer and licence files of the folder that `like` was read from.
+
+    Args:
+        path: The output; its suffix tells the form. An existing file is replaced, an
+            existing folder must be empty.
+        tensors: Names with tensors. An iterable of pairs may come in any order, but needs
+            `specs` or `like`.
+        specs: Shape and dtype of every tensor to be written. Default: those of `like`,
+            or of `tensors` itself.
+        like: The checkpoint whose names, shapes and dtypes the output has.
+        metadata: Text for the header of safetensors files, beside `{"format": "pt"}`.
+        inputs: Checkpoints or paths that must not be replaced; `like` is one of them.
+        max_shard_size: The most bytes in one file of a folder; a larger tensor gets a file
+            of its own.
+
+    Raises:
+        OneBasinError: `path` cannot be written, is an input, or has no room for the output.
+    """
+    check_writable(path, inputs=[*inputs, *([like] if like is not None else [])])
+    specs = dict(_specs(tensors, specs, like))
+    if not specs:
+        raise OneBasinError(f"{path}: there are no tensors to write; the checkpoint is empty")
+    _check_room(path, specs)
+    header = {"format": "pt", **(metadata or {})}
+    try:
+        match output_form(path):
+            case "safetensors":
+                with atomic_path(path) as temporary:
+                    _write_files({temporary: specs}, tensors, header)
+            case "torch":
+                with atomic_path(path) as temporary:
+                    _write_pickle(temporary, tensors, specs)
+            case "folder":
+                with atomic_folder(path) as temporary:
+                    _write_folder(temporary, tensors, specs, header, max_shard_size)
+                    _copy_companions(temporary, like)
+    except OSError as error:
+        raise OneBasinError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another output"
+        ) from error
+
+
+def _specs(
+    tensors: Tensors,
+    specs: Mapping[str, TensorInfo] | None,
+    like: Checkpoint | None,
+) -> Mapping[str, TensorInfo]:
+    if specs is not None:
+        return specs
+    source = like if like is not None else _as_mapping(tensors)
+    assert source is not None, "pairs need specs= or like= to be written"
+    return {name: describe(source, name) for name in source}
+
+
+def _as_mapping(tensors: Tensors) -> Mapping[str, Tensor] | None:
+    return cast(Mapping[str, Tensor], tensors) if isinstance(tensors, Mapping) else None
+
+
+def _check_room(path: str | os.PathLike[str], specs: Mapping[str, TensorInfo]) -> None:
+    needed = sum(info.nbytes for info in specs.values())
+    free = shutil.disk_usage(Path(os.path.realpath(path)).parent).free
+    if needed > free:
+        raise OneBasinError(
+            f"{path}: needs {needed:,} bytes but {free:,} are free there; "
+            "free space or choose another output"
+        )
+
+
+def _pairs(tensors: Tensors, order: Iterable[str]) -> Iterable[tuple[str, Tensor]]:
+    mapping = _as_mapping(tensors)
+    if mapping is None:
+        return cast(Iterable[tuple[str, Tensor]], tensors)
+    return ((name, mapping[name]) for name in order)
+
+
+def _write_files(
+    files: Mapping[Path, Mapping[str, TensorInfo]],
+    tensors: Tensors,
+    header: Mapping[str, str],
+) -> None:
+    """Write safetensors files side by side, as the tensors come."""
+    with contextlib.ExitStack() as stack:
+        writers = [
+            SafetensorsWriter(stack.enter_context(open(file, "wb")), specs, header)
+            for file, specs in files.items()
+        ]
+        writer_of = {name: writer for writer in writers for name in writer.order}
+        for name, tensor in _pairs(tensors, writer_of):
+            assert name in writer_of, f"{name!r} was never announced"
+            writer_of[name].write(name, tensor)
+            del tensor  # or it would live on while the next one is made
+        for writer in writers:
+            writer.finish()
+
+
+def _write_pickle(
+    path: Path,
+    tensors: Tensors,
+    specs: Mapping[str, TensorInfo],
+) -> None:
+    content = {name: _compact(tensor) for name, tensor in _pairs(tensors, specs)}
+    found = {name: TensorInfo.of(tensor) for name, tensor in content.items()}
+    assert found == specs, "the tensors are not the announced ones"
+    # Given a path, torch.save would put its random name into the file.
+    with open(path, "wb") as file:
+        torch.save({name: content[name] for name in specs}, file)
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    """Detach from a larger storage, all of which torch.save would write."""
+    tensor = tensor.detach()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+
+
+def _write_folder(
+    folder: Path,
+    tensors: Tensors,
+    specs: Mapping[str, TensorInfo],
+    header: Mapping[str, str],
+    max_shard_size: int,
+) -> None:
+    shards = list(_shards(specs, max_shard_size))
+    total = len(shards)
+    if total == 1:
+        _write_files({folder / "model.safetensors": specs}, tensors, header)
+        return
+    names = [f"model-{number:05d}-of-{total:05d}.safetensors" for number in range(1, total + 1)]
+    files = dict(zip(names, shards, strict=True))
+    _write_files({folder / file: shard for file, shard in files.items()}, tensors, header)
+    index = {
+        "metadata": {"total_size": sum(info.nbytes for info in specs.values())},
+        "weight_map": {name: file for file, shard in files.items() for name in shard},
+    }
+    (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _shards(
+    specs: Mapping[str, TensorInfo], max_shard_size: int
+) -> Iterator[dict[str, TensorInfo]]:
+    """Cut the tensors, in their order, into pieces of at most the given size."""
+    shard: dict[str, TensorInfo] = {}
+    size = 0
+    for name, info in specs.items():
+        if shard and size + info.nbytes > max_shard_size:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = info
+        size += info.nbytes
+    yield shard
+
+
+def _copy_companions(folder: Path, like: Checkpoint | None) -> None:
+    source = like.folder if like is not None else None
+    for file in sorted(source.iterdir()) if source is not None else ():
+        wanted = any(fnmatch.fnmatch(file.name, pattern) for pattern in _COMPANIONS)
+        if wanted and file.is_file():
+            shutil.copyfile(file, folder / file.name)
