@@ -1,0 +1,126 @@
+"""Averages: the weighted mean of networks, whole or tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import fsum, isfinite
+
+import torch
+from torch import Tensor
+
+from onebasin.checkpoints.messages import counted
+from onebasin.checkpoints.validation import check_same_architecture
+from onebasin.errors import OneBasinError
+
+
+def merge(
+    params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None = None
+) -> dict[str, Tensor]:
+    r"""Return the weighted mean \(\sum_i w_i \theta_i / \sum_i w_i\) of two or more networks.
+
+    Means are computed in float32 or better and have the dtype and device of the first
+    network's tensor; integer and boolean tensors are copies of the first's. The mean of
+    equal networks is exactly theirs. Names that share one tensor in every network share one
+    in the result.
+
+    Args:
+        params_list: parameters and buffers (state dicts) of networks of one architecture,
+            aligned to the first; they are not changed.
+        weights: one number for each network, negative ones allowed; divided by their sum.
+            Without them all count the same.
+
+    Returns:
+        A new mapping with the names of the first; nothing in it shares memory with the input.
+
+    Raises:
+        OneBasinError: when there are fewer than two networks, their tensors differ in name or
+            shape, or the weights are not one finite number each with a sum other than 0.
+
+    Example:
+        >>> merge([{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}])
+        {'w': tensor([2., 4.])}
+    """
+    shares = _check(params_list, weights)
+    merged: dict[str, Tensor] = {}
+    # The tensors are kept beside their mean, so that no other can come to lie in their memory.
+    made: dict[tuple[object, ...], tuple[list[Tensor], Tensor]] = {}
+    for name in params_list[0]:
+        tensors = [params[name] for params in params_list]
+        key = tuple(map(_memory, tensors))
+        if key not in made:
+            made[key] = tensors, _mean(tensors, shares)
+        merged[name] = made[key][1]
+    return merged
+
+
+def merge_tensors(
+    params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the names and tensors of `merge` one by one, for lazy mappings and large models.
+
+    One tensor of each network is held at a time. The arguments are checked at once, before
+    the first tensor is asked for; a tied tensor is yielded under each of its names.
+
+    Args:
+        params_list: as for `merge`.
+        weights: as for `merge`.
+
+    Raises:
+        OneBasinError: as for `merge`.
+
+    Example:
+        >>> dict(merge_tensors([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3]))
+        {'w': tensor([0.7500])}
+    """
+    shares = _check(params_list, weights)
+    names = list(params_list[0])
+    return ((name, _mean([params[name] for params in params_list], shares)) for name in names)
+
+
+def _check(
+    params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None
+) -> list[float]:
+    """Check that the networks can be merged, and return weights with a sum of 1."""
+    if len(params_list) < 2:
+        raise OneBasinError(
+            f"merge: {counted(len(params_list), 'network')} given; give at least two"
+        )
+    for params in params_list[1:]:
+        check_same_architecture(params_list[0], params, call="merge")
+    equal = [1.0] * len(params_list)
+    return _normalised(equal if weights is None else weights, len(params_list))
+
+
+def _normalised(weights: Sequence[int | float], num_networks: int) -> list[float]:
+    listed = ", ".join(f"{weight:g}" for weight in weights)
+    if len(weights) != num_networks:
+        raise OneBasinError(
+            f"merge: {counted(len(weights), 'weight')} ({listed}) for {num_networks} networks; "
+            "give one for each"
+        )
+    total = fsum(weights) if all(map(isfinite, weights)) else 0.0
+    if total == 0:
+        raise OneBasinError(
+            f"merge: the weights are {listed}; they must be finite and their sum not 0"
+        )
+    return [weight / total for weight in weights]
+
+
+def _mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Return the mean as the heaviest tensor plus weighted differences, which are 0 for equals."""
+    first = tensors[0].detach()
+    if not (first.is_floating_point() or first.is_complex()):
+        return first.clone()
+    wide = torch.promote_types(first.dtype, torch.float32)
+    heaviest = max(range(len(shares)), key=lambda i: abs(shares[i]))
+    base = tensors[heaviest].detach().to(first.device, wide)
+    mean = base.clone()
+    for i, (tensor, share) in enumerate(zip(tensors, shares, strict=True)):
+        if i != heaviest and share:
+            mean.add_(tensor.detach().to(base.device, wide) - base, alpha=share)
+    return mean.to(first.dtype)
+
+
+def _memory(tensor: Tensor) -> object:
+    place = tensor.data_ptr() or id(tensor)
+    return place, tensor.shape, tensor.stride(), tensor.dtype, tensor.device

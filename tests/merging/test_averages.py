@@ -1,0 +1,126 @@
+import pytest
+import torch
+from torch import nn
+
+from onebasin.errors import OneBasinError
+from onebasin.merging.averages import merge, merge_tensors
+
+
+def params(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "w": torch.randn(30, 4, generator=generator),
+        "half": torch.randn(30, generator=generator).bfloat16(),
+        "double": torch.randn(30, generator=generator, dtype=torch.float64),
+        "count": torch.tensor(seed),
+        "flag": torch.tensor([seed % 2 == 0]),
+    }
+
+
+def assert_equal(found, expected):
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype, name
+        assert torch.equal(found[name], tensor), name
+
+
+@pytest.mark.parametrize("weights", [None, [1, 1, 1], [0.2, 0.5, 0.3], [2, -1, 3]])
+def test_it_is_the_weighted_mean(weights):
+    networks = [params(seed) for seed in range(3)]
+    found = merge(networks, weights)
+    shares = torch.tensor(weights or [1.0] * 3, dtype=torch.float64)
+    shares /= shares.sum()
+    for name in ("w", "half", "double"):
+        stacked = torch.stack([network[name].double() for network in networks])
+        expected = torch.tensordot(shares, stacked, dims=1)
+        torch.testing.assert_close(found[name], expected.to(found[name].dtype))
+
+
+def test_integers_and_dtypes_are_the_firsts():
+    found = merge([params(1), {name: t.double() for name, t in params(2).items()}])
+    assert {name: t.dtype for name, t in found.items()} == {
+        n: t.dtype for n, t in params(1).items()
+    }
+    assert int(found["count"]) == 1
+    assert not found["flag"]
+
+
+@pytest.mark.parametrize("weights", [None, [1, 2, 4], [0.1, 0.1, 0.1]])
+def test_the_mean_of_equal_networks_is_exactly_theirs(weights):
+    assert_equal(merge([params(1), params(1), params(1)], weights), params(1))
+
+
+@pytest.mark.parametrize("weights", [[1, 0], [0, 1]])
+def test_a_network_alone_is_exactly_itself(weights):
+    a, b = params(1), params(2)
+    expected = a if weights[0] else {**b, "count": a["count"], "flag": a["flag"]}
+    assert_equal(merge([a, b], weights), expected)
+
+
+def test_low_precision_is_averaged_in_float32():
+    # In float16 the sum of the first two overflows; in bfloat16 the third would not count.
+    large = [{"w": torch.tensor([60000.0]).half()} for _ in range(2)]
+    assert merge(large)["w"] == 60000
+    small = [{"w": torch.tensor([x]).bfloat16()} for x in (256.0, 257.0, 258.0)]
+    assert merge(small)["w"] == torch.tensor([257.0]).bfloat16()
+
+
+def test_inputs_are_untouched_and_not_shared():
+    a, b = params(1), params(2)
+    found = merge([a, b])
+    for tensor in found.values():
+        tensor.zero_()
+    assert_equal(a, params(1))
+    assert_equal(b, params(2))
+
+
+def test_tied_tensors_stay_tied():
+    def tied(seed):
+        model = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)])
+        model[1].weight = model[0].weight
+        nn.init.normal_(model[0].weight, generator=torch.Generator().manual_seed(seed))
+        return model.state_dict()
+
+    found = merge([tied(0), tied(1)])
+    assert found["0.weight"] is found["1.weight"]
+    half = {**tied(1), "1.weight": tied(2)["1.weight"]}
+    found = merge([tied(0), half])
+    assert not torch.equal(found["0.weight"], found["1.weight"])
+
+
+def test_equal_empty_tensors_are_not_taken_for_one():
+    a = {"x": torch.empty(0), "y": torch.empty(0)}
+    found = merge([a, a])
+    assert found["x"] is not found["y"]
+
+
+def test_lazy_mappings_are_read_tensor_by_tensor():
+    class Lazy(dict):
+        reads = 0
+
+        def __getitem__(self, name):
+            Lazy.reads += 1
+            return super().__getitem__(name).clone()
+
+    a, b = Lazy(params(1)), Lazy(params(2))
+    stream = merge_tensors([a, b], [1, 3])
+    before = Lazy.reads
+    assert next(stream)[0] == "w"
+    assert Lazy.reads == before + 2
+    assert_equal(dict(merge_tensors([a, b], [1, 3])), merge([a, b], [1, 3]))
+
+
+def test_wrong_calls_are_named():
+    a, b = params(1), params(2)
+    with pytest.raises(OneBasinError, match="merge: 1 network given; give at least two"):
+        merge([a])
+    with pytest.raises(OneBasinError, match=r"merge: 1 weight \(2\) for 2 networks"):
+        merge([a, b], [2])
+    with pytest.raises(OneBasinError, match=r"the weights are 1, -1; .* their sum not 0"):
+        merge([a, b], [1, -1])
+    with pytest.raises(OneBasinError, match="the weights are 1, nan; they must be finite"):
+        merge([a, b], [1, float("nan")])
+    with pytest.raises(OneBasinError, match=r"merge: 1 tensor only in .* \('flag'\)"):
+        merge([a, {name: b[name] for name in b if name != "flag"}])
+    with pytest.raises(OneBasinError, match=r"merge: tensor 'w' is \(30, 4\) in .* but \(2,\)"):
+        merge_tensors([a, {**b, "w": torch.zeros(2)}])
