@@ -1,0 +1,42 @@
+"""The digits that come with scikit-learn: 1797 images of 8×8 pixels, always there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from onebasin.training.datasets.dataset import Dataset
+
+NUM_TEST = 360
+
+
+def load_digits(*, seed: int = 0) -> Dataset:
+    """Return scikit-learn's digits: 1437 for training and 360 for testing.
+
+    All pixels are shifted and scaled by the one mean and standard deviation of the training
+    images.
+
+    Args:
+        seed: which images are set aside for testing.
+
+    Returns:
+        Images flattened to `(n, 64)` float32, ten classes.
+
+    Example:
+        >>> load_digits().train_inputs.shape
+        torch.Size([1437, 64])
+    """
+    from sklearn import datasets
+
+    pixels, classes = datasets.load_digits(return_X_y=True)
+    images, labels = torch.as_tensor(pixels).float(), torch.as_tensor(classes).long()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    test, train = order[:NUM_TEST], order[NUM_TEST:]
+    mean, deviation = images[train].mean(), images[train].std()
+
+    def normalised(rows: Tensor) -> Tensor:
+        return (images[rows] - mean) / deviation
+
+    return Dataset(
+        "digits", normalised(train), labels[train], normalised(test), labels[test], num_classes=10
+    )
