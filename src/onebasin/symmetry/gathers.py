@@ -1,19 +1,22 @@
 """Gathers: reordering the entries of a tensor fast, whatever its dtype.
 
-Owns the choice between PyTorch's kernels. On a CPU rows are moved in slices that stay in
-the cache, so that ordering both sides of a matrix costs one pass over its memory.
+Owns the choice between kernels. On a CPU NumPy's `take` moves whole words without looking
+at them, several times faster than PyTorch along the last dimension, and rows go in slices
+that stay in the cache, so that ordering both sides of a matrix is one pass over memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
 SLICE_ENTRIES = 2**18
-ROW_ENTRIES = 16
+WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def select(tensor: Tensor, vectors: Sequence[Tensor | None]) -> Tensor:
@@ -26,48 +29,77 @@ def select(tensor: Tensor, vectors: Sequence[Tensor | None]) -> Tensor:
     moving = [dim for dim, vector in enumerate(vectors) if vector is not None]
     if not moving:
         return tensor.clone(memory_format=torch.contiguous_format)
-    large = tensor.numel() > 2 * SLICE_ENTRIES and moving[-1] > 0
-    if large and tensor.device.type == "cpu" and not tensor.requires_grad:
-        return _select_in_slices(tensor.contiguous(), vectors)
-    for dim, vector in enumerate(vectors):
-        if vector is not None:
-            tensor = tensor.index_select(dim, vector.to(tensor.device))
+    source = words(tensor)
+    if source is not None and tensor.numel() > 0:
+        result = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        orders = [None if vector is None else vector.numpy() for vector in vectors]
+        _take_in_slices(source, orders, out=_words_of(result))
+        return result
+    for dim in moving:
+        tensor = tensor.index_select(dim, _vector_for(tensor, vectors[dim]))
     return tensor
 
 
-def _select_in_slices(tensor: Tensor, vectors: Sequence[Tensor | None]) -> Tensor:
-    result = torch.empty_like(tensor)
-    step = max(1, SLICE_ENTRIES // prod(tensor.shape[1:]))
-    for start in range(0, len(tensor), step):
-        part = tensor[start : start + step]
-        if vectors[0] is not None:
-            part = tensor.index_select(0, vectors[0][start : start + step])
-        for dim, vector in enumerate(vectors[1:], start=1):
-            if vector is not None:
-                part = reorder(part, dim, vector.view(-1, *[1] * (tensor.dim() - dim - 1)))
-        result[start : start + step] = part
-    return result
+def _vector_for(tensor: Tensor, vector: Tensor | None) -> Tensor:
+    assert vector is not None
+    return vector.to(tensor.device)
+
+
+def _take_in_slices(
+    source: np.ndarray, orders: Sequence[np.ndarray | None], *, out: np.ndarray
+) -> None:
+    step = max(1, SLICE_ENTRIES // prod(source.shape[1:]))
+    later = [(dim, order) for dim, order in enumerate(orders) if dim and order is not None]
+    for start in range(0, len(source), step):
+        rows = slice(start, start + step)
+        first = orders[0]
+        part = source[rows] if first is None else source.take(first[rows], axis=0, mode="clip")
+        for dim, order in later[:-1]:
+            part = part.take(order, axis=dim, mode="clip")
+        if later:
+            dim, order = later[-1]
+            part.take(order, axis=dim, out=out[rows], mode="clip")
+        else:
+            out[rows] = part
+
+
+def words(tensor: Tensor) -> np.ndarray | None:
+    """Return a tensor's memory as an array of words of its width, or None where there is none.
+
+    None for other devices, for tensors that record gradients or are being transformed, and
+    for widths that are no machine word.
+    """
+    if tensor.device.type != "cpu" or tensor.requires_grad or tensor.itemsize not in WORDS:
+        return None
+    try:
+        return _words_of(tensor.resolve_conj().resolve_neg())
+    except RuntimeError:
+        return None
+
+
+def _words_of(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().view(WORDS[tensor.itemsize]).numpy()
 
 
 def reorder(tensor: Tensor, axis: int, index: Tensor) -> Tensor:
-    """Return a tensor with one axis in an order that may depend on the other axes.
+    """Return a tensor with one axis in an order that depends on the position along others.
 
     Equation: `new[..., i, ...] = old[..., index[..., i, ...], ...]`.
 
     Args:
         tensor: any dtype and device.
         axis: the axis to order, counted from 0.
-        index: old positions along the axis, broadcastable to the tensor's shape; size 1 on
-            every later axis that the order does not depend on.
+        index: old positions along the axis, as many dimensions as the tensor; size 1 on
+            every other axis that the order does not depend on.
     """
-    lead, trail = tensor.shape[: axis + 1], tensor.shape[axis + 1 :]
-    index = index.to(tensor.device)
-    later = index.shape[index.dim() - len(trail) :]
-    if prod(trail) < ROW_ENTRIES or any(size != 1 for size in later):
-        return tensor.gather(axis, index.expand(tensor.shape))
-    if index.numel() == lead[-1]:
-        return tensor.index_select(axis, index.flatten())
-    starts = torch.arange(prod(lead[:-1]), device=tensor.device) * lead[-1]
-    rows = index.reshape(index.shape[: index.dim() - len(trail)]).expand(lead)
-    rows = rows.reshape(len(starts), lead[-1]) + starts[:, None]
-    return tensor.reshape(-1, *trail).index_select(0, rows.flatten()).view(tensor.shape)
+    bound = [i for i, size in enumerate(index.shape) if i != axis and size != 1]
+    result = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    for place in product(*(range(index.shape[i]) for i in bound)):
+        slots: list[int | slice] = [slice(None)] * tensor.dim()
+        for i, position in zip(bound, place, strict=True):
+            slots[i] = position
+        part = tensor[tuple(slots)]
+        vectors: list[Tensor | None] = [None] * part.dim()
+        vectors[axis - sum(i < axis for i in bound)] = index[tuple(slots)].flatten()
+        result[tuple(slots)] = select(part, vectors)
+    return result
