@@ -1,0 +1,159 @@
+"""Export: from a module and example inputs to a graph of core ATen operators.
+
+Wraps `torch.export` (non-strict), keeps only what the counted outputs depend on, and says
+what every graph input is: a parameter, a buffer that trains, a constant or user data.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import GraphModule, Node
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry.inference.evaluation_mode import evaluating
+from onebasin.symmetry.outputs import select_outputs
+
+PREFIX = "model."
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model as a graph.
+
+    Args:
+        graph_module: the graph, submodules of control flow included.
+        tensors: placeholder name to the name of a parameter or buffer.
+        constants: placeholder name to a tensor that is neither parameter nor state.
+        live: nodes that a counted output depends on.
+        outputs: the counted outputs.
+        mutations: pairs of (new value, placeholder name) for buffers that forward writes.
+    """
+
+    graph_module: GraphModule
+    tensors: Mapping[str, str]
+    constants: Mapping[str, Tensor]
+    live: frozenset[Node]
+    outputs: Sequence[Node]
+    mutations: Sequence[tuple[Node, str]] = field(default=())
+
+
+class _Counted(nn.Module):
+    """A model that returns only the tensors which count as outputs."""
+
+    def __init__(self, model: nn.Module, outputs: Callable[[Any], Any] | None) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = outputs
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        return select_outputs(self.model(*args, **kwargs), outputs=self.outputs)
+
+
+def export_model(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+) -> Exported:
+    """Export a model in evaluation mode; the model is left as it was.
+
+    Raises:
+        OneBasinError: when `torch.export` cannot take the model; says where.
+    """
+    with evaluating(model), torch.no_grad():
+        counted = _Counted(model, outputs).eval()
+        try:
+            program = torch.export.export(counted, args, dict(kwargs), strict=False)
+            program = program.run_decompositions()
+        except Exception as error:
+            raise OneBasinError(_explain(model, error)) from error
+    return _describe(program)
+
+
+def _describe(program: torch.export.ExportedProgram) -> Exported:
+    signature, graph = program.graph_signature, program.graph
+    nodes = {node.name: node for node in graph.nodes}
+    tensors, constants = {}, {}
+    for spec in signature.input_specs:
+        name, target = getattr(spec.arg, "name", ""), spec.target or ""
+        if spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
+            tensors[name] = target.removeprefix(PREFIX)
+        elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+            value = program.constants.get(target)
+            if isinstance(value, Tensor):
+                constants[name] = value
+    outputs, mutations = [], []
+    for spec in signature.output_specs:
+        node = nodes.get(getattr(spec.arg, "name", ""))
+        if node is None:
+            continue
+        if spec.kind is OutputKind.USER_OUTPUT:
+            outputs.append(node)
+        elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target is not None:
+            target = spec.target.removeprefix(PREFIX)
+            mutations += [(node, name) for name, tensor in tensors.items() if tensor == target]
+    return Exported(
+        program.graph_module, tensors, constants, _live(outputs), outputs, tuple(mutations)
+    )
+
+
+def _live(outputs: Sequence[Node]) -> frozenset[Node]:
+    live: set[Node] = set()
+    waiting = list(outputs)
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting += node.all_input_nodes
+    return frozenset(live)
+
+
+def location_of(node: Node) -> str:
+    """Return file, line and code of the innermost frame outside of PyTorch, or ""."""
+    frames = re.findall(
+        r'File "([^"]+)", line (\d+), in (\S+)\n\s*([^\n]*)', node.meta.get("stack_trace") or ""
+    )
+    own = [frame for frame in frames if "/torch/" not in frame[0]] or frames
+    if not own:
+        return ""
+    file, line, function, code = own[-1]
+    return f"{file}:{line} in {function}: {code.strip()}"
+
+
+def is_getitem(node: Node) -> bool:
+    """Whether a node picks one of several outputs."""
+    return node.target is operator.getitem
+
+
+def _explain(model: nn.Module, error: Exception) -> str:
+    """Return one line: what torch.export refused, and the user's line it was at."""
+    text = " ".join(str(error).split())
+    reason = text.split(". ")[0][:300] or type(error).__name__
+    place = _place_in(error)
+    name = type(model).__name__
+    return (
+        f"trace: torch.export cannot take {name}{place}: {type(error).__name__}: {reason}; "
+        "make its control flow independent of the data, or give a hand-written symmetry"
+    )
+
+
+def _place_in(error: BaseException) -> str:
+    """Return the innermost frame of the user's code on the way to an error."""
+    texts = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(error))
+    trace, frames = error.__traceback__, []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append((code.co_filename, str(trace.tb_lineno), code.co_name))
+        trace = trace.tb_next
+    for file, line, function in [*reversed(texts), *reversed(frames)]:
+        if not any(part in file for part in ("/torch/", "onebasin/symmetry", "<", "/sympy/")):
+            return f" at {file}:{line} in {function}"
+    return ""

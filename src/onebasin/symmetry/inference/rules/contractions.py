@@ -1,0 +1,105 @@
+"""Rules for products that sum over a dimension: matrix products and attention."""
+
+from onebasin.symmetry.inference.atoms import Atom, Dims, fresh
+from onebasin.symmetry.inference.calls import Call, Rule, Value
+from onebasin.symmetry.inference.rules.pointwise import broadcast
+
+
+def matmul(call: Call) -> Dims:
+    """`(..., n, m) @ (..., m, p)` with broadcast batch dimensions; vectors as in PyTorch."""
+    a, b = (call.get("self") or call.get("input")), call.get("mat2", call.get("other"))
+    return _matmul(call, a, b if b is not None else call.get("vec", call.get("tensor")))
+
+
+def _matmul(call: Call, a: Value, b: Value) -> Dims:
+    left = a.dims if len(a.dims) > 1 else (fresh(1), *a.dims)
+    right = b.dims if len(b.dims) > 1 else (*b.dims, fresh(1))
+    call.unify(left[-1], right[-2])
+    batch = _batch(call, left[:-2], right[:-2])
+    rows = left[-2:-1] if len(a.dims) > 1 else ()
+    columns = right[-1:] if len(b.dims) > 1 else ()
+    return (*batch, *rows, *columns)
+
+
+def _batch(call: Call, left: Dims, right: Dims) -> Dims:
+    shapes = [tuple(atom.size for atom in dims) for dims in (left, right)]
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    shape = tuple(max(sizes) for sizes in zip(*padded, strict=True))
+    return broadcast(call, [Value(left), Value(right)], shape)
+
+
+def add_matmul(call: Call) -> Dims:
+    """`addmm`, `baddbmm`, `addmv`: a matrix product plus a broadcast term."""
+    first = call.get("mat1", call.get("batch1", call.get("mat")))
+    second = call.get("mat2", call.get("batch2", call.get("vec")))
+    dims = _matmul(call, first, second)
+    return broadcast(call, [Value(dims), call["self"]], call.shape)
+
+
+def linear(call: Call) -> Dims:
+    """`x @ weight.T + bias`."""
+    operand, weight, bias = call["input"].dims, call["weight"].dims, call.get("bias")
+    call.unify(operand[-1], weight[-1])
+    if bias is not None:
+        call.unify(weight[0], bias.dims[0])
+    return (*operand[:-1], *weight[:-1])
+
+
+def attention(call: Call) -> tuple[Dims | None, ...]:
+    """Scaled dot-product attention on (batch, heads, positions, channels).
+
+    Query heads may be several to a key head: then a query head is (key head, repeat).
+    """
+    query, key, value = (call[name].dims for name in ("query", "key", "value"))
+    batch = broadcast(call, [Value(query[:-3]), Value(key[:-3]), Value(value[:-3])], call.shape[:-3])
+    call.unify(query[-1], key[-1])
+    call.unify(key[-2], value[-2])
+    call.unify(key[-3], value[-3])
+    _share_heads(call, query[-3], key[-3])
+    mask = call.get("attn_mask", call.get("attn_bias"))
+    if mask is not None:
+        scores = (*batch, query[-3], query[-2], key[-2])
+        broadcast(call, [Value(scores), mask], tuple(atom.size for atom in scores))
+    call.mix((*batch, query[-3], query[-2]))
+    output = (*batch, query[-3], query[-2], value[-1])
+    return (output, *(_side_output(call, output, shape) for shape in call.shapes[1:]))
+
+
+def _share_heads(call: Call, query: Atom, key: Atom) -> None:
+    if query.size == key.size:
+        call.unify(query, key)
+    elif key.size > 1:
+        outer, _ = call.factor(query, [key.size, query.size // key.size])
+        call.unify(outer, key)
+
+
+def _side_output(call: Call, output: Dims, shape: tuple[int, ...] | None) -> Dims | None:
+    if shape is None:
+        return None
+    known = output[: len(shape)] if shape == tuple(a.size for a in output[: len(shape)]) else None
+    return known or tuple(call.fixed(size, "side output of attention") for size in shape)
+
+
+def distances(call: Call) -> Dims:
+    """Pairwise distances between two sets of points: sums over the coordinates."""
+    a, b = call["x1"].dims, call["x2"].dims
+    call.unify(a[-1], b[-1])
+    return (*_batch(call, a[:-2], b[:-2]), a[-2], b[-2])
+
+
+_ATTENTION = """
+    scaled_dot_product_attention _scaled_dot_product_flash_attention
+    _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_efficient_attention
+    _scaled_dot_product_cudnn_attention _scaled_dot_product_attention_math
+    _scaled_dot_product_attention_math_for_mps _scaled_dot_product_fused_attention_overrideable
+""".split()
+
+CONTRACTIONS: dict[str, Rule] = {
+    **{f"aten.{n}": matmul for n in ("mm", "bmm", "matmul", "mv", "dot", "vdot")},
+    **{f"aten.{n}": add_matmul for n in ("addmm", "baddbmm", "addmv")},
+    **{f"aten.{n}": attention for n in _ATTENTION},
+    "aten.linear": linear,
+    "aten._cdist_forward": distances,
+    "aten.cdist": distances,
+}

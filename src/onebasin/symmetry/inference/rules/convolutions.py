@@ -1,0 +1,106 @@
+"""Rules for convolutions, pooling and resampling: positions slide, channels are units."""
+
+from onebasin.symmetry.inference.atoms import ONE, Dims, product_of
+from onebasin.symmetry.inference.calls import Call, Rule
+
+SLIDING = "positions that a window slides over"
+
+
+def convolution(call: Call) -> Dims:
+    """`(batch, channels, positions...)` with a kernel, groups and transposition."""
+    operand, weight = call["input"].dims, call["weight"].dims
+    groups, transposed = call.get("groups", 1), call.get("transposed", False)
+    rank = len(weight) - 2
+    *batch, channels = operand[: len(operand) - rank]
+    if transposed:
+        outer, inner = call.factor(channels, [groups, channels.size // groups])
+        call.unify_all(call.factor(weight[0], [groups, weight[0].size // groups]), (outer, inner))
+        result = product_of([outer, weight[1]])
+    else:
+        outer, inner = call.factor(channels, [groups, channels.size // groups])
+        call.unify(call.factor(weight[0], [groups, weight[0].size // groups])[0], outer)
+        call.unify(inner, weight[1])
+        result = weight[0]
+    if call.get("bias") is not None:
+        call.unify(result, call["bias"].dims[0])
+    call.pin(weight[2:], "positions in a kernel")
+    return (*batch, result, *_positions(call, operand[-rank:], weight[2:]))
+
+
+def _positions(call: Call, operand: Dims, kernel: Dims) -> Dims:
+    """Positions pass through a kernel of one; any other pins them."""
+    rank = len(kernel)
+    strides = _per_position(call.get("stride", 1), rank)
+    pads = _per_position(call.get("padding", 0), rank)
+    result = []
+    for i, atom in enumerate(operand):
+        size = call.shape[i - rank]
+        if kernel[i].size == 1 and strides[i] == 1 and pads[i] == 0 and size == atom.size:
+            result.append(atom)
+        else:
+            call.pin([atom], SLIDING)
+            result.append(call.fixed(size, SLIDING))
+    return tuple(result)
+
+
+def _per_position(value: int | list[int], rank: int) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    return values * rank if len(values) == 1 else values
+
+
+def _windows(rank: int) -> Rule:
+    def rule(call: Call) -> tuple[Dims | None, ...]:
+        """Pooling or resampling over the last positions; batch and channels stay."""
+        operand = call.values[0].dims
+        kept, positions = operand[:-rank], operand[-rank:]
+        shapes = [shape for shape in call.shapes if shape is not None]
+        if all(size == 1 for size in shapes[0][-rank:]) and "adaptive_avg" in call.operator:
+            call.mix(kept)
+            return ((*kept, *([ONE] * rank)),)
+        call.pin(positions, SLIDING)
+        return tuple(
+            None
+            if shape is None
+            else (*kept, *(call.fixed(size, SLIDING) for size in shape[-rank:]))
+            for shape in call.shapes
+        )
+
+    return rule
+
+
+def grid_sample(call: Call) -> Dims:
+    """Values read at positions that data gives: (batch, channels, positions of the grid)."""
+    operand, grid = call["input"].dims, call["grid"].dims
+    call.unify(operand[0], grid[0])
+    call.pin(operand[2:], SLIDING)
+    call.pin(grid[-1:], "coordinates")
+    return (*operand[:2], *grid[1:-1])
+
+
+def columns(call: Call) -> Dims:
+    """`im2col`: channels × positions in the kernel, then the kernel's places."""
+    *batch, channels, down, across = call["self"].dims
+    call.pin([down, across], SLIDING)
+    positions = call.fixed(call.shape[-2] // channels.size, "positions in a kernel")
+    return (*batch, product_of([channels, positions]), call.fixed(call.shape[-1], SLIDING))
+
+
+_RANKED = """
+    max_pool{}d max_pool{}d_with_indices avg_pool{}d _adaptive_avg_pool{}d adaptive_avg_pool{}d
+    adaptive_max_pool{}d upsample_nearest{}d upsample_linear{}d _upsample_nearest_exact{}d
+    max_unpool{}d fractional_max_pool{}d
+""".split()
+_PLANE = """
+    upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
+""".split()
+
+CONVOLUTIONS: dict[str, Rule] = {
+    **{f"aten.{n}": convolution for n in ("convolution", "_convolution", "conv1d", "conv2d",
+                                          "conv3d", "conv_transpose1d", "mkldnn_convolution")},
+    **{f"aten.{n.format(rank)}": _windows(rank) for n in _RANKED for rank in (1, 2, 3)},
+    **{f"aten.{n}": _windows(2) for n in _PLANE},
+    "aten.upsample_trilinear3d": _windows(3),
+    "aten.grid_sampler_2d": grid_sample,
+    "aten.grid_sampler_3d": grid_sample,
+    "aten.im2col": columns,
+}

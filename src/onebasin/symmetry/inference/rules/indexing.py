@@ -1,0 +1,174 @@
+"""Rules for reading and writing at positions that other tensors give."""
+
+import torch
+from torch import Tensor
+
+from onebasin.symmetry.inference.atoms import Atom, Dims, fresh, is_pinned, product_of
+from onebasin.symmetry.inference.calls import Call, Rule, Value
+from onebasin.symmetry.inference.rules.pointwise import broadcast
+from onebasin.symmetry.inference.rules.slices import joined
+
+ADDRESSED = "its positions are addressed by numbers"
+MAX_RUNS = 64
+
+
+def embedding(call: Call) -> Dims:
+    """Rows of a table, one for each entry of the index."""
+    rows, *rest = call["weight"].dims
+    call.pin([rows], ADDRESSED)
+    return (*call["indices"].dims, *rest)
+
+
+def index(call: Call) -> Dims:
+    """`x[..., i, j, ...]` with index tensors: their common shape replaces those dimensions."""
+    dims = call["self"].dims
+    given = {i: value for i, value in enumerate(call["indices"]) if value is not None}
+    if len(given) == 1:
+        ((place, value),) = given.items()
+        if len(value.dims) == 1:
+            return _index_one(call, dims, place, value)
+    call.pin([dims[i] for i in given], ADDRESSED)
+    new = _index_dims(call, list(given.values()))
+    places = sorted(given)
+    adjacent = places == list(range(places[0], places[-1] + 1))
+    rest = [atom for i, atom in enumerate(dims) if i not in given]
+    at = places[0] if adjacent else 0
+    return (*rest[:at], *new, *rest[at:])
+
+
+def _index_dims(call: Call, values: list[Value]) -> Dims:
+    shape = torch.broadcast_shapes(*(value.shape for value in values))
+    return broadcast(call, values, tuple(shape))
+
+
+def index_select(call: Call) -> Dims:
+    """Positions of one dimension, in the order of an index."""
+    dims = call["self"].dims
+    value = call["index"]
+    place = call["dim"] % max(len(dims), 1)
+    if not value.dims:
+        value = Value((fresh(1),), value.constant)
+    return _index_one(call, dims, place, value)
+
+
+def _index_one(call: Call, dims: Dims, place: int, value: Value) -> Dims:
+    known = None if is_pinned(dims[place]) else value.constant()
+    pieces = None if known is None else _known_index(call, dims, place, known)
+    if pieces is not None:
+        return pieces
+    call.pin([dims[place]], ADDRESSED)
+    return (*dims[:place], *value.dims, *dims[place + 1 :])
+
+
+def _known_index(call: Call, dims: Dims, place: int, positions: Tensor) -> Dims | None:
+    """Read an index of known values as slices, repetition or tiling; None where it is neither."""
+    size = dims[place].size
+    positions = positions.long() % size
+    runs = _runs(positions)
+    if len(runs) <= MAX_RUNS:
+        return joined([call.take(dims, place, low, high) for low, high in runs], place)
+    atom = _repeated(dims[place], positions)
+    return None if atom is None else (*dims[:place], atom, *dims[place + 1 :])
+
+
+def _runs(positions: Tensor) -> list[tuple[int, int]]:
+    breaks = (torch.diff(positions) != 1).nonzero().flatten().tolist()
+    starts = [0, *(i + 1 for i in breaks)]
+    stops = [*starts[1:], len(positions)]
+    values = positions.tolist()
+    return [(values[low], values[high - 1] + 1) for low, high in zip(starts, stops, strict=True)]
+
+
+def _repeated(atom: Atom, positions: Tensor) -> Atom | None:
+    times, rest = divmod(len(positions), atom.size)
+    if rest:
+        return None
+    base = torch.arange(atom.size, device=positions.device)
+    if torch.equal(positions, base.repeat_interleave(times)):
+        return product_of([atom, fresh(times)])
+    if torch.equal(positions, base.repeat(times)):
+        return product_of([fresh(times), atom])
+    return None
+
+
+def gather(call: Call) -> Dims:
+    """Entries of one dimension, chosen for every place of the others."""
+    dims, chosen = call["self"].dims, call["index"].dims
+    place = call["dim"] % max(len(dims), 1)
+    call.pin(dims[place : place + 1], ADDRESSED)
+    _align(call, dims, chosen, place)
+    return chosen
+
+
+def _align(call: Call, dims: Dims, chosen: Dims, place: int) -> None:
+    for i, (a, b) in enumerate(zip(dims, chosen, strict=True)):
+        if i == place:
+            continue
+        if a.size == b.size:
+            call.unify(a, b)
+        else:
+            call.pin([a, b], "only its first positions are read")
+
+
+def scatter(call: Call) -> Dims:
+    """Entries of one dimension replaced, at places that an index gives."""
+    dims, chosen = call["self"].dims, call["index"].dims
+    place = call["dim"] % max(len(dims), 1)
+    source = call.get("src")
+    operands = [chosen] + ([source.dims] if isinstance(source, Value) else [])
+    call.pin(dims[place : place + 1], ADDRESSED)
+    for operand in operands:
+        _align(call, dims, operand, place)
+        call.pin(operand[place : place + 1], ADDRESSED)
+    return dims
+
+
+def index_put(call: Call) -> Dims:
+    """Entries replaced at index tensors; the other dimensions are those of the values."""
+    dims = call["self"].dims
+    given = {i: value for i, value in enumerate(call["indices"]) if value is not None}
+    call.pin([dims[i] for i in given], ADDRESSED)
+    rest = tuple(atom for i, atom in enumerate(dims) if i not in given)
+    places = sorted(given)
+    values = call["values"].dims
+    if places == list(range(len(places))):
+        for a, b in zip(reversed(rest), reversed(values), strict=False):
+            if b.size == a.size:
+                call.unify(a, b)
+    else:
+        call.pin([*rest, *values], ADDRESSED)
+    return dims
+
+
+def index_write(call: Call) -> Dims:
+    """`index_add`, `index_copy`: slices of one dimension written."""
+    dims, source = call["self"].dims, call["source"].dims
+    place = call["dim"] % max(len(dims), 1)
+    call.pin([dims[place], source[place]], ADDRESSED)
+    for i in set(range(len(dims))) - {place}:
+        call.unify(dims[i], source[i])
+    return dims
+
+
+def one_hot(call: Call) -> Dims:
+    """Numbers become positions of a new last dimension."""
+    return (*call["self"].dims, call.fixed(call.shape[-1], ADDRESSED))
+
+
+def take_anywhere(call: Call) -> Dims:
+    """Entries addressed by their number in the flattened tensor."""
+    call.pin(call["self"].dims, ADDRESSED)
+    return call["index"].dims
+
+
+INDEXING: dict[str, Rule] = {
+    **{f"aten.{n}": index for n in ("index", "_unsafe_index")},
+    **{f"aten.{n}": scatter for n in ("scatter", "scatter_add", "scatter_reduce")},
+    **{f"aten.{n}": index_put for n in ("index_put", "_unsafe_index_put")},
+    **{f"aten.{n}": index_write for n in ("index_add", "index_copy", "index_reduce")},
+    "aten.embedding": embedding,
+    "aten.index_select": index_select,
+    "aten.gather": gather,
+    "aten.one_hot": one_hot,
+    "aten.take": take_anywhere,
+}

@@ -1,0 +1,242 @@
+"""The solver: gives every tensor of a graph its layouts by running the typing rules.
+
+Parameters start as free atoms, inputs and counted outputs are pinned, and families that
+no tensor can hold any more are collapsed until nothing changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from onebasin.symmetry.inference.algebra import pin
+from onebasin.symmetry.inference.atoms import Dims, Reason, fresh
+from onebasin.symmetry.inference.calls import Call, Value
+from onebasin.symmetry.inference.constants import Constants
+from onebasin.symmetry.inference.export import Exported, is_getitem, location_of
+from onebasin.symmetry.inference.rules import RULES, pointwise, refuse
+from onebasin.symmetry.inference.unification import check_scope, unify
+
+SUBGRAPHS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4, "wrap": 0}
+"""Higher-order operators that only run a subgraph, and where among their arguments it is."""
+
+
+class Solver:
+    """Layouts of everything in an exported graph.
+
+    Args:
+        exported: the graph.
+        state: every parameter and buffer, by name, tied ones under their first name.
+        constant: names of buffers that training never writes.
+        aliases: the other names of tied tensors, to their first.
+    """
+
+    def __init__(
+        self,
+        exported: Exported,
+        state: Mapping[str, Tensor],
+        constant: frozenset[str],
+        aliases: Mapping[str, str],
+    ) -> None:
+        self.exported = exported
+        self.aliases = aliases
+        self.tensors: list[Dims] = []
+        self.state = state
+        self.dims = {name: _parameter(tuple(tensor.shape)) for name, tensor in state.items()}
+        self.tensors += self.dims.values()
+        for name in constant:
+            _pin_varying(self.dims[name], state[name])
+
+    def solve(self) -> None:
+        """Run every rule once, then collapse families until nothing changes."""
+        exported = self.exported
+        inputs = {n: self._placeholder(n) for n in exported.graph_module.graph.find_nodes(op="placeholder")}
+        values = self._run(exported.graph_module, inputs, exported.live)
+        for node in exported.outputs:
+            value = values.get(node)
+            if isinstance(value, Value):
+                for atom in value.dims:
+                    pin(atom, Reason("an output of the model"))
+        for node, name in exported.mutations:
+            value, target = values.get(node), self.dims.get(self._kept(exported.tensors[name]))
+            if isinstance(value, Value) and target is not None and node in exported.live:
+                for a, b in zip(value.dims, target, strict=True):
+                    unify(a, b, Reason("a buffer that forward writes"))
+        while any([check_scope(dims, Reason("needed elsewhere")) for dims in self.tensors]):
+            pass
+
+    def _kept(self, name: str) -> str:
+        return self.aliases.get(name, name)
+
+    def _placeholder(self, node: Node) -> Any:
+        name = node.name
+        if name in self.exported.tensors:
+            kept = self._kept(self.exported.tensors[name])
+            return Value(self.dims[kept], lambda: _known(self.state[kept]))
+        if name in self.exported.constants:
+            return self._constant(self.exported.constants[name])
+        value = node.meta.get("val")
+        if not isinstance(value, Tensor):
+            return value
+        reason = Reason("an input of the model")
+        return Value(tuple(fresh(int(size), reason) for size in value.shape))
+
+    def _constant(self, tensor: Tensor) -> Value:
+        dims = tuple(fresh(size) for size in tensor.shape)
+        _pin_varying(dims, tensor)
+        self.tensors.append(dims)
+        return Value(dims, lambda: _known(tensor))
+
+    def _run(
+        self, module: GraphModule, inputs: Mapping[Node, Any], live: frozenset[Node] | None
+    ) -> dict[Node, Any]:
+        values: dict[Node, Any] = dict(inputs)
+        constants = Constants(values)
+        for node in module.graph.nodes:
+            if node in values or (live is not None and node not in live):
+                continue
+            if node.op == "get_attr":
+                values[node] = self._attribute(module, str(node.target))
+            elif node.op == "call_function":
+                values[node] = self._call(module, node, values, constants)
+        return values
+
+    def _attribute(self, module: GraphModule, name: str) -> Any:
+        found: Any = module
+        for part in name.split("."):
+            found = getattr(found, part)
+        return self._constant(found) if isinstance(found, Tensor) else found
+
+    def _call(self, module: GraphModule, node: Node, values: dict, constants: Constants) -> Any:
+        args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: values.get(n))
+        if is_getitem(node):
+            return args[0][args[1]] if args[0] is not None else None
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            return self._higher_order(node, args)
+        if not isinstance(node.target, torch._ops.OpOverload):
+            return None
+        call = Call(
+            operator=str(node.target),
+            arguments=_by_name(node.target, args, kwargs),
+            shapes=_shapes(node.meta.get("val")),
+            location=location_of(node),
+            tensors=self.tensors,
+        )
+        if all(shape is None for shape in call.shapes):
+            return None
+        results = _as_tuple(_rule_for(node.target)(call), call)
+        made = tuple(
+            None if dims is None else Value(dims, constants.thunk(node, i, len(results)))
+            for i, dims in enumerate(results)
+        )
+        self._note(call, made)
+        return made if isinstance(node.meta.get("val"), list | tuple) else made[0]
+
+    def _note(self, call: Call, made: tuple[Value | None, ...]) -> None:
+        reason = call.reason("mixes positions")
+        for value, shape in zip(made, call.shapes, strict=False):
+            if value is not None:
+                assert value.shape == shape, f"{call.operator}: {value.shape} is not {shape}"
+                self.tensors.append(value.dims)
+                check_scope(value.dims, reason)
+        for value in call.values:
+            check_scope(value.dims, reason)
+
+    def _higher_order(self, node: Node, args: tuple[Any, ...]) -> Any:
+        """Run a subgraph in place; control flow that data decides is refused."""
+        place = SUBGRAPHS.get(node.target.name())  # type: ignore[union-attr]
+        if place is not None:
+            submodule, operands = args[place], args[place + 1 :]
+            return self._subgraph(submodule, operands)
+        call = Call(
+            operator=str(node.target),
+            arguments={str(i): value for i, value in enumerate(_flat(args))},
+            shapes=_shapes(node.meta.get("val")),
+            location=location_of(node),
+            tensors=self.tensors,
+        )
+        made = tuple(None if d is None else Value(d) for d in refuse(call))
+        return made if isinstance(node.meta.get("val"), list | tuple) else made[0]
+
+    def _subgraph(self, submodule: GraphModule, operands: tuple[Any, ...]) -> Any:
+        placeholders = submodule.graph.find_nodes(op="placeholder")
+        values = self._run(submodule, dict(zip(placeholders, operands, strict=False)), None)
+        returned = submodule.graph.output_node().args[0]
+        return torch.fx.map_arg(returned, lambda n: values.get(n))
+
+
+def _parameter(shape: tuple[int, ...]) -> Dims:
+    dims = tuple(fresh(size) for size in shape)
+    for atom in dims:
+        if atom.size > 1:
+            atom.homes = frozenset([dims])
+    return dims
+
+
+def _pin_varying(dims: Dims, tensor: Tensor) -> None:
+    """Pin a constant along the dimensions in which its values differ."""
+    for i, atom in enumerate(dims):
+        if not _is_uniform(tensor, i):
+            pin(atom, Reason("a constant of the model"))
+
+
+def _known(tensor: Tensor) -> Tensor | None:
+    """Return the values of an integer constant that has any."""
+    return None if _is_unreal(tensor) or tensor.is_floating_point() else tensor
+
+
+def _rule_for(target: torch._ops.OpOverload) -> Callable[[Call], Any]:
+    name = f"{target.namespace}.{target._schema.name.split('::')[1]}"
+    if name in RULES:
+        return RULES[name]
+    return pointwise if torch.Tag.pointwise in target.tags else refuse
+
+
+def _by_name(target: torch._ops.OpOverload, args: tuple, kwargs: Mapping) -> dict[str, Any]:
+    arguments = {}
+    for i, argument in enumerate(target._schema.arguments):
+        if i < len(args) and not argument.kwarg_only:
+            arguments[argument.name] = args[i]
+        else:
+            arguments[argument.name] = kwargs.get(
+                argument.name, argument.default_value if argument.has_default_value() else None
+            )
+    return arguments
+
+
+def _shapes(value: Any) -> tuple[tuple[int, ...] | None, ...]:
+    outputs = value if isinstance(value, list | tuple) else [value]
+    return tuple(
+        tuple(int(size) for size in out.shape) if isinstance(out, Tensor) else None
+        for out in outputs
+    )
+
+
+def _as_tuple(result: Any, call: Call) -> tuple[Dims | None, ...]:
+    """Rules for one output return its dimensions, others one entry per output."""
+    single = isinstance(result, tuple) and all(hasattr(item, "root") for item in result)
+    if len(call.shapes) == 1 and single and (result or call.shape == ()):
+        return (result,)
+    return tuple(result)
+
+
+def _flat(args: Any) -> list[Any]:
+    if isinstance(args, list | tuple):
+        return [leaf for item in args for leaf in _flat(item)]
+    return [args]
+
+
+def _is_unreal(tensor: Tensor) -> bool:
+    return tensor.is_meta or isinstance(tensor, torch._subclasses.FakeTensor)
+
+
+def _is_uniform(tensor: Tensor, dim: int) -> bool:
+    """Whether all slices along a dimension are equal; unknown values count as different."""
+    if tensor.shape[dim] < 2 or math.prod(tensor.shape) == 0:
+        return True
+    return not _is_unreal(tensor) and bool((tensor == tensor.narrow(dim, 0, 1)).all())

@@ -1,0 +1,87 @@
+"""State: which tensors of a model train, which are constants, and which are one and the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from onebasin.symmetry.inference.export import Exported
+
+RUNNING = ("running_mean", "running_var")
+
+
+def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return, for every further name of a tied tensor, its first name."""
+    first: dict[int, str] = {}
+    aliases = {}
+    for name, tensor in state.items():
+        kept = first.setdefault(id(tensor), name)
+        if kept != name:
+            aliases[name] = kept
+    return aliases
+
+
+def constant_buffers(
+    model: nn.Module,
+    exported: Exported,
+    state: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> frozenset[str]:
+    """Return the names of the buffers in the state dict that training never writes.
+
+    Running statistics of normalisation layers and what a forward pass in training mode
+    writes in place (the vectors of spectral norm) move with their channels; a table of
+    frequencies or a mask does not.
+    """
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    buffers = {name for name in state if name not in parameters}
+    unsure = {n for n in buffers if state[n].dim()} - _running_statistics(exported)
+    if any(state[name].is_floating_point() for name in unsure):
+        unsure -= _written_in_training(model, unsure, args, kwargs)
+    return frozenset(unsure)
+
+
+def _running_statistics(exported: Exported) -> set[str]:
+    found = set()
+    for node in exported.graph_module.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        for i, argument in enumerate(schema.arguments if schema is not None else ()):
+            if argument.name in RUNNING and i < len(node.args) and node.args[i] is not None:
+                found.add(exported.tensors.get(getattr(node.args[i], "name", ""), ""))
+    return found
+
+
+def _written_in_training(
+    model: nn.Module, names: set[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> set[str]:
+    """Run a training step's forward pass on meta copies and see which buffers it writes."""
+    tensors = {
+        name: torch.empty_like(tensor, device="meta")
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+    }
+    before = {name: tensors[name]._version for name in names if name in tensors}
+    flags = [(module, module.training) for module in model.modules()]
+    inputs = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), (args, dict(kwargs)))
+    try:
+        model.train()
+        with torch.no_grad():
+            torch.func.functional_call(model, tensors, *inputs)
+    except Exception:
+        pass  # what was written up to here counts; the rest stays pinned, which is safe
+    finally:
+        for module, training in flags:
+            module.training = training
+    return {name for name, version in before.items() if tensors[name]._version != version}
+
+
+def doubled(inputs: Any) -> Any | None:
+    """Return inputs with their batch of one repeated, or None where the batch is not one."""
+    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    if not tensors or any(t.dim() < 2 or t.shape[0] != 1 for t in tensors):
+        return None
+    return pytree.tree_map_only(Tensor, lambda t: torch.cat([t, t]), inputs)

@@ -1,0 +1,180 @@
+"""Unification: making two dimensions have one layout, by the most general refinement.
+
+Where no common refinement exists both sides are pinned. Families that lost the dimension
+they depend on are collapsed by `check_scope`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from onebasin.symmetry.inference.algebra import ClashError, cut, factor, pin, restrict
+from onebasin.symmetry.inference.atoms import (
+    Atom,
+    Fam,
+    Prod,
+    Reason,
+    Sum,
+    flat_factors,
+    flat_parts,
+    parts_of,
+    walk,
+)
+
+
+def unify(a: Atom, b: Atom, reason: Reason) -> None:
+    """Make two atoms one; where that is impossible pin both, for the reason given."""
+    try:
+        _unify(a, b)
+    except (ClashError, RecursionError) as error:
+        detail = Reason(f"{reason.text}: {error}", reason.operator, reason.location, True)
+        pin(a, detail)
+        pin(b, detail)
+
+
+def _unify(a: Atom, b: Atom) -> None:
+    a, b = a.root, b.root
+    if a is b or a.size <= 1:
+        return
+    assert a.size == b.size, f"cannot unify {a.size} with {b.size} positions"
+    if a.form is None or b.form is None:
+        if b.form is None:
+            a, b = b, a
+        _bind(a, b)
+    elif isinstance(a.form, Fam) or isinstance(b.form, Fam):
+        if not isinstance(a.form, Fam):
+            a, b = b, a
+        _unify_family(a, b)
+    elif isinstance(a.form, Prod) and isinstance(b.form, Prod):
+        _unify_products(a, b)
+        _link(a, b)
+    else:
+        if isinstance(a.form, Prod):
+            a, b = b, a
+        _unify_sum(a, b)
+        _link(a, b)
+
+
+def _link(a: Atom, b: Atom) -> None:
+    a, b = a.root, b.root
+    if a is not b:
+        a.parent = b
+
+
+def _bind(a: Atom, b: Atom) -> None:
+    """Let atom a, which has no form, stand for b from now on."""
+    if b.form is not None and any(root is a for root in walk(parts_of(b))):
+        if not isinstance(b.form, Fam):
+            raise ClashError("a layout would contain itself")
+        collapse(b)
+        _unify(a, b)
+        return
+    for root in list(walk([b])):
+        if root.size > 1:
+            root.homes |= a.homes
+    if a.pinned:
+        pin(b, a.pinned)
+    a.parent = b
+
+
+def _unify_products(a: Atom, b: Atom) -> None:
+    left, right = flat_factors(a), flat_factors(b)
+    while left and right:
+        x, y = left.pop(), right.pop()
+        if x.size < y.size:
+            x, y, left, right = y, x, right, left
+        if x.size % y.size:
+            raise ClashError(f"{a.size} units are grouped by {x.size} and by {y.size}")
+        outer, inner = factor(x, [x.size // y.size, y.size])
+        _unify(inner, y)
+        if outer.size > 1:
+            left.append(outer)
+
+
+def _unify_sum(a: Atom, b: Atom) -> None:
+    """Unify sum a with a sum or product b, part by part at the cuts of both."""
+    edges = {0, a.size}
+    for atom in (a, b):
+        offset = 0
+        for part in flat_parts(atom):
+            offset += part.size
+            edges.add(offset)
+    marks = sorted(edges)
+    for low, high in zip(marks, marks[1:], strict=False):
+        _unify(cut(a, low, high), cut(b, low, high))
+
+
+def _unify_family(a: Atom, b: Atom) -> None:
+    """Unify family a with b, member by member."""
+    assert isinstance(a.form, Fam)
+    if any(root is a for root in walk(parts_of(b))):
+        if not isinstance(b.form, Fam):
+            raise ClashError("a layout would contain itself")
+        collapse(b)
+        return _unify(a, b)
+    if isinstance(b.form, Fam) and b.form.key.root is not a.form.key.root:
+        collapse(b)
+        return _unify(a, b)
+    key = a.form.key
+    for low, high, member in list(a.form.ranges()):
+        _unify(member, restrict(b, key, low, high, force=True))
+    _link(a, b)
+
+
+def collapse(atom: Atom) -> None:
+    """Turn a family into one layout by unifying its members."""
+    root = atom.root
+    if not isinstance(root.form, Fam):
+        return
+    first, *others = root.form.members
+    for member in others:
+        _unify(first, member)
+    if root.root is root and isinstance(root.form, Fam):
+        target = first.root
+        if target is root:
+            raise ClashError("a family contains itself")
+        root.parent = target
+
+
+def check_scope(dims: Iterable[Atom], reason: Reason) -> bool:
+    """Collapse every family in a tensor that does not carry, just once, what it depends on.
+
+    Returns:
+        Whether anything was collapsed.
+    """
+    dims, changed = tuple(dims), False
+    while (family := _out_of_scope(dims)) is not None:
+        changed = True
+        _guarded(lambda found=family: collapse(found), family, reason)
+    return changed
+
+
+def _out_of_scope(dims: tuple[Atom, ...]) -> Atom | None:
+    carried = list(walk(dims))
+    families = [root for root in carried if isinstance(root.form, Fam)]
+    if not families:
+        return None
+    counts = Counter(_keys_carried(dims))
+    for family in families:
+        assert isinstance(family.form, Fam)
+        if counts[family.form.key.root] != 1:
+            return family
+    return None
+
+
+def _keys_carried(dims: Iterable[Atom]) -> Iterable[Atom]:
+    """Yield the roots of a tensor once per dimension they occur in, not once per member."""
+    for atom in dims:
+        yield from set(walk([atom]))
+
+
+def _guarded(action: Callable[[], None], atom: Atom, reason: Reason) -> None:
+    try:
+        action()
+    except (ClashError, RecursionError) as error:
+        members = atom.form.members if isinstance(atom.form, Fam) else ()
+        for member in members:
+            pin(member, Reason(f"{reason.text}: {error}", reason.operator, reason.location, True))
+        root = atom.root
+        root.form, root.pinned = None, reason
