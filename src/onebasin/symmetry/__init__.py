@@ -1,1 +1,24 @@
-"""Symmetry: what may move."""
+"""Symmetry: what may move.
+
+`trace` infers the symmetry of a model, `symmetry_from_spec` takes a hand-written one,
+`prove` checks either on the original module, and a `Permutation` is one of its elements.
+"""
+
+from onebasin.symmetry.inference import trace
+from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
+from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+
+__all__ = [
+    "Family",
+    "Fixed",
+    "Group",
+    "Layout",
+    "Permutation",
+    "Product",
+    "Refusal",
+    "Sum",
+    "Symmetry",
+    "Units",
+    "trace",
+]
