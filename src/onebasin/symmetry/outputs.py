@@ -17,9 +17,7 @@ CACHES = frozenset({"past_key_values", "past_key_value", "cache_params", "past_b
 MODEL_OUTPUT_CACHES = CACHES | {"state", "states", "mems", "memory", "rnn_state", "cache"}
 
 
-def select_outputs(
-    output: object, *, outputs: Callable[[Any], object] | None = None
-) -> list[Tensor]:
+def select_outputs(output: object, outputs: Callable[[Any], object] | None = None) -> list[Tensor]:
     """Return the tensors of a model's output that count, in a fixed order.
 
     All tensors in mappings, sequences, dataclasses and registered pytree nodes count,

@@ -6,7 +6,6 @@ How an index reaches the entries of one tensor is `onebasin.symmetry.movement`'s
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.movement import Mover, SharedResults
 from onebasin.symmetry.nesting import spread
+from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.symmetry import Symmetry
 
 FORMAT = "onebasin-permutation-1"
@@ -31,29 +31,30 @@ FORMAT = "onebasin-permutation-1"
 class Permutation:
     """One element of a symmetry: `new[i] = old[index[i]]`.
 
-    For a nested group, `index[i_outer]` orders the units inside *new* outer position
-    `i_outer`: `new[o, d] = old[index_o[o], index_d[o, d]]`.
+        For a nested group, `index[i_outer]` orders the units inside *new* outer position
+        `i_outer`: `new[o, d] = old[index_o[o], index_d[o, d]]`.
 
-    Laws: `(p @ q).apply(x)` equals `p.apply(q.apply(x))`; `p.inverse() @ p` and
-    `p @ p.inverse()` are the identity.
+        Laws: `(p @ q).apply(x)` equals `p.apply(q.apply(x))`; `p.inverse() @ p` and
+        `p @ p.inverse()` are the identity.
 
-    Args:
-        symmetry: the symmetry it is an element of.
-        indices: for each movable group an int64 tensor on the CPU of shape
-            `(*outer_shape, size)` whose rows are permutations of `range(size)`.
+        Args:
+            symmetry: the symmetry it is an element of.
+            indices: for each movable group an int64 tensor on the CPU of shape
+                `(*outer_shape, size)` whose rows are permutations of `range(size)`.
 
-    Raises:
-        OneBasinError: when the indices do not fit the symmetry.
+        Raises:
+            OneBasinError: when the indices do not fit the symmetry.
 
-    Example:
-        >>> from onebasin.symmetry.layouts import Fixed, Units
-        >>> from onebasin.symmetry.symmetry import Group, Symmetry
-        >>> layouts = {"up": (Units("h", 3), Fixed(1)), "down": (Fixed(1), Units("h", 3))}
-        >>> symmetry = Symmetry({"h": Group("h", 3)}, layouts)
-        >>> p = Permutation(symmetry, {"h": torch.tensor([2, 0, 1])})
-        >>> moved = p.apply({"up": torch.tensor([[0], [1], [2]]), "down": torch.zeros(1, 3)})
-        >>> moved["up"].flatten().tolist()
-        [2, 0, 1]
+        Example:
+            >>> from onebasin.symmetry.layouts import Fixed, Units
+            >>> from onebasin.symmetry.seeds import generator_for
+    from onebasin.symmetry.symmetry import Group, Symmetry
+            >>> layouts = {"up": (Units("h", 3), Fixed(1)), "down": (Fixed(1), Units("h", 3))}
+            >>> symmetry = Symmetry({"h": Group("h", 3)}, layouts)
+            >>> p = Permutation(symmetry, {"h": torch.tensor([2, 0, 1])})
+            >>> moved = p.apply({"up": torch.tensor([[0], [1], [2]]), "down": torch.zeros(1, 3)})
+            >>> moved["up"].flatten().tolist()
+            [2, 0, 1]
     """
 
     symmetry: Symmetry
@@ -75,9 +76,8 @@ class Permutation:
         """Return a uniformly random permutation; a group's draw depends on its name only."""
         indices = {}
         for name, group in symmetry.groups.items():
-            digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
             shape = (*symmetry.outer_shape(name), group.size)
+            generator = generator_for(seed, name)
             keys = torch.rand(shape, generator=generator, dtype=torch.float64)
             indices[name] = keys.argsort(dim=-1)
         return cls(symmetry, indices)

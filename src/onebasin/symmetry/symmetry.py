@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import lgamma, log, prod
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.blocks import Block, blocks_of
 from onebasin.symmetry.layouts import Layout, layout_from_json, layout_to_json
+
+if TYPE_CHECKING:
+    from onebasin.symmetry.proof import Proof
 
 FORMAT = "onebasin-symmetry-1"
 
@@ -144,7 +149,9 @@ class Symmetry:
         """Return the symmetry as plain JSON values."""
         return {
             "format": FORMAT,
-            "groups": {n: {"size": g.size, "within": list(g.within)} for n, g in self.groups.items()},
+            "groups": {
+                n: {"size": g.size, "within": list(g.within)} for n, g in self.groups.items()
+            },
             "axes": dict(self.axes),
             "layouts": {n: [layout_to_json(x) for x in ls] for n, ls in self.layouts.items()},
             "tied": [list(names) for names in self.tied],
@@ -169,6 +176,23 @@ class Symmetry:
                 Refusal(r["operator"], r["location"], r["reason"], tuple(r["tensors"]))
                 for r in data["refusals"]
             ),
+        )
+
+    def prove(
+        self,
+        model: nn.Module,
+        example_args: Sequence[Any],
+        example_kwargs: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        outputs: Callable[[Any], Any] | None = None,
+        controls: bool | int = True,
+    ) -> Proof:
+        """Test this symmetry on the original module; see `onebasin.symmetry.proof.prove`."""
+        from onebasin.symmetry.proof import prove
+
+        return prove(
+            self, model, example_args, example_kwargs, seed=seed, outputs=outputs, controls=controls
         )
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -1,0 +1,157 @@
+"""Specimen: a model at a generic point of its parameter space, run in double precision.
+
+Owns the runs that a proof compares. The user's module is only borrowed: its tensors,
+attributes, training flags and the random number generators are as before after every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry.double_precision import DoublePrecision, to_double
+from onebasin.symmetry.inference.evaluation_mode import evaluating
+from onebasin.symmetry.outputs import select_outputs
+from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.perturbation import perturb
+from onebasin.symmetry.seeds import generator_for
+from onebasin.symmetry.substitution import substituted
+from onebasin.symmetry.symmetry import Symmetry
+
+
+class Specimen:
+    """A model and example inputs, ready to be run on permuted parameters.
+
+    Args:
+        symmetry: names and shapes; buffers it fixes keep their values.
+        model: the original module, on any device but meta.
+        args, kwargs: what the module is called with.
+        seed: of the noise that makes parameters generic, and of each run.
+        outputs: which outputs count; see `select_outputs`.
+
+    Raises:
+        OneBasinError: when the module does not fit the symmetry or has no real weights.
+    """
+
+    def __init__(
+        self,
+        symmetry: Symmetry,
+        model: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        seed: int,
+        outputs: Callable[[Any], Any] | None,
+    ) -> None:
+        """Check that model and symmetry belong together; nothing is run yet."""
+        self._model, self._seed, self._outputs = model, seed, outputs
+        self._args, self._kwargs = to_double((args, dict(kwargs)))
+        self._tensors = tensors_of(model)
+        check_model(symmetry, self._tensors)
+        self._names: dict[int, str] = {}
+        for name in symmetry.layouts:
+            first = self._names.setdefault(id(self._tensors[name]), name)
+            if symmetry.blocks[first] != symmetry.blocks[name]:
+                raise OneBasinError(
+                    f"prove: {first!r} and {name!r} are one tensor in the model but differ in"
+                    " layout; give both the same"
+                )
+        self._kept = {
+            name
+            for name in symmetry.buffers
+            if not any(
+                group in symmetry.groups for b in symmetry.blocks[name] for group in b.groups
+            )
+        }
+
+    def generic(self, name: str) -> Tensor:
+        """Return the generic values of one tensor, in float64; each call makes them anew."""
+        tensor = self._tensors[name]
+        first = self._names[id(tensor)]
+        values = to_double(tensor.detach())
+        if first in self._kept:
+            return values.clone()
+        return perturb(values, generator_for(self._seed, first))
+
+    def moved(self, permutation: Permutation) -> dict[str, Tensor]:
+        """Return the generic values of every tensor, moved; a tied one under one name."""
+        names = self._names.values()
+        return {name: permutation.apply_tensor(name, self.generic(name)) for name in names}
+
+    def name_of(self, name: str) -> str:
+        """Return the name under which `moved` has a tensor that may be tied."""
+        return self._names[id(self._tensors[name])]
+
+    def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the counted outputs of the module on these tensors.
+
+        Args:
+            tensors: one entry for each that `moved` returns.
+
+        Raises:
+            OneBasinError: when the forward pass raises in double precision.
+        """
+        buffers = {id(tensor) for tensor in self._model.buffers()}
+
+        def substitute(tensor: Tensor) -> Tensor:
+            name = self._names.get(id(tensor))
+            double = tensors[name] if name is not None else to_double(tensor.detach())
+            return double.clone() if id(tensor) in buffers else double
+
+        args, kwargs = tree_map_only(Tensor, torch.clone, (self._args, self._kwargs))
+        with substituted(self._model, substitute), evaluating(self._model), self._seeded():
+            try:
+                with torch.no_grad(), DoublePrecision():
+                    found = select_outputs(self._model(*args, **kwargs), self._outputs)
+            except Exception as error:
+                reason = " ".join(str(error).split())[:300]
+                raise OneBasinError(
+                    f"prove: {type(self._model).__name__} cannot be run in float64 on the example"
+                    f" inputs ({type(error).__name__}: {reason}); give inputs it accepts"
+                ) from error
+        return [to_double(tensor.detach()) for tensor in found]
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        tensors = self._tensors.values()
+        cuda = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
+        with torch.random.fork_rng(devices=cuda):
+            torch.default_generator.manual_seed(self._seed)
+            for device in cuda:
+                torch.cuda.default_generators[device].manual_seed(self._seed)
+            yield
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return every parameter and buffer of a module under each of its names."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    return {**parameters, **dict(model.named_buffers(remove_duplicate=False))}
+
+
+def check_model(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> None:
+    """Check that a model has every tensor of a symmetry, in its shape, with real values.
+
+    Raises:
+        OneBasinError: naming the first tensor that does not fit.
+    """
+    for name, shape in symmetry.shapes.items():
+        if name not in tensors:
+            raise OneBasinError(
+                f"prove: the model has no tensor {name!r}; give the model that was traced"
+            )
+        if tuple(tensors[name].shape) != shape:
+            raise OneBasinError(
+                f"prove: tensor {name!r} is {tuple(tensors[name].shape)} in the model but {shape}"
+                " in the symmetry; give the model that was traced"
+            )
+        if tensors[name].is_meta:
+            raise OneBasinError(
+                f"prove: tensor {name!r} is on the meta device; a proof runs the model, so build"
+                " it with real weights"
+            )
