@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .entry import Entry
 from .timm_models import timm_entries
-from .torchvision_models import torchvision_entries
+from .torchvision_models import load_torchvision, torchvision_entries
 from .transformers_entries import transformers_entries
 
 LIBRARIES = {
@@ -17,7 +17,7 @@ LIBRARIES = {
     "transformers": transformers_entries,
 }
 
-__all__ = ["LIBRARIES", "Entry", "entries"]
+__all__ = ["LIBRARIES", "Entry", "entries", "load_torchvision"]
 
 
 def entries(library: str | None = None) -> list[Entry]:

@@ -1,0 +1,140 @@
+"""Trace and prove the whole catalogue, and write what came out into the documentation.
+
+Owns the command line and the pool of processes: one process per model, with a time and a memory
+limit each. A run over part of the catalogue prints its rows, and writes a page only with `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext, ForkProcess
+from pathlib import Path
+
+from catalogue import LIBRARIES, Entry, entries
+from coverage_page import row_cells, write_page
+from coverage_row import KILLED, PROVED, TIMEOUT, TRACED, Row, measure_into, preload
+
+DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+POLL_SECONDS = 0.05
+
+
+@dataclass
+class _Job:
+    """A model whose process runs."""
+
+    entry: Entry
+    process: ForkProcess
+    connection: Connection
+    start: float
+    row: Row
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, write; return 0 when every model is proved (or traced, `--no-prove`)."""
+    options = _parser().parse_args(argv)
+    os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+    pattern = re.compile(options.only or "")
+    chosen = [entry for entry in entries(options.library) if pattern.search(entry.name)]
+    if not chosen:
+        print("coverage: no model of the catalogue matches", file=sys.stderr)
+        return 2
+    rows = {}
+    for row in measure_all(chosen, options):
+        rows[row.library, row.name] = row
+        print(f"{len(rows)}/{len(chosen)}", row.library, *row_cells(row), row.reason, flush=True)
+    ordered = [rows[entry.library, entry.name] for entry in chosen]
+    whole = options.only is None and options.library is None
+    folder = options.out or (DOCUMENTATION if whole else None)
+    if folder is not None:
+        print(write_page(ordered, environment(options), folder))
+    good = {TRACED} if options.no_prove else {PROVED}
+    return 0 if all(row.status in good for row in ordered) else 1
+
+
+def measure_all(chosen: Sequence[Entry], options: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row per entry as they end, with at most `options.jobs` processes at once."""
+    # Forked, so that the libraries are imported once; no tensor is computed before the fork.
+    context = multiprocessing.get_context("fork")
+    preload({entry.library for entry in chosen})
+    waiting, running = list(chosen), []
+    try:
+        while waiting or running:
+            while waiting and len(running) < options.jobs:
+                running.append(_start(context, waiting.pop(0), options))
+            for job in list(running):
+                if _ended(job, options.timeout):
+                    running.remove(job)
+                    yield job.row
+            time.sleep(POLL_SECONDS)
+    finally:
+        for job in running:
+            job.process.kill()
+
+
+def _start(context: ForkContext, entry: Entry, options: argparse.Namespace) -> _Job:
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (sender, entry, not options.no_prove, options.threads, options.memory)
+    process = context.Process(target=measure_into, args=arguments, daemon=True)
+    process.start()
+    sender.close()
+    row = Row(entry.library, entry.name, entry.family)
+    return _Job(entry, process, receiver, time.monotonic(), row)
+
+
+def _ended(job: _Job, timeout: float) -> bool:
+    """Take in what the process sent; True when it has ended or was ended."""
+    alive = job.process.is_alive()
+    try:
+        while job.connection.poll():
+            job.row = job.connection.recv()
+    except EOFError:
+        alive = False
+    if not alive:
+        job.process.join()
+        if job.process.exitcode != 0:
+            reason = f"the process ended with {job.process.exitcode}"
+            job.row = replace(job.row, status=KILLED, reason=reason)
+        return True
+    if time.monotonic() - job.start > timeout:
+        job.process.kill()
+        job.process.join()
+        job.row = replace(job.row, status=TIMEOUT, reason=f"more than {timeout:.0f} s")
+        return True
+    return False
+
+
+def environment(options: argparse.Namespace) -> dict[str, str]:
+    """What the numbers depend on: versions, machine, processes and threads."""
+    packages = ("torch", "torchvision", "timm", "transformers")
+    found = {name: version(name) for name in packages}
+    found["Python"] = platform.python_version()
+    found["machine"] = f"{platform.machine()} with {os.cpu_count()} cores"
+    found["processes"] = f"{options.jobs} of {options.threads} thread(s)"
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", metavar="REGEX", help="models whose name it finds")
+    parser.add_argument("--library", choices=sorted(LIBRARIES), help="models of one library")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at once (default: 2)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each (default: 1)")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one model")
+    parser.add_argument("--memory", type=float, default=20.0, help="GiB for one model")
+    parser.add_argument("--no-prove", action="store_true", help="trace only")
+    parser.add_argument("--out", type=Path, help="folder of coverage.md and coverage.json")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
