@@ -11,7 +11,9 @@ from math import prod
 
 from torch import Tensor
 
+from onebasin.errors import OneBasinError
 from onebasin.symmetry.blocks import Block, Factor
+from onebasin.symmetry.symmetry import Symmetry
 
 
 def dimension_of(factor: Factor, shape: Sequence[int]) -> int:
@@ -78,3 +80,34 @@ def spread(index: Tensor, axes: Sequence[int], num_axes: int) -> Tensor:
     for i in order:
         shape[axes[i]] = index.shape[i]
     return index.permute(order).reshape(shape)
+
+
+def check_nesting(symmetry: Symmetry) -> None:
+    """Check that groups nest soundly: outers exist, close under nesting and are carried along.
+
+    Raises:
+        OneBasinError: naming the group, what it nests in, and the tensor where one is wrong.
+    """
+    groups = symmetry.groups
+    for name, group in groups.items():
+        for outer in group.within:
+            if outer == name or (outer not in groups and outer not in symmetry.axes):
+                raise OneBasinError(
+                    f"group {name!r} nests in {outer!r}, which is no other group and no fixed"
+                    " axis; name one that some tensor carries"
+                )
+            missing = set(groups[outer].within if outer in groups else ()) - set(group.within)
+            if missing or (outer in groups and name in groups[outer].within):
+                raise OneBasinError(
+                    f"group {name!r} nests in {outer!r} and so in everything that one nests in;"
+                    f" {min(missing, default=name)!r} must stand before it, never inside"
+                )
+    for tensor, blocks in symmetry.blocks.items():
+        for block in blocks:
+            for name in block.groups:
+                missing = set(groups[name].within if name in groups else ()) - set(block.groups)
+                if missing:
+                    raise OneBasinError(
+                        f"tensor {tensor!r} carries group {name!r} without {min(missing)!r}, which"
+                        " it nests in; give both, or do not nest"
+                    )
