@@ -31,30 +31,29 @@ FORMAT = "onebasin-permutation-1"
 class Permutation:
     """One element of a symmetry: `new[i] = old[index[i]]`.
 
-        For a nested group, `index[i_outer]` orders the units inside *new* outer position
-        `i_outer`: `new[o, d] = old[index_o[o], index_d[o, d]]`.
+    For a nested group, `index[i_outer]` orders the units inside *new* outer position
+    `i_outer`: `new[o, d] = old[index_o[o], index_d[o, d]]`.
 
-        Laws: `(p @ q).apply(x)` equals `p.apply(q.apply(x))`; `p.inverse() @ p` and
-        `p @ p.inverse()` are the identity.
+    Laws: `(p @ q).apply(x)` equals `p.apply(q.apply(x))`; `p.inverse() @ p` and
+    `p @ p.inverse()` are the identity.
 
-        Args:
-            symmetry: the symmetry it is an element of.
-            indices: for each movable group an int64 tensor on the CPU of shape
-                `(*outer_shape, size)` whose rows are permutations of `range(size)`.
+    Args:
+        symmetry: the symmetry it is an element of.
+        indices: for each movable group an int64 tensor on the CPU of shape
+            `(*outer_shape, size)` whose rows are permutations of `range(size)`.
 
-        Raises:
-            OneBasinError: when the indices do not fit the symmetry.
+    Raises:
+        OneBasinError: when the indices do not fit the symmetry.
 
-        Example:
-            >>> from onebasin.symmetry.layouts import Fixed, Units
-            >>> from onebasin.symmetry.seeds import generator_for
-    from onebasin.symmetry.symmetry import Group, Symmetry
-            >>> layouts = {"up": (Units("h", 3), Fixed(1)), "down": (Fixed(1), Units("h", 3))}
-            >>> symmetry = Symmetry({"h": Group("h", 3)}, layouts)
-            >>> p = Permutation(symmetry, {"h": torch.tensor([2, 0, 1])})
-            >>> moved = p.apply({"up": torch.tensor([[0], [1], [2]]), "down": torch.zeros(1, 3)})
-            >>> moved["up"].flatten().tolist()
-            [2, 0, 1]
+    Example:
+        >>> from onebasin.symmetry.layouts import Fixed, Units
+        >>> from onebasin.symmetry.symmetry import Group, Symmetry
+        >>> layouts = {"up": (Units("h", 3), Fixed(1)), "down": (Fixed(1), Units("h", 3))}
+        >>> symmetry = Symmetry({"h": Group("h", 3)}, layouts)
+        >>> p = Permutation(symmetry, {"h": torch.tensor([2, 0, 1])})
+        >>> moved = p.apply({"up": torch.tensor([[0], [1], [2]]), "down": torch.zeros(1, 3)})
+        >>> moved["up"].flatten().tolist()
+        [2, 0, 1]
     """
 
     symmetry: Symmetry
