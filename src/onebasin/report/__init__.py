@@ -1,0 +1,1 @@
+"""Report: results to figures and pages; nothing is computed again."""
