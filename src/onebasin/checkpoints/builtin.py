@@ -28,7 +28,6 @@ class MLP(nn.Module):
     def __init__(
         self, *, depth: int = 3, width: int = 512, in_features: int = 64, num_classes: int = 10
     ) -> None:
-        """Make the layers with torch's default initialisation."""
         super().__init__()
         if min(depth, width - 1, in_features - 1, num_classes - 1) < 0:
             raise ValueError("depth must be at least 0, and all sizes at least 1")

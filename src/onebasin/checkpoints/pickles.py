@@ -15,8 +15,7 @@ from onebasin.errors import OneBasinError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 _REMEDY = "save plain tensors with torch.save(model.state_dict(), path)"
-_REFUSED = re.compile(r"Unsupported (?:global|class|operand)|Trying to|not an allowed|Can only")
-_GLOBAL = re.compile(r"GLOBAL (\S+)")
+_REFUSED = re.compile(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL) (\S+)")
 
 
 class PickleFile:
@@ -32,7 +31,6 @@ class PickleFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Load the names, and the data where they cannot be mapped."""
         self.path = path
         self.files = (path,)
         self._tensors = _plain_tensors(_unwrap(_load(path)), path)
@@ -72,12 +70,14 @@ def _explain(path: Path, error: Exception) -> OneBasinError:
     text = str(error)
     if "TorchScript" in text:
         return OneBasinError(f"{path}: a TorchScript archive, not a state dict; {_REMEDY}")
-    if not _REFUSED.search(text):
+    refused = _REFUSED.search(text)
+    if refused is None:
         return unreadable(path, "file of torch.save", error)
-    found = _GLOBAL.search(text)
-    what = f"a pickled {found.group(1)}" if found else "pickled objects"
+    # A file of the old format may also be cut off in the middle of a harmless name.
+    damage = "" if first_bytes(path, 4) == ZIP_MAGIC else ", or is cut short"
     return OneBasinError(
-        f"{path}: holds {what}, not only tensors, and loading that could run code; {_REMEDY}"
+        f"{path}: holds a pickled {refused.group(1)}, not only tensors{damage}; loading it "
+        f"could run code, so {_REMEDY}"
     )
 
 

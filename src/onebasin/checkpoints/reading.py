@@ -43,7 +43,6 @@ class Checkpoint(Mapping[str, Tensor]):
     def __init__(
         self, path: Path, source: TensorSource, expected_names: Collection[str] | None = None
     ) -> None:
-        """Settle the names; no tensor is read."""
         self.path = path
         self._source = source
         self._raw_names = _clean_names(source.names(), expected_names)
@@ -84,23 +83,18 @@ class Checkpoint(Mapping[str, Tensor]):
         return id(self)
 
     def __getitem__(self, name: str) -> Tensor:
-        """Read a tensor."""
         return self._source.read(self._raw_names[name])
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether there is a tensor of that name, without reading it."""
         return name in self._raw_names
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
         return iter(self._raw_names)
 
     def __len__(self) -> int:
-        """Count the names."""
         return len(self._raw_names)
 
     def __repr__(self) -> str:
-        """Show the path and how many tensors there are."""
         return f"Checkpoint({str(self.path)!r}, {len(self)} tensors)"
 
     def close(self) -> None:
@@ -117,7 +111,6 @@ class Checkpoint(Mapping[str, Tensor]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the checkpoint."""
         self.close()
 
 

@@ -21,7 +21,6 @@ class SafetensorsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Map the file and read its header."""
         self.path = path
         self.files = (path,)
         try:

@@ -32,7 +32,6 @@ class SafetensorsWriter:
     def __init__(
         self, file: BinaryIO, specs: Mapping[str, TensorInfo], metadata: Mapping[str, str]
     ) -> None:
-        """Write the header."""
         self._file = file
         self._specs = specs
         self.order = sorted(specs, key=lambda name: -specs[name].dtype.itemsize)

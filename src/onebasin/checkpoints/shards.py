@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from onebasin.checkpoints.tensor_info import TensorInfo
 from onebasin.errors import OneBasinError
 
 
+@runtime_checkable
 class TensorSource(Protocol):
     """What `Checkpoint` needs of a file format."""
 
@@ -47,7 +48,6 @@ class ShardedFiles:
     """
 
     def __init__(self, path: Path, open_file: Callable[[Path], TensorSource]) -> None:
-        """Open all files of the index."""
         self.path = path
         weight_map = _read_weight_map(path)
         self._shards: dict[str, TensorSource] = {}

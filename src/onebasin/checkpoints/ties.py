@@ -39,7 +39,6 @@ class TiedView(Mapping[str, Tensor]):
     """
 
     def __init__(self, params: Mapping[str, Tensor], ties: Sequence[Sequence[str]]) -> None:
-        """Find a stored name for every name."""
         self._params = params
         self._stored: dict[str, str] = {name: name for name in params}
         for group in ties:
@@ -57,17 +56,13 @@ class TiedView(Mapping[str, Tensor]):
         return describe(self._params, self._stored[name])
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return the tensor, whatever name it is stored under."""
         return self._params[self._stored[name]]
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether there is a tensor of that name, without reading it."""
         return name in self._stored
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
         return iter(self._stored)
 
     def __len__(self) -> int:
-        """Count the names."""
         return len(self._stored)

@@ -169,7 +169,9 @@ def _write_pickle(
 def _compact(tensor: Tensor) -> Tensor:
     """Detach from a larger storage, all of which torch.save would write."""
     tensor = tensor.detach()
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+    # In a memory map, an empty tensor begins where the next one does; torch.save objects.
+    is_whole = tensor.untyped_storage().nbytes() == tensor.nbytes > 0
+    return tensor if is_whole else tensor.clone()
 
 
 def _write_folder(

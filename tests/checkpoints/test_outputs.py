@@ -1,0 +1,122 @@
+"""Outputs are checked before long work: their form, their place, and that they are no input."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from onebasin.checkpoints import check_file_writable, check_writable, open_checkpoint
+from onebasin.checkpoints.outputs import output_form
+from onebasin.errors import OneBasinError
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.ones(1)}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("a.safetensors", "safetensors"),
+        ("a.pt", "torch"),
+        ("a.pth", "torch"),
+        ("a.bin", "torch"),
+        ("a.th", "torch"),
+        ("merged", "folder"),
+        ("merged/", "folder"),
+        ("llama-3.1/", "folder"),
+    ],
+)
+def test_form_follows_from_the_path(path: str, form: str) -> None:
+    assert output_form(path) == form
+    assert path.endswith("/") or output_form(Path(path)) == form
+
+
+def test_existing_folder_with_any_suffix_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "llama-3.1").mkdir()
+    assert output_form(tmp_path / "llama-3.1") == "folder"
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "llama-3.1", "a.json"])
+def test_unknown_form(tmp_path: Path, name: str) -> None:
+    text = rf"{name}: unknown kind of output '\.\w+'; expected .safetensors, .pt.* '/' at its end"
+    with pytest.raises(OneBasinError, match=text):
+        check_writable(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["b.safetensors", "b.pt", "b", "b/"])
+def test_good_outputs_pass_and_leave_nothing(tmp_path: Path, source: Path, name: str) -> None:
+    check_writable(f"{tmp_path}/{name}", inputs=[source])
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_existing_file_may_be_replaced(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "b.safetensors").write_text("old")
+    check_writable(tmp_path / "b.safetensors", inputs=[source])
+    assert (tmp_path / "b.safetensors").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["b.safetensors", "b", "b/"])
+def test_missing_folder(tmp_path: Path, name: str) -> None:
+    text = r"the folder .*absent does not exist; create it first"
+    with pytest.raises(OneBasinError, match=text):
+        check_writable(f"{tmp_path}/absent/{name}")
+
+
+@pytest.mark.parametrize("name", ["b.safetensors", "b", "b/"])
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder even root cannot fill")
+def test_folder_that_takes_no_files(name: str) -> None:
+    with pytest.raises(OneBasinError, match=r"/proc/self/b.*: cannot be written \(.+\); choose"):
+        check_writable(f"/proc/self/{name}")
+
+
+def test_file_output_that_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "b.safetensors").mkdir()
+    with pytest.raises(OneBasinError, match=r"b\.safetensors: is a folder; give the path of a"):
+        check_writable(tmp_path / "b.safetensors")
+    with pytest.raises(OneBasinError, match=r"is a folder; give the path of a file"):
+        check_file_writable(tmp_path)
+
+
+def test_folder_output_that_is_a_file_or_occupied(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "b").write_text("")
+    with pytest.raises(OneBasinError, match="is a file, but the output is a folder"):
+        check_writable(tmp_path / "b")
+    with pytest.raises(OneBasinError, match="the folder is not empty; remove it or choose"):
+        check_writable(f"{tmp_path}/")
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["path", "checkpoint"])
+def test_input_is_never_replaced(tmp_path: Path, source: Path, opened: bool) -> None:
+    (tmp_path / "link.safetensors").symlink_to(source)
+    os.link(source, tmp_path / "hard.safetensors")
+    given = open_checkpoint(source) if opened else source
+    for name in ("a.safetensors", "../" + tmp_path.name + "/a.safetensors", "link.safetensors"):
+        text = r"is the input .*a\.safetensors or part of it, which is never replaced"
+        with pytest.raises(OneBasinError, match=text):
+            check_writable(tmp_path / name, inputs=[given])
+    with pytest.raises(OneBasinError, match="never replaced"):
+        check_file_writable(tmp_path / "hard.safetensors", inputs=[given])
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["path", "checkpoint"])
+@pytest.mark.parametrize("by_index", [False, True], ids=["folder", "index"])
+def test_parts_of_an_input_folder_are_never_replaced(
+    tmp_path: Path, opened: bool, by_index: bool
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_file({"x": torch.ones(1)}, folder / "one.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"x": "one.safetensors"}}')
+    path = index if by_index else folder
+    given = open_checkpoint(path) if opened else path
+    for output in (folder / "one.safetensors", folder, index):
+        with pytest.raises(OneBasinError, match="never replaced"):
+            (check_writable if output != index else check_file_writable)(output, inputs=[given])
+    check_writable(folder / "other.safetensors", inputs=[given])
