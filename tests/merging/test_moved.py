@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from onebasin.merging.moved import Moved
+from onebasin.symmetry import Permutation
+from onebasin.symmetry.layouts import Fixed, Units
+from onebasin.symmetry.symmetry import Group, Symmetry
+
+
+@pytest.fixture
+def permutation() -> Permutation:
+    layouts = {"up": (Units("h", 5), Fixed(2)), "down": (Fixed(3), Units("h", 5))}
+    return Permutation.random(Symmetry({"h": Group("h", 5)}, layouts), seed=1)
+
+
+def test_it_is_what_the_permutation_makes(permutation):
+    params = {"up": torch.randn(5, 2), "down": torch.randn(3, 5)}
+    kept = {name: tensor.clone() for name, tensor in params.items()}
+    moved, expected = Moved(params, permutation), permutation.apply(params)
+    assert list(moved) == list(expected)
+    assert len(moved) == 2
+    for name, tensor in expected.items():
+        assert torch.equal(moved[name], tensor)
+        assert moved.metadata(name).shape == tensor.shape
+        assert torch.equal(params[name], kept[name])
+    assert not torch.equal(moved["up"], params["up"])
+
+
+def test_unknown_tensors_are_passed_on(permutation):
+    extra = torch.ones(4)
+    moved = Moved({"table": extra}, permutation)
+    assert moved["table"] is extra
+    assert "table" in moved
+    assert "up" not in moved
+
+
+def test_tensors_are_read_when_asked_for(permutation):
+    class Counting(dict):
+        reads = 0
+
+        def __getitem__(self, name):
+            Counting.reads += 1
+            return super().__getitem__(name)
+
+    moved = Moved(Counting(up=torch.zeros(5, 2)), permutation)
+    Counting.reads = 0
+    assert list(moved) == ["up"]
+    assert "up" in moved
+    assert Counting.reads == 0
+    assert moved["up"].shape == (5, 2)
+    assert Counting.reads == 1
