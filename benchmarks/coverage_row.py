@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import resource
 import time
 import traceback
@@ -83,6 +84,7 @@ def measure_into(
         threads: of this process.
         memory: limit of this process's address space, in GiB.
     """
+    _silence()
     limit = int(memory * GIBIBYTE)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     torch.set_num_threads(threads)
@@ -144,6 +146,13 @@ def _described(row: Row, symmetry: Any) -> Row:
         refusals=tuple(f"{r.operator}: {r.reason} ({r.location})" for r in symmetry.refusals),
         unused=len(symmetry.unused),
     )
+
+
+def _silence() -> None:
+    """Send this process's output nowhere: exports print whole graphs when they fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
 
 
 def _first_line(error: BaseException) -> str:

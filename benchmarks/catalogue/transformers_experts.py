@@ -1,10 +1,12 @@
 """Tiny configurations of transformers' mixtures of experts.
 
 Owns their sizes: 5 experts of width 26, 2 of them for every token. `batched_mm` is the experts'
-implementation that has one graph for every input.
+implementation that has one graph for every input; three are built with the default one too.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from .transformers_decoders import GROUPED, SHORT_WINDOW, WIDE
 from .transformers_inputs import tokens
@@ -34,7 +36,7 @@ LATENT = ONE_GRAPH | {
     "first_k_dense_replace": 1,
 }
 
-MIXTURES = [
+BATCHED = [
     Architecture("DeepseekV2ForCausalLM", "deepseek_v2", tokens,
                  GROUPED | LATENT | {"topk_method": "group_limited_greedy"}),
     Architecture("DeepseekV3ForCausalLM", "deepseek_v3", tokens, GROUPED | LATENT),
@@ -74,3 +76,15 @@ MIXTURES = [
                  "decoder_sparse_step": 2}),
     Architecture("Qwen3MoeForCausalLM", "qwen3_moe", tokens, WIDE | EXPERTS),
 ]  # fmt: skip
+
+DEFAULTS = [
+    replace(
+        architecture,
+        config={k: v for k, v in architecture.config.items() if k not in ONE_GRAPH},
+        name=f"{architecture.model}-default",
+    )
+    for architecture in BATCHED
+    if architecture.family in ("deepseek_v3", "mixtral", "qwen3_moe")
+]
+
+MIXTURES = [*BATCHED, *DEFAULTS]
