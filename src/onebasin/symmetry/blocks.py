@@ -87,7 +87,8 @@ def blocks_of(layouts: Sequence[Layout]) -> tuple[Block, ...]:
             for layout, stride in zip(layouts, strides, strict=True)
         ]
         blocks += [_join(parts) for parts in product(*boxes)]
-    return tuple(blocks)
+    # A sum inside a part of another is chosen in vain where that part is not: drop repeats.
+    return tuple(dict.fromkeys(blocks))
 
 
 def _keyed_sums(layout: Layout) -> Iterator[tuple[str, int]]:

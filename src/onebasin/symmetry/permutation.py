@@ -102,6 +102,7 @@ class Permutation:
             known = shared.find(tensor, layouts)
             moved[name] = self.apply_tensor(name, tensor) if known is None else known
             shared.keep(tensor, layouts, moved[name])
+            del tensor  # a lazy mapping's next tensor must not find this one still in memory
         return moved
 
     def apply_tensor(self, name: str, tensor: Tensor) -> Tensor:
@@ -166,7 +167,8 @@ class Permutation:
             OneBasinError: when the file cannot be written; nothing half-written is left.
         """
         path = Path(path)
-        metadata = {"format": FORMAT, "fingerprint": self.symmetry.fingerprint}
+        # One entry only: the file format writes several in no fixed order.
+        metadata = {FORMAT: self.symmetry.fingerprint}
         indices = {name: index.contiguous() for name, index in self.indices.items()}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
@@ -195,9 +197,9 @@ class Permutation:
             raise OneBasinError(f"{path}: no such file") from error
         except (OSError, SafetensorError) as error:
             raise OneBasinError(f"{path}: not a readable safetensors file ({error})") from error
-        if metadata.get("format") != FORMAT:
+        if FORMAT not in metadata:
             raise OneBasinError(f"{path}: not a permutation file; write it with Permutation.save")
-        if metadata.get("fingerprint") != symmetry.fingerprint:
+        if metadata[FORMAT] != symmetry.fingerprint:
             raise OneBasinError(
                 f"{path}: was written for another symmetry; load it with the symmetry of the"
                 " model it was made for"

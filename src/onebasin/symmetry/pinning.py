@@ -23,7 +23,7 @@ def without_groups(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
     needed = {outer for group in groups.values() for outer in group.within}
     sizes = {**symmetry.axes, **{name: symmetry.groups[name].size for name in reasons}}
     axes = {name: size for name, size in sizes.items() if name in needed}
-    pinned = {name: reason for name, reason in reasons.items() if name not in axes}
+    pinned = {name: reasons.get(name, "no group nests in it") for name in sizes if name not in axes}
     layouts = {
         tensor: tuple(_pin(layout, pinned) for layout in layouts)
         for tensor, layouts in symmetry.layouts.items()

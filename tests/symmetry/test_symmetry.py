@@ -1,0 +1,138 @@
+"""Symmetry: what it says about itself, and its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import factorial, log10
+
+import pytest
+from hypothesis import given
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
+from onebasin.symmetry.pinning import without_groups
+from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+from tests.symmetry.random_symmetries import symmetries
+
+
+def heads() -> Symmetry:
+    h, d = Units("h", 3), Units("d", 4)
+    layouts = {
+        "q": (Product((h, d)), Fixed(5, "input")),
+        "o": (Fixed(5), Product((h, d))),
+        "half": (Sum((h, Fixed(3))),),
+        "copy": (Sum((h, Fixed(3))),),
+        "mean": (h,),
+    }
+    return Symmetry(
+        {"h": Group("h", 3), "d": Group("d", 4, ("h",))},
+        layouts,
+        tied=(("half", "copy"),),
+        buffers=("mean",),
+        refusals=(Refusal("aten.cumsum.default", "model.py:3", "sums in order", ("q",)),),
+    )
+
+
+def test_order_counts_every_inner_order() -> None:
+    assert heads().log10_order == pytest.approx(log10(factorial(3) * factorial(4) ** 3), rel=1e-12)
+
+
+def test_order_of_the_published_mlp() -> None:
+    groups = {f"h{i}": Group(f"h{i}", 512) for i in range(3)}
+    assert Symmetry(groups, {}).log10_order == pytest.approx(3499.62, abs=0.005)
+
+
+def test_moved_fraction_counts_parameters_once() -> None:
+    """Of q (60), o (60) and half (6) all but three entries move; copies and buffers are out."""
+    assert heads().moved_fraction == pytest.approx(123 / 126)
+    assert replace(heads(), unused=("half",)).moved_fraction == 1.0
+    assert Symmetry({}, {}).moved_fraction == 0.0
+
+
+def test_carriers_name_a_tied_tensor_once() -> None:
+    assert heads().carriers == {"h": ("q", "o", "half", "mean"), "d": ("q", "o")}
+
+
+def test_shapes_and_sizes() -> None:
+    symmetry = replace(heads(), axes={"x": 7})
+    assert symmetry.shapes["q"] == (12, 5)
+    assert symmetry.outer_shape("d") == (3,)
+    assert symmetry.outer_shape("h") == ()
+    assert (symmetry.size_of("d"), symmetry.size_of("x")) == (4, 7)
+
+
+@given(symmetries())
+def test_file_round_trip(tmp_path_factory: pytest.TempPathFactory, symmetry: Symmetry) -> None:
+    path = tmp_path_factory.mktemp("symmetries") / "s.json"
+    symmetry.save(path)
+    assert Symmetry.load(path) == symmetry
+    assert Symmetry.load(path).fingerprint == symmetry.fingerprint
+
+
+def test_file_keeps_everything(tmp_path) -> None:
+    heads().save(tmp_path / "s.json")
+    assert Symmetry.load(tmp_path / "s.json") == heads()
+
+
+def test_fingerprint_ignores_reasons_only() -> None:
+    base = Symmetry({"h": Group("h", 3)}, {"w": (Units("h", 3), Fixed(2, "input"))})
+    same = Symmetry({"h": Group("h", 3)}, {"w": (Units("h", 3), Fixed(2, "output"))})
+    other = Symmetry({"h": Group("h", 3)}, {"w": (Units("h", 3), Fixed(4, "input"))})
+    assert base.fingerprint == same.fingerprint
+    assert base.fingerprint != other.fingerprint
+    assert base.fingerprint != replace(base, axes={"x": 2}).fingerprint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '"text"',
+        '{"format": "onebasin-symmetry-0"}',
+        '{"format": "onebasin-symmetry-1", "groups": []}',
+    ],
+)
+def test_load_refuses_what_is_no_symmetry(tmp_path, text: str) -> None:
+    path = tmp_path / "s.json"
+    path.write_text(text)
+    with pytest.raises(OneBasinError, match=r"s\.json: not a symmetry file of this version"):
+        Symmetry.load(path)
+
+
+def test_load_names_a_missing_file(tmp_path) -> None:
+    with pytest.raises(OneBasinError, match=r"none\.json: cannot be read \(No such file"):
+        Symmetry.load(tmp_path / "none.json")
+
+
+def test_load_refuses_bytes_that_are_no_text(tmp_path) -> None:
+    (tmp_path / "s.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(OneBasinError, match="not a symmetry file"):
+        Symmetry.load(tmp_path / "s.json")
+
+
+def test_pinning_an_inner_group_fixes_its_units() -> None:
+    pinned = without_groups(heads(), {"d": "order matters"})
+    assert list(pinned.groups) == ["h"]
+    assert pinned.axes == {}
+    assert pinned.layouts["q"][0] == Product((Units("h", 3), Fixed(4, "order matters")))
+    assert pinned.layouts["half"] == heads().layouts["half"]
+
+
+def test_pinning_an_outer_group_leaves_an_axis() -> None:
+    pinned = without_groups(heads(), {"h": "order matters"})
+    assert list(pinned.groups) == ["d"]
+    assert pinned.axes == {"h": 3}
+    assert pinned.layouts["q"] == heads().layouts["q"]
+    assert pinned.log10_order == pytest.approx(3 * log10(factorial(4)), rel=1e-12)
+
+
+def test_pinning_both_in_turn_leaves_nothing() -> None:
+    pinned = without_groups(without_groups(heads(), {"h": "one"}), {"d": "two"})
+    assert pinned.groups == pinned.axes == {}
+    assert json.dumps(pinned.to_json()["layouts"]).count("units") == 0
+    together = without_groups(heads(), {"h": "one", "d": "two"})
+    assert together.fingerprint == pinned.fingerprint
