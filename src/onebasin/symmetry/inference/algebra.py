@@ -6,7 +6,8 @@ dimension looks like where another one lies in a given range.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import prod
 
 from onebasin.symmetry.inference.atoms import (
@@ -129,7 +130,7 @@ def restrict(atom: Atom, key: Atom, start: int, stop: int, *, force: bool = Fals
             return _rebuilt(root, chosen, lambda: sum_of(chosen))
 
 
-def _rebuilt(root: Atom, chosen: Sequence[Atom], build):  # noqa: ANN001 - a local thunk
+def _rebuilt(root: Atom, chosen: Sequence[Atom], build):
     same = all(new.root is old.root for new, old in zip(chosen, parts_of(root), strict=True))
     return root if same else build()
 
@@ -147,6 +148,35 @@ def _restrict_family(family: Fam, key: Atom, start: int, stop: int, *, force: bo
             spans.append(end - begin)
             members.append(restrict(member, piece, begin - low, end - low, force=force))
     return family_of(cut(key, start, stop), spans, members)
+
+
+def flat_ranges(root: Atom) -> Iterator[tuple[int, int, Atom]]:
+    """Yield (start, stop, member) of a family, families over pieces of its key opened."""
+    assert isinstance(root.form, Fam)
+    key = root.form.key
+    for low, high, member in root.form.ranges():
+        inner = member.root
+        if isinstance(inner.form, Fam) and inner.form.key.root is cut(key, low, high).root:
+            for start, stop, deeper in flat_ranges(inner):
+                yield low + start, low + stop, deeper
+        else:
+            yield low, high, inner
+
+
+def family_marks(dims: Iterable[Atom]) -> dict[Atom, list[int]]:
+    """Return, for every key of families in a tensor, where it must be cut."""
+    edges: dict[Atom, set[int]] = {}
+    waiting = list(dims)
+    while waiting:
+        root = waiting.pop().root
+        if isinstance(root.form, Fam):
+            key = root.form.key.root
+            for _, stop, member in flat_ranges(root):
+                edges.setdefault(key, {0, key.size}).add(stop)
+                waiting.append(member)
+        else:
+            waiting += parts_of(root)
+    return {key: sorted(marks) for key, marks in edges.items()}
 
 
 def factor(atom: Atom, sizes: Sequence[int]) -> list[Atom]:
@@ -217,9 +247,7 @@ def _split_sum(root: Atom, width: int) -> tuple[Atom, Atom]:
         offset += part.size
         edges |= {offset // width * width, -(-offset // width) * width}
     marks = sorted(edges)
-    pairs = [
-        _split(cut(root, low, high), width) for low, high in zip(marks, marks[1:], strict=False)
-    ]
+    pairs = [_split(cut(root, low, high), width) for low, high in pairwise(marks)]
     outers, inners = zip(*pairs, strict=True)
     outer = Atom(root.size // width, Sum(outers)) if len(outers) > 1 else outers[0]
     return outer, family_of(outer, [o.size for o in outers], inners)

@@ -145,7 +145,9 @@ class Call:
                 else:
                     wanted.append(right.pop(0))
                     want *= wanted[-1]
-            same = len([size for size in wanted if size > 1]) == len([a for a in group if a.size > 1])
+            same = len([size for size in wanted if size > 1]) == len(
+                [a for a in group if a.size > 1]
+            )
             if same and [s for s in wanted if s > 1] == [a.size for a in group if a.size > 1]:
                 atoms = iter([atom for atom in group if atom.size > 1])
                 result += [next(atoms) if size > 1 else ONE for size in wanted]

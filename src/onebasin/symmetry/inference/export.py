@@ -16,12 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.inference.evaluation_mode import evaluating
+from onebasin.symmetry.inference.rules import rule_for
 from onebasin.symmetry.outputs import select_outputs
 
 PREFIX = "model."
+
+WHOLE = ("scaled_dot_product_attention", "linear", "matmul", "roll")
+"""Composite operators with a rule of their own, kept whole: a smaller graph, sooner."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,37 @@ def export_model(
         counted = _Counted(model, outputs).eval()
         try:
             program = torch.export.export(counted, args, dict(kwargs), strict=False)
-            program = program.run_decompositions()
+            if not _has_rules(program.graph_module):
+                program = program.run_decompositions(_decompositions())
         except Exception as error:
             raise OneBasinError(_explain(model, error)) from error
+    _refuse_unknown_sizes(model, program.graph_module)
     return _describe(program)
+
+
+def _has_rules(graph_module: GraphModule) -> bool:
+    """Whether every operator has a rule as it is, so that nothing need be decomposed."""
+    targets = {n.target for n in graph_module.graph.nodes if n.op == "call_function"}
+    return all(rule_for(t) is not None for t in targets - {operator.getitem})
+
+
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    table = torch.export.default_decompositions()
+    for name in WHOLE:
+        del table[getattr(torch.ops.aten, name).default]
+    return table
+
+
+def _refuse_unknown_sizes(model: nn.Module, graph_module: GraphModule) -> None:
+    for node in graph_module.graph.nodes:
+        for value in pytree.tree_leaves(node.meta.get("val")):
+            sizes = value.shape if isinstance(value, Tensor) else ()
+            if not all(isinstance(size, int) for size in sizes):
+                raise OneBasinError(
+                    f"trace: {type(model).__name__} makes a tensor whose size depends on the data "
+                    f"({node.target} at {location_of(node) or 'an unknown place'}); make its size "
+                    "a matter of shapes alone, or give a hand-written symmetry"
+                )
 
 
 def _describe(program: torch.export.ExportedProgram) -> Exported:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 
-from onebasin.symmetry.inference.algebra import cut, restrict
+from onebasin.symmetry.inference.algebra import cut, family_marks, restrict
 from onebasin.symmetry.inference.atoms import Atom, Dims, Fam, Prod, Sum, parts_of, walk
 
 MAX_CHOICES = 4096
@@ -25,9 +25,8 @@ def leaf_sets(dims: Dims) -> Iterator[tuple[Leaves, ...]]:
     Each yielded value has one entry per alternative part of one dimension: that part's
     leaves followed by those that every alternative of the other dimensions carries.
     """
-    families = {root for root in walk(dims) if isinstance(root.form, Fam)}
-    marks = {key: _marks(key, families) for key in {f.form.key.root for f in families}}
-    choices = [list(zip(m, m[1:], strict=False)) for m in marks.values()]
+    marks = family_marks(dims)
+    choices = [list(pairwise(edges)) for edges in marks.values()]
     total = 1
     for ranges in choices:
         total *= len(ranges)
@@ -36,14 +35,6 @@ def leaf_sets(dims: Dims) -> Iterator[tuple[Leaves, ...]]:
         return
     for choice in product(*choices):
         yield tuple(_joint(dims, dict(zip(marks, choice, strict=True))))
-
-
-def _marks(key: Atom, families: Iterable[Atom]) -> list[int]:
-    edges = {0, key.size}
-    for family in families:
-        if isinstance(family.form, Fam) and family.form.key.root is key:
-            edges.update(stop for _, stop, _ in family.form.ranges())
-    return sorted(edges)
 
 
 def _joint(dims: Dims, chosen: Mapping[Atom, tuple[int, int]]) -> Iterator[Leaves]:

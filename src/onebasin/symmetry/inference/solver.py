@@ -7,7 +7,7 @@ no tensor can hold any more are collapsed until nothing changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from onebasin.symmetry.inference.atoms import Dims, Reason, fresh
 from onebasin.symmetry.inference.calls import Call, Value
 from onebasin.symmetry.inference.constants import Constants
 from onebasin.symmetry.inference.export import Exported, is_getitem, location_of
-from onebasin.symmetry.inference.rules import RULES, pointwise, refuse
+from onebasin.symmetry.inference.rules import refuse, rule_for
 from onebasin.symmetry.inference.unification import check_scope, unify
 
 SUBGRAPHS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4, "wrap": 0}
@@ -55,7 +55,8 @@ class Solver:
     def solve(self) -> None:
         """Run every rule once, then collapse families until nothing changes."""
         exported = self.exported
-        inputs = {n: self._placeholder(n) for n in exported.graph_module.graph.find_nodes(op="placeholder")}
+        placeholders = exported.graph_module.graph.find_nodes(op="placeholder")
+        inputs = {node: self._placeholder(node) for node in placeholders}
         values = self._run(exported.graph_module, inputs, exported.live)
         for node in exported.outputs:
             value = values.get(node)
@@ -129,7 +130,7 @@ class Solver:
         )
         if all(shape is None for shape in call.shapes):
             return None
-        results = _as_tuple(_rule_for(node.target)(call), call)
+        results = _as_tuple((rule_for(node.target) or refuse)(call), call)
         made = tuple(
             None if dims is None else Value(dims, constants.thunk(node, i, len(results)))
             for i, dims in enumerate(results)
@@ -188,13 +189,6 @@ def _pin_varying(dims: Dims, tensor: Tensor) -> None:
 def _known(tensor: Tensor) -> Tensor | None:
     """Return the values of an integer constant that has any."""
     return None if _is_unreal(tensor) or tensor.is_floating_point() else tensor
-
-
-def _rule_for(target: torch._ops.OpOverload) -> Callable[[Call], Any]:
-    name = f"{target.namespace}.{target._schema.name.split('::')[1]}"
-    if name in RULES:
-        return RULES[name]
-    return pointwise if torch.Tag.pointwise in target.tags else refuse
 
 
 def _by_name(target: torch._ops.OpOverload, args: tuple, kwargs: Mapping) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.inference.export import Exported, export_model
 from onebasin.symmetry.inference.groups import find_nesting
-from onebasin.symmetry.inference.naming import describe
+from onebasin.symmetry.inference.publication import publish
 from onebasin.symmetry.inference.solver import Solver
 from onebasin.symmetry.inference.state import constant_buffers, doubled, tied_names
 from onebasin.symmetry.symmetry import Symmetry
@@ -65,7 +65,8 @@ def trace(
     solver = Solver(exported, kept, constant, aliases)
     solver.solve()
     nesting = find_nesting(solver.dims.values(), solver.tensors)
-    return describe(solver, nesting, model, state, aliases)
+    parameters = frozenset(name for name, _ in model.named_parameters(remove_duplicate=False))
+    return publish(solver, nesting, state, parameters, aliases)
 
 
 def _export(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from onebasin.symmetry.inference.algebra import ClashError, cut, factor, pin, restrict
 from onebasin.symmetry.inference.atoms import (
@@ -15,7 +16,6 @@ from onebasin.symmetry.inference.atoms import (
     Fam,
     Prod,
     Reason,
-    Sum,
     flat_factors,
     flat_parts,
     parts_of,
@@ -101,7 +101,7 @@ def _unify_sum(a: Atom, b: Atom) -> None:
             offset += part.size
             edges.add(offset)
     marks = sorted(edges)
-    for low, high in zip(marks, marks[1:], strict=False):
+    for low, high in pairwise(marks):
         _unify(cut(a, low, high), cut(b, low, high))
 
 

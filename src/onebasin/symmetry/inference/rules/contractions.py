@@ -52,7 +52,9 @@ def attention(call: Call) -> tuple[Dims | None, ...]:
     Query heads may be several to a key head: then a query head is (key head, repeat).
     """
     query, key, value = (call[name].dims for name in ("query", "key", "value"))
-    batch = broadcast(call, [Value(query[:-3]), Value(key[:-3]), Value(value[:-3])], call.shape[:-3])
+    batch = broadcast(
+        call, [Value(query[:-3]), Value(key[:-3]), Value(value[:-3])], call.shape[:-3]
+    )
     call.unify(query[-1], key[-1])
     call.unify(key[-2], value[-2])
     call.unify(key[-3], value[-3])

@@ -7,9 +7,17 @@ SLIDING = "positions that a window slides over"
 
 
 def convolution(call: Call) -> Dims:
-    """`(batch, channels, positions...)` with a kernel, groups and transposition."""
-    operand, weight = call["input"].dims, call["weight"].dims
-    groups, transposed = call.get("groups", 1), call.get("transposed", False)
+    """`(batch, channels, positions...)` with a kernel and groups."""
+    return _convolution(call, transposed=call.get("transposed", False))
+
+
+def transposed_convolution(call: Call) -> Dims:
+    """A convolution whose weight has its input channels first."""
+    return _convolution(call, transposed=True)
+
+
+def _convolution(call: Call, *, transposed: bool) -> Dims:
+    operand, weight, groups = call["input"].dims, call["weight"].dims, call.get("groups", 1)
     rank = len(weight) - 2
     *batch, channels = operand[: len(operand) - rank]
     if transposed:
@@ -35,7 +43,7 @@ def _positions(call: Call, operand: Dims, kernel: Dims) -> Dims:
     result = []
     for i, atom in enumerate(operand):
         size = call.shape[i - rank]
-        if kernel[i].size == 1 and strides[i] == 1 and pads[i] == 0 and size == atom.size:
+        if kernel[i].size == 1 and strides[i] == 1 and pads[i] in (0, "same") and size == atom.size:
             result.append(atom)
         else:
             call.pin([atom], SLIDING)
@@ -43,7 +51,9 @@ def _positions(call: Call, operand: Dims, kernel: Dims) -> Dims:
     return tuple(result)
 
 
-def _per_position(value: int | list[int], rank: int) -> list[int]:
+def _per_position(value: int | str | list[int], rank: int) -> list[int | str]:
+    if isinstance(value, str):
+        return [value if value == "same" else 0] * rank
     values = [value] if isinstance(value, int) else list(value)
     return values * rank if len(values) == 1 else values
 
@@ -94,9 +104,11 @@ _PLANE = """
     upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
 """.split()
 
+_CONVOLUTIONS = "convolution _convolution conv1d conv2d conv3d mkldnn_convolution".split()
+
 CONVOLUTIONS: dict[str, Rule] = {
-    **{f"aten.{n}": convolution for n in ("convolution", "_convolution", "conv1d", "conv2d",
-                                          "conv3d", "conv_transpose1d", "mkldnn_convolution")},
+    **{f"aten.{n}": convolution for n in _CONVOLUTIONS},
+    **{f"aten.conv_transpose{rank}d": transposed_convolution for rank in (1, 2, 3)},
     **{f"aten.{n.format(rank)}": _windows(rank) for n in _RANKED for rank in (1, 2, 3)},
     **{f"aten.{n}": _windows(2) for n in _PLANE},
     "aten.upsample_trilinear3d": _windows(3),

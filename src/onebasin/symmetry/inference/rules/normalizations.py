@@ -63,20 +63,28 @@ def weight_norm(call: Call) -> tuple[Dims | None, ...]:
         call.unify(direction[place], length[place])
     else:
         call.unify(direction[place], length[0])
-    return tuple(None if s is None else (length if i else direction) for i, s in enumerate(call.shapes))
+    return tuple(
+        None if s is None else (length if i else direction) for i, s in enumerate(call.shapes)
+    )
 
 
 NORMALIZATIONS: dict[str, Rule] = {
     **{
         f"aten.{name}": batch_norm
         for name in (
-            "batch_norm", "native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm",
-            "_native_batch_norm_legit_no_training", "_batch_norm_no_update",
+            "batch_norm",
+            "native_batch_norm",
+            "_native_batch_norm_legit",
+            "cudnn_batch_norm",
+            "_native_batch_norm_legit_no_training",
+            "_batch_norm_no_update",
             "_batch_norm_with_update",
         )
     },
-    **{f"aten.{n}": layer_norm for n in ("layer_norm", "native_layer_norm", "rms_norm",
-                                         "_fused_rms_norm")},
+    **{
+        f"aten.{n}": layer_norm
+        for n in ("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
+    },
     **{f"aten.{n}": group_norm for n in ("group_norm", "native_group_norm")},
     "aten._weight_norm_interface": weight_norm,
     "aten._weight_norm": weight_norm,

@@ -49,6 +49,11 @@ def identity(call: Call) -> Dims:
     return call.values[0].dims
 
 
+def nothing(call: Call) -> tuple[None, ...]:
+    """A check or a question about sizes: no tensor comes out."""
+    return (None,) * len(call.shapes)
+
+
 def refuse(call: Call) -> tuple[Dims | None, ...]:
     """Pin everything an operator without a rule touches."""
     reason = "has no typing rule"
@@ -75,11 +80,11 @@ def view_as_complex(call: Call) -> Dims:
 _IDENTITY = """
     _to_copy clone alias detach lift_fresh lift_fresh_copy contiguous _conj conj resolve_conj
     resolve_neg view_as real imag native_dropout dropout alias_copy detach_copy
-    _neg_view to fused_dropout nan_to_num bernoulli
+    _neg_view to fused_dropout nan_to_num
 """.split()
 _POINTWISE = """
     where masked_fill add sub mul div pow maximum minimum clamp complex polar lerp addcmul
-    addcdiv fill prelu _prelu_kernel rrelu_with_noise_functional isin bucketize
+    addcdiv fill _prelu_kernel __and__ __or__ __xor__ type_as square
 """.split()
 _UNIFORM = """
     zeros ones full full_like zeros_like ones_like new_zeros new_ones new_full empty empty_like
@@ -90,10 +95,16 @@ _DISTINCT = """
     randperm tril_indices triu_indices hann_window
 """.split()
 
+_NOTHING = """
+    _assert_tensor_metadata _assert_scalar _assert_async _functional_assert_async sym_size
+    sym_stride sym_numel sym_constrain_range_for_size sym_constrain_range
+""".split()
+
 POINTWISE: dict[str, Rule] = {
     **{f"aten.{name}": pointwise for name in [*_POINTWISE, *_IDENTITY]},
     **{f"aten.{name}": uniform for name in _UNIFORM},
     **{f"aten.{name}": distinct for name in _DISTINCT},
+    **{f"aten.{name}": nothing for name in _NOTHING},
     "aten.copy": copy,
     "aten.view_as_real": view_as_real,
     "aten.view_as_complex": view_as_complex,

@@ -91,8 +91,6 @@ def _each(names: str, rule: Rule) -> dict[str, Rule]:
     return {f"aten.{name}": rule for name in names.split()}
 
 
-
-
 REDUCTIONS: dict[str, Rule] = {
     **_each(
         "sum mean prod amax amin var std var_mean std_mean logsumexp any all norm nansum "

@@ -51,8 +51,7 @@ def expanded(dims: Dims, shape: Sequence[int]) -> Dims:
     """Return dimensions expanded to a shape, new axes as fresh atoms."""
     padded = (ONE,) * (len(shape) - len(dims)) + dims
     return tuple(
-        atom if atom.size == size else fresh(size)
-        for atom, size in zip(padded, shape, strict=True)
+        atom if atom.size == size else fresh(size) for atom, size in zip(padded, shape, strict=True)
     )
 
 
@@ -63,6 +62,32 @@ def repeat(call: Call) -> Dims:
     return tuple(
         product_of([fresh(times), atom]) for atom, times in zip(dims, repeats, strict=True)
     )
+
+
+def repeat_interleave(call: Call) -> Dims:
+    """Every position several times in a row: a free inner factor."""
+    dims, times = call["self"].dims, call["repeats"]
+    if call.get("dim") is None:
+        dims, dim = (product_of(dims),), 0
+    else:
+        dim = call["dim"] % len(dims)
+    if isinstance(times, int):
+        repeated = product_of([dims[dim], fresh(times)])
+    else:
+        call.pin([dims[dim]], "repeated by number")
+        repeated = call.fixed(call.shape[dim], "repeated by number")
+    return (*dims[:dim], repeated, *dims[dim + 1 :])
+
+
+def move(call: Call) -> Dims:
+    """`movedim`: some dimensions go to other places, the rest keep their order."""
+    dims = call["self"].dims
+    source, target = (
+        [i] if isinstance(i, int) else i for i in (call["source"], call["destination"])
+    )
+    places = {t % len(dims): s % len(dims) for s, t in zip(source, target, strict=True)}
+    rest = iter(i for i in range(len(dims)) if i not in places.values())
+    return tuple(dims[places[i] if i in places else next(rest)] for i in range(len(dims)))
 
 
 def as_strided(call: Call) -> Dims:
@@ -139,14 +164,26 @@ def diagonal(call: Call) -> Dims:
 
 
 RESHAPES: dict[str, Rule] = {
-    **{f"aten.{n}": view for n in ("view", "_unsafe_view", "reshape", "flatten", "_reshape_alias",
-                                   "unflatten", "view_copy")},
+    **{
+        f"aten.{n}": view
+        for n in (
+            "view",
+            "_unsafe_view",
+            "reshape",
+            "flatten",
+            "_reshape_alias",
+            "unflatten",
+            "view_copy",
+        )
+    },
     **{f"aten.{n}": permute for n in ("permute", "permute_copy")},
     **{f"aten.{n}": transpose for n in ("transpose", "t", "transpose_copy")},
     **{f"aten.{n}": unsqueeze for n in ("unsqueeze", "unsqueeze_copy")},
     **{f"aten.{n}": squeeze for n in ("squeeze", "squeeze_copy")},
     **{f"aten.{n}": expand for n in ("expand", "expand_copy", "broadcast_to")},
     "aten.repeat": repeat,
+    "aten.repeat_interleave": repeat_interleave,
+    "aten.movedim": move,
     "aten.as_strided": as_strided,
     "aten.as_strided_copy": as_strided,
     "aten.unfold": unfold,

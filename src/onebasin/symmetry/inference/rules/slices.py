@@ -133,6 +133,38 @@ def _padded(call: Call, atom: Atom, low: int, high: int) -> Atom:
     return sum_of([fresh(low) if low else Atom(0), atom, fresh(high) if high else Atom(0)])
 
 
+def pad(call: Call) -> Dims:
+    """Padding of any mode."""
+    return constant_pad(call) if call.get("mode", "constant") == "constant" else pad_positions(call)
+
+
+def narrow(call: Call) -> Dims:
+    """`length` positions from `start` on."""
+    dims = call["self"].dims
+    dim = call["dim"] % len(dims)
+    start = call["start"] % dims[dim].size if call["start"] < 0 else call["start"]
+    return call.take(dims, dim, start, start + call["length"])
+
+
+def glu(call: Call) -> Dims:
+    """The first half of a dimension times a gate, the sigmoid of the second."""
+    dims = call["self"].dims
+    dim = call.get("dim", -1) % len(dims)
+    half = dims[dim].size // 2
+    first, gate = call.take(dims, dim, 0, half), call.take(dims, dim, half, 2 * half)
+    call.unify_all(first, gate)
+    return first
+
+
+def difference(call: Call) -> Dims:
+    """Neighbours subtracted from each other."""
+    dims = call["self"].dims
+    dim = call.get("dim", -1) % len(dims)
+    call.pin([dims[dim]], "neighbours are compared")
+    fixed = call.fixed(call.shape[dim], "neighbours are compared")
+    return (*dims[:dim], fixed, *dims[dim + 1 :])
+
+
 def reorder(call: Call) -> Dims:
     """`flip` and `roll`: positions change places in a fixed way."""
     dims = call["self"].dims
@@ -148,7 +180,7 @@ def reorder(call: Call) -> Dims:
 def pad_positions(call: Call) -> Dims:
     """Reflection and replication padding copy positions near the border."""
     dims = call["self"].dims
-    count = len(call["padding"]) // 2
+    count = len(call.get("padding", call.get("pad"))) // 2
     call.pin(dims[-count:], "padded by copies of its border")
     return (*dims[:-count], *(call.fixed(n, "padded positions") for n in call.shape[-count:]))
 
@@ -156,16 +188,32 @@ def pad_positions(call: Call) -> Dims:
 SLICES: dict[str, Rule] = {
     **{f"aten.{n}": slice_tensor for n in ("slice", "slice_copy")},
     **{f"aten.{n}": select for n in ("select", "select_copy")},
-    **{f"aten.{n}": split for n in ("split", "split_with_sizes", "chunk", "split_copy",
-                                    "split_with_sizes_copy", "tensor_split")},
+    **{
+        f"aten.{n}": split
+        for n in (
+            "split",
+            "split_with_sizes",
+            "chunk",
+            "split_copy",
+            "split_with_sizes_copy",
+            "tensor_split",
+        )
+    },
     **{f"aten.{n}": unbind for n in ("unbind", "unbind_copy")},
     **{f"aten.{n}": cat for n in ("cat", "concat", "concatenate")},
-    **{f"aten.{n}": pad_positions for dim in "123" for n in
-       (f"reflection_pad{dim}d", f"replication_pad{dim}d")},
+    **{
+        f"aten.{n}": pad_positions
+        for dim in "123"
+        for n in (f"reflection_pad{dim}d", f"replication_pad{dim}d")
+    },
     "aten.stack": stack,
     "aten.slice_scatter": slice_scatter,
     "aten.select_scatter": select_scatter,
     "aten.constant_pad_nd": constant_pad,
+    "aten.pad": pad,
+    "aten.narrow": narrow,
+    "aten.glu": glu,
+    "aten.diff": difference,
     "aten.flip": reorder,
     "aten.roll": reorder,
 }

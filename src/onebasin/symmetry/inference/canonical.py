@@ -1,0 +1,102 @@
+"""Canonical form: layouts as people read them.
+
+A product whose outer factor is a sum that the inner factors depend on is written as a sum
+of products: three times (heads × channels), each with its own groups, for a fused
+projection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import prod
+
+from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, children
+
+
+def canonical(layouts: Sequence[Layout]) -> tuple[Layout, ...]:
+    """Return the layouts of one tensor with sums moved outwards where families allow it."""
+    uses = Counter(key for layout in layouts for key in _family_keys(layout))
+    return tuple(_canonical(layout, uses) for layout in layouts)
+
+
+def product_layout(factors: Sequence[Layout]) -> Layout:
+    """Return the product of layouts, products within it opened and factors of one left out."""
+    opened: list[Layout] = []
+    for factor in factors:
+        opened += factor.factors if isinstance(factor, Product) else [factor]
+    kept = [factor for factor in opened if factor.size != 1]
+    if all(isinstance(factor, Fixed) for factor in kept):
+        return Fixed(prod(factor.size for factor in kept), _reason(kept))
+    return kept[0] if len(kept) == 1 else Product(tuple(kept))
+
+
+def sum_layout(parts: Sequence[Layout]) -> Layout:
+    """Return the concatenation of layouts, sums within it opened and fixed neighbours joined."""
+    joined: list[Layout] = []
+    for part in parts:
+        opened = part.parts if isinstance(part, Sum) and not part.key else (part,)
+        for layout in opened:
+            last = joined[-1] if joined else None
+            if isinstance(last, Fixed) and isinstance(layout, Fixed):
+                joined[-1] = Fixed(last.size + layout.size, _reason([last, layout]))
+            else:
+                joined.append(layout)
+    return joined[0] if len(joined) == 1 else Sum(tuple(joined))
+
+
+def _reason(layouts: Sequence[Layout]) -> str:
+    """Return the first reason among fixed layouts."""
+    reasons = (layout.reason for layout in layouts if isinstance(layout, Fixed))
+    return next((reason for reason in reasons if reason), "")
+
+
+def _canonical(layout: Layout, uses: Counter[str]) -> Layout:
+    match layout:
+        case Product(factors):
+            return _distributed([_canonical(factor, uses) for factor in factors], uses)
+        case Sum(parts, key):
+            kept = [_canonical(part, uses) for part in parts]
+            return Sum(tuple(kept), key) if uses[key] else sum_layout(kept)
+        case Family(key, members):
+            return Family(key, tuple(_canonical(member, uses) for member in members))
+        case _:
+            return layout
+
+
+def _distributed(factors: list[Layout], uses: Counter[str]) -> Layout:
+    for i, factor in enumerate(factors):
+        if not isinstance(factor, Sum) or not factor.key:
+            continue
+        inner = factors[i + 1 :]
+        inside = Counter(key for layout in inner for key in _family_keys(layout))
+        if inside[factor.key] and inside[factor.key] == uses[factor.key]:
+            rows = []
+            for j, part in enumerate(factor.parts):
+                chosen = [_chosen(layout, factor.key, j) for layout in inner]
+                rows.append(_canonical(product_layout([part, *chosen]), uses))
+            return product_layout([*factors[:i], sum_layout(rows)])
+    return product_layout(factors)
+
+
+def _chosen(layout: Layout, key: str, place: int) -> Layout:
+    """Return a layout with the families over a key replaced by one of their members."""
+    match layout:
+        case Family(over, members):
+            if over == key:
+                return _chosen(members[place], key, place)
+            return Family(over, tuple(_chosen(member, key, place) for member in members))
+        case Product(factors):
+            return product_layout([_chosen(factor, key, place) for factor in factors])
+        case Sum(parts, _):
+            return replace(layout, parts=tuple(_chosen(part, key, place) for part in parts))
+        case _:
+            return layout
+
+
+def _family_keys(layout: Layout) -> Iterator[str]:
+    if isinstance(layout, Family):
+        yield layout.key
+    for child in children(layout):
+        yield from _family_keys(child)
