@@ -75,7 +75,7 @@ def _build(architecture: Architecture) -> nn.Module:
     config = model_class.config_class(**architecture.config)
     _widen_initialisation(config)
     model = seeded(lambda: model_class(config))
-    return model if architecture.output is None else OneOutput(model, architecture.output)
+    return model if architecture.output is None else OneOutput(model, architecture.output).eval()
 
 
 def _example(architecture: Architecture, model: nn.Module) -> Example:
