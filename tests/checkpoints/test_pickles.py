@@ -155,11 +155,11 @@ def test_torchscript_archive_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ([torch.ones(2)], "holds a list, not a mapping of names to tensors"),
-        (torch.ones(2), "holds a Tensor, not a mapping of names to tensors"),
-        ({"net": STATE, "acc": 0.9}, "entry 'net' is a dict, not a named tensor.*state_dict"),
-        ({"weight": torch.ones(2), "epoch": 3}, "entry 'epoch' is a int, not a named tensor"),
-        ({3: torch.ones(2)}, "entry 3 is a Tensor, not a named tensor"),
+        ([torch.ones(2)], "holds list, not a mapping of names to tensors"),
+        (torch.ones(2), "holds Tensor, not a mapping of names to tensors"),
+        ({"net": STATE, "acc": 0.9}, "entry 'net' is of type dict, not a named tensor.*state_dict"),
+        ({"weight": torch.ones(2), "epoch": 3}, "entry 'epoch' is of type int, not a named tensor"),
+        ({3: torch.ones(2)}, "entry 3 is of type Tensor, not a named tensor"),
         ({}, "holds no tensors"),
         ({"state_dict": {}}, "holds no tensors"),
     ],

@@ -193,17 +193,17 @@ def test_fitting_checkpoints(params: dict[str, Tensor], device: str) -> None:
     [
         (
             without(["norm.weight", "norm.running_mean"]),
-            r"^align: the parameters lacks 2 tensors \('norm\.weight', 'norm\.running_mean'\); "
-            "check the architecture's name",
+            r"^align: 2 tensors missing in the parameters \('norm\.weight', 'norm\.running_mean'"
+            r"\); check the architecture's name",
         ),
-        (without(["embed.weight", "head.weight"]), "lacks 2 tensors"),
+        (without(["embed.weight", "head.weight"]), "2 tensors missing in"),
         (
             without([]) | {"extra": torch.ones(1)},
-            r"has the unexpected 1 tensor \('extra'\); check",
+            r"1 tensor unexpected in the parameters \('extra'\); check",
         ),
         (
             without(["norm.weight"]) | {"norm.gamma": torch.ones(3)},
-            r"lacks 1 tensor \('norm\.weight'\) and .* the unexpected 1 tensor \('norm\.gamma'\)",
+            r"1 tensor missing in .*\('norm\.weight'\) and 1 tensor unexpected in .*gamma'\)",
         ),
         ({"x": torch.ones(1)}, r"no name is common \(the architecture has 'embed\.weight', "),
         (

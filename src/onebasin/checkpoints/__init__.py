@@ -1,6 +1,11 @@
 """Files in and out: checkpoints, safe writing of any file, and architecture names to modules."""
 
-from onebasin.checkpoints.architectures import Architecture, build_architecture, load_module
+from onebasin.checkpoints.architectures import (
+    Architecture,
+    build_architecture,
+    load_module,
+    open_checkpoint_for,
+)
 from onebasin.checkpoints.atomic import atomic_folder, atomic_path
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, MLP, BuiltinArchitecture
 from onebasin.checkpoints.inputs import InputSpec
@@ -39,6 +44,7 @@ __all__ = [
     "is_same_checkpoint",
     "load_module",
     "open_checkpoint",
+    "open_checkpoint_for",
     "require_matchable",
     "tied_names",
     "write_checkpoint",

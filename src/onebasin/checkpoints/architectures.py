@@ -1,6 +1,7 @@
 """Architecture names to modules: torchvision, timm, transformers, callables, built-in ones."""
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, BuiltinArchitecture
 from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec
 from onebasin.checkpoints.messages import one_line
+from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
 from onebasin.checkpoints.sources.callables import callable_recipe
 from onebasin.checkpoints.sources.recipe import Recipe
 from onebasin.checkpoints.sources.timm import timm_recipe
@@ -40,6 +42,7 @@ class Architecture:
         example_args: Positional inputs.
         example_kwargs: Keyword inputs.
         build: Builds a further module, on the device it is given.
+        adapt: Gives a checkpoint the names that the module has.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Architecture:
     example_args: tuple[Tensor, ...]
     example_kwargs: dict[str, Tensor]
     build: Callable[[str], nn.Module] = field(repr=False)
+    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(repr=False)
 
 
 def build_architecture(
@@ -96,7 +100,30 @@ def build_architecture(
     specs = recipe.inputs(module) if specs is None else _name_inputs(specs, module)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     args, kwargs = make_inputs(specs, dtype=dtype, device=device, seed=seed)
-    return Architecture(spec, module, args, kwargs, build)
+    return Architecture(spec, module, args, kwargs, build, recipe.adapt)
+
+
+def open_checkpoint_for(architecture: Architecture, path: str | os.PathLike[str]) -> Checkpoint:
+    """Open a checkpoint with the tensor names of an architecture.
+
+    As `open_checkpoint`, but wrapper prefixes are judged by the architecture's names, and
+    where transformers stores other names than its modules have, or many experts that its
+    modules hold as one, the module's view is given. `write_checkpoint(..., like=...)` writes
+    them back as they were stored.
+
+    Args:
+        architecture: What the checkpoint should be one of; `check_fits` tells whether it is.
+        path: File or folder.
+
+    Returns:
+        The lazy mapping.
+
+    Raises:
+        OneBasinError: As `open_checkpoint`.
+    """
+    names = saved_tensors(architecture.module)
+    checkpoint = open_checkpoint(path, expected_names=list(names))
+    return architecture.adapt(architecture.module, checkpoint)
 
 
 def load_module(architecture: Architecture, params: Mapping[str, Tensor]) -> nn.Module:
@@ -150,12 +177,20 @@ def _build(recipe: Recipe, arguments: Mapping[str, Any], device: str, seed: int)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.default_generator.manual_seed(seed)
         try:
-            return recipe.build().eval()
+            return _on_device(recipe.build().eval(), device)
         except OneBasinError:
             raise
         # A builder is the user's or another library's code and may raise anything.
         except Exception as error:
             raise OneBasinError(_build_failed(recipe, arguments, device, error)) from error
+
+
+def _on_device(module: nn.Module, device: str) -> nn.Module:
+    """Move what was built elsewhere in spite of the default device; ties within that are lost."""
+    tensors = [*module.parameters(), *module.buffers()]
+    if all(tensor.device.type == torch.device(device).type for tensor in tensors):
+        return module
+    return module.to(device)
 
 
 def _build_failed(

@@ -94,8 +94,7 @@ def _unwrap(content: Any) -> Any:
 def _plain_tensors(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise OneBasinError(
-            f"{path}: holds a {type(content).__name__}, not a mapping of names to tensors; "
-            f"{_REMEDY}"
+            f"{path}: holds {type(content).__name__}, not a mapping of names to tensors; {_REMEDY}"
         )
     return {name: _plain_tensor(name, value, path) for name, value in content.items()}
 
@@ -103,7 +102,7 @@ def _plain_tensors(content: Any, path: Path) -> dict[str, Tensor]:
 def _plain_tensor(name: Any, value: Any, path: Path) -> Tensor:
     if not isinstance(name, str) or not isinstance(value, Tensor):
         raise OneBasinError(
-            f"{path}: entry {name!r} is a {type(value).__name__}, not a named tensor; "
+            f"{path}: entry {name!r} is of type {type(value).__name__}, not a named tensor; "
             f"{_REMEDY}, or put the state dict under one of the keys {', '.join(WRAPPERS)}"
         )
     kind = _unusual_kind(value)

@@ -1,7 +1,7 @@
 """Opens checkpoints of every supported form as one lazy mapping of names to tensors."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -73,6 +73,17 @@ class Checkpoint(Mapping[str, Tensor]):
             KeyError: There is no such tensor.
         """
         return self._source.info(self._raw_names[name])
+
+    def as_stored(self, pairs: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
+        """Give tensors the names and the cut that a file of this kind stores.
+
+        Args:
+            pairs: Names of this mapping with tensors, in any order.
+
+        Returns:
+            The same here; `ConvertedCheckpoint` renames and splits.
+        """
+        return pairs
 
     def __eq__(self, other: object) -> bool:
         """Tell whether it is the same object; `is_same_checkpoint` compares tensors."""

@@ -16,8 +16,15 @@ from onebasin.errors import OneBasinError
 class TensorSource(Protocol):
     """What `Checkpoint` needs of a file format."""
 
-    path: Path
-    files: tuple[Path, ...]
+    @property
+    def path(self) -> Path:
+        """What was opened."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read."""
+        ...
 
     def names(self) -> tuple[str, ...]:
         """List the tensors."""

@@ -148,8 +148,8 @@ def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "
     unsaved = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     unexpected = [name for name in params if name not in wanted and name not in unsaved]
     parts = [
-        f"{where} {verb} {counted(len(names), 'tensor')} ({some_names(names)})"
-        for verb, names in (("lacks", missing), ("has the unexpected", unexpected))
+        f"{counted(len(names), 'tensor')} {what} {where} ({some_names(names)})"
+        for what, names in (("missing in", missing), ("unexpected in", unexpected))
         if names
     ]
     if parts:

@@ -2,7 +2,8 @@
 
 Names are written exactly as given: every name gets its own data, so tied tensors take
 space once per name. A caller that passes on the names of an input (`like`) keeps its
-convention, whether that file holds all names of a tied tensor or only one.
+convention, whether that file holds all names of a tied tensor or only one, and also where
+the file's names are not those of the module.
 """
 
 import contextlib
@@ -18,13 +19,15 @@ import torch
 from torch import Tensor
 
 from onebasin.checkpoints.atomic import atomic_folder, atomic_path
+from onebasin.checkpoints.conversions import on_meta
 from onebasin.checkpoints.outputs import Input, check_writable, output_form
 from onebasin.checkpoints.reading import Checkpoint
 from onebasin.checkpoints.safetensors_writer import SafetensorsWriter
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.errors import OneBasinError
 
-Tensors = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
+Pairs = Iterable[tuple[str, Tensor]]
+Tensors = Mapping[str, Tensor] | Pairs
 MAX_SHARD_SIZE = 5_000_000_000
 _INDEX = "model.safetensors.index.json"
 _COMPANIONS = (
@@ -67,7 +70,8 @@ def write_checkpoint(
             `specs` or `like`.
         specs: Shape and dtype of every tensor to be written. Default: those of `like`,
             or of `tensors` itself.
-        like: The checkpoint whose names, shapes and dtypes the output has.
+        like: The checkpoint whose names, shapes and dtypes the output has. `tensors` then
+            have the names that this mapping has, and are written under those of its files.
         metadata: Text for the header of safetensors files, beside `{"format": "pt"}`.
         inputs: Checkpoints or paths that must not be replaced; `like` is one of them.
         max_shard_size: The most bytes in one file of a folder; a larger tensor gets a file
@@ -77,22 +81,27 @@ def write_checkpoint(
         OneBasinError: `path` cannot be written, is an input, or has no room for the output.
     """
     check_writable(path, inputs=[*inputs, *([like] if like is not None else [])])
-    specs = dict(_specs(tensors, specs, like))
+    specs = _specs(tensors, specs, like)
     if not specs:
         raise OneBasinError(f"{path}: there are no tensors to write; the checkpoint is empty")
+    pairs = _pairs(tensors, specs)
+    if like is not None:
+        pairs = like.as_stored(pairs)
+        stored = like.as_stored(on_meta(specs).items())
+        specs = {name: TensorInfo.of(tensor) for name, tensor in stored}
     _check_room(path, specs)
     header = {"format": "pt", **(metadata or {})}
     try:
         match output_form(path):
             case "safetensors":
                 with atomic_path(path) as temporary:
-                    _write_files({temporary: specs}, tensors, header)
+                    _write_files({temporary: specs}, pairs, header)
             case "torch":
                 with atomic_path(path) as temporary:
-                    _write_pickle(temporary, tensors, specs)
+                    _write_pickle(temporary, pairs, specs)
             case "folder":
                 with atomic_folder(path) as temporary:
-                    _write_folder(temporary, tensors, specs, header, max_shard_size)
+                    _write_folder(temporary, pairs, specs, header, max_shard_size)
                     _copy_companions(temporary, like)
     except OSError as error:
         raise OneBasinError(
@@ -126,16 +135,16 @@ def _check_room(path: str | os.PathLike[str], specs: Mapping[str, TensorInfo]) -
         )
 
 
-def _pairs(tensors: Tensors, order: Iterable[str]) -> Iterable[tuple[str, Tensor]]:
+def _pairs(tensors: Tensors, order: Iterable[str]) -> Pairs:
     mapping = _as_mapping(tensors)
     if mapping is None:
-        return cast(Iterable[tuple[str, Tensor]], tensors)
+        return cast(Pairs, tensors)
     return ((name, mapping[name]) for name in order)
 
 
 def _write_files(
     files: Mapping[Path, Mapping[str, TensorInfo]],
-    tensors: Tensors,
+    pairs: Pairs,
     header: Mapping[str, str],
 ) -> None:
     """Write safetensors files side by side, as the tensors come."""
@@ -145,7 +154,7 @@ def _write_files(
             for file, specs in files.items()
         ]
         writer_of = {name: writer for writer in writers for name in writer.order}
-        for name, tensor in _pairs(tensors, writer_of):
+        for name, tensor in pairs:
             assert name in writer_of, f"{name!r} was never announced"
             writer_of[name].write(name, tensor)
             del tensor  # or it would live on while the next one is made
@@ -155,10 +164,10 @@ def _write_files(
 
 def _write_pickle(
     path: Path,
-    tensors: Tensors,
+    pairs: Pairs,
     specs: Mapping[str, TensorInfo],
 ) -> None:
-    content = {name: _compact(tensor) for name, tensor in _pairs(tensors, specs)}
+    content = {name: _compact(tensor) for name, tensor in pairs}
     found = {name: TensorInfo.of(tensor) for name, tensor in content.items()}
     assert found == specs, "the tensors are not the announced ones"
     # Given a path, torch.save would put its random name into the file.
@@ -176,7 +185,7 @@ def _compact(tensor: Tensor) -> Tensor:
 
 def _write_folder(
     folder: Path,
-    tensors: Tensors,
+    pairs: Pairs,
     specs: Mapping[str, TensorInfo],
     header: Mapping[str, str],
     max_shard_size: int,
@@ -184,11 +193,11 @@ def _write_folder(
     shards = list(_shards(specs, max_shard_size))
     total = len(shards)
     if total == 1:
-        _write_files({folder / "model.safetensors": specs}, tensors, header)
+        _write_files({folder / "model.safetensors": specs}, pairs, header)
         return
     names = [f"model-{number:05d}-of-{total:05d}.safetensors" for number in range(1, total + 1)]
     files = dict(zip(names, shards, strict=True))
-    _write_files({folder / file: shard for file, shard in files.items()}, tensors, header)
+    _write_files({folder / file: shard for file, shard in files.items()}, pairs, header)
     index = {
         "metadata": {"total_size": sum(info.nbytes for info in specs.values())},
         "weight_map": {name: file for file, shard in files.items() for name in shard},

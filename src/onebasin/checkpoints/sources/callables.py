@@ -32,12 +32,10 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
     with _current_folder_importable():
         found = _lookup(_import(module_name, path), attribute, path)
     if isinstance(found, nn.Module):
-        raise OneBasinError(
-            f"{path}: is a {type(found).__name__} already; name a callable that builds one"
-        )
+        raise OneBasinError(f"{path}: is a module already; name a callable that builds one")
     if not callable(found):
         raise OneBasinError(
-            f"{path}: is a {type(found).__name__}, not a callable; name a callable that "
+            f"{path}: is of type {type(found).__name__}, not a callable; name a callable that "
             "returns an nn.Module"
         )
 
@@ -55,7 +53,7 @@ def _call(build: Callable[..., Any], path: str, arguments: Mapping[str, Any]) ->
         module = build(**arguments)
     if not isinstance(module, nn.Module):
         raise OneBasinError(
-            f"{path}: returned a {type(module).__name__}; it must return an nn.Module"
+            f"{path}: returned {type(module).__name__}; it must return an nn.Module"
         )
     return module
 

@@ -1,6 +1,6 @@
 """What a source makes of an architecture's name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from onebasin.checkpoints.inputs import InputSpec
+from onebasin.checkpoints.reading import Checkpoint
+from onebasin.errors import OneBasinError
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class Recipe:
         build: Makes the module, with random weights, on the current default device.
         inputs: Tells the default inputs of the module; it raises OneBasinError where the
             source cannot know them.
+        adapt: Gives a checkpoint the names that the module has.
     """
 
     name: str
     build: Callable[[], nn.Module]
     inputs: Callable[[Any], tuple[InputSpec, ...]]
+    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = lambda module, checkpoint: checkpoint
 
 
 def suggestion(name: str, known: list[str]) -> str:
@@ -40,3 +44,22 @@ def suggestion(name: str, known: list[str]) -> str:
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     return f"known are {', '.join(repr(other) for other in known[:3])} and others"
+
+
+def refuse_downloads(spec: str, arguments: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Refuse arguments with which a library would download weights.
+
+    Args:
+        spec: The architecture, for the error text.
+        arguments: What the user gave.
+        keys: The arguments that name weights; they may only be false or None.
+
+    Raises:
+        OneBasinError: One of them asks for weights.
+    """
+    for key in keys:
+        if arguments.get(key):
+            raise OneBasinError(
+                f"{spec}: {key}={arguments[key]!r} would download weights, and nothing is "
+                "downloaded; give the weights as a checkpoint file"
+            )

@@ -7,7 +7,7 @@ from torch import nn
 
 from onebasin.checkpoints.inputs import InputSpec
 from onebasin.checkpoints.packages import import_package
-from onebasin.checkpoints.sources.recipe import Recipe, suggestion
+from onebasin.checkpoints.sources.recipe import Recipe, refuse_downloads, suggestion
 from onebasin.checkpoints.torchvision_import import import_torchvision
 from onebasin.errors import OneBasinError
 
@@ -23,7 +23,7 @@ def timm_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
         How to build it; weights are never downloaded.
 
     Raises:
-        OneBasinError: timm is missing or has no such model.
+        OneBasinError: timm is missing or has no such model, or weights are asked for.
     """
     import_torchvision()
     timm = import_package("timm", extra="vision")
@@ -31,6 +31,7 @@ def timm_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
         raise OneBasinError(
             f"timm:{name}: timm has no such model; {suggestion(name, timm.list_models())}"
         )
+    refuse_downloads(f"timm:{name}", arguments, ("pretrained",))
     kwargs = {"pretrained": False, **arguments}
 
     def inputs(module: nn.Module) -> tuple[InputSpec, ...]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from onebasin.checkpoints.inputs import InputSpec
 from onebasin.checkpoints.packages import import_package
-from onebasin.checkpoints.sources.recipe import Recipe, suggestion
+from onebasin.checkpoints.sources.recipe import Recipe, refuse_downloads, suggestion
 from onebasin.checkpoints.torchvision_import import import_torchvision
 from onebasin.errors import OneBasinError
 
@@ -29,7 +29,7 @@ def torchvision_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
         How to build it; weights are never downloaded.
 
     Raises:
-        OneBasinError: torchvision is missing or has no such model.
+        OneBasinError: torchvision is missing or has no such model, or weights are asked for.
     """
     import_torchvision()
     models = import_package("torchvision.models", extra="vision")
@@ -38,6 +38,7 @@ def torchvision_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
             f"torchvision:{name}: torchvision has no such model; "
             f"{suggestion(name, models.list_models())}"
         )
+    refuse_downloads(f"torchvision:{name}", arguments, ("weights", "weights_backbone"))
     accepted = inspect.signature(models.get_model_builder(name)).parameters
     kwargs = {"weights": None, **arguments}
     if "weights_backbone" in accepted:

@@ -11,6 +11,7 @@ from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.packages import import_package
 from onebasin.checkpoints.sources.recipe import Recipe
 from onebasin.checkpoints.sources.transformers_inputs import default_inputs
+from onebasin.checkpoints.sources.transformers_names import with_module_names
 from onebasin.checkpoints.torchvision_import import import_torchvision
 from onebasin.errors import OneBasinError
 
@@ -33,7 +34,8 @@ def transformers_recipe(folder: str, arguments: Mapping[str, Any]) -> Recipe:
     transformers = import_package("transformers", extra="hub")
     config = _read_config(transformers, folder, arguments)
     build = _builder(transformers, config, folder)
-    return Recipe(f"hf:{folder}", build, lambda module: default_inputs(module, f"hf:{folder}"))
+    name = f"hf:{folder}"
+    return Recipe(name, build, lambda module: default_inputs(module, name), with_module_names)
 
 
 def _check_config(folder: str) -> None:
