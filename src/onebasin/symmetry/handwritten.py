@@ -6,17 +6,17 @@ Owns the reading and checking of such a specification. It is a claim like any ot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.layouts import Fixed, Layout, Units, leaves
+from onebasin.symmetry.layouts import Family, Fixed, Layout, Sum, Units, children, leaves
 from onebasin.symmetry.nesting import check_nesting
 from onebasin.symmetry.symmetry import Group, Symmetry
 
-Spec: TypeAlias = Mapping[str, Sequence[str | Layout | None]]
+Spec: TypeAlias = Mapping[str, Sequence[Any]]
 Shapes: TypeAlias = Mapping[str, Tensor | Sequence[int]]
 
 CALL = "symmetry_from_spec"
@@ -61,6 +61,8 @@ def symmetry_from_spec(
         )
         for name, shape in sizes.items()
     }
+    for name, dims in layouts.items():
+        _check_families(name, dims)
     found = _group_sizes(layouts)
     within = {name: tuple(outers) for name, outers in (within or {}).items()}
     _check_used(found, [*within, *axes])
@@ -126,9 +128,7 @@ def _complete(
     return complete
 
 
-def _dims(
-    name: str, spec: Spec, shape: tuple[int, ...]
-) -> Iterable[tuple[int, tuple[str | Layout | None, int]]]:
+def _dims(name: str, spec: Spec, shape: tuple[int, ...]) -> Iterable[tuple[int, tuple[Any, int]]]:
     entries = spec[name]
     if isinstance(entries, str) or len(entries) != len(shape):
         count = "one name" if isinstance(entries, str) else f"{len(entries)} entries"
@@ -139,7 +139,7 @@ def _dims(
     return enumerate(zip(entries, shape, strict=True))
 
 
-def _layout(name: str, dim: int, entry: str | Layout | None, size: int) -> Layout:
+def _layout(name: str, dim: int, entry: Any, size: int) -> Layout:
     if entry is None:
         return Fixed(size, "fixed by hand")
     if isinstance(entry, str):
@@ -155,6 +155,31 @@ def _layout(name: str, dim: int, entry: str | Layout | None, size: int) -> Layou
             f" has {entry.size}; correct the layout"
         )
     return entry
+
+
+def _check_families(name: str, layouts: Sequence[Layout]) -> None:
+    """Check that each family has one member of equal size for each part of its sum."""
+    parts = {t.key: len(t.parts) for t in _terms(layouts) if isinstance(t, Sum) and t.key}
+    for family in _terms(layouts):
+        if not isinstance(family, Family):
+            continue
+        if family.key not in parts:
+            raise OneBasinError(
+                f"{CALL}: tensor {name!r} has a family but no sum {family.key!r}; give the sum"
+                " that it depends on this key"
+            )
+        sizes = {member.size for member in family.members}
+        if len(family.members) != parts[family.key] or len(sizes) != 1:
+            raise OneBasinError(
+                f"{CALL}: tensor {name!r} has a family {family} for the {parts[family.key]} parts"
+                f" of the sum {family.key!r}; give one member per part, all of one size"
+            )
+
+
+def _terms(layouts: Iterable[Layout]) -> Iterator[Layout]:
+    for layout in layouts:
+        yield layout
+        yield from _terms(children(layout))
 
 
 def _group_sizes(layouts: Mapping[str, tuple[Layout, ...]]) -> dict[str, int]:

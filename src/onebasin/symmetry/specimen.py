@@ -29,7 +29,7 @@ class Specimen:
     """A model and example inputs, ready to be run on permuted parameters.
 
     Args:
-        symmetry: names and shapes; buffers it fixes keep their values.
+        symmetry: names and shapes; tables (fixed buffers of various values) keep their values.
         model: the original module, on any device but meta.
         args, kwargs: what the module is called with.
         seed: of the noise that makes parameters generic, and of each run.
@@ -62,12 +62,8 @@ class Specimen:
                     f"prove: {first!r} and {name!r} are one tensor in the model but differ in"
                     " layout; give both the same"
                 )
-        self._kept = {
-            name
-            for name in symmetry.buffers
-            if not any(
-                group in symmetry.groups for b in symmetry.blocks[name] for group in b.groups
-            )
+        self._tables = {
+            name for name in symmetry.buffers if _is_table(symmetry, name, self._tensors[name])
         }
 
     def generic(self, name: str) -> Tensor:
@@ -75,7 +71,7 @@ class Specimen:
         tensor = self._tensors[name]
         first = self._names[id(tensor)]
         values = to_double(tensor.detach())
-        if first in self._kept:
+        if first in self._tables:
             return values.clone()
         return perturb(values, generator_for(self._seed, first))
 
@@ -126,6 +122,12 @@ class Specimen:
             for device in cuda:
                 torch.cuda.default_generators[device].manual_seed(self._seed)
             yield
+
+
+def _is_table(symmetry: Symmetry, name: str, tensor: Tensor) -> bool:
+    """Whether a buffer is fixed and generic as it is: a mask or a table, not a fresh statistic."""
+    moves = any(group in symmetry.groups for b in symmetry.blocks[name] for group in b.groups)
+    return not moves and (tensor.numel() < 2 or bool((tensor != tensor.flatten()[0]).any()))
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

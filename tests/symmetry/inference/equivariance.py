@@ -1,0 +1,61 @@
+"""Checks a traced symmetry on the model itself: permuted parameters, same outputs, float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from onebasin.symmetry import Permutation, Symmetry
+from onebasin.symmetry.outputs import select_outputs
+
+
+def assert_equivariant(
+    symmetry: Symmetry, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] = {}
+) -> None:
+    """Assert that random permutations leave the outputs alone, and that every group does move."""
+    model = generic(model)
+    args, kwargs = tree_map_only(Tensor, _double, (args, dict(kwargs)))
+    before = _outputs(model, model.state_dict(), args, kwargs)
+    permutation = Permutation.random(symmetry, seed=7)
+    state = permutation.apply(model.state_dict())
+    assert_close(_outputs(model, state, args, kwargs), before)
+    for group in symmetry.groups:
+        tensor = symmetry.carriers[group][0]
+        assert not torch.equal(state[tensor], model.state_dict()[tensor]), f"{group} moves nothing"
+
+
+def assert_close(left: list[Tensor], right: list[Tensor]) -> None:
+    """Assert that outputs agree to float64 rounding."""
+    for a, b in zip(left, right, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+def generic(model: nn.Module) -> nn.Module:
+    """Return a float64 copy in which no two units are alike."""
+    model = copy.deepcopy(model).double().eval()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for tensor in model.state_dict(keep_vars=True).values():
+            if tensor.is_floating_point():
+                noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
+                tensor.mul_(0.5 + noise).add_(0.05 * noise)
+    return model
+
+
+def sizes(symmetry: Symmetry) -> list[tuple[int, int]]:
+    """Return (size, depth of nesting) of every group, sorted."""
+    return sorted((g.size, len(g.within)) for g in symmetry.groups.values())
+
+
+def _outputs(model: nn.Module, state: Mapping[str, Tensor], args: Any, kwargs: Any) -> list[Tensor]:
+    with torch.no_grad():
+        return select_outputs(torch.func.functional_call(model, dict(state), args, kwargs))
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor

@@ -1,0 +1,411 @@
+"""The traps of inference, each on the smallest model that has it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onebasin import trace
+from tests.symmetry.inference.equivariance import assert_close, assert_equivariant, sizes
+
+
+class Function(nn.Module):
+    """A module whose forward is a function of the module and its inputs."""
+
+    def __init__(self, forward, **members) -> None:
+        super().__init__()
+        for name, member in members.items():
+            setattr(self, name, member)
+        self.function = forward
+
+    def forward(self, *args):
+        return self.function(self, *args)
+
+
+def check(model: nn.Module, *args: Tensor):
+    symmetry = trace(model, args)
+    assert_equivariant(symmetry, model, args)
+    return symmetry
+
+
+def x(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def tokens(*shape: int, high: int = 11) -> Tensor:
+    return torch.randint(high, shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_helper_sees_a_wrong_answer():
+    with pytest.raises(AssertionError):
+        assert_close([torch.zeros(3)], [torch.full((3,), 1e-5)])
+
+
+def test_tied_weights_are_one_tensor():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(11, 6)
+            self.head = nn.Linear(6, 11, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, ids):
+            return self.head(torch.relu(self.embed(ids)))
+
+    symmetry = check(Tied(), tokens(2, 5))
+    assert symmetry.tied == (("embed.weight", "head.weight"),)
+    assert sizes(symmetry) == [(6, 0)]
+    assert symmetry.layouts["embed.weight"] == symmetry.layouts["head.weight"]
+
+
+def test_rotary_tables_pin_the_rotated_channels():
+    def forward(m, h):
+        q, k, v = (p(h).view(2, 5, 3, 4).transpose(1, 2) for p in (m.q, m.k, m.v))
+        angle = torch.arange(5.0)[:, None] * m.frequency
+        angle = torch.cat([angle, angle], -1)
+
+        def rotate(t):
+            half = torch.cat([-t[..., 2:], t[..., :2]], -1)
+            return t * angle.cos() + half * angle.sin()
+
+        out = F.scaled_dot_product_attention(rotate(q), rotate(k), v)
+        return m.o(out.transpose(1, 2).reshape(2, 5, 12))
+
+    model = Function(forward, **{n: nn.Linear(7, 12) for n in "qkv"}, o=nn.Linear(12, 7))
+    model.register_buffer("frequency", torch.tensor([1.0, 0.1]), persistent=True)
+    symmetry = check(model, x(2, 5, 7))
+    assert sizes(symmetry) == [(3, 0), (4, 1)]  # heads, and v's channels in each
+    assert "v.inner" in symmetry.groups
+    assert symmetry.layouts["frequency"][0].reason == "a constant of the model"
+
+
+def test_constant_buffers_pin_only_where_their_values_differ():
+    model = Function(
+        lambda m, h: m.b(torch.relu(m.a(h)) + m.table), a=nn.Linear(3, 6), b=nn.Linear(6, 2)
+    )
+    model.register_buffer("table", torch.zeros(4, 6))
+    assert sizes(check(model, x(2, 4, 3))) == [(6, 0)]
+    model.table = torch.arange(4.0)[:, None].expand(4, 6).clone()
+    assert sizes(check(model, x(2, 4, 3))) == [(6, 0)]
+    model.table = torch.arange(24.0).view(4, 6)
+    assert sizes(check(model, x(2, 4, 3))) == []
+
+
+def grouped_query(heads: int, kv: int, dim: int) -> nn.Module:
+    def forward(m, h):
+        q = m.q(h).view(2, 5, heads, dim).transpose(1, 2)
+        k, v = (p(h).view(2, 5, kv, dim).transpose(1, 2) for p in (m.k, m.v))
+        k, v = (
+            t[:, :, None].expand(2, kv, heads // kv, 5, dim).reshape(2, heads, 5, dim)
+            for t in (k, v)
+        )
+        weights = (q @ k.transpose(-1, -2)).softmax(-1)
+        return m.o((weights @ v).transpose(1, 2).flatten(2))
+
+    return Function(
+        forward,
+        q=nn.Linear(7, heads * dim),
+        k=nn.Linear(7, kv * dim),
+        v=nn.Linear(7, kv * dim),
+        o=nn.Linear(heads * dim, 7),
+    )
+
+
+def test_grouped_query_heads_nest_in_key_heads():
+    symmetry = check(grouped_query(6, 2, 4), x(2, 5, 7))
+    assert sizes(symmetry) == [(2, 0), (3, 1), (4, 1), (4, 1)]
+    (key_heads,) = {g.within for g in symmetry.groups.values() if g.within}
+    assert symmetry.groups[key_heads[0]].size == 2
+
+
+def test_native_grouped_query_attention_is_the_same():
+    def forward(m, h):
+        q = m.q(h).view(2, 5, 6, 4).transpose(1, 2)
+        k, v = (p(h).view(2, 5, 2, 4).transpose(1, 2) for p in (m.k, m.v))
+        out = F.scaled_dot_product_attention(q, k, v, enable_gqa=True, is_causal=True)
+        return m.o(out.transpose(1, 2).flatten(2))
+
+    model = grouped_query(6, 2, 4)
+    model.function = forward
+    assert sizes(check(model, x(2, 5, 7))) == [(2, 0), (3, 1), (4, 1), (4, 1)]
+
+
+def test_fused_projection_unbound():
+    def forward(m, h):
+        q, k, v = m.qkv(h).view(2, 5, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        return m.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    symmetry = check(Function(forward, qkv=nn.Linear(7, 24), o=nn.Linear(8, 7)), x(2, 5, 7))
+    assert sizes(symmetry) == [(2, 0), (4, 1), (4, 1)]
+    assert str(symmetry.layouts["qkv.bias"][0]) == (
+        "((qkv[0].outer:2 × qkv[0].inner:4) + (qkv[0].outer:2 × qkv[0].inner:4)"
+        " + (qkv[0].outer:2 × qkv[2].inner:4))"
+    )
+
+
+def test_fused_projection_interleaved_by_head():
+    def forward(m, h):
+        q, k, v = m.qkv(h).view(2, 5, 2, 12).transpose(1, 2).chunk(3, -1)
+        return m.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    symmetry = check(Function(forward, qkv=nn.Linear(7, 24), o=nn.Linear(8, 7)), x(2, 5, 7))
+    assert sizes(symmetry) == [(2, 0), (4, 1), (4, 1)]
+
+
+def test_fused_projection_of_unequal_parts():
+    def forward(m, h):
+        q, k, v = m.qkv(h).split([8, 4, 4], -1)
+        q = q.view(2, 5, 2, 4).transpose(1, 2)
+        k, v = (t[:, None] for t in (k, v))
+        return m.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    symmetry = check(Function(forward, qkv=nn.Linear(7, 16), o=nn.Linear(8, 7)), x(2, 5, 7))
+    assert sizes(symmetry) == [(2, 0), (4, 0), (4, 0)]
+
+
+def test_gated_halves():
+    def forward(m, h):
+        value, gate = m.up(h).chunk(2, -1)
+        return m.down(value * F.silu(gate))
+
+    symmetry = check(Function(forward, up=nn.Linear(3, 10), down=nn.Linear(5, 2)), x(2, 3))
+    assert sizes(symmetry) == [(5, 0)]
+
+
+def test_slice_scatter_replaces_a_part():
+    def forward(m, h):
+        y = torch.zeros(2, 10)
+        y[:, 2:6] = m.a(h)
+        y[:, 7:] = m.b(h)
+        return m.o(torch.relu(y))
+
+    model = Function(forward, a=nn.Linear(3, 4), b=nn.Linear(3, 3), o=nn.Linear(10, 2))
+    symmetry = check(model, x(2, 3))
+    assert {g.size for g in symmetry.groups.values()} >= {4, 3}
+
+
+def test_padding_of_channels():
+    def forward(m, h):
+        h = m.a(h)
+        return m.o(torch.relu(F.pad(h, (0, 0, 0, 0, 1, 2)) + m.b(h)).mean((-1, -2)))
+
+    model = Function(forward, a=nn.Conv2d(3, 5, 3), b=nn.Conv2d(5, 8, 1), o=nn.Linear(8, 2))
+    assert {g.size for g in check(model, x(2, 3, 6, 6)).groups.values()} == {5, 2}
+
+
+def test_a_buffer_that_forward_writes_moves_with_what_it_is_given():
+    class Recorder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 6), nn.Linear(6, 2)
+            self.register_buffer("seen", torch.arange(6.0))
+
+        def forward(self, h):
+            h = torch.relu(self.a(h))
+            self.seen.copy_(0.9 * self.seen + 0.1 * h.mean(0))
+            return self.b(h / (1 + self.seen))
+
+    symmetry = trace(Recorder(), (x(2, 3),))
+    assert sizes(symmetry) == [(6, 0)]
+    assert str(symmetry.layouts["seen"][0]) == "a:6"
+
+
+def test_batch_norm_buffers_move_with_their_channels():
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 2, 3))
+    model[1].running_var.copy_(torch.arange(1.0, 6.0))
+    symmetry = check(model, x(2, 3, 7, 7))
+    assert [str(symmetry.layouts[f"1.running_{n}"][0]) for n in ("mean", "var")] == ["0:5", "0:5"]
+
+
+def test_group_norm_nests_channels_in_groups():
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.ReLU(), nn.Conv2d(6, 2, 3))
+    assert sizes(check(model, x(2, 3, 7, 7))) == [(2, 0), (3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [(1, [(6, 0), (12, 0)]), (2, [(2, 0), (3, 1), (6, 1)]), (6, [(2, 1), (6, 0)])],
+)
+def test_grouped_and_depthwise_convolutions(groups, expected):
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 1),
+        nn.ReLU(),
+        nn.Conv2d(6, 12, 3, groups=groups),
+        nn.ReLU(),
+        nn.Conv2d(12, 2, 1),
+    )
+    assert sizes(check(model, x(2, 3, 5, 5))) == expected
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolutions(groups):
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(4, 6, 3, groups=groups),
+        nn.ReLU(),
+        nn.Conv2d(6, 2, 1),
+    )
+    expected = [(4, 0), (6, 0)] if groups == 1 else [(2, 0), (2, 1), (3, 1)]
+    assert sizes(check(model, x(2, 3, 5, 5))) == expected
+
+
+def test_relative_position_tables_move_with_the_heads():
+    def forward(m, h):
+        q, k, v = m.qkv(h).view(2, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        bias = m.table[m.index.view(-1)].view(5, 5, 2).permute(2, 0, 1)
+        weights = (q @ k.transpose(-1, -2) + bias).softmax(-1)
+        return m.o((weights @ v).transpose(1, 2).flatten(2))
+
+    model = Function(forward, qkv=nn.Linear(7, 24), o=nn.Linear(8, 7), table=nn.Parameter(x(9, 2)))
+    model.register_buffer("index", (torch.arange(5)[:, None] - torch.arange(5) + 4))
+    symmetry = check(model, x(2, 5, 7))
+    assert [str(layout) for layout in symmetry.layouts["table"]] == ["9", "qkv[0].outer:2"]
+
+
+def test_windows_and_roll_leave_channels_alone():
+    def forward(m, h):
+        h = m.a(h).roll((1, 1), (1, 2))
+        h = h.view(2, 2, 2, 2, 2, 6).permute(0, 1, 3, 2, 4, 5).reshape(8, 4, 6)
+        return m.b(torch.relu(h)).mean((0, 1))
+
+    model = Function(forward, a=nn.Linear(3, 6), b=nn.Linear(6, 2))
+    assert sizes(check(model, x(2, 4, 4, 3))) == [(6, 0)]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers(kind):
+    model = Function(
+        lambda m, h: m.o(m.rnn(h)[0]),
+        rnn=kind(3, 4, num_layers=2, batch_first=True),
+        o=nn.Linear(4, 2),
+    )
+    symmetry = check(model, x(2, 5, 3))
+    assert sizes(symmetry) == [(4, 0), (4, 0)]
+    assert symmetry.moved_fraction == pytest.approx(1, abs=0.02)
+
+
+def test_bidirectional_lstm():
+    model = Function(
+        lambda m, h: m.o(m.rnn(h)[0]),
+        rnn=nn.LSTM(3, 4, batch_first=True, bidirectional=True),
+        o=nn.Linear(8, 2),
+    )
+    assert sizes(check(model, x(2, 5, 3))) == [(4, 0), (4, 0)]
+
+
+def test_weight_norm():
+    norm = nn.utils.parametrizations.weight_norm
+    model = nn.Sequential(norm(nn.Linear(3, 6)), nn.ReLU(), norm(nn.Linear(6, 2)))
+    assert sizes(check(model, x(2, 3))) == [(6, 0)]
+
+
+def test_spectral_norm_and_its_vectors():
+    norm = nn.utils.parametrizations.spectral_norm
+    model = nn.Sequential(
+        norm(nn.Linear(3, 6)), nn.ReLU(), norm(nn.Linear(6, 5)), nn.ReLU(), nn.Linear(5, 2)
+    )
+    symmetry = check(model, x(2, 3))
+    assert sizes(symmetry) == [(5, 0), (6, 0)]
+    assert (
+        str(symmetry.layouts["2.parametrizations.weight.0._v"][0])
+        == "0.parametrizations.weight.original:6"
+    )
+
+
+def test_unused_parameters_are_reported_apart():
+    model = Function(lambda m, h: m.a(h), a=nn.Linear(3, 2), never=nn.Linear(30, 30))
+    symmetry = check(model, x(2, 3))
+    assert symmetry.groups == {}
+    assert symmetry.unused == ("never.weight", "never.bias")
+
+
+def test_dropout_is_off_and_the_flag_survives():
+    model = nn.Sequential(nn.Linear(3, 6), nn.Dropout(0.5), nn.Linear(6, 2)).train()
+    assert sizes(check(model, x(2, 3))) == [(6, 0)]
+    assert all(module.training for module in model.modules())
+
+
+def test_a_batch_of_one_hides_nothing():
+    def forward(m, h):
+        h = torch.relu(m.a(h))
+        return m.b(h + h.mean(0, keepdim=True))
+
+    model = Function(forward, a=nn.Linear(3, 6), b=nn.Linear(6, 2))
+    assert sizes(check(model, x(1, 3))) == [(6, 0)]
+
+
+def test_a_square_residual_matrix_carries_its_group_twice():
+    model = Function(
+        lambda m, h: m.o(m.i(h) + m.square(torch.relu(m.i(h)))),
+        i=nn.Linear(3, 6),
+        square=nn.Linear(6, 6),
+        o=nn.Linear(6, 2),
+    )
+    symmetry = check(model, x(2, 3))
+    assert sizes(symmetry) == [(6, 0)]
+    assert [str(layout) for layout in symmetry.layouts["square.weight"]] == ["i:6", "i:6"]
+
+
+def test_dense_concatenation():
+    def forward(m, h):
+        a = torch.relu(m.a(h))
+        b = torch.relu(m.b(torch.cat([h, a], 1)))
+        return m.c(torch.cat([h, a, b], 1))
+
+    model = Function(forward, a=nn.Linear(3, 4), b=nn.Linear(7, 5), c=nn.Linear(12, 2))
+    symmetry = check(model, x(2, 3))
+    assert sizes(symmetry) == [(4, 0), (5, 0)]
+    assert str(symmetry.layouts["c.weight"][1]) == "(3 + a:4 + b:5)"
+
+
+def test_flattening_channels_and_positions():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 2))
+    symmetry = check(model, x(2, 1, 5, 5))
+    assert str(symmetry.layouts["3.weight"][1]) == "(0:4 × 9)"
+
+
+def test_a_softmax_over_heads_ties_their_channels():
+    def forward(m, h):
+        h = m.a(h).view(2, 3, 4).softmax(1)
+        return m.b(h.flatten(1))
+
+    symmetry = check(Function(forward, a=nn.Linear(5, 12), b=nn.Linear(12, 2)), x(2, 5))
+    assert sizes(symmetry) == [(3, 1), (4, 0)]  # one way of the two nestings
+
+
+def test_reshape_without_consequence_is_one_group():
+    def forward(m, h):
+        return m.b(torch.relu(m.a(h).view(2, 3, 4)).flatten(1))
+
+    symmetry = check(Function(forward, a=nn.Linear(5, 12), b=nn.Linear(12, 2)), x(2, 5))
+    assert sizes(symmetry) == [(12, 0)]
+
+
+def test_experts_are_fixed_but_their_units_are_free_in_each():
+    def forward(m, h):
+        hidden = torch.relu(torch.einsum("bi,eih->beh", h, m.up))
+        return torch.einsum("beh,eho->bo", hidden, m.down) + m.gate(h).cumsum(-1)
+
+    model = Function(
+        forward, up=nn.Parameter(x(3, 5, 4)), down=nn.Parameter(x(3, 4, 2)), gate=nn.Linear(5, 2)
+    )
+    assert sizes(check(model, x(2, 5))) == [(3, 0), (4, 1)]
+
+
+def test_attention_over_positions_with_a_class_token():
+    def forward(m, h):
+        h = torch.cat([m.token.expand(2, 1, 6), m.patch(h)], 1) + m.position
+        return m.head(m.norm(h)[:, 0])
+
+    model = Function(
+        forward,
+        token=nn.Parameter(x(1, 1, 6)),
+        patch=nn.Linear(3, 6),
+        position=nn.Parameter(x(1, 5, 6)),
+        norm=nn.LayerNorm(6),
+        head=nn.Linear(6, 2),
+    )
+    assert sizes(check(model, x(2, 4, 3))) == [(6, 0)]

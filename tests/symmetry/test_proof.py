@@ -1,0 +1,432 @@
+"""Proofs: right symmetries pass, wrong ones are found and named, the module is untouched."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry.handwritten import symmetry_from_spec
+from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
+from onebasin.symmetry.proof import prove
+from onebasin.symmetry.symmetry import Group, Symmetry
+from tests.symmetry import small_models
+
+CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Symmetry]], tuple[int, ...]]] = {
+    "mlp": (small_models.mlp, (3, 4)),
+    "conv_net": (small_models.conv_net, (2, 3, 6, 6)),
+    "grouped_conv": (small_models.grouped_conv, (2, 3, 4, 4)),
+    "attention": (small_models.attention, (2, 5, 8)),
+    "recurrent": (small_models.recurrent, (2, 6, 4)),
+    "experts": (small_models.experts, (9, 4)),
+}
+
+
+def built(case: str) -> tuple[nn.Module, Symmetry, Tensor]:
+    torch.manual_seed(0)
+    build, shape = CASES[case]
+    return *build(), torch.randn(shape)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_right_symmetries_are_proved(case: str) -> None:
+    model, symmetry, x = built(case)
+    proof = symmetry.prove(model, (x,))
+    assert proof.failed_groups == {}
+    assert proof.max_error < 1e-12
+    assert proof.symmetry == symmetry
+    assert set(proof.controls) == set(symmetry.groups)
+    assert all(control.change > 1e-6 for control in proof.controls.values())
+    assert proof.unverified == ()
+    assert proof.seconds > 0
+
+
+def with_layout(symmetry: Symmetry, tensor: str, *layouts: Any) -> Symmetry:
+    return replace(symmetry, layouts={**symmetry.layouts, tensor: layouts})
+
+
+@pytest.mark.parametrize("tensor", ["2.bias", "2.weight", "4.weight"])
+def test_the_wrong_group_is_named_and_the_others_stay(tensor: str) -> None:
+    model, symmetry, x = built("mlp")
+    layouts = [Fixed(6) if x == Units("b", 6) else x for x in symmetry.layouts[tensor]]
+    proof = prove(with_layout(symmetry, tensor, *layouts), model, (x,))
+    assert list(proof.failed_groups) == ["b"]
+    assert "changes the output by" in proof.failed_groups["b"]
+    assert list(proof.symmetry.groups) == ["a", "c"] == list(proof.controls)
+    assert proof.symmetry.layouts["4.weight"][1].size == 6
+    assert isinstance(proof.symmetry.layouts["4.weight"][1], Fixed)
+    assert proof.max_error < 1e-12
+
+
+def test_several_wrong_groups_are_all_named() -> None:
+    model, symmetry, x = built("mlp")
+    wrong = with_layout(symmetry, "0.bias", Fixed(8))
+    wrong = with_layout(wrong, "4.bias", Fixed(5))
+    proof = prove(wrong, model, (x,))
+    assert sorted(proof.failed_groups) == ["a", "c"]
+    assert list(proof.symmetry.groups) == ["b"]
+
+
+def test_a_batch_norm_statistic_left_behind_is_seen() -> None:
+    """Fresh statistics are all zeros and ones: only generic ones tell."""
+    for name in ("1.running_mean", "1.running_var", "1.weight", "1.bias"):
+        model, symmetry, x = built("conv_net")
+        proof = prove(with_layout(symmetry, name, Fixed(6)), model, (x,))
+        assert list(proof.failed_groups) == ["c"], name
+        assert list(proof.symmetry.groups) == ["e"]
+
+
+def test_a_wrong_outer_group_becomes_an_axis() -> None:
+    model, symmetry, x = built("grouped_conv")
+    g = Units("g", 3)
+    wrong = with_layout(symmetry, "into.bias", Product((Fixed(3), Fixed(2))))
+    wrong = replace(wrong, groups={"g": Group("g", 3), "o": Group("o", 4, ("g",))})
+    layouts = {
+        name: tuple(_fix(layout, "i") for layout in dims) for name, dims in wrong.layouts.items()
+    }
+    proof = prove(replace(wrong, layouts=layouts), model, (x,))
+    assert list(proof.failed_groups) == ["g"]
+    assert proof.symmetry.axes == {"g": 3}
+    assert list(proof.symmetry.groups) == ["o"]
+    assert proof.symmetry.layouts["out.weight"][1] == Product((g, Units("o", 4)))
+
+
+def _fix(layout: Any, group: str) -> Any:
+    match layout:
+        case Units(name, size) if name == group:
+            return Fixed(size)
+        case Product(factors):
+            return Product(tuple(_fix(factor, group) for factor in factors))
+        case _:
+            return layout
+
+
+def test_heads_that_share_an_order_are_not_free() -> None:
+    """q and k may order each head on its own; not so where every head has one table."""
+    model, symmetry, x = built("attention")
+    shared = replace(symmetry, groups={**symmetry.groups, "d": Group("d", 3)})
+    assert prove(shared, model, (x,)).failed_groups == {}
+    fused = Sum((Units("all", 6), Units("all", 6), Product((Units("h", 2), Units("v", 3)))))
+    groups = {"all": Group("all", 6), "h": Group("h", 2), "v": Group("v", 3, ("h",))}
+    layouts = {**symmetry.layouts, "qkv.weight": (fused, Fixed(8)), "qkv.bias": (fused,)}
+    proof = prove(Symmetry(groups, layouts), model, (x,))
+    assert "all" in proof.failed_groups
+    assert "v" in proof.symmetry.groups
+
+
+@pytest.mark.parametrize("inside", [torch.float32, torch.bfloat16])
+def test_upcasting_inside_does_not_blind(inside: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model, symmetry = small_models.attention(inside)
+    proof = prove(symmetry, model, (torch.randn(2, 5, 8),))
+    assert proof.failed_groups == {}
+    assert proof.max_error < 1e-12
+
+
+@pytest.mark.parametrize("case", ["mlp", "attention", "grouped_conv"])
+def test_parameters_that_start_at_zero_do_not_blind(case: str) -> None:
+    model, symmetry, x = built(case)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    proof = prove(symmetry, model, (x,))
+    assert set(proof.controls) == set(symmetry.groups)
+
+
+def test_tiny_layer_scales_do_not_blind() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+            self.scale = nn.Parameter(torch.full((4,), 1e-9))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.scale * self.down(self.up(x).relu())
+
+    model = Scaled()
+    spec = {"up.weight": ("h", None), "up.bias": (None,), "down.weight": (None, "h")}
+    spec |= {"down.bias": (None,), "scale": (None,)}
+    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    assert list(proof.failed_groups) == ["h"]
+
+
+def state_of(model: nn.Module) -> dict[str, Any]:
+    return {
+        "bytes": [tensor.detach().clone() for tensor in model.state_dict().values()],
+        "objects": [id(t) for t in [*model.parameters(), *model.buffers()]],
+        "flags": [module.training for module in model.modules()],
+        "attributes": [sorted(vars(module)) for module in model.modules()],
+        "generator": torch.random.get_rng_state(),
+        "gradients": [parameter.grad for parameter in model.parameters()],
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_module_is_untouched(case: str) -> None:
+    model, symmetry, x = built(case)
+    model.train()
+    next(model.children()).eval()
+    before, x_before, expected = state_of(model), x.clone(), model(x)
+    before["generator"] = torch.random.get_rng_state()
+    before["bytes"] = state_of(model)["bytes"]
+    prove(symmetry, model, (x,))
+    after = state_of(model)
+    for name in ("objects", "flags", "attributes", "gradients"):
+        assert after[name] == before[name], name
+    assert all(map(torch.equal, after["bytes"], before["bytes"]))
+    assert torch.equal(after["generator"], before["generator"])
+    assert torch.equal(x, x_before)
+    assert torch.equal(model(x), expected)
+
+
+class Remembers(nn.Module):
+    """Writes into a buffer, an attribute and its input, and keeps its weight in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 2)
+        self.weights = [self.down.weight]
+        self.register_buffer("count", torch.zeros(()))
+        self.last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1
+        x.mul_(2)
+        self.last = self.up(x).relu()
+        return nn.functional.linear(self.last, self.weights[0]) * self.count
+
+
+def test_side_effects_of_the_forward_pass_are_undone() -> None:
+    model, x = Remembers(), torch.ones(2, 4)
+    spec = {"up.weight": ("h", None), "up.bias": ("h",), "down.weight": (None, "h")}
+    proof = prove(symmetry_from_spec({**spec, "down.bias": (None,)}, model), model, (x,))
+    assert proof.failed_groups == {}
+    assert list(proof.controls) == ["h"]
+    assert model.last is None
+    assert float(model.count) == 0
+    assert model.weights[0] is model.down.weight
+    assert x.tolist() == torch.ones(2, 4).tolist()
+
+
+def test_the_module_is_restored_when_its_forward_raises() -> None:
+    model, symmetry, _ = built("mlp")
+    before = state_of(model)
+    with pytest.raises(OneBasinError, match=r"Sequential cannot be run in float64 on the example"):
+        prove(symmetry, model, (torch.randn(3, 5),))
+    assert state_of(model)["objects"] == before["objects"]
+    assert state_of(model)["flags"] == before["flags"]
+
+
+def test_random_operators_are_seeded() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, _ = small_models.mlp()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x + torch.rand_like(x))
+
+    model, (_, symmetry) = Noisy(), small_models.mlp()
+    layouts = {f"net.{name}": dims for name, dims in symmetry.layouts.items()}
+    proof = prove(replace(symmetry, layouts=layouts), model, (torch.randn(2, 4),))
+    assert proof.failed_groups == {}
+
+
+def test_a_model_that_never_answers_twice_the_same_is_refused() -> None:
+    class Counting(nn.Module):
+        calls = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            Counting.calls += 1
+            return self.net(x) * Counting.calls
+
+    model = Counting()
+    symmetry = symmetry_from_spec({"net.weight": ("o", None), "net.bias": ("o",)}, model)
+    with pytest.raises(OneBasinError, match="answers differently each time"):
+        prove(symmetry, model, (torch.randn(2, 4),))
+
+
+def test_dead_groups_are_unverified() -> None:
+    class Dead(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, _ = small_models.mlp()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x) + 0 * self.down(self.up(x))
+
+    model, (_, symmetry) = Dead(), small_models.mlp()
+    h = Units("h", 8)
+    layouts = {f"net.{name}": dims for name, dims in symmetry.layouts.items()}
+    layouts |= {"up.weight": (h, Fixed(4)), "up.bias": (h,), "down.weight": (Fixed(3), h)}
+    layouts["down.bias"] = (Fixed(3),)
+    dead = Symmetry({**symmetry.groups, "h": Group("h", 8)}, layouts)
+    proof = prove(dead, model, (torch.randn(2, 4),))
+    assert proof.unverified == ("h",)
+    assert proof.failed_groups == {}
+    assert list(proof.symmetry.groups) == ["a", "b", "c", "h"]
+
+
+def test_groups_on_one_tensor_or_of_one_unit_have_no_control() -> None:
+    class Summed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8, bias=False), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.up(x).sum(-1, keepdim=True) + self.down(x)
+
+    model = Summed()
+    spec = {"up.weight": ("h", None), "down.weight": ("one", None), "down.bias": ("one",)}
+    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    assert proof.controls == {}
+    assert proof.unverified == ()
+    assert list(proof.symmetry.groups) == ["h", "one"]
+
+
+def test_controls_can_be_limited_or_left_out() -> None:
+    model, symmetry, x = built("mlp")
+    assert len(prove(symmetry, model, (x,), controls=2).controls) == 2
+    assert prove(symmetry, model, (x,), controls=False).controls == {}
+
+
+def test_integer_outputs_must_agree_exactly() -> None:
+    class Best(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(4, 6)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            logits = self.net(x)
+            return {"best": logits.argmax(-1), "score": logits.max(-1).values}
+
+    model = Best()
+    spec = {"net.weight": ("o", None), "net.bias": ("o",)}
+    symmetry = symmetry_from_spec(spec, model)
+    x = torch.randn(5, 4)
+    assert list(prove(symmetry, model, (x,)).failed_groups) == ["o"]
+    chosen = prove(symmetry, model, (x,), outputs=lambda out: out["score"])
+    assert chosen.failed_groups == {}
+
+
+def test_keyword_inputs_and_integer_inputs() -> None:
+    class Embeds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 2)
+
+        def forward(self, ids: Tensor, *, scale: Tensor) -> Tensor:
+            return self.out(self.table(ids)) * scale
+
+    model = Embeds()
+    spec = {"table.weight": (None, "d"), "out.weight": (None, "d"), "out.bias": (None,)}
+    ids, scale = torch.tensor([[1, 2], [3, 4]]), torch.tensor(3.0)
+    symmetry = symmetry_from_spec(spec, model)
+    proof = prove(symmetry, model, (ids,), {"scale": scale})
+    assert proof.failed_groups == {}
+    assert list(proof.controls) == ["d"]
+
+
+def test_tied_parameters_stay_tied() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.head(self.embed(ids).relu())
+
+    model = Tied()
+    symmetry = symmetry_from_spec({"embed.weight": (None, "d")}, model)
+    assert prove(symmetry, model, (torch.tensor([[1, 2]]),)).failed_groups == {}
+    layouts = {**symmetry.layouts, "head.weight": (Fixed(9), Fixed(4))}
+    with pytest.raises(OneBasinError, match=r"'embed\.weight' and 'head\.weight' are one tensor"):
+        prove(replace(symmetry, layouts=layouts), model, (torch.tensor([[1, 2]]),))
+
+
+def test_a_submodule_used_under_two_names() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = self.second = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x).relu()).sum(-1)
+
+    model = Twice()
+    weight, before = model.first.weight, model.first.weight.detach().clone()
+    symmetry = symmetry_from_spec({"first.weight": (None, None), "first.bias": (None,)}, model)
+    prove(symmetry, model, (torch.randn(2, 4),))
+    assert model.first.weight is weight
+    assert torch.equal(weight, before)
+
+
+def test_weight_norm_keeps_its_weight() -> None:
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(4, 8))
+    model = nn.Sequential(layer, nn.ReLU(), nn.Linear(8, 2))
+    norm = "0.parametrizations.weight.original"
+    spec = {f"{norm}0": ("h", None), f"{norm}1": ("h", None), "0.bias": ("h",)}
+    spec |= {"2.weight": (None, "h"), "2.bias": (None,)}
+    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    assert proof.failed_groups == {}
+    assert list(proof.controls) == ["h"]
+
+
+def test_complex_parameters() -> None:
+    class Spectral(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.Parameter(torch.randn(8, 3, dtype=torch.complex64))
+            self.down = nn.Parameter(torch.randn(2, 8, dtype=torch.complex64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = torch.fft.rfft(x.float()).to(torch.complex64) @ self.up.t()
+            return hidden.abs().to(hidden.dtype) @ self.down.t()
+
+    model = Spectral()
+    symmetry = symmetry_from_spec({"up": ("h", None), "down": (None, "h")}, model)
+    proof = prove(symmetry, model, (torch.randn(2, 4),))
+    assert proof.failed_groups == {}
+    assert proof.max_error < 1e-12
+    assert list(proof.controls) == ["h"]
+
+
+def test_low_precision_models_are_proved_in_double() -> None:
+    model, symmetry, x = built("mlp")
+    proof = prove(symmetry, copy.deepcopy(model).to(torch.bfloat16), (x.to(torch.bfloat16),))
+    assert proof.failed_groups == {}
+    assert proof.max_error < 1e-12
+
+
+def test_same_seed_same_proof() -> None:
+    model, symmetry, x = built("attention")
+    one, two = (prove(symmetry, model, (x,), seed=4) for _ in range(2))
+    assert one.controls == two.controls
+    assert one.max_error == two.max_error
+    assert prove(symmetry, model, (x,), seed=5).controls != one.controls
+
+
+def test_what_does_not_fit_is_named() -> None:
+    model, symmetry, x = built("mlp")
+    with pytest.raises(OneBasinError, match=r"'0\.weight' is on the meta device; .* real weights"):
+        prove(symmetry, copy.deepcopy(model).to("meta"), (x,))
+    with pytest.raises(OneBasinError, match=r"the model has no tensor '0\.weight'"):
+        prove(symmetry, nn.Identity(), (x,))
+    with pytest.raises(OneBasinError, match=r"'0\.weight' is \(9, 4\) in the model but \(8, 4\)"):
+        prove(symmetry, nn.Sequential(nn.Linear(4, 9), *list(model)[1:]), (x,))
+    with pytest.raises(OneBasinError, match="returns no tensor that counts; choose with outputs="):
+        prove(symmetry, model, (x,), outputs=lambda out: None)
+    with pytest.raises(OneBasinError, match="returns NaN on the example inputs"):
+        prove(symmetry, model, (x * torch.nan,))
