@@ -84,7 +84,7 @@ def build_architecture(
         OneBasinError: The architecture is unknown, needs a package that is missing, or
             cannot be built; an argument or input text is malformed.
 
-    Example:
+    Examples:
         >>> mlp = build_architecture("mlp", arch_args=["width=32"])
         >>> mlp.module(*mlp.example_args).shape
         torch.Size([2, 10])

@@ -25,7 +25,7 @@ def parse_arguments(arguments: Mapping[str, Any] | Iterable[str] | None) -> dict
     Raises:
         OneBasinError: A text has no `=`, its key is no identifier, or a key comes twice.
 
-    Example:
+    Examples:
         >>> parse_arguments(["depth=3", "norm=batch", "sizes=(8, 16)", "bias=false"])
         {'depth': 3, 'norm': 'batch', 'sizes': (8, 16), 'bias': False}
     """

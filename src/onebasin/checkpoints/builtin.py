@@ -20,7 +20,7 @@ class MLP(nn.Module):
         in_features: Size of an input.
         num_classes: Size of the output.
 
-    Example:
+    Examples:
         >>> [tuple(p.shape) for p in MLP(depth=1, width=8).parameters()]
         [(8, 64), (8,), (10, 8), (10,)]
     """

@@ -50,7 +50,7 @@ def parse_input_spec(text: str | Sequence[str]) -> tuple[InputSpec, ...]:
     Raises:
         OneBasinError: A text does not follow the pattern.
 
-    Example:
+    Examples:
         >>> parse_input_spec("2x16<1000")
         (InputSpec(shape=(2, 16), dtype=torch.int64, low=0, high=1000, keyword=None),)
     """

@@ -13,7 +13,7 @@ def some_names(names: Iterable[str], *, limit: int = 3) -> str:
     Returns:
         Text such as `'a', 'b', 'c' and 4 more`.
 
-    Example:
+    Examples:
         >>> some_names(["a", "b", "c"], limit=2)
         "'a', 'b' and 1 more"
     """
