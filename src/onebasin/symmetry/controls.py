@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from functools import cached_property
+from math import inf, prod
 
+import torch
 from torch import Tensor
 
 from onebasin.symmetry.agreement import disagreement
 from onebasin.symmetry.draws import draw_cycles, restrict
+from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.specimen import Specimen
 from onebasin.symmetry.symmetry import Symmetry
 
 VISIBLE = 1e-8
+CLEAR = 1e-3
+QUICK = torch.float32
 TENSORS_TRIED = 4
 
 
@@ -45,23 +50,20 @@ def control_groups(
     Args:
         specimen: the model.
         symmetry: what is claimed of it.
-        reference: its outputs with nothing moved.
+        reference: its outputs in float64 with nothing moved.
         limit: number of groups to control, spread evenly over the model.
         seed: of the permutation.
     """
-    permutation = draw_cycles(symmetry, seed=seed)
-    moved = specimen.moved(permutation)
     tensors_of = _tensors_to_try(symmetry)
     names = list(tensors_of)
     count = min(limit, len(names))
+    if not count:
+        return
+    bench = _Bench(specimen, draw_cycles(symmetry, seed=seed), reference)
     for name in [names[i * len(names) // count] for i in range(count)]:
-        others = [group for group in symmetry.groups if group != name]
-        partial = restrict(permutation, others)
         best = Control("", 0.0)
         for tensor in tensors_of[name][:TENSORS_TRIED]:
-            undone = partial.apply_tensor(tensor, specimen.generic(tensor))
-            found = specimen.run({**moved, specimen.name_of(tensor): undone})
-            best = max(best, Control(tensor, disagreement(reference, found)), key=_change)
+            best = max(best, Control(tensor, bench.change(name, tensor)), key=_change)
             if best.change > VISIBLE:
                 break
         yield name, best
@@ -69,6 +71,45 @@ def control_groups(
 
 def _change(control: Control) -> float:
     return control.change
+
+
+class _Bench:
+    """Undoes one group on one tensor at a time.
+
+    A change is usually so large that float32, which is many times faster, shows it beyond
+    doubt: a hundred times its own rounding, measured on this very model. Where it does not,
+    float64 decides.
+    """
+
+    def __init__(
+        self, specimen: Specimen, permutation: Permutation, reference: list[Tensor]
+    ) -> None:
+        self._specimen, self._permutation, self._reference = specimen, permutation, reference
+        still = Permutation.identity(permutation.symmetry)
+        self._quick_reference = specimen.run(specimen.moved(still, QUICK), QUICK)
+        self._quick = specimen.moved(permutation, QUICK)
+        rounding = disagreement(self._quick_reference, specimen.run(self._quick, QUICK))
+        self._beyond_doubt = max(CLEAR, 100 * rounding)
+
+    @cached_property
+    def _exact(self) -> dict[str, Tensor]:
+        return self._specimen.moved(self._permutation)
+
+    def change(self, group: str, tensor: str) -> float:
+        """Return the change of the output when a group is undone on one tensor."""
+        others = [name for name in self._permutation.symmetry.groups if name != group]
+        partial = restrict(self._permutation, others)
+        undone = {
+            self._specimen.name_of(tensor): partial.apply_tensor(
+                tensor, self._specimen.generic(tensor)
+            )
+        }
+        if self._beyond_doubt < 1:
+            found = self._specimen.run({**self._quick, **undone}, QUICK)
+            change = disagreement(self._quick_reference, found)
+            if self._beyond_doubt < change < inf:
+                return change
+        return disagreement(self._reference, self._specimen.run({**self._exact, **undone}))
 
 
 def _tensors_to_try(symmetry: Symmetry) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Specimen: a model at a generic point of its parameter space, run in double precision.
+"""Specimen: a model at a generic point of its parameter space, run in one precision.
 
 Owns the runs that a proof compares. The user's module is only borrowed: its tensors,
 attributes, training flags and the random number generators are as before after every run.
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.double_precision import DoublePrecision, to_double
 from onebasin.symmetry.inference.evaluation_mode import evaluating
 from onebasin.symmetry.outputs import select_outputs
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.perturbation import perturb
+from onebasin.symmetry.precision import OnePrecision
 from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.substitution import substituted
 from onebasin.symmetry.symmetry import Symmetry
@@ -51,7 +51,7 @@ class Specimen:
     ) -> None:
         """Check that model and symmetry belong together; nothing is run yet."""
         self._model, self._seed, self._outputs = model, seed, outputs
-        self._args, self._kwargs = to_double((args, dict(kwargs)))
+        self._inputs = (args, dict(kwargs))
         self._tensors = tensors_of(model)
         check_model(symmetry, self._tensors)
         self._names: dict[int, str] = {}
@@ -70,48 +70,58 @@ class Specimen:
         """Return the generic values of one tensor, in float64; each call makes them anew."""
         tensor = self._tensors[name]
         first = self._names[id(tensor)]
-        values = to_double(tensor.detach())
+        values = OnePrecision(torch.float64).convert(tensor.detach())
         if first in self._tables:
             return values.clone()
         return perturb(values, generator_for(self._seed, first))
 
-    def moved(self, permutation: Permutation) -> dict[str, Tensor]:
+    def moved(
+        self, permutation: Permutation, dtype: torch.dtype = torch.float64
+    ) -> dict[str, Tensor]:
         """Return the generic values of every tensor, moved; a tied one under one name."""
-        names = self._names.values()
-        return {name: permutation.apply_tensor(name, self.generic(name)) for name in names}
+        names, convert = self._names.values(), OnePrecision(dtype).convert
+        return {n: permutation.apply_tensor(n, convert(self.generic(n))) for n in names}
 
     def name_of(self, name: str) -> str:
         """Return the name under which `moved` has a tensor that may be tied."""
         return self._names[id(self._tensors[name])]
 
-    def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    def run(
+        self, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float64
+    ) -> list[Tensor]:
         """Return the counted outputs of the module on these tensors.
 
         Args:
             tensors: one entry for each that `moved` returns.
+            dtype: the precision to run in: float64, or float32 to be quick.
 
         Raises:
-            OneBasinError: when the forward pass raises in double precision.
+            OneBasinError: when the forward pass raises in this precision.
         """
+        precision = OnePrecision(dtype)
         buffers = {id(tensor) for tensor in self._model.buffers()}
 
         def substitute(tensor: Tensor) -> Tensor:
             name = self._names.get(id(tensor))
-            double = tensors[name] if name is not None else to_double(tensor.detach())
-            return double.clone() if id(tensor) in buffers else double
+            value = precision.convert(tensor.detach() if name is None else tensors[name])
+            return value.clone() if id(tensor) in buffers else value
 
-        args, kwargs = tree_map_only(Tensor, torch.clone, (self._args, self._kwargs))
+        args, kwargs = tree_map_only(Tensor, torch.clone, precision.convert(self._inputs))
         with substituted(self._model, substitute), evaluating(self._model), self._seeded():
             try:
-                with torch.no_grad(), DoublePrecision():
+                with torch.no_grad(), precision:
                     found = select_outputs(self._model(*args, **kwargs), self._outputs)
             except Exception as error:
-                reason = " ".join(str(error).split())[:300]
-                raise OneBasinError(
-                    f"prove: {type(self._model).__name__} cannot be run in float64 on the example"
-                    f" inputs ({type(error).__name__}: {reason}); give inputs it accepts"
-                ) from error
-        return [to_double(tensor.detach()) for tensor in found]
+                raise OneBasinError(self._explain(error, dtype)) from error
+        return precision.convert([tensor.detach() for tensor in found])
+
+    def _explain(self, error: Exception, dtype: torch.dtype) -> str:
+        name, width = type(self._model).__name__, str(dtype).removeprefix("torch.")
+        reason = " ".join(str(error).split())[:300]
+        return (
+            f"prove: {name} cannot be run in {width} on the example inputs"
+            f" ({type(error).__name__}: {reason}); give inputs it accepts"
+        )
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:

@@ -1,0 +1,76 @@
+"""One precision everywhere: a model's own casts to another one are not granted.
+
+Owns the dispatch mode under which a forward pass runs in one floating precision from end
+to end, and the conversion of inputs to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map, tree_map_only
+
+from onebasin.symmetry.grouped_products import grouped_product
+
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
+COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+SOFTMAXES = (torch.ops.aten._softmax.default, torch.ops.aten._log_softmax.default)
+# Operators that PyTorch has in low precision only.
+KERNELS: Mapping[Any, Callable[..., Tensor]] = {torch.ops.aten._grouped_mm.default: grouped_product}
+
+
+class OnePrecision(TorchDispatchMode):
+    """Runs every operator in one precision, whatever precision the model asks for.
+
+    Attention and normalisation layers often compute in float32 on purpose. With their
+    rounding two equal functions differ by 1e-6, which hides a small true difference. Under
+    this mode a cast to another precision is a cast to this one, and what an operator makes
+    in another (a table, a quotient of integers) is converted at once.
+
+    Args:
+        dtype: float64 or float32.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        """Choose the precision."""
+        super().__init__()
+        self.dtypes = dict.fromkeys(FLOATING, dtype) | dict.fromkeys(COMPLEX, COMPLEX_OF[dtype])
+
+    def convert(self, value: Any) -> Any:
+        """Return a pytree with all its floating and complex tensors in this precision."""
+        return tree_map_only(Tensor, self._convert_tensor, value)
+
+    def _convert_tensor(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.dtypes.get(tensor.dtype, tensor.dtype))
+
+    def _convert_argument(self, leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return self._convert_tensor(leaf)
+        return self.dtypes.get(leaf, leaf) if isinstance(leaf, torch.dtype) else leaf
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run one operator on arguments of this precision and return results in it."""
+        names = [argument.name for argument in func._schema.arguments]
+        written = {argument.name for argument in func._schema.arguments if _is_written(argument)}
+        given = dict(zip(names, args, strict=False)) | (kwargs or {})
+        given = {
+            name: value if name in written else tree_map(self._convert_argument, value)
+            for name, value in given.items()
+        }
+        if func in SOFTMAXES:
+            given["half_to_float"] = False
+        positional = tuple(given.pop(name) for name in names[: len(args)])
+        result = KERNELS.get(func, func)(*positional, **given)
+        return result if written else self.convert(result)
+
+
+def _is_written(argument: Any) -> bool:
+    """Whether an operator writes into this argument: a copy of it would lose the result."""
+    return argument.alias_info is not None and argument.alias_info.is_write
