@@ -155,6 +155,18 @@ def test_nested_blocks_clean_up_both(tmp_path: Path, atomic: Atomic) -> None:
 
 
 @both()
+def test_name_that_is_too_long(tmp_path: Path, atomic: Atomic) -> None:
+    reached = False
+    with (
+        pytest.raises(OneBasinError, match=r"a+\.json: cannot be written \(File name too long\)"),
+        atomic(tmp_path / ("a" * 300 + ".json")),
+    ):
+        reached = True
+    assert not reached
+    assert os.listdir(tmp_path) == []
+
+
+@both()
 def test_missing_folder(tmp_path: Path, atomic: Atomic) -> None:
     text = r"absent/out: the folder .*absent does not exist; create it first"
     with pytest.raises(OneBasinError, match=text), atomic(tmp_path / "absent" / "out"):

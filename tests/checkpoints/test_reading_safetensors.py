@@ -136,6 +136,9 @@ def test_file_without_tensors_is_refused(tmp_path: Path) -> None:
 def test_missing_file_and_unknown_suffix(tmp_path: Path) -> None:
     with pytest.raises(OneBasinError, match=r"b\.safetensors: no such file or folder"):
         open_checkpoint(tmp_path / "b.safetensors")
+    for name in ("a" * 300 + ".safetensors", "a\0.safetensors"):
+        with pytest.raises(OneBasinError, match="no such file or folder; check the path"):
+            open_checkpoint(tmp_path / name)
     (tmp_path / "model.onnx").write_bytes(b"x")
     with pytest.raises(OneBasinError, match=r"model\.onnx: unknown kind of checkpoint '\.onnx'"):
         open_checkpoint(tmp_path / "model.onnx")

@@ -16,7 +16,7 @@ from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec
 from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
 from onebasin.checkpoints.sources.callables import callable_recipe
-from onebasin.checkpoints.sources.recipe import Recipe
+from onebasin.checkpoints.sources.recipe import Recipe, as_it_is
 from onebasin.checkpoints.sources.timm import timm_recipe
 from onebasin.checkpoints.sources.torchvision import torchvision_recipe
 from onebasin.checkpoints.sources.transformers import transformers_recipe
@@ -50,7 +50,7 @@ class Architecture:
     example_args: tuple[Tensor, ...]
     example_kwargs: dict[str, Tensor]
     build: Callable[[str], nn.Module] = field(repr=False)
-    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(repr=False)
+    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(default=as_it_is, repr=False)
 
 
 def build_architecture(

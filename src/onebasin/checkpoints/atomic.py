@@ -46,7 +46,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         whole or not at all
     """
     shown, target = path, Path(os.path.realpath(path))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise OneBasinError(f"{shown}: is a folder; give the path of a file to write")
     temporary = _temporary_name(target)
     with _stop_signals_raise():
@@ -79,6 +79,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     with _stop_signals_raise():
         try:
             _check_parent(temporary, shown)
+            _check_name(shown)
             with _explained(shown):
                 temporary.mkdir()
             yield temporary
@@ -101,12 +102,12 @@ def check_vacant(path: str | os.PathLike[str]) -> None:
         OneBasinError: `path` is a file or a folder that is not empty.
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    if os.path.isdir(target):
         if any(target.iterdir()):
             raise OneBasinError(
                 f"{path}: the folder is not empty; remove it or choose another output"
             )
-    elif target.exists():
+    elif os.path.exists(target):
         raise OneBasinError(
             f"{path}: is a file, but the output is a folder; remove it or choose another output"
         )
@@ -136,12 +137,19 @@ def _temporary_name(target: Path) -> Path:
 
 
 def _check_parent(path: Path, shown: str | os.PathLike[str]) -> None:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise OneBasinError(f"{shown}: the folder {path.parent} does not exist; create it first")
+
+
+def _check_name(shown: str | os.PathLike[str]) -> None:
+    """Find out now, not when renaming, whether the system takes the name."""
+    with _explained(shown), contextlib.suppress(FileNotFoundError):
+        os.stat(shown)
 
 
 def _create(path: Path, shown: str | os.PathLike[str]) -> None:
     _check_parent(path, shown)
+    _check_name(shown)
     # Unlike tempfile's, a file opened this way has the permissions of any other new file.
     with _explained(shown):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -167,7 +175,7 @@ def _sync(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
-        if path.is_dir():
+        if os.path.isdir(path):
             return
         raise
     try:

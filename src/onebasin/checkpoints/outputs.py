@@ -33,7 +33,7 @@ def output_form(path: str | os.PathLike[str]) -> OutputForm:
         return "safetensors"
     if target.suffix in TORCH_OUTPUT_SUFFIXES:
         return "torch"
-    if target.is_dir():
+    if os.path.isdir(target):
         return "folder"
     raise OneBasinError(
         f"{path}: unknown kind of output {target.suffix!r}; expected .safetensors, "
@@ -80,7 +80,7 @@ def _check_not_input(path: str | os.PathLike[str], inputs: Iterable[Input]) -> N
     if not os.path.exists(path):
         return
     for source in inputs:
-        if any(file.exists() and os.path.samefile(path, file) for file in _files_of(source)):
+        if any(os.path.exists(file) and os.path.samefile(path, file) for file in _files_of(source)):
             shown = source.path if isinstance(source, Checkpoint) else source
             raise OneBasinError(
                 f"{path}: is the input {shown} or part of it, which is never replaced; "
@@ -96,9 +96,9 @@ def _files_of(source: Input) -> Iterator[Path]:
     else:
         path = Path(source)
         yield path
-        folder = path if path.is_dir() else None
+        folder = path if os.path.isdir(path) else None
         if path.name.endswith(INDEX_SUFFIX):
             folder = path.parent
-    if folder is not None and folder.is_dir():
+    if folder is not None and os.path.isdir(folder):
         yield folder
         yield from folder.iterdir()

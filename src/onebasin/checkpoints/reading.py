@@ -58,7 +58,7 @@ class Checkpoint(Mapping[str, Tensor]):
     def folder(self) -> Path | None:
         """The folder that was opened, directly or by its index; None for a single file."""
         is_index = self.path.name.endswith(INDEX_SUFFIX)
-        return self.path.parent if is_index else self.path if self.path.is_dir() else None
+        return self.path.parent if is_index else self.path if os.path.isdir(self.path) else None
 
     def metadata(self, name: str) -> TensorInfo:
         """Describe a tensor without reading its elements.
@@ -155,15 +155,15 @@ def open_checkpoint(
 
 def _locate(path: Path) -> Path:
     """Find the file to open for a path that may be a folder."""
-    if path.is_dir():
-        found = next((path / name for name in FOLDER_FILES if (path / name).is_file()), None)
+    if os.path.isdir(path):
+        found = next((path / n for n in FOLDER_FILES if os.path.isfile(path / n)), None)
         if found is None:
             raise OneBasinError(
                 f"{path}: the folder holds no checkpoint; expected one of "
                 f"{', '.join(FOLDER_FILES)}, or give the path of a file"
             )
         return found
-    if not path.exists():
+    if not os.path.exists(path):
         raise OneBasinError(f"{path}: no such file or folder; check the path")
     return path
 

@@ -1,6 +1,7 @@
 """Reads a checkpoint that an index file spreads over several files, as transformers writes it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -98,7 +99,7 @@ class ShardedFiles:
 
 def _existing_shard(index: Path, shard: str) -> Path:
     path = index.parent / shard
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise OneBasinError(
             f"{index}: names the file {shard!r}, which is not in {index.parent}; "
             "download the missing shard or the whole folder again"

@@ -12,6 +12,11 @@ from onebasin.checkpoints.reading import Checkpoint
 from onebasin.errors import OneBasinError
 
 
+def as_it_is(module: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint unchanged: most sources store the names that their modules have."""
+    return checkpoint
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to build an architecture and what to feed it.
@@ -27,7 +32,7 @@ class Recipe:
     name: str
     build: Callable[[], nn.Module]
     inputs: Callable[[Any], tuple[InputSpec, ...]]
-    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = lambda module, checkpoint: checkpoint
+    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = as_it_is
 
 
 def suggestion(name: str, known: list[str]) -> str:

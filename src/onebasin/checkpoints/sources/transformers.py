@@ -1,6 +1,7 @@
 """Architectures of transformers, from a local folder with a `config.json`."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,12 @@ def transformers_recipe(folder: str, arguments: Mapping[str, Any]) -> Recipe:
 
 def _check_config(folder: str) -> None:
     path = Path(folder, "config.json")
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):
         raise OneBasinError(
             f"hf:{folder}: no such folder; give a local folder with a config.json, "
             "since nothing is downloaded"
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise OneBasinError(f"hf:{folder}: the folder has no config.json; copy it there")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
