@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from onebasin.symmetry.agreement import disagreement
-from onebasin.symmetry.draws import draw_cycles, restrict
+from onebasin.symmetry.draws import draw_cycles
+from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.specimen import Specimen
 from onebasin.symmetry.symmetry import Symmetry
@@ -97,13 +98,10 @@ class _Bench:
 
     def change(self, group: str, tensor: str) -> float:
         """Return the change of the output when a group is undone on one tensor."""
-        others = [name for name in self._permutation.symmetry.groups if name != group]
-        partial = restrict(self._permutation, others)
-        undone = {
-            self._specimen.name_of(tensor): partial.apply_tensor(
-                tensor, self._specimen.generic(tensor)
-            )
-        }
+        others = {name: i for name, i in self._permutation.indices.items() if name != group}
+        partial = Mover(self._permutation.symmetry, others)
+        values = partial.move(tensor, self._specimen.generic(tensor))
+        undone = {self._specimen.name_of(tensor): values}
         if self._beyond_doubt < 1:
             found = self._specimen.run({**self._quick, **undone}, QUICK)
             change = disagreement(self._quick_reference, found)

@@ -24,7 +24,8 @@ class Mover:
 
     Args:
         symmetry: groups and layouts.
-        indices: an index tensor per group, as `Permutation` holds them.
+        indices: an index tensor per group, as `Permutation` holds them; a group without one
+            stays as it is.
     """
 
     def __init__(self, symmetry: Symmetry, indices: Mapping[str, Tensor]) -> None:

@@ -33,21 +33,22 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return tensor.clone()
     finite = tensor.isfinite()
-    values = tensor.masked_fill(~finite, 0.0)
+    values = tensor if finite.all() else tensor.masked_fill(~finite, 0.0)
     noise = _unit_noise(tensor, generator)
     magnitude = float(values.square().mean().sqrt())
     sign = float(bool((values >= 0).all())) - float(bool((values <= 0).all()))
     if magnitude < NEGLIGIBLE:
         size = min(0.1, 1 / sqrt(prod(tensor.shape[1:])))
         generic = sign * size * (LOGARITHMIC * noise).exp() if sign else size * noise
+        generic = generic.to(tensor.dtype)
     elif sign:
         generic = (values + sign * magnitude / 10) * (LOGARITHMIC * noise).exp()
     else:
         generic = values + RELATIVE * magnitude * noise
-    return torch.where(finite, generic, tensor)
+    return generic if values is tensor else torch.where(finite, generic, tensor)
 
 
 def _unit_noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Uniform noise of mean 0 and variance 1: bounded, and cheap for large tensors."""
     uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float32)
-    return ((uniform.to(torch.float64) - 0.5) * sqrt(12)).to(tensor.device)
+    return uniform.sub_(0.5).mul_(sqrt(12)).to(tensor.device)

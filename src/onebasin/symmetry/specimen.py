@@ -24,6 +24,9 @@ from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.substitution import substituted
 from onebasin.symmetry.symmetry import Symmetry
 
+# Generic values of models up to this size are kept; those of larger ones are made anew.
+KEPT_ENTRIES = 2**26
+
 
 class Specimen:
     """A model and example inputs, ready to be run on permuted parameters.
@@ -62,18 +65,23 @@ class Specimen:
                     f"prove: {first!r} and {name!r} are one tensor in the model but differ in"
                     " layout; give both the same"
                 )
+        self._num_entries = sum(self._tensors[name].numel() for name in self._names.values())
+        self._generic: dict[str, Tensor] = {}
         self._tables = {
             name for name in symmetry.buffers if _is_table(symmetry, name, self._tensors[name])
         }
 
     def generic(self, name: str) -> Tensor:
-        """Return the generic values of one tensor, in float64; each call makes them anew."""
-        tensor = self._tensors[name]
-        first = self._names[id(tensor)]
-        values = OnePrecision(torch.float64).convert(tensor.detach())
-        if first in self._tables:
-            return values.clone()
-        return perturb(values, generator_for(self._seed, first))
+        """Return the generic values of one tensor in float64; not to be written into."""
+        first = self.name_of(name)
+        if first in self._generic:
+            return self._generic[first]
+        values = OnePrecision(torch.float64).convert(self._tensors[first].detach())
+        if first not in self._tables:
+            values = perturb(values, generator_for(self._seed, first))
+        if self._num_entries <= KEPT_ENTRIES:
+            self._generic[first] = values
+        return values
 
     def moved(
         self, permutation: Permutation, dtype: torch.dtype = torch.float64
