@@ -1,6 +1,7 @@
 """Files whose tensors are named and cut otherwise than the module's."""
 
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,21 @@ def test_foreign_names_are_passed_on(converted: Checkpoint) -> None:
 def test_half_a_fused_tensor_is_a_bug(converted: Checkpoint) -> None:
     with pytest.raises(AssertionError, match="parts of a fused tensor were never given"):
         list(converted.as_stored([("q", torch.ones(2, 2))]))
+
+
+def test_nothing_lives_on_while_the_next_is_made(converted: Checkpoint) -> None:
+    alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
+
+    def pairs() -> Iterator[tuple[str, Tensor]]:
+        for name in ("scale", "experts", "scale"):
+            assert len(alive) == 0
+            tensor = torch.zeros(converted.metadata(name).shape)
+            alive.add(tensor)
+            yield name, tensor
+            del tensor
+
+    for _, part in converted.as_stored(pairs()):
+        del part
 
 
 def test_plain_checkpoints_are_stored_as_they_are(tmp_path: Path) -> None:

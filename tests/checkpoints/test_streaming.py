@@ -53,8 +53,10 @@ print(json.dumps({"grown": max(seen) - start, "total": total}))
 )
 
 STOPPED = """
-import sys, time, torch
+import signal, sys, time, torch
 from onebasin.checkpoints import TensorInfo, write_checkpoint
+# A shell's background job, and so a test run started as one, inherits SIGINT as ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def pairs():
     yield "a", torch.ones(1000)
     print("started", flush=True)

@@ -39,7 +39,11 @@ def test_counts_of_what_is_not_finite(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [([NAN, 1.0], "has 1 NaN among its 2"), ([1.0, -INF], "has 1 Inf among its 2")],
+    [
+        ([NAN, 1.0], "has 1 NaN among its 2"),
+        ([1.0, -INF], "has 1 Inf among its 2"),
+        ([1.0, INF], "has 1 Inf among its 2"),
+    ],
 )
 def test_only_what_is_there_is_counted(values: list[float], text: str) -> None:
     with pytest.raises(OneBasinError, match=text):
