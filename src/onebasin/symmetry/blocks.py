@@ -58,6 +58,10 @@ class Block:
         """Names of the groups and axes it carries, in axis order, repeated where they repeat."""
         return tuple(factor.group for factor in self.factors if factor.group is not None)
 
+    def groups_at(self, name: str) -> tuple[int, ...]:
+        """Return the places of the axes that carry a group."""
+        return tuple(i for i, factor in enumerate(self.factors) if factor.group == name)
+
     def view(self, tensor: Tensor) -> Tensor:
         """Return the block as a view of a contiguous tensor, one dimension per factor."""
         assert tensor.is_contiguous(), "blocks are views of contiguous tensors"

@@ -8,9 +8,8 @@ projection.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from math import prod
 
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, children
 
@@ -26,30 +25,29 @@ def product_layout(factors: Sequence[Layout]) -> Layout:
     opened: list[Layout] = []
     for factor in factors:
         opened += factor.factors if isinstance(factor, Product) else [factor]
-    kept = [factor for factor in opened if factor.size != 1]
-    if all(isinstance(factor, Fixed) for factor in kept):
-        return Fixed(prod(factor.size for factor in kept), _reason(kept))
-    return kept[0] if len(kept) == 1 else Product(tuple(kept))
+    kept = _joined((f for f in opened if f.size != 1), lambda sizes: sizes[0] * sizes[1])
+    return Fixed(1) if not kept else kept[0] if len(kept) == 1 else Product(tuple(kept))
 
 
 def sum_layout(parts: Sequence[Layout]) -> Layout:
     """Return the concatenation of layouts, sums within it opened and fixed neighbours joined."""
-    joined: list[Layout] = []
+    opened: list[Layout] = []
     for part in parts:
-        opened = part.parts if isinstance(part, Sum) and not part.key else (part,)
-        for layout in opened:
-            last = joined[-1] if joined else None
-            if isinstance(last, Fixed) and isinstance(layout, Fixed):
-                joined[-1] = Fixed(last.size + layout.size, _reason([last, layout]))
-            else:
-                joined.append(layout)
+        opened += part.parts if isinstance(part, Sum) and not part.key else [part]
+    joined = _joined(opened, sum)
     return joined[0] if len(joined) == 1 else Sum(tuple(joined))
 
 
-def _reason(layouts: Sequence[Layout]) -> str:
-    """Return the first reason among fixed layouts."""
-    reasons = (layout.reason for layout in layouts if isinstance(layout, Fixed))
-    return next((reason for reason in reasons if reason), "")
+def _joined(layouts: Iterable[Layout], size_of: Callable[[tuple[int, int]], int]) -> list[Layout]:
+    """Return layouts with fixed neighbours made one."""
+    joined: list[Layout] = []
+    for layout in layouts:
+        last = joined[-1] if joined else None
+        if isinstance(last, Fixed) and isinstance(layout, Fixed):
+            joined[-1] = Fixed(size_of((last.size, layout.size)), last.reason or layout.reason)
+        else:
+            joined.append(layout)
+    return joined
 
 
 def _canonical(layout: Layout, uses: Counter[str]) -> Layout:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,8 +74,9 @@ def export_model(
     Raises:
         OneBasinError: when `torch.export` cannot take the model; says where.
     """
-    with evaluating(model), torch.no_grad():
-        counted = _Counted(model, outputs).eval()
+    counted = _Counted(model, outputs)
+    with evaluating(counted), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of torch.export are not for its caller's users
         try:
             program = torch.export.export(counted, args, dict(kwargs), strict=False)
             if not _has_rules(program.graph_module):
@@ -91,7 +93,7 @@ def _has_rules(graph_module: GraphModule) -> bool:
     return all(rule_for(t) is not None for t in targets - {operator.getitem})
 
 
-def _decompositions() -> dict[Any, Callable[..., Any]]:
+def _decompositions() -> Any:
     table = torch.export.default_decompositions()
     for name in WHOLE:
         del table[getattr(torch.ops.aten, name).default]

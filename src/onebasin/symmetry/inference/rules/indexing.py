@@ -9,7 +9,7 @@ from onebasin.symmetry.inference.rules.pointwise import broadcast
 from onebasin.symmetry.inference.rules.slices import joined
 
 ADDRESSED = "its positions are addressed by numbers"
-MAX_RUNS = 64
+MAX_RUNS = 16
 
 
 def embedding(call: Call) -> Dims:
@@ -65,7 +65,7 @@ def _known_index(call: Call, dims: Dims, place: int, positions: Tensor) -> Dims 
     size = dims[place].size
     positions = positions.long() % size
     runs = _runs(positions)
-    if len(runs) <= MAX_RUNS:
+    if len(runs) <= min(MAX_RUNS, len(positions) // 2):
         return joined([call.take(dims, place, low, high) for low, high in runs], place)
     atom = _repeated(dims[place], positions)
     return None if atom is None else (*dims[:place], atom, *dims[place + 1 :])

@@ -2,6 +2,7 @@
 
 from onebasin.symmetry.inference.atoms import ONE, Dims
 from onebasin.symmetry.inference.calls import Call, Rule
+from onebasin.symmetry.inference.rules.pointwise import pointwise
 
 
 def _reduced(dims: Dims, places: set[int], *, keep: bool) -> Dims:
@@ -33,6 +34,8 @@ def locate(call: Call) -> tuple[Dims | None, ...]:
 
 def extreme(call: Call) -> tuple[Dims | None, ...]:
     """`max` and `min`: entry by entry with two tensors, symmetric, or with positions."""
+    if call.get("other") is not None:
+        return pointwise(call)
     return locate(call) if len(call.shapes) > 1 else reduce(call)
 
 
