@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,12 +21,12 @@ def assert_equivariant(
     model = generic(model)
     args, kwargs = tree_map_only(Tensor, _double, (args, dict(kwargs)))
     before = _outputs(model, model.state_dict(), args, kwargs)
-    permutation = Permutation.random(symmetry, seed=7)
-    state = permutation.apply(model.state_dict())
-    assert_close(_outputs(model, state, args, kwargs), before)
-    for group in symmetry.groups:
-        tensor = symmetry.carriers[group][0]
-        assert not torch.equal(state[tensor], model.state_dict()[tensor]), f"{group} moves nothing"
+    still = set(symmetry.groups)
+    for seed in range(6):
+        state = Permutation.random(symmetry, seed=seed).apply(model.state_dict())
+        assert_close(_outputs(model, state, args, kwargs), before)
+        still -= {g for g in still if _moved(state, model.state_dict(), symmetry.carriers[g])}
+    assert not still, f"these groups never move anything: {still}"
 
 
 def assert_close(left: list[Tensor], right: list[Tensor]) -> None:
@@ -47,14 +47,19 @@ def generic(model: nn.Module) -> nn.Module:
     return model
 
 
+def _moved(state: Mapping[str, Tensor], old: Mapping[str, Tensor], names: Iterable[str]) -> bool:
+    return any(not torch.equal(state[name], old[name]) for name in names)
+
+
 def sizes(symmetry: Symmetry) -> list[tuple[int, int]]:
     """Return (size, depth of nesting) of every group, sorted."""
     return sorted((g.size, len(g.within)) for g in symmetry.groups.values())
 
 
 def _outputs(model: nn.Module, state: Mapping[str, Tensor], args: Any, kwargs: Any) -> list[Tensor]:
+    call = torch.func.functional_call
     with torch.no_grad():
-        return select_outputs(torch.func.functional_call(model, dict(state), args, kwargs))
+        return select_outputs(call(model, dict(state), args, kwargs, tie_weights=False))
 
 
 def _double(tensor: Tensor) -> Tensor:
