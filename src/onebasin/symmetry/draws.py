@@ -27,18 +27,23 @@ def draw_cycles(symmetry: Symmetry, *, seed: int) -> Permutation:
 
 
 def draw_exchanges(symmetry: Symmetry, *, seed: int) -> Permutation:
-    """Return a random permutation; a row of few units exchanges just two of them."""
+    """Return a random permutation; a row of few units only exchanges two neighbours.
+
+    They are neighbours in the cycle that `draw_cycles` makes of the row with the same seed:
+    the two draws then generate all its orders.
+    """
     indices = dict(Permutation.random(symmetry, seed=seed).indices)
-    for name, order in indices.items():
-        if 1 < order.shape[-1] <= SMALL:
-            indices[name] = _exchanges(order, generator_for(seed, f"exchange {name}"))
+    for name, cycle in draw_cycles(symmetry, seed=seed).indices.items():
+        if 1 < cycle.shape[-1] <= SMALL:
+            indices[name] = _exchanges(cycle, generator_for(seed, f"exchange {name}"))
     return Permutation(symmetry, indices)
 
 
-def _exchanges(order: Tensor, generator: torch.Generator) -> Tensor:
-    keys = torch.rand(order.shape, generator=generator, dtype=torch.float64)
-    first, second = keys.argsort(dim=-1)[..., :2].split(1, dim=-1)
-    index = torch.arange(order.shape[-1]).expand(order.shape).clone()
+def _exchanges(cycle: Tensor, generator: torch.Generator) -> Tensor:
+    shape, size = cycle.shape[:-1], cycle.shape[-1]
+    first = torch.randint(size, (*shape, 1), generator=generator)
+    second = cycle.gather(-1, first)
+    index = torch.arange(size).expand(cycle.shape).clone()
     return index.scatter_(-1, first, second).scatter_(-1, second, first)
 
 

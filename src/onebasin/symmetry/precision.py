@@ -7,12 +7,13 @@ to end, and the conversion of inputs to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from onebasin.symmetry.grouped_products import grouped_product
 
@@ -43,34 +44,38 @@ class OnePrecision(TorchDispatchMode):
 
     def convert(self, value: Any) -> Any:
         """Return a pytree with all its floating and complex tensors in this precision."""
-        return tree_map_only(Tensor, self._convert_tensor, value)
+        if isinstance(value, Tensor):
+            return self._convert(value)
+        return tree_map_only(Tensor, self._convert, value)
 
-    def _convert_tensor(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.dtypes.get(tensor.dtype, tensor.dtype))
-
-    def _convert_argument(self, leaf: Any) -> Any:
-        if isinstance(leaf, Tensor):
-            return self._convert_tensor(leaf)
-        return self.dtypes.get(leaf, leaf) if isinstance(leaf, torch.dtype) else leaf
+    def _convert(self, value: Any) -> Any:
+        """Convert what an operator takes or returns: tensors, dtypes and sequences of them."""
+        if isinstance(value, Tensor):
+            dtype = self.dtypes.get(value.dtype, value.dtype)
+            return value if value.dtype is dtype else value.to(dtype)
+        if isinstance(value, list | tuple):
+            return type(value)(map(self._convert, value))
+        return self.dtypes.get(value, value) if isinstance(value, torch.dtype) else value
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator on arguments of this precision and return results in it."""
-        names = [argument.name for argument in func._schema.arguments]
-        written = {argument.name for argument in func._schema.arguments if _is_written(argument)}
+        names, written = _arguments_of(func)
         given = dict(zip(names, args, strict=False)) | (kwargs or {})
-        given = {
-            name: value if name in written else tree_map(self._convert_argument, value)
-            for name, value in given.items()
-        }
+        for name, value in given.items():
+            if name not in written:
+                given[name] = self._convert(value)
         if func in SOFTMAXES:
             given["half_to_float"] = False
         positional = tuple(given.pop(name) for name in names[: len(args)])
         result = KERNELS.get(func, func)(*positional, **given)
-        return result if written else self.convert(result)
+        return result if written else self._convert(result)
 
 
-def _is_written(argument: Any) -> bool:
-    """Whether an operator writes into this argument: a copy of it would lose the result."""
-    return argument.alias_info is not None and argument.alias_info.is_write
+@cache
+def _arguments_of(func: Any) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return an operator's arguments, and those it writes into: a copy would lose the result."""
+    arguments = func._schema.arguments
+    written = [x.name for x in arguments if x.alias_info is not None and x.alias_info.is_write]
+    return tuple(x.name for x in arguments), frozenset(written)
