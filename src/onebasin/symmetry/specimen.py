@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.inference.evaluation_mode import evaluating
+from onebasin.symmetry.isolation import isolated
 from onebasin.symmetry.outputs import select_outputs
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.perturbation import perturb
@@ -115,10 +115,10 @@ class Specimen:
             return value.clone() if id(tensor) in buffers else value
 
         args, kwargs = tree_map_only(Tensor, torch.clone, precision.convert(self._inputs))
-        with substituted(self._model, substitute), evaluating(self._model), self._seeded():
+        with isolated(self._model) as model, substituted(model, substitute), self._seeded():
             try:
                 with torch.no_grad(), precision:
-                    found = select_outputs(self._model(*args, **kwargs), self._outputs)
+                    found = select_outputs(model(*args, **kwargs), self._outputs)
             except Exception as error:
                 raise OneBasinError(self._explain(error, dtype)) from error
         return precision.convert([tensor.detach() for tensor in found])

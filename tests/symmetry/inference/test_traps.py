@@ -262,7 +262,7 @@ def test_relative_position_tables_move_with_the_heads():
     model = Function(forward, qkv=nn.Linear(7, 24), o=nn.Linear(8, 7), table=nn.Parameter(x(9, 2)))
     model.register_buffer("index", (torch.arange(5)[:, None] - torch.arange(5) + 4))
     symmetry = check(model, x(2, 5, 7))
-    assert [str(layout) for layout in symmetry.layouts["table"]] == ["9", "qkv[0].outer:2"]
+    assert [str(layout) for layout in symmetry.layouts["table"]] == ["9", "table:2"]
 
 
 def test_windows_and_roll_leave_channels_alone():
@@ -284,7 +284,7 @@ def test_recurrent_layers(kind):
     )
     symmetry = check(model, x(2, 5, 3))
     assert sizes(symmetry) == [(4, 0), (4, 0)]
-    assert symmetry.moved_fraction == pytest.approx(1, abs=0.02)
+    assert symmetry.moved_fraction == pytest.approx(1, abs=0.03)
 
 
 def test_bidirectional_lstm():

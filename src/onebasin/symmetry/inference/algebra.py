@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from math import prod
+from math import gcd, prod
 
 from onebasin.symmetry.inference.atoms import (
     ONE,
@@ -21,7 +21,10 @@ from onebasin.symmetry.inference.atoms import (
     family_of,
     flat_factors,
     flat_parts,
+    fresh,
+    is_pinned,
     parts_of,
+    pinned_reason,
     product_of,
     sum_of,
     walk,
@@ -29,7 +32,16 @@ from onebasin.symmetry.inference.atoms import (
 
 
 class ClashError(Exception):
-    """Two layouts have no common refinement."""
+    """Two layouts have no common refinement unless some of their atoms are pinned.
+
+    Args:
+        text: what does not fit.
+        atoms: what must be pinned; empty where that would not help.
+    """
+
+    def __init__(self, text: str, atoms: Iterable[Atom] = ()) -> None:
+        super().__init__(text)
+        self.atoms = tuple(atoms)
 
 
 def pin(atom: Atom, reason: Reason) -> None:
@@ -223,21 +235,29 @@ def _split_form(root: Atom, width: int) -> tuple[Atom, Atom]:
 
 
 def _split_product(factors: list[Atom], width: int) -> tuple[Atom, Atom]:
+    """Split a product at an inner width; factors that straddle it must be pinned first."""
     inner: list[Atom] = []
     while width > 1:
         last = factors.pop()
-        if width % last.size == 0:
-            width //= last.size
-            inner.insert(0, last)
-        elif last.size % width == 0:
-            outer, piece = _split(last, width)
-            factors.append(outer)
-            inner.insert(0, piece)
-            width = 1
-        else:
-            sizes = " × ".join(str(f.size) for f in [*factors, last])
-            raise ClashError(f"{sizes} has no inner factor of {width} units")
+        shared = gcd(width, last.size)
+        if shared == 1:
+            return _split_pinned([*factors, last], inner, width)
+        rest, piece = _split(last, shared)
+        inner.insert(0, piece)
+        width //= shared
+        if rest.size > 1:
+            factors.append(rest)
     return product_of(factors), product_of(inner)
+
+
+def _split_pinned(factors: list[Atom], inner: list[Atom], width: int) -> tuple[Atom, Atom]:
+    """Regroup factors whose units cannot move anyway."""
+    if not all(map(is_pinned, factors)):
+        sizes = " × ".join(str(factor.size) for factor in factors)
+        raise ClashError(f"{sizes} has no inner factor of {width} units", factors)
+    size, reason = prod(factor.size for factor in factors), pinned_reason(factors)
+    outer, piece = fresh(size // width, reason), fresh(width, reason)
+    return outer, product_of([piece, *inner])
 
 
 def _split_sum(root: Atom, width: int) -> tuple[Atom, Atom]:

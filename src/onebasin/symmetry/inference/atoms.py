@@ -180,3 +180,9 @@ def is_pinned(atom: Atom) -> bool:
     if root.size <= 1:
         return True
     return root.pinned is not None if root.form is None else all(map(is_pinned, parts_of(root)))
+
+
+def pinned_reason(atoms: Iterable[Atom]) -> Reason:
+    """Return why atoms that cannot move were pinned: the first reason among them."""
+    reasons = (root.pinned for root in walk(atoms) if root.pinned is not None)
+    return next(reasons, Reason("pinned"))

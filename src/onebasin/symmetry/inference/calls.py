@@ -114,8 +114,8 @@ class Call:
         try:
             return factor(atom, sizes)
         except ClashError as error:
-            self.pin([atom], f"reshaped across its units: {error}", refused=True)
-            return [self.fixed(size, f"reshaped across its units: {error}") for size in sizes]
+            self.pin(error.atoms or [atom], f"reshaped across its units: {error}", refused=True)
+            return self.factor(atom, sizes)
 
     def take(self, dims: Dims, dim: int, start: int, stop: int) -> Dims:
         """Return the layouts of a slice of a tensor along one dimension."""

@@ -20,8 +20,8 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.inference.evaluation_mode import evaluating
 from onebasin.symmetry.inference.rules import rule_for
+from onebasin.symmetry.isolation import isolated
 from onebasin.symmetry.outputs import select_outputs
 
 PREFIX = "model."
@@ -74,8 +74,8 @@ def export_model(
     Raises:
         OneBasinError: when `torch.export` cannot take the model; says where.
     """
-    counted = _Counted(model, outputs)
-    with evaluating(counted), torch.no_grad(), warnings.catch_warnings():
+    with isolated(model) as own, torch.no_grad(), warnings.catch_warnings():
+        counted = _Counted(own, outputs).eval()
         warnings.simplefilter("ignore")  # those of torch.export are not for its caller's users
         try:
             program = torch.export.export(counted, args, dict(kwargs), strict=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from onebasin.symmetry.inference.export import Exported
+from onebasin.symmetry.isolation import isolated
 
 RUNNING = ("running_mean", "running_var")
 
@@ -65,17 +67,10 @@ def _written_in_training(
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
     }
     before = {name: tensors[name]._version for name in names if name in tensors}
-    flags = [(module, module.training) for module in model.modules()]
     inputs = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), (args, dict(kwargs)))
-    try:
-        model.train()
-        with torch.no_grad():
-            torch.func.functional_call(model, tensors, *inputs)
-    except Exception:
-        pass  # what was written up to here counts; the rest stays pinned, which is safe
-    finally:
-        for module, training in flags:
-            module.training = training
+    with isolated(model) as own, torch.no_grad(), suppress(Exception):
+        # Should this fail, what was written counts; the rest stays pinned, which is safe.
+        torch.func.functional_call(own.train(), tensors, *inputs)
     return {name for name, version in before.items() if tensors[name]._version != version}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from math import gcd
 
 from onebasin.symmetry.inference.algebra import ClashError, cut, factor, pin, restrict
 from onebasin.symmetry.inference.atoms import (
@@ -18,6 +19,7 @@ from onebasin.symmetry.inference.atoms import (
     Reason,
     flat_factors,
     flat_parts,
+    is_pinned,
     parts_of,
     walk,
 )
@@ -27,8 +29,14 @@ def unify(a: Atom, b: Atom, reason: Reason) -> None:
     """Make two atoms one; where that is impossible pin both, for the reason given."""
     try:
         _unify(a, b)
-    except (ClashError, RecursionError) as error:
+    except ClashError as error:
         detail = Reason(f"{reason.text}: {error}", reason.operator, reason.location, True)
+        for atom in error.atoms or (a, b):
+            pin(atom, detail)
+        if error.atoms:
+            unify(a, b, reason)
+    except RecursionError:
+        detail = Reason(f"{reason.text}: nested too deeply", reason.operator, reason.location, True)
         pin(a, detail)
         pin(b, detail)
 
@@ -82,14 +90,17 @@ def _unify_products(a: Atom, b: Atom) -> None:
     left, right = flat_factors(a), flat_factors(b)
     while left and right:
         x, y = left.pop(), right.pop()
-        if x.size < y.size:
-            x, y, left, right = y, x, right, left
-        if x.size % y.size:
-            raise ClashError(f"{a.size} units are grouped by {x.size} and by {y.size}")
-        outer, inner = factor(x, [x.size // y.size, y.size])
-        _unify(inner, y)
-        if outer.size > 1:
-            left.append(outer)
+        shared = gcd(x.size, y.size)
+        if shared == 1:
+            rest = [*left, x, *right, y]
+            if all(map(is_pinned, rest)):
+                return
+            raise ClashError(f"{a.size} units are grouped by {x.size} and by {y.size}", rest)
+        for atom, waiting in ((x, left), (y, right)):
+            outer, _ = factor(atom, [atom.size // shared, shared])
+            if outer.size > 1:
+                waiting.append(outer)
+        _unify(factor(x, [x.size // shared, shared])[1], factor(y, [y.size // shared, shared])[1])
 
 
 def _unify_sum(a: Atom, b: Atom) -> None:

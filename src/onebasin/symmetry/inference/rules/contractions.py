@@ -83,6 +83,14 @@ def _side_output(call: Call, output: Dims, shape: tuple[int, ...] | None) -> Dim
     return known or tuple(call.fixed(size, "side output of attention") for size in shape)
 
 
+def grouped_matmul(call: Call) -> Dims:
+    """Rows sorted by expert, each times its expert's matrix: `(s, k)` by `(experts, k, n)`."""
+    rows, weight = call.values[0].dims, call.values[1].dims
+    call.unify(rows[-1], weight[-2])
+    call.pin(weight[:-2], "chosen by number")
+    return (*rows[:-1], weight[-1])
+
+
 def distances(call: Call) -> Dims:
     """Pairwise distances between two sets of points: sums over the coordinates."""
     a, b = call["x1"].dims, call["x2"].dims
@@ -102,6 +110,8 @@ CONTRACTIONS: dict[str, Rule] = {
     **{f"aten.{n}": add_matmul for n in ("addmm", "baddbmm", "addmv")},
     **{f"aten.{n}": attention for n in _ATTENTION},
     "aten.linear": linear,
+    "aten._grouped_mm": grouped_matmul,
+    "transformers.grouped_mm_fallback": grouped_matmul,
     "aten._cdist_forward": distances,
     "aten.cdist": distances,
 }
