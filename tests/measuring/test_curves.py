@@ -107,3 +107,10 @@ def test_the_plot_makes_its_own_axes():
     ax = CURVE.plot()
     assert len(ax.get_lines()) == 1
     plt.close(ax.figure)
+
+
+def test_infinite_losses_survive_the_file(tmp_path):
+    curve = Curve((0.0, 0.5, 1.0), (1.0, math.inf, 1.0), (0.0, 0.0, 0.0))
+    curve.save(tmp_path / "curve.json")
+    assert Curve.load(tmp_path / "curve.json") == curve
+    assert "Infinity" not in (tmp_path / "curve.json").read_text()

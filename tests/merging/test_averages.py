@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.merging.averages import merge, merge_tensors
+from onebasin.merging.averages import Mean, merge, merge_tensors
 
 
 def params(seed: int) -> dict[str, torch.Tensor]:
@@ -108,6 +108,16 @@ def test_lazy_mappings_are_read_tensor_by_tensor():
     assert next(stream)[0] == "w"
     assert Lazy.reads == before + 2
     assert_equal(dict(merge_tensors([a, b], [1, 3])), merge([a, b], [1, 3]))
+
+
+def test_the_lazy_mean_is_the_mean():
+    networks = [params(1), params(2)]
+    mean = Mean(networks, [1, 3])
+    assert_equal(dict(mean), merge(networks, [1, 3]))
+    assert len(mean) == len(networks[0])
+    assert "w" in mean
+    assert "v" not in mean
+    assert mean.metadata("half").dtype == torch.bfloat16
 
 
 def test_wrong_calls_are_named():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import isnan, nan
+from math import isfinite, isnan, nan
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -107,10 +107,10 @@ class Curve:
         return ax
 
     def to_json(self) -> dict[str, Any]:
-        """Return the curve as plain JSON values; NaN becomes None."""
+        """Return the curve as plain JSON values; see `plain_number`."""
         data = asdict(self)
         for key in ("alphas", "losses", "errors"):
-            data[key] = [None if isnan(value) else value for value in data[key]]
+            data[key] = list(map(plain_number, data[key]))
         return data
 
     @classmethod
@@ -139,6 +139,13 @@ class Curve:
             raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise OneBasinError(f"{path}: not a curve; write it with Curve.save") from error
+
+
+def plain_number(value: float) -> float | str | None:
+    """Return a number as JSON can hold it: NaN becomes None, infinity becomes "inf"."""
+    if isnan(value):
+        return None
+    return value if isfinite(value) else str(value)
 
 
 def check_choice(call: str, name: str, value: str, choices: Any) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from onebasin.checkpoints.messages import counted
+from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError
 
@@ -53,13 +54,62 @@ def merge(
     return merged
 
 
+class Mean(Mapping[str, Tensor]):
+    """The weighted mean of networks, each tensor computed when it is asked for.
+
+    One tensor of each network is held at a time, so that lazy mappings may be larger than
+    memory. Nothing is kept: every access computes anew.
+
+    Args:
+        params_list: as for `merge`; checked at once, without reading tensors where the
+            mappings can describe them.
+        weights: as for `merge`.
+
+    Raises:
+        OneBasinError: as for `merge`.
+
+    Example:
+        >>> Mean([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3])["w"]
+        tensor([0.7500])
+    """
+
+    def __init__(
+        self,
+        params_list: Sequence[Mapping[str, Tensor]],
+        weights: Sequence[int | float] | None = None,
+    ) -> None:
+        """Check the networks and weights; no mean is computed."""
+        self._shares = _check(params_list, weights)
+        self._params_list = params_list
+
+    def metadata(self, name: str) -> TensorInfo:
+        """Describe a tensor without computing it; it is like that of the first network."""
+        return describe(self._params_list[0], name)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return the mean of a tensor."""
+        return _mean([params[name] for params in self._params_list], self._shares)
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a tensor of that name, without computing it."""
+        return name in self._params_list[0]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names of the first network."""
+        return iter(self._params_list[0])
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(self._params_list[0])
+
+
 def merge_tensors(
     params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None = None
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the names and tensors of `merge` one by one, for lazy mappings and large models.
 
-    One tensor of each network is held at a time. The arguments are checked at once, before
-    the first tensor is asked for; a tied tensor is yielded under each of its names.
+    The arguments are checked at once, before the first tensor is asked for; a tied tensor is
+    yielded under each of its names.
 
     Args:
         params_list: as for `merge`.
@@ -72,9 +122,7 @@ def merge_tensors(
         >>> dict(merge_tensors([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3]))
         {'w': tensor([0.7500])}
     """
-    shares = _check(params_list, weights)
-    names = list(params_list[0])
-    return ((name, _mean([params[name] for params in params_list], shares)) for name in names)
+    return iter(Mean(params_list, weights).items())
 
 
 def _check(
@@ -87,11 +135,24 @@ def _check(
         )
     for params in params_list[1:]:
         check_same_architecture(params_list[0], params, call="merge")
-    equal = [1.0] * len(params_list)
-    return _normalised(equal if weights is None else weights, len(params_list))
+    return shares_of(weights, len(params_list))
 
 
-def _normalised(weights: Sequence[int | float], num_networks: int) -> list[float]:
+def shares_of(weights: Sequence[int | float] | None, num_networks: int) -> list[float]:
+    """Return weights divided by their sum, one for each network.
+
+    Args:
+        weights: one number for each network; None for equal ones.
+        num_networks: how many there are.
+
+    Raises:
+        OneBasinError: when their number is another, one is not finite or their sum is 0.
+
+    Example:
+        >>> shares_of([1, 3], 2)
+        [0.25, 0.75]
+    """
+    weights = [1.0] * num_networks if weights is None else weights
     listed = ", ".join(f"{weight:g}" for weight in weights)
     if len(weights) != num_networks:
         raise OneBasinError(

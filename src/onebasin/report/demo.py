@@ -12,8 +12,8 @@ from string import Template
 from typing import Any
 
 from onebasin.checkpoints.atomic import atomic_path
-from onebasin.measuring.curves import Curve
-from onebasin.report.figures import Line, curve_figure, save_figure, svg_source
+from onebasin.report.comparison import Barriers, Curves, barrier_rows, barriers_of, lines_of
+from onebasin.report.figures import curve_figure, save_figure, svg_source
 from onebasin.report.pages import command_lines, numbers, page, panels, table
 
 CURVE_ALT = {
@@ -64,22 +64,16 @@ class DemoResult:
         setting: what to know to repeat it: "seed", "network", "data", "versions", ...
     """
 
-    curves: Mapping[str, Mapping[str, Curve]]
+    curves: Curves
     accuracy: Mapping[str, float]
     symmetry: Mapping[str, Any]
     matching: Mapping[str, Any]
     seconds: Mapping[str, float]
     setting: Mapping[str, Any]
 
-    def barriers(self) -> dict[str, dict[str, dict[str, float]]]:
+    def barriers(self) -> Barriers:
         """Return the barriers by "naive" or "aligned", "train" or "test", "loss" or "error"."""
-        return {
-            state: {
-                split: {"loss": curve.barrier("loss"), "error": curve.barrier("error")}
-                for split, curve in splits.items()
-            }
-            for state, splits in self.curves.items()
-        }
+        return barriers_of(self.curves)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
@@ -104,22 +98,13 @@ def write_demo(result: DemoResult, folder: Path) -> None:
     Raises:
         OneBasinError: when a file cannot be written.
     """
-    lines = _lines(result)
-    save_figure(curve_figure(lines), folder / "curve.png")
+    save_figure(curve_figure(lines_of(result.curves)), folder / "curve.png")
     for name, text in (
         ("result.json", json.dumps(result.to_json(), indent=1) + "\n"),
         ("report.html", demo_page(result)),
     ):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-
-def _lines(result: DemoResult) -> list[Line]:
-    return [
-        Line(curve, f"{state}, {split}", state == "aligned", split == "test")
-        for state, splits in result.curves.items()
-        for split, curve in splits.items()
-    ]
 
 
 def demo_page(result: DemoResult) -> str:
@@ -180,28 +165,16 @@ def _numbers(result: DemoResult) -> str:
 
 def _figure(result: DemoResult) -> str:
     images = [
-        (svg_source(curve_figure(_lines(result), [quantity])), CURVE_ALT[quantity])
+        (svg_source(curve_figure(lines_of(result.curves), [quantity])), CURVE_ALT[quantity])
         for quantity in ("loss", "error")
     ]
     return panels(images, CAPTION)
 
 
 def _barrier_table(result: DemoResult) -> str:
-    barriers = result.barriers()
-    rows = [
-        (
-            f"{quantity}, {split}",
-            *(_shown(barriers[state][split][quantity], quantity) for state in barriers),
-        )
-        for quantity in ("loss", "error")
-        for split in ("train", "test")
-    ]
+    header, *rows = barrier_rows(result.barriers())
     caption = "Barrier: the most by which a curve lies above the straight line between its ends."
-    return table(("", *barriers), rows, caption=caption)
-
-
-def _shown(value: float, quantity: str) -> str:
-    return f"{value:.4f}" if quantity == "loss" else f"{value:.2%}"
+    return table(header, rows, caption=caption)
 
 
 def _accuracy_table(result: DemoResult) -> str:

@@ -1,0 +1,5 @@
+"""Command line: parse, call, print."""
+
+from onebasin.cli.main import main
+
+__all__ = ["main"]

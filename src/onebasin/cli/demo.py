@@ -1,0 +1,192 @@
+"""`onebasin demo`: two networks trained, aligned, merged and measured on the spot."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onebasin import __version__
+from onebasin.checkpoints import Architecture, build_architecture, write_checkpoint
+from onebasin.cli.alignment import Alignment, match
+from onebasin.cli.console import Console, columns
+from onebasin.cli.symmetries import SymmetryChoice, find_symmetry
+from onebasin.errors import OneBasinError
+from onebasin.measuring.binding import BoundModel
+from onebasin.measuring.evaluation import evaluator
+from onebasin.measuring.interpolation import interpolate
+from onebasin.merging.averages import merge
+from onebasin.report.comparison import Curves, barrier_rows
+from onebasin.report.demo import NETWORKS, DemoResult, write_demo
+from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.datasets.digits import load_digits
+from onebasin.training.train import train
+
+EPOCHS = 50
+NETWORK = "64-512-512-512-10"
+Params = Mapping[str, Tensor]
+
+
+def run_demo(folder: Path, *, seed: int, console: Console) -> None:
+    """Run the demonstration and write everything it makes into a folder.
+
+    Args:
+        folder: made where it is missing; files of an earlier run are replaced.
+        seed: of the split of the data and, with the next one, of the two networks.
+        console: where the result is printed.
+    """
+    make_folder(folder)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "total"):
+        architecture, data = build_architecture("mlp", seed=seed), load_digits(seed=seed)
+        with timed(seconds, "train"), console.progress("training A and B") as progress:
+            seeds = [seed, seed + 1]
+            a, b = train(architecture.module, data, seeds=seeds, epochs=EPOCHS, progress=progress)
+        alignment = _align(architecture, a.params, b.params, seed, seconds, console)
+        aligned = alignment.permutation.apply(b.params)
+        merged = merge([a.params, aligned])
+        with timed(seconds, "measure"):
+            networks = {"naive": b.params, "aligned": aligned}
+            curves = _curves(architecture, a.params, networks, data, console)
+            accuracy = _accuracy(architecture, curves, merged, data)
+    files = {"a": a.params, "b": b.params, "aligned": aligned, "merged": merged}
+    for name, params in files.items():
+        # In the order in which files are read, so that `align` and `merge` write the same bytes.
+        write_checkpoint(folder / f"{name}.safetensors", dict(sorted(params.items())))
+    result = DemoResult(
+        curves=curves,
+        accuracy=accuracy,
+        symmetry=_symmetry(alignment),
+        matching=_matching(alignment),
+        seconds=seconds,
+        setting=_setting(seed),
+    )
+    write_demo(result, folder)
+    console.result(result.to_json(), _text(result, folder))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        OneBasinError: when it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OneBasinError(
+            f"{folder}: cannot be made into a folder ({error.strerror}); choose another --out"
+        ) from error
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Put down how many seconds a block took."""
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+def _align(
+    architecture: Architecture,
+    params_a: Params,
+    params_b: Params,
+    seed: int,
+    seconds: dict[str, float],
+    console: Console,
+) -> Alignment:
+    with timed(seconds, "trace"):
+        found = find_symmetry(architecture, SymmetryChoice(seed=seed), console)
+    assert found.proof is not None and not found.proof.failed_groups
+    seconds["prove"] = found.proof.seconds
+    seconds["trace"] -= found.proof.seconds
+    with timed(seconds, "match"):
+        return match(found, (params_a, params_b), seed=seed, console=console)
+
+
+def _curves(
+    architecture: Architecture,
+    params_a: Params,
+    networks: Mapping[str, Params],
+    data: Dataset,
+    console: Console,
+) -> Curves:
+    evaluators = {
+        "train": evaluator(data.train_inputs, data.train_labels),
+        "test": evaluator(data.test_inputs, data.test_labels),
+    }
+    curves = {}
+    for state, params_b in networks.items():
+        curves[state] = {}
+        for split, evaluate in evaluators.items():
+            with console.progress(f"measuring {state}, {split}") as progress:
+                curves[state][split] = interpolate(
+                    architecture.module, params_a, params_b, evaluate, progress=progress
+                )
+    return curves
+
+
+def _accuracy(
+    architecture: Architecture, curves: Curves, merged: Params, data: Dataset
+) -> dict[str, float]:
+    """Return test accuracies; the plain average is the middle of the naive curve."""
+    errors = curves["naive"]["test"].errors
+    evaluate = evaluator(data.test_inputs, data.test_labels)
+    return {
+        "a": 1.0 - errors[-1],
+        "b": 1.0 - errors[0],
+        "naive": 1.0 - errors[len(errors) // 2],
+        "merged": evaluate(BoundModel(architecture.module, merged)).accuracy,
+    }
+
+
+def _symmetry(alignment: Alignment) -> dict[str, Any]:
+    symmetry, proof = alignment.found.symmetry, alignment.found.proof
+    assert proof is not None
+    return {
+        "groups": {name: group.size for name, group in symmetry.groups.items()},
+        "log10_order": symmetry.log10_order,
+        "moved_fraction": symmetry.moved_fraction,
+        "max_error": proof.max_error,
+    }
+
+
+def _matching(alignment: Alignment) -> dict[str, Any]:
+    return {
+        "sweeps": alignment.matching.num_sweeps,
+        "converged": alignment.matching.converged,
+        "moved_units": alignment.num_moved,
+    }
+
+
+def _setting(seed: int) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "network": NETWORK,
+        "data": "digits",
+        "epochs": EPOCHS,
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "onebasin": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _text(result: DemoResult, folder: Path) -> str:
+    accuracies = [(text, f"{result.accuracy[name]:.2%}") for name, text in NETWORKS.items()]
+    return "\n\n".join(
+        [
+            columns(barrier_rows(result.barriers())),
+            columns([("test accuracy", ""), *accuracies]),
+            f"wrote {folder / 'report.html'} and what it tells of, in "
+            f"{result.seconds['total']:.0f} s",
+        ]
+    )

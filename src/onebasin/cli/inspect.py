@@ -1,0 +1,140 @@
+"""`onebasin inspect`: what may move in an architecture, what may not, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from onebasin.checkpoints import Architecture, atomic_path, check_file_writable
+from onebasin.cli.console import Console, columns
+from onebasin.cli.pairs import ArchitectureChoice
+from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
+from onebasin.symmetry import Fixed, Symmetry
+from onebasin.symmetry.layouts import leaves
+
+SHORT = 12
+
+
+def run_inspect(
+    choice: ArchitectureChoice,
+    *,
+    symmetry: SymmetryChoice,
+    shows_all: bool,
+    is_meta: bool,
+    save: Path | None,
+    console: Console,
+) -> None:
+    """Trace an architecture and print its symmetry.
+
+    Args:
+        choice: of the architecture.
+        symmetry: where the symmetry comes from, and whether it is proved.
+        shows_all: print every group and every fixed dimension.
+        is_meta: build the module without memory.
+        save: where the symmetry goes, or None.
+        console: where the result is printed.
+    """
+    if save is not None:
+        check_file_writable(save)
+    with console.progress(f"building {choice.spec}"):
+        architecture = choice.build("meta" if is_meta else "cpu")
+    found = find_symmetry(architecture, symmetry, console)
+    if save is not None:
+        with atomic_path(save) as temporary:
+            found.symmetry.save(temporary)
+    text = inspection_text(architecture, found, shows_all)
+    console.result(_data(architecture, found), f"{text}\nwrote {save}" if save else text)
+
+
+def fixed_dimensions(symmetry: Symmetry) -> Iterator[tuple[str, int, int, str]]:
+    """Yield tensor, dimension, size and reason of all that is fixed and larger than one."""
+    for tensor, layouts in symmetry.layouts.items():
+        for dimension, layout in enumerate(layouts):
+            for leaf in leaves(layout):
+                if isinstance(leaf, Fixed) and leaf.size > 1:
+                    yield tensor, dimension, leaf.size, leaf.reason
+
+
+def _data(architecture: Architecture, found: Found) -> dict[str, Any]:
+    symmetry = found.symmetry
+    return {
+        "command": "inspect",
+        "architecture": architecture.name,
+        **found.to_json(),
+        "refusals": [{**vars(r), "tensors": list(r.tensors)} for r in symmetry.refusals],
+        "unused": list(symmetry.unused),
+        "fixed": [
+            {"tensor": tensor, "dimension": dimension, "size": size, "reason": reason}
+            for tensor, dimension, size, reason in fixed_dimensions(symmetry)
+        ],
+    }
+
+
+def inspection_text(architecture: Architecture, found: Found, shows_all: bool) -> str:
+    """Return what a symmetry says about itself, for people.
+
+    Args:
+        architecture: whose symmetry it is.
+        found: the symmetry and its proof.
+        shows_all: every group and every fixed dimension, not only the first and the sums.
+    """
+    symmetry = found.symmetry
+    proof = f", proved to {found.proof.max_error:.0e}" if found.proof else ""
+    parts = [
+        f"{architecture.name}: {len(symmetry.groups)} groups, 10^{symmetry.log10_order:.2f} "
+        f"equivalent copies, {symmetry.moved_fraction:.3%} of the parameters move{proof}"
+    ]
+    parts += _groups(symmetry, shows_all)
+    parts += _fixed(symmetry, shows_all)
+    parts += _refusals(symmetry, shows_all)
+    if symmetry.unused:
+        parts.append(f"\nunused by the outputs: {', '.join(symmetry.unused)}")
+    return "\n".join(parts)
+
+
+def _groups(symmetry: Symmetry, shows_all: bool) -> list[str]:
+    if not symmetry.groups:
+        return []
+    rows = [
+        (name, str(group.size), "within " + ", ".join(group.within) if group.within else "")
+        for name, group in symmetry.groups.items()
+    ]
+    return ["\ngroups", *_shortened(rows, shows_all, "groups")]
+
+
+def _fixed(symmetry: Symmetry, shows_all: bool) -> list[str]:
+    fixed = list(fixed_dimensions(symmetry))
+    if not fixed:
+        return []
+    if shows_all:
+        rows = [
+            (tensor, f"dimension {dimension}", str(size), reason or "no reason given")
+            for tensor, dimension, size, reason in fixed
+        ]
+        return ["\nfixed dimensions", _table(rows)]
+    counts = Counter(reason or "no reason given" for *_, reason in fixed)
+    rows = [(reason, str(count)) for reason, count in counts.most_common()]
+    return ["\nfixed dimensions, by reason", *_shortened(rows, shows_all, "reasons")]
+
+
+def _refusals(symmetry: Symmetry, shows_all: bool) -> list[str]:
+    if not symmetry.refusals:
+        return []
+    rows = [
+        (refusal.operator, refusal.location, refusal.reason, ", ".join(refusal.tensors))
+        for refusal in symmetry.refusals
+    ]
+    return ["\noperators that pin what they touch", *_shortened(rows, shows_all, "operators")]
+
+
+def _shortened(rows: list[tuple[str, ...]], shows_all: bool, noun: str) -> list[str]:
+    shown = rows if shows_all or len(rows) <= SHORT + 1 else rows[:SHORT]
+    hidden = len(rows) - len(shown)
+    return [_table(shown), *([f"  ... {hidden} more {noun}; --all shows them"] if hidden else [])]
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    indented = [("", *row) for row in rows]
+    return columns(indented, numbers_from=len(indented[0]))

@@ -1,0 +1,86 @@
+"""The way into the command line and every way out of it: exit codes and the one error line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+
+import typer
+
+from onebasin.cli.app import app
+from onebasin.errors import OneBasinError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Bad input and bad usage give one line on stderr. What is not the user's to mend does too,
+    with its traceback where the environment variable ONEBASIN_TRACEBACK is set.
+
+    Args:
+        argv: arguments; those of the process without it.
+
+    Returns:
+        The exit code: 0; 2 for bad input or usage; 130 after Ctrl-C; 1 for a fault of
+        onebasin itself.
+    """
+    try:
+        return _run(argv)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except OneBasinError as error:
+        return _fail(str(error), BAD_INPUT)
+    except OSError as error:
+        return _fail(f"{error.filename or 'system'}: {error.strerror or error}", BAD_INPUT)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if callable(usage):
+            return _fail(f"{str(usage()).rstrip('. ')}; see {_command(error)} --help", BAD_INPUT)
+        if os.environ.get("ONEBASIN_TRACEBACK"):
+            raise
+        text = f"{type(error).__name__}: {error}; a fault of onebasin, please report it with what"
+        return _fail(f"{text} ONEBASIN_TRACEBACK=1 shows", 1)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    with _silence():
+        code = app(args=args, prog_name="onebasin", standalone_mode=False)
+    if code == INTERRUPTED:
+        return _interrupted()
+    return code if isinstance(code, int) else 0
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep warnings and logs of other libraries from between the user and the one line."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _interrupted() -> int:
+    print("onebasin: interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _fail(text: str, code: int) -> int:
+    line = " ".join(text.split())
+    print(f"onebasin: error: {line}", file=sys.stderr)
+    return code
+
+
+def _command(error: Exception) -> str:
+    return getattr(getattr(error, "ctx", None), "command_path", "onebasin")

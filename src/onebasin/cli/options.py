@@ -1,0 +1,92 @@
+"""Options: the arguments that commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Arch = Annotated[
+    str,
+    typer.Argument(
+        metavar="ARCH",
+        help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable, or mlp.",
+        show_default=False,
+    ),
+]
+CheckpointA = Annotated[
+    Path,
+    typer.Argument(
+        metavar="A",
+        help="The reference: .safetensors, .pt, .pth, .bin, .th or a folder of shards.",
+        show_default=False,
+    ),
+]
+CheckpointB = Annotated[
+    Path, typer.Argument(metavar="B", help="The checkpoint to move.", show_default=False)
+]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="Where to write: .safetensors, .pt, or a folder. Never one of the inputs.",
+        show_default=False,
+    ),
+]
+ArchArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arch-arg",
+        metavar="KEY=VALUE",
+        help="Argument for the architecture, such as width=256; may be repeated.",
+        show_default=False,
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="SHAPE",
+        help="Example input where the source gives none: 2x3x224x224, or ids=2x16:int64<1000.",
+        show_default=False,
+    ),
+]
+SymmetryFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--symmetry",
+        metavar="FILE",
+        help="Take the symmetry from a JSON file instead of tracing: one that inspect --save "
+        "wrote, or a mapping of tensor name to a group name or null per dimension.",
+        show_default=False,
+    ),
+]
+Prove = Annotated[
+    bool,
+    typer.Option(
+        "--prove/--no-prove",
+        help="Test the symmetry on the model in float64 first, and drop groups that fail.",
+    ),
+]
+PermutationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-permutation",
+        metavar="FILE",
+        help="Also write the permutation found (.safetensors).",
+        show_default=False,
+    ),
+]
+Restarts = Annotated[
+    int, typer.Option("--restarts", min=1, help="Starts of the matching; the best one counts.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else, to stdout.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON where asked for).")
+]

@@ -1,0 +1,169 @@
+"""Symmetries: found or read, then proved, as the user chose."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onebasin.checkpoints import Architecture
+from onebasin.cli.console import Console
+from onebasin.errors import OneBasinError
+from onebasin.symmetry import Symmetry, trace
+from onebasin.symmetry.handwritten import symmetry_from_spec
+from onebasin.symmetry.proof import Proof
+
+
+@dataclass(frozen=True)
+class SymmetryChoice:
+    """Where the symmetry comes from.
+
+    Args:
+        file: a JSON file; without one the architecture is traced.
+        proves: whether to test it on the model.
+        seed: of the proof's permutations.
+    """
+
+    file: Path | None = None
+    proves: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A symmetry to rely on.
+
+    Args:
+        symmetry: without groups that failed.
+        proof: what was tested, or None.
+    """
+
+    symmetry: Symmetry
+    proof: Proof | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a summary as plain JSON values."""
+        return symmetry_summary(self.symmetry) | {"proof": proof_summary(self.proof)}
+
+
+def find_symmetry(architecture: Architecture, choice: SymmetryChoice, console: Console) -> Found:
+    """Trace or read the symmetry of an architecture and prove it.
+
+    Groups that fail are dropped, and named in a note.
+
+    Raises:
+        OneBasinError: when the model cannot be traced or run, or the file is no symmetry of it.
+    """
+    if choice.file is not None:
+        symmetry = read_symmetry(choice.file, architecture)
+    else:
+        args = architecture.module, architecture.example_args, architecture.example_kwargs
+        # Where torch.export fails it prints its graph to stderr; the error line says where.
+        with (
+            console.progress(f"tracing {architecture.name}"),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            symmetry = trace(*args)
+    if not choice.proves or not symmetry.groups:
+        return Found(symmetry)
+    with console.progress(f"proving the symmetry of {architecture.name}"):
+        proof = prove(symmetry, architecture, choice.seed)
+    for name, reason in proof.failed_groups.items():
+        console.note(f"group {name!r} fails the proof ({reason}) and stays fixed")
+    return Found(proof.symmetry, proof)
+
+
+def prove(symmetry: Symmetry, architecture: Architecture, seed: int) -> Proof:
+    """Test a symmetry on the architecture's module.
+
+    Raises:
+        OneBasinError: when the module cannot be run, memory included.
+    """
+    try:
+        return symmetry.prove(
+            architecture.module, architecture.example_args, architecture.example_kwargs, seed=seed
+        )
+    except MemoryError as error:
+        raise OneBasinError(
+            f"{architecture.name}: proving it in float64 takes more memory than there is; "
+            "pass --no-prove"
+        ) from error
+
+
+def read_symmetry(path: Path, architecture: Architecture) -> Symmetry:
+    """Read a symmetry that was saved or written by hand, and check that it fits.
+
+    Raises:
+        OneBasinError: when the file is missing, is no symmetry, or is that of another model.
+    """
+    data = _read_json(path)
+    if "format" in data:
+        symmetry = Symmetry.load(path)
+        _check_fits(symmetry, architecture, path)
+        return symmetry
+    try:
+        return symmetry_from_spec(data, architecture.module)
+    except OneBasinError as error:
+        raise OneBasinError(f"{path}: {error}") from error
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise OneBasinError(f"{path}: is not JSON ({error}); mend it") from error
+    is_spec = isinstance(data, dict) and (
+        "format" in data
+        or all(
+            isinstance(names, list) and all(n is None or isinstance(n, str) for n in names)
+            for names in data.values()
+        )
+    )
+    if not is_spec:
+        raise OneBasinError(
+            f"{path}: expected what inspect --save writes, or a mapping of each tensor to a list "
+            'with a group name or null per dimension, such as {"layer.weight": ["hidden", null]}'
+        )
+    return data
+
+
+def _check_fits(symmetry: Symmetry, architecture: Architecture, path: Path) -> None:
+    state = architecture.module.state_dict()
+    for name in (*symmetry.shapes, *state):
+        here = symmetry.shapes.get(name, "missing")
+        there = tuple(state[name].shape) if name in state else "missing"
+        if here != there:
+            raise OneBasinError(
+                f"{path}: tensor {name!r} is {here} in the symmetry but {there} in "
+                f"{architecture.name}; save it again with inspect --save"
+            )
+
+
+def symmetry_summary(symmetry: Symmetry) -> dict[str, Any]:
+    """Return what a symmetry says about itself as plain JSON values."""
+    return {
+        "groups": {
+            name: {"size": group.size, "within": list(group.within)}
+            for name, group in symmetry.groups.items()
+        },
+        "log10_order": symmetry.log10_order,
+        "moved_fraction": symmetry.moved_fraction,
+    }
+
+
+def proof_summary(proof: Proof | None) -> dict[str, Any] | None:
+    """Return the outcome of a proof as plain JSON values."""
+    if proof is None:
+        return None
+    return {
+        "max_error": proof.max_error,
+        "failed_groups": dict(proof.failed_groups),
+        "unverified": list(proof.unverified),
+        "seconds": proof.seconds,
+    }

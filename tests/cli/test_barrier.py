@@ -1,0 +1,78 @@
+import pytest
+
+from onebasin.measuring.curves import Curve
+from tests.cli.run import TINY, fail, network, run, succeed, write
+
+
+def test_barriers_before_and_after_are_printed(capsys, a, b):
+    out = succeed(capsys, "barrier", "mlp", a, b, "--data", "digits", "--num-points", 5, *TINY).out
+    header = next(line for line in out.splitlines() if line.startswith("barrier"))
+    assert header.split() == ["barrier", "naive", "aligned"]
+    for measure in ("loss, train", "loss, test", "error, train", "error, test"):
+        assert measure in out
+
+
+def test_json_has_the_curves_too(capsys, a, b):
+    options = ("--data", "digits", "--num-points", 3, "--json")
+    data = succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).data
+    assert set(data["barrier"]) == {"naive", "aligned"}
+    for state, splits in data["curves"].items():
+        for split, curve in splits.items():
+            curve = Curve.from_json(curve)
+            assert len(curve.losses) == 3
+            assert data["barrier"][state][split]["loss"] == curve.barrier()
+    naive, aligned = (data["curves"][state]["test"]["losses"] for state in ("naive", "aligned"))
+    # The ends are the same functions; the middle is not the same network.
+    assert naive[0] == pytest.approx(aligned[0], rel=1e-6)
+    assert naive[2] == aligned[2]
+    assert naive[1] != aligned[1]
+    assert (data["chord"], data["normalization"]) == ("ends", "interpolated")
+
+
+def test_without_aligning_there_is_one_column(capsys, a, b):
+    options = ("--data", "digits", "--num-points", 3, "--no-align", "--json")
+    data = succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).data
+    assert set(data["barrier"]) == {"naive"}
+    assert data["matching"] is None
+
+
+def test_a_network_has_no_barrier_to_itself(capsys, tmp_path, a):
+    same = write(tmp_path / "same.safetensors", network(0))
+    found = run(capsys, "barrier", "mlp", a, same, "--data", "digits", "--json", *TINY)
+    assert found.code == 0
+    assert found.err == "onebasin: note: A and B hold the same tensors\n"
+    zero = {"loss": 0.0, "error": 0.0}
+    assert found.data["barrier"] == {"naive": {"train": zero, "test": zero}}
+
+
+def test_the_curves_are_drawn(capsys, tmp_path, a, b):
+    plot = tmp_path / "curve.png"
+    options = ("--data", "digits", "--num-points", 3, "--plot", plot)
+    assert f"wrote {plot}" in succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_of_an_unknown_kind_is_refused_at_once(capsys, tmp_path, a, b):
+    plot = tmp_path / "curve.txt"
+    line = fail(capsys, "barrier", "mlp", a, b, "--data", "digits", "--plot", plot, *TINY)
+    assert "unknown kind of picture '.txt'; expected .png, .svg, .pdf" in line
+
+
+def test_unknown_data_lists_the_known(capsys, a, b):
+    line = fail(capsys, "barrier", "mlp", a, b, "--data", "digit", *TINY)
+    assert line == "data: unknown dataset 'digit'; known are: digits"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"in_features": 32}, "mlp cannot be run on digits, whose inputs are 64 (RuntimeError"),
+        ({"num_classes": 4}, "mlp returns (2, 4) for two examples but digits has 10 classes"),
+    ],
+)
+def test_data_that_does_not_fit_is_named(capsys, tmp_path, sizes, message):
+    files = [write(tmp_path / f"{seed}.safetensors", network(seed, **sizes)) for seed in (0, 1)]
+    arguments = [f"--arch-arg={name}={size}" for name, size in sizes.items()]
+    line = fail(capsys, "barrier", "mlp", *files, "--data", "digits", *arguments, *TINY)
+    assert message in line
+    assert "choose other data or another --arch-arg" in line

@@ -1,0 +1,48 @@
+import io
+import sys
+
+import pytest
+
+from onebasin.cli.console import Console, columns, open_console
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_columns_stand_under_each_other():
+    assert columns([("", "naive"), ("loss, train", "0.7")]) == (
+        "             naive\nloss, train    0.7"
+    )
+    assert columns([("a", "x"), ("bc", "yz")], numbers_from=2) == "a   x\nbc  yz"
+
+
+@pytest.mark.parametrize(("is_terminal", "quiet", "is_shown"), [(1, 0, 1), (0, 0, 0), (1, 1, 0)])
+def test_progress_is_for_terminals(monkeypatch, is_terminal, quiet, is_shown):
+    stderr = Terminal() if is_terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with Console(False, bool(quiet), io.StringIO()).progress("counting") as progress:
+        assert (progress is not None) == bool(is_shown)
+        if progress is not None:
+            progress(1, 2)
+    assert ("counting" in stderr.getvalue()) == bool(is_shown)
+
+
+def test_only_the_result_goes_to_stdout(capsys):
+    with open_console(True, False) as console:
+        print("of a model")
+        console.note("of a command")
+        console.result({"answer": 1}, "text")
+    found = capsys.readouterr()
+    assert found.out == '{\n "answer": 1\n}\n'
+    assert found.err == "of a model\nonebasin: note: of a command\n"
+
+
+def test_quiet_silences_notes_and_text_but_not_json(capsys):
+    for as_json in (False, True):
+        with open_console(as_json, True) as console:
+            console.note("note")
+            console.result({}, "text")
+    found = capsys.readouterr()
+    assert (found.out, found.err) == ("{}\n", "")

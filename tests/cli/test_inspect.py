@@ -1,0 +1,87 @@
+import pytest
+
+from onebasin.symmetry import Symmetry
+from tests.cli.run import TINY, fail, succeed
+
+
+def test_the_symmetry_is_summed_up(capsys):
+    out = succeed(capsys, "inspect", "mlp").out
+    assert "mlp: 3 groups, 10^3499.62 equivalent copies, 99.998% of the parameters move" in out
+    assert "layers.1  512" in out
+    assert "an input of the model   1" in out
+    assert "proved" not in out
+
+
+def test_it_is_proved_where_asked_for(capsys):
+    assert "parameters move, proved to " in succeed(capsys, "inspect", "mlp", "--prove", *TINY).out
+
+
+def test_all_shows_every_group_and_fixed_dimension(capsys):
+    arguments = ("inspect", "mlp", "--arch-arg", "depth=20", "--arch-arg", "width=4")
+    short, full = succeed(capsys, *arguments).out, succeed(capsys, *arguments, "--all").out
+    assert "layers.11" in short
+    assert "layers.19" not in short
+    assert "... 8 more groups; --all shows them" in short
+    assert "layers.19  4" in full
+    assert "more groups" not in full
+    assert "layers.0.weight   dimension 1  64  an input of the model" in full
+
+
+def test_json_says_everything(capsys):
+    data = succeed(capsys, "inspect", "mlp", "--json", "--prove", *TINY).data
+    assert data["architecture"] == "mlp"
+    assert data["groups"]["layers.0"] == {"size": 6, "within": []}
+    assert data["log10_order"] == pytest.approx(5.7147, abs=1e-3)
+    assert data["proof"]["failed_groups"] == {}
+    assert {
+        "tensor": "layers.0.weight",
+        "dimension": 1,
+        "size": 64,
+        "reason": "an input of the model",
+    } in data["fixed"]
+    assert data["refusals"] == []
+
+
+def test_a_saved_symmetry_can_be_inspected_again(capsys, tmp_path):
+    file = tmp_path / "symmetry.json"
+    first = succeed(capsys, "inspect", "mlp", "--save", file, "--json", *TINY)
+    assert list(Symmetry.load(file).groups) == ["layers.0", "layers.1"]
+    again = succeed(capsys, "inspect", "mlp", "--symmetry", file, "--json", *TINY)
+    assert again.data == first.data
+
+
+def test_a_model_without_memory_has_the_same_symmetry(capsys):
+    found = succeed(capsys, "inspect", "mlp", "--meta", "--json", *TINY)
+    assert found.data == succeed(capsys, "inspect", "mlp", "--json", *TINY).data
+
+
+def test_where_no_symmetry_can_be_written_is_named(capsys, tmp_path):
+    line = fail(capsys, "inspect", "mlp", "--save", tmp_path / "no" / "s.json", *TINY)
+    assert "does not exist; create it first" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "is not JSON"),
+        ("[1]", "expected what inspect --save writes, or a mapping"),
+        ('{"layers.0.weight": [1]}', "expected what inspect --save writes, or a mapping"),
+        ('{"other.weight": ["h"]}', "the model has no tensor 'other.weight'"),
+        ('{"format": "onebasin-symmetry-0"}', "not a symmetry file of this version"),
+    ],
+)
+def test_a_file_that_is_no_symmetry_is_named(capsys, tmp_path, text, message):
+    file = tmp_path / "symmetry.json"
+    file.write_text(text)
+    line = fail(capsys, "inspect", "mlp", "--symmetry", file, *TINY)
+    assert line.startswith(f"{file}: ")
+    assert message in line
+
+
+def test_the_symmetry_of_another_model_is_refused(capsys, tmp_path):
+    file = tmp_path / "symmetry.json"
+    succeed(capsys, "inspect", "mlp", "--save", file, "--arch-arg", "width=7")
+    line = fail(capsys, "inspect", "mlp", "--symmetry", file, *TINY)
+    assert line.startswith(
+        f"{file}: tensor 'layers.0.weight' is (7, 64) in the symmetry but (6, 64)"
+    )

@@ -1,0 +1,121 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onebasin
+from onebasin.cli import main
+from tests.cli.run import TINY, fail, run, succeed
+
+COMMANDS = ("demo", "inspect", "align", "merge", "barrier")
+SOURCE = Path(onebasin.__file__).parent.parent
+
+
+def python(code: str, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), **environment},
+    )
+
+
+def test_without_a_command_it_lists_the_commands(capsys):
+    out = succeed(capsys).out
+    assert all(re.search(rf"^  {command} ", out, re.MULTILINE) for command in COMMANDS)
+    assert out == succeed(capsys, "--help").out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_and_the_options_of_all(capsys, command):
+    out = succeed(capsys, command, "--help").out
+    assert f"onebasin {command} " in out.split("Example", 1)[1]
+    assert all(option in out for option in ("--json", "--seed", "--quiet"))
+
+
+def test_the_version_is_printed(capsys):
+    assert succeed(capsys, "--version").out == f"onebasin {onebasin.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "No such command 'nothing'; see onebasin --help"),
+        (["align", "mlp"], "Missing argument 'A'; see onebasin align --help"),
+        (["align", "mlp", "a", "b"], "Missing option '--output' / '-o'; see onebasin align --help"),
+        (["inspect", "mlp", "--fast"], "No such option"),
+        (["inspect", "mlp", "--seed", "x"], "Invalid value for '--seed'"),
+        (["inspect", "mlp", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["barrier", "mlp", "a", "b", "--data", "digits", "--num-points", "1"], "'--num-points'"),
+        (["barrier", "mlp", "a", "b", "--data", "digits", "--chord", "x"], "'--chord'"),
+    ],
+)
+def test_bad_usage_is_one_line(capsys, arguments, message):
+    line = fail(capsys, *arguments)
+    assert message in line
+    assert " --help" in line
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys; from onebasin.cli import main; main(['align', '--help']); print(*sys.modules)"
+    )
+    loaded = python(code).stdout.split()
+    assert "onebasin.cli.app" in loaded
+    assert "torch" not in loaded
+    assert "matplotlib" not in loaded
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(capsys, monkeypatch, tmp_path, a, b):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onebasin.symmetry.Permutation.apply_tensor", interrupted)
+    found = run(capsys, "align", "mlp", a, b, "-o", tmp_path / "out.safetensors", *TINY)
+    assert (found.code, found.out, found.err) == (130, "", "onebasin: interrupted\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_a_fault_of_onebasin_is_one_line_too(capsys, monkeypatch):
+    def broken(*args, **kwargs):
+        raise TypeError("two\nlines")
+
+    monkeypatch.setattr("onebasin.cli.inspect.run_inspect", broken)
+    monkeypatch.delenv("ONEBASIN_TRACEBACK", raising=False)
+    found = run(capsys, "inspect", "mlp")
+    assert (found.code, found.out) == (1, "")
+    assert found.err.startswith("onebasin: error: TypeError: two lines; a fault of onebasin")
+    assert found.err.count("\n") == 1
+    monkeypatch.setenv("ONEBASIN_TRACEBACK", "1")
+    with pytest.raises(TypeError, match="two\nlines"):
+        main(["inspect", "mlp"])
+
+
+def test_a_reader_that_leaves_is_no_error():
+    code = "import sys; from onebasin.cli import main; sys.exit(main(['inspect', 'mlp', '--all']))"
+    # Stdout is a pipe that nobody reads.
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_a_model_prints_does_not_end_up_in_the_json(capsys, tmp_path, monkeypatch):
+    (tmp_path / "chatty.py").write_text(
+        "import torch\ndef build():\n    print('building')\n    return torch.nn.Sequential("
+        "torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = succeed(capsys, "inspect", "chatty:build", "--input", "2x3", "--json")
+    assert list(found.data["groups"]) == ["0"]
+    assert "building" in found.err
