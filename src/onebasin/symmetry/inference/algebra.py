@@ -268,6 +268,7 @@ def _split_sum(root: Atom, width: int) -> tuple[Atom, Atom]:
         edges |= {offset // width * width, -(-offset // width) * width}
     marks = sorted(edges)
     pairs = [_split(cut(root, low, high), width) for low, high in pairwise(marks)]
-    outers, inners = zip(*pairs, strict=True)
+    outers = tuple(outer for outer, _ in pairs)
+    inners = [inner for _, inner in pairs]
     outer = Atom(root.size // width, Sum(outers)) if len(outers) > 1 else outers[0]
     return outer, family_of(outer, [o.size for o in outers], inners)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from onebasin.symmetry.inference.calls import Value
+
 LARGEST = 1 << 20
 
 
@@ -53,7 +55,7 @@ class Constants:
     def _compute(self, node: Node) -> Any:
         if node.op != "call_function":
             value = self.values.get(node)
-            found = value.constant() if hasattr(value, "constant") else value
+            found = value.constant() if isinstance(value, Value) else value
             if found is None:
                 raise _UnknownError(node.name)
             return found

@@ -114,7 +114,8 @@ class Solver:
         return self._constant(found) if isinstance(found, Tensor) else found
 
     def _call(self, module: GraphModule, node: Node, values: dict, constants: Constants) -> Any:
-        args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: values.get(n))
+        operands: Any = (node.args, node.kwargs)
+        args, kwargs = torch.fx.map_arg(operands, values.get)
         if is_getitem(node):
             return args[0][args[1]] if args[0] is not None else None
         if isinstance(node.target, torch._ops.HigherOrderOperator):
@@ -168,7 +169,7 @@ class Solver:
         placeholders = submodule.graph.find_nodes(op="placeholder")
         values = self._run(submodule, dict(zip(placeholders, operands, strict=False)), None)
         returned = submodule.graph.output_node().args[0]
-        return torch.fx.map_arg(returned, lambda n: values.get(n))
+        return torch.fx.map_arg(returned, values.get)
 
 
 def _parameter(shape: tuple[int, ...]) -> Dims:

@@ -54,7 +54,7 @@ def _positions(call: Call, operand: Dims, kernel: Dims) -> Dims:
 def _per_position(value: int | str | list[int], rank: int) -> list[int | str]:
     if isinstance(value, str):
         return [value if value == "same" else 0] * rank
-    values = [value] if isinstance(value, int) else list(value)
+    values: list[int | str] = [value] if isinstance(value, int) else list(value)
     return values * rank if len(values) == 1 else values
 
 

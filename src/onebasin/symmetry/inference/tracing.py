@@ -79,7 +79,7 @@ def _export(
     twice = doubled((args, kwargs))
     if twice is not None:
         try:
-            return export_model(model, *twice, outputs)
+            return export_model(model, twice[0], twice[1], outputs)
         except OneBasinError:
             pass
     with torch.random.fork_rng(devices=[]):
