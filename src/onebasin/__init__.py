@@ -9,24 +9,67 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from onebasin.checkpoints import build_architecture, open_checkpoint, write_checkpoint
     from onebasin.errors import OneBasinError
-    from onebasin.symmetry import Group, Permutation, Symmetry, trace
+    from onebasin.matching import Matching, match_weights
+    from onebasin.measuring import Curve, Evaluation, evaluator, interpolate, reset_statistics
+    from onebasin.merging import merge
+    from onebasin.symmetry import (
+        Group,
+        Permutation,
+        Proof,
+        Symmetry,
+        prove,
+        symmetry_from_spec,
+        trace,
+    )
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["Group", "OneBasinError", "Permutation", "Symmetry", "__version__", "trace"]
+__all__ = [
+    "Curve",
+    "Evaluation",
+    "Group",
+    "Matching",
+    "OneBasinError",
+    "Permutation",
+    "Proof",
+    "Symmetry",
+    "__version__",
+    "build_architecture",
+    "evaluator",
+    "interpolate",
+    "match_weights",
+    "merge",
+    "open_checkpoint",
+    "prove",
+    "reset_statistics",
+    "symmetry_from_spec",
+    "trace",
+    "write_checkpoint",
+]
 
 _HOMES = {
-    "Group": "onebasin.symmetry",
-    "OneBasinError": "onebasin.errors",
-    "Permutation": "onebasin.symmetry",
-    "Symmetry": "onebasin.symmetry",
-    "trace": "onebasin.symmetry",
+    "onebasin.checkpoints": ("build_architecture", "open_checkpoint", "write_checkpoint"),
+    "onebasin.errors": ("OneBasinError",),
+    "onebasin.matching": ("Matching", "match_weights"),
+    "onebasin.measuring": ("Curve", "Evaluation", "evaluator", "interpolate", "reset_statistics"),
+    "onebasin.merging": ("merge",),
+    "onebasin.symmetry": (
+        "Group",
+        "Permutation",
+        "Proof",
+        "Symmetry",
+        "prove",
+        "symmetry_from_spec",
+        "trace",
+    ),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that `onebasin --help` is quick."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,9 +4,11 @@
 `prove` checks either on the original module, and a `Permutation` is one of its elements.
 """
 
+from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.inference import trace
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.proof import Proof, prove
 from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
 
 __all__ = [
@@ -16,9 +18,12 @@ __all__ = [
     "Layout",
     "Permutation",
     "Product",
+    "Proof",
     "Refusal",
     "Sum",
     "Symmetry",
     "Units",
+    "prove",
+    "symmetry_from_spec",
     "trace",
 ]

@@ -13,6 +13,7 @@ from math import gcd, prod
 from onebasin.symmetry.inference.atoms import (
     ONE,
     Atom,
+    Dims,
     Fam,
     Prod,
     Reason,
@@ -268,7 +269,7 @@ def _split_sum(root: Atom, width: int) -> tuple[Atom, Atom]:
         edges |= {offset // width * width, -(-offset // width) * width}
     marks = sorted(edges)
     pairs = [_split(cut(root, low, high), width) for low, high in pairwise(marks)]
-    outers = tuple(outer for outer, _ in pairs)
+    outers: Dims = tuple(outer for outer, _ in pairs)
     inners = [inner for _, inner in pairs]
-    outer = Atom(root.size // width, Sum(outers)) if len(outers) > 1 else outers[0]
+    outer = outers[0] if len(pairs) == 1 else Atom(root.size // width, Sum(outers))
     return outer, family_of(outer, [o.size for o in outers], inners)
