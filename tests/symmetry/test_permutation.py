@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.draws import draw_cycles
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -124,6 +125,16 @@ def test_recurrent_heads_keep_to_their_own_dimension() -> None:
     assert torch.equal(permutation.apply_tensor("w", w), w[order][:, order])
 
 
+def test_three_levels_across_dimensions() -> None:
+    groups = {"h": Group("h", 2), "d": Group("d", 3, ("h",)), "e": Group("e", 3, ("h", "d"))}
+    layouts = {"w": (Units("e", 3), Units("d", 3), Units("h", 2))}
+    symmetry = Symmetry(groups, layouts)
+    permutation, w = draw_cycles(symmetry, seed=2), torch.arange(18).reshape(3, 3, 2)
+    moved = permutation.apply_tensor("w", w)
+    for place in some_places(w.shape):
+        assert moved[place] == w[old_place(symmetry, "w", permutation.indices, place)]
+
+
 @pytest.mark.parametrize(
     "dtype",
     "float16 bfloat16 float32 float64 float8_e4m3fn int8 int64 bool complex64 complex128".split(),
@@ -152,12 +163,13 @@ def test_large_tensors_go_in_slices(shape: tuple[int, ...]) -> None:
     assert torch.equal(permutation.apply_tensor("w", transposed), expected)
 
 
-def test_conjugate_views_and_gradients() -> None:
+def test_lazy_views_and_gradients() -> None:
     symmetry = two_layers()
     permutation = Permutation.random(symmetry, seed=1)
     order = permutation.indices["h"]
     z = torch.randn(5, dtype=torch.complex64)
     assert torch.equal(permutation.apply_tensor("bias", z.conj()), z.conj()[order])
+    assert torch.equal(permutation.apply_tensor("bias", z.conj().imag), -z.imag[order])
     bias = torch.randn(5, requires_grad=True)
     (permutation.apply_tensor("bias", bias) * torch.arange(5.0)).sum().backward()
     assert bias.grad is not None
@@ -210,6 +222,17 @@ def test_ties_stay_ties() -> None:
     assert torch.equal(apart["a"], apart["b"])
 
 
+def test_one_tensor_under_two_layouts_is_moved_twice() -> None:
+    h = Units("h", 4)
+    symmetry = Symmetry({"h": Group("h", 4)}, {"rows": (h, Fixed(4)), "columns": (Fixed(4), h)})
+    shared = torch.arange(16).reshape(4, 4)
+    permutation = Permutation.random(symmetry, seed=1)
+    moved = permutation.apply({"rows": shared, "columns": shared})
+    order = permutation.indices["h"]
+    assert torch.equal(moved["rows"], shared[order])
+    assert torch.equal(moved["columns"], shared[:, order])
+
+
 @pytest.mark.parametrize("alias", ["a", "b"])
 def test_one_name_of_a_tie_suffices(alias: str) -> None:
     permutation = Permutation.random(tied_symmetry(), seed=1)
@@ -220,15 +243,16 @@ def test_one_name_of_a_tie_suffices(alias: str) -> None:
 
 
 class Lazy(Mapping[str, Tensor]):
-    """Makes a tensor when asked, filled with the number of its name, and forgets it."""
+    """Fills one piece of memory with the number of a name when asked, and forgets the view."""
 
     def __init__(self, symmetry: Symmetry) -> None:
         self.shapes = symmetry.shapes
         self.alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
+        self.memory = torch.empty(64, 64)
 
     def __getitem__(self, name: str) -> Tensor:
         assert not self.alive, "an earlier tensor is still held"
-        tensor = torch.full(self.shapes[name], float(name.removeprefix("w")))
+        tensor = self.memory.fill_(float(name.removeprefix("w"))).view(self.shapes[name])
         self.alive.add(tensor)
         return tensor
 

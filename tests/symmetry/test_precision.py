@@ -71,6 +71,13 @@ def test_no_digit_is_lost() -> None:
     assert not torch.equal(X.float().double(), X)
 
 
+def test_softmax_of_half_in_float_needs_no_kernel_of_its_own() -> None:
+    """On a GPU a half-precision softmax with a float32 result is one operator."""
+    with OnePrecision(DOUBLE):
+        found = torch.ops.aten._softmax(X.half(), -1, True)
+    assert torch.equal(found, X.softmax(-1))
+
+
 def test_autocast_does_not_lower_it() -> None:
     with OnePrecision(DOUBLE), torch.autocast("cpu", torch.bfloat16):
         found = X @ X.t()

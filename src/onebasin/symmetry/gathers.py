@@ -66,13 +66,13 @@ def _take_in_slices(
 def words(tensor: Tensor) -> np.ndarray | None:
     """Return a tensor's memory as an array of words of its width, or None where there is none.
 
-    None for other devices, for tensors that record gradients or are being transformed, and
-    for widths that are no machine word.
+    None for other devices, for tensors that record gradients or are being transformed, for
+    views that negate or conjugate, and for widths that are no machine word.
     """
     if tensor.device.type != "cpu" or tensor.requires_grad or tensor.itemsize not in WORDS:
         return None
     try:
-        return _words_of(tensor.resolve_conj().resolve_neg())
+        return _words_of(tensor)
     except RuntimeError:
         return None
 

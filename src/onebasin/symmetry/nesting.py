@@ -38,7 +38,7 @@ def outer_axes(
     """For each axis of a block, return the axes of the groups it nests in.
 
     Where a block carries an outer group more than once, an axis belongs to the occurrence
-    in its own dimension (the nearest one, before or after it), else to the first one.
+    in its own dimension, else to the first one.
 
     Args:
         block: a block of a contiguous tensor.
@@ -54,7 +54,7 @@ def outer_axes(
         found = [i for i, factor in enumerate(block.factors) if factor.group == name]
         assert found, f"a block carries {block.factors[axis].group!r} without its outer {name!r}"
         near = [i for i in found if dims[i] == dims[axis]]
-        return min(near, key=lambda i: abs(i - axis)) if near else found[0]
+        return (near or found)[0]
 
     return tuple(
         tuple(find(axis, name) for name in within.get(factor.group or "", ()))
