@@ -83,7 +83,10 @@ def measure_all(chosen: Sequence[Entry], options: argparse.Namespace) -> Iterato
 
 def _start(context: ForkContext, entry: Entry, options: argparse.Namespace) -> _Job:
     receiver, sender = context.Pipe(duplex=False)
-    arguments = (sender, entry, not options.no_prove, options.threads, options.memory)
+    controls = (
+        None if options.no_prove else (True if options.controls is None else options.controls)
+    )
+    arguments = (sender, entry, controls, options.threads, options.memory)
     process = context.Process(target=measure_into, args=arguments, daemon=True)
     process.start()
     sender.close()
@@ -119,6 +122,9 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
     found = {name: version(name) for name in packages}
     found["Python"] = platform.python_version()
     found["machine"] = f"{platform.machine()} with {os.cpu_count()} cores"
+    found["controls"] = (
+        "every group" if options.controls is None else f"{options.controls} groups a model"
+    )
     found["processes"] = f"{options.jobs} of {options.threads} thread(s)"
     return found
 
@@ -131,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="threads of each (default: 1)")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one model")
     parser.add_argument("--memory", type=float, default=20.0, help="GiB for one model")
+    parser.add_argument(
+        "--controls", type=int, help="groups with a negative control (default: all)"
+    )
     parser.add_argument("--no-prove", action="store_true", help="trace only")
     parser.add_argument("--out", type=Path, help="folder of coverage.md and coverage.json")
     return parser

@@ -73,14 +73,18 @@ def preload(libraries: Iterable[str]) -> None:
 
 
 def measure_into(
-    connection: Connection, entry: Entry, prove: bool, threads: int, memory: float
+    connection: Connection,
+    entry: Entry,
+    controls: bool | int | None,
+    threads: int,
+    memory: float,
 ) -> None:
     """Measure one entry in this process and send its row, and after each step what is known.
 
     Args:
         connection: takes `Row`s; the last one counts.
         entry: the model.
-        prove: whether to prove the symmetry too.
+        controls: how many groups get a negative control, True for all; None: no proof.
         threads: of this process.
         memory: limit of this process's address space, in GiB.
     """
@@ -88,10 +92,10 @@ def measure_into(
     limit = int(memory * GIBIBYTE)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     torch.set_num_threads(threads)
-    measure(entry, prove=prove, report=connection.send)
+    measure(entry, controls=controls, report=connection.send)
 
 
-def measure(entry: Entry, *, prove: bool, report: Callable[[Row], object]) -> Row:
+def measure(entry: Entry, *, controls: bool | int | None, report: Callable[[Row], object]) -> Row:
     """Build, trace and prove one model; `report` receives the row after every step."""
     row = Row(entry.library, entry.name, entry.family)
     status = NOT_BUILT
@@ -104,7 +108,8 @@ def measure(entry: Entry, *, prove: bool, report: Callable[[Row], object]) -> Ro
         row, symmetry = _traced(row, model, args, kwargs)
         report(row)
         status = NOT_PROVED
-        row = _proved(row, symmetry, model, args, kwargs) if prove else row
+        if controls is not None:
+            row = _proved(row, symmetry, model, args, kwargs, controls)
     except Exception as error:
         row = replace(row, status=status, reason=_first_line(error))
     row = replace(row, peak_gibibytes=_peak())
@@ -120,9 +125,16 @@ def _traced(row: Row, model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[R
     return _described(row, symmetry), symmetry
 
 
-def _proved(row: Row, symmetry: Any, model: torch.nn.Module, args: Any, kwargs: Any) -> Row:
+def _proved(
+    row: Row,
+    symmetry: Any,
+    model: torch.nn.Module,
+    args: Any,
+    kwargs: Any,
+    controls: bool | int,
+) -> Row:
     start = time.perf_counter()
-    proof = symmetry.prove(model, args, kwargs, seed=0)
+    proof = symmetry.prove(model, args, kwargs, seed=0, controls=controls)
     seconds = time.perf_counter() - start
     failed = tuple(proof.failed_groups)
     holds = math.isfinite(proof.max_error) and proof.max_error <= proof.tolerance
