@@ -52,7 +52,7 @@ class Proof:
 def prove(
     symmetry: Symmetry,
     model: nn.Module,
-    example_args: Sequence[Any],
+    example_args: Sequence[Any] | Tensor,
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     seed: int = 0,
@@ -69,7 +69,8 @@ def prove(
     Args:
         symmetry: the claim.
         model: the module it is about, with real weights.
-        example_args: positional inputs; at least two different examples make a good test.
+        example_args: positional inputs, or one tensor; at least two different examples make
+            a good test.
         example_kwargs: keyword inputs.
         seed: of the noise, the permutations and any random operators.
         outputs: which outputs count, a callable from the model's return value to a pytree
@@ -83,7 +84,8 @@ def prove(
     """
     start = time.perf_counter()
     kwargs = example_kwargs or {}
-    specimen = Specimen(symmetry, model, tuple(example_args), kwargs, seed=seed, outputs=outputs)
+    args = (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
+    specimen = Specimen(symmetry, model, args, kwargs, seed=seed, outputs=outputs)
     trial = _Trial(specimen, _reference(specimen, symmetry))
     symmetry, max_error, failed = _find_what_holds(trial, symmetry, seed)
     limit = len(symmetry.groups) if controls is True else int(controls)

@@ -181,7 +181,7 @@ class Symmetry:
     def prove(
         self,
         model: nn.Module,
-        example_args: Sequence[Any],
+        example_args: Sequence[Any] | Tensor,
         example_kwargs: Mapping[str, Any] | None = None,
         *,
         seed: int = 0,
