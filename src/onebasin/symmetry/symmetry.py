@@ -16,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.blocks import Block, blocks_of
