@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
+from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.proof import prove
+from onebasin.symmetry.specimen import Specimen
 from onebasin.symmetry.symmetry import Group, Symmetry
 from tests.symmetry import small_models
 
@@ -214,6 +216,16 @@ def test_side_effects_of_the_forward_pass_are_undone() -> None:
     assert x.tolist() == torch.ones(2, 4).tolist()
 
 
+def test_a_run_starts_where_the_last_one_started() -> None:
+    model, x = Remembers(), torch.ones(2, 4)
+    spec = {"up.weight": ("h", None), "up.bias": ("h",), "down.weight": (None, "h")}
+    symmetry = symmetry_from_spec({**spec, "down.bias": (None,)}, model)
+    specimen = Specimen(symmetry, model, (x,), {}, seed=0, outputs=None)
+    tensors = specimen.moved(Permutation.identity(symmetry))
+    (first,), (second,) = specimen.run(tensors), specimen.run(tensors)
+    assert torch.equal(first, second)
+
+
 def test_the_module_is_restored_when_its_forward_raises() -> None:
     model, symmetry, _ = built("mlp")
     before = state_of(model)
@@ -234,8 +246,13 @@ def test_random_operators_are_seeded() -> None:
 
     model, (_, symmetry) = Noisy(), small_models.mlp()
     layouts = {f"net.{name}": dims for name, dims in symmetry.layouts.items()}
-    proof = prove(replace(symmetry, layouts=layouts), model, (torch.randn(2, 4),))
-    assert proof.failed_groups == {}
+    symmetry, x = replace(symmetry, layouts=layouts), torch.randn(2, 4)
+    proofs = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        proofs.append(prove(symmetry, model, (x,)))
+    assert proofs[0].failed_groups == {}
+    assert proofs[0].controls == proofs[1].controls
 
 
 def test_a_model_that_never_answers_twice_the_same_is_refused() -> None:
