@@ -200,10 +200,10 @@ def factor(atom: Atom, sizes: Sequence[int]) -> list[Atom]:
     """
     assert atom.size == prod(sizes), "the sizes must multiply to the atom's"
     factors, rest = [], atom.root
-    for size in reversed(sizes):
-        rest, inner = _split(rest, size)
-        factors.append(inner)
-    return factors[::-1]
+    for size in sizes[:-1]:  # outermost first: what depends on a factor finds it in the tensor
+        outer, rest = _split(rest, rest.size // size)
+        factors.append(outer)
+    return [*factors, rest]
 
 
 def _split(atom: Atom, width: int) -> tuple[Atom, Atom]:

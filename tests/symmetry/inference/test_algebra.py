@@ -1,0 +1,194 @@
+"""Laws of the layout algebra, on random layouts read as lists of what stands where."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onebasin.symmetry.inference.algebra import ClashError, cut, factor, pin, restrict
+from onebasin.symmetry.inference.atoms import (
+    Atom,
+    Fam,
+    Prod,
+    Reason,
+    Sum,
+    family_of,
+    fresh,
+    is_pinned,
+    product_of,
+    sum_of,
+)
+from onebasin.symmetry.inference.unification import check_scope, unify
+
+WHY = Reason("test")
+
+
+def places(atom: Atom, chosen: dict[Atom, int] | None = None) -> list[tuple]:
+    """Return what stands at every position: the leaves on the way with the place in each."""
+    root, chosen = atom.root, chosen or {}
+    match root.form:
+        case None:
+            return [() if root.size == 1 else ((id(root), i),) for i in range(root.size)]
+        case Sum(parts):
+            return [place for part in parts for place in places(part, chosen)]
+        case Fam():
+            position = chosen[root.form.key.root]
+            for low, high, member in root.form.ranges():
+                if low <= position < high:
+                    return places(member, chosen)
+    assert isinstance(root.form, Prod)
+    rows: list[tuple[tuple, dict[Atom, int]]] = [((), chosen)]
+    for part in root.form.factors:
+        rows = [
+            (row + place, {**known, **standing(part, i, known)})
+            for row, known in rows
+            for i, place in enumerate(places(part, known))
+        ]
+    return [row for row, _ in rows]
+
+
+def standing(atom: Atom, position: int, chosen: dict[Atom, int]) -> dict[Atom, int]:
+    """Return the positions in every atom that a position in this one stands for."""
+    root = atom.root
+    found = {root: position}
+    if isinstance(root.form, Fam):
+        place = chosen[root.form.key.root]
+        inside = [m for low, high, m in root.form.ranges() if low <= place < high]
+        found |= standing(inside[0], position, chosen)
+    if isinstance(root.form, Sum):
+        for part in root.form.parts:
+            if 0 <= position < part.size:
+                found |= standing(part, position, chosen)
+            position -= part.size
+        position = found[root]
+    for (low, high), piece in root.ranges.items():
+        if low <= position < high and piece.root not in found:
+            found |= standing(piece, position - low, chosen)
+    return found
+
+
+shapes = st.recursive(
+    st.sampled_from([2, 3, 4, 6]),
+    lambda inner: st.tuples(st.sampled_from("*+"), st.lists(inner, min_size=2, max_size=3)),
+    max_leaves=4,
+)
+
+
+def built(shape: int | tuple[str, list]) -> Atom:
+    """Return a layout of fresh leaves: a number is a leaf, `*` a product, `+` a sum."""
+    if isinstance(shape, int):
+        return fresh(shape)
+    kind, parts = shape
+    return (product_of if kind == "*" else sum_of)([built(part) for part in parts])
+
+
+def divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
+
+
+@given(shapes, st.data())
+def test_a_cut_holds_what_stood_there(shape, data: st.DataObject):
+    atom = built(shape)
+    start = data.draw(st.integers(0, atom.size - 1))
+    stop = data.draw(st.integers(start + 1, atom.size))
+    piece = cut(atom, start, stop)
+    assert piece.size == stop - start
+    assert places(piece) == places(atom)[start:stop]
+
+
+@given(shapes, st.data())
+def test_factors_multiply_back(shape, data: st.DataObject):
+    atom = built(shape)
+    width = data.draw(st.sampled_from(divisors(atom.size)))
+    try:
+        outer, inner = factor(atom, [atom.size // width, width])
+    except ClashError as clash:
+        for part in clash.atoms:
+            pin(part, WHY)
+        outer, inner = factor(atom, [atom.size // width, width])
+        assert (outer.size, inner.size) == (atom.size // width, width)
+        return
+    assert places(product_of([outer, inner])) == places(atom)
+
+
+@given(shapes, shapes)
+def test_unified_layouts_are_one_or_pinned(left, right):
+    a, b = built(left), built(right)
+    if a.size != b.size:
+        return
+    unify(a, b, WHY)
+    assert places(a) == places(b) or (is_pinned(a) and is_pinned(b)) or _partly_pinned(a, b)
+
+
+def _partly_pinned(a: Atom, b: Atom) -> bool:
+    """Whether two layouts agree wherever something moves."""
+    free = [
+        [tuple(step for step in place if step[0] in _free(atom)) for place in places(atom)]
+        for atom in (a, b)
+    ]
+    return free[0] == free[1]
+
+
+def _free(atom: Atom) -> set[int]:
+    root = atom.root
+    if root.form is None:
+        return set() if root.pinned else {id(root)}
+    parts = {Prod: "factors", Sum: "parts", Fam: "members"}[type(root.form)]
+    return {leaf for part in getattr(root.form, parts) for leaf in _free(part)}
+
+
+def test_unification_is_transitive():
+    a, b, c = fresh(6), product_of([fresh(2), fresh(3)]), fresh(6)
+    unify(a, b, WHY)
+    unify(c, a, WHY)
+    assert places(a) == places(b) == places(c)
+
+
+def test_coarser_and_finer_products_meet_in_the_finer():
+    a, b = product_of([fresh(4), fresh(6)]), product_of([fresh(8), fresh(3)])
+    unify(a, b, WHY)
+    assert places(a) == places(b)
+    assert not is_pinned(a)
+
+
+def test_a_sum_of_three_splits_into_three_rows_each_its_own():
+    parts = [fresh(8) for _ in range(3)]
+    whole = sum_of(parts)
+    rows, heads, channels = factor(whole, [3, 2, 4])
+    opened = product_of([rows, heads, channels])
+    for i, part in enumerate(parts):
+        assert places(cut(opened, 8 * i, 8 * i + 8)) == places(part)
+        assert restrict(channels, rows, i, i + 1).root is factor(part, [2, 4])[1].root
+
+
+def test_a_family_without_its_key_collapses():
+    key, members = sum_of([fresh(2), fresh(3)]), [fresh(4), fresh(4)]
+    family = family_of(key, [2, 3], members)
+    assert not check_scope((key, family), WHY)
+    assert check_scope((family,), WHY)
+    assert members[0].root is members[1].root is family.root
+
+
+def test_pinning_reaches_every_part():
+    parts = [fresh(2), fresh(3)]
+    pin(sum_of([product_of(parts), fresh(4)]), WHY)
+    assert all(part.pinned is WHY for part in parts)
+
+
+def test_factors_that_share_nothing_pin_only_what_straddles():
+    atom = product_of([fresh(4), fresh(15)])
+    with pytest.raises(ClashError, match="has no inner factor"):
+        factor(atom, [5, 12])
+    unify(atom, product_of([fresh(5), fresh(12)]), WHY)
+    inner = factor(atom, [20, 3])[1]
+    assert not is_pinned(inner) and is_pinned(factor(atom, [20, 3])[0])
+
+
+def test_sizes_are_kept():
+    for low, high in pairwise([0, 1, 5, 6, 7, 12]):
+        assert cut(product_of([fresh(3), fresh(4)]), low, high).size == high - low
+    assert prod(f.size for f in factor(fresh(24), [2, 3, 4])) == 24

@@ -1,0 +1,96 @@
+"""Whole architectures: the published counts and orders, and proofs of small models."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from onebasin import build_architecture, trace
+
+for _package, _extra in (("timm", "vision"), ("transformers", "hub")):
+    if find_spec(_package) is None:
+        pytest.skip(f"needs pip install 'onebasin[{_extra}]'", allow_module_level=True)
+
+
+@cache
+def entry(key: str):
+    from benchmarks.catalogue import entries
+
+    return next(e for e in entries(key.split(":")[0]) if e.key == key)
+
+
+def traced(name: str, **options):
+    architecture = build_architecture(name, **options)
+    return trace(architecture.module, architecture.example_args, architecture.example_kwargs)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("vgg16", 35168.55), ("resnet50", 25638.29)],
+)
+def test_orders_of_torchvision_models(name, order):
+    assert traced(f"torchvision:{name}", device="meta").log10_order == pytest.approx(
+        order, abs=0.01
+    )
+
+
+def test_order_of_the_perceptron():
+    symmetry = traced("mlp", arch_args=["in_features=784"])
+    assert symmetry.log10_order == pytest.approx(3499.62, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"), [("resnet18", 12), ("resnext50_32x4d", 53), ("vit_b_16", 1 + 12 * 4)]
+)
+def test_groups_of_torchvision_models(name, groups):
+    assert len(traced(f"torchvision:{name}", device="meta").groups) == groups
+
+
+MODELS = """
+    torchvision:resnet18 torchvision:shufflenet_v2_x0_5 torchvision:mobilenet_v3_small
+    torchvision:squeezenet1_1 timm:test_vit timm:test_convnext timm:test_efficientnet
+    transformers:BertForMaskedLM transformers:LlamaForCausalLM transformers:GPT2LMHeadModel
+    transformers:T5ForConditionalGeneration transformers:BartForConditionalGeneration
+    transformers:WhisperForConditionalGeneration transformers:MambaForCausalLM
+    transformers:MixtralForCausalLM transformers:DeepseekV2ForCausalLM
+    transformers:RwkvForCausalLM transformers:SwinForImageClassification
+    transformers:ConvNextForImageClassification transformers:GPTNeoXForCausalLM
+    transformers:FalconForCausalLM transformers:BloomForCausalLM transformers:CLIPModel
+    transformers:Wav2Vec2ForCTC transformers:LevitForImageClassification
+""".split()
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_small_models_are_proved(key):
+    model = entry(key).build()
+    args, kwargs = entry(key).example(model)
+    symmetry = trace(model, args, kwargs)
+    proof = symmetry.prove(model, args, kwargs, controls=4)
+    assert proof.failed_groups == {}
+    assert proof.max_error < 1e-9
+    assert proof.symmetry.groups.keys() == symmetry.groups.keys()
+    assert symmetry.moved_fraction > 0.98
+
+
+@pytest.mark.parametrize(
+    ("key", "groups"),
+    [("transformers:BertForMaskedLM", 9), ("transformers:LlamaForCausalLM", 1 + 2 * 4)],
+)
+def test_groups_of_transformers(key, groups):
+    model = entry(key).build()
+    args, kwargs = entry(key).example(model)
+    assert len(trace(model, args, kwargs).groups) == groups
+
+
+def test_tracing_leaves_the_model_as_it_was():
+    model = entry("transformers:LevitForImageClassification").build().train()
+    args, kwargs = entry("transformers:LevitForImageClassification").example(model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trace(model, args, kwargs)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    caches = [getattr(module, "attention_bias_cache", {}) for module in model.modules()]
+    assert not any(caches)
