@@ -116,6 +116,16 @@ def test_dtypes_of_b_are_kept(capsys, tmp_path, a):
     assert {tensor.dtype for tensor in read(out).values()} == {torch.bfloat16}
 
 
+def test_restarts_are_told(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    found = succeed(capsys, "align", "mlp", a, b, "-o", out, "--restarts", 3, "--json", *TINY)
+    restarts = found.data["matching"]["restarts"]
+    assert len(restarts) == 3
+    assert found.data["matching"]["objective"][-1] == max(restarts)
+    text = succeed(capsys, "align", "mlp", a, b, "-o", out, "--restarts", 3, *TINY).out
+    assert "objective best of 3 starts: " in text
+
+
 def test_an_architecture_where_nothing_moves_leaves_b_as_it_is(capsys, tmp_path):
     files = [write(tmp_path / f"{s}.safetensors", network(s, depth=0)) for s in (0, 1)]
     out = tmp_path / "out.safetensors"

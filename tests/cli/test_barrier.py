@@ -1,5 +1,7 @@
 import pytest
+import torch
 
+from onebasin.checkpoints import build_architecture
 from onebasin.measuring.curves import Curve
 from tests.cli.run import TINY, fail, network, run, succeed, write
 
@@ -76,3 +78,37 @@ def test_data_that_does_not_fit_is_named(capsys, tmp_path, sizes, message):
     line = fail(capsys, "barrier", "mlp", *files, "--data", "digits", *arguments, *TINY)
     assert message in line
     assert "choose other data or another --arch-arg" in line
+
+
+NORMALISED = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Linear(64, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 10))
+"""
+
+
+def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
+    (tmp_path / "normalised_models.py").write_text(NORMALISED)
+    monkeypatch.chdir(tmp_path)
+    architecture = build_architecture("normalised_models:build", input_spec="2x64")
+    files = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        params = architecture.build("cpu").state_dict()
+        params = {
+            name: torch.rand(tensor.shape) if tensor.is_floating_point() else tensor
+            for name, tensor in params.items()
+        }
+        files.append(write(tmp_path / f"{seed}.safetensors", params))
+    arguments = ("barrier", architecture.name, *files, "--input", "2x64", "--data", "digits")
+    curves = {
+        way: succeed(capsys, *arguments, "--num-points", 3, "--json", "--normalization", way).data[
+            "curves"
+        ]["aligned"]["train"]
+        for way in ("interpolated", "reset")
+    }
+    plain, reset = curves["interpolated"], curves["reset"]
+    assert (reset["normalization"], reset["num_reset"]) == ("reset", 1)
+    assert (plain["losses"][0], plain["losses"][2]) == (reset["losses"][0], reset["losses"][2])
+    assert reset["losses"][1] < plain["losses"][1]

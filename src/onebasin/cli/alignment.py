@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console, Progress
 from onebasin.cli.pairs import Pair
 from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
@@ -68,9 +69,14 @@ class Alignment:
         proof = self.found.proof
         proved = f"proved to {proof.max_error:.0e}" if proof else "not proved"
         moved = f"{self.num_moved} of {self.num_units} units moved"
-        change = f"objective {objective[0]:.6g} -> {objective[-1]:.6g}"
-        effort = f"{self.matching.num_sweeps} sweeps and {self.matching.seconds:.1f} s"
-        return f"{len(symmetry.groups)} groups ({proved}), {moved}\n{change} in {effort} ({ending})"
+        starts = len(self.matching.restarts)
+        before = f"{objective[0]:.6g} -> " if starts == 1 else f"best of {starts} starts: "
+        effort = f"{counted(self.matching.num_sweeps, 'sweep')} and {self.matching.seconds:.1f} s"
+        groups = counted(len(symmetry.groups), "group")
+        return (
+            f"{groups} ({proved}), {moved}\n"
+            f"objective {before}{objective[-1]:.6g} in {effort} ({ending})"
+        )
 
 
 def align_pair(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def inspection_text(architecture: Architecture, found: Found, shows_all: bool) -
     proof = f", proved to {found.proof.max_error:.0e}" if found.proof else ""
     parts = [
         f"{architecture.name}: {len(symmetry.groups)} groups, 10^{symmetry.log10_order:.2f} "
-        f"equivalent copies, {symmetry.moved_fraction:.3%} of the parameters move{proof}"
+        f"equivalent copies, {_percent(symmetry.moved_fraction)} of the parameters move{proof}"
     ]
     parts += _groups(symmetry, shows_all)
     parts += _fixed(symmetry, shows_all)
@@ -92,6 +93,11 @@ def inspection_text(architecture: Architecture, found: Found, shows_all: bool) -
     if symmetry.unused:
         parts.append(f"\nunused by the outputs: {', '.join(symmetry.unused)}")
     return "\n".join(parts)
+
+
+def _percent(fraction: float) -> str:
+    """Write a share that is 100% only where nothing is missing."""
+    return f"{floor(fraction * 100_000) / 1000:.3f}%"
 
 
 def _groups(symmetry: Symmetry, shows_all: bool) -> list[str]:

@@ -18,6 +18,7 @@ from onebasin.checkpoints import (
     check_same_architecture,
     is_same_checkpoint,
     open_checkpoint,
+    open_checkpoint_for,
     tied_names,
 )
 from onebasin.cli.console import Console
@@ -101,8 +102,7 @@ def open_pair(
         architecture = choice.build("cpu" if is_run or size < LARGE else "meta")
     with contextlib.ExitStack() as stack:
         module = architecture.module
-        names = list(module.state_dict())
-        a, b = (stack.enter_context(open_checkpoint(p, expected_names=names)) for p in paths)
+        a, b = (stack.enter_context(open_checkpoint_for(architecture, p)) for p in paths)
         ties = tied_names(module)
         for checkpoint in (a, b):
             check_fits(checkpoint, module, call=call)

@@ -142,8 +142,12 @@ def _words(result: DemoResult) -> dict[str, str]:
         "seed": setting["seed"],
         "versions": ", ".join(f"{name} {version}" for name, version in setting["versions"].items()),
     }
-    words |= {f"{name}_seconds": f"{value:.1f}" for name, value in result.seconds.items()}
+    words |= {f"{name}_seconds": _seconds(value) for name, value in result.seconds.items()}
     return {name: escape(str(word)) for name, word in words.items()}
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _train_barriers(result: DemoResult) -> tuple[float, float]:
