@@ -36,9 +36,14 @@ def assign(similarity: Float[Tensor, "n n"]) -> Int[Tensor, " n"]:
 
 def assign_many(similarities: Float[Tensor, "b n n"]) -> Int[Tensor, "b n"]:
     """Return `assign` of every problem in a batch, shape `(b, n)`."""
-    return torch.stack([assign(similarity) for similarity in similarities])
+    batch, size = similarities.shape[:2]
+    if batch == 1 or size == 1:
+        return torch.stack([assign(similarity) for similarity in similarities])
+    costs = np.ascontiguousarray(similarities.detach().neg().cpu().numpy())
+    columns = lap.lapjvh_batch(costs, return_cost=False, n_threads=1)[1]
+    return torch.from_numpy(np.stack(columns).astype(np.int64))
 
 
-def picked(similarity: Float[Tensor, "n n"], index: Int[Tensor, " n"]) -> float:
-    """Return the sum of the similarities that a permutation picks, in float64."""
-    return float(similarity.gather(1, index[:, None]).double().sum())
+def picked(similarities: Float[Tensor, "b n n"], index: Int[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """Return for every problem the sum of the similarities that a permutation picks, in float64."""
+    return similarities.gather(2, index[..., None]).double().sum(dim=(1, 2))

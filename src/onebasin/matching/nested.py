@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from onebasin.matching.assignment import assign, picked
+from onebasin.matching.assignment import assign, assign_many, picked
 from onebasin.matching.terms import Indices, Reader, Term
 from onebasin.symmetry.blocks import Block
 from onebasin.symmetry.symmetry import Symmetry
@@ -118,27 +118,23 @@ class PairSearch:
         """Add the best inner sums to the score of every pair; return the inner assignments."""
         width = self.symmetry.groups[child].size
         pairs = self.joint[child][outer].view(self.size, width, self.size, width)
-        best = torch.empty(self.size, self.size, width, dtype=torch.int64)
-        for i in range(self.size):
-            for j in range(self.size):
-                matrix = pairs[i, :, j, :]
-                best[i, j] = assign(matrix)
-                score[i, j] += picked(matrix, best[i, j])
+        matrices = pairs.permute(0, 2, 1, 3).reshape(-1, width, width)
+        best = assign_many(matrices)
+        score += picked(matrices, best).view(self.size, self.size)
         self.num_solves += self.size**2
-        return best
+        return best.view(self.size, self.size, width)
 
     def _value(self, tree: Indices, indices: Indices, similarity: Tensor) -> float:
         """Return the part of the objective that the group and all within it make up."""
         rows = tree[self.group].reshape(-1, self.size)
-        total = sum(picked(own, row) for own, row in zip(similarity, rows, strict=True))
+        total = float(picked(similarity, rows).sum())
         if not self.all_seen:
             return total + sum(term.value(indices) for term in self.whole)
         for name in self.children:
             width = self.symmetry.groups[name].size
             inner = tree[name].reshape(-1, self.size, width)
             flat = rows[:, :, None] * width + inner
-            for joint, index in zip(self.joint[name], flat.flatten(1), strict=True):
-                total += picked(joint, index)
+            total += float(picked(self.joint[name], flat.flatten(1)).sum())
         return total
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from onebasin.matching.assignment import assign, picked
+from onebasin.matching.assignment import assign_many, picked
 from onebasin.matching.nested import PairSearch, inner_groups
 from onebasin.matching.sources import Sources
 from onebasin.matching.terms import Term
@@ -137,15 +137,14 @@ class Search:
     def _linear(self, group: str, similarity: Tensor) -> tuple[dict[str, Tensor], float]:
         current = self.indices[group]
         old = current.reshape(-1, current.shape[-1])
-        new, gain = old.clone(), 0.0
-        for i, matrix in enumerate(similarity):
-            candidate = assign(matrix)
-            self.num_solves += 1
-            after, before = picked(matrix, candidate), picked(matrix, old[i])
-            if after - before > PRECISION * (abs(after) + abs(before)):
-                new[i] = candidate
-                gain += after - before
-        return ({group: new.view_as(current)}, gain) if gain > 0 else ({}, 0.0)
+        new = assign_many(similarity)
+        self.num_solves += len(old)
+        after, before = picked(similarity, new), picked(similarity, old)
+        better = after - before > PRECISION * (after.abs() + before.abs())
+        if not bool(better.any()):
+            return {}, 0.0
+        chosen = torch.where(better[:, None], new, old).view_as(current)
+        return {group: chosen}, float((after - before)[better].sum())
 
     def _quadratic(self, group: str) -> tuple[dict[str, Tensor], float]:
         """Solve the linearisation, held back more and more until the objective rises."""
@@ -164,17 +163,14 @@ class Search:
 
     def _held_back(self, similarity: Tensor, current: Tensor, pull: float) -> Tensor:
         rows = current.reshape(-1, current.shape[-1])
-        solved = []
-        for matrix, index in zip(similarity, rows, strict=True):
-            self.num_solves += 1
-            bonus = torch.zeros_like(matrix).scatter_(1, index[:, None], pull)
-            solved.append(assign(matrix + bonus))
-        return torch.stack(solved).view_as(current)
+        bonus = torch.zeros_like(similarity).scatter_(2, rows[..., None], pull)
+        self.num_solves += len(rows)
+        return assign_many(similarity + bonus).view_as(current)
 
     def _exact(self, group: str, linear: Tensor, index: Tensor) -> float:
         """Return the part of the objective that a group's terms make up, at a candidate."""
         indices = {**self.indices, group: index}
         blocks = {id(term.block): term for term in self.terms[group] if term.is_quadratic}
         rows = index.reshape(-1, index.shape[-1])
-        total = sum(picked(matrix, row) for matrix, row in zip(linear, rows, strict=True))
+        total = float(picked(linear, rows).sum())
         return total + sum(term.value(indices) for term in blocks.values())

@@ -54,7 +54,8 @@ class Term:
         self.size = prod(factor.size for factor in self.columns)
         self.num_outer = prod(symmetry.outer_shape(group))
         self.within = {n: g.within for n, g in symmetry.groups.items() if n in block.groups}
-        self.neighbours = frozenset(f.group for f in self.factors if f.group in symmetry.groups)
+        names = {factor.group for factor in self.factors if factor.group is not None}
+        self.neighbours = frozenset(names & symmetry.groups.keys())
         self.is_quadratic = group in self.neighbours
         self.read_a, self.read_b, self.hold = read_a, read_b, hold
         self.held: tuple[Tensor, Tensor] | None = None
@@ -134,7 +135,7 @@ def row_sources(
     places = {factor.group: i for i, factor in enumerate(factors)}
     for i, factor in enumerate(factors):
         step = prod(shape[i + 1 :])
-        if factor.group in indices:
+        if factor.group is not None and factor.group in indices:
             coordinate = _spread(indices[factor.group], factor, i, within, places, len(shape))
         else:
             coordinate = torch.arange(factor.size).view([-1] + [1] * (len(shape) - i - 1))
