@@ -117,10 +117,11 @@ class Symmetry:
     @property
     def log10_order(self) -> float:
         """log10 of the number of equivalent copies of the model that the symmetry makes."""
-        return sum(
+        logs = (
             prod(self.outer_shape(name)) * lgamma(group.size + 1) / log(10)
             for name, group in self.groups.items()
         )
+        return sum(logs, start=0.0)
 
     @property
     def moved_fraction(self) -> float:

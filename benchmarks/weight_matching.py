@@ -1,0 +1,225 @@
+"""Time weight matching against its floor and against rebasin, and write what came out.
+
+Every case runs in a process of its own with a fixed number of threads: onebasin on two
+unrelated networks and on a related pair, the floor (the matrix products of one sweep and one
+assignment per group, nothing else), and, where it is installed, rebasin on the same networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+NOISE = 0.1
+LLAMA = {
+    "vocab_size": 32000,
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "use_cache": False,
+}
+"""The shape of a decoder with 1.1 billion parameters."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure every case that is asked for, print it, and write the page."""
+    options = _parser().parse_args(argv)
+    os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
+    context = multiprocessing.get_context("spawn")
+    rows = []
+    for name in options.models:
+        with context.Pool(1) as pool:
+            rows.append(pool.apply(measure, (name, options.threads, options.runs, options.peer)))
+        print(json.dumps(rows[-1]), flush=True)
+    environment = _environment(options)
+    text = page(rows, environment)
+    print(text)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "weight_matching.md").write_text(text)
+        data = json.dumps({"environment": environment, "rows": rows}, indent=1)
+        (options.out / "weight_matching.json").write_text(data + "\n")
+    return 0
+
+
+def measure(name: str, threads: int, runs: int, peer: bool) -> dict[str, Any]:
+    """Return the row of one architecture; medians over the runs."""
+    torch.set_num_threads(threads)
+    import onebasin
+
+    model_a, model_b, args, kwargs = networks(name)
+    began = time.perf_counter()
+    symmetry = onebasin.trace(model_a, args, kwargs)
+    row: dict[str, Any] = {"model": name, "trace_seconds": time.perf_counter() - began}
+    a, b = model_a.state_dict(), model_b.state_dict()
+    row |= {"parameters": sum(p.numel() for p in model_a.parameters())}
+    row |= {"groups": len(symmetry.groups)}
+    related = onebasin.Permutation.random(symmetry, seed=1).apply(noisy(a))
+    if peer:
+        row |= _peer(model_a, model_b, args)
+    for pair, other in (("unrelated", b), ("related", related)):
+        found = [onebasin.match_weights(symmetry, a, other, seed=seed) for seed in range(runs)]
+        floors = [floor(symmetry, a, other) for _ in range(runs)]
+        row[pair] = {
+            "seconds": statistics.median(m.seconds for m in found),
+            "floor_seconds": statistics.median(floors),
+            "objectives": [m.objective[-1] for m in found],
+            "sweeps": [m.num_sweeps for m in found],
+        }
+    row["peak_gibibytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return row
+
+
+def networks(name: str) -> tuple[nn.Module, nn.Module, tuple[Any, ...], dict[str, Any]]:
+    """Return two networks of one architecture from seeds 0 and 1, and example inputs."""
+    from onebasin.checkpoints.torchvision_import import import_torchvision
+
+    torchvision = import_torchvision()
+    built = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        if name == "llama-1b":
+            from transformers import LlamaConfig, LlamaForCausalLM
+
+            built.append(LlamaForCausalLM(LlamaConfig(**LLAMA)).to(torch.bfloat16).eval())
+        else:
+            built.append(torchvision.models.get_model(name, weights=None).eval())
+    if name == "llama-1b":
+        return *built, (), {"input_ids": torch.zeros(2, 16, dtype=torch.long)}
+    return *built, (torch.zeros(2, 3, 224, 224),), {}
+
+
+def noisy(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameters with noise of a tenth of each tensor's standard deviation."""
+    generator = torch.Generator().manual_seed(2)
+
+    def noise(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point() or tensor.numel() < 2:
+            return tensor
+        draw = torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
+        return tensor + NOISE * tensor.std() * draw
+
+    return {name: noise(tensor) for name, tensor in params.items()}
+
+
+def floor(symmetry: Any, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    """Return the seconds of one sweep's matrix products and one assignment per group.
+
+    Both networks are rearranged beforehand; nothing moves, and nothing is accepted.
+    """
+    from onebasin import Permutation
+    from onebasin.matching.assignment import assign_many
+    from onebasin.matching.search import Search
+    from onebasin.matching.sources import Sources
+
+    search = Search(symmetry, Sources(symmetry, a, b))
+    identity = Permutation.identity(symmetry).indices
+    search.start(identity)
+    for group in symmetry.groups:
+        search.similarity(group)
+    search.start(identity)
+    began = time.perf_counter()
+    for group in symmetry.groups:
+        assign_many(search.similarity(group))
+    return time.perf_counter() - began
+
+
+def _peer(model_a: nn.Module, model_b: nn.Module, args: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the seconds of rebasin's search and what it reached, on copies of the networks."""
+    import copy
+
+    from rebasin import PermutationCoordinateDescent  # type: ignore[import-not-found]
+
+    moved = copy.deepcopy(model_b)
+    search = PermutationCoordinateDescent(model_a, moved, args[0], device_a="cpu", device_b="cpu")
+    began = time.perf_counter()
+    search.rebasin()
+    seconds = time.perf_counter() - began
+    found = dict(moved.named_parameters())
+    value = sum(
+        float((p.double() * found[name].double()).sum()) for name, p in model_a.named_parameters()
+    )
+    return {"rebasin_seconds": seconds, "rebasin_objective": value}
+
+
+def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> str:
+    """Return the page of the documentation."""
+    lines = [
+        "# Weight matching",
+        "",
+        "Written by `python benchmarks/weight_matching.py`. The floor is the matrix products of",
+        "one sweep and one assignment per group. Times are medians; ratios are what counts.",
+        "",
+        "| model | parameters | groups | pair | seconds | floor | times the floor | sweeps "
+        "| objective | rebasin | rebasin's objective | times faster | peak memory |",
+        "|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [_line(row, pair) for row in rows for pair in ("unrelated", "related")]
+    lines += ["", *(f"- {key}: {value}" for key, value in environment.items()), ""]
+    return "\n".join(lines)
+
+
+def _line(row: Mapping[str, Any], pair: str) -> str:
+    found = row[pair]
+    peer = row.get("rebasin_seconds") if pair == "unrelated" else None
+    cells = [
+        row["model"],
+        f"{row['parameters']:,}",
+        str(row["groups"]),
+        pair,
+        f"{found['seconds']:.2f} s",
+        f"{found['floor_seconds']:.2f} s",
+        f"{found['seconds'] / found['floor_seconds']:.1f}",
+        str(statistics.median(found["sweeps"])),
+        f"{min(found['objectives']):.1f} to {max(found['objectives']):.1f}",
+        "–" if peer is None else f"{peer:.1f} s",
+        "–" if peer is None else f"{row['rebasin_objective']:.1f}",
+        "–" if peer is None else f"{peer / found['seconds']:.1f}",
+        f"{row['peak_gibibytes']:.1f} GiB",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    found = {"threads": str(options.threads), "runs": str(options.runs)}
+    for name in ("torch", "torchvision", "transformers", "lapx", "rebasin"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found | {
+        "Python": platform.python_version(),
+        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    models = ["resnet50", "vgg16_bn", "vit_b_16", "llama-1b"]
+    parser.add_argument("--models", nargs="+", choices=models, default=models)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--peer", action="store_true", help="measure rebasin, too")
+    parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
