@@ -59,6 +59,15 @@ def test_zero_matrices_do_not_blow_up_what_passes_through() -> None:
     assert 0.5 < float((weight @ x).square().mean().sqrt()) < 2
 
 
+@pytest.mark.parametrize(("scale", "size"), [(1e-4, 2**0.5), (0.05, 2**0.5), (0.5, 5.0)])
+def test_weights_in_which_a_signal_fades_are_scaled_up(scale: float, size: float) -> None:
+    weight = scale * torch.randn(300, 100, dtype=DOUBLE)
+    found = perturbed(weight)
+    assert float(found.square().mean().sqrt()) * 10 == pytest.approx(size, rel=0.05)
+    cosine = (found * weight).sum() / found.norm() / weight.norm()
+    assert float(cosine) > 0.9
+
+
 def test_infinities_stay_and_do_not_spread() -> None:
     tensor = torch.tensor([0.0, -torch.inf, 1.0, torch.inf], dtype=DOUBLE)
     found = perturbed(tensor)

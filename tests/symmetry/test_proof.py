@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.draws import draw_exchanges
 from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
@@ -156,6 +157,43 @@ def test_tiny_layer_scales_do_not_blind() -> None:
     spec |= {"down.bias": (None,), "scale": (None,)}
     proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
     assert list(proof.failed_groups) == ["h"]
+
+
+class Deep(nn.Module):
+    """Sixteen layers in which a signal fades, by small weights or by statistics that misfit."""
+
+    def __init__(self, weight: float, variance: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(4, 4, 1) for _ in range(16))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(16))
+        with torch.no_grad():
+            for layer, norm in zip(self.layers, self.norms, strict=True):
+                layer.weight.mul_(weight)
+                norm.running_var.fill_(variance)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(layer(x)).relu()
+        return x.mean((2, 3))
+
+
+@pytest.mark.parametrize(("weight", "variance"), [(0.01, 1.0), (1.0, 1e4)])
+def test_fading_signals_do_not_blind(weight: float, variance: float) -> None:
+    torch.manual_seed(0)
+    model = Deep(weight, variance)
+    spec: dict[str, Any] = {}
+    for i in range(16):
+        out, into = (f"c{i}" if i < 15 else None), (f"c{i - 1}" if i else None)
+        spec |= {f"layers.{i}.weight": (out, into, None, None), f"layers.{i}.bias": (out,)}
+        names = ("weight", "bias", "running_mean", "running_var")
+        spec |= {f"norms.{i}.{name}": (out,) for name in names}
+    symmetry, x = symmetry_from_spec(spec, model), torch.randn(2, 4, 3, 3)
+    proof = prove(symmetry, model, (x,))
+    assert proof.failed_groups == {}
+    assert set(proof.controls) == set(symmetry.groups)
+    assert min(control.change for control in proof.controls.values()) > 1e-3
+    wrong = with_layout(symmetry, "norms.0.running_mean", Fixed(4))
+    assert list(prove(wrong, model, (x,)).failed_groups) == ["c0"]
 
 
 def state_of(model: nn.Module) -> dict[str, Any]:
@@ -310,6 +348,32 @@ def test_groups_on_one_tensor_or_of_one_unit_have_no_control() -> None:
     assert proof.controls == {}
     assert proof.unverified == ()
     assert list(proof.symmetry.groups) == ["h", "one"]
+
+
+class Three(nn.Module):
+    """Three units whose order matters in part: to exchanges, or to all but one."""
+
+    def __init__(self, *, cyclic: bool) -> None:
+        super().__init__()
+        self.up, self.cyclic = nn.Linear(4, 3), cyclic
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c = self.up(x).unbind(-1)
+        return a * b**2 + b * c**2 + c * a**2 if self.cyclic else a * b + c**3
+
+
+@pytest.mark.parametrize("cyclic", [True, False])
+def test_groups_that_may_move_only_in_part_fail(cyclic: bool) -> None:
+    model = Three(cyclic=cyclic)
+    symmetry = symmetry_from_spec({"up.weight": ("h", None), "up.bias": ("h",)}, model)
+    swap = [1, 0, 2]
+    seed = next(
+        seed
+        for seed in range(100)
+        if draw_exchanges(symmetry, seed=seed).indices["h"].tolist() == swap
+    )
+    proof = prove(symmetry, model, (torch.randn(2, 4),), seed=seed)
+    assert list(proof.failed_groups) == ["h"]
 
 
 def test_controls_can_be_limited_or_left_out() -> None:

@@ -21,8 +21,9 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Return a tensor with seeded noise in every entry.
 
     Where all entries have one sign (variances, scales) they keep it: the noise multiplies.
-    Where all are negligible they are replaced by values of a usual size. Entries that are
-    not finite, and tensors that are neither floating nor complex, are left alone.
+    Weights so small that a signal fades in them are scaled up to the usual size, weights of
+    zero replaced. Entries that are not finite, and tensors that are neither floating nor
+    complex, are left alone.
 
     Args:
         tensor: float64 or complex128, on any device.
@@ -34,21 +35,28 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return tensor.clone()
     finite = tensor.isfinite()
     values = tensor if finite.all() else tensor.masked_fill(~finite, 0.0)
-    noise = _unit_noise(tensor, generator)
-    magnitude = float(values.square().mean().sqrt())
+    noise = unit_noise(tensor, generator)
+    values, magnitude = _of_usual_size(values)
     sign = float(bool((values >= 0).all())) - float(bool((values <= 0).all()))
-    if magnitude < NEGLIGIBLE:
-        size = min(0.1, 1 / sqrt(prod(tensor.shape[1:])))
-        generic = sign * size * (LOGARITHMIC * noise).exp() if sign else size * noise
-        generic = generic.to(tensor.dtype)
-    elif sign:
+    if sign:
         generic = (values + sign * magnitude / 10) * (LOGARITHMIC * noise).exp()
     else:
-        generic = values + RELATIVE * magnitude * noise
-    return generic if values is tensor else torch.where(finite, generic, tensor)
+        relative = RELATIVE if values.any() else 1.0
+        generic = values + relative * magnitude * noise
+    return generic if finite.all() else torch.where(finite, generic, tensor)
 
 
-def _unit_noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Uniform noise of mean 0 and variance 1: bounded, and cheap for large tensors."""
+def _of_usual_size(values: Tensor) -> tuple[Tensor, float]:
+    """Return a tensor scaled up where a signal would fade in it, and its root mean square."""
+    magnitude = float(values.square().mean().sqrt())
+    fan_in = max(1, prod(values.shape[1:]))
+    least, usual = (1 / sqrt(fan_in), sqrt(2 / fan_in)) if values.dim() > 1 else (NEGLIGIBLE, 0.1)
+    if magnitude >= least:
+        return values, magnitude
+    return (values * (usual / magnitude) if magnitude else torch.zeros_like(values)), usual
+
+
+def unit_noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Return uniform noise of mean 0 and variance 1, bounded, in a tensor's shape."""
     uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float32)
     return uniform.sub_(0.5).mul_(sqrt(12)).to(tensor.device)

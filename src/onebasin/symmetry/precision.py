@@ -40,6 +40,7 @@ class OnePrecision(TorchDispatchMode):
     def __init__(self, dtype: torch.dtype) -> None:
         """Choose the precision."""
         super().__init__()
+        self.dtype = dtype
         self.dtypes = dict.fromkeys(FLOATING, dtype) | dict.fromkeys(COMPLEX, COMPLEX_OF[dtype])
 
     def convert(self, value: Any) -> Any:
@@ -57,6 +58,9 @@ class OnePrecision(TorchDispatchMode):
             return type(value)(map(self._convert, value))
         return self.dtypes.get(value, value) if isinstance(value, torch.dtype) else value
 
+    def prepare(self, func: Any, given: dict[str, Any]) -> None:
+        """Look at an operator and its converted arguments, by name, before it runs."""
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -68,6 +72,7 @@ class OnePrecision(TorchDispatchMode):
                 given[name] = self._convert(value)
         if func in SOFTMAXES:
             given["half_to_float"] = False
+        self.prepare(func, given)
         positional = tuple(given.pop(name) for name in names[: len(args)])
         result = KERNELS.get(func, func)(*positional, **given)
         return result if written else self._convert(result)

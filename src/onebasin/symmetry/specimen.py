@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.calibration import Calibrating
 from onebasin.symmetry.isolation import isolated
 from onebasin.symmetry.outputs import select_outputs
 from onebasin.symmetry.permutation import Permutation
@@ -52,7 +53,7 @@ class Specimen:
         seed: int,
         outputs: Callable[[Any], Any] | None,
     ) -> None:
-        """Check that model and symmetry belong together; nothing is run yet."""
+        """Check that model and symmetry belong together; choose the generic values."""
         self._model, self._seed, self._outputs = model, seed, outputs
         self._inputs = (args, dict(kwargs))
         self._tensors = tensors_of(model)
@@ -70,6 +71,8 @@ class Specimen:
         self._tables = {
             name for name in symmetry.buffers if _is_table(symmetry, name, self._tensors[name])
         }
+        if set(symmetry.buffers) > self._tables:
+            self._calibrate()
 
     def generic(self, name: str) -> Tensor:
         """Return the generic values of one tensor in float64; not to be written into."""
@@ -106,13 +109,23 @@ class Specimen:
         Raises:
             OneBasinError: when the forward pass raises in this precision.
         """
-        precision = OnePrecision(dtype)
+        found, _ = self._run(tensors, OnePrecision(dtype))
+        return found
+
+    def _run(
+        self, tensors: Mapping[str, Tensor], precision: OnePrecision
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return the counted outputs, and the buffers as the forward pass left them."""
         buffers = {id(tensor) for tensor in self._model.buffers()}
+        used: dict[str, Tensor] = {}
 
         def substitute(tensor: Tensor) -> Tensor:
             name = self._names.get(id(tensor))
             value = precision.convert(tensor.detach() if name is None else tensors[name])
-            return value.clone() if id(tensor) in buffers else value
+            if id(tensor) in buffers:
+                value = value.clone()
+                used[name or ""] = value
+            return value
 
         args, kwargs = tree_map_only(Tensor, torch.clone, precision.convert(self._inputs))
         with isolated(self._model) as model, substituted(model, substitute), self._seeded():
@@ -120,11 +133,20 @@ class Specimen:
                 with torch.no_grad(), precision:
                     found = select_outputs(model(*args, **kwargs), self._outputs)
             except Exception as error:
-                raise OneBasinError(self._explain(error, dtype)) from error
-        return precision.convert([tensor.detach() for tensor in found])
+                raise OneBasinError(self._explain(error, precision)) from error
+        return precision.convert([tensor.detach() for tensor in found]), used
 
-    def _explain(self, error: Exception, dtype: torch.dtype) -> str:
-        name, width = type(self._model).__name__, str(dtype).removeprefix("torch.")
+    def _calibrate(self) -> None:
+        """Let normalisation statistics fit what flows through the generic model."""
+        mode = Calibrating(torch.float32, seed=self._seed)
+        names = self._names.values()
+        _, used = self._run({name: self.generic(name) for name in names}, mode)
+        for name, value in used.items():
+            if name and id(value) in mode.calibrated:
+                self._generic[name] = OnePrecision(torch.float64).convert(value)
+
+    def _explain(self, error: Exception, precision: OnePrecision) -> str:
+        name, width = type(self._model).__name__, str(precision.dtype).removeprefix("torch.")
         reason = " ".join(str(error).split())[:300]
         return (
             f"prove: {name} cannot be run in {width} on the example inputs"
