@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ class Sources:
         moved = [n for n in self.names if any(self._movable(b) for b in symmetry.blocks[n])]
         entries = sum(block.num_entries for name in moved for block in symmetry.blocks[name])
         self.hold = entries * 16 <= BUDGET
+        self.bound = 0.0  # of the objective, after Cauchy and Schwarz; known once it was summed
 
     def _counted(self) -> list[str]:
         """Return the tensors that make up the objective, in the symmetry's order."""
@@ -85,15 +87,18 @@ class Sources:
 
     def objective(self, permutation: Permutation | None) -> float:
         """Return `<A, permuted B>`, summed in float64; checks every tensor on the way."""
-        total = 0.0
+        total, norm_a, norm_b = 0.0, 0.0, 0.0
         for name in self.names:
             a, b = self._checked("A", name), self._checked("B", name)
             if permutation is not None:
                 b = permutation.apply_tensor(name, b)
             a, b = a.reshape(-1), b.reshape(-1)
             for start in range(0, a.numel(), CHUNK):
-                part = slice(start, start + CHUNK)
-                total += float(torch.dot(a[part].double(), b[part].double()))
+                x, y = (tensor[start : start + CHUNK].double() for tensor in (a, b))
+                total += float(torch.dot(x, y))
+                norm_a += float(torch.dot(x, x))
+                norm_b += float(torch.dot(y, y))
+        self.bound = sqrt(norm_a) * sqrt(norm_b)
         return total
 
     def _checked(self, side: str, name: str) -> Tensor:

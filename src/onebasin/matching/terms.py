@@ -92,7 +92,8 @@ class Term:
                 inside = moved[(moved >= outer * per_outer) & (moved < (outer + 1) * per_outer)]
             if len(inside):
                 part = a if len(inside) == a.shape[0] else a[inside]
-                change = b[source[inside]] - b[self.source[inside]]
+                change = b.index_select(0, source[inside])
+                change -= b.index_select(0, self.source[inside])
                 similarity[outer].addmm_(part.T, change)
 
     def value(self, indices: Indices) -> float:

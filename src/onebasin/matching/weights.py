@@ -18,6 +18,9 @@ from onebasin.matching.search import Search
 from onebasin.matching.sources import Sources
 from onebasin.symmetry import Permutation, Symmetry
 
+RELATED = 0.25
+"""Networks are related when a greedy pass gains this share of what could be gained at all."""
+
 
 def match_weights(
     symmetry: Symmetry,
@@ -47,9 +50,10 @@ def match_weights(
         params_b: what is moved; shapes as in A.
         seed: of the order of the groups; the same seed gives the same permutation.
         max_sweeps: passes over all groups at most.
-        restarts: number of starts; the best is returned. The first is from `init`, the
-            others take the groups in a greedy order, each matched to what is matched already.
-        init: where to start, by default the identity.
+        restarts: number of starts; the best is returned. The first is `init` or the
+            identity, unless the networks are related: then the groups are matched greedily
+            first, each to what is matched already. So does the second; others are random.
+        init: where to start.
         progress: called with a `Step` after every group.
 
     Returns:
@@ -78,19 +82,11 @@ def match_weights(
         )
     began = time.perf_counter()
     sources = Sources(symmetry, params_a, params_b)
-    first = init if init is not None else Permutation.identity(symmetry)
-    start_value = sources.objective(init)
     search = Search(symmetry, sources)
     runs = []
     for number in range(restarts):
         run = _Run(search, np.random.default_rng([seed, number]), number, progress)
-        if number == 0:
-            search.start(first.indices)
-            run.objective.append(start_value)
-        else:
-            search.start(Permutation.identity(symmetry).indices)
-            search.propagate()
-            run.objective.append(sources.objective(Permutation(symmetry, search.indices)))
+        run.objective += _begin(search, sources, init, number, seed)
         run.descend(max_sweeps)
         runs.append((run.objective[-1], dict(search.indices), run))
     _, indices, best = max(runs, key=lambda entry: entry[0])
@@ -103,6 +99,34 @@ def match_weights(
         seconds=time.perf_counter() - began,
         restarts=tuple(value for value, _, _ in runs),
     )
+
+
+def _begin(
+    search: Search, sources: Sources, init: Permutation | None, number: int, seed: int
+) -> list[float]:
+    """Put the search at one of its starts; return the objective on the way there.
+
+    The first start is where the groups, matched greedily, already take a good share of what
+    can be gained: the networks are related. Else it is `init` or the identity. The second
+    is the greedy one, all others are random.
+    """
+    if number >= 2:
+        start = Permutation.random(search.symmetry, seed=seed + number)
+        search.start(start.indices)
+        return [sources.objective(start)]
+    first = init if init is not None else Permutation.identity(search.symmetry)
+    search.start(first.indices)
+    value = sources.objective(init)
+    if number == 0 and init is not None:
+        return [value]
+    search.propagate()
+    greedy = sources.objective(Permutation(search.symmetry, search.indices))
+    if number == 1:
+        return [greedy]
+    if greedy - value > RELATED * (sources.bound - value):
+        return [value, greedy]
+    search.start(first.indices)
+    return [value]
 
 
 class _Run:
