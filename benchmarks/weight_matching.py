@@ -125,19 +125,19 @@ def floor(symmetry: Any, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> fl
     Both networks are rearranged beforehand; nothing moves, and nothing is accepted.
     """
     from onebasin import Permutation
-    from onebasin.matching.assignment import assign_many
+    from onebasin.matching.pair import Pair
     from onebasin.matching.search import Search
-    from onebasin.matching.sources import Sources
 
-    search = Search(symmetry, Sources(symmetry, a, b))
-    identity = Permutation.identity(symmetry).indices
-    search.start(identity)
-    for group in symmetry.groups:
-        search.similarity(group)
-    search.start(identity)
+    pair = Pair(symmetry, a, b)
+    pair.survey()
+    search = Search(symmetry, pair, cache_bytes=2**40)
+    search.indices = dict(Permutation.identity(symmetry).indices)
+    for root in search.trees:
+        search.similarities(root)
+    search.forget()
     began = time.perf_counter()
-    for group in symmetry.groups:
-        assign_many(search.similarity(group))
+    for root in search.trees:
+        search.solvers[root].solve(search.similarities(root), search.indices)
     return time.perf_counter() - began
 
 

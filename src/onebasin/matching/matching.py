@@ -1,4 +1,8 @@
-"""Matching: the result of every matcher, and what a matcher says while it runs."""
+"""Matchings: what a search for a permutation returns, and what it tells while it runs.
+
+Owns `Matching`, the result that all matchers have in common, and `Step`, which progress
+callbacks get.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from onebasin.symmetry import Permutation
+from onebasin.symmetry.permutation import Permutation
 
 
 @dataclass(frozen=True)
 class Matching:
-    """The result of a search for a permutation.
+    """The permutation that a search found, and how the search went.
 
     Args:
         permutation: moves B to A: `permutation.apply(params_b)`.
-        objective: the objective before the first step and after every accepted step, summed
-            in float64; it never decreases.
-        converged: whether the search ended because no step improved the objective.
-        num_sweeps: passes over all groups.
-        num_solves: assignment problems solved.
+        objective: its value where the search began and after every sweep that kept what it
+            found. It never decreases; first and last are evaluated in float64.
+        converged: whether the search ended because no step improves the objective; False
+            where it ran out of sweeps.
+        num_sweeps: passes over all groups, on the start that is returned.
+        num_solves: assignment problems of whole groups solved, over all starts.
         seconds: wall-clock time of the search.
         restarts: the final objective of every start, the returned one among them.
     """
@@ -39,11 +44,11 @@ class Step:
 
     Args:
         start: number of the start, from 0.
-        sweep: number of the sweep, from 0.
-        group: name of the group.
+        sweep: number of the sweep, from 1; 0 while the start is made.
+        group: name of the group; what nests in it was matched with it.
         done: groups looked at in this sweep.
         total: groups in a sweep.
-        objective: the objective now.
+        objective: the objective now, up to rounding in float32.
     """
 
     start: int
@@ -54,4 +59,4 @@ class Step:
     objective: float
 
 
-Progress: TypeAlias = Callable[[Step], None]
+Progress: TypeAlias = Callable[[Step], object]

@@ -1,149 +1,185 @@
-"""Nested groups: an outer unit's worth is what its inner units can make of it.
+"""Nested assignment: the best order of a group and of all that nests in it, at once.
 
-For every pair of outer units the inner groups are assigned first; the best inner sums are
-the outer similarity. The outer assignment then takes its inner orders along.
+The best inner assignment of every pair of outer units is the outer similarity; then the
+outer units are assigned, and with them the inner orders of the chosen pairs. Deeper trees
+recurse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from onebasin.matching.assignment import assign, assign_many, picked
-from onebasin.matching.terms import Indices, Reader, Term
-from onebasin.symmetry.blocks import Block
-from onebasin.symmetry.symmetry import Symmetry
+from onebasin.matching.assignment import assign_many
+from onebasin.matching.trees import Indices, Key, Tree
 
-PRECISION = 1e-7
+Choices = dict[str, Tensor]
 
 
-class PairSearch:
-    """The step of a group that others nest in.
+@dataclass(frozen=True)
+class _Part:
+    """Similarities of a stack of problems, `(problems, *outer, *own, *own)`.
 
     Args:
-        symmetry: says what nests in what.
-        group: the outer group.
+        outer: fixed axes and groups outside the tree, not yet part of the stack.
+        own: members of the tree.
+        values: the similarities.
     """
 
-    def __init__(self, symmetry: Symmetry, group: str) -> None:
-        self.symmetry, self.group = symmetry, group
-        self.size = symmetry.groups[group].size
-        within = (*symmetry.groups[group].within, group)
-        self.inner = [n for n, g in symmetry.groups.items() if group in g.within]
-        self.children = [n for n in self.inner if symmetry.groups[n].within == within]
-        self.terms: list[Term] = []
-        self.by_child: dict[str, list[Term]] = {name: [] for name in self.children}
-        self.whole: list[Term] = []
-        self.joint: dict[str, Tensor] = {}
-        self.all_seen = True
-        self.num_solves = 0
+    outer: tuple[str, ...]
+    own: tuple[str, ...]
+    values: Tensor
 
-    def add(self, block: Block, read_a: Reader, read_b: Reader, *, hold: bool) -> None:
-        """Take a block that carries the group and something that nests in it."""
-        found = inner_groups(self.symmetry, self.group, block)
-        place = block.groups_at(self.group)[0]
-        self.whole.append(
-            Term(self.symmetry, self.group, block, (place,), read_a, read_b, hold=False)
-        )
-        if len(found) == 1 and found[0] in self.by_child:
-            columns = (place, block.groups_at(found[0])[0])
-            term = Term(self.symmetry, self.group, block, columns, read_a, read_b, hold=hold)
-            self.by_child[found[0]].append(term)
-            self.terms.append(term)
-        else:
-            self.all_seen = False
 
-    def forget(self) -> None:
-        """Start anew."""
-        self.joint = {}
-        for term in self.terms:
-            term.forget()
+class NestedSolver:
+    """Solves one tree from its similarities.
 
-    def propose(
-        self, indices: Indices, similarity: Tensor, counts: Callable[[Term], bool]
-    ) -> tuple[dict[str, Tensor], float]:
-        """Return new indices for the group and what nests in it, and the gain; {} and 0 if none.
+    Args:
+        tree: the tree.
+        num_threads: for stacks of assignments.
+    """
+
+    def __init__(self, tree: Tree, *, num_threads: int = 1) -> None:
+        self.tree, self.num_threads = tree, num_threads
+        self.orders = {name: self._order(name) for name in tree.members}
+
+    def _order(self, name: str) -> tuple[str, ...]:
+        """Return what a member nests in, in the order in which the recursion takes it."""
+        if name == self.tree.root:
+            return self.tree.within[name]
+        parent = self.tree.parents[name]
+        taken = (*self._order(parent), parent)
+        return (*taken, *(outer for outer in self.tree.within[name] if outer not in taken))
+
+    def solve(
+        self, sums: Mapping[Key, Tensor], indices: Indices, push: float = 0.0
+    ) -> dict[str, Tensor]:
+        """Return the best index of every member of the tree.
 
         Args:
-            indices: where all groups are.
-            similarity: of the terms that carry the group alone, `(outer, n, n)`.
-            counts: whether a term counts.
+            sums: similarities by key, `(outer, own, own)`.
+            indices: the present ones of all members.
+            push: above 0, the share of their advantage over the average pair that the
+                present pairs of root units lose; below 0, how much they gain, in units of
+                what the best pairs are ahead of them.
         """
-        self.num_solves = 0
-        candidate = {name: indices[name].clone() for name in (self.group, *self.inner)}
-        for name in self.children:
-            self._update(name, indices, counts)
-        for outer, own in enumerate(similarity):
-            self._solve(outer, own, indices, candidate)
-        if all(torch.equal(candidate[name], indices[name]) for name in candidate):
-            return {}, 0.0
-        before = self._value(indices, indices, similarity)
-        after = self._value(candidate, {**indices, **candidate}, similarity)
-        if after - before > PRECISION * (abs(after) + abs(before)):
-            return candidate, after - before
-        return {}, 0.0
+        frame = self.tree.within[self.tree.root]
+        parts = [self._part(key, values, frame) for key, values in sums.items()]
+        present = {}
+        for name in self.tree.members:
+            order, within = self.orders[name], self.tree.within[name]
+            index = indices[name].permute(*map(within.index, order), len(order))
+            present[name] = index.reshape(-1, *index.shape[len(frame) :])
+        _, choices = self._best(self.tree.root, parts, present, push)
+        return {name: self._restored(name, choices[name]) for name in self.tree.members}
 
-    def _update(self, child: str, indices: Indices, counts: Callable[[Term], bool]) -> None:
-        """Bring the similarity of (outer, inner) pairs up to date."""
-        width = self.size * self.symmetry.groups[child].size
-        outer = indices[self.group].numel() // self.size
-        if child not in self.joint:
-            self.joint[child] = torch.zeros(outer, width, width)
-        for term in filter(counts, self.by_child[child]):
-            term.update(self.joint[child], indices)
+    def _part(self, key: Key, values: Tensor, frame: tuple[str, ...]) -> _Part:
+        outer = tuple(name for name in key.outer if name not in frame)
+        places = [key.outer.index(name) for name in (*frame, *outer)]
+        sizes = [self.tree.sizes[name] for name in (*key.outer, *key.own, *key.own)]
+        values = values.view(sizes).permute(*places, *range(len(places), len(sizes)))
+        return _Part(outer, key.own, values.reshape(-1, *values.shape[len(frame) :]))
 
-    def _solve(
-        self, outer: int, own: Tensor, indices: Indices, candidate: dict[str, Tensor]
-    ) -> None:
-        """Assign inner units for every pair, then outer units; write the result in place."""
-        score, best = own.double().clone(), {}
-        for name in self.children:
-            best[name] = self._assign_inner(name, outer, score)
-        new = assign(score)
-        self.num_solves += 1
-        candidate[self.group].view(-1, self.size)[outer] = new
-        old = indices[self.group].reshape(-1, self.size)[outer]
-        came_from = torch.argsort(old)[new]
-        for name in self.inner:
-            view = candidate[name].view(-1, self.size, *_tail(candidate[name], indices[self.group]))
-            if name in best:
-                view[outer] = best[name][torch.arange(self.size), new]
-            else:
-                kept = indices[name].reshape(view.shape)
-                view[outer] = kept[outer][came_from]
+    def _restored(self, name: str, index: Tensor) -> Tensor:
+        order, within = self.orders[name], self.tree.within[name]
+        index = index.reshape(*(self.tree.sizes[outer] for outer in order), index.shape[-1])
+        return index.permute(*map(order.index, within), len(order)).contiguous()
 
-    def _assign_inner(self, child: str, outer: int, score: Tensor) -> Tensor:
-        """Add the best inner sums to the score of every pair; return the inner assignments."""
-        width = self.symmetry.groups[child].size
-        pairs = self.joint[child][outer].view(self.size, width, self.size, width)
-        matrices = pairs.permute(0, 2, 1, 3).reshape(-1, width, width)
-        best = assign_many(matrices)
-        score += picked(matrices, best).view(self.size, self.size)
-        self.num_solves += self.size**2
-        return best.view(self.size, self.size, width)
+    def _best(
+        self, name: str, parts: list[_Part], present: Choices, push: float = 0.0
+    ) -> tuple[Tensor, Choices]:
+        """Solve a stack of problems for one member and all within it.
 
-    def _value(self, tree: Indices, indices: Indices, similarity: Tensor) -> float:
-        """Return the part of the objective that the group and all within it make up."""
-        rows = tree[self.group].reshape(-1, self.size)
-        total = float(picked(similarity, rows).sum())
-        if not self.all_seen:
-            return total + sum(term.value(indices) for term in self.whole)
-        for name in self.children:
-            width = self.symmetry.groups[name].size
-            inner = tree[name].reshape(-1, self.size, width)
-            flat = rows[:, :, None] * width + inner
-            total += float(picked(self.joint[name], flat.flatten(1)).sum())
-        return total
+        Args:
+            name: the member.
+            parts: similarities of it and what nests in it.
+            present: where the search is, `(problems, remaining outers.., n)` for each.
+            push: as in `solve`.
+
+        Returns:
+            The value of every problem in float64, and the choices in the form of `present`.
+        """
+        problems, depth = present[name].shape[0], present[name].dim() - 2
+        extra = self.orders[name][len(self.orders[name]) - depth :] if depth else ()
+        present = {each: index.flatten(0, depth) for each, index in present.items()}
+        parts = [_taken(part, extra) for part in parts]
+        size = self.tree.sizes[name]
+        own = [part.values for part in parts if part.own == (name,)]
+        inner = [part for part in parts if part.own != (name,)]
+        total = own[0] if own else torch.zeros(len(present[name]), size, size)
+        found: Choices = {}
+        if inner:
+            values, found = self._best_inside(name, inner, present)
+            total = total.double() + values.view(total.shape)
+        chosen = self._assign(total, present[name], push)
+        choices = {name: chosen}
+        for each in self.tree.subtree(name)[1:]:
+            choices[each] = _of_chosen(present[each], found.get(each), chosen)
+        value = total.gather(2, chosen[..., None]).double().sum((1, 2))
+        shape = [self.tree.sizes[outer] for outer in extra]
+        choices = {k: v.reshape(problems, *shape, *v.shape[1:]) for k, v in choices.items()}
+        return value.view(problems, -1).sum(1), choices
+
+    def _best_inside(
+        self, name: str, parts: list[_Part], present: Choices
+    ) -> tuple[Tensor, Choices]:
+        """Solve what nests in a member for every pair of its units."""
+        size = self.tree.sizes[name]
+        inner = [_inside(part) for part in parts]
+        value = torch.zeros(inner[0].values.shape[0], dtype=torch.float64)
+        choices: Choices = {}
+        for child in self.tree.children(name):
+            subtree = self.tree.subtree(child)
+            of_child = [part for part in inner if part.own[0] == child]
+            if of_child:
+                pairs = {each: _of_pairs(present[each], size) for each in subtree}
+                gain, found = self._best(child, of_child, pairs)
+                value, choices = value + gain, choices | found
+        return value, choices
+
+    def _assign(self, total: Tensor, present: Tensor, push: float) -> Tensor:
+        if push:
+            now = total.gather(2, present[..., None]).mean((1, 2))
+            scale = now - total.mean((1, 2)) if push > 0 else total.amax(2).mean(1) - now
+            change = (-push * scale.clamp(min=0)).to(total.dtype)
+            change = change[:, None, None].expand(*present.shape, 1)
+            total = total.scatter_add(2, present[..., None], change)
+        return assign_many(total, num_threads=self.num_threads)
 
 
-def inner_groups(symmetry: Symmetry, group: str, block: Block) -> list[str]:
-    """Return the groups on a block that nest in a group, each once."""
-    names = dict.fromkeys(block.groups)
-    return [n for n in names if n in symmetry.groups and group in symmetry.groups[n].within]
+def _taken(part: _Part, extra: tuple[str, ...]) -> _Part:
+    """Make some outer axes part of the stack."""
+    if not extra:
+        return part
+    places = [part.outer.index(outer) for outer in extra]
+    rest = [i for i in range(len(part.outer)) if i not in places]
+    tail = range(1 + len(part.outer), part.values.dim())
+    values = part.values.permute(0, *(1 + i for i in (*places, *rest)), *tail)
+    outer = tuple(part.outer[i] for i in rest)
+    return _Part(outer, part.own, values.flatten(0, len(extra)))
 
 
-def _tail(index: Tensor, outer: Tensor) -> tuple[int, ...]:
-    """Return the sizes of an inner index beyond those of its outer group."""
-    return tuple(index.shape[outer.dim() :])
+def _inside(part: _Part) -> _Part:
+    """Make the pairs of the first own member part of the stack."""
+    first = 1 + len(part.outer)
+    second = first + len(part.own)
+    rest = [i for i in range(1, part.values.dim()) if i not in (first, second)]
+    values = part.values.permute(0, first, second, *rest)
+    return _Part(part.outer, part.own[1:], values.flatten(0, 2))
+
+
+def _of_pairs(index: Tensor, size: int) -> Tensor:
+    """Return `(problems, n, ..)` repeated for every pair, `(problems * n * n, ..)`."""
+    return index[:, :, None].expand(-1, -1, size, *index.shape[2:]).flatten(0, 2)
+
+
+def _of_chosen(present: Tensor, found: Tensor | None, chosen: Tensor) -> Tensor:
+    """Return the inner choices of the chosen pairs, `(problems, n, ..)`."""
+    if found is None:
+        return present
+    problems, size = chosen.shape
+    pairs = found.view(problems, size, size, *found.shape[1:])
+    return pairs[torch.arange(problems)[:, None], torch.arange(size), chosen]

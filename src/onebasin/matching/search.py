@@ -1,176 +1,211 @@
-"""Search: the state of coordinate descent over groups, and its steps.
+"""Search: the state of coordinate descent over trees, and its steps.
 
-Holds the current indices, every group's similarity kept up to date term by term, and which
-groups need solving again. A step is taken only when it truly improves the objective.
+Holds the present indices, the similarities of every tree, which trees share a block, and
+which need solving again. What a step gains is read off the similarities and summed in
+float64; where a block is not linear in a tree it is evaluated in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from onebasin.matching.assignment import assign_many, picked
-from onebasin.matching.nested import PairSearch, inner_groups
-from onebasin.matching.sources import Sources
-from onebasin.matching.terms import Term
+from onebasin.matching.nested import NestedSolver
+from onebasin.matching.pair import Pair
+from onebasin.matching.products import Products
+from onebasin.matching.trees import Indices, Key, Tree, View, tree_of, views_of
 from onebasin.symmetry.symmetry import Symmetry
 
-PRECISION = 1e-7
-"""Improvements below this share of what is compared are rounding of float32 products."""
+HOLDS = (0.0, -0.25, -0.5, -1.0, -2.0)
+"""How firmly units are held, try after try, where the problem is linearised."""
 
-PULLS = (0.25, 1.0, 4.0)
-"""How strongly a quadratic step is held back, tried in turn, in units of the typical gain."""
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did.
+
+    Args:
+        gain: what the objective gained.
+        moved: whether the tree moved.
+        settled: whether it is best where it is now, as long as no other moves.
+    """
+
+    gain: float
+    moved: bool
+    settled: bool
 
 
 class Search:
-    """Coordinate descent on `<A, permuted B>`.
+    """Coordinate descent over the trees of a symmetry.
 
     Args:
-        symmetry: the groups to match.
-        sources: gives the tensors of A and B.
+        symmetry: of both networks.
+        pair: both networks, surveyed.
+        cache_bytes: memory that may be used to keep similarities and rearranged rows.
     """
 
-    def __init__(self, symmetry: Symmetry, sources: Sources) -> None:
-        self.symmetry = symmetry
-        self.terms: dict[str, list[Term]] = {name: [] for name in symmetry.groups}
-        self.pairs: dict[str, PairSearch] = {}
-        for block, read_a, read_b in sources.blocks():
-            for group in dict.fromkeys(g for g in block.groups if g in symmetry.groups):
-                if inner_groups(symmetry, group, block):
-                    pair = self.pairs.setdefault(group, PairSearch(symmetry, group))
-                    pair.add(block, read_a, read_b, hold=sources.hold)
-                    continue
-                for place in (i for i, f in enumerate(block.factors) if f.group == group):
-                    self.terms[group].append(
-                        Term(symmetry, group, block, (place,), read_a, read_b, hold=sources.hold)
-                    )
-        self.listeners = self._listeners()
+    def __init__(self, symmetry: Symmetry, pair: Pair, *, cache_bytes: int) -> None:
+        self.symmetry, self.pair = symmetry, pair
+        self.trees: dict[str, Tree] = {}
+        self.views: dict[str, list[View]] = {}
+        self.judged: dict[str, bool] = {}
+        self._plant()
+        self.neighbours = self._neighbours()
+        self.products = self._products(cache_bytes)
+        self.solvers = {
+            root: NestedSolver(tree, num_threads=torch.get_num_threads())
+            for root, tree in self.trees.items()
+        }
         self.indices: dict[str, Tensor] = {}
-        self.similarities: dict[tuple[str, bool], Tensor] = {}
-        self.dirty: set[str] = set()
         self.num_solves = 0
-        self.known: set[str] | None = None
 
-    def _listeners(self) -> dict[str, set[str]]:
-        """Return for every group those whose similarity depends on where its units are."""
-        listeners: dict[str, set[str]] = {name: set() for name in self.symmetry.groups}
-        for group, terms in self.terms.items():
-            pair = self.pairs.get(group)
-            for term in [*terms, *(pair.terms if pair else ())]:
-                for other in term.neighbours:
-                    listeners[other].add(group)
-        return listeners
+    def _plant(self) -> None:
+        """Make a tree of every group that is not matched in full as part of another."""
+        unseen: set[str] = set()
+        for name, group in self.symmetry.groups.items():
+            if name in unseen or not any(outer in self.symmetry.groups for outer in group.within):
+                tree = self.trees[name] = tree_of(self.symmetry, name)
+                unseen |= self._look(tree)
 
-    def start(self, indices: Mapping[str, Tensor]) -> None:
-        """Begin from these indices."""
-        self.indices = dict(indices)
-        self.similarities = {}
-        self.dirty = set(self.symmetry.groups)
-        for group, terms in self.terms.items():
-            for term in terms:
-                term.forget()
-            if group in self.pairs:
-                self.pairs[group].forget()
+    def _look(self, tree: Tree) -> set[str]:
+        """Collect the views of a tree; return inner groups on blocks that it does not see."""
+        self.views[tree.root], self.judged[tree.root] = [], False
+        unseen: set[str] = set()
+        for name in self._carriers(tree.root):
+            for block in self.symmetry.blocks[name]:
+                count = block.groups.count(tree.root)
+                views = views_of(self.symmetry, tree, name, block) if count else []
+                self.views[tree.root] += views
+                self.judged[tree.root] |= count > 1 or len(views) < count
+                if len(views) < count:
+                    unseen.update(n for n in block.groups if n in self._nested(tree.root))
+        return unseen
 
-    def similarity(self, group: str, *, quadratic: bool = False) -> Tensor:
-        """Return a group's similarity `(outer, n, n)`, the other groups where they are.
+    def _nested(self, root: str) -> set[str]:
+        return {name for name, group in self.symmetry.groups.items() if root in group.within}
+
+    def _neighbours(self) -> dict[str, set[str]]:
+        """Return for every tree the others that share a block with it."""
+        roots: dict[str, list[str]] = {name: [] for name in self.symmetry.groups}
+        for root, tree in self.trees.items():
+            for member in tree.members:
+                roots[member].append(root)
+        near: dict[str, set[str]] = {root: set() for root in self.trees}
+        for name in self.pair.names:
+            for block in self.symmetry.blocks[name]:
+                met = {root for group in block.groups for root in roots.get(group, ())}
+                for root in met:
+                    near[root] |= met - {root}
+        return near
+
+    def _products(self, cache_bytes: int) -> dict[str, Products]:
+        """Share the memory out: similarities first, which save most, then rows."""
+        width = 8 if self.pair.dtype == torch.float64 else 4
+        left = cache_bytes
+        plans: dict[str, list[bool]] = {}
+        for root in sorted(self.trees, key=self._worth, reverse=True):
+            left, held = _claim(left, self._sum_entries(root) * width)
+            plans[root] = [held]
+        for root in self.trees:
+            entries = sum(view.block.num_entries for view in self.views[root])
+            left, held = _claim(left, 2 * entries * width)
+            plans[root].append(held)
+        return {
+            root: Products(
+                tree,
+                self.views[root],
+                self.pair,
+                hold_sums=plans[root][0],
+                hold_rows=plans[root][1],
+            )
+            for root, tree in self.trees.items()
+        }
+
+    def _sum_entries(self, root: str) -> int:
+        tree = self.trees[root]
+        keys = {view.key for view in self.views[root]}
+        return sum(key.num_outer(tree) * key.num_own(tree) ** 2 for key in keys)
+
+    def _worth(self, root: str) -> float:
+        """Return the multiplications that a held entry of the similarities saves."""
+        entries = sum(view.block.num_entries * view.width for view in self.views[root])
+        return entries / max(1, self._sum_entries(root))
+
+    def similarities(self, root: str, known: Collection[str] | None = None) -> dict[Key, Tensor]:
+        """Return a tree's similarities, all others where they are (see `Products.update`)."""
+        return self.products[root].update(self.indices, known)
+
+    def step(
+        self, root: str, *, push: float = 0.0, known: Collection[str] | None = None
+    ) -> StepResult:
+        """Solve one tree, and move it if that improves the objective or a push asks for it.
 
         Args:
-            group: name of the group.
-            quadratic: the linearisation of the terms that carry the group twice; else the
-                terms that carry it once.
+            root: of the tree.
+            push: see `NestedSolver.solve`; a pushed step is taken whatever it gains.
+            known: see `Products.update`; if given, nothing beyond these rows is judged.
         """
-        key = (group, quadratic)
-        if key not in self.similarities:
-            size = self.symmetry.groups[group].size
-            outer = self.indices[group].numel() // size
-            self.similarities[key] = torch.zeros(outer, size, size)
-        for term in self.terms[group]:
-            if term.is_quadratic == quadratic and self.is_known(term):
-                term.update(self.similarities[key], self.indices)
-        return self.similarities[key]
-
-    def is_known(self, term: Term) -> bool:
-        """Whether a term counts: while propagating only those whose other groups are matched."""
-        return self.known is None or term.neighbours <= self.known
-
-    def propagate(self) -> None:
-        """Match every group once, each to what has been matched, the best known first."""
-        self.known = set()
-        waiting = list(self.symmetry.groups)
-        while waiting:
-            group = max(waiting, key=self._known_share)
-            waiting.remove(group)
-            self.step(group)
-            self.known.add(group)
-        self.known = None
-        self.dirty = set(self.symmetry.groups)
-
-    def _known_share(self, group: str) -> float:
-        pair = self.pairs.get(group)
-        terms = [*self.terms[group], *(pair.terms if pair else ())]
-        entries = {True: 0, False: 1}
-        for term in terms:
-            entries[self.is_known(term)] += term.block.num_entries
-        return entries[True] / (entries[True] + entries[False])
-
-    def step(self, group: str) -> float:
-        """Solve one group; return by how much the objective rose, 0 where nothing improved."""
-        self.dirty.discard(group)
-        if group in self.pairs:
-            pair = self.pairs[group]
-            changed, gain = pair.propose(self.indices, self.similarity(group), self.is_known)
-            self.num_solves += pair.num_solves
-        elif any(term.is_quadratic for term in self.terms[group]):
-            changed, gain = self._quadratic(group)
-        else:
-            changed, gain = self._linear(group, self.similarity(group))
-        if not changed:
-            return 0.0
-        self.indices.update(changed)
-        for name in changed:
-            self.dirty |= self.listeners[name]
-        return gain
-
-    def _linear(self, group: str, similarity: Tensor) -> tuple[dict[str, Tensor], float]:
-        current = self.indices[group]
-        old = current.reshape(-1, current.shape[-1])
-        new = assign_many(similarity)
-        self.num_solves += len(old)
-        after, before = picked(similarity, new), picked(similarity, old)
-        better = after - before > PRECISION * (after.abs() + before.abs())
-        if not bool(better.any()):
-            return {}, 0.0
-        chosen = torch.where(better[:, None], new, old).view_as(current)
-        return {group: chosen}, float((after - before)[better].sum())
-
-    def _quadratic(self, group: str) -> tuple[dict[str, Tensor], float]:
-        """Solve the linearisation, held back more and more until the objective rises."""
-        current, linear = self.indices[group], self.similarity(group)
-        slope = linear + self.similarity(group, quadratic=True)
-        before = self._exact(group, linear, current)
-        spread = float(slope.std()) if slope.numel() > 1 else 0.0
-        for pull in (0.0, *PULLS):
-            candidate = self._held_back(slope, current, pull * spread)
-            if torch.equal(candidate, current):
+        sums = self.similarities(root, known)
+        if not sums:
+            return StepResult(0.0, moved=False, settled=True)
+        judged = self.judged[root] and known is None
+        for hold in HOLDS if judged and not push else (push,):
+            new = self._solve(root, sums, hold)
+            changed = {n: i for n, i in new.items() if not torch.equal(i, self.indices[n])}
+            if not changed:
                 break
-            after = self._exact(group, linear, candidate)
-            if after - before > PRECISION * (abs(after) + abs(before)):
-                return {group: candidate}, after - before
-        return {}, 0.0
+            gain, exceeds = self.gain(root, sums, changed, judged=judged)
+            if exceeds or push > 0:
+                self.indices.update(changed)
+                settled = not judged and (not push or root not in changed)
+                return StepResult(gain, moved=True, settled=settled)
+        return StepResult(0.0, moved=False, settled=True)
 
-    def _held_back(self, similarity: Tensor, current: Tensor, pull: float) -> Tensor:
-        rows = current.reshape(-1, current.shape[-1])
-        bonus = torch.zeros_like(similarity).scatter_(2, rows[..., None], pull)
-        self.num_solves += len(rows)
-        return assign_many(similarity + bonus).view_as(current)
+    def _solve(self, root: str, sums: Mapping[Key, Tensor], push: float) -> dict[str, Tensor]:
+        self.num_solves += 1
+        return self.solvers[root].solve(sums, self.indices, push)
 
-    def _exact(self, group: str, linear: Tensor, index: Tensor) -> float:
-        """Return the part of the objective that a group's terms make up, at a candidate."""
-        indices = {**self.indices, group: index}
-        blocks = {id(term.block): term for term in self.terms[group] if term.is_quadratic}
-        rows = index.reshape(-1, index.shape[-1])
-        total = float(picked(linear, rows).sum())
-        return total + sum(term.value(indices) for term in blocks.values())
+    def gain(
+        self, root: str, sums: Mapping[Key, Tensor], changed: Indices, *, judged: bool
+    ) -> tuple[float, bool]:
+        """Return what a change gains, and whether that is more than rounding."""
+        after = {**self.indices, **changed}
+        if judged:
+            names = dict.fromkeys(t for m in self.trees[root].members for t in self._carriers(m))
+            new, old = self.pair.objectives((after, self.indices), names)
+            return new - old, new - old > 1e-12 * (abs(new) + abs(old))
+        total = scale = 0.0
+        for key, values in sums.items():
+            axes = key.axes(self.trees[root])
+            size = values.shape[-1]
+            new, old = (axes.old_positions(i) % size for i in (after, self.indices))
+            places = (new != old).nonzero().flatten()
+            rows = values.flatten(0, 1)
+            won = rows[places, new[places]].double()
+            lost = rows[places, old[places]].double()
+            total += float((won - lost).sum())
+            scale += float((won.abs() + lost.abs()).sum())
+        return total, total > 2 * torch.finfo(self.pair.dtype).eps * scale
+
+    def _carriers(self, group: str) -> list[str]:
+        return [name for name in self.symmetry.carriers[group] if name in self.pair.names]
+
+    def value(self, root: str, sums: Mapping[Key, Tensor]) -> float:
+        """Return what the rows in a tree's similarities add to the objective."""
+        total = 0.0
+        for key, values in sums.items():
+            old = key.axes(self.trees[root]).old_positions(self.indices) % values.shape[-1]
+            total += float(values.flatten(0, 1).gather(1, old[:, None]).double().sum())
+        return total
+
+    def forget(self) -> None:
+        """Drop all similarities, for another start."""
+        for products in self.products.values():
+            products.forget()
+
+
+def _claim(left: int, needed: int) -> tuple[int, bool]:
+    return (left - needed, True) if needed <= left else (left, False)

@@ -1,0 +1,121 @@
+"""Starts: where a search begins.
+
+`propagate` matches the trees one after the other, each to what is matched already, beginning
+at those that touch inputs and outputs. `signatures` matches units by what no permutation of
+other groups can change: the moments of their weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import Tensor
+
+from onebasin.matching.descent import Descent
+from onebasin.matching.pair import Survey
+from onebasin.matching.search import Search
+from onebasin.matching.trees import Key, View
+from onebasin.symmetry.permutation import Permutation
+
+
+def start_of(run: Descent, survey: Survey, init: Permutation | None, seed: int) -> None:
+    """Put a search where a run begins.
+
+    Args:
+        run: gets its first objectives.
+        survey: of both networks.
+        init: where to begin, or None to choose by the number of the run.
+        seed: of random starts.
+    """
+    search = run.search
+    if init is not None:
+        search.indices = dict(init.indices)
+        run.values, run.pushes = [search.pair.objective(search.indices)], []
+        return
+    unmoved = dict(Permutation.identity(search.symmetry).indices)
+    search.indices = dict(unmoved)
+    if run.number == 0:
+        propagate(run, survey)
+    elif run.number == 1:
+        signatures(search)
+    else:
+        search.indices = dict(Permutation.random(search.symmetry, seed=seed + run.number).indices)
+    found = search.pair.objective(search.indices)
+    if run.number == 0 and found <= survey.value:
+        search.indices, found = unmoved, survey.value
+    run.values = [survey.value, found]
+
+
+def propagate(run: Descent, survey: Survey) -> None:
+    """Match each tree once, by those of its rows whose other groups are matched already.
+
+    The next tree is always the one with the greatest share of such rows.
+    """
+    search = run.search
+    waiting = {root: _Waiting(views) for root, views in search.views.items()}
+    known: set[str] = set()
+    while waiting:
+        root = max(waiting, key=lambda name: waiting[name].share)
+        del waiting[root]
+        search.step(root, known=known)
+        run.tell(root, len(search.trees) - len(waiting), survey.value)
+        new = set(search.trees[root].members) - known
+        known |= new
+        for each in waiting.values():
+            each.learn(new)
+
+
+class _Waiting:
+    """How much of a tree is held by groups that are not matched yet."""
+
+    def __init__(self, views: list[View]) -> None:
+        self.entries = Counter[frozenset[str]]()
+        for view in views:
+            self.entries[view.movable] += view.block.num_entries
+        self.total = max(1, sum(self.entries.values()))
+
+    @property
+    def share(self) -> float:
+        """Share of the entries that wait for nobody."""
+        return self.entries[frozenset()] / self.total
+
+    def learn(self, names: set[str]) -> None:
+        """Wait for some groups no longer."""
+        for held in [held for held in self.entries if held & names]:
+            self.entries[held - names] += self.entries.pop(held)
+
+
+def signatures(search: Search) -> None:
+    """Match every tree by the moments of its units' weights."""
+    for root in search.trees:
+        sums = _signature_similarities(search, root)
+        if sums:
+            search.indices.update(search.solvers[root].solve(sums, search.indices))
+
+
+def _signature_similarities(search: Search, root: str) -> dict[Key, Tensor]:
+    """Return minus the squared distance of the units' moments, scaled to variance one."""
+    features: dict[Key, list[tuple[Tensor, Tensor]]] = {}
+    name, tensors = "", None
+    for view in search.views[root]:
+        if tensors is None or view.tensor != name:
+            name, tensors = view.tensor, search.pair.read(view.tensor)
+        num_outer = view.key.num_outer(search.trees[root])
+        a, b = (_moments(view.arrange(tensor), num_outer) for tensor in tensors)
+        features.setdefault(view.key, []).append((a, b))
+    sums = {}
+    for key, pairs in features.items():
+        a, b = (torch.cat(side, dim=-1) for side in zip(*pairs, strict=True))
+        scale = torch.cat((a, b), dim=1).std(dim=1, keepdim=True).clamp(min=1e-12)
+        sums[key] = -(torch.cdist(a / scale, b / scale) ** 2).to(search.pair.dtype)
+    return sums
+
+
+def _moments(rows: Tensor, num_outer: int) -> Tensor:
+    """Return sums of powers of all entries of every unit, `(outer, own, moments)`."""
+    entries = rows.double().reshape(num_outer, -1, rows.shape[-1])
+    size = entries.abs().mean().clamp(min=1e-300)
+    entries = entries / size
+    powers = [entries, entries.square(), entries**3, entries.abs()]
+    return torch.stack([power.sum(dim=1) for power in powers], dim=-1)
