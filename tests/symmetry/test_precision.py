@@ -90,6 +90,26 @@ def test_single_precision_is_a_choice_too() -> None:
         assert torch.ones(2, dtype=torch.bfloat16).dtype == torch.float32
 
 
+def test_literals_that_a_lower_precision_cannot_hold() -> None:
+    least = torch.finfo(DOUBLE).min
+    with OnePrecision(DOUBLE):
+        made = [
+            torch.tensor(least),
+            torch.tensor([1.0, least]),
+            torch.tensor(least, dtype=torch.float32),
+            torch.full((2,), least),
+            torch.full((2,), least, dtype=torch.bfloat16),
+            torch.scalar_tensor(least),
+            torch.as_tensor([least]),
+        ]
+        assert torch.as_tensor([0.5], torch.float32).tolist() == [0.5]
+    assert all(tensor.dtype == DOUBLE and float(tensor.min()) == least for tensor in made)
+    with OnePrecision(DOUBLE):
+        assert torch.tensor(2.7, dtype=torch.int64).dtype == torch.int64
+        assert torch.tensor(3).dtype == torch.int64
+    assert torch.tensor(0.5).dtype == torch.float32
+
+
 def test_integers_and_masks_are_left_alone() -> None:
     with OnePrecision(DOUBLE):
         assert torch.arange(3).dtype == torch.int64

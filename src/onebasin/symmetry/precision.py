@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from onebasin.symmetry.grouped_products import grouped_product
 
@@ -23,6 +24,8 @@ COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 SOFTMAXES = (torch.ops.aten._softmax.default, torch.ops.aten._log_softmax.default)
 # Operators that PyTorch has in low precision only.
 KERNELS: Mapping[Any, Callable[..., Tensor]] = {torch.ops.aten._grouped_mm.default: grouped_product}
+# Functions that make a tensor of the default precision from Python numbers.
+FACTORIES = (torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.full)
 
 
 class OnePrecision(TorchDispatchMode):
@@ -41,7 +44,18 @@ class OnePrecision(TorchDispatchMode):
         """Choose the precision."""
         super().__init__()
         self.dtype = dtype
+        self._literals = _Literals(dtype)
         self.dtypes = dict.fromkeys(FLOATING, dtype) | dict.fromkeys(COMPLEX, COMPLEX_OF[dtype])
+
+    def __enter__(self) -> Any:
+        """Begin to convert, literals included."""
+        self._literals.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        """Convert no more."""
+        super().__exit__(*exception)
+        self._literals.__exit__(*exception)
 
     def convert(self, value: Any) -> Any:
         """Return a pytree with all its floating and complex tensors in this precision."""
@@ -76,6 +90,28 @@ class OnePrecision(TorchDispatchMode):
         positional = tuple(given.pop(name) for name in names[: len(args)])
         result = KERNELS.get(func, func)(*positional, **given)
         return result if written else self._convert(result)
+
+
+class _Literals(TorchFunctionMode):
+    """Gives Python numbers this precision, before a lower one overflows.
+
+    A mask made with the smallest number of the scores' precision is one in float64, but the
+    default precision, which is global and so not ours to change, cannot hold it.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in FACTORIES and any(isinstance(leaf, float) for leaf in tree_leaves(args)):
+            given = [kwargs.get("dtype"), *(x for x in args if isinstance(x, torch.dtype))]
+            if given == [None] or (len(given) == 1 and given[0] in FLOATING):
+                kwargs["dtype"] = self._dtype
+        return func(*args, **kwargs)
 
 
 @cache
