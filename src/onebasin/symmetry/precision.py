@@ -108,8 +108,8 @@ class _Literals(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func in FACTORIES and any(isinstance(leaf, float) for leaf in tree_leaves(args)):
-            given = [kwargs.get("dtype"), *(x for x in args if isinstance(x, torch.dtype))]
-            if given == [None] or (len(given) == 1 and given[0] in FLOATING):
+            dtype = kwargs.get("dtype")
+            if dtype is None or dtype in FLOATING:
                 kwargs["dtype"] = self._dtype
         return func(*args, **kwargs)
 
