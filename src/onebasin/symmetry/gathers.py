@@ -69,7 +69,8 @@ def words(tensor: Tensor) -> np.ndarray | None:
     None for other devices, for tensors that record gradients or are being transformed, for
     views that negate or conjugate, and for widths that are no machine word.
     """
-    if tensor.device.type != "cpu" or tensor.requires_grad or tensor.itemsize not in WORDS:
+    records = tensor.requires_grad and torch.is_grad_enabled()
+    if tensor.device.type != "cpu" or records or tensor.itemsize not in WORDS:
         return None
     try:
         return _words_of(tensor)
