@@ -69,10 +69,12 @@ def test_weights_in_which_a_signal_fades_are_scaled_up(scale: float, size: float
 
 
 def test_infinities_stay_and_do_not_spread() -> None:
-    tensor = torch.tensor([0.0, -torch.inf, 1.0, torch.inf], dtype=DOUBLE)
+    least = torch.finfo(DOUBLE).min
+    tensor = torch.tensor([0.0, -torch.inf, 1.0, torch.inf, least], dtype=DOUBLE)
     found = perturbed(tensor)
-    assert found.isinf().tolist() == [False, True, False, True]
+    assert (found == tensor).tolist() == [False, True, False, True, True]
     assert not found.isnan().any()
+    assert 0 < float(found[[0, 2]].abs().max()) < 10
 
 
 def test_integers_are_copied() -> None:

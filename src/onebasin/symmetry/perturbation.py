@@ -15,6 +15,8 @@ from torch import Tensor
 RELATIVE = 0.2
 LOGARITHMIC = 0.3
 NEGLIGIBLE = 1e-3
+ENDLESS = 1e30
+"""Larger entries stand for infinity, as the least number of a dtype does in a mask."""
 
 
 def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
@@ -22,7 +24,7 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
     Where all entries have one sign (variances, scales) they keep it: the noise multiplies.
     Weights so small that a signal fades in them are scaled up to the usual size, weights of
-    zero replaced. Entries that are not finite, and tensors that are neither floating nor
+    zero replaced. Entries without a finite size (`ENDLESS`), and tensors that are neither floating nor
     complex, are left alone.
 
     Args:
@@ -33,7 +35,7 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return torch.view_as_complex(perturb(torch.view_as_real(tensor), generator))
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return tensor.clone()
-    finite = tensor.isfinite()
+    finite = tensor.abs() < ENDLESS
     values = tensor if finite.all() else tensor.masked_fill(~finite, 0.0)
     noise = unit_noise(tensor, generator)
     values, magnitude = _of_usual_size(values)
