@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from onebasin.matching.matching import Progress, Step
-from onebasin.matching.search import Search
+from onebasin.matching.search import Search, StepResult
 
 PUSHES = (0.2, 0.1)
 """How firmly units are pushed from their present partners, in the first sweeps.
@@ -56,31 +56,35 @@ class Descent:
         """Sweep until no tree improves, or there were as many sweeps as there may be."""
         while self.dirty and self.num_sweeps < self.total:
             push = self.pushes.pop(0) if self.pushes else 0.0
-            before = dict(self.search.indices)
+            indices, dirty = dict(self.search.indices), set(self.dirty)
             self.num_sweeps += 1
-            gain, moved = self._sweep(push)
-            if push and moved and gain <= 0:
-                self.search.indices, self.dirty, gain = before, set(self.names), 0.0
+            gain, looked = self._sweep(push)
+            if push and gain < 0:
+                self.search.indices, self.dirty, gain = indices, dirty | looked, 0.0
                 self.pushes = []
             self.values.append(self.value + gain)
         self.converged = not self.dirty
         self.indices = dict(self.search.indices)
         self.values[-1] = self.search.pair.objective(self.indices)
 
-    def _sweep(self, push: float) -> tuple[float, bool]:
-        """Look at every tree once; return what the objective gains, and whether any moved."""
-        total, moved = 0.0, False
+    def _sweep(self, push: float) -> tuple[float, set[str]]:
+        """Look at every tree that may improve; return what is gained, and these trees."""
+        total, looked = 0.0, set()
         for done, root in enumerate(self._order()):
             if root in self.dirty:
+                looked.add(root)
                 step = self.search.step(root, push=push)
                 total += step.gain
-                moved = moved or step.moved
-                if step.moved:
-                    self.dirty |= self.search.neighbours[root]
-                if step.settled:
-                    self.dirty.discard(root)
+                self.note(root, step, settled=step.settled)
             self.tell(root, done + 1, self.value + (0.0 if push else total))
-        return total, moved
+        return total, looked
+
+    def note(self, root: str, step: StepResult, *, settled: bool) -> None:
+        """Remember which trees may improve after a step."""
+        if step.moved:
+            self.dirty |= self.search.neighbours[root]
+        if settled:
+            self.dirty.discard(root)
 
     def _order(self) -> list[str]:
         """Return the trees, those with many neighbours first, equal ones in random order."""

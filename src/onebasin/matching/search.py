@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onebasin.matching.nested import NestedSolver
 from onebasin.matching.pair import Pair
-from onebasin.matching.products import Products
+from onebasin.matching.products import Products, Workspace
 from onebasin.matching.trees import Indices, Key, Tree, View, tree_of, views_of
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -44,7 +44,7 @@ class Search:
     Args:
         symmetry: of both networks.
         pair: both networks, surveyed.
-        cache_bytes: memory that may be used to keep similarities and rearranged rows.
+        cache_bytes: memory that may be used to keep similarities.
     """
 
     def __init__(self, symmetry: Symmetry, pair: Pair, *, cache_bytes: int) -> None:
@@ -102,27 +102,17 @@ class Search:
         return near
 
     def _products(self, cache_bytes: int) -> dict[str, Products]:
-        """Share the memory out: similarities first, which save most, then rows."""
-        width = 8 if self.pair.dtype == torch.float64 else 4
-        left = cache_bytes
-        plans: dict[str, list[bool]] = {}
+        """Share the memory out, first where a kept entry saves the most multiplications."""
+        space, left = Workspace(self.pair.dtype), cache_bytes
+        products = {}
         for root in sorted(self.trees, key=self._worth, reverse=True):
-            left, held = _claim(left, self._sum_entries(root) * width)
-            plans[root] = [held]
-        for root in self.trees:
-            entries = sum(view.block.num_entries for view in self.views[root])
-            left, held = _claim(left, 2 * entries * width)
-            plans[root].append(held)
-        return {
-            root: Products(
-                tree,
-                self.views[root],
-                self.pair,
-                hold_sums=plans[root][0],
-                hold_rows=plans[root][1],
+            needed = self._sum_entries(root) * self.pair.dtype.itemsize
+            hold = needed <= left
+            left -= needed if hold else 0
+            products[root] = Products(
+                self.trees[root], self.views[root], self.pair, hold=hold, space=space
             )
-            for root, tree in self.trees.items()
-        }
+        return products
 
     def _sum_entries(self, root: str) -> int:
         tree = self.trees[root]
@@ -205,7 +195,3 @@ class Search:
         """Drop all similarities, for another start."""
         for products in self.products.values():
             products.forget()
-
-
-def _claim(left: int, needed: int) -> tuple[int, bool]:
-    return (left - needed, True) if needed <= left else (left, False)

@@ -44,6 +44,7 @@ def start_of(run: Descent, survey: Survey, init: Permutation | None, seed: int) 
     found = search.pair.objective(search.indices)
     if run.number == 0 and found <= survey.value:
         search.indices, found = unmoved, survey.value
+        run.dirty = set(search.trees)
     run.values = [survey.value, found]
 
 
@@ -57,13 +58,14 @@ def propagate(run: Descent, survey: Survey) -> None:
     known: set[str] = set()
     while waiting:
         root = max(waiting, key=lambda name: waiting[name].share)
-        del waiting[root]
-        search.step(root, known=known)
-        run.tell(root, len(search.trees) - len(waiting), survey.value)
+        complete = waiting.pop(root).share == 1
+        step = search.step(root, known=known)
+        run.note(root, step, settled=complete and not search.judged[root])
         new = set(search.trees[root].members) - known
         known |= new
         for each in waiting.values():
             each.learn(new)
+        run.tell(root, len(search.trees) - len(waiting), survey.value)
 
 
 class _Waiting:
