@@ -15,7 +15,7 @@ from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 from onebasin.symmetry import Symmetry, trace
 from onebasin.symmetry.handwritten import symmetry_from_spec
-from onebasin.symmetry.proof import Proof
+from onebasin.symmetry.proving.proof import Proof
 
 
 @dataclass(frozen=True)

@@ -58,16 +58,19 @@ class Products:
             if not torch.equal(old, term.used):
                 pending.setdefault(term.view.tensor, []).append((term, old))
         for name, terms in pending.items():
-            pair = self.pair.read(name)
-            for term, old in terms:
-                a, b = (term.view.arrange(tensor) for tensor in pair)
-                add_products(self.sums[term.view.key], a, b, old, term.used, self.space)
-                term.used = old
-            del pair, a, b
+            self._add(name, terms)
         sums = dict(self.sums)
         if not self.hold:
             self.forget()
         return sums
+
+    def _add(self, name: str, terms: list[tuple[_Term, Tensor]]) -> None:
+        """Correct the similarities by the rows of one tensor; nothing of it is kept."""
+        pair = self.pair.read(name)
+        for term, old in terms:
+            a, b = (term.view.arrange(tensor) for tensor in pair)
+            add_products(self.sums[term.view.key], a, b, old, term.used, self.space)
+            term.used = old
 
     def forget(self) -> None:
         """Drop the similarities; the next update makes them anew."""

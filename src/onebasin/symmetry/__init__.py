@@ -8,7 +8,7 @@ from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.inference import trace
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.proof import Proof, prove
+from onebasin.symmetry.proving.proof import Proof, prove
 from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
 
 __all__ = [

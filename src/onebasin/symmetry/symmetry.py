@@ -23,7 +23,7 @@ from onebasin.symmetry.blocks import Block, blocks_of
 from onebasin.symmetry.layouts import Layout, layout_from_json, layout_to_json
 
 if TYPE_CHECKING:
-    from onebasin.symmetry.proof import Proof
+    from onebasin.symmetry.proving.proof import Proof
 
 FORMAT = "onebasin-symmetry-1"
 
@@ -189,8 +189,8 @@ class Symmetry:
         outputs: Callable[[Any], Any] | None = None,
         controls: bool | int = True,
     ) -> Proof:
-        """Test this symmetry on the original module; see `onebasin.symmetry.proof.prove`."""
-        from onebasin.symmetry.proof import prove
+        """Test this symmetry on the original module; see `onebasin.symmetry.prove`."""
+        from onebasin.symmetry.proving.proof import prove
 
         return prove(
             self, model, example_args, example_kwargs, seed=seed, outputs=outputs, controls=controls

@@ -5,37 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from onebasin import trace
-from tests.symmetry.inference.equivariance import assert_close, assert_equivariant, sizes
-
-
-class Function(nn.Module):
-    """A module whose forward is a function of the module and its inputs."""
-
-    def __init__(self, forward, **members) -> None:
-        super().__init__()
-        for name, member in members.items():
-            setattr(self, name, member)
-        self.function = forward
-
-    def forward(self, *args):
-        return self.function(self, *args)
-
-
-def check(model: nn.Module, *args: Tensor):
-    symmetry = trace(model, args)
-    assert_equivariant(symmetry, model, args)
-    return symmetry
-
-
-def x(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-
-
-def tokens(*shape: int, high: int = 11) -> Tensor:
-    return torch.randint(high, shape, generator=torch.Generator().manual_seed(0))
+from tests.symmetry.inference.equivariance import assert_close, sizes
+from tests.symmetry.inference.snippets import Function, check, tokens, x
 
 
 def test_the_helper_sees_a_wrong_answer():
@@ -60,27 +34,6 @@ def test_tied_weights_are_one_tensor():
     assert symmetry.layouts["embed.weight"] == symmetry.layouts["head.weight"]
 
 
-def test_rotary_tables_pin_the_rotated_channels():
-    def forward(m, h):
-        q, k, v = (p(h).view(2, 5, 3, 4).transpose(1, 2) for p in (m.q, m.k, m.v))
-        angle = torch.arange(5.0)[:, None] * m.frequency
-        angle = torch.cat([angle, angle], -1)
-
-        def rotate(t):
-            half = torch.cat([-t[..., 2:], t[..., :2]], -1)
-            return t * angle.cos() + half * angle.sin()
-
-        out = F.scaled_dot_product_attention(rotate(q), rotate(k), v)
-        return m.o(out.transpose(1, 2).reshape(2, 5, 12))
-
-    model = Function(forward, **{n: nn.Linear(7, 12) for n in "qkv"}, o=nn.Linear(12, 7))
-    model.register_buffer("frequency", torch.tensor([1.0, 0.1]), persistent=True)
-    symmetry = check(model, x(2, 5, 7))
-    assert sizes(symmetry) == [(3, 0), (4, 1)]  # heads, and v's channels in each
-    assert "v.inner" in symmetry.groups
-    assert symmetry.layouts["frequency"][0].reason == "a constant of the model"
-
-
 def test_constant_buffers_pin_only_where_their_values_differ():
     model = Function(
         lambda m, h: m.b(torch.relu(m.a(h)) + m.table), a=nn.Linear(3, 6), b=nn.Linear(6, 2)
@@ -91,78 +44,6 @@ def test_constant_buffers_pin_only_where_their_values_differ():
     assert sizes(check(model, x(2, 4, 3))) == [(6, 0)]
     model.table = torch.arange(24.0).view(4, 6)
     assert sizes(check(model, x(2, 4, 3))) == []
-
-
-def grouped_query(heads: int, kv: int, dim: int) -> nn.Module:
-    def forward(m, h):
-        q = m.q(h).view(2, 5, heads, dim).transpose(1, 2)
-        k, v = (p(h).view(2, 5, kv, dim).transpose(1, 2) for p in (m.k, m.v))
-        k, v = (
-            t[:, :, None].expand(2, kv, heads // kv, 5, dim).reshape(2, heads, 5, dim)
-            for t in (k, v)
-        )
-        weights = (q @ k.transpose(-1, -2)).softmax(-1)
-        return m.o((weights @ v).transpose(1, 2).flatten(2))
-
-    return Function(
-        forward,
-        q=nn.Linear(7, heads * dim),
-        k=nn.Linear(7, kv * dim),
-        v=nn.Linear(7, kv * dim),
-        o=nn.Linear(heads * dim, 7),
-    )
-
-
-def test_grouped_query_heads_nest_in_key_heads():
-    symmetry = check(grouped_query(6, 2, 4), x(2, 5, 7))
-    assert sizes(symmetry) == [(2, 0), (3, 1), (4, 1), (4, 1)]
-    (key_heads,) = {g.within for g in symmetry.groups.values() if g.within}
-    assert symmetry.groups[key_heads[0]].size == 2
-
-
-def test_native_grouped_query_attention_is_the_same():
-    def forward(m, h):
-        q = m.q(h).view(2, 5, 6, 4).transpose(1, 2)
-        k, v = (p(h).view(2, 5, 2, 4).transpose(1, 2) for p in (m.k, m.v))
-        out = F.scaled_dot_product_attention(q, k, v, enable_gqa=True, is_causal=True)
-        return m.o(out.transpose(1, 2).flatten(2))
-
-    model = grouped_query(6, 2, 4)
-    model.function = forward
-    assert sizes(check(model, x(2, 5, 7))) == [(2, 0), (3, 1), (4, 1), (4, 1)]
-
-
-def test_fused_projection_unbound():
-    def forward(m, h):
-        q, k, v = m.qkv(h).view(2, 5, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
-        return m.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-    symmetry = check(Function(forward, qkv=nn.Linear(7, 24), o=nn.Linear(8, 7)), x(2, 5, 7))
-    assert sizes(symmetry) == [(2, 0), (4, 1), (4, 1)]
-    assert str(symmetry.layouts["qkv.bias"][0]) == (
-        "((qkv[0].outer:2 × qkv[0].inner:4) + (qkv[0].outer:2 × qkv[0].inner:4)"
-        " + (qkv[0].outer:2 × qkv[2].inner:4))"
-    )
-
-
-def test_fused_projection_interleaved_by_head():
-    def forward(m, h):
-        q, k, v = m.qkv(h).view(2, 5, 2, 12).transpose(1, 2).chunk(3, -1)
-        return m.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-    symmetry = check(Function(forward, qkv=nn.Linear(7, 24), o=nn.Linear(8, 7)), x(2, 5, 7))
-    assert sizes(symmetry) == [(2, 0), (4, 1), (4, 1)]
-
-
-def test_fused_projection_of_unequal_parts():
-    def forward(m, h):
-        q, k, v = m.qkv(h).split([8, 4, 4], -1)
-        q = q.view(2, 5, 2, 4).transpose(1, 2)
-        k, v = (t[:, None] for t in (k, v))
-        return m.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-    symmetry = check(Function(forward, qkv=nn.Linear(7, 16), o=nn.Linear(8, 7)), x(2, 5, 7))
-    assert sizes(symmetry) == [(2, 0), (4, 0), (4, 0)]
 
 
 def test_gated_halves():
@@ -250,29 +131,6 @@ def test_transposed_convolutions(groups):
     )
     expected = [(4, 0), (6, 0)] if groups == 1 else [(2, 0), (2, 1), (3, 1)]
     assert sizes(check(model, x(2, 3, 5, 5))) == expected
-
-
-def test_relative_position_tables_move_with_the_heads():
-    def forward(m, h):
-        q, k, v = m.qkv(h).view(2, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
-        bias = m.table[m.index.view(-1)].view(5, 5, 2).permute(2, 0, 1)
-        weights = (q @ k.transpose(-1, -2) + bias).softmax(-1)
-        return m.o((weights @ v).transpose(1, 2).flatten(2))
-
-    model = Function(forward, qkv=nn.Linear(7, 24), o=nn.Linear(8, 7), table=nn.Parameter(x(9, 2)))
-    model.register_buffer("index", (torch.arange(5)[:, None] - torch.arange(5) + 4))
-    symmetry = check(model, x(2, 5, 7))
-    assert [str(layout) for layout in symmetry.layouts["table"]] == ["9", "table:2"]
-
-
-def test_windows_and_roll_leave_channels_alone():
-    def forward(m, h):
-        h = m.a(h).roll((1, 1), (1, 2))
-        h = h.view(2, 2, 2, 2, 2, 6).permute(0, 1, 3, 2, 4, 5).reshape(8, 4, 6)
-        return m.b(torch.relu(h)).mean((0, 1))
-
-    model = Function(forward, a=nn.Linear(3, 6), b=nn.Linear(6, 2))
-    assert sizes(check(model, x(2, 4, 4, 3))) == [(6, 0)]
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
@@ -364,15 +222,6 @@ def test_flattening_channels_and_positions():
     assert str(symmetry.layouts["3.weight"][1]) == "(0:4 × 9)"
 
 
-def test_a_softmax_over_heads_ties_their_channels():
-    def forward(m, h):
-        h = m.a(h).view(2, 3, 4).softmax(1)
-        return m.b(h.flatten(1))
-
-    symmetry = check(Function(forward, a=nn.Linear(5, 12), b=nn.Linear(12, 2)), x(2, 5))
-    assert sizes(symmetry) == [(3, 1), (4, 0)]  # one way of the two nestings
-
-
 def test_reshape_without_consequence_is_one_group():
     def forward(m, h):
         return m.b(torch.relu(m.a(h).view(2, 3, 4)).flatten(1))
@@ -390,19 +239,3 @@ def test_experts_are_fixed_but_their_units_are_free_in_each():
         forward, up=nn.Parameter(x(3, 5, 4)), down=nn.Parameter(x(3, 4, 2)), gate=nn.Linear(5, 2)
     )
     assert sizes(check(model, x(2, 5))) == [(3, 0), (4, 1)]
-
-
-def test_attention_over_positions_with_a_class_token():
-    def forward(m, h):
-        h = torch.cat([m.token.expand(2, 1, 6), m.patch(h)], 1) + m.position
-        return m.head(m.norm(h)[:, 0])
-
-    model = Function(
-        forward,
-        token=nn.Parameter(x(1, 1, 6)),
-        patch=nn.Linear(3, 6),
-        position=nn.Parameter(x(1, 5, 6)),
-        norm=nn.LayerNorm(6),
-        head=nn.Linear(6, 2),
-    )
-    assert sizes(check(model, x(2, 4, 3))) == [(6, 0)]

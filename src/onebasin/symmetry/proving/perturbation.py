@@ -24,8 +24,8 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
     Where all entries have one sign (variances, scales) they keep it: the noise multiplies.
     Weights so small that a signal fades in them are scaled up to the usual size, weights of
-    zero replaced. Entries without a finite size (`ENDLESS`), and tensors that are neither floating nor
-    complex, are left alone.
+    zero replaced. Entries without a finite size (`ENDLESS`), and tensors that are neither
+    floating nor complex, are left alone.
 
     Args:
         tensor: float64 or complex128, on any device.

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 
-from onebasin.symmetry.draws import draw_cycles, draw_exchanges, restrict
 from onebasin.symmetry.layouts import Units
 from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.proving.draws import draw_cycles, draw_exchanges, restrict
 from onebasin.symmetry.symmetry import Group, Symmetry
 from tests.symmetry.random_symmetries import symmetries
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from onebasin.symmetry.perturbation import perturb
+from onebasin.symmetry.proving.perturbation import perturb
 from onebasin.symmetry.seeds import generator_for
 
 DOUBLE = torch.float64

@@ -14,11 +14,11 @@ from math import inf, prod
 import torch
 from torch import Tensor
 
-from onebasin.symmetry.agreement import disagreement
-from onebasin.symmetry.draws import draw_cycles
 from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.specimen import Specimen
+from onebasin.symmetry.proving.agreement import disagreement
+from onebasin.symmetry.proving.draws import draw_cycles
+from onebasin.symmetry.proving.specimen import Specimen
 from onebasin.symmetry.symmetry import Symmetry
 
 VISIBLE = 1e-8

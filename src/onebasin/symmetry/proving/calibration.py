@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebasin.symmetry.perturbation import LOGARITHMIC, unit_noise
-from onebasin.symmetry.precision import OnePrecision
+from onebasin.symmetry.proving.perturbation import LOGARITHMIC, unit_noise
+from onebasin.symmetry.proving.precision import OnePrecision
 from onebasin.symmetry.seeds import generator_for
 
 STATISTICS = ("running_mean", "running_var")

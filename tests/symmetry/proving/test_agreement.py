@@ -7,7 +7,7 @@ from math import inf
 import pytest
 import torch
 
-from onebasin.symmetry.agreement import disagreement
+from onebasin.symmetry.proving.agreement import disagreement
 
 X = torch.tensor([1.0, -2.0, 4.0, 0.0], dtype=torch.float64)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onebasin.symmetry.grouped_products import grouped_product
-from onebasin.symmetry.precision import OnePrecision
+from onebasin.symmetry.proving.grouped_products import grouped_product
+from onebasin.symmetry.proving.precision import OnePrecision
 
 DOUBLE = torch.float64
 X = torch.linspace(-1, 1, 12, dtype=DOUBLE).reshape(3, 4).sin()

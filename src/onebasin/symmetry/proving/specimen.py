@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.calibration import Calibrating
 from onebasin.symmetry.isolation import isolated
 from onebasin.symmetry.outputs import select_outputs
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.perturbation import perturb
-from onebasin.symmetry.precision import OnePrecision
+from onebasin.symmetry.proving.calibration import Calibrating
+from onebasin.symmetry.proving.perturbation import perturb
+from onebasin.symmetry.proving.precision import OnePrecision
+from onebasin.symmetry.proving.substitution import substituted
 from onebasin.symmetry.seeds import generator_for
-from onebasin.symmetry.substitution import substituted
 from onebasin.symmetry.symmetry import Symmetry
 
 # Generic values of models up to this size are kept; those of larger ones are made anew.

@@ -1,0 +1,86 @@
+"""Negative controls: what they cannot judge they say, and they can be limited."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin.symmetry.handwritten import symmetry_from_spec
+from onebasin.symmetry.layouts import Fixed, Units
+from onebasin.symmetry.proving.draws import draw_exchanges
+from onebasin.symmetry.proving.proof import prove
+from onebasin.symmetry.symmetry import Group, Symmetry
+from tests.symmetry import small_models
+from tests.symmetry.proving.cases import built
+
+
+def test_dead_groups_are_unverified() -> None:
+    class Dead(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, _ = small_models.mlp()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x) + 0 * self.down(self.up(x))
+
+    model, (_, symmetry) = Dead(), small_models.mlp()
+    h = Units("h", 8)
+    layouts = {f"net.{name}": dims for name, dims in symmetry.layouts.items()}
+    layouts |= {"up.weight": (h, Fixed(4)), "up.bias": (h,), "down.weight": (Fixed(3), h)}
+    layouts["down.bias"] = (Fixed(3),)
+    dead = Symmetry({**symmetry.groups, "h": Group("h", 8)}, layouts)
+    proof = prove(dead, model, (torch.randn(2, 4),))
+    assert proof.unverified == ("h",)
+    assert proof.failed_groups == {}
+    assert list(proof.symmetry.groups) == ["a", "b", "c", "h"]
+
+
+def test_groups_on_one_tensor_or_of_one_unit_have_no_control() -> None:
+    class Summed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8, bias=False), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.up(x).sum(-1, keepdim=True) + self.down(x)
+
+    model = Summed()
+    spec = {"up.weight": ("h", None), "down.weight": ("one", None), "down.bias": ("one",)}
+    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    assert proof.controls == {}
+    assert proof.unverified == ()
+    assert list(proof.symmetry.groups) == ["h", "one"]
+
+
+class Three(nn.Module):
+    """Three units whose order matters in part: to exchanges, or to all but one."""
+
+    def __init__(self, *, cyclic: bool) -> None:
+        super().__init__()
+        self.up, self.cyclic = nn.Linear(4, 3), cyclic
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c = self.up(x).unbind(-1)
+        return a * b**2 + b * c**2 + c * a**2 if self.cyclic else a * b + c**3
+
+
+@pytest.mark.parametrize("cyclic", [True, False])
+def test_groups_that_may_move_only_in_part_fail(cyclic: bool) -> None:
+    model = Three(cyclic=cyclic)
+    symmetry = symmetry_from_spec({"up.weight": ("h", None), "up.bias": ("h",)}, model)
+    swap = [1, 0, 2]
+    seed = next(
+        seed
+        for seed in range(100)
+        if draw_exchanges(symmetry, seed=seed).indices["h"].tolist() == swap
+    )
+    proof = prove(symmetry, model, (torch.randn(2, 4),), seed=seed)
+    assert list(proof.failed_groups) == ["h"]
+
+
+def test_controls_can_be_limited_or_left_out() -> None:
+    model, symmetry, x = built("mlp")
+    assert len(prove(symmetry, model, (x,), controls=2).controls) == 2
+    assert prove(symmetry, model, (x,), controls=False).controls == {}
