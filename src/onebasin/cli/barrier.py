@@ -17,7 +17,7 @@ from onebasin.cli.console import Console, columns
 from onebasin.cli.pairs import ArchitectureChoice, Pair, open_pair
 from onebasin.cli.symmetries import SymmetryChoice
 from onebasin.errors import OneBasinError
-from onebasin.measuring.batches import Batches, output_of
+from onebasin.forward.batches import Batches, output_of
 from onebasin.measuring.curves import Chord, Curve, Normalization, plain_number
 from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.interpolation import interpolate

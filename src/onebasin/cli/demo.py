@@ -18,7 +18,7 @@ from onebasin.cli.alignment import Alignment, match
 from onebasin.cli.console import Console, columns
 from onebasin.cli.symmetries import SymmetryChoice, find_symmetry
 from onebasin.errors import OneBasinError
-from onebasin.measuring.binding import BoundModel
+from onebasin.forward.binding import BoundModel
 from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.interpolation import interpolate
 from onebasin.merging.averages import merge

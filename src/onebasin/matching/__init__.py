@@ -1,6 +1,6 @@
 """Matching: which permutation. One file per matcher, one assignment solver."""
 
-from onebasin.matching.assignment import assign, assign_many
+from onebasin.matching.assignment.linear import assign, assign_many
 from onebasin.matching.matching import Matching, Progress, Step
 from onebasin.matching.weights import match_weights
 

@@ -1,7 +1,7 @@
 """Weight matching: the permutation of B whose weights are most like A's.
 
 Git Re-Basin (Ainsworth et al., 2023), section 3.2: coordinate descent, one assignment
-problem after the other, for any symmetry. What a sweep is, is `onebasin.matching.descent`'s.
+problem after the other, for any symmetry. Sweeps are `onebasin.matching.descent`'s.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.matching.descent import Descent
+from onebasin.matching.descent.descent import Descent
+from onebasin.matching.descent.pair import Pair, Survey
+from onebasin.matching.descent.search import Search
+from onebasin.matching.descent.starts import start_of
 from onebasin.matching.matching import Matching, Progress
-from onebasin.matching.pair import Pair, Survey
-from onebasin.matching.search import Search
-from onebasin.matching.starts import start_of
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 

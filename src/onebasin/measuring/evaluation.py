@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.batches import Batches, call_on, device_of, output_of, rereadable
-from onebasin.measuring.binding import evaluation_mode
+from onebasin.forward.batches import Batches, call_on, device_of, output_of, rereadable
+from onebasin.forward.binding import evaluation_mode
 
 Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.batches import rereadable
-from onebasin.measuring.binding import BoundModel
+from onebasin.forward.batches import rereadable
+from onebasin.forward.binding import BoundModel
 from onebasin.measuring.curves import Curve, Normalization, check_choice
 from onebasin.measuring.evaluation import Evaluate, Evaluation, as_evaluation
 from onebasin.measuring.paths import point_between, same_point

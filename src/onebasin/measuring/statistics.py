@@ -16,8 +16,8 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.batches import call_on, device_of, inputs_of
-from onebasin.measuring.binding import bind, evaluation_mode
+from onebasin.forward.batches import call_on, device_of, inputs_of
+from onebasin.forward.binding import bind, evaluation_mode
 
 
 def layers_with_statistics(model: nn.Module) -> dict[str, _NormBase]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onebasin.matching.assignment import assign_many
-from onebasin.matching.trees import Indices, Key, Tree
+from onebasin.matching.assignment.linear import assign_many
+from onebasin.matching.descent.trees import Indices, Key, Tree
 
 Choices = dict[str, Tensor]
 

@@ -11,8 +11,8 @@ from itertools import accumulate
 import numpy as np
 from torch import Tensor
 
+from onebasin.matching.descent.search import Search, StepResult
 from onebasin.matching.matching import Progress, Step
-from onebasin.matching.search import Search, StepResult
 
 PUSHES = (0.2, 0.1)
 """How firmly units are pushed from their present partners, in the first sweeps.

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.binding import BoundModel
+from onebasin.forward.binding import BoundModel
 from tests.measuring.networks import assert_same, copy_of, examples, mlp
 
 

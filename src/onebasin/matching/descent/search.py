@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onebasin.matching.nested import NestedSolver
-from onebasin.matching.pair import Pair
-from onebasin.matching.products import Products, Workspace
-from onebasin.matching.trees import Indices, Key, Tree, View, tree_of, views_of
+from onebasin.matching.assignment.nested import NestedSolver
+from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.products import Products, Workspace
+from onebasin.matching.descent.trees import Indices, Key, Tree, View, tree_of, views_of
 from onebasin.symmetry.symmetry import Symmetry
 
 HOLDS = (0.0, -0.25, -0.5, -1.0, -2.0)

@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from onebasin.matching.pair import Pair
-from onebasin.matching.trees import Indices, Key, Tree, View
+from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.trees import Indices, Key, Tree, View
 
 CHUNK = 2**22
 """Entries of rearranged rows that are multiplied at a time."""

@@ -12,10 +12,10 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from onebasin.matching.descent import Descent
-from onebasin.matching.pair import Survey
-from onebasin.matching.search import Search
-from onebasin.matching.trees import Key, View
+from onebasin.matching.descent.descent import Descent
+from onebasin.matching.descent.pair import Survey
+from onebasin.matching.descent.search import Search
+from onebasin.matching.descent.trees import Key, View
 from onebasin.symmetry.permutation import Permutation
 
 
