@@ -46,7 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     for name in options.models:
         with context.Pool(1) as pool:
-            rows.append(pool.apply(measure, (name, options.threads, options.runs, options.peer)))
+            rows.append(pool.apply(measure, (name, options.threads, options.runs)))
+        if options.peer:
+            with context.Pool(1) as pool:
+                peer = pool.apply_async(measure_peer, (name, options.threads))
+                rows[-1] |= _outcome(peer, options.peer_limit)
         print(json.dumps(rows[-1]), flush=True)
     environment = _environment(options)
     text = page(rows, environment)
@@ -59,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(name: str, threads: int, runs: int, peer: bool) -> dict[str, Any]:
+def measure(name: str, threads: int, runs: int) -> dict[str, Any]:
     """Return the row of one architecture; medians over the runs."""
     torch.set_num_threads(threads)
     import onebasin
@@ -72,8 +76,6 @@ def measure(name: str, threads: int, runs: int, peer: bool) -> dict[str, Any]:
     row |= {"parameters": sum(p.numel() for p in model_a.parameters())}
     row |= {"groups": len(symmetry.groups)}
     related = onebasin.Permutation.random(symmetry, seed=1).apply(noisy(a))
-    if peer and args:
-        row |= _peer(model_a, model_b, args)
     for pair, other in (("unrelated", b), ("related", related)):
         found = [onebasin.match_weights(symmetry, a, other, seed=seed) for seed in range(runs)]
         floors = [floor(symmetry, a, other) for _ in range(runs)]
@@ -153,29 +155,36 @@ def floor(symmetry: Any, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> fl
     return seconds
 
 
-def _peer(model_a: nn.Module, model_b: nn.Module, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Return the seconds of rebasin's search and what it reached, on copies of the networks."""
+def measure_peer(name: str, threads: int) -> dict[str, Any]:
+    """Return the seconds of rebasin's search on the same networks, and what it reached."""
     import copy
 
+    torch.set_num_threads(threads)
+    model_a, model_b, args, _ = networks(name)
+    if not args:
+        return {"rebasin_error": "it takes positional inputs only"}
     from rebasin import PermutationCoordinateDescent  # type: ignore[import-not-found]
 
     moved = copy.deepcopy(model_b)
+    search = PermutationCoordinateDescent(model_a, moved, args[0], device_a="cpu", device_b="cpu")
     began = time.perf_counter()
-    try:
-        search = PermutationCoordinateDescent(
-            model_a, moved, args[0], device_a="cpu", device_b="cpu"
-        )
-        began = time.perf_counter()
-        search.rebasin()
-    except Exception as error:
-        return {"rebasin_error": f"{type(error).__name__}: {error}"}
+    search.rebasin()
     seconds = time.perf_counter() - began
-    found = dict(moved.named_parameters())
+    found = {name: p.detach().double() for name, p in moved.named_parameters()}
     value = sum(
-        float((p.detach().double() * found[name].detach().double()).sum())
-        for name, p in model_a.named_parameters()
+        float((p.detach().double() * found[name]).sum()) for name, p in model_a.named_parameters()
     )
     return {"rebasin_seconds": seconds, "rebasin_objective": value}
+
+
+def _outcome(peer: Any, limit: float) -> dict[str, Any]:
+    """Return what the peer measured, or why it has not."""
+    try:
+        return peer.get(timeout=limit)
+    except multiprocessing.TimeoutError:
+        return {"rebasin_error": f"no result after {limit:.0f} s"}
+    except Exception as error:
+        return {"rebasin_error": f"{type(error).__name__}: {error}"}
 
 
 def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> str:
@@ -193,7 +202,7 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
     lines += [_line(row, pair) for row in rows for pair in ("unrelated", "related")]
     for row in rows:
         if "rebasin_error" in row:
-            lines += ["", f"rebasin fails on {row['model']}: `{row['rebasin_error']}`"]
+            lines += ["", f"rebasin on {row['model']}: {row['rebasin_error']}"]
     lines += ["", *(f"- {key}: {value}" for key, value in environment.items()), ""]
     return "\n".join(lines)
 
@@ -239,6 +248,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peer", action="store_true", help="measure rebasin, too")
+    parser.add_argument(
+        "--peer-limit", type=float, default=300.0, metavar="SECONDS", help="patience with rebasin"
+    )
     parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
     return parser
 
