@@ -88,11 +88,23 @@ def call_on(function: Callable[..., Any], inputs: Any, device: torch.device) -> 
             (keyword arguments).
         device: where tensors are moved to first.
     """
+    args, kwargs = arguments_of(inputs, device)
+    return function(*args, **kwargs)
+
+
+def arguments_of(inputs: Any, device: torch.device) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and keyword arguments that the inputs of a batch stand for.
+
+    Args:
+        inputs: a tensor (the one argument), a tuple (positional arguments) or a mapping
+            (keyword arguments).
+        device: where tensors are moved to.
+    """
     if isinstance(inputs, Mapping):
-        return function(**{name: _to(value, device) for name, value in inputs.items()})
+        return (), {name: _to(value, device) for name, value in inputs.items()}
     if isinstance(inputs, tuple | list):
-        return function(*(_to(value, device) for value in inputs))
-    return function(_to(inputs, device))
+        return tuple(_to(value, device) for value in inputs), {}
+    return (_to(inputs, device),), {}
 
 
 def _to(value: Any, device: torch.device) -> Any:

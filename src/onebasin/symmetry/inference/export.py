@@ -40,6 +40,7 @@ class Exported:
         constants: placeholder name to a tensor that is neither parameter nor state.
         live: nodes that a counted output depends on.
         outputs: the counted outputs.
+        inputs: placeholder names of the user's inputs, in the order of their leaves.
         mutations: pairs of (new value, placeholder name) for buffers that forward writes.
     """
 
@@ -48,6 +49,7 @@ class Exported:
     constants: Mapping[str, Tensor]
     live: frozenset[Node]
     outputs: Sequence[Node]
+    inputs: Sequence[str]
     mutations: Sequence[tuple[Node, str]] = field(default=())
 
 
@@ -134,8 +136,13 @@ def _describe(program: torch.export.ExportedProgram) -> Exported:
         elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target is not None:
             target = spec.target.removeprefix(PREFIX)
             mutations += [(node, name) for name, tensor in tensors.items() if tensor == target]
+    inputs = [
+        getattr(spec.arg, "name", "")
+        for spec in signature.input_specs
+        if spec.kind is InputKind.USER_INPUT
+    ]
     return Exported(
-        program.graph_module, tensors, constants, _live(outputs), outputs, tuple(mutations)
+        program.graph_module, tensors, constants, _live(outputs), outputs, inputs, tuple(mutations)
     )
 
 

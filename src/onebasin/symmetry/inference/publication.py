@@ -28,6 +28,7 @@ def publish(
     state: Mapping[str, Tensor],
     parameters: frozenset[str],
     aliases: Mapping[str, str],
+    features: Mapping[str, Dims] | None = None,
 ) -> Symmetry:
     """Return the public symmetry of a solved graph.
 
@@ -37,6 +38,8 @@ def publish(
         state: every parameter and buffer, tied names included.
         parameters: the names in `state` that are parameters.
         aliases: further names of tied tensors, to their first.
+        features: dimensions of values inside the graph, to be written beside the tensors;
+            units that no tensor of the state carries are fixed there.
     """
     live = _live_names(solver)
     unused = {n for n, t in state.items() if t.dim() and aliases.get(n, n) not in live}
@@ -48,6 +51,7 @@ def publish(
             layouts[name] = tuple(Fixed(size, "unused") for size in tensor.shape)
         else:
             layouts[name] = writer.layouts(solver.dims[aliases.get(name, name)])
+    layouts |= {name: writer.layouts(dims) for name, dims in (features or {}).items()}
     return named(
         Symmetry(
             groups=writer.groups(),
@@ -152,7 +156,9 @@ class _Writer:
     def _leaf(self, root: Atom) -> Layout:
         if root.size <= 1:
             return Fixed(root.size)
-        name = self.names[self._head(root)]
+        name = self.names.get(self._head(root))
+        if name is None:
+            return Fixed(root.size, "carried by no parameter")
         if root.pinned is None:
             return Units(name, self._size(root))
         return Units(name, root.size) if name in self.axes else Fixed(root.size, _text(root.pinned))

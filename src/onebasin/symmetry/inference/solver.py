@@ -49,6 +49,7 @@ class Solver:
         self.state = state
         self.dims = {name: _parameter(tuple(tensor.shape)) for name, tensor in state.items()}
         self.tensors += self.dims.values()
+        self.values: dict[Node, Any] = {}
         for name in constant:
             _pin_varying(self.dims[name], state[name])
 
@@ -57,7 +58,7 @@ class Solver:
         exported = self.exported
         placeholders = exported.graph_module.graph.find_nodes(op="placeholder")
         inputs = {node: self._placeholder(node) for node in placeholders}
-        values = self._run(exported.graph_module, inputs, exported.live)
+        values = self.values = self._run(exported.graph_module, inputs, exported.live)
         for node in exported.outputs:
             value = values.get(node)
             if isinstance(value, Value):

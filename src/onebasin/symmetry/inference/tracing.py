@@ -7,18 +7,24 @@ solver, the groups, and the public layouts with their names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.inference.atoms import Dims
+from onebasin.symmetry.inference.calls import Value
 from onebasin.symmetry.inference.export import Exported, export_model
 from onebasin.symmetry.inference.groups import find_nesting
 from onebasin.symmetry.inference.publication import publish
 from onebasin.symmetry.inference.solver import Solver
 from onebasin.symmetry.inference.state import constant_buffers, doubled, tied_names
 from onebasin.symmetry.symmetry import Symmetry
+
+NODE = "node:"
+"""Before the names of values, where they stand beside the names of tensors."""
 
 
 def trace(
@@ -54,19 +60,90 @@ def trace(
         >>> symmetry.groups
         {'0': Group(name='0', size=8, within=())}
     """
-    args = (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
-    state = dict(model.state_dict(keep_vars=True))
-    if not state:
-        raise OneBasinError(f"trace: {type(model).__name__} has no parameters, so nothing can move")
-    exported = _export(model, args, dict(example_kwargs or {}), outputs)
-    aliases = tied_names(state)
-    kept = {name: tensor for name, tensor in state.items() if name not in aliases}
-    constant = constant_buffers(model, exported, kept, args, dict(example_kwargs or {}))
-    solver = Solver(exported, kept, constant, aliases)
-    solver.solve()
-    nesting = find_nesting(solver.dims.values(), solver.tensors)
-    parameters = frozenset(name for name, _ in model.named_parameters(remove_duplicate=False))
-    return publish(solver, nesting, state, parameters, aliases)
+    return _Inference(model, example_args, example_kwargs, outputs, doubles=True).symmetry()
+
+
+@dataclass(frozen=True)
+class TracedGraph:
+    """A graph with the layouts of all that is in it.
+
+    Args:
+        exported: the graph.
+        symmetry: of the model, as `trace` returns it.
+        features: the same groups, with the layouts of the values inside the graph, by the
+            names of their nodes.
+    """
+
+    exported: Exported
+    symmetry: Symmetry
+    features: Symmetry
+
+
+def trace_graph(
+    model: nn.Module,
+    example_args: tuple[Any, ...] | Tensor,
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    outputs: Callable[[Any], Any] | None = None,
+) -> TracedGraph:
+    """Find the symmetry of a model and the layout of every value in its graph.
+
+    Takes and raises what `trace` does, but the batch stays as it is: the graph is made to be
+    run on batches of these shapes. A dimension of size one hides what it stands for.
+    """
+    return _Inference(model, example_args, example_kwargs, outputs, doubles=False).graph()
+
+
+class _Inference:
+    """Layouts solved for one model."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_args: tuple[Any, ...] | Tensor,
+        example_kwargs: Mapping[str, Any] | None,
+        outputs: Callable[[Any], Any] | None,
+        *,
+        doubles: bool,
+    ) -> None:
+        args = (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
+        kwargs = dict(example_kwargs or {})
+        self.state = dict(model.state_dict(keep_vars=True))
+        if not self.state:
+            raise OneBasinError(
+                f"trace: {type(model).__name__} has no parameters, so nothing can move"
+            )
+        self.exported = _export(model, args, kwargs, outputs, doubles)
+        self.aliases = tied_names(self.state)
+        kept = {n: tensor for n, tensor in self.state.items() if n not in self.aliases}
+        constant = constant_buffers(model, self.exported, kept, args, kwargs)
+        self.solver = Solver(self.exported, kept, constant, self.aliases)
+        self.solver.solve()
+        self.nesting = find_nesting(self.solver.dims.values(), self.solver.tensors)
+        named = model.named_parameters(remove_duplicate=False)
+        self.parameters = frozenset(name for name, _ in named)
+
+    def symmetry(self, features: Mapping[str, Dims] | None = None) -> Symmetry:
+        """Return the public symmetry, with the layouts of some values beside the tensors."""
+        return publish(
+            self.solver, self.nesting, self.state, self.parameters, self.aliases, features
+        )
+
+    def graph(self) -> TracedGraph:
+        """Return the graph with its symmetry, and the layouts of the values apart."""
+        found = {
+            NODE + node.name: value.dims
+            for node, value in self.solver.values.items()
+            if isinstance(value, Value) and node.op == "call_function"
+        }
+        both = self.symmetry(found)
+        own = {name: layouts for name, layouts in both.layouts.items() if name in self.state}
+        inner = {name.removeprefix(NODE): both.layouts[name] for name in found}
+        return TracedGraph(
+            exported=self.exported,
+            symmetry=replace(both, layouts=own),
+            features=Symmetry(both.groups, inner, both.axes),
+        )
 
 
 def _export(
@@ -74,9 +151,10 @@ def _export(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     outputs: Callable[[Any], Any] | None,
+    doubles: bool,
 ) -> Exported:
-    """Export with a doubled batch where it is one, if the model takes that."""
-    twice = doubled((args, kwargs))
+    """Export, if wanted with a doubled batch where it is one and the model takes that."""
+    twice = doubled((args, kwargs)) if doubles else None
     if twice is not None:
         try:
             return export_model(model, twice[0], twice[1], outputs)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.pinning import without_groups
 from onebasin.symmetry.proving.agreement import disagreement
 from onebasin.symmetry.proving.controls import VISIBLE, Control, control_groups
 from onebasin.symmetry.proving.draws import draw_cycles, draw_exchanges, restrict
-from onebasin.symmetry.proving.pinning import without_groups
 from onebasin.symmetry.proving.specimen import Specimen
 from onebasin.symmetry.symmetry import Symmetry
 

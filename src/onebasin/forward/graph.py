@@ -1,0 +1,202 @@
+"""Graph: a traced model that is run node by node, with the parameters of a mapping.
+
+Owns what a node is to the rest of the library (its operator, its module, what goes in, the
+layout of what comes out) and the run itself. The values are the ones that the nodes give,
+also where no module returns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import arguments_of, device_of
+from onebasin.forward.binding import bind
+from onebasin.symmetry.inference.export import PREFIX, is_getitem
+from onebasin.symmetry.inference.tracing import TracedGraph, trace_graph
+from onebasin.symmetry.symmetry import Symmetry
+
+Visit = Callable[[str, Tensor], None]
+
+
+@dataclass(frozen=True)
+class FeatureNode:
+    """A node of the graph whose value is a tensor.
+
+    Args:
+        name: unique in the graph.
+        operator: without namespace and overload: `linear`, `relu`, `add`.
+        module: path of the module whose forward pass the node belongs to, "" for the model.
+        sources: names of the nodes that it takes tensors from, inputs of the model included.
+        parameters: names of the parameters and buffers that it takes.
+    """
+
+    name: str
+    operator: str
+    module: str
+    sources: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Name for people: the module's path with the operator."""
+        return f"{self.module}.{self.operator}" if self.module else self.operator
+
+
+class Graph:
+    """A model's graph for batches of one shape.
+
+    In-place operators of the model work in place here, too: a value that `visit` is given is
+    right while it is called, and must be cloned to be kept.
+
+    Args:
+        model: any module that `torch.export` can take; not changed, its parameters not used.
+        inputs: one batch: a tensor (the one argument), a tuple (positional arguments) or a
+            mapping (keyword arguments). Of at least two examples, since a batch of one hides
+            what its dimension stands for.
+
+    Raises:
+        OneBasinError: when `torch.export` cannot take the model on these inputs.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Any) -> None:
+        """Export the model and infer the layouts of all that is in its graph."""
+        self.model, self.device = model, device_of(model)
+        args, kwargs = arguments_of(inputs, self.device)
+        self.traced: TracedGraph = trace_graph(model, args, kwargs)
+        self.shapes = signature_of(inputs)
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """The symmetry of the parameters, as `onebasin.trace` returns it."""
+        return self.traced.symmetry
+
+    @property
+    def features(self) -> Symmetry:
+        """The same groups, with a layout for the value of every node, by its name."""
+        return self.traced.features
+
+    @cached_property
+    def nodes(self) -> Mapping[str, FeatureNode]:
+        """The nodes whose values are tensors, in the order of the forward pass."""
+        tensors = self.traced.exported.tensors
+        found = {}
+        for node in self.traced.exported.graph_module.graph.nodes:
+            if node.name in self.features.layouts:
+                inputs = [each.name for each in node.all_input_nodes]
+                found[node.name] = FeatureNode(
+                    name=node.name,
+                    operator=_operator(node),
+                    module=_module(node),
+                    sources=tuple(name for name in inputs if name not in tensors),
+                    parameters=tuple(tensors[name] for name in inputs if name in tensors),
+                )
+        return found
+
+    def run(
+        self, params: Mapping[str, Tensor], inputs: Any, visit: Visit | None = None
+    ) -> list[Tensor]:
+        """Run the model on a batch, and look at every value on the way.
+
+        Args:
+            params: a value for every parameter and buffer, as a state dict has them.
+            inputs: a batch of the shapes that the graph was made for.
+            visit: called with name and value of every node in `nodes`.
+
+        Returns:
+            The counted outputs, flattened.
+
+        Raises:
+            OneBasinError: when the parameters or the shapes of the batch do not fit.
+        """
+        if signature_of(inputs) != self.shapes:
+            raise OneBasinError(
+                f"features: the batch has shapes {signature_of(inputs)}, the graph was made for "
+                f"{self.shapes}; make one graph for each shape"
+            )
+        return _Run(self, visit).run(*self._placeholders(params, inputs))
+
+    def _placeholders(self, params: Mapping[str, Tensor], inputs: Any) -> list[Any]:
+        exported = self.traced.exported
+        bound = self._bound(params)
+        leaves = pytree.tree_leaves(arguments_of(inputs, self.device))
+        given = dict(zip(exported.inputs, leaves, strict=True))
+        values: list[Any] = []
+        for node in exported.graph_module.graph.find_nodes(op="placeholder"):
+            if node.name in exported.tensors:
+                values.append(bound[exported.tensors[node.name]])
+            elif node.name in given:
+                values.append(given[node.name])
+            else:
+                values.append(exported.constants[node.name].to(self.device))
+        return values
+
+    def _bound(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a value for every name in the model's state, on the graph's device."""
+        bound = bind(self.model, params)
+        aliases = {id(t): name for name, t in _named(self.model, remove_duplicate=True)}
+        return {
+            name: bound.get(aliases[id(own)], own).to(self.device)
+            for name, own in _named(self.model, remove_duplicate=False)
+        }
+
+
+def _named(model: nn.Module, *, remove_duplicate: bool) -> list[tuple[str, Tensor]]:
+    return [
+        *model.named_parameters(remove_duplicate=remove_duplicate),
+        *model.named_buffers(remove_duplicate=remove_duplicate),
+    ]
+
+
+class _Run(torch.fx.Interpreter):
+    """Runs the nodes that a counted output depends on, and shows their values."""
+
+    def __init__(self, graph: Graph, visit: Visit | None) -> None:
+        exported = graph.traced.exported
+        super().__init__(exported.graph_module, garbage_collect_values=True)
+        self.live: Collection[torch.fx.Node] = exported.live
+        self.shown, self.visit = graph.nodes, visit
+        self.extra_traceback = False
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        if n.op == "call_function" and n not in self.live and not _writes(n):
+            return None
+        value = super().run_node(n)
+        if self.visit is not None and n.name in self.shown:
+            self.visit(n.name, value)
+        return value
+
+    def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+        return [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
+
+
+def _writes(node: torch.fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is None or schema.is_mutable
+
+
+def _operator(node: torch.fx.Node) -> str:
+    """Return the operator's name; of a picked output, that of what it was picked from."""
+    source = node.all_input_nodes[0] if is_getitem(node) else node
+    name = getattr(source.target, "__name__", str(source.target))
+    return name.split(".")[0].rstrip("_")
+
+
+def _module(node: torch.fx.Node) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]).removeprefix(PREFIX[:-1]).removeprefix(".") if stack else ""
+
+
+def signature_of(inputs: Any) -> tuple[tuple[int, ...] | None, ...]:
+    """Return the shapes of a batch's leaves, None for those that are no tensors."""
+    return tuple(
+        tuple(leaf.shape) if isinstance(leaf, Tensor) else None
+        for leaf in pytree.tree_leaves(inputs)
+    )
