@@ -11,7 +11,7 @@ from hypothesis import given
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
-from onebasin.symmetry.proving.pinning import without_groups
+from onebasin.symmetry.pinning import without_groups
 from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
 from tests.symmetry.random_symmetries import symmetries
 

@@ -7,7 +7,7 @@ also where no module returns them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from onebasin.symmetry.inference.tracing import TracedGraph, trace_graph
 from onebasin.symmetry.symmetry import Symmetry
 
 Visit = Callable[[str, Tensor], None]
+VisitTogether = Callable[[str, Sequence[Tensor]], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Graph:
         found = {}
         for node in self.traced.exported.graph_module.graph.nodes:
             if node.name in self.features.layouts:
-                inputs = [each.name for each in node.all_input_nodes]
+                inputs = list(_tensor_inputs(node))
                 found[node.name] = FeatureNode(
                     name=node.name,
                     operator=_operator(node),
@@ -99,6 +100,25 @@ class Graph:
                     parameters=tuple(tensors[name] for name in inputs if name in tensors),
                 )
         return found
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """For each node the nodes that read its value."""
+        found: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for node in self.nodes.values():
+            for source in node.sources:
+                if source in found:
+                    found[source].append(node.name)
+        return {name: tuple(readers) for name, readers in found.items()}
+
+    @cached_property
+    def fed(self) -> frozenset[str]:
+        """The nodes whose values depend on the examples, not on parameters alone."""
+        given = set(self.traced.exported.inputs)
+        for node in self.traced.exported.graph_module.graph.nodes:
+            if any(source.name in given for source in node.all_input_nodes):
+                given.add(node.name)
+        return frozenset(given)
 
     def run(
         self, params: Mapping[str, Tensor], inputs: Any, visit: Visit | None = None
@@ -116,12 +136,52 @@ class Graph:
         Raises:
             OneBasinError: when the parameters or the shapes of the batch do not fit.
         """
+        if visit is None:
+            return self.run_together([params], inputs)[0]
+        return self.run_together([params], inputs, lambda name, values: visit(name, values[0]))[0]
+
+    def run_together(
+        self,
+        params: Sequence[Mapping[str, Tensor]],
+        inputs: Any,
+        visit: VisitTogether | None = None,
+    ) -> list[list[Tensor]]:
+        """Run several networks on a batch in step, one node after the other.
+
+        Only what later nodes need is kept, so features of many networks can be compared
+        without holding all of them.
+
+        Args:
+            params: for each network its parameters and buffers.
+            inputs: a batch of the shapes that the graph was made for.
+            visit: called with the name of every node in `nodes` and its values.
+
+        Returns:
+            For each network the counted outputs, flattened.
+
+        Raises:
+            OneBasinError: when parameters or the shapes of the batch do not fit.
+        """
         if signature_of(inputs) != self.shapes:
             raise OneBasinError(
                 f"features: the batch has shapes {signature_of(inputs)}, the graph was made for "
                 f"{self.shapes}; make one graph for each shape"
             )
-        return _Run(self, visit).run(*self._placeholders(params, inputs))
+        graph_module = self.traced.exported.graph_module
+        runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in params]
+        with torch.no_grad():
+            for node in self._order:
+                values = [run.step(node) for run in runs]
+                if visit is not None and node.name in self.nodes:
+                    visit(node.name, values)
+        return [run.outputs for run in runs]
+
+    @cached_property
+    def _order(self) -> list[torch.fx.Node]:
+        """The nodes to run: what a counted output depends on, and what writes in place."""
+        live = self.traced.exported.live
+        nodes = self.traced.exported.graph_module.graph.nodes
+        return [n for n in nodes if n.op != "call_function" or n in live or _writes(n)]
 
     def _placeholders(self, params: Mapping[str, Tensor], inputs: Any) -> list[Any]:
         exported = self.traced.exported
@@ -156,25 +216,32 @@ def _named(model: nn.Module, *, remove_duplicate: bool) -> list[tuple[str, Tenso
 
 
 class _Run(torch.fx.Interpreter):
-    """Runs the nodes that a counted output depends on, and shows their values."""
+    """One network on its way through the graph."""
 
-    def __init__(self, graph: Graph, visit: Visit | None) -> None:
-        exported = graph.traced.exported
-        super().__init__(exported.graph_module, garbage_collect_values=True)
-        self.live: Collection[torch.fx.Node] = exported.live
-        self.shown, self.visit = graph.nodes, visit
-        self.extra_traceback = False
+    def __init__(self, graph_module: torch.fx.GraphModule, placeholders: Iterator[Any]) -> None:
+        super().__init__(graph_module, garbage_collect_values=True)
+        self.args_iter = placeholders
+        self.outputs: list[Tensor] = []
 
-    def run_node(self, n: torch.fx.Node) -> Any:
-        if n.op == "call_function" and n not in self.live and not _writes(n):
-            return None
-        value = super().run_node(n)
-        if self.visit is not None and n.name in self.shown:
-            self.visit(n.name, value)
+    def step(self, node: torch.fx.Node) -> Any:
+        """Run one node, and drop the values that no later one needs."""
+        value = self.env[node] = self.run_node(node)
+        for done in self.user_to_last_uses.get(node, []):
+            self.env.pop(done, None)
         return value
 
-    def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-        return [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
+    def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.outputs = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
+        return self.outputs
+
+
+def _tensor_inputs(node: torch.fx.Node) -> Iterator[str]:
+    """Yield the nodes whose tensors a node takes; of a picked one, those it was made from."""
+    for source in node.all_input_nodes:
+        if isinstance(source.meta.get("val"), list | tuple):
+            yield from _tensor_inputs(source)
+        else:
+            yield source.name
 
 
 def _writes(node: torch.fx.Node) -> bool:

@@ -1,0 +1,131 @@
+"""Features: one pass over data through the graphs of several networks in step.
+
+Owns which graph runs a batch (one for each shape of batch), what the data may be, and the
+clear line where a batch does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import inputs_of
+from onebasin.forward.graph import Graph, VisitTogether, signature_of
+from onebasin.symmetry.inference.state import doubled
+
+Progress = Callable[[int], object]
+
+
+class Features:
+    """The features of networks of one architecture.
+
+    Args:
+        model: the architecture; any module that `torch.export` can take. Not changed.
+        data: batches `(inputs, labels)` or inputs alone, as a DataLoader gives them; read as
+            often as a method says. The first decides what the graph looks like.
+        call: the public function that is running, for messages.
+
+    Raises:
+        OneBasinError: when there is no data, it can be read only once, or the model cannot
+            be traced on it.
+    """
+
+    def __init__(self, model: nn.Module, data: Iterable[Any], *, call: str = "features") -> None:
+        """Make the graph for the first batch."""
+        if iter(data) is data:
+            raise OneBasinError(
+                f"{call}: the data is an iterator that can be read only once; pass a list of "
+                "batches or a DataLoader"
+            )
+        self.model, self.data, self.call = model, data, call
+        self._graphs: dict[Any, Graph] = {}
+        first = next(iter(data), None)
+        if first is None:
+            raise OneBasinError(f"{call}: the data has no batches; pass at least one")
+        self.graph = self._graph_of(self._inputs(first)[0], 0)
+
+    def run(
+        self,
+        params: Sequence[Mapping[str, Tensor]],
+        visit: Callable[[float], VisitTogether],
+        *,
+        finish: Callable[[list[list[Tensor]], Any], object] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Run networks through all batches, once, in step.
+
+        Args:
+            params: for each network its parameters and buffers.
+            visit: called for every batch with the weight of its examples (a half where an
+                example had to be doubled, one otherwise); returns what is called with the
+                name of every node and the networks' values.
+            finish: called after every batch with each network's outputs and the batch.
+            progress: called with the number of batches done.
+
+        Returns:
+            The number of batches.
+
+        Raises:
+            OneBasinError: when the model refuses a batch, or gives another graph for it.
+        """
+        count = 0
+        for count, batch in enumerate(self.data, start=1):
+            inputs, weight = self._inputs(batch)
+            graph = self._graph_of(inputs, count - 1)
+            outputs = graph.run_together(params, inputs, visit(weight))
+            if finish is not None:
+                finish(outputs, batch)
+            if progress is not None:
+                progress(count)
+        return count
+
+    def _inputs(self, batch: Any) -> tuple[Any, float]:
+        """Return a batch's inputs, a lone example doubled, and the weight of an example."""
+        inputs = inputs_of(batch)
+        twice = doubled(inputs)
+        return (inputs, 1.0) if twice is None else (twice, 0.5)
+
+    def _graph_of(self, inputs: Any, number: int) -> Graph:
+        shapes = signature_of(inputs)
+        if shapes not in self._graphs:
+            self._graphs[shapes] = self._make(inputs, number)
+        return self._graphs[shapes]
+
+    def _make(self, inputs: Any, number: int) -> Graph:
+        try:
+            graph = Graph(self.model, inputs)
+        except OneBasinError as error:
+            raise OneBasinError(
+                f"{self.call}: the model does not run on batch {number} of the data, with inputs "
+                f"of shapes {signature_of(inputs)}: {error}"
+            ) from error
+        if self._graphs and graph.nodes != self.graph.nodes:
+            raise OneBasinError(
+                f"{self.call}: batch {number}, with inputs of shapes {signature_of(inputs)}, takes "
+                "another way through the model than the first one; pass batches of one shape"
+            )
+        return graph
+
+
+def check_finite(values: Sequence[Tensor], graph: Graph, name: str, call: str) -> None:
+    """Check that the features of networks are numbers.
+
+    Args:
+        values: for each network, A first, its value of a node.
+        graph: that the node is of.
+        name: of the node.
+        call: the public function that is running, for the message.
+
+    Raises:
+        OneBasinError: naming the network and the place in the model.
+    """
+    for network, value in zip("ABCDEFGH", values, strict=False):
+        if not bool(torch.isfinite(value).all()):
+            raise OneBasinError(
+                f"{call}: the features of {network} at {graph.nodes[name].label!r} are not finite;"
+                " check its weights and the data"
+            )
