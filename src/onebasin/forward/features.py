@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import inputs_of
-from onebasin.forward.graph import Graph, VisitTogether, signature_of
+from onebasin.forward.graph import Enter, Graph, VisitTogether, signature_of
 from onebasin.symmetry.inference.state import doubled
 
 Progress = Callable[[int], object]
@@ -53,6 +53,7 @@ class Features:
         params: Sequence[Mapping[str, Tensor]],
         visit: Callable[[float], VisitTogether],
         *,
+        enter: Callable[[float], Enter] | None = None,
         finish: Callable[[list[list[Tensor]], Any], object] | None = None,
         progress: Progress | None = None,
     ) -> int:
@@ -62,7 +63,8 @@ class Features:
             params: for each network its parameters and buffers.
             visit: called for every batch with the weight of its examples (a half where an
                 example had to be doubled, one otherwise); returns what is called with the
-                name of every node and the networks' values.
+                name of every node and the networks' values (see `Graph.run_together`).
+            enter: likewise, for what is called before a node is run.
             finish: called after every batch with each network's outputs and the batch.
             progress: called with the number of batches done.
 
@@ -76,7 +78,8 @@ class Features:
         for count, batch in enumerate(self.data, start=1):
             inputs, weight = self._inputs(batch)
             graph = self._graph_of(inputs, count - 1)
-            outputs = graph.run_together(params, inputs, visit(weight))
+            entering = None if enter is None else enter(weight)
+            outputs = graph.run_together(params, inputs, visit(weight), enter=entering)
             if finish is not None:
                 finish(outputs, batch)
             if progress is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,25 @@ from onebasin.symmetry.inference.tracing import TracedGraph, trace_graph
 from onebasin.symmetry.symmetry import Symmetry
 
 Visit = Callable[[str, Tensor], None]
-VisitTogether = Callable[[str, Sequence[Tensor]], None]
+VisitTogether = Callable[[str, Sequence[Tensor]], Sequence[Tensor] | None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node that is about to be run.
+
+    Args:
+        name: of the node.
+        operator: what is called.
+        arguments: for each network the positional and keyword arguments.
+    """
+
+    name: str
+    operator: Callable[..., Any]
+    arguments: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
+
+
+Enter = Callable[[Call], None]
 
 
 @dataclass(frozen=True)
@@ -136,15 +154,20 @@ class Graph:
         Raises:
             OneBasinError: when the parameters or the shapes of the batch do not fit.
         """
-        if visit is None:
-            return self.run_together([params], inputs)[0]
-        return self.run_together([params], inputs, lambda name, values: visit(name, values[0]))[0]
+
+        def visit_one(name: str, values: Sequence[Tensor]) -> None:
+            if visit is not None:
+                visit(name, values[0])
+
+        return self.run_together([params], inputs, visit_one)[0]
 
     def run_together(
         self,
         params: Sequence[Mapping[str, Tensor]],
         inputs: Any,
         visit: VisitTogether | None = None,
+        *,
+        enter: Enter | None = None,
     ) -> list[list[Tensor]]:
         """Run several networks on a batch in step, one node after the other.
 
@@ -154,7 +177,10 @@ class Graph:
         Args:
             params: for each network its parameters and buffers.
             inputs: a batch of the shapes that the graph was made for.
-            visit: called with the name of every node in `nodes` and its values.
+            visit: called with the name of every node in `nodes` and its values; may return
+                other values, with which the networks then go on.
+            enter: called before a node in `nodes` that is an operator is run, with what it
+                is run on.
 
         Returns:
             For each network the counted outputs, flattened.
@@ -171,9 +197,15 @@ class Graph:
         runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in params]
         with torch.no_grad():
             for node in self._order:
-                values = [run.step(node) for run in runs]
-                if visit is not None and node.name in self.nodes:
-                    visit(node.name, values)
+                shown = node.name in self.nodes
+                if enter is not None and shown and node.op == "call_function":
+                    given = tuple(run.fetch_args_kwargs_from_env(node) for run in runs)
+                    enter(Call(node.name, cast(Callable[..., Any], node.target), given))
+                values = [run.run_node(node) for run in runs]
+                if visit is not None and shown:
+                    values = visit(node.name, values) or values
+                for run, value in zip(runs, values, strict=True):
+                    run.keep(node, value)
         return [run.outputs for run in runs]
 
     @cached_property
@@ -223,12 +255,11 @@ class _Run(torch.fx.Interpreter):
         self.args_iter = placeholders
         self.outputs: list[Tensor] = []
 
-    def step(self, node: torch.fx.Node) -> Any:
-        """Run one node, and drop the values that no later one needs."""
-        value = self.env[node] = self.run_node(node)
+    def keep(self, node: torch.fx.Node, value: Any) -> None:
+        """Keep a node's value for later ones, and drop those that none needs any more."""
+        self.env[node] = value
         for done in self.user_to_last_uses.get(node, []):
             self.env.pop(done, None)
-        return value
 
     def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.outputs = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
