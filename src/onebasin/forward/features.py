@@ -7,6 +7,7 @@ clear line where a batch does not fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,21 @@ from onebasin.forward.graph import Enter, Graph, VisitTogether, signature_of
 from onebasin.symmetry.inference.state import doubled
 
 Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A batch that is about to be run.
+
+    Args:
+        number: of the batch, from 0.
+        graph: that runs it; all graphs of a pass have the same nodes.
+        weight: of its examples: a half where a lone example had to be doubled, else one.
+    """
+
+    number: int
+    graph: Graph
+    weight: float
 
 
 class Features:
@@ -51,9 +67,9 @@ class Features:
     def run(
         self,
         params: Sequence[Mapping[str, Tensor]],
-        visit: Callable[[float], VisitTogether],
+        visit: Callable[[Passage], VisitTogether],
         *,
-        enter: Callable[[float], Enter] | None = None,
+        enter: Callable[[Passage], Enter] | None = None,
         finish: Callable[[list[list[Tensor]], Any], object] | None = None,
         progress: Progress | None = None,
     ) -> int:
@@ -61,9 +77,8 @@ class Features:
 
         Args:
             params: for each network its parameters and buffers.
-            visit: called for every batch with the weight of its examples (a half where an
-                example had to be doubled, one otherwise); returns what is called with the
-                name of every node and the networks' values (see `Graph.run_together`).
+            visit: called for every batch; returns what is called with the name of every node
+                and the networks' values (see `Graph.run_together`).
             enter: likewise, for what is called before a node is run.
             finish: called after every batch with each network's outputs and the batch.
             progress: called with the number of batches done.
@@ -78,8 +93,9 @@ class Features:
         for count, batch in enumerate(self.data, start=1):
             inputs, weight = self._inputs(batch)
             graph = self._graph_of(inputs, count - 1)
-            entering = None if enter is None else enter(weight)
-            outputs = graph.run_together(params, inputs, visit(weight), enter=entering)
+            passage = Passage(count - 1, graph, weight)
+            entering = None if enter is None else enter(passage)
+            outputs = graph.run_together(params, inputs, visit(passage), enter=entering)
             if finish is not None:
                 finish(outputs, batch)
             if progress is not None:
