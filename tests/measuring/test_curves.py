@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebasin.errors import OneBasinError
-from onebasin.measuring.curves import Curve, Quantity, check_choice
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.measuring.curves import Curve, Quantity
 
 CURVE = Curve((0.0, 0.25, 0.5, 1.0), (1.0, 2.0, 2.5, 3.0), (0.25, 0.5, 0.0, 0.0))
 

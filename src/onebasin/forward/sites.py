@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from onebasin.forward.graph import FeatureNode, Graph
+from onebasin.symmetry.symmetry import Symmetry
 
 Position = Literal["pre", "post"]
 
@@ -30,22 +31,26 @@ SELECTIONS = frozenset(
 """Operators that pick a part of a tensor: units that it leaves out are not contracted."""
 
 
-def find_sites(graph: Graph, position: Position = "post") -> dict[str, tuple[str, ...]]:
+def find_sites(
+    graph: Graph, position: Position = "post", features: Symmetry | None = None
+) -> dict[str, tuple[str, ...]]:
     """Return for every group the nodes that show its units' features.
 
     Args:
         graph: the traced model.
         position: `post` (what the next layer sees) or `pre` (what enters the nonlinearity).
+        features: the layouts of the values in the graph; by default in the groups of `trace`.
 
     Returns:
         Names of nodes, in the order of the forward pass. A group that only parameters carry
         (a matrix folded into another before any example meets it) has none.
     """
-    return {group: _sites(graph, group, position) for group in graph.symmetry.groups}
+    carriers = (features or graph.features).carriers
+    return {group: _sites(graph, nodes, position) for group, nodes in carriers.items()}
 
 
-def _sites(graph: Graph, group: str, position: Position) -> tuple[str, ...]:
-    carriers = {name: graph.nodes[name] for name in graph.features.carriers[group]}
+def _sites(graph: Graph, nodes: tuple[str, ...], position: Position) -> tuple[str, ...]:
+    carriers = {name: graph.nodes[name] for name in nodes}
     fed = {name: node for name, node in carriers.items() if _sees_examples(graph, node)}
     if position == "pre":
         entering = [s for n in graph.nodes.values() if n.operator in NONLINEAR for s in n.sources]

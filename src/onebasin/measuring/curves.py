@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from math import isfinite, isnan, nan
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, check_choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,15 +146,3 @@ def plain_number(value: float) -> float | str | None:
     if isnan(value):
         return None
     return value if isfinite(value) else str(value)
-
-
-def check_choice(call: str, name: str, value: str, choices: Any) -> None:
-    """Check that an argument is one of the values of a `Literal`.
-
-    Raises:
-        OneBasinError: naming the call, the argument and the values it may have.
-    """
-    known = get_args(choices)
-    if value not in known:
-        listed = " or ".join(repr(choice) for choice in known)
-        raise OneBasinError(f"{call}: {name} is {value!r}; it must be {listed}")

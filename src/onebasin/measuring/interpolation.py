@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import rereadable
 from onebasin.forward.binding import BoundModel
-from onebasin.measuring.curves import Curve, Normalization, check_choice
+from onebasin.measuring.curves import Curve, Normalization
 from onebasin.measuring.evaluation import Evaluate, Evaluation, as_evaluation
 from onebasin.measuring.paths import point_between, same_point
 from onebasin.measuring.statistics import layers_with_statistics, reset_statistics

@@ -6,7 +6,7 @@ their sizes and their JSON form. A layout says nothing about how it was inferred
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
@@ -127,6 +127,21 @@ def children(layout: Layout) -> tuple[Layout, ...]:
             return members
         case _:
             return ()
+
+
+def substituted(layout: Layout, replace: Callable[[Units], Layout]) -> Layout:
+    """Return a layout in which every `Units` is what a function makes of it."""
+    match layout:
+        case Units():
+            return replace(layout)
+        case Product(factors):
+            return Product(tuple(substituted(factor, replace) for factor in factors))
+        case Sum(parts, key):
+            return Sum(tuple(substituted(part, replace) for part in parts), key)
+        case Family(key, members):
+            return Family(key, tuple(substituted(member, replace) for member in members))
+        case _:
+            return layout
 
 
 def layout_to_json(layout: Layout) -> dict[str, Any]:

@@ -1,0 +1,215 @@
+"""Activation matching: the permutation of B whose features are most like A's.
+
+Git Re-Basin (Ainsworth et al., 2023), section 3.1; with correlations Li et al. (2016),
+"Convergent Learning". One pass over data, one assignment for each group.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.forward.features import Features, Passage, check_finite
+from onebasin.forward.graph import VisitTogether
+from onebasin.forward.sites import Position
+from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.search import Search
+from onebasin.matching.matching import Matching, Progress, Step
+from onebasin.matching.moments.sights import Sights
+from onebasin.matching.moments.similarity import FeatureSimilarity, Statistic
+from onebasin.matching.weights import CACHE_BYTES
+from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.symmetry import Symmetry
+
+CALL = "match_activations"
+
+SWEEPS = 10
+"""Sweeps over what features do not show."""
+
+
+def match_activations(
+    symmetry: Symmetry,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    *,
+    model: nn.Module,
+    data: Iterable[Any],
+    statistic: Statistic = "inner",
+    position: Position = "post",
+    cache_bytes: int = CACHE_BYTES,
+    progress: Progress | None = None,
+) -> Matching:
+    r"""Find the permutation of B that makes its features most like A's.
+
+    For every group \(\arg\max_P \langle P, Z_A Z_B^\top\rangle\) (Git Re-Basin, Eq. 2), where
+    row i of \(Z\) are the features of unit i: over all examples, and over the positions of
+    an image or a sequence. Features are taken at the nodes of the traced graph, also where
+    no module returns them. Memory does not depend on the number of examples.
+
+    Differs from the paper:
+        - Any symmetry: a group on a residual stream is matched by all values that the
+          layers behind it see, and units nested in others for every pair of outer units.
+        - A group whose units lie on one value together with others' waits until these are
+          matched; then the data is read once more, as it is where the similarities of all
+          groups do not fit into `cache_bytes`.
+        - Groups that no value shows (in a product of two matrices, say) are matched by weights.
+
+    Args:
+        symmetry: of the architecture of both.
+        params_a: the reference: parameters and buffers.
+        params_b: what is moved: parameters and buffers.
+        model: the architecture, as it was traced; its own parameters are not used.
+        data: batches `(inputs, labels)` or inputs alone, such as a DataLoader; labels are not
+            used.
+        statistic: `inner` (product) or `correlation` of features.
+        position: `post` (what the next layer sees) or `pre` (what enters the nonlinearity).
+        cache_bytes: memory for similarities in one pass over the data.
+        progress: called with a `Step` after every batch and after every group.
+
+    Returns:
+        The matching; its objective is the sum of the similarities of matched units, for
+        the unmoved B and at the end.
+
+    Raises:
+        OneBasinError: when there is no data, the model refuses a batch, features are not
+            finite, or tensors do not fit the symmetry.
+
+    Example:
+        >>> import torch
+        >>> from onebasin import trace
+        >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> symmetry = trace(net, x)
+        >>> a = net.state_dict()
+        >>> b = Permutation.random(symmetry, seed=1).apply(a)
+        >>> moved = match_activations(symmetry, a, b, model=net, data=[x]).permutation.apply(b)
+        >>> all(torch.equal(moved[name], a[name]) for name in a)
+        True
+    """
+    check_choice(CALL, "statistic", statistic, Statistic)
+    check_choice(CALL, "position", position, Position)
+    began = time.perf_counter()
+    pair = Pair(symmetry, params_a, params_b)
+    pair.survey()
+    search = Search(symmetry, pair, cache_bytes=cache_bytes)
+    search.indices = dict(Permutation.identity(symmetry).indices)
+    run = _Run(search, Features(model, data, call=CALL), statistic, position, progress)
+    run.match_shown(cache_bytes)
+    run.match_hidden()
+    return Matching(
+        permutation=Permutation(symmetry, search.indices),
+        objective=(run.before, run.after),
+        converged=True,
+        num_sweeps=run.num_passes,
+        num_solves=search.num_solves,
+        seconds=time.perf_counter() - began,
+        restarts=(run.after,),
+    )
+
+
+class _Run:
+    """Passes over the data until all that can be seen is matched.
+
+    Args:
+        search: holds the trees, their solvers and the indices.
+        features: of the model on the data.
+        statistic: of the similarities.
+        position: of the sites.
+        progress: see `match_activations`.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        features: Features,
+        statistic: Statistic,
+        position: Position,
+        progress: Progress | None,
+    ) -> None:
+        self.search, self.features = search, features
+        self.statistic: Statistic = statistic
+        self.sights = Sights(search.symmetry, search.trees, position, CALL)
+        self.progress = progress
+        self.waiting = list(search.trees)
+        self.known: set[str] = set()
+        self.before = self.after = 0.0
+        self.num_passes = 0
+
+    def match_shown(self, cache_bytes: int) -> None:
+        """Match every tree that features show."""
+        while roots := self._next_roots(cache_bytes):
+            self.num_passes += 1
+            similarities = self._gather(roots)
+            for done, root in enumerate(roots, start=1):
+                self._match(root, similarities[root])
+                self.waiting.remove(root)
+                self._tell(root, done, len(roots))
+
+    def _next_roots(self, cache_bytes: int) -> list[str]:
+        """Return trees that can be matched now, as many as fit into memory."""
+        chosen: list[str] = []
+        left = cache_bytes
+        for root in self.waiting:
+            sights = self.sights.ready(self.features.graph, root, self.known)
+            tree = self.search.trees[root]
+            keys = {sight.view.key for sight in sights}
+            left -= sum(4 * key.num_outer(tree) * key.num_own(tree) ** 2 for key in keys)
+            if sights and (left >= 0 or not chosen):
+                chosen.append(root)
+        return chosen
+
+    def _gather(self, roots: list[str]) -> dict[str, FeatureSimilarity]:
+        """Sum similarities over all of the data."""
+        found = {r: FeatureSimilarity(self.search.trees[r], self.statistic) for r in roots}
+        known = frozenset(self.known)
+
+        def visit_of(passage: Passage) -> VisitTogether:
+            sights = self.sights.of(passage.graph)
+
+            def visit(name: str, values: Any) -> None:
+                for sight in sights.get(name, ()):
+                    if sight.root in found and sight.view.movable <= known:
+                        a, b = (value.contiguous() for value in values)
+                        place, indices = (name, sight.place), self.search.indices
+                        sums = found[sight.root]
+                        if not sums.add(place, sight.view, a, b, indices, passage.weight):
+                            check_finite(values, passage.graph, name, CALL)
+
+            return visit
+
+        params = [self.search.pair.params["A"], self.search.pair.params["B"]]
+        self.features.run(params, visit_of, progress=self._batches)
+        return found
+
+    def _match(self, root: str, similarity: FeatureSimilarity) -> None:
+        sums = similarity.result()
+        if not all(bool(torch.isfinite(values).all()) for values in sums.values()):
+            raise OneBasinError(
+                f"{CALL}: products of features of group {root!r} overflow; check the weights of "
+                "both networks, or pass the data in float64"
+            )
+        self.before += self.search.value(root, sums)
+        solver = self.search.solvers[root]
+        self.search.num_solves += 1
+        self.search.indices.update(solver.solve(sums, self.search.indices))
+        self.known.update(self.search.trees[root].members)
+        self.after += self.search.value(root, sums)
+
+    def match_hidden(self) -> None:
+        """Match by weights what no feature shows."""
+        for _ in range(SWEEPS if self.waiting else 0):
+            if not any([self.search.step(root).moved for root in self.waiting]):
+                break
+
+    def _batches(self, done: int) -> None:
+        length = getattr(self.features.data, "__len__", None)
+        self._tell("", done, max(done, length()) if length else done)
+
+    def _tell(self, group: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(Step(0, self.num_passes, group, done, total, self.after))

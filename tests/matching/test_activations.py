@@ -1,0 +1,137 @@
+"""Activation matching: planted permutations, statistics, data of every kind, bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin import OneBasinError, Permutation, Symmetry, symmetry_from_spec, trace
+from onebasin.matching.activations import match_activations
+from tests.forward.networks import NETWORKS, build
+
+CHOICES = [
+    {"statistic": statistic, "position": position}
+    for statistic in ("inner", "correlation")
+    for position in ("post", "pre")
+]
+
+
+def planted(name: str) -> tuple[Symmetry, nn.Module, dict[str, Tensor], dict[str, Tensor], Tensor]:
+    model, batch = build(name)
+    symmetry = trace(model, batch)
+    a = model.state_dict()
+    return symmetry, model, a, Permutation.random(symmetry, seed=3).apply(a), batch
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join(c.values()))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_planted_permutation_is_found_up_to_dead_units(name: str, choice: Any) -> None:
+    symmetry, model, a, b, batch = planted(name)
+    found = match_activations(symmetry, a, b, model=model, data=[batch, batch[:2]], **choice)
+    moved = found.permutation.apply(b)
+    model.load_state_dict(moved)
+    fresh, _ = build(name)
+    torch.testing.assert_close(model(batch), fresh(batch))
+    if choice["position"] == "pre":
+        assert all(torch.equal(moved[tensor], a[tensor]) for tensor in a)
+    assert found.objective[1] > found.objective[0]
+
+
+def test_the_inner_product_is_that_of_all_examples() -> None:
+    model, batch = build("mlp")
+    symmetry = trace(model, batch)
+    other = {name: torch.randn_like(tensor) for name, tensor in model.state_dict().items()}
+    found = match_activations(
+        symmetry, model.state_dict(), other, model=model, data=[batch[:4], batch[4:]]
+    )
+    features = []
+    for params in (model.state_dict(), other):
+        features.append(torch.relu(batch @ params["0.weight"].T + params["0.bias"]))
+    similarity = features[0].T @ features[1]
+    index = found.permutation.indices[next(iter(symmetry.groups))]
+    torch.testing.assert_close(
+        torch.tensor(found.objective[1], dtype=torch.float64),
+        similarity[torch.arange(8), index].sum(),
+    )
+    assert found.objective[0] == pytest.approx(float(similarity.trace()))
+
+
+def test_correlations_lie_between_minus_one_and_one_whatever_the_batches() -> None:
+    model, batch = build("residual")
+    symmetry = trace(model, batch)
+    other = build("residual", seed=1)[0].state_dict()
+    runs = [
+        match_activations(
+            symmetry, model.state_dict(), other, model=model, data=data, statistic="correlation"
+        )
+        for data in ([batch], [batch[:2], batch[2:]])
+    ]
+    num_units = sum(group.size for group in symmetry.groups.values())
+    assert all(abs(value) < num_units for value in runs[0].objective)
+    assert runs[0].objective == pytest.approx(runs[1].objective, rel=0.05)
+
+
+def test_little_memory_takes_more_passes_to_the_same_end() -> None:
+    symmetry, model, a, b, batch = planted("transformer")
+    once = match_activations(symmetry, a, b, model=model, data=[batch])
+    often = match_activations(symmetry, a, b, model=model, data=[batch], cache_bytes=1)
+    assert often.num_sweeps > once.num_sweeps == 1
+    assert all(
+        torch.equal(index, often.permutation.indices[name])
+        for name, index in once.permutation.indices.items()
+    )
+
+
+def test_a_hand_written_symmetry_is_matched_under_its_own_names() -> None:
+    model, batch = build("mlp")
+    spec = {"0.weight": ("hidden", None), "0.bias": ("hidden",), "2.weight": (None, "hidden")}
+    symmetry = symmetry_from_spec({**spec, "2.bias": (None,)}, model.state_dict())
+    a = model.state_dict()
+    b = Permutation.random(symmetry, seed=1).apply(a)
+    found = match_activations(symmetry, a, b, model=model, data=[batch], position="pre")
+    moved = found.permutation.apply(b)
+    assert all(torch.equal(moved[name], a[name]) for name in a)
+
+
+def test_a_lone_example_is_data() -> None:
+    symmetry, model, a, b, batch = planted("mlp")
+    found = match_activations(symmetry, a, b, model=model, data=[batch[:1]], position="pre")
+    moved = found.permutation.apply(b)
+    assert all(torch.equal(moved[name], a[name]) for name in a)
+
+
+def test_inputs_are_left_alone_and_the_same_data_gives_the_same_bytes() -> None:
+    symmetry, model, a, b, batch = planted("residual")
+    before = {name: tensor.clone() for name, tensor in b.items()}
+    first, second = (match_activations(symmetry, a, b, model=model, data=[batch]) for _ in "12")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in b.items())
+    assert first.objective == second.objective
+    assert all(
+        torch.equal(i, second.permutation.indices[n]) for n, i in first.permutation.indices.items()
+    )
+
+
+def bad(**changes: Any) -> str:
+    symmetry, model, a, b, batch = planted("mlp")
+    given = {"model": model, "data": [batch], **changes}
+    with pytest.raises(OneBasinError) as raised:
+        match_activations(symmetry, given.pop("a", a), given.pop("b", b), **given)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_bad_input_is_named_in_one_line() -> None:
+    _, _, a, _, batch = planted("mlp")
+    assert "the data has no batches" in bad(data=[])
+    assert "can be read only once" in bad(data=iter([batch]))
+    assert "does not run on batch 0" in bad(data=[batch[:, :4]])
+    broken = {**a, "0.bias": torch.full_like(a["0.bias"], 1e200)}
+    assert "features of group" in bad(b=broken)
+    infinite = {**a, "0.weight": torch.full_like(a["0.weight"], 1.7e308)}
+    assert "the features of B at" in bad(b=infinite)
+    assert "is not in the symmetry" in bad(b={**a, "extra": batch})
+    other, images = build("conv_net")
+    assert "pass the model that the symmetry is of" in bad(model=other, data=[images])
