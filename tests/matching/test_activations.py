@@ -129,7 +129,7 @@ def test_bad_input_is_named_in_one_line() -> None:
     assert "can be read only once" in bad(data=iter([batch]))
     assert "does not run on batch 0" in bad(data=[batch[:, :4]])
     broken = {**a, "0.bias": torch.full_like(a["0.bias"], 1e200)}
-    assert "features of group" in bad(b=broken)
+    assert "features of group" in bad(a=broken, b=broken)
     infinite = {**a, "0.weight": torch.full_like(a["0.weight"], 1.7e308)}
     assert "the features of B at" in bad(b=infinite)
     assert "is not in the symmetry" in bad(b={**a, "extra": batch})
