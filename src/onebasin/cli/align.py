@@ -3,14 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from onebasin.checkpoints import check_file_writable, check_writable, write_checkpoint
-from onebasin.cli.alignment import Alignment, align_pair
-from onebasin.cli.console import Console
-from onebasin.cli.pairs import ArchitectureChoice, open_pair, refuse_same
-from onebasin.cli.symmetries import SymmetryChoice
-from onebasin.errors import OneBasinError
-from onebasin.merging.moved import Moved
+from onebasin.cli.console import open_console
+from onebasin.cli.options import (
+    Arch,
+    ArchArgs,
+    CheckpointA,
+    CheckpointB,
+    Inputs,
+    Json,
+    Output,
+    PermutationFile,
+    Prove,
+    Quiet,
+    Restarts,
+    Seed,
+    SymmetryFile,
+)
+
+if TYPE_CHECKING:
+    from onebasin.cli.console import Console
+    from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.symmetries import SymmetryChoice
+
+
+def align(
+    arch: Arch,
+    a: CheckpointA,
+    b: CheckpointB,
+    out: Output,
+    arch_arg: ArchArgs = None,
+    input_: Inputs = None,
+    symmetry: SymmetryFile = None,
+    prove: Prove = True,
+    restarts: Restarts = 1,
+    save_permutation: PermutationFile = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Move checkpoint B to checkpoint A.
+
+    The units of B are put into the order in which its weights are closest to A's; what it
+    computes stays the same. Proving the symmetry first takes memory for the model in float64;
+    --no-prove does without, and then checkpoints larger than memory can be aligned.
+
+    \b
+    Examples:
+      onebasin align mlp a.safetensors b.safetensors -o aligned.safetensors
+      onebasin align hf:my-model/ a/ b/ -o aligned/ --no-prove
+      onebasin align my.models:build a.pt b.pt -o aligned.pt --input 2x3x32x32
+    """
+    from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.symmetries import SymmetryChoice
+
+    with open_console(as_json, quiet) as console:
+        run_align(
+            ArchitectureChoice(arch, arch_arg, input_, seed),
+            (a, b),
+            out,
+            symmetry=SymmetryChoice(symmetry, prove, seed),
+            permutation_file=save_permutation,
+            restarts=restarts,
+            console=console,
+        )
 
 
 def run_align(
@@ -34,6 +91,12 @@ def run_align(
         restarts: number of starts of the matching.
         console: where the result is printed.
     """
+    from onebasin.checkpoints import write_checkpoint
+    from onebasin.cli.alignment import align_pair
+    from onebasin.cli.outputs import check_outputs, save_permutation
+    from onebasin.cli.pairs import open_pair, refuse_same
+    from onebasin.merging.moved import Moved
+
     check_outputs(output, permutation_file, inputs=paths)
     with open_pair(
         architecture, paths, call="align", console=console, is_run=symmetry.proves
@@ -52,24 +115,3 @@ def run_align(
     save_permutation(alignment, permutation_file)
     data = {"command": "align", "output": str(output), **alignment.to_json()}
     console.result(data, f"{alignment.to_text()}\nwrote {output}")
-
-
-def check_outputs(output: Path, permutation_file: Path | None, *, inputs: tuple[Path, ...]) -> None:
-    """Check, before long work, that what is asked for can be written.
-
-    Raises:
-        OneBasinError: when a path cannot be written, is an input, or is given twice.
-    """
-    check_writable(output, inputs=inputs)
-    if permutation_file is not None:
-        check_file_writable(permutation_file, inputs=inputs)
-        if permutation_file.resolve() == output.resolve():
-            raise OneBasinError(
-                f"{output}: cannot hold both the network and the permutation; give two paths"
-            )
-
-
-def save_permutation(alignment: Alignment, path: Path | None) -> None:
-    """Write the permutation where one is asked for."""
-    if path is not None:
-        alignment.permutation.save(path)

@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from torch import Tensor
+import typer
 
-from onebasin.checkpoints import check_file_writable
-from onebasin.checkpoints.messages import one_line
-from onebasin.cli.alignment import Alignment, align_pair
-from onebasin.cli.console import Console, columns
-from onebasin.cli.pairs import ArchitectureChoice, Pair, open_pair
-from onebasin.cli.symmetries import SymmetryChoice
+from onebasin.cli.console import columns, open_console
+from onebasin.cli.options import (
+    Arch,
+    ArchArgs,
+    CheckpointA,
+    CheckpointB,
+    Inputs,
+    Json,
+    Prove,
+    Quiet,
+    Restarts,
+    Seed,
+    SymmetryFile,
+)
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import Batches, output_of
-from onebasin.measuring.curves import Chord, Curve, Normalization, plain_number
-from onebasin.measuring.evaluation import evaluator
-from onebasin.measuring.interpolation import interpolate
-from onebasin.merging.moved import Moved
-from onebasin.report.comparison import Curves, barrier_rows, barriers_of, lines_of
-from onebasin.report.figures import check_picture, curve_figure, save_figure
-from onebasin.training.datasets.catalogue import load_dataset
-from onebasin.training.datasets.dataset import Dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from onebasin.cli.alignment import Alignment
+    from onebasin.cli.console import Console
+    from onebasin.cli.pairs import ArchitectureChoice, Pair
+    from onebasin.cli.symmetries import SymmetryChoice
+    from onebasin.measuring.curves import Chord, Curve, Normalization
+    from onebasin.report.comparison import Curves
+    from onebasin.training.datasets.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,64 @@ class MeasuringChoice:
     normalization: Normalization = "interpolated"
     chord: Chord = "ends"
     plot: Path | None = None
+
+
+def barrier(
+    arch: Arch,
+    a: CheckpointA,
+    b: CheckpointB,
+    data: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Data to measure on: digits.", show_default=False),
+    ],
+    align: Annotated[
+        bool, typer.Option("--align/--no-align", help="Also measure after aligning B to A.")
+    ] = True,
+    num_points: Annotated[
+        int, typer.Option(min=2, help="Points of each curve, both ends included.")
+    ] = 25,
+    normalization: Annotated[
+        Literal["interpolated", "reset"],
+        typer.Option(help="Running statistics between the ends: as they come, or from the data."),
+    ] = "interpolated",
+    chord: Annotated[
+        Literal["ends", "mean"],
+        typer.Option(help="Measure from the line between the ends, or from their mean."),
+    ] = "ends",
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the curves (.png, .svg or .pdf)."),
+    ] = None,
+    arch_arg: ArchArgs = None,
+    input_: Inputs = None,
+    symmetry: SymmetryFile = None,
+    prove: Prove = True,
+    restarts: Restarts = 1,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the barrier between two checkpoints.
+
+    Before and after alignment, on training and test data, for loss and error.
+
+    \b
+    Example:
+      onebasin barrier mlp a.safetensors b.safetensors --data digits --plot curve.png
+    """
+    from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.symmetries import SymmetryChoice
+
+    with open_console(as_json, quiet) as console:
+        run_barrier(
+            ArchitectureChoice(arch, arch_arg, input_, seed),
+            (a, b),
+            data,
+            symmetry=SymmetryChoice(symmetry, prove, seed) if align else None,
+            measuring=MeasuringChoice(num_points, normalization, chord, plot),
+            restarts=restarts,
+            console=console,
+        )
 
 
 def run_barrier(
@@ -66,6 +133,14 @@ def run_barrier(
         restarts: number of starts of the matching.
         console: where the result is printed.
     """
+    from onebasin.checkpoints import check_file_writable
+    from onebasin.cli.alignment import align_pair
+    from onebasin.cli.pairs import open_pair
+    from onebasin.merging.moved import Moved
+    from onebasin.report.comparison import lines_of
+    from onebasin.report.figures import check_picture, curve_figure, save_figure
+    from onebasin.training.datasets.catalogue import load_dataset
+
     if measuring.plot is not None:
         check_picture(measuring.plot)
         check_file_writable(measuring.plot, inputs=paths)
@@ -96,6 +171,11 @@ def check_data(pair: Pair, data: Dataset) -> None:
     Raises:
         OneBasinError: when it cannot, or its outputs are not one for each class.
     """
+    import torch
+
+    from onebasin.checkpoints.messages import one_line
+    from onebasin.forward.batches import output_of
+
     name, module = pair.architecture.name, pair.architecture.module
     try:
         with torch.no_grad():
@@ -123,6 +203,10 @@ def measure(
     console: Console,
 ) -> dict[str, Curve]:
     """Return the curves between A and a network, on training and on test data."""
+    from onebasin.forward.batches import Batches
+    from onebasin.measuring.evaluation import evaluator
+    from onebasin.measuring.interpolation import interpolate
+
     curves = {}
     for split, inputs, labels in (
         ("train", data.train_inputs, data.train_labels),
@@ -145,6 +229,9 @@ def measure(
 def _data(
     curves: Curves, alignment: Alignment | None, measuring: MeasuringChoice, data: Dataset
 ) -> dict[str, Any]:
+    from onebasin.measuring.curves import plain_number
+    from onebasin.report.comparison import barriers_of
+
     barriers = barriers_of(curves, measuring.chord)
     summary = alignment.to_json() if alignment else {"symmetry": None, "matching": None}
     return {
@@ -168,6 +255,8 @@ def _data(
 
 
 def _text(curves: Curves, alignment: Alignment | None, measuring: MeasuringChoice) -> str:
+    from onebasin.report.comparison import barrier_rows, barriers_of
+
     parts = [alignment.to_text()] if alignment else []
     parts.append(columns(barrier_rows(barriers_of(curves, measuring.chord))))
     parts += [f"wrote {measuring.plot}"] if measuring.plot else []

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-from torch import Tensor
+import typer
 
-from onebasin import __version__
-from onebasin.checkpoints import Architecture, build_architecture, write_checkpoint
-from onebasin.cli.alignment import Alignment, match
-from onebasin.cli.console import Console, columns
-from onebasin.cli.symmetries import SymmetryChoice, find_symmetry
+from onebasin.cli.console import columns, open_console
+from onebasin.cli.options import Json, Quiet, Seed
 from onebasin.errors import OneBasinError
-from onebasin.forward.binding import BoundModel
-from onebasin.measuring.evaluation import evaluator
-from onebasin.measuring.interpolation import interpolate
-from onebasin.merging.averages import merge
-from onebasin.report.comparison import Curves, barrier_rows
-from onebasin.report.demo import NETWORKS, DemoResult, write_demo
-from onebasin.training.datasets.dataset import Dataset
-from onebasin.training.datasets.digits import load_digits
-from onebasin.training.train import train
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from onebasin.checkpoints import Architecture
+    from onebasin.cli.alignment import Alignment
+    from onebasin.cli.console import Console
+    from onebasin.report.comparison import Curves
+    from onebasin.report.demo import DemoResult
+    from onebasin.training.datasets.dataset import Dataset
 
 EPOCHS = 50
 NETWORK = "64-512-512-512-10"
-Params = Mapping[str, Tensor]
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for everything that is made.")
+    ] = Path("demo-out"),
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train two networks, align, merge, and write a report.
+
+    Takes about half a minute. DIR gets report.html, curve.png, result.json and the networks:
+    a, b, aligned and merged.safetensors.
+
+    \b
+    Example:
+      onebasin demo --out demo-out
+    """
+
+    with open_console(as_json, quiet) as console:
+        run_demo(out, seed=seed, console=console)
 
 
 def run_demo(folder: Path, *, seed: int, console: Console) -> None:
@@ -41,6 +58,12 @@ def run_demo(folder: Path, *, seed: int, console: Console) -> None:
         seed: of the split of the data and, with the next one, of the two networks.
         console: where the result is printed.
     """
+    from onebasin.checkpoints import build_architecture, write_checkpoint
+    from onebasin.merging.averages import merge
+    from onebasin.report.demo import DemoResult, write_demo
+    from onebasin.training.datasets.digits import load_digits
+    from onebasin.training.train import train
+
     make_folder(folder)
     seconds: dict[str, float] = {}
     with timed(seconds, "total"):
@@ -95,12 +118,15 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 def _align(
     architecture: Architecture,
-    params_a: Params,
-    params_b: Params,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
     seed: int,
     seconds: dict[str, float],
     console: Console,
 ) -> Alignment:
+    from onebasin.cli.alignment import match
+    from onebasin.cli.symmetries import SymmetryChoice, find_symmetry
+
     with timed(seconds, "trace"):
         found = find_symmetry(architecture, SymmetryChoice(seed=seed), console)
     assert found.proof is not None and not found.proof.failed_groups
@@ -112,11 +138,14 @@ def _align(
 
 def _curves(
     architecture: Architecture,
-    params_a: Params,
-    networks: Mapping[str, Params],
+    params_a: Mapping[str, Tensor],
+    networks: Mapping[str, Mapping[str, Tensor]],
     data: Dataset,
     console: Console,
 ) -> Curves:
+    from onebasin.measuring.evaluation import evaluator
+    from onebasin.measuring.interpolation import interpolate
+
     evaluators = {
         "train": evaluator(data.train_inputs, data.train_labels),
         "test": evaluator(data.test_inputs, data.test_labels),
@@ -133,9 +162,12 @@ def _curves(
 
 
 def _accuracy(
-    architecture: Architecture, curves: Curves, merged: Params, data: Dataset
+    architecture: Architecture, curves: Curves, merged: Mapping[str, Tensor], data: Dataset
 ) -> dict[str, float]:
     """Return test accuracies; the plain average is the middle of the naive curve."""
+    from onebasin.forward.binding import BoundModel
+    from onebasin.measuring.evaluation import evaluator
+
     errors = curves["naive"]["test"].errors
     evaluate = evaluator(data.test_inputs, data.test_labels)
     return {
@@ -166,6 +198,12 @@ def _matching(alignment: Alignment) -> dict[str, Any]:
 
 
 def _setting(seed: int) -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    from onebasin import __version__
+
     return {
         "seed": seed,
         "network": NETWORK,
@@ -181,6 +219,9 @@ def _setting(seed: int) -> dict[str, Any]:
 
 
 def _text(result: DemoResult, folder: Path) -> str:
+    from onebasin.report.comparison import barrier_rows
+    from onebasin.report.demo import NETWORKS
+
     accuracies = [(text, f"{result.accuracy[name]:.2%}") for name, text in NETWORKS.items()]
     return "\n\n".join(
         [

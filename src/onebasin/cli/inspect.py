@@ -6,16 +6,68 @@ from collections import Counter
 from collections.abc import Iterator
 from math import floor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from onebasin.checkpoints import Architecture, atomic_path, check_file_writable
-from onebasin.cli.console import Console, columns
-from onebasin.cli.pairs import ArchitectureChoice
-from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
-from onebasin.symmetry import Fixed, Symmetry
-from onebasin.symmetry.layouts import leaves
+import typer
+
+from onebasin.cli.console import columns, open_console
+from onebasin.cli.options import Arch, ArchArgs, Inputs, Json, Quiet, Seed, SymmetryFile
+
+if TYPE_CHECKING:
+    from onebasin.checkpoints import Architecture
+    from onebasin.cli.console import Console
+    from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.symmetries import Found, SymmetryChoice
+    from onebasin.symmetry import Symmetry
 
 SHORT = 12
+
+
+def inspect(
+    arch: Arch,
+    arch_arg: ArchArgs = None,
+    input_: Inputs = None,
+    symmetry: SymmetryFile = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Also test the symmetry on the model in float64.")
+    ] = False,
+    meta: Annotated[
+        bool,
+        typer.Option("--meta", help="Build the model without memory, for models too large for it."),
+    ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="Write the symmetry to a JSON file."),
+    ] = None,
+    shows_all: Annotated[
+        bool, typer.Option("--all", help="Print every group and every fixed dimension.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show the symmetry of an architecture.
+
+    What may move, what may not, and why.
+
+    \b
+    Examples:
+      onebasin inspect torchvision:resnet18
+      onebasin inspect timm:vit_tiny_patch16_224 --all
+      onebasin inspect mypackage.models:build --input 2x3x32x32 --save symmetry.json
+    """
+    from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.symmetries import SymmetryChoice
+
+    with open_console(as_json, quiet) as console:
+        run_inspect(
+            ArchitectureChoice(arch, arch_arg, input_, seed),
+            symmetry=SymmetryChoice(symmetry, prove, seed),
+            shows_all=shows_all,
+            is_meta=meta,
+            save=save,
+            console=console,
+        )
 
 
 def run_inspect(
@@ -37,6 +89,9 @@ def run_inspect(
         save: where the symmetry goes, or None.
         console: where the result is printed.
     """
+    from onebasin.checkpoints import atomic_path, check_file_writable
+    from onebasin.cli.symmetries import find_symmetry
+
     if save is not None:
         check_file_writable(save)
     with console.progress(f"building {choice.spec}"):
@@ -51,6 +106,9 @@ def run_inspect(
 
 def fixed_dimensions(symmetry: Symmetry) -> Iterator[tuple[str, int, int, str]]:
     """Yield tensor, dimension, size and reason of all that is fixed and larger than one."""
+    from onebasin.symmetry import Fixed
+    from onebasin.symmetry.layouts import leaves
+
     for tensor, layouts in symmetry.layouts.items():
         for dimension, layout in enumerate(layouts):
             for leaf in leaves(layout):

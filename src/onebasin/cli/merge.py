@@ -4,16 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from onebasin.checkpoints import write_checkpoint
-from onebasin.cli.align import check_outputs, save_permutation
-from onebasin.cli.alignment import Alignment, align_pair
-from onebasin.cli.console import Console
-from onebasin.cli.pairs import ArchitectureChoice, Pair, open_pair, refuse_same
-from onebasin.cli.symmetries import SymmetryChoice
+import typer
+
+from onebasin.cli.console import open_console
+from onebasin.cli.options import (
+    Arch,
+    ArchArgs,
+    Inputs,
+    Json,
+    Output,
+    PermutationFile,
+    Prove,
+    Quiet,
+    Restarts,
+    Seed,
+    SymmetryFile,
+)
 from onebasin.errors import OneBasinError
-from onebasin.merging.averages import Mean, shares_of
-from onebasin.merging.moved import Moved
+
+if TYPE_CHECKING:
+    from onebasin.cli.alignment import Alignment
+    from onebasin.cli.console import Console
+    from onebasin.cli.pairs import ArchitectureChoice, Pair
+    from onebasin.cli.symmetries import SymmetryChoice
+
+
+def merge(
+    arch: Arch,
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B", help="The reference and the checkpoint to merge.", show_default=False
+        ),
+    ],
+    out: Output,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W_A,W_B",
+            help="Weights of the average, such as 0.7,0.3; equal ones without it.",
+            show_default=False,
+        ),
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align/--no-align", help="Align B to A before averaging.")
+    ] = True,
+    arch_arg: ArchArgs = None,
+    input_: Inputs = None,
+    symmetry: SymmetryFile = None,
+    prove: Prove = True,
+    restarts: Restarts = 1,
+    save_permutation: PermutationFile = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Align checkpoint B to A and average the two.
+
+    \b
+    Examples:
+      onebasin merge mlp a.safetensors b.safetensors -o merged.safetensors
+      onebasin merge timm:resnet18 a.pt b.pt -o merged.safetensors --weights 0.7,0.3
+    """
+    from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.symmetries import SymmetryChoice
+
+    with open_console(as_json, quiet) as console:
+        run_merge(
+            ArchitectureChoice(arch, arch_arg, input_, seed),
+            checkpoints,
+            out,
+            symmetry=SymmetryChoice(symmetry, prove, seed) if align else None,
+            weights=weights,
+            permutation_file=save_permutation,
+            restarts=restarts,
+            console=console,
+        )
 
 
 def run_merge(
@@ -39,6 +107,11 @@ def run_merge(
         restarts: number of starts of the matching.
         console: where the result is printed.
     """
+    from onebasin.cli.alignment import align_pair
+    from onebasin.cli.outputs import check_outputs, save_permutation
+    from onebasin.cli.pairs import open_pair, refuse_same
+    from onebasin.merging.averages import shares_of
+
     shares = shares_of(None if weights is None else parse_weights(weights), 2)
     pair_of_paths = _two(paths)
     if symmetry is None and permutation_file is not None:
@@ -79,6 +152,10 @@ def _write(
     console: Console,
 ) -> None:
     """Write the mean under the names and with the dtypes of A's file."""
+    from onebasin.checkpoints import write_checkpoint
+    from onebasin.merging.averages import Mean
+    from onebasin.merging.moved import Moved
+
     b = Moved(pair.params_b, alignment.permutation) if alignment else pair.params_b
     mean = Mean([pair.params_a, b], weights)
     with console.progress(f"writing {output}"):

@@ -1,0 +1,30 @@
+"""Outputs: what a command writes, checked before any long work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onebasin.checkpoints import check_file_writable, check_writable
+from onebasin.cli.alignment import Alignment
+from onebasin.errors import OneBasinError
+
+
+def check_outputs(output: Path, permutation_file: Path | None, *, inputs: tuple[Path, ...]) -> None:
+    """Check, before long work, that what is asked for can be written.
+
+    Raises:
+        OneBasinError: when a path cannot be written, is an input, or is given twice.
+    """
+    check_writable(output, inputs=inputs)
+    if permutation_file is not None:
+        check_file_writable(permutation_file, inputs=inputs)
+        if permutation_file.resolve() == output.resolve():
+            raise OneBasinError(
+                f"{output}: cannot hold both the network and the permutation; give two paths"
+            )
+
+
+def save_permutation(alignment: Alignment, path: Path | None) -> None:
+    """Write the permutation where one is asked for."""
+    if path is not None:
+        alignment.permutation.save(path)
