@@ -23,7 +23,6 @@ from onebasin.cli.options import (
     Seed,
     SymmetryFile,
 )
-from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,6 +134,7 @@ def run_barrier(
     """
     from onebasin.checkpoints import check_file_writable
     from onebasin.cli.alignment import align_pair
+    from onebasin.cli.data import check_data
     from onebasin.cli.pairs import open_pair
     from onebasin.merging.moved import Moved
     from onebasin.report.comparison import lines_of
@@ -146,7 +146,7 @@ def run_barrier(
         check_file_writable(measuring.plot, inputs=paths)
     data = load_dataset(data_name, seed=architecture.seed)
     with open_pair(architecture, paths, call="barrier", console=console) as pair:
-        check_data(pair, data)
+        check_data(pair.architecture, data, call="barrier")
         alignment = None
         networks: dict[str, Mapping[str, Tensor]] = {"naive": pair.params_b}
         if symmetry is not None and not pair.is_same:
@@ -163,35 +163,6 @@ def run_barrier(
     if measuring.plot is not None:
         save_figure(curve_figure(lines_of(curves)), measuring.plot)
     console.result(_data(curves, alignment, measuring, data), _text(curves, alignment, measuring))
-
-
-def check_data(pair: Pair, data: Dataset) -> None:
-    """Check that the architecture can be run on a dataset.
-
-    Raises:
-        OneBasinError: when it cannot, or its outputs are not one for each class.
-    """
-    import torch
-
-    from onebasin.checkpoints.messages import one_line
-    from onebasin.forward.batches import output_of
-
-    name, module = pair.architecture.name, pair.architecture.module
-    try:
-        with torch.no_grad():
-            outputs = output_of(module(data.test_inputs[:2]))
-    # The module is the user's or another library's code and may raise anything.
-    except Exception as error:
-        shape = "x".join(map(str, data.test_inputs.shape[1:]))
-        raise OneBasinError(
-            f"barrier: {name} cannot be run on {data.name}, whose inputs are {shape} "
-            f"({one_line(error)}); choose other data or another --arch-arg"
-        ) from error
-    if outputs.ndim != 2 or outputs.shape[1] < data.num_classes:
-        raise OneBasinError(
-            f"barrier: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
-            f"{data.num_classes} classes; choose other data or another --arch-arg"
-        )
 
 
 def measure(
