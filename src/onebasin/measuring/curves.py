@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import isfinite, isnan, nan
+from math import isnan, nan
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onebasin.errors import OneBasinError, check_choice
+from onebasin.measuring.results import Result, axes_for, plain_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ Normalization = Literal["interpolated", "reset"]
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(Result):
     """Losses and errors along a line, from B at alpha 0 to A at alpha 1.
 
     Args:
@@ -96,10 +97,7 @@ class Curve:
             The axes with the curve.
         """
         check_choice("plot", "quantity", quantity, Quantity)
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
+        ax = axes_for(ax)
         values = self.losses if quantity == "loss" else self.errors
         ax.plot(self.alphas, values, **style)
         ax.set_xlabel("α (0 is B, 1 is A)")
@@ -122,13 +120,9 @@ class Curve:
         }
         return cls(**points, normalization=data["normalization"], num_reset=data["num_reset"])
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the curve to a JSON file."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
-
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Curve:
-        """Read a curve that `save` wrote.
+        """Read a curve that `save` wrote to a `.json` file.
 
         Raises:
             OneBasinError: when the file is missing or is not a curve.
@@ -139,10 +133,3 @@ class Curve:
             raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise OneBasinError(f"{path}: not a curve; write it with Curve.save") from error
-
-
-def plain_number(value: float) -> float | str | None:
-    """Return a number as JSON can hold it: NaN becomes None, infinity becomes "inf"."""
-    if isnan(value):
-        return None
-    return value if isfinite(value) else str(value)

@@ -9,51 +9,41 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebasin.checkpoints.atomic import atomic_path
-from onebasin.errors import OneBasinError
 from onebasin.measuring.curves import Curve, Quantity
+from onebasin.measuring.pictures import (
+    GRID,
+    INK,
+    PICTURES,
+    SETTINGS,
+    SOFT_INK,
+    check_picture,
+    save_figure,
+    write_picture,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK = "#1d2b32"
-SOFT_INK = "#64747c"
-GRID = "#e4eaec"
-PICTURES = (".png", ".svg", ".pdf")
+__all__ = [
+    "ALIGNED",
+    "GRID",
+    "INK",
+    "NAIVE",
+    "PICTURES",
+    "SETTINGS",
+    "SOFT_INK",
+    "Line",
+    "check_picture",
+    "curve_figure",
+    "save_figure",
+    "svg_source",
+]
+
 NAIVE = "#d1495b"
 ALIGNED = "#00798c"
-SETTINGS: Any = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": SOFT_INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "xtick.color": SOFT_INK,
-    "ytick.color": SOFT_INK,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": SOFT_INK,
-    "ytick.major.size": 0,
-    "lines.linewidth": 2.2,
-    "lines.solid_capstyle": "round",
-    "savefig.facecolor": "white",
-    # Without a salt of its own every file would get new random names inside.
-    "svg.hashsalt": "onebasin",
-}
 
 
 @dataclass(frozen=True)
@@ -122,42 +112,8 @@ def _draw(ax: Axes, lines: Sequence[Line], quantity: Quantity) -> None:
     ax.legend(frameon=False, fontsize=9, handlelength=1.8)
 
 
-def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure to a `.png`, `.svg` or `.pdf` file.
-
-    Raises:
-        OneBasinError: when the suffix is another, or the file cannot be written; nothing
-            half-written is left.
-    """
-    check_picture(path)
-    with atomic_path(path) as temporary:
-        _save(figure, temporary, temporary.suffix.removeprefix("."))
-
-
-def check_picture(path: str | PathLike[str]) -> None:
-    """Check, before long work, that a path names a kind of picture.
-
-    Raises:
-        OneBasinError: when its suffix is none of `.png`, `.svg` and `.pdf`.
-    """
-    suffix = Path(path).suffix
-    if suffix not in PICTURES:
-        raise OneBasinError(
-            f"{path}: unknown kind of picture {suffix!r}; expected {', '.join(PICTURES)}"
-        )
-
-
 def svg_source(figure: Figure) -> str:
     """Return a figure as the `src` of an `<img>`, so that a page needs no other file."""
     buffer = io.BytesIO()
-    _save(figure, buffer, "svg")
+    write_picture(figure, buffer, "svg")
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _save(figure: Figure, target: Any, form: str) -> None:
-    import matplotlib
-
-    # The date would make every file differ from the last.
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
-    with matplotlib.rc_context(SETTINGS):
-        figure.savefig(target, format=form, dpi=200, metadata=metadata)
