@@ -148,7 +148,7 @@ def test_an_unknown_kind_of_file(refuse, tmp_path):
 
 
 ARCHITECTURES = {
-    "unknown": (["nonsense"], "unknown architecture 'nonsense'; known are mlp, and torchvision:"),
+    "unknown": (["nonsense"], "unknown architecture 'nonsense'; known are mlp, resnet18, "),
     "misspelt": (["torchvison:resnet18"], "did you mean 'torchvision:resnet18'?"),
     "no such model": (["torchvision:resnet19"], "did you mean 'resnet18'"),
     "no module": (["no_such_module:build"], "there is no module 'no_such_module'"),

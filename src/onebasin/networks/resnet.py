@@ -1,0 +1,147 @@
+"""ResNet18, 34 and 50 for small images: a 3×3 stem and widths `w·(1, 2, 4, 8)`."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from torch import Tensor, nn
+
+from onebasin.networks.layers import ConvolutionBlock, ResidualNorm, check_norm, check_sizes
+
+STAGES = MappingProxyType({18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)})
+"""For each depth, blocks in each stage."""
+
+EXPANSION = 4
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        stride: of the first convolution.
+        norm: kind of normalisation.
+        shortcut_size: kernel of the shortcut's convolution; there is one only where the shape
+            changes.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        stride: int = 1,
+        norm: ResidualNorm = "batch",
+        shortcut_size: int = 1,
+    ) -> None:
+        super().__init__()
+        self.first = ConvolutionBlock(in_channels, channels, stride=stride, norm=norm)
+        self.second = ConvolutionBlock(channels, channels, norm=norm)
+        self.shortcut = _shortcut(in_channels, channels, stride, norm, shortcut_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute `(batch, channels, h', w')` from `(batch, in_channels, h, w)`."""
+        return (self.second(self.first(x).relu()) + self.shortcut(x)).relu()
+
+
+class Bottleneck(nn.Module):
+    """A 1×1, a 3×3 and a 1×1 convolution beside a shortcut; the last is four times as wide.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels inside; the output has four times as many.
+        stride: of the 3×3 convolution.
+        norm: kind of normalisation.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, *, stride: int = 1, norm: ResidualNorm = "batch"
+    ) -> None:
+        super().__init__()
+        out_channels = EXPANSION * channels
+        self.first = ConvolutionBlock(in_channels, channels, kernel_size=1, norm=norm)
+        self.second = ConvolutionBlock(channels, channels, stride=stride, norm=norm)
+        self.third = ConvolutionBlock(channels, out_channels, kernel_size=1, norm=norm)
+        self.shortcut = _shortcut(in_channels, out_channels, stride, norm, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute `(batch, 4·channels, h', w')` from `(batch, in_channels, h, w)`."""
+        inner = self.second(self.first(x).relu()).relu()
+        return (self.third(inner) + self.shortcut(x)).relu()
+
+
+def _shortcut(
+    in_channels: int, channels: int, stride: int, norm: ResidualNorm, kernel_size: int
+) -> nn.Module:
+    if stride == 1 and in_channels == channels:
+        return nn.Identity()
+    return ConvolutionBlock(
+        in_channels, channels, kernel_size=kernel_size, stride=stride, norm=norm
+    )
+
+
+class ResNet(nn.Module):
+    """A residual network for small images: `stem`, `stages.S.B`, and `output`.
+
+    (He et al., 2016; the 3×3 stem without pooling as for CIFAR.)
+
+    Args:
+        depth: 18, 34 (basic blocks) or 50 (bottlenecks).
+        width: channels `w` of the stem; the stages have `w·(1, 2, 4, 8)`, and bottlenecks give
+            out four times as many.
+        norm: `batch` or `layer` (over the channels of a place).
+        in_channels: channels of an image.
+        image_size: its height and width; any larger or smaller one works as well.
+        num_classes: size of the output.
+
+    Raises:
+        OneBasinError: when a size or the kind of normalisation is not one that it can have.
+
+    Examples:
+        >>> network = ResNet(depth=18, width=4)
+        >>> len(network.stages), network.output.in_features
+        (4, 32)
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int = 18,
+        width: int = 64,
+        norm: ResidualNorm = "batch",
+        in_channels: int = 3,
+        image_size: int = 32,
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__()
+        sizes = {"width": width, "in_channels": in_channels, "image_size": image_size}
+        check_sizes(f"resnet{depth}", **sizes, num_classes=num_classes)
+        check_norm(f"resnet{depth}", norm, choices=ResidualNorm)
+        self.input_shape = (in_channels, image_size, image_size)
+        self.stem = ConvolutionBlock(in_channels, width, norm=norm)
+        block, expansion = (Bottleneck, EXPANSION) if depth == 50 else (BasicBlock, 1)
+        channels, stages = width, []
+        for index, count in enumerate(STAGES[depth]):
+            inner, stage = width * 2**index, nn.Sequential()
+            for place in range(count):
+                stride = 2 if index > 0 and place == 0 else 1
+                stage.append(block(channels, inner, stride=stride, norm=norm))
+                channels = inner * expansion
+            stages.append(stage)
+        self.stages = nn.ModuleList(stages)
+        self.output = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: images, `(batch, in_channels, height, width)`.
+
+        Returns:
+            Logits, `(batch, num_classes)`.
+        """
+        x = self.stem(x).relu()
+        for stage in self.stages:
+            x = stage(x)
+        return self.output(x.mean((2, 3)))
