@@ -139,8 +139,8 @@ def test_further_builtin_architectures_are_passed_in() -> None:
 @pytest.mark.parametrize("spec", ["resnet51", "", ":", "torchvision:", ":resnet50"])
 def test_unknown_name(spec: str) -> None:
     text = (
-        rf"^unknown architecture '{spec}'; known are mlp, .*, vit, and torchvision:NAME, timm:NAME, "
-        r"hf:FOLDER, package\.module:callable$"
+        rf"^unknown architecture '{spec}'; known are mlp, .*, vit, and torchvision:NAME, "
+        r"timm:NAME, hf:FOLDER, package\.module:callable$"
     )
     with pytest.raises(OneBasinError, match=text):
         build_architecture(spec)
