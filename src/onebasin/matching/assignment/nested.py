@@ -7,7 +7,7 @@ recurse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from onebasin.matching.assignment.linear import assign_many
 from onebasin.matching.descent.trees import Indices, Key, Tree
 
 Choices = dict[str, Tensor]
+Assignment = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class NestedSolver:
     Args:
         tree: the tree.
         num_threads: for stacks of assignments.
+        assignment: solves a stack of problems; by default each to its optimum.
     """
 
-    def __init__(self, tree: Tree, *, num_threads: int = 1) -> None:
-        self.tree, self.num_threads = tree, num_threads
+    def __init__(
+        self, tree: Tree, *, num_threads: int = 1, assignment: Assignment = assign_many
+    ) -> None:
+        self.tree, self.num_threads, self.assignment = tree, num_threads, assignment
         self.orders = {name: self._order(name) for name in tree.members}
 
     def _order(self, name: str) -> tuple[str, ...]:
@@ -147,7 +151,7 @@ class NestedSolver:
             change = (-push * scale.clamp(min=0)).to(total.dtype)
             change = change[:, None, None].expand(*present.shape, 1)
             total = total.scatter_add(2, present[..., None], change)
-        return assign_many(total, num_threads=self.num_threads)
+        return self.assignment(total, num_threads=self.num_threads)
 
 
 def _taken(part: _Part, extra: tuple[str, ...]) -> _Part:

@@ -1,0 +1,83 @@
+"""Differing: how differently units of A and B act on the inputs of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from onebasin.matching.descent.trees import Indices, Key, Tree
+from onebasin.matching.moments.inputs import InputMoments
+from onebasin.matching.moments.layers import Layer
+from onebasin.matching.moments.sides import Sides
+
+
+class DifferingLayer:
+    """One layer of both networks.
+
+    Args:
+        layer: the layer.
+        params_a, params_b: of A and of unmoved B.
+        moments: of its input, the row of ones included.
+        sides: of all layers.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        params_a: Mapping[str, Tensor],
+        params_b: Mapping[str, Tensor],
+        moments: InputMoments,
+        sides: Sides,
+    ) -> None:
+        self.sides, self.out, self.inner = sides, f"{layer.node}:out", f"{layer.node}:in"
+        self.made, self.read = sides.groups_of(self.out), sides.groups_of(self.inner)
+        self.aa, self.bb = moments.aa.cpu().double(), moments.bb.cpu().double()
+        self.w_a, self.w_b = (_rows(layer, params) for params in (params_a, params_b))
+
+    def add(self, sums: dict[Key, Tensor], tree: Tree, indices: Indices) -> None:
+        """Add minus the differences of a tree's units, B's inputs moved by `indices`."""
+        differences = functional_differences(*self._moved(indices))
+        self.sides.add(sums, tree, self.out, -differences, indices)
+
+    def _moved(self, indices: Indices) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        out = self.sides.sources(self.out, indices)
+        inner = self.sides.sources(self.inner, indices)
+        inner = torch.cat((inner, torch.tensor([len(inner)])))
+        return self.w_a, self.w_b[out][:, inner], self.aa, self.bb[inner][:, inner]
+
+
+def functional_differences(w_a: Tensor, w_b: Tensor, h_a: Tensor, h_b: Tensor) -> Tensor:
+    r"""Return \(\frac12 (w_i - w_j)^\top (H_A^{-1} + H_B^{-1})^{-1} (w_i - w_j)\) for all pairs.
+
+    Args:
+        w_a, w_b: rows are units of A and of B, `(n, d)`, float64.
+        h_a, h_b: second moments of their inputs, `(d, d)`; they may be singular.
+
+    Returns:
+        `(n, n)`, at least 0, row i for unit i of A.
+    """
+    middle = parallel_sum(h_a, h_b)
+    left, right = w_a @ middle, w_b @ middle
+    squares = (left * w_a).sum(1)[:, None] + (right * w_b).sum(1)[None]
+    return (squares / 2 - left @ w_b.T).clamp(min=0)
+
+
+def parallel_sum(a: Tensor, b: Tensor) -> Tensor:
+    r"""Return \(A (A + B)^+ B\), which is \((A^{-1} + B^{-1})^{-1}\) where that exists.
+
+    Args:
+        a, b: symmetric, with no negative eigenvalue, `(d, d)`, float64.
+    """
+    found = a @ torch.linalg.pinv(a + b, hermitian=True) @ b
+    return (found + found.T) / 2
+
+
+def _rows(layer: Layer, params: Mapping[str, Tensor]) -> Tensor:
+    """Return a row for each unit, its bias last."""
+    weight = layer.matrix(params).cpu().double()
+    bias = (
+        params[layer.bias].detach().cpu().double() if layer.bias else weight.new_zeros(len(weight))
+    )
+    return torch.cat((weight, bias[:, None]), dim=1)

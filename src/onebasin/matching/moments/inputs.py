@@ -1,0 +1,98 @@
+"""Inputs: second moments of what the layers of two networks are fed, streamed.
+
+Owns the sums `E[x_A x_A']`, `E[x_B x_B']` and `E[x_A x_B']` for every layer, and how much of a
+batch they are taken from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onebasin.forward.features import Features, Passage, check_finite
+from onebasin.forward.graph import Call, Enter
+from onebasin.matching.moments.layers import Layer
+
+MAX_ROWS = 4096
+"""Rows of a layer's input that are taken from a batch: evenly spaced, others in each batch."""
+
+
+@dataclass
+class InputMoments:
+    """Second moments of a layer's input; a one is appended to every row.
+
+    Args:
+        aa, bb, ab: means of products, `(in + 1, in + 1)`, rows of A first.
+        count: rows that they are means of.
+    """
+
+    aa: Tensor
+    bb: Tensor
+    ab: Tensor
+    count: float = 0.0
+
+    @classmethod
+    def of(cls, a: Tensor) -> InputMoments:
+        """Return moments of nothing, for rows like `a`."""
+        dtype = torch.promote_types(a.dtype, torch.float32)
+        size = a.shape[1] + 1
+        empty = torch.zeros(size, size, dtype=dtype, device=a.device)
+        return cls(empty, empty.clone(), empty.clone())
+
+    def add(self, a: Tensor, b: Tensor, weight: float) -> bool:
+        """Add rows; return whether they are finite."""
+        a, b = (torch.cat((x, x.new_ones(len(x), 1)), 1).to(self.aa.dtype) for x in (a, b))
+        self.count += weight * len(a)
+        share = weight / self.count
+        keep = 1 - share * len(a)
+        for total, left, right in ((self.aa, a, a), (self.bb, b, b), (self.ab, a, b)):
+            total.addmm_(left.T, right, beta=keep, alpha=share)
+        return bool(torch.isfinite(self.ab[-1]).all() and torch.isfinite(self.ab[:, -1]).all())
+
+
+def gather_inputs(
+    features: Features,
+    params: Sequence[Mapping[str, Tensor]],
+    layers: Sequence[Layer],
+    *,
+    call: str,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, InputMoments]:
+    """Return the moments of the inputs of some layers, by node, in one pass over the data.
+
+    Args:
+        features: of the model on the data.
+        params: of A and of B.
+        layers: of the model's graph.
+        call: the public function that is running, for messages.
+        progress: called with the number of batches done.
+
+    Raises:
+        OneBasinError: when features are not finite or the model refuses a batch.
+    """
+    wanted = {layer.node: layer for layer in layers}
+    moments: dict[str, InputMoments] = {}
+
+    def enter_of(passage: Passage) -> Enter:
+        def enter(node: Call) -> None:
+            layer = wanted.get(node.name)
+            if layer is None:
+                return
+            a, b = (_thinned(layer.rows(node, k), passage.number) for k in range(2))
+            if layer.node not in moments:
+                moments[layer.node] = InputMoments.of(a)
+            if not moments[layer.node].add(a, b, passage.weight):
+                check_finite((a, b), passage.graph, node.name, call)
+
+        return enter
+
+    features.run(params, lambda _: lambda *_: None, enter=enter_of, progress=progress)
+    return moments
+
+
+def _thinned(rows: Tensor, number: int) -> Tensor:
+    step = -(-len(rows) // MAX_ROWS)
+    return rows[number % step :: step]

@@ -1,0 +1,154 @@
+"""Layers: the nodes of a graph that multiply features by a parameter.
+
+Owns what a matcher must know of them: which tensor is the weight, the layouts of its two
+sides, and the rows that the weight is multiplied by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from onebasin.forward.graph import Call, FeatureNode, Graph
+from onebasin.symmetry.layouts import Layout, Product
+from onebasin.symmetry.movement import stands_alone
+from onebasin.symmetry.symmetry import Symmetry
+
+DENSE = {"linear": ("weight", "bias"), "addmm": ("bias", "weight")}
+"""For each operator on rows the order of its parameters."""
+
+CONVOLUTIONS = ("conv1d", "conv2d")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node that is `y = W x + b` on every row of its input.
+
+    Args:
+        node: its name.
+        weight: name of the parameter.
+        bias: name of the parameter, if it has one.
+        is_transposed: whether the weight is `(in, out)`.
+        kernel: sizes of the window of a convolution, () for a dense layer.
+        out_layout: of the units that it makes.
+        in_layout: of what it multiplies, window positions included.
+    """
+
+    node: str
+    weight: str
+    bias: str | None
+    is_transposed: bool
+    kernel: tuple[int, ...]
+    out_layout: Layout
+    in_layout: Layout
+
+    def matrix(self, params: Mapping[str, Tensor]) -> Tensor:
+        """Return the weight as `(out, in)`."""
+        weight = params[self.weight].detach()
+        return weight.T if self.is_transposed else weight.flatten(1)
+
+    def rows(self, call: Call, network: int) -> Tensor:
+        """Return what the weight is multiplied by, `(n, in)`.
+
+        Args:
+            call: of this node.
+            network: number of the network.
+        """
+        args, kwargs = call.arguments[network]
+        if not self.kernel:
+            return args[1 if self.is_transposed else 0].flatten(0, -2)
+        names = ("input", "weight", "bias", "stride", "padding", "dilation")
+        given = dict(zip(names, args, strict=False)) | kwargs
+        return _windows(given["input"], self.kernel, given)
+
+    @property
+    def sides(self) -> dict[str, tuple[Layout, ...]]:
+        """The layouts of both sides, as if they were tensors of one dimension."""
+        return {f"{self.node}:out": (self.out_layout,), f"{self.node}:in": (self.in_layout,)}
+
+
+def find_layers(graph: Graph, symmetry: Symmetry) -> list[Layer]:
+    """Return the layers whose input depends on the examples, in the order of the forward pass.
+
+    Grouped convolutions are left out, and layers whose two sides do not move independently.
+
+    Args:
+        graph: the traced model.
+        symmetry: of its parameters.
+    """
+    layers = (_layer(graph, node, symmetry) for node in graph.nodes.values())
+    within = {name: group.within for name, group in symmetry.groups.items()}
+    return [
+        layer
+        for layer in layers
+        if layer is not None
+        and stands_alone(layer.out_layout, within)
+        and stands_alone(layer.in_layout, within)
+    ]
+
+
+def sides_of(symmetry: Symmetry, layers: Sequence[Layer]) -> Symmetry:
+    """Return a symmetry of the layers' sides, `NODE:out` and `NODE:in`."""
+    layouts = {name: side for layer in layers for name, side in layer.sides.items()}
+    return replace(symmetry, layouts=layouts, tied=(), buffers=(), unused=(), refusals=())
+
+
+def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
+    if len(node.sources) != 1 or node.name not in graph.fed:
+        return None
+    order = ("weight", "bias") if node.operator in CONVOLUTIONS else DENSE.get(node.operator, ())
+    tensors = dict(zip(order, node.parameters, strict=False))
+    layouts = symmetry.layouts.get(tensors.get("weight", ""), ())
+    if not set(tensors.values()).issubset(symmetry.layouts) or len(layouts) < 2:
+        return None
+    is_transposed = node.operator == "addmm"
+    out, *inner = reversed(layouts) if is_transposed else layouts
+    if node.operator in CONVOLUTIONS and inner[0].size != _channels(graph, node):
+        return None
+    return Layer(
+        node=node.name,
+        weight=tensors["weight"],
+        bias=tensors.get("bias"),
+        is_transposed=is_transposed,
+        kernel=tuple(layout.size for layout in inner[1:]),
+        out_layout=out,
+        in_layout=Product(tuple(inner)) if len(inner) > 1 else inner[0],
+    )
+
+
+def _channels(graph: Graph, node: FeatureNode) -> int:
+    """Return the channels that a convolution reads: more than its weight has, if grouped."""
+    nodes = graph.traced.exported.graph_module.graph.nodes
+    found = next(each for each in nodes if each.name == node.name)
+    return int(found.all_input_nodes[0].meta["val"].shape[1])
+
+
+def _windows(x: Tensor, kernel: tuple[int, ...], given: dict[str, object]) -> Tensor:
+    """Return the windows of a convolution, `(n * positions, channels * window)`."""
+    dims = len(kernel)
+    stride, dilation = (_spread(given.get(name, 1), dims) for name in ("stride", "dilation"))
+    padding = given.get("padding", 0)
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        total = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+        x = F.pad(x, [side for each in reversed(total) for side in (each // 2, each - each // 2)])
+        padding = 0
+    sizes = _spread(padding, dims)
+    if dims == 1:
+        x, kernel = x[:, :, None], (1, *kernel)
+        stride, dilation, sizes = (1, *stride), (1, *dilation), (0, *sizes)
+    patches = F.unfold(x, kernel, dilation=dilation, padding=sizes, stride=stride)
+    return patches.transpose(1, 2).reshape(-1, x.shape[1] * prod(kernel))
+
+
+def _spread(value: object, dims: int) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,) * dims
+    assert isinstance(value, list | tuple), value
+    sizes = tuple(int(each) for each in value)
+    return sizes * dims if len(sizes) == 1 else sizes

@@ -1,0 +1,73 @@
+"""Sides: what a tree sees of the units on one side of a layer.
+
+A matrix over the positions of a side, rows of A and columns of moved B, becomes similarities
+of the tree's units: the sum over all positions that two units have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from onebasin.matching.descent.trees import Indices, Key, Tree, View, views_of
+from onebasin.matching.moments.layers import Layer, sides_of
+from onebasin.symmetry.movement import Mover
+from onebasin.symmetry.symmetry import Symmetry
+
+
+class Sides:
+    """The sides of some layers.
+
+    Args:
+        symmetry: of the model.
+        layers: of its graph.
+    """
+
+    def __init__(self, symmetry: Symmetry, layers: Sequence[Layer]) -> None:
+        self.symmetry = sides_of(symmetry, layers)
+
+    def groups_of(self, side: str) -> frozenset[str]:
+        """Return the groups on a side."""
+        blocks = self.symmetry.blocks[side]
+        return frozenset(n for b in blocks for n in b.groups if n in self.symmetry.groups)
+
+    def sources(self, side: str, indices: Indices) -> Tensor:
+        """Return the old position of every position of moved B."""
+        positions = torch.arange(self.symmetry.layouts[side][0].size)
+        return Mover(self.symmetry, indices).move(side, positions)
+
+    def add(
+        self, sums: dict[Key, Tensor], tree: Tree, side: str, matrix: Tensor, indices: Indices
+    ) -> None:
+        """Add to the similarities of a tree what a matrix over a side's positions holds.
+
+        Args:
+            sums: of the tree, `(outer, own, own)`; columns are units of unmoved B.
+            tree: the tree.
+            side: name of the side.
+            matrix: `(n, n)`, rows are positions of A and columns positions of B moved.
+            indices: by which B is moved.
+        """
+        for block in self.symmetry.blocks[side]:
+            for view in views_of(self.symmetry, tree, side, block):
+                if view.key not in sums:
+                    sums[view.key] = _zeros(view.key, tree, matrix)
+                self._add_view(sums[view.key], tree, view, matrix, indices)
+
+    def _add_view(
+        self, total: Tensor, tree: Tree, view: View, matrix: Tensor, indices: Indices
+    ) -> None:
+        num_outer, size = total.shape[:2]
+        places = view.arrange(torch.arange(len(matrix))).reshape(num_outer, -1, size)
+        own = view.key.axes(tree).old_positions(indices).view(num_outer, 1, size) % size
+        columns = own.expand_as(total)
+        for row in places.unbind(1):
+            found = matrix[row[:, :, None], row[:, None, :]]
+            total.scatter_add_(2, columns, found.to(total.dtype))
+
+
+def _zeros(key: Key, tree: Tree, matrix: Tensor) -> Tensor:
+    num_outer, size = key.num_outer(tree), key.num_own(tree)
+    return torch.zeros(num_outer, size, size, dtype=matrix.dtype)

@@ -1,0 +1,100 @@
+"""Commutativity: the sum is what its definition says, falls, and vanishes for a permuted twin."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin import OneBasinError, Permutation, match_weights, trace
+from onebasin.matching.activations import match_activations
+from onebasin.matching.commutativity import match_commutativity
+from tests.forward.networks import NETWORKS, build
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_permuted_twin_commutes_and_is_the_same_function(name: str) -> None:
+    model, batch = build(name)
+    symmetry = trace(model, batch)
+    a = model.state_dict()
+    b = Permutation.random(symmetry, seed=3).apply(a)
+    found = match_commutativity(symmetry, a, b, model=model, data=[batch])
+    assert found.objective[-1] == pytest.approx(0.0, abs=1e-12)
+    expected = model(batch)
+    model.load_state_dict(found.permutation.apply(b))
+    torch.testing.assert_close(model(batch), expected)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_sum_falls_and_ends_below_that_of_its_starts(name: str) -> None:
+    model, batch = build(name)
+    symmetry = trace(model, batch)
+    a, b = model.state_dict(), build(name, seed=1)[0].state_dict()
+    found = match_commutativity(symmetry, a, b, model=model, data=[batch])
+    assert list(found.objective) == sorted(found.objective)
+    assert found.objective[-1] == max(found.restarts)
+    starts = [
+        match_weights(symmetry, a, b).permutation,
+        match_activations(symmetry, a, b, model=model, data=[batch]).permutation,
+    ]
+    for number, start in enumerate(starts):
+        alone = match_commutativity(symmetry, a, b, model=model, data=[batch], init=start)
+        assert alone.objective[-1] == pytest.approx(found.restarts[number], rel=1e-2)
+        assert alone.objective[0] <= found.objective[-1]
+
+
+def test_the_sum_is_that_of_the_definition() -> None:
+    model, batch = build("mlp")
+    symmetry = trace(model, batch)
+    a, b = model.state_dict(), build("mlp", seed=1)[0].state_dict()
+    found = match_commutativity(symmetry, a, b, model=model, data=[batch[:4], batch[4:]])
+    b = found.permutation.apply(b)
+
+    def hidden(params: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.relu(batch @ params["0.weight"].T + params["0.bias"])
+
+    difference = (hidden(a) - hidden(b)) @ (a["2.weight"] - b["2.weight"]).T
+    outputs = [(hidden(p) @ p["2.weight"].T).square().sum() for p in (a, b)]
+    expected = difference.square().sum() / (sum(outputs) / 2)
+    assert -found.objective[-1] == pytest.approx(float(expected))
+
+
+def test_exhaustive_search_finds_nothing_better() -> None:
+    from itertools import permutations
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        nets = [nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).double() for _ in "ab"]
+        batch = torch.randn(50, 3, dtype=torch.float64)
+    symmetry = trace(nets[0], batch)
+    a, b = (net.state_dict() for net in nets)
+
+    def value(order: tuple[int, ...]) -> float:
+        init = Permutation(symmetry, {name: torch.tensor(order) for name in symmetry.groups})
+        start = match_commutativity(
+            symmetry, a, b, model=nets[0], data=[batch], init=init, max_sweeps=1
+        )
+        return start.objective[0]
+
+    best = max(map(value, permutations(range(5))))
+    found = match_commutativity(symmetry, a, b, model=nets[0], data=[batch])
+    assert best * 1.25 <= found.objective[-1] <= best + 1e-12
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    model, batch = build("transformer")
+    symmetry = trace(model, batch)
+    a, b = model.state_dict(), build("transformer", seed=1)[0].state_dict()
+    runs = [match_commutativity(symmetry, a, b, model=model, data=[batch], seed=2) for _ in "12"]
+    assert runs[0].objective == runs[1].objective
+    for name, index in runs[0].permutation.indices.items():
+        assert torch.equal(index, runs[1].permutation.indices[name])
+
+
+def test_a_model_without_layers_is_refused() -> None:
+    net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
+    symmetry = trace(net, torch.tensor([0, 1]))
+    with pytest.raises(OneBasinError, match="no linear or convolutional layer"):
+        match_commutativity(
+            symmetry, net.state_dict(), net.state_dict(), model=net, data=[torch.tensor([0, 1])]
+        )

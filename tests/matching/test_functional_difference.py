@@ -1,0 +1,87 @@
+"""Functional difference: oracles for the differences, planted permutations, bad input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin import OneBasinError, Permutation, trace
+from onebasin.matching.functional_difference import match_functional_difference
+from onebasin.matching.moments.differing import functional_differences, parallel_sum
+from tests.forward.networks import NETWORKS, build
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def moments(size: int, seed: int) -> Tensor:
+    x = random(50, size, seed=seed)
+    return x.T @ x / len(x)
+
+
+def test_the_parallel_sum_is_that_of_the_inverses() -> None:
+    a, b = moments(4, 1), moments(4, 2)
+    expected = torch.linalg.inv(torch.linalg.inv(a) + torch.linalg.inv(b))
+    torch.testing.assert_close(parallel_sum(a, b), expected)
+
+
+def test_inputs_that_never_vary_do_not_count() -> None:
+    a, b = moments(4, 1), moments(4, 2)
+    wide = [torch.zeros(6, 6, dtype=torch.float64) for _ in "ab"]
+    for each, small in zip(wide, (a, b), strict=True):
+        each[1:5, 1:5] = small
+    torch.testing.assert_close(parallel_sum(*wide)[1:5, 1:5], parallel_sum(a, b))
+    assert float(parallel_sum(*wide)[0].abs().max()) == 0
+
+
+def test_in_the_first_layer_it_is_a_quarter_of_the_squared_difference_of_pre_activations() -> None:
+    x = torch.cat((random(200, 3), torch.ones(200, 1, dtype=torch.float64)), 1)
+    w_a, w_b = random(5, 4, seed=1), random(5, 4, seed=2)
+    h = x.T @ x / len(x)
+    z_a, z_b = x @ w_a.T, x @ w_b.T
+    expected = (z_a[:, :, None] - z_b[:, None, :]).square().mean(0) / 4
+    torch.testing.assert_close(functional_differences(w_a, w_b, h, h), expected)
+
+
+@pytest.mark.parametrize("assignment", ["greedy", "optimal"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_planted_permutation_is_found(name: str, assignment: str) -> None:
+    model, batch = build(name)
+    symmetry = trace(model, batch)
+    a = model.state_dict()
+    b = Permutation.random(symmetry, seed=3).apply(a)
+    found = match_functional_difference(
+        symmetry, a, b, model=model, data=[batch, batch[:2]], assignment=assignment
+    )
+    moved = found.permutation.apply(b)
+    assert all(torch.equal(moved[tensor], a[tensor]) for tensor in a)
+    assert found.objective[1] > found.objective[0]
+    assert found.objective[1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        nets = [nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 2)) for _ in "ab"]
+    x = random(100, 6).float()
+    symmetry = trace(nets[0], x)
+    a, b = (net.state_dict() for net in nets)
+    values = [
+        match_functional_difference(
+            symmetry, a, b, model=nets[0], data=[x], assignment=choice
+        ).objective[1]
+        for choice in ("greedy", "optimal")
+    ]
+    assert values[0] < values[1]
+
+
+def test_a_model_without_layers_is_refused() -> None:
+    net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
+    batch = torch.tensor([0, 1])
+    with pytest.raises(OneBasinError, match="match by weights"):
+        match_functional_difference(
+            trace(net, batch), net.state_dict(), net.state_dict(), model=net, data=[batch]
+        )
