@@ -1,15 +1,18 @@
 """Matchings: what a search for a permutation returns, and what it tells while it runs.
 
-Owns `Matching`, the result that all matchers have in common, and `Step`, which progress
-callbacks get.
+Owns `Matching`, the result that all matchers of two networks have in common, `ManyMatching`,
+that of the matchers of several, and `Step`, which progress callbacks get.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from torch import Tensor
+
+from onebasin.errors import OneBasinError
 from onebasin.symmetry.permutation import Permutation
 
 
@@ -36,6 +39,58 @@ class Matching:
     num_solves: int
     seconds: float
     restarts: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ManyMatching:
+    """The permutations that bring several networks into one basin, and how the search went.
+
+    The merged network is the mean of the moved ones,
+    `merge(matching.apply(params_list))`.
+
+    Args:
+        permutations: one for each network, in their order; that of the first is the identity.
+        objective: as in `Matching`.
+        converged: as in `Matching`.
+        num_sweeps: passes over all networks, on the start that is returned.
+        num_solves: as in `Matching`.
+        seconds: wall-clock time of the search.
+        restarts: the final objective of every start, the returned one among them.
+    """
+
+    permutations: tuple[Permutation, ...]
+    objective: tuple[float, ...]
+    converged: bool
+    num_sweeps: int
+    num_solves: int
+    seconds: float
+    restarts: tuple[float, ...] = ()
+
+    def apply(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Return the networks moved to the first; what was given stays as it is.
+
+        Args:
+            params_list: parameters and buffers of the networks that were matched, in order.
+        """
+        if len(params_list) != len(self.permutations):
+            raise OneBasinError(
+                f"apply: {len(params_list)} networks for {len(self.permutations)} permutations;"
+                " give the networks that were matched"
+            )
+        moves = zip(self.permutations, params_list, strict=True)
+        return [permutation.apply(params) for permutation, params in moves]
+
+    def between(self, source: int, target: int) -> Permutation:
+        """Return the permutation that moves one network to another.
+
+        Laws: `between(b, c) @ between(a, b)` equals `between(a, c)`, so that compositions
+        around a cycle are the identity.
+
+        Args:
+            source: number of the network that moves, from 0.
+            target: number of the network that it moves to.
+        """
+        return self.permutations[target].inverse() @ self.permutations[source]
 
 
 @dataclass(frozen=True)

@@ -45,15 +45,24 @@ class Pair:
         symmetry: of their architecture.
         params_a, params_b: parameters by name; any mapping, tensors are read when needed.
             Buffers may be missing.
+        call: the public function that is running, for messages.
+        labels: what the networks are called in messages.
 
     Raises:
         OneBasinError: when names do not fit the symmetry.
     """
 
     def __init__(
-        self, symmetry: Symmetry, params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor]
+        self,
+        symmetry: Symmetry,
+        params_a: Mapping[str, Tensor],
+        params_b: Mapping[str, Tensor],
+        *,
+        call: str = CALL,
+        labels: tuple[str, str] = ("A", "B"),
     ) -> None:
-        self.symmetry = symmetry
+        self.symmetry, self.call = symmetry, call
+        self.labels = {"A": labels[0], "B": labels[1]}
         self.params = {"A": params_a, "B": params_b}
         self.dtype = torch.float32
         # `in` reads the tensor of a mapping that has no `__contains__` of its own.
@@ -62,10 +71,13 @@ class Pair:
             for name in present:
                 if name not in symmetry.layouts:
                     raise OneBasinError(
-                        f"{CALL}: tensor {name!r} of {side} is not in the symmetry; trace the"
-                        " architecture of these checkpoints, or leave the tensor out"
+                        f"{self._place(side, name)} is not in the symmetry; trace the architecture"
+                        " of these checkpoints, or leave the tensor out"
                     )
         self.names = tuple(self._counted())
+
+    def _place(self, side: str, name: str) -> str:
+        return f"{self.call}: tensor {name!r} of {self.labels[side]}"
 
     def _counted(self) -> list[str]:
         """Return the parameters in the symmetry's order, one name for each tied tensor."""
@@ -78,8 +90,9 @@ class Pair:
             for side, present in self.present.items():
                 if not any(each in present for each in names):
                     raise OneBasinError(
-                        f"{CALL}: tensor {name!r} of the symmetry is missing in {side}; both must"
-                        " hold every parameter of the architecture that was traced"
+                        f"{self.call}: tensor {name!r} of the symmetry is missing in"
+                        f" {self.labels[side]}; all must hold every parameter of the architecture"
+                        " that was traced"
                     )
             counted[names[0]] = None
         return list(counted)
@@ -118,8 +131,8 @@ class Pair:
             for side, square in zip(self.params, (aa, bb), strict=True):
                 if not isfinite(square) and not bool(torch.isfinite(tensors[side]).all()):
                     raise OneBasinError(
-                        f"{CALL}: tensor {name!r} of {side} has NaN or infinite entries; use a"
-                        " checkpoint from before the training diverged"
+                        f"{self._place(side, name)} has NaN or infinite entries; use a checkpoint"
+                        " from before the training diverged"
                     )
             value, square_a, square_b = value + ab, square_a + aa, square_b + bb
             alike = alike and abs(aa - bb) <= 1e-5 * max(aa, bb)
@@ -130,19 +143,20 @@ class Pair:
         tensor, shape = self._raw(side, name), self.symmetry.shapes[name]
         if tensor.is_meta:
             raise OneBasinError(
-                f"{CALL}: tensor {name!r} of {side} is on the meta device and has no values; load"
-                " the checkpoint first"
+                f"{self._place(side, name)} is on the meta device and has no values; load the"
+                " checkpoint first"
             )
         if tuple(tensor.shape) != shape:
             raise OneBasinError(
-                f"{CALL}: tensor {name!r} is {tuple(tensor.shape)} in {side} but {shape} in the"
-                " symmetry; both must be checkpoints of the architecture that was traced"
+                f"{self.call}: tensor {name!r} is {tuple(tensor.shape)} in {self.labels[side]} but"
+                f" {shape} in the symmetry; all must be checkpoints of the architecture that was"
+                " traced"
             )
         moves = any(g in self.symmetry.groups for b in self.symmetry.blocks[name] for g in b.groups)
         if moves and not tensor.is_floating_point():
             raise OneBasinError(
-                f"{CALL}: tensor {name!r} of {side} is {tensor.dtype} and carries units that"
-                " move; only real floating-point weights can be matched, convert it first"
+                f"{self._place(side, name)} is {tensor.dtype} and carries units that move; only"
+                " real floating-point weights can be matched, convert it first"
             )
         return tensor.detach().cpu().contiguous()
 

@@ -1,0 +1,1 @@
+"""Relaxed permutations: convex combinations, and what can be done with gradients of them."""
