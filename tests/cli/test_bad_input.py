@@ -133,7 +133,7 @@ def test_the_same_network_twice(refuse, tmp_path, a):
     line = refuse(b)
     assert str(a) in line
     assert str(b) in line
-    assert "give two networks that were trained apart" in line
+    assert "give networks that were trained apart" in line
 
 
 def test_a_missing_file(refuse, tmp_path):

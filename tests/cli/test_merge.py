@@ -1,7 +1,12 @@
+from dataclasses import dataclass
+
 import pytest
 import torch
 
-from tests.cli.run import TINY, fail, network, read, succeed
+from onebasin.matching import match_weights
+from onebasin.matching.catalogue import METHODS, Method
+from onebasin.symmetry import Permutation
+from tests.cli.run import TINY, fail, network, read, succeed, write
 
 
 def aligned(capsys, tmp_path, a, b):
@@ -51,15 +56,102 @@ def test_wrong_weights_are_named(capsys, tmp_path, a, b):
     assert "they must be finite and their sum not 0" in fail(capsys, *arguments, "1,-1")
 
 
-def test_other_numbers_of_checkpoints_are_refused(capsys, tmp_path, a, b):
-    out = tmp_path / "out.safetensors"
-    assert "merge: 1 checkpoints given; give two" in fail(capsys, "merge", "mlp", a, "-o", out)
-    assert "merge: 3 checkpoints given; give two" in fail(
-        capsys, "merge", "mlp", a, b, b, "-o", out, *TINY
+def test_one_checkpoint_is_refused(capsys, tmp_path, a):
+    line = fail(capsys, "merge", "mlp", a, "-o", tmp_path / "out.safetensors")
+    assert line == "merge: 1 checkpoint given; give two or more, the reference first"
+
+
+@pytest.fixture
+def c(tmp_path):
+    return write(tmp_path / "c.safetensors", network(2))
+
+
+def test_three_are_averaged_as_they_are(capsys, tmp_path, a, b, c):
+    out = tmp_path / "merged.safetensors"
+    options = ("--no-align", "--weights", "2,1,1", "--json")
+    found = succeed(capsys, "merge", "mlp", a, b, c, "-o", out, *options, *TINY)
+    assert found.data["weights"] == [0.5, 0.25, 0.25]
+    for name, tensor in network(0).items():
+        mean = tensor / 2 + network(1)[name] / 4 + network(2)[name] / 4
+        torch.testing.assert_close(read(out)[name], mean)
+
+
+def test_two_of_three_that_are_the_same_are_named(capsys, tmp_path, a, b):
+    again = write(tmp_path / "again.safetensors", network(1))
+    out = tmp_path / "merged.safetensors"
+    line = fail(capsys, "merge", "mlp", a, b, again, "-o", out, "--no-align", *TINY)
+    assert f"{b} and {again} hold the same tensors" in line
+
+
+@dataclass(frozen=True)
+class Together:
+    """What a matcher of many networks returns."""
+
+    permutations: tuple[Permutation, ...]
+    objective: tuple[float, ...] = (1.0, 2.0)
+    converged: bool = True
+    num_sweeps: int = 1
+    seconds: float = 0.0
+
+
+def match_in_pairs(symmetry, params_list, *, seed=0):
+    """Match every network to the first: a matcher of many networks that is easy to check."""
+    first, *others = params_list
+    matchings = [match_weights(symmetry, first, other, seed=seed) for other in others]
+    identity = Permutation.identity(symmetry)
+    return Together((identity, *(matching.permutation for matching in matchings)))
+
+
+@pytest.fixture
+def methods(monkeypatch):
+    """Let the test say which methods there are."""
+    return lambda known: [
+        monkeypatch.setattr(f"onebasin.{home}.METHODS", known)
+        for home in ("matching.catalogue", "cli.methods")
+    ]
+
+
+def test_three_are_matched_by_a_method_for_many(capsys, tmp_path, methods, a, b, c):
+    methods({"weights": METHODS["weights"], "many": Method(match_in_pairs, "pairs")})
+    out = tmp_path / "merged.safetensors"
+    found = succeed(capsys, "merge", "mlp", a, b, c, "-o", out, "--json", *TINY)
+    moved = []
+    for other in (b, c):
+        succeed(capsys, "align", "mlp", a, other, "-o", tmp_path / "moved.safetensors", *TINY)
+        moved.append(read(tmp_path / "moved.safetensors"))
+    for name, tensor in network(0).items():
+        torch.testing.assert_close(read(out)[name], (tensor + moved[0][name] + moved[1][name]) / 3)
+    assert found.data["matching"]["method"] == "many"
+    assert found.data["matching"]["units"] == 36
+
+
+def test_a_method_for_two_does_not_take_three(capsys, tmp_path, methods, a, b, c):
+    arguments = ("merge", "mlp", a, b, c, "-o", tmp_path / "out.safetensors", *TINY)
+    methods({"weights": METHODS["weights"], "many": Method(match_in_pairs, "pairs")})
+    assert (
+        "merge: 3 checkpoints given, but method weights matches two; choose a --method for more: "
+        "many"
+    ) in fail(capsys, *arguments, "--method", "weights")
+    line = fail(capsys, *arguments, "--save-permutation", tmp_path / "p.safetensors")
+    assert "merge: 3 checkpoints have more than one permutation; leave --save-permutation" in line
+    methods({"weights": METHODS["weights"]})
+    assert "merge: 3 checkpoints given; no method matches more than two yet: give two" in fail(
+        capsys, *arguments
     )
 
 
-def test_there_is_no_permutation_to_save_without_aligning(capsys, tmp_path, a, b):
-    options = ("--no-align", "--save-permutation", tmp_path / "p.safetensors")
-    line = fail(capsys, "merge", "mlp", a, b, "-o", tmp_path / "o.safetensors", *options, *TINY)
-    assert "--save-permutation has nothing to save with --no-align; leave one" in line
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--save-permutation", "p.safetensors"),
+        ("--symmetry", "s.json"),
+        ("--method", "weights"),
+        ("--method-arg", "max_sweeps=2"),
+        ("--restarts", "2"),
+        ("--data", "digits"),
+    ],
+)
+def test_what_says_how_to_align_has_no_use_without(capsys, tmp_path, a, b, option):
+    out = tmp_path / "out.safetensors"
+    line = fail(capsys, "merge", "mlp", a, b, "-o", out, "--no-align", *option, *TINY)
+    assert line == f"merge: {option[0]} has no use with --no-align; leave one of them out"

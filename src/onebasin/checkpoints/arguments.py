@@ -1,4 +1,4 @@
-"""Reads `KEY=VALUE` arguments of architectures."""
+"""Reads `KEY=VALUE` arguments of architectures and methods."""
 
 import ast
 import json
@@ -10,7 +10,12 @@ from onebasin.errors import OneBasinError
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
-def parse_arguments(arguments: Mapping[str, Any] | Iterable[str] | None) -> dict[str, Any]:
+def parse_arguments(
+    arguments: Mapping[str, Any] | Iterable[str] | None,
+    *,
+    option: str = "--arch-arg",
+    example: str = "width=512",
+) -> dict[str, Any]:
     """Turn `KEY=VALUE` texts into keyword arguments.
 
     A value is read as a Python literal, then as JSON; `true`, `false` and `none` may be
@@ -18,6 +23,8 @@ def parse_arguments(arguments: Mapping[str, Any] | Iterable[str] | None) -> dict
 
     Args:
         arguments: Such texts; a mapping is taken as it is.
+        option: Where they were given, for messages.
+        example: A right one, for messages.
 
     Returns:
         The keyword arguments.
@@ -37,11 +44,11 @@ def parse_arguments(arguments: Mapping[str, Any] | Iterable[str] | None) -> dict
         key = key.strip()
         if not equals or not key.isidentifier():
             raise OneBasinError(
-                f"--arch-arg {argument!r}: expected KEY=VALUE with a name before the '=', "
-                "such as width=512"
+                f"{option} {argument!r}: expected KEY=VALUE with a name before the '=', "
+                f"such as {example}"
             )
         if key in parsed:
-            raise OneBasinError(f"--arch-arg {argument!r}: {key!r} is given twice; give it once")
+            raise OneBasinError(f"{option} {argument!r}: {key!r} is given twice; give it once")
         parsed[key] = _parse_value(value.strip())
     return parsed
 

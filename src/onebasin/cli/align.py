@@ -13,6 +13,9 @@ from onebasin.cli.options import (
     CheckpointB,
     Inputs,
     Json,
+    MethodArgs,
+    MethodData,
+    MethodName,
     Output,
     PermutationFile,
     Prove,
@@ -24,6 +27,7 @@ from onebasin.cli.options import (
 
 if TYPE_CHECKING:
     from onebasin.cli.console import Console
+    from onebasin.cli.methods import MethodChoice
     from onebasin.cli.pairs import ArchitectureChoice
     from onebasin.cli.symmetries import SymmetryChoice
 
@@ -37,7 +41,10 @@ def align(
     input_: Inputs = None,
     symmetry: SymmetryFile = None,
     prove: Prove = True,
-    restarts: Restarts = 1,
+    method: MethodName = None,
+    method_arg: MethodArgs = None,
+    restarts: Restarts = None,
+    data: MethodData = None,
     save_permutation: PermutationFile = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -45,16 +52,19 @@ def align(
 ) -> None:
     """Move checkpoint B to checkpoint A.
 
-    The units of B are put into the order in which its weights are closest to A's; what it
-    computes stays the same. Proving the symmetry first takes memory for the model in float64;
-    --no-prove does without, and then checkpoints larger than memory can be aligned.
+    The units of B are put into the order in which its weights are closest to A's, or, with
+    another --method, its activations; what it computes stays the same. Proving the symmetry
+    first takes memory for the model in float64; --no-prove does without, and then checkpoints
+    larger than memory can be aligned.
 
     \b
     Examples:
       onebasin align mlp a.safetensors b.safetensors -o aligned.safetensors
       onebasin align hf:my-model/ a/ b/ -o aligned/ --no-prove
+      onebasin align mlp a.pt b.pt -o aligned.pt --method activations --data digits
       onebasin align my.models:build a.pt b.pt -o aligned.pt --input 2x3x32x32
     """
+    from onebasin.cli.methods import MethodChoice
     from onebasin.cli.pairs import ArchitectureChoice
     from onebasin.cli.symmetries import SymmetryChoice
 
@@ -64,8 +74,8 @@ def align(
             (a, b),
             out,
             symmetry=SymmetryChoice(symmetry, prove, seed),
+            method=MethodChoice(method, method_arg, restarts, data, seed),
             permutation_file=save_permutation,
-            restarts=restarts,
             console=console,
         )
 
@@ -76,8 +86,8 @@ def run_align(
     output: Path,
     *,
     symmetry: SymmetryChoice,
+    method: MethodChoice,
     permutation_file: Path | None,
-    restarts: int,
     console: Console,
 ) -> None:
     """Align B to A and write it.
@@ -87,31 +97,28 @@ def run_align(
         paths: A and B.
         output: where B goes.
         symmetry: where the symmetry comes from.
+        method: how to match.
         permutation_file: where the permutation goes, or None.
-        restarts: number of starts of the matching.
         console: where the result is printed.
     """
     from onebasin.checkpoints import write_checkpoint
-    from onebasin.cli.alignment import align_pair
+    from onebasin.cli.alignment import align_networks
     from onebasin.cli.outputs import check_outputs, save_permutation
-    from onebasin.cli.pairs import open_pair, refuse_same
+    from onebasin.cli.pairs import open_networks, refuse_same
     from onebasin.merging.moved import Moved
 
     check_outputs(output, permutation_file, inputs=paths)
-    with open_pair(
-        architecture, paths, call="align", console=console, is_run=symmetry.proves
-    ) as pair:
-        refuse_same(pair, "align")
-        alignment = align_pair(
-            pair, symmetry, seed=architecture.seed, restarts=restarts, console=console
-        )
+    matcher = method.prepare(call="align")
+    is_run = symmetry.proves or matcher.runs_model
+    with open_networks(
+        architecture, paths, call="align", console=console, is_run=is_run
+    ) as networks:
+        refuse_same(networks, "align")
+        matcher.check(networks.architecture, call="align")
+        alignment = align_networks(networks, symmetry, matcher, console)
+        a, b = networks.checkpoints
         with console.progress(f"writing {output}"):
-            write_checkpoint(
-                output,
-                Moved(pair.checkpoint_b, alignment.permutation),
-                like=pair.checkpoint_b,
-                inputs=[pair.checkpoint_a],
-            )
+            write_checkpoint(output, Moved(b, alignment.permutation), like=b, inputs=[a])
     save_permutation(alignment, permutation_file)
     data = {"command": "align", "output": str(output), **alignment.to_json()}
     console.result(data, f"{alignment.to_text()}\nwrote {output}")

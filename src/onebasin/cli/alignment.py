@@ -1,59 +1,80 @@
-"""Alignment: B matched to A under the symmetry of their architecture."""
+"""Alignment: networks matched to the reference under the symmetry of their architecture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
+from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console, Progress
-from onebasin.cli.pairs import Pair
+from onebasin.cli.methods import Matcher, MethodChoice
+from onebasin.cli.pairs import Networks
 from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
-from onebasin.matching import Matching, Step, match_weights
-from onebasin.symmetry import Permutation
+from onebasin.matching import Step
+from onebasin.merging.moved import Moved
+from onebasin.symmetry import Permutation, Symmetry
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How B was moved to A.
+    """How networks were moved.
 
     Args:
         found: the symmetry that was relied on.
-        matching: the search and its result.
+        method: name of the method.
+        matching: the search and its result: a `Matching`, or its sibling for many networks.
     """
 
     found: Found
-    matching: Matching
+    method: str
+    matching: Any
 
     @property
     def permutation(self) -> Permutation:
-        """What moves B to A."""
+        """What moves B to A, where there are these two."""
         return self.matching.permutation
 
     @property
+    def permutations(self) -> tuple[Permutation, ...]:
+        """What moves the networks, one for each that is moved."""
+        if hasattr(self.matching, "permutations"):
+            return tuple(self.matching.permutations)
+        return (self.permutation,)
+
+    def moved(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
+        """Return the networks where they are moved to; those without a permutation come first."""
+        num_still = len(params_list) - len(self.permutations)
+        still, others = params_list[:num_still], params_list[num_still:]
+        return [*still, *map(Moved, others, self.permutations)]
+
+    @property
+    def restarts(self) -> tuple[float, ...]:
+        """The objective that every start reached, where there may be several."""
+        return getattr(self.matching, "restarts", ())
+
+    @property
     def num_units(self) -> int:
-        """How many units may move, over all outer positions of nested groups."""
-        symmetry = self.found.symmetry
-        return sum(
-            prod(symmetry.outer_shape(name)) * group.size for name, group in symmetry.groups.items()
-        )
+        """How many units may move, over all outer positions of nested groups and all networks."""
+        return len(self.permutations) * _num_units(self.found.symmetry)
 
     @property
     def num_moved(self) -> int:
         """How many units did move."""
-        return sum(self.permutation.num_moved.values())
+        return sum(sum(p.num_moved.values()) for p in self.permutations)
 
     def to_json(self) -> dict[str, Any]:
         """Return a summary as plain JSON values."""
         return {
             "symmetry": self.found.to_json(),
             "matching": {
+                "method": self.method,
                 "objective": list(self.matching.objective),
-                "restarts": list(self.matching.restarts),
+                "restarts": list(self.restarts),
                 "sweeps": self.matching.num_sweeps,
                 "converged": self.matching.converged,
                 "units": self.num_units,
@@ -69,60 +90,69 @@ class Alignment:
         proof = self.found.proof
         proved = f"proved to {proof.max_error:.0e}" if proof else "not proved"
         moved = f"{self.num_moved} of {self.num_units} units moved"
-        starts = len(self.matching.restarts)
-        before = f"{objective[0]:.6g} -> " if starts == 1 else f"best of {starts} starts: "
+        starts = len(self.restarts)
+        before = f"best of {starts} starts: " if starts > 1 else f"{objective[0]:.6g} -> "
         effort = f"{counted(self.matching.num_sweeps, 'sweep')} and {self.matching.seconds:.1f} s"
         groups = counted(len(symmetry.groups), "group")
         return (
             f"{groups} ({proved}), {moved}\n"
-            f"objective {before}{objective[-1]:.6g} in {effort} ({ending})"
+            f"{self.method}: objective {before}{objective[-1]:.6g} in {effort} ({ending})"
         )
 
 
-def align_pair(
-    pair: Pair, choice: SymmetryChoice, *, seed: int, restarts: int, console: Console
+def align_networks(
+    networks: Networks, choice: SymmetryChoice, matcher: Matcher, console: Console
 ) -> Alignment:
-    """Find the symmetry of a pair's architecture and match B to A.
+    """Find the symmetry of an architecture and match networks of it to the first.
 
     Args:
-        pair: what to align.
+        networks: what to align.
         choice: where the symmetry comes from.
-        seed: of the matching.
-        restarts: number of starts of the matching.
+        matcher: how to match.
         console: where progress and notes are shown.
     """
-    found = find_symmetry(pair.architecture, choice, console)
+    found = find_symmetry(networks.architecture, choice, console)
     if not found.symmetry.groups:
         console.note("the architecture has no group that can move; B stays as it is")
-    params = pair.params_a, pair.params_b
-    return match(found, params, seed=seed, restarts=restarts, console=console)
+    return match(found, networks.params_list, networks.architecture, matcher, console)
+
+
+def align_pair(
+    pair: Networks, choice: SymmetryChoice, *, seed: int, restarts: int | None, console: Console
+) -> Alignment:
+    """Align by weights: `align_networks` with the method that needs nothing else."""
+    matcher = MethodChoice(restarts=restarts, seed=seed).prepare(call="align")
+    return align_networks(pair, choice, matcher, console)
 
 
 def match(
     found: Found,
-    params: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-    *,
-    seed: int,
-    restarts: int = 1,
+    params_list: Sequence[Mapping[str, Tensor]],
+    architecture: Architecture,
+    matcher: Matcher,
     console: Console,
 ) -> Alignment:
-    """Match B to A by their weights.
+    """Match networks to the first.
 
     Args:
         found: the symmetry to rely on.
-        params: those of A and of B.
-        seed: of the order of the groups.
-        restarts: number of starts.
+        params_list: the networks, the reference first.
+        architecture: of all.
+        matcher: how to match.
         console: where progress and notes are shown.
     """
-    with console.progress("matching, each sweep") as progress:
+    with console.progress(f"matching by {matcher.name}") as progress:
         show = None if progress is None else _show(progress)
-        matching = match_weights(
-            found.symmetry, *params, seed=seed, restarts=restarts, progress=show
-        )
+        matching = matcher.run(found.symmetry, params_list, architecture, show)
     if not matching.converged:
         console.note("the matching stopped before it settled; more sweeps could improve it")
-    return Alignment(found, matching)
+    return Alignment(found, matcher.name, matching)
+
+
+def _num_units(symmetry: Symmetry) -> int:
+    return sum(
+        prod(symmetry.outer_shape(name)) * group.size for name, group in symmetry.groups.items()
+    )
 
 
 def _show(progress: Progress) -> Callable[[Step], None]:

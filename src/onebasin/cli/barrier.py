@@ -83,7 +83,7 @@ def barrier(
     input_: Inputs = None,
     symmetry: SymmetryFile = None,
     prove: Prove = True,
-    restarts: Restarts = 1,
+    restarts: Restarts = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -118,7 +118,7 @@ def run_barrier(
     *,
     symmetry: SymmetryChoice | None,
     measuring: MeasuringChoice,
-    restarts: int,
+    restarts: int | None,
     console: Console,
 ) -> None:
     """Measure the barriers between A and B on a dataset, and print them.

@@ -125,6 +125,7 @@ def _align(
     console: Console,
 ) -> Alignment:
     from onebasin.cli.alignment import match
+    from onebasin.cli.methods import MethodChoice
     from onebasin.cli.symmetries import SymmetryChoice, find_symmetry
 
     with timed(seconds, "trace"):
@@ -133,7 +134,8 @@ def _align(
     seconds["prove"] = found.proof.seconds
     seconds["trace"] -= found.proof.seconds
     with timed(seconds, "match"):
-        return match(found, (params_a, params_b), seed=seed, console=console)
+        matcher = MethodChoice(seed=seed).prepare(call="demo")
+        return match(found, (params_a, params_b), architecture, matcher, console)
 
 
 def _curves(

@@ -1,4 +1,4 @@
-"""`onebasin merge`: A and the moved B averaged, written tensor by tensor."""
+"""`onebasin merge`: networks aligned and averaged, written tensor by tensor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from onebasin.cli.options import (
     ArchArgs,
     Inputs,
     Json,
+    MethodArgs,
+    MethodData,
+    MethodName,
     Output,
     PermutationFile,
     Prove,
@@ -27,7 +30,8 @@ from onebasin.errors import OneBasinError
 if TYPE_CHECKING:
     from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
-    from onebasin.cli.pairs import ArchitectureChoice, Pair
+    from onebasin.cli.methods import MethodChoice
+    from onebasin.cli.pairs import ArchitectureChoice, Networks
     from onebasin.cli.symmetries import SymmetryChoice
 
 
@@ -36,52 +40,88 @@ def merge(
     checkpoints: Annotated[
         list[Path],
         typer.Argument(
-            metavar="A B", help="The reference and the checkpoint to merge.", show_default=False
+            metavar="A B ...",
+            help="The reference and the checkpoints to merge with it.",
+            show_default=False,
         ),
     ],
     out: Output,
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="W_A,W_B",
+            metavar="W_A,W_B,...",
             help="Weights of the average, such as 0.7,0.3; equal ones without it.",
             show_default=False,
         ),
     ] = None,
     align: Annotated[
-        bool, typer.Option("--align/--no-align", help="Align B to A before averaging.")
+        bool, typer.Option("--align/--no-align", help="Align the checkpoints before averaging.")
     ] = True,
     arch_arg: ArchArgs = None,
     input_: Inputs = None,
     symmetry: SymmetryFile = None,
     prove: Prove = True,
-    restarts: Restarts = 1,
+    method: MethodName = None,
+    method_arg: MethodArgs = None,
+    restarts: Restarts = None,
+    data: MethodData = None,
     save_permutation: PermutationFile = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Align checkpoint B to A and average the two.
+    """Align checkpoints and average them.
+
+    The mean has the names and dtypes of A's file. --no-align averages the checkpoints as they
+    are: for networks that are aligned already.
 
     \b
     Examples:
       onebasin merge mlp a.safetensors b.safetensors -o merged.safetensors
       onebasin merge timm:resnet18 a.pt b.pt -o merged.safetensors --weights 0.7,0.3
+      onebasin merge hf:a/ a/ b/ -o merged/ --no-prove
+      onebasin merge mlp a.pt b.pt c.pt -o mean.pt --no-align
     """
+    from onebasin.cli.methods import MethodChoice
     from onebasin.cli.pairs import ArchitectureChoice
     from onebasin.cli.symmetries import SymmetryChoice
 
+    choice = MethodChoice(method, method_arg, restarts, data, seed)
     with open_console(as_json, quiet) as console:
+        if not align:
+            _refuse_useless(choice, save_permutation, symmetry)
         run_merge(
             ArchitectureChoice(arch, arch_arg, input_, seed),
             checkpoints,
             out,
             symmetry=SymmetryChoice(symmetry, prove, seed) if align else None,
+            method=choice,
             weights=weights,
             permutation_file=save_permutation,
-            restarts=restarts,
             console=console,
         )
+
+
+def _refuse_useless(choice: MethodChoice, *files: Path | None) -> None:
+    """Refuse options that say how to align where nothing is aligned.
+
+    Raises:
+        OneBasinError: naming the first.
+    """
+    permutation, symmetry = files
+    given = {
+        "--save-permutation": permutation,
+        "--symmetry": symmetry,
+        "--method": choice.name,
+        "--method-arg": choice.arguments,
+        "--restarts": choice.restarts,
+        "--data": choice.data,
+    }
+    for option, value in given.items():
+        if value:
+            raise OneBasinError(
+                f"merge: {option} has no use with --no-align; leave one of them out"
+            )
 
 
 def run_merge(
@@ -90,46 +130,42 @@ def run_merge(
     output: Path,
     *,
     symmetry: SymmetryChoice | None,
+    method: MethodChoice,
     weights: str | None,
     permutation_file: Path | None,
-    restarts: int,
     console: Console,
 ) -> None:
-    """Align B to A, average both and write the mean.
+    """Align networks, average them and write the mean.
 
     Args:
-        architecture: of both.
-        paths: A and B.
+        architecture: of all.
+        paths: the reference and the others.
         output: where the mean goes.
         symmetry: where the symmetry comes from; None averages without aligning.
+        method: how to match.
         weights: numbers separated by commas, or None for equal ones.
         permutation_file: where the permutation goes, or None.
-        restarts: number of starts of the matching.
         console: where the result is printed.
     """
-    from onebasin.cli.alignment import align_pair
+    from onebasin.cli.alignment import align_networks
     from onebasin.cli.outputs import check_outputs, save_permutation
-    from onebasin.cli.pairs import open_pair, refuse_same
+    from onebasin.cli.pairs import open_networks, refuse_same
     from onebasin.merging.averages import shares_of
 
-    shares = shares_of(None if weights is None else parse_weights(weights), 2)
-    pair_of_paths = _two(paths)
-    if symmetry is None and permutation_file is not None:
-        raise OneBasinError(
-            "merge: --save-permutation has nothing to save with --no-align; leave one of them out"
-        )
-    check_outputs(output, permutation_file, inputs=pair_of_paths)
-    is_run = symmetry is not None and symmetry.proves
-    with open_pair(
-        architecture, pair_of_paths, call="merge", console=console, is_run=is_run
-    ) as pair:
-        refuse_same(pair, "merge")
+    _check_number(paths, permutation_file)
+    shares = shares_of(None if weights is None else parse_weights(weights), len(paths))
+    check_outputs(output, permutation_file, inputs=paths)
+    matcher = None if symmetry is None else method.prepare(len(paths), call="merge")
+    is_run = bool(symmetry and symmetry.proves) or bool(matcher and matcher.runs_model)
+    with open_networks(
+        architecture, paths, call="merge", console=console, is_run=is_run
+    ) as networks:
+        refuse_same(networks, "merge")
         alignment = None
-        if symmetry is not None:
-            alignment = align_pair(
-                pair, symmetry, seed=architecture.seed, restarts=restarts, console=console
-            )
-        _write(pair, alignment, shares, output, console)
+        if symmetry is not None and matcher is not None:
+            matcher.check(networks.architecture, call="merge")
+            alignment = align_networks(networks, symmetry, matcher, console)
+        _write(networks, alignment, shares, output, console)
     if alignment is not None:
         save_permutation(alignment, permutation_file)
     data = {"command": "merge", "output": str(output), "weights": shares}
@@ -138,28 +174,32 @@ def run_merge(
     console.result(data, f"{text}\nwrote {output}")
 
 
-def _two(paths: Sequence[Path]) -> tuple[Path, Path]:
-    if len(paths) != 2:
-        raise OneBasinError(f"merge: {len(paths)} checkpoints given; give two, the reference first")
-    return paths[0], paths[1]
+def _check_number(paths: Sequence[Path], permutation_file: Path | None) -> None:
+    if len(paths) < 2:
+        raise OneBasinError("merge: 1 checkpoint given; give two or more, the reference first")
+    if len(paths) > 2 and permutation_file is not None:
+        raise OneBasinError(
+            f"merge: {len(paths)} checkpoints have more than one permutation; leave "
+            "--save-permutation out, or merge two at a time"
+        )
 
 
 def _write(
-    pair: Pair,
+    networks: Networks,
     alignment: Alignment | None,
     weights: Sequence[float],
     output: Path,
     console: Console,
 ) -> None:
-    """Write the mean under the names and with the dtypes of A's file."""
+    """Write the mean under the names and with the dtypes of the reference's file."""
     from onebasin.checkpoints import write_checkpoint
     from onebasin.merging.averages import Mean
-    from onebasin.merging.moved import Moved
 
-    b = Moved(pair.params_b, alignment.permutation) if alignment else pair.params_b
-    mean = Mean([pair.params_a, b], weights)
+    params_list = networks.params_list
+    moved = alignment.moved(params_list) if alignment else params_list
+    reference, *others = networks.checkpoints
     with console.progress(f"writing {output}"):
-        write_checkpoint(output, mean, like=pair.checkpoint_a, inputs=[pair.checkpoint_b])
+        write_checkpoint(output, Mean(moved, weights), like=reference, inputs=others)
 
 
 def parse_weights(text: str) -> list[float]:

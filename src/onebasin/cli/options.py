@@ -81,7 +81,40 @@ PermutationFile = Annotated[
     ),
 ]
 Restarts = Annotated[
-    int, typer.Option("--restarts", min=1, help="Starts of the matching; the best one counts.")
+    int | None,
+    typer.Option(
+        "--restarts",
+        min=1,
+        help="Starts of the matching; the best one counts.",
+        show_default="1",
+    ),
+]
+MethodName = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="How to match; a NAME that there is not lists those that there are.",
+        show_default="weights",
+    ),
+]
+MethodArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method-arg",
+        metavar="KEY=VALUE",
+        help="Option of the method, such as max_sweeps=20; may be repeated.",
+        show_default=False,
+    ),
+]
+MethodData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="Data for a method that looks at activations or losses, such as digits.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
 Json = Annotated[

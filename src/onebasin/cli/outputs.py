@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from onebasin.checkpoints import check_file_writable, check_writable
@@ -9,7 +10,7 @@ from onebasin.cli.alignment import Alignment
 from onebasin.errors import OneBasinError
 
 
-def check_outputs(output: Path, permutation_file: Path | None, *, inputs: tuple[Path, ...]) -> None:
+def check_outputs(output: Path, permutation_file: Path | None, *, inputs: Sequence[Path]) -> None:
     """Check, before long work, that what is asked for can be written.
 
     Raises:

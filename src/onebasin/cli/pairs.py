@@ -1,10 +1,11 @@
-"""Pairs: an architecture and two checkpoints of it, checked before any work starts."""
+"""Pairs, and more, of checkpoints of one architecture, checked before any work starts."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import prod
 from pathlib import Path
 
@@ -55,40 +56,56 @@ class ArchitectureChoice:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two checkpoints that fit an architecture.
+class Networks:
+    """Checkpoints that fit an architecture, the reference first.
 
     Args:
         architecture: with its module and example inputs.
-        checkpoint_a: the reference, as stored.
-        checkpoint_b: the one to move, as stored.
-        params_a: A under all names of tied tensors.
-        params_b: B under all names of tied tensors.
-        is_same: whether they hold the same tensors.
+        checkpoints: as stored.
+        params_list: the same under all names of tied tensors.
+        twins: two that hold the same tensors, or None.
     """
 
     architecture: Architecture
-    checkpoint_a: Checkpoint
-    checkpoint_b: Checkpoint
-    params_a: TiedView
-    params_b: TiedView
-    is_same: bool
+    checkpoints: tuple[Checkpoint, ...]
+    params_list: tuple[TiedView, ...]
+    twins: tuple[Checkpoint, Checkpoint] | None = None
+
+
+@dataclass(frozen=True)
+class Pair(Networks):
+    """Two of them, A and B."""
+
+    @property
+    def params_a(self) -> TiedView:
+        """Those of the reference."""
+        return self.params_list[0]
+
+    @property
+    def params_b(self) -> TiedView:
+        """Those of the one to move."""
+        return self.params_list[1]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both hold the same tensors."""
+        return self.twins is not None
 
 
 @contextlib.contextmanager
-def open_pair(
+def open_networks(
     choice: ArchitectureChoice,
-    paths: tuple[Path, Path],
+    paths: Sequence[Path],
     *,
     call: str,
     console: Console,
     is_run: bool = True,
-) -> Iterator[Pair]:
-    """Open two checkpoints of an architecture for the time of a block.
+) -> Iterator[Networks]:
+    """Open checkpoints of an architecture for the time of a block.
 
     Args:
         choice: of the architecture.
-        paths: A and B.
+        paths: the reference, and one or more others.
         call: the command, for messages.
         console: where progress is shown.
         is_run: whether the module will be run; where not, a large one is built without memory.
@@ -102,16 +119,32 @@ def open_pair(
         architecture = choice.build("cpu" if is_run or size < LARGE else "meta")
     with contextlib.ExitStack() as stack:
         module = architecture.module
-        a, b = (stack.enter_context(open_checkpoint_for(architecture, p)) for p in paths)
+        opened = tuple(stack.enter_context(open_checkpoint_for(architecture, p)) for p in paths)
         ties = tied_names(module)
-        for checkpoint in (a, b):
+        for checkpoint in opened:
             check_fits(checkpoint, module, call=call)
-        check_same_architecture(a, b, call=call, ties=ties)
-        with console.progress("reading both checkpoints"):
-            for checkpoint in (a, b):
+        for checkpoint in opened[1:]:
+            check_same_architecture(opened[0], checkpoint, call=call, ties=ties)
+        with console.progress("reading the checkpoints"):
+            for checkpoint in opened:
                 check_all_finite(checkpoint)
-            is_same = is_same_checkpoint(a, b)
-        yield Pair(architecture, a, b, TiedView(a, ties), TiedView(b, ties), is_same)
+            pairs = combinations(opened, 2)
+            twins = next((pair for pair in pairs if is_same_checkpoint(*pair)), None)
+        yield Networks(architecture, opened, tuple(TiedView(c, ties) for c in opened), twins)
+
+
+@contextlib.contextmanager
+def open_pair(
+    choice: ArchitectureChoice,
+    paths: tuple[Path, Path],
+    *,
+    call: str,
+    console: Console,
+    is_run: bool = True,
+) -> Iterator[Pair]:
+    """Open two checkpoints; all as for `open_networks`."""
+    with open_networks(choice, paths, call=call, console=console, is_run=is_run) as networks:
+        yield Pair(**vars(networks))
 
 
 def _num_entries(path: Path) -> int:
@@ -120,15 +153,15 @@ def _num_entries(path: Path) -> int:
         return sum(prod(checkpoint.metadata(name).shape) for name in checkpoint)
 
 
-def refuse_same(pair: Pair, call: str) -> None:
-    """Refuse two checkpoints that hold the same tensors.
+def refuse_same(networks: Networks, call: str) -> None:
+    """Refuse checkpoints that hold the same tensors.
 
     Raises:
-        OneBasinError: when they do.
+        OneBasinError: when two of them do.
     """
-    if pair.is_same:
-        a, b = pair.checkpoint_a.path, pair.checkpoint_b.path
+    if networks.twins is not None:
+        a, b = (checkpoint.path for checkpoint in networks.twins)
         raise OneBasinError(
             f"{call}: {a} and {b} hold the same tensors, so there is nothing to {call}; "
-            "give two networks that were trained apart"
+            "give networks that were trained apart"
         )

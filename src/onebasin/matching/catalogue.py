@@ -1,0 +1,217 @@
+"""Catalogue: the matchers that can be asked for by name.
+
+A matcher joins with one line in `METHODS`; what it needs, and which options it takes, is
+read from its signature.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter, signature
+from types import MappingProxyType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.matching.activations import match_activations
+from onebasin.matching.weights import match_weights
+from onebasin.symmetry.symmetry import Symmetry
+
+PLAIN = (bool, int, float, str, types.NoneType)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A matcher, and what a caller that knows only its name must know of it.
+
+    Its function takes a symmetry and either the parameters of A and of B (`params_a`,
+    `params_b`) or a sequence of any number of networks; the rest by keyword: `model` and
+    `data` where it needs them, `seed` and `progress`, and options.
+
+    Args:
+        function: the matcher.
+        description: what it finds, in a few words.
+    """
+
+    function: Callable[..., Any]
+    description: str
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """What its function takes, by name."""
+        return MappingProxyType(dict(signature(self.function).parameters))
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether it takes any number of networks, not just A and B."""
+        return "params_b" not in self.parameters
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it runs the model."""
+        return self._needs("model")
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it does not do without data."""
+        return self._needs("data")
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether it has a use for data."""
+        return "data" in self.parameters
+
+    @cached_property
+    def options(self) -> Mapping[str, Any]:
+        """Options that are plain numbers, words or switches, with the types they may have."""
+        hints = get_type_hints(self.function)
+        given = {"seed", "model", "data", "progress", "init"}
+        return MappingProxyType(
+            {
+                name: hints[name]
+                for name, parameter in self.parameters.items()
+                if parameter.kind is Parameter.KEYWORD_ONLY
+                and name not in given
+                and _is_plain(hints.get(name, Any))
+            }
+        )
+
+    def _needs(self, name: str) -> bool:
+        parameter = self.parameters.get(name)
+        return parameter is not None and parameter.default is Parameter.empty
+
+    def match(
+        self,
+        symmetry: Symmetry,
+        params_list: Sequence[Mapping[str, Tensor]],
+        *,
+        model: nn.Module | None = None,
+        data: Iterable[Any] | None = None,
+        seed: int = 0,
+        progress: Callable[..., object] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run the matcher with what it takes of all this.
+
+        Args:
+            symmetry: of the architecture of all.
+            params_list: the networks, the reference first.
+            model: the architecture; passed on where the function takes one.
+            data: batches; likewise.
+            seed: likewise.
+            progress: likewise.
+            **options: as `check_options` returns them.
+
+        Returns:
+            What the function returns: a `Matching`, or its sibling for many networks.
+        """
+        offered = {"model": model, "data": data, "seed": seed, "progress": progress}
+        taken = {name: value for name, value in offered.items() if name in self.parameters}
+        params = [params_list] if self.takes_many else params_list
+        return self.function(symmetry, *params, **taken, **options)
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "weights": Method(match_weights, "most similar weights"),
+        "activations": Method(match_activations, "most similar features"),
+    }
+)
+"""The matchers by the name that `--method` takes."""
+
+
+def find_method(name: str, *, call: str) -> Method:
+    """Return a matcher by name.
+
+    Args:
+        name: one of `METHODS`.
+        call: who asks, for the message.
+
+    Raises:
+        OneBasinError: when there is none of that name; the known ones are listed.
+
+    Example:
+        >>> find_method("weights", call="align").needs_data
+        False
+    """
+    if name not in METHODS:
+        known = "; ".join(f"{known} ({_traits(METHODS[known])})" for known in METHODS)
+        raise OneBasinError(f"{call}: unknown method {name!r}; known are: {known}")
+    return METHODS[name]
+
+
+def check_options(name: str, options: Mapping[str, Any], *, call: str) -> dict[str, Any]:
+    """Check options of a matcher against its signature.
+
+    Args:
+        name: of the matcher.
+        options: values by name.
+        call: who asks, for the message.
+
+    Returns:
+        The options; whole numbers given for a float are floats.
+
+    Raises:
+        OneBasinError: when the matcher has no option of that name, or not with such a value.
+
+    Example:
+        >>> check_options("weights", {"max_sweeps": 3}, call="align")
+        {'max_sweeps': 3}
+    """
+    known = find_method(name, call=call).options
+    checked = {}
+    for option, value in options.items():
+        if option not in known:
+            listed = ", ".join(known) or "none"
+            raise OneBasinError(
+                f"{call}: method {name} has no option {option!r}; its options are: {listed}"
+            )
+        if type(value) is int and int not in _alternatives(known[option]):
+            value = float(value) if float in _alternatives(known[option]) else value
+        if not _fits(value, known[option]):
+            raise OneBasinError(
+                f"{call}: option {option} of method {name} cannot be {value!r}; "
+                f"it must be {' or '.join(_words(known[option]))}"
+            )
+        checked[option] = value
+    return checked
+
+
+def _traits(method: Method) -> str:
+    parts = [method.description]
+    parts += ["needs data"] if method.needs_data else []
+    parts += ["any number of networks"] if method.takes_many else []
+    return ", ".join(parts)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """Return the types of a union, or the one type."""
+    is_union = get_origin(hint) in (Union, types.UnionType)
+    return get_args(hint) if is_union else (hint,)
+
+
+def _is_plain(hint: Any) -> bool:
+    return all(t in PLAIN or get_origin(t) is Literal for t in _alternatives(hint))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    return any(
+        value in get_args(t) if get_origin(t) is Literal else type(value) is t
+        for t in _alternatives(hint)
+    )
+
+
+def _words(hint: Any) -> list[str]:
+    """Return how the values that a type allows are written on the command line."""
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    words: list[str] = []
+    for t in _alternatives(hint):
+        if get_origin(t) is Literal:
+            words += map(str, get_args(t))
+        else:
+            words.append(names.get(t, "none"))
+    return words

@@ -1,0 +1,67 @@
+"""`--method`, its options and its data."""
+
+import pytest
+import torch
+
+from tests.cli.run import TINY, fail, network, outputs, read, succeed
+
+ALIGN = ("align", "mlp")
+
+
+def test_activations_move_b_to_a_on_data(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    options = ("--method", "activations", "--data", "digits", "--json")
+    found = succeed(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)
+    assert found.data["matching"]["method"] == "activations"
+    first, last = found.data["matching"]["objective"]
+    assert last > first
+    torch.testing.assert_close(outputs(read(out)), outputs(network(1)), atol=1e-12, rtol=0)
+    assert not torch.equal(read(out)["layers.0.weight"], network(1)["layers.0.weight"])
+
+
+def test_the_method_is_told(capsys, tmp_path, a, b):
+    found = succeed(capsys, *ALIGN, a, b, "-o", tmp_path / "out.safetensors", *TINY)
+    assert "\nweights: objective " in found.out
+
+
+@pytest.mark.parametrize("command", ["align", "merge"])
+def test_an_unknown_method_lists_the_known(capsys, tmp_path, a, b, command):
+    out = tmp_path / "out.safetensors"
+    line = fail(capsys, command, "mlp", a, b, "-o", out, "--method", "nonsense", *TINY)
+    assert line.startswith(f"{command}: unknown method 'nonsense'; known are: weights (most ")
+    assert "activations (most similar features, needs data)" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "activations"], "method activations looks at data; name it with --data"),
+        (["--data", "digits"], "method weights uses no data; leave --data out or choose"),
+        (["--method-arg", "sweeps=3"], "method weights has no option 'sweeps'; its options are: "),
+        (["--method-arg", "seed=3"], "method weights has no option 'seed'"),
+        (["--method-arg", "sweeps"], "--method-arg 'sweeps': expected KEY=VALUE"),
+        (["--method-arg", "max_sweeps=no"], "cannot be 'no'; it must be a whole number"),
+        (["--method-arg", "max_sweeps=0"], "max_sweeps and restarts must be at least 1"),
+        (
+            ["--method", "activations", "--data", "digits", "--restarts", "2"],
+            "method activations has no option 'restarts'",
+        ),
+        (["--method", "activations", "--data", "digit"], "unknown dataset 'digit'"),
+        (
+            ["--method", "activations", "--data", "digits", "--arch-arg", "in_features=32"],
+            "align: ",
+        ),
+    ],
+)
+def test_what_a_method_cannot_take_is_named(capsys, tmp_path, a, b, options, message):
+    out = tmp_path / "out.safetensors"
+    assert message in fail(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)
+    assert not out.exists()
+
+
+def test_options_reach_the_method(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    options = ("--method-arg", "max_sweeps=1", "--method-arg", "restarts=2", "--json", "-q")
+    found = succeed(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)
+    assert len(found.data["matching"]["restarts"]) == 2
+    assert found.data["matching"]["sweeps"] == 1

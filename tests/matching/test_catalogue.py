@@ -1,0 +1,96 @@
+"""The catalogue reads from a matcher's signature what a caller must know of it."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pytest
+import torch
+
+from onebasin import OneBasinError, match_weights, trace
+from onebasin.matching.catalogue import METHODS, Method, check_options, find_method
+
+
+def match_oddly(
+    symmetry,
+    params_list: Sequence[dict],
+    *,
+    model,
+    data=None,
+    rate: float = 0.1,
+    way: Literal["up", "down"] | None = None,
+    init: str = "",
+    callback: Sequence[int] = (),
+):
+    return symmetry, params_list, model, data, rate, way
+
+
+@pytest.fixture
+def oddly(monkeypatch):
+    monkeypatch.setattr(
+        "onebasin.matching.catalogue.METHODS", {"oddly": Method(match_oddly, "an odd match")}
+    )
+    return Method(match_oddly, "an odd match")
+
+
+def test_needs_are_read_from_the_signature(oddly):
+    assert (oddly.needs_model, oddly.needs_data) == (True, False)
+    assert (oddly.takes_data, oddly.takes_many) == (True, True)
+    weights = METHODS["weights"]
+    assert (weights.needs_model, weights.needs_data) == (False, False)
+    assert (weights.takes_data, weights.takes_many) == (False, False)
+    assert METHODS["activations"].needs_data
+
+
+def test_only_plain_options_are_offered(oddly):
+    assert list(oddly.options) == ["rate", "way"]
+    assert list(METHODS["weights"].options) == ["max_sweeps", "restarts", "cache_bytes"]
+
+
+def test_a_method_gets_what_it_takes_and_nothing_else(oddly):
+    model = torch.nn.Linear(2, 2)
+    symmetry = trace(model, torch.zeros(2, 2))
+    found = oddly.match(symmetry, [{}, {}, {}], model=model, data=[1], seed=3, rate=0.2)
+    assert found == (symmetry, [{}, {}, {}], model, [1], 0.2, None)
+
+
+def test_weights_are_matched_by_name():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    symmetry = trace(net, torch.zeros(2, 3))
+    a, b = ({n: torch.randn_like(t) for n, t in net.state_dict().items()} for _ in range(2))
+    found = find_method("weights", call="test").match(symmetry, [a, b], model=net, seed=1)
+    assert found.permutation.equals(match_weights(symmetry, a, b, seed=1).permutation)
+
+
+def test_a_whole_number_is_a_number(oddly):
+    checked = check_options("oddly", {"rate": 2, "way": "up"}, call="test")
+    assert checked == {"rate": 2.0, "way": "up"}
+    assert type(checked["rate"]) is float
+    assert check_options("oddly", {"way": None}, call="test") == {"way": None}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"way": "left"}, "test: option way of method oddly cannot be 'left'; it must be up or do"),
+        ({"rate": True}, "option rate of method oddly cannot be True; it must be a number"),
+        ({"init": "x"}, "test: method oddly has no option 'init'; its options are: rate, way"),
+        ({"callback": [1]}, "has no option 'callback'"),
+    ],
+)
+def test_wrong_options_are_named(oddly, options, message):
+    with pytest.raises(OneBasinError, match=message):
+        check_options("oddly", options, call="test")
+
+
+def test_an_unknown_method_lists_the_known(oddly):
+    with pytest.raises(OneBasinError, match=r"^test: unknown method 'even'; known are: oddly \(an"):
+        find_method("even", call="test")
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_is_complete(name):
+    method = METHODS[name]
+    assert method.description
+    assert "symmetry" in method.parameters
+    assert not method.needs_data or "model" in method.parameters
+    assert method.function.__name__.startswith(("match_", "anneal"))
