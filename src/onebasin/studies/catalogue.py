@@ -1,0 +1,56 @@
+"""The studies by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from types import MappingProxyType
+
+from onebasin.errors import OneBasinError
+from onebasin.studies.study import SCALES, Study
+
+STUDIES: Mapping[str, str] = MappingProxyType(
+    {
+        "symmetries": "git_rebasin.symmetries",
+        "counterexample": "git_rebasin.counterexample",
+    }
+)
+"""For each name the module below `onebasin.studies` whose `STUDY` it is."""
+
+
+def find_study(name: str) -> Study:
+    """Return a study by name.
+
+    Raises:
+        OneBasinError: when there is none of that name; a close one, or all, are named.
+
+    Example:
+        >>> find_study("symmetries").item
+        'Table 1'
+    """
+    if name not in STUDIES:
+        close = get_close_matches(name, STUDIES, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise OneBasinError(f"study: unknown study {name!r}; {hint}known are {', '.join(STUDIES)}")
+    study = import_module(f"onebasin.studies.{STUDIES[name]}").STUDY
+    assert isinstance(study, Study) and study.name == name
+    return study
+
+
+def find_studies(names: Iterable[str], scale: str) -> dict[str, Study]:
+    """Return studies by name that have a scale; "all" is every one.
+
+    Raises:
+        OneBasinError: when a name or the scale is unknown, or there is no name.
+    """
+    if scale not in SCALES:
+        raise OneBasinError(f"study: unknown scale {scale!r}; known are {', '.join(SCALES)}")
+    asked = list(names)
+    wanted = STUDIES if asked == ["all"] else dict.fromkeys(asked)
+    if not wanted:
+        raise OneBasinError(f"study: name a study, or all; known are {', '.join(STUDIES)}")
+    found = {name: find_study(name) for name in wanted}
+    for study in found.values():
+        study.config(scale)
+    return found

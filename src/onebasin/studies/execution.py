@@ -1,0 +1,197 @@
+"""Execution: studies run by an engine into a folder, from wherever the last run ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from onebasin.studies.engines.call import Call, Report, failures_of, import_paths
+from onebasin.studies.engines.engine import Engine
+from onebasin.studies.folder import StudyFolder
+from onebasin.studies.plan import Plan
+from onebasin.studies.progress import Estimate, Progress
+from onebasin.studies.schedule import TRIES, Schedule
+from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Store
+from onebasin.studies.study import Study
+from onebasin.studies.task import Task
+
+Note = Callable[[str], None]
+BEAT = 2.0
+"""Seconds between two signs of life."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind.
+
+    Args:
+        progress: at the end.
+        failures: why tasks failed.
+        skipped: tasks that could not run because an input failed, in words.
+    """
+
+    progress: Progress
+    failures: Sequence[Failure]
+    skipped: Sequence[str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every task is done."""
+        return self.progress.done == self.progress.total
+
+
+def run_studies(
+    studies: Mapping[str, Study],
+    *,
+    scale: str,
+    out: str | os.PathLike[str],
+    engine: Engine,
+    note: Note | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Run studies, whatever of them is not in the folder already.
+
+    A task that raises is recorded with its traceback, and only what needs its result is not
+    run. A run that is killed at any moment loses at most the calls in flight.
+
+    Args:
+        studies: by name.
+        scale: "smoke", "desk" or "paper".
+        out: a folder or fsspec URL: a new one, or one of the same studies at this scale.
+        engine: carries the tasks out; it is entered and left here.
+        note: gets lines about what went wrong on the way.
+        progress: called about once a second.
+
+    Returns:
+        What was done and what failed.
+
+    Raises:
+        OneBasinError: when the folder holds something else, or the disk is full.
+    """
+    plan = Plan.of({name: study.tasks(study.config(scale)) for name, study in studies.items()})
+    folder = StudyFolder(out)
+    with folder.locked():
+        folder.claim(studies, scale, plan)
+        run = _Run(plan, folder, note or (lambda text: None))
+        with engine:
+            return run.to_end(engine, progress or (lambda progress: None))
+
+
+class _Run:
+    """The loop between a schedule, an engine and a store."""
+
+    def __init__(self, plan: Plan, folder: StudyFolder, note: Note) -> None:
+        self.plan, self.folder, self.note = plan, folder, note
+        self.start = self.last_beat = time.monotonic()
+        self.estimate = Estimate()
+        done = _usable(plan, folder.store, self.estimate, note)
+        self.schedule = Schedule(plan, done)
+        self.num_reused = len(plan.tasks) - len(self.schedule.needed)
+        self.calls: list[Call] = []
+        self.failures: list[Failure] = []
+        self.skipped: list[str] = []
+
+    def to_end(self, engine: Engine, show: Callable[[Progress], None]) -> Outcome:
+        state = "stopped"
+        self.folder.beat(self.progress(engine))
+        try:
+            while not self.schedule.is_over:
+                self._submit(engine)
+                for call, report in engine.wait(1.0):
+                    self._take(call, report)
+                now = self.progress(engine)
+                show(now)
+                if time.monotonic() - self.last_beat > BEAT:
+                    self.last_beat = time.monotonic()
+                    self.folder.beat(now)
+            state = "finished"
+        finally:
+            self._last_beat(engine, state)
+        return Outcome(self.progress(engine), self.failures, self.skipped)
+
+    def progress(self, engine: Engine) -> Progress:
+        schedule = self.schedule
+        closed = schedule.done | schedule.failed | schedule.skipped
+        rest = [self.plan.tasks[key] for key in schedule.needed if key not in closed]
+        return Progress(
+            total=len(self.plan.tasks),
+            done=self.num_reused + len(schedule.done),
+            reused=self.num_reused,
+            failed=len(schedule.failed),
+            skipped=len(schedule.skipped),
+            running=tuple(map(str, self.calls)),
+            seconds=time.monotonic() - self.start,
+            left=self.estimate.left(rest, engine.slots),
+        )
+
+    def _submit(self, engine: Engine) -> None:
+        """Fill the free slots."""
+        while True:
+            used = sum(_slots(call.tasks[0], engine) for call in self.calls)
+            tasks = self.schedule.next_call(engine.slots - used)
+            if not tasks or (used and used + _slots(tasks[0], engine) > engine.slots):
+                return
+            abreast = min(engine.slots, len(self.calls) + len(self.schedule.ready()))
+            threads = max(1, engine.threads // max(1, abreast))
+            call = Call(tasks, self.folder.files.root, threads, import_paths())
+            self.schedule.start(tasks)
+            self.calls.append(call)
+            engine.submit(call)
+
+    def _take(self, call: Call, report: Report) -> None:
+        self.calls.remove(call)
+        if report.ending == "disk full":
+            raise DiskFullError(
+                f"{self.folder.files.root}: the disk is full; make room and run again: all that is "
+                "finished is kept"
+            )
+        if report.ending == "done":
+            self.schedule.finish(call.tasks)
+            for task in call.tasks:
+                self.estimate.learn(task, report.seconds / len(call.tasks))
+            return
+        is_lost = report.ending == "lost"
+        if self.schedule.put_back(call.tasks, is_lost=is_lost):
+            if is_lost:
+                self.note(f"{call}: lost, {report.reason}; it is started again")
+            return
+        self._fail(call, report)
+
+    def _fail(self, call: Call, report: Report) -> None:
+        often = f" (started {TRIES} times)" if report.ending == "lost" else ""
+        failures = failures_of(call, report)
+        for failure in failures:
+            self.folder.store.save_failure(failure)
+            self.note(f"{failure.task}: failed: {failure.reason}{often}")
+        self.failures += failures
+        self.skipped += map(str, self.schedule.fail(call.tasks))
+
+    def _last_beat(self, engine: Engine, state: str) -> None:
+        self.calls.clear()
+        try:
+            self.folder.beat(self.progress(engine), state)
+        except DiskFullError:
+            if state == "finished":
+                raise
+
+
+def _usable(plan: Plan, store: Store, estimate: Estimate, note: Note) -> set[str]:
+    """Return the keys of results that are there and whole; others are removed, with a note."""
+    usable = set()
+    for key in store.finished() & plan.tasks.keys():
+        try:
+            record = store.check(key)
+        except CorruptResultError as error:
+            note(f"{error}; it is computed again")
+            store.discard(key)
+            continue
+        if record is not None:
+            usable.add(key)
+            estimate.learn(plan.tasks[key], record.seconds)
+    return usable
+
+
+def _slots(task: Task, engine: Engine) -> int:
+    return min(task.declaration.cpus, engine.slots)

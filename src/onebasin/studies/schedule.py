@@ -1,0 +1,133 @@
+"""Schedules: what can run now, what must wait, and what never will.
+
+Pure bookkeeping over a plan; engines and stores are `execution`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+from onebasin.studies.plan import Plan
+from onebasin.studies.task import Task
+
+MOST_TOGETHER = 20
+"""Tasks that one call does at most: what a killed run loses."""
+
+TRIES = 3
+"""How often a task is started whose worker dies."""
+
+
+class Schedule:
+    """Which tasks of a plan are needed, ready, running, done or out of reach.
+
+    Args:
+        plan: what is wanted.
+        done: keys of results that are there; inputs of what is done are not needed.
+    """
+
+    def __init__(self, plan: Plan, done: Iterable[str]) -> None:
+        self.plan = plan
+        self.needed = _needed(plan, set(done))
+        self.done: set[str] = set()
+        self.failed: set[str] = set()
+        self.skipped: set[str] = set()
+        self.running: set[str] = set()
+        self._alone: set[str] = set()
+        self._losses: dict[str, int] = {}
+        self._dependents = plan.dependents()
+        self._missing = {
+            key: {t.key for t in plan.tasks[key].dependencies() if t.key in self.needed}
+            for key in self.needed
+        }
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to run."""
+        return len(self.done) + len(self.failed) + len(self.skipped) == len(self.needed)
+
+    def ready(self) -> list[Task]:
+        """Return the tasks whose inputs are there and that have not been started."""
+        closed = self.done | self.failed | self.skipped | self.running
+        keys = [key for key in self.needed if key not in closed and not self._missing[key]]
+        return [self.plan.tasks[key] for key in keys]
+
+    def next_call(self, free: int) -> list[Task]:
+        """Return tasks for one call, the largest work first; none where nothing is ready.
+
+        Kin are divided such that every free slot gets some.
+
+        Args:
+            free: slots that are free.
+        """
+        groups: dict[str, list[Task]] = {}
+        for task in self.ready():
+            is_alone = task.key in self._alone
+            groups.setdefault(task.key if is_alone else task.kin, []).append(task)
+        if not groups or free < 1:
+            return []
+        largest = max(groups.values(), key=lambda tasks: sum(task.cost for task in tasks))
+        share = ceil(len(largest) / max(1, ceil(free / len(groups))))
+        return largest[: min(share, MOST_TOGETHER)]
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Note that a call of tasks has begun."""
+        self.running.update(task.key for task in tasks)
+
+    def finish(self, tasks: Sequence[Task]) -> None:
+        """Note that tasks are done; what waited for them may become ready."""
+        for task in tasks:
+            self.running.discard(task.key)
+            self.done.add(task.key)
+            for key in self._dependents[task.key]:
+                if key in self.needed:
+                    self._missing[key].discard(task.key)
+
+    def put_back(self, tasks: Sequence[Task], *, is_lost: bool) -> bool:
+        """Let tasks whose call did not end well be tried again, each alone.
+
+        Args:
+            tasks: of the call.
+            is_lost: whether the worker died; otherwise a function raised, which it would do
+                again, unless another of its tasks was the reason.
+
+        Returns:
+            Whether they are tried again.
+        """
+        if is_lost:
+            for task in tasks:
+                self._losses[task.key] = self._losses.get(task.key, 0) + 1
+            is_retried = all(self._losses[task.key] < TRIES for task in tasks)
+        else:
+            is_retried = len(tasks) > 1
+        if is_retried:
+            keys = {task.key for task in tasks}
+            self.running -= keys
+            self._alone |= keys
+        return is_retried
+
+    def fail(self, tasks: Sequence[Task]) -> list[Task]:
+        """Note that tasks failed; return what cannot run any more because of it."""
+        keys = [task.key for task in tasks]
+        self.running.difference_update(keys)
+        self.failed.update(keys)
+        lost: list[str] = []
+        while keys:
+            for key in self._dependents[keys.pop()]:
+                if key in self.needed and key not in self.skipped:
+                    self.skipped.add(key)
+                    lost.append(key)
+                    keys.append(key)
+        return [self.plan.tasks[key] for key in lost]
+
+
+def _needed(plan: Plan, done: set[str]) -> dict[str, None]:
+    """Return the keys that must run, inputs first."""
+    stack = [task for tasks in plan.targets.values() for task in tasks]
+    wanted: set[str] = set()
+    while stack:
+        task = stack.pop()
+        if task.key not in done and task.key not in wanted:
+            wanted.add(task.key)
+            stack.extend(task.dependencies())
+    return dict.fromkeys(key for key in plan.tasks if key in wanted)

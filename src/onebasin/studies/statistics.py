@@ -1,0 +1,171 @@
+"""Statistics over rows: means with intervals, slopes, correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, nan
+from typing import Any
+
+import numpy as np
+
+Row = Mapping[str, Any]
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The mean of some values, and how sure it is.
+
+    Args:
+        group: what the values have in common, by column.
+        mean: of the values.
+        low: lower end of the 95 % interval of the mean (Student's t); NaN for one value.
+        high: upper end.
+        deviation: standard deviation of the values; NaN for one value.
+        n: how many there are.
+    """
+
+    group: Mapping[str, Any]
+    mean: float
+    low: float
+    high: float
+    deviation: float
+    n: int
+
+    def to_text(self, form: str = ".3g") -> str:
+        """Return "mean ± half the interval"."""
+        if not isfinite(self.low):
+            return format(self.mean, form)
+        return f"{self.mean:{form}} ± {(self.high - self.low) / 2:{form}}"
+
+
+def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+    """Return the rows whose columns have these values.
+
+    Example:
+        >>> select([{"width": 4, "x": 1}, {"width": 8, "x": 2}], width=8)
+        [{'width': 8, 'x': 2}]
+    """
+    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+
+
+def values_of(rows: Sequence[Row], column: str) -> list[float]:
+    """Return the finite numbers of a column."""
+    found = (row.get(column) for row in rows)
+    return [float(value) for value in found if value is not None and isfinite(value)]
+
+
+def grouped(rows: Sequence[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Return rows by their values in columns, in sorted order."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row.get(column) for column in columns), []).append(row)
+    return dict(sorted(found.items(), key=lambda item: [_sortable(value) for value in item[0]]))
+
+
+def summarise(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[Summary]:
+    """Return the mean and its interval for each group of rows that has a finite value.
+
+    Args:
+        rows: of a study.
+        value: the column to take the mean of.
+        by: columns that make the groups.
+
+    Example:
+        >>> [s.mean for s in summarise([{"w": 1, "x": 2}, {"w": 1, "x": 4}], "x", ["w"])]
+        [3.0]
+    """
+    found = []
+    for key, group in grouped(rows, *by).items():
+        values = values_of(group, value)
+        if values:
+            found.append(summary(values, dict(zip(by, key, strict=True))))
+    return found
+
+
+def summary(values: Sequence[float], group: Mapping[str, Any] | None = None) -> Summary:
+    """Return the mean of values and its 95 % interval.
+
+    Args:
+        values: at least one.
+        group: what they have in common.
+    """
+    from scipy import stats
+
+    mean, n = float(np.mean(values)), len(values)
+    if n < 2:
+        return Summary(group or {}, mean, nan, nan, nan, n)
+    deviation = float(np.std(values, ddof=1))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / n**0.5
+    return Summary(group or {}, mean, mean - reach, mean + reach, deviation, n)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A line fitted by least squares.
+
+    Args:
+        slope: of the line.
+        low: lower end of the 95 % interval of the slope.
+        high: upper end.
+        intercept: of the line at 0.
+        correlation: Pearson's, of what it was fitted to.
+        n: points.
+    """
+
+    slope: float
+    low: float
+    high: float
+    intercept: float
+    correlation: float
+    n: int
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> Slope:
+    """Fit a line to points; take logarithms before for a power law.
+
+    Args:
+        x: at least three different numbers.
+        y: as many numbers.
+    """
+    from scipy import stats
+
+    assert len(x) == len(y) >= 3
+    fit: Any = stats.linregress(x, y)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2)) * float(fit.stderr)
+    found = float(fit.slope)
+    return Slope(
+        found, found - reach, found + reach, float(fit.intercept), float(fit.rvalue), len(x)
+    )
+
+
+def bootstrap(
+    values: Sequence[Any],
+    statistic: Callable[[Sequence[Any]], float],
+    *,
+    num_samples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the 95 % interval of any statistic, by drawing values again and again.
+
+    Args:
+        values: independent observations.
+        statistic: of a sequence of observations.
+        num_samples: how often to draw.
+        seed: of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(num_samples):
+        picks = generator.integers(0, len(values), len(values))
+        drawn.append(statistic([values[i] for i in picks]))
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _sortable(value: Any) -> tuple[int, Any]:
+    """Return a key that sorts numbers before texts, and None first."""
+    if value is None:
+        return 0, 0
+    return (1, value) if isinstance(value, int | float) else (2, str(value))

@@ -1,0 +1,6 @@
+"""Store: what tasks made, in a folder or behind a URL, whole or not at all."""
+
+from onebasin.studies.store.files import DiskFullError, Files
+from onebasin.studies.store.store import CorruptResultError, Failure, Record, Store
+
+__all__ = ["CorruptResultError", "DiskFullError", "Failure", "Files", "Record", "Store"]

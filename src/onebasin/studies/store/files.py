@@ -1,0 +1,183 @@
+"""Files: a folder on this machine or behind any fsspec URL, written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from onebasin.errors import OneBasinError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+TEMPORARY = ".part-"
+
+
+class DiskFullError(OneBasinError):
+    """There is no room for another file; what was written before is whole."""
+
+
+class Files:
+    """A tree of small and large files under one root.
+
+    A file is written under a temporary name, flushed, and renamed: whoever looks, at any
+    moment and after any crash, sees the old file, the new one or none.
+
+    Args:
+        root: a folder, which need not exist, or a URL such as `s3://bucket/studies`.
+
+    Raises:
+        OneBasinError: when the package for a URL's protocol is missing.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.fspath(root).rstrip("/") or "/"
+        self._remote: Any = None
+        if "://" in self.root:
+            self._remote, self._base = _open_url(self.root)
+        else:
+            self.root = os.path.abspath(self.root)
+
+    @property
+    def folder(self) -> Path | None:
+        """The root where it is a folder of this machine, or None."""
+        return Path(self.root) if self._remote is None else None
+
+    def shown(self, name: str) -> str:
+        """Return how a message names a file."""
+        return f"{self.root}/{name}"
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, in place of one that is there; folders above it are made.
+
+        Raises:
+            DiskFullError: when there is no room.
+            OneBasinError: when it cannot be written for another reason.
+        """
+        try:
+            if self._remote is None:
+                _write_locally(Path(self.root, name), data)
+            else:
+                self._write_remotely(name, data)
+        except OSError as error:
+            raise self._unwritable(name, error) from error
+
+    def read(self, name: str) -> bytes | None:
+        """Return what is in a file, or None where there is none.
+
+        Raises:
+            OneBasinError: when it is there and cannot be read.
+        """
+        try:
+            if self._remote is None:
+                return Path(self.root, name).read_bytes()
+            return self._remote.cat_file(self._path(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise OneBasinError(
+                f"{self.shown(name)}: cannot be read ({error.strerror or error})"
+            ) from error
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes, or None where there is none."""
+        try:
+            if self._remote is None:
+                return Path(self.root, name).stat().st_size
+            return int(self._remote.info(self._path(name))["size"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        if self._remote is None:
+            Path(self.root, name).unlink(missing_ok=True)
+        elif self._remote.exists(self._path(name)):
+            self._remote.rm_file(self._path(name))
+
+    def names(self, under: str = "") -> list[str]:
+        """Return the names of all files below a folder, sorted; temporary ones left out."""
+        if self._remote is None:
+            top = Path(self.root, under)
+            files = [Path(here, file) for here, _, names in os.walk(top) for file in names]
+            found = [str(file.relative_to(self.root)) for file in files]
+        else:
+            top = self._path(under)
+            # A listing kept from before would hide what other processes wrote since.
+            self._remote.invalidate_cache()
+            paths = self._remote.find(top) if self._remote.exists(top) else []
+            found = [path[len(self._base) :].lstrip("/") for path in paths]
+        return sorted(name for name in found if not _is_temporary(name))
+
+    def local_copy(self, name: str) -> tuple[Path, object]:
+        """Return a path at which a file lies on this machine.
+
+        Returns:
+            The path, and what must be kept alive as long as the path is used.
+        """
+        if self._remote is None:
+            return Path(self.root, name), None
+        scratch = tempfile.TemporaryDirectory(prefix="onebasin-", ignore_cleanup_errors=True)
+        path = Path(scratch.name, name.rpartition("/")[2])
+        self._remote.get_file(self._path(name), str(path))
+        return path, scratch
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed process left; only while nobody writes."""
+        if self._remote is None:
+            for here, _, names in os.walk(self.root):
+                for name in filter(_is_temporary, names):
+                    Path(here, name).unlink(missing_ok=True)
+        elif self._remote.exists(self._base):
+            for path in filter(_is_temporary, self._remote.find(self._base)):
+                self._remote.rm_file(path)
+
+    def _path(self, name: str) -> str:
+        return f"{self._base}/{name}".rstrip("/")
+
+    def _write_remotely(self, name: str, data: bytes) -> None:
+        folder, _, file = self._path(name).rpartition("/")
+        self._remote.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(6)}-{file}"
+        self._remote.pipe_file(temporary, data)
+        self._remote.mv(temporary, f"{folder}/{file}")
+
+    def _unwritable(self, name: str, error: OSError) -> OneBasinError:
+        if error.errno in FULL:
+            return DiskFullError(
+                f"{self.root}: the disk is full; make room and run again: all that is finished is "
+                "kept"
+            )
+        reason = error.strerror or error
+        return OneBasinError(
+            f"{self.shown(name)}: cannot be written ({reason}); choose another --out"
+        )
+
+
+def _open_url(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        remote, base = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise OneBasinError(f"{url}: cannot be opened ({error})") from error
+    return remote, base.rstrip("/")
+
+
+def _is_temporary(path: str) -> bool:
+    return os.path.basename(path).startswith(TEMPORARY)
+
+
+def _write_locally(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{target.name}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

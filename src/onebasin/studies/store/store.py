@@ -1,0 +1,210 @@
+"""The store: results of tasks under their keys, and the record that each is whole.
+
+A record, `KEY.json`, is written after the files it tells of; without it there is no result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onebasin.errors import OneBasinError
+from onebasin.studies.store.files import Files
+from onebasin.studies.store.rows import decode_rows, encode_rows
+from onebasin.studies.store.tensors import StoredTensors, encode_tensors
+from onebasin.studies.task import Result, Task
+
+RESULTS = "results"
+FAILURE = ".failed.json"
+
+
+class CorruptResultError(OneBasinError):
+    """A stored result is not what its record says; it can be computed again."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept about a finished task, beside its result.
+
+    Args:
+        data: "function", "version", "arguments", "inputs", "seconds", "finished" (seconds
+            since 1970), "host", "versions" and "files" (size and hash by suffix).
+    """
+
+    data: Mapping[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """How long the task took."""
+        return float(self.data["seconds"])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed.
+
+    Args:
+        key: of the task.
+        task: the task in words.
+        reason: the exception in one line.
+        traceback: all of it.
+    """
+
+    key: str
+    task: str
+    reason: str
+    traceback: str
+
+
+class Store:
+    """Results by key, in a folder or under a URL that all workers reach.
+
+    Args:
+        root: the folder or fsspec URL of the studies; results lie in `results/` of it.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.files = Files(root)
+
+    def save(self, key: str, result: Result, about: Mapping[str, Any]) -> None:
+        """Keep a result.
+
+        Args:
+            key: of its task.
+            result: rows and tensors.
+            about: what its record says, without "files".
+
+        Raises:
+            OneBasinError: when it cannot be written; then there is no result.
+        """
+        parts: dict[str, bytes] = {}
+        if result.rows:
+            parts["parquet"] = encode_rows(result.rows)
+        if result.tensors:
+            parts["safetensors"] = encode_tensors(result.tensors)
+        for suffix, data in parts.items():
+            self.files.write(_path(key, f".{suffix}"), data)
+        stored = {suffix: {"bytes": len(d), "sha256": _hash(d)} for suffix, d in parts.items()}
+        text = json.dumps({**about, "files": stored}, indent=1) + "\n"
+        self.files.write(_path(key, ".json"), text.encode())
+        self.files.remove(_path(key, FAILURE))
+
+    def finished(self) -> set[str]:
+        """Return the keys of all results that have a record."""
+        return {_key_of(name) for name in self.files.names(RESULTS) if _is_record(name)}
+
+    def record(self, key: str) -> Record | None:
+        """Return the record of a result, or None where there is none.
+
+        Raises:
+            CorruptResultError: when it is not readable.
+        """
+        name = _path(key, ".json")
+        data = self.files.read(name)
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+            return Record({**found, "seconds": float(found["seconds"]), "files": found["files"]})
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptResultError(f"{self.files.shown(name)}: corrupt record") from error
+
+    def check(self, key: str) -> Record | None:
+        """Return the record of a result whose files are all there, or None without a record.
+
+        Rows are compared by hash, tensors by size.
+
+        Raises:
+            CorruptResultError: naming the file that is not what the record says.
+        """
+        record = self.record(key)
+        if record is not None:
+            self._rows(key, record)
+            self._check_size(key, record, "safetensors")
+        return record
+
+    def load(self, key: str) -> Result:
+        """Return a result; its tensors are read when they are asked for.
+
+        Raises:
+            CorruptResultError: when it is missing or not what its record says.
+        """
+        record = self.record(key)
+        if record is None:
+            raise CorruptResultError(f"{self.files.shown(_path(key, '.json'))}: is missing")
+        return Result(self._rows(key, record), self._tensors(key, record))
+
+    def discard(self, key: str) -> None:
+        """Remove a result, its record first."""
+        for suffix in (".json", ".parquet", ".safetensors"):
+            self.files.remove(_path(key, suffix))
+
+    def save_failure(self, failure: Failure) -> None:
+        """Keep why a task failed, until it succeeds."""
+        text = json.dumps(vars(failure), indent=1) + "\n"
+        self.files.write(_path(failure.key, FAILURE), text.encode())
+
+    def failures(self) -> dict[str, Failure]:
+        """Return the failures by key of task."""
+        found = {}
+        for name in self.files.names(RESULTS):
+            data = self.files.read(name) if name.endswith(FAILURE) else None
+            if data is not None:
+                found[_key_of(name)] = Failure(**json.loads(data))
+        return found
+
+    def _rows(self, key: str, record: Record) -> Sequence[Mapping[str, Any]]:
+        if "parquet" not in record.data["files"]:
+            return []
+        name = _path(key, ".parquet")
+        data = self.files.read(name)
+        if data is None:
+            raise CorruptResultError(f"{self.files.shown(name)}: the row file is missing")
+        if _hash(data) != record.data["files"]["parquet"]["sha256"]:
+            raise CorruptResultError(
+                f"{self.files.shown(name)}: corrupt row file, not what its record says"
+            )
+        return decode_rows(data)
+
+    def _tensors(self, key: str, record: Record) -> Mapping[str, Any]:
+        if "safetensors" not in record.data["files"]:
+            return {}
+        self._check_size(key, record, "safetensors")
+        path, keep = self.files.local_copy(_path(key, ".safetensors"))
+        try:
+            return StoredTensors(path, keep=keep)
+        except OneBasinError as error:
+            raise CorruptResultError(str(error)) from error
+
+    def _check_size(self, key: str, record: Record, suffix: str) -> None:
+        told = record.data["files"].get(suffix)
+        name = _path(key, f".{suffix}")
+        size = None if told is None else self.files.size(name)
+        if told is not None and size != told["bytes"]:
+            is_of = "is missing" if size is None else f"has {size} of {told['bytes']} bytes"
+            raise CorruptResultError(f"{self.files.shown(name)}: {is_of}")
+
+
+def about(task: Task, seconds: float, **more: Any) -> dict[str, Any]:
+    """Return what a record says of a task."""
+    return {**task.to_json(), "seconds": seconds, "cost": task.cost, **more}
+
+
+def _path(key: str, suffix: str) -> str:
+    return f"{RESULTS}/{key[:2]}/{key}{suffix}"
+
+
+def _key_of(name: str) -> str:
+    return name.rpartition("/")[2].partition(".")[0]
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(".json") and not name.endswith(FAILURE)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

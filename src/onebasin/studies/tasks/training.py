@@ -1,0 +1,40 @@
+"""Training as a task: each network under a key of its own, several trained by one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onebasin.studies.task import Result, declare
+from onebasin.studies.tasks.specs import Spec, data_of, network_of
+from onebasin.training.train import train
+
+
+@declare(each="seeds", gpus=1)
+def train_networks(
+    *, data: Spec, network: Spec, recipe: Mapping[str, Any], seeds: Sequence[int]
+) -> list[Result]:
+    """Train a network from each of several seeds.
+
+    Describe it with `Task.each`: every seed is a task, whose result no study computes twice,
+    and an engine trains several at once.
+
+    Args:
+        data: see `specs.data_of`.
+        network: see `specs.network_of`.
+        recipe: keyword arguments of `onebasin.training.train`, such as `{"epochs": 10}`.
+        seeds: of initial weights and the order of examples.
+
+    Returns:
+        For each seed its parameters as tensors, and a row per epoch: seed, epoch, loss.
+    """
+    dataset = data_of(data)
+    module = network_of(network, dataset)
+    trained = train(module, dataset, seeds=list(seeds), **recipe)
+    return [Result(_history(found.seed, found.losses), found.params) for found in trained]
+
+
+def _history(seed: int, losses: Sequence[float]) -> list[dict[str, Any]]:
+    return [
+        {"seed": seed, "epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, start=1)
+    ]
