@@ -99,9 +99,10 @@ class Pair:
 
     def read(self, name: str) -> tuple[Tensor, Tensor]:
         """Return a tensor of A and of B, contiguous, on the CPU, in their own dtypes."""
-        return self._read("A", name), self._read("B", name)
+        return self.tensor("A", name), self.tensor("B", name)
 
-    def _read(self, side: str, name: str) -> Tensor:
+    def tensor(self, side: str, name: str) -> Tensor:
+        """Return a tensor of one side, contiguous, on the CPU, in its own dtype."""
         return self._raw(side, name).detach().cpu().contiguous()
 
     def _raw(self, side: str, name: str) -> Tensor:
