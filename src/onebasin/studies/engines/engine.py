@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from onebasin.studies.engines.call import Call, Report, carry_out
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Carries out calls, several at a time, and says how they ended.
 
