@@ -45,6 +45,10 @@ class Features:
             often as a method says. The first decides what the graph looks like.
         call: the public function that is running, for messages.
 
+    Attributes:
+        graph: for the first batch.
+        first: the inputs of the first batch, a lone example doubled.
+
     Raises:
         OneBasinError: when there is no data, it can be read only once, or the model cannot
             be traced on it.
@@ -62,7 +66,8 @@ class Features:
         first = next(iter(data), None)
         if first is None:
             raise OneBasinError(f"{call}: the data has no batches; pass at least one")
-        self.graph = self._graph_of(self._inputs(first)[0], 0)
+        self.first = self._inputs(first)[0]
+        self.graph = self._graph_of(self.first, 0)
 
     def run(
         self,

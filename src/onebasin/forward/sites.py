@@ -81,6 +81,13 @@ def _is_consumed(
     return any(
         reader.name not in carriers
         and reader.operator not in SELECTIONS
-        and (reader.parameters or not by_parameters)
+        and (not by_parameters or _takes_parameters(graph, reader))
         for reader in readers
+    )
+
+
+def _takes_parameters(graph: Graph, node: FeatureNode) -> bool:
+    """Return whether a node takes parameters, or what was made of them alone."""
+    return bool(node.parameters) or any(
+        source in graph.nodes and source not in graph.fed for source in node.sources
     )

@@ -1,0 +1,190 @@
+"""Lemma: LLFC at the output bounds the error on the path by twice the ends' errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.measuring.curves import Normalization
+from onebasin.measuring.features.comparison import COSINE, compare, mixed
+from onebasin.measuring.features.moments import Sums
+from onebasin.measuring.features.survey import (
+    ALPHAS,
+    Batch,
+    Measure,
+    Progress,
+    Survey,
+    path_between,
+)
+from onebasin.measuring.features.table import FeatureTable
+from onebasin.measuring.results import axes_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OUTPUT = "output"
+ERROR, MIXED_ERROR, DISAGREEMENT = "error", "error of the mix", "disagreement"
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Lemma(FeatureTable):
+    r"""The lemma on a path; made by `check_lemma`.
+
+    Its measures are `error`, `error of the mix`, `disagreement` and `1-cos` of the outputs.
+
+    Args:
+        records: as rows.
+        normalization: where the path's running statistics come from.
+    """
+
+    @property
+    def epsilon(self) -> float:
+        r"""The larger error of the two ends, \(\varepsilon\)."""
+        return max(self.at(OUTPUT, ERROR, end).mean for end in (0.0, 1.0))
+
+    @property
+    def bound(self) -> float:
+        r"""What the lemma promises: an error on the path of at most \(2\varepsilon\)."""
+        return 2 * self.epsilon
+
+    @property
+    def path_error(self) -> float:
+        """The largest error on the path between the ends."""
+        return max(self.at(OUTPUT, ERROR, alpha).mean for alpha in self.alphas if 0 < alpha < 1)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error on the path keeps within the bound."""
+        return self.path_error <= self.bound
+
+    def assured(self, alpha: float) -> float:
+        """Return what the error at an alpha cannot exceed, however far LLFC is from holding.
+
+        The mixed outputs are wrong only where an end is, and the path's only where the mix's
+        are or the two disagree: error of A + error of B + disagreement.
+        """
+        ends = sum(self.at(OUTPUT, ERROR, end).mean for end in (0.0, 1.0))
+        return ends + self.at(OUTPUT, DISAGREEMENT, alpha).mean
+
+    def plot(self, ax: Axes | None = None, *, alpha: float | None = None, **style: Any) -> Axes:
+        """Draw the errors along the path, and the bound."""
+        del alpha
+        ax = axes_for(ax)
+        for measure in (ERROR, MIXED_ERROR):
+            found = sorted((r.alpha or 0.0, r.mean) for r in self.records if r.measure == measure)
+            shares, errors = zip(*found, strict=True)
+            ax.plot(shares, errors, **{"marker": "o", "label": measure, **style})
+        ax.axhline(self.bound, linestyle="--", color="gray", label="2ε")
+        ax.set_xlabel("α (0 is B, 1 is A)")
+        ax.set_ylabel("error")
+        ax.legend(frameon=False)
+        return ax
+
+
+def check_lemma(
+    model: nn.Module,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    data: Iterable[Any],
+    *,
+    alphas: Sequence[float] = ALPHAS,
+    normalization: Normalization = "interpolated",
+    statistics: Iterable[Any] | None = None,
+    progress: Progress | None = None,
+) -> Lemma:
+    r"""Check that LLFC at the output keeps the path's error low (Zhou et al. 2023, Lemma 1).
+
+    Where the outputs satisfy LLFC and both ends have an error of at most \(\varepsilon\),
+    every network on the path has one of at most \(2\varepsilon\). Rows, at every alpha:
+
+    - `error`: share of wrong answers; at alpha 0 of B, at alpha 1 of A.
+    - `error of the mix`: of \(\alpha f(\theta_A) + (1-\alpha) f(\theta_B)\), which LLFC would
+      make the path's.
+    - `disagreement`: share of examples that the path puts in another class than the mix, so
+      how often LLFC fails where it counts.
+    - `1-cos`: between the path's outputs and the mix.
+
+    Args:
+        model: any module that `torch.export` can take; its first counted output is logits.
+        params_a: parameters and buffers of A.
+        params_b: those of B.
+        data: batches `(inputs, labels)`; labels of -100 do not count.
+        alphas: shares of A, between 0 and 1.
+        normalization: "interpolated" or "reset", as for `measure_llfc`.
+        statistics: batches for "reset".
+        progress: called with the number of batches done.
+
+    Raises:
+        OneBasinError: when parameters, data, labels or alphas do not fit.
+    """
+    path = path_between(
+        model,
+        params_a,
+        params_b,
+        alphas,
+        normalization=normalization,
+        statistics=statistics,
+        call="lemma",
+    )
+    measure = LemmaMeasure()
+    Survey(model, data, path, call="lemma").run([measure], progress)
+    return measure.result()
+
+
+class LemmaMeasure(Measure):
+    """What `check_lemma` adds up, for a survey of several measures."""
+
+    def begin(self, survey: Survey) -> None:
+        """Take the alphas."""
+        self.path = survey.path
+        self.sums = Sums()
+
+    def finish(self, batch: Batch, outputs: Sequence[Tensor], given: Any) -> None:
+        """Count the wrong answers of all networks."""
+        labels = labels_of(given, "lemma")
+        a, b, *points = (_logits(each[: batch.num], labels) for each in outputs)
+        counts = labels.flatten() != IGNORED
+        classes = labels.flatten()[counts].to(a.device)
+        a, b, *points = (each[counts.to(each.device)] for each in (a, b, *points))
+        self._add(ERROR, 1.0, a.argmax(1) != classes)
+        self._add(ERROR, 0.0, b.argmax(1) != classes)
+        for alpha, x in zip(self.path.alphas, points, strict=True):
+            y = mixed(a, b, alpha)
+            self._add(ERROR, alpha, x.argmax(1) != classes)
+            self._add(MIXED_ERROR, alpha, y.argmax(1) != classes)
+            self._add(DISAGREEMENT, alpha, x.argmax(1) != y.argmax(1))
+            self._add(COSINE, alpha, compare(x, y)[COSINE])
+
+    def _add(self, measure: str, alpha: float, values: Tensor) -> None:
+        self.sums.add((OUTPUT, alpha, measure), values)
+
+    def result(self) -> Lemma:
+        """Return what was measured."""
+        return Lemma(self.sums.records([OUTPUT]), self.path.normalization)
+
+
+def labels_of(given: Any, call: str) -> Tensor:
+    """Return the labels of a batch `(inputs, labels)`.
+
+    Raises:
+        OneBasinError: when it has none.
+    """
+    if not isinstance(given, tuple | list) or len(given) < 2:
+        raise OneBasinError(f"{call}: a batch has no labels; pass batches (inputs, labels)")
+    return torch.as_tensor(given[1])
+
+
+def _logits(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return outputs as `(answers, classes)`."""
+    if outputs.shape[:-1] != labels.shape or labels.is_floating_point():
+        raise OneBasinError(
+            f"lemma: outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
+            f"{labels.dtype}; there must be one integer label for each row of classes"
+        )
+    return outputs.reshape(-1, outputs.shape[-1])
