@@ -1,9 +1,7 @@
-from dataclasses import dataclass
-
 import pytest
 import torch
 
-from onebasin.matching import match_weights
+from onebasin.matching import ManyMatching, match_weights
 from onebasin.matching.catalogue import METHODS, Method
 from onebasin.symmetry import Permutation
 from tests.cli.run import TINY, fail, network, read, succeed, write
@@ -83,23 +81,13 @@ def test_two_of_three_that_are_the_same_are_named(capsys, tmp_path, a, b):
     assert f"{b} and {again} hold the same tensors" in line
 
 
-@dataclass(frozen=True)
-class Together:
-    """What a matcher of many networks returns."""
-
-    permutations: tuple[Permutation, ...]
-    objective: tuple[float, ...] = (1.0, 2.0)
-    converged: bool = True
-    num_sweeps: int = 1
-    seconds: float = 0.0
-
-
 def match_in_pairs(symmetry, params_list, *, seed=0):
     """Match every network to the first: a matcher of many networks that is easy to check."""
     first, *others = params_list
     matchings = [match_weights(symmetry, first, other, seed=seed) for other in others]
     identity = Permutation.identity(symmetry)
-    return Together((identity, *(matching.permutation for matching in matchings)))
+    permutations = (identity, *(matching.permutation for matching in matchings))
+    return ManyMatching(permutations, (1.0, 2.0), True, 1, 1, 0.0)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from onebasin.cli.console import Console, Progress
 from onebasin.cli.methods import Matcher, MethodChoice
 from onebasin.cli.pairs import Networks
 from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
-from onebasin.matching import Step
+from onebasin.matching import ManyMatching, Matching, Step
 from onebasin.merging.moved import Moved
 from onebasin.symmetry import Permutation, Symmetry
 
@@ -27,35 +27,32 @@ class Alignment:
     Args:
         found: the symmetry that was relied on.
         method: name of the method.
-        matching: the search and its result: a `Matching`, or its sibling for many networks.
+        matching: the search and its result.
     """
 
     found: Found
     method: str
-    matching: Any
-
-    @property
-    def permutation(self) -> Permutation:
-        """What moves B to A, where there are these two."""
-        return self.matching.permutation
+    matching: Matching | ManyMatching
 
     @property
     def permutations(self) -> tuple[Permutation, ...]:
         """What moves the networks, one for each that is moved."""
-        if hasattr(self.matching, "permutations"):
-            return tuple(self.matching.permutations)
-        return (self.permutation,)
+        if isinstance(self.matching, ManyMatching):
+            return self.matching.permutations
+        return (self.matching.permutation,)
+
+    @property
+    def permutation(self) -> Permutation:
+        """What moves B to A, where there are these two."""
+        if isinstance(self.matching, Matching):
+            return self.matching.permutation
+        return self.matching.between(1, 0)
 
     def moved(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
         """Return the networks where they are moved to; those without a permutation come first."""
         num_still = len(params_list) - len(self.permutations)
         still, others = params_list[:num_still], params_list[num_still:]
         return [*still, *map(Moved, others, self.permutations)]
-
-    @property
-    def restarts(self) -> tuple[float, ...]:
-        """The objective that every start reached, where there may be several."""
-        return getattr(self.matching, "restarts", ())
 
     @property
     def num_units(self) -> int:
@@ -74,7 +71,7 @@ class Alignment:
             "matching": {
                 "method": self.method,
                 "objective": list(self.matching.objective),
-                "restarts": list(self.restarts),
+                "restarts": list(self.matching.restarts),
                 "sweeps": self.matching.num_sweeps,
                 "converged": self.matching.converged,
                 "units": self.num_units,
@@ -90,7 +87,7 @@ class Alignment:
         proof = self.found.proof
         proved = f"proved to {proof.max_error:.0e}" if proof else "not proved"
         moved = f"{self.num_moved} of {self.num_units} units moved"
-        starts = len(self.restarts)
+        starts = len(self.matching.restarts)
         before = f"best of {starts} starts: " if starts > 1 else f"{objective[0]:.6g} -> "
         effort = f"{counted(self.matching.num_sweeps, 'sweep')} and {self.matching.seconds:.1f} s"
         groups = counted(len(symmetry.groups), "group")

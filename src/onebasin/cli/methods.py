@@ -13,6 +13,7 @@ from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.cli.data import check_data
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
+from onebasin.matching import ManyMatching, Matching
 from onebasin.matching.catalogue import METHODS, Method, check_options, find_method
 from onebasin.symmetry import Symmetry
 from onebasin.training.datasets.catalogue import load_dataset
@@ -108,7 +109,7 @@ class Matcher:
         params_list: Sequence[Mapping[str, Tensor]],
         architecture: Architecture,
         progress: Callable[..., object] | None = None,
-    ) -> Any:
+    ) -> Matching | ManyMatching:
         """Match networks, the first being the reference; return what the method returns."""
         data = self.data
         return self.method.match(

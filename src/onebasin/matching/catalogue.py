@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.matching.activations import match_activations
+from onebasin.matching.commutativity import match_commutativity
+from onebasin.matching.functional_difference import match_functional_difference
+from onebasin.matching.matching import ManyMatching, Matching
 from onebasin.matching.weights import match_weights
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -94,7 +97,7 @@ class Method:
         seed: int = 0,
         progress: Callable[..., object] | None = None,
         **options: Any,
-    ) -> Any:
+    ) -> Matching | ManyMatching:
         """Run the matcher with what it takes of all this.
 
         Args:
@@ -107,7 +110,7 @@ class Method:
             **options: as `check_options` returns them.
 
         Returns:
-            What the function returns: a `Matching`, or its sibling for many networks.
+            What the function returns: one permutation, or one for each network.
         """
         offered = {"model": model, "data": data, "seed": seed, "progress": progress}
         taken = {name: value for name, value in offered.items() if name in self.parameters}
@@ -119,6 +122,10 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "weights": Method(match_weights, "most similar weights"),
         "activations": Method(match_activations, "most similar features"),
+        "functional-difference": Method(
+            match_functional_difference, "least different functions of their inputs"
+        ),
+        "commutativity": Method(match_commutativity, "layers that commute best"),
     }
 )
 """The matchers by the name that `--method` takes."""
