@@ -1,0 +1,178 @@
+"""Repair: every unit of a merged network brought to the statistics between those of its parents.
+
+Jordan et al. (2022), "REPAIR: REnormalizing Permuted Activations for Interpolation Repair".
+Averaged units vary less than those they are averages of; here they are rescaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.forward.batches import rereadable
+from onebasin.forward.features import Features, Passage, check_finite
+from onebasin.forward.graph import VisitTogether
+from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
+from onebasin.merging.averages import shares_of
+from onebasin.merging.repairing.moments import UnitMoments
+from onebasin.merging.repairing.sites import RepairSite, find_repair_sites
+
+Method = Literal["reset", "repair", "rescale"]
+
+CALL = "repair"
+
+STILL = 1e-6
+"""A unit whose deviation is this share of its parents' does not vary: it is left as it is."""
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A network with repaired statistics.
+
+    Args:
+        params: parameters and buffers, under the names of the network that was repaired.
+        sites: what was repaired: layers and norms as `module.operator`.
+        skipped: what could not be, and why.
+    """
+
+    params: dict[str, Tensor]
+    sites: tuple[str, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def repair(
+    model: nn.Module,
+    params: Mapping[str, Tensor],
+    ends: Sequence[Mapping[str, Tensor]],
+    data: Iterable[Any],
+    *,
+    method: Method = "repair",
+    weights: Sequence[int | float] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Repaired:
+    r"""Give a merged network the statistics that its units should have, in one pass over data.
+
+    With `repair`, every hidden unit gets the mean \(\sum_k w_k \mu_k\) and the standard
+    deviation \(\sum_k w_k \sigma_k\) of the ends' units (Jordan et al. 2022, Eq. 3 and 4);
+    with `rescale` only one factor, which brings its root mean square to that of the ends.
+    Both are folded into weights and biases, or the scales of norms, where that is exact;
+    networks without normalisation are included. With `reset` the running statistics of
+    BatchNorm layers are estimated anew and nothing else.
+
+    Ends and merged network run in step, and every batch is normalised by its own statistics
+    on the way, as BatchNorm does in training, so that later units see repaired ones.
+
+    Differs from the paper:
+        - Any traced model: sites are nodes of the graph.
+        - A layer without a bias has only its deviations repaired.
+        - A unit that does not vary is not blown up: it keeps its scale.
+
+    Args:
+        model: the architecture; not changed.
+        params: of the merged network; not changed.
+        ends: parameters and buffers of what was merged, aligned. Not used by `reset`.
+        data: batches, read once; they should not be small.
+        method: `reset`, `repair` or `rescale`.
+        weights: with which the ends were merged; by default all the same.
+        progress: called with the number of batches done.
+
+    Returns:
+        The repaired network. Repairing the mean of equal networks changes nothing.
+
+    Raises:
+        OneBasinError: when there is no data, features are not finite, or the model has
+            nothing that can be repaired.
+    """
+    check_choice(CALL, "method", method, Method)
+    if method == "reset":
+        return _reset(model, params, data)
+    if not ends:
+        raise OneBasinError(f"{CALL}: pass the networks that were merged as ends")
+    shares = shares_of(weights, len(ends))
+    features = Features(model, rereadable(data, CALL), call=CALL)
+    sites, skipped = find_repair_sites(features.graph)
+    if not sites:
+        raise OneBasinError(
+            f"{CALL}: the model has no hidden layer or norm whose parameters can be rescaled"
+        )
+    run = _Run(sites, shares, method)
+    features.run([*ends, params], run.visit, progress=progress)
+    repaired = dict(params)
+    for name, site in sites.items():
+        repaired |= site.fold(repaired, *run.change(name))
+    if method == "repair":
+        skipped |= {s.label: "no bias: means stay" for s in sites.values() if s.bias is None}
+    return Repaired(repaired, tuple(site.label for site in sites.values()), skipped)
+
+
+def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> Repaired:
+    return Repaired(reset_statistics(model, params, data), tuple(layers_with_statistics(model)))
+
+
+class _Run:
+    """One pass: what every site's units are, and what they should be.
+
+    Args:
+        sites: by node.
+        shares: of the ends.
+        method: what is repaired.
+    """
+
+    def __init__(
+        self, sites: Mapping[str, RepairSite], shares: Sequence[float], method: Method
+    ) -> None:
+        self.sites, self.shares = sites, shares
+        self.method: Method = method
+        self.moments: dict[str, list[UnitMoments]] = {}
+
+    def visit(self, passage: Passage) -> VisitTogether:
+        """Return what looks at the values of a batch."""
+
+        def look(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:
+            site = self.sites.get(name)
+            if site is None:
+                return None
+            found = [UnitMoments.of(value, site.unit_dim, passage.weight) for value in values]
+            if not all(each.is_finite for each in found):
+                check_finite(values, passage.graph, name, CALL)
+            known = self.moments.get(name)
+            self.moments[name] = (
+                [x + y for x, y in zip(known, found, strict=True)] if known else found
+            )
+            scale, shift = self._change(site, found)
+            return [*values[:-1], _changed(values[-1], scale, shift, site.unit_dim)]
+
+        return look
+
+    def change(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return factor and summand for every unit of a site, from all of the data."""
+        return self._change(self.sites[name], self.moments[name])
+
+    def _change(self, site: RepairSite, moments: Sequence[UnitMoments]) -> tuple[Tensor, Tensor]:
+        *ends, merged = moments
+        if self.method == "rescale":
+            scale = _ratio(self._mean([end.size for end in ends]), merged.size)
+            return scale, torch.zeros_like(scale)
+        scale = _ratio(self._mean([end.deviation for end in ends]), merged.deviation)
+        shift = self._mean([end.mean for end in ends]) - scale * merged.mean
+        return scale, shift if site.bias is not None else torch.zeros_like(shift)
+
+    def _mean(self, values: Sequence[Tensor]) -> Tensor:
+        pairs = zip(self.shares, values, strict=True)
+        return torch.stack([share * value for share, value in pairs]).sum(0)
+
+
+def _ratio(wanted: Tensor, found: Tensor) -> Tensor:
+    varies = found > STILL * wanted
+    return torch.where(varies, wanted / torch.where(varies, found, 1.0), 1.0)
+
+
+def _changed(value: Tensor, scale: Tensor, shift: Tensor, unit_dim: int) -> Tensor:
+    shape = [1] * value.dim()
+    shape[unit_dim] = -1
+    return value * scale.to(value.dtype).view(shape) + shift.to(value.dtype).view(shape)

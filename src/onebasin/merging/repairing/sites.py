@@ -1,0 +1,118 @@
+"""Sites of repair: nodes whose units can be scaled and shifted by folding into parameters.
+
+A node qualifies where one factor and one summand for each unit of its output are exactly a
+change of its own parameters: linear layers, convolutions, and norms with learned scales.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from onebasin.forward.graph import FeatureNode, Graph
+from onebasin.symmetry.layouts import Units, leaves
+from onebasin.symmetry.symmetry import Symmetry
+
+LAYERS = {
+    "linear": ("weight", "bias"),
+    "addmm": ("bias", "weight"),
+    "conv1d": ("weight", "bias"),
+    "conv2d": ("weight", "bias"),
+    "conv3d": ("weight", "bias"),
+}
+"""Operators that multiply by a weight, and the order of their parameters."""
+
+NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
+"""Operators whose first two parameters, if they have any, scale and shift each unit."""
+
+
+@dataclass(frozen=True)
+class RepairSite:
+    """A node whose output can be scaled and shifted.
+
+    Args:
+        node: its name.
+        label: for people.
+        weight: the parameter that scales the units.
+        bias: the one that shifts them, or None.
+        unit_dim: dimension of the output that holds the units.
+        weight_dim: dimension of the weight that holds them.
+    """
+
+    node: str
+    label: str
+    weight: str
+    bias: str | None
+    unit_dim: int
+    weight_dim: int
+
+    def fold(self, params: Mapping[str, Tensor], scale: Tensor, shift: Tensor) -> dict[str, Tensor]:
+        """Return the changed parameters.
+
+        Args:
+            params: of the network.
+            scale, shift: one for each unit, float64.
+        """
+        weight = params[self.weight]
+        shape = [1] * weight.dim()
+        shape[self.weight_dim] = -1
+        scale, shift = scale.to(weight.device), shift.to(weight.device)
+        changed = {self.weight: (weight.double() * scale.view(shape)).to(weight.dtype)}
+        if self.bias is not None:
+            bias = params[self.bias]
+            changed[self.bias] = (bias.double() * scale + shift).to(bias.dtype)
+        return changed
+
+
+def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, str]]:
+    """Return the sites by node, and why other nodes with parameters are none, by label.
+
+    Args:
+        graph: the traced model.
+
+    Returns:
+        Sites of hidden units only: outputs of the model stay as they are. A layer that only
+        a norm reads is left to the norm.
+    """
+    uses = Counter(name for node in graph.nodes.values() for name in node.parameters)
+    shared = {name for names in graph.symmetry.tied for name in names}
+    sites: dict[str, RepairSite] = {}
+    skipped: dict[str, str] = {}
+    for node in graph.nodes.values():
+        site = _site(node, graph.symmetry)
+        if site is None or _is_read_by_norms(graph, node):
+            continue
+        tensors = [name for name in (site.weight, site.bias) if name is not None]
+        if any(uses[name] > 1 or name in shared for name in tensors):
+            skipped[site.label] = "its parameters are used more than once"
+        else:
+            sites[node.name] = site
+    return sites, skipped
+
+
+def _site(node: FeatureNode, symmetry: Symmetry) -> RepairSite | None:
+    order = ("weight", "bias") if node.operator in NORMS else LAYERS.get(node.operator, ())
+    found = dict(zip(order, node.parameters, strict=False))
+    weight, bias = found.get("weight", ""), found.get("bias")
+    if not set(found.values()).issubset(symmetry.layouts) or not weight:
+        return None
+    layouts = symmetry.layouts[weight]
+    if weight in symmetry.buffers or (node.operator in NORMS and len(layouts) != 1):
+        return None
+    weight_dim = 1 if node.operator == "addmm" else 0
+    if not any(isinstance(leaf, Units) for leaf in leaves(layouts[weight_dim])):
+        return None
+    is_last = node.operator in ("linear", "addmm", "layer_norm")
+    return RepairSite(node.name, node.label, weight, bias, -1 if is_last else 1, weight_dim)
+
+
+def _is_read_by_norms(graph: Graph, node: FeatureNode) -> bool:
+    """Return whether whatever reads a layer normalises it, and gives it a scale of its own."""
+    readers = [graph.nodes[reader] for reader in graph.readers[node.name]]
+    return bool(readers) and all(
+        reader.operator in ("batch_norm", "instance_norm") and len(reader.parameters) >= 2
+        for reader in readers
+    )

@@ -1,0 +1,144 @@
+"""Repair: the statistics come out as promised, and nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin import OneBasinError, merge
+from onebasin.forward.graph import Graph
+from onebasin.merging.repairing import repair
+from onebasin.merging.repairing.moments import UnitMoments
+from onebasin.merging.repairing.sites import find_repair_sites
+from tests.forward.networks import NETWORKS, build
+
+Params = dict[str, Tensor]
+
+
+def two(name: str) -> tuple[nn.Module, Params, Params, Tensor]:
+    model, batch = build(name)
+    return model, model.state_dict(), build(name, seed=1)[0].state_dict(), batch
+
+
+def moments(graph: Graph, params: Params, batch: Tensor) -> dict[str, UnitMoments]:
+    found: dict[str, UnitMoments] = {}
+    sites, _ = find_repair_sites(graph)
+
+    def visit(name: str, value: Tensor) -> None:
+        if name in sites:
+            found[name] = UnitMoments.of(value, sites[name].unit_dim, 1.0)
+
+    graph.run(params, batch, visit)
+    return found
+
+
+@pytest.mark.parametrize("method", ["repair", "rescale"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_on_one_batch_units_come_to_lie_between_their_parents(name: str, method: Any) -> None:
+    model, a, b, batch = two(name)
+    merged = merge([a, b], [3, 1])
+    fixed = repair(model, merged, [a, b], [batch], method=method, weights=[3, 1])
+    graph = Graph(model, batch)
+    of_a, of_b, before, after = (moments(graph, p, batch) for p in (a, b, merged, fixed.params))
+    assert len(after) == len(fixed.sites) > 0
+    for site in after:
+        if method == "rescale":
+            wanted = 0.75 * of_a[site].size + 0.25 * of_b[site].size
+            torch.testing.assert_close(after[site].size, wanted)
+            continue
+        for quantity in ("mean", "deviation"):
+            wanted = 0.75 * getattr(of_a[site], quantity) + 0.25 * getattr(of_b[site], quantity)
+            torch.testing.assert_close(getattr(after[site], quantity), wanted, atol=1e-7, rtol=1e-6)
+    assert any(not torch.allclose(before[s].deviation, after[s].deviation) for s in after)
+
+
+@pytest.mark.parametrize("method", ["repair", "rescale"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_mean_of_equal_networks_stays_as_it_is(name: str, method: Any) -> None:
+    model, a, _, batch = two(name)
+    fixed = repair(model, a, [a, a], [batch, batch[:2]], method=method)
+    for tensor, value in a.items():
+        torch.testing.assert_close(fixed.params[tensor], value, rtol=1e-12, atol=1e-12)
+
+
+def test_outputs_and_inputs_are_left_alone() -> None:
+    model, a, b, batch = two("mlp")
+    merged = merge([a, b])
+    kept = {name: tensor.clone() for name, tensor in merged.items()}
+    fixed = repair(model, merged, [a, b], [batch])
+    assert fixed.sites == ("0.linear",)
+    assert all(torch.equal(merged[name], kept[name]) for name in kept)
+    for name in ("2.weight", "2.bias"):
+        assert torch.equal(fixed.params[name], merged[name])
+    assert not torch.equal(fixed.params["0.weight"], merged["0.weight"])
+
+
+def test_batches_add_up() -> None:
+    value = torch.randn(10, 4, 3, dtype=torch.float64)
+    together = UnitMoments.of(value, 1, 1.0)
+    apart = UnitMoments.of(value[:3], 1, 1.0) + UnitMoments.of(value[3:], 1, 1.0)
+    torch.testing.assert_close(together.mean, apart.mean)
+    torch.testing.assert_close(together.deviation, apart.deviation)
+    torch.testing.assert_close(
+        together.deviation, value.movedim(1, 0).flatten(1).std(1, correction=0)
+    )
+
+
+def test_reset_is_that_of_batch_norm() -> None:
+    model, a, b, batch = two("residual")
+    fixed = repair(model, merge([a, b]), [], [batch], method="reset")
+    merged = merge([a, b])
+    changed = {name for name in merged if not torch.equal(merged[name], fixed.params[name])}
+    assert changed and all("running" in name or "num_batches" in name for name in changed)
+
+
+def test_a_layer_without_bias_has_its_deviations_repaired() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        nets = [
+            nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 2)).double()
+            for _ in "ab"
+        ]
+    batch = torch.randn(30, 4, dtype=torch.float64)
+    a, b = (net.state_dict() for net in nets)
+    fixed = repair(nets[0], merge([a, b]), [a, b], [batch])
+    assert fixed.skipped == {"0.linear": "no bias: means stay"}
+    deviations = [(batch @ p["0.weight"].T).std(0) for p in (a, b, fixed.params)]
+    torch.testing.assert_close(deviations[2], (deviations[0] + deviations[1]) / 2)
+
+
+def test_a_shared_layer_is_skipped_and_named() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.inner = nn.Linear(3, 5), nn.Linear(5, 5)
+            self.last = nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.inner(torch.relu(self.first(x)))
+            return self.last(torch.relu(self.inner(torch.relu(x))))
+
+    net = Twice().double()
+    batch = torch.randn(8, 3, dtype=torch.float64)
+    fixed = repair(net, net.state_dict(), [net.state_dict()], [batch])
+    assert fixed.skipped == {"inner.linear": "its parameters are used more than once"}
+
+
+def test_bad_input_is_named_in_one_line() -> None:
+    model, a, b, batch = two("mlp")
+    merged = merge([a, b])
+    with pytest.raises(OneBasinError, match="the data has no batches"):
+        repair(model, merged, [a, b], [])
+    with pytest.raises(OneBasinError, match="pass the networks that were merged"):
+        repair(model, merged, [], [batch])
+    with pytest.raises(OneBasinError, match=r"1 weight .* for 2 networks"):
+        repair(model, merged, [a, b], [batch], weights=[1.0])
+    infinite = {**a, "0.bias": torch.full_like(a["0.bias"], float("inf"))}
+    with pytest.raises(OneBasinError, match=r"features of B at '0.linear' are not finite"):
+        repair(model, merged, [a, infinite], [batch])
+    plain = nn.Sequential(nn.Embedding(4, 3)).double()
+    with pytest.raises(OneBasinError, match="no hidden layer or norm"):
+        repair(plain, plain.state_dict(), [plain.state_dict()], [torch.tensor([0, 1])])
