@@ -3,7 +3,7 @@ import torch
 
 from onebasin.errors import OneBasinError
 from onebasin.measuring.evaluation import evaluator
-from onebasin.measuring.interpolation import interpolate
+from onebasin.measuring.interpolation import interpolate, interpolate_splits
 from onebasin.measuring.paths import point_between
 from onebasin.measuring.statistics import reset_statistics
 from tests.measuring.networks import assert_same, copy_of, examples, mlp
@@ -165,3 +165,17 @@ def test_wrong_calls_are_named():
         interpolate(model, a, {**b, "0.bias": torch.zeros(5)}, evaluate)
     with pytest.raises(OneBasinError, match="'more' is in params_b but not in params_a"):
         interpolate(model, a, {**b, "more": torch.zeros(5)}, evaluate)
+
+
+def test_splits_are_measured_at_the_same_points():
+    model, a, b = (mlp(seed, norm=True) for seed in range(3))
+    a, b = a.state_dict(), b.state_dict()
+    train, test = examples(), examples(20, 1)
+    evaluates = {"train": evaluator(*train), "test": evaluator(*test)}
+    options = {"num_points": 4, "normalization": "reset", "data": [train[0]]}
+    curves = interpolate_splits(model, a, b, evaluates, **options)
+    assert list(curves) == ["train", "test"]
+    for name, curve in curves.items():
+        alone = interpolate(model, a, b, evaluates[name], **options)
+        assert curve.losses == pytest.approx(alone.losses, rel=1e-6)
+        assert (curve.errors, curve.num_reset) == (alone.errors, 1)

@@ -6,20 +6,18 @@ forms that a user's own evaluate function may return.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches, call_on, device_of, output_of, rereadable
 from onebasin.forward.binding import evaluation_mode
-
-Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
+from onebasin.measuring.losses import Loss, Part, measure_batch
 
 
 @dataclass(frozen=True)
@@ -60,20 +58,27 @@ class Evaluator:
 
     def __call__(self, model: nn.Module, /) -> Evaluation:
         """Return the evaluation of a model; it is run in evaluation mode and not changed."""
-        loss, wrong, num_examples, has_classes = 0.0, 0, 0, True
-        device = device_of(model)
+        device, parts = device_of(model), []
         with evaluation_mode(model), torch.no_grad():
             for inputs, labels in self.batches:
                 outputs = output_of(call_on(model, inputs, device))
-                part = _measure(outputs, torch.as_tensor(labels).to(outputs.device), self.loss)
-                loss += part.loss
-                num_examples += part.num_examples
-                wrong += part.wrong or 0
-                has_classes &= part.wrong is not None
-        if not num_examples:
-            raise OneBasinError("evaluator: the data has no examples; pass at least one batch")
-        error = wrong / num_examples if has_classes else nan
-        return Evaluation(loss / num_examples, error, num_examples)
+                labels = torch.as_tensor(labels).to(outputs.device)
+                parts.append(measure_batch(outputs, labels, self.loss))
+        return summed(parts)
+
+
+def summed(parts: Sequence[Part]) -> Evaluation:
+    """Return the evaluation over all batches from those of each.
+
+    Raises:
+        OneBasinError: when there is no example in them.
+    """
+    num_examples = sum(part.num_examples for part in parts)
+    if not num_examples:
+        raise OneBasinError("evaluator: the data has no examples; pass at least one batch")
+    wrong = [part.wrong for part in parts if part.wrong is not None]
+    error = sum(wrong) / num_examples if len(wrong) == len(parts) else nan
+    return Evaluation(sum(part.loss for part in parts) / num_examples, error, num_examples)
 
 
 def evaluator(
@@ -139,45 +144,3 @@ def as_evaluation(value: Any) -> Evaluation:
             f"interpolate: evaluate returned {type(value).__name__}, expected a loss, a "
             "(loss, error) pair or an Evaluation"
         ) from error
-
-
-@dataclass(frozen=True)
-class _Part:
-    loss: float
-    wrong: int | None
-    num_examples: int
-
-
-def _measure(outputs: Tensor, labels: Tensor, loss: Loss) -> _Part:
-    """Return the summed loss and the number of wrong answers of one batch."""
-    wide = outputs if outputs.dtype == torch.float64 else outputs.float()
-    if loss == "mse":
-        squares = (wide - labels).square().flatten(1).mean(1)
-        return _Part(float(squares.double().sum()), None, len(squares))
-    logits, classes = _flatten(wide, labels) if _are_classes(wide, labels) else (wide, None)
-    num_examples = len(labels) if classes is None else int((classes != -100).sum())
-    wrong = None if classes is None else _num_wrong(logits, classes)
-    if callable(loss):
-        losses = loss(outputs, labels).double()
-        total = losses.sum() if losses.ndim else losses * num_examples
-        return _Part(float(total), wrong, num_examples)
-    if classes is None:
-        raise OneBasinError(
-            f"evaluator: outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
-            f"{labels.dtype}; cross_entropy needs outputs (n, classes) and integer labels (n,)"
-        )
-    losses = F.cross_entropy(logits, classes, reduction="none")
-    return _Part(float(losses.double().sum()), wrong, num_examples)
-
-
-def _are_classes(outputs: Tensor, labels: Tensor) -> bool:
-    whole = not (labels.is_floating_point() or labels.is_complex())
-    return whole and outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] == labels.shape
-
-
-def _flatten(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1).long()
-
-
-def _num_wrong(logits: Tensor, classes: Tensor) -> int:
-    return int(((logits.argmax(1) != classes) & (classes != -100)).sum())

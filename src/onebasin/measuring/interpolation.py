@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import rereadable
-from onebasin.forward.binding import BoundModel
 from onebasin.measuring.curves import Curve, Normalization
-from onebasin.measuring.evaluation import Evaluate, Evaluation, as_evaluation
-from onebasin.measuring.paths import point_between, same_point
+from onebasin.measuring.evaluation import Evaluate, Evaluation
+from onebasin.measuring.paths import same_point
+from onebasin.measuring.points import Prepare, evaluate_points
 from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
 
 
@@ -55,56 +54,109 @@ def interpolate(
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
-        >>> a, b = {"weight": torch.ones(1, 1)}, {"weight": -torch.ones(1, 1)}
-        >>> curve = interpolate(model, a, b, lambda m: 1 - abs(m(torch.ones(1, 1)).item()))
+        >>> a, b = {"weight": Tensor([[1.0]])}, {"weight": Tensor([[-1.0]])}
+        >>> curve = interpolate(model, a, b, lambda m: 1 - abs(m(Tensor([[1.0]])).item()))
         >>> curve.barrier()
         1.0
     """
-    check_choice("interpolate", "normalization", normalization, Normalization)
+    curves = interpolate_splits(
+        model,
+        params_a,
+        params_b,
+        {"": evaluate},
+        num_points=num_points,
+        normalization=normalization,
+        data=data,
+        progress=progress,
+    )
+    return curves[""]
+
+
+def interpolate_splits(
+    model: nn.Module,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    evaluates: Mapping[str, Evaluate],
+    *,
+    num_points: int = 25,
+    normalization: Normalization = "interpolated",
+    data: Iterable[Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Curve]:
+    """Evaluate a model along the line on several sets of data at once.
+
+    Each point is made once, its statistics included, and evaluated on all of them.
+
+    Args:
+        model: as for `interpolate`.
+        params_a: as for `interpolate`.
+        params_b: as for `interpolate`.
+        evaluates: by name, such as "train" and "test", what `interpolate` takes one of.
+        num_points: as for `interpolate`.
+        normalization: as for `interpolate`.
+        data: as for `interpolate`.
+        progress: as for `interpolate`.
+
+    Returns:
+        A curve for each name.
+
+    Raises:
+        OneBasinError: as for `interpolate`.
+    """
     if num_points < 2:
         raise OneBasinError(f"interpolate: num_points is {num_points}; it must be at least 2")
-    batches = _batches(data) if normalization == "reset" else None
-
-    def at(alpha: float) -> Evaluation:
-        point = _point(params_a, params_b, alpha)
-        if batches is not None and 0 < alpha < 1:
-            point = reset_statistics(model, point, batches)
-        with torch.no_grad():
-            return as_evaluation(evaluate(BoundModel(model, point)))
-
-    alphas = tuple(i / (num_points - 1) for i in range(num_points))
+    prepare = preparation("interpolate", model, normalization, data)
+    alphas = grid(num_points)
+    # Of equal networks the line is a point, and rounding must not make it more.
     is_point = same_point(params_a, params_b)
-    found = [at(1.0)] * num_points if is_point else _each(alphas, at, progress)
-    num_reset = 0 if batches is None else len(layers_with_statistics(model))
+    points = [{0: 1.0} if is_point else {0: alpha, 1: 1 - alpha} for alpha in alphas]
+    found = evaluate_points(
+        model, [params_a, params_b], points, evaluates, prepare=prepare, progress=progress
+    )
+    num_reset = 0 if prepare is None else len(layers_with_statistics(model))
+    return {
+        name: curve_of(alphas, [each[name] for each in found], normalization, num_reset)
+        for name in evaluates
+    }
+
+
+def grid(num_points: int) -> tuple[float, ...]:
+    """Return evenly spaced points from exactly 0 to exactly 1."""
+    return tuple(i / (num_points - 1) for i in range(num_points))
+
+
+def curve_of(
+    alphas: tuple[float, ...],
+    found: Sequence[Evaluation],
+    normalization: Normalization,
+    num_reset: int,
+) -> Curve:
+    """Return the curve through evaluations, one for each alpha."""
     losses, errors = tuple(e.loss for e in found), tuple(e.error for e in found)
     return Curve(alphas, losses, errors, normalization, num_reset)
 
 
-def _batches(data: Iterable[Any] | None) -> Iterable[Any]:
+def preparation(
+    call: str, model: nn.Module, normalization: Normalization, data: Iterable[Any] | None
+) -> Prepare | None:
+    """Return what is done to the parameters of points between networks before evaluating.
+
+    Args:
+        call: who asks, for messages.
+        model: the architecture.
+        normalization: as for `interpolate`.
+        data: as for `interpolate`.
+
+    Raises:
+        OneBasinError: when the normalization is unknown, or "reset" has no data.
+    """
+    check_choice(call, "normalization", normalization, Normalization)
+    if normalization == "interpolated":
+        return None
     if data is None:
         raise OneBasinError(
-            'interpolate: normalization="reset" estimates statistics from data; pass data=, '
+            f'{call}: normalization="reset" estimates statistics from data; pass data=, '
             "usually the training batches"
         )
-    return rereadable(data, "interpolate")
-
-
-def _point(
-    params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor], alpha: float
-) -> Mapping[str, Tensor]:
-    if alpha in (0.0, 1.0):
-        return params_a if alpha else params_b
-    return point_between(params_a, params_b, alpha)
-
-
-def _each(
-    alphas: tuple[float, ...],
-    at: Callable[[float], Evaluation],
-    progress: Callable[[int, int], None] | None,
-) -> list[Evaluation]:
-    found = []
-    for alpha in alphas:
-        found.append(at(alpha))
-        if progress is not None:
-            progress(len(found), len(alphas))
-    return found
+    batches = rereadable(data, call)
+    return lambda params: reset_statistics(model, params, batches)

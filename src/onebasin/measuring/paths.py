@@ -1,13 +1,17 @@
-"""Paths: the points between two networks in parameter space."""
+"""Paths: the points between networks in parameter space, and beyond them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+
+# A point: the share of each network in it, by the network's place in a sequence. Their sum is 1.
+Shares: TypeAlias = Mapping[int, float]
 
 
 def point_between(
@@ -35,15 +39,68 @@ def point_between(
 
 
 def _between(name: str, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    _check_shape(name, a, b)
+    if not (a.is_floating_point() or a.is_complex()):
+        return a
+    wide = torch.promote_types(a.dtype, torch.float32)
+    return torch.lerp(b.detach().to(a.device, wide), a.detach().to(wide), alpha).to(a.dtype)
+
+
+def _check_shape(name: str, a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape:
         raise OneBasinError(
             f"parameters: tensor {name!r} is {tuple(a.shape)} in params_a but {tuple(b.shape)} in "
             "params_b; both must be the same architecture"
         )
-    if not (a.is_floating_point() or a.is_complex()):
-        return a
-    wide = torch.promote_types(a.dtype, torch.float32)
-    return torch.lerp(b.detach().to(a.device, wide), a.detach().to(wide), alpha).to(a.dtype)
+
+
+def point_at(networks: Sequence[Mapping[str, Tensor]], shares: Shares) -> Mapping[str, Tensor]:
+    r"""Return the point \(\sum_i s_i\theta_i\) of the space that networks span.
+
+    Tensors are treated as in `point_between`; shares may be negative. The point where one
+    network has everything is that network itself, not a copy.
+
+    Args:
+        networks: parameters and buffers of each, with the same names and shapes.
+        shares: which of them make up the point; they add up to 1.
+
+    Returns:
+        A mapping with the names of the first network in `shares`.
+
+    Raises:
+        OneBasinError: naming the first tensor that is missing or has another shape.
+
+    Example:
+        >>> corners = [{"w": torch.tensor([value])} for value in (0.0, 1.0, 4.0)]
+        >>> point_at(corners, {0: 0.5, 1: -0.5, 2: 1.0})["w"]
+        tensor([3.5000])
+    """
+    inner = {i: share for i, share in shares.items() if share}
+    first, *others = inner
+    if not others:
+        return networks[first]
+    if len(others) == 1 and 0 < inner[first] < 1:
+        return point_between(networks[first], networks[others[0]], inner[first])
+    for other in others:
+        check_same_names(networks[first], networks[other])
+    return {name: _mean(name, networks, inner) for name in networks[first]}
+
+
+def _mean(name: str, networks: Sequence[Mapping[str, Tensor]], shares: Shares) -> Tensor:
+    """Return the heaviest tensor plus weighted differences, which are 0 for equal ones."""
+    first = networks[next(iter(shares))][name].detach()
+    if not (first.is_floating_point() or first.is_complex()):
+        return first
+    wide = torch.promote_types(first.dtype, torch.float32)
+    heaviest = max(shares, key=lambda i: abs(shares[i]))
+    base = networks[heaviest][name].detach().to(first.device, wide)
+    mean = base.clone()
+    for i, share in shares.items():
+        if i != heaviest:
+            other = networks[i][name]
+            _check_shape(name, first, other)
+            mean.add_(other.detach().to(base.device, wide) - base, alpha=share)
+    return mean.to(first.dtype)
 
 
 def same_point(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor]) -> bool:

@@ -1,0 +1,104 @@
+"""Losses: what the outputs of one or several networks on a batch come to.
+
+Owns the loss and the count of wrong answers of a batch, and their sums over batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onebasin.errors import OneBasinError
+
+Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a network achieves on one batch.
+
+    Args:
+        loss: summed over the examples.
+        wrong: number of wrong answers; None where there are no classes.
+        num_examples: how many examples count.
+    """
+
+    loss: float
+    wrong: int | None
+    num_examples: int
+
+
+def measure_batch(outputs: Tensor, labels: Tensor, loss: Loss) -> Part:
+    """Return the summed loss and the number of wrong answers of one batch.
+
+    Args:
+        outputs: of the model, `(n, ...)`.
+        labels: as for `evaluator`.
+        loss: as for `evaluator`.
+
+    Raises:
+        OneBasinError: when outputs and labels do not fit the loss.
+    """
+    wide = outputs if outputs.dtype == torch.float64 else outputs.float()
+    if loss == "mse":
+        squares = (wide - labels).square().flatten(1).mean(1)
+        return Part(float(squares.double().sum()), None, len(squares))
+    logits, classes = flat_classes(wide, labels) if are_classes(wide, labels) else (wide, None)
+    num_examples = len(labels) if classes is None else int((classes != -100).sum())
+    wrong = None if classes is None else int(_wrong(logits, classes).sum())
+    if callable(loss):
+        losses = loss(outputs, labels).double()
+        total = losses.sum() if losses.ndim else losses * num_examples
+        return Part(float(total), wrong, num_examples)
+    if classes is None:
+        raise OneBasinError(
+            f"evaluator: outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
+            f"{labels.dtype}; cross_entropy needs outputs (n, classes) and integer labels (n,)"
+        )
+    losses = F.cross_entropy(logits, classes, reduction="none")
+    return Part(float(losses.double().sum()), wrong, num_examples)
+
+
+def measure_batch_together(outputs: Tensor, labels: Tensor, loss: Loss) -> list[Part]:
+    """Return what `measure_batch` gives for each of several networks on one batch.
+
+    Args:
+        outputs: of each network, `(k, n, ...)`.
+        labels: the same for all.
+        loss: as for `evaluator`.
+
+    Raises:
+        OneBasinError: as for `measure_batch`.
+    """
+    if loss != "cross_entropy" or not are_classes(outputs[0], labels):
+        return [measure_batch(each, labels, loss) for each in outputs]
+    wide = outputs if outputs.dtype == torch.float64 else outputs.float()
+    logits = wide.reshape(len(wide), -1, wide.shape[-1])
+    classes = labels.reshape(-1).long()
+    counted = classes != -100
+    index = classes.clamp(min=0).expand(len(logits), -1).unsqueeze(-1)
+    losses = logits.logsumexp(-1) - logits.gather(-1, index).squeeze(-1)
+    totals = (losses.double() * counted).sum(1).tolist()
+    wrong = _wrong(logits, classes).sum(1).tolist()
+    num_examples = int(counted.sum())
+    return [Part(each, w, num_examples) for each, w in zip(totals, wrong, strict=True)]
+
+
+def are_classes(outputs: Tensor, labels: Tensor) -> bool:
+    """Tell whether labels name one class for each row of outputs."""
+    whole = not (labels.is_floating_point() or labels.is_complex())
+    return whole and outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] == labels.shape
+
+
+def flat_classes(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return outputs as `(n, classes)` and labels as int64 `(n,)`."""
+    return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1).long()
+
+
+def _wrong(logits: Tensor, classes: Tensor) -> Tensor:
+    return (logits.argmax(-1) != classes) & (classes != -100)
