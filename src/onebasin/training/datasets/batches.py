@@ -1,0 +1,97 @@
+"""Batches: inputs and labels in pieces, which can be read as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from onebasin.errors import OneBasinError
+from onebasin.training.datasets.augmentation import Augmentation
+from onebasin.training.datasets.examples import Examples
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledBatches(Sequence[tuple[Tensor, Tensor]]):
+    """A sequence of batches `(inputs, labels)`, each made when it is read.
+
+    Args:
+        inputs: all inputs, a tensor `(n, ...)`, or `Pixels` or `Tokens`.
+        labels: all labels, `(n,)`.
+        size: examples in a batch; the last one may be smaller.
+        order: rows in the order in which they are read; None is their own.
+        augmentation: what is done to the images of each batch.
+        seed: of the augmentation.
+    """
+
+    inputs: Examples
+    labels: Tensor
+    size: int
+    order: Tensor | None = None
+    augmentation: Augmentation | None = None
+    seed: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.labels) // self.size)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Tensor, Tensor]]: ...
+    def __getitem__(
+        self, index: int | slice
+    ) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
+        """Return one batch, the same every time, or a list of some."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        place = range(len(self))[index]
+        rows = slice(place * self.size, (place + 1) * self.size)
+        chosen = rows if self.order is None else self.order[rows]
+        inputs = self.inputs[chosen]
+        if self.augmentation is not None:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + place)
+            inputs = self.augmentation(inputs, generator)
+        return inputs, self.labels[chosen]
+
+
+def batches(
+    inputs: Examples,
+    labels: Tensor,
+    size: int,
+    *,
+    shuffle_seed: int | None = None,
+    augmentation: Augmentation | None = None,
+) -> LabelledBatches:
+    """Cut inputs and labels into batches.
+
+    What comes back has a length and can be read again and again; every reading is the same.
+    A training that wants another order each epoch gives another seed each epoch.
+
+    Args:
+        inputs: all inputs: a tensor `(n, ...)`, or what a dataset keeps in `train_examples` and
+            `test_examples`, which are then normalised batch by batch.
+        labels: all labels, `(n,)`.
+        size: examples in a batch; the last one may be smaller.
+        shuffle_seed: for a random order and the augmentation; None keeps the order.
+        augmentation: what is done to the images of each batch.
+
+    Raises:
+        OneBasinError: when inputs and labels differ in number, or the size is not positive.
+
+    Examples:
+        >>> [len(labels) for _, labels in batches(torch.zeros(7, 2), torch.zeros(7), 3)]
+        [3, 3, 1]
+    """
+    if len(inputs) != len(labels) or size < 1:
+        raise OneBasinError(
+            f"batches: {len(inputs)} inputs, {len(labels)} labels, size {size}; there must be one "
+            "label for each input, and at least one example in a batch"
+        )
+    order = None
+    if shuffle_seed is not None:
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(shuffle_seed))
+    return LabelledBatches(inputs, labels, size, order, augmentation, shuffle_seed or 0)
