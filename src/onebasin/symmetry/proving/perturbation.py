@@ -48,6 +48,20 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return generic if finite.all() else torch.where(finite, generic, tensor)
 
 
+def jitter(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a tensor with every entry changed by about one unit in its last place, either way.
+
+    Args:
+        tensor: float64; others are returned as they are.
+        generator: a CPU generator.
+    """
+    if tensor.dtype != torch.float64:
+        return tensor
+    signs = torch.randint(0, 2, tensor.shape, generator=generator, dtype=torch.int8)
+    steps = (signs.to(tensor.device).double() * 2 - 1) * torch.finfo(torch.float64).eps
+    return tensor * (1 + steps)
+
+
 def _of_usual_size(values: Tensor) -> tuple[Tensor, float]:
     """Return a tensor scaled up where a signal would fade in it, and its root mean square."""
     magnitude = float(values.square().mean().sqrt())

@@ -19,7 +19,7 @@ from onebasin.symmetry.isolation import isolated
 from onebasin.symmetry.outputs import select_outputs
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.proving.calibration import Calibrating
-from onebasin.symmetry.proving.perturbation import perturb
+from onebasin.symmetry.proving.perturbation import jitter, perturb
 from onebasin.symmetry.proving.precision import OnePrecision
 from onebasin.symmetry.proving.substitution import substituted
 from onebasin.symmetry.seeds import generator_for
@@ -92,6 +92,12 @@ class Specimen:
         """Return the generic values of every tensor, moved; a tied one under one name."""
         names, convert = self._names.values(), OnePrecision(dtype).convert
         return {n: permutation.apply_tensor(n, convert(self.generic(n))) for n in names}
+
+    def jittered(self) -> dict[str, Tensor]:
+        """Return the generic values of every tensor with the last bit of each entry changed."""
+        return {
+            n: jitter(self.generic(n), generator_for(self._seed, n)) for n in self._names.values()
+        }
 
     def name_of(self, name: str) -> str:
         """Return the name under which `moved` has a tensor that may be tied."""

@@ -1,0 +1,59 @@
+"""Rounding: a model that blows it up is not mistaken for one with a wrong symmetry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin import symmetry_from_spec, trace
+from onebasin.symmetry.proving.perturbation import jitter
+
+
+class Sensitive(nn.Module):
+    """A network in which the last bits of a parameter can be seen."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = gain
+        self.first, self.second = nn.Linear(6, 40), nn.Linear(40, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(self.gain * self.second(torch.relu(self.first(x))))
+
+
+def test_rounding_that_the_model_blows_up_is_no_wrong_group() -> None:
+    model, x = Sensitive(1e8), torch.randn(4, 6)
+    proof = trace(model, x).prove(model, x)
+    assert not proof.failed_groups
+    assert 1e-9 < proof.max_error <= proof.tolerance <= 1e-6
+
+
+def test_a_wrong_group_is_found_all_the_same() -> None:
+    model, x = Sensitive(1e8), torch.randn(4, 6)
+    wrong = {
+        "first.weight": ("units", None),
+        "first.bias": ("units",),
+        "second.weight": ("outputs", "units"),
+        "second.bias": ("outputs",),
+    }
+    proof = symmetry_from_spec(wrong, model.state_dict()).prove(model, x)
+    assert set(proof.failed_groups) == {"outputs"}
+    assert set(proof.symmetry.groups) == {"units"}
+
+
+def test_a_plain_model_is_held_to_the_strict_tolerance() -> None:
+    model, x = Sensitive(1.0), torch.randn(4, 6)
+    assert trace(model, x).prove(model, x).tolerance == 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_jitter_changes_the_last_bit(dtype: torch.dtype) -> None:
+    tensor = torch.arange(1, 1000).to(dtype)
+    changed = jitter(tensor, torch.Generator().manual_seed(0))
+    if dtype == torch.int64:
+        assert torch.equal(changed, tensor)
+        return
+    relative = (changed - tensor).abs() / tensor
+    assert 0 < float(relative.max()) <= 2**-51
+    assert float((changed != tensor).double().mean()) > 0.9
