@@ -16,6 +16,7 @@ from onebasin.cli.barrier import barrier
 from onebasin.cli.demo import demo
 from onebasin.cli.inspect import inspect
 from onebasin.cli.merge import merge
+from onebasin.cli.study import study
 
 app = typer.Typer(
     name="onebasin",
@@ -60,3 +61,5 @@ for command in (
     barrier,
 ):
     app.command()(command)
+
+app.add_typer(study)

@@ -7,14 +7,15 @@ from html import escape
 from importlib import resources
 
 
-def page(title: str, parts: Iterable[str]) -> str:
+def page(title: str, parts: Iterable[str], *, style: str = "") -> str:
     """Return a whole page with its style inside.
 
     Args:
         title: plain text for the tab of the browser.
         parts: pieces of HTML, in order.
+        style: CSS of this page, after that of all pages.
     """
-    style = resources.files("onebasin.report").joinpath("page.css").read_text(encoding="utf-8")
+    shared = resources.files("onebasin.report").joinpath("page.css").read_text(encoding="utf-8")
     body = "\n".join(parts)
     return f"""<!doctype html>
 <html lang="en">
@@ -23,7 +24,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
 <style>
-{style}</style>
+{shared}{style}</style>
 </head>
 <body>
 <main>

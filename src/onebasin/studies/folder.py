@@ -70,12 +70,29 @@ class StudyFolder:
                 "another --out"
             )
         for name, study in studies.items():
-            self._check_config(name, study.config_json(scale))
+            self.check_config(name, study.config_json(scale))
         self._write(MARK, {"format": FORMAT, "scale": scale})
         for name, study in studies.items():
             tasks = [{"key": key, "task": str(plan.tasks[key])} for key in plan.keys_of(name)]
             data = {"study": name, "scale": scale, "config": study.config_json(scale)}
             self._write(_manifest(name), {**data, "tasks": tasks})
+
+    def check_config(self, name: str, config: Mapping[str, Any]) -> None:
+        """Check that the folder does not hold a study with another configuration.
+
+        Raises:
+            OneBasinError: naming the first setting that differs.
+        """
+        held = self._json(_manifest(name))
+        plain = json.loads(json.dumps(config))
+        if held is None or held["config"] == plain:
+            return
+        names = [*plain, *(key for key in held["config"] if key not in plain)]
+        key = next(key for key in names if held["config"].get(key) != plain.get(key))
+        raise OneBasinError(
+            f"{self.files.root}: holds study {name!r} of another configuration: {key} is "
+            f"{held['config'].get(key)!r} there and {plain.get(key)!r} here; choose another --out"
+        )
 
     def studies(self) -> dict[str, Mapping[str, Any]]:
         """Return by name what was asked of each study: "scale", "config" and "tasks".
@@ -140,18 +157,6 @@ class StudyFolder:
                 f"{self.files.root}: cannot be made into a folder ({error.strerror}); choose "
                 "another --out"
             ) from error
-
-    def _check_config(self, name: str, config: Mapping[str, Any]) -> None:
-        held = self._json(_manifest(name))
-        plain = json.loads(json.dumps(config))
-        if held is None or held["config"] == plain:
-            return
-        names = [*plain, *(key for key in held["config"] if key not in plain)]
-        key = next(key for key in names if held["config"].get(key) != plain.get(key))
-        raise OneBasinError(
-            f"{self.files.root}: holds study {name!r} of another configuration: {key} is "
-            f"{held['config'].get(key)!r} there and {plain.get(key)!r} here; choose another --out"
-        )
 
     def _json(self, name: str) -> dict[str, Any] | None:
         data = self.files.read(name)

@@ -107,7 +107,8 @@ def _run(call: Call) -> None:
     start = time.perf_counter()
     results = _results(function, _arguments(call, store), call)
     share = (time.perf_counter() - start) / len(call.tasks)
-    origin = {"finished": time.time(), "host": socket.gethostname(), "versions": versions()}
+    machine = {"host": socket.gethostname(), "cores": os.cpu_count()}
+    origin = {"finished": time.time(), **machine, "versions": versions()}
     for task, result in zip(call.tasks, results, strict=True):
         store.save(task.key, result, about(task, share, together=len(call.tasks), **origin))
 

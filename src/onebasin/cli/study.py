@@ -1,0 +1,208 @@
+"""`onebasin study`: experiments of papers, run, watched and reported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onebasin.cli.console import columns, open_console
+from onebasin.cli.options import Json, Quiet
+from onebasin.errors import OneBasinError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onebasin.cli.console import Console
+    from onebasin.studies import Outcome
+    from onebasin.studies.collection import CollectedStudy
+    from onebasin.studies.engines import Engine
+
+SOME_FAILED = 3
+Folder = Annotated[
+    str, typer.Argument(metavar="DIR", help="The --out of a `study run`.", show_default=False)
+]
+
+study = typer.Typer(
+    name="study",
+    help="Re-run the experiments of papers: list, run, status, report.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@study.command("list")
+def list_studies(as_json: Json = False, quiet: Quiet = False) -> None:
+    """List the studies, and what each claims."""
+    from onebasin.studies import STUDIES, find_study
+
+    with open_console(as_json, quiet) as console:
+        found = [find_study(name) for name in STUDIES]
+        data = [{"name": s.name, "paper": s.paper, "item": s.item, "claim": s.claim} for s in found]
+        rows = [(s.name, s.item, s.paper.partition(",")[0]) for s in found]
+        console.result(
+            {"studies": data}, columns([("study", "item", "paper"), *rows], numbers_from=9)
+        )
+
+
+@study.command()
+def run(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Studies, or all.", show_default=False)
+    ],
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="SCALE",
+            help="smoke (seconds), desk (under an hour on 4 cores) or paper (as published).",
+        ),
+    ] = "smoke",
+    engine: Annotated[
+        str,
+        typer.Option(metavar="ENGINE", help="local (processes on this machine) or ray."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The Ray cluster, or auto; without it Ray starts on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Tasks at a time; by default one per core.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Folder or fsspec URL of the results.")
+    ] = "studies-out",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Run studies, and write their reports.
+
+    What DIR holds already is not computed again: run the same command to go on after a stop.
+    Exits with 3 when tasks failed; their tracebacks are in the report.
+
+    \b
+    Examples:
+      onebasin study run symmetries counterexample
+      onebasin study run all --scale desk --out desk-out --jobs 4
+      onebasin study run width --scale paper --engine ray --address auto --out s3://bucket/width
+    """
+    with open_console(as_json, quiet) as console:
+        chosen = choose_engine(engine, address=address, jobs=jobs)
+        return run_named(names, scale=scale, out=out, engine=chosen, console=console)
+
+
+@study.command()
+def status(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show how far the studies of a folder are.
+
+    It may be called while a run is at work, from any machine that can read DIR.
+
+    \b
+    Example:
+      onebasin study status studies-out
+    """
+    from onebasin.studies.folder import StudyFolder
+    from onebasin.studies.status import status_of
+
+    with open_console(as_json, quiet) as console:
+        found = status_of(StudyFolder(folder))
+        rows = [
+            (s.study, s.scale, s.state, f"{s.done} of {s.total}", str(s.failed))
+            for s in found.studies
+        ]
+        body = columns([("study", "scale", "state", "done", "failed"), *rows], numbers_from=3)
+        console.result(found.to_json(), f"{body}\n\n{found.to_text()}")
+
+
+@study.command()
+def report(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Write the pages, figures and tables of a folder's studies again.
+
+    They are in DIR/report: index.html, and for each study a page, SVG figures and CSV tables.
+
+    \b
+    Example:
+      onebasin study report studies-out
+    """
+    from onebasin.report.studies import write_study_reports
+    from onebasin.studies.folder import StudyFolder
+
+    with open_console(as_json, quiet) as console:
+        found = write_study_reports(StudyFolder(folder))
+        console.result(_verdicts(found), _text(found, folder))
+
+
+def choose_engine(name: str, *, address: str | None, jobs: int | None) -> Engine:
+    """Return the engine of a name.
+
+    Args:
+        name: "local" or "ray".
+        address: of the Ray cluster.
+        jobs: tasks at a time.
+
+    Raises:
+        OneBasinError: when there is none of that name, or an option is not one of it.
+    """
+    from onebasin.studies.engines import LocalEngine
+
+    if name not in ("local", "ray"):
+        raise OneBasinError(f"study run: unknown engine {name!r}; known are local, ray")
+    if name == "ray":
+        from onebasin.studies.engines.ray import RayEngine
+
+        return RayEngine(address, jobs=jobs)
+    if address is not None:
+        raise OneBasinError("study run: --address is of --engine ray; the local engine has none")
+    return LocalEngine(jobs)
+
+
+def run_named(
+    names: Sequence[str], *, scale: str, out: str, engine: Engine, console: Console
+) -> int:
+    """Run studies by name and print what came out.
+
+    Returns:
+        The exit code: 3 when a task failed.
+    """
+    from onebasin.cli.study_progress import progress_line
+    from onebasin.report.studies import write_study_reports
+    from onebasin.studies import find_studies, run_studies
+    from onebasin.studies.folder import StudyFolder
+
+    studies = find_studies(names, scale)
+    with progress_line(console) as line:
+        outcome = run_studies(
+            studies, scale=scale, out=out, engine=engine, note=line.note, progress=line.show
+        )
+    found = [one for one in write_study_reports(StudyFolder(out)) if one.study.name in studies]
+    data = {"out": out, **outcome.progress.to_json(), **_verdicts(found)}
+    data["failures"] = [vars(failure) for failure in outcome.failures]
+    console.result(data, f"{_text(found, out)}{_failed(outcome)}")
+    return 0 if outcome.is_complete else SOME_FAILED
+
+
+def _verdicts(found: Sequence[CollectedStudy]) -> dict[str, Any]:
+    verdicts = {one.study.name: vars(one.verdict()) for one in found}
+    return {"verdicts": verdicts}
+
+
+def _text(found: Sequence[CollectedStudy], folder: str) -> str:
+    blocks = []
+    for one in found:
+        verdict = one.verdict()
+        blocks.append(f"{one.study.name}: {verdict.judgement}\n  {verdict.sentence}")
+    return "\n".join([*blocks, f"\nwrote {folder}/report/index.html"])
+
+
+def _failed(outcome: Outcome) -> str:
+    if outcome.is_complete:
+        return ""
+    skipped = f", {len(outcome.skipped)} more need what they make" if outcome.skipped else ""
+    failed = outcome.progress.failed
+    return f"\n{failed} of {outcome.progress.total} tasks failed{skipped}; run again to retry"
