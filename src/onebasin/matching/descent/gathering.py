@@ -25,6 +25,7 @@ class Gathering:
         params_list: the networks; any mappings, buffers may be missing.
         init: where each begins; by default unmoved.
         call: the public function that is running, for messages.
+        labels: what the networks are called in messages; by default they are counted.
 
     Raises:
         OneBasinError: when there are fewer than two networks, or something does not fit.
@@ -37,10 +38,12 @@ class Gathering:
         init: Sequence[Permutation] | None = None,
         *,
         call: str,
+        labels: Sequence[str] = (),
     ) -> None:
         """Check all networks; nothing is added up yet."""
         self.symmetry, self.params_list = symmetry, params_list
-        self.pairs = _surveyed(symmetry, params_list, call)
+        labels = labels or [f"network {place + 1}" for place in range(len(params_list))]
+        self.pairs = _surveyed(symmetry, params_list, labels, call)
         _check_init(symmetry, init, len(params_list), call)
         identity = Permutation.identity(symmetry)
         self.permutations = list(init or [identity] * len(params_list))
@@ -116,7 +119,10 @@ class Gathering:
 
 
 def _surveyed(
-    symmetry: Symmetry, params_list: Sequence[Mapping[str, Tensor]], call: str
+    symmetry: Symmetry,
+    params_list: Sequence[Mapping[str, Tensor]],
+    labels: Sequence[str],
+    call: str,
 ) -> list[Pair]:
     """Return the first network with each of the others, checked."""
     if len(params_list) < 2:
@@ -125,10 +131,10 @@ def _surveyed(
             " architecture"
         )
     pairs = []
-    for number, params in enumerate(params_list[1:], start=2):
-        labels = ("network 1", f"network {number}")
-        pairs.append(Pair(symmetry, params_list[0], params, call=call, labels=labels))
-        pairs[-1].survey()
+    for params, label in zip(params_list[1:], labels[1:], strict=True):
+        pair = Pair(symmetry, params_list[0], params, call=call, labels=(labels[0], label))
+        pair.survey()
+        pairs.append(pair)
     return pairs
 
 
