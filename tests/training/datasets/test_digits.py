@@ -2,8 +2,6 @@ import pytest
 import torch
 from sklearn import datasets
 
-from onebasin.errors import OneBasinError
-from onebasin.training.datasets.catalogue import DATASETS, load_dataset
 from onebasin.training.datasets.digits import load_digits
 
 
@@ -32,16 +30,3 @@ def test_the_split_is_the_seeds():
     first, again, other = load_digits(seed=1), load_digits(seed=1), load_digits(seed=2)
     assert torch.equal(first.test_inputs, again.test_inputs)
     assert not torch.equal(first.test_inputs, other.test_inputs)
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_datasets_are_found_by_name(name):
-    data = load_dataset(name, seed=1)
-    assert data.name == name
-    assert len(data.train_inputs) == len(data.train_labels)
-    assert len(data.test_inputs) == len(data.test_labels)
-
-
-def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(OneBasinError, match=r"unknown dataset 'digit'; known are: .*digits"):
-        load_dataset("digit")

@@ -1,0 +1,145 @@
+"""The cache: decoded tensors in files that are mapped into memory, whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from onebasin.checkpoints.atomic import atomic_folder
+from onebasin.errors import OneBasinError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+CHECKED_BYTES = 1 << 30
+"""Of a larger file only the beginning and the end are checked when it is opened."""
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What the cache holds of a set.
+
+    Args:
+        facts: what was written down when it was decoded.
+        tensors: its tensors by name, mapped into memory; what is written to them stays private.
+    """
+
+    facts: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of the cache.
+
+    Args:
+        given: the folder, where the caller knows it; otherwise it is that of the environment
+            variable ONEBASIN_CACHE, or `onebasin` in the cache folder of the platform.
+    """
+    if given is not None:
+        return Path(given)
+    if os.environ.get("ONEBASIN_CACHE"):
+        return Path(os.environ["ONEBASIN_CACHE"])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "onebasin"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "onebasin"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebasin"
+
+
+def cached(folder: Path, write: Callable[[Path], Mapping[str, Any]]) -> Stored:
+    """Return what a folder of the cache holds; it is written first where it does not hold it.
+
+    A folder that is not whole, because a file was changed, cut or removed, is written anew.
+    Several processes may ask for one folder at a time: one writes, the others wait.
+
+    Args:
+        folder: of one set read in one way.
+        write: writes `NAME.bin` for each tensor into the folder it is given, and returns facts
+            with `tensors`: for each name its `dtype` and `shape`.
+
+    Raises:
+        OneBasinError: when the cache cannot be written, or `write` raises it.
+    """
+    if (stored := _open(folder)) is not None:
+        return stored
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if (stored := _open(folder)) is not None:
+                return stored
+            _clear(folder)
+            with atomic_folder(folder) as temporary:
+                _write_manifest(temporary, write(temporary))
+    except OSError as error:
+        raise OneBasinError(
+            f"data: the cache {folder} cannot be written ({error.strerror or error}); make room, "
+            "or name another folder in ONEBASIN_CACHE"
+        ) from error
+    stored = _open(folder)
+    assert stored is not None, f"{folder} was written but cannot be opened"
+    return stored
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder that is not whole, and what writers that were killed have left."""
+    if folder.exists():
+        _LOGGER.warning("data: the cache %s is not whole, or of another version; it is written anew", folder)
+        shutil.rmtree(folder)
+    for left in folder.parent.glob(f".{folder.name[:100]}.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    tensors = {
+        name: {**tensor, "sha256": _checksum(folder / f"{name}.bin")}
+        for name, tensor in facts["tensors"].items()
+    }
+    text = json.dumps({**facts, "format": FORMAT, "tensors": tensors}, indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _open(folder: Path) -> Stored | None:
+    """Return what a folder holds, or None where it is missing or not whole."""
+    try:
+        facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if facts["format"] != FORMAT:
+            return None
+        tensors = {name: _map(folder / f"{name}.bin", t) for name, t in facts["tensors"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    whole = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    return Stored(facts, whole) if len(whole) == len(tensors) else None
+
+
+def _map(path: Path, described: Mapping[str, Any]) -> Tensor | None:
+    dtype, shape = getattr(torch, described["dtype"]), described["shape"]
+    size = math.prod(shape)
+    if path.stat().st_size != size * dtype.itemsize or _checksum(path) != described["sha256"]:
+        return None
+    return torch.from_file(str(path), shared=False, size=size, dtype=dtype).view(shape)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size <= CHECKED_BYTES:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.sha256(stream.read(CHECKED_BYTES // 2))
+        stream.seek(size - CHECKED_BYTES // 2)
+        digest.update(stream.read())
+        return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""Sources: what a labelled set looks like before it is decoded, wherever it lies.
+
+Owns the one form in which folders and the hub give their rows, and which of the columns are
+the inputs and the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onebasin.checkpoints.messages import some_names
+from onebasin.errors import OneBasinError
+
+Kind = Literal["image", "text", "class", "integer", "other"]
+Column = Literal["input", "label"]
+
+INPUT_NAMES = ("image", "img", "text", "sentence", "content")
+LABEL_NAMES = ("label", "labels", "fine_label", "class", "target")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one split.
+
+    Args:
+        place: where they come from, for messages.
+        num_rows: how many there are.
+        kinds: what each column holds.
+        class_names: of the columns that hold classes with names.
+        read: yields the rows of some columns in order, as lists of a few thousand Python values
+            by the names of the columns, each time with the place they come from.
+    """
+
+    place: str
+    num_rows: int
+    kinds: Mapping[str, Kind]
+    class_names: Mapping[str, tuple[str, ...]]
+    read: Callable[[Sequence[str]], Iterator[tuple[str, Mapping[str, list[Any]]]]]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that count.
+
+    Args:
+        inputs: name of the column with the inputs.
+        labels: name of the column with the labels.
+        is_text: whether the inputs are texts; otherwise they are images.
+    """
+
+    inputs: str
+    labels: str
+    is_text: bool
+
+
+def find_columns(table: Table, *, inputs: str | None, labels: str | None) -> Columns:
+    """Find the columns of inputs and labels.
+
+    Args:
+        table: a split.
+        inputs: the name, where the caller knows it.
+        labels: likewise.
+
+    Raises:
+        OneBasinError: when there is none, or several that no rule can choose from.
+    """
+    images = _named(table, ("image",), INPUT_NAMES)
+    candidates = images or _named(table, ("text",), INPUT_NAMES)
+    found = _one(table, "input", inputs, candidates)
+    classes = _named(table, ("class",), LABEL_NAMES) or _named(table, ("integer",), LABEL_NAMES)
+    found_labels = _one(table, "label", labels, [name for name in classes if name != found])
+    if table.kinds[found] not in ("image", "text"):
+        raise OneBasinError(
+            f"data: column {found!r} of {table.place} holds neither encoded images nor texts; "
+            "give another input_column"
+        )
+    if table.kinds[found_labels] not in ("class", "integer"):
+        raise OneBasinError(
+            f"data: column {found_labels!r} of {table.place} holds no classes (integers from 0); "
+            "give another label_column"
+        )
+    return Columns(found, found_labels, table.kinds[found] == "text")
+
+
+def _named(table: Table, kinds: Sequence[Kind], preferred: Sequence[str]) -> list[str]:
+    """Return the columns of some kinds; only the first with a preferred name if there is one."""
+    found = [name for name, kind in table.kinds.items() if kind in kinds]
+    return next(([name] for name in preferred if name in found), found)
+
+
+def _one(table: Table, what: Column, given: str | None, candidates: Sequence[str]) -> str:
+    columns = some_names(table.kinds, limit=8)
+    if given is not None:
+        if given not in table.kinds:
+            raise OneBasinError(
+                f"data: {table.place} has no column {given!r}; its columns are {columns}"
+            )
+        return given
+    if len(candidates) == 1:
+        return candidates[0]
+    expected = "encoded images or texts" if what == "input" else "classes (integers from 0)"
+    problem = f"several columns with {expected}" if candidates else f"no column with {expected}"
+    raise OneBasinError(
+        f"data: {table.place} has {problem}; its columns are {columns}; "
+        f"name the right one as {what}_column"
+    )
