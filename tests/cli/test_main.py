@@ -119,3 +119,11 @@ def test_what_a_model_prints_does_not_end_up_in_the_json(capsys, tmp_path, monke
     found = succeed(capsys, "inspect", "chatty:build", "--input", "2x3", "--json")
     assert list(found.data["groups"]) == ["0"]
     assert "building" in found.err
+
+
+def test_the_package_can_be_run_as_a_module():
+    arguments = [sys.executable, "-m", "onebasin", "inspect", "nothing"]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("onebasin: error: unknown architecture 'nothing'")

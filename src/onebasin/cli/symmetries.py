@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,11 +60,7 @@ def find_symmetry(architecture: Architecture, choice: SymmetryChoice, console: C
         symmetry = read_symmetry(choice.file, architecture)
     else:
         args = architecture.module, architecture.example_args, architecture.example_kwargs
-        # Where torch.export fails it prints its graph to stderr; the error line says where.
-        with (
-            console.progress(f"tracing {architecture.name}"),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
+        with console.progress(f"tracing {architecture.name}"):
             symmetry = trace(*args)
     if not choice.proves or not symmetry.groups:
         return Found(symmetry)

@@ -6,10 +6,12 @@ what every graph input is: a parameter, a buffer that trains, a constant or user
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +55,13 @@ class Exported:
     mutations: Sequence[tuple[Node, str]] = field(default=())
 
 
+class _Refused(Exception):
+    """Raised in place of an error in the user's model, which is its cause.
+
+    For errors that torch.export knows it would print the whole graph to stderr.
+    """
+
+
 class _Counted(nn.Module):
     """A model that returns only the tensors which count as outputs."""
 
@@ -62,7 +71,11 @@ class _Counted(nn.Module):
         self.outputs = outputs
 
     def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
-        return select_outputs(self.model(*args, **kwargs), outputs=self.outputs)
+        try:
+            outputs = self.model(*args, **kwargs)
+        except RuntimeError as error:
+            raise _Refused from error
+        return select_outputs(outputs, outputs=self.outputs)
 
 
 def export_model(
@@ -71,22 +84,42 @@ def export_model(
     kwargs: Mapping[str, Any],
     outputs: Callable[[Any], Any] | None,
 ) -> Exported:
-    """Export a model in evaluation mode; the model is left as it was.
+    """Export a model in evaluation mode, without a word; the model is left as it was.
 
     Raises:
         OneBasinError: when `torch.export` cannot take the model; says where.
     """
-    with isolated(model) as own, torch.no_grad(), warnings.catch_warnings():
+    with isolated(model) as own, torch.no_grad(), _silence():
         counted = _Counted(own, outputs).eval()
-        warnings.simplefilter("ignore")  # those of torch.export are not for its caller's users
         try:
             program = torch.export.export(counted, args, dict(kwargs), strict=False)
             if not _has_rules(program.graph_module):
                 program = program.run_decompositions(_decompositions())
+        except _Refused as refused:
+            assert isinstance(refused.__cause__, RuntimeError)
+            raise OneBasinError(_explain(model, refused.__cause__)) from refused.__cause__
         except Exception as error:
             raise OneBasinError(_explain(model, error)) from error
     _refuse_unknown_sizes(model, program.graph_module)
     return _describe(program)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what torch.export warns of and logs from people who did not call it.
+
+    Whoever asked torch for more than warnings, with TORCH_LOGS say, still gets it.
+    """
+    logger = logging.getLogger("torch")
+    level = logger.level
+    try:
+        if level >= logging.WARNING:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _has_rules(graph_module: GraphModule) -> bool:

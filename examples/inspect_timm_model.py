@@ -1,0 +1,33 @@
+"""Look at what may move in a model of timm, and what may not.
+
+    python examples/inspect_timm_model.py [NAME]
+
+Needs the extra `vision`. The command line says the same: onebasin inspect timm:NAME
+"""
+
+import sys
+from collections import Counter
+
+import onebasin
+
+
+def main(name: str) -> None:
+    """Print the groups of a model, how they nest, and what stays fixed."""
+    architecture = onebasin.build_architecture(f"timm:{name}")
+    symmetry = onebasin.trace(architecture.module, architecture.example_args)
+
+    print(f"{name}: {len(symmetry.groups)} groups, {symmetry.moved_fraction:.2%} moves")
+    print(f"10^{symmetry.log10_order:.0f} equivalent copies")
+    for group, count in Counter(
+        (group.size, len(group.within)) for group in symmetry.groups.values()
+    ).most_common():
+        size, depth = group
+        print(f"{count:3} groups of {size:4} units" + (", nested in heads" if depth else ""))
+    largest = max(symmetry.groups, key=lambda group: len(symmetry.carriers[group]))
+    print(f"{largest!r} lies on {len(symmetry.carriers[largest])} tensors")
+    for refusal in symmetry.refusals:
+        print(f"pinned by {refusal.operator} at {refusal.location}: {refusal.reason}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "vit_tiny_patch16_224")

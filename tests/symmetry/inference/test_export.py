@@ -1,0 +1,69 @@
+"""What export says of a model that it cannot take: one line, and nothing on the side."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin import OneBasinError, trace
+
+
+class Branching(nn.Linear):
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+class Picking(nn.Linear):
+    def forward(self, x):
+        return super().forward(x)[: int(x.abs().max())]
+
+
+class Failing(nn.Linear):
+    def forward(self, x):
+        raise RuntimeError("a data-dependent failure\nof two lines")
+
+
+class Missing(nn.Linear):
+    def forward(self, x):
+        return super().forward({}[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Branching, r"cannot take Branching at .*test_export.py:\d+ in forward: GuardOnData"),
+        (Picking, r"cannot take Picking at .*test_export.py:\d+ in forward: GuardOnData"),
+        (Failing, r"in forward: RuntimeError: a data-dependent failure of two lines; make its"),
+        (Missing, r"cannot take Missing at .*test_export.py:\d+ in forward: KeyError: 0; make"),
+    ],
+)
+def test_a_refused_model_is_one_line_and_prints_nothing(capfd, kind, message):
+    with pytest.raises(OneBasinError, match=message) as caught:
+        trace(kind(3, 3), torch.ones(2, 3))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_error_in_the_model_is_the_cause():
+    with pytest.raises(OneBasinError) as caught:
+        trace(Failing(3, 3), torch.ones(2, 3))
+    cause = caught.value.__cause__
+    assert type(cause) is RuntimeError
+    assert str(cause).startswith("a data-dependent failure")
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING, logging.ERROR])
+@pytest.mark.parametrize("kind", [nn.Linear, Branching])
+def test_levels_of_loggers_stay_what_they_were(kind, level):
+    logger = logging.getLogger("torch")
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        try:
+            trace(kind(3, 3), torch.ones(2, 3))
+        except OneBasinError:
+            pass
+        assert logger.level == level
+    finally:
+        logger.setLevel(before)

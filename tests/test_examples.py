@@ -1,0 +1,52 @@
+"""The examples run, say what they promise, are short, and leave nothing behind."""
+
+import importlib.util
+import runpy
+import tempfile
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+EXPECTED = {
+    "align_checkpoints": ("groups: layers.0, layers.1, layers.2; largest error",),
+    "hand_written_symmetry": ("refused: trace: torch.export cannot take Gated", "dropped ['hid"),
+    "inspect_timm_model": ("vit_tiny_patch16_224: 49 groups, 99.98% moves", "on 127 tensors"),
+    "merge_larger_than_memory": ("traced without memory: 3 groups", "8 tensors, 563,722 entries"),
+    "own_evaluation": ("above the chord",),
+}
+
+BARRIERS = {
+    "align_checkpoints": ("barrier, as trained: ", "barrier, aligned: "),
+    "own_evaluation": ("as trained: ", "aligned: "),
+}
+"""After these texts come a barrier and the same one after aligning."""
+
+
+def number_after(text: str, lines: str) -> float:
+    """Return the number that follows a text."""
+    return float(lines.split(text, 1)[1].split()[0])
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_example_says_what_it_promises(name, capsys, monkeypatch, tmp_path):
+    if name == "inspect_timm_model" and importlib.util.find_spec("timm") is None:
+        pytest.skip("timm is not installed: it comes with the extra vision")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [name])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    for text in EXPECTED[name]:
+        assert text in out
+    if name in BARRIERS:
+        naive, aligned = (number_after(text, out) for text in BARRIERS[name])
+        assert aligned < naive / 2
+
+
+def test_examples_are_known_and_short():
+    found = {path.stem: path for path in EXAMPLES.glob("*.py")}
+    assert found.keys() == EXPECTED.keys()
+    for path in found.values():
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path.name
