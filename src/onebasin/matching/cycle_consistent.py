@@ -75,7 +75,7 @@ def match_cycle_consistent(
         >>> others = [Permutation.random(symmetry, seed=seed).apply(a) for seed in (1, 2)]
         >>> found = match_cycle_consistent(symmetry, [a, *others])
         >>> around = found.between(2, 0) @ found.between(1, 2) @ found.between(0, 1)
-        >>> sum(around.num_moved().values())
+        >>> sum(around.num_moved.values())
         0
     """
     began = time.perf_counter()

@@ -121,9 +121,23 @@ def _check(symmetry: Symmetry, max_sweeps: int, restarts: int, init: Permutation
             f"match_weights: max_sweeps and restarts must be at least 1, not {max_sweeps} and"
             f" {restarts}"
         )
+    check_init(symmetry, init, "match_weights")
+
+
+def check_init(symmetry: Symmetry, init: Permutation | None, call: str) -> None:
+    """Check that a permutation to begin at is of the symmetry.
+
+    Args:
+        symmetry: that is matched.
+        init: None for none.
+        call: the public function that is running, for the message.
+
+    Raises:
+        OneBasinError: when it is of another one.
+    """
     if init is not None and init.symmetry.fingerprint != symmetry.fingerprint:
         raise OneBasinError(
-            "match_weights: init is a permutation of another symmetry; make it with the symmetry"
+            f"{call}: init is a permutation of another symmetry; make it with the symmetry"
             " that is given"
         )
 

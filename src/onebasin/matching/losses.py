@@ -1,0 +1,173 @@
+"""Losses: what networks lose on data, as a function of parameters that gradients flow through.
+
+Owns the mean loss of a batch and of all data for matchers that learn a permutation, the
+statistics that normalisation layers use meanwhile, and the networks between two ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
+
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.forward.batches import call_on, device_of, output_of, rereadable
+from onebasin.forward.binding import bind, evaluation_mode
+from onebasin.matching.descent.pair import Pair
+from onebasin.symmetry.permutation import Permutation
+
+Loss: TypeAlias = Literal["cross_entropy", "mse"] | Callable[[Tensor, Tensor], Tensor]
+Normalization: TypeAlias = Literal["interpolated", "batch"]
+
+
+class DataLoss:
+    """The mean loss of a model on data, for any parameters.
+
+    Args:
+        model: the architecture; not changed.
+        data: batches `(inputs, labels)`, read as often as a matcher wants.
+        loss: `cross_entropy` (labels of -100 do not count), `mse`, or a function of outputs
+            and labels that returns one loss for each example or their mean.
+        normalization: whether BatchNorm uses the statistics among the parameters
+            (`interpolated`) or those of the batch, which tells what the network will be once
+            its statistics are reset.
+        call: the public function that is running, for messages.
+
+    Raises:
+        OneBasinError: when the data is empty or can be read only once, or a choice is none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Iterable[Any],
+        loss: Loss,
+        *,
+        normalization: Normalization,
+        call: str,
+    ) -> None:
+        """Check the arguments; the model is not run yet."""
+        check_choice(call, "normalization", normalization, Normalization)
+        if not callable(loss):
+            check_choice(call, "loss", loss, get_args(Loss)[0])
+        self.model, self.data, self.loss = model, rereadable(data, call), loss
+        self.normalization, self.call, self.device = normalization, call, device_of(model)
+        if next(iter(data), None) is None:
+            raise OneBasinError(f"{call}: the data has no batches; pass at least one")
+
+    def of_batch(self, params: Mapping[str, Tensor], batch: Any, number: int) -> Tensor:
+        """Return the mean loss on a batch; gradients flow to the parameters.
+
+        Args:
+            params: a value for every parameter and buffer, on any device.
+            batch: inputs and labels.
+            number: of the batch, for messages.
+
+        Raises:
+            OneBasinError: when the batch has no labels, the model refuses it, or the loss is
+                not finite.
+        """
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise OneBasinError(
+                f"{self.call}: batch {number} of the data is {type(batch).__name__}, not inputs"
+                " and labels; a loss needs both"
+            )
+        inputs, labels = batch
+        try:
+            outputs = output_of(self._run(params, inputs))
+            loss = self._loss(outputs, torch.as_tensor(labels).to(outputs.device))
+        except OneBasinError:
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise OneBasinError(
+                f"{self.call}: the model does not run on batch {number} of the data: {reason}"
+            ) from error
+        if not isfinite(float(loss.detach())):
+            raise OneBasinError(
+                f"{self.call}: the loss on batch {number} of the data is {float(loss.detach())};"
+                " check the data and the weights of both networks"
+            )
+        return loss
+
+    @torch.no_grad()
+    def mean(self, params: Mapping[str, Tensor]) -> float:
+        """Return the mean loss over all batches, each as long as it is."""
+        total, count = 0.0, 0
+        for number, batch in enumerate(self.data):
+            loss = float(self.of_batch(params, batch, number))
+            total, count = total + loss * len(batch[1]), count + len(batch[1])
+        return total / count
+
+    def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
+        values = {name: value.to(self.device) for name, value in bind(self.model, params).items()}
+        with evaluation_mode(self.model), self._statistics(values):
+            return call_on(
+                lambda *args, **kwargs: functional_call(self.model, values, args, kwargs),
+                inputs,
+                self.device,
+            )
+
+    @contextmanager
+    def _statistics(self, values: dict[str, Tensor]) -> Iterator[None]:
+        """Let normalisation layers use the batch, if told so; what they keep is forgotten."""
+        if self.normalization == "batch":
+            for name, layer in self.model.named_modules():
+                if isinstance(layer, _NormBase) and layer.running_mean is not None:
+                    layer.training = True
+                    for buffer, own in layer.named_buffers(recurse=False):
+                        path = f"{name}.{buffer}" if name else buffer
+                        values[path] = values.get(path, own).detach().clone()
+        yield
+
+    def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if callable(self.loss):
+            return self.loss(outputs, labels).mean()
+        wide = outputs if outputs.dtype == torch.float64 else outputs.float()
+        if self.loss == "mse":
+            return F.mse_loss(wide, labels.to(wide.dtype))
+        return F.cross_entropy(wide.reshape(-1, wide.shape[-1]), labels.reshape(-1).long())
+
+
+class Ends:
+    """Two networks whole, buffers included, in float32 or better; a tie under its first name.
+
+    Args:
+        pair: both networks, surveyed.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        """Read both networks."""
+        self.symmetry = pair.symmetry
+        aliases = {name for names in pair.symmetry.tied for name in names[1:]}
+        self.names = [name for name in pair.symmetry.layouts if name not in aliases]
+        self.a, self.b = self._read(pair, "A"), self._read(pair, "B")
+        self.moving = [name for name in self.names if name in self.b and name in self.a]
+        self.moving = [name for name in self.moving if self.a[name].is_floating_point()]
+
+    def _read(self, pair: Pair, side: str) -> dict[str, Tensor]:
+        found = {}
+        for name in self.names:
+            if name in pair.names or name in pair.present[side]:
+                tensor = pair.tensor(side, name)
+                wide = torch.promote_types(tensor.dtype, pair.dtype)
+                found[name] = tensor.to(wide) if tensor.is_floating_point() else tensor
+        return found
+
+    def moved(self, permutation: Permutation) -> dict[str, Tensor]:
+        """Return the floating-point tensors of B, moved."""
+        return {name: permutation.apply_tensor(name, self.b[name]) for name in self.moving}
+
+    def between(self, moved: Mapping[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
+        """Return the network that lies a share of the way from A to a moved B."""
+        return {
+            name: torch.lerp(tensor, moved[name], share) if name in moved else tensor
+            for name, tensor in self.a.items()
+        }
