@@ -116,8 +116,8 @@ def _along(value: Tensor, dim: int) -> Tensor:
 
 
 def _axis(before: list[Tensor], after: list[Tensor], num_examples: int) -> ExampleAxis | None:
-    """Return the first axis along which the profiles moved on; else one that may have."""
-    possible = None
+    """Return the axis along which the profiles moved on best; else one that may have."""
+    best, least, possible = None, 0.5, None
     for axis in _candidates(before, num_examples):
         sizes = (-1, num_examples) if axis.is_inner else (num_examples, -1)
         first, second = (
@@ -125,11 +125,11 @@ def _axis(before: list[Tensor], after: list[Tensor], num_examples: int) -> Examp
             for each in (before, after)
         )
         moved, stayed = (float((second - other).abs().sum()) for other in (first.roll(1, 1), first))
-        if moved < stayed:
-            return axis
+        if moved < least * stayed:
+            best, least = axis, moved / stayed
         if moved == stayed == 0 and possible is None:
             possible = axis
-    return possible
+    return best or possible
 
 
 def _candidates(profiles: list[Tensor], num_examples: int) -> Iterator[ExampleAxis]:
