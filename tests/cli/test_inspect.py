@@ -55,6 +55,33 @@ def test_a_model_without_memory_has_the_same_symmetry(capsys):
     assert found.data == succeed(capsys, "inspect", "mlp", "--json", *TINY).data
 
 
+COMPUTING = """
+import torch
+
+def build():
+    width = int(torch.ones(6).sum())
+    return torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.Linear(width, 2))
+"""
+
+
+def test_a_model_that_computes_while_it_is_built_is_built_with_memory(
+    capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "computing_models.py").write_text(COMPUTING)
+    monkeypatch.chdir(tmp_path)
+    spec = "computing_models:build"
+    found = succeed(capsys, "inspect", spec, "--input", "2x3", "--meta", "--json")
+    assert found.data["groups"] == {"0": {"size": 6, "within": []}}
+    assert found.err == (
+        f"onebasin: note: {spec} cannot be built without memory; it was built on the CPU\n"
+    )
+
+
+def test_what_has_no_memory_cannot_be_proved(capsys):
+    line = fail(capsys, "inspect", "mlp", "--meta", "--prove", *TINY)
+    assert line.startswith("inspect: --prove runs the model, which --meta builds without memory; ")
+
+
 def test_where_no_symmetry_can_be_written_is_named(capsys, tmp_path):
     line = fail(capsys, "inspect", "mlp", "--save", tmp_path / "no" / "s.json", *TINY)
     assert "does not exist; create it first" in line

@@ -12,6 +12,7 @@ import typer
 
 from onebasin.cli.console import columns, open_console
 from onebasin.cli.options import Arch, ArchArgs, Inputs, Json, Quiet, Seed, SymmetryFile
+from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
     from onebasin.checkpoints import Architecture
@@ -92,10 +93,14 @@ def run_inspect(
     from onebasin.checkpoints import atomic_path, check_file_writable
     from onebasin.cli.symmetries import find_symmetry
 
+    if is_meta and symmetry.proves:
+        raise OneBasinError(
+            "inspect: --prove runs the model, which --meta builds without memory; "
+            "leave one of them out"
+        )
     if save is not None:
         check_file_writable(save)
-    with console.progress(f"building {choice.spec}"):
-        architecture = choice.build("meta" if is_meta else "cpu")
+    architecture = choice.build(console, without_memory=is_meta)
     found = find_symmetry(architecture, symmetry, console)
     if save is not None:
         with atomic_path(save) as temporary:

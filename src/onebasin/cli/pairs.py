@@ -44,8 +44,30 @@ class ArchitectureChoice:
     inputs: Sequence[str] | None = None
     seed: int = 0
 
-    def build(self, device: str = "cpu") -> Architecture:
-        """Build the architecture, on the CPU or without memory on "meta"."""
+    def build(self, console: Console, *, without_memory: bool = False) -> Architecture:
+        """Build the architecture.
+
+        Some cannot be built without memory, torchvision's RegNets for one, because they
+        compute with tensors while they are built. They are built with it, and a note says so.
+
+        Args:
+            console: where progress and notes are shown.
+            without_memory: on the meta device, where that is possible.
+
+        Raises:
+            OneBasinError: when it cannot be built.
+        """
+        with console.progress(f"building {self.spec}"):
+            if not without_memory:
+                return self._build_on("cpu")
+            try:
+                return self._build_on("meta")
+            except OneBasinError:
+                architecture = self._build_on("cpu")
+        console.note(f"{self.spec} cannot be built without memory; it was built on the CPU")
+        return architecture
+
+    def _build_on(self, device: str) -> Architecture:
         return build_architecture(
             self.spec,
             arch_args=list(self.arguments or ()),
@@ -115,8 +137,7 @@ def open_networks(
             not fit, or holds NaN or Inf.
     """
     size = min(_num_entries(path) for path in paths)
-    with console.progress(f"building {choice.spec}"):
-        architecture = choice.build("cpu" if is_run or size < LARGE else "meta")
+    architecture = choice.build(console, without_memory=not is_run and size >= LARGE)
     with contextlib.ExitStack() as stack:
         module = architecture.module
         opened = tuple(stack.enter_context(open_checkpoint_for(architecture, p)) for p in paths)
