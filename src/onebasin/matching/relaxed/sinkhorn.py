@@ -1,0 +1,82 @@
+"""Sinkhorn's operator: from any matrix to a doubly stochastic one, with gradients.
+
+Owns the iteration (Sinkhorn, 1964) and its two derivatives: through every round, and by the
+implicit function theorem at the end (Eisenberger et al., 2022), which needs no memory of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Gradient: TypeAlias = Literal["implicit", "unrolled"]
+
+RIDGE = 0.75
+"""Power of the dtype's precision that is added to the diagonal of the implicit system.
+
+The system is singular where a matrix has become a permutation.
+"""
+
+
+def sinkhorn(
+    logits: Float[Tensor, "... n n"], *, gradient: Gradient, num_rounds: int
+) -> Float[Tensor, "... n n"]:
+    r"""Return \(e^{x_{ij} + a_i + b_j}\), with a and b such that rows and columns sum to 1.
+
+    Args:
+        logits: any finite numbers.
+        gradient: `implicit` or `unrolled`.
+        num_rounds: of normalising rows, then columns.
+
+    Example:
+        >>> sinkhorn(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), gradient="implicit", num_rounds=5)
+        tensor([[0.9999, 0.0001],
+                [0.0001, 0.9999]])
+    """
+    if gradient == "implicit":
+        found = _Implicit.apply(logits, num_rounds)
+        assert isinstance(found, Tensor)
+        return found
+    return _rounds(logits, num_rounds)
+
+
+def _rounds(logits: Tensor, num_rounds: int) -> Tensor:
+    for _ in range(num_rounds):
+        logits = logits - logits.logsumexp(-1, keepdim=True)
+        logits = logits - logits.logsumexp(-2, keepdim=True)
+    return logits.exp()
+
+
+class _Implicit(torch.autograd.Function):
+    """The fixed point of the rounds, and its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, num_rounds: int) -> Tensor:
+        matrices = _rounds(logits, num_rounds)
+        ctx.save_for_backward(matrices)
+        return matrices
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (matrices,) = ctx.saved_tensors
+        weighted = matrices * grad_outputs[0]
+        rows, columns = _potentials(matrices, weighted.sum(-1), weighted.sum(-2))
+        return weighted - matrices * (rows[..., :, None] + columns[..., None, :]), None
+
+
+def _potentials(matrices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Solve \(\begin{pmatrix} R & P \\ P^\top & C \end{pmatrix} (u, v) = (r, c)\).
+
+    R and C hold the sums of rows and columns. The solution is fixed up to a constant that is
+    added to u and taken from v; u is chosen to sum to 0.
+    """
+    row_sums, column_sums = matrices.sum(-1), matrices.sum(-2)
+    scaled = matrices / column_sums[..., None, :]
+    ridge = torch.finfo(rows.dtype).eps ** RIDGE
+    system = torch.diag_embed(row_sums + ridge) - scaled @ matrices.mT + 1 / rows.shape[-1]
+    left = torch.linalg.solve(system, rows - (scaled @ columns[..., None])[..., 0])
+    right = (columns - (matrices.mT @ left[..., None])[..., 0]) / column_sums
+    return left, right
