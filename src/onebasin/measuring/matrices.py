@@ -113,7 +113,8 @@ class PairBarriers(Result):
         image = ax.imshow(self.matrix(quantity, chord), cmap="viridis", vmin=0)
         ax.grid(False)
         if len(self.names) <= 20:
-            ax.set_xticks(range(len(self.names)), self.names, rotation=90)
+            is_long = max(map(len, self.names)) > 3
+            ax.set_xticks(range(len(self.names)), self.names, rotation=90 if is_long else 0)
             ax.set_yticks(range(len(self.names)), self.names)
         ax.set_title(f"Barriers, {quantity}")
         ax.figure.colorbar(image, ax=ax, label=f"{quantity} barrier")

@@ -1,0 +1,61 @@
+"""Averaging along a run: the running mean of its checkpoints (SWA)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from onebasin.errors import OneBasinError
+from onebasin.measuring.paths import check_same_names
+
+
+def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    r"""Return the mean of the checkpoints of one run (stochastic weight averaging).
+
+    A running mean, \(\bar\theta \leftarrow \bar\theta + (\theta_k - \bar\theta) / k\) (Izmailov et
+    al. 2018, Algorithm 1), so that checkpoints can be read one after the other. It is kept in
+    float32 or better; integer tensors are those of the last checkpoint. Statistics of
+    normalisation layers are averaged like all else: estimate them anew with
+    `reset_statistics`, as the paper does.
+
+    Args:
+        checkpoints: parameters and buffers of each, at least one; not changed.
+
+    Returns:
+        The mean, with the names, dtypes and devices of the first.
+
+    Raises:
+        OneBasinError: when there is none, or names or shapes differ.
+
+    Example:
+        >>> average_checkpoints({"w": torch.tensor([float(k)])} for k in (1, 2, 6))
+        {'w': tensor([3.])}
+    """
+    mean: dict[str, Tensor] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    count = 0
+    for count, checkpoint in enumerate(checkpoints, 1):
+        if count == 1:
+            dtypes = {name: checkpoint[name].dtype for name in checkpoint}
+        else:
+            check_same_names(mean, checkpoint)
+        for name in dtypes:
+            mean[name] = _step(name, mean.get(name), checkpoint[name].detach(), count)
+    if not count:
+        raise OneBasinError("average_checkpoints: there is no checkpoint; pass at least one")
+    return {name: tensor.to(dtypes[name]) for name, tensor in mean.items()}
+
+
+def _step(name: str, mean: Tensor | None, value: Tensor, count: int) -> Tensor:
+    if not (value.is_floating_point() or value.is_complex()):
+        return value.clone()
+    if mean is None:
+        return value.to(torch.promote_types(value.dtype, torch.float32), copy=True)
+    if mean.shape != value.shape:
+        raise OneBasinError(
+            f"average_checkpoints: tensor {name!r} is {tuple(mean.shape)} in the first checkpoint "
+            f"but {tuple(value.shape)} in number {count}; all must be of one run"
+        )
+    return mean.add_(value.to(mean.device, mean.dtype) - mean, alpha=1 / count)

@@ -1,0 +1,227 @@
+"""Ensembles: networks alone, their outputs averaged, and their weights averaged, side by side.
+
+Owns the comparison of what several networks make of the same data, calibration included, in
+one pass over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import call_on, device_of, output_of
+from onebasin.forward.binding import BoundModel
+from onebasin.measuring.calibration import Bins, Calibration
+from onebasin.measuring.evaluation import Evaluator
+from onebasin.measuring.losses import are_classes, flat_classes
+from onebasin.measuring.paths import point_at
+from onebasin.measuring.results import Result, axes_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Kind = Literal["member", "probabilities", "logits", "weights", "other"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one network, or several as an ensemble, achieve.
+
+    Args:
+        name: what it is called.
+        kind: "member"; "probabilities" or "logits" for the mean of the members' outputs;
+            "weights" for the mean of their parameters; "other" for a network that was given.
+        num_networks: how many networks are run for an answer.
+        loss: mean cross-entropy.
+        error: share of wrong answers.
+        calibration: how often answers of each confidence are right.
+    """
+
+    name: str
+    kind: Kind
+    num_networks: int
+    loss: float
+    error: float
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Comparison(Result):
+    """Networks and ensembles of them on the same data; made by `compare_ensembles`.
+
+    Args:
+        candidates: members first.
+    """
+
+    candidates: tuple[Candidate, ...]
+
+    def __getitem__(self, name: str) -> Candidate:
+        """Return the candidate of a name."""
+        for candidate in self.candidates:
+            if candidate.name == name:
+                return candidate
+        known = ", ".join(candidate.name for candidate in self.candidates)
+        raise OneBasinError(f"comparison: there is no candidate {name!r}; there are: {known}")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row for each candidate."""
+        return [
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "networks": each.num_networks,
+                "loss": each.loss,
+                "accuracy": 1 - each.error,
+                "error": each.error,
+                "ece": each.calibration.expected_error,
+                "mce": each.calibration.largest_error,
+                "examples": each.calibration.num_examples,
+            }
+            for each in self.candidates
+        ]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw loss against calibration error, one point for each candidate.
+
+        Args:
+            ax: where to draw; a new figure without it.
+
+        Returns:
+            The axes with the points.
+        """
+        ax = axes_for(ax)
+        for each in self.candidates:
+            ece = each.calibration.expected_error
+            ax.plot([each.loss], [ece], "." if each.kind == "member" else "D", label=each.name)
+        ax.set_xlabel("loss")
+        ax.set_ylabel("expected calibration error")
+        ax.legend(frameon=False, fontsize=8)
+        return ax
+
+
+def compare_ensembles(
+    model: nn.Module,
+    networks: Mapping[str, Mapping[str, Tensor]],
+    evaluate: Evaluator,
+    *,
+    others: Mapping[str, Mapping[str, Tensor]] | None = None,
+    prepare: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None,
+    num_bins: int = 15,
+) -> Comparison:
+    r"""Compare networks with the averages of their outputs and of their weights.
+
+    With \(p_i\) the probabilities and \(z_i\) the logits of member i, "probabilities" answers
+    \(\frac1n\sum_i p_i\), "logits" \(\mathrm{softmax}(\frac1n\sum_i z_i)\), and "weights" is the
+    network with the parameters \(\frac1n\sum_i \theta_i\), as they are: align them first. All are
+    measured in one pass over the data, and only sums are kept.
+
+    Args:
+        model: the architecture; its own parameters do not matter.
+        networks: by name the parameters and buffers of the members, at least two.
+        evaluate: from `evaluator`, with labels that are classes and the loss "cross_entropy".
+        others: by name further networks to compare, such as the mean of aligned members, or
+            the mean of one run's checkpoints from `average_checkpoints`.
+        prepare: what is done to the mean of the weights, such as `reset_statistics`.
+        num_bins: bins of the calibration.
+
+    Returns:
+        The candidates: members, "probabilities", "logits", "weights", others.
+
+    Raises:
+        OneBasinError: when there are fewer than two members, two candidates have one name, the
+            data has no classes, or as for `BoundModel`.
+    """
+    others = {} if others is None else others
+    _check(networks, others, evaluate)
+    members = list(networks.values())
+    mean = point_at(members, {i: 1 / len(members) for i in range(len(members))})
+    mean = mean if prepare is None else prepare(mean)
+    run = [BoundModel(model, params) for params in (*members, mean, *others.values())]
+    tallies = _tallies(list(networks), list(others), num_bins)
+    device, num_members = device_of(run[0]), len(members)
+    with torch.no_grad():
+        for inputs, labels in evaluate.batches:
+            outputs = [output_of(call_on(each, inputs, device)) for each in run]
+            logits, classes = _classes(outputs, torch.as_tensor(labels))
+            averages = _averages(logits[:num_members])
+            alone = logits.log_softmax(-1)
+            every = [*alone[:num_members], *averages, *alone[num_members:]]
+            for tally, log_probabilities in zip(tallies, every, strict=True):
+                tally.add(log_probabilities, classes)
+    return Comparison(tuple(tally.result() for tally in tallies))
+
+
+def _averages(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log probabilities of both ways of averaging outputs `(members, n, classes)`."""
+    num = torch.tensor(len(logits), dtype=logits.dtype, device=logits.device)
+    mixture = logits.log_softmax(-1).logsumexp(0) - num.log()
+    return mixture, logits.mean(0).log_softmax(-1)
+
+
+class _Tally:
+    """What a candidate has achieved so far."""
+
+    def __init__(self, name: str, kind: Kind, num_networks: int, num_bins: int) -> None:
+        self.name, self.num_networks = name, num_networks
+        self.kind: Kind = kind
+        self.bins = Bins(num_bins)
+        self.loss, self.wrong, self.num_examples = 0.0, 0, 0
+
+    def add(self, log_probabilities: Tensor, classes: Tensor) -> None:
+        chosen = log_probabilities.gather(1, classes.unsqueeze(1)).squeeze(1)
+        self.loss -= float(chosen.double().sum())
+        self.wrong += int((log_probabilities.argmax(1) != classes).sum())
+        self.num_examples += len(classes)
+        self.bins.add(log_probabilities.exp(), classes)
+
+    def result(self) -> Candidate:
+        calibration = self.bins.result()
+        loss, error = self.loss / self.num_examples, self.wrong / self.num_examples
+        return Candidate(self.name, self.kind, self.num_networks, loss, error, calibration)
+
+
+def _tallies(members: Sequence[str], others: Sequence[str], num_bins: int) -> list[_Tally]:
+    num = len(members)
+    alone = [_Tally(name, "member", 1, num_bins) for name in members]
+    averages = [
+        _Tally("probabilities", "probabilities", num, num_bins),
+        _Tally("logits", "logits", num, num_bins),
+        _Tally("weights", "weights", 1, num_bins),
+    ]
+    return [*alone, *averages, *(_Tally(name, "other", 1, num_bins) for name in others)]
+
+
+def _classes(outputs: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits `(networks, n, classes)` and classes `(n,)` of the examples that count."""
+    labels = labels.to(outputs[0].device)
+    if not are_classes(outputs[0], labels):
+        raise OneBasinError(
+            f"compare_ensembles: outputs are {tuple(outputs[0].shape)} and labels "
+            f"{tuple(labels.shape)} {labels.dtype}; expected (n, classes) and integers (n,)"
+        )
+    flat = [flat_classes(each, labels) for each in outputs]
+    classes = flat[0][1]
+    counted = classes != -100
+    logits = torch.stack([logits[counted] for logits, _ in flat])
+    return (logits if logits.dtype == torch.float64 else logits.float()), classes[counted]
+
+
+def _check(networks: Mapping[str, Any], others: Mapping[str, Any], evaluate: Evaluator) -> None:
+    if len(networks) < 2:
+        raise OneBasinError(f"compare_ensembles: {len(networks)} networks given; give at least two")
+    if evaluate.loss != "cross_entropy":
+        raise OneBasinError(
+            f"compare_ensembles: the loss is {evaluate.loss!r}, but averages of probabilities have "
+            "only a cross-entropy; pass an evaluator with that"
+        )
+    names = [*networks, "probabilities", "logits", "weights", *others]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise OneBasinError(
+            f"compare_ensembles: two candidates are called {twice!r}; give each its own name"
+        )
