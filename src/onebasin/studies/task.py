@@ -127,7 +127,7 @@ class Task:
         """Return the same task with labels for its rows."""
         return replace(self, labels={**self.labels, **labels})
 
-    def costing(self, cost: float) -> Task:
+    def costing(self, cost: float | int) -> Task:
         """Return the same task with its cost, for the order of work and the time left."""
         return replace(self, cost=float(cost))
 

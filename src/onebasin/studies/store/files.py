@@ -111,16 +111,16 @@ class Files:
             found = [path[len(self._base) :].lstrip("/") for path in paths]
         return sorted(name for name in found if not _is_temporary(name))
 
-    def local_copy(self, name: str) -> tuple[Path, object]:
+    def local_copy(self, name: str) -> tuple[Path, Path | None]:
         """Return a path at which a file lies on this machine.
 
         Returns:
-            The path, and what must be kept alive as long as the path is used.
+            The path, and a folder to remove when it is no longer used, or None.
         """
         if self._remote is None:
             return Path(self.root, name), None
-        scratch = tempfile.TemporaryDirectory(prefix="onebasin-", ignore_cleanup_errors=True)
-        path = Path(scratch.name, name.rpartition("/")[2])
+        scratch = Path(tempfile.mkdtemp(prefix="onebasin-"))
+        path = scratch / name.rpartition("/")[2]
         self._remote.get_file(self._path(name), str(path))
         return path, scratch
 

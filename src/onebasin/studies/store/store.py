@@ -174,9 +174,9 @@ class Store:
         if "safetensors" not in record.data["files"]:
             return {}
         self._check_size(key, record, "safetensors")
-        path, keep = self.files.local_copy(_path(key, ".safetensors"))
+        path, scratch = self.files.local_copy(_path(key, ".safetensors"))
         try:
-            return StoredTensors(path, keep=keep)
+            return StoredTensors(path, scratch)
         except OneBasinError as error:
             raise CorruptResultError(str(error)) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,14 @@ from onebasin.errors import OneBasinError
 
 def encode_tensors(tensors: Mapping[str, Any]) -> bytes:
     """Return tensors as a safetensors file: names sorted, so equal ones give equal bytes."""
+    import torch
     from safetensors.torch import save
 
-    # Copies, as tied or expanded tensors share memory, which the format cannot hold.
-    return save({name: tensors[name].detach().cpu().clone() for name in sorted(tensors)})
+    # Copies, as tied or expanded tensors share memory, which the format cannot hold; and it
+    # holds only tensors whose elements lie in order.
+    form = torch.contiguous_format
+    whole = {name: tensors[name].detach().cpu() for name in sorted(tensors)}
+    return save({name: tensor.clone(memory_format=form) for name, tensor in whole.items()})
 
 
 class StoredTensors(Mapping[str, Any]):
@@ -22,16 +28,17 @@ class StoredTensors(Mapping[str, Any]):
 
     Args:
         path: an existing file.
-        keep: kept alive as long as this is, for a folder that is removed with its last user.
+        scratch: a folder that is removed with its last user, this one.
 
     Raises:
         OneBasinError: when the file is truncated, corrupt or of another format.
     """
 
-    def __init__(self, path: Path, keep: object = None) -> None:
+    def __init__(self, path: Path, scratch: Path | None = None) -> None:
         from safetensors import SafetensorError, safe_open
 
-        self._keep = keep
+        if scratch is not None:
+            weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         try:
             self._file = safe_open(path, framework="pt", device="cpu")
         except (SafetensorError, OSError) as error:

@@ -1,0 +1,29 @@
+"""What the tests of studies share: a run, and what it left in its folder."""
+
+from pathlib import Path
+
+from onebasin.studies import Outcome, Study, Task, run_studies
+from onebasin.studies.engines import Engine, InlineEngine
+from onebasin.studies.folder import StudyFolder
+
+
+def run(out, *studies: Study, engine: Engine | None = None, note=None, scale="smoke") -> Outcome:
+    """Run studies, in this process unless an engine is given."""
+    return run_studies(
+        {study.name: study for study in studies},
+        scale=scale,
+        out=out,
+        engine=engine or InlineEngine(),
+        note=note,
+    )
+
+
+def value_of(out, task: Task) -> int:
+    """The one value that a stored task has made."""
+    ((_, value),) = [*StudyFolder(out).store.load(task.key).rows[0].items()]
+    return value
+
+
+def stored_files(out: Path, task: Task) -> dict[str, Path]:
+    """The files of a stored result, by suffix."""
+    return {path.suffix: path for path in (out / "results" / task.key[:2]).glob(f"{task.key}*")}

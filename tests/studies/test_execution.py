@@ -1,0 +1,205 @@
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin.studies import Task, run_studies
+from onebasin.studies.engines import InlineEngine
+from onebasin.studies.folder import StudyFolder
+from onebasin.studies.status import status_of
+from onebasin.studies.store import DiskFullError
+from tests.studies import toy
+from tests.studies.runs import run, stored_files, value_of
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def give(folder, value):
+    return Task.of(toy.give, folder=str(folder), value=value)
+
+
+def add(folder, *parts):
+    return Task.of(toy.add, folder=str(folder), parts=list(parts))
+
+
+def test_nothing_is_done_twice_within_or_across_studies(tmp_path, out):
+    shared = give(tmp_path, 1)
+    one = toy.study("one", add(tmp_path, shared, give(tmp_path, 2)), shared)
+    two = toy.study("two", add(tmp_path, give(tmp_path, 1), give(tmp_path, 3)))
+    outcome = run(out, one, two)
+    assert outcome.is_complete
+    assert sorted(toy.trace_of(tmp_path)) == ["add-3", "add-4", "give-1", "give-2", "give-3"]
+    three = toy.study("three", add(tmp_path, shared), give(tmp_path, 4))
+    outcome = run(out, one, three)
+    assert (outcome.progress.total, outcome.progress.reused) == (5, 3)
+    assert sorted(toy.trace_of(tmp_path)[5:]) == ["add-1", "give-4"]
+
+
+def test_a_study_that_is_complete_runs_nothing(tmp_path, out):
+    study = toy.study("one", add(tmp_path, give(tmp_path, 1)))
+    run(out, study)
+    before = toy.trace_of(tmp_path)
+    outcome = run(out, study)
+    assert toy.trace_of(tmp_path) == before
+    assert (outcome.progress.done, outcome.progress.reused) == (2, 2)
+
+
+def test_kin_are_done_by_one_call_and_kept_apart(tmp_path, out):
+    tasks = Task.each(toy.square, folder=str(tmp_path), values=[1, 2, 3])
+    run(out, toy.study("one", tasks[1]))
+    run(out, toy.study("one", *tasks))
+    assert toy.trace_of(tmp_path) == ["square-2", "square-1-3"]
+    assert [value_of(out, task) for task in tasks] == [1, 4, 9]
+
+
+def test_a_failing_task_stops_only_what_needs_it(tmp_path, out):
+    notes = []
+    bad, good = Task.of(toy.fail, folder=str(tmp_path)), give(tmp_path, 1)
+    study = toy.study("one", add(tmp_path, bad), add(tmp_path, good), bad)
+    outcome = run(out, study, note=notes.append)
+    assert not outcome.is_complete
+    progress = outcome.progress
+    assert (progress.done, progress.failed, progress.skipped, progress.total) == (2, 1, 1, 4)
+    (failure,) = outcome.failures
+    assert failure.reason == "ZeroDivisionError: a task that fails"
+    assert 'raise ZeroDivisionError("a task\\nthat fails")' in failure.traceback
+    assert StudyFolder(out).store.failures() == {bad.key: failure}
+    assert notes == [f"{bad}: failed: ZeroDivisionError: a task that fails"]
+    assert outcome.skipped == [str(add(tmp_path, bad))]
+    (status,) = status_of(StudyFolder(out)).studies
+    assert (status.done, status.failed, status.state) == (2, 1, "failed")
+
+
+def test_a_failed_task_is_tried_again_by_the_next_run(tmp_path, out, monkeypatch):
+    bad = Task.of(toy.fail, folder=str(tmp_path))
+    study = toy.study("one", add(tmp_path, bad))
+    assert not run(out, study).is_complete
+    monkeypatch.setattr(toy, "fail", lambda folder: toy.give(folder=folder, value=7))
+    assert run(out, study).is_complete
+    assert value_of(out, add(tmp_path, bad)) == 7
+    assert StudyFolder(out).store.failures() == {}
+
+
+def test_one_bad_seed_does_not_take_the_others_along(tmp_path, out):
+    tasks = Task.each(toy.square, folder=str(tmp_path), values=[1, 13, 3])
+    outcome = run(out, toy.study("one", *tasks))
+    assert [failure.key for failure in outcome.failures] == [tasks[1].key]
+    assert [value_of(out, task) for task in (tasks[0], tasks[2])] == [1, 9]
+
+
+def test_a_function_that_returns_something_else_fails(out, monkeypatch):
+    study = toy.study("one", Task.of(toy.chatter, text="x"))
+    monkeypatch.setattr(toy, "chatter", lambda text: [text])
+    outcome = run(out, study)
+    assert "toy:chatter returned 1 of list for 1 tasks; it must" in outcome.failures[0].reason
+
+
+def test_a_corrupt_row_file_is_noticed_and_computed_again(tmp_path, out):
+    first, second = give(tmp_path, 1), give(tmp_path, 2)
+    study = toy.study("one", first, second)
+    run(out, study)
+    path = stored_files(out, first)[".parquet"]
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    notes = []
+    assert run(out, study, note=notes.append).is_complete
+    assert notes == [f"{path}: corrupt row file, not what its record says; it is computed again"]
+    assert toy.trace_of(tmp_path) == ["give-1", "give-2", "give-1"]
+    assert value_of(out, first) == 1
+
+
+def test_an_input_that_got_lost_is_computed_again_only_where_needed(tmp_path, out):
+    first = give(tmp_path, 1)
+    run(out, toy.study("one", add(tmp_path, first)))
+    stored_files(out, first)[".parquet"].unlink()
+    run(out, toy.study("one", add(tmp_path, first)))
+    assert toy.trace_of(tmp_path) == ["give-1", "add-1"]
+    run(out, toy.study("one", add(tmp_path, first), add(tmp_path, first, give(tmp_path, 2))))
+    assert toy.trace_of(tmp_path)[2:] == ["give-1", "give-2", "add-3"]
+
+
+def test_another_configuration_is_refused(tmp_path, out):
+    run(out, toy.study("one", give(tmp_path, 1)))
+    message = rf"{out}: holds study 'one' of another configuration: number is 0 there and 5 here"
+    with pytest.raises(OneBasinError, match=message):
+        run(out, toy.study("one", give(tmp_path, 2), number=5))
+    with pytest.raises(OneBasinError, match=rf"{out}: holds studies of scale 'smoke', not 'desk'"):
+        run(out, toy.study("two", give(tmp_path, 2)), scale="desk")
+    assert toy.trace_of(tmp_path) == ["give-1"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, out):
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(OneBasinError, match=r"out: is not empty and holds no studies; choose an"):
+        run(out, toy.study("one", give(tmp_path, 1)))
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_of_another_format_is_refused(tmp_path, out):
+    run(out, toy.study("one", give(tmp_path, 1)))
+    mark = out / "studies.json"
+    mark.write_text(mark.read_text().replace('"format": 1', '"format": 9'))
+    with pytest.raises(OneBasinError, match=r"out: its studies have format 9, but this version"):
+        run(out, toy.study("one", give(tmp_path, 1)))
+    mark.write_text("{")
+    with pytest.raises(OneBasinError, match=r"studies.json: is corrupt; remove it and run again"):
+        run(out, toy.study("one", give(tmp_path, 1)))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OneBasinError, match=r"file/out: cannot be made into a folder \(Not a dir"):
+        run(tmp_path / "file" / "out", toy.study("one", give(tmp_path, 1)))
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, out):
+    with (
+        StudyFolder(out).locked(),
+        pytest.raises(OneBasinError, match=r"out: another run is at work there; wait for it"),
+    ):
+        run(out, toy.study("one", give(tmp_path, 1)))
+    assert run(out, toy.study("one", give(tmp_path, 1))).is_complete
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(tmp_path, out):
+    full = Task.of(toy.fill_disk, folder=str(tmp_path))
+    study = toy.study("one", give(tmp_path, 1), full)
+    with pytest.raises(DiskFullError, match=rf"{out}: the disk is full; make room and run again"):
+        run(out, study)
+    assert value_of(out, give(tmp_path, 1)) == 1
+    assert status_of(StudyFolder(out)).state == "stopped"
+
+
+def test_a_url_is_a_folder_too(tmp_path):
+    url = f"memory://{tmp_path}/out"
+    study = toy.study("one", add(tmp_path, give(tmp_path, 1), give(tmp_path, 2)))
+    assert run(url, study).is_complete
+    assert run(url, study).progress.reused == 3
+    assert value_of(url, study.tasks(None)[0]) == 3
+    assert status_of(StudyFolder(url)).studies[0].state == "complete"
+
+
+def test_progress_is_told_with_an_estimate(tmp_path, out):
+    told = []
+    tasks = [Task.of(toy.give, folder=str(tmp_path), value=v, seconds=0.02) for v in range(4)]
+    study = toy.study("one", *tasks)
+    run_studies({"one": study}, scale="smoke", out=out, engine=InlineEngine(), progress=told.append)
+    assert [progress.done for progress in told] == [1, 2, 3, 4]
+    assert told[0].left is not None
+    assert 0.05 < told[0].left < 1.0
+    assert told[-1].left == 0.0
+    assert told[0].to_text() == "1 of 4 tasks done, about 0 s left"
+
+
+def test_status_shows_what_was_asked_and_what_is_there(tmp_path, out):
+    with pytest.raises(OneBasinError, match=r"out: holds no studies; give the --out of a `study"):
+        status_of(StudyFolder(out))
+    run(out, toy.study("one", give(tmp_path, 1)), toy.study("two", give(tmp_path, 2)))
+    stored_files(out, give(tmp_path, 2))[".json"].unlink()
+    found = status_of(StudyFolder(out))
+    assert found.state == "finished"
+    assert [(s.study, s.state, s.done, s.total) for s in found.studies] == [
+        ("one", "complete", 1, 1),
+        ("two", "incomplete", 0, 1),
+    ]

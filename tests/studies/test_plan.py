@@ -1,0 +1,108 @@
+from onebasin.studies import Task
+from onebasin.studies.plan import Plan
+from onebasin.studies.schedule import MOST_TOGETHER, Schedule
+from tests.studies import toy
+
+
+def give(value):
+    return Task.of(toy.give, folder="x", value=value)
+
+
+def add(*parts):
+    return Task.of(toy.add, folder="x", parts=list(parts))
+
+
+def squares(num):
+    return Task.each(toy.square, folder="x", values=list(range(num)))
+
+
+def test_a_plan_has_every_task_once_and_inputs_first():
+    first, second = add(give(1), give(2)), add(give(2), give(3))
+    plan = Plan.of({"a": [first, add(first, second)], "b": [second, give(1)]})
+    assert len(plan.tasks) == 6
+    order = list(plan.tasks)
+    for task in plan.tasks.values():
+        assert all(order.index(t.key) < order.index(task.key) for t in task.dependencies())
+    assert set(plan.keys_of("b")) == {second.key, give(1).key, give(2).key, give(3).key}
+
+
+def test_a_long_chain_is_no_deep_recursion():
+    task = give(0)
+    for _ in range(3000):
+        task = add(task)
+        assert task.key
+    assert len(Plan.of({"a": [task]}).tasks) == 3001
+
+
+def test_what_is_done_needs_no_inputs():
+    middle = add(give(1), give(2))
+    plan = Plan.of({"a": [add(middle)]})
+    assert len(Schedule(plan, []).needed) == 4
+    assert list(Schedule(plan, [middle.key]).needed) == [add(middle).key]
+    assert Schedule(plan, [add(middle).key]).is_over
+
+
+def test_tasks_become_ready_when_their_inputs_are_done():
+    total = add(give(1), give(2))
+    schedule = Schedule(Plan.of({"a": [total]}), [])
+    assert [t.key for t in schedule.ready()] == [give(1).key, give(2).key]
+    for value in (1, 2):
+        schedule.start([give(value)])
+        assert total.key not in {t.key for t in schedule.ready()}
+        schedule.finish([give(value)])
+    assert [t.key for t in schedule.ready()] == [total.key]
+    assert not schedule.is_over
+
+
+def test_the_most_work_comes_first():
+    tasks = [give(1), give(2).costing(9), give(3).costing(5)]
+    schedule = Schedule(Plan.of({"a": tasks}), [])
+    order = []
+    while call := schedule.next_call(1):
+        schedule.start(call)
+        order.append(call[0].arguments["value"])
+    assert order == [2, 3, 1]
+
+
+def test_kin_run_together_but_every_slot_gets_some():
+    def sizes(num_tasks, free):
+        schedule, found = Schedule(Plan.of({"a": squares(num_tasks)}), []), []
+        while call := schedule.next_call(free - len(found)):
+            schedule.start(call)
+            found.append(len(call))
+        return found
+
+    assert sizes(10, 1) == [10]
+    assert sizes(10, 4) == [3, 3, 2, 2]
+    assert sizes(2, 4) == [1, 1]
+    assert sizes(100, 1) == [MOST_TOGETHER]
+
+
+def test_a_failure_reaches_what_needs_it_and_nothing_else():
+    bad, good = give(1), give(2)
+    plan = Plan.of({"a": [add(add(bad)), add(good), add(bad, good)]})
+    schedule = Schedule(plan, [])
+    skipped = {task.key for task in schedule.fail([bad])}
+    assert skipped == {add(bad).key, add(add(bad)).key, add(bad, good).key}
+    assert [task.key for task in schedule.ready()] == [good.key]
+
+
+def test_a_call_of_several_that_failed_is_tried_one_by_one():
+    tasks = squares(3)
+    schedule = Schedule(Plan.of({"a": tasks}), [])
+    schedule.start(schedule.next_call(1))
+    assert schedule.put_back(tasks, is_lost=False)
+    assert [len(schedule.next_call(1)) for _ in range(2)] == [1, 1]
+    alone = schedule.next_call(1)
+    schedule.start(alone)
+    assert not schedule.put_back(alone, is_lost=False)
+
+
+def test_a_worker_may_die_over_a_task_three_times():
+    task = give(1)
+    schedule = Schedule(Plan.of({"a": [task]}), [])
+    found = []
+    for _ in range(3):
+        schedule.start([task])
+        found.append(schedule.put_back([task], is_lost=True))
+    assert found == [True, True, False]

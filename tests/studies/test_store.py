@@ -1,0 +1,170 @@
+import errno
+import json
+import os
+
+import pytest
+import torch
+
+from onebasin.errors import OneBasinError
+from onebasin.studies import Result, Task
+from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Files, Store
+from onebasin.studies.store.rows import decode_rows, encode_rows
+from onebasin.studies.store.store import about
+from tests.studies import toy
+
+ROWS = [{"a": 1, "b": "x", "c": 0.5, "d": True}, {"a": 2, "b": None, "c": 1, "d": False, "e": 3}]
+TASK = Task.of(toy.give, folder="x", value=1)
+KEY = TASK.key
+
+
+@pytest.fixture(params=["folder", "file://", "memory://"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return Store(tmp_path / "here")
+    return Store(f"{request.param}{tmp_path}/here")
+
+
+def tensors():
+    tied = torch.randn(3, 2)
+    return {"w": tied, "tied": tied, "view": tied.T, "b": torch.ones(2, dtype=torch.bfloat16)}
+
+
+def save(store, result=None):
+    store.save(KEY, result or Result(ROWS, tensors()), about(TASK, 1.5))
+    return store
+
+
+def test_a_result_comes_back(store):
+    saved = Result(ROWS, tensors())
+    found = save(store, saved).load(KEY)
+    assert found.rows == [{**ROWS[0], "e": None}, ROWS[1]]
+    assert sorted(found.tensors) == sorted(saved.tensors)
+    for name, tensor in saved.tensors.items():
+        assert torch.equal(found.tensors[name], tensor)
+        assert found.tensors[name].dtype == tensor.dtype
+    assert store.finished() == {KEY}
+    record = store.check(KEY)
+    assert record is not None
+    assert record.seconds == 1.5
+    assert record.data["function"] == "tests.studies.toy:give"
+    assert not [name for name in store.files.names() if ".part-" in name]
+
+
+def test_nothing_is_found_where_nothing_is(store):
+    assert (store.finished(), store.failures(), store.check(KEY)) == (set(), {}, None)
+    with pytest.raises(CorruptResultError, match=rf"{KEY}.json: is missing"):
+        store.load(KEY)
+
+
+def test_a_result_without_rows_or_tensors_is_one(store):
+    assert save(store, Result()).load(KEY).rows == []
+    assert dict(store.load(KEY).tensors) == {}
+
+
+def test_a_failure_is_kept_until_the_task_succeeds(store):
+    failure = Failure(KEY, "give(value=1)", "ValueError: no", "Traceback ...")
+    store.save_failure(failure)
+    assert store.failures() == {KEY: failure}
+    assert store.finished() == set()
+    assert save(store).failures() == {}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "spoil", "message"),
+    [
+        (".parquet", lambda d: d[:-9] + b"x" * 9, r"\.parquet: corrupt row file, not what its rec"),
+        (".parquet", lambda d: d[:20], r"\.parquet: corrupt row file"),
+        (".parquet", None, r"\.parquet: the row file is missing"),
+        (".safetensors", lambda d: d[:-1], r"\.safetensors: has \d+ of \d+ bytes"),
+        (".safetensors", None, r"\.safetensors: is missing"),
+        (".json", lambda d: d[: len(d) // 2], r"\.json: corrupt record"),
+        (".json", lambda d: b"{}", r"\.json: corrupt record"),
+    ],
+)
+def test_what_is_not_what_it_was_is_noticed(tmp_path, suffix, spoil, message):
+    store = save(Store(tmp_path))
+    path = tmp_path / "results" / KEY[:2] / f"{KEY}{suffix}"
+    path.write_bytes(spoil(path.read_bytes())) if spoil else path.unlink()
+    with pytest.raises(CorruptResultError, match=message):
+        store.check(KEY)
+    with pytest.raises(CorruptResultError, match=message):
+        store.load(KEY)
+    store.discard(KEY)
+    assert not list(path.parent.iterdir())
+
+
+def test_tensors_of_the_right_size_that_are_none_are_noticed(tmp_path):
+    store = save(Store(tmp_path))
+    path = tmp_path / "results" / KEY[:2] / f"{KEY}.safetensors"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(CorruptResultError, match=r"no whole safetensors file"):
+        store.load(KEY)
+
+
+def test_without_its_record_there_is_no_result(tmp_path):
+    store = save(Store(tmp_path))
+    (tmp_path / "results" / KEY[:2] / f"{KEY}.json").unlink()
+    assert store.finished() == set()
+    assert store.check(KEY) is None
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch, code):
+    store = save(Store(tmp_path))
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match=r": the disk is full; make room and run again: all"):
+        store.files.write("results/zz/other.json", b"data")
+    with pytest.raises(DiskFullError):
+        save(store)
+    monkeypatch.undo()
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [
+        path for path in before if path.is_file()
+    ]
+    assert store.check(KEY) is not None
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OneBasinError, match=r"file/results/.*: cannot be written \(.*\); choose"):
+        save(Store(tmp_path / "file"))
+
+
+def test_an_unknown_protocol_is_named():
+    with pytest.raises(OneBasinError, match=r"nonsense://x: cannot be opened \(Protocol not known"):
+        Files("nonsense://x")
+
+
+def test_what_a_killed_writer_left_is_no_file_and_is_swept(store):
+    store.files.write("a/file", b"1")
+    store.files.write("a/.part-123-file", b"half")
+    assert store.files.names() == ["a/file"]
+    store.files.sweep()
+    assert store.files.read("a/.part-123-file") is None
+    assert store.files.read("a/file") == b"1"
+
+
+def test_rows_that_no_column_can_hold_are_refused():
+    with pytest.raises(OneBasinError, match=r"column 'a' cannot be stored \(.*\); give all its"):
+        encode_rows([{"a": 1}, {"a": "x"}])
+    with pytest.raises(OneBasinError, match=r"no parquet file"):
+        decode_rows(b"nothing")
+
+
+def test_whole_numbers_and_fractions_share_a_column():
+    assert decode_rows(encode_rows([{"a": 1}, {"a": 2.5}, {"b": None}])) == [
+        {"a": 1.0, "b": None},
+        {"a": 2.5, "b": None},
+        {"a": None, "b": None},
+    ]
+
+
+def test_a_record_is_json_for_everybody(tmp_path):
+    save(Store(tmp_path))
+    record = json.loads((tmp_path / "results" / KEY[:2] / f"{KEY}.json").read_text())
+    assert record["arguments"] == {"folder": "x", "value": 1}
+    assert set(record["files"]) == {"parquet", "safetensors"}

@@ -1,0 +1,85 @@
+import pickle
+
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin.studies import Task, declare
+from onebasin.studies.task import resolve
+from tests.studies import toy
+
+
+def give(value=1, **more):
+    return Task.of(toy.give, folder="x", value=value, **more)
+
+
+def test_the_key_is_made_of_all_that_the_result_depends_on():
+    assert give().key == give().key
+    different = [give(), give(2), give(seconds=1.0), Task.of(toy.fail, folder="x")]
+    different += [Task.of(toy.add, folder="x", parts=[give(n)]) for n in (1, 2)]
+    different += [Task.of(toy.add, folder="x", parts=[give(1), give(2)])]
+    different += [Task.of(toy.add, folder="x", parts=[give(2), give(1)])]
+    assert len({task.key for task in different}) == len(different)
+
+
+def test_the_version_of_the_function_is_part_of_the_key(monkeypatch):
+    before = give().key
+    declare(version=2)(toy.give)
+    try:
+        assert give().key != before
+    finally:
+        del toy.give.declaration
+    assert give().key == before
+
+
+def test_labels_and_cost_are_no_part_of_the_key():
+    task = give().labelled(width=3).labelled(pair=1).costing(7)
+    assert task.key == give().key
+    assert (task.labels, task.cost) == ({"width": 3, "pair": 1}, 7.0)
+
+
+def test_a_tuple_is_a_list_and_the_order_of_arguments_does_not_count():
+    one = Task.of(toy.square, folder="x", values=(1, 2))
+    two = Task.of(toy.square, values=[1, 2], folder="x")
+    assert one.key == two.key
+
+
+def test_a_key_stays_what_it_is_when_the_library_grows():
+    # Stored results of users are found by it: a change here makes them compute all anew.
+    assert give().key == "4c00133ed846202887ae2e49e7d019cb"
+
+
+def test_each_element_is_a_task_and_all_are_kin():
+    tasks = Task.each(toy.square, folder="x", values=[3, 4])
+    assert [task.arguments["values"] for task in tasks] == [[3], [4]]
+    assert len({task.key for task in tasks}) == 2
+    assert len({task.kin for task in tasks}) == 1
+    (other,) = Task.each(toy.square, folder="y", values=[3])
+    assert other.kin != tasks[0].kin
+    assert give().kin != give(2).kin
+
+
+def test_a_task_travels_and_its_function_is_found_again():
+    task = Task.of(toy.add, folder="x", parts=[give()])
+    assert pickle.loads(pickle.dumps(task)).key == task.key
+    assert resolve(task.function) is toy.add
+
+
+def test_a_task_says_what_it_is():
+    assert str(give(5).labelled(width=4)) == "give(folder=x, value=5, width=4)"
+
+
+def test_what_other_processes_cannot_call_is_refused():
+    def local() -> None: ...
+
+    with pytest.raises(OneBasinError, match=r"local cannot be imported by other processes; define"):
+        Task.of(local)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nothing'"):
+        Task.of(toy.give, folder="x", value=1, nothing=2)
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, object()])
+def test_what_is_no_json_value_is_refused(value):
+    with pytest.raises(
+        OneBasinError, match=r"argument 'value' of tests.studies.toy:give is .*JSON"
+    ):
+        give(value)

@@ -1,0 +1,105 @@
+"""Tasks that take no time and leave a trace, and studies made of them; no torch here."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from onebasin.studies import Result, Study, Table, Task, Verdict, declare
+
+SECONDS = 0.2
+NUM = 8
+
+
+def leave_trace(folder: str, name: object) -> None:
+    """Note that a task has begun, and in which process; one short line is written at once."""
+    with open(Path(folder, "trace"), "a") as file:
+        file.write(f"{name} {os.getpid()}\n")
+
+
+def trace_of(folder: Path) -> list[str]:
+    """The tasks that began, in order."""
+    path = folder / "trace"
+    return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def processes_of(folder: Path) -> set[int]:
+    return {int(line.split()[1]) for line in (folder / "trace").read_text().splitlines()}
+
+
+def give(*, folder: str, value: int, seconds: float = 0.0) -> Result:
+    leave_trace(folder, f"give-{value}")
+    time.sleep(seconds)
+    return Result([{"value": value}])
+
+
+def add(*, folder: str, parts: list[Result]) -> Result:
+    total = sum(row["value"] for part in parts for row in part.rows)
+    leave_trace(folder, f"add-{total}")
+    return Result([{"value": total}])
+
+
+@declare(each="values")
+def square(*, folder: str, values: list[int]) -> list[Result]:
+    leave_trace(folder, "square-" + "-".join(map(str, values)))
+    if 13 in values:
+        raise RuntimeError("13 is bad luck")
+    return [Result([{"value": value**2}]) for value in values]
+
+
+def fail(*, folder: str) -> Result:
+    leave_trace(folder, "fail")
+    raise ZeroDivisionError("a task\nthat fails")
+
+
+def die_once(*, folder: str, value: int) -> Result:
+    leave_trace(folder, f"die-{value}")
+    if trace_of(Path(folder)).count(f"die-{value}") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Result([{"value": value}])
+
+
+def die_always(*, folder: str) -> Result:
+    leave_trace(folder, "die")
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def fill_disk(*, folder: str) -> Result:
+    with open("/dev/full", "wb", buffering=0) as file:
+        file.write(b"x")
+    return Result()
+
+
+def chatter(*, text: str) -> Result:
+    print(text)
+    os.write(1, text.encode())
+    return Result([{"text": text}])
+
+
+def some_tasks(folder: object) -> list[Task]:
+    """Eight tasks of a fifth of a second, and three that need their results."""
+    parts = [Task.of(give, folder=str(folder), value=v, seconds=SECONDS) for v in range(NUM)]
+    return [*parts, *(Task.of(add, folder=str(folder), parts=parts[:n]) for n in (2, 4, NUM))]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Says nothing; a study needs one."""
+
+    number: int = 0
+
+
+def study(name: str, *tasks: Task, number: int = 0) -> Study:
+    return Study(
+        name=name,
+        paper="None",
+        item="None",
+        claim="Tasks are run.",
+        scales={"smoke": Config(number), "desk": Config(number)},
+        tasks=lambda config: list(tasks),
+        verdict=lambda rows: Verdict.of(bool(rows), f"{len(rows)} rows."),
+        figures=lambda rows: [],
+        table=lambda rows: Table(("rows",), [(len(rows),)]),
+    )
