@@ -14,6 +14,7 @@ from onebasin import __version__
 from onebasin.cli.align import align
 from onebasin.cli.barrier import barrier
 from onebasin.cli.demo import demo
+from onebasin.cli.features import features
 from onebasin.cli.inspect import inspect
 from onebasin.cli.merge import merge
 from onebasin.cli.study import study
@@ -59,6 +60,7 @@ for command in (
     align,
     merge,
     barrier,
+    features,
 ):
     app.command()(command)
 

@@ -127,11 +127,11 @@ class AdditivityMeasure(Measure):
 
     def _add(self, name: str, apply: Callable[[Tensor], Tensor], h_a: Tensor, h_b: Tensor) -> None:
         a, b = apply(h_a), apply(h_b)
-        self.sums.add((name, None, ENDS), compare(a, b)[COSINE])
         for alpha in self.alphas:
             found = compare(apply(mixed(h_a, h_b, alpha)), mixed(a, b, alpha))
             for measure in (COSINE, DISTANCE):
                 self.sums.add((name, alpha, measure), found[measure])
+        self.sums.add((name, None, ENDS), compare(a, b)[COSINE])
 
     def _counts(self, call: Call) -> bool:
         operator = self.nodes[call.name].operator

@@ -115,10 +115,10 @@ class LLFCMeasure(Measure):
     def visit(self, batch: Batch, layer: Layer, values: Sequence[Tensor]) -> None:
         """Compare every point of the path with the mix of the ends."""
         a, b, *points = (batch.by_example(layer.node, value) for value in values)
-        self.sums.add((layer.name, None, ENDS), compare(a, b)[COSINE])
         for alpha, x in zip(self.path.alphas, points, strict=True):
             for measure, found in compare(x, mixed(a, b, alpha)).items():
                 self.sums.add((layer.name, alpha, measure), found)
+        self.sums.add((layer.name, None, ENDS), compare(a, b)[COSINE])
 
     def result(self) -> LLFC:
         """Return what was measured."""

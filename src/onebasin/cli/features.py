@@ -1,0 +1,310 @@
+"""`onebasin features`: what linear connectivity looks like inside two networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from onebasin.cli.console import columns, open_console
+from onebasin.cli.options import (
+    Arch,
+    ArchArgs,
+    CheckpointA,
+    Inputs,
+    Json,
+    Prove,
+    Quiet,
+    Seed,
+    SymmetryFile,
+)
+from onebasin.errors import OneBasinError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from onebasin.cli.console import Console
+    from onebasin.cli.pairs import ArchitectureChoice, Pair
+    from onebasin.cli.symmetries import SymmetryChoice
+    from onebasin.forward.batches import Batches
+    from onebasin.measuring.features import FeatureTable
+    from onebasin.training.datasets.dataset import Dataset
+
+MeasureName = Literal[
+    "llfc", "additivity", "commutativity", "similarity", "lemma", "averaging", "all"
+]
+Split = Literal["train", "test"]
+FORMS = ("csv", "json", "png")
+
+
+@dataclass(frozen=True)
+class FeaturesChoice:
+    """What the user said about measuring.
+
+    Args:
+        measure: which one, or "all".
+        split: which examples.
+        layers: patterns for names of layers, or None.
+        normalization: where running statistics between the ends come from.
+        batch_size: examples that are run at once.
+    """
+
+    measure: MeasureName = "llfc"
+    split: Split = "test"
+    layers: Sequence[str] | None = None
+    normalization: Literal["interpolated", "reset"] = "interpolated"
+    batch_size: int = 500
+
+
+def features(
+    arch: Arch,
+    a: CheckpointA,
+    b: Annotated[
+        Path,
+        typer.Argument(metavar="B", help="What A is compared with.", show_default=False),
+    ],
+    data: Annotated[
+        str, typer.Option(metavar="NAME", help="Data to run, such as digits.", show_default=False)
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for tables (.csv, .json) and pictures (.png).",
+            show_default=False,
+        ),
+    ],
+    measure: Annotated[MeasureName, typer.Option(help="What to measure.")] = "llfc",
+    split: Annotated[Split, typer.Option(help="Which examples.")] = "test",
+    permutation: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Move B first, by a permutation that align --save-permutation wrote.",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Layers to look at, such as 'layers.*' or '*relu*'; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    normalization: Annotated[
+        Literal["interpolated", "reset"],
+        typer.Option(help="Running statistics between the ends: as they come, or from the data."),
+    ] = "interpolated",
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples that are run at once.")] = 500,
+    arch_arg: ArchArgs = None,
+    input_: Inputs = None,
+    symmetry: SymmetryFile = None,
+    prove: Prove = True,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two checkpoints inside, layer by layer.
+
+    Is a feature of the network halfway the mix of A's and B's (llfc)? Do their nonlinear
+    functions add up (additivity), do their weights commute (commutativity), how similar are
+    they (similarity), does the lemma of 2ε hold (lemma), and what could a merge reach
+    (averaging)?
+
+    \b
+    Examples:
+      onebasin features mlp a.safetensors b.safetensors --data digits -o features
+      onebasin features mlp a.pt b.pt --data digits --permutation p --measure all -o features
+    """
+    from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.symmetries import SymmetryChoice
+
+    with open_console(as_json, quiet) as console:
+        run_features(
+            ArchitectureChoice(arch, arch_arg, input_, seed),
+            (a, b),
+            data,
+            output,
+            symmetry=SymmetryChoice(symmetry, prove, seed),
+            permutation_file=permutation,
+            choice=FeaturesChoice(measure, split, layer, normalization, batch_size),
+            console=console,
+        )
+
+
+def run_features(
+    architecture: ArchitectureChoice,
+    paths: tuple[Path, Path],
+    data_name: str,
+    output: Path,
+    *,
+    symmetry: SymmetryChoice,
+    permutation_file: Path | None,
+    choice: FeaturesChoice,
+    console: Console,
+) -> None:
+    """Measure features of A and B on a dataset, print and write them.
+
+    Args:
+        architecture: of both.
+        paths: A and B.
+        data_name: which dataset.
+        output: folder for tables and pictures.
+        symmetry: where the permutation's symmetry comes from.
+        permutation_file: what moves B first, or None.
+        choice: what to measure, and how.
+        console: where the result is printed.
+    """
+    from onebasin.cli.data import check_data
+    from onebasin.cli.pairs import open_pair
+    from onebasin.training.datasets.catalogue import load_dataset
+
+    data = load_dataset(data_name, seed=architecture.seed)
+    folder = _folder(output)
+    with open_pair(architecture, paths, call="features", console=console) as pair:
+        check_data(pair.architecture, data, call="features")
+        params = pair.params_a, _moved(pair, symmetry, permutation_file, console)
+        tables = measure_all(pair, params, data, choice, console)
+    if not tables:
+        raise OneBasinError(f"features: the model has nothing to measure as {choice.measure}")
+    files = [folder / f"{name}.{form}" for name in tables for form in FORMS]
+    for path in files:
+        tables[path.stem].save(path)
+    console.result(
+        {
+            "command": "features",
+            "data": data.name,
+            "split": choice.split,
+            "files": list(map(str, files)),
+            "features": {name: table.to_json() for name, table in tables.items()},
+        },
+        "\n\n".join(
+            [*(_text(n, t) for n, t in tables.items()), f"wrote {len(files)} files to {folder}"]
+        ),
+    )
+
+
+def _folder(output: Path) -> Path:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OneBasinError(
+            f"{output}: cannot be made into a folder ({error.strerror}); choose another --output"
+        ) from error
+    return output
+
+
+def _moved(
+    pair: Pair, symmetry: SymmetryChoice, path: Path | None, console: Console
+) -> Mapping[str, Tensor]:
+    """Return B, moved where the user has a permutation for it."""
+    if path is None:
+        return pair.params_b
+    from onebasin.cli.symmetries import find_symmetry
+    from onebasin.merging.moved import Moved
+    from onebasin.symmetry import Permutation
+
+    found = find_symmetry(pair.architecture, symmetry, console)
+    return Moved(pair.params_b, Permutation.load(path, found.symmetry))
+
+
+def measure_all(
+    pair: Pair,
+    params: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    data: Dataset,
+    choice: FeaturesChoice,
+    console: Console,
+) -> dict[str, FeatureTable]:
+    """Return what is asked for by name, all but averaging from one pass over the data."""
+    from onebasin.forward.batches import Batches
+    from onebasin.measuring.features import average_features
+
+    train, test = (
+        Batches(inputs, labels, batch_size=choice.batch_size)
+        for inputs, labels in (
+            (data.train_inputs, data.train_labels),
+            (data.test_inputs, data.test_labels),
+        )
+    )
+    batches = train if choice.split == "train" else test
+    # Read into memory once: they are run batch by batch, and a permutation moves at every read.
+    params_a, params_b = ({name: each[name] for name in each} for each in params)
+    module = pair.architecture.module
+    tables: dict[str, FeatureTable] = {}
+    if choice.measure != "averaging":
+        tables |= _survey(module, (params_a, params_b), (batches, train), choice, console)
+    if choice.measure in ("averaging", "all"):
+        with console.progress("averaging, each layer") as progress:
+            tables["averaging"] = average_features(
+                module, params_a, params_b, batches, layers=choice.layers, progress=progress
+            )
+    return tables
+
+
+def _survey(
+    module: Any,
+    params: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    batches: tuple[Batches, Batches],
+    choice: FeaturesChoice,
+    console: Console,
+) -> dict[str, FeatureTable]:
+    """Run the measures that look at the same networks in step."""
+    from onebasin.measuring.features import additivity, commutativity, lemma, llfc, similarity
+    from onebasin.measuring.features.survey import ALPHAS, Survey, path_between
+
+    everything = choice.measure == "all"
+    makers: dict[str, Callable[[], Any]] = {
+        "llfc": llfc.LLFCMeasure,
+        "additivity": lambda: additivity.AdditivityMeasure(is_optional=everything),
+        "commutativity": lambda: commutativity.CommutativityMeasure(is_optional=everything),
+        "similarity": similarity.SimilarityMeasure,
+        "lemma": lemma.LemmaMeasure,
+    }
+    measures = {n: make() for n, make in makers.items() if everything or n == choice.measure}
+    alphas = ALPHAS if {"llfc", "lemma"} & measures.keys() else ()
+    data, statistics = batches
+    with console.progress(f"measuring {choice.measure}, each batch") as progress:
+        show = None if progress is None else lambda done: progress(done, len(data))
+        path = path_between(
+            module,
+            *params,
+            alphas,
+            normalization=choice.normalization,
+            statistics=statistics,
+        )
+        survey = Survey(module, data, path, layers=choice.layers)
+        survey.run(list(measures.values()), show)
+    found = {name: measure.result() for name, measure in measures.items()}
+    return {name: table for name, table in found.items() if table.records}
+
+
+def _text(name: str, table: FeatureTable) -> str:
+    """Return a table for people: the means by layer, at the alpha closest to a half."""
+    from onebasin.measuring.features import Lemma
+
+    alpha = min(table.alphas, key=lambda share: abs(share - 0.5), default=None)
+    title = name if alpha is None else f"{name}, α = {alpha:g}"
+    if isinstance(table, Lemma):
+        says = "holds" if table.holds else "does not hold"
+        return (
+            f"lemma: error of the ends at most {table.epsilon:.4f}, on the path at most "
+            f"{table.path_error:.4f}, bound {table.bound:.4f}: {says}"
+        )
+    rows = [(title, *table.measures)]
+    for layer in table.layers:
+        found = {r.measure: r for r in table.records if r.layer == layer and _shown(r, alpha)}
+        rows.append(
+            (layer, *(f"{found[m].mean:.4f}" if m in found else "" for m in table.measures))
+        )
+    return columns(rows)
+
+
+def _shown(record: Any, alpha: float | None) -> bool:
+    # Ends have a share of A of their own, 0 or 1.
+    return record.alpha in (None, alpha, 0.0, 1.0)

@@ -1,0 +1,107 @@
+"""`onebasin features`: tables and pictures of two checkpoints; one line where they cannot be."""
+
+import csv
+import re
+
+import pytest
+import torch
+
+from onebasin import Permutation, trace
+from onebasin.checkpoints import MLP
+from tests.cli.run import TINY, WIDTH, fail, network, succeed, write
+
+DATA = ("--data", "digits")
+
+
+def test_llfc_is_printed_and_written(capsys, tmp_path, a, b):
+    out = tmp_path / "features"
+    found = succeed(capsys, "features", "mlp", a, b, *DATA, "-o", out, *TINY)
+    head, *lines, _, last = found.out.splitlines()
+    titles = [title for title in re.split(" {2,}", head) if title]
+    assert titles == ["llfc, α = 0.5", "1-cos", "distance", "projection", "c", "1-cos ends"]
+    assert [line.split()[0] for line in lines] == [
+        "layers.0.linear",
+        "relu#1",
+        "layers.1.linear",
+        "relu#2",
+        "layers.2.linear",
+    ]
+    assert last == f"wrote 3 files to {out}"
+    assert sorted(p.name for p in out.iterdir()) == ["llfc.csv", "llfc.json", "llfc.png"]
+    with (out / "llfc.csv").open() as file:
+        numbers = {row["n"] for row in csv.DictReader(file) if row["measure"] == "1-cos"}
+    assert numbers == {"360"}
+    assert (out / "llfc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_measures_in_one_go(capsys, tmp_path, a, b):
+    out = tmp_path / "features"
+    options = ("--measure", "all", "--split", "train", "--batch-size", 1000, "--json")
+    data = succeed(capsys, "features", "mlp", a, b, *DATA, "-o", out, *options, *TINY).data
+    measures = ["llfc", "additivity", "commutativity", "similarity", "lemma", "averaging"]
+    assert list(data["features"]) == measures
+    assert len(data["files"]) == len(list(out.iterdir())) == 18
+    assert data["split"] == "train"
+    assert {row["n"] for row in data["features"]["lemma"]["rows"]} == {1437}
+
+
+def test_a_permutation_moves_b_first(capsys, tmp_path, a):
+    symmetry = trace(MLP(width=WIDTH, depth=2), torch.zeros(2, 64))
+    twin = Permutation.random(symmetry, seed=1).apply(network(0))
+    b, out = write(tmp_path / "twin.safetensors", twin), tmp_path / "features"
+    aligned, permutation = tmp_path / "aligned.safetensors", tmp_path / "permutation.safetensors"
+    succeed(capsys, "align", "mlp", a, b, "-o", aligned, "--save-permutation", permutation, *TINY)
+
+    def largest(*options) -> float:
+        options = (*DATA, "-o", out, "--json", *options, *TINY)
+        data = succeed(capsys, "features", "mlp", a, b, *options).data
+        rows = data["features"]["llfc"]["rows"]
+        return max(row["mean"] for row in rows if row["measure"] == "1-cos")
+
+    assert largest() > 0.01
+    assert largest("--permutation", permutation) < 1e-12
+
+
+def test_layers_can_be_chosen(capsys, tmp_path, a, b):
+    options = (*DATA, "-o", tmp_path / "f", "--measure", "similarity", "--layer", "relu*", *TINY)
+    lines = succeed(capsys, "features", "mlp", a, b, *options).out.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["similarity", "relu#1", "relu#2"]
+
+
+def test_the_lemma_is_told_in_a_line(capsys, tmp_path, a, b):
+    options = (*DATA, "-o", tmp_path / "f", "--measure", "lemma", *TINY)
+    found = succeed(capsys, "features", "mlp", a, b, *options).out
+    assert found.startswith("lemma: error of the ends at most 0.")
+    assert "holds" in found.splitlines()[0]
+
+
+BAD = {
+    "data": (["--data", "nothing"], "data: unknown dataset 'nothing'; known are:"),
+    "layer": (
+        [*DATA, "--layer", "x.*"],
+        "features: no layer fits 'x.*'; the layers are flatten, layers.0.",
+    ),
+    "measure": ([*DATA, "--measure", "cka"], "Invalid value for '--measure'"),
+    "permutation": ([*DATA, "--permutation", "nowhere"], "nowhere: no such file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(capsys, tmp_path, a, b, case):
+    options, message = BAD[case]
+    line = fail(capsys, "features", "mlp", a, b, *options, "-o", tmp_path / "f", *TINY)
+    assert line.startswith(message), line
+
+
+def test_a_folder_that_cannot_be_made_is_named(capsys, tmp_path, a, b):
+    (tmp_path / "file").write_text("")
+    line = fail(capsys, "features", "mlp", a, b, *DATA, "-o", tmp_path / "file", *TINY)
+    assert line.endswith("cannot be made into a folder (File exists); choose another --output")
+
+
+def test_data_that_does_not_fit_is_named(capsys, tmp_path):
+    files = [write(tmp_path / f"{i}.safetensors", network(i, in_features=32)) for i in (0, 1)]
+    options = (*DATA, "-o", tmp_path / "f", "--arch-arg", "in_features=32", *TINY)
+    assert fail(capsys, "features", "mlp", *files, *options).startswith(
+        "features: mlp cannot be run on digits, whose inputs are 64"
+    )
