@@ -19,8 +19,13 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError
 from onebasin.matching.activations import match_activations
 from onebasin.matching.commutativity import match_commutativity
+from onebasin.matching.cycle_consistent import match_cycle_consistent
+from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.functional_difference import match_functional_difference
+from onebasin.matching.many import match_many
 from onebasin.matching.matching import ManyMatching, Matching
+from onebasin.matching.sinkhorn import match_sinkhorn
+from onebasin.matching.straight_through import match_straight_through
 from onebasin.matching.weights import match_weights
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -126,6 +131,11 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             match_functional_difference, "least different functions of their inputs"
         ),
         "commutativity": Method(match_commutativity, "layers that commute best"),
+        "straight-through": Method(match_straight_through, "least loss at the midpoint"),
+        "sinkhorn": Method(match_sinkhorn, "soft permutations, learned on weights or a loss"),
+        "frank-wolfe": Method(match_frank_wolfe, "most similar weights, all groups at once"),
+        "many": Method(match_many, "each moved to the mean of the others"),
+        "cycle-consistent": Method(match_cycle_consistent, "all through one universe at once"),
     }
 )
 """The matchers by the name that `--method` takes."""

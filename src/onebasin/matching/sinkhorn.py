@@ -19,7 +19,6 @@ from onebasin.matching.matching import Matching, Progress, Step
 from onebasin.matching.relaxed.agreement import Agreement
 from onebasin.matching.relaxed.relaxation import Relaxation
 from onebasin.matching.relaxed.sinkhorn import Gradient, sinkhorn
-from onebasin.matching.straight_through import same
 from onebasin.matching.weights import check_init
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.seeds import generator_for
@@ -35,13 +34,16 @@ FIRMNESS = 4.0
 NOISE = 1e-3
 """Standard deviation of the logits at the start: what lies exactly between two ways chooses."""
 
+SETTLED = 0.99
+"""The share of its units' weight that every group has in one place each, where learning ends."""
+
 
 def match_sinkhorn(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],
     params_b: Mapping[str, Tensor],
     *,
-    objective: Objective = "weights",
+    objective: Objective | None = None,
     model: nn.Module | None = None,
     data: Iterable[Any] | None = None,
     loss: Loss = "cross_entropy",
@@ -74,7 +76,8 @@ def match_sinkhorn(
         symmetry: of the architecture of both.
         params_a: the reference; with data, buffers too.
         params_b: what is moved; likewise.
-        objective: `weights`, which needs no data, or `midpoint` or `path`, which do.
+        objective: `weights`, which needs no data, or `midpoint` or `path`, which do; by
+            default `midpoint` if there is data.
         model: the architecture; its own parameters are not used.
         data: batches `(inputs, labels)`, such as a DataLoader; one for each step.
         loss: `cross_entropy`, `mse`, or a function of outputs and labels.
@@ -93,7 +96,8 @@ def match_sinkhorn(
     Returns:
         The matching; its objective is `<A, P(B)>` or minus the mean loss over the data, where
         the search began and the best after every rounding; of `path` at seven points between
-        the ends. `converged` is False where the last rounding was still the best.
+        the ends. `converged` is False where `max_steps` ended the search while the
+        permutation was still soft.
 
     Raises:
         OneBasinError: when there is no data where it is needed, the model refuses a batch, a
@@ -110,6 +114,7 @@ def match_sinkhorn(
         True
     """
     began = time.perf_counter()
+    objective = objective or ("weights" if data is None else "midpoint")
     check_choice(CALL, "objective", objective, Objective)
     check_choice(CALL, "gradient", gradient, Gradient)
     check_init(symmetry, init, CALL)
@@ -141,8 +146,8 @@ def match_sinkhorn(
     return Matching(
         permutation=run.best,
         objective=tuple(run.values),
-        converged=not run.improving,
-        num_sweeps=max_steps if symmetry.groups else 0,
+        converged=run.settled,
+        num_sweeps=run.num_steps,
         num_solves=run.num_solves,
         seconds=time.perf_counter() - began,
         restarts=(run.values[-1],),
@@ -221,7 +226,7 @@ class _Run:
         self.aim, self.relaxation, self.soften = aim, relaxation, soften
         self.best = init or Permutation.identity(relaxation.symmetry)
         self.values = [aim.value(self.best)]
-        self.improving, self.num_solves = False, 0
+        self.settled, self.num_steps, self.num_solves = not relaxation.shapes, 0, 0
         self.logits = {
             name: torch.randn(shape, generator=generator_for(seed, name), dtype=dtype) * NOISE
             for name, shape in relaxation.shapes.items()
@@ -236,25 +241,27 @@ class _Run:
     def learn(
         self, max_steps: int, learning_rate: float, check_every: int, progress: Progress | None
     ) -> None:
-        """Take steps of Adam, and round from time to time."""
-        if not self.logits:
+        """Take steps of Adam, and round from time to time, until hardly anything is soft."""
+        if self.settled:
             return
         optimizer = torch.optim.Adam(self.logits.values(), lr=learning_rate)
-        for step in range(1, max_steps + 1):
+        while not self.settled and self.num_steps < max_steps:
             optimizer.zero_grad()
             self.aim.descend(self.soften(self.logits))
             optimizer.step()
-            if step % check_every == 0 or step == max_steps:
+            self.num_steps += 1
+            if self.num_steps % check_every == 0 or self.num_steps == max_steps:
                 self._round()
             if progress is not None:
-                progress(Step(0, step, "", step, max_steps, self.values[-1]))
+                progress(Step(0, 1, "", self.num_steps, max_steps, self.values[-1]))
 
     @torch.no_grad()
     def _round(self) -> None:
         self.num_solves += len(self.logits)
-        found = self.relaxation.rounded(self.soften(self.logits))
-        value = self.values[-1] if same(found, self.best) else self.aim.value(found)
-        self.improving = value > self.values[-1]
-        if self.improving:
+        soft = self.soften(self.logits)
+        self.settled = self.relaxation.firmness(soft) > SETTLED
+        found = self.relaxation.rounded(soft)
+        value = self.values[-1] if found.equals(self.best) else self.aim.value(found)
+        if value > self.values[-1]:
             self.best = found
         self.values.append(max(value, self.values[-1]))

@@ -215,7 +215,7 @@ class _Run:
     def _consider(self, permutations: list[Permutation]) -> bool:
         before = best = self.values[-1]
         for permutation in permutations:
-            if same(permutation, self.best):
+            if permutation.equals(self.best):
                 continue
             value = self._value(permutation)
             if value > best:
@@ -231,8 +231,3 @@ class _Run:
             length = getattr(self.losses.data, "__len__", None)
             total = max(done, length()) if length else done
             self.progress(Step(0, self.num_epochs, "", done, total, self.values[-1]))
-
-
-def same(left: Permutation, right: Permutation) -> bool:
-    """Return whether two permutations of one symmetry are equal."""
-    return all(torch.equal(index, right.indices[name]) for name, index in left.indices.items())

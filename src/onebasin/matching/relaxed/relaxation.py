@@ -94,6 +94,17 @@ class Relaxation:
             indices[name] = self._at_pairs(name, orders[name], indices)
         return Permutation(self.symmetry, {name: indices[name] for name in orders})
 
+    def firmness(self, relaxed: Relaxed) -> float:
+        """Return the least mean share, over groups, of what lies at one place only.
+
+        It is 1 for a permutation. What nests in outer units that do not meet does not count.
+        """
+        chosen, shares = self.rounded(relaxed), [1.0]
+        for name, matrices in relaxed.items():
+            most = self._at_pairs(name, matrices.detach().amax(-1), chosen.indices)
+            shares.append(float(most.mean()))
+        return min(shares)
+
     def _at_pairs(self, name: str, order: Tensor, indices: Mapping[str, Tensor]) -> Tensor:
         """Pick, at every new outer position, the order for the old one that comes there."""
         within = self.symmetry.groups[name].within
