@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +18,9 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+PATIENCE = 5.0
+"""Seconds within which a cluster must answer."""
 
 
 class RayEngine:
@@ -103,6 +107,7 @@ def _connect(ray: Any, address: str | None, jobs: int | None) -> None:
         options |= {"address": "local", "num_cpus": jobs or num_cores()}
         options |= {"include_dashboard": False}
     else:
+        _check_address(address)
         options |= {"address": address}
     try:
         with _environment(), warnings.catch_warnings():
@@ -110,10 +115,27 @@ def _connect(ray: Any, address: str | None, jobs: int | None) -> None:
             ray.init(**options)
     # Ray has no common class for all that can go wrong when it connects.
     except Exception as error:
-        raise OneBasinError(
-            f"--address {address or 'local'}: no Ray cluster can be reached "
-            f"({_first_line(error)}); check the address, or start one with ray start --head"
-        ) from error
+        raise _unreachable(address or "local", _first_line(error)) from error
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address where nothing listens at once; Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise OneBasinError(f"--address {address}: expected HOST:PORT, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from error
+
+
+def _unreachable(address: str, reason: str) -> OneBasinError:
+    return OneBasinError(
+        f"--address {address}: no Ray cluster can be reached ({reason}); check the address, or "
+        "start one with ray start --head"
+    )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,99 @@
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin.studies import Task
+from onebasin.studies.folder import StudyFolder
+from tests.studies import toy
+from tests.studies.runs import run, value_of
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'onebasin[ray]'")
+
+from onebasin.studies.engines.ray import ENVIRONMENT, RayEngine
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """The address of a real Ray cluster of two cores, on this machine."""
+    from ray.cluster_utils import Cluster
+
+    token = tmp_path_factory.mktemp("ray") / "token"
+    # A token of its own, or Ray would leave one in the home folder of whoever runs the tests.
+    token.write_text(secrets.token_hex(32))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token)}.items():
+            patch.setenv(name, value)
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
+        )
+        try:
+            yield cluster.address
+        finally:
+            cluster.shutdown()
+
+
+def test_a_cluster_makes_what_this_process_makes(tmp_path, address):
+    squares = Task.each(toy.square, folder=str(tmp_path), values=[1, 2, 13, 4])
+    bad = Task.of(toy.fail, folder=str(tmp_path))
+    sums = [Task.of(toy.add, folder=str(tmp_path), parts=p) for p in ([bad], squares[:2])]
+    study, results = toy.study("one", *squares, bad, *sums), {}
+    for name, engine in (("inline", None), ("ray", RayEngine(address))):
+        outcome = run(tmp_path / name, study, engine=engine)
+        store = StudyFolder(tmp_path / name).store
+        failures = {key: failure.reason for key, failure in store.failures().items()}
+        results[name] = {key: store.load(key).rows for key in store.finished()}, failures
+        assert (outcome.progress.failed, outcome.progress.skipped) == (2, 1)
+    assert results["ray"] == results["inline"]
+    assert len(results["ray"][0]) == 4
+    assert toy.processes_of(tmp_path) > {os.getpid()}
+
+
+def test_a_lost_worker_is_named_and_its_task_started_again(tmp_path, address):
+    notes = []
+    dying = Task.of(toy.die_once, folder=str(tmp_path), value=1)
+    other = Task.of(toy.give, folder=str(tmp_path), value=2)
+    study, out = toy.study("one", dying, other), tmp_path / "out"
+    assert run(out, study, engine=RayEngine(address), note=notes.append).is_complete
+    assert [value_of(out, task) for task in (dying, other)] == [1, 2]
+    (note,) = notes
+    assert note.startswith(f"{dying}: lost, its Ray worker was lost (")
+    assert note.endswith("); it is started again")
+    assert "\n" not in note
+
+
+def test_needs_are_asked_of_the_cluster(address):
+    with RayEngine(address) as engine:
+        assert (engine.slots, engine.threads) == (2, 2)
+    with RayEngine(address, jobs=1) as engine:
+        assert (engine.slots, engine.threads) == (1, 2)
+
+
+def test_the_environment_stays_as_it_is(address):
+    before = dict(os.environ)
+    with RayEngine(address):
+        pass
+    assert {k: v for k, v in os.environ.items() if k in ENVIRONMENT} == {
+        k: v for k, v in before.items() if k in ENVIRONMENT
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("nonsense", r"--address nonsense: expected HOST:PORT, or auto"),
+        ("127.0.0.1:1", r"--address 127.0.0.1:1: no Ray cluster can be reached \(.*refused\); che"),
+    ],
+)
+def test_an_address_where_no_cluster_is_is_refused_at_once(tmp_path, address, message):
+    study = toy.study("one", Task.of(toy.give, folder=str(tmp_path), value=1))
+    with pytest.raises(OneBasinError, match=message):
+        run(tmp_path / "out", study, engine=RayEngine(address))
+    assert not Path(tmp_path, "trace").exists()
+
+
+def test_no_worker_at_all_is_refused():
+    with pytest.raises(OneBasinError, match=r"--jobs is 0; it must be at least 1"):
+        RayEngine(jobs=0)
