@@ -86,6 +86,13 @@ def test_clamping_elsewhere_is_no_relu() -> None:
         model, inputs = Bent(function), torch.randn(6, 5)
         with pytest.raises(OneBasinError, match=r"^additivity: the model has no relu; pass oper"):
             measure_additivity(model, model.state_dict(), model.state_dict(), [inputs])
+    model = Bent(lambda x: x * x)
+    with pytest.raises(
+        OneBasinError, match=r"^additivity: the model has no function of each entry$"
+    ):
+        measure_additivity(
+            model, model.state_dict(), model.state_dict(), [torch.randn(6, 5)], operators=["all"]
+        )
 
 
 def test_a_twin_is_additive_once_it_is_matched() -> None:

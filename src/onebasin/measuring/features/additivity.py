@@ -144,10 +144,10 @@ class AdditivityMeasure(Measure):
             OneBasinError: when the network has none of the functions.
         """
         if not self.sums and not self.is_optional:
-            raise OneBasinError(
-                f"additivity: the model has no {' or '.join(sorted(self.operators))}; pass "
-                "operators='all' for any nonlinear function"
-            )
+            known = self.operators < ELEMENTWISE
+            missing = " or ".join(sorted(self.operators)) if known else "function of each entry"
+            remedy = "; pass operators=['all'] for any nonlinear function" if known else ""
+            raise OneBasinError(f"additivity: the model has no {missing}{remedy}")
         return Additivity(self.sums.records(list(self.names.values())))
 
 
