@@ -112,3 +112,46 @@ def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
     assert (reset["normalization"], reset["num_reset"]) == ("reset", 1)
     assert (plain["losses"][0], plain["losses"][2]) == (reset["losses"][0], reset["losses"][2])
     assert reset["losses"][1] < plain["losses"][1]
+
+
+def test_one_split_can_be_asked_for(capsys, a, b):
+    options = ("--data", "digits", "--num-points", 3, "--json")
+    both = succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).data
+    for split in ("train", "test"):
+        one = succeed(capsys, "barrier", "mlp", a, b, *options, "--split", split, *TINY).data
+        for state, splits in one["curves"].items():
+            assert splits == {split: both["curves"][state][split]}
+
+
+def test_the_chord_can_be_chosen(capsys, a, b):
+    options = ("--data", "digits", "--num-points", 3, "--json", "--no-align")
+    for chord in ("ends", "mean"):
+        data = succeed(capsys, "barrier", "mlp", a, b, *options, "--chord", chord, *TINY).data
+        curve = Curve.from_json(data["curves"]["naive"]["test"])
+        assert data["barrier"]["naive"]["test"]["loss"] == curve.barrier("loss", chord)
+
+
+def test_the_method_can_be_chosen_and_sees_the_data(capsys, a, b):
+    options = ("--data", "digits", "--num-points", 3, "--json", "--method", "activations")
+    data = succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).data
+    assert data["matching"]["method"] == "activations"
+    line = fail(capsys, "barrier", "mlp", a, b, "--data", "digits", "--method", "nonsense", *TINY)
+    assert "nonsense" in line
+    assert "weights" in line
+
+
+def test_the_numbers_are_saved(capsys, tmp_path, a, b):
+    table = tmp_path / "curves.csv"
+    options = ("--data", "digits", "--num-points", 3, "--save", table)
+    assert f"wrote {table}" in succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).out
+    lines = table.read_text().splitlines()
+    assert lines[0] == "state,split,alpha,loss,error,normalization"
+    assert len(lines) == 1 + 2 * 2 * 3
+    wrong = ("--data", "digits", "--save", tmp_path / "curves.txt")
+    line = fail(capsys, "barrier", "mlp", a, b, *wrong, *TINY)
+    assert "unknown form of table '.txt'; expected .json or .csv" in line
+
+
+def test_one_checkpoint_is_not_enough(capsys, a):
+    line = fail(capsys, "barrier", "mlp", a, "--data", "digits", *TINY)
+    assert line == "barrier: 1 checkpoint given; give two or more, the reference first"

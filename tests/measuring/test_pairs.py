@@ -74,6 +74,13 @@ def test_networks_are_moved_pair_by_pair():
         assert curve.losses[1] != pytest.approx(plain.curves[i, j].losses[1], rel=1e-3)
 
 
+def test_equal_networks_have_exactly_no_barrier():
+    networks = [NETWORKS[0], NETWORKS[1], copy_of(NETWORKS[0])]
+    found = measure_pairs(mlp(0), networks, evaluator(*examples()))
+    assert found.matrix()[0, 2] == found.matrix("error", "mean")[0, 2] == 0
+    assert len(set(found.curves[0, 2].losses)) == 1 < len(set(found.curves[0, 1].losses))
+
+
 def test_splits_and_statistics():
     networks = [mlp(seed, norm=True).state_dict() for seed in range(3)]
     train, test = examples(), examples(20, 1)

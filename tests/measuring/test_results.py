@@ -7,7 +7,7 @@ import pytest
 
 from onebasin.errors import OneBasinError
 from onebasin.measuring.curves import Curve
-from onebasin.measuring.results import Result, check_result_path, plain_number
+from onebasin.measuring.results import Result, check_result_path, plain_number, save_rows
 
 
 @dataclass(frozen=True)
@@ -88,3 +88,13 @@ def test_numbers_that_json_has_no_word_for():
     assert plain_number(math.nan) is None
     assert plain_number(-math.inf) == "-inf"
     assert plain_number(0.5) == 0.5
+
+
+def test_rows_of_any_origin_are_saved(tmp_path):
+    rows = [{"split": "train", "loss": math.nan}, {"split": "test", "loss": 1.0}]
+    for name in ("rows.json", "rows.csv"):
+        save_rows(rows, tmp_path / name)
+    assert json.loads((tmp_path / "rows.json").read_text())[0] == {"split": "train", "loss": None}
+    assert (tmp_path / "rows.csv").read_text() == "split,loss\ntrain,\ntest,1.0\n"
+    with pytest.raises(OneBasinError, match=r"unknown form of table '.png'; expected .json or"):
+        save_rows(rows, tmp_path / "rows.png")

@@ -17,6 +17,7 @@ from onebasin.cli.demo import demo
 from onebasin.cli.features import features
 from onebasin.cli.inspect import inspect
 from onebasin.cli.merge import merge
+from onebasin.cli.plane import plane
 from onebasin.cli.study import study
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ for command in (
     align,
     merge,
     barrier,
+    plane,
     features,
 ):
     app.command()(command)

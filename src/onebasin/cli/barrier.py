@@ -1,124 +1,133 @@
-"""`onebasin barrier`: the barrier between two networks before and after alignment."""
+"""`onebasin barrier`: the barriers between networks before and after alignment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from onebasin.cli.console import columns, open_console
+from onebasin.cli.measuring import (
+    DataChoice,
+    DataName,
+    DataRoot,
+    MeasuringChoice,
+    NormalizationName,
+    TableFile,
+)
 from onebasin.cli.options import (
     Arch,
     ArchArgs,
-    CheckpointA,
-    CheckpointB,
     Inputs,
     Json,
+    MethodArgs,
+    MethodName,
     Prove,
     Quiet,
     Restarts,
     Seed,
     SymmetryFile,
 )
+from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
+    from onebasin.cli.methods import MethodChoice
     from onebasin.cli.pairs import ArchitectureChoice, Pair
     from onebasin.cli.symmetries import SymmetryChoice
-    from onebasin.measuring.curves import Chord, Curve, Normalization
+    from onebasin.measuring.curves import Curve
     from onebasin.report.comparison import Curves
     from onebasin.training.datasets.dataset import Dataset
 
 
-@dataclass(frozen=True)
-class MeasuringChoice:
-    """What the user said about measuring.
-
-    Args:
-        num_points: points of each curve.
-        normalization: where running statistics between the ends come from.
-        chord: what a barrier is measured from.
-        plot: where the picture goes, or None.
-    """
-
-    num_points: int = 25
-    normalization: Normalization = "interpolated"
-    chord: Chord = "ends"
-    plot: Path | None = None
-
-
 def barrier(
     arch: Arch,
-    a: CheckpointA,
-    b: CheckpointB,
-    data: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Data to measure on: digits.", show_default=False),
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B ...",
+            help="The reference and the checkpoint to move; of more, all pairs are measured.",
+            show_default=False,
+        ),
     ],
+    data: DataName,
+    data_root: DataRoot = None,
+    split: Annotated[
+        Literal["both", "train", "test"], typer.Option(help="Which part of the data.")
+    ] = "both",
     align: Annotated[
         bool, typer.Option("--align/--no-align", help="Also measure after aligning B to A.")
     ] = True,
     num_points: Annotated[
-        int, typer.Option(min=2, help="Points of each curve, both ends included.")
+        int,
+        typer.Option(min=2, help="Points of each curve, both ends included; 3: ends and middle."),
     ] = 25,
-    normalization: Annotated[
-        Literal["interpolated", "reset"],
-        typer.Option(help="Running statistics between the ends: as they come, or from the data."),
-    ] = "interpolated",
+    normalization: NormalizationName = "interpolated",
     chord: Annotated[
         Literal["ends", "mean"],
         typer.Option(help="Measure from the line between the ends, or from their mean."),
     ] = "ends",
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the curves (.png, .svg or .pdf)."),
+        typer.Option(metavar="FILE", help="Draw the curves, or the matrices (.png, .svg or .pdf)."),
     ] = None,
+    save: TableFile = None,
     arch_arg: ArchArgs = None,
     input_: Inputs = None,
     symmetry: SymmetryFile = None,
     prove: Prove = True,
+    method: MethodName = None,
+    method_arg: MethodArgs = None,
     restarts: Restarts = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the barrier between two checkpoints.
+    """Measure the barrier between two checkpoints, or between all pairs of more.
 
-    Before and after alignment, on training and test data, for loss and error.
+    Before and after alignment, on training and test data, for loss and error. Of more than
+    two, each pair is aligned by itself, and the barriers around a third network are shown too.
 
     \b
-    Example:
+    Examples:
       onebasin barrier mlp a.safetensors b.safetensors --data digits --plot curve.png
+      onebasin barrier mlp a.pt b.pt --data digits --split test --method activations
+      onebasin barrier mlp runs/*.safetensors --data digits --num-points 3 --save barriers.csv
     """
+    from onebasin.cli.matrix import run_matrix
+    from onebasin.cli.methods import MethodChoice
     from onebasin.cli.pairs import ArchitectureChoice
     from onebasin.cli.symmetries import SymmetryChoice
 
+    if len(checkpoints) < 2:
+        raise OneBasinError("barrier: 1 checkpoint given; give two or more, the reference first")
+    splits = ("train", "test") if split == "both" else (split,)
+    run = run_barrier if len(checkpoints) == 2 else run_matrix
     with open_console(as_json, quiet) as console:
-        run_barrier(
+        run(
             ArchitectureChoice(arch, arch_arg, input_, seed),
-            (a, b),
-            data,
+            checkpoints,
+            DataChoice(data, data_root, splits, seed),
             symmetry=SymmetryChoice(symmetry, prove, seed) if align else None,
-            measuring=MeasuringChoice(num_points, normalization, chord, plot),
-            restarts=restarts,
+            measuring=MeasuringChoice(num_points, normalization, chord, plot, save),
+            method=MethodChoice(method, method_arg, restarts, seed=seed),
             console=console,
         )
 
 
 def run_barrier(
     architecture: ArchitectureChoice,
-    paths: tuple[Path, Path],
-    data_name: str,
+    paths: list[Path],
+    data_choice: DataChoice,
     *,
     symmetry: SymmetryChoice | None,
     measuring: MeasuringChoice,
-    restarts: int | None,
+    method: MethodChoice,
     console: Console,
 ) -> None:
     """Measure the barriers between A and B on a dataset, and print them.
@@ -126,42 +135,39 @@ def run_barrier(
     Args:
         architecture: of both.
         paths: A and B.
-        data_name: which dataset.
+        data_choice: what to measure on.
         symmetry: where the symmetry comes from; None does not align.
         measuring: how to measure.
-        restarts: number of starts of the matching.
+        method: how to match.
         console: where the result is printed.
     """
-    from onebasin.checkpoints import check_file_writable
-    from onebasin.cli.alignment import align_pair
+    from onebasin.cli.alignment import align_networks
     from onebasin.cli.data import check_data
     from onebasin.cli.pairs import open_pair
-    from onebasin.merging.moved import Moved
     from onebasin.report.comparison import lines_of
-    from onebasin.report.figures import check_picture, curve_figure, save_figure
-    from onebasin.training.datasets.catalogue import load_dataset
+    from onebasin.report.figures import curve_figure, save_figure
 
-    if measuring.plot is not None:
-        check_picture(measuring.plot)
-        check_file_writable(measuring.plot, inputs=paths)
-    data = load_dataset(data_name, seed=architecture.seed)
-    with open_pair(architecture, paths, call="barrier", console=console) as pair:
+    measuring.check_outputs(paths)
+    data = data_choice.load()
+    matcher = method.prepare(call="barrier", at_hand=data)
+    a, b = paths
+    with open_pair(architecture, (a, b), call="barrier", console=console) as pair:
         check_data(pair.architecture, data, call="barrier")
         alignment = None
         networks: dict[str, Mapping[str, Tensor]] = {"naive": pair.params_b}
         if symmetry is not None and not pair.is_same:
-            alignment = align_pair(
-                pair, symmetry, seed=architecture.seed, restarts=restarts, console=console
-            )
-            networks["aligned"] = Moved(pair.params_b, alignment.permutation)
+            alignment = align_networks(pair, symmetry, matcher, console)
+            networks["aligned"] = alignment.moved(pair.params_list)[1]
         curves = {
-            state: measure(pair, params_b, data, measuring, state, console)
+            state: measure(pair, params_b, data, data_choice, measuring, state, console)
             for state, params_b in networks.items()
         }
     if pair.is_same:
         console.note("A and B hold the same tensors")
     if measuring.plot is not None:
         save_figure(curve_figure(lines_of(curves)), measuring.plot)
+    if measuring.save is not None:
+        _save(curves, measuring.save)
     console.result(_data(curves, alignment, measuring, data), _text(curves, alignment, measuring))
 
 
@@ -169,32 +175,38 @@ def measure(
     pair: Pair,
     params_b: Mapping[str, Tensor],
     data: Dataset,
+    data_choice: DataChoice,
     measuring: MeasuringChoice,
     state: str,
     console: Console,
 ) -> dict[str, Curve]:
-    """Return the curves between A and a network, on training and on test data."""
+    """Return the curves between A and a network, by split."""
     from onebasin.forward.batches import Batches
-    from onebasin.measuring.evaluation import evaluator
-    from onebasin.measuring.interpolation import interpolate
+    from onebasin.measuring.interpolation import interpolate_splits
 
-    curves = {}
-    for split, inputs, labels in (
-        ("train", data.train_inputs, data.train_labels),
-        ("test", data.test_inputs, data.test_labels),
-    ):
-        with console.progress(f"measuring {state}, {split}") as progress:
-            curves[split] = interpolate(
-                pair.architecture.module,
-                pair.params_a,
-                params_b,
-                evaluator(inputs, labels),
-                num_points=measuring.num_points,
-                normalization=measuring.normalization,
-                data=Batches(data.train_inputs, data.train_labels),
-                progress=progress,
-            )
-    return curves
+    with console.progress(f"measuring {state}") as progress:
+        return interpolate_splits(
+            pair.architecture.module,
+            pair.params_a,
+            params_b,
+            data_choice.evaluators(data),
+            num_points=measuring.num_points,
+            normalization=measuring.normalization,
+            data=Batches(data.train_inputs, data.train_labels),
+            progress=progress,
+        )
+
+
+def _save(curves: Curves, path: Path) -> None:
+    from onebasin.measuring.results import save_rows
+
+    rows = [
+        {"state": state, "split": split, **row}
+        for state, splits in curves.items()
+        for split, curve in splits.items()
+        for row in curve.rows()
+    ]
+    save_rows(rows, path)
 
 
 def _data(
@@ -230,5 +242,5 @@ def _text(curves: Curves, alignment: Alignment | None, measuring: MeasuringChoic
 
     parts = [alignment.to_text()] if alignment else []
     parts.append(columns(barrier_rows(barriers_of(curves, measuring.chord))))
-    parts += [f"wrote {measuring.plot}"] if measuring.plot else []
+    parts += [f"wrote {path}" for path in (measuring.plot, measuring.save) if path]
     return "\n".join(parts)

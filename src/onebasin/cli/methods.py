@@ -38,12 +38,15 @@ class MethodChoice:
     data: str | None = None
     seed: int = 0
 
-    def prepare(self, num_networks: int = 2, *, call: str) -> Matcher:
+    def prepare(
+        self, num_networks: int = 2, *, call: str, at_hand: Dataset | None = None
+    ) -> Matcher:
         """Check all of it and load the data.
 
         Args:
             num_networks: how many are to be matched.
             call: the command, for messages.
+            at_hand: data that is there for another reason; a method that looks at data sees it.
 
         Raises:
             OneBasinError: when there is no such method, it has no such option, does not take
@@ -57,6 +60,8 @@ class MethodChoice:
         if self.restarts is not None:
             options |= {"restarts": self.restarts}
         options = check_options(name, options, call=call)
+        if at_hand is not None:
+            return Matcher(name, method, options, at_hand if method.takes_data else None, self.seed)
         if method.needs_data and self.data is None:
             raise OneBasinError(
                 f"{call}: method {name} looks at data; name it with --data, such as --data digits"

@@ -17,6 +17,7 @@ from onebasin.measuring.curves import Curve, Normalization
 from onebasin.measuring.evaluation import Evaluate
 from onebasin.measuring.interpolation import curve_of, grid, preparation
 from onebasin.measuring.matrices import PairBarriers
+from onebasin.measuring.paths import Shares, same_point
 from onebasin.measuring.points import Evaluations, Prepare, evaluate_points
 from onebasin.measuring.statistics import layers_with_statistics
 
@@ -147,7 +148,11 @@ def _between(
     """Evaluate the inner points of several pairs together."""
     ends = [networks[i] for i, _ in pairs]
     ends += [networks[j] if move is None else move(i, j) for i, j in pairs]
-    points = [{k: alpha, k + len(pairs): 1 - alpha} for k in range(len(pairs)) for alpha in alphas]
+    points: list[Shares] = []
+    for k in range(len(pairs)):
+        # Between equal networks lies nothing, and rounding must not make it more.
+        is_point = same_point(ends[k], ends[k + len(pairs)])
+        points += [{k: 1.0} if is_point else {k: a, k + len(pairs): 1 - a} for a in alphas]
     found = evaluate_points(model, ends, points, evaluates, prepare=prepare)
     num = len(alphas)
     return {pair: found[k * num : (k + 1) * num] for k, pair in enumerate(pairs)}

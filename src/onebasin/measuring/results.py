@@ -64,8 +64,7 @@ class Result:
 
     def _write(self, path: Path) -> None:
         if path.suffix == ".json":
-            text = json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n"
-            path.write_text(text, encoding="utf-8")
+            path.write_text(_json_text(self.to_json()), encoding="utf-8")
         elif path.suffix == ".csv":
             path.write_text(csv_text(self.rows()), encoding="utf-8")
         else:
@@ -93,6 +92,35 @@ def check_result_path(path: str | PathLike[str]) -> None:
             f"{path}: unknown form of result {suffix!r}; expected {', '.join(TABLES)} for the "
             f"rows or {', '.join(PICTURES)} for the picture"
         )
+
+
+def save_rows(rows: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:
+    """Write rows to a `.json` or `.csv` file, whole or not at all.
+
+    Raises:
+        OneBasinError: when the suffix is another, or the file cannot be written.
+    """
+    check_table_path(path)
+    text = _json_text(plain_rows(rows)) if Path(path).suffix == ".json" else csv_text(rows)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_table_path(path: str | PathLike[str]) -> None:
+    """Check, before long work, that a path names a form in which rows can be written.
+
+    Raises:
+        OneBasinError: when its suffix is neither `.json` nor `.csv`.
+    """
+    suffix = Path(path).suffix
+    if suffix not in TABLES:
+        raise OneBasinError(
+            f"{path}: unknown form of table {suffix!r}; expected {' or '.join(TABLES)}"
+        )
+
+
+def _json_text(data: Any) -> str:
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 def axes_for(ax: Axes | None) -> Axes:

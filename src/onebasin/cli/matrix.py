@@ -1,0 +1,213 @@
+"""The matrix of `onebasin barrier`: the barriers between all pairs of three or more networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onebasin.cli.console import columns
+from onebasin.cli.measuring import names_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from onebasin.cli.console import Console
+    from onebasin.cli.measuring import DataChoice, MeasuringChoice
+    from onebasin.cli.methods import Matcher, MethodChoice
+    from onebasin.cli.pairs import ArchitectureChoice, Networks
+    from onebasin.cli.symmetries import Found, SymmetryChoice
+    from onebasin.measuring.matrices import PairBarriers
+    from onebasin.symmetry import Permutation
+
+# By "naive" or "aligned", then by split.
+Matrices = dict[str, dict[str, "PairBarriers"]]
+SHOWN_WHOLE = 8
+
+
+def run_matrix(
+    architecture: ArchitectureChoice,
+    paths: list[Path],
+    data_choice: DataChoice,
+    *,
+    symmetry: SymmetryChoice | None,
+    measuring: MeasuringChoice,
+    method: MethodChoice,
+    console: Console,
+) -> None:
+    """Measure the barriers between all pairs on a dataset, and print them.
+
+    Args:
+        architecture: of all.
+        paths: the checkpoints.
+        data_choice: what to measure on.
+        symmetry: where the symmetry comes from; None does not align.
+        measuring: how to measure.
+        method: how to match a pair.
+        console: where the result is printed.
+    """
+    from onebasin.cli.data import check_data
+    from onebasin.cli.pairs import open_networks
+    from onebasin.cli.symmetries import find_symmetry
+    from onebasin.forward.batches import Batches
+    from onebasin.measuring.pairs import measure_pairs_splits
+
+    names = names_of(paths, "barrier")
+    measuring.check_outputs(paths)
+    data = data_choice.load()
+    matcher = method.prepare(call="barrier", at_hand=data)
+    found: Matrices = {}
+    with open_networks(architecture, paths, call="barrier", console=console) as networks:
+        check_data(networks.architecture, data, call="barrier")
+        moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
+        if symmetry is not None:
+            proved = find_symmetry(networks.architecture, symmetry, console)
+            moves["aligned"] = _aligned(networks, proved, matcher, console)
+        for state, move in moves.items():
+            with console.progress(f"measuring {state} pairs") as progress:
+                found[state] = measure_pairs_splits(
+                    networks.architecture.module,
+                    networks.params_list,
+                    data_choice.evaluators(data),
+                    names=names,
+                    move=move,
+                    num_points=measuring.num_points,
+                    normalization=measuring.normalization,
+                    data=Batches(data.train_inputs, data.train_labels),
+                    progress=progress,
+                )
+    if networks.twins is not None:
+        console.note("{} and {} hold the same tensors".format(*(c.path for c in networks.twins)))
+    _write(found, measuring)
+    result = {
+        "command": "barrier",
+        "data": data.name,
+        "checkpoints": names,
+        **_data(found, measuring),
+    }
+    console.result(result, _text(found, measuring))
+
+
+def _aligned(
+    networks: Networks, found: Found, matcher: Matcher, console: Console
+) -> Callable[[int, int], Mapping[str, Tensor]]:
+    """Match every pair, and return where the second network of a pair is moved to."""
+    params_list, architecture = networks.params_list, networks.architecture
+    pairs = list(combinations(range(len(params_list)), 2))
+    permutations: dict[tuple[int, int], Permutation] = {}
+    num_open = 0
+    with console.progress(f"matching pairs by {matcher.name}") as progress:
+        for i, j in pairs:
+            both = [params_list[i], params_list[j]]
+            matching = matcher.run(found.symmetry, both, architecture)
+            permutations[i, j] = _permutation(matching)
+            num_open += not matching.converged
+            if progress is not None:
+                progress(len(permutations), len(pairs))
+    if num_open:
+        console.note(f"{num_open} of {len(pairs)} matchings stopped before they settled")
+    return lambda i, j: permutations[i, j].apply(params_list[j])
+
+
+def _permutation(matching: Any) -> Permutation:
+    from onebasin.matching import Matching
+
+    return matching.permutation if isinstance(matching, Matching) else matching.between(1, 0)
+
+
+def _write(found: Matrices, measuring: MeasuringChoice) -> None:
+    from onebasin.measuring.pictures import save_figure
+    from onebasin.measuring.results import save_rows
+
+    if measuring.plot is not None:
+        save_figure(_figure(found, measuring), measuring.plot)
+    if measuring.save is not None:
+        rows = [
+            {"state": state, "split": split, **row}
+            for state, splits in found.items()
+            for split, barriers in splits.items()
+            for row in barriers.rows()
+        ]
+        save_rows(rows, measuring.save)
+
+
+def _figure(found: Matrices, measuring: MeasuringChoice) -> Figure:
+    """Draw a panel for each state and split."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from onebasin.measuring.pictures import SETTINGS
+
+    num_splits = len(next(iter(found.values())))
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(4.6 * num_splits, 3.8 * len(found)), layout="constrained")
+        panels = figure.subplots(len(found), num_splits, squeeze=False)
+        for row, (state, splits) in zip(panels, found.items(), strict=True):
+            for ax, (split, barriers) in zip(row, splits.items(), strict=True):
+                barriers.plot(ax, chord=measuring.chord)
+                ax.set_title(f"{state}, {split}")
+    return figure
+
+
+def _data(found: Matrices, measuring: MeasuringChoice) -> dict[str, Any]:
+    def matrices(kind: str) -> dict[str, Any]:
+        return {
+            state: {
+                split: {
+                    quantity: _plain(getattr(barriers, kind)(quantity, measuring.chord))
+                    for quantity in barriers.quantities
+                }
+                for split, barriers in splits.items()
+            }
+            for state, splits in found.items()
+        }
+
+    return {
+        "barrier": matrices("matrix"),
+        "indirect": matrices("indirect"),
+        "chord": measuring.chord,
+        "normalization": measuring.normalization,
+    }
+
+
+def _plain(matrix: np.ndarray) -> list[list[float | str | None]]:
+    from onebasin.measuring.results import plain_number
+
+    return [[plain_number(value) for value in row] for row in matrix.tolist()]
+
+
+def _text(found: Matrices, measuring: MeasuringChoice) -> str:
+    parts = [columns(_summary(found, measuring))]
+    for state, splits in found.items():
+        for split, barriers in splits.items():
+            if len(barriers.names) <= SHOWN_WHOLE:
+                matrix = barriers.matrix("loss", measuring.chord)
+                rows = [(f"{state}, {split}", *barriers.names)]
+                rows += [
+                    (name, *(f"{value:.4f}" for value in row))
+                    for name, row in zip(barriers.names, matrix, strict=True)
+                ]
+                parts.append(f"\n{columns(rows)}")
+    parts += [f"wrote {path}" for path in (measuring.plot, measuring.save) if path]
+    return "\n".join(parts)
+
+
+def _summary(found: Matrices, measuring: MeasuringChoice) -> list[tuple[str, ...]]:
+    """Return a table with the mean and the highest barrier, and the mean of the indirect ones."""
+    import numpy as np
+
+    rows = [("barrier", *(f"{state} {what}" for state in found for what in ("mean", "max", "via")))]
+    for split, first in next(iter(found.values())).items():
+        upper = np.triu_indices(len(first.names), 1)
+        for quantity in first.quantities:
+            cells = []
+            for splits in found.values():
+                direct = splits[split].matrix(quantity, measuring.chord)[upper]
+                around = splits[split].indirect(quantity, measuring.chord)[upper]
+                cells += [direct.mean(), direct.max(), around.mean()]
+            form = "{:.4f}" if quantity == "loss" else "{:.2%}"
+            rows.append((f"{quantity}, {split}", *(form.format(cell) for cell in cells)))
+    return rows

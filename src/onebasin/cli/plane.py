@@ -1,0 +1,285 @@
+"""`onebasin plane`: the loss on the plane through three networks, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from onebasin.cli.console import columns, open_console
+from onebasin.cli.measuring import (
+    DataChoice,
+    DataName,
+    DataRoot,
+    NormalizationName,
+    TableFile,
+    names_of,
+)
+from onebasin.cli.options import (
+    Arch,
+    ArchArgs,
+    Inputs,
+    Json,
+    MethodArgs,
+    MethodName,
+    Prove,
+    Quiet,
+    Restarts,
+    Seed,
+    SymmetryFile,
+)
+from onebasin.errors import OneBasinError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from onebasin.cli.alignment import Alignment
+    from onebasin.cli.console import Console
+    from onebasin.cli.methods import MethodChoice
+    from onebasin.cli.pairs import ArchitectureChoice, Networks
+    from onebasin.cli.symmetries import SymmetryChoice
+    from onebasin.measuring.curves import Normalization, Quantity
+    from onebasin.measuring.planes import Plane
+    from onebasin.training.datasets.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the user said about the picture.
+
+    Args:
+        output: where it goes.
+        save: where the numbers go, or None.
+        quantity: what to draw.
+        num_points: points along each side of the grid.
+        margin: how far to go beyond the networks.
+        normalization: where running statistics of the points come from.
+    """
+
+    output: Path
+    save: Path | None = None
+    quantity: Quantity = "loss"
+    num_points: int = 25
+    margin: float = 0.25
+    normalization: Normalization = "interpolated"
+
+    def check_outputs(self, inputs: Sequence[Path]) -> None:
+        """Check, before long work, that what is asked for can be written.
+
+        Raises:
+            OneBasinError: when a suffix is unknown, a path cannot be written or is an input.
+        """
+        from onebasin.cli.measuring import MeasuringChoice
+
+        MeasuringChoice(plot=self.output, save=self.save).check_outputs(inputs)
+
+
+def plane(
+    arch: Arch,
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B [C]",
+            help="Three checkpoints; without C, B aligned to A is the third.",
+            show_default=False,
+        ),
+    ],
+    data: DataName,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where the picture goes (.png, .svg or .pdf).",
+            show_default=False,
+        ),
+    ],
+    data_root: DataRoot = None,
+    split: Annotated[
+        Literal["test", "train"], typer.Option(help="Which part of the data.")
+    ] = "test",
+    quantity: Annotated[Literal["loss", "error"], typer.Option(help="What to draw.")] = "loss",
+    num_points: Annotated[int, typer.Option(min=2, help="Points along each side.")] = 25,
+    margin: Annotated[
+        float,
+        typer.Option(min=0, help="How far to go beyond the three, as a share of their distance."),
+    ] = 0.25,
+    normalization: NormalizationName = "interpolated",
+    save: TableFile = None,
+    arch_arg: ArchArgs = None,
+    input_: Inputs = None,
+    symmetry: SymmetryFile = None,
+    prove: Prove = True,
+    method: MethodName = None,
+    method_arg: MethodArgs = None,
+    restarts: Restarts = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the loss on the plane through three checkpoints.
+
+    Without a third, B is aligned to A, and the picture shows whether that put it into A's
+    basin.
+
+    \b
+    Examples:
+      onebasin plane mlp a.safetensors b.safetensors --data digits -o plane.png
+      onebasin plane mlp a.pt b.pt c.pt --data digits -o plane.svg --split train --save plane.csv
+    """
+    from onebasin.cli.methods import MethodChoice
+    from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.symmetries import SymmetryChoice
+
+    if len(checkpoints) not in (2, 3):
+        raise OneBasinError(
+            f"plane: {len(checkpoints)} checkpoints given; give three, or two and the second is "
+            "aligned to the first"
+        )
+    choice = MethodChoice(method, method_arg, restarts, seed=seed)
+    if len(checkpoints) == 3:
+        _refuse_useless(choice, symmetry)
+    with open_console(as_json, quiet) as console:
+        run_plane(
+            ArchitectureChoice(arch, arch_arg, input_, seed),
+            checkpoints,
+            DataChoice(data, data_root, (split,), seed),
+            drawing=Drawing(out, save, quantity, num_points, margin, normalization),
+            symmetry=SymmetryChoice(symmetry, prove, seed),
+            method=choice,
+            console=console,
+        )
+
+
+def _refuse_useless(choice: MethodChoice, symmetry: Path | None) -> None:
+    """Refuse options that say how to align where nothing is aligned.
+
+    Raises:
+        OneBasinError: naming the first.
+    """
+    given = {
+        "--symmetry": symmetry,
+        "--method": choice.name,
+        "--method-arg": choice.arguments,
+        "--restarts": choice.restarts,
+    }
+    for option, value in given.items():
+        if value:
+            raise OneBasinError(
+                f"plane: {option} has no use with three checkpoints, which stay as they are; "
+                "leave one of them out"
+            )
+
+
+def run_plane(
+    architecture: ArchitectureChoice,
+    paths: list[Path],
+    data_choice: DataChoice,
+    *,
+    drawing: Drawing,
+    symmetry: SymmetryChoice,
+    method: MethodChoice,
+    console: Console,
+) -> None:
+    """Measure the plane through three networks, draw it, and say what was found.
+
+    Args:
+        architecture: of all.
+        paths: A, B and, unless B is to be aligned to A for that, C.
+        data_choice: what to measure on.
+        drawing: what to draw and where.
+        symmetry: where the symmetry comes from.
+        method: how to match.
+        console: where the result is printed.
+    """
+    from onebasin.cli.alignment import align_networks
+    from onebasin.cli.data import check_data
+    from onebasin.cli.pairs import open_networks, refuse_same
+
+    names = names_of(paths, "plane")
+    drawing.check_outputs(paths)
+    data = data_choice.load()
+    matcher = method.prepare(call="plane", at_hand=data)
+    with open_networks(architecture, paths, call="plane", console=console) as networks:
+        check_data(networks.architecture, data, call="plane")
+        refuse_same(networks, "plane")
+        corners: dict[str, Mapping[str, Tensor]] = dict(
+            zip(names, networks.params_list, strict=True)
+        )
+        alignment = None
+        if len(paths) == 2:
+            alignment = align_networks(networks, symmetry, matcher, console)
+            corners[f"{names[1]} aligned"] = alignment.moved(networks.params_list)[1]
+        found = _measure(networks, corners, data, data_choice, drawing, console)
+    _write(found, drawing)
+    console.result(_data(found, alignment, data_choice, drawing), _text(found, alignment, drawing))
+
+
+def _measure(
+    networks: Networks,
+    corners: Mapping[str, Mapping[str, Tensor]],
+    data: Dataset,
+    data_choice: DataChoice,
+    drawing: Drawing,
+    console: Console,
+) -> Plane:
+    from onebasin.forward.batches import Batches
+    from onebasin.measuring.planes import measure_plane
+
+    (evaluate,) = data_choice.evaluators(data).values()
+    with console.progress("measuring the plane") as progress:
+        return measure_plane(
+            networks.architecture.module,
+            corners,
+            evaluate,
+            num_points=drawing.num_points,
+            margin=drawing.margin,
+            normalization=drawing.normalization,
+            data=Batches(data.train_inputs, data.train_labels),
+            progress=progress,
+        )
+
+
+def _write(found: Plane, drawing: Drawing) -> None:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from onebasin.measuring.pictures import SETTINGS, save_figure
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(5.8, 4.6), layout="constrained")
+        found.plot(figure.subplots(), quantity=drawing.quantity)
+    save_figure(figure, drawing.output)
+    if drawing.save is not None:
+        found.save(drawing.save)
+
+
+def _data(
+    found: Plane, alignment: Alignment | None, data_choice: DataChoice, drawing: Drawing
+) -> dict[str, Any]:
+    from onebasin.measuring.results import plain_rows
+
+    summary = alignment.to_json() if alignment else {"symmetry": None, "matching": None}
+    return {
+        "command": "plane",
+        "output": str(drawing.output),
+        "data": data_choice.name,
+        "split": data_choice.splits[0],
+        "normalization": found.normalization,
+        **summary,
+        "points": plain_rows(found.rows()),
+    }
+
+
+def _text(found: Plane, alignment: Alignment | None, drawing: Drawing) -> str:
+    rows = [("network", "x", "y", "loss", "error")]
+    for name, (x, y), (loss, error) in zip(found.names, found.places, found.found, strict=True):
+        rows.append((name, f"{x:.3g}", f"{y:.3g}", f"{loss:.4f}", f"{error:.2%}"))
+    parts = [alignment.to_text()] if alignment else []
+    parts.append(columns(rows))
+    parts += [f"wrote {path}" for path in (drawing.output, drawing.save) if path]
+    return "\n".join(parts)
