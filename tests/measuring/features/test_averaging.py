@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -114,6 +115,11 @@ def test_other_losses_and_layers_can_be_chosen() -> None:
     assert found.layers == ("A", "B", "merged weights", "1.relu", "mixed outputs")
     expected = mlp_features(a, inputs)["2.linear"].square().mean()
     assert found.at("A", "loss", 1.0).mean == pytest.approx(float(expected))
+    ax = found.plot(Figure().subplots())
+    line, of_a, of_b = ax.lines
+    losses = {r.layer: r.mean for r in found.records if r.measure == "loss"}
+    assert list(line.get_ydata()) == [losses[layer] for layer in found.layers[2:]]
+    assert [each.get_ydata()[0] for each in (of_a, of_b)] == [losses["A"], losses["B"]]
 
 
 def test_bad_input_is_named_in_one_line() -> None:

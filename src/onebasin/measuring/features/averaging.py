@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import rereadable
 from onebasin.forward.binding import BoundModel
 from onebasin.forward.features import Passage
@@ -22,6 +22,10 @@ from onebasin.measuring.features.comparison import mixed
 from onebasin.measuring.features.lemma import IGNORED, labels_of
 from onebasin.measuring.features.survey import Survey, check_alphas, path_between
 from onebasin.measuring.features.table import FeatureRow, FeatureTable
+from onebasin.measuring.results import axes_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 A, B, MERGED, OUTPUTS = "A", "B", "merged weights", "mixed outputs"
 LOSS, ERROR = "loss", "error"
@@ -31,9 +35,37 @@ LOSS, ERROR = "loss", "error"
 class Averaging(FeatureTable):
     """Loss and error by the layer from which on features are mixed; from `average_features`."""
 
-    def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
-        """Return what `plot` draws."""
-        return {LOSS: (LOSS, alpha), ERROR: (ERROR, alpha)}
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        alpha: float | None = None,
+        quantity: Literal["loss", "error"] = "loss",
+        **style: Any,
+    ) -> Axes:
+        """Draw one quantity by the layer from which on features are mixed, and A's and B's.
+
+        Args:
+            ax: where to draw; a new figure without it.
+            alpha: not used; there is one.
+            quantity: "loss" or "error".
+            **style: passed on to `Axes.plot`.
+
+        Returns:
+            The axes.
+        """
+        del alpha
+        check_choice("plot", "quantity", quantity, Literal["loss", "error"])
+        ax = axes_for(ax)
+        found = {r.layer: r.mean for r in self.records if r.measure == quantity}
+        ends = {name: found.pop(name) for name in (A, B)}
+        (line,) = ax.plot(range(len(found)), list(found.values()), **{"marker": "o", **style})
+        for (name, value), dashes in zip(ends.items(), ("--", ":"), strict=True):
+            ax.axhline(value, linestyle=dashes, color=line.get_color(), alpha=0.6, label=name)
+        ax.set_xticks(range(len(found)), list(found), rotation=60, ha="right", fontsize="small")
+        ax.set_ylabel(quantity)
+        ax.legend(frameon=False)
+        return ax
 
 
 def average_features(
