@@ -44,10 +44,19 @@ def sinkhorn(
 
 
 def _rounds(logits: Tensor, num_rounds: int) -> Tensor:
-    for _ in range(num_rounds):
-        logits = logits - logits.logsumexp(-1, keepdim=True)
-        logits = logits - logits.logsumexp(-2, keepdim=True)
-    return logits.exp()
+    """Normalise rows and columns in turn: once as logarithms, then by factors alone.
+
+    After the first round no row is all zeros in any precision, and further rounds are two
+    products with a vector each.
+    """
+    logits = logits - logits.logsumexp(-1, keepdim=True)
+    kernel = (logits - logits.logsumexp(-2, keepdim=True)).exp()
+    columns = torch.ones_like(kernel[..., :1])
+    rows = torch.ones_like(columns)
+    for _ in range(num_rounds - 1):
+        rows = 1 / (kernel @ columns)
+        columns = 1 / (kernel.mT @ rows)
+    return rows * kernel * columns.mT
 
 
 class _Implicit(torch.autograd.Function):
