@@ -10,18 +10,17 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice
-from onebasin.forward.features import Features, Passage, check_finite
-from onebasin.forward.graph import VisitTogether
+from onebasin.errors import check_choice
+from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
 from onebasin.matching.descent.pair import Pair
 from onebasin.matching.descent.search import Search
+from onebasin.matching.descent.trees import Key
 from onebasin.matching.matching import Matching, Progress, Step
-from onebasin.matching.moments.sights import Sights
-from onebasin.matching.moments.similarity import FeatureSimilarity, Statistic
+from onebasin.matching.moments.seen import SeenTrees
+from onebasin.matching.moments.similarity import Statistic
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -98,14 +97,16 @@ def match_activations(
     pair.survey()
     search = Search(symmetry, pair, cache_bytes=cache_bytes)
     search.indices = dict(Permutation.identity(symmetry).indices)
-    run = _Run(search, Features(model, data, call=CALL), statistic, position, progress)
+    features = Features(model, data, call=CALL)
+    seen = SeenTrees(search, features, statistic, position, call=CALL, progress=progress)
+    run = _Run(search, seen, progress)
     run.match_shown(cache_bytes)
     run.match_hidden()
     return Matching(
         permutation=Permutation(symmetry, search.indices),
         objective=(run.before, run.after),
         converged=True,
-        num_sweeps=run.num_passes,
+        num_sweeps=seen.num_passes,
         num_solves=search.num_solves,
         seconds=time.perf_counter() - began,
         restarts=(run.after,),
@@ -117,82 +118,28 @@ class _Run:
 
     Args:
         search: holds the trees, their solvers and the indices.
-        features: of the model on the data.
-        statistic: of the similarities.
-        position: of the sites.
+        seen: what features show of them.
         progress: see `match_activations`.
     """
 
-    def __init__(
-        self,
-        search: Search,
-        features: Features,
-        statistic: Statistic,
-        position: Position,
-        progress: Progress | None,
-    ) -> None:
-        self.search, self.features = search, features
-        self.statistic: Statistic = statistic
-        self.sights = Sights(search.symmetry, search.trees, position, CALL)
-        self.progress = progress
+    def __init__(self, search: Search, seen: SeenTrees, progress: Progress | None) -> None:
+        self.search, self.seen, self.progress = search, seen, progress
         self.waiting = list(search.trees)
         self.known: set[str] = set()
         self.before = self.after = 0.0
-        self.num_passes = 0
 
     def match_shown(self, cache_bytes: int) -> None:
         """Match every tree that features show."""
-        while roots := self._next_roots(cache_bytes):
-            self.num_passes += 1
-            similarities = self._gather(roots)
+        while roots := self.seen.ready(self.waiting, self.known, cache_bytes):
+            similarities = self.seen.gather(roots, self.known)
             for done, root in enumerate(roots, start=1):
                 self._match(root, similarities[root])
                 self.waiting.remove(root)
-                self._tell(root, done, len(roots))
+                if self.progress is not None:
+                    passes = self.seen.num_passes
+                    self.progress(Step(0, passes, root, done, len(roots), self.after))
 
-    def _next_roots(self, cache_bytes: int) -> list[str]:
-        """Return trees that can be matched now, as many as fit into memory."""
-        chosen: list[str] = []
-        left = cache_bytes
-        for root in self.waiting:
-            sights = self.sights.ready(self.features.graph, root, self.known)
-            tree = self.search.trees[root]
-            keys = {sight.view.key for sight in sights}
-            left -= sum(4 * key.num_outer(tree) * key.num_own(tree) ** 2 for key in keys)
-            if sights and (left >= 0 or not chosen):
-                chosen.append(root)
-        return chosen
-
-    def _gather(self, roots: list[str]) -> dict[str, FeatureSimilarity]:
-        """Sum similarities over all of the data."""
-        found = {r: FeatureSimilarity(self.search.trees[r], self.statistic) for r in roots}
-        known = frozenset(self.known)
-
-        def visit_of(passage: Passage) -> VisitTogether:
-            sights = self.sights.of(passage.graph)
-
-            def visit(name: str, values: Any) -> None:
-                for sight in sights.get(name, ()):
-                    if sight.root in found and sight.view.movable <= known:
-                        a, b = (value.contiguous() for value in values)
-                        place, indices = (name, sight.place), self.search.indices
-                        sums = found[sight.root]
-                        if not sums.add(place, sight.view, a, b, indices, passage.weight):
-                            check_finite(values, passage.graph, name, CALL)
-
-            return visit
-
-        params = [self.search.pair.params["A"], self.search.pair.params["B"]]
-        self.features.run(params, visit_of, progress=self._batches)
-        return found
-
-    def _match(self, root: str, similarity: FeatureSimilarity) -> None:
-        sums = similarity.result()
-        if not all(bool(torch.isfinite(values).all()) for values in sums.values()):
-            raise OneBasinError(
-                f"{CALL}: products of features of group {root!r} overflow; check the weights of "
-                "both networks, or pass the data in float64"
-            )
+    def _match(self, root: str, sums: Mapping[Key, Tensor]) -> None:
         self.before += self.search.value(root, sums)
         solver = self.search.solvers[root]
         self.search.num_solves += 1
@@ -205,11 +152,3 @@ class _Run:
         for _ in range(SWEEPS if self.waiting else 0):
             if not any([self.search.step(root).moved for root in self.waiting]):
                 break
-
-    def _batches(self, done: int) -> None:
-        length = getattr(self.features.data, "__len__", None)
-        self._tell("", done, max(done, length()) if length else done)
-
-    def _tell(self, group: str, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress(Step(0, self.num_passes, group, done, total, self.after))

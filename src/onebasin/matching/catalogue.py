@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.matching.activations import match_activations
+from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity
 from onebasin.matching.cycle_consistent import match_cycle_consistent
 from onebasin.matching.frank_wolfe import match_frank_wolfe
@@ -127,6 +128,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "weights": Method(match_weights, "most similar weights"),
         "activations": Method(match_activations, "most similar features"),
+        "combined": Method(match_combined, "most similar weights and features"),
         "functional-difference": Method(
             match_functional_difference, "least different functions of their inputs"
         ),

@@ -65,7 +65,7 @@ class Descent:
             self.values.append(self.value + gain)
         self.converged = not self.dirty
         self.indices = dict(self.search.indices)
-        self.values[-1] = self.search.pair.objective(self.indices)
+        self.values[-1] = self.search.objective(self.indices)
 
     def _sweep(self, push: float) -> tuple[float, set[str]]:
         """Look at every tree that may improve; return what is gained, and these trees."""

@@ -45,10 +45,19 @@ class Search:
         symmetry: of both networks.
         pair: both networks, surveyed.
         cache_bytes: memory that may be used to keep similarities.
+        linear: for some trees similarities of another kind, which count beside those of
+            the weights.
     """
 
-    def __init__(self, symmetry: Symmetry, pair: Pair, *, cache_bytes: int) -> None:
-        self.symmetry, self.pair = symmetry, pair
+    def __init__(
+        self,
+        symmetry: Symmetry,
+        pair: Pair,
+        *,
+        cache_bytes: int,
+        linear: Mapping[str, Mapping[Key, Tensor]] | None = None,
+    ) -> None:
+        self.symmetry, self.pair, self.linear = symmetry, pair, linear or {}
         self.trees: dict[str, Tree] = {}
         self.views: dict[str, list[View]] = {}
         self.judged: dict[str, bool] = {}
@@ -126,7 +135,18 @@ class Search:
 
     def similarities(self, root: str, known: Collection[str] | None = None) -> dict[Key, Tensor]:
         """Return a tree's similarities, all others where they are (see `Products.update`)."""
-        return self.products[root].update(self.indices, known)
+        sums = self.products[root].update(self.indices, known)
+        for key, values in self.linear.get(root, {}).items():
+            sums[key] = sums[key] + values if key in sums else values
+        return sums
+
+    def objective(self, indices: Indices) -> float:
+        """Return what is maximised, in float64: `<A, moved B>` and what `linear` adds."""
+        return self.pair.objective(indices) + self.linear_value(indices)
+
+    def linear_value(self, indices: Indices) -> float:
+        """Return what `linear` adds to the objective."""
+        return sum((self.value(r, sums, indices) for r, sums in self.linear.items()), start=0.0)
 
     def step(
         self, root: str, *, push: float = 0.0, known: Collection[str] | None = None
@@ -166,6 +186,9 @@ class Search:
         if judged:
             names = dict.fromkeys(t for m in self.trees[root].members for t in self._carriers(m))
             new, old = self.pair.objectives((after, self.indices), names)
+            if root in self.linear:
+                new += self.value(root, self.linear[root], after)
+                old += self.value(root, self.linear[root])
             return new - old, new - old > 1e-12 * (abs(new) + abs(old))
         total = scale = 0.0
         for key, values in sums.items():
@@ -183,11 +206,12 @@ class Search:
     def _carriers(self, group: str) -> list[str]:
         return [name for name in self.symmetry.carriers[group] if name in self.pair.names]
 
-    def value(self, root: str, sums: Mapping[Key, Tensor]) -> float:
-        """Return what the rows in a tree's similarities add to the objective."""
+    def value(self, root: str, sums: Mapping[Key, Tensor], indices: Indices | None = None) -> float:
+        """Return what the rows in a tree's similarities add up to, by default as it is now."""
         total = 0.0
         for key, values in sums.items():
-            old = key.axes(self.trees[root]).old_positions(self.indices) % values.shape[-1]
+            axes = key.axes(self.trees[root])
+            old = axes.old_positions(indices or self.indices) % values.shape[-1]
             total += float(values.flatten(0, 1).gather(1, old[:, None]).double().sum())
         return total
 

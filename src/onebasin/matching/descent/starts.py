@@ -31,7 +31,7 @@ def start_of(run: Descent, survey: Survey, init: Permutation | None, seed: int) 
     search = run.search
     if init is not None:
         search.indices = dict(init.indices)
-        run.values, run.pushes = [search.pair.objective(search.indices)], []
+        run.values, run.pushes = [search.objective(search.indices)], []
         return
     unmoved = dict(Permutation.identity(search.symmetry).indices)
     search.indices = dict(unmoved)
@@ -41,11 +41,11 @@ def start_of(run: Descent, survey: Survey, init: Permutation | None, seed: int) 
         signatures(search)
     else:
         search.indices = dict(Permutation.random(search.symmetry, seed=seed + run.number).indices)
-    found = search.pair.objective(search.indices)
-    if run.number == 0 and found <= survey.value:
-        search.indices, found = unmoved, survey.value
+    before, found = survey.value + search.linear_value(unmoved), search.objective(search.indices)
+    if run.number == 0 and found <= before:
+        search.indices, found = unmoved, before
         run.dirty = set(search.trees)
-    run.values = [survey.value, found]
+    run.values = [before, found]
 
 
 def propagate(run: Descent, survey: Survey) -> None:

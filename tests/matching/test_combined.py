@@ -1,0 +1,55 @@
+"""Combined matching: weights and features together, and each alone at the ends of the scale."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from onebasin import OneBasinError, Permutation, match_weights, trace
+from onebasin.matching.combined import match_combined
+from tests.forward.networks import NETWORKS, build
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_planted_permutation_is_found_dead_units_too(name: str) -> None:
+    model, batch = build(name)
+    symmetry = trace(model, batch)
+    a = model.state_dict()
+    b = Permutation.random(symmetry, seed=3).apply(a)
+    found = match_combined(symmetry, a, b, model=model, data=[batch])
+    moved = found.permutation.apply(b)
+    assert all(torch.equal(moved[tensor], a[tensor]) for tensor in a)
+    assert list(found.objective) == sorted(found.objective)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv_net"])
+def test_without_features_it_is_weight_matching(name: str) -> None:
+    model, batch = build(name)
+    symmetry = trace(model, batch)
+    a, b = model.state_dict(), build(name, seed=1)[0].state_dict()
+    found = match_combined(symmetry, a, b, model=model, data=[batch], balance=0.0)
+    expected = match_weights(symmetry, a, b)
+    assert found.objective[-1] == pytest.approx(expected.objective[-1])
+    for group, index in expected.permutation.indices.items():
+        assert torch.equal(found.permutation.indices[group], index)
+
+
+def test_the_more_features_count_the_less_weights_do() -> None:
+    model, batch = build("conv_net")
+    symmetry = trace(model, batch)
+    a, b = model.state_dict(), build("conv_net", seed=1)[0].state_dict()
+
+    def similarity(balance: float) -> float:
+        found = match_combined(symmetry, a, b, model=model, data=[batch], balance=balance)
+        moved = found.permutation.apply(b)
+        parameters = [name for name in a if name not in symmetry.buffers]
+        return float(sum((a[name] * moved[name]).sum() for name in parameters))
+
+    assert similarity(0.0) > similarity(100.0)
+
+
+def test_numbers_out_of_range_are_named() -> None:
+    model, batch = build("mlp")
+    symmetry, a = trace(model, batch), model.state_dict()
+    with pytest.raises(OneBasinError, match="balance is -1, max_sweeps 100, restarts 1;"):
+        match_combined(symmetry, a, a, model=model, data=[batch], balance=-1.0)
