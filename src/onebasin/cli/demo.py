@@ -70,7 +70,15 @@ def run_demo(folder: Path, *, seed: int, console: Console) -> None:
         architecture, data = build_architecture("mlp", seed=seed), load_digits(seed=seed)
         with timed(seconds, "train"), console.progress("training A and B") as progress:
             seeds = [seed, seed + 1]
-            a, b = train(architecture.module, data, seeds=seeds, epochs=EPOCHS, progress=progress)
+            # Trained to the end: a little after the loss is low, aligned networks lie closer.
+            a, b = train(
+                architecture.module,
+                data,
+                seeds=seeds,
+                epochs=EPOCHS,
+                stop_loss=None,
+                progress=progress,
+            )
         alignment = _align(architecture, a.params, b.params, seed, seconds, console)
         aligned = alignment.permutation.apply(b.params)
         merged = merge([a.params, aligned])

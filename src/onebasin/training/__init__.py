@@ -1,7 +1,19 @@
-"""Training: datasets, and networks trained from seeds."""
+"""Training: datasets, and networks trained from seeds, many at once."""
 
+from onebasin.training.campaign import GroupProgress
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.datasets.digits import load_digits
-from onebasin.training.train import TrainedNetwork, train
+from onebasin.training.history import EpochRow
+from onebasin.training.recipe import Recipe
+from onebasin.training.train import train
+from onebasin.training.trained import TrainedNetwork
 
-__all__ = ["Dataset", "TrainedNetwork", "load_digits", "train"]
+__all__ = [
+    "Dataset",
+    "EpochRow",
+    "GroupProgress",
+    "Recipe",
+    "TrainedNetwork",
+    "load_digits",
+    "train",
+]

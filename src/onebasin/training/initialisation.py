@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
 
+Network = nn.Module | Callable[[], nn.Module]
+"""An architecture: a module whose weights are drawn anew, or a function that builds one."""
 
-def initialised(network: nn.Module, seed: int) -> nn.Module:
-    """Return a copy of a network with new weights, each module's own kind of random ones.
+# Modules draw from the one generator of the process, which two threads must not seed at once.
+_DRAWING = threading.Lock()
+
+
+def initialised(network: Network, seed: int) -> nn.Module:
+    """Return a network with new weights, each module's own kind of random ones.
 
     Args:
-        network: the architecture; neither it nor the random state of torch is changed.
+        network: the architecture; a module is copied and stays as it is, a function is called.
+            The random state of torch is left as it was.
         seed: same seed, same weights.
 
     Raises:
         OneBasinError: when a module has parameters but no `reset_parameters` to draw them.
     """
-    fresh = copy.deepcopy(network)
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if not isinstance(network, nn.Module):
+            return network()
+        fresh = copy.deepcopy(network)
         for name, module in fresh.named_modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
@@ -30,6 +41,7 @@ def initialised(network: nn.Module, seed: int) -> nn.Module:
             elif next(module.parameters(recurse=False), None) is not None:
                 raise OneBasinError(
                     f"train: module {name or type(module).__name__!r} has parameters but no "
-                    "reset_parameters(); give it one that draws them"
+                    "reset_parameters(); give it one that draws them, or pass a function that "
+                    "builds the network"
                 )
     return fresh

@@ -1,118 +1,146 @@
-"""Training: a network trained from seeds on a dataset."""
+"""Training: networks trained from seeds on a dataset, many at once."""
 
 from __future__ import annotations
 
-import time
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
+from onebasin.training.campaign import Campaign, GroupProgress, Saving
 from onebasin.training.datasets.dataset import Dataset
-from onebasin.training.initialisation import initialised
+from onebasin.training.engines import EngineName
+from onebasin.training.folder import Folder, epochs_to_keep
+from onebasin.training.grouping import group_seeds
+from onebasin.training.initialisation import Network
+from onebasin.training.job import Augment, build_job, describe
+from onebasin.training.recipe import Recipe
+from onebasin.training.trained import TrainedNetwork
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedNetwork:
-    """What training made of one seed.
-
-    Args:
-        seed: what its initial weights and the order of its examples were drawn with.
-        params: parameters and buffers, detached.
-        losses: mean training cross-entropy of each epoch, as met on the way.
-        seconds: how long it took.
-    """
-
-    seed: int
-    params: dict[str, Tensor]
-    losses: tuple[float, ...]
-    seconds: float
+Watch = Callable[[GroupProgress], None]
 
 
 def train(
-    network: nn.Module,
+    network: Network,
     data: Dataset,
     *,
     seeds: Sequence[int],
-    epochs: int = 50,
-    batch_size: int = 100,
-    learning_rate: float = 1e-3,
+    recipe: Recipe | None = None,
+    spawn_epoch: int | None = None,
+    trunk_seed: int = 0,
+    augment: Augment | None = None,
+    tests: bool = False,
+    checkpoints: str | PathLike[str] | None = None,
+    checkpoint_every: int = 1,
+    keep_epochs: Sequence[int] | Literal["all"] = (),
+    resume: bool = True,
+    engine: EngineName | None = None,
+    group_size: int | None = None,
+    device: torch.device | str | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
+    **options: Any,
 ) -> list[TrainedNetwork]:
-    """Train a network from each of several seeds with Adam on cross-entropy.
+    """Train a network from each of several seeds on cross-entropy, all in one process.
+
+    Networks are trained in step, as one batched program where that is faster (see
+    `TrainedNetwork.engine`), in groups that share a CPU's threads. What becomes of a seed
+    does not depend on the others, up to the rounding of floating-point numbers.
 
     Args:
-        network: the architecture; it is copied and stays as it is.
+        network: the architecture, which is copied and stays as it is, or a function that
+            builds one.
         data: what to train on.
-        seeds: one network is trained for each; its seed decides its initial weights and the
-            order of its examples, and nothing else does.
-        epochs: passes over the training set.
-        batch_size: examples per step.
-        learning_rate: of Adam.
+        seeds: one network is trained for each; its seed decides its initial weights, the
+            order of its examples and its noise, and nothing else does.
+        recipe: how to train; the defaults of `Recipe` without it.
+        spawn_epoch: train one network for this many epochs, and only then one from each
+            seed, which goes on from it with an order and noise of its own (Frankle et al.,
+            2020).
+        trunk_seed: of that network.
+        augment: called with a batch of inputs and a generator on the CPU; returns the inputs
+            to train on, of the same shape.
+        tests: whether to measure loss and error on the test set after every epoch.
+        checkpoints: a folder for networks, histories and whatever is needed to go on; see
+            `onebasin.training.folder`. A training that was killed and is called once more
+            gives the same bytes as one that was not.
+        checkpoint_every: epochs between two writings of what is needed to go on.
+        keep_epochs: epochs after which networks are kept in the folder, or "all".
+        resume: whether to go on with what is in the folder; else it is replaced.
+        engine: what runs the networks; the quickest one that works without it.
+        group_size: the most networks trained in step; chosen without it.
+        device: where to train; where the network is without it.
         progress: called with the number of epochs done, of all seeds, and their total.
+        watch: called for each group after each of its epochs.
+        **options: values of the recipe by name, such as `epochs=10`; they go before it.
 
     Returns:
         One trained network per seed, in the order of the seeds.
 
     Raises:
-        OneBasinError: when there is no seed, or a number is out of range.
+        OneBasinError: when an argument is out of range, the network does not fit the data, or
+            the folder holds another training.
+
+    Example:
+        >>> from onebasin.networks import MLP
+        >>> from onebasin.training.datasets.digits import load_digits
+        >>> a, b = train(MLP(width=16), load_digits(), seeds=[0, 1], epochs=2)
+        >>> len(a.losses), a.engine
+        (2, 'chain')
     """
-    if not seeds or epochs < 0 or batch_size < 1:
+    recipe = (recipe or Recipe()).replace(**options)
+    _check(seeds, recipe, data, spawn_epoch=spawn_epoch, positive=(checkpoint_every, group_size))
+    kept = epochs_to_keep(keep_epochs, recipe.epochs)
+    if checkpoints is None and kept:
+        raise OneBasinError("train: keep_epochs needs a folder to keep networks in; checkpoints=")
+    job = build_job(
+        network, data, recipe, device=device, engine=engine, augment=augment, tests=tests
+    )
+    grouping = group_seeds(
+        list(seeds), job, num_threads=torch.get_num_threads(), group_size=group_size
+    )
+    folder = None if checkpoints is None else Folder(Path(checkpoints))
+    if folder is not None:
+        wanted = describe(job, seeds, spawn_epoch=spawn_epoch, trunk_seed=trunk_seed)
+        manifest = {"wanted": wanted, "groups": grouping.groups}
+        groups = folder.open(manifest, resumes=resume)["groups"]
+        grouping = dataclasses.replace(grouping, groups=tuple(map(tuple, groups)))
+    campaign = Campaign(
+        job,
+        grouping,
+        Saving(folder, checkpoint_every, kept),
+        spawn_epoch=spawn_epoch,
+        trunk_seed=trunk_seed,
+        progress=progress,
+        watch=watch,
+    )
+    found = campaign.run()
+    return [found[seed] for seed in seeds]
+
+
+def _check(
+    seeds: Sequence[int],
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    spawn_epoch: int | None,
+    positive: tuple[int | None, ...],
+) -> None:
+    if not seeds:
+        raise OneBasinError("train: there are no seeds; give at least one")
+    if len(set(seeds)) < len(seeds):
+        raise OneBasinError(f"train: seeds {list(seeds)} name one twice; give each once")
+    if spawn_epoch is not None and not 1 <= spawn_epoch < recipe.epochs:
         raise OneBasinError(
-            f"train: {len(seeds)} seeds, {epochs} epochs, batch size {batch_size}; there must be "
-            "at least one seed, no negative number of epochs and one example in a batch"
+            f"train: spawn_epoch is {spawn_epoch}, but there are {recipe.epochs} epochs; it must "
+            "be at least 1 and below them"
         )
-    total = epochs * len(seeds)
-    trained: list[TrainedNetwork] = []
-    for seed in seeds:
-        offset = epochs * len(trained)
-
-        def report(epoch: int, offset: int = offset) -> None:
-            if progress is not None:
-                progress(offset + epoch, total)
-
-        trained.append(_train_one(network, data, seed, epochs, batch_size, learning_rate, report))
-    return trained
-
-
-def _train_one(
-    network: nn.Module,
-    data: Dataset,
-    seed: int,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    report: Callable[[int], None],
-) -> TrainedNetwork:
-    start = time.perf_counter()
-    model = initialised(network, seed).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    generator = torch.Generator().manual_seed(seed)
-    losses = []
-    for epoch in range(epochs):
-        order = torch.randperm(len(data.train_inputs), generator=generator)
-        losses.append(_epoch(model, data, optimizer, order.split(batch_size)))
-        report(epoch + 1)
-    params = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    return TrainedNetwork(seed, params, tuple(losses), time.perf_counter() - start)
-
-
-def _epoch(
-    model: nn.Module,
-    data: Dataset,
-    optimizer: torch.optim.Optimizer,
-    batches: Sequence[Tensor],
-) -> float:
-    total = 0.0
-    for rows in batches:
-        loss = F.cross_entropy(model(data.train_inputs[rows]), data.train_labels[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        total += loss.item() * len(rows)
-    return total / len(data.train_inputs)
+    if any(number is not None and number < 1 for number in positive):
+        raise OneBasinError("train: checkpoint_every and group_size must be at least 1")
+    if not len(data.train_labels):
+        raise OneBasinError(f"train: {data.name} has no training examples; choose other data")

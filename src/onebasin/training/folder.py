@@ -1,0 +1,222 @@
+"""Folder: where training puts its networks, and from where it goes on after it was killed.
+
+`manifest.json` says what is trained; `seed-N.safetensors` and `history/seed-N.jsonl` are
+networks that are done, `epochs/` networks on the way, and `running/` what goes on.
+Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from onebasin.checkpoints import atomic_path, write_checkpoint
+from onebasin.errors import OneBasinError
+from onebasin.training.group import GroupState
+from onebasin.training.history import EpochRow, rows_from_json
+from onebasin.training.job import Job
+from onebasin.training.optimizers import StackedOptimizer
+from onebasin.training.stacks import Stack
+from onebasin.training.trained import TrainedNetwork
+
+MANIFEST = "manifest.json"
+TRUNK = "trunk"
+
+
+class Folder:
+    """A folder with trained networks, and with what is needed to train on.
+
+    Args:
+        path: the folder; made where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self, manifest: Mapping[str, Any], *, resumes: bool) -> Mapping[str, Any]:
+        """Return the manifest that the folder has, or give it this one.
+
+        Args:
+            manifest: `wanted`, which must agree with what is there, and `plan`, for which
+                what is there counts.
+            resumes: whether to go on with what is there; else it is removed.
+
+        Raises:
+            OneBasinError: when the folder holds another training, or cannot be used.
+        """
+        file = self.path / MANIFEST
+        try:
+            for part in ("running", "history", "epochs"):
+                (self.path / part).mkdir(parents=True, exist_ok=True)
+            if file.exists() and not resumes:
+                self._clear()
+            there = json.loads(file.read_text("utf-8")) if file.exists() else None
+        except OSError as error:
+            raise OneBasinError(
+                f"{self.path}: cannot be used for training ({error.strerror}); "
+                "choose another folder"
+            ) from error
+        except ValueError as error:
+            raise OneBasinError(
+                f"{file}: is no manifest of a training; delete the folder or choose another"
+            ) from error
+        if there is None:
+            self._write_text(file, json.dumps(manifest, indent=1) + "\n")
+            return manifest
+        _check_same(self.path, there.get("wanted", {}), manifest["wanted"])
+        return there
+
+    def write_network(self, network: TrainedNetwork) -> None:
+        """Write a network that is done, its history first."""
+        lines = [json.dumps(row) + "\n" for row in network.rows()]
+        self._write_text(self._history_file(network.seed), "".join(lines))
+        metadata = {
+            "seed": str(network.seed),
+            "status": network.status,
+            "epochs": str(len(network.history)),
+            "engine": network.engine,
+            "reason": network.reason,
+        }
+        write_checkpoint(self.network_file(network.seed), network.params, metadata=metadata)
+
+    def read_network(self, seed: int) -> TrainedNetwork | None:
+        """Return a network that is done, or None."""
+        file, history = self.network_file(seed), self._history_file(seed)
+        if not file.exists() or not history.exists():
+            return None
+        tensors, metadata = _read(file)
+        rows = [json.loads(line) for line in history.read_text("utf-8").splitlines()]
+        status: Any = metadata["status"]
+        engine: Any = metadata["engine"]
+        return TrainedNetwork(
+            seed, tensors, rows_from_json(rows), status, engine, metadata["reason"]
+        )
+
+    def write_epoch(self, state: GroupState) -> None:
+        """Write the networks of a group as they are after an epoch."""
+        for seed in state.seeds:
+            write_checkpoint(
+                self.path / "epochs" / f"seed-{seed}-epoch-{state.epoch}.safetensors",
+                state.network(seed),
+                metadata={"seed": str(seed), "epoch": str(state.epoch)},
+            )
+
+    def write_state(self, name: str, state: GroupState) -> None:
+        """Write a group so that it can be trained on."""
+        tensors = {f"stack/{key}": value for key, value in state.stack.tensors().items()}
+        memory = state.optimizer.tensors()
+        tensors |= {f"optimizer/{key}": value for key, value in memory.items()}
+        rows = {seed: [row.to_json() for row in state.history[seed]] for seed in state.seeds}
+        metadata = {
+            "epoch": str(state.epoch),
+            "seeds": json.dumps(state.seeds),
+            "history": json.dumps(rows),
+        }
+        write_checkpoint(self._state_file(name), tensors, metadata=metadata)
+
+    def read_state(self, name: str, job: Job) -> GroupState | None:
+        """Return a group as it was written, or None."""
+        if not self._state_file(name).exists():
+            return None
+        tensors, metadata = _read(self._state_file(name))
+        seeds = tuple(json.loads(metadata["seeds"]))
+        stack = Stack.of([job.network], job.device).with_tensors(_under(tensors, "stack/"))
+        optimizer = StackedOptimizer(job.recipe, stack, _under(tensors, "optimizer/"))
+        history: dict[int, tuple[EpochRow, ...]] = {
+            int(seed): rows_from_json(rows)
+            for seed, rows in json.loads(metadata["history"]).items()
+        }
+        return GroupState(int(metadata["epoch"]), seeds, stack, optimizer, history)
+
+    def remove_state(self, name: str) -> None:
+        """Remove what was written of a group."""
+        self._state_file(name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove what is needed only while training goes on."""
+        shutil.rmtree(self.path / "running", ignore_errors=True)
+        if not any((self.path / "epochs").iterdir()):
+            (self.path / "epochs").rmdir()
+
+    def network_file(self, seed: int) -> Path:
+        """Return where a network goes that is done."""
+        return self.path / f"seed-{seed}.safetensors"
+
+    def _history_file(self, seed: int) -> Path:
+        return self.path / "history" / f"seed-{seed}.jsonl"
+
+    def _state_file(self, name: str) -> Path:
+        return self.path / "running" / f"{name}.safetensors"
+
+    def _clear(self) -> None:
+        (self.path / MANIFEST).unlink()
+        for pattern in ("running/*", "epochs/*", "history/*", "seed-*.safetensors"):
+            for file in self.path.glob(pattern):
+                file.unlink()
+
+    def _write_text(self, file: Path, text: str) -> None:
+        with atomic_path(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def group_name(number: int) -> str:
+    """Return what the state of a group is called in a folder."""
+    return f"group-{number}"
+
+
+def _check_same(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    # What was written came through JSON, so what is wanted goes through it too.
+    wanted = json.loads(json.dumps(wanted))
+    for name in [*wanted, *(key for key in there if key not in wanted)]:
+        if there.get(name) != wanted.get(name):
+            raise OneBasinError(
+                f"{path}: holds another training, with {name} {_short(there.get(name))}, not "
+                f"{_short(wanted.get(name))}; choose another folder, or start anew"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata()
+    except (SafetensorError, OSError) as error:
+        raise OneBasinError(
+            f"{file}: cannot be read ({error}); delete it to train that part again"
+        ) from error
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }
+
+
+def epochs_to_keep(keep: Sequence[int] | str, epochs: int) -> frozenset[int]:
+    """Return the epochs after which networks are to be kept.
+
+    Args:
+        keep: numbers from 1, or "all".
+        epochs: the last one.
+
+    Raises:
+        OneBasinError: when there is no such epoch.
+    """
+    if keep == "all":
+        return frozenset(range(1, epochs + 1))
+    wrong = [epoch for epoch in keep if not isinstance(epoch, int) or not 1 <= epoch <= epochs]
+    if wrong or isinstance(keep, str):
+        raise OneBasinError(
+            f"train: keep_epochs is {keep!r}; it must be 'all' or epochs from 1 to {epochs}"
+        )
+    return frozenset(int(epoch) for epoch in keep)

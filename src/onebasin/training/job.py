@@ -1,0 +1,152 @@
+"""Job: what all groups of networks of one call of `train` share."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.forward.batches import device_of
+from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.engines import Choice, EngineName, choose
+from onebasin.training.fingerprints import data_fingerprint, network_fingerprint
+from onebasin.training.initialisation import Network, initialised
+from onebasin.training.recipe import Recipe
+from onebasin.training.testing import TestSet
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is trained, on what and how.
+
+    Args:
+        network: the architecture, on the CPU.
+        source: what new networks are made from.
+        recipe: how to train.
+        choice: how the network is run.
+        device: where.
+        inputs: training inputs on the device, `(n, ...)`.
+        labels: training labels on the device, `(n,)`.
+        data: the dataset.
+        augment: changes a batch of inputs at random, or None.
+        tests: whether networks are tested after every epoch.
+    """
+
+    network: nn.Module
+    source: Network
+    recipe: Recipe
+    choice: Choice
+    device: torch.device
+    inputs: Tensor
+    labels: Tensor
+    data: Dataset
+    augment: Augment | None
+    tests: bool
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Examples in each step of an epoch."""
+        whole, rest = divmod(len(self.labels), self.recipe.batch_size)
+        # Normalisation over a batch knows nothing about a single example.
+        is_left_out = rest == 1 and whole > 0
+        return [self.recipe.batch_size] * whole + [rest] * (rest > 0 and not is_left_out)
+
+    def copy_of_network(self) -> nn.Module:
+        """Return the network for one thread alone, on the device, in training mode."""
+        return copy.deepcopy(self.network).to(self.device).train()
+
+    def test_set(self) -> TestSet | None:
+        """Return the test set for one thread alone, where networks are tested."""
+        if not self.tests:
+            return None
+        inputs, labels = self.data.test_inputs, self.data.test_labels
+        network = self.copy_of_network()
+        return TestSet(network, inputs.to(self.device), labels.to(self.device))
+
+
+def build_job(
+    network: Network,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    device: torch.device | str | None,
+    engine: EngineName | None,
+    augment: Augment | None,
+    tests: bool,
+) -> Job:
+    """Return a job, with how its network is run found out.
+
+    Args:
+        network: the architecture, or a function that builds one.
+        data: what to train on.
+        recipe: how to train.
+        device: where; where the network is without it.
+        engine: what runs the networks; the quickest that works without it.
+        augment: changes a batch of inputs at random, or None.
+        tests: whether networks are tested after every epoch.
+
+    Raises:
+        OneBasinError: when the device is not there, or the network does not fit the data.
+    """
+    if engine is not None:
+        check_choice("train", "engine", engine, EngineName)
+    is_module = isinstance(network, nn.Module)
+    module = network if is_module else initialised(network, 0)
+    if next(module.parameters(), None) is None:
+        raise OneBasinError("train: the network has no parameters; there is nothing to train")
+    where = _device(device, module)
+    module = copy.deepcopy(module).cpu()
+    precision = recipe.precision
+    is_half = precision == "bfloat16" or (precision == "auto" and where.type == "cuda")
+    choice = choose(
+        module, data, batch_size=recipe.batch_size, device=where, is_half=is_half, engine=engine
+    )
+    inputs, labels = data.train_inputs.to(where), data.train_labels.to(where)
+    source = module if is_module else network
+    return Job(module, source, recipe, choice, where, inputs, labels, data, augment, tests)
+
+
+def describe(
+    job: Job, seeds: Sequence[int], *, spawn_epoch: int | None, trunk_seed: int
+) -> dict[str, Any]:
+    """Return everything that decides what comes out, as JSON values."""
+    recipe = dataclasses.asdict(job.recipe)
+    return {
+        **recipe,
+        "seeds": list(seeds),
+        "network": network_fingerprint(job.network),
+        "data": data_fingerprint(job.data),
+        "engine": job.choice.engine,
+        "augment": None if job.augment is None else _name(job.augment),
+        "tests": job.tests,
+        "spawn_epoch": spawn_epoch,
+        "trunk_seed": trunk_seed if spawn_epoch is not None else None,
+    }
+
+
+def _name(augment: Augment) -> str:
+    """Return what an augmentation is called; an address in memory would differ on every run."""
+    name = getattr(augment, "__qualname__", None)
+    return name if name is not None else repr(augment)
+
+
+def _device(device: torch.device | str | None, module: nn.Module) -> torch.device:
+    if device is None:
+        return device_of(module)
+    try:
+        where = torch.device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise OneBasinError(
+            f"train: device {str(device)!r} is not there ({type(error).__name__}); choose "
+            "another, such as cpu"
+        ) from error
+    return where
