@@ -36,8 +36,12 @@ def test_processes_make_what_this_process_makes(tmp_path, out):
         assert (outcome.progress.failed, outcome.progress.skipped) == (2, 1)
     assert results["local"] == results["inline"]
     assert len(results["local"][0]) == 4
-    assert os.getpid() in toy.processes_of(tmp_path)
-    assert len(toy.processes_of(tmp_path)) == 3
+
+
+def test_tasks_run_at_the_same_time_in_processes_of_their_own(tmp_path, out):
+    pair = [Task.of(toy.meet, folder=str(tmp_path), value=a, other=b) for a, b in ((1, 2), (2, 1))]
+    assert run(out, toy.study("one", *pair), engine=LocalEngine(2)).is_complete
+    assert len(toy.processes_of(tmp_path) - {os.getpid()}) == 2
 
 
 def test_a_worker_that_is_killed_takes_only_its_task_along(tmp_path, out):

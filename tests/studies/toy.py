@@ -78,6 +78,17 @@ def chatter(*, text: str) -> Result:
     return Result([{"text": text}])
 
 
+def meet(*, folder: str, value: int, other: int) -> Result:
+    """Wait for another task, which can come only if both run at the same time."""
+    leave_trace(folder, f"meet-{value}")
+    end = time.monotonic() + 60
+    while f"meet-{other}" not in trace_of(Path(folder)):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{other} never came")
+        time.sleep(0.01)
+    return Result([{"value": value}])
+
+
 def some_tasks(folder: object) -> list[Task]:
     """Eight tasks of a fifth of a second, and three that need their results."""
     parts = [Task.of(give, folder=str(folder), value=v, seconds=SECONDS) for v in range(NUM)]

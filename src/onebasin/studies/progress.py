@@ -80,7 +80,7 @@ class Estimate:
         return max(sum(each) / slots, max(each))
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """Return a time in words of two units at most.
 
     Example:

@@ -45,11 +45,11 @@ class Declaration:
     version: int = 1
     each: str | None = None
     cpus: int = 1
-    gpus: float = 0.0
+    gpus: float | int = 0.0
 
 
 def declare(
-    *, version: int = 1, each: str | None = None, cpus: int = 1, gpus: float = 0.0
+    *, version: int = 1, each: str | None = None, cpus: int = 1, gpus: float | int = 0.0
 ) -> Callable[[Any], Any]:
     """Decorate a task's function with what engines must know; see `Declaration`.
 

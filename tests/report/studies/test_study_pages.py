@@ -1,0 +1,133 @@
+import csv
+import io
+import re
+from dataclasses import replace
+
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin.report.studies import write_study_reports
+from onebasin.report.studies.files import report_files
+from onebasin.report.studies.pages import index_page
+from onebasin.report.studies.pictures import draw
+from onebasin.studies import find_study
+from onebasin.studies.folder import StudyFolder
+from tests.report.studies.collected import EMPTY, FOUND, ROWS, STUDY
+from tests.report.test_pages import parsed
+from tests.studies.runs import run, stored_files
+
+
+def text_of(html: str) -> str:
+    return " ".join(" ".join(parsed(html).text).split())
+
+
+def page_of(found) -> str:
+    return report_files(found)[f"{found.study.name}.html"].decode()
+
+
+def test_the_page_says_what_was_claimed_found_and_done():
+    text = text_of(page_of(FOUND))
+    for words in (
+        "Somebody et al. 2022, A Title, Figure 2",
+        "The barrier <i>falls</i> with the width.",
+        "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 of its measurements are missing.",
+        "Mean & interval over 3 pairs.",
+        "scale desk tasks 11 of 12 done",
+        "work 1 h 7 min, all tasks together",
+        "finished 1970-01-01 00:00 UTC",
+        "machine desk (4 cores)",
+        "versions python 3.11.7, torch 2.12.0 and 2.13.0+cpu",
+        "seeds 0 to 2, 7, 9 to 10",
+        "What failed measure(x=1): ValueError: <no> Traceback",
+    ):
+        assert words in text
+
+
+def test_the_page_needs_no_other_file_and_its_pictures_have_words():
+    html = page_of(FOUND)
+    tags = parsed(html)
+    (image,) = [attrs for tag, attrs in tags.seen if tag == "img"]
+    assert image["src"].startswith("data:image/svg+xml;base64,")
+    assert image["alt"].startswith('Barrier against width, "falling": 0.25 at width 4')
+    assert not re.search(r"https?://|url\(|@import|<script", html)
+    links = [attrs["href"] for tag, attrs in tags.seen if tag == "a"]
+    assert links == ["width-width.svg", "width.csv", "width-rows.csv", "index.html"]
+
+
+def test_every_figure_is_a_file_and_every_table_too():
+    files = report_files(FOUND)
+    assert set(files) == {"width.html", "width-width.svg", "width.csv", "width-rows.csv"}
+    assert b"<svg" in files["width-width.svg"]
+    assert files == report_files(FOUND), "the same rows give the same bytes"
+    rows = list(csv.DictReader(io.StringIO(files["width-rows.csv"].decode())))
+    assert len(rows) == len(ROWS)
+    assert [float(row["barrier"]) for row in rows] == [row["barrier"] for row in ROWS]
+    header, *body = csv.reader(io.StringIO(files["width.csv"].decode()))
+    assert (len(header), len(body)) == (12, 3)
+
+
+def test_a_study_without_rows_has_a_page_too():
+    files = report_files(EMPTY)
+    assert set(files) == {"width.html"}
+    text = text_of(files["width.html"].decode())
+    assert "not enough data Nothing is measured yet. What was done" in text
+    assert "finished not yet" in text
+
+
+def test_a_figure_without_words_is_refused():
+    def figures(rows):
+        return [replace(picture, alt=" ") for picture in STUDY.figures(rows)]
+
+    with pytest.raises(OneBasinError, match=r"study width: figure 'width' has no alt text"):
+        draw(replace(STUDY, figures=figures), ROWS)
+
+
+def test_the_index_has_every_study_with_its_verdict():
+    other = replace(EMPTY, study=replace(STUDY, name="depth", paper="Another et al. 2023, B"))
+    html = index_page([FOUND, other])
+    text = text_of(html)
+    assert "2 studies at desk scale: 1 reproduced, 1 not enough data." in text
+    assert text.index("Another et al.") < text.index("Somebody et al.")
+    links = [attrs["href"] for tag, attrs in parsed(html).seen if tag == "a"]
+    assert links == ["depth.html", "width.html"]
+
+
+def test_reports_are_written_from_what_a_folder_holds(tmp_path):
+    study = find_study("counterexample")
+    run(tmp_path, study)
+    for _ in range(2):
+        (found,) = write_study_reports(StudyFolder(tmp_path))
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "index.html",
+        "counterexample.html",
+        "counterexample.csv",
+        "counterexample-rows.csv",
+        "counterexample-curves.svg",
+    }
+    assert (found.num_done, found.num_tasks, found.num_missing) == (4, 4, 0)
+    assert list(found.seeds) == [0]
+    assert found.seconds > 0
+
+
+def test_a_corrupt_result_is_refused_by_a_report(tmp_path):
+    study = find_study("counterexample")
+    run(tmp_path, study)
+    path = stored_files(tmp_path, study.tasks(study.config("smoke"))[0])[".parquet"]
+    path.write_bytes(b"nothing")
+    message = rf"{path}: corrupt row file, not what its record says; run the study again to comp"
+    with pytest.raises(OneBasinError, match=message):
+        write_study_reports(StudyFolder(tmp_path))
+    run(tmp_path, study)
+    assert write_study_reports(StudyFolder(tmp_path))
+
+
+def test_a_report_of_what_is_missing_says_so(tmp_path):
+    study = find_study("counterexample")
+    run(tmp_path, study)
+    stored_files(tmp_path, study.tasks(study.config("smoke"))[0])[".json"].unlink()
+    (found,) = write_study_reports(StudyFolder(tmp_path))
+    assert found.num_missing == 1
+    assert found.verdict().judgement == "not enough data"
+    assert "3 of 4 permutations were measured. 1 of its measurements are missing." in (
+        found.verdict().sentence
+    )

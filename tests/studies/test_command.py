@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from onebasin.cli.study import SOME_FAILED
+from onebasin.studies import STUDIES
+from onebasin.studies.folder import StudyFolder
+from tests.cli.run import fail, run, succeed
+from tests.studies import toy
+from tests.studies.runs import run as run_study
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_studies_are_listed(capsys):
+    found = succeed(capsys, "study", "list")
+    assert [line.split()[0] for line in found.out.splitlines()] == ["study", *STUDIES]
+    data = succeed(capsys, "study", "list", "--json").data
+    assert [study["name"] for study in data["studies"]] == list(STUDIES)
+    assert all(study["claim"] for study in data["studies"])
+
+
+def test_a_study_is_run_watched_and_reported(capsys, out):
+    found = succeed(capsys, "study", "run", "counterexample", "--out", out, "--jobs", 2)
+    assert found.out.startswith("counterexample: reproduced\n  Error of A and B: at most 0.0000.")
+    assert found.out.endswith(f"wrote {out}/report/index.html\n")
+    assert (out / "report" / "counterexample.html").is_file()
+    status = succeed(capsys, "study", "status", out)
+    assert "counterexample  smoke  complete  4 of 4       0" in status.out
+    assert status.out.endswith("the last run is finished\n")
+    again = succeed(capsys, "study", "run", "counterexample", "--out", out, "--json").data
+    assert (again["total"], again["done"], again["reused"], again["failures"]) == (4, 4, 4, [])
+    assert again["verdicts"]["counterexample"]["judgement"] == "reproduced"
+    (out / "report" / "index.html").unlink()
+    reported = succeed(capsys, "study", "report", out, "--json").data
+    assert reported["verdicts"] == again["verdicts"]
+    assert (out / "report" / "index.html").is_file()
+
+
+def test_the_exit_code_says_that_tasks_failed(capsys, monkeypatch, out, tmp_path):
+    bad = toy.Task.of(toy.fail, folder=str(tmp_path))
+    study = toy.study("toy", bad, toy.Task.of(toy.give, folder=str(tmp_path), value=1))
+    for place in ("catalogue", "collection"):
+        monkeypatch.setattr(f"onebasin.studies.{place}.find_study", lambda name: study)
+    monkeypatch.setattr("onebasin.studies.catalogue.STUDIES", {"toy": "somewhere"})
+    found = run(capsys, "study", "run", "toy", "--out", out, "--jobs", 1)
+    assert found.code == SOME_FAILED
+    assert "failed: ZeroDivisionError: a task that fails" in found.err
+    assert found.out.endswith("1 of 2 tasks failed; run again to retry\n")
+    page = (out / "report" / "toy.html").read_text()
+    assert "Traceback (most recent call last)" in page
+    status = succeed(capsys, "study", "status", out, "--json").data
+    assert status["studies"][0]["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nothing"], r"study: unknown study 'nothing'; known are symmetries, "),
+        (["run", "symmetries", "--scale", "huge"], r"study: unknown scale 'huge'; known are smoke"),
+        (["run", "symmetries", "--engine", "x"], r"study run: unknown engine 'x'; known are local"),
+        (["run", "symmetries", "--address", "x"], r"--address is of --engine ray"),
+        (["run", "symmetries", "--jobs", "0"], r"--jobs is 0; it must be at least 1"),
+        (["status", "nowhere"], r"nowhere: holds no studies; give the --out of a `study run`"),
+        (["report", "nowhere"], r"nowhere: holds no studies; give the --out of a `study run`"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in fail(capsys, "study", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_something_else_is_refused(capsys, tmp_path):
+    (tmp_path / "file").write_text("x")
+    line = fail(capsys, "study", "run", "counterexample", "--out", tmp_path)
+    assert line == f"{tmp_path}: is not empty and holds no studies; choose another --out"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_stopped_run_shows_as_stopped(capsys, out, tmp_path):
+    run_study(out, toy.study("one", toy.Task.of(toy.give, folder=str(tmp_path), value=1)))
+    beat = json.loads(Path(out, "progress.json").read_text())
+    Path(out, "progress.json").write_text(json.dumps({**beat, "state": "running", "pid": 2**22}))
+    assert "the last run was stopped" in succeed(capsys, "study", "status", out).out
+    there = {**beat, "state": "running", "host": "another"}
+    Path(out, "progress.json").write_text(json.dumps(there))
+    assert "running for" in succeed(capsys, "study", "status", out).out
+    assert StudyFolder(out).heartbeat() is not None

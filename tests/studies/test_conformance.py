@@ -1,0 +1,67 @@
+"""Every study of the catalogue: run at smoke, judged, drawn, and told by whatever rows exist."""
+
+from dataclasses import is_dataclass
+
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin.report.studies.files import report_files
+from onebasin.studies import STUDIES, find_studies, find_study
+from onebasin.studies.collection import collect
+from onebasin.studies.folder import StudyFolder
+from onebasin.studies.plan import Plan
+from onebasin.studies.study import SCALES
+from tests.report.test_pages import parsed
+from tests.studies.runs import run
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_says_what_it_is(name):
+    study = find_study(name)
+    assert study.claim.endswith(".")
+    assert study.paper
+    assert study.item
+    assert tuple(study.scales) == SCALES
+    for scale in SCALES:
+        assert is_dataclass(study.config(scale))
+        plan = Plan.of({name: study.tasks(study.config(scale))})
+        assert plan.tasks
+        assert study.config_json(scale)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_runs_at_smoke_and_reports(name, tmp_path):
+    study = find_study(name)
+    outcome = run(tmp_path, study)
+    assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
+    found = collect(StudyFolder(tmp_path), name)
+    assert {(row["study"], row["scale"]) for row in found.rows} == {(name, "smoke")}
+    assert found.verdict().sentence
+    files = report_files(found)
+    assert any(file.endswith(".svg") for file in files)
+    assert len(files[f"{name}.csv"].decode().splitlines()) >= 2
+    tags = parsed(files[f"{name}.html"].decode())
+    images = [attrs for tag, attrs in tags.seen if tag == "img"]
+    assert images
+    assert all(len(attrs["alt"]) >= 40 for attrs in images), "say in words what it shows"
+    store, targets = StudyFolder(tmp_path).store, list(study.tasks(study.config("smoke")))
+    for some in (targets[:1], targets[::2], targets[len(targets) // 2 :]):
+        # After a failure these are the rows that exist: those of a task are there or not.
+        rows = [row for task in some for row in study.rows_of(task, store.load(task.key), "smoke")]
+        study.verdict(rows)
+        study.figures(rows)
+        study.table(rows)
+
+
+def test_an_unknown_study_or_scale_is_one_line():
+    with pytest.raises(
+        OneBasinError, match=r"unknown study 'symetries'; did you mean 'symmetries'"
+    ):
+        find_study("symetries")
+    with pytest.raises(OneBasinError, match=r"unknown study 'x'; known are symmetries, "):
+        find_studies(["x"], "smoke")
+    with pytest.raises(OneBasinError, match=r"unknown scale 'huge'; known are smoke, desk, paper"):
+        find_studies(["symmetries"], "huge")
+    with pytest.raises(OneBasinError, match=r"name a study, or all"):
+        find_studies([], "smoke")
+    assert list(find_studies(["all"], "smoke")) == list(STUDIES)

@@ -1,0 +1,61 @@
+from math import isnan
+
+import numpy as np
+import pytest
+
+from onebasin.studies.statistics import (
+    bootstrap,
+    grouped,
+    select,
+    slope,
+    summarise,
+    summary,
+    values_of,
+)
+
+ROWS = [
+    {"width": 8, "state": "naive", "x": 1.0},
+    {"width": 4, "state": "naive", "x": 2.0},
+    {"width": 4, "state": "naive", "x": 4.0},
+    {"width": 4, "state": "aligned", "x": float("nan")},
+    {"width": None, "state": "aligned", "x": None},
+]
+
+
+def test_rows_are_selected_and_grouped():
+    assert [row["x"] for row in select(ROWS, width=4, state="naive")] == [2.0, 4.0]
+    assert list(grouped(ROWS, "width")) == [(None,), (4,), (8,)]
+    assert values_of(ROWS, "x") == [1.0, 2.0, 4.0]
+
+
+def test_means_come_with_the_interval_of_student():
+    four, eight = summarise(ROWS, "x", ["width"])
+    assert (four.group, four.mean, four.n) == ({"width": 4}, 3.0, 2)
+    # t(0.975, 1) = 12.7062, deviation sqrt(2), over sqrt(2).
+    assert (four.low, four.high) == pytest.approx((3 - 12.7062, 3 + 12.7062), abs=1e-4)
+    assert (eight.mean, eight.n) == (1.0, 1)
+    assert isnan(eight.low)
+    assert (four.to_text(), eight.to_text()) == ("3 ± 12.7", "1")
+
+
+def test_the_interval_holds_the_mean_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    draws = [summary(list(generator.normal(1.0, 2.0, 5))) for _ in range(400)]
+    assert 0.92 < np.mean([s.low <= 1.0 <= s.high for s in draws]) < 0.98
+
+
+def test_a_line_is_fitted_with_the_interval_of_its_slope():
+    x = [0.0, 1.0, 2.0, 3.0]
+    exact = slope(x, [1.0, 3.0, 5.0, 7.0])
+    assert (exact.slope, exact.intercept, exact.correlation) == pytest.approx((2, 1, 1))
+    rough = slope(x, [1.0, 3.5, 4.5, 7.0])
+    assert rough.low < rough.slope < rough.high
+    # By hand: squared residuals add to 0.45, over 2 degrees of freedom and 5 squares of x.
+    assert rough.high - rough.slope == pytest.approx(4.30265 * (0.45 / 2 / 5) ** 0.5, abs=1e-4)
+
+
+def test_a_bootstrap_draws_by_its_seed():
+    values = [1.0, 2.0, 3.0, 4.0]
+    low, high = bootstrap(values, lambda v: float(np.mean(v)), seed=1)
+    assert 1.0 <= low < 2.5 < high <= 4.0
+    assert (low, high) == bootstrap(values, lambda v: float(np.mean(v)), seed=1)
