@@ -31,7 +31,7 @@ MEASURES: dict[str, Callable[..., FeatureTable]] = {
 }
 
 
-@pytest.fixture(params=MEASURES)
+@pytest.fixture(params=MEASURES, scope="module")
 def table(request: pytest.FixtureRequest) -> FeatureTable:
     model, a, b, inputs = pair("mlp")
     return MEASURES[request.param](model, a, b, [(inputs, labels_for(inputs, 3))])
