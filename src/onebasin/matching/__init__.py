@@ -1,12 +1,15 @@
 """Matching: which permutation. One file per matcher, one assignment solver."""
 
+from onebasin.matching.annealing import match_annealing, match_many_annealing
 from onebasin.matching.assignment.linear import assign, assign_many
 from onebasin.matching.cycle_consistent import match_cycle_consistent
+from onebasin.matching.exhaustive import enumerate_permutations, match_exhaustively
 from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.many import match_many
 from onebasin.matching.matching import ManyMatching, Matching, Progress, Step
 from onebasin.matching.sinkhorn import match_sinkhorn
 from onebasin.matching.straight_through import match_straight_through
+from onebasin.matching.theorem import match_theorem
 from onebasin.matching.weights import match_weights
 
 __all__ = [
@@ -16,10 +19,15 @@ __all__ = [
     "Step",
     "assign",
     "assign_many",
+    "enumerate_permutations",
+    "match_annealing",
     "match_cycle_consistent",
+    "match_exhaustively",
     "match_frank_wolfe",
     "match_many",
+    "match_many_annealing",
     "match_sinkhorn",
     "match_straight_through",
+    "match_theorem",
     "match_weights",
 ]

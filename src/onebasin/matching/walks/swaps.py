@@ -1,0 +1,140 @@
+"""Swaps: the moves of a walk, drawn at random or given, and what they do to a permutation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.symmetry import Symmetry
+
+Move = Literal["every", "one"]
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Two units of a network that change places.
+
+    Args:
+        network: its number.
+        group: whose units; what nests in them moves along.
+        row: for a nested group, which outer position, counted row-major; otherwise 0.
+        first, second: the two positions.
+    """
+
+    network: int
+    group: str
+    row: int
+    first: int
+    second: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """A group of a network in which a step may swap units.
+
+    Args:
+        network: number of the network.
+        group: name of the group.
+        size: number of its units, at least 2.
+        rows: number of outer positions, 1 where the group is not nested.
+    """
+
+    network: int
+    group: str
+    size: int
+    rows: int
+
+
+def columns_of(symmetry: Symmetry, networks: Iterable[int]) -> tuple[Column, ...]:
+    """Return the columns of networks: their groups in which there is something to swap."""
+    return tuple(
+        Column(network, name, group.size, prod(symmetry.outer_shape(name)))
+        for network in networks
+        for name, group in symmetry.groups.items()
+        if group.size > 1
+    )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps of a walk, one after the other.
+
+    Args:
+        columns: where units are swapped.
+        swaps: row, first and second of every step and column, int64 `(steps, columns, 3)`;
+            first is -1 where a step leaves a column alone.
+        uniforms: random numbers in [0, 1) that decide what is accepted, `(steps,)`.
+        temperatures: of every step, `(steps,)`; all is accepted where it is infinite.
+    """
+
+    columns: tuple[Column, ...]
+    swaps: np.ndarray
+    uniforms: np.ndarray
+    temperatures: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.swaps)
+
+    def at(self, step: int) -> list[Swap]:
+        """Return the swaps of one step."""
+        rows = zip(self.columns, self.swaps[step].tolist(), strict=True)
+        return [Swap(c.network, c.group, *values) for c, values in rows if values[1] >= 0]
+
+
+def draw_steps(
+    columns: tuple[Column, ...],
+    temperatures: np.ndarray,
+    rng: np.random.Generator,
+    move: Move = "every",
+) -> Steps:
+    """Draw as many steps as there are temperatures.
+
+    Args:
+        columns: at least one.
+        temperatures: `(steps,)`.
+        rng: of the draw.
+        move: whether a step swaps a pair in every column or in one of them.
+    """
+    steps, width = len(temperatures), len(columns)
+    sizes = np.array([column.size for column in columns])
+    rows = rng.integers(0, np.array([column.rows for column in columns]), (steps, width))
+    first = rng.integers(0, sizes, (steps, width))
+    second = (first + rng.integers(1, sizes, (steps, width))) % sizes
+    if move == "one":
+        chosen = rng.integers(0, width, steps)
+        first[chosen[:, None] != np.arange(width)] = -1
+    return Steps(columns, np.stack((rows, first, second), -1), rng.random(steps), temperatures)
+
+
+def transposition(symmetry: Symmetry, swaps: Sequence[Swap]) -> Permutation:
+    """Return the permutation that makes swaps of different groups, all of one network."""
+    indices = dict(Permutation.identity(symmetry).indices)
+    for swap in swaps:
+        size = indices[swap.group].shape[-1]
+        index = indices[swap.group].clone()
+        index.view(-1, size)[swap.row, [swap.first, swap.second]] = torch.tensor(
+            [swap.second, swap.first]
+        )
+        indices[swap.group] = index
+    return Permutation(symmetry, indices)
+
+
+def swapped(index: Tensor, first: int, second: int) -> Tensor:
+    """Return a copy of the index of a group without nesting with two positions exchanged."""
+    changed = index.clone()
+    changed[first], changed[second] = index[second], index[first]
+    return changed
+
+
+def is_plain(symmetry: Symmetry, group: str) -> bool:
+    """Tell whether a group neither nests in another nor has others nesting in it."""
+    nested: Mapping[str, tuple[str, ...]] = {n: g.within for n, g in symmetry.groups.items()}
+    return not nested[group] and not any(group in within for within in nested.values())
