@@ -225,7 +225,8 @@ def test_an_output_that_cannot_be_written(capsys, tmp_path, a, b):
     (folder / "something").write_text("")
     assert "the folder is not empty" in refused(folder)
     (tmp_path / "file").write_text("")
-    assert "file" in refused(tmp_path / "file" / "out.safetensors")
+    inside = tmp_path / "file" / "out.safetensors"
+    assert refused(inside).startswith(f"{inside}: {tmp_path / 'file'} is a file, not a folder; ")
 
 
 def test_a_link_to_an_input_is_that_input(capsys, tmp_path, a, b):
@@ -242,6 +243,9 @@ def test_a_permutation_that_cannot_be_written(capsys, tmp_path, a, b):
     assert "does not exist; create it first" in fail(capsys, *arguments, tmp_path / "no" / "p")
     assert "which is never replaced" in fail(capsys, *arguments, a)
     assert "cannot hold both the network and the permutation" in fail(capsys, *arguments, out)
+    assert "a permutation is written as .safetensors" in fail(
+        capsys, *arguments, tmp_path / "p.txt"
+    )
     assert not out.exists()
 
 

@@ -354,6 +354,13 @@ def test_same_seed_same_bytes(tmp_path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
+def test_a_file_may_be_read_by_whoever_may_read_other_new_files(tmp_path) -> None:
+    (tmp_path / "other").write_text("")
+    Permutation.random(heads(), seed=7).save(tmp_path / "p.safetensors")
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_load_names_what_is_wrong(tmp_path) -> None:
     symmetry, path = two_layers(), tmp_path / "p.safetensors"
     with pytest.raises(OneBasinError, match=r"p\.safetensors: no such file"):

@@ -127,7 +127,8 @@ def check_creatable(path: str | os.PathLike[str]) -> None:
         try:
             _create(probe, path)
         finally:
-            probe.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                probe.unlink()
 
 
 def _temporary_name(target: Path) -> Path:
@@ -137,6 +138,10 @@ def _temporary_name(target: Path) -> Path:
 
 
 def _check_parent(path: Path, shown: str | os.PathLike[str]) -> None:
+    if os.path.exists(path.parent) and not os.path.isdir(path.parent):
+        raise OneBasinError(
+            f"{shown}: {path.parent} is a file, not a folder; choose another output path"
+        )
     if not os.path.isdir(path.parent):
         raise OneBasinError(f"{shown}: the folder {path.parent} does not exist; create it first")
 

@@ -40,7 +40,7 @@ def merge(
     checkpoints: Annotated[
         list[Path],
         typer.Argument(
-            metavar="A B ...",
+            metavar="A B",
             help="The reference and the checkpoints to merge with it.",
             show_default=False,
         ),

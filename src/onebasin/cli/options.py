@@ -11,7 +11,8 @@ Arch = Annotated[
     str,
     typer.Argument(
         metavar="ARCH",
-        help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable, or mlp.",
+        help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable, or a "
+        "built-in one such as mlp.",
         show_default=False,
     ),
 ]
@@ -84,6 +85,7 @@ Restarts = Annotated[
     int | None,
     typer.Option(
         "--restarts",
+        metavar="N",
         min=1,
         help="Starts of the matching; the best one counts.",
         show_default="1",
@@ -116,7 +118,7 @@ MethodData = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same result.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else, to stdout.")
 ]

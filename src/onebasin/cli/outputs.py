@@ -19,6 +19,10 @@ def check_outputs(output: Path, permutation_file: Path | None, *, inputs: Sequen
     check_writable(output, inputs=inputs)
     if permutation_file is not None:
         check_file_writable(permutation_file, inputs=inputs)
+        if permutation_file.suffix != ".safetensors":
+            raise OneBasinError(
+                f"{permutation_file}: a permutation is written as .safetensors; choose such a name"
+            )
         if permutation_file.resolve() == output.resolve():
             raise OneBasinError(
                 f"{output}: cannot hold both the network and the permutation; give two paths"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -172,7 +172,8 @@ class Permutation:
         indices = {name: index.contiguous() for name, index in self.indices.items()}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            save_file(indices, temporary, metadata=metadata)
+            # Written like any file: safetensors itself lets only its owner read what it writes.
+            temporary.write_bytes(save(indices, metadata=metadata))
             os.replace(temporary, path)
         except (OSError, SafetensorError) as error:
             raise OneBasinError(

@@ -34,8 +34,12 @@ class Missing(nn.Linear):
     [
         (Branching, r"cannot take Branching at .*test_export.py:\d+ in forward: GuardOnData"),
         (Picking, r"cannot take Picking at .*test_export.py:\d+ in forward: GuardOnData"),
-        (Failing, r"in forward: RuntimeError: a data-dependent failure of two lines; make its"),
-        (Missing, r"cannot take Missing at .*test_export.py:\d+ in forward: KeyError: 0; make"),
+        (
+            Failing,
+            r"Failing cannot be run on the example inputs at .*test_export.py:\d+ in forward: "
+            r"RuntimeError: a data-dependent failure of two lines; give inputs that it takes",
+        ),
+        (Missing, r"Missing cannot be run on the example inputs at .* in forward: KeyError: 0; gi"),
     ],
 )
 def test_a_refused_model_is_one_line_and_prints_nothing(capfd, kind, message):
@@ -43,6 +47,17 @@ def test_a_refused_model_is_one_line_and_prints_nothing(capfd, kind, message):
         trace(kind(3, 3), torch.ones(2, 3))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_inputs_of_another_shape_are_blamed_on_the_inputs():
+    message = r"^trace: Linear cannot be run on the example inputs: RuntimeError: mat1 and mat2"
+    with pytest.raises(OneBasinError, match=message):
+        trace(nn.Linear(3, 3), torch.ones(2, 4))
+
+
+def test_a_model_without_memory_is_not_run():
+    with pytest.raises(OneBasinError, match=r"torch\.export cannot take Branching"):
+        trace(Branching(3, 3).to("meta"), torch.ones(2, 3, device="meta"))
 
 
 def test_the_error_in_the_model_is_the_cause():

@@ -87,7 +87,8 @@ def export_model(
     """Export a model in evaluation mode, without a word; the model is left as it was.
 
     Raises:
-        OneBasinError: when `torch.export` cannot take the model; says where.
+        OneBasinError: when the model does not run on the inputs, or `torch.export` cannot take
+            it; says where.
     """
     with isolated(model) as own, torch.no_grad(), _silence():
         counted = _Counted(own, outputs).eval()
@@ -95,11 +96,11 @@ def export_model(
             program = torch.export.export(counted, args, dict(kwargs), strict=False)
             if not _has_rules(program.graph_module):
                 program = program.run_decompositions(_decompositions())
-        except _Refused as refused:
-            assert isinstance(refused.__cause__, RuntimeError)
-            raise OneBasinError(_explain(model, refused.__cause__)) from refused.__cause__
         except Exception as error:
-            raise OneBasinError(_explain(model, error)) from error
+            cause = error.__cause__ if isinstance(error, _Refused) else error
+            failure = _failure(own, args, kwargs)
+            text = _explain(model, cause or error) if failure is None else _blame(model, failure)
+            raise OneBasinError(text) from cause
     _refuse_unknown_sizes(model, program.graph_module)
     return _describe(program)
 
@@ -207,16 +208,40 @@ def is_getitem(node: Node) -> bool:
     return node.target is operator.getitem
 
 
-def _explain(model: nn.Module, error: Exception) -> str:
-    """Return one line: what torch.export refused, and the user's line it was at."""
-    text = " ".join(str(error).split())
-    reason = text.split(". ")[0][:300] or type(error).__name__
-    place = _place_in(error)
-    name = type(model).__name__
+def _failure(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Exception | None:
+    """Return what a model raises when it is just run; None where it has no memory to run in."""
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        return None
+    try:
+        model(*args, **kwargs)
+    except Exception as error:  # it is the user's code
+        return error
+    return None
+
+
+def _blame(model: nn.Module, error: Exception) -> str:
+    """Return one line: how the model itself fails, and the user's line it was at."""
     return (
-        f"trace: torch.export cannot take {name}{place}: {type(error).__name__}: {reason}; "
-        "make its control flow independent of the data, or give a hand-written symmetry"
+        f"trace: {type(model).__name__} cannot be run on the example inputs{_place_in(error)}: "
+        f"{_reason(error)}; give inputs that it takes, or mend it"
     )
+
+
+def _explain(model: nn.Module, error: BaseException) -> str:
+    """Return one line: what torch.export refused, and the user's line it was at."""
+    return (
+        f"trace: torch.export cannot take {type(model).__name__}{_place_in(error)}: "
+        f"{_reason(error)}; make its control flow independent of the data, or give a "
+        "hand-written symmetry"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's type and the first sentence of its text."""
+    sentence = " ".join(str(error).split()).split(". ")[0][:300].rstrip(".")
+    return f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
 
 
 def _place_in(error: BaseException) -> str:
