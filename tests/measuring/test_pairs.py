@@ -138,7 +138,8 @@ def test_the_pictures_show_the_barriers(tmp_path):
 
     barriers = matrix_of({(0, 1): 1.0, (0, 2): 2.0, (1, 2): 3.0}, 3)
     ax = Figure().subplots()
-    assert barriers.plot(ax, quantity="error") is ax
+    assert barriers.plot(ax, quantity="error", highest=7.0) is ax
+    assert ax.get_images()[0].get_clim() == (0, 7)
     assert ax.get_images()[0].get_array().tolist() == [[0, 0.5, 1], [0.5, 0, 1.5], [1, 1.5, 0]]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
     ax = Figure().subplots()

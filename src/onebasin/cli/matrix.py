@@ -135,19 +135,25 @@ def _write(found: Matrices, measuring: MeasuringChoice) -> None:
 
 
 def _figure(found: Matrices, measuring: MeasuringChoice) -> Figure:
-    """Draw a panel for each state and split."""
+    """Draw a panel for each state and split, all on one scale."""
     import matplotlib
+    import numpy as np
     from matplotlib.figure import Figure
 
     from onebasin.measuring.pictures import SETTINGS
 
     num_splits = len(next(iter(found.values())))
+    every = [
+        each.matrix("loss", measuring.chord) for row in found.values() for each in row.values()
+    ]
+    finite = np.stack(every)[np.isfinite(every)]
+    highest = float(finite.max()) or None
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(4.6 * num_splits, 3.8 * len(found)), layout="constrained")
         panels = figure.subplots(len(found), num_splits, squeeze=False)
         for row, (state, splits) in zip(panels, found.items(), strict=True):
             for ax, (split, barriers) in zip(row, splits.items(), strict=True):
-                barriers.plot(ax, chord=measuring.chord)
+                barriers.plot(ax, chord=measuring.chord, highest=highest)
                 ax.set_title(f"{state}, {split}")
     return figure
 

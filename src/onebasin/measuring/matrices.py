@@ -97,7 +97,12 @@ class PairBarriers(Result):
         return rows
 
     def plot(
-        self, ax: Axes | None = None, *, quantity: Quantity = "loss", chord: Chord = "ends"
+        self,
+        ax: Axes | None = None,
+        *,
+        quantity: Quantity = "loss",
+        chord: Chord = "ends",
+        highest: float | None = None,
     ) -> Axes:
         """Draw the matrix.
 
@@ -105,12 +110,14 @@ class PairBarriers(Result):
             ax: where to draw; a new figure without it.
             quantity: as for `Curve.barrier`.
             chord: as for `Curve.barrier`.
+            highest: the barrier that the scale ends at, for matrices to be compared; that of the
+                matrix without it.
 
         Returns:
             The axes with the matrix and, beside them, its scale.
         """
         ax = axes_for(ax)
-        image = ax.imshow(self.matrix(quantity, chord), cmap="viridis", vmin=0)
+        image = ax.imshow(self.matrix(quantity, chord), cmap="viridis", vmin=0, vmax=highest)
         ax.grid(False)
         if len(self.names) <= 20:
             is_long = max(map(len, self.names)) > 3

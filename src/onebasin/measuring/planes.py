@@ -226,4 +226,4 @@ def _norm(levels: np.ndarray) -> Any:
 
 
 def _shown(level: float, quantity: Quantity) -> str:
-    return f"{level:.2g}" if quantity == "loss" else f"{level:.1%}"
+    return f"{level:.3g}" if quantity == "loss" else f"{level:.1%}"
