@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 4.6, 3.5
 
 
 def panels(
-    num: int = 1, *, num_columns: int = 1, height: float = HEIGHT
+    num: int = 1, *, num_columns: int = 1, height: float | int = HEIGHT
 ) -> tuple[Figure, list[Axes]]:
     """Return a new figure with panels; one column stays readable on a phone.
 

@@ -84,7 +84,7 @@ def summarise(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[S
     return found
 
 
-def summary(values: Sequence[float], group: Mapping[str, Any] | None = None) -> Summary:
+def summary(values: Sequence[float | int], group: Mapping[str, Any] | None = None) -> Summary:
     """Return the mean of values and its 95 % interval.
 
     Args:
@@ -122,7 +122,7 @@ class Slope:
     n: int
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> Slope:
+def slope(x: Sequence[float | int], y: Sequence[float | int]) -> Slope:
     """Fit a line to points; take logarithms before for a power law.
 
     Args:
