@@ -19,6 +19,7 @@ from onebasin.cli.inspect import inspect
 from onebasin.cli.merge import merge
 from onebasin.cli.plane import plane
 from onebasin.cli.study import study
+from onebasin.cli.train import train
 
 app = typer.Typer(
     name="onebasin",
@@ -63,6 +64,7 @@ for command in (
     barrier,
     plane,
     features,
+    train,
 ):
     app.command()(command)
 

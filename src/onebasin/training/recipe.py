@@ -15,6 +15,7 @@ from onebasin.errors import OneBasinError, check_choice
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "steps"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Number = float | int
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,17 @@ class Recipe:
     epochs: int = 50
     batch_size: int = 100
     optimizer: OptimizerName = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: Number = 1e-3
     schedule: ScheduleName = "constant"
-    warmup_epochs: float = 0.0
-    milestones: tuple[float, ...] = ()
-    decay: float = 0.1
-    momentum: float = 0.0
+    warmup_epochs: Number = 0.0
+    milestones: tuple[Number, ...] = ()
+    decay: Number = 0.1
+    momentum: Number = 0.0
     nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    stop_loss: float | None = 0.01
+    betas: tuple[Number, Number] = (0.9, 0.999)
+    epsilon: Number = 1e-8
+    weight_decay: Number = 0.0
+    stop_loss: Number | None = 0.01
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -120,7 +121,7 @@ class Recipe:
         return dataclasses.replace(self, **options)
 
 
-def _check_positive(name: str, value: float) -> None:
+def _check_positive(name: str, value: Number) -> None:
     if not (math.isfinite(value) and value >= 0):
         raise _wrong(name, value, "at least 0 and finite")
 

@@ -1,0 +1,322 @@
+"""`onebasin train`: many networks of one architecture trained at once, a file for each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from onebasin.cli.console import columns, open_console
+from onebasin.cli.measuring import DataChoice, DataRoot
+from onebasin.cli.options import Arch, ArchArgs, Json, Quiet
+from onebasin.cli.seeds import numbers_of
+from onebasin.errors import OneBasinError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from onebasin.cli.console import Console
+    from onebasin.training import GroupProgress, TrainedNetwork
+    from onebasin.training.datasets.dataset import Dataset
+
+
+def train(
+    arch: Arch,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Data to train on: digits, mnist, cifar10, ...; a NAME that there is not lists "
+            "those that there are.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for the networks.", show_default=False
+        ),
+    ],
+    seeds: Annotated[str, typer.Option(metavar="SEEDS", help="Such as 1..20, or 1,2,5.")] = "0",
+    data_root: DataRoot = None,
+    arch_arg: ArchArgs = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples in a step.")] = None,
+    optimizer: Annotated[
+        Literal["adam", "adamw", "sgd"] | None, typer.Option(help="adam without it.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    schedule: Annotated[
+        Literal["constant", "cosine", "steps"] | None, typer.Option(help="constant without it.")
+    ] = None,
+    milestones: Annotated[
+        str | None,
+        typer.Option(metavar="EPOCHS", help="Where the learning rate of steps falls: 80,120."),
+    ] = None,
+    warmup: Annotated[
+        float | None, typer.Option(metavar="EPOCHS", help="The learning rate first rises.")
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of sgd.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of every optimizer.")] = None,
+    stop_loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOSS", help="A network stops below this training loss, 0.01; or none."
+        ),
+    ] = None,
+    spawn: Annotated[
+        int | None, typer.Option(metavar="EPOCH", help="Train one network up to here, then apart.")
+    ] = None,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Crop, flip and turn images at random.")
+    ] = False,
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Measure on test data after every epoch.")
+    ] = True,
+    keep_epochs: Annotated[
+        str | None,
+        typer.Option(metavar="EPOCHS", help="Also keep the networks after these: 1,5,10 or all."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Such as cuda; the CPU without it.")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Replace what is in DIR instead of going on with it.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train networks from several seeds at once.
+
+    A built-in ARCH is fitted to the data. DIR gets a file for each network, seed-1.safetensors
+    and so on, history.jsonl with a line for each epoch of each, and curves.png. Called again
+    after it was stopped, it goes on where it was.
+
+    \b
+    Examples:
+      onebasin train mlp --data mnist --seeds 1..20 -o runs/mlp
+      onebasin train mlp --data digits --seeds 0,1 -o runs --arch-arg width=64 --epochs 20
+      onebasin train resnet20 --data cifar10 --seeds 1..4 -o runs/resnet --optimizer sgd \\
+        --lr 0.1 --momentum 0.9 --schedule cosine --warmup 1 --augment
+    """
+    recipe = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "learning_rate": lr,
+        "schedule": schedule,
+        "milestones": None if milestones is None else _milestones(milestones),
+        "warmup_epochs": warmup,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+    }
+    given: dict[str, Any] = {name: value for name, value in recipe.items() if value is not None}
+    if stop_loss is not None:
+        given["stop_loss"] = _stop_loss(stop_loss)
+    choice = TrainingChoice(
+        numbers_of(seeds, "--seeds"), given, spawn, augment, test, _kept(keep_epochs), device
+    )
+    with open_console(as_json, quiet) as console:
+        chosen = DataChoice(data, data_root)
+        run_train(arch, arch_arg, chosen, out, choice, restarts=restart, console=console)
+
+
+@dataclass(frozen=True)
+class TrainingChoice:
+    """What the user said about training.
+
+    Args:
+        seeds: of the networks.
+        recipe: values of the recipe that were given.
+        spawn_epoch: how long one network is trained from which the others go on, or None.
+        augments: whether images are changed at random.
+        tests: whether networks are tested after every epoch.
+        keep_epochs: after which networks are kept.
+        device: where to train, or None.
+    """
+
+    seeds: Sequence[int]
+    recipe: dict[str, Any]
+    spawn_epoch: int | None = None
+    augments: bool = False
+    tests: bool = True
+    keep_epochs: Sequence[int] | Literal["all"] = ()
+    device: str | None = None
+
+
+def run_train(
+    arch: str,
+    arch_args: Sequence[str] | None,
+    data_choice: DataChoice,
+    folder: Path,
+    choice: TrainingChoice,
+    *,
+    restarts: bool,
+    console: Console,
+) -> None:
+    """Train networks, and write them, their history and a picture into a folder.
+
+    Args:
+        arch: ARCH.
+        arch_args: `KEY=VALUE` texts.
+        data_choice: what to train on.
+        folder: where everything goes.
+        choice: how to train.
+        restarts: whether to replace what is in the folder.
+        console: where the result is printed.
+    """
+    from onebasin.measuring.pictures import save_figure
+    from onebasin.report.learning_curves import learning_curves
+    from onebasin.training import train
+    from onebasin.training.datasets.augmentation import Augmentation
+
+    module, data = fitted(arch, arch_args, data_choice.load())
+    with _bars(console) as watch:
+        networks = train(
+            module,
+            data,
+            seeds=choice.seeds,
+            spawn_epoch=choice.spawn_epoch,
+            augment=Augmentation() if choice.augments else None,
+            tests=choice.tests,
+            checkpoints=folder,
+            keep_epochs=choice.keep_epochs,
+            resume=not restarts,
+            device=choice.device,
+            watch=watch,
+            **choice.recipe,
+        )
+    _write_history(networks, folder)
+    save_figure(learning_curves(networks), folder / "curves.png")
+    console.result(_data(networks, data, arch, folder), _text(networks, folder))
+
+
+def fitted(arch: str, arch_args: Sequence[str] | None, data: Dataset) -> tuple[nn.Module, Dataset]:
+    """Return a network that takes the data, and the data as it takes them.
+
+    A built-in architecture is built to fit, unless arguments say otherwise; flat data become
+    images where it takes images.
+
+    Args:
+        arch: ARCH.
+        arch_args: `KEY=VALUE` texts.
+        data: what to train on.
+
+    Raises:
+        OneBasinError: when the two do not go together.
+    """
+    from onebasin.checkpoints import build_architecture
+    from onebasin.checkpoints.arguments import parse_arguments
+    from onebasin.networks import NETWORKS
+
+    arguments = parse_arguments(arch_args)
+    if arch in NETWORKS:
+        fit = NETWORKS[arch].fit
+        try:
+            sizes = fit(data.input_shape)
+        except OneBasinError:
+            data = data.as_images()
+            sizes = fit(data.input_shape)
+        arguments = {**sizes, "num_classes": data.num_classes, **arguments}
+    return build_architecture(arch, arch_args=arguments).module, data
+
+
+@contextlib.contextmanager
+def _bars(console: Console) -> Iterator[Callable[[GroupProgress], None] | None]:
+    """Show a progress bar for each group of networks, where somebody looks."""
+    if console.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    text = TextColumn("{task.description}")
+    count = TextColumn("{task.completed}/{task.total} epochs  loss {task.fields[loss]:.4f}")
+    screen = RichConsole(file=sys.stderr)
+    bars: dict[int, Any] = {}
+    with Progress(text, BarColumn(), count, TimeElapsedColumn(), console=screen) as progress:
+
+        def watch(found: GroupProgress) -> None:
+            if found.group not in bars:
+                title = "trunk" if found.group < 0 else f"seeds {_span(found.seeds)}"
+                bars[found.group] = progress.add_task(title, total=found.epochs, loss=0.0)
+            progress.update(bars[found.group], completed=found.epoch, loss=found.loss)
+
+        yield watch
+
+
+def _span(seeds: Sequence[int]) -> str:
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+
+
+def _write_history(networks: Sequence[TrainedNetwork], folder: Path) -> None:
+    from onebasin.checkpoints import atomic_path
+
+    lines = [json.dumps(row) + "\n" for network in networks for row in network.rows()]
+    with atomic_path(folder / "history.jsonl") as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _milestones(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise OneBasinError(
+            f"--milestones: {text!r} are no epochs; give numbers such as 80,120"
+        ) from error
+
+
+def _stop_loss(text: str) -> float | None:
+    try:
+        return None if text.lower() == "none" else float(text)
+    except ValueError as error:
+        raise OneBasinError(
+            f"--stop-loss: {text!r} is no loss; give a number such as 0.01, or none"
+        ) from error
+
+
+def _kept(text: str | None) -> Sequence[int] | Literal["all"]:
+    if text is None:
+        return ()
+    return "all" if text == "all" else numbers_of(text, "--keep-epochs")
+
+
+def _data(
+    networks: Sequence[TrainedNetwork], data: Dataset, arch: str, folder: Path
+) -> dict[str, Any]:
+    return {
+        "command": "train",
+        "architecture": arch,
+        "data": data.name,
+        "engine": networks[0].engine,
+        "reason": networks[0].reason,
+        "output": str(folder),
+        "networks": [
+            {
+                "file": str(folder / f"seed-{network.seed}.safetensors"),
+                "status": network.status,
+                **(network.rows()[-1] if network.history else {"seed": network.seed, "epoch": 0}),
+                "seconds": network.seconds,
+            }
+            for network in networks
+        ],
+    }
+
+
+def _text(networks: Sequence[TrainedNetwork], folder: Path) -> str:
+    header = ("seed", "epochs", "loss", "error", "test loss", "test error", "")
+    rows: list[tuple[str, ...]] = [header]
+    for network in networks:
+        if not network.history:
+            rows.append((str(network.seed), "0", "", "", "", "", network.status))
+            continue
+        last = network.history[-1]
+        numbers = (last.loss, last.error, last.test_loss, last.test_error)
+        shown = ["" if number is None else f"{number:.4f}" for number in numbers]
+        rows.append((str(network.seed), str(last.epoch), *shown, network.status))
+    engine, reason = networks[0].engine, networks[0].reason
+    return f"{columns(rows)}\ntrained by engine {engine}: {reason}\nwrote {folder}"

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from tests.cli.run import fail, succeed
+
+SMALL = ("--arch-arg", "width=8", "--arch-arg", "depth=1", "--epochs", "2")
+
+
+def test_networks_history_and_picture_are_written(capsys, tmp_path):
+    out = tmp_path / "out"
+    found = succeed(
+        capsys, "train", "mlp", "--data", "digits", "--seeds", "1..3", "-o", out, "--json", *SMALL
+    )
+    files = {path.name for path in out.iterdir()}
+    assert files == {
+        "manifest.json",
+        "history",
+        "history.jsonl",
+        "curves.png",
+        *(f"seed-{seed}.safetensors" for seed in (1, 2, 3)),
+    }
+    assert load_file(out / "seed-2.safetensors")["layers.0.weight"].shape == (8, 64)
+    with safe_open(out / "seed-2.safetensors", "pt") as file:
+        assert file.metadata()["seed"] == "2"
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [(row["seed"], row["epoch"]) for row in rows] == [
+        (seed, epoch) for seed in (1, 2, 3) for epoch in (1, 2)
+    ]
+    assert all(row["test_loss"] > 0 for row in rows)
+    assert [network["seed"] for network in found.data["networks"]] == [1, 2, 3]
+    assert found.data["engine"] == "chain"
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_called_again_it_has_nothing_to_do(capsys, tmp_path):
+    arguments = ("train", "mlp", "--data", "digits", "-o", tmp_path, "--json", *SMALL)
+    first = succeed(capsys, *arguments).data
+    assert succeed(capsys, *arguments).data == first
+
+
+def test_flat_data_become_images_where_the_network_takes_them(capsys, tmp_path):
+    found = succeed(
+        capsys,
+        "train",
+        "shallow-cnn",
+        "--data",
+        "digits",
+        "-o",
+        tmp_path,
+        "--json",
+        "--arch-arg",
+        "width=2",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "500",
+    )
+    assert found.data["engine"] == "loop"
+    assert "convolutions" in found.data["reason"]
+
+
+def test_text_is_a_table(capsys, tmp_path):
+    found = succeed(capsys, "train", "mlp", "--data", "digits", "-o", tmp_path, *SMALL)
+    assert found.out.splitlines()[0].split()[:3] == ["seed", "epochs", "loss"]
+    assert found.out.rstrip().endswith(f"wrote {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (("--seeds", "1.."), "--seeds: '1..' are no whole numbers; give a range such as 1..20"),
+        (("--seeds", "5..1"), "--seeds: '5..1' has no numbers, or too many"),
+        (("--seeds", "1,2,1"), "--seeds: '1,2,1' names a number twice"),
+        (("--data", "digit"), "unknown dataset 'digit'; known are: "),
+        (("--arch-arg", "in_features=7"), "the network cannot be run on digits"),
+        (("--arch-arg", "num_classes=7"), "returns (2, 7) for two examples but digits has 10"),
+        (("--epochs", "-1"), "epochs is -1; it must be a whole number of at least 0"),
+        (("--lr", "nan"), "learning_rate is nan; it must be at least 0 and finite"),
+        (("--schedule", "steps"), "'steps' needs milestones"),
+        (("--milestones", "a"), "--milestones: 'a' are no epochs"),
+        (("--momentum", "0.9"), "momentum and nesterov are of 'sgd'"),
+        (("--stop-loss", "low"), "--stop-loss: 'low' is no loss"),
+        (("--keep-epochs", "9"), "keep_epochs is [9]; it must be 'all' or epochs from 1 to 2"),
+        (("--device", "cuda:77"), "device 'cuda:77' is not there"),
+        (("--augment",), "inputs are (100, 64); it takes square images"),
+    ],
+)
+def test_wrong_input_gives_one_line(capsys, tmp_path, changes, text):
+    line = fail(
+        capsys, "train", "mlp", "--data", "digits", "-o", tmp_path / "out", *SMALL, *changes
+    )
+    assert text in line
+
+
+def test_a_folder_of_another_training_is_left_alone(capsys, tmp_path):
+    arguments = ("train", "mlp", "--data", "digits", "-o", tmp_path, *SMALL)
+    succeed(capsys, *arguments)
+    kept = (tmp_path / "seed-0.safetensors").read_bytes()
+    line = fail(capsys, *arguments, "--lr", "0.01")
+    assert "holds another training, with learning_rate 0.001, not 0.01" in line
+    assert (tmp_path / "seed-0.safetensors").read_bytes() == kept
+    succeed(capsys, *arguments, "--lr", "0.01", "--restart")
+    assert (tmp_path / "seed-0.safetensors").read_bytes() != kept
+
+
+def test_a_file_in_the_way_is_named(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = fail(capsys, "train", "mlp", "--data", "digits", "-o", tmp_path / "file", *SMALL)
+    assert "cannot be used for training" in line

@@ -1,0 +1,154 @@
+"""A training that was killed goes on as if nothing had been."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from onebasin.errors import OneBasinError
+from onebasin.training import train
+from tests.training.networks import blobs, noisy
+
+OPTIONS = {"epochs": 6, "batch_size": 10, "stop_loss": 0.35, "group_size": 2}
+SEEDS = [0, 1, 2]
+PROGRAM = """
+import os, sys, torch
+torch.set_num_threads(1)
+from onebasin.training import train
+from tests.training.networks import blobs, noisy
+from tests.training.test_resume import OPTIONS, SEEDS
+
+def watch(found):
+    print(found.group, found.epoch, flush=True)
+    if found.group == 1 and found.epoch == 3:
+        sys.stdin.readline()  # wait here to be killed
+
+train(noisy(), blobs(), seeds=SEEDS, checkpoints=sys.argv[1], spawn_epoch=2, watch=watch, **OPTIONS)
+"""
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("seed-*.safetensors")}
+
+
+def run(folder, **changes):
+    return train(
+        noisy(), blobs(), seeds=SEEDS, checkpoints=folder, spawn_epoch=2, **{**OPTIONS, **changes}
+    )
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_killed_and_called_again_gives_the_same_bytes(tmp_path, repository, one_thread):
+    whole = run(tmp_path / "whole")
+    expected = files(tmp_path / "whole")
+    assert len(expected) == 3
+
+    killed = tmp_path / "killed"
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, killed],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd=repository,
+    )
+    try:
+        for line in process.stdout:
+            if line.split() == [b"1", b"3"]:
+                break
+        time.sleep(0.2)  # the workers are somewhere in a later epoch by now
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    assert (killed / "running").is_dir()
+    assert json.loads((killed / "manifest.json").read_text())["groups"] == [[0, 1], [2]]
+
+    resumed = run(killed)
+    assert files(killed) == expected
+    assert [network.losses for network in resumed] == [network.losses for network in whole]
+    assert not (killed / "running").exists()
+
+
+def test_a_training_that_is_done_is_read(tmp_path):
+    first = run(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed-*")}
+    calls = []
+    again = run(tmp_path, progress=lambda *call: calls.append(call))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed-*")} == before
+    assert [n.history for n in again] == [n.history for n in first]
+    assert [n.status for n in again] == [n.status for n in first]
+    assert calls[-1] == (18, 18)
+
+
+def test_stopped_by_an_exception_it_goes_on(tmp_path, one_thread):
+    run(tmp_path / "whole")
+
+    def stop(found):
+        if found.group == 0 and found.epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", watch=stop)
+    assert (tmp_path / "stopped" / "running" / "group-0.safetensors").exists()
+    run(tmp_path / "stopped")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_another_training_is_refused_or_replaced(tmp_path):
+    run(tmp_path)
+    with pytest.raises(OneBasinError, match="holds another training, with epochs 6, not 7"):
+        run(tmp_path, epochs=7)
+    with pytest.raises(OneBasinError, match="start anew"):
+        train(noisy(), blobs(50), seeds=SEEDS, checkpoints=tmp_path, spawn_epoch=2, **OPTIONS)
+    found = run(tmp_path, epochs=3, resume=False)
+    assert {len(network.losses) for network in found} == {3}
+
+
+def test_networks_on_the_way_are_kept(tmp_path):
+    (found,) = train(
+        noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, keep_epochs=[1, 3]
+    )
+    from safetensors.torch import load_file
+
+    kept = {path.name for path in (tmp_path / "epochs").iterdir()}
+    assert kept == {"seed-5-epoch-1.safetensors", "seed-5-epoch-3.safetensors"}
+    last = load_file(tmp_path / "epochs" / "seed-5-epoch-3.safetensors")
+    first = load_file(tmp_path / "epochs" / "seed-5-epoch-1.safetensors")
+    for name, tensor in found.params.items():
+        assert torch.equal(last[name], tensor)
+    assert not torch.equal(first["0.weight"], last["0.weight"])
+
+
+def test_epochs_to_keep_are_checked(tmp_path):
+    with pytest.raises(OneBasinError, match=r"keep_epochs is \[4\]; it must be 'all' or epochs"):
+        train(noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, keep_epochs=[4])
+    with pytest.raises(OneBasinError, match="keep_epochs needs a folder"):
+        train(noisy(), blobs(), seeds=[5], epochs=3, keep_epochs="all")
+
+
+def test_a_broken_state_is_named(tmp_path):
+    def stop(found):
+        if found.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, watch=stop)
+    (state, *_) = sorted((tmp_path / "running").iterdir())
+    state.write_bytes(b"broken")
+    with pytest.raises(OneBasinError, match=r"cannot be read \(.*\); delete it to train"):
+        run(tmp_path)
