@@ -125,7 +125,7 @@ def test_the_random_state_is_left_alone(pair):
 
 
 def test_a_recipe_may_spawn_and_hold_lists(tmp_path):
-    recipe = {"epochs": 3, "schedule": "steps", "milestones": [1, 2], "spawn_epoch": 1}
+    recipe = {"epochs": 3, "schedule": "steps", "milestones": [1.0, 2.0], "spawn_epoch": 1}
     (task,) = Task.each(train_networks, **SETTING, recipe=recipe, seeds=[5])
     outcome = run(tmp_path, toy.study("one", task))
     assert outcome.is_complete, outcome.failures[0].traceback
