@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from onebasin.matching.catalogue import METHODS
 from tests.cli.run import TINY, fail, network, outputs, read, succeed
 
 ALIGN = ("align", "mlp")
@@ -17,6 +18,14 @@ def test_activations_move_b_to_a_on_data(capsys, tmp_path, a, b):
     assert last > first
     torch.testing.assert_close(outputs(read(out)), outputs(network(1)), atol=1e-12, rtol=0)
     assert not torch.equal(read(out)["layers.0.weight"], network(1)["layers.0.weight"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_moves_b_and_keeps_what_it_computes(capsys, tmp_path, a, b, method):
+    out = tmp_path / "out.safetensors"
+    data = ("--data", "digits") if METHODS[method].needs_data else ()
+    succeed(capsys, *ALIGN, a, b, "-o", out, "--method", method, *data, "-q", *TINY)
+    torch.testing.assert_close(outputs(read(out)), outputs(network(1)), atol=1e-12, rtol=0)
 
 
 def test_the_method_is_told(capsys, tmp_path, a, b):
@@ -46,7 +55,11 @@ def test_an_unknown_method_lists_the_known(capsys, tmp_path, a, b, command):
             ["--method", "activations", "--data", "digits", "--restarts", "2"],
             "method activations has no option 'restarts'",
         ),
-        (["--method", "activations", "--data", "digit"], "unknown dataset 'digit'"),
+        (["--method", "activations", "--data", "digit"], "'digit'"),
+        (
+            ["--method", "activations", "--data", "mnist", "--data-root", "no-such-folder"],
+            "no-such-folder",
+        ),
         (
             ["--method", "activations", "--data", "digits", "--arch-arg", "in_features=32"],
             "align: ",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onebasin.cli.console import open_console
+from onebasin.cli.measuring import DataRoot
 from onebasin.cli.options import (
     Arch,
     ArchArgs,
@@ -45,6 +46,7 @@ def align(
     method_arg: MethodArgs = None,
     restarts: Restarts = None,
     data: MethodData = None,
+    data_root: DataRoot = None,
     save_permutation: PermutationFile = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -74,7 +76,7 @@ def align(
             (a, b),
             out,
             symmetry=SymmetryChoice(symmetry, prove, seed),
-            method=MethodChoice(method, method_arg, restarts, data, seed),
+            method=MethodChoice(method, method_arg, restarts, data, data_root, seed),
             permutation_file=save_permutation,
             console=console,
         )

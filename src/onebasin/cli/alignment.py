@@ -12,7 +12,7 @@ from torch import Tensor
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console, Progress
-from onebasin.cli.methods import Matcher, MethodChoice
+from onebasin.cli.methods import Matcher
 from onebasin.cli.pairs import Networks
 from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
 from onebasin.matching import ManyMatching, Matching, Step
@@ -112,14 +112,6 @@ def align_networks(
     if not found.symmetry.groups:
         console.note("the architecture has no group that can move; B stays as it is")
     return match(found, networks.params_list, networks.architecture, matcher, console)
-
-
-def align_pair(
-    pair: Networks, choice: SymmetryChoice, *, seed: int, restarts: int | None, console: Console
-) -> Alignment:
-    """Align by weights: `align_networks` with the method that needs nothing else."""
-    matcher = MethodChoice(restarts=restarts, seed=seed).prepare(call="align")
-    return align_networks(pair, choice, matcher, console)
 
 
 def match(

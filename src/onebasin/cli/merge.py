@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onebasin.cli.console import open_console
+from onebasin.cli.measuring import DataRoot
 from onebasin.cli.options import (
     Arch,
     ArchArgs,
@@ -65,6 +66,7 @@ def merge(
     method_arg: MethodArgs = None,
     restarts: Restarts = None,
     data: MethodData = None,
+    data_root: DataRoot = None,
     save_permutation: PermutationFile = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -86,7 +88,7 @@ def merge(
     from onebasin.cli.pairs import ArchitectureChoice
     from onebasin.cli.symmetries import SymmetryChoice
 
-    choice = MethodChoice(method, method_arg, restarts, data, seed)
+    choice = MethodChoice(method, method_arg, restarts, data, data_root, seed)
     with open_console(as_json, quiet) as console:
         if not align:
             _refuse_useless(choice, save_permutation, symmetry)
@@ -116,6 +118,7 @@ def _refuse_useless(choice: MethodChoice, *files: Path | None) -> None:
         "--method-arg": choice.arguments,
         "--restarts": choice.restarts,
         "--data": choice.data,
+        "--data-root": choice.data_root,
     }
     for option, value in given.items():
         if value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -29,6 +30,7 @@ class MethodChoice:
         arguments: texts of `--method-arg`.
         restarts: `--restarts`, an option like those, or None.
         data: `--data`, or None.
+        data_root: `--data-root`, or None.
         seed: of the search and of the data.
     """
 
@@ -36,6 +38,7 @@ class MethodChoice:
     arguments: Sequence[str] | None = None
     restarts: int | None = None
     data: str | None = None
+    data_root: Path | None = None
     seed: int = 0
 
     def prepare(
@@ -72,8 +75,12 @@ class MethodChoice:
                 f"{call}: method {name} uses no data; leave --data out or choose a --method that "
                 f"does: {known}"
             )
-        data = None if self.data is None else load_dataset(self.data, seed=self.seed)
-        return Matcher(name, method, options, data, self.seed)
+        return Matcher(name, method, options, self._load(), self.seed)
+
+    def _load(self) -> Dataset | None:
+        if self.data is None:
+            return None
+        return load_dataset(self.data, root=self.data_root, seed=self.seed)
 
 
 @dataclass(frozen=True)
