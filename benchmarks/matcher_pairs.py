@@ -1,0 +1,78 @@
+"""The pairs of networks that matchers are compared on: trained once, kept in a folder.
+
+Two networks of each kind from seeds 0 and 1, on MNIST and CIFAR-10, which are read from the
+folder that the environment variable ONEBASIN_DATA names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from onebasin.networks import MLP, VGG, ResNet20
+from onebasin.training.datasets.catalogue import load_dataset
+from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.recipe import Recipe
+from onebasin.training.train import train
+
+
+@dataclass(frozen=True)
+class PairCase:
+    """A kind of network, and how the two are trained.
+
+    Args:
+        build: makes the network.
+        dataset: name of the data.
+        layout: how inputs lie, as `load_dataset` takes it.
+        recipe: of training.
+        is_chain: whether it is a chain of linear layers, on which annealing is quick.
+    """
+
+    build: Callable[[], nn.Module]
+    dataset: str
+    layout: str
+    recipe: Recipe
+    is_chain: bool = False
+
+    def data(self, root: Path | None) -> Dataset:
+        """Return its dataset."""
+        return load_dataset(self.dataset, root=root, layout=self.layout)  # type: ignore[arg-type]
+
+    def networks(self, data: Dataset, folder: Path) -> list[dict[str, Tensor]]:
+        """Return the two networks; what the folder has of them is not trained again."""
+        found = train(self.build(), data, seeds=[0, 1], recipe=self.recipe, checkpoints=folder)
+        return [network.params for network in found]
+
+
+def _mlp(width: int) -> PairCase:
+    recipe = Recipe(epochs=10, batch_size=500, learning_rate=1e-3, stop_loss=None)
+    return PairCase(
+        lambda: MLP(depth=3, width=width, in_features=784), "mnist", "flat", recipe, is_chain=True
+    )
+
+
+def _image(build: Callable[[], nn.Module], learning_rate: float) -> PairCase:
+    recipe = Recipe(
+        epochs=8,
+        batch_size=128,
+        optimizer="sgd",
+        momentum=0.9,
+        learning_rate=learning_rate,
+        schedule="cosine",
+        warmup_epochs=1.0,
+        weight_decay=5e-4,
+        stop_loss=None,
+    )
+    return PairCase(build, "cifar10", "image", recipe)
+
+
+PAIRS: Mapping[str, PairCase] = {
+    "mlp-64": _mlp(64),
+    "mlp-512": _mlp(512),
+    "vgg11": _image(lambda: VGG(depth=11, width=16, norm="batch"), 0.05),
+    "resnet20": _image(lambda: ResNet20(width=1, norm="batch"), 0.1),
+}
+"""The kinds by name."""

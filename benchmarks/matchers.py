@@ -1,0 +1,195 @@
+"""Compare all matchers on the same pairs of networks, and write what came out.
+
+For every pair, matcher and repair of statistics: the barriers of loss and error on training and
+test data, the network halfway, seconds and memory. Every matcher runs in a process of its own
+and sees the same training examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from matcher_pairs import PAIRS
+from matchers_page import page
+from torch import Tensor, nn
+
+import onebasin
+from onebasin.forward.batches import Batches
+from onebasin.matching.catalogue import METHODS
+from onebasin.measuring import Curve, evaluator
+from onebasin.merging.repairing import repair
+
+DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+
+MATCHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "none": ("", {}),
+    "weights": ("weights", {}),
+    "weights, 5 starts": ("weights", {"restarts": 5}),
+    "activations": ("activations", {}),
+    "activations, before ReLU": ("activations", {"position": "pre"}),
+    "correlation": ("activations", {"statistic": "correlation"}),
+    "correlation, before ReLU": ("activations", {"statistic": "correlation", "position": "pre"}),
+    "functional difference": ("functional-difference", {}),
+    "functional difference, optimal": ("functional-difference", {"assignment": "optimal"}),
+    "straight-through": ("straight-through", {}),
+    "annealing": ("annealing", {"steps": 10_000}),
+    "sinkhorn, weights": ("sinkhorn", {"objective": "weights"}),
+    "sinkhorn, midpoint": ("sinkhorn", {"objective": "midpoint"}),
+    "frank-wolfe": ("frank-wolfe", {}),
+    "commutativity": ("commutativity", {}),
+    "combined": ("combined", {}),
+    "combined, 5 starts": ("combined", {"restarts": 5}),
+    "combined, then straight-through": ("straight-through", {"init": "combined"}),
+    "combined, then sinkhorn": ("sinkhorn", {"objective": "midpoint", "init": "combined"}),
+}
+"""For each row the method of the catalogue and its options; `init` names another to start from."""
+
+REPAIRS = ("none", "reset", "repair", "rescale")
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, match, measure, print and write the page."""
+    options = _parser().parse_args(argv)
+    os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
+    torch.set_num_threads(options.threads)
+    rows: list[dict[str, Any]] = []
+    context = multiprocessing.get_context("spawn")
+    for pair in options.pairs:
+        case = PAIRS[pair]
+        case.networks(case.data(options.data_root), options.cache / pair)
+        for matcher in options.matchers:
+            with context.Pool(1) as pool:
+                rows += pool.apply(measure, (pair, matcher, options))
+            print(json.dumps(rows[-1]), flush=True)
+    environment = _environment(options)
+    text = page(rows, environment)
+    print(text)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "matchers.md").write_text(text)
+        document = {"environment": environment, "rows": rows}
+        (options.out / "matchers.json").write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+def measure(pair: str, matcher: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a row for every repair of one matcher's permutation of one pair."""
+    torch.set_num_threads(options.threads)
+    case = PAIRS[pair]
+    if matcher == "annealing" and not case.is_chain:
+        return [_row(pair, matcher, "none") | {"reason": "full evaluations would take hours"}]
+    data = case.data(options.data_root)
+    a, b = case.networks(data, options.cache / pair)
+    model = case.build()
+    seen = Batches(data.train_inputs[: options.examples], data.train_labels[: options.examples])
+    before = _peak()
+    seconds = 0.0
+    if matcher != "none":
+        found, seconds = match(matcher, model, [a, b], seen)
+        b = found.apply(b)
+    cost = {"seconds": seconds, "mebibytes": _peak() - before}
+    sets = {"train": seen, "test": Batches(data.test_inputs, data.test_labels)}
+    return [
+        _row(pair, matcher, kind) | cost | measure_line(model, a, b, sets, kind)
+        for kind in REPAIRS
+        if kind != "reset" or any("running_mean" in name for name in a)
+    ]
+
+
+def match(
+    matcher: str, model: nn.Module, params: Sequence[Mapping[str, Tensor]], data: Batches
+) -> tuple[onebasin.Permutation, float]:
+    """Return the permutation that a matcher finds, and the seconds that it takes."""
+    name, arguments = MATCHERS[matcher]
+    options, seconds = dict(arguments), 0.0
+    if "init" in options:
+        options["init"], seconds = match(options["init"], model, params, data)
+    symmetry = onebasin.trace(model, data.inputs[:2])
+    found = METHODS[name].match(symmetry, params, model=model, data=data, **options)
+    return found.permutation, seconds + found.seconds
+
+
+def measure_line(
+    model: nn.Module,
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor],
+    sets: Mapping[str, Batches],
+    kind: str,
+) -> dict[str, float]:
+    """Return barriers and the network halfway, on every set, with a repair between the ends."""
+    points = []
+    for alpha in ALPHAS:
+        merged = onebasin.merge([a, b], [alpha, 1 - alpha])
+        if kind != "none" and 0 < alpha < 1:
+            shares = [alpha, 1 - alpha]
+            merged = repair(
+                model, merged, [a, b], sets["train"], method=kind, weights=shares
+            ).params
+        points.append(merged)
+    row: dict[str, float] = {}
+    for name, batches in sets.items():
+        found = [evaluator(batches)(_bound(model, point)) for point in points]
+        losses, errors = (tuple(e.loss for e in found), tuple(e.error for e in found))
+        curve = Curve(ALPHAS, losses, errors)
+        middle = ALPHAS.index(0.5)
+        row |= {
+            f"{name} loss barrier": curve.barrier("loss"),
+            f"{name} error barrier": curve.barrier("error"),
+            f"{name} loss": losses[middle],
+            f"{name} accuracy": 1 - errors[middle],
+        }
+    return row
+
+
+def _bound(model: nn.Module, params: Mapping[str, Tensor]) -> nn.Module:
+    from onebasin.forward.binding import BoundModel
+
+    return BoundModel(model, params)
+
+
+def _row(pair: str, matcher: str, kind: str) -> dict[str, Any]:
+    return {"pair": pair, "matcher": matcher, "repair": kind}
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    return {
+        "threads": str(options.threads),
+        "training examples seen": str(options.examples),
+        "torch": version("torch"),
+        "Python": platform.python_version(),
+        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
+    parser.add_argument("--matchers", nargs="+", choices=list(MATCHERS), default=list(MATCHERS))
+    parser.add_argument("--examples", type=int, default=10_000, help="training examples seen")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--data-root", type=Path, help="folder of the data; else ONEBASIN_DATA")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("matchers-cache"), help="folder of the trained pairs"
+    )
+    parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
