@@ -97,7 +97,9 @@ def cached(folder: Path, write: Callable[[Path], Mapping[str, Any]]) -> Stored:
 def _clear(folder: Path) -> None:
     """Remove a folder that is not whole, and what writers that were killed have left."""
     if folder.exists():
-        _LOGGER.warning("data: the cache %s is not whole, or of another version; it is written anew", folder)
+        _LOGGER.warning(
+            "data: the cache %s is not whole, or of another version; it is written anew", folder
+        )
         shutil.rmtree(folder)
     for left in folder.parent.glob(f".{folder.name[:100]}.*"):
         if left.is_dir():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +31,8 @@ def open_hub(
     """
     library = import_package("datasets", extra="data")
     try:
-        opened = library.load_dataset(name, config)
+        with _quiet(library):
+            opened = library.load_dataset(name, config)
     # The library, the network and the set's own files may raise anything.
     except Exception as error:
         raise OneBasinError(
@@ -47,6 +50,24 @@ def open_hub(
             )
         found[split] = _table(opened[there], f"{name} ({there})")
     return found
+
+
+@contextlib.contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """Keep the library and the hub's client from printing: what goes wrong is said once."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
+    levels = [logger.level for logger in loggers]
+    shows_bars = not library.are_progress_bars_disabled()
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        library.disable_progress_bars()
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if shows_bars:
+            library.enable_progress_bars()
 
 
 def _table(rows: Any, place: str) -> Table:

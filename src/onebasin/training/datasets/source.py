@@ -69,13 +69,13 @@ def find_columns(table: Table, *, inputs: str | None, labels: str | None) -> Col
     images = _named(table, ("image",), INPUT_NAMES)
     candidates = images or _named(table, ("text",), INPUT_NAMES)
     found = _one(table, "input", inputs, candidates)
-    classes = _named(table, ("class",), LABEL_NAMES) or _named(table, ("integer",), LABEL_NAMES)
-    found_labels = _one(table, "label", labels, [name for name in classes if name != found])
     if table.kinds[found] not in ("image", "text"):
         raise OneBasinError(
             f"data: column {found!r} of {table.place} holds neither encoded images nor texts; "
             "give another input_column"
         )
+    classes = _named(table, ("class",), LABEL_NAMES) or _named(table, ("integer",), LABEL_NAMES)
+    found_labels = _one(table, "label", labels, [name for name in classes if name != found])
     if table.kinds[found_labels] not in ("class", "integer"):
         raise OneBasinError(
             f"data: column {found_labels!r} of {table.place} holds no classes (integers from 0); "

@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from onebasin.errors import OneBasinError
+from onebasin.training.datasets import Augmentation, Pixels, batches
+
+
+def numbered(number=10):
+    return torch.arange(number).float()[:, None], torch.arange(number)
+
+
+def test_batches_are_in_order_and_can_be_read_again():
+    inputs, labels = numbered()
+    found = batches(inputs, labels, 4)
+    assert len(found) == 3
+    for _ in range(2):
+        assert [part.tolist() for _, part in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert torch.equal(torch.cat([part for part, _ in found]), inputs)
+    assert found[-1][1].tolist() == [8, 9]
+    assert [part.tolist() for _, part in found[1:]] == [[4, 5, 6, 7], [8, 9]]
+    with pytest.raises(IndexError):
+        found[3]
+
+
+def test_a_seed_shuffles_inputs_with_their_labels():
+    inputs, labels = numbered()
+    found = batches(inputs, labels, 4, shuffle_seed=1)
+    order = [label for _, part in found for label in part.tolist()]
+    assert sorted(order) == list(range(10)) and order != list(range(10))
+    assert [value for part, _ in found for value in part[:, 0].tolist()] == order
+    assert [label for _, part in found for label in part.tolist()] == order
+    other = batches(inputs, labels, 4, shuffle_seed=2)
+    assert [label for _, part in other for label in part.tolist()] != order
+
+
+def test_bytes_are_normalised_batch_by_batch():
+    pixels = Pixels(torch.randint(0, 256, (5, 1, 2, 2), dtype=torch.uint8), (0.5,), (0.25,))
+    for seed in (None, 3):
+        found = batches(pixels, torch.arange(5), 2, shuffle_seed=seed)
+        for inputs, labels in found:
+            assert torch.equal(inputs, pixels[:][labels])
+
+
+def test_augmented_batches_are_the_seeds():
+    inputs, labels = torch.randn(6, 1, 8, 8), torch.arange(6)
+
+    def read(seed):
+        found = batches(inputs, labels, 3, shuffle_seed=seed, augmentation=Augmentation())
+        return torch.cat([part for part, _ in found])
+
+    assert torch.equal(read(1), read(1))
+    assert not torch.equal(read(1), read(2))
+
+
+@pytest.mark.parametrize(("number", "size"), [(9, 3), (10, 0)])
+def test_what_does_not_fit_is_refused(number, size):
+    inputs, labels = numbered()
+    text = f"batches: 10 inputs, {number} labels, size {size}"
+    with pytest.raises(OneBasinError, match=text):
+        batches(inputs, labels[:number], size)
