@@ -63,7 +63,7 @@ class DataLoss:
             raise OneBasinError(f"{call}: the data has no batches; pass at least one")
 
     def of_batch(self, params: Mapping[str, Tensor], batch: Any, number: int) -> Tensor:
-        """Return the mean loss on a batch; gradients flow to the parameters.
+        """Return the mean loss on a batch; gradients flow to the parameters, not to buffers.
 
         Args:
             params: a value for every parameter and buffer, on any device.
@@ -108,6 +108,10 @@ class DataLoss:
 
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
         values = {name: value.to(self.device) for name, value in bind(self.model, params).items()}
+        # PyTorch has no derivative of normalisation with respect to given statistics.
+        for name, _ in self.model.named_buffers():
+            if name in values:
+                values[name] = values[name].detach()
         with evaluation_mode(self.model), self._statistics(values):
             return call_on(
                 lambda *args, **kwargs: functional_call(self.model, values, args, kwargs),

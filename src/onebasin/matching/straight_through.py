@@ -54,8 +54,8 @@ def match_straight_through(
     Differs from the paper:
         - The first match is `match_weights` with all that it does; the others climb on.
         - After every pass over the data the last permutation, and that with the least loss
-          on its batch, are evaluated on all of it. The best one is returned: no worse, on
-          this data, than where the search began.
+          on its batch, are evaluated on all of it. The best one is returned, or the unmoved
+          B where that is better on this data.
         - Steps are Adam's.
 
     Args:
@@ -77,8 +77,9 @@ def match_straight_through(
         progress: called with a `Step` after every batch; its group is empty.
 
     Returns:
-        The matching; its objective is minus the mean loss over the data, where the search
-        began and the best after every pass. `converged` is False where `max_epochs` ended it.
+        The matching; its objective is minus the mean loss over the data: of the unmoved B (or
+        `init`), of the first match, and the best after every pass. `converged` is False
+        where `max_epochs` ended it.
 
     Raises:
         OneBasinError: when there is no data, the model refuses a batch, a loss is not finite,
@@ -108,8 +109,9 @@ def match_straight_through(
     survey, ends = pair.survey(), Ends(pair)
     learned = _Learned(ends, pair, learning_rate)
     match = _WarmMatch(symmetry, learned.pair, survey, seed, max_sweeps, cache_bytes)
-    permutation = init or match.first()
-    run = _Run(losses, ends, learned, match, permutation, progress)
+    run = _Run(losses, ends, learned, match, init or Permutation.identity(symmetry), progress)
+    if init is None:
+        run.begin_at(match.after(None))
     converged = run.learn(max_epochs, patience)
     return Matching(
         permutation=run.best,
@@ -152,12 +154,8 @@ class _WarmMatch:
         self.symmetry, self.survey, self.seed, self.max_sweeps = symmetry, survey, seed, max_sweeps
         self.search = Search(symmetry, pair, cache_bytes=cache_bytes)
 
-    def first(self) -> Permutation:
-        """Return what weight matching finds."""
-        return self.after(None)
-
     def after(self, permutation: Permutation | None) -> Permutation:
-        """Return the best permutation that descent reaches from another."""
+        """Return what descent reaches from another permutation, or weight matching from none."""
         run = Descent(self.search, seed=self.seed, number=0, total=self.max_sweeps, progress=None)
         start_of(run, self.survey, permutation, self.seed)
         run.descend()
@@ -181,6 +179,11 @@ class _Run:
         self.progress = progress
         self.values = [self._value(permutation)]
         self.num_epochs = 0
+
+    def begin_at(self, permutation: Permutation) -> None:
+        """Begin elsewhere; where the search was stays the best if this is not better."""
+        self.permutation = permutation
+        self._consider([permutation])
 
     def learn(self, max_epochs: int, patience: int) -> bool:
         """Learn until nothing better came for some passes; return whether that is why it ended."""

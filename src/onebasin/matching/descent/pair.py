@@ -66,7 +66,7 @@ class Pair:
         self.params = {"A": params_a, "B": params_b}
         self.dtype = torch.float32
         # `in` reads the tensor of a mapping that has no `__contains__` of its own.
-        self.present = {side: frozenset(params) for side, params in self.params.items()}
+        self.present = {side: dict.fromkeys(params) for side, params in self.params.items()}
         for side, present in self.present.items():
             for name in present:
                 if name not in symmetry.layouts:

@@ -1,0 +1,178 @@
+"""Matching problems for every matcher: pairs of small networks of every kind, with data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onebasin import Permutation, Symmetry, trace
+
+
+class Attention(nn.Module):
+    """Two query heads to each of two key heads, on a residual stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 10)
+        self.q, self.k, self.v = nn.Linear(10, 20), nn.Linear(10, 10), nn.Linear(10, 10)
+        self.o, self.head = nn.Linear(20, 10), nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q = self.q(x).unflatten(2, (4, 5)).transpose(1, 2)
+        k, v = (p(x).unflatten(2, (2, 5)).transpose(1, 2) for p in (self.k, self.v))
+        out = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        return self.head(x + self.o(out.transpose(1, 2).flatten(2)))
+
+
+class Residual(nn.Module):
+    """A block with BatchNorm on a residual stream of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.first, self.inner = nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.second, self.outer = nn.Conv2d(8, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)))
+        x = F.relu(x + self.outer(self.second(F.relu(self.inner(self.first(x))))))
+        return self.head(x.mean((2, 3)))
+
+
+class Square(nn.Module):
+    """A residual stream through a square matrix: a group on both its sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.c(x + self.b(torch.relu(x)))
+
+
+def _perceptron(*widths: int) -> nn.Module:
+    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def _convolutions(groups: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 12, 3, groups=groups), nn.ReLU(), nn.Flatten(), nn.Linear(12 * 4, 3),
+    )  # fmt: skip
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "perceptron": (lambda: _perceptron(4, 16, 16, 3), (4,)),
+    "convolutions": (lambda: _convolutions(1), (3, 6, 6)),
+    "residual": (Residual, (3, 6, 6)),
+    "attention": (Attention, (4, 3)),
+    "square": (Square, (3,)),
+    "grouped": (lambda: _convolutions(4), (3, 6, 6)),
+}
+"""For each name what makes the network, and the shape of an example."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A pair to be matched, and data.
+
+    Args:
+        symmetry: of both.
+        model: the architecture, with parameters of its own.
+        a, b: parameters and buffers.
+        data: batches of inputs and the classes that A gives them.
+        outputs: batches of inputs and what A makes of them: A loses nothing on these.
+        planted: the permutation that made B of A, if one did.
+    """
+
+    symmetry: Symmetry
+    model: nn.Module
+    a: Mapping[str, Tensor]
+    b: Mapping[str, Tensor]
+    data: list[tuple[Tensor, Tensor]]
+    outputs: list[tuple[Tensor, Tensor]]
+    planted: Permutation | None = None
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The parameters."""
+        return tuple(name for name in self.symmetry.layouts if name not in self.symmetry.buffers)
+
+    def inner_product(self, permutation: Permutation) -> float:
+        """The similarity of A and the moved B, in float64."""
+        moved = permutation.apply(self.b)
+        return sum(float((self.a[n].double() * moved[n].double()).sum()) for n in self.names)
+
+    def midpoint_loss(self, permutation: Permutation) -> float:
+        """The mean squared distance of A's outputs and those halfway to the moved B."""
+        moved = permutation.apply(self.b)
+        middle = {n: (t + moved[n]) / 2 if t.is_floating_point() else t for n, t in self.a.items()}
+        losses = []
+        for inputs, wanted in self.outputs:
+            with torch.no_grad():
+                outputs = torch.func.functional_call(self.model, middle, inputs)
+            losses.append((outputs - wanted).double().square().mean())
+        return float(torch.stack(losses).mean())
+
+    def share_in_place(self, permutation: Permutation) -> float:
+        """The share of B's units that a permutation moves back to where they came from."""
+        assert self.planted is not None
+        there = (permutation @ self.planted).num_moved
+        total = sum(index.numel() for index in permutation.indices.values())
+        return 1 - sum(there.values()) / total
+
+
+@cache
+def _model(name: str) -> tuple[Symmetry, nn.Module, Tensor]:
+    build, shape = NETWORKS[name]
+    generator = torch.Generator().manual_seed(5)
+    model = build().eval()
+    inputs = torch.randn(24, *shape, generator=generator)
+    return trace(model, inputs[:2]), model, inputs
+
+
+def weights(name: str, seed: int) -> dict[str, Tensor]:
+    """Return random parameters and positive statistics of a network."""
+    _, model, _ = _model(name)
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for key, tensor in model.state_dict().items():
+        fan = max(1, tensor[0].numel()) if tensor.dim() > 1 else 4
+        drawn = torch.randn(tensor.shape, generator=generator) * fan**-0.5
+        drawn = 1 + drawn.abs() if key.endswith(("running_var", "norm.weight")) else drawn
+        found[key] = drawn if tensor.is_floating_point() else tensor.clone()
+    return found
+
+
+def planted(name: str, seed: int = 1) -> Problem:
+    """Return a network and a permuted copy."""
+    symmetry, *_ = _model(name)
+    a = weights(name, 0)
+    permutation = Permutation.random(symmetry, seed=seed)
+    return _problem(name, a, permutation.apply(a), permutation)
+
+
+def unrelated(name: str) -> Problem:
+    """Return two networks that have nothing in common."""
+    return _problem(name, weights(name, 0), weights(name, 1))
+
+
+def _problem(name: str, a: Any, b: Any, permutation: Permutation | None = None) -> Problem:
+    symmetry, model, inputs = _model(name)
+    with torch.no_grad():
+        outputs = torch.func.functional_call(model, a, inputs)
+    halves = [slice(0, 12), slice(12, 24)]
+    data = [(inputs[half], outputs[half].argmax(-1)) for half in halves]
+    wanted = [(inputs[half], outputs[half]) for half in halves]
+    return Problem(symmetry, model, a, b, data, wanted, permutation)

@@ -1,0 +1,233 @@
+"""What every matcher must do, on every kind of symmetry.
+
+A matcher joins with one line in `MATCHERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import signature
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from onebasin import OneBasinError, Permutation, match_weights, symmetry_from_spec
+from onebasin.matching import (
+    ManyMatching,
+    Matching,
+    assign,
+    match_cycle_consistent,
+    match_frank_wolfe,
+    match_many,
+    match_sinkhorn,
+    match_straight_through,
+)
+from onebasin.matching.activations import match_activations
+from tests.matching.problems import NETWORKS, Problem, planted, unrelated
+
+EVERYWHERE = frozenset(NETWORKS)
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """A matcher, and what it promises.
+
+    Args:
+        function: called with a symmetry, A and B, or a list of networks.
+        options: what it is called with here.
+        runs: whether it takes model and data.
+        loses: whether it takes a loss, too.
+        many: whether it takes a list of networks.
+        exact: the networks on which it finds a planted permutation to the last unit.
+        value: its objective, computed without it.
+        seeded: whether it takes a seed.
+    """
+
+    function: Callable[..., Any]
+    options: Mapping[str, Any]
+    runs: bool = False
+    loses: bool = False
+    many: bool = False
+    exact: frozenset[str] = EVERYWHERE
+    value: Callable[[Problem, Permutation], float] | None = Problem.inner_product
+    seeded: bool = True
+
+    def __call__(self, problem: Problem, **changes: Any) -> Matching | ManyMatching:
+        params = [problem.a, problem.b]
+        given = dict(self.options) | ({"seed": 3} if self.seeded else {})
+        if self.runs:
+            given |= {"model": problem.model, "data": problem.data}
+        if self.loses:
+            given |= {"model": problem.model, "data": problem.outputs, "loss": "mse"}
+        given |= changes
+        return self.function(problem.symmetry, *([params] if self.many else params), **given)
+
+
+def minus_midpoint_loss(problem: Problem, permutation: Permutation) -> float:
+    return -problem.midpoint_loss(permutation)
+
+
+NOWHERE: frozenset[str] = frozenset()
+
+MATCHERS: dict[str, Matcher] = {
+    "weights": Matcher(match_weights, {"restarts": 2}),
+    "activations": Matcher(
+        match_activations, {"position": "pre"}, runs=True, value=None, seeded=False
+    ),
+    "straight-through": Matcher(
+        match_straight_through, {"max_epochs": 1}, loses=True, value=minus_midpoint_loss
+    ),
+    "sinkhorn": Matcher(match_sinkhorn, {"max_steps": 25}),
+    "sinkhorn-midpoint": Matcher(
+        match_sinkhorn, {"max_steps": 25}, loses=True, value=minus_midpoint_loss, exact=NOWHERE
+    ),
+    "frank-wolfe": Matcher(match_frank_wolfe, {"polish": False}),
+    "many": Matcher(match_many, {}, many=True),
+    "cycle-consistent": Matcher(match_cycle_consistent, {}, many=True),
+}
+
+
+def permutation_of(matching: Matching | ManyMatching) -> Permutation:
+    if isinstance(matching, Matching):
+        return matching.permutation
+    first, second = matching.permutations
+    assert not any(first.num_moved.values()), "the first network must stay where it is"
+    return second
+
+
+def assert_same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> None:
+    assert left.keys() == right.keys()
+    different = [name for name in right if not torch.equal(left[name], right[name])]
+    assert not different, f"these tensors differ: {different}"
+
+
+def test_the_helper_sees_a_wrong_answer() -> None:
+    with pytest.raises(AssertionError, match="differ"):
+        assert_same({"x": torch.zeros(2)}, {"x": torch.ones(2)})
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", MATCHERS)
+def test_a_planted_permutation_comes_back(name: str, network: str) -> None:
+    problem, matcher = planted(network), MATCHERS[name]
+    matching = matcher(problem)
+    permutation = permutation_of(matching)
+    if network in matcher.exact:
+        assert_same(permutation.apply(problem.b), problem.a)
+    else:
+        sizes = [group.size for group in problem.symmetry.groups.values()]
+        chance = len(sizes) / sum(sizes)
+        assert problem.share_in_place(permutation) > chance
+        assert matching.objective[-1] > matching.objective[0]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", MATCHERS)
+def test_the_objective_rises_and_is_what_it_says(name: str, network: str) -> None:
+    problem, matcher = unrelated(network), MATCHERS[name]
+    matching = matcher(problem)
+    permutation = permutation_of(matching)
+    rounding = 1e-6 * max(map(abs, matching.objective))
+    assert all(late >= early - rounding for early, late in pairwise(matching.objective))
+    assert max(matching.restarts) == matching.objective[-1]
+    if matcher.value is not None:
+        found = matcher.value(problem, permutation)
+        assert matching.objective[-1] == pytest.approx(found, rel=1e-4)
+        unmoved = matcher.value(problem, Permutation.identity(problem.symmetry))
+        assert found > unmoved or (matcher.loses and found == unmoved)
+
+
+@pytest.mark.parametrize("name", MATCHERS)
+def test_the_same_seed_gives_the_same_bytes(name: str) -> None:
+    problem = unrelated("attention")
+    first, second = (MATCHERS[name](problem) for _ in range(2))
+    assert first.objective == second.objective
+    assert permutation_of(first).equals(permutation_of(second))
+
+
+@pytest.mark.parametrize("name", MATCHERS)
+def test_inputs_are_untouched(name: str) -> None:
+    problem = unrelated("residual")
+    kept = [problem.a, problem.b, problem.model.state_dict()]
+    kept += [{"inputs": inputs, "labels": labels} for inputs, labels in problem.outputs]
+    before = [{n: tensor.clone() for n, tensor in params.items()} for params in kept]
+    problem.model.train()
+    MATCHERS[name](problem)
+    assert all(module.training for module in problem.model.modules())
+    problem.model.eval()
+    assert all(p.grad is None for p in problem.model.parameters())
+    assert not any(tensor.requires_grad for params in kept[:2] for tensor in params.values())
+    for now, then in zip(kept, before, strict=True):
+        assert_same(now, then)
+
+
+@pytest.mark.parametrize("name", MATCHERS)
+def test_progress_is_told(name: str) -> None:
+    steps = []
+    MATCHERS[name](planted("perceptron"), progress=steps.append)
+    assert steps
+    assert all(0 < step.done <= step.total for step in steps)
+
+
+@pytest.mark.parametrize("name", MATCHERS)
+def test_a_network_of_another_architecture_is_named(name: str) -> None:
+    problem, other = planted("perceptron"), unrelated("square")
+    wrong = Problem(problem.symmetry, problem.model, problem.a, other.b, problem.data,
+                    problem.outputs)  # fmt: skip
+    with pytest.raises(OneBasinError, match=r"tensor 'a.weight' of (B|network 2) is not in the"):
+        MATCHERS[name](wrong)
+    broken = dict(problem.b) | {"2.bias": torch.full((16,), float("nan"))}
+    wrong = Problem(problem.symmetry, problem.model, problem.a, broken, problem.data,
+                    problem.outputs)  # fmt: skip
+    with pytest.raises(OneBasinError, match=r"tensor '2.bias' of (B|network 2) has NaN") as raised:
+        MATCHERS[name](wrong)
+    assert "\n" not in str(raised.value)
+
+
+def begins(name: str) -> bool:
+    return "init" in signature(MATCHERS[name].function).parameters
+
+
+@pytest.mark.parametrize("name", [*filter(begins, MATCHERS)])
+def test_a_search_begins_where_it_is_told(name: str) -> None:
+    problem, matcher = planted("attention"), MATCHERS[name]
+    back = problem.planted.inverse() if problem.planted else None
+    first = Permutation.identity(problem.symmetry)
+    init = [first, back] if matcher.many else back
+    matching = matcher(problem, init=init)
+    assert_same(permutation_of(matching).apply(problem.b), problem.a)
+    assert matching.objective[0] == pytest.approx(matching.objective[-1], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [*filter(begins, MATCHERS)])
+def test_a_start_of_another_symmetry_is_refused(name: str) -> None:
+    problem, matcher = planted("perceptron"), MATCHERS[name]
+    other = Permutation.identity(planted("square").symmetry)
+    with pytest.raises(OneBasinError, match=r"init (is|has) a permutation of another symmetry"):
+        matcher(problem, init=[other, other] if matcher.many else other)
+
+
+def weighs(name: str) -> bool:
+    return MATCHERS[name].value is Problem.inner_product
+
+
+@pytest.mark.parametrize("name", [*filter(weighs, MATCHERS)])
+def test_the_papers_example_of_why_one_pass_is_not_enough(name: str) -> None:
+    """Git Re-Basin, appendix A.7.2: matching both layers swaps them, in either order."""
+    spec = {"w1": ("one", None), "w2": ("two", "one"), "w3": (None, "two")}
+    w1, epsilon = torch.tensor([[1.0], [1.1]]), 0.1
+    a = {"w1": w1, "w2": torch.diag(torch.tensor([1.0, epsilon])), "w3": torch.tensor([[1.0, 0.0]])}
+    b = {"w1": w1, "w2": torch.diag(torch.tensor([0.0, 1.0])), "w3": torch.tensor([[0.0, 1.0]])}
+    problem = Problem(symmetry_from_spec(spec, a), torch.nn.Identity(), a, b, [], [])
+    greedy = assign(a["w1"] @ b["w1"].T)
+    assert greedy.tolist() == [0, 1], "the first layer alone has no reason to swap"
+    for seed in range(4):
+        found = permutation_of(MATCHERS[name](problem, seed=seed)).indices
+        assert {group: index.tolist() for group, index in found.items()} == {
+            "one": [1, 0],
+            "two": [1, 0],
+        }
