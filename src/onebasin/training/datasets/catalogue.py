@@ -12,8 +12,9 @@ from typing import Any, Literal
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.datasets.decoded import HubSet, Normalisation, load_set
+from onebasin.training.datasets.decoders import Reading
 from onebasin.training.datasets.digits import load_digits
-from onebasin.training.datasets.reading import Progress, Reading
+from onebasin.training.datasets.reading import Progress
 
 Layout = Literal["images", "flat"]
 """Shape of inputs: `(n, channels, height, width)`, or `(n, numbers)`."""

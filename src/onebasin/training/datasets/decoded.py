@@ -13,10 +13,11 @@ from typing import Any
 
 from onebasin.training.datasets.cache import Stored, cache_folder, cached
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.datasets.decoders import Reading
 from onebasin.training.datasets.examples import Pixels, Tokens
 from onebasin.training.datasets.folders import digest, open_files, parquet_files
 from onebasin.training.datasets.hub import open_hub
-from onebasin.training.datasets.reading import Progress, Reading, decode_tables
+from onebasin.training.datasets.reading import Progress, decode_tables
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
 """Mean and deviation of each channel, in units of 1 = 255."""

@@ -1,0 +1,170 @@
+"""Decoders: what is made of the inputs of a source, images or texts."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from onebasin.errors import OneBasinError
+from onebasin.training.datasets import texts
+from onebasin.training.datasets.images import ImageForm, decode, form_of
+from onebasin.training.datasets.source import Columns
+
+MAX_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a source are read.
+
+    Args:
+        input_column: name of the column with images or texts; found where it is not given.
+        label_column: name of the column with classes; found where it is not given.
+        image_size: height and width that images are scaled to; without it they must all have
+            one size.
+        crop: share of a scaled image that is kept.
+        tokenizer: what makes tokens of texts.
+        max_length: tokens of a text.
+    """
+
+    input_column: str | None = None
+    label_column: str | None = None
+    image_size: int | None = None
+    crop: float = 1.0
+    tokenizer: str = texts.BYTES
+    max_length: int = 128
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.image_size is not None and self.image_size < 1:
+            raise OneBasinError(f"data: image_size is {self.image_size}; it must be at least 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return asdict(self)
+
+
+class Decoder(ABC):
+    """Makes arrays of inputs."""
+
+    dtype: str
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, known when the first is decoded."""
+
+    @abstractmethod
+    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
+        """Decode inputs.
+
+        Args:
+            values: the inputs.
+            where: where they come from, for messages.
+            row: number of the first, for messages.
+            split: the split they belong to.
+
+        Returns:
+            An array `(n, *shape)` of type `dtype`.
+
+        Raises:
+            OneBasinError: naming the row, when one is broken.
+        """
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return what must be known to use what was decoded."""
+
+    def close(self) -> None:
+        """Let go of what decoding needed."""
+        return
+
+
+def decoder(columns: Columns, reading: Reading) -> Decoder:
+    """Return the decoder of the inputs of a set.
+
+    Args:
+        columns: of the set.
+        reading: how it is read.
+    """
+    return TextDecoder(reading) if columns.is_text else ImageDecoder(reading)
+
+
+class ImageDecoder(Decoder):
+    """Images as bytes, all of the form of the first, with the sums of the training set's."""
+
+    dtype = "uint8"
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.form: ImageForm | None = None
+        self.pool = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
+        self.count, self.sums, self.squares = 0, np.zeros(3), np.zeros(3)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image, `(channels, height, width)`."""
+        assert self.form is not None
+        return (self.form.channels, self.form.height, self.form.width)
+
+    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
+        """Decode images and, of the training set, add up their values."""
+        if self.form is None:
+            size, crop = self.reading.image_size, self.reading.crop
+            self.form = form_of(values[0], f"{where}, row {row}", image_size=size, crop=crop)
+        pixels = decode(values, self.form, where, row, self.pool)
+        if split == "train":
+            self._add_up(pixels)
+        return pixels
+
+    def _add_up(self, pixels: np.ndarray) -> None:
+        flat = pixels.transpose(1, 0, 2, 3).reshape(pixels.shape[1], -1)
+        counts = np.stack([np.bincount(channel, minlength=256) for channel in flat])
+        self.count += flat.shape[1]
+        self.sums[: len(counts)] += counts @ np.arange(256.0)
+        self.squares[: len(counts)] += counts @ np.arange(256.0) ** 2
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self.pool.shutdown()
+
+    def facts(self) -> dict[str, Any]:
+        """Return kind, mean and deviation of each channel of the training set."""
+        mean = self.sums[: self.shape[0]] / self.count
+        variance = self.squares[: self.shape[0]] / self.count - mean**2
+        # Images of one colour have no deviation; they stay what they are.
+        deviation = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 255)
+        return {
+            "kind": "images",
+            "mean": (mean / 255).tolist(),
+            "deviation": (deviation / 255).tolist(),
+        }
+
+
+class TextDecoder(Decoder):
+    """Texts as tokens."""
+
+    dtype = "int32"
+
+    def __init__(self, reading: Reading) -> None:
+        self.length = reading.max_length
+        self.tokenizer = texts.tokenizer(reading.tokenizer, reading.max_length)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one text, `(length,)`."""
+        return (self.length,)
+
+    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
+        """Make tokens of texts."""
+        return texts.encode(values, self.tokenizer, self.length, where, row)
+
+    def facts(self) -> dict[str, Any]:
+        """Return kind and number of tokens."""
+        return {"kind": "texts", "vocabulary": self.tokenizer.vocabulary}
