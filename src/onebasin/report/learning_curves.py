@@ -67,7 +67,7 @@ def _points(network: TrainedNetwork, name: str) -> list[tuple[int, float]]:
 
 def _scale(ax: Axes, metric: Metric, networks: Sequence[TrainedNetwork]) -> None:
     """Show losses by their logarithm, and errors from 0, in percent."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if metric == "error":
@@ -75,3 +75,6 @@ def _scale(ax: Axes, metric: Metric, networks: Sequence[TrainedNetwork]) -> None
         ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     elif any(loss > 0 for network in networks for loss in network.losses):
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

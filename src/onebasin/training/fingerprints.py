@@ -26,9 +26,9 @@ def data_fingerprint(data: Dataset) -> dict[str, Any]:
     """Return name and sizes of a dataset, and a hash of its labels and some of its inputs."""
     return {
         "name": data.name,
-        "train": list(data.train_inputs.shape),
-        "test": list(data.test_inputs.shape),
-        "hash": _hash(*map(_bytes, (data.train_labels, data.train_inputs[:SAMPLE]))),
+        "train": list(data.train_examples.shape),
+        "test": list(data.test_examples.shape),
+        "hash": _hash(*map(_bytes, (data.train_labels, data.train_examples[:SAMPLE]))),
     }
 
 

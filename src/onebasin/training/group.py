@@ -17,6 +17,7 @@ from onebasin.training.draws import generator_of, order_of
 from onebasin.training.engines import Engine
 from onebasin.training.engines.loss import Score
 from onebasin.training.engines.noise import Noise
+from onebasin.training.gathering import Gatherer
 from onebasin.training.history import EpochRow
 from onebasin.training.job import Job
 from onebasin.training.optimizers import StackedOptimizer
@@ -161,7 +162,7 @@ class _Trainer:
         self._stack: Stack | None = None
         self._noise: Noise | None = None
         self._engine: Engine | None = None
-        self._gathered: dict[int, Tensor] = {}
+        self._gatherer = Gatherer(job.examples)
 
     def run(self, state: GroupState) -> GroupState:
         """Train a group for an epoch; its stack and optimiser are changed in place."""
@@ -186,7 +187,8 @@ class _Trainer:
 
     def _prepare(self, state: GroupState) -> Engine:
         if self._engine is None or self._stack is not state.stack:
-            self._stack, self._gathered = state.stack, {}
+            self._stack = state.stack
+            self._gatherer = Gatherer(self._job.examples)
             self._noise = Noise([]) if self._job.choice.draws else None
             self._engine = self._job.choice.build(self._network, state.stack, self._noise)
         if self._noise is not None:
@@ -196,14 +198,8 @@ class _Trainer:
         return self._engine
 
     def _gather(self, rows: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Return the examples of these rows, `(n, b)` to `(n, b, ...)`, in memory used again."""
-        size = rows.shape[1]
-        if size not in self._gathered:
-            shape = (rows.numel(), *self._job.inputs.shape[1:])
-            self._gathered[size] = self._job.inputs.new_empty(shape)
-        out = self._gathered[size]
-        torch.index_select(self._job.inputs, 0, rows.flatten(), out=out)
-        inputs = out.unflatten(0, rows.shape)
+        """Return the examples of these rows, `(n, b)` to `(n, b, ...)`."""
+        inputs = self._gatherer.gather(rows)
         if self._job.augment is not None:
             for row, generator in enumerate(generators):
                 inputs[row] = self._job.augment(inputs[row], generator)

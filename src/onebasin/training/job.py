@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import device_of
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.datasets.examples import Examples
 from onebasin.training.engines import Choice, EngineName, choose
 from onebasin.training.fingerprints import data_fingerprint, network_fingerprint
+from onebasin.training.gathering import on_device
 from onebasin.training.initialisation import Network, initialised
 from onebasin.training.recipe import Recipe
 from onebasin.training.testing import TestSet
@@ -33,7 +35,7 @@ class Job:
         recipe: how to train.
         choice: how the network is run.
         device: where.
-        inputs: training inputs on the device, `(n, ...)`.
+        examples: training inputs as they are kept, on the device.
         labels: training labels on the device, `(n,)`.
         data: the dataset.
         augment: changes a batch of inputs at random, or None.
@@ -45,7 +47,7 @@ class Job:
     recipe: Recipe
     choice: Choice
     device: torch.device
-    inputs: Tensor
+    examples: Examples
     labels: Tensor
     data: Dataset
     augment: Augment | None
@@ -67,9 +69,8 @@ class Job:
         """Return the test set for one thread alone, where networks are tested."""
         if not self.tests:
             return None
-        inputs, labels = self.data.test_inputs, self.data.test_labels
-        network = self.copy_of_network()
-        return TestSet(network, inputs.to(self.device), labels.to(self.device))
+        labels = self.data.test_labels.to(self.device)
+        return TestSet(self.copy_of_network(), self.data.test_examples, labels)
 
 
 def build_job(
@@ -109,9 +110,9 @@ def build_job(
     choice = choose(
         module, data, batch_size=recipe.batch_size, device=where, is_half=is_half, engine=engine
     )
-    inputs, labels = data.train_inputs.to(where), data.train_labels.to(where)
+    examples, labels = on_device(data.train_examples, where), data.train_labels.to(where)
     source = module if is_module else network
-    return Job(module, source, recipe, choice, where, inputs, labels, data, augment, tests)
+    return Job(module, source, recipe, choice, where, examples, labels, data, augment, tests)
 
 
 def describe(

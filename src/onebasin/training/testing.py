@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from onebasin.forward.batches import output_of
+from onebasin.training.datasets.examples import Examples
 from onebasin.training.engines.loss import score_of
 from onebasin.training.stacks import Stack
 
@@ -18,33 +19,33 @@ class TestSet:
 
     Args:
         network: the architecture; it is run in evaluation mode.
-        inputs: `(m, ...)`.
+        examples: inputs, `(m, ...)`.
         labels: `(m,)`.
     """
 
     __test__ = False  # pytest takes classes of this name for tests
 
-    def __init__(self, network: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    def __init__(self, network: nn.Module, examples: Examples, labels: Tensor) -> None:
         self._network = network.eval()
-        self._inputs = inputs
+        self._examples = examples
         self._labels = labels
 
     def measure(self, stack: Stack) -> list[tuple[float, float]]:
         """Return the mean cross-entropy and the share of errors of each network."""
-        tensors = stack.tensors()
-        return [
-            self._measure_one({name: tensor[row] for name, tensor in tensors.items()})
-            for row in range(len(stack))
+        held = stack.tensors()
+        networks = [
+            {name: tensor[row] for name, tensor in held.items()} for row in range(len(stack))
         ]
-
-    def _measure_one(self, tensors: dict[str, Tensor]) -> tuple[float, float]:
-        loss = torch.zeros((), dtype=torch.float64, device=self._inputs.device)
-        wrong = torch.zeros((), dtype=torch.int64, device=self._inputs.device)
-        batches = zip(self._inputs.split(BATCH_SIZE), self._labels.split(BATCH_SIZE), strict=True)
+        sums = torch.zeros(len(stack), 2, dtype=torch.float64, device=self._labels.device)
         with torch.no_grad():
-            for inputs, labels in batches:
-                outputs = output_of(functional_call(self._network, tensors, (inputs,)))
-                score = score_of(outputs.t().unsqueeze(0), labels.unsqueeze(0))
-                loss += score.loss[0]
-                wrong += score.wrong[0]
-        return float(loss) / len(self._labels), int(wrong) / len(self._labels)
+            for start in range(0, len(self._labels), BATCH_SIZE):
+                rows = slice(start, start + BATCH_SIZE)
+                inputs = self._examples[rows].to(self._labels.device)
+                for row, tensors in enumerate(networks):
+                    sums[row] += self._score(tensors, inputs, self._labels[rows])
+        return [(loss, wrong) for loss, wrong in (sums / len(self._labels)).tolist()]
+
+    def _score(self, tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+        outputs = output_of(functional_call(self._network, tensors, (inputs,)))
+        score = score_of(outputs.t().unsqueeze(0), labels.unsqueeze(0))
+        return torch.cat([score.loss.double(), score.wrong.double()])

@@ -80,7 +80,7 @@ def choose(
         OneBasinError: when the network cannot be run on the data, or not by that engine.
     """
     model = copy.deepcopy(network).to(device).train()
-    examples = data.train_inputs[:2].to(device)
+    examples = data.train_examples[:2].to(device)
     record = _check_runs(model, examples, data)
     layers = None if is_half or record.draws else chain_of(model, examples[0])
     if layers is not None and engine in (None, "chain"):

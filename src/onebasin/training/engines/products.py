@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-ONEDNN_WORK = 4_000_000
+ONEDNN_WORK = 3_000_000
 """Multiplications of one product from which on oneDNN pays for being called once a network."""
 
 

@@ -1,0 +1,181 @@
+"""Time the training of many networks against a plain loop over them, and write what came out.
+
+Every case runs in a process of its own with a fixed number of threads. The plain loop is
+PyTorch as one would write it with care: the epoch's examples are put into their order at once,
+batches are slices of that, `torch.optim.Adam` takes the steps. The two take turns, run by run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+NUM_NETWORKS = 20
+BATCH_SIZE = 64
+NUM_EXAMPLES = {16: 60_000, 64: 60_000, 256: 20_000, 1024: 5_000}
+"""Examples of the one epoch that is timed: fewer for large networks, or it would take hours."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure every case that is asked for, print it, and write the page."""
+    options = _parser().parse_args(argv)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    context = multiprocessing.get_context("spawn")
+    rows = []
+    for threads in options.threads:
+        for depth in options.depths:
+            for width in options.widths:
+                case = (width, depth, threads, options.runs, options.data_root)
+                with context.Pool(1) as pool:
+                    rows.append(pool.apply(measure, case))
+                print(json.dumps(rows[-1]), flush=True)
+    environment = _environment(options)
+    text = page(rows, environment)
+    print(text)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "training.md").write_text(text)
+        data = json.dumps({"environment": environment, "rows": rows}, indent=1)
+        (options.out / "training.json").write_text(data + "\n")
+    return 0
+
+
+def measure(width: int, depth: int, threads: int, runs: int, root: str | None) -> dict[str, Any]:
+    """Return the row of one size of network."""
+    torch.set_num_threads(threads)
+    from onebasin.networks import MLP
+    from onebasin.training import train
+    from onebasin.training.datasets.catalogue import load_dataset
+
+    number = NUM_EXAMPLES.get(width, 5_000)
+    data = load_dataset("mnist", root=root, num_train=number, layout="flat")
+    seeds = range(NUM_NETWORKS)
+
+    def build() -> MLP:
+        return MLP(in_features=784, width=width, depth=depth)
+
+    def together() -> list[float]:
+        options: dict[str, Any] = {"epochs": 1, "batch_size": BATCH_SIZE, "stop_loss": None}
+        return [found.losses[0] for found in train(build(), data, seeds=seeds, **options)]
+
+    def plainly() -> list[float]:
+        return [train_plainly(build, data, seed) for seed in seeds]
+
+    times: dict[str, list[float]] = {"plain": [], "onebasin": []}
+    losses: dict[str, list[float]] = {"plain": [], "onebasin": []}
+    for _ in range(runs):
+        for name, run in (("plain", plainly), ("onebasin", together)):
+            seconds, found = timed(run)
+            times[name].append(seconds)
+            losses[name] = found
+    examples = number * NUM_NETWORKS
+    ratios = [a / b for a, b in zip(times["plain"], times["onebasin"], strict=True)]
+    return {
+        "width": width,
+        "depth": depth,
+        "threads": threads,
+        "examples": number,
+        "seconds": times,
+        "per_second": {name: examples / statistics.median(each) for name, each in times.items()},
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "mean_loss": {name: statistics.mean(each) for name, each in losses.items()},
+    }
+
+
+def timed(run: Callable[[], list[float]]) -> tuple[float, list[float]]:
+    """Return how many seconds a run took, and what it returned."""
+    began = time.perf_counter()
+    found = run()
+    return time.perf_counter() - began, found
+
+
+def train_plainly(build: Callable[[], torch.nn.Module], data: Any, seed: int) -> float:
+    """Train one network for an epoch with PyTorch alone, and return its mean loss."""
+    torch.manual_seed(seed)
+    model = build()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    order = torch.randperm(len(data.train_labels))
+    inputs, labels = data.train_inputs[order], data.train_labels[order]
+    total = torch.zeros(())
+    batches = zip(inputs.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+    for batch, classes in batches:
+        loss = F.cross_entropy(model(batch), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.detach() * len(classes)
+    return float(total) / len(labels)
+
+
+def page(rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> str:
+    """Return the page of the documentation."""
+    header = (
+        "threads", "hidden layers", "width", "plain loop", "onebasin", "times faster", "mean loss",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(header) + " |", "|" + "--:|" * len(header)]
+    for row in rows:
+        cells = (
+            row["threads"],
+            row["depth"],
+            row["width"],
+            f"{row['per_second']['plain']:,.0f}",
+            f"{row['per_second']['onebasin']:,.0f}",
+            f"{row['ratio']:.1f} ({min(row['ratios']):.1f} to {max(row['ratios']):.1f})",
+            f"{row['mean_loss']['plain']:.4f}, {row['mean_loss']['onebasin']:.4f}",
+        )
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    facts = "\n".join(f"- {name}: {value}" for name, value in environment.items())
+    return f"""# Training many networks
+
+Written by `python benchmarks/training.py`. {NUM_NETWORKS} multilayer perceptrons on MNIST
+(784 inputs, 10 classes) from as many seeds, Adam at 10⁻³, batches of {BATCH_SIZE}, one epoch, by a
+plain loop of PyTorch over the networks and by one call of `onebasin.training.train`, with the
+same number of threads. In the columns of the two are examples a second, counted once for each
+network: medians over the runs. The ratio is the median of those of the runs, with the least and
+the greatest. The last column shows that both learn the same: the mean training loss of the epoch.
+
+{chr(10).join(lines)}
+
+{facts}
+"""
+
+
+def _environment(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "networks": NUM_NETWORKS,
+        "batch size": BATCH_SIZE,
+        "runs": options.runs,
+        "torch": torch.__version__,
+        "Python": platform.python_version(),
+        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+        "load of the machine at the end": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--widths", nargs="+", type=int, default=[16, 64, 256, 1024])
+    parser.add_argument("--depths", nargs="+", type=int, default=[1, 3])
+    parser.add_argument("--threads", nargs="+", type=int, default=[2])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--data-root", default=os.environ.get("ONEBASIN_DATA"))
+    parser.add_argument("--out", type=Path, default=DOCUMENTATION)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
