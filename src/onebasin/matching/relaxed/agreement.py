@@ -30,7 +30,7 @@ class Agreement:
     def __init__(self, gathering: Gathering, relaxation: Relaxation) -> None:
         self.gathering, self.relaxation = gathering, relaxation
         degrees = [relaxation.degree(name) for name in gathering.names]
-        self.degree = max(degrees, default=0) * (2 if len(gathering) > 2 else 1)
+        self.degree = max([1, *degrees]) * (2 if len(gathering) > 2 else 1)
         self.constant = 0.0
         self.moving = [name for name in gathering.names if relaxation.groups_of(name)]
         for name in set(gathering.names) - set(self.moving):

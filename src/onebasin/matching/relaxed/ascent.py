@@ -67,7 +67,7 @@ class Ascent:
         """Go towards the permutations that the gradient points to; return whether it gained."""
         self.num_steps += 1
         value, gradients = self.agreement.gradients(self._blurred())
-        if not self.values or self.nested:
+        if self.nested:
             value = self.agreement.along(self.points, self.points, [0.0])[0]
         if not self.values:
             self.values.append(value)

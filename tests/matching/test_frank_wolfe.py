@@ -1,0 +1,150 @@
+"""Frank–Wolfe: its steps rise, its line search is exact, and it beats coordinate descent."""
+
+from __future__ import annotations
+
+from itertools import pairwise, permutations
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin import OneBasinError, Permutation, match_weights, trace
+from onebasin.matching import match_frank_wolfe
+from onebasin.matching.descent.gathering import Gathering
+from onebasin.matching.relaxed.agreement import Agreement, polynomial_peak
+from onebasin.matching.relaxed.ascent import Ascent
+from onebasin.matching.relaxed.relaxation import Relaxation, mixed
+from tests.matching.problems import NETWORKS, Problem, unrelated, weights
+
+
+def agreement_of(network: str, num_networks: int = 2) -> tuple[Problem, Agreement]:
+    problem = unrelated(network)
+    params = [weights(network, seed) for seed in range(num_networks)]
+    gathering = Gathering(problem.symmetry, params, call="test")
+    return problem, Agreement(gathering, Relaxation(problem.symmetry))
+
+
+@pytest.mark.parametrize("num_networks", [2, 3])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_relaxed_objective_rises_from_step_to_step(network, num_networks):
+    _, agreement = agreement_of(network, num_networks)
+    start = [agreement.relaxation.uniform()] * (num_networks - 1)
+    ascent = Ascent(agreement, start, agreement.gathering.objective())
+    assert list(ascent.climb(30)) == ascent.values[1:] or ascent.converged
+    assert all(late > early for early, late in pairwise(ascent.values))
+    assert agreement.along(ascent.points, ascent.points, [0.0])[0] == pytest.approx(
+        ascent.values[-1], rel=1e-5
+    )
+    for point in ascent.points:
+        for matrices in point.values():
+            ones = torch.ones(matrices.shape[:-1])
+            torch.testing.assert_close(matrices.sum(-1), ones)
+            torch.testing.assert_close(matrices.sum(-2), ones)
+
+
+@pytest.mark.parametrize("num_networks", [2, 3])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_along_a_line_the_objective_is_a_polynomial_of_its_degree(network, num_networks):
+    problem, agreement = agreement_of(network, num_networks)
+    relaxation = agreement.relaxation
+    start = [relaxation.uniform()] * (num_networks - 1)
+    drawn = [Permutation.random(problem.symmetry, seed=s) for s in range(num_networks - 1)]
+    end = [relaxation.vertex(permutation, torch.float32) for permutation in drawn]
+    places = [place / agreement.degree for place in range(agreement.degree + 1)]
+    values = dict(zip(places, agreement.along(start, end, places), strict=True))
+    grid = [place / 40 for place in range(41)]
+    heights = agreement.along(start, end, grid)
+    share, peak = polynomial_peak(values)
+    assert peak >= max(heights) - 1e-4 * abs(peak)
+    assert agreement.along(start, end, [share])[0] == pytest.approx(peak, rel=1e-4, abs=1e-4)
+
+
+def test_the_objective_of_permutations_is_the_inner_product():
+    problem, agreement = agreement_of("attention")
+    drawn = Permutation.random(problem.symmetry, seed=4)
+    vertex = [agreement.relaxation.vertex(drawn, torch.float32)]
+    value = agreement.along(vertex, vertex, [0.0])[0]
+    assert value == pytest.approx(problem.inner_product(drawn), rel=1e-5)
+
+
+def test_the_gradient_is_the_slope():
+    _, agreement = agreement_of("square")
+    uniform = agreement.relaxation.uniform()
+    end = {name: torch.eye(matrices.shape[-1]) for name, matrices in uniform.items()}
+    _, (gradients,) = agreement.gradients([uniform])
+    slope = sum(float((gradients[n] * (end[n] - uniform[n])).sum()) for n in uniform)
+    near, here = agreement.along([uniform], [end], [1e-2, 0.0])
+    back = agreement.along([uniform], [mixed(uniform, end, -1.0)], [1e-2])[0]
+    assert (near - back) / 2e-2 == pytest.approx(slope, rel=1e-3)
+    assert near > here or slope <= 0
+
+
+@pytest.mark.parametrize(
+    ("values", "peak"),
+    [
+        ({0.0: 1.0, 1.0: 2.0}, (1.0, 2.0)),
+        ({0.0: 1.0, 1.0: 1.0}, (0.0, 1.0)),
+        ({0.0: 0.0, 0.5: 1.0, 1.0: 0.0}, (0.5, 1.0)),
+        # x (1 - x)^2 is greatest at a third; its other peak lies outside.
+        ({x: x * (1 - x) ** 2 for x in (0.0, 0.2, 0.7, 1.0)}, (1 / 3, 4 / 27)),
+    ],
+)
+def test_peaks(values, peak):
+    assert polynomial_peak(values) == pytest.approx(peak)
+
+
+@pytest.mark.parametrize("size", [2, 4, 5])
+def test_one_group_is_matched_as_well_as_by_exhaustive_search(size):
+    model = nn.Sequential(nn.Linear(3, size), nn.ReLU(), nn.Linear(size, 2))
+    symmetry = trace(model, torch.zeros(2, 3))
+    generator = torch.Generator().manual_seed(size)
+    a, b = (
+        {n: torch.randn(t.shape, generator=generator) for n, t in model.state_dict().items()}
+        for _ in range(2)
+    )
+    problem = Problem(symmetry, model, a, b, [], [])
+    best = max(
+        problem.inner_product(Permutation(symmetry, {"0": torch.tensor(order)}))
+        for order in permutations(range(size))
+    )
+    found = match_frank_wolfe(symmetry, a, b, polish=False)
+    assert found.objective[-1] == pytest.approx(best, rel=1e-6)
+
+
+def test_it_finds_more_than_coordinate_descent_from_one_start():
+    ahead = 0.0
+    for network in NETWORKS:
+        problem = unrelated(network)
+        params = problem.symmetry, problem.a, problem.b
+        found, descent = match_frank_wolfe(*params), match_weights(*params)
+        assert found.objective[-1] > 0.97 * descent.objective[-1]
+        ahead += found.objective[-1] / descent.objective[-1] - 1
+    assert ahead > 0
+
+
+def test_restarts_keep_the_best_and_polish_climbs_on():
+    problem = unrelated("attention")
+    params = problem.symmetry, problem.a, problem.b
+    alone = match_frank_wolfe(*params, restarts=3, polish=False)
+    assert len(alone.restarts) == 3
+    assert alone.objective[-1] == max(alone.restarts)
+    again = match_weights(*params, init=alone.permutation)
+    polished = match_frank_wolfe(*params, restarts=3)
+    assert polished.objective[-1] == pytest.approx(again.objective[-1])
+
+
+def test_too_few_steps_are_a_status_and_counts_below_one_are_refused():
+    problem = unrelated("square")
+    params = problem.symmetry, problem.a, problem.b
+    found = match_frank_wolfe(*params, max_steps=1)
+    assert (found.num_sweeps, found.converged) == (1, False)
+    with pytest.raises(OneBasinError, match="max_steps and restarts must be at least 1, not 0 and"):
+        match_frank_wolfe(*params, max_steps=0)
+
+
+def test_nothing_to_match_is_the_identity():
+    model = nn.Linear(3, 2)
+    symmetry = trace(model, torch.zeros(2, 3))
+    found = match_frank_wolfe(symmetry, model.state_dict(), model.state_dict())
+    assert found.permutation.indices == {}
+    assert found.converged
