@@ -136,7 +136,17 @@ class DataLoss:
             return self.loss(outputs, labels).mean()
         wide = outputs if outputs.dtype == torch.float64 else outputs.float()
         if self.loss == "mse":
+            if wide.shape != labels.shape:
+                raise OneBasinError(
+                    f"{self.call}: outputs are {tuple(wide.shape)} and labels"
+                    f" {tuple(labels.shape)}; mse needs one target for each output"
+                )
             return F.mse_loss(wide, labels.to(wide.dtype))
+        if labels.is_floating_point():
+            raise OneBasinError(
+                f"{self.call}: labels of {labels.dtype}; cross_entropy needs integer classes, or"
+                " pass a loss of your own"
+            )
         return F.cross_entropy(wide.reshape(-1, wide.shape[-1]), labels.reshape(-1).long())
 
 

@@ -1,0 +1,143 @@
+"""Straight-through matching: it loses less than weight matching, on data of every form."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onebasin import OneBasinError, match_weights, trace
+from onebasin.matching import match_straight_through
+from tests.matching.problems import Problem, planted, unrelated
+
+
+def trained(seed: int) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """Return a small network trained on two moons of noise, and the data."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(256, 2, generator=generator)
+    labels = (inputs[:, 0] * inputs[:, 1] > 0).long()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(),
+                              nn.Linear(8, 2))  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    return model.requires_grad_(False), [
+        (inputs[i : i + 64], labels[i : i + 64]) for i in range(0, 256, 64)
+    ]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Problem:
+    (model, data), (other, _) = trained(0), trained(1)
+    symmetry = trace(model, data[0][0])
+    return Problem(symmetry, model, model.state_dict(), other.state_dict(), data, [])
+
+
+def test_the_midpoint_loses_less_than_that_of_weight_matching(pair: Problem) -> None:
+    found = match_straight_through(pair.symmetry, pair.a, pair.b, model=pair.model, data=pair.data,
+                                   learning_rate=0.1)  # fmt: skip
+    unmoved, matched, *rest = found.objective
+    assert all(late >= early for early, late in pairwise(found.objective))
+    assert rest[-1] > matched >= unmoved
+    by_weights = match_weights(pair.symmetry, pair.a, pair.b).permutation
+    moved = {"weights": by_weights, "learned": found.permutation}
+    losses = {}
+    for name, permutation in moved.items():
+        b = permutation.apply(pair.b)
+        middle = {n: (pair.a[n] + b[n]) / 2 for n in pair.a}
+        parts = [
+            F.cross_entropy(torch.func.functional_call(pair.model, middle, x), y)
+            for x, y in pair.data
+        ]
+        losses[name] = float(torch.stack(parts).mean())
+    assert losses["learned"] == pytest.approx(-found.objective[-1], rel=1e-5)
+    assert losses["weights"] == pytest.approx(-matched, rel=1e-5) or matched == unmoved
+
+
+def test_it_ends_when_nothing_better_comes(pair: Problem) -> None:
+    given = {"model": pair.model, "data": pair.data, "learning_rate": 1e-12}
+    found = match_straight_through(pair.symmetry, pair.a, pair.b, patience=2, **given)
+    assert (found.num_sweeps, found.converged) == (2, True)
+    cut = match_straight_through(pair.symmetry, pair.a, pair.b, max_epochs=1, **given)
+    assert (cut.num_sweeps, cut.converged) == (1, False)
+
+
+def test_the_first_step_is_in_the_direction_of_the_loss(pair: Problem) -> None:
+    """One step of one batch: the learned weights go against the gradient at the midpoint."""
+    from onebasin.matching.descent.pair import Pair
+    from onebasin.matching.losses import DataLoss, Ends
+    from onebasin.matching.straight_through import _Learned
+
+    checked = Pair(pair.symmetry, pair.a, pair.b)
+    checked.survey()
+    ends = Ends(checked)
+    learned = _Learned(ends, checked, 0.1)
+    middle = ends.between(ends.b)
+    leaves = {n: t.detach().requires_grad_() for n, t in middle.items()}
+    loss = DataLoss(pair.model, pair.data, "cross_entropy", normalization="interpolated", call="x")
+    value = loss.of_batch(leaves, pair.data[0], 0)
+    gradients = dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
+    learned.step(gradients)
+    for name, gradient in gradients.items():
+        step = learned.weights[name] - pair.a[name]
+        assert float((step * gradient).sum()) < 0
+
+
+def test_a_loss_of_ones_own_and_batch_statistics(pair: Problem) -> None:
+    problem = planted("residual")
+    given = {"model": problem.model, "data": problem.outputs, "max_epochs": 1}
+    found = [
+        match_straight_through(
+            problem.symmetry, problem.a, problem.b, normalization="batch", loss=loss, **given
+        )
+        for loss in ("mse", lambda outputs, wanted: (outputs - wanted).square().mean(1))
+    ]
+    assert found[0].objective == pytest.approx(found[1].objective, rel=1e-5)
+    with_own = match_straight_through(problem.symmetry, problem.a, problem.b, loss="mse", **given)
+    assert with_own.objective[-1] == pytest.approx(0, abs=1e-9)
+    assert found[0].objective[-1] < -1e-6, "batch statistics are others than the network's own"
+
+
+def test_tokens_without_a_label_do_not_count() -> None:
+    problem = unrelated("attention")
+    hidden = [(x, torch.where(torch.arange(4) < 2, y, -100)) for x, y in problem.data]
+    found = match_straight_through(
+        problem.symmetry, problem.a, problem.b, model=problem.model, data=hidden, max_epochs=1
+    )
+    assert all(torch.isfinite(torch.tensor(found.objective)))
+
+
+def bad(**changes) -> str:
+    problem = planted("perceptron")
+    given = {"model": problem.model, "data": problem.data, **changes}
+    with pytest.raises(OneBasinError) as raised:
+        match_straight_through(problem.symmetry, problem.a, problem.b, **given)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_bad_input_is_named_in_one_line() -> None:
+    (inputs, labels), *_ = planted("perceptron").data
+    assert "the data has no batches; pass at least one" in bad(data=[])
+    assert "iterator that can be read only once" in bad(data=iter([(inputs, labels)]))
+    assert "batch 0 of the data is Tensor, not inputs and labels" in bad(data=[inputs])
+    assert "does not run on batch 0 of the data: mat1 and mat2" in bad(
+        data=[(inputs[:, :2], labels)]
+    )
+    assert "does not run on batch 1" in bad(data=[(inputs, labels), (inputs, labels[:3])])
+    assert "the loss on batch 0 of the data is nan" in bad(data=[(inputs * float("nan"), labels)])
+    assert "max_epochs, patience and max_sweeps must be at least 1" in bad(max_epochs=0)
+    assert "learning_rate positive, not 10, 3, 100 and 0" in bad(learning_rate=0.0)
+    assert "outputs are (12, 3) and labels (12,); mse needs one target for each output" in bad(
+        loss="mse"
+    )
+    assert "labels of torch.float32; cross_entropy needs integer classes" in bad(
+        data=[(inputs, labels.float())]
+    )
