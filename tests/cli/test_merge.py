@@ -144,3 +144,34 @@ def test_what_says_how_to_align_has_no_use_without(capsys, tmp_path, a, b, optio
     out = tmp_path / "out.safetensors"
     line = fail(capsys, "merge", "mlp", a, b, "-o", out, "--no-align", *option, *TINY)
     assert line == f"merge: {option[0]} has no use with --no-align; leave one of them out"
+
+
+def test_with_data_networks_are_matched_by_features_too_and_the_mean_is_repaired(
+    capsys, tmp_path, a, b
+):
+    out, plain = tmp_path / "merged.safetensors", tmp_path / "plain.safetensors"
+    options = ("--data", "digits", "--no-prove", *TINY)
+    found = succeed(capsys, "merge", "mlp", a, b, "-o", out, "--json", *options)
+    assert found.data["matching"]["method"] == "combined"
+    assert found.data["repair"]["method"] == "repair"
+    assert found.data["repair"]["sites"] == ["layers.0.linear", "layers.1.linear"]
+    options += ("--repair", "none")
+    found = succeed(capsys, "merge", "mlp", a, b, "-o", plain, "--json", *options)
+    assert found.data["repair"] is None
+    changed = {n for n, tensor in read(plain).items() if not torch.equal(tensor, read(out)[n])}
+    assert changed == {f"layers.{i}.{kind}" for i in (0, 1) for kind in ("weight", "bias")}
+
+
+def test_repair_without_data_is_refused(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    line = fail(capsys, "merge", "mlp", a, b, "-o", out, *TINY, "--repair", "rescale")
+    assert "--repair rescale runs the networks on data; name it with --data" in line
+    assert not out.exists()
+
+
+def test_a_mean_without_aligning_can_be_repaired(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    options = ("--no-align", "--data", "digits", "--repair", "repair", *TINY)
+    found = succeed(capsys, "merge", "mlp", a, b, "-o", out, "--json", *options)
+    assert found.data["matching"] is None
+    assert found.data["repair"]["method"] == "repair"

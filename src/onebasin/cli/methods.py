@@ -42,7 +42,12 @@ class MethodChoice:
     seed: int = 0
 
     def prepare(
-        self, num_networks: int = 2, *, call: str, at_hand: Dataset | None = None
+        self,
+        num_networks: int = 2,
+        *,
+        call: str,
+        at_hand: Dataset | None = None,
+        default: str = "weights",
     ) -> Matcher:
         """Check all of it and load the data.
 
@@ -50,12 +55,13 @@ class MethodChoice:
             num_networks: how many are to be matched.
             call: the command, for messages.
             at_hand: data that is there for another reason; a method that looks at data sees it.
+            default: the method for two networks where the user named none.
 
         Raises:
             OneBasinError: when there is no such method, it has no such option, does not take
                 so many networks, needs data and has none, or has data and no use for it.
         """
-        name = self.name or ("weights" if num_networks == 2 else "many")
+        name = self.name or (default if num_networks == 2 else "many")
         if num_networks > 2:
             _check_many(name, num_networks, call)
         method = find_method(name, call=call)
@@ -75,9 +81,10 @@ class MethodChoice:
                 f"{call}: method {name} uses no data; leave --data out or choose a --method that "
                 f"does: {known}"
             )
-        return Matcher(name, method, options, self._load(), self.seed)
+        return Matcher(name, method, options, self.load(), self.seed)
 
-    def _load(self) -> Dataset | None:
+    def load(self) -> Dataset | None:
+        """Return the data, if any was named."""
         if self.data is None:
             return None
         return load_dataset(self.data, root=self.data_root, seed=self.seed)

@@ -1,0 +1,95 @@
+"""Repairing: what `--repair` asks for, done to a merged network before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from onebasin.checkpoints import Architecture
+from onebasin.checkpoints.messages import counted
+from onebasin.cli.console import Console
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import Batches
+from onebasin.merging.repairing import Repaired, repair
+from onebasin.training.datasets.dataset import Dataset
+
+RepairName = Literal["none", "reset", "repair", "rescale"]
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A repair that is to be done, and the data for it.
+
+    Args:
+        method: of `onebasin.merging.repairing.repair`.
+        data: its training set is run through the networks.
+    """
+
+    method: Literal["reset", "repair", "rescale"]
+    data: Dataset
+
+    @classmethod
+    def of(cls, name: RepairName | None, data: Dataset | None) -> Repair | None:
+        """Return what the user asked for; `repair` where there is data and nothing was said.
+
+        Raises:
+            OneBasinError: when a repair is asked for and there is no data.
+        """
+        if name == "none" or (name is None and data is None):
+            return None
+        if data is None:
+            raise OneBasinError(
+                f"merge: --repair {name} runs the networks on data; name it with --data, such as "
+                "--data digits"
+            )
+        return cls("repair" if name is None else name, data)
+
+    def run(
+        self,
+        architecture: Architecture,
+        merged: Mapping[str, Tensor],
+        ends: Sequence[Mapping[str, Tensor]],
+        weights: Sequence[float],
+        console: Console,
+    ) -> Repaired:
+        """Return the repaired network.
+
+        Args:
+            architecture: of all.
+            merged: the mean.
+            ends: what it is the mean of, aligned.
+            weights: of the mean.
+            console: where progress and notes are shown.
+        """
+        batches = Batches(self.data.train_inputs, self.data.train_labels)
+        with console.progress(f"repairing by {self.method}") as progress:
+            show = None if progress is None else lambda done: progress(done, len(batches))
+            found = repair(
+                architecture.module,
+                merged,
+                [dict(end) for end in ends],
+                batches,
+                method=self.method,
+                weights=weights,
+                progress=show,
+            )
+        for site, reason in found.skipped.items():
+            console.note(f"{self.method}: {site}: {reason}")
+        return found
+
+
+def repaired_json(repair: Repair | None, found: Repaired | None) -> dict[str, Any] | None:
+    """Return a summary as plain JSON values."""
+    if repair is None or found is None:
+        return None
+    return {"method": repair.method, "sites": list(found.sites), "skipped": dict(found.skipped)}
+
+
+def repaired_text(repair: Repair | None, found: Repaired | None) -> str:
+    """Return a summary for people: a line, or nothing."""
+    if repair is None or found is None:
+        return ""
+    return f"{repair.method}: {counted(len(found.sites), 'layer')} on {repair.data.name}\n"
