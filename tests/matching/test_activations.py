@@ -96,6 +96,15 @@ def test_a_hand_written_symmetry_is_matched_under_its_own_names() -> None:
     assert all(torch.equal(moved[name], a[name]) for name in a)
 
 
+def test_half_precision_checkpoints_run_in_the_precision_of_the_model() -> None:
+    symmetry, model, a, _, batch = planted("residual")
+    half = {n: t.to(torch.bfloat16) if t.is_floating_point() else t for n, t in a.items()}
+    b = Permutation.random(symmetry, seed=3).apply(half)
+    found = match_activations(symmetry, half, b, model=model, data=[batch], position="pre")
+    moved = found.permutation.apply(b)
+    assert all(torch.equal(moved[name], half[name]) for name in half)
+
+
 def test_a_lone_example_is_data() -> None:
     symmetry, model, a, b, batch = planted("mlp")
     found = match_activations(symmetry, a, b, model=model, data=[batch[:1]], position="pre")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -62,6 +63,8 @@ class BoundModel(nn.Module):
 def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the values that `torch.func.functional_call` needs, under each first tied name.
 
+    Values of lower precision than the model's (a float16 checkpoint) are converted to it.
+
     Raises:
         OneBasinError: when a tensor is missing, unknown or of another shape.
     """
@@ -73,7 +76,7 @@ def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         names = aliases[id(own)]
         source = next((n for n in names if n in params), None)
         if source is not None:
-            bound[name] = _of_shape(source, params[source], own)
+            bound[name] = _as_precise(_of_shape(source, params[source], own), own)
         elif own.is_floating_point() and any(n in required for n in names):
             raise OneBasinError(
                 f"parameters: tensor {name!r} is missing; pass the state dict of a model of "
@@ -104,6 +107,12 @@ def _check_known(params: Mapping[str, Tensor], known: set[str]) -> None:
                 f"parameters: tensor {name!r} is not in the model; pass the state dict of a "
                 "model of this architecture"
             )
+
+
+def _as_precise(value: Tensor, own: Tensor) -> Tensor:
+    if not value.is_floating_point() or not own.is_floating_point():
+        return value
+    return value.to(torch.promote_types(value.dtype, own.dtype))
 
 
 def _of_shape(name: str, value: Tensor, own: Tensor) -> Tensor:
