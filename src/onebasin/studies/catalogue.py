@@ -12,12 +12,6 @@ from onebasin.studies.study import SCALES, Study
 
 STUDIES: Mapping[str, str] = MappingProxyType(
     {
-        "plane": "git_rebasin.plane",
-        "matchers": "git_rebasin.matchers",
-        "epochs": "git_rebasin.epochs",
-        "width-matched": "git_rebasin.width_matched",
-        "split-data": "git_rebasin.split_data",
-        "merge-many": "git_rebasin.merge_many",
         "symmetries": "git_rebasin.symmetries",
         "counterexample": "git_rebasin.counterexample",
         "width": "entezari.width",
