@@ -17,9 +17,9 @@ from onebasin.forward.binding import bind, evaluation_mode
 from onebasin.measuring.evaluation import Evaluation, Evaluator, summed
 from onebasin.measuring.losses import Part, measure_batch_together
 
-# Measured on networks of 64 and 784 inputs, width 4 to 256, with one and two threads: together
-# is 2 to 5 times faster up to 2^14 entries, 1.5 times at 2^16, and no faster beyond 2^17. The
-# more networks at once the better, until what they hold at once leaves the cache.
+# benchmarks/together.py measures what this gains: docs/benchmarks/together.md. It gains most where
+# networks are smallest, and on a busy machine nothing above 2^14 entries. The more networks at once
+# the better, until what they hold at once leaves the cache.
 LARGEST = 2**16
 AT_ONCE = 2**18
 FEWEST, MOST = 8, 32
