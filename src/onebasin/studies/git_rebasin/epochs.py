@@ -1,0 +1,126 @@
+"""Git Re-Basin, Figure 3: the barrier between matched networks while they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from onebasin.studies.drawing import draw_means, panels, told
+from onebasin.studies.git_rebasin import PAPER
+from onebasin.studies.git_rebasin.lines import paired
+from onebasin.studies.git_rebasin.settings import (
+    DESK,
+    PAPER_MLPS,
+    SMOKE,
+    Pairs,
+    at_epoch,
+    in_pairs,
+    seeds_of,
+)
+from onebasin.studies.statistics import grouped, select, summarise, summary
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.task import Task
+from onebasin.studies.tasks import match_pair, measure_barrier
+
+LEAST_PAIRS = 3
+STATES = ("matched", "unmatched")
+
+
+def tasks(config: Pairs) -> list[Task]:
+    """Return a barrier per setting, pair and epoch, before and after weight matching."""
+    wanted = []
+    for number, (name, setting) in enumerate(config.settings.items()):
+        trained = setting.trained(seeds_of(config.num_pairs))
+        epochs = sorted({*setting.keep, setting.last_epoch})
+        for pair, both in enumerate(in_pairs(trained)):
+            for epoch in epochs:
+                a, b = (at_epoch(task, epoch) for task in both)
+                moved = Task.of(match_pair, **setting.matching, a=a, b=b, method="weights")
+                labels: dict[str, Any] = {"setting": name, "judged": number == 0}
+                for state, end in zip(STATES, (moved, b), strict=True):
+                    barrier = Task.of(
+                        measure_barrier,
+                        **setting.measuring,
+                        a=a,
+                        b=end,
+                        num_points=config.num_points,
+                    )
+                    wanted.append(barrier.labelled(**labels, pair=pair, epoch=epoch, state=state))
+    return wanted
+
+
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """The matched train-loss barrier is lower after the last epoch than after the first.
+
+    In the first setting: the 95 % interval of the difference, pair by pair, lies above 0, over
+    at least three pairs.
+    """
+    found = select(rows, judged=True, state="matched", split="train")
+    by_epoch = [part for _, part in grouped(found, "epoch").items()]
+    fallen = paired(by_epoch[0], by_epoch[-1], "barrier") if len(by_epoch) > 1 else []
+    if len(fallen) < LEAST_PAIRS:
+        return Verdict.too_little("Fewer than three pairs were measured after two epochs.")
+    means = told(summarise(found, "barrier", by=["epoch"]), "epoch")
+    difference = summary(fallen)
+    text = (
+        f"{found[0]['setting']}, matched train-loss barrier: {means}; it falls by "
+        f"{difference.to_text()} from the first to the last ({len(fallen)} pairs)."
+    )
+    return Verdict.of(difference.low > 0, text)
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw barriers against epochs for each setting, matched and, below, unmatched."""
+    return [_figure(name, part) for (name,), part in grouped(rows, "setting").items()]
+
+
+def _figure(name: str, rows: Sequence[Row]) -> Picture:
+    figure, axes = panels(2, height=2.6)
+    words = []
+    for ax, state in zip(axes, STATES, strict=True):
+        part = select(rows, state=state)
+        for split, line in (("train", "-"), ("test", "--")):
+            means = summarise(select(part, split=split), "barrier", by=["epoch"])
+            draw_means(ax, means, "epoch", label=split, linestyle=line)
+            words.append(f"{state}, {split}: {told(means, 'epoch')}")
+        ax.set_xscale("log")
+        ax.set_title(f"{name}, {state}")
+        ax.set_ylabel("loss barrier")
+        ax.legend(frameon=False)
+    axes[-1].set_xlabel("epochs of training")
+    alt = f"Loss barriers against epochs of training, {name}. {'; '.join(words)}."
+    return Picture("-".join(["epochs", *name.lower().split()]), figure, alt, CAPTION)
+
+
+CAPTION = "Means over pairs with their 95 % intervals; the two panels have scales of their own."
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return mean barriers by setting and epoch, with the loss of the networks themselves."""
+    header = ("setting", "epoch", "train loss of A", "matched, train", "matched, test", "unmatched")
+    body = []
+    for (name, epoch), part in grouped(rows, "setting", "epoch").items():
+        loss = summarise(select(part, split="train"), "loss_a")
+        cells = [
+            summarise(select(part, state=state, split=split), "barrier")
+            for state, split in (("matched", "train"), ("matched", "test"), ("unmatched", "train"))
+        ]
+        body.append((name, epoch, *(s[0].to_text() if s else "" for s in (loss, *cells))))
+    return Table(header, body, "Loss barriers: mean over pairs ± half the 95 % interval.")
+
+
+STUDY = Study(
+    name="epochs",
+    paper=PAPER,
+    item="Figure 3",
+    claim="The loss barrier between matched networks falls while they are trained.",
+    scales={
+        "smoke": Pairs(SMOKE, num_points=5),
+        "desk": Pairs(DESK, num_points=11),
+        "paper": Pairs(PAPER_MLPS),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)
