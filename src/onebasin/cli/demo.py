@@ -154,7 +154,7 @@ def _curves(
     console: Console,
 ) -> Curves:
     from onebasin.measuring.evaluation import evaluator
-    from onebasin.measuring.interpolation import interpolate
+    from onebasin.measuring.interpolation import interpolate_splits
 
     evaluators = {
         "train": evaluator(data.train_inputs, data.train_labels),
@@ -162,12 +162,10 @@ def _curves(
     }
     curves = {}
     for state, params_b in networks.items():
-        curves[state] = {}
-        for split, evaluate in evaluators.items():
-            with console.progress(f"measuring {state}, {split}") as progress:
-                curves[state][split] = interpolate(
-                    architecture.module, params_a, params_b, evaluate, progress=progress
-                )
+        with console.progress(f"measuring {state}") as progress:
+            curves[state] = interpolate_splits(
+                architecture.module, params_a, params_b, evaluators, progress=progress
+            )
     return curves
 
 
