@@ -51,5 +51,5 @@ def test_the_more_features_count_the_less_weights_do() -> None:
 def test_numbers_out_of_range_are_named() -> None:
     model, batch = build("mlp")
     symmetry, a = trace(model, batch), model.state_dict()
-    with pytest.raises(OneBasinError, match="balance is -1, max_sweeps 100, restarts 1;"):
+    with pytest.raises(OneBasinError, match="balance is -1; it must be at least 0"):
         match_combined(symmetry, a, a, model=model, data=[batch], balance=-1.0)

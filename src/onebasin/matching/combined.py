@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
-from onebasin.matching.descent.descent import Descent
 from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.runs import check_counts, check_init, descend_from_starts
 from onebasin.matching.descent.search import Search
-from onebasin.matching.descent.starts import start_of
 from onebasin.matching.descent.trees import Key
 from onebasin.matching.matching import Matching, Progress
 from onebasin.matching.moments.seen import SeenTrees
@@ -93,11 +92,10 @@ def match_combined(
     """
     check_choice(CALL, "statistic", statistic, Statistic)
     check_choice(CALL, "position", position, Position)
-    if balance < 0 or max_sweeps < 1 or restarts < 1:
-        raise OneBasinError(
-            f"{CALL}: balance is {balance:g}, max_sweeps {max_sweeps}, restarts {restarts}; "
-            "balance must be at least 0, the counts at least 1"
-        )
+    check_counts(CALL, max_sweeps=max_sweeps, restarts=restarts)
+    check_init(symmetry, init, CALL)
+    if balance < 0:
+        raise OneBasinError(f"{CALL}: balance is {balance:g}; it must be at least 0")
     began = time.perf_counter()
     pair = Pair(symmetry, params_a, params_b)
     survey = pair.survey()
@@ -107,21 +105,15 @@ def match_combined(
     seen = SeenTrees(search, features, statistic, position, call=CALL, progress=progress)
     roots = seen.ready(search.trees, (), 2**62)
     search.linear = _weighted(seen.gather(roots), balance, survey.bound, search)
-    runs: list[Descent] = []
-    for number in range(restarts):
-        run = Descent(search, seed=seed, number=number, total=max_sweeps, progress=progress)
-        start_of(run, survey, init if number == 0 else None, seed)
-        run.descend()
-        runs.append(run)
-    best = max(runs, key=lambda run: run.value)
-    return Matching(
-        permutation=Permutation(symmetry, best.indices),
-        objective=best.trace(),
-        converged=best.converged,
-        num_sweeps=best.num_sweeps,
-        num_solves=search.num_solves,
-        seconds=time.perf_counter() - began,
-        restarts=tuple(run.value for run in runs),
+    return descend_from_starts(
+        search,
+        survey,
+        began=began,
+        seed=seed,
+        max_sweeps=max_sweeps,
+        restarts=restarts,
+        init=init,
+        progress=progress,
     )
 
 

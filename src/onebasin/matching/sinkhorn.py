@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.matching.descent.gathering import Gathering
+from onebasin.matching.descent.runs import check_init
 from onebasin.matching.losses import DataLoss, Ends, Loss, Normalization
 from onebasin.matching.matching import Matching, Progress, Step
 from onebasin.matching.relaxed.agreement import Agreement
 from onebasin.matching.relaxed.relaxation import Relaxation
 from onebasin.matching.relaxed.sinkhorn import Gradient, sinkhorn
-from onebasin.matching.weights import check_init
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.symmetry import Symmetry

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError
 from onebasin.matching.descent.descent import Descent
 from onebasin.matching.descent.pair import Pair, Survey
+from onebasin.matching.descent.runs import check_init
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.starts import start_of
 from onebasin.matching.losses import DataLoss, Ends, Loss, Normalization
 from onebasin.matching.matching import Matching, Progress, Step
-from onebasin.matching.weights import CACHE_BYTES, check_init
+from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 

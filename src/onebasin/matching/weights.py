@@ -11,20 +11,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
-from onebasin.matching.descent.descent import Descent
-from onebasin.matching.descent.pair import Pair, Survey
+from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.runs import check_counts, check_init, descend_from_starts
 from onebasin.matching.descent.search import Search
-from onebasin.matching.descent.starts import start_of
 from onebasin.matching.matching import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 CACHE_BYTES = 2 * 2**30
 """Enough for all groups of a ResNet50 forty times over, or for eight of 8192 units."""
-
-MORE_STARTS = 4
-"""Starts that are tried where B must be a permuted A and is not recognised yet."""
 
 
 def match_weights(
@@ -91,58 +86,18 @@ def match_weights(
         >>> all(torch.equal(moved[name], a[name]) for name in a)
         True
     """
-    _check(symmetry, max_sweeps, restarts, init)
+    check_counts("match_weights", max_sweeps=max_sweeps, restarts=restarts)
+    check_init(symmetry, init, "match_weights")
     began = time.perf_counter()
     pair = Pair(symmetry, params_a, params_b)
     survey = pair.survey()
-    search = Search(symmetry, pair, cache_bytes=cache_bytes)
-    runs: list[Descent] = []
-    while len(runs) < restarts or (len(runs) < MORE_STARTS and _missed(survey, runs)):
-        number = len(runs)
-        run = Descent(search, seed=seed, number=number, total=max_sweeps, progress=progress)
-        start_of(run, survey, init if number == 0 else None, seed)
-        run.descend()
-        runs.append(run)
-    best = max(runs, key=lambda run: run.value)
-    return Matching(
-        permutation=Permutation(symmetry, best.indices),
-        objective=best.trace(),
-        converged=best.converged,
-        num_sweeps=best.num_sweeps,
-        num_solves=search.num_solves,
-        seconds=time.perf_counter() - began,
-        restarts=tuple(run.value for run in runs),
+    return descend_from_starts(
+        Search(symmetry, pair, cache_bytes=cache_bytes),
+        survey,
+        began=began,
+        seed=seed,
+        max_sweeps=max_sweeps,
+        restarts=restarts,
+        init=init,
+        progress=progress,
     )
-
-
-def _check(symmetry: Symmetry, max_sweeps: int, restarts: int, init: Permutation | None) -> None:
-    if max_sweeps < 1 or restarts < 1:
-        raise OneBasinError(
-            f"match_weights: max_sweeps and restarts must be at least 1, not {max_sweeps} and"
-            f" {restarts}"
-        )
-    check_init(symmetry, init, "match_weights")
-
-
-def check_init(symmetry: Symmetry, init: Permutation | None, call: str) -> None:
-    """Check that a permutation to begin at is of the symmetry.
-
-    Args:
-        symmetry: that is matched.
-        init: None for none.
-        call: the public function that is running, for the message.
-
-    Raises:
-        OneBasinError: when it is of another one.
-    """
-    if init is not None and init.symmetry.fingerprint != symmetry.fingerprint:
-        raise OneBasinError(
-            f"{call}: init is a permutation of another symmetry; make it with the symmetry"
-            " that is given"
-        )
-
-
-def _missed(survey: Survey, runs: list[Descent]) -> bool:
-    """Return whether B must be a permuted A, and no start has found how."""
-    reached = max(run.value for run in runs)
-    return survey.alike and reached < survey.bound * (1 - 1e-6)
