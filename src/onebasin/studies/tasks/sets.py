@@ -1,0 +1,119 @@
+"""Sets as tasks: several networks in one result, taken out of it, and measured together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import Batches
+from onebasin.measuring.curves import Normalization
+from onebasin.measuring.evaluation import evaluator
+from onebasin.measuring.pairs import measure_pairs_splits
+from onebasin.measuring.points import evaluate_points
+from onebasin.measuring.statistics import reset_statistics
+from onebasin.merging.averages import merge
+from onebasin.studies.task import Result
+from onebasin.studies.tasks.specs import Spec, data_of, network_of
+
+SPLITS = ("train", "test")
+
+
+def pack(networks: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors of several networks under `NUMBER/NAME`."""
+    return {
+        f"{number}/{name}": tensor
+        for number, params in networks.items()
+        for name, tensor in params.items()
+    }
+
+
+def take_network(*, networks: Result, number: int) -> Result:
+    """Take out one network of a result that holds several, see `pack`.
+
+    Args:
+        networks: the result.
+        number: which one.
+
+    Returns:
+        Its parameters.
+
+    Raises:
+        OneBasinError: when there is none of that number; those that are there are listed.
+    """
+    prefix = f"{number}/"
+    names = [name for name in networks.tensors if name.startswith(prefix)]
+    if not names:
+        known = sorted({int(name.partition("/")[0]) for name in networks.tensors})
+        raise OneBasinError(f"take_network: there is no network {number}; there are {known}")
+    return Result((), {name.removeprefix(prefix): networks.tensors[name] for name in names})
+
+
+def measure_set(
+    *,
+    data: Spec,
+    network: Spec,
+    networks: Sequence[Result],
+    splits: Sequence[str] = SPLITS,
+    num_points: int = 25,
+    normalization: Normalization = "interpolated",
+) -> Result:
+    """Measure the barriers between all pairs of some networks, and the average of all.
+
+    Args:
+        data: what to measure on.
+        network: of all.
+        networks: two or more.
+        splits: "train", "test" or both.
+        num_points: of each curve.
+        normalization: "interpolated", or "reset" from the training set.
+
+    Returns:
+        One row per split: split, barrier (of the loss) and error_barrier, means over all pairs;
+        loss and error, means over the networks; average_loss and average_error, those of the
+        network that has the average of their weights; pairs, normalization.
+    """
+    dataset = data_of(data)
+    module = network_of(network, dataset)
+    params = [dict(each.tensors) for each in networks]
+    sets = {
+        "train": (dataset.train_inputs, dataset.train_labels),
+        "test": (dataset.test_inputs, dataset.test_labels),
+    }
+    evaluates = {split: evaluator(*sets[split]) for split in splits}
+    batches = Batches(*sets["train"], batch_size=500)
+    found = measure_pairs_splits(
+        module,
+        params,
+        evaluates,
+        num_points=num_points,
+        normalization=normalization,
+        data=batches if normalization == "reset" else None,
+    )
+    average = merge(params)
+    if normalization == "reset":
+        average = reset_statistics(module, average, batches)
+    shares = [{number: 1.0} for number in range(len(params) + 1)]
+    *alone, middle = evaluate_points(module, [*params, average], shares, evaluates)
+    rows = []
+    for split in splits:
+        curves = list(found[split].curves.values())
+        rows.append(
+            {
+                "split": split,
+                "barrier": _mean([curve.barrier("loss") for curve in curves]),
+                "error_barrier": _mean([curve.barrier("error") for curve in curves]),
+                "loss": _mean([each[split].loss for each in alone]),
+                "error": _mean([each[split].error for each in alone]),
+                "average_loss": middle[split].loss,
+                "average_error": middle[split].error,
+                "pairs": len(curves),
+                "normalization": normalization,
+            }
+        )
+    return Result(rows)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
