@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onebasin.checkpoints import build_architecture, open_checkpoint, write_checkpoint
     from onebasin.errors import OneBasinError
-    from onebasin.matching import Matching, match_weights
+    from onebasin.matching import (
+        Matching,
+        match_activations,
+        match_combined,
+        match_many,
+        match_weights,
+    )
     from onebasin.measuring import Curve, Evaluation, evaluator, interpolate, reset_statistics
-    from onebasin.merging import merge
+    from onebasin.merging import merge, repair
     from onebasin.symmetry import (
         Group,
         Permutation,
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
         symmetry_from_spec,
         trace,
     )
+    from onebasin.training import train
 
 __version__ = "0.1.0.dev0"
 
@@ -39,22 +46,33 @@ __all__ = [
     "build_architecture",
     "evaluator",
     "interpolate",
+    "match_activations",
+    "match_combined",
+    "match_many",
     "match_weights",
     "merge",
     "open_checkpoint",
     "prove",
+    "repair",
     "reset_statistics",
     "symmetry_from_spec",
     "trace",
+    "train",
     "write_checkpoint",
 ]
 
 _HOMES = {
     "onebasin.checkpoints": ("build_architecture", "open_checkpoint", "write_checkpoint"),
     "onebasin.errors": ("OneBasinError",),
-    "onebasin.matching": ("Matching", "match_weights"),
+    "onebasin.matching": (
+        "Matching",
+        "match_activations",
+        "match_combined",
+        "match_many",
+        "match_weights",
+    ),
     "onebasin.measuring": ("Curve", "Evaluation", "evaluator", "interpolate", "reset_statistics"),
-    "onebasin.merging": ("merge",),
+    "onebasin.merging": ("merge", "repair"),
     "onebasin.symmetry": (
         "Group",
         "Permutation",
@@ -64,6 +82,7 @@ _HOMES = {
         "symmetry_from_spec",
         "trace",
     ),
+    "onebasin.training": ("train",),
 }
 
 

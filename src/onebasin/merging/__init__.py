@@ -1,5 +1,6 @@
-"""Merging: one network made of several."""
+"""Merging: one network made of several, and the statistics of its units repaired."""
 
 from onebasin.merging.averages import merge, merge_tensors
+from onebasin.merging.repairing import Repaired, repair
 
-__all__ = ["merge", "merge_tensors"]
+__all__ = ["Repaired", "merge", "merge_tensors", "repair"]
