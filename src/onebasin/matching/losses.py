@@ -99,11 +99,13 @@ class DataLoss:
 
     @torch.no_grad()
     def mean(self, params: Mapping[str, Tensor]) -> float:
-        """Return the mean loss over all batches, each as long as it is."""
+        """Return the mean loss over all labels that count, whatever the sizes of the batches."""
         total, count = 0.0, 0
         for number, batch in enumerate(self.data):
             loss = float(self.of_batch(params, batch, number))
-            total, count = total + loss * len(batch[1]), count + len(batch[1])
+            labels = torch.as_tensor(batch[1])
+            size = int((labels != -100).sum()) if self.loss == "cross_entropy" else len(labels)
+            total, count = total + loss * size, count + size
         return total / count
 
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
