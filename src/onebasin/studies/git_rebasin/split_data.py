@@ -15,14 +15,8 @@ from onebasin.studies.tasks import match_pair, measure_curve
 from onebasin.studies.tasks.merging import compare_networks, merge_networks
 
 LEAST_PAIRS = 3
-A, B, MERGED, ENSEMBLE, UNMATCHED, ALL = (
-    "A",
-    "B",
-    "merged",
-    "probabilities",
-    "weights",
-    "all data",
-)
+A, B, MERGED, ALL = "A", "B", "merged", "all data"
+ENSEMBLE, UNMATCHED = "probabilities", "weights"
 WORDS: Mapping[str, str] = {
     A: "A alone",
     B: "B alone",
@@ -127,7 +121,7 @@ def _losses(setting: str, rows: Sequence[Row]) -> Picture:
     for name in (UNMATCHED, MERGED):
         curve = summarise(select(rows, row="point", name=name), "loss", by=["alpha"])
         draw_means(ax, curve, "alpha", label=_line(name), markersize=2)
-    means = {s.group["name"]: s.mean for s in _means(rows, "loss")}
+    means = _means(rows, "loss")
     for name, style in ((ENSEMBLE, "--"), (ALL, ":")):
         if name in means:
             ax.axhline(means[name], linestyle=style, color="black", label=WORDS[name])
@@ -137,8 +131,8 @@ def _losses(setting: str, rows: Sequence[Row]) -> Picture:
     ax.set_title(setting)
     ax.set_xlabel("α (0 is B, 1 is A)")
     ax.set_ylabel("test loss")
-    ax.legend(frameon=False)
-    told = ", ".join(f"{WORDS.get(name, name)} {value:.3g}" for name, value in means.items())
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    told = ", ".join(f"{WORDS[name]} {value:.3g}" for name, value in means.items())
     alt = f"Test loss along the line from B to A, {setting}. Mean test losses: {told or 'none'}."
     return Picture(f"loss-{_slug(setting)}", figure, alt, CAPTION)
 
@@ -150,8 +144,10 @@ def _line(name: str) -> str:
     return "matched" if name == MERGED else "unmatched"
 
 
-def _means(rows: Sequence[Row], value: str) -> list:
-    return summarise(select(rows, row="candidate"), value, by=["name"])
+def _means(rows: Sequence[Row], value: str) -> dict[str, float]:
+    """Return the mean over pairs by the name of the candidate."""
+    found = summarise(select(rows, row="candidate"), value, by=["name"])
+    return {s.group["name"]: s.mean for s in found if s.group["name"] in WORDS}
 
 
 def _reliability(setting: str, rows: Sequence[Row]) -> Picture:
@@ -165,7 +161,7 @@ def _reliability(setting: str, rows: Sequence[Row]) -> Picture:
     ax.set_xlabel("confidence")
     ax.set_ylabel("accuracy")
     ax.legend(frameon=False)
-    told = ", ".join(f"{WORDS.get(s.group['name'])} {s.mean:.1%}" for s in _means(rows, "ece"))
+    told = ", ".join(f"{WORDS[name]} {value:.1%}" for name, value in _means(rows, "ece").items())
     alt = f"Accuracy against confidence, {setting}. Expected calibration errors: {told or 'none'}."
     caption = "Answers of all pairs, by confidence; on the dashed line they are calibrated."
     return Picture(f"calibration-{_slug(setting)}", figure, alt, caption)

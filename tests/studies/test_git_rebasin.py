@@ -1,0 +1,273 @@
+"""The studies of Git Re-Basin at smoke: their rows, and verdicts that follow from them."""
+
+import math
+
+import pytest
+import torch
+
+from onebasin.errors import OneBasinError
+from onebasin.measuring.planes import Plane
+from onebasin.studies import find_study
+from onebasin.studies.collection import collect
+from onebasin.studies.folder import StudyFolder
+from onebasin.studies.git_rebasin.lines import barriers_of, paired
+from onebasin.studies.git_rebasin.plane import NAMES, pass_height, plane_of
+from onebasin.studies.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_DESK
+from onebasin.studies.plan import Plan
+from onebasin.studies.statistics import select
+from onebasin.studies.tasks import train_networks
+from onebasin.studies.tasks.epochs import take_epoch, train_epochs
+from onebasin.studies.tasks.merging import compare_networks, merge_networks
+from tests.studies.runs import run
+
+STUDIES = ("plane", "matchers", "epochs", "width-matched", "split-data", "merge-many")
+SETTING = {"data": "digits", "network": {"name": "mlp", "width": 16, "depth": 1}}
+RECIPE = {"epochs": 3, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def rows_of(tmp_path_factory):
+    """The rows of each study, all run into one folder."""
+    out = tmp_path_factory.mktemp("git_rebasin")
+    outcome = run(out, *(find_study(name) for name in STUDIES))
+    assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
+    return {name: list(collect(StudyFolder(out), name).rows) for name in STUDIES}
+
+
+def changed(rows, column, value, **wanted):
+    """Rows with another value in a column of those that have certain values."""
+    chosen = {id(row) for row in select(rows, **wanted)}
+    assert chosen
+    return [{**row, column: value} if id(row) in chosen else row for row in rows]
+
+
+def set_curves(rows, height, **wanted):
+    """Rows whose curves of some kind have a bump of a height."""
+    chosen = {id(row) for row in select(rows, **wanted)}
+    assert chosen
+    bump = {id(row): height * 4 * row["alpha"] * (1 - row["alpha"]) for row in rows}
+    return [{**row, "loss": bump[id(row)]} if id(row) in chosen else row for row in rows]
+
+
+def test_no_network_is_trained_twice_across_the_studies():
+    for scale, num in (("smoke", 6 + 2 * 6 + 6), ("desk", 10 + 6 + 6 * 6 + 2 * 6)):
+        plan = Plan.of({n: find_study(n).tasks(find_study(n).config(scale)) for n in STUDIES})
+        trained = [t for t in plan.tasks.values() if t.function.endswith(":train_epochs")]
+        assert len(trained) == num, scale
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_nothing_is_judged_without_rows(name):
+    study = find_study(name)
+    assert study.verdict([]).judgement == "not enough data"
+    assert study.figures([]) == [] or name == "merge-many"
+    assert study.table([]).rows == []
+
+
+def test_matchers_draws_a_curve_for_every_matcher(rows_of):
+    rows = rows_of["matchers"]
+    assert len(rows) == 3 * 4 * 2 * 5
+    barrier = {
+        row["method"]: row["barrier"]
+        for row in barriers_of(select(rows, pair=0, split="train"), "method")
+    }
+    assert max(value for name, value in barrier.items() if name != "none") < barrier["none"] / 4
+
+
+def test_matchers_are_judged_by_a_twentieth_of_the_barrier(rows_of):
+    study = find_study("matchers")
+    rows = set_curves(set_curves(rows_of["matchers"], 0.02), 1.0, method="none")
+    assert study.verdict(rows).judgement == "reproduced"
+    for height, judgement in ((0.04, "reproduced"), (0.06, "not reproduced")):
+        worse = set_curves(rows, height, method="activations")
+        assert study.verdict(worse).judgement == judgement
+    assert study.verdict(set_curves(rows, 0.0)).judgement == "not reproduced", "nothing to bridge"
+    assert study.verdict(select(rows, judged=False)).judgement == "not enough data"
+    fewer = [row for row in rows if row["pair"] < 2]
+    assert study.verdict(fewer).judgement == "not enough data"
+
+
+def test_epochs_are_judged_by_the_fall_of_each_pair(rows_of):
+    study, rows = find_study("epochs"), rows_of["epochs"]
+    assert {row["epoch"] for row in rows} == {1, 4, 12, 40}
+    assert study.verdict(rows).judgement == "reproduced"
+    last = max(row["epoch"] for row in rows)
+    risen = changed(rows, "barrier", 0.5, epoch=last, state="matched")
+    assert study.verdict(risen).judgement == "not reproduced"
+    unmatched = changed(rows, "barrier", 9.0, epoch=last, state="unmatched")
+    assert study.verdict(unmatched) == study.verdict(rows)
+    assert study.verdict(select(rows, epoch=last)).judgement == "not enough data"
+
+
+def test_widths_are_judged_by_their_slope_and_their_end(rows_of):
+    study, rows = find_study("width-matched"), rows_of["width-matched"]
+    judged = [{**row, "barrier": 1.0} for row in rows]
+    for width, barrier in ((8.0, 0.5), (32.0, 0.2), (128.0, 0.05)):
+        judged = changed(judged, "barrier", barrier, width=width, state="matched")
+    assert study.verdict(judged).judgement == "reproduced"
+    high = changed(judged, "barrier", 0.15, width=128.0, state="matched")
+    assert study.verdict(high).judgement == "not reproduced"
+    flat = changed(judged, "barrier", 0.05, state="matched")
+    assert study.verdict(flat).judgement == "not reproduced"
+    assert study.verdict(select(judged, state="matched")).judgement == "not enough data"
+    two = [row for row in judged if row["width"] > 8]
+    assert study.verdict(two).judgement == "not enough data"
+
+
+def test_split_data_is_judged_by_loss_and_calibration(rows_of):
+    study, rows = find_study("split-data"), rows_of["split-data"]
+    for value in ("loss", "ece"):
+        for name, level in (("A", 0.9), ("B", 0.8), ("merged", 0.5), ("probabilities", 0.3)):
+            rows = changed(rows, value, level, row="candidate", name=name)
+    assert study.verdict(rows).judgement == "reproduced"
+    for value, level in (("loss", 0.85), ("loss", 0.2), ("ece", 0.85)):
+        wrong = changed(rows, value, level, row="candidate", name="merged")
+        assert study.verdict(wrong).judgement == "not reproduced"
+    without = [row for row in rows if row["name"] != "B"]
+    assert study.verdict(without).judgement == "not enough data"
+
+
+def test_split_data_is_as_its_setting_says(rows_of):
+    rows = select(rows_of["split-data"], row="candidate", pair=0)
+    kinds = {row["name"]: (row["kind"], row["networks"]) for row in rows}
+    assert kinds["merged"] == kinds["all data"] == ("other", 1)
+    assert kinds["probabilities"] == ("probabilities", 2)
+    loss = {row["name"]: row["loss"] for row in rows}
+    assert loss["all data"] < min(loss["A"], loss["B"]), "a part is less than all"
+    assert loss["weights"] > 2 * loss["merged"], "unmatched networks do not merge"
+
+
+def test_merge_many_is_judged_by_every_set(rows_of):
+    study, rows = find_study("merge-many"), rows_of["merge-many"]
+    assert len(select(rows, row="candidate", split="test", kind="member")) == 5
+    rows = changed(rows, "loss", 0.001, row="candidate", name="merged", split="test")
+    rows = changed(rows, "accuracy", 0.975, row="candidate", name="merged", split="test")
+    assert study.verdict(rows).judgement == "reproduced"
+    wrong = changed(rows, "accuracy", 0.95, row="candidate", name="merged", split="test")
+    assert study.verdict(wrong).judgement == "not reproduced"
+    second = changed([{**row, "set": 1} for row in rows], "loss", 9.0, name="merged", split="test")
+    assert study.verdict([*rows, *second]).judgement == "not reproduced"
+
+
+def test_the_plane_comes_back_from_its_rows_and_is_judged_by_its_passes(rows_of):
+    study, rows = find_study("plane"), rows_of["plane"]
+    plane = plane_of(rows)
+    assert [row for row in plane.rows() if row["point"]] == [
+        {key: row[key] for key in plane.rows()[0]} for row in rows if row["point"]
+    ]
+    assert len(plane.losses) == len(plane.losses[0]) == 13
+    assert study.verdict(rows).judgement == "reproduced"
+    flat = [{**row, "loss": 0.1} for row in rows]
+    assert study.verdict(flat).judgement == "reproduced", "nothing is at most a tenth of nothing"
+    mountain = [{**row, "loss": row["y"] + 20} for row in rows]
+    assert study.verdict(mountain).judgement == "not reproduced"
+
+
+def test_a_pass_is_the_lowest_way_and_may_go_round():
+    high, low = 5.0, 1.0
+    losses = ((0.0, high, 0.0), (0.2, high, 0.0), (low, low, low))
+    places = ((0.0, 0.0), (2.0, 0.0), (0.1, 0.9))
+    found = ((0.0, 0.0), (0.0, 0.0), (0.2, 0.0))
+    plane = Plane(NAMES, places, found, (0.0, 1.0, 2.0), (0.0, 1.0, 2.0), losses, losses)
+    assert pass_height(plane, "A", "B") == 1.0
+    assert pass_height(plane, "A", "π(B)") == 0.0
+    walled = Plane(
+        NAMES,
+        places,
+        found,
+        plane.xs,
+        plane.ys,
+        ((*losses[0],), losses[1], (low, math.nan, low)),
+        losses,
+    )
+    assert pass_height(walled, "A", "B") == 5.0
+
+
+def test_barriers_of_rows_and_pairs_of_them():
+    points = [
+        {"pair": pair, "alpha": alpha, "loss": loss, "error": 0.0}
+        for pair, middle in ((0, 3.0), (1, 1.0))
+        for alpha, loss in ((0.0, 1.0), (0.5, middle), (1.0, 2.0))
+    ]
+    found = barriers_of(points, "pair")
+    assert [row["barrier"] for row in found] == [1.5, 0.0]
+    assert [row["error_barrier"] for row in found] == [0.0, 0.0]
+    assert paired(found, [{"pair": 1, "barrier": 2.0}], "barrier") == [-2.0]
+
+
+def test_epochs_that_are_kept_are_those_of_shorter_trainings():
+    (kept,) = train_epochs(**SETTING, recipe=RECIPE, seeds=[4], keep=[1])
+    assert [row["epoch"] for row in kept.rows] == [1, 2, 3]
+    for epoch in (1, 3):
+        network = take_epoch(trained=kept, epoch=epoch)
+        assert [row["epoch"] for row in network.rows] == [epoch]
+        (short,) = train_networks(**SETTING, recipe={**RECIPE, "epochs": epoch}, seeds=[4])
+        assert set(network.tensors) == set(short.tensors)
+        assert all(torch.equal(network.tensors[n], short.tensors[n]) for n in short.tensors)
+    with pytest.raises(OneBasinError, match=r"epoch 2 was not kept; kept were \[1, 3\]"):
+        take_epoch(trained=kept, epoch=2)
+
+
+def test_a_network_that_stopped_stays_what_it_was():
+    recipe = {**RECIPE, "epochs": 4, "stop_loss": 100.0}
+    (kept,) = train_epochs(**SETTING, recipe=recipe, seeds=[0], keep=[1, 3])
+    assert len(kept.rows) == 1
+    first, last = (take_epoch(trained=kept, epoch=epoch) for epoch in (1, 4))
+    assert all(torch.equal(first.tensors[n], last.tensors[n]) for n in first.tensors)
+
+
+def test_parts_and_augmentation_make_other_networks():
+    images = {"data": {"name": "digits", "num_train": 200, "layout": "images"}}
+    setting = {**SETTING, **images, "recipe": RECIPE, "seeds": [0]}
+    part = {"share": 0.2, "seed": 0}
+    options = (
+        {},
+        {"augment": {"degrees": 5.0, "zoom": [0.9, 1.1]}},
+        {"part": {**part, "number": 0}},
+        {"part": {**part, "number": 1}},
+    )
+    made = [train_epochs(**setting, **each)[0].tensors["3/layers.0.weight"] for each in options]
+    for i, one in enumerate(made):
+        assert all(not torch.equal(one, other) for other in made[i + 1 :])
+
+
+def test_merging_is_the_mean_and_refuses_matchers_of_pairs():
+    a, b = train_networks(**SETTING, recipe=RECIPE, seeds=[0, 1])
+    merged = merge_networks(**SETTING, members=[a, b])
+    name = "layers.0.weight"
+    assert torch.allclose(merged.tensors[name], (a.tensors[name] + b.tensors[name]) / 2)
+    matched = merge_networks(**SETTING, members=[a, b], method="many")
+    assert (matched.rows[0]["method"], matched.rows[0]["normalization"]) == ("many", "interpolated")
+    found = compare_networks(
+        **SETTING, members=[a, b], names=["a", "b"], others=[matched], other_names=["merged"]
+    )
+    loss = {row["name"]: row["loss"] for row in found.rows if row["row"] == "candidate"}
+    assert loss["merged"] < loss["weights"]
+    bins = [row["count"] for row in found.rows if row["row"] == "bin" and row["name"] == "a"]
+    assert sum(bins) == 360
+    with pytest.raises(OneBasinError, match=r"method 'weights' takes a pair; use match_pair"):
+        merge_networks(**SETTING, members=[a, b], method="weights")
+
+
+def test_statistics_of_merged_networks_are_reset_when_asked():
+    setting = {
+        "data": {"name": "digits", "num_train": 60, "layout": "images"},
+        "network": {"name": "resnet20", "width": 0.0625, "norm": "batch"},
+    }
+    a, b = train_networks(**setting, recipe={**RECIPE, "epochs": 1}, seeds=[0, 1])
+    plain, reset = (
+        merge_networks(**setting, members=[a, b], normalization=each)
+        for each in ("interpolated", "reset")
+    )
+    name = "stem.norm.running_var"
+    mean = (a.tensors[name] + b.tensors[name]) / 2
+    assert torch.allclose(plain.tensors[name], mean)
+    assert not torch.allclose(reset.tensors[name], mean)
+    assert reset.rows[0]["normalization"] == "reset"
+
+
+def test_settings_share_what_is_alike():
+    assert DIGITS_MLP.networks([0])[0].key == DIGITS_MLP.networks(range(4))[0].key
+    assert MNIST_MLP_DESK.matching["data"] == "mnist"
+    assert MNIST_MLP_DESK.measuring["data"] == {"name": "mnist", "num_train": 10_000}
+    assert DIGITS_MLP.measuring == DIGITS_MLP.matching
