@@ -1,0 +1,92 @@
+"""Features as a task: what linear connectivity looks like inside a pair of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import Batches
+from onebasin.measuring.curves import Normalization
+from onebasin.measuring.features import (
+    FeatureTable,
+    check_lemma,
+    measure_additivity,
+    measure_commutativity,
+    measure_llfc,
+)
+from onebasin.studies.task import Result
+from onebasin.studies.tasks.specs import Spec, data_of, network_of
+
+MEASURES: Mapping[str, Callable[..., FeatureTable]] = MappingProxyType(
+    {
+        "llfc": measure_llfc,
+        "additivity": measure_additivity,
+        "commutativity": measure_commutativity,
+        "lemma": check_lemma,
+    }
+)
+"""The measures by name."""
+
+ON_PATH = frozenset({"llfc", "lemma"})
+"""Measures that run networks between the ends, whose statistics must come from somewhere."""
+
+WITHOUT_ALPHA = frozenset({"commutativity"})
+ALPHAS = (0.25, 0.5, 0.75)
+
+
+def measure_features(
+    *,
+    data: Spec,
+    network: Spec,
+    a: Result,
+    b: Result,
+    measure: str,
+    alphas: Sequence[float] = ALPHAS,
+    split: str = "test",
+    normalization: Normalization = "interpolated",
+) -> Result:
+    """Measure one thing at every layer of a pair of networks.
+
+    Args:
+        data: what to measure on.
+        network: of both.
+        a: network A.
+        b: network B.
+        measure: one of `MEASURES`.
+        alphas: shares of A; commutativity has no use for them.
+        split: "train" or "test".
+        normalization: of what lies between, "interpolated", or "reset" from the training set.
+
+    Returns:
+        One row per layer, alpha and measure, in the order of the forward pass: layer, place
+        (of the layer, from 0), alpha, measure, mean, sd, n, normalization, split.
+
+    Raises:
+        OneBasinError: when there is no such measure or split.
+    """
+    if measure not in MEASURES:
+        raise OneBasinError(
+            f"measure_features: unknown measure {measure!r}; known are {', '.join(MEASURES)}"
+        )
+    if split not in ("train", "test"):
+        raise OneBasinError(f"measure_features: split is {split!r}; it must be train or test")
+    dataset = data_of(data)
+    train = Batches(dataset.train_inputs, dataset.train_labels, batch_size=500)
+    test = Batches(dataset.test_inputs, dataset.test_labels, batch_size=500)
+    options: dict[str, Any] = {} if measure in WITHOUT_ALPHA else {"alphas": tuple(alphas)}
+    if measure in ON_PATH:
+        options["normalization"] = normalization
+        options["statistics"] = train if normalization == "reset" else None
+    table = MEASURES[measure](
+        network_of(network, dataset).eval(),
+        dict(a.tensors),
+        dict(b.tensors),
+        train if split == "train" else test,
+        **options,
+    )
+    places = {layer: place for place, layer in enumerate(table.layers)}
+    also = {"normalization": normalization, "split": split}
+    rows = table.to_json()["rows"]
+    return Result([{"place": places[row["layer"]], **row, **also} for row in rows])
