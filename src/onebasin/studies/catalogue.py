@@ -12,9 +12,25 @@ from onebasin.studies.study import SCALES, Study
 
 STUDIES: Mapping[str, str] = MappingProxyType(
     {
+        "plane": "git_rebasin.plane",
+        "matchers": "git_rebasin.matchers",
+        "epochs": "git_rebasin.epochs",
+        "width-matched": "git_rebasin.width_matched",
+        "split-data": "git_rebasin.split_data",
+        "merge-many": "git_rebasin.merge_many",
         "symmetries": "git_rebasin.symmetries",
         "counterexample": "git_rebasin.counterexample",
         "width": "entezari.width",
+        "depth": "entezari.depth",
+        "difficulty": "entezari.difficulty",
+        "real-vs-model": "entezari.real_vs_model",
+        "label-noise": "entezari.label_noise",
+        "small-networks": "entezari.small_networks",
+        "llfc": "llfc.llfc",
+        "additivity": "llfc.additivity",
+        "commutativity": "llfc.commutativity",
+        "lemma": "llfc.lemma",
+        "spawning": "llfc.spawning",
     }
 )
 """For each name the module below `onebasin.studies` whose `STUDY` it is."""

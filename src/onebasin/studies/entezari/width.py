@@ -9,7 +9,7 @@ from onebasin.studies.entezari import PAPER
 from onebasin.studies.entezari.charts import barrier_picture, barrier_table, series_of
 from onebasin.studies.entezari.settings import (
     CIFAR10_SAMPLE,
-    DESK_RECIPE,
+    CIFAR10_SAMPLE_RECIPE,
     SMALL,
     SMOKE_RECIPE,
     Series,
@@ -34,8 +34,8 @@ class Config:
     """Which networks, and points of a curve."""
 
     series: Sequence[Series] = (
-        Series("mnist", widths=powers(2, 11)),
-        Series(CIFAR10_SAMPLE, {**DESK_RECIPE, "epochs": 60}, powers(2, 10), pairs=3),
+        Series("mnist", widths=powers(2, 10)),
+        Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, powers(2, 10), pairs=3),
     )
     num_points: int = 11
 
@@ -114,7 +114,7 @@ STUDY = Study(
     claim="The barrier rises with width, is highest where the training set is just fitted, and "
     "falls for wider networks; that of VGG and ResNet is high and flat.",
     scales={
-        "smoke": Config((Series(SMALL, SMOKE_RECIPE, (2, 8, 32, 128), pairs=3),), num_points=5),
+        "smoke": Config((Series(SMALL, SMOKE_RECIPE, (4, 32), pairs=2),), num_points=5),
         "desk": Config(),
         "paper": Config(
             published_series(

@@ -1,0 +1,158 @@
+"""The real world and its model compared: means side by side, how far they agree, pictures.
+
+Rows have columns `world` ("real" or "model"), `state` ("before", "after" the search, or
+"weights") and `sweep` ("width" or "depth"), beside those of `measure_barrier`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onebasin.studies.drawing import draw_means, panels, told
+from onebasin.studies.entezari.charts import mean_text, size_axis
+from onebasin.studies.statistics import grouped, select, slope, summarise, values_of
+from onebasin.studies.study import Picture, Row, Table
+
+WORLDS, STATES = ("real", "model"), ("before", "after", "weights")
+PLACE = ("sweep", "family", "data", "width", "depth", "normalization")
+"""The columns that tell one architecture of a sweep from another."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Mean barriers of both worlds for one architecture.
+
+    Args:
+        labels: its values of `PLACE`.
+        real: the mean over pairs of S.
+        model: the mean over pairs of S′.
+        n: pairs in the world that has fewer.
+    """
+
+    labels: dict[str, Any]
+    real: float
+    model: float
+    n: int
+
+
+def places_of(rows: Sequence[Row], state: str, split: str = "train") -> list[Place]:
+    """Return mean loss barriers where both worlds were measured."""
+    found = []
+    for key, part in grouped(select(rows, state=state, split=split), *PLACE).items():
+        worlds = [summarise(select(part, world=world), "barrier") for world in WORLDS]
+        if all(worlds):
+            (real,), (model,) = worlds
+            labels: dict[str, Any] = dict(zip(PLACE, key, strict=True))
+            found.append(Place(labels, real.mean, model.mean, min(real.n, model.n)))
+    return found
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far real and model barriers agree over places.
+
+    Args:
+        correlation: Pearson's.
+        difference: mean of the absolute differences.
+        level: mean of all barriers, of both worlds.
+        n: places.
+    """
+
+    correlation: float
+    difference: float
+    level: float
+    n: int
+
+
+def agreement_of(places: Sequence[Place]) -> Agreement:
+    """Return how far both worlds agree.
+
+    Args:
+        places: at least three.
+    """
+    real, model = [p.real for p in places], [p.model for p in places]
+    constant = len(set(real)) < 2 or len(set(model)) < 2
+    correlation = 0.0 if constant else slope(real, model).correlation
+    differences = [abs(p.real - p.model) for p in places]
+    n = len(places)
+    return Agreement(correlation, sum(differences) / n, (sum(real) + sum(model)) / (2 * n), n)
+
+
+def sweep_picture(rows: Sequence[Row], sweep: str, split: str) -> Picture:
+    """Draw barriers of both worlds, before and after the search, a panel for each series."""
+    part = select(rows, sweep=sweep, split=split)
+    series = grouped(part, "family", "data", "normalization")
+    figure, axes = panels(max(1, len(series)))
+    words = []
+    for ax, ((family, data, _), same) in zip(axes, series.items(), strict=False):
+        for state, world in ((s, w) for s in STATES[:2] for w in WORLDS):
+            means = summarise(select(same, state=state, world=world), "barrier", by=[sweep])
+            if means:
+                style = "-" if world == "real" else "--"
+                draw_means(ax, means, sweep, label=f"{world}, {state}", linestyle=style)
+                words.append(f"{world} {state} on {data}: {told(means, sweep)}")
+        size_axis(ax, sweep, [row[sweep] for row in same])
+        ax.set_ylabel(f"{split} loss barrier")
+        ax.set_title(f"{family} on {data}")
+        ax.legend(frameon=False)
+    alt = f"Barriers on the {split} set of both worlds against the {sweep}. {'; '.join(words)}."
+    caption = "Real: networks from different seeds. Model: one network, units in random orders."
+    return Picture(f"{sweep}-{split}", figure, alt, caption)
+
+
+def density_picture(rows: Sequence[Row]) -> Picture:
+    """Draw pairs of the model over pairs of the real world, before and after the search."""
+    figure, axes = panels(2)
+    words = []
+    for ax, state in zip(axes, STATES[:2], strict=True):
+        points = _paired(select(rows, state=state, split="train"))
+        real, model = [p[0] for p in points], [p[1] for p in points]
+        ax.scatter(real, model, s=14, alpha=0.45, linewidths=0)
+        highest = max([*real, *model, 0.01])
+        ax.plot([0, highest], [0, highest], ":", color="gray", linewidth=1)
+        ax.set_xlabel(f"real barrier, {state} the search")
+        ax.set_ylabel("model barrier")
+        places = places_of(rows, state)
+        if len(places) >= 3:
+            found = agreement_of(places)
+            words.append(
+                f"{state} the search {len(points)} pairs, whose means over {found.n} architectures "
+                f"correlate at {found.correlation:.2f}"
+            )
+    alt = (
+        "Train loss barriers of pairs of the model over those of real pairs, with the diagonal: "
+        f"{'; '.join(words)}."
+    )
+    return Picture("density", figure, alt, "A point for every pair of each architecture.")
+
+
+def _paired(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Return barriers of the real and the model pair of each number."""
+    found = []
+    for part in grouped(rows, *PLACE, "pair").values():
+        real, model = (values_of(select(part, world=world), "barrier") for world in WORLDS)
+        found += list(zip(real, model, strict=False))
+    return found
+
+
+def comparison_table(rows: Sequence[Row]) -> Table:
+    """Return the barriers of both worlds in every state."""
+    header = ("network", "data", "depth", "width", "state", "pairs", "real", "model", "test, real")
+    body = []
+    for state in STATES:
+        for key, part in grouped(select(rows, state=state), *PLACE).items():
+            place = dict(zip(PLACE, key, strict=True))
+            train = select(part, split="train")
+            real, model = (select(train, world=world) for world in WORLDS)
+            test = select(part, split="test", world="real")
+            names = (place["family"], place["data"], place["depth"], place["width"], state)
+            texts = [mean_text(each, "barrier") for each in (real, model, test)]
+            body.append((*names, min(len(real), len(model)), *texts))
+    caption = (
+        "Loss barriers on the training set, but for the last column; mean over pairs ± half of the "
+        "95 % interval. After: moved by annealing; weights: moved by weight matching, which finds "
+        "the way back to a copy."
+    )
+    return Table(header, body, caption)
