@@ -31,6 +31,11 @@ STUDIES: Mapping[str, str] = MappingProxyType(
         "commutativity": "llfc.commutativity",
         "lemma": "llfc.lemma",
         "spawning": "llfc.spawning",
+        "annealing": "entezari.annealing",
+        "annealing-cost": "entezari.annealing_cost",
+        "functional-difference": "entezari.functional_difference",
+        "ensembles": "entezari.ensembles",
+        "theorem": "entezari.theorem",
     }
 )
 """For each name the module below `onebasin.studies` whose `STUDY` it is."""

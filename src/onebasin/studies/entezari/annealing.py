@@ -1,0 +1,240 @@
+"""Entezari et al., Figures 6 and 12: what annealing gains with five networks, and with two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onebasin.studies.drawing import draw_means, panels, told
+from onebasin.studies.entezari import PAPER
+from onebasin.studies.entezari.charts import mean_text, size_axis
+from onebasin.studies.entezari.search import Search, file_name
+from onebasin.studies.entezari.settings import (
+    CIFAR10_SAMPLE,
+    DESK_RECIPE,
+    SMALL,
+    SMOKE_RECIPE,
+    Point,
+    Series,
+    points_of,
+    powers,
+    published_series,
+)
+from onebasin.studies.statistics import grouped, select, summarise, summary, values_of
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.task import Task
+from onebasin.studies.tasks.sets import measure_set
+
+FEW, MANY = 2, 5
+"""How many networks are moved together."""
+
+BEFORE, AFTER = "before", "after"
+FEWEST = 3
+LARGE = 0.5
+"""Share of the barrier that a large gain takes away at least, and a little one does not."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which networks, and how they are annealed.
+
+    Args:
+        widths: series of one hidden layer.
+        depths: series of several depths; its shallowest points are compared with its deepest.
+        search: of two networks and of five.
+        groups: of five networks, for each point.
+        num_points: of each curve.
+    """
+
+    widths: Sequence[Series]
+    depths: Sequence[Series]
+    search: Search
+    groups: int = 2
+    num_points: int = 11
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return a measure of every pair and of every five networks, before and after annealing."""
+    axes = [("width", config.widths), ("depth", config.depths)]
+    return [
+        measure.labelled(axis=axis)
+        for axis, series in axes
+        for point in points_of(series)
+        for measure in _measures(point, config)
+    ]
+
+
+def _measures(point: Point, config: Config) -> list[Task]:
+    networks = point.networks(max(FEW * point.series.pairs, MANY * config.groups))
+    sets = [networks[k : k + FEW] for k in range(0, FEW * point.series.pairs, FEW)]
+    sets += [networks[k : k + MANY] for k in range(0, MANY * config.groups, MANY)]
+    found = []
+    for number, members in enumerate(sets):
+        moved = replace(config.search, seed=number).moved(point, members)
+        for state, ends in ((BEFORE, members), (AFTER, moved)):
+            measure = Task.of(
+                measure_set, **point.setting, networks=ends, num_points=config.num_points
+            )
+            labels: dict[str, Any] = {"networks": len(members), "set": number, "state": state}
+            measure = measure.labelled(**point.labels, **labels)
+            found.append(measure.costing(point.cost * len(members) ** 2))
+    return found
+
+
+def gains(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return for every annealed set which share of its training-error barrier is gone."""
+    found = []
+    columns = ("axis", "family", "data", "width", "depth", "networks", "set")
+    for key, part in grouped(select(rows, split="train"), *columns).items():
+        states = {row["state"]: row["error_barrier"] for row in part}
+        if states.keys() == {BEFORE, AFTER} and states[BEFORE] > 0:
+            gain = 1 - states[AFTER] / states[BEFORE]
+            found.append({**dict(zip(columns, key, strict=True)), "gain": gain})
+    return found
+
+
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """On MNIST two shallow networks gain much; five of them little, and so do two deep ones.
+
+    The gain is the share of the training-error barrier that annealing takes away. The interval of
+    its mean over widths and sets lies above 50 % for two networks of one hidden layer, and below
+    50 % for five of them and for two of the greatest depth. At least three sets of each; on
+    digits, where there is nothing else.
+    """
+    found = [row for row in gains(rows) if row["data"] in ("mnist", SMALL)]
+    deep = select(found, axis="depth", networks=FEW)
+    deepest = max((row["depth"] for row in deep), default=1)
+    kinds = {
+        "two networks of one hidden layer": select(found, axis="width", networks=FEW),
+        "five": select(found, axis="width", networks=MANY),
+        f"two of {deepest}": select(deep, depth=deepest),
+    }
+    if any(len(kind) < FEWEST for kind in kinds.values()) or deepest == 1:
+        return Verdict.too_little("Fewer than three sets of two, of five or of deep ones.")
+    two, five, last = (summary(values_of(kind, "gain")) for kind in kinds.values())
+    told = "; ".join(
+        f"{name}: {each.mean:.0%} ({each.low:.0%} to {each.high:.0%})"
+        for name, each in zip(kinds, (two, five, last), strict=True)
+    )
+    text = f"Share of the training-error barrier that annealing takes away: {told}; much is 50 %."
+    return Verdict.of(two.low > LARGE and five.high < LARGE and last.high < LARGE, text)
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw training-error barriers before and after annealing against width and depth."""
+    train = select(rows, split="train")
+    return [
+        _figure(axis, label, part)
+        for (axis, *_, label), part in _series(train).items()
+        if len({row[axis] for row in part}) > 1
+    ]
+
+
+def _series(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    """Return rows by axis and series, and a name for each."""
+    return {
+        (axis, f"{family} on {data}"): part
+        for (axis, family, data), part in grouped(rows, "axis", "family", "data").items()
+    }
+
+
+def _figure(axis: str, label: str, rows: Sequence[Row]) -> Picture:
+    figure, axes = panels(2, num_columns=1)
+    words = []
+    for ax, number in zip(axes, (MANY, FEW), strict=True):
+        for state in (BEFORE, AFTER):
+            part = select(rows, networks=number, state=state)
+            means = summarise(part, "error_barrier", by=[axis])
+            draw_means(ax, means, axis, label=state)
+            words.append(f"{number} networks {state}: {told(means, axis)}")
+        size_axis(ax, axis, [row[axis] for row in rows])
+        ax.set_title(f"{label}, {number} networks")
+        ax.set_ylabel("train error barrier")
+        ax.set_ylim(bottom=0)
+    axes[0].legend(frameon=False, title="annealing")
+    alt = f"Mean barrier between {label}, against the {axis}. {'; '.join(words)}."
+    caption = "Means over sets of networks with their 95 % intervals; of five, over all pairs."
+    return Picture(file_name(axis, label), figure, alt, caption)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return barriers and gains by series, size and number of networks."""
+    header = (
+        "series",
+        "width",
+        "depth",
+        "networks",
+        "sets",
+        "train error barrier before",
+        "after",
+        "gain",
+        "train loss barrier before",
+        "after",
+        "test error barrier after",
+    )
+    columns = ("family", "data", "width", "depth", "networks")
+    gained, body = gains(rows), []
+    for key, part in grouped(rows, *columns).items():
+        labels = dict(zip(columns, key, strict=True))
+        # A point may stand on both axes: it is the same sets then.
+        part = select(part, axis=min(row["axis"] for row in part))
+        train = {state: select(part, split="train", state=state) for state in (BEFORE, AFTER)}
+        gain = mean_text(select(gained, axis=part[0]["axis"], **labels), "gain", ".2f")
+        body.append(
+            (
+                f"{labels['family']} on {labels['data']}",
+                labels["width"],
+                labels["depth"],
+                labels["networks"],
+                len({row["set"] for row in part}),
+                mean_text(train[BEFORE], "error_barrier"),
+                mean_text(train[AFTER], "error_barrier"),
+                gain,
+                mean_text(train[BEFORE], "barrier"),
+                mean_text(train[AFTER], "barrier"),
+                mean_text(select(part, split="test", state=AFTER), "error_barrier"),
+            )
+        )
+    return Table(header, body, "Mean over sets ± half of the 95 % interval.")
+
+
+STUDY = Study(
+    name="annealing",
+    paper=PAPER,
+    item="Figures 6 and 12",
+    claim="Annealing takes away much of the barrier between two shallow networks, and little "
+    "when it moves five of them at once or when they are deep.",
+    scales={
+        "smoke": Config(
+            widths=(Series(SMALL, SMOKE_RECIPE, (8, 16), pairs=2),),
+            depths=(Series(SMALL, SMOKE_RECIPE, (16,), (1, 2), pairs=2),),
+            search=Search(steps=200),
+            groups=1,
+            num_points=5,
+        ),
+        "desk": Config(
+            widths=(
+                Series("mnist", widths=(16, 64, 256, 1024), pairs=5),
+                Series(CIFAR10_SAMPLE, {**DESK_RECIPE, "epochs": 60}, (16, 64, 256), pairs=3),
+            ),
+            depths=(Series("mnist", widths=(64,), depths=(1, 2, 4, 8), pairs=3),),
+            search=Search(steps=10_000, num_examples=5000),
+        ),
+        "paper": Config(
+            widths=published_series(mlp_widths=powers(2, 15), cnn_widths=powers(3, 10)),
+            depths=published_series(
+                mlp_widths=(1024,),
+                cnn_widths=(1024,),
+                mlp_depths=(1, 2, 4, 8),
+                cnn_depths=(2, 4, 6, 8),
+            ),
+            search=Search(),
+            num_points=25,
+        ),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)
