@@ -115,8 +115,8 @@ KEPT = (1, 2, 3, 5, 10, 20, 40)
 DIGITS_MLP = Setting(
     data="digits",
     network={"name": "mlp", "depth": 2, "width": 128},
-    recipe={**ADAM, "batch_size": 100, "epochs": 40},
-    keep=(1, 4, 12),
+    recipe={**ADAM, "batch_size": 100, "learning_rate": 3e-3, "epochs": 12},
+    keep=(1, 4),
 )
 MNIST_MLP_DESK = Setting(
     data="mnist",

@@ -10,7 +10,6 @@ from typing import Any
 from onebasin.studies.drawing import draw_means, panels, told
 from onebasin.studies.git_rebasin import PAPER
 from onebasin.studies.git_rebasin.settings import (
-    ADAM,
     DIGITS_MLP,
     MNIST_MLP_DESK,
     Setting,
@@ -157,21 +156,6 @@ def mlps(setting: Setting, widths: Sequence[int]) -> dict[str, Setting]:
     }
 
 
-def small_residuals(widths: Sequence[float | int], num_train: int) -> dict[str, Setting]:
-    """Return settings of narrow ResNet20s on a part of MNIST, for a desk.
-
-    Args:
-        widths: factors.
-        num_train: examples.
-    """
-    recipe = {**ADAM, "epochs": 8, "batch_size": 100, "schedule": "cosine"}
-    data = {"name": "mnist", "num_train": num_train, "num_test": 2000}
-    return {
-        str(width): replace(residual("mnist", width), data=data, recipe=recipe, augment=None)
-        for width in widths
-    }
-
-
 STUDY = Study(
     name="width-matched",
     paper=PAPER,
@@ -184,10 +168,10 @@ STUDY = Study(
         ),
         "paper": Config(
             {
-                "VGG16 on CIFAR-10": {
+                "VGG16 on CIFAR-10 (×64)": {
                     str(w): vgg("cifar10", w) for w in (0.125, 0.25, 0.5, 1, 2, 4)
                 },
-                "ResNet20 on CIFAR-10": {
+                "ResNet20 on CIFAR-10 (×16)": {
                     str(w): residual("cifar10", w) for w in (1, 2, 4, 8, 16, 32)
                 },
             }
