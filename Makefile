@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 WORKERS ?= auto
-BENCHMARKS ?= coverage weight_matching
+BENCHMARKS ?= coverage weight_matching together mnist matchers
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import re
 import resource
 import time
 import traceback
@@ -155,7 +156,9 @@ def _described(row: Row, symmetry: Any) -> Row:
         groups=len(symmetry.groups),
         log10_order=float(symmetry.log10_order),
         moved_fraction=float(symmetry.moved_fraction),
-        refusals=tuple(f"{r.operator}: {r.reason} ({r.location})" for r in symmetry.refusals),
+        refusals=tuple(
+            without_folders(f"{r.operator}: {r.reason} ({r.location})") for r in symmetry.refusals
+        ),
         unused=len(symmetry.unused),
     )
 
@@ -171,7 +174,12 @@ def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
     innermost = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{innermost.filename.rsplit('/', 1)[-1]}:{innermost.lineno}"
-    return f"{type(error).__name__}: {lines[0][:300]} [{place}]"
+    return f"{type(error).__name__}: {without_folders(lines[0])[:300]} [{place}]"
+
+
+def without_folders(text: str) -> str:
+    """Return a text in which files of installed packages are named from their package on."""
+    return re.sub(r"\S*/site-packages/", "", text)
 
 
 def _peak() -> float:
