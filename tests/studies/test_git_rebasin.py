@@ -49,11 +49,14 @@ def set_curves(rows, height, **wanted):
     return [{**row, "loss": bump[id(row)]} if id(row) in chosen else row for row in rows]
 
 
-def test_no_network_is_trained_twice_across_the_studies():
+def test_nothing_is_trained_or_matched_twice_across_the_studies():
     for scale, num in (("smoke", 6 + 2 * 6 + 6), ("desk", 10 + 6 + 6 * 6 + 2 * 6)):
         plan = Plan.of({n: find_study(n).tasks(find_study(n).config(scale)) for n in STUDIES})
         trained = [t for t in plan.tasks.values() if t.function.endswith(":train_epochs")]
         assert len(trained) == num, scale
+        matched = [t for t in plan.tasks.values() if t.function.endswith(":match_pair")]
+        done = {str((t.input_keys(), t.arguments["method"])) for t in matched}
+        assert len(matched) == len(done), scale
 
 
 @pytest.mark.parametrize("name", STUDIES)

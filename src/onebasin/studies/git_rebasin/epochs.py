@@ -20,7 +20,7 @@ from onebasin.studies.git_rebasin.settings import (
 from onebasin.studies.statistics import grouped, select, summarise, summary
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
-from onebasin.studies.tasks import match_pair, measure_barrier
+from onebasin.studies.tasks import measure_barrier
 
 LEAST_PAIRS = 3
 STATES = ("matched", "unmatched")
@@ -35,7 +35,7 @@ def tasks(config: Pairs) -> list[Task]:
         for pair, both in enumerate(in_pairs(trained)):
             for epoch in epochs:
                 a, b = (at_epoch(task, epoch) for task in both)
-                moved = Task.of(match_pair, **setting.matching, a=a, b=b, method="weights")
+                moved = setting.moved(a, b)
                 labels: dict[str, Any] = {"setting": name, "judged": number == 0}
                 for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = Task.of(

@@ -22,7 +22,7 @@ from onebasin.studies.git_rebasin.settings import (
 from onebasin.studies.statistics import grouped, select, summarise, summary, values_of
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
-from onebasin.studies.tasks import match_pair, measure_curve
+from onebasin.studies.tasks import measure_curve
 
 UNMOVED = "none"
 METHODS = ("weights", "activations", "straight-through")
@@ -49,11 +49,7 @@ def tasks(config: Pairs) -> list[Task]:
 
 def _ends(setting: Setting, config: Pairs, a: Task, b: Task) -> dict[str, Task]:
     """Return B as it is, and moved by each matcher."""
-    moved = {}
-    for method in METHODS:
-        options: dict[str, Any] = dict(config.options.get(method, {}))
-        task = Task.of(match_pair, **setting.matching, a=a, b=b, method=method, options=options)
-        moved[method] = task.costing(10 if method == "straight-through" else 1)
+    moved = {m: setting.moved(a, b, m, config.options.get(m)) for m in METHODS}
     return {UNMOVED: b, **moved}
 
 

@@ -23,7 +23,6 @@ from onebasin.studies.git_rebasin.settings import (
 from onebasin.studies.statistics import grouped
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Result, Task
-from onebasin.studies.tasks import match_pair
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
 
 NAMES = ("A", "B", "π(B)")
@@ -90,7 +89,7 @@ def tasks(config: Config) -> list[Task]:
     """Return a plane per pair."""
     setting, wanted = config.setting, []
     for pair, (a, b) in enumerate(in_pairs(setting.networks(seeds_of(config.num_pairs)))):
-        moved = Task.of(match_pair, **setting.matching, a=a, b=b, method="weights")
+        moved = setting.moved(a, b)
         plane = Task.of(
             measure_loss_plane,
             **setting.measuring,

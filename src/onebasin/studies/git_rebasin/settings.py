@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onebasin.studies.task import Task
+from onebasin.studies.tasks import match_pair
 from onebasin.studies.tasks.epochs import take_epoch, train_epochs
 from onebasin.studies.tasks.specs import Spec
 
@@ -74,6 +75,21 @@ class Setting:
     def networks(self, seeds: Sequence[int], part: Mapping[str, Any] | None = None) -> list[Task]:
         """Return a task per seed that makes the trained network; arguments as for `trained`."""
         return [at_epoch(task, self.last_epoch) for task in self.trained(seeds, part)]
+
+    def moved(
+        self, a: Task, b: Task, method: str = "weights", options: Mapping[str, Any] | None = None
+    ) -> Task:
+        """Return B moved to A; one task for all studies that match the same in the same way.
+
+        Args:
+            a: the reference.
+            b: the network to move.
+            method: of matching.
+            options: of the method.
+        """
+        chosen: dict[str, Any] = {"method": method, "options": dict(options or {})}
+        task = Task.of(match_pair, **self.matching, a=a, b=b, **chosen)
+        return task.costing(self.cost * (10 if method == "straight-through" else 1))
 
 
 def at_epoch(trained: Task, epoch: int) -> Task:

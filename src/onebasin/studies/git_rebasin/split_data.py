@@ -11,7 +11,7 @@ from onebasin.studies.git_rebasin.settings import DESK, SMOKE, Setting, residual
 from onebasin.studies.statistics import grouped, select, summarise, summary, values_of
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
-from onebasin.studies.tasks import match_pair, measure_curve
+from onebasin.studies.tasks import measure_curve
 from onebasin.studies.tasks.merging import compare_networks, merge_networks
 
 LEAST_PAIRS = 3
@@ -66,7 +66,7 @@ def _pair_tasks(setting: Setting, config: Config, pair: int) -> list[Task]:
         for number, seed in enumerate(seeds)
     )
     (everything,) = setting.networks(seeds[:1])
-    moved = Task.of(match_pair, **setting.matching, a=a, b=b, method="weights")
+    moved = setting.moved(a, b)
     merged = Task.of(merge_networks, **setting.matching, members=[a, moved])
     comparison = Task.of(
         compare_networks,

@@ -21,7 +21,7 @@ from onebasin.studies.git_rebasin.settings import (
 from onebasin.studies.statistics import Slope, grouped, select, slope, summarise, summary, values_of
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
-from onebasin.studies.tasks import match_pair, measure_barrier
+from onebasin.studies.tasks import measure_barrier
 
 LEAST_PAIRS, LEAST_WIDTHS = 2, 3
 SHARE = 0.1
@@ -50,9 +50,9 @@ def tasks(config: Config) -> list[Task]:
         for width, setting in settings.items():
             networks = setting.networks(seeds_of(config.num_pairs))
             for pair, (a, b) in enumerate(in_pairs(networks)):
-                moved = Task.of(match_pair, **setting.matching, a=a, b=b, method="weights")
+                moved = setting.moved(a, b)
                 labels: dict[str, Any] = {"family": family, "width": float(width), "pair": pair}
-                for state, end in zip(STATES, (moved.costing(setting.cost), b), strict=True):
+                for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = Task.of(
                         measure_barrier,
                         **setting.measuring,
