@@ -118,6 +118,7 @@ class Pair:
 def pairs_of(config: Config) -> list[Pair]:
     """Return all pairs of a configuration: in every setting connected ones and pairs apart."""
     assert config.num_pairs > 1, "pairs apart are made of two spawned pairs"
+    assert config.spawned.keys().isdisjoint(config.matched), "one name is that of two settings"
     found = []
     for name, spawned in config.spawned.items():
         found += spawned_pairs(name, spawned, config.num_pairs)
@@ -191,6 +192,11 @@ SMOKE_SPAWNED = Spawned(
     recipe={**SGD, "learning_rate": 0.05, "epochs": 12, "milestones": [6, 9]},
     spawn_epoch=4,
 )
+SMOKE_MATCHED = settings.Setting(
+    data="digits",
+    network={"name": "mlp", "depth": 2, "width": 128},
+    recipe={**settings.ADAM, "batch_size": 100, "epochs": 24},
+)
 MNIST_SPAWNED = Spawned(
     data="mnist",
     network="mlp",
@@ -206,7 +212,7 @@ CIFAR_SPAWNED = Spawned(
     cost=5,
 )
 PAPER_SPAWNED = {
-    "MLP on MNIST": Spawned("mnist", "mlp", PUBLISHED, 5),
+    "MLP on MNIST, spawned": Spawned("mnist", "mlp", PUBLISHED, 5),
     "VGG16 on CIFAR-10": Spawned("cifar10", "vgg16", PUBLISHED, 5, "reset", cost=50),
     "ResNet20 on CIFAR-10": Spawned(
         "cifar10", {"name": "resnet20", "norm": "batch"}, PUBLISHED, 5, "reset", cost=10
@@ -215,7 +221,7 @@ PAPER_SPAWNED = {
 
 SMOKE = Config(
     spawned={"MLP on digits, spawned": SMOKE_SPAWNED},
-    matched={"MLP on digits": settings.DIGITS_MLP},
+    matched={"MLP on digits": SMOKE_MATCHED},
     num_pairs=2,
     num_points=5,
 )

@@ -176,9 +176,11 @@ STUDY = Study(
     claim="Networks that share their first epochs of training end up linearly connected, although "
     "they then see the examples in different orders.",
     scales={
-        "smoke": Config({"MLP on digits": SMOKE_SPAWNED}, shared=(1, 4), num_pairs=2, num_points=5),
+        "smoke": Config(
+            {"MLP on digits, spawned": SMOKE_SPAWNED}, shared=(1, 4), num_pairs=2, num_points=5
+        ),
         "desk": Config(
-            {"MLP on MNIST": MNIST_SPAWNED, "VGG11 on CIFAR-10": CIFAR_SPAWNED}, (1, 2, 5)
+            {"MLP on MNIST, spawned": MNIST_SPAWNED, "VGG11 on CIFAR-10": CIFAR_SPAWNED}, (1, 2, 5)
         ),
         "paper": Config(PAPER_SPAWNED, (1, 2, 5, 10, 20, 40), num_pairs=5, num_points=25),
     },

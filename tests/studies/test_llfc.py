@@ -1,0 +1,161 @@
+"""The studies of Zhou et al.: what they find on digits, and what their criteria refuse."""
+
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin.studies import Result, run_studies
+from onebasin.studies.collection import collect
+from onebasin.studies.engines import InlineEngine
+from onebasin.studies.folder import StudyFolder
+from onebasin.studies.llfc import additivity, commutativity, lemma, llfc, pairs, profiles, spawning
+from onebasin.studies.plan import Plan
+from onebasin.studies.tasks.features import measure_features
+
+STUDIES = {
+    module.STUDY.name: module.STUDY for module in (llfc, additivity, commutativity, lemma, spawning)
+}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """The rows of every study at smoke, from one run, by name."""
+    out = tmp_path_factory.mktemp("llfc")
+    outcome = run_studies(STUDIES, scale="smoke", out=out, engine=InlineEngine())
+    assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
+    return {name: list(collect(StudyFolder(out), name).rows) for name in STUDIES}
+
+
+def judged_at_smoke(name, rows):
+    """Return the rows of settings in which digits suffice for what the paper claims.
+
+    Outputs of matched MLPs on digits are so alike that a fifth of their distance is little.
+    """
+    return profiles.select(rows, setting="MLP on digits, spawned") if name == "llfc" else rows
+
+
+def changed(rows, factor, **wanted):
+    """Return rows in which the means of those that are wanted are larger."""
+    hit = profiles.select(rows, **wanted)
+    assert hit, wanted
+    return [{**row, "mean": row["mean"] * factor} if row in hit else row for row in rows]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_digits_show_what_the_paper_claims(name, rows):
+    study = STUDIES[name]
+    found = study.verdict(judged_at_smoke(name, rows[name]))
+    assert found.judgement == "reproduced", found.sentence
+    table = study.table(rows[name])
+    assert all(len(row) == len(table.header) for row in table.rows)
+    for picture in study.figures(rows[name]):
+        assert all(ax.has_data() for ax in picture.figure.axes)
+        assert "nothing" not in picture.alt
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_nothing_is_claimed_without_connected_pairs_or_without_pairs_apart(name, rows):
+    study, some = STUDIES[name], rows[name]
+    assert study.verdict([]).judgement == "not enough data"
+    barriers = [{**r, "error_barrier": 0.5} for r in some if r["quantity"] == pairs.BARRIER]
+    features = profiles.features_of(some)
+    if name != "spawning":
+        found = study.verdict([*barriers, *features])
+        assert found.judgement == "not enough data"
+        assert "4 of 4 spawned or matched pairs are not connected" in found.sentence
+    if name != "lemma":
+        rest = [row for row in some if row["kind"] != pairs.APART]
+        assert study.verdict(rest).judgement == "not enough data"
+
+
+@pytest.mark.parametrize(("kind", "factor"), [(pairs.SPAWNED, 1e4), (pairs.APART, 1e-6)])
+@pytest.mark.parametrize("name", ["llfc", "additivity", "commutativity"])
+def test_either_side_alone_is_not_enough(name, kind, factor, rows):
+    measure = "1-cos" if name == "llfc" else "distance"
+    wrong = changed(judged_at_smoke(name, rows[name]), factor, kind=kind, measure=measure)
+    assert STUDIES[name].verdict(wrong).judgement == "not reproduced"
+
+
+def test_matching_brings_features_closer_to_the_mix(rows):
+    some = profiles.select(rows["llfc"], setting="MLP on digits")
+    near, far = (
+        profiles.by_layer(profiles.select(some, kind=kind), "1-cos", 0.5)
+        for kind in (pairs.MATCHED, pairs.APART)
+    )
+    assert len(near) == 5
+    assert all(near[layer] < 0.5 * far[layer] for layer in near if layer[0] > 0)
+
+
+def test_a_coefficient_far_from_one_is_no_llfc(rows):
+    some = judged_at_smoke("llfc", rows["llfc"])
+    wrong = changed(some, 1.5, kind=pairs.SPAWNED, measure="c")
+    assert llfc.verdict(wrong).judgement == "not reproduced"
+
+
+def test_the_first_layer_does_not_count(rows):
+    """There both networks have the same inputs, and features are linear in the parameters."""
+    exact = [r["mean"] for r in rows["llfc"] if r.get("measure") == "1-cos" and r["place"] == 0]
+    assert max(exact) < 1e-6
+    for name, measure in (("llfc", "1-cos"), ("commutativity", "distance")):
+        # As if it were exactly 0, and as if it were huge.
+        for value in (0.0, 1e6):
+            other = [
+                {**r, "mean": value} if r.get("measure") == measure and r["place"] == 0 else r
+                for r in rows[name]
+            ]
+            assert STUDIES[name].verdict(other) == STUDIES[name].verdict(rows[name])
+
+
+def test_the_lemma_is_judged_pair_by_pair(rows):
+    some = profiles.features_of(rows["lemma"])
+    barriers = profiles.select(rows["lemma"], quantity=pairs.BARRIER)
+    near = lemma.paths(profiles.connected(rows["lemma"]))
+    far = {key: path for key, path in lemma.paths(some).items() if key[1] == pairs.APART}
+    assert max(path.error / path.epsilon for path in near.values()) <= 2
+    assert max(path.error / path.epsilon for path in far.values()) > 2
+    assert all(path.mixed <= path.ends <= 2 * path.epsilon for path in near.values())
+    wrong = changed(some, 30, kind=pairs.MATCHED, measure="error", alpha=0.5)
+    found = lemma.verdict([*barriers, *wrong])
+    assert found.judgement == "not reproduced"
+    assert "more than arithmetic allows" in found.sentence
+
+
+def test_barriers_must_fall_with_shared_epochs(rows):
+    some = rows["spawning"]
+    found = {
+        s.group["shared"]: s.mean for s in profiles.summarise(some, "error_barrier", ["shared"])
+    }
+    assert list(found) == [0, 1, 4]
+    assert found[0] > 0.1 > max(found[1], found[4])
+    swapped = [{**row, "shared": {0: 4, 4: 0, 1: 1}[row["shared"]]} for row in some]
+    assert spawning.verdict(swapped).judgement == "not reproduced"
+
+
+def test_pairs_apart_share_nothing_and_cost_no_training():
+    for config in (pairs.SMOKE, pairs.DESK, pairs.PAPER_CONFIG):
+        found = pairs.pairs_of(config)
+        ends = {(p.labels["setting"], p.a.key, p.b.key) for p in found}
+        assert len(ends) == len(found), "the same two networks twice"
+        for pair in found:
+            if pair.labels["kind"] == pairs.APART and pair.labels["setting"] in config.spawned:
+                trunks = [end.arguments["recipe"]["trunk_seed"] for end in (pair.a, pair.b)]
+                assert trunks[0] != trunks[1]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "desk", "paper"])
+def test_no_network_is_trained_for_one_study_alone(scale):
+    """The five have networks in common; only spawning needs some of its own."""
+    trained = {}
+    for name, study in STUDIES.items():
+        tasks = Plan.of({name: study.tasks(study.config(scale))}).tasks
+        trained[name] = {key for key, task in tasks.items() if ":train_" in task.function}
+    four = [trained[name] for name in STUDIES if name != "spawning"]
+    assert all(keys == four[0] for keys in four)
+    assert four[0] & trained["spawning"]
+
+
+def test_what_a_task_measures_must_be_known():
+    setting = {"data": "digits", "network": "mlp", "a": Result(), "b": Result()}
+    with pytest.raises(OneBasinError, match=r"unknown measure 'x'; known are llfc, additivity"):
+        measure_features(**setting, measure="x")
+    with pytest.raises(OneBasinError, match=r"split is 'valid'; it must be train or test"):
+        measure_features(**setting, measure="llfc", split="valid")
