@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from onebasin.studies.drawing import panels
 from onebasin.studies.entezari import PAPER
 from onebasin.studies.entezari.settings import (
@@ -100,14 +102,12 @@ def _best_plain(plain: Sequence[Row], data: str) -> float:
 
 def _correlation(points: Sequence[Row]) -> float:
     """Return Spearman's correlation; 0 where all points are equal in one of both."""
-    from scipy import stats
+    from scipy.stats import rankdata
 
-    columns = [[point[name] for point in points] for name in ("test_error", "barrier")]
-    if any(len(set(column)) < 2 for column in columns):
+    ranks = [rankdata([point[name] for point in points]) for name in ("test_error", "barrier")]
+    if any(len(set(each)) < 2 for each in ranks):
         return 0.0
-    errors, barriers = columns
-    found: Any = stats.spearmanr(errors, barriers)
-    return float(found.statistic)
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:

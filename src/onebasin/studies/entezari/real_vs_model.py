@@ -195,8 +195,8 @@ STUDY = Study(
     scales={
         "smoke": Config(
             (
-                Sweep("width", Series(SMALL, SMOKE_RECIPE, (4, 32), pairs=2), Search(100)),
-                Sweep("depth", Series(SMALL, SMOKE_RECIPE, (32,), (1, 2), pairs=2), Search(20)),
+                Sweep("width", Series(SMALL, SMOKE_RECIPE, (16,), pairs=2), Search(100)),
+                Sweep("depth", Series(SMALL, SMOKE_RECIPE, (16,), (2,), pairs=2), Search(20)),
             ),
             num_points=5,
         ),
