@@ -137,6 +137,8 @@ def test_width_wants_a_peak_where_the_data_is_just_fitted():
     assert never.judgement == "not reproduced"
     assert "no width reaches a training error of 1%" in never.sentence
     assert judge("width", rows[:-1]).judgement == "not enough data"
+    cut = made("width", {16: 0.5, 64: 0.4, 256: 0.05, 512: 0.04})
+    assert judge("width", cut).judgement == "not enough data", "the side that rises is missing"
     deep = {16: 1.0, 32: 0.9, 64: 0.8, 128: 0.9}
     assert judge("width", made("width", deep, family="vgg")).judgement == "reproduced"
     falling = made("width", {**deep, 128: 0.3}, family="vgg")

@@ -28,12 +28,15 @@ from onebasin.studies.task import Task
 FEWEST_POINTS = 5
 PLAIN = ("mlp", "shallow-cnn")
 MNIST_SAMPLE = {"name": "mnist", "num_train": 10_000, "num_test": 2000}
-_CNN = {**CONVOLUTIONAL, "epochs": 20}
+_CNN = {**CONVOLUTIONAL, "epochs": 60}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Which networks on which data, and points of a curve."""
+    """Which networks on which data, and points of a curve.
+
+    Desk scale is estimated at 40 core-minutes; half of it is shared with the study of depth.
+    """
 
     series: Sequence[Series] = (
         Series("mnist", widths=(256,), depths=(1, 2, 4)),

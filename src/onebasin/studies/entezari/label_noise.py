@@ -35,6 +35,8 @@ PANELS = (
 class Config:
     """Clean data, widths, and shares of wrong labels.
 
+    Desk scale is estimated at 25 core-minutes, 20 of them for training.
+
     Args:
         data: options of a dataset, without noise.
         recipe: of the training.
