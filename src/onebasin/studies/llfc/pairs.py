@@ -13,7 +13,7 @@ from typing import Any
 from onebasin.measuring.curves import Normalization
 from onebasin.studies.git_rebasin import settings
 from onebasin.studies.task import Task
-from onebasin.studies.tasks import match_pair, measure_barrier, train_networks
+from onebasin.studies.tasks import measure_barrier, train_networks
 from onebasin.studies.tasks.features import ALPHAS, measure_features
 from onebasin.studies.tasks.specs import Spec
 
@@ -164,10 +164,7 @@ def _matched_pairs(name: str, setting: settings.Setting, config: Config) -> list
     kinds = {MATCHED: "weights", **{f"{MATCHED} by {method}": method for method in config.also}}
     found = []
     for number, (a, b) in enumerate(settings.in_pairs(networks)):
-        ends = {
-            kind: Task.of(match_pair, **setting.matching, a=a, b=b, method=method, options={})
-            for kind, method in kinds.items()
-        }
+        ends = {kind: setting.moved(a, b, method) for kind, method in kinds.items()}
         for kind, end in {**ends, APART: b}.items():
             labels = {"setting": name, "kind": kind, "pair": number}
             found.append(Pair(labels, setting.matching, a, end))
@@ -182,6 +179,7 @@ SGD = {
     "batch_size": 128,
     "schedule": "steps",
     "stop_loss": None,
+    "precision": "float32",
 }
 PUBLISHED = {**SGD, "epochs": 160, "milestones": [80, 120]}
 CIFAR_SUBSET = {"name": "cifar10", "num_train": 10_000}
