@@ -65,6 +65,8 @@ def match_annealing(
         - Any symmetry; what nests in a swapped unit moves along.
         - `schedule="calibrated"` sets the temperatures by how much steps change the energy;
           the published ones walk at random for most of the time.
+        - The two units of a swap may be the same one: else the parities of all groups change
+          together, and most permutations of several groups are out of reach.
         - It begins with the networks as they are, not at a random permutation.
         - `energy="loss"` by default: the error's steps are as coarse as the data is small.
 

@@ -18,15 +18,18 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.matching.activations import match_activations
+from onebasin.matching.annealing import match_annealing, match_many_annealing
 from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity
 from onebasin.matching.cycle_consistent import match_cycle_consistent
+from onebasin.matching.exhaustive import match_exhaustively
 from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.functional_difference import match_functional_difference
 from onebasin.matching.many import match_many
 from onebasin.matching.matching import ManyMatching, Matching
 from onebasin.matching.sinkhorn import match_sinkhorn
 from onebasin.matching.straight_through import match_straight_through
+from onebasin.matching.theorem import match_theorem
 from onebasin.matching.weights import match_weights
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -136,6 +139,10 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "straight-through": Method(match_straight_through, "least loss at the midpoint"),
         "sinkhorn": Method(match_sinkhorn, "soft permutations, learned on weights or a loss"),
         "frank-wolfe": Method(match_frank_wolfe, "most similar weights, all groups at once"),
+        "annealing": Method(match_annealing, "least loss at the midpoint, by random swaps"),
+        "annealing-many": Method(match_many_annealing, "least loss of the mean, by random swaps"),
+        "exhaustive": Method(match_exhaustively, "the best of all, for tiny groups"),
+        "theorem": Method(match_theorem, "cell by cell, for untrained networks"),
         "many": Method(match_many, "each moved to the mean of the others"),
         "cycle-consistent": Method(match_cycle_consistent, "all through one universe at once"),
     }

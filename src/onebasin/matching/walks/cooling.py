@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
 from typing import Literal
 
 import numpy as np
@@ -13,11 +12,14 @@ from onebasin.matching.walks.walk import Walk
 
 Schedule = Literal["calibrated", "published"]
 
-SAMPLES = 64
+SAMPLES = 32
 """Steps whose changes of the energy tell its spread."""
 
-ACCEPTED_FIRST, ACCEPTED_LAST = 0.1, 1e-6
-"""Share of average steps uphill that a calibrated schedule takes at its ends."""
+HIGHEST, LOWEST = 0.1, 0.002
+"""Temperatures at the ends of a calibrated schedule, in average steps uphill from the start.
+
+Found on pairs of MNIST networks of widths 64 and 1024, for 10,000 to 50,000 steps.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ PUBLISHED = Cooling(highest=1e4, lowest=1e-5)
 def calibrate(
     walk: Walk, columns: tuple[Column, ...], rng: np.random.Generator, move: Move
 ) -> Cooling:
-    """Return the cooling at whose ends an average step uphill is taken as often as constants say.
+    """Return a cooling whose temperatures are shares of an average step uphill.
 
     Args:
         walk: where it stands the changes of the energy are looked at; it stays there.
@@ -57,4 +59,4 @@ def calibrate(
     uphill = changes[changes > 0]
     # A landscape without a step uphill is flat or a slope: any small temperature does.
     scale = float(uphill.mean()) if len(uphill) else 1e-6
-    return Cooling(-scale / log(ACCEPTED_FIRST), -scale / log(ACCEPTED_LAST))
+    return Cooling(HIGHEST * scale, LOWEST * scale)

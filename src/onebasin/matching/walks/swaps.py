@@ -97,6 +97,10 @@ def draw_steps(
 ) -> Steps:
     """Draw as many steps as there are temperatures.
 
+    In every column both units are drawn alike, and where they are the same one nothing is
+    swapped: if something always were, the parities of all columns would change together, and
+    of the permutations of two groups half be out of reach.
+
     Args:
         columns: at least one.
         temperatures: `(steps,)`.
@@ -107,7 +111,8 @@ def draw_steps(
     sizes = np.array([column.size for column in columns])
     rows = rng.integers(0, np.array([column.rows for column in columns]), (steps, width))
     first = rng.integers(0, sizes, (steps, width))
-    second = (first + rng.integers(1, sizes, (steps, width))) % sizes
+    second = rng.integers(0, sizes, (steps, width))
+    first[first == second] = -1
     if move == "one":
         chosen = rng.integers(0, width, steps)
         first[chosen[:, None] != np.arange(width)] = -1

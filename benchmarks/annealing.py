@@ -1,0 +1,291 @@
+"""Time a step of annealing against simanneal with a full forward pass, and write what came out.
+
+Both walk from the same place on the same networks, examples and energy, in one process with
+one number of threads, in turns. simanneal's energy averages the permuted networks and runs
+them in PyTorch; its state is copied by slices, the quickest way it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+PAPER_STEPS, PAPER_SECONDS = 50_000, 10_000
+PEER_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is annealed: sizes of the hidden layers, networks, what is averaged, the energy."""
+
+    hidden: tuple[int, ...]
+    networks: int = 2
+    averages: str = "all"
+    energy: str = "loss"
+    steps: int = 5000
+
+    @property
+    def name(self) -> str:
+        """The layers' sizes."""
+        return "-".join(map(str, (784, *self.hidden, 10)))
+
+
+CASES = (
+    Case((1024,)),
+    Case((1024,), energy="error"),
+    Case((1024,), networks=5),
+    Case((1024,), networks=5, averages="pairs", steps=2000),
+    Case((64,)),
+    Case((512, 512), steps=100),
+    Case((512, 512, 512), steps=50),
+)
+"""The first one is the paper's, and the one that is held to 200 times."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure every case, print it, and write the page."""
+    options = _parser().parse_args(argv)
+    torch.set_num_threads(options.threads)
+    from onebasin.training.datasets.catalogue import load_dataset
+
+    data = load_dataset("mnist", root=options.data)
+    rows = []
+    for case in CASES[: options.cases]:
+        rows.append(measure(case, data, options.runs, options.examples))
+        print(json.dumps(rows[-1]), flush=True)
+    rows[0] |= whole(CASES[0], data, options.examples)
+    environment = _environment(options)
+    text = page(rows, environment)
+    print(text)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "annealing.md").write_text(text)
+        found = json.dumps({"environment": environment, "rows": rows}, indent=1)
+        (options.out / "annealing.json").write_text(found + "\n")
+    return 0
+
+
+def measure(case: Case, data: Any, runs: int, num_examples: int) -> dict[str, Any]:
+    """Return the row of a case: medians over the runs."""
+    from onebasin.matching.walks.swaps import columns_of, draw_steps
+
+    model, symmetry, networks, inputs, labels = problem(case, data, num_examples)
+    walk, mixtures = make_walk(case, model, symmetry, networks, [(inputs, labels)])
+    columns = columns_of(symmetry, range(1, case.networks))
+    rng, ours, theirs = np.random.default_rng(0), [], []
+    peer = make_peer(case, networks, mixtures, inputs, labels)
+    walk.run(draw_steps(columns, np.full(2, 1e-3), rng))  # compiled by now
+    for _ in range(runs):
+        began = time.perf_counter()
+        peer.anneal()
+        theirs.append((time.perf_counter() - began) / PEER_STEPS)
+        temperatures = np.full(case.steps, 1e-4)
+        began = time.perf_counter()
+        walk.run(draw_steps(columns, temperatures, rng))
+        ours.append((time.perf_counter() - began) / case.steps)
+    peer.state = [order[group].tolist() for order in walk.orders for group in order]
+    found = {
+        "network": case.name,
+        **asdict(case),
+        "step_seconds": statistics.median(ours),
+        "step_seconds_all": ours,
+        "peer_step_seconds": statistics.median(theirs),
+        "peer_step_seconds_all": theirs,
+        "energy": walk.energy,
+        "energy_of_peer": peer.energy(),
+    }
+    found["times_faster"] = found["peer_step_seconds"] / found["step_seconds"]
+    if abs(found["energy"] - found["energy_of_peer"]) > 1e-4:
+        raise AssertionError(f"the energies differ: {found}")
+    return found | {"quantity": case.energy}
+
+
+def problem(case: Case, data: Any, num_examples: int) -> tuple[Any, ...]:
+    """Return trained networks of a case, and the examples they are annealed on."""
+    import onebasin
+    from onebasin.training.train import train
+
+    sizes = (784, *case.hidden, 10)
+    layers: list[torch.nn.Module] = [torch.nn.Flatten()]
+    for size_in, size_out in pairwise(sizes):
+        layers += [torch.nn.Linear(size_in, size_out), torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1])
+    trained = train(model, data, seeds=range(case.networks), epochs=1, batch_size=500)
+    inputs, labels = data.train_inputs[:num_examples], data.train_labels[:num_examples]
+    networks = [each.params for each in trained]
+    return model, onebasin.trace(model, inputs[:2]), networks, inputs.clone(), labels.clone()
+
+
+def make_walk(case: Case, model: Any, symmetry: Any, networks: Any, batches: Any) -> Any:
+    """Return a walk of onebasin that begins at the identity, and what it averages."""
+    from onebasin import Permutation
+    from onebasin.matching.walks.examples import examples_of
+    from onebasin.matching.walks.making import walk_maker
+
+    pairs = tuple(combinations(range(case.networks), 2))
+    mixtures = pairs if case.averages == "pairs" else (tuple(range(case.networks)),)
+    energy: Any = case.energy
+    examples = examples_of(model, batches, energy, call="benchmark")
+    identity = dict(Permutation.identity(symmetry).indices)
+    make = walk_maker(symmetry, networks, mixtures, examples)
+    return make((identity,) * case.networks), mixtures
+
+
+def make_peer(case: Case, networks: Any, mixtures: Any, inputs: Tensor, labels: Tensor) -> Any:
+    """Return simanneal's annealer of the same networks."""
+    from simanneal import Annealer
+
+    inputs = inputs.flatten(1)
+    depth = len(case.hidden)
+    weights = [[t for n, t in p.items() if n.endswith("weight")] for p in networks]
+    biases = [[t for n, t in p.items() if n.endswith("bias")] for p in networks]
+
+    class Peer(Annealer):
+        """State: for every network an order of each hidden layer, one list after the other."""
+
+        copy_strategy, updates, steps, Tmax, Tmin = "slice", 0, PEER_STEPS, 1e-4, 0.99e-4
+
+        def move(self) -> None:
+            for at in range(depth, len(self.state)):
+                order = list(self.state[at])
+                i, j = random.sample(range(len(order)), 2)
+                order[i], order[j] = order[j], order[i]
+                self.state[at] = order
+
+        def energy(self) -> float:
+            orders = [torch.tensor(order) for order in self.state]
+            moved = [
+                self.moved(m, orders[m * depth : (m + 1) * depth]) for m in range(len(networks))
+            ]
+            return sum(self.evaluate([moved[m] for m in mixture]) for mixture in mixtures) / len(
+                mixtures
+            )
+
+        def moved(self, m: int, orders: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+            layers = list(zip(weights[m], biases[m], strict=True))
+            for at, order in enumerate(orders):
+                (weight, bias), (above, bias_above) = layers[at], layers[at + 1]
+                layers[at] = weight[order], bias[order]
+                layers[at + 1] = above[:, order], bias_above
+            return layers
+
+        @torch.no_grad()
+        def evaluate(self, moved: list[list[tuple[Tensor, Tensor]]]) -> float:
+            values = inputs
+            for at, layers in enumerate(zip(*moved, strict=True)):
+                weight = torch.stack([layer[0] for layer in layers]).mean(0)
+                bias = torch.stack([layer[1] for layer in layers]).mean(0)
+                values = F.linear(values.relu() if at else values, weight, bias)
+            if case.energy == "loss":
+                return F.cross_entropy(values, labels).item()
+            return (values.argmax(1) != labels).float().mean().item()
+
+    random.seed(0)
+    return Peer([list(range(size)) for _ in range(case.networks) for size in case.hidden])
+
+
+def whole(case: Case, data: Any, num_examples: int) -> dict[str, Any]:
+    """Return the seconds of the paper's number of steps, from the call to the result."""
+    import onebasin
+
+    model, symmetry, networks, inputs, labels = problem(case, data, num_examples)
+    batches = [(inputs, labels)]
+    found = onebasin.matching.match_annealing(
+        symmetry, *networks, model=model, data=batches, steps=PAPER_STEPS
+    )
+    return {
+        "paper_steps_seconds": found.seconds,
+        "loss_before": -found.objective[0],
+        "loss_after": -found.objective[-1],
+    }
+
+
+def page(rows: Sequence[dict[str, Any]], environment: dict[str, str]) -> str:
+    """Return the page of the documentation."""
+    first = rows[0]
+    lines = [
+        "# Annealing",
+        "",
+        "Written by `python benchmarks/annealing.py`. A step swaps two units in every hidden layer",
+        "of every network but the first, and evaluates the average on all examples. The peer is",
+        "simanneal with a full forward pass in PyTorch for every energy, on the same networks,",
+        "examples and energy, in the same process, in turns. Times are medians.",
+        "",
+        "| network | networks | averages | energy | steps per second | simanneal | times faster |",
+        "|---|--:|---|---|--:|--:|--:|",
+        *map(_line, rows),
+        "",
+        f"{PAPER_STEPS:,} steps of the first case, everything included, took "
+        f"{first['paper_steps_seconds']:.1f} s, and brought the loss halfway from "
+        f"{first['loss_before']:.3f} to {first['loss_after']:.3f}; the paper's took "
+        f"{PAPER_SECONDS:,} s on a V100.",
+        "",
+        *(f"- {key}: {value}" for key, value in environment.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: dict[str, Any]) -> str:
+    cells = [
+        row["network"],
+        str(row["networks"]),
+        row["averages"],
+        row["quantity"],
+        f"{1 / row['step_seconds']:,.0f}",
+        f"{1 / row['peer_step_seconds']:.1f}",
+        f"{row['times_faster']:,.1f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    found = {
+        "examples": f"{options.examples:,} of MNIST's training set",
+        "threads": f"{options.threads}; a compiled step uses one",
+        "runs": str(options.runs),
+    }
+    for name in ("torch", "numba", "simanneal"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found | {
+        "Python": platform.python_version(),
+        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    root = Path(os.environ.get("ONEBASIN_DATA", SHARED))
+    parser.add_argument("--data", type=Path, default=root, help="folder with mnist/")
+    parser.add_argument("--cases", type=int, default=len(CASES), help="how many cases")
+    parser.add_argument("--examples", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

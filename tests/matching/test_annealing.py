@@ -1,0 +1,187 @@
+"""Annealing: the best of all permutations on tiny networks, never worse anywhere."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin import OneBasinError, Permutation, evaluator, trace
+from onebasin.matching import (
+    enumerate_permutations,
+    match_annealing,
+    match_exhaustively,
+    match_many_annealing,
+)
+from onebasin.matching.walks.evaluated import average
+from tests.matching.tiny import tiny
+
+STEPS = {"one layer": 2000, "two layers": 800, "three layers": 400, "heads": 150, "square": 100}
+
+
+@pytest.mark.parametrize("energy", ["loss", "error"])
+@pytest.mark.parametrize("name", STEPS)
+def test_the_best_permutation_is_found(name, energy):
+    model, symmetry, (a, b), data = tiny(name)
+    given = {"model": model, "data": data}
+    best = match_exhaustively(symmetry, a, b, objective=energy, **given)
+    # The published temperatures are far above any change of the energy for most of the steps.
+    options = {"energy": energy, "steps": STEPS[name], "schedule": "published", **given}
+    found = match_annealing(symmetry, a, b, **options)
+    assert found.objective[0] == pytest.approx(best.objective[0], abs=1e-6)
+    assert found.objective[-1] == pytest.approx(best.objective[-1], abs=1e-6)
+    halfway = average([a, found.permutation.apply(b)])
+    assert measured(model, halfway, data, energy) == pytest.approx(-found.objective[-1], abs=1e-6)
+
+
+def measured(model, params, data, energy) -> float:
+    model.load_state_dict(params)
+    return getattr(evaluator(data)(model), energy)
+
+
+@pytest.mark.parametrize("averages", ["all", "pairs"])
+def test_the_best_permutations_of_three_networks_are_found(averages):
+    model, symmetry, networks, data = tiny("three units", 3)
+    pairs = [(0, 1), (0, 2), (1, 2)] if averages == "pairs" else [(0, 1, 2)]
+
+    def energy(moved) -> float:
+        means = (average([moved[m] for m in members]) for members in pairs)
+        return sum(measured(model, mean, data, "loss") for mean in means) / len(pairs)
+
+    every = list(enumerate_permutations(symmetry))
+    values = [
+        energy([networks[0], p.apply(networks[1]), q.apply(networks[2])])
+        for p, q in product(every, every)
+    ]
+    found = match_many_annealing(
+        symmetry, networks, model=model, data=data, averages=averages, steps=1000,
+        schedule="published",
+    )  # fmt: skip
+    assert found.permutations[0].equals(Permutation.identity(symmetry))
+    assert energy(found.apply(networks)) == pytest.approx(-found.objective[-1], abs=1e-6)
+    assert -found.objective[-1] == pytest.approx(min(values), abs=1e-6)
+
+
+def test_five_networks_are_never_worse_than_they_were():
+    model, symmetry, networks, data = tiny("one layer", 5)
+    for averages in ("all", "pairs"):
+        found = match_many_annealing(
+            symmetry, networks, model=model, data=data, averages=averages, steps=500, restarts=2
+        )
+        assert len(found.permutations) == 5
+        assert found.objective[-1] > found.objective[0]
+        assert all(late >= early for early, late in pairwise(found.objective))
+        assert max(found.restarts) == found.objective[-1]
+
+
+@pytest.mark.parametrize("schedule", ["calibrated", "published"])
+@pytest.mark.parametrize("move", ["every", "one"])
+@pytest.mark.parametrize("name", ["two layers", "convolution"])
+def test_what_is_returned_is_never_worse(name, move, schedule):
+    model, symmetry, (a, b), data = tiny(name)
+    init = match_exhaustively(
+        symmetry, a, b, objective="loss", model=model, data=data
+    ).permutation  # nothing is better than where it begins
+    options = {"model": model, "data": data, "move": move, "schedule": schedule, "steps": 25}
+    found = match_annealing(symmetry, a, b, init=init, **options)
+    assert found.objective[-1] == pytest.approx(found.objective[0], abs=1e-6)
+    assert found.objective[-1] >= found.objective[0]
+
+
+def test_batch_statistics_are_another_energy():
+    model, symmetry, (a, b), data = tiny("convolution")
+    averaged, batch = (
+        match_annealing(
+            symmetry, a, b, model=model, data=data, steps=20, normalization=normalization
+        )
+        for normalization in ("interpolated", "batch")
+    )
+    assert averaged.objective[0] != batch.objective[0]
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    model, symmetry, (a, b), data = tiny("one layer")
+    options = {"model": model, "data": data, "steps": 60, "restarts": 3}
+    first, same, other = (match_annealing(symmetry, a, b, seed=s, **options) for s in (1, 1, 2))
+    assert first.objective == same.objective
+    assert first.restarts == same.restarts
+    assert first.permutation.equals(same.permutation)
+    assert first.objective != other.objective
+
+
+def test_inputs_are_untouched():
+    model, symmetry, (a, b), data = tiny("convolution")
+    before = [{name: tensor.clone() for name, tensor in params.items()} for params in (a, b)]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    match_annealing(symmetry, a, b, model=model, data=data, steps=30, normalization="batch")
+    for params, kept in zip((a, b, model.state_dict()), (*before, state), strict=True):
+        assert all(torch.equal(params[name], kept[name]) for name in kept)
+
+
+def test_progress_counts_steps():
+    model, symmetry, (a, b), data = tiny("one layer")
+    steps = []
+    match_annealing(
+        symmetry, a, b, model=model, data=data, steps=120, restarts=2, progress=steps.append
+    )
+    assert {step.start for step in steps} == {0, 1}
+    first = [step for step in steps if step.start == 0]
+    assert first[-1].done == first[-1].total == 120
+    assert len(first) == 50
+    assert all(late.objective >= early.objective for early, late in pairwise(first))
+
+
+def test_nothing_to_match_is_the_identity():
+    model = nn.Linear(3, 2)
+    params, data = dict(model.state_dict()), [(torch.zeros(4, 3), torch.zeros(4).long())]
+    found = match_annealing(trace(model, torch.zeros(2, 3)), params, params, model=model, data=data)
+    assert found.permutation.indices == {}
+    assert found.num_sweeps == 0
+
+
+def inputs_of(data):
+    return [batch for batch, _ in data]
+
+
+BAD_DATA = [
+    ([], "the data has no batches; pass at least one"),
+    ([torch.zeros(4, 3)], r"batch 0 of the data has no labels; pass \(inputs, labels\) batches"),
+    ([(torch.zeros(4, 3), torch.zeros(4))], "the labels of batch 0 are torch.float32"),
+    ([(torch.zeros(4, 7), torch.zeros(4).long())], "the model does not run on batch 0"),
+    ([(torch.full((4, 3), float("nan")), torch.zeros(4).long())], "the loss on batch 0 .* is nan"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), BAD_DATA)
+def test_bad_data_is_named(data, message):
+    model, symmetry, (a, b), _ = tiny("one layer")
+    with pytest.raises(OneBasinError, match=f"match_annealing: {message}"):
+        match_annealing(symmetry, a, b, model=model, data=data)
+
+
+BAD_OPTIONS = [
+    ({"steps": 0}, "steps and restarts must be at least 1, not 0 and 1"),
+    ({"cache_bytes": 1000}, "take 0.0 GiB, more than cache_bytes; pass fewer examples, or raise"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS)
+def test_bad_options_are_named(options, message):
+    model, symmetry, (a, b), data = tiny("one layer")
+    with pytest.raises(OneBasinError, match=f"match_annealing: .*{message}"):
+        match_annealing(symmetry, a, b, model=model, data=data, **options)
+
+
+def test_bad_networks_are_named():
+    model, symmetry, (a, b), data = tiny("one layer")
+    given = {"model": model, "data": data}
+    with pytest.raises(OneBasinError, match=r"match_many_annealing: .*give at least two"):
+        match_many_annealing(symmetry, [a], **given)
+    broken = {**b, "2.weight": torch.full((3, 5), float("inf"))}
+    with pytest.raises(OneBasinError, match=r"'2.weight' of .* has NaN or infinite entries"):
+        match_annealing(symmetry, a, broken, **given)
+    other = tiny("two layers")[1]
+    with pytest.raises(OneBasinError, match="init has a permutation of another symmetry"):
+        match_annealing(symmetry, a, b, init=Permutation.identity(other), **given)

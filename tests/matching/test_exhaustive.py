@@ -1,0 +1,178 @@
+"""Exhaustive search: as good as the best of all permutations, made and evaluated one by one."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin import OneBasinError, Permutation, evaluator, interpolate, match_weights, trace
+from onebasin.matching import enumerate_permutations, match_exhaustively
+from onebasin.measuring.paths import point_between
+from tests.matching.tiny import tiny
+
+
+def inner_product(a, b) -> float:
+    return sum(float((a[name].double() * b[name].double()).sum()) for name in a)
+
+
+def floating(params):
+    return {n: t for n, t in params.items() if "running" not in n and "num_batches" not in n}
+
+
+@pytest.mark.parametrize("name", ["one layer", "two layers", "heads", "square", "convolution"])
+def test_by_weights_it_is_the_best_of_all(name):
+    _, symmetry, (a, b), _ = tiny(name)
+    values = [
+        inner_product(floating(a), floating(permutation.apply(b)))
+        for permutation in enumerate_permutations(symmetry)
+    ]
+    found = match_exhaustively(symmetry, a, b)
+    assert found.objective == pytest.approx((values[0], max(values)), rel=1e-9)
+    moved = floating(found.permutation.apply(b))
+    assert inner_product(floating(a), moved) == pytest.approx(max(values), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", range(1, 7))
+def test_one_group_is_matched_as_by_hand_and_as_by_assignment(size):
+    model = nn.Sequential(nn.Linear(3, size), nn.ReLU(), nn.Linear(size, 2))
+    symmetry = trace(model, torch.zeros(2, 3))
+    draw = torch.Generator().manual_seed(size)
+    a, b = (
+        {n: torch.randn(t.shape, generator=draw) for n, t in model.state_dict().items()}
+        for _ in range(2)
+    )
+    best = max(
+        inner_product(
+            a,
+            {
+                "0.weight": b["0.weight"][list(order)],
+                "0.bias": b["0.bias"][list(order)],
+                "2.weight": b["2.weight"][:, list(order)],
+                "2.bias": b["2.bias"],
+            },
+        )
+        for order in permutations(range(size))
+    )
+    found = match_exhaustively(symmetry, a, b)
+    assert found.objective[-1] == pytest.approx(best, rel=1e-9)
+    weights = match_weights(symmetry, a, b)
+    assert weights.objective[-1] == pytest.approx(best, rel=1e-6)
+    assert found.permutation.equals(weights.permutation)
+
+
+@pytest.mark.parametrize("objective", ["loss", "error"])
+@pytest.mark.parametrize("name", ["one layer", "three layers", "heads", "convolution"])
+def test_on_data_it_is_the_best_of_all(name, objective):
+    model, symmetry, (a, b), data = tiny(name)
+    evaluate = evaluator(data)
+
+    def halfway(permutation: Permutation) -> float:
+        point = point_between(a, permutation.apply(b), 0.5)
+        model.load_state_dict(point)
+        return getattr(evaluate(model), objective)
+
+    values = [halfway(permutation) for permutation in enumerate_permutations(symmetry)]
+    found = match_exhaustively(symmetry, a, b, objective=objective, model=model, data=data)
+    assert found.objective == pytest.approx((-values[0], -min(values)), abs=1e-6)
+    assert halfway(found.permutation) == pytest.approx(min(values), abs=1e-6)
+
+
+def test_any_function_of_the_parameters_is_minimised():
+    _, symmetry, (a, b), _ = tiny("two layers")
+    target = point_between(a, Permutation.random(symmetry, seed=5).apply(b), 0.5)
+
+    def distance(params) -> float:
+        return sum(float((params[name] - target[name]).square().sum()) for name in target)
+
+    found = match_exhaustively(symmetry, a, b, evaluate=distance)
+    assert found.objective[-1] == pytest.approx(0, abs=1e-10)
+    assert found.permutation.equals(Permutation.random(symmetry, seed=5))
+
+
+def counterexample():
+    """Git Re-Basin, section 6: two networks that fit, and no permutation that connects them."""
+    model = nn.Sequential(
+        nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1, bias=False)
+    ).double()
+    eye, last = torch.eye(2), torch.tensor([[-1.0, -1.0]])
+    a = {"0.weight": -eye, "0.bias": torch.tensor([1.0, 0.0]),
+         "2.weight": torch.diag(torch.tensor([-1.0, 1.0])), "2.bias": torch.tensor([1.0, 0.0]),
+         "4.weight": last}  # fmt: skip
+    b = {"0.weight": eye, "0.bias": torch.tensor([0.0, 1.0]),
+         "2.weight": torch.diag(torch.tensor([1.0, -1.0])), "2.bias": torch.tensor([0.0, 1.0]),
+         "4.weight": last}  # fmt: skip
+    return model, *({n: t.double() for n, t in each.items()} for each in (a, b))
+
+
+def test_no_permutation_connects_the_networks_of_the_counterexample():
+    model, a, b = counterexample()
+    # The centres of a grid's cells: as many in each quadrant, none on a diagonal.
+    axes = [(torch.arange(2 * half).double() + 0.5) / half - 1 for half in (40, 41)]
+    inputs = torch.cartesian_prod(*axes)
+    truth = (inputs[:, 0] < 0) & (inputs[:, 1] > 0)
+
+    def error(network: nn.Module) -> float:
+        # The output is 0 where the answer is yes, and below elsewhere.
+        return float(((network(inputs)[:, 0] > -1e-9) != truth).double().mean())
+
+    symmetry = trace(model, inputs[:2])
+    barriers = [
+        interpolate(model, a, permutation.apply(b), error).barrier("loss")
+        for permutation in enumerate_permutations(symmetry)
+    ]
+    assert error_of(model, a, error) == error_of(model, b, error) == 0
+    assert barriers == pytest.approx([0.25] * 4, abs=0.004)
+
+
+def error_of(model, params, error) -> float:
+    model.load_state_dict(params)
+    return error(model)
+
+
+def test_inputs_are_untouched_and_progress_is_told():
+    model, symmetry, (a, b), data = tiny("one layer")
+    before = [{name: tensor.clone() for name, tensor in params.items()} for params in (a, b)]
+    steps = []
+    match_exhaustively(symmetry, a, b, progress=steps.append)
+    match_exhaustively(symmetry, a, b, objective="loss", model=model, data=data)
+    for params, kept in zip((a, b), before, strict=True):
+        assert all(torch.equal(params[name], kept[name]) for name in kept)
+    assert [(step.done, step.total) for step in steps] == [(120, 120)]
+
+
+def test_nothing_to_match_is_the_identity():
+    model = nn.Linear(3, 2)
+    found = match_exhaustively(trace(model, torch.zeros(2, 3)), *[model.state_dict()] * 2)
+    assert found.permutation.indices == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 100}, "there are 120 permutations, more than the limit of 100; use another"),
+        ({"objective": "loss"}, "objective 'loss' runs networks on data; pass model= and data="),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    _, symmetry, (a, b), _ = tiny("one layer")
+    with pytest.raises(OneBasinError, match=f"match_exhaustively: {message}"):
+        match_exhaustively(symmetry, a, b, **options)
+
+
+def test_an_astronomic_number_is_written_short():
+    model = nn.Sequential(nn.Linear(3, 512), nn.ReLU(), nn.Linear(512, 2))
+    symmetry = trace(model, torch.zeros(2, 3))
+    with pytest.raises(OneBasinError, match=r"there are 10\^1166.5 permutations"):
+        match_exhaustively(symmetry, model.state_dict(), model.state_dict())
+
+
+def test_other_tensors_are_named():
+    _, symmetry, (a, b), _ = tiny("one layer")
+    with pytest.raises(OneBasinError, match=r"match_exhaustively: tensor '0.bias'.* missing in B"):
+        match_exhaustively(symmetry, a, {n: t for n, t in b.items() if n != "0.bias"})
+    broken = {**b, "0.bias": torch.full((5,), float("nan"))}
+    with pytest.raises(OneBasinError, match=r"match_exhaustively: tensor '0.bias' of B has NaN"):
+        match_exhaustively(symmetry, a, broken)
