@@ -164,7 +164,7 @@ STUDY = Study(
     scales={
         "smoke": Config(
             (Series(SMALL, SMOKE_RECIPE, (8, 32), pairs=3),),
-            searches=(Search(steps=500), Search(steps=500, schedule="calibrated")),
+            searches=(Search(steps=300),),
             num_points=5,
         ),
         "desk": Config(
