@@ -37,7 +37,8 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, *, start: Tensor | None =
 
 def _multiply_each(left: Tensor, right: Tensor, out: Tensor, start: Tensor | None) -> None:
     linear = torch.ops.mkldnn._linear_pointwise
-    weights, bias = right.transpose(1, 2), None
+    # At once: the operator would copy a transposed factor by itself, network by network.
+    left, weights, bias = left.contiguous(), right.transpose(1, 2), None
     is_per_column = start is not None and start.shape[1] == 1
     for row in range(len(left)):
         if is_per_column:
