@@ -98,6 +98,13 @@ def test_the_published_barriers_stand_beside_those_of_mnist_only():
     assert [row[at] for row in study.table(walks(0.4, 0.3)).rows] == ["0.47", "0.331"]
     digits = [{**row, "data": "digits"} for row in walks(0.4, 0.3)]
     assert [row[at] for row in study.table(digits).rows] == ["-", "-"]
+    told = study.verdict(walks(0.4, 0.3, 0.05, 0.04)).sentence
+    assert "(published: 0.055 at 50,000, reached at 1,000 steps here)" in told
+    assert "not reached here" in study.verdict(walks(0.4, 0.3)).sentence
+    assert (
+        "published"
+        not in study.verdict([{**r, "data": "digits"} for r in walks(0.4, 0.3)]).sentence
+    )
 
 
 def moved(annealing, difference, pairs=3, spread=0.005):

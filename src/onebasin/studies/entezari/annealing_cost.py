@@ -18,7 +18,7 @@ from onebasin.studies.entezari.settings import (
     Series,
     points_of,
 )
-from onebasin.studies.statistics import grouped, select, summarise
+from onebasin.studies.statistics import Summary, grouped, select, summarise
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
 from onebasin.studies.tasks.sets import measure_set
@@ -87,10 +87,20 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         if len(means) < 2 or min(mean.n for mean in means) < FEWEST_PAIRS:
             return Verdict.too_little(f"Width {width}: fewer than three pairs, or two searches.")
         holds &= all(after.mean < before.mean for before, after in pairwise(means))
-        parts.append(f"width {width}: {told(means, 'steps')}")
+        parts.append(f"width {width}: {told(means, 'steps')}{_against_paper(part, means)}")
     if not parts:
         return Verdict.too_little("Nothing was measured with the published schedule.")
     return Verdict.of(holds, f"Mean train-error barrier, {'; '.join(parts)}.")
+
+
+def _against_paper(rows: Sequence[Row], means: Sequence[Summary]) -> str:
+    """Return at how many steps the last published barrier is reached, on MNIST."""
+    published = PUBLISHED.get(rows[0]["width"]) if rows[0]["data"] == "mnist" else None
+    if published is None:
+        return ""
+    reached = [mean.group["steps"] for mean in means if mean.mean <= published[-1]]
+    when = f"reached at {reached[0]:,} steps" if reached else "not reached"
+    return f" (published: {published[-1]:.3f} at {STEPS[-1]:,}, {when} here)"
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
