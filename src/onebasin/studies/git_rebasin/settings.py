@@ -126,7 +126,7 @@ SGD = {
     "stop_loss": None,
 }
 AUGMENT = {"zoom": [0.8, 1.2], "flip": True, "degrees": 30.0}
-KEPT = (1, 2, 3, 5, 10, 20, 40)
+KEPT = (1, 2, 3, 5, 10, 20)
 
 DIGITS_MLP = Setting(
     data="digits",
@@ -137,7 +137,7 @@ DIGITS_MLP = Setting(
 MNIST_MLP_DESK = Setting(
     data="mnist",
     network="mlp",
-    recipe={**ADAM, "epochs": 40},
+    recipe={**ADAM, "epochs": 20},
     keep=KEPT,
     measured={"name": "mnist", "num_train": 10_000},
 )
@@ -145,11 +145,11 @@ CIFAR_MLP_DESK = Setting(
     data="cifar10",
     network="mlp",
     recipe={**ADAM, "epochs": 20},
-    keep=KEPT[:-1],
+    keep=KEPT,
     measured={"name": "cifar10", "num_train": 10_000},
 )
-MNIST_MLP = Setting("mnist", "mlp", {**ADAM, "epochs": 100}, keep=(*KEPT, 60, 80))
-CIFAR_MLP = Setting("cifar10", "mlp", {**ADAM, "epochs": 100}, keep=(*KEPT, 60, 80))
+MNIST_MLP = Setting("mnist", "mlp", {**ADAM, "epochs": 100}, keep=(*KEPT, 40, 60, 80))
+CIFAR_MLP = Setting("cifar10", "mlp", {**ADAM, "epochs": 100}, keep=(*KEPT, 40, 60, 80))
 SMOKE: Mapping[str, Setting] = {"MLP on digits": DIGITS_MLP}
 DESK: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP_DESK, "MLP on CIFAR-10": CIFAR_MLP_DESK}
 PAPER_MLPS: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP, "MLP on CIFAR-10": CIFAR_MLP}
