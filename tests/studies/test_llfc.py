@@ -10,6 +10,7 @@ from onebasin.studies.folder import StudyFolder
 from onebasin.studies.llfc import additivity, commutativity, lemma, llfc, pairs, profiles, spawning
 from onebasin.studies.plan import Plan
 from onebasin.studies.tasks.features import measure_features
+from onebasin.studies.tasks.specs import data_of, network_of
 
 STUDIES = {
     module.STUDY.name: module.STUDY for module in (llfc, additivity, commutativity, lemma, spawning)
@@ -159,3 +160,19 @@ def test_what_a_task_measures_must_be_known():
         measure_features(**setting, measure="x")
     with pytest.raises(OneBasinError, match=r"split is 'valid'; it must be train or test"):
         measure_features(**setting, measure="llfc", split="valid")
+
+
+def test_reset_statistics_are_those_of_the_ends_too():
+    """Else a network would be far from itself, where its running statistics are not settled."""
+    setting = {
+        "data": {"name": "digits", "layout": "images", "num_train": 200, "num_test": 50},
+        "network": {"name": "vgg11", "width": 4},
+    }
+    network = network_of(setting["network"], data_of(setting["data"]))
+    same = Result(tensors=network.state_dict())
+    for normalization in ("reset", "interpolated"):
+        found = measure_features(
+            **setting, a=same, b=same, measure="llfc", alphas=[0.5], normalization=normalization
+        )
+        assert {row["normalization"] for row in found.rows} == {normalization}
+        assert max(row["mean"] for row in found.rows if row["measure"] == "1-cos") < 1e-6

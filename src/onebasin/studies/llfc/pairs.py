@@ -36,6 +36,7 @@ class Spawned:
         recipe: of `train`, all epochs counted.
         spawn_epoch: how many are shared; orders of examples differ after them.
         normalization: of what lies between two networks.
+        measured: what pairs are measured on, where that is not all of the data.
         cost: of training a network, against other settings.
     """
 
@@ -44,6 +45,7 @@ class Spawned:
     recipe: Mapping[str, Any]
     spawn_epoch: int
     normalization: Normalization = "interpolated"
+    measured: Spec | None = None
     cost: float | int = 1.0
 
     def networks(self, pair: int, spawn_epoch: int | None = None) -> list[Task]:
@@ -148,7 +150,7 @@ def spawned_pairs(
         spawn_epoch: in place of the setting's.
     """
     networks = [setting.networks(pair, spawn_epoch) for pair in range(num_pairs)]
-    model = {"data": setting.data, "network": setting.network}
+    model = {"data": setting.measured or setting.data, "network": setting.network}
     found = []
     for number, (a, b) in enumerate(networks):
         # B of the next pair has another beginning, so that nothing more need be trained.
@@ -207,6 +209,7 @@ CIFAR_SPAWNED = Spawned(
     recipe={**SGD, "epochs": 20, "milestones": [10, 15]},
     spawn_epoch=5,
     normalization="reset",
+    measured={"name": "cifar10", "num_train": 2000, "num_test": 2000},
     cost=5,
 )
 PAPER_SPAWNED = {

@@ -16,7 +16,8 @@ from onebasin.measuring.features import (
     measure_commutativity,
     measure_llfc,
 )
-from onebasin.studies.task import Result
+from onebasin.measuring.statistics import reset_statistics
+from onebasin.studies.task import Result, declare
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
 
 MEASURES: Mapping[str, Callable[..., FeatureTable]] = MappingProxyType(
@@ -36,6 +37,7 @@ WITHOUT_ALPHA = frozenset({"commutativity"})
 ALPHAS = (0.25, 0.5, 0.75)
 
 
+@declare(version=2)
 def measure_features(
     *,
     data: Spec,
@@ -57,7 +59,9 @@ def measure_features(
         measure: one of `MEASURES`.
         alphas: shares of A; commutativity has no use for them.
         split: "train" or "test".
-        normalization: of what lies between, "interpolated", or "reset" from the training set.
+        normalization: where running statistics of what lies between come from: "interpolated",
+            or "reset" from the training set. Then those of A and B are reset, too, as features
+            can only be compared where statistics are estimated in the same way.
 
     Returns:
         One row per layer, alpha and measure, in the order of the forward pass: layer, place
@@ -79,10 +83,13 @@ def measure_features(
     if measure in ON_PATH:
         options["normalization"] = normalization
         options["statistics"] = train if normalization == "reset" else None
+    module = network_of(network, dataset).eval()
+    ends = [dict(end.tensors) for end in (a, b)]
+    if normalization == "reset":
+        ends = [reset_statistics(module, end, train) for end in ends]
     table = MEASURES[measure](
-        network_of(network, dataset).eval(),
-        dict(a.tensors),
-        dict(b.tensors),
+        module,
+        *ends,
         train if split == "train" else test,
         **options,
     )
