@@ -12,7 +12,7 @@ from onebasin.studies.entezari.charts import mean_text, size_axis
 from onebasin.studies.entezari.search import Search, file_name
 from onebasin.studies.entezari.settings import (
     CIFAR10_SAMPLE,
-    DESK_RECIPE,
+    CIFAR10_SAMPLE_RECIPE,
     SMALL,
     SMOKE_RECIPE,
     Point,
@@ -66,19 +66,24 @@ def tasks(config: Config) -> list[Task]:
 
 
 def _measures(point: Point, config: Config) -> list[Task]:
-    networks = point.networks(max(FEW * point.series.pairs, MANY * config.groups))
-    sets = [networks[k : k + FEW] for k in range(0, FEW * point.series.pairs, FEW)]
-    sets += [networks[k : k + MANY] for k in range(0, MANY * config.groups, MANY)]
+    counts = {FEW: point.series.pairs, MANY: config.groups}
+    networks = point.networks(max(size * count for size, count in counts.items()))
+    return [
+        measure
+        for size, count in counts.items()
+        for number in range(count)
+        for measure in _of_set(point, networks[size * number : size * (number + 1)], number, config)
+    ]
+
+
+def _of_set(point: Point, members: Sequence[Task], number: int, config: Config) -> list[Task]:
+    moved = replace(config.search, seed=number).moved(point, members)
     found = []
-    for number, members in enumerate(sets):
-        moved = replace(config.search, seed=number).moved(point, members)
-        for state, ends in ((BEFORE, members), (AFTER, moved)):
-            measure = Task.of(
-                measure_set, **point.setting, networks=ends, num_points=config.num_points
-            )
-            labels: dict[str, Any] = {"networks": len(members), "set": number, "state": state}
-            measure = measure.labelled(**point.labels, **labels)
-            found.append(measure.costing(point.cost * len(members) ** 2))
+    for state, ends in ((BEFORE, members), (AFTER, moved)):
+        measure = Task.of(
+            measure_set, **point.setting, networks=ends, num_points=config.num_points
+        ).labelled(**point.labels, networks=len(members), set=number, state=state)
+        found.append(measure.costing(point.cost * len(members) ** 2))
     return found
 
 
@@ -216,7 +221,7 @@ STUDY = Study(
         "desk": Config(
             widths=(
                 Series("mnist", widths=(16, 64, 256, 1024), pairs=5),
-                Series(CIFAR10_SAMPLE, {**DESK_RECIPE, "epochs": 60}, (16, 64, 256), pairs=3),
+                Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (16, 64, 256), pairs=3),
             ),
             depths=(Series("mnist", widths=(64,), depths=(1, 2, 4, 8), pairs=3),),
             search=Search(steps=10_000, num_examples=5000),

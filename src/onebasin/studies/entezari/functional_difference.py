@@ -12,7 +12,7 @@ from onebasin.studies.entezari.charts import mean_text, size_axis
 from onebasin.studies.entezari.search import Search, file_name, matched
 from onebasin.studies.entezari.settings import (
     CIFAR10_SAMPLE,
-    DESK_RECIPE,
+    CIFAR10_SAMPLE_RECIPE,
     SMALL,
     SMOKE_RECIPE,
     Point,
@@ -170,7 +170,7 @@ STUDY = Study(
         "desk": Config(
             (
                 Series("mnist", widths=(16, 64, 256, 1024), pairs=5),
-                Series(CIFAR10_SAMPLE, {**DESK_RECIPE, "epochs": 60}, (16, 64, 256), pairs=3),
+                Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (16, 64, 256), pairs=3),
             ),
             searches=(
                 Search(num_examples=10_000),
