@@ -21,8 +21,9 @@ from tests.matching.tiny import tiny
 STEPS = {"one layer": 2000, "two layers": 800, "three layers": 400, "heads": 150, "square": 100}
 
 
-@pytest.mark.parametrize("energy", ["loss", "error"])
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize(
+    ("name", "energy"), [*((name, "loss") for name in STEPS), ("two layers", "error")]
+)
 def test_the_best_permutation_is_found(name, energy):
     model, symmetry, (a, b), data = tiny(name)
     given = {"model": model, "data": data}
@@ -76,10 +77,9 @@ def test_five_networks_are_never_worse_than_they_were():
         assert max(found.restarts) == found.objective[-1]
 
 
-@pytest.mark.parametrize("schedule", ["calibrated", "published"])
-@pytest.mark.parametrize("move", ["every", "one"])
+@pytest.mark.parametrize(("schedule", "move"), [("calibrated", "every"), ("published", "one")])
 @pytest.mark.parametrize("name", ["two layers", "convolution"])
-def test_what_is_returned_is_never_worse(name, move, schedule):
+def test_what_is_returned_is_never_worse(name, schedule, move):
     model, symmetry, (a, b), data = tiny(name)
     init = match_exhaustively(
         symmetry, a, b, objective="loss", model=model, data=data

@@ -22,7 +22,7 @@ def floating(params):
     return {n: t for n, t in params.items() if "running" not in n and "num_batches" not in n}
 
 
-@pytest.mark.parametrize("name", ["one layer", "two layers", "heads", "square", "convolution"])
+@pytest.mark.parametrize("name", ["three units", "three layers", "heads", "square", "convolution"])
 def test_by_weights_it_is_the_best_of_all(name):
     _, symmetry, (a, b), _ = tiny(name)
     values = [
@@ -64,7 +64,7 @@ def test_one_group_is_matched_as_by_hand_and_as_by_assignment(size):
 
 
 @pytest.mark.parametrize("objective", ["loss", "error"])
-@pytest.mark.parametrize("name", ["one layer", "three layers", "heads", "convolution"])
+@pytest.mark.parametrize("name", ["three units", "three layers", "heads", "convolution"])
 def test_on_data_it_is_the_best_of_all(name, objective):
     model, symmetry, (a, b), data = tiny(name)
     evaluate = evaluator(data)

@@ -22,7 +22,7 @@ from onebasin.matching.walks.evaluated import EvaluatedWalk, Params
 from onebasin.matching.walks.examples import Examples, examples_of
 from onebasin.matching.walks.inner_product import InnerProductWalk
 from onebasin.matching.walks.making import energy_at, walk_maker
-from onebasin.matching.walks.swaps import transposition
+from onebasin.matching.walks.swaps import Swap, transposition
 from onebasin.matching.walks.walk import Orders, Walk
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -150,12 +150,15 @@ def enumerate_permutations(symmetry: Symmetry, *, limit: int = LIMIT) -> Iterato
 
 
 def _permutations(symmetry: Symmetry, enumeration: Enumeration) -> Iterator[Permutation]:
-    permutation = Permutation.identity(symmetry)
+    permutation, known = Permutation.identity(symmetry), dict[Swap, Permutation]()
     yield permutation
     for start in range(0, len(enumeration), SEGMENT):
         steps = enumeration.steps(start, start + SEGMENT)
         for number in range(len(steps)):
-            permutation = transposition(symmetry, steps.at(number)) @ permutation
+            (swap,) = steps.at(number)
+            if swap not in known:
+                known[swap] = transposition(symmetry, [swap])
+            permutation = known[swap] @ permutation
             yield permutation
 
 

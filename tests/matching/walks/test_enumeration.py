@@ -30,7 +30,7 @@ def test_fast_steps_run_back_and_forth_between_slow_ones():
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("one layer", factorial(5)),
+        ("three units", factorial(3)),
         ("two layers", factorial(3) * factorial(4)),
         ("three layers", 6 * 2 * 6),
         ("square", factorial(4)),
@@ -38,16 +38,16 @@ def test_fast_steps_run_back_and_forth_between_slow_ones():
 )
 def test_every_permutation_comes_once(name, count):
     _, symmetry, _, _ = tiny(name)
-    assert num_different(enumerate_permutations(symmetry)) == count
-    assert len(list(enumerate_permutations(symmetry))) == count
+    found = list(enumerate_permutations(symmetry))
+    assert len(found) == num_different(found) == count
 
 
 def test_nested_groups_are_permuted_in_every_outer_unit():
     _, symmetry, _, _ = tiny("heads")
     assert any(group.within for group in symmetry.groups.values())
-    count = len(list(enumerate_permutations(symmetry)))
-    assert np.log10(count) == pytest.approx(symmetry.log10_order)
-    assert num_different(enumerate_permutations(symmetry)) == count
+    found = list(enumerate_permutations(symmetry))
+    assert np.log10(len(found)) == pytest.approx(symmetry.log10_order)
+    assert num_different(found) == len(found)
 
 
 def num_different(permutations) -> int:
