@@ -68,6 +68,9 @@ class Spawned:
 class Config:
     """Settings, and how each is measured.
 
+    Desk scale is estimated at 50 to 55 core-minutes for a study: 40 for training, which the
+    studies share, 6 for barriers, which they share, and 4 to 8 for features.
+
     Args:
         spawned: settings of spawned pairs, by the name that rows and figures give them.
         matched: settings of pairs trained apart and then matched, likewise.

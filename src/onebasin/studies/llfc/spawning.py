@@ -33,6 +33,9 @@ FALLEN = 0.1
 class Config:
     """Settings, and how many epochs are shared.
 
+    Desk scale is estimated at 90 core-minutes: 65 for training, a third of which is shared
+    with the other studies, and 25 for measuring.
+
     Args:
         settings: by the name that rows and figures give them.
         shared: epochs, increasing; 0, which is pairs apart, is always measured.
