@@ -38,7 +38,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 STUDY = Study(
     name="additivity",
     paper=PAPER,
-    item="Section 5, Definition 3",
+    item="Definition 3",
     claim="Between linearly connected networks every ReLU is weakly additive: applied to the mix "
     "of what enters it in both, it gives the mix of what it gives in each.",
     scales={"smoke": SMOKE, "desk": DESK, "paper": PAPER_CONFIG},

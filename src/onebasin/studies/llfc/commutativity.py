@@ -43,7 +43,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 STUDY = Study(
     name="commutativity",
     paper=PAPER,
-    item="Section 5, Definition 4",
+    item="Definition 4",
     claim="Between linearly connected networks every linear layer commutes: the weights of both, "
     "applied to the inputs of each other, add up to the same as applied to their own.",
     scales={

@@ -1,4 +1,4 @@
-"""Zhou et al., Figures 1 to 3: features between connected networks are the mix of the ends'."""
+"""Zhou et al., LLFC: features between connected networks are the mix of the ends'."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def table(rows: Sequence[Row]) -> Table:
 STUDY = Study(
     name="llfc",
     paper=PAPER,
-    item="Figures 2 to 4",
+    item="LLFC, Definition 2",
     claim="Wherever two networks are linearly connected, be they spawned or matched, the features "
     "of a network between them are the mix of their features, at almost every layer.",
     scales={"smoke": SMOKE, "desk": DESK, "paper": PAPER_CONFIG},
