@@ -60,7 +60,7 @@ def test_the_exit_code_says_that_tasks_failed(capsys, monkeypatch, out, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nothing"], r"study: unknown study 'nothing'; known are symmetries, "),
+        (["run", "nothing"], r"study: unknown study 'nothing'; known are width, "),
         (["run", "symmetries", "--scale", "huge"], r"study: unknown scale 'huge'; known are smoke"),
         (["run", "symmetries", "--engine", "x"], r"study run: unknown engine 'x'; known are local"),
         (["run", "symmetries", "--address", "x"], r"--address is of --engine ray"),

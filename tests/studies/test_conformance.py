@@ -58,7 +58,7 @@ def test_an_unknown_study_or_scale_is_one_line():
         OneBasinError, match=r"unknown study 'symetries'; did you mean 'symmetries'"
     ):
         find_study("symetries")
-    with pytest.raises(OneBasinError, match=r"unknown study 'x'; known are symmetries, "):
+    with pytest.raises(OneBasinError, match=r"unknown study 'x'; known are width, "):
         find_studies(["x"], "smoke")
     with pytest.raises(OneBasinError, match=r"unknown scale 'huge'; known are smoke, desk, paper"):
         find_studies(["symmetries"], "huge")

@@ -12,7 +12,17 @@ from onebasin.studies.study import SCALES, Study
 
 STUDIES: Mapping[str, str] = MappingProxyType(
     {
-        "plane": "git_rebasin.plane",
+        "width": "entezari.width",
+        "depth": "entezari.depth",
+        "difficulty": "entezari.difficulty",
+        "real-vs-model": "entezari.real_vs_model",
+        "annealing": "entezari.annealing",
+        "annealing-cost": "entezari.annealing_cost",
+        "functional-difference": "entezari.functional_difference",
+        "label-noise": "entezari.label_noise",
+        "small-networks": "entezari.small_networks",
+        "ensembles": "entezari.ensembles",
+        "theorem": "entezari.theorem",
         "matchers": "git_rebasin.matchers",
         "epochs": "git_rebasin.epochs",
         "width-matched": "git_rebasin.width_matched",
@@ -20,25 +30,15 @@ STUDIES: Mapping[str, str] = MappingProxyType(
         "merge-many": "git_rebasin.merge_many",
         "symmetries": "git_rebasin.symmetries",
         "counterexample": "git_rebasin.counterexample",
-        "width": "entezari.width",
-        "depth": "entezari.depth",
-        "difficulty": "entezari.difficulty",
-        "real-vs-model": "entezari.real_vs_model",
-        "label-noise": "entezari.label_noise",
-        "small-networks": "entezari.small_networks",
+        "plane": "git_rebasin.plane",
         "llfc": "llfc.llfc",
         "additivity": "llfc.additivity",
         "commutativity": "llfc.commutativity",
         "lemma": "llfc.lemma",
         "spawning": "llfc.spawning",
-        "annealing": "entezari.annealing",
-        "annealing-cost": "entezari.annealing_cost",
-        "functional-difference": "entezari.functional_difference",
-        "ensembles": "entezari.ensembles",
-        "theorem": "entezari.theorem",
     }
 )
-"""For each name the module below `onebasin.studies` whose `STUDY` it is."""
+"""In the order of the papers: for each name the module below `onebasin.studies` whose `STUDY` it is."""
 
 
 def find_study(name: str) -> Study:
