@@ -87,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(pair: str, matcher: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row for every repair of one matcher's permutation of one pair."""
     torch.set_num_threads(options.threads)
+    # numba looks for the package coverage and would find the benchmark of that name.
+    sys.modules.setdefault("coverage", None)  # type: ignore[arg-type]
     case = PAIRS[pair]
     if matcher == "annealing" and not case.is_chain:
         return [_row(pair, matcher, "none") | {"reason": "full evaluations would take hours"}]

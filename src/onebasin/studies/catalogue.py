@@ -38,7 +38,7 @@ STUDIES: Mapping[str, str] = MappingProxyType(
         "spawning": "llfc.spawning",
     }
 )
-"""In the order of the papers: for each name the module below `onebasin.studies` whose `STUDY` it is."""
+"""For each name, paper by paper, the module below `onebasin.studies` whose `STUDY` it is."""
 
 
 def find_study(name: str) -> Study:
