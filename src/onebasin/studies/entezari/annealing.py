@@ -243,6 +243,7 @@ STUDY = Study(
             depths=(Series("mnist", widths=(256,), depths=(1, 2, 4, 8), pairs=3),),
             search=Search(steps=10_000, num_examples=10_000),
             deep=Search(steps=5000, num_examples=3000),
+            num_points=7,
         ),
         "paper": Config(
             widths=published_series(mlp_widths=powers(2, 15), cnn_widths=powers(3, 10)),
