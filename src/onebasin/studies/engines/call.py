@@ -15,7 +15,9 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any, Literal
 
 from onebasin.errors import OneBasinError
@@ -90,13 +92,14 @@ def failures_of(call: Call, report: Report) -> list[Failure]:
     return [Failure(t.key, str(t), report.reason, report.traceback) for t in call.tasks]
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for name in VERSIONED:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-    return found
+    return MappingProxyType(found)
 
 
 def _run(call: Call) -> None:
@@ -108,7 +111,7 @@ def _run(call: Call) -> None:
     results = _results(function, _arguments(call, store), call)
     share = (time.perf_counter() - start) / len(call.tasks)
     machine = {"host": socket.gethostname(), "cores": os.cpu_count()}
-    origin = {"finished": time.time(), **machine, "versions": versions()}
+    origin = {"finished": time.time(), **machine, "versions": dict(versions())}
     for task, result in zip(call.tasks, results, strict=True):
         store.save(task.key, result, about(task, share, together=len(call.tasks), **origin))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -26,10 +28,7 @@ def load_digits(*, seed: int = 0) -> Dataset:
         >>> load_digits().train_inputs.shape
         torch.Size([1437, 64])
     """
-    from sklearn import datasets
-
-    pixels, classes = datasets.load_digits(return_X_y=True)
-    images, labels = torch.as_tensor(pixels).float(), torch.as_tensor(classes).long()
+    images, labels = _images()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     test, train = order[:NUM_TEST], order[NUM_TEST:]
     mean, deviation = images[train].mean(), images[train].std()
@@ -40,3 +39,12 @@ def load_digits(*, seed: int = 0) -> Dataset:
     return Dataset(
         "digits", normalised(train), labels[train], normalised(test), labels[test], num_classes=10
     )
+
+
+@cache
+def _images() -> tuple[Tensor, Tensor]:
+    """Return all images and classes; what is made of them are copies."""
+    from sklearn import datasets
+
+    pixels, classes = datasets.load_digits(return_X_y=True)
+    return torch.as_tensor(pixels).float(), torch.as_tensor(classes).long()
