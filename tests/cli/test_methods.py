@@ -7,6 +7,12 @@ from onebasin.matching.catalogue import METHODS
 from tests.cli.run import TINY, fail, network, outputs, read, succeed
 
 ALIGN = ("align", "mlp")
+QUICK = dict.fromkeys(("annealing", "annealing-many"), ("--method-arg", "steps=50"))
+REFUSED = {
+    "theorem": ("the construction is for networks with one hidden layer", ()),
+    "exhaustive": ("limit", ("--method-arg", "limit=1000")),
+}
+"""What methods say that cannot match these networks."""
 
 
 def test_activations_move_b_to_a_on_data(capsys, tmp_path, a, b):
@@ -20,18 +26,32 @@ def test_activations_move_b_to_a_on_data(capsys, tmp_path, a, b):
     assert not torch.equal(read(out)["layers.0.weight"], network(1)["layers.0.weight"])
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "theorem"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in REFUSED])
 def test_every_method_moves_b_and_keeps_what_it_computes(capsys, tmp_path, a, b, method):
     out = tmp_path / "out.safetensors"
     data = ("--data", "digits") if METHODS[method].needs_data else ()
-    succeed(capsys, *ALIGN, a, b, "-o", out, "--method", method, *data, "-q", *TINY)
+    succeed(
+        capsys,
+        *ALIGN,
+        a,
+        b,
+        "-o",
+        out,
+        "--method",
+        method,
+        *data,
+        *QUICK.get(method, ()),
+        "-q",
+        *TINY,
+    )
     torch.testing.assert_close(outputs(read(out)), outputs(network(1)), atol=1e-12, rtol=0)
 
 
-def test_a_method_for_other_networks_says_so(capsys, tmp_path, a, b):
+@pytest.mark.parametrize("method", REFUSED)
+def test_a_method_for_other_networks_says_so(capsys, tmp_path, a, b, method):
     out = tmp_path / "out.safetensors"
-    line = fail(capsys, *ALIGN, a, b, "-o", out, "--method", "theorem", *TINY)
-    assert "the construction is for networks with one hidden layer" in line
+    message, options = REFUSED[method]
+    assert message in fail(capsys, *ALIGN, a, b, "-o", out, "--method", method, *options, *TINY)
     assert not out.exists()
 
 
