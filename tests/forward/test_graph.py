@@ -101,3 +101,58 @@ def test_tied_weights_may_be_given_once() -> None:
     inputs = torch.randn(3, 4, dtype=torch.float64)
     params = {name: t for name, t in model.state_dict().items() if name != "2.weight"}
     torch.testing.assert_close(Graph(model, inputs).run(params, inputs)[0], model(inputs))
+
+
+class Writing(nn.Module):
+    """A model that writes into its input and into a buffer."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 8), nn.Linear(8, 2)
+        self.register_buffer("seen", torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        nn.functional.dropout(x, training=self.training).flatten(1).mul_(2)
+        hidden = torch.relu(self.first(x))
+        self.seen.add_(hidden.mean(0))
+        return self.second(hidden + self.seen)
+
+
+def test_what_the_model_writes_into_is_copied_for_every_network() -> None:
+    model, inputs = Writing().eval(), torch.randn(4, 5)
+    params = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    batch = inputs.clone()
+    found = Graph(model, batch).run_together([params, params], batch)
+    assert torch.equal(batch, inputs)
+    assert not params["seen"].any()
+    expected = model(inputs.clone())
+    for outputs in found:
+        torch.testing.assert_close(outputs[0], expected)
+
+
+class Named(nn.Module):
+    """A model of two tensors and a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, y: Tensor, factor: int = 1) -> Tensor:
+        return self.second(torch.relu(self.first(x) - factor * y.mean(1, keepdim=True)))
+
+
+def test_keyword_inputs_may_come_in_any_order() -> None:
+    model, x, y = Named(), torch.randn(4, 5), torch.randn(4, 5)
+    for inputs in ({"x": x, "y": y}, {"y": y, "x": x}):
+        graph = Graph(model, inputs)
+        for batch in ({"x": x, "y": y}, {"y": y, "x": x}):
+            torch.testing.assert_close(graph.run(model.state_dict(), batch)[0], model(x, y))
+
+
+def test_a_graph_is_made_for_one_value_of_what_is_no_tensor() -> None:
+    model, x = Named(), torch.randn(4, 5)
+    graph = Graph(model, (x, x, 2))
+    with pytest.raises(OneBasinError, match=r"the batch has shapes .*'3'.* made for .*'2'"):
+        graph.run(model.state_dict(), (x, x, 3))

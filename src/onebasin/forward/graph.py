@@ -73,7 +73,8 @@ class Graph:
     """A model's graph for batches of one shape.
 
     In-place operators of the model work in place here, too: a value that `visit` is given is
-    right while it is called, and must be cloned to be kept.
+    right while it is called, and must be cloned to be kept. Parameters and batches that they
+    would write into are copied first.
 
     Args:
         model: any module that `torch.export` can take; not changed, its parameters not used.
@@ -88,9 +89,11 @@ class Graph:
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         """Export the model and infer the layouts of all that is in its graph."""
         self.model, self.device = model, device_of(model)
-        args, kwargs = arguments_of(inputs, self.device)
+        args, kwargs = arguments_of(_in_order(inputs), self.device)
         self.traced: TracedGraph = trace_graph(model, args, kwargs)
-        self.shapes = signature_of(inputs)
+        self.signature = signature_of(inputs)
+        leaves = pytree.tree_leaves(arguments_of(inputs, self.device))
+        self.shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves)
 
     @property
     def symmetry(self) -> Symmetry:
@@ -188,10 +191,10 @@ class Graph:
         Raises:
             OneBasinError: when parameters or the shapes of the batch do not fit.
         """
-        if signature_of(inputs) != self.shapes:
+        if signature_of(inputs) != self.signature:
             raise OneBasinError(
                 f"features: the batch has shapes {signature_of(inputs)}, the graph was made for "
-                f"{self.shapes}; make one graph for each shape"
+                f"{self.signature}; make one graph for each shape"
             )
         graph_module = self.traced.exported.graph_module
         runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in params]
@@ -210,15 +213,18 @@ class Graph:
 
     @cached_property
     def _order(self) -> list[torch.fx.Node]:
-        """The nodes to run: what a counted output depends on, and what writes in place."""
-        live = self.traced.exported.live
-        nodes = self.traced.exported.graph_module.graph.nodes
-        return [n for n in nodes if n.op != "call_function" or n in live or _writes(n)]
+        """The nodes to run: what counted outputs and writes in place depend on, and these."""
+        needed = set(self.traced.exported.live)
+        nodes = list(self.traced.exported.graph_module.graph.nodes)
+        for node in reversed(nodes):
+            if node in needed or (node.op == "call_function" and _writes(node)):
+                needed |= {node, *node.all_input_nodes}
+        return [node for node in nodes if node.op != "call_function" or node in needed]
 
     def _placeholders(self, params: Mapping[str, Tensor], inputs: Any) -> list[Any]:
         exported = self.traced.exported
         bound = self._bound(params)
-        leaves = pytree.tree_leaves(arguments_of(inputs, self.device))
+        leaves = pytree.tree_leaves(arguments_of(_in_order(inputs), self.device))
         given = dict(zip(exported.inputs, leaves, strict=True))
         values: list[Any] = []
         for node in exported.graph_module.graph.find_nodes(op="placeholder"):
@@ -228,7 +234,19 @@ class Graph:
                 values.append(given[node.name])
             else:
                 values.append(exported.constants[node.name].to(self.device))
+            if node.name in self._overwritten:
+                values[-1] = values[-1].clone()
         return values
+
+    @cached_property
+    def _overwritten(self) -> frozenset[str]:
+        """Parameters, constants and inputs that the model writes into in place."""
+        written = [
+            source
+            for node in self._order
+            for source in _shared(node, lambda alias: alias is not None and alias.is_write)
+        ]
+        return frozenset(node.name for source in written for node in _origins(source))
 
     def _bound(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a value for every name in the model's state, on the graph's device."""
@@ -280,6 +298,30 @@ def _writes(node: torch.fx.Node) -> bool:
     return schema is None or schema.is_mutable
 
 
+IDENTITIES = frozenset({"dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"})
+"""Operators that return their input itself in evaluation mode, which their schemas do not tell."""
+
+
+def _shared(node: torch.fx.Node, shares: Callable[[Any], bool]) -> Iterator[torch.fx.Node]:
+    """Yield the inputs of a node whose aliasing, as the operator's schema has it, is as asked."""
+    schema = getattr(node.target, "_schema", None)
+    for place, argument in enumerate(schema.arguments if schema is not None else ()):
+        given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
+        if shares(argument.alias_info):
+            yield from (x for x in pytree.tree_leaves(given) if isinstance(x, torch.fx.Node))
+
+
+def _origins(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """Yield the placeholders whose memory a value may share."""
+    if node.op == "placeholder":
+        yield node
+        return
+    keeps = is_getitem(node) or _operator(node) in IDENTITIES
+    sources = node.all_input_nodes if keeps else _shared(node, lambda alias: alias is not None)
+    for source in sources:
+        yield from _origins(source)
+
+
 def _operator(node: torch.fx.Node) -> str:
     """Return the operator's name; of a picked output, that of what it was picked from."""
     source = node.all_input_nodes[0] if is_getitem(node) else node
@@ -292,9 +334,16 @@ def _module(node: torch.fx.Node) -> str:
     return str(stack[-1][0]).removeprefix(PREFIX[:-1]).removeprefix(".") if stack else ""
 
 
-def signature_of(inputs: Any) -> tuple[tuple[int, ...] | None, ...]:
-    """Return the shapes of a batch's leaves, None for those that are no tensors."""
+def signature_of(inputs: Any) -> tuple[Any, ...]:
+    """Return what a graph is made for: the shapes of a batch's leaves, the rest as its text."""
+    if isinstance(inputs, Mapping):
+        return tuple((name, signature_of(value)) for name, value in _in_order(inputs).items())
     return tuple(
-        tuple(leaf.shape) if isinstance(leaf, Tensor) else None
+        tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf)
         for leaf in pytree.tree_leaves(inputs)
     )
+
+
+def _in_order(inputs: Any) -> Any:
+    """Return keyword arguments by name: batches may hold them in any order."""
+    return dict(sorted(inputs.items())) if isinstance(inputs, Mapping) else inputs
