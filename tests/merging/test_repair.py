@@ -142,3 +142,35 @@ def test_bad_input_is_named_in_one_line() -> None:
     plain = nn.Sequential(nn.Embedding(4, 3)).double()
     with pytest.raises(OneBasinError, match="no hidden layer or norm"):
         repair(plain, plain.state_dict(), [plain.state_dict()], [torch.tensor([0, 1])])
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weight is computed from its parameter."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(input, weight, self.bias)
+
+
+def test_layers_with_computed_weights_are_left_alone() -> None:
+    norm = nn.utils.parametrizations.weight_norm
+    batch = torch.randn(20, 3, 4, 4)
+    first, last = Standardised(3, 8, 3), norm(nn.Linear(32, 8))
+    model = nn.Sequential(
+        first, nn.ReLU(), nn.Flatten(), last, nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)
+    )
+    a = {name: value.clone() for name, value in model.state_dict().items()}
+    b = {name: torch.randn_like(value) for name, value in a.items()}
+    merged = merge([a, b])
+    fixed = repair(model, merged, [a, b], [batch])
+    assert fixed.sites == ("5.linear",)
+    changed = [name for name in merged if not torch.equal(merged[name], fixed.params[name])]
+    assert changed == ["5.weight", "5.bias"]
+
+
+def test_a_norm_without_scale_leaves_the_repair_to_its_layer() -> None:
+    model = nn.Sequential(
+        nn.Linear(5, 8), nn.BatchNorm1d(8, affine=False), nn.ReLU(), nn.Linear(8, 2)
+    )
+    params = model.state_dict()
+    assert repair(model, params, [params, params], [torch.randn(20, 5)]).sites == ("0.linear",)

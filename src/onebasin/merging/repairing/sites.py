@@ -94,6 +94,8 @@ def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, st
 
 
 def _site(node: FeatureNode, symmetry: Symmetry) -> RepairSite | None:
+    if len(node.sources) != 1:  # weight or bias is computed: a parameter alone would not do
+        return None
     order = ("weight", "bias") if node.operator in NORMS else LAYERS.get(node.operator, ())
     found = dict(zip(order, node.parameters, strict=False))
     weight, bias = found.get("weight", ""), found.get("bias")
@@ -113,6 +115,11 @@ def _is_read_by_norms(graph: Graph, node: FeatureNode) -> bool:
     """Return whether whatever reads a layer normalises it, and gives it a scale of its own."""
     readers = [graph.nodes[reader] for reader in graph.readers[node.name]]
     return bool(readers) and all(
-        reader.operator in ("batch_norm", "instance_norm") and len(reader.parameters) >= 2
+        reader.operator in ("batch_norm", "instance_norm") and _has_scale(reader, graph.symmetry)
         for reader in readers
     )
+
+
+def _has_scale(norm: FeatureNode, symmetry: Symmetry) -> bool:
+    """Return whether a norm has a learned scale; running statistics are none."""
+    return any(name not in symmetry.buffers for name in norm.parameters)
