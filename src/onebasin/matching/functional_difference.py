@@ -64,7 +64,7 @@ def match_functional_difference(
         params_a: the reference: parameters and buffers.
         params_b: what is moved: parameters and buffers.
         model: the architecture, as it was traced; its own parameters are not used.
-        data: batches `(inputs, labels)` or inputs alone; read once. At most 4096 evenly
+        data: batches `(inputs, labels)` or inputs alone; read once. At most 4093 evenly
             spaced rows of each layer's input are taken from a batch.
         assignment: `greedy` (pairs by a global sort, as published) or `optimal`.
         cache_bytes: memory for similarities of groups matched by weights.
@@ -80,7 +80,7 @@ def match_functional_difference(
     """
     check_choice(CALL, "assignment", assignment, Assignment)
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b)
+    pair = Pair(symmetry, params_a, params_b, call=CALL)
     pair.survey()
     search = Search(symmetry, pair, cache_bytes=cache_bytes)
     search.indices = dict(Permutation.identity(symmetry).indices)

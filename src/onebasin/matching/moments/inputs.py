@@ -14,10 +14,16 @@ from torch import Tensor
 
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import Call, Enter
-from onebasin.matching.moments.layers import Layer
+from onebasin.matching.moments.layers import Layer, Windows
 
-MAX_ROWS = 4096
-"""Rows of a layer's input that are taken from a batch: evenly spaced, others in each batch."""
+MAX_ROWS = 4093
+"""Rows of a layer's input that are taken from a batch: evenly spaced, others in each batch.
+
+A prime, since with steps of a power of two only one column of each image would be seen.
+"""
+
+GOLDEN = (5**0.5 - 1) / 2
+"""Share of a step by which every batch begins later: the shares of all spread evenly."""
 
 
 @dataclass
@@ -81,10 +87,12 @@ def gather_inputs(
             layer = wanted.get(node.name)
             if layer is None:
                 return
-            a, b = (_thinned(layer.rows(node, k), passage.number) for k in range(2))
+            both = [layer.rows(node, k) for k in range(2)]
+            a, b = (_thinned(rows, passage.number) for rows in both)
             if layer.node not in moments:
                 moments[layer.node] = InputMoments.of(a)
-            if not moments[layer.node].add(a, b, passage.weight):
+            # Each row stands for those that are left out: batches count by their sizes.
+            if not moments[layer.node].add(a, b, passage.weight * len(both[0]) / len(a)):
                 check_finite((a, b), passage.graph, node.name, call)
 
         return enter
@@ -93,6 +101,8 @@ def gather_inputs(
     return moments
 
 
-def _thinned(rows: Tensor, number: int) -> Tensor:
-    step = -(-len(rows) // MAX_ROWS)
-    return rows[number % step :: step]
+def _thinned(rows: Tensor | Windows, number: int) -> Tensor:
+    total = len(rows)
+    count = min(total, MAX_ROWS)
+    later = int(number * GOLDEN % 1 * total)
+    return rows[(torch.arange(count) * total + later) // count]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -51,8 +52,8 @@ class Layer:
         weight = params[self.weight].detach()
         return weight.T if self.is_transposed else weight.flatten(1)
 
-    def rows(self, call: Call, network: int) -> Tensor:
-        """Return what the weight is multiplied by, `(n, in)`.
+    def rows(self, call: Call, network: int) -> Tensor | Windows:
+        """Return what the weight is multiplied by, `(n, in)`; windows are made when picked.
 
         Args:
             call: of this node.
@@ -127,23 +128,51 @@ def _channels(graph: Graph, node: FeatureNode) -> int:
     return int(found.all_input_nodes[0].meta["val"].shape[1])
 
 
-def _windows(x: Tensor, kernel: tuple[int, ...], given: dict[str, object]) -> Tensor:
-    """Return the windows of a convolution, `(n * positions, channels * window)`."""
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a convolution, of which some can be picked without making all.
+
+    Args:
+        view: `(n, *positions, channels, *window)`, in the memory of the padded input.
+        dims: number of dimensions of the positions.
+    """
+
+    view: Tensor
+    dims: int
+
+    def __len__(self) -> int:
+        """Count the windows."""
+        return prod(self.view.shape[: self.dims + 1])
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Return some windows, `(len(index), channels * window)`."""
+        places = torch.unravel_index(index, self.view.shape[: self.dims + 1])
+        return self.view[places].flatten(1)
+
+
+def _windows(x: Tensor, kernel: tuple[int, ...], given: dict[str, object]) -> Windows:
+    """Return the windows of a convolution, positions in the order of its output."""
     dims = len(kernel)
     stride, dilation = (_spread(given.get(name, 1), dims) for name in ("stride", "dilation"))
+    reach = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
     padding = given.get("padding", 0)
-    if padding == "valid":
-        padding = 0
     if padding == "same":
-        total = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
-        x = F.pad(x, [side for each in reversed(total) for side in (each // 2, each - each // 2)])
-        padding = 0
-    sizes = _spread(padding, dims)
-    if dims == 1:
-        x, kernel = x[:, :, None], (1, *kernel)
-        stride, dilation, sizes = (1, *stride), (1, *dilation), (0, *sizes)
-    patches = F.unfold(x, kernel, dilation=dilation, padding=sizes, stride=stride)
-    return patches.transpose(1, 2).reshape(-1, x.shape[1] * prod(kernel))
+        pads = [(each // 2, each - each // 2) for each in reach]
+    else:
+        pads = [(each, each) for each in _spread(0 if padding == "valid" else padding, dims)]
+    x = F.pad(x, [side for pair in reversed(pads) for side in pair])
+    spans = zip(x.shape[2:], reach, stride, strict=True)
+    positions = [(size - far - 1) // step + 1 for size, far, step in spans]
+    along = x.stride()[2:]
+    apart, inside = (
+        [near * step for near, step in zip(along, steps, strict=True)]
+        for steps in (stride, dilation)
+    )
+    view = x.as_strided(
+        (len(x), *positions, x.shape[1], *kernel),
+        (x.stride(0), *apart, x.stride(1), *inside),
+    )
+    return Windows(view, dims)
 
 
 def _spread(value: object, dims: int) -> tuple[int, ...]:
