@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import permutations
 
 import pytest
@@ -93,3 +94,17 @@ def test_a_model_without_layers_is_refused() -> None:
         match_commutativity(
             symmetry, net.state_dict(), net.state_dict(), model=net, data=[torch.tensor([0, 1])]
         )
+
+
+def test_starts_and_sweeps_that_make_no_sense_are_named() -> None:
+    model, other = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), nn.Linear(3, 2)
+    batch = torch.randn(10, 3)
+    symmetry, params = trace(model, batch), model.state_dict()
+    foreign = Permutation.identity(trace(other, batch))
+    match = partial(match_commutativity, symmetry, params, model=model, data=[batch])
+    with pytest.raises(OneBasinError, match=r"^match_commutativity: init is a permutation of"):
+        match(params, init=foreign)
+    with pytest.raises(OneBasinError, match=r"^match_commutativity: max_sweeps must be at least 1"):
+        match(params, max_sweeps=0)
+    with pytest.raises(OneBasinError, match=r"^match_commutativity: tensor 'more' of B"):
+        match({**params, "more": batch})

@@ -93,7 +93,7 @@ def match_activations(
     check_choice(CALL, "statistic", statistic, Statistic)
     check_choice(CALL, "position", position, Position)
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b)
+    pair = Pair(symmetry, params_a, params_b, call=CALL)
     pair.survey()
     search = Search(symmetry, pair, cache_bytes=cache_bytes)
     search.indices = dict(Permutation.identity(symmetry).indices)

@@ -97,7 +97,7 @@ def match_combined(
     if balance < 0:
         raise OneBasinError(f"{CALL}: balance is {balance:g}; it must be at least 0")
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b)
+    pair = Pair(symmetry, params_a, params_b, call=CALL)
     survey = pair.survey()
     search = Search(symmetry, pair, cache_bytes=cache_bytes)
     search.indices = dict(Permutation.identity(symmetry).indices)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from onebasin.errors import OneBasinError
 from onebasin.forward.features import Features
 from onebasin.matching.activations import match_activations
 from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.runs import check_counts, check_init
 from onebasin.matching.descent.search import Search
 from onebasin.matching.matching import Matching, Progress
 from onebasin.matching.moments.commuting import CommutingDescent
@@ -61,7 +63,7 @@ def match_commutativity(
         params_a: the reference: parameters and buffers.
         params_b: what is moved: parameters and buffers.
         model: the architecture, as it was traced; its own parameters are not used.
-        data: batches `(inputs, labels)` or inputs alone; read twice. At most 4096 evenly
+        data: batches `(inputs, labels)` or inputs alone; read twice. At most 4093 evenly
             spaced rows of each layer's input are taken from a batch.
         seed: of the order of the groups.
         max_sweeps: passes over all groups at most, from each start.
@@ -75,10 +77,13 @@ def match_commutativity(
 
     Raises:
         OneBasinError: when there is no data, the model refuses a batch, features are not
-            finite, no layer counts, or tensors do not fit the symmetry.
+            finite, no layer counts, tensors or `init` do not fit the symmetry, or `max_sweeps`
+            is below 1.
     """
+    check_counts(CALL, max_sweeps=max_sweeps)
+    check_init(symmetry, init, CALL)
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b)
+    pair = Pair(symmetry, params_a, params_b, call=CALL)
     pair.survey()
     search = Search(symmetry, pair, cache_bytes=cache_bytes)
     features = Features(model, data, call=CALL)
@@ -87,7 +92,9 @@ def match_commutativity(
         raise OneBasinError(f"{CALL}: the model has no linear or convolutional layer that counts")
     moments = gather_inputs(features, [params_a, params_b], layers, call=CALL)
     descent = CommutingDescent(search, layers, moments, seed=seed, max_sweeps=max_sweeps)
-    starts = [init] if init else _starts(symmetry, params_a, params_b, model, data, seed)
+    starts = [] if init is None else [init]
+    if not starts:
+        starts = _starts(symmetry, params_a, params_b, model, data, seed, cache_bytes)
     runs = [descent.run(start.indices, number, progress) for number, start in enumerate(starts)]
     best = max(runs, key=lambda run: run.values[-1])
     return Matching(
@@ -108,10 +115,13 @@ def _starts(
     model: nn.Module,
     data: Iterable[Any],
     seed: int,
+    cache_bytes: int,
 ) -> list[Permutation]:
-    by_weights = match_weights(symmetry, params_a, params_b, seed=seed).permutation
+    by_weights = partial(match_weights, symmetry, params_a, params_b, seed=seed)
     by_features = match_activations(
-        symmetry, params_a, params_b, model=model, data=data
+        symmetry, params_a, params_b, model=model, data=data, cache_bytes=cache_bytes
     ).permutation
-    both = match_weights(symmetry, params_a, params_b, seed=seed, init=by_features).permutation
-    return [by_weights, by_features, both]
+    first, both = (
+        by_weights(init=init, cache_bytes=cache_bytes).permutation for init in (None, by_features)
+    )
+    return [first, by_features, both]
