@@ -57,3 +57,22 @@ def test_jitter_changes_the_last_bit(dtype: torch.dtype) -> None:
     relative = (changed - tensor).abs() / tensor
     assert 0 < float(relative.max()) <= 2**-51
     assert float((changed != tensor).double().mean()) > 0.9
+
+
+class Dead(Sensitive):
+    """A sensitive network with units that nothing depends on."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__(gain)
+        self.third, self.fourth = nn.Linear(6, 20), nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0 * self.fourth(torch.relu(self.third(x)))
+
+
+def test_rounding_is_no_control() -> None:
+    model, x = Dead(1e8), torch.randn(4, 6)
+    proof = trace(model, x).prove(model, x)
+    assert proof.tolerance > 1e-8
+    assert proof.unverified == ("third",)
+    assert set(proof.controls) == {"first"}

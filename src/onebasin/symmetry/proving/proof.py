@@ -99,12 +99,13 @@ def prove(
     symmetry, max_error, failed = _find_what_holds(trial, symmetry, seed)
     limit = len(symmetry.groups) if controls is True else int(controls)
     seen = dict(control_groups(specimen, symmetry, trial.reference, limit=limit, seed=seed))
+    visible = max(VISIBLE, trial.tolerance)
     return Proof(
         symmetry=symmetry,
         max_error=max_error,
         failed_groups=failed,
-        controls={name: control for name, control in seen.items() if control.change > VISIBLE},
-        unverified=tuple(name for name, control in seen.items() if control.change <= VISIBLE),
+        controls={name: control for name, control in seen.items() if control.change > visible},
+        unverified=tuple(name for name, control in seen.items() if control.change <= visible),
         tolerance=trial.tolerance,
         seconds=time.perf_counter() - start,
     )
