@@ -85,3 +85,21 @@ def test_a_model_without_layers_is_refused() -> None:
         match_functional_difference(
             trace(net, batch), net.state_dict(), net.state_dict(), model=net, data=[batch]
         )
+
+
+class Backwards(nn.Module):
+    """A model whose parts are named in another order than they are run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.last, self.first = nn.Linear(8, 16), nn.Linear(16, 2), nn.Embedding(9, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.hidden(self.first(x))))
+
+
+def test_what_no_layer_makes_comes_before_the_layers_that_read_it() -> None:
+    model, batch = Backwards(), torch.arange(9).repeat(4, 2)
+    symmetry, a, b = trace(model, batch), model.state_dict(), Backwards().state_dict()
+    found = match_functional_difference(symmetry, a, b, model=model, data=[batch])
+    assert found.objective[0] < found.objective[-1] < 0

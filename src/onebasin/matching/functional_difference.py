@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from itertools import filterfalse
 from typing import Any, Literal
 
 import torch
@@ -131,7 +132,8 @@ class _Run:
         """Match every tree, those first whose layers read what is matched already."""
         waiting = list(self.search.trees)
         while waiting:
-            root = next((name for name in waiting if self._makers(name)), waiting[0])
+            root = next(filter(self._makers, waiting), None)
+            root = root or next(filterfalse(self._is_made, waiting), waiting[0])
             waiting.remove(root)
             makers = self._makers(root)
             if makers:
@@ -142,6 +144,11 @@ class _Run:
             if self.progress is not None:
                 done, total = len(self.search.trees) - len(waiting), len(self.search.trees)
                 self.progress(Step(0, 1, root, done, total, self.after))
+
+    def _is_made(self, root: str) -> bool:
+        """Return whether some layer makes a tree's units, be it of what is not matched yet."""
+        members = frozenset(self.search.trees[root].members)
+        return any(layer.made & members for layer in self.layers)
 
     def _makers(self, root: str) -> list[DifferingLayer]:
         """Return the layers that make a tree's units of what is matched."""
