@@ -160,3 +160,5 @@ def test_features_that_are_no_numbers_are_named(value: float) -> None:
     bad[1, 1] = value
     with pytest.raises(OneBasinError, match=r"look: the features of B at '1\.relu' are not finite"):
         check_finite([good, bad], graph, "relu", "look")
+    with pytest.raises(OneBasinError, match=r"look: the features of J at '1\.relu'"):
+        check_finite([*[good] * 9, bad], graph, "relu", "look")

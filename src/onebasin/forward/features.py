@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any
 
 import torch
@@ -147,7 +148,8 @@ def check_finite(values: Sequence[Tensor], graph: Graph, name: str, call: str) -
     Raises:
         OneBasinError: naming the network and the place in the model.
     """
-    for network, value in zip("ABCDEFGH", values, strict=False):
+    for number, value in enumerate(values):
+        network = ascii_uppercase[number] if number < len(ascii_uppercase) else f"network {number}"
         if not bool(torch.isfinite(value).all()):
             raise OneBasinError(
                 f"{call}: the features of {network} at {graph.nodes[name].label!r} are not finite;"
