@@ -144,11 +144,14 @@ def inspection_text(architecture: Architecture, found: Found, shows_all: bool) -
         found: the symmetry and its proof.
         shows_all: every group and every fixed dimension, not only the first and the sums.
     """
+    from onebasin.checkpoints.messages import counted
+
     symmetry = found.symmetry
     proof = f", proved to {found.proof.max_error:.0e}" if found.proof else ""
     parts = [
-        f"{architecture.name}: {len(symmetry.groups)} groups, 10^{symmetry.log10_order:.2f} "
-        f"equivalent copies, {_percent(symmetry.moved_fraction)} of the parameters move{proof}"
+        f"{architecture.name}: {counted(len(symmetry.groups), 'group')}, "
+        f"10^{symmetry.log10_order:.2f} equivalent copies, "
+        f"{_percent(symmetry.moved_fraction)} of the parameters move{proof}"
     ]
     parts += _groups(symmetry, shows_all)
     parts += _fixed(symmetry, shows_all)

@@ -111,7 +111,8 @@ class _Inference:
         self.state = dict(model.state_dict(keep_vars=True))
         if not self.state:
             raise OneBasinError(
-                f"trace: {type(model).__name__} has no parameters, so nothing can move"
+                f"trace: {type(model).__name__} has no parameters, so nothing can move; "
+                "give a model that has some"
             )
         self.exported = _export(model, args, kwargs, outputs, doubles)
         self.aliases = tied_names(self.state)
