@@ -18,11 +18,11 @@ from onebasin.measuring.evaluation import Evaluation, Evaluator, summed
 from onebasin.measuring.losses import Part, measure_batch_together
 
 # benchmarks/together.py measures what this gains: docs/benchmarks/together.md. It gains most where
-# networks are smallest, and on a busy machine nothing above 2^14 entries. The more networks at once
+# networks are smallest, and nothing above 2^14 entries. The more networks at once
 # the better, until what they hold at once leaves the cache.
-LARGEST = 2**16
+LARGEST = 2**14
 AT_ONCE = 2**18
-FEWEST, MOST = 8, 32
+MOST = 32
 
 
 def num_at_once(tensors: Sequence[Tensor]) -> int:
@@ -36,7 +36,7 @@ def num_at_once(tensors: Sequence[Tensor]) -> int:
     num_entries = sum(tensor.numel() for tensor in tensors)
     if num_entries > LARGEST or any(tensor.ndim > 2 for tensor in tensors):
         return 1
-    return min(MOST, max(FEWEST, AT_ONCE // max(1, num_entries)))
+    return min(MOST, AT_ONCE // max(1, num_entries))
 
 
 def evaluate_together(
