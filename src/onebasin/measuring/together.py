@@ -22,7 +22,7 @@ from onebasin.measuring.losses import Part, measure_batch_together
 # the better, until what they hold at once leaves the cache.
 LARGEST = 2**14
 AT_ONCE = 2**18
-MOST = 32
+FEWEST, MOST = 8, 32
 
 
 def num_at_once(tensors: Sequence[Tensor]) -> int:
