@@ -14,7 +14,8 @@ from onebasin.studies.task import Result
 from onebasin.studies.tasks.annealing import anneal_networks
 from onebasin.studies.tasks.measuring import evaluate_network, measure_barrier
 from onebasin.studies.tasks.merging import merge_networks
-from onebasin.studies.tasks.sets import measure_set, take_network
+from onebasin.studies.tasks.packing import take_network
+from onebasin.studies.tasks.sets import measure_set
 from onebasin.studies.tasks.subspaces import train_line
 from onebasin.studies.tasks.training import train_networks
 

@@ -16,8 +16,8 @@ from onebasin.studies.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_DESK
 from onebasin.studies.plan import Plan
 from onebasin.studies.statistics import select
 from onebasin.studies.tasks import train_networks
-from onebasin.studies.tasks.epochs import take_epoch, train_epochs
 from onebasin.studies.tasks.merging import compare_networks, merge_networks
+from onebasin.studies.tasks.packing import take_network
 from tests.studies.runs import run
 
 STUDIES = ("plane", "matchers", "epochs", "width-matched", "split-data", "merge-many")
@@ -52,7 +52,7 @@ def set_curves(rows, height, **wanted):
 def test_nothing_is_trained_or_matched_twice_across_the_studies():
     for scale, num in (("smoke", 6 + 2 * 6 + 6), ("desk", 10 + 6 + 6 * 6 + 2 * 6 + 3)):
         plan = Plan.of({n: find_study(n).tasks(find_study(n).config(scale)) for n in STUDIES})
-        trained = [t for t in plan.tasks.values() if t.function.endswith(":train_epochs")]
+        trained = [t for t in plan.tasks.values() if t.function.endswith(":train_networks")]
         assert len(trained) == num, scale
         matched = [t for t in plan.tasks.values() if t.function.endswith(":match_pair")]
         done = {str((t.input_keys(), t.arguments["method"])) for t in matched}
@@ -199,23 +199,22 @@ def test_barriers_of_rows_and_pairs_of_them():
 
 
 def test_epochs_that_are_kept_are_those_of_shorter_trainings():
-    (kept,) = train_epochs(**SETTING, recipe=RECIPE, seeds=[4], keep=[1])
+    (kept,) = train_networks(**SETTING, recipe=RECIPE, seeds=[4], keep=[1])
     assert [row["epoch"] for row in kept.rows] == [1, 2, 3]
     for epoch in (1, 3):
-        network = take_epoch(trained=kept, epoch=epoch)
-        assert [row["epoch"] for row in network.rows] == [epoch]
+        network = take_network(networks=kept, number=epoch)
         (short,) = train_networks(**SETTING, recipe={**RECIPE, "epochs": epoch}, seeds=[4])
         assert set(network.tensors) == set(short.tensors)
         assert all(torch.equal(network.tensors[n], short.tensors[n]) for n in short.tensors)
-    with pytest.raises(OneBasinError, match=r"epoch 2 was not kept; kept were \[1, 3\]"):
-        take_epoch(trained=kept, epoch=2)
+    with pytest.raises(OneBasinError, match=r"no network 2; there are \[1, 3\]"):
+        take_network(networks=kept, number=2)
 
 
 def test_a_network_that_stopped_stays_what_it_was():
     recipe = {**RECIPE, "epochs": 4, "stop_loss": 100.0}
-    (kept,) = train_epochs(**SETTING, recipe=recipe, seeds=[0], keep=[1, 3])
+    (kept,) = train_networks(**SETTING, recipe=recipe, seeds=[0], keep=[1, 3])
     assert len(kept.rows) == 1
-    first, last = (take_epoch(trained=kept, epoch=epoch) for epoch in (1, 4))
+    first, last = (take_network(networks=kept, number=epoch) for epoch in (1, 4))
     assert all(torch.equal(first.tensors[n], last.tensors[n]) for n in first.tensors)
 
 
@@ -229,7 +228,7 @@ def test_parts_and_augmentation_make_other_networks():
         {"part": {**part, "number": 0}},
         {"part": {**part, "number": 1}},
     )
-    made = [train_epochs(**setting, **each)[0].tensors["3/layers.0.weight"] for each in options]
+    made = [train_networks(**setting, **each)[0].tensors["layers.0.weight"] for each in options]
     for i, one in enumerate(made):
         assert all(not torch.equal(one, other) for other in made[i + 1 :])
 

@@ -166,5 +166,5 @@ def test_whole_numbers_and_fractions_share_a_column():
 def test_a_record_is_json_for_everybody(tmp_path):
     save(Store(tmp_path))
     record = json.loads((tmp_path / "results" / KEY[:2] / f"{KEY}.json").read_text())
-    assert record["arguments"] == {"folder": "x", "value": 1}
+    assert record["arguments"] == {"folder": "x", "value": 1, "seconds": 0.0}
     assert set(record["files"]) == {"parquet", "safetensors"}

@@ -106,9 +106,10 @@ class Task:
                 neither a task nor a JSON value.
         """
         name = _name_of(function)
-        inspect.signature(function).bind(**arguments)
-        inputs = {key: _input(value) for key, value in arguments.items() if _is_input(value)}
-        rest = {key: value for key, value in arguments.items() if key not in inputs}
+        bound = inspect.signature(function).bind(**arguments)
+        bound.apply_defaults()  # what is left out and what says the default are one task
+        inputs = {key: _input(value) for key, value in bound.arguments.items() if _is_input(value)}
+        rest = {key: value for key, value in bound.arguments.items() if key not in inputs}
         plain = {key: _plain(name, key, value) for key, value in rest.items()}
         return Task(name, declaration_of(function), plain, inputs)
 
@@ -172,7 +173,9 @@ class Task:
 
     def __str__(self) -> str:
         name = self.function.partition(":")[2]
-        told = {**self.arguments, **self.labels}
+        defaults = inspect.signature(resolve(self.function)).parameters
+        given = {k: v for k, v in self.arguments.items() if v != defaults[k].default}
+        told = {**given, **self.labels}
         short = (f"{key}={_short(value)}" for key, value in told.items())
         return f"{name}({', '.join(short)})"
 

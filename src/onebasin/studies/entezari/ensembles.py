@@ -23,7 +23,7 @@ from onebasin.studies.statistics import Summary, grouped, select, summarise, sum
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
 from onebasin.studies.tasks.merging import compare_networks, merge_networks
-from onebasin.studies.tasks.sets import take_network
+from onebasin.studies.tasks.packing import take_network
 from onebasin.studies.tasks.subspaces import train_line
 
 FD, SL, BOTH = "FD", "SL", "FD+SL"

@@ -11,7 +11,7 @@ from onebasin.studies.entezari.settings import Point
 from onebasin.studies.task import Task
 from onebasin.studies.tasks.annealing import anneal_networks
 from onebasin.studies.tasks.matching import match_pair
-from onebasin.studies.tasks.sets import take_network
+from onebasin.studies.tasks.packing import take_network
 from onebasin.studies.tasks.specs import Spec
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from onebasin.studies.task import Task
 from onebasin.studies.tasks import match_pair
-from onebasin.studies.tasks.epochs import take_epoch, train_epochs
+from onebasin.studies.tasks.packing import take_network
 from onebasin.studies.tasks.specs import Spec
+from onebasin.studies.tasks.training import train_networks
 
 PAIRED = 2
 
@@ -24,7 +25,7 @@ class Setting:
     Args:
         data: what they are trained on, and what matchers see.
         network: the architecture.
-        recipe: how they are trained, for `train_epochs`.
+        recipe: how they are trained, for `train_networks`.
         keep: epochs after which networks are kept; the last one always is.
         augment: arguments of `Augmentation`, or None.
         measured: what curves are measured on, where that is not all of the data.
@@ -59,10 +60,10 @@ class Setting:
 
         Args:
             seeds: of the networks.
-            part: of the training set; see `train_epochs`.
+            part: of the training set; see `train_networks`.
         """
         tasks = Task.each(
-            train_epochs,
+            train_networks,
             **self.matching,
             recipe=self.recipe,
             seeds=list(seeds),
@@ -94,7 +95,7 @@ class Setting:
 
 def at_epoch(trained: Task, epoch: int) -> Task:
     """Return the network of an epoch that `Setting.trained` keeps."""
-    return Task.of(take_epoch, trained=trained, epoch=epoch)
+    return Task.of(take_network, networks=trained, number=epoch)
 
 
 def in_pairs(tasks: Sequence[Task]) -> list[tuple[Task, Task]]:

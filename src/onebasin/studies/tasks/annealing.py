@@ -11,7 +11,7 @@ from onebasin.matching.walks.cooling import Schedule
 from onebasin.matching.walks.examples import Energy
 from onebasin.matching.walks.swaps import Move
 from onebasin.studies.task import Result
-from onebasin.studies.tasks.sets import pack
+from onebasin.studies.tasks.packing import pack
 from onebasin.studies.tasks.specs import Spec, data_of, network_of, symmetry_of
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from onebasin.studies.task import Result
-from onebasin.studies.tasks.sets import pack
+from onebasin.studies.tasks.packing import pack
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
 from onebasin.training.subspaces import train_subspace
 

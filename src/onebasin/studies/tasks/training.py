@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from onebasin.studies.task import Result, declare
+from onebasin.studies.tasks.packing import pack
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
+from onebasin.training.datasets.augmentation import Augmentation
+from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.train import train
+from onebasin.training.trained import TrainedNetwork
 
 
 @declare(each="seeds", gpus=1)
 def train_networks(
-    *, data: Spec, network: Spec, recipe: Mapping[str, Any], seeds: Sequence[int]
+    *,
+    data: Spec,
+    network: Spec,
+    recipe: Mapping[str, Any],
+    seeds: Sequence[int],
+    augment: Mapping[str, Any] | None = None,
+    part: Mapping[str, Any] | None = None,
+    keep: Sequence[int] | None = None,
 ) -> list[Result]:
     """Train a network from each of several seeds.
 
@@ -27,10 +41,16 @@ def train_networks(
         recipe: keyword arguments of `onebasin.training.train`: those of its `Recipe`, such as
             `{"epochs": 10}`, and "spawn_epoch", "trunk_seed" and "tests".
         seeds: of initial weights and the order of examples.
+        augment: arguments of `Augmentation`; without it examples stay as they are.
+        part: train on a part of the training set: "share", "seed" and "number" (0 or 1) of
+            `Dataset.split_by_class`.
+        keep: epochs after which networks are kept, from 1, for `take_network`; the last one of
+            the recipe always is. Without it the result is the trained network itself.
 
     Returns:
-        For each seed its parameters as tensors, and a row per epoch: seed, epoch, loss and
-        whatever else its history has.
+        For each seed its parameters as tensors, under `EPOCH/NAME` where epochs are kept, and a
+        row per epoch: seed, epoch, loss and whatever else its history has. A network that
+        stopped early stays what it was in later epochs.
     """
     dataset = data_of(data)
     module = network_of(network, dataset)
@@ -38,9 +58,41 @@ def train_networks(
     options: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in recipe.items()
     }
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    trained = train(module, dataset, seeds=list(seeds), device=device, **options)
-    return [
-        Result([{"seed": found.seed, **row} for row in found.rows()], found.params)
-        for found in trained
-    ]
+    options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if augment is not None:
+        options["augment"] = _augmentation(augment)
+    examples = _part_of(dataset, part)
+    if keep is None:
+        found = train(module, examples, seeds=list(seeds), **options)
+        return [Result(network.rows(), network.params) for network in found]
+    with TemporaryDirectory() as folder:
+        found = train(
+            module,
+            examples,
+            seeds=list(seeds),
+            checkpoints=folder,
+            checkpoint_every=recipe["epochs"],
+            keep_epochs=list(keep),
+            **options,
+        )
+        epochs = sorted({*keep, recipe["epochs"]})
+        return [_kept(network, Path(folder) / "epochs", epochs) for network in found]
+
+
+def _kept(network: TrainedNetwork, folder: Path, epochs: Sequence[int]) -> Result:
+    files = {epoch: folder / f"seed-{network.seed}-epoch-{epoch}.safetensors" for epoch in epochs}
+    networks = {
+        epoch: load_file(file) if file.exists() else network.params for epoch, file in files.items()
+    }
+    return Result(network.rows(), pack(networks))
+
+
+def _augmentation(arguments: Mapping[str, Any]) -> Augmentation:
+    low, high = arguments.get("zoom", (0.8, 1.2))
+    return Augmentation(**{**arguments, "zoom": (low, high)})
+
+
+def _part_of(data: Dataset, part: Mapping[str, Any] | None) -> Dataset:
+    if part is None:
+        return data
+    return data.split_by_class(part["share"], seed=part["seed"])[part["number"]]
