@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.console import columns, open_console
+from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
+from onebasin.cli.console import columns
 from onebasin.cli.measuring import (
     DataChoice,
     DataName,
@@ -17,35 +18,22 @@ from onebasin.cli.measuring import (
     NormalizationName,
     TableFile,
 )
-from onebasin.cli.options import (
-    Arch,
-    ArchArgs,
-    Inputs,
-    Json,
-    MethodArgs,
-    MethodName,
-    Prove,
-    Quiet,
-    Restarts,
-    Seed,
-    SymmetryFile,
-)
+from onebasin.cli.options import Arch
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from onebasin.cli.alignment import Alignment
-    from onebasin.cli.console import Console
-    from onebasin.cli.methods import MethodChoice
-    from onebasin.cli.pairs import ArchitectureChoice, Pair
-    from onebasin.cli.symmetries import SymmetryChoice
+    from onebasin.cli.console import Console, Progress
+    from onebasin.cli.request import Opened, Request
     from onebasin.measuring.curves import Curve
     from onebasin.report.comparison import Curves
-    from onebasin.training.datasets.dataset import Dataset
 
 
+@with_blocks
 def barrier(
+    *,
     arch: Arch,
     checkpoints: Annotated[
         list[Path],
@@ -77,16 +65,8 @@ def barrier(
         typer.Option(metavar="FILE", help="Draw the curves, or the matrices (.png, .svg or .pdf)."),
     ] = None,
     save: TableFile = None,
-    arch_arg: ArchArgs = None,
-    input_: Inputs = None,
-    symmetry: SymmetryFile = None,
-    prove: Prove = True,
-    method: MethodName = None,
-    method_arg: MethodArgs = None,
-    restarts: Restarts = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    matching: MatchingOptions,
+    options: RunOptions,
 ) -> None:
     """Measure the barrier between two checkpoints, or between all pairs of more.
 
@@ -100,101 +80,81 @@ def barrier(
       onebasin barrier mlp runs/*.safetensors --data digits --num-points 3 --save barriers.csv
     """
     from onebasin.cli.matrix import run_matrix
-    from onebasin.cli.methods import MethodChoice
-    from onebasin.cli.pairs import ArchitectureChoice
-    from onebasin.cli.symmetries import SymmetryChoice
 
     if len(checkpoints) < 2:
         raise OneBasinError("barrier: 1 checkpoint given; give two or more, the reference first")
     splits = ("train", "test") if split == "both" else (split,)
+    request = matching.request(arch, checkpoints, options.seed)
     run = run_barrier if len(checkpoints) == 2 else run_matrix
-    with open_console(as_json, quiet) as console:
+    with options.open_console() as console:
         run(
-            ArchitectureChoice(arch, arch_arg, input_, seed),
-            checkpoints,
-            DataChoice(data, data_root, splits, seed),
-            symmetry=SymmetryChoice(symmetry, prove, seed) if align else None,
+            request if align else request.unaligned(),
+            DataChoice(data, data_root, splits, options.seed),
             measuring=MeasuringChoice(num_points, normalization, chord, plot, save),
-            method=MethodChoice(method, method_arg, restarts, seed=seed),
             console=console,
         )
 
 
 def run_barrier(
-    architecture: ArchitectureChoice,
-    paths: list[Path],
-    data_choice: DataChoice,
-    *,
-    symmetry: SymmetryChoice | None,
-    measuring: MeasuringChoice,
-    method: MethodChoice,
-    console: Console,
+    request: Request, data_choice: DataChoice, *, measuring: MeasuringChoice, console: Console
 ) -> None:
     """Measure the barriers between A and B on a dataset, and print them.
 
     Args:
-        architecture: of both.
-        paths: A and B.
+        request: which networks, and how to match them.
         data_choice: what to measure on.
-        symmetry: where the symmetry comes from; None does not align.
         measuring: how to measure.
-        method: how to match.
         console: where the result is printed.
     """
     from onebasin.cli.alignment import align_networks
-    from onebasin.cli.data import check_data
-    from onebasin.cli.pairs import open_pair
+    from onebasin.cli.request import open_with_data
     from onebasin.report.comparison import lines_of
     from onebasin.report.figures import curve_figure, save_figure
 
-    measuring.check_outputs(paths)
-    data = data_choice.load()
-    matcher = method.prepare(call="barrier", at_hand=data)
-    a, b = paths
-    with open_pair(architecture, (a, b), call="barrier", console=console) as pair:
-        check_data(pair.architecture, data, call="barrier")
+    measuring.check_outputs(request.paths)
+    with open_with_data(request, data_choice, call="barrier", console=console) as opened:
+        networks, data = opened.networks, opened.data
         alignment = None
-        networks: dict[str, Mapping[str, Tensor]] = {"naive": pair.params_b}
-        if symmetry is not None and not pair.is_same:
-            alignment = align_networks(pair, symmetry, matcher, console)
-            networks["aligned"] = alignment.moved(pair.params_list)[1]
-        curves = {
-            state: measure(pair, params_b, data, data_choice, measuring, state, console)
-            for state, params_b in networks.items()
-        }
-    if pair.is_same:
+        ends: dict[str, Mapping[str, Tensor]] = {"naive": networks.params_list[1]}
+        if request.aligns and networks.twins is None:
+            alignment = align_networks(networks, request.symmetry, opened.matcher, console)
+            ends["aligned"] = alignment.moved(networks.params_list)[1]
+        curves: Curves = {}
+        for state, params_b in ends.items():
+            with console.progress(f"measuring {state}") as progress:
+                curves[state] = _measure(opened, params_b, data_choice, measuring, progress)
+    if networks.twins is not None:
         console.note("A and B hold the same tensors")
     if measuring.plot is not None:
         save_figure(curve_figure(lines_of(curves)), measuring.plot)
     if measuring.save is not None:
         _save(curves, measuring.save)
-    console.result(_data(curves, alignment, measuring, data), _text(curves, alignment, measuring))
+    text = _text(curves, alignment, measuring)
+    console.result(_data(curves, alignment, measuring, data.name), text)
 
 
-def measure(
-    pair: Pair,
+def _measure(
+    opened: Opened,
     params_b: Mapping[str, Tensor],
-    data: Dataset,
     data_choice: DataChoice,
     measuring: MeasuringChoice,
-    state: str,
-    console: Console,
+    progress: Progress | None,
 ) -> dict[str, Curve]:
     """Return the curves between A and a network, by split."""
     from onebasin.forward.batches import Batches
     from onebasin.measuring.interpolation import interpolate_splits
 
-    with console.progress(f"measuring {state}") as progress:
-        return interpolate_splits(
-            pair.architecture.module,
-            pair.params_a,
-            params_b,
-            data_choice.evaluators(data),
-            num_points=measuring.num_points,
-            normalization=measuring.normalization,
-            data=Batches(data.train_inputs, data.train_labels),
-            progress=progress,
-        )
+    networks, data = opened.networks, opened.data
+    return interpolate_splits(
+        networks.architecture.module,
+        networks.params_list[0],
+        params_b,
+        data_choice.evaluators(data),
+        num_points=measuring.num_points,
+        normalization=measuring.normalization,
+        data=Batches(data.train_inputs, data.train_labels),
+        progress=progress,
+    )
 
 
 def _save(curves: Curves, path: Path) -> None:
@@ -210,7 +170,7 @@ def _save(curves: Curves, path: Path) -> None:
 
 
 def _data(
-    curves: Curves, alignment: Alignment | None, measuring: MeasuringChoice, data: Dataset
+    curves: Curves, alignment: Alignment | None, measuring: MeasuringChoice, data_name: str
 ) -> dict[str, Any]:
     from onebasin.measuring.curves import plain_number
     from onebasin.report.comparison import barriers_of
@@ -219,7 +179,7 @@ def _data(
     summary = alignment.to_json() if alignment else {"symmetry": None, "matching": None}
     return {
         "command": "barrier",
-        "data": data.name,
+        "data": data_name,
         "barrier": {
             state: {
                 split: {name: plain_number(value) for name, value in values.items()}

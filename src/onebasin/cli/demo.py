@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onebasin.cli.console import columns, open_console
-from onebasin.cli.options import Json, Quiet, Seed
-from onebasin.errors import OneBasinError
+from onebasin.cli.blocks import RunOptions, with_blocks
+from onebasin.cli.console import columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,13 +27,13 @@ EPOCHS = 50
 NETWORK = "64-512-512-512-10"
 
 
+@with_blocks
 def demo(
+    *,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for everything that is made.")
     ] = Path("demo-out"),
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    options: RunOptions,
 ) -> None:
     """Train two networks, align, merge, and write a report.
 
@@ -45,9 +44,8 @@ def demo(
     Example:
       onebasin demo --out demo-out
     """
-
-    with open_console(as_json, quiet) as console:
-        run_demo(out, seed=seed, console=console)
+    with options.open_console() as console:
+        run_demo(out, seed=options.seed, console=console)
 
 
 def run_demo(folder: Path, *, seed: int, console: Console) -> None:
@@ -59,12 +57,13 @@ def run_demo(folder: Path, *, seed: int, console: Console) -> None:
         console: where the result is printed.
     """
     from onebasin.checkpoints import build_architecture, write_checkpoint
+    from onebasin.cli.outputs import make_folder
     from onebasin.merging.averages import merge
     from onebasin.report.demo import DemoResult, write_demo
     from onebasin.training.datasets.digits import load_digits
     from onebasin.training.train import train
 
-    make_folder(folder)
+    make_folder(folder, "--out")
     seconds: dict[str, float] = {}
     with timed(seconds, "total"):
         architecture, data = build_architecture("mlp", seed=seed), load_digits(seed=seed)
@@ -100,20 +99,6 @@ def run_demo(folder: Path, *, seed: int, console: Console) -> None:
     )
     write_demo(result, folder)
     console.result(result.to_json(), _text(result, folder))
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing.
-
-    Raises:
-        OneBasinError: when it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OneBasinError(
-            f"{folder}: cannot be made into a folder ({error.strerror}); choose another --out"
-        ) from error
 
 
 @contextmanager

@@ -9,26 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.console import columns, open_console
-from onebasin.cli.options import (
-    Arch,
-    ArchArgs,
-    CheckpointA,
-    Inputs,
-    Json,
-    Prove,
-    Quiet,
-    Seed,
-    SymmetryFile,
-)
+from onebasin.cli.blocks import ModelOptions, RunOptions, with_blocks
+from onebasin.cli.console import columns
+from onebasin.cli.options import Arch, CheckpointA
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from onebasin.cli.console import Console
-    from onebasin.cli.pairs import ArchitectureChoice, Pair
-    from onebasin.cli.symmetries import SymmetryChoice
+    from onebasin.cli.pairs import Networks
+    from onebasin.cli.request import Request
     from onebasin.forward.batches import Batches
     from onebasin.measuring.features import FeatureTable
     from onebasin.training.datasets.dataset import Dataset
@@ -59,7 +50,9 @@ class FeaturesChoice:
     batch_size: int = 500
 
 
+@with_blocks
 def features(
+    *,
     arch: Arch,
     a: CheckpointA,
     b: Annotated[
@@ -102,13 +95,8 @@ def features(
         typer.Option(help="Running statistics between the ends: as they come, or from the data."),
     ] = "interpolated",
     batch_size: Annotated[int, typer.Option(min=1, help="Examples that are run at once.")] = 500,
-    arch_arg: ArchArgs = None,
-    input_: Inputs = None,
-    symmetry: SymmetryFile = None,
-    prove: Prove = True,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    model: ModelOptions,
+    options: RunOptions,
 ) -> None:
     """Compare two checkpoints inside, layer by layer.
 
@@ -122,16 +110,11 @@ def features(
       onebasin features mlp a.safetensors b.safetensors --data digits -o features
       onebasin features mlp a.pt b.pt --data digits --permutation p --measure all -o features
     """
-    from onebasin.cli.pairs import ArchitectureChoice
-    from onebasin.cli.symmetries import SymmetryChoice
-
-    with open_console(as_json, quiet) as console:
+    with options.open_console() as console:
         run_features(
-            ArchitectureChoice(arch, arch_arg, input_, seed),
-            (a, b),
+            model.request(arch, (a, b), options.seed),
             data,
             output,
-            symmetry=SymmetryChoice(symmetry, prove, seed),
             permutation_file=permutation,
             choice=FeaturesChoice(measure, split, layer, normalization, batch_size),
             console=console,
@@ -139,12 +122,10 @@ def features(
 
 
 def run_features(
-    architecture: ArchitectureChoice,
-    paths: tuple[Path, Path],
+    request: Request,
     data_name: str,
     output: Path,
     *,
-    symmetry: SymmetryChoice,
     permutation_file: Path | None,
     choice: FeaturesChoice,
     console: Console,
@@ -152,25 +133,23 @@ def run_features(
     """Measure features of A and B on a dataset, print and write them.
 
     Args:
-        architecture: of both.
-        paths: A and B.
+        request: which networks, and where their symmetry comes from.
         data_name: which dataset.
         output: folder for tables and pictures.
-        symmetry: where the permutation's symmetry comes from.
         permutation_file: what moves B first, or None.
         choice: what to measure, and how.
         console: where the result is printed.
     """
     from onebasin.cli.data import check_data
-    from onebasin.cli.pairs import open_pair
+    from onebasin.cli.outputs import make_folder
     from onebasin.training.datasets.catalogue import load_dataset
 
-    data = load_dataset(data_name, seed=architecture.seed)
-    folder = _folder(output)
-    with open_pair(architecture, paths, call="features", console=console) as pair:
-        check_data(pair.architecture, data, call="features")
-        params = pair.params_a, _moved(pair, symmetry, permutation_file, console)
-        tables = measure_all(pair, params, data, choice, console)
+    data = load_dataset(data_name, seed=request.architecture.seed)
+    folder = make_folder(output, "--output")
+    with request.open(call="features", console=console) as networks:
+        check_data(networks.architecture, data, call="features")
+        params = networks.params_list[0], _moved(networks, request, permutation_file, console)
+        tables = measure_all(networks.architecture.module, params, data, choice, console)
     if not tables:
         raise OneBasinError(f"features: the model has nothing to measure as {choice.measure}")
     files = [folder / f"{name}.{form}" for name in tables for form in FORMS]
@@ -190,32 +169,23 @@ def run_features(
     )
 
 
-def _folder(output: Path) -> Path:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OneBasinError(
-            f"{output}: cannot be made into a folder ({error.strerror}); choose another --output"
-        ) from error
-    return output
-
-
 def _moved(
-    pair: Pair, symmetry: SymmetryChoice, path: Path | None, console: Console
+    networks: Networks, request: Request, path: Path | None, console: Console
 ) -> Mapping[str, Tensor]:
     """Return B, moved where the user has a permutation for it."""
+    params_b = networks.params_list[1]
     if path is None:
-        return pair.params_b
+        return params_b
     from onebasin.cli.symmetries import find_symmetry
     from onebasin.merging.moved import Moved
     from onebasin.symmetry import Permutation
 
-    found = find_symmetry(pair.architecture, symmetry, console)
-    return Moved(pair.params_b, Permutation.load(path, found.symmetry))
+    found = find_symmetry(networks.architecture, request.symmetry, console)
+    return Moved(params_b, Permutation.load(path, found.symmetry))
 
 
 def measure_all(
-    pair: Pair,
+    module: nn.Module,
     params: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     data: Dataset,
     choice: FeaturesChoice,
@@ -235,7 +205,6 @@ def measure_all(
     batches = train if choice.split == "train" else test
     # Read into memory once: they are run batch by batch, and a permutation moves at every read.
     params_a, params_b = ({name: each[name] for name in each} for each in params)
-    module = pair.architecture.module
     tables: dict[str, FeatureTable] = {}
     if choice.measure != "averaging":
         tables |= _survey(module, (params_a, params_b), (batches, train), choice, console)

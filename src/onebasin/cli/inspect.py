@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onebasin.cli.console import columns, open_console
-from onebasin.cli.options import Arch, ArchArgs, Inputs, Json, Quiet, Seed, SymmetryFile
+from onebasin.cli.blocks import RunOptions, with_blocks
+from onebasin.cli.console import columns
+from onebasin.cli.options import Arch, ArchArgs, Inputs, SymmetryFile
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 SHORT = 12
 
 
+@with_blocks
 def inspect(
+    *,
     arch: Arch,
     arch_arg: ArchArgs = None,
     input_: Inputs = None,
@@ -43,9 +46,7 @@ def inspect(
     shows_all: Annotated[
         bool, typer.Option("--all", help="Print every group and every fixed dimension.")
     ] = False,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    options: RunOptions,
 ) -> None:
     """Show the symmetry of an architecture.
 
@@ -60,10 +61,10 @@ def inspect(
     from onebasin.cli.pairs import ArchitectureChoice
     from onebasin.cli.symmetries import SymmetryChoice
 
-    with open_console(as_json, quiet) as console:
+    with options.open_console() as console:
         run_inspect(
-            ArchitectureChoice(arch, arch_arg, input_, seed),
-            symmetry=SymmetryChoice(symmetry, prove, seed),
+            ArchitectureChoice(arch, arch_arg, input_, options.seed),
+            symmetry=SymmetryChoice(symmetry, prove, options.seed),
             shows_all=shows_all,
             is_meta=meta,
             save=save,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onebasin.cli.console import columns
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
 
     from onebasin.cli.console import Console
     from onebasin.cli.measuring import DataChoice, MeasuringChoice
-    from onebasin.cli.methods import Matcher, MethodChoice
-    from onebasin.cli.pairs import ArchitectureChoice, Networks
-    from onebasin.cli.symmetries import Found, SymmetryChoice
+    from onebasin.cli.request import Opened, Request
+    from onebasin.cli.symmetries import Found
     from onebasin.measuring.matrices import PairBarriers
     from onebasin.symmetry import Permutation
 
@@ -29,43 +27,30 @@ SHOWN_WHOLE = 8
 
 
 def run_matrix(
-    architecture: ArchitectureChoice,
-    paths: list[Path],
-    data_choice: DataChoice,
-    *,
-    symmetry: SymmetryChoice | None,
-    measuring: MeasuringChoice,
-    method: MethodChoice,
-    console: Console,
+    request: Request, data_choice: DataChoice, *, measuring: MeasuringChoice, console: Console
 ) -> None:
     """Measure the barriers between all pairs on a dataset, and print them.
 
     Args:
-        architecture: of all.
-        paths: the checkpoints.
+        request: which networks, and how to match a pair.
         data_choice: what to measure on.
-        symmetry: where the symmetry comes from; None does not align.
         measuring: how to measure.
-        method: how to match a pair.
         console: where the result is printed.
     """
-    from onebasin.cli.data import check_data
-    from onebasin.cli.pairs import open_networks
+    from onebasin.cli.request import open_with_data
     from onebasin.cli.symmetries import find_symmetry
     from onebasin.forward.batches import Batches
     from onebasin.measuring.pairs import measure_pairs_splits
 
-    names = names_of(paths, "barrier")
-    measuring.check_outputs(paths)
-    data = data_choice.load()
-    matcher = method.prepare(call="barrier", at_hand=data)
+    names = names_of(request.paths, "barrier")
+    measuring.check_outputs(request.paths)
     found: Matrices = {}
-    with open_networks(architecture, paths, call="barrier", console=console) as networks:
-        check_data(networks.architecture, data, call="barrier")
+    with open_with_data(request, data_choice, call="barrier", console=console) as opened:
+        networks, data = opened.networks, opened.data
         moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
-        if symmetry is not None:
-            proved = find_symmetry(networks.architecture, symmetry, console)
-            moves["aligned"] = _aligned(networks, proved, matcher, console)
+        if request.aligns:
+            proved = find_symmetry(networks.architecture, request.symmetry, console)
+            moves["aligned"] = _aligned(opened, proved, console)
         for state, move in moves.items():
             with console.progress(f"measuring {state} pairs") as progress:
                 found[state] = measure_pairs_splits(
@@ -92,17 +77,17 @@ def run_matrix(
 
 
 def _aligned(
-    networks: Networks, found: Found, matcher: Matcher, console: Console
+    opened: Opened, found: Found, console: Console
 ) -> Callable[[int, int], Mapping[str, Tensor]]:
     """Match every pair, and return where the second network of a pair is moved to."""
-    params_list, architecture = networks.params_list, networks.architecture
+    params_list, matcher = opened.networks.params_list, opened.matcher
     pairs = list(combinations(range(len(params_list)), 2))
     permutations: dict[tuple[int, int], Permutation] = {}
     num_open = 0
     with console.progress(f"matching pairs by {matcher.name}") as progress:
         for i, j in pairs:
             both = [params_list[i], params_list[j]]
-            matching = matcher.run(found.symmetry, both, architecture)
+            matching = matcher.run(found.symmetry, both, opened.networks.architecture)
             permutations[i, j] = _permutation(matching)
             num_open += not matching.converged
             if progress is not None:

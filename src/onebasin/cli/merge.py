@@ -8,40 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from onebasin.cli.console import open_console
+from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
 from onebasin.cli.measuring import DataRoot
-from onebasin.cli.options import (
-    Arch,
-    ArchArgs,
-    Inputs,
-    Json,
-    MethodArgs,
-    MethodData,
-    MethodName,
-    Output,
-    PermutationFile,
-    Prove,
-    Quiet,
-    Restarts,
-    Seed,
-    SymmetryFile,
-)
+from onebasin.cli.options import Arch, MethodData, Output, PermutationFile
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
     from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
-    from onebasin.cli.methods import MethodChoice
-    from onebasin.cli.pairs import ArchitectureChoice, Networks
+    from onebasin.cli.pairs import Networks
     from onebasin.cli.repairing import Repair, RepairName
-    from onebasin.cli.symmetries import SymmetryChoice
+    from onebasin.cli.request import Request
     from onebasin.merging.repairing import Repaired
 
 WITH_DATA = "combined"
 """The method where there is data: the best of benchmarks/matchers.py that needs no labels."""
 
 
+@with_blocks
 def merge(
+    *,
     arch: Arch,
     checkpoints: Annotated[
         list[Path],
@@ -63,13 +49,7 @@ def merge(
     align: Annotated[
         bool, typer.Option("--align/--no-align", help="Align the checkpoints before averaging.")
     ] = True,
-    arch_arg: ArchArgs = None,
-    input_: Inputs = None,
-    symmetry: SymmetryFile = None,
-    prove: Prove = True,
-    method: MethodName = None,
-    method_arg: MethodArgs = None,
-    restarts: Restarts = None,
+    matching: MatchingOptions,
     data: MethodData = None,
     data_root: DataRoot = None,
     repair: Annotated[
@@ -81,9 +61,7 @@ def merge(
         ),
     ] = None,
     save_permutation: PermutationFile = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    options: RunOptions,
 ) -> None:
     """Align checkpoints and average them.
 
@@ -100,20 +78,20 @@ def merge(
       onebasin merge mlp a.pt b.pt -o merged.pt --data digits
       onebasin merge mlp a.pt b.pt c.pt -o mean.pt --no-align
     """
-    from onebasin.cli.methods import MethodChoice
-    from onebasin.cli.pairs import ArchitectureChoice
-    from onebasin.cli.symmetries import SymmetryChoice
-
-    choice = MethodChoice(method, method_arg, restarts, data, data_root, seed)
-    with open_console(as_json, quiet) as console:
-        if not align:
-            _refuse_useless(choice, save_permutation, symmetry, is_repaired=repair is not None)
+    request = matching.request(arch, checkpoints, options.seed, data=data, data_root=data_root)
+    if not align:
+        unused = {} if repair else {"--data": data, "--data-root": data_root}
+        matching.refuse_useless(
+            "merge",
+            "with --no-align",
+            before={"--save-permutation": save_permutation},
+            after=unused,
+        )
+        request = request.unaligned()
+    with options.open_console() as console:
         run_merge(
-            ArchitectureChoice(arch, arch_arg, input_, seed),
-            checkpoints,
+            request,
             out,
-            symmetry=SymmetryChoice(symmetry, prove, seed) if align else None,
-            method=choice,
             weights=weights,
             repair=repair,
             permutation_file=save_permutation,
@@ -121,36 +99,10 @@ def merge(
         )
 
 
-def _refuse_useless(choice: MethodChoice, *files: Path | None, is_repaired: bool) -> None:
-    """Refuse options that say how to align where nothing is aligned.
-
-    Raises:
-        OneBasinError: naming the first.
-    """
-    permutation, symmetry = files
-    given = {
-        "--save-permutation": permutation,
-        "--symmetry": symmetry,
-        "--method": choice.name,
-        "--method-arg": choice.arguments,
-        "--restarts": choice.restarts,
-    }
-    if not is_repaired:
-        given |= {"--data": choice.data, "--data-root": choice.data_root}
-    for option, value in given.items():
-        if value:
-            raise OneBasinError(
-                f"merge: {option} has no use with --no-align; leave one of them out"
-            )
-
-
 def run_merge(
-    architecture: ArchitectureChoice,
-    paths: Sequence[Path],
+    request: Request,
     output: Path,
     *,
-    symmetry: SymmetryChoice | None,
-    method: MethodChoice,
     weights: str | None,
     repair: RepairName | None,
     permutation_file: Path | None,
@@ -159,11 +111,8 @@ def run_merge(
     """Align networks, average them and write the mean.
 
     Args:
-        architecture: of all.
-        paths: the reference and the others.
+        request: which networks, and how to match them, if at all.
         output: where the mean goes.
-        symmetry: where the symmetry comes from; None averages without aligning.
-        method: how to match.
         weights: numbers separated by commas, or None for equal ones.
         repair: what is done to the mean; None for `repair` where there is data.
         permutation_file: where the permutation goes, or None.
@@ -172,30 +121,28 @@ def run_merge(
     from onebasin.cli.alignment import align_networks
     from onebasin.cli.data import check_data
     from onebasin.cli.outputs import check_outputs, save_permutation
-    from onebasin.cli.pairs import open_networks, refuse_same
+    from onebasin.cli.pairs import refuse_same
     from onebasin.cli.repairing import Repair, repaired_json, repaired_text
     from onebasin.merging.averages import shares_of
 
-    _check_number(paths, permutation_file)
-    shares = shares_of(None if weights is None else parse_weights(weights), len(paths))
-    check_outputs(output, permutation_file, inputs=paths)
+    num, method = len(request.paths), request.method
+    _check_number(num, permutation_file)
+    shares = shares_of(None if weights is None else parse_weights(weights), num)
+    check_outputs(output, permutation_file, inputs=request.paths)
     data = method.load()
     mending = Repair.of(repair, data)
     matcher = None
-    if symmetry is not None:
+    if request.aligns:
         default = "weights" if data is None else WITH_DATA
         needed = data if mending is not None else None
-        matcher = method.prepare(len(paths), call="merge", at_hand=needed, default=default)
-    is_run = bool(symmetry and symmetry.proves) or bool(matcher and matcher.runs_model)
-    is_run = is_run or mending is not None
-    with open_networks(
-        architecture, paths, call="merge", console=console, is_run=is_run
-    ) as networks:
+        matcher = method.prepare(num, call="merge", at_hand=needed, default=default)
+    is_run = mending is not None or bool(matcher and matcher.runs_model)
+    with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")
         alignment = None
-        if symmetry is not None and matcher is not None:
+        if matcher is not None:
             matcher.check(networks.architecture, call="merge")
-            alignment = align_networks(networks, symmetry, matcher, console)
+            alignment = align_networks(networks, request.symmetry, matcher, console)
         if mending is not None:
             check_data(networks.architecture, mending.data, call="merge")
         mended = _write(networks, alignment, shares, mending, output, console)
@@ -208,12 +155,12 @@ def run_merge(
     console.result(result, f"{text}\n{repaired_text(mending, mended)}wrote {output}")
 
 
-def _check_number(paths: Sequence[Path], permutation_file: Path | None) -> None:
-    if len(paths) < 2:
+def _check_number(num: int, permutation_file: Path | None) -> None:
+    if num < 2:
         raise OneBasinError("merge: 1 checkpoint given; give two or more, the reference first")
-    if len(paths) > 2 and permutation_file is not None:
+    if num > 2 and permutation_file is not None:
         raise OneBasinError(
-            f"merge: {len(paths)} checkpoints have more than one permutation; leave "
+            f"merge: {num} checkpoints have more than one permutation; leave "
             "--save-permutation out, or merge two at a time"
         )
 

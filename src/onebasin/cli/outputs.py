@@ -29,6 +29,25 @@ def check_outputs(output: Path, permutation_file: Path | None, *, inputs: Sequen
             )
 
 
+def make_folder(folder: Path, option: str) -> Path:
+    """Make a folder and those above it, where they are missing, and return it.
+
+    Args:
+        folder: what the user asked for.
+        option: by which option, for the message.
+
+    Raises:
+        OneBasinError: when it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OneBasinError(
+            f"{folder}: cannot be made into a folder ({error.strerror}); choose another {option}"
+        ) from error
+    return folder
+
+
 def save_permutation(alignment: Alignment, path: Path | None) -> None:
     """Write the permutation where one is asked for."""
     if path is not None:

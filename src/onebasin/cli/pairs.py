@@ -1,4 +1,4 @@
-"""Pairs, and more, of checkpoints of one architecture, checked before any work starts."""
+"""Networks: checkpoints of one architecture, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -94,26 +94,6 @@ class Networks:
     twins: tuple[Checkpoint, Checkpoint] | None = None
 
 
-@dataclass(frozen=True)
-class Pair(Networks):
-    """Two of them, A and B."""
-
-    @property
-    def params_a(self) -> TiedView:
-        """Those of the reference."""
-        return self.params_list[0]
-
-    @property
-    def params_b(self) -> TiedView:
-        """Those of the one to move."""
-        return self.params_list[1]
-
-    @property
-    def is_same(self) -> bool:
-        """Whether both hold the same tensors."""
-        return self.twins is not None
-
-
 @contextlib.contextmanager
 def open_networks(
     choice: ArchitectureChoice,
@@ -152,20 +132,6 @@ def open_networks(
             pairs = combinations(opened, 2)
             twins = next((pair for pair in pairs if is_same_checkpoint(*pair)), None)
         yield Networks(architecture, opened, tuple(TiedView(c, ties) for c in opened), twins)
-
-
-@contextlib.contextmanager
-def open_pair(
-    choice: ArchitectureChoice,
-    paths: tuple[Path, Path],
-    *,
-    call: str,
-    console: Console,
-    is_run: bool = True,
-) -> Iterator[Pair]:
-    """Open two checkpoints; all as for `open_networks`."""
-    with open_networks(choice, paths, call=call, console=console, is_run=is_run) as networks:
-        yield Pair(**vars(networks))
 
 
 def _num_entries(path: Path) -> int:

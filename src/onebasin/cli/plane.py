@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.console import columns, open_console
+from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
+from onebasin.cli.console import columns
 from onebasin.cli.measuring import (
     DataChoice,
     DataName,
@@ -18,19 +19,7 @@ from onebasin.cli.measuring import (
     TableFile,
     names_of,
 )
-from onebasin.cli.options import (
-    Arch,
-    ArchArgs,
-    Inputs,
-    Json,
-    MethodArgs,
-    MethodName,
-    Prove,
-    Quiet,
-    Restarts,
-    Seed,
-    SymmetryFile,
-)
+from onebasin.cli.options import Arch
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
@@ -38,12 +27,9 @@ if TYPE_CHECKING:
 
     from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
-    from onebasin.cli.methods import MethodChoice
-    from onebasin.cli.pairs import ArchitectureChoice, Networks
-    from onebasin.cli.symmetries import SymmetryChoice
+    from onebasin.cli.request import Opened, Request
     from onebasin.measuring.curves import Normalization, Quantity
     from onebasin.measuring.planes import Plane
-    from onebasin.training.datasets.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -77,7 +63,9 @@ class Drawing:
         MeasuringChoice(plot=self.output, save=self.save).check_outputs(inputs)
 
 
+@with_blocks
 def plane(
+    *,
     arch: Arch,
     checkpoints: Annotated[
         list[Path],
@@ -110,16 +98,8 @@ def plane(
     ] = 0.25,
     normalization: NormalizationName = "interpolated",
     save: TableFile = None,
-    arch_arg: ArchArgs = None,
-    input_: Inputs = None,
-    symmetry: SymmetryFile = None,
-    prove: Prove = True,
-    method: MethodName = None,
-    method_arg: MethodArgs = None,
-    restarts: Restarts = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    matching: MatchingOptions,
+    options: RunOptions,
 ) -> None:
     """Draw the loss on the plane through three checkpoints.
 
@@ -131,98 +111,59 @@ def plane(
       onebasin plane mlp a.safetensors b.safetensors --data digits -o plane.png
       onebasin plane mlp a.pt b.pt c.pt --data digits -o plane.svg --split train --save plane.csv
     """
-    from onebasin.cli.methods import MethodChoice
-    from onebasin.cli.pairs import ArchitectureChoice
-    from onebasin.cli.symmetries import SymmetryChoice
-
     if len(checkpoints) not in (2, 3):
         raise OneBasinError(
             f"plane: {len(checkpoints)} checkpoints given; give three, or two and the second is "
             "aligned to the first"
         )
-    choice = MethodChoice(method, method_arg, restarts, seed=seed)
+    request = matching.request(arch, checkpoints, options.seed)
     if len(checkpoints) == 3:
-        _refuse_useless(choice, symmetry)
-    with open_console(as_json, quiet) as console:
+        matching.refuse_useless("plane", "with three checkpoints, which stay as they are")
+        request = request.unaligned()
+    with options.open_console() as console:
         run_plane(
-            ArchitectureChoice(arch, arch_arg, input_, seed),
-            checkpoints,
-            DataChoice(data, data_root, (split,), seed),
+            request,
+            DataChoice(data, data_root, (split,), options.seed),
             drawing=Drawing(out, save, quantity, num_points, margin, normalization),
-            symmetry=SymmetryChoice(symmetry, prove, seed),
-            method=choice,
             console=console,
         )
 
 
-def _refuse_useless(choice: MethodChoice, symmetry: Path | None) -> None:
-    """Refuse options that say how to align where nothing is aligned.
-
-    Raises:
-        OneBasinError: naming the first.
-    """
-    given = {
-        "--symmetry": symmetry,
-        "--method": choice.name,
-        "--method-arg": choice.arguments,
-        "--restarts": choice.restarts,
-    }
-    for option, value in given.items():
-        if value:
-            raise OneBasinError(
-                f"plane: {option} has no use with three checkpoints, which stay as they are; "
-                "leave one of them out"
-            )
-
-
 def run_plane(
-    architecture: ArchitectureChoice,
-    paths: list[Path],
-    data_choice: DataChoice,
-    *,
-    drawing: Drawing,
-    symmetry: SymmetryChoice,
-    method: MethodChoice,
-    console: Console,
+    request: Request, data_choice: DataChoice, *, drawing: Drawing, console: Console
 ) -> None:
     """Measure the plane through three networks, draw it, and say what was found.
 
     Args:
-        architecture: of all.
-        paths: A, B and, unless B is to be aligned to A for that, C.
+        request: A, B and, unless B is to be aligned to A for that, C.
         data_choice: what to measure on.
         drawing: what to draw and where.
-        symmetry: where the symmetry comes from.
-        method: how to match.
         console: where the result is printed.
     """
     from onebasin.cli.alignment import align_networks
-    from onebasin.cli.data import check_data
-    from onebasin.cli.pairs import open_networks, refuse_same
+    from onebasin.cli.pairs import refuse_same
+    from onebasin.cli.request import open_with_data
 
-    names = names_of(paths, "plane")
-    drawing.check_outputs(paths)
-    data = data_choice.load()
-    matcher = method.prepare(call="plane", at_hand=data)
-    with open_networks(architecture, paths, call="plane", console=console) as networks:
-        check_data(networks.architecture, data, call="plane")
+    names = names_of(request.paths, "plane")
+    drawing.check_outputs(request.paths)
+    with open_with_data(request, data_choice, call="plane", console=console) as opened:
+        networks = opened.networks
         refuse_same(networks, "plane")
         corners: dict[str, Mapping[str, Tensor]] = dict(
             zip(names, networks.params_list, strict=True)
         )
         alignment = None
-        if len(paths) == 2:
-            alignment = align_networks(networks, symmetry, matcher, console)
+        if request.aligns:
+            alignment = align_networks(networks, request.symmetry, opened.matcher, console)
             corners[f"{names[1]} aligned"] = alignment.moved(networks.params_list)[1]
-        found = _measure(networks, corners, data, data_choice, drawing, console)
+        found = _measure(opened, corners, data_choice, drawing, console)
     _write(found, drawing)
     console.result(_data(found, alignment, data_choice, drawing), _text(found, alignment, drawing))
 
 
 def _measure(
-    networks: Networks,
+    opened: Opened,
     corners: Mapping[str, Mapping[str, Tensor]],
-    data: Dataset,
     data_choice: DataChoice,
     drawing: Drawing,
     console: Console,
@@ -230,10 +171,11 @@ def _measure(
     from onebasin.forward.batches import Batches
     from onebasin.measuring.planes import measure_plane
 
+    data = opened.data
     (evaluate,) = data_choice.evaluators(data).values()
     with console.progress("measuring the plane") as progress:
         return measure_plane(
-            networks.architecture.module,
+            opened.networks.architecture.module,
             corners,
             evaluate,
             num_points=drawing.num_points,

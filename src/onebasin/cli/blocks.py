@@ -1,0 +1,180 @@
+"""Blocks: options that several commands have together, each block a dataclass.
+
+Owns `with_blocks`, which gives a command the options of its blocks, and what the blocks stand
+for. Nothing here imports torch before a command runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import Parameter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from onebasin.cli.console import open_console
+from onebasin.cli.options import (
+    ArchArgs,
+    Inputs,
+    Json,
+    MethodArgs,
+    MethodName,
+    Prove,
+    Quiet,
+    Restarts,
+    Seed,
+    SymmetryFile,
+)
+from onebasin.errors import OneBasinError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from onebasin.cli.console import Console
+    from onebasin.cli.request import Request
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What every command takes: the seed, and how it talks."""
+
+    seed: Seed = 0
+    as_json: Json = False
+    quiet: Quiet = False
+
+    def open_console(self) -> AbstractContextManager[Console]:
+        """Give the command its console; see `onebasin.cli.console.open_console`."""
+        return open_console(self.as_json, self.quiet)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How the architecture is built, and where its symmetry comes from."""
+
+    arch_arg: ArchArgs = None
+    input_: Inputs = None
+    symmetry: SymmetryFile = None
+    prove: Prove = True
+
+    def request(self, arch: str, paths: Sequence[Path], seed: int) -> Request:
+        """Return what the user asks for.
+
+        Args:
+            arch: ARCH.
+            paths: checkpoints, the reference first.
+            seed: of everything that is drawn at random.
+        """
+        from onebasin.cli.pairs import ArchitectureChoice
+        from onebasin.cli.request import Request
+        from onebasin.cli.symmetries import SymmetryChoice
+
+        return Request(
+            ArchitectureChoice(arch, self.arch_arg, self.input_, seed),
+            tuple(paths),
+            SymmetryChoice(self.symmetry, self.prove, seed),
+        )
+
+
+@dataclass(frozen=True)
+class MatchingOptions(ModelOptions):
+    """The same, and how networks are matched."""
+
+    method: MethodName = None
+    method_arg: MethodArgs = None
+    restarts: Restarts = None
+
+    def request(
+        self,
+        arch: str,
+        paths: Sequence[Path],
+        seed: int,
+        *,
+        data: str | None = None,
+        data_root: Path | None = None,
+    ) -> Request:
+        """Return what the user asks for.
+
+        Args:
+            arch: ARCH.
+            paths: checkpoints, the reference first.
+            seed: of everything that is drawn at random.
+            data: `--data` of a command where only the matching looks at it, or None.
+            data_root: its `--data-root`, or None.
+        """
+        from dataclasses import replace
+
+        from onebasin.cli.methods import MethodChoice
+
+        chosen = MethodChoice(self.method, self.method_arg, self.restarts, data, data_root, seed)
+        return replace(super().request(arch, paths, seed), method=chosen)
+
+    def refuse_useless(
+        self,
+        call: str,
+        reason: str,
+        *,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+    ) -> None:
+        """Refuse options that say how to align where nothing is aligned.
+
+        Args:
+            call: the command, for the message.
+            reason: why nothing is, such as "with --no-align".
+            before: more such options of the command by name, looked at first.
+            after: likewise, looked at last.
+
+        Raises:
+            OneBasinError: naming the first that was given.
+        """
+        own = {
+            "--symmetry": self.symmetry,
+            "--method": self.method,
+            "--method-arg": self.method_arg,
+            "--restarts": self.restarts,
+        }
+        for option, value in {**(before or {}), **own, **(after or {})}.items():
+            if value:
+                raise OneBasinError(f"{call}: {option} has no use {reason}; leave one of them out")
+
+
+def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take blocks: a parameter that is one becomes the options of its fields.
+
+    Typer, and so `--help`, sees each option where the block stands among the parameters.
+
+    Args:
+        command: a function whose parameters typer understands, but for the blocks.
+    """
+    parameters: list[Parameter] = []
+    blocks: dict[str, type[Any]] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        kind = parameter.annotation
+        if isinstance(kind, type) and is_dataclass(kind):
+            blocks[parameter.name] = kind
+            parameters += _options(kind)
+        else:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for name, block in blocks.items():
+            given[name] = block(**{each.name: given.pop(each.name) for each in fields(block)})
+        command(**given)
+
+    # Typer reads both.
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]
+    return run
+
+
+def _options(block: type[Any]) -> list[Parameter]:
+    hints = get_type_hints(block, include_extras=True)
+    return [
+        Parameter(
+            each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name]
+        )
+        for each in fields(block)
+    ]

@@ -1,0 +1,93 @@
+"""Request: which networks a command is to work on, and what opening them with data gives."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from onebasin.cli.console import Console
+from onebasin.cli.data import check_data
+from onebasin.cli.measuring import DataChoice
+from onebasin.cli.methods import Matcher, MethodChoice
+from onebasin.cli.pairs import ArchitectureChoice, Networks, open_networks
+from onebasin.cli.symmetries import SymmetryChoice
+from onebasin.training.datasets.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user said about the networks and how they are matched.
+
+    Args:
+        architecture: of all.
+        paths: the checkpoints, the reference first.
+        symmetry: where the symmetry comes from.
+        method: how to match.
+        aligns: whether they are matched at all.
+    """
+
+    architecture: ArchitectureChoice
+    paths: tuple[Path, ...]
+    symmetry: SymmetryChoice
+    method: MethodChoice = field(default_factory=MethodChoice)
+    aligns: bool = True
+
+    def unaligned(self) -> Request:
+        """Return the same without aligning."""
+        return replace(self, aligns=False)
+
+    def open(
+        self, *, call: str, console: Console, is_run: bool = True
+    ) -> AbstractContextManager[Networks]:
+        """Open the networks for the time of a block; see `open_networks`.
+
+        Args:
+            call: the command, for messages.
+            console: where progress is shown.
+            is_run: whether the module will be run for another reason than the proof.
+        """
+        proves = self.aligns and self.symmetry.proves
+        return open_networks(
+            self.architecture, self.paths, call=call, console=console, is_run=is_run or proves
+        )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Networks that run on data, and the method that is to match them.
+
+    Args:
+        networks: open while the block runs.
+        data: what they can be run on.
+        matcher: sees that data, too, where it looks at any.
+    """
+
+    networks: Networks
+    data: Dataset
+    matcher: Matcher
+
+
+@contextlib.contextmanager
+def open_with_data(
+    request: Request, data_choice: DataChoice, *, call: str, console: Console
+) -> Iterator[Opened]:
+    """Load data and open the networks that are to be measured on it, for the time of a block.
+
+    Args:
+        request: which networks.
+        data_choice: what to measure on.
+        call: the command, for messages.
+        console: where progress is shown.
+
+    Raises:
+        OneBasinError: as `DataChoice.load`, `MethodChoice.prepare`, `open_networks` and
+            `check_data` do.
+    """
+    data = data_choice.load()
+    matcher = request.method.prepare(call=call, at_hand=data)
+    with request.open(call=call, console=console) as networks:
+        check_data(networks.architecture, data, call=call)
+        yield Opened(networks, data, matcher)
