@@ -1,11 +1,12 @@
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from onebasin.cli.blocks import MatchingOptions, ModelOptions, RunOptions, with_blocks
+from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
 from onebasin.errors import OneBasinError
 
 
@@ -55,16 +56,23 @@ def test_two_blocks_cannot_have_the_same_option():
         with_blocks(twice)
 
 
-@pytest.mark.parametrize("name", [each.name for each in fields(MatchingOptions)])
-def test_options_of_the_matching_are_useless_without_one(name):
-    given = MatchingOptions(**{name: False if name == "prove" else ["x"]})
-    is_of_the_model = name in {each.name for each in fields(ModelOptions)} - {"symmetry"}
-    if is_of_the_model:
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        (MatchingOptions(symmetry=Path("s.json")), "--symmetry"),
+        (MatchingOptions(method="weights"), "--method"),
+        (MatchingOptions(method_arg=["max_sweeps=1"]), "--method-arg"),
+        (MatchingOptions(restarts=2), "--restarts"),
+    ],
+)
+def test_options_of_the_matching_are_useless_without_one(given, option):
+    with pytest.raises(OneBasinError, match=f"^merge: {option} has no use with --no-align; "):
         given.refuse_useless("merge", "with --no-align")
-    else:
-        option = "--" + name.replace("_", "-")
-        with pytest.raises(OneBasinError, match=f"^merge: {option} has no use with --no-align; "):
-            given.refuse_useless("merge", "with --no-align")
+
+
+def test_how_the_model_is_built_is_of_use_without_a_matching():
+    given = MatchingOptions(arch_arg=["width=2"], input_=["2x3"], prove=False)
+    given.refuse_useless("merge", "with --no-align")
 
 
 def test_more_useless_options_are_named_in_their_order():
