@@ -182,8 +182,7 @@ def _write(
     reference, *others = networks.checkpoints
     mean, mended = Mean(moved, weights), None
     if mending is not None:
-        ends = [dict(each) for each in moved]
-        mended = mending.run(networks.architecture, dict(mean), ends, weights, console)
+        mended = mending.run(networks.architecture, moved, weights, console)
     with console.progress(f"writing {output}"):
         params = mean if mended is None else mended.params
         write_checkpoint(output, params, like=reference, inputs=others)

@@ -13,6 +13,7 @@ from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
+from onebasin.merging.averages import Mean
 from onebasin.merging.repairing import Repaired, repair
 from onebasin.training.datasets.dataset import Dataset
 
@@ -50,27 +51,27 @@ class Repair:
     def run(
         self,
         architecture: Architecture,
-        merged: Mapping[str, Tensor],
         ends: Sequence[Mapping[str, Tensor]],
         weights: Sequence[float],
         console: Console,
     ) -> Repaired:
-        """Return the repaired network.
+        """Return the mean of networks, repaired; each of their tensors is read once.
 
         Args:
             architecture: of all.
-            merged: the mean.
-            ends: what it is the mean of, aligned.
+            ends: what to average, aligned.
             weights: of the mean.
             console: where progress and notes are shown.
         """
+        # Resetting looks at the mean alone, so that the ends need not be in memory.
+        held = [] if self.method == "reset" else [dict(end) for end in ends]
         batches = Batches(self.data.train_inputs, self.data.train_labels)
         with console.progress(f"repairing by {self.method}") as progress:
             show = None if progress is None else lambda done: progress(done, len(batches))
             found = repair(
                 architecture.module,
-                merged,
-                [dict(end) for end in ends],
+                dict(Mean(held or ends, weights)),
+                held,
                 batches,
                 method=self.method,
                 weights=weights,

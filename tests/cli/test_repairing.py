@@ -1,0 +1,68 @@
+import gc
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin.checkpoints import Architecture
+from onebasin.checkpoints.tensor_info import TensorInfo
+from onebasin.cli.console import Console
+from onebasin.cli.repairing import Repair
+from onebasin.training.datasets.digits import load_digits
+
+
+class Watched(Mapping[str, Tensor]):
+    """A network on a disk, so to speak: tensors are made when they are read."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self.state = state
+        self.reads: Counter[str] = Counter()
+        self.most = 0
+        self._given: weakref.WeakSet = weakref.WeakSet()
+
+    def metadata(self, name: str) -> TensorInfo:
+        return TensorInfo.of(self.state[name])
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self.state[name].clone()
+        self.reads[name] += 1
+        self._given.add(tensor)
+        self.most = max(self.most, len(self._given))
+        return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.state
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.state)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
+def build(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(64, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 10))
+
+
+@pytest.mark.parametrize("method", ["reset", "repair", "rescale"])
+def test_every_tensor_of_the_ends_is_read_once(method):
+    module, data = build(0), load_digits().subset(100)
+    example = (data.train_inputs[:2],)
+    architecture = Architecture("tiny", module.eval(), example, {}, lambda device: build(0))
+    ends = [Watched(build(seed).state_dict()) for seed in (0, 1)]
+    quiet = Console(as_json=False, quiet=True, stdout=None)
+    gc.disable()
+    try:
+        Repair(method, data).run(architecture, ends, [0.5, 0.5], quiet)
+    finally:
+        gc.enable()
+    for end in ends:
+        # The suite's check of types looks at the first tensor of every mapping, too.
+        assert [end.reads[name] for name in list(end)[1:]] == [1] * (len(end) - 1)
+    if method == "reset":
+        # No end is needed as a whole: beside the tensor that is averaged there may be one.
+        assert all(end.most <= 2 < len(end) for end in ends)
