@@ -68,3 +68,37 @@ def test_wrong_tensors_are_named():
     del params["1.running_mean"]
     with pytest.raises(OneBasinError, match=r"tensor '1\.running_mean' is missing"):
         BoundModel(model, params)
+
+
+def test_a_checkpoint_of_higher_precision_is_run_in_it():
+    model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
+    wide = {n: t.double() if t.is_floating_point() else t for n, t in other.state_dict().items()}
+    found = BoundModel(model, wide)(inputs)
+    assert found.dtype == torch.float64
+    assert torch.equal(found, other.double().eval()(inputs.double()))
+
+
+def test_one_tensor_of_higher_precision_is_enough():
+    model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
+    mixed = other.state_dict()
+    mixed["1.running_mean"] = mixed["1.running_mean"].double()
+    found = BoundModel(model, mixed)(inputs)
+    assert torch.equal(found, other.double().eval()(inputs.double()))
+
+
+class Constant(nn.Module):
+    """A model with a matrix that its state dict does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("mix", torch.eye(3), persistent=False)
+
+    def forward(self, x):
+        return self.linear(x @ self.mix)
+
+
+def test_tensors_that_no_checkpoint_holds_are_run_in_the_precision_of_the_others():
+    model, inputs = Constant(), torch.ones(2, 3)
+    params = {name: tensor.double() for name, tensor in model.state_dict().items()}
+    assert torch.equal(BoundModel(model, params)(inputs), model.double()(inputs.double()))

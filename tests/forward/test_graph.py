@@ -103,6 +103,29 @@ def test_tied_weights_may_be_given_once() -> None:
     torch.testing.assert_close(Graph(model, inputs).run(params, inputs)[0], model(inputs))
 
 
+@pytest.mark.parametrize("name", ["residual", "transformer"])
+def test_checkpoints_of_higher_precision_than_the_model_are_run_in_it(name: str) -> None:
+    model, inputs = build(name)
+    params = model.state_dict()
+    expected = model(inputs)
+    narrow = inputs.float() if inputs.is_floating_point() else inputs
+    (found,) = Graph(model.float(), narrow).run(params, narrow)
+    assert found.dtype == torch.float64
+    if narrow is inputs:
+        torch.testing.assert_close(found, expected)
+    else:
+        (expected,) = Graph(model.double(), inputs).run(params, narrow.double())
+        assert torch.equal(found, expected)
+
+
+def test_data_that_the_model_does_not_take_is_named_with_the_place() -> None:
+    model, inputs = build("mlp")
+    graph = Graph(model, inputs)
+    with pytest.raises(OneBasinError, match=r"at '0\.linear': .*same dtype.*; pass data") as raised:
+        graph.run(model.state_dict(), inputs.float())
+    assert "\n" not in str(raised.value)
+
+
 class Writing(nn.Module):
     """A model that writes into its input and into a buffer."""
 

@@ -25,6 +25,14 @@ def test_statistics_are_the_means_over_batches():
     assert int(found["1.num_batches_tracked"]) == 4
 
 
+def test_statistics_of_a_checkpoint_of_higher_precision_are_in_it():
+    model, (inputs, _) = mlp(0, norm=True), examples(48)
+    params = {n: t.double() if t.is_floating_point() else t for n, t in model.state_dict().items()}
+    found = reset_statistics(model, params, [inputs])
+    assert found["1.running_mean"].dtype == torch.float64
+    torch.testing.assert_close(found["1.running_mean"], model.double()[0](inputs.double()).mean(0))
+
+
 def test_only_statistics_differ_and_inputs_stay():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     params = other.state_dict()

@@ -1,6 +1,7 @@
 """Binding: a model run with the parameters of a mapping, itself unchanged.
 
-Owns the checks that a mapping fits a model and the evaluation mode that leaves no trace.
+Owns the checks that a mapping fits a model, the precision that both are run in, and the
+evaluation mode that leaves no trace.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils import _pytree as pytree
 
 from onebasin.errors import OneBasinError
 
@@ -35,14 +37,16 @@ class BoundModel(nn.Module):
     def __init__(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
         """Check the parameters against the model; nothing is copied."""
         super().__init__()
-        bound = model, bind(model, params)
+        values = bind(model, params)
+        bound = model, values, precision_of(model, values)
         # A closure, because a module kept as an attribute would become a submodule.
         self._bound = lambda: bound
         self.train(False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output of the model with these parameters."""
-        model, params = self._bound()
+        model, params, precision = self._bound()
+        args, kwargs = widened((args, kwargs), precision)
         with evaluation_mode(model):
             return functional_call(model, params, args, kwargs)
 
@@ -55,7 +59,7 @@ class BoundModel(nn.Module):
         return self._named(nn.Module.named_buffers, *args, **kwargs)
 
     def _named(self, named: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        model, params = self._bound()
+        model, params, _ = self._bound()
         for name, own in named(model, *args, **kwargs):
             yield name, params.get(name, own)
 
@@ -64,6 +68,8 @@ def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the values that `torch.func.functional_call` needs, under each first tied name.
 
     Values of lower precision than the model's (a float16 checkpoint) are converted to it.
+    Where some are of higher precision (a float64 checkpoint), all are converted to that, the
+    model's own tensors that no state dict has included; inputs must be `widened` to it.
 
     Raises:
         OneBasinError: when a tensor is missing, unknown or of another shape.
@@ -72,17 +78,56 @@ def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     aliases = _aliases(model)
     _check_known(params, {*required, *(name for names in aliases.values() for name in names)})
     bound: dict[str, Tensor] = {}
+    own_only: dict[str, Tensor] = {}
     for name, own in _named_tensors(model, remove_duplicate=True):
         names = aliases[id(own)]
         source = next((n for n in names if n in params), None)
         if source is not None:
-            bound[name] = _as_precise(_of_shape(source, params[source], own), own)
+            value = _of_shape(source, params[source], own)
+            bound[name] = widened(value, own.dtype if own.is_floating_point() else None)
         elif own.is_floating_point() and any(n in required for n in names):
             raise OneBasinError(
                 f"parameters: tensor {name!r} is missing; pass the state dict of a model of "
                 "this architecture"
             )
-    return bound
+        else:
+            own_only[name] = own
+    precision = precision_of(model, bound)
+    return bound if precision is None else widened({**bound, **own_only}, precision)
+
+
+def precision_of(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | None:
+    """Return the precision of values that have more than the model's, or None if none has.
+
+    Args:
+        model: the architecture.
+        bound: as `bind` returns it.
+    """
+    found: torch.dtype | None = None
+    for name, own in _named_tensors(model, remove_duplicate=True):
+        value = bound.get(name, own)
+        if value.dtype != own.dtype and value.is_floating_point():
+            found = torch.promote_types(found or value.dtype, value.dtype)
+    return found
+
+
+def widened(values: Any, precision: torch.dtype | None) -> Any:
+    """Return tensors, or any tree of them, floating ones in at least a precision.
+
+    Args:
+        values: anything; what is no floating tensor stays as it is.
+        precision: None to return the values themselves.
+    """
+
+    if precision is None:
+        return values
+
+    def widen(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        return value.to(torch.promote_types(value.dtype, precision))
+
+    return pytree.tree_map(widen, values)
 
 
 def _aliases(model: nn.Module) -> dict[int, list[str]]:
@@ -107,12 +152,6 @@ def _check_known(params: Mapping[str, Tensor], known: set[str]) -> None:
                 f"parameters: tensor {name!r} is not in the model; pass the state dict of a "
                 "model of this architecture"
             )
-
-
-def _as_precise(value: Tensor, own: Tensor) -> Tensor:
-    if not value.is_floating_point() or not own.is_floating_point():
-        return value
-    return value.to(torch.promote_types(value.dtype, own.dtype))
 
 
 def _of_shape(name: str, value: Tensor, own: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import arguments_of, device_of
-from onebasin.forward.binding import bind
+from onebasin.forward.binding import bind, precision_of, widened
 from onebasin.symmetry.inference.export import PREFIX, is_getitem
 from onebasin.symmetry.inference.tracing import TracedGraph, trace_graph
 from onebasin.symmetry.symmetry import Symmetry
@@ -204,12 +204,24 @@ class Graph:
                 if enter is not None and shown and node.op == "call_function":
                     given = tuple(run.fetch_args_kwargs_from_env(node) for run in runs)
                     enter(Call(node.name, cast(Callable[..., Any], node.target), given))
-                values = [run.run_node(node) for run in runs]
+                values = [self._value(run, node) for run in runs]
                 if visit is not None and shown:
                     values = visit(node.name, values) or values
                 for run, value in zip(runs, values, strict=True):
                     run.keep(node, value)
         return [run.outputs for run in runs]
+
+    def _value(self, run: _Run, node: torch.fx.Node) -> Any:
+        """Return the value of a node, or say where the model does not run."""
+        try:
+            return run.run_node(node)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            label = self.nodes[node.name].label if node.name in self.nodes else node.name
+            reason = next(iter(str(error).strip().splitlines()), repr(error))
+            raise OneBasinError(
+                f"features: the model does not run on the batch, at {label!r}: {reason}; pass data "
+                "of the dtype and kind that it takes"
+            ) from error
 
     @cached_property
     def _order(self) -> list[torch.fx.Node]:
@@ -223,19 +235,18 @@ class Graph:
 
     def _placeholders(self, params: Mapping[str, Tensor], inputs: Any) -> list[Any]:
         exported = self.traced.exported
-        bound = self._bound(params)
+        bound, precision = self._bound(params)
         leaves = pytree.tree_leaves(arguments_of(_in_order(inputs), self.device))
         given = dict(zip(exported.inputs, leaves, strict=True))
         values: list[Any] = []
         for node in exported.graph_module.graph.find_nodes(op="placeholder"):
             if node.name in exported.tensors:
-                values.append(bound[exported.tensors[node.name]])
+                value = bound[exported.tensors[node.name]]
             elif node.name in given:
-                values.append(given[node.name])
+                value = widened(given[node.name], precision)
             else:
-                values.append(exported.constants[node.name].to(self.device))
-            if node.name in self._overwritten:
-                values[-1] = values[-1].clone()
+                value = widened(exported.constants[node.name].to(self.device), precision)
+            values.append(value.clone() if node.name in self._overwritten else value)
         return values
 
     @cached_property
@@ -248,14 +259,15 @@ class Graph:
         ]
         return frozenset(node.name for source in written for node in _origins(source))
 
-    def _bound(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a value for every name in the model's state, on the graph's device."""
+    def _bound(self, params: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.dtype | None]:
+        """Return values by name, on the graph's device, and what inputs are widened to."""
         bound = bind(self.model, params)
         aliases = {id(t): name for name, t in _named(self.model, remove_duplicate=True)}
-        return {
+        values = {
             name: bound.get(aliases[id(own)], own).to(self.device)
             for name, own in _named(self.model, remove_duplicate=False)
         }
+        return values, precision_of(self.model, bound)
 
 
 def _named(model: nn.Module, *, remove_duplicate: bool) -> list[tuple[str, Tensor]]:

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import call_on, device_of, output_of, rereadable
-from onebasin.forward.binding import bind, evaluation_mode
+from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
 from onebasin.matching.descent.pair import Pair
 from onebasin.symmetry.permutation import Permutation
 
@@ -109,7 +109,8 @@ class DataLoss:
         return total / count
 
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
-        values = {name: value.to(self.device) for name, value in bind(self.model, params).items()}
+        bound = bind(self.model, params)
+        values = {name: value.to(self.device) for name, value in bound.items()}
         # PyTorch has no derivative of normalisation with respect to given statistics.
         for name, _ in self.model.named_buffers():
             if name in values:
@@ -117,7 +118,7 @@ class DataLoss:
         with evaluation_mode(self.model), self._statistics(values):
             return call_on(
                 lambda *args, **kwargs: functional_call(self.model, values, args, kwargs),
-                inputs,
+                widened(inputs, precision_of(self.model, bound)),
                 self.device,
             )
 

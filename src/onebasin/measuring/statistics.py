@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import call_on, device_of, inputs_of
-from onebasin.forward.binding import bind, evaluation_mode
+from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
 
 
 def layers_with_statistics(model: nn.Module) -> dict[str, _NormBase]:
@@ -91,7 +91,7 @@ def _run(
             try:
                 call_on(
                     lambda *args, **kwargs: functional_call(model, values, args, kwargs),
-                    inputs_of(batch),
+                    widened(inputs_of(batch), precision_of(model, values)),
                     device_of(model),
                 )
             except ValueError as error:
