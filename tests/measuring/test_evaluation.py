@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -89,6 +90,27 @@ def test_squared_error_has_no_classes():
     found = evaluator(inputs, targets, loss="mse")(nn.Identity())
     assert found.loss == 1.0
     assert math.isnan(found.error)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 1, 1)])
+@pytest.mark.parametrize("wanted", [(3,), (3, 1), (3, 1, 1)])
+def test_squared_errors_are_of_each_target_alone(shape, wanted):
+    outputs, targets = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 4.0, 4.0])
+    evaluate = evaluator(outputs.reshape(shape), targets.reshape(wanted), loss="mse")
+    found = evaluate(nn.Identity())
+    assert found.loss == pytest.approx((0 + 4 + 1) / 3)
+    assert found.num_examples == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [((3, 3), (3,)), ((3, 2), (3, 1)), ((3, 2, 4), (3, 4, 2)), ((3, 6), (3, 2, 3))],
+)
+def test_targets_of_another_shape_are_refused(shape, wanted):
+    evaluate = evaluator(torch.zeros(shape), torch.zeros(wanted), loss="mse")
+    says = f"outputs are {shape} and targets {wanted}; mse needs one target for each output"
+    with pytest.raises(OneBasinError, match=re.escape(says)):
+        evaluate(nn.Identity())
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean"])

@@ -46,7 +46,7 @@ def measure_batch(outputs: Tensor, labels: Tensor, loss: Loss) -> Part:
     """
     wide = outputs if outputs.dtype == torch.float64 else outputs.float()
     if loss == "mse":
-        squares = (wide - labels).square().flatten(1).mean(1)
+        squares = (wide - _targets(wide, labels)).square().unsqueeze(-1).flatten(1).mean(1)
         return Part(float(squares.double().sum()), None, len(squares))
     logits, classes = flat_classes(wide, labels) if are_classes(wide, labels) else (wide, None)
     num_examples = len(labels) if classes is None else int((classes != -100).sum())
@@ -98,6 +98,20 @@ def are_classes(outputs: Tensor, labels: Tensor) -> bool:
 def flat_classes(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return outputs as `(n, classes)` and labels as int64 `(n,)`."""
     return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1).long()
+
+
+def _targets(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return targets in the shape of outputs, from which only dimensions of size 1 may differ.
+
+    Subtracting broadcasts: targets `(n,)` from outputs `(n, 1)` would make every pair `(n, n)`.
+    """
+    here, there = ([n for n in each.shape[1:] if n != 1] for each in (outputs, targets))
+    if here != there or outputs.shape[:1] != targets.shape[:1]:
+        raise OneBasinError(
+            f"evaluator: outputs are {tuple(outputs.shape)} and targets {tuple(targets.shape)}; "
+            "mse needs one target for each output"
+        )
+    return targets.reshape(outputs.shape)
 
 
 def _wrong(logits: Tensor, classes: Tensor) -> Tensor:
