@@ -93,6 +93,18 @@ def test_truncations_are_named(tmp_path: Path, zipped: bool) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_what_torch_says_of_its_internals_is_not_repeated(tmp_path: Path, zipped: bool) -> None:
+    path = save(tmp_path / "a.pt", STATE, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(OneBasinError) as caught:
+        open_checkpoint(path)
+    assert str(caught.value) == (
+        f"{path}: is not a complete checkpoint (truncated, corrupt or not a file of torch.save); "
+        "copy or download it again"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
 
+TORCH_SAVE = "file of torch.save"
 ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80"
 _LFS_MAGIC = b"version https://git-lfs"
@@ -55,6 +56,12 @@ def unreadable(path: Path, kind: str, error: BaseException) -> OneBasinError:
     if kind != "safetensors file" and start[8:10] == b'{"':
         return OneBasinError(
             f"{path}: a safetensors file by its content; rename it to end in .safetensors"
+        )
+    if kind == TORCH_SAVE:
+        # What torch says here is about its own internals.
+        return OneBasinError(
+            f"{path}: is not a complete checkpoint (truncated, corrupt or not a {kind}); copy or "
+            "download it again"
         )
     return OneBasinError(
         f"{path}: truncated, corrupt or not a {kind} ({one_line(error)}); copy or download it again"

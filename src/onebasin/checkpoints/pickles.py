@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebasin.checkpoints.diagnosis import ZIP_MAGIC, first_bytes, unreadable
+from onebasin.checkpoints.diagnosis import TORCH_SAVE, ZIP_MAGIC, first_bytes, unreadable
 from onebasin.checkpoints.tensor_info import TensorInfo
 from onebasin.errors import OneBasinError
 
@@ -72,7 +72,7 @@ def _explain(path: Path, error: Exception) -> OneBasinError:
         return OneBasinError(f"{path}: a TorchScript archive, not a state dict; {_REMEDY}")
     refused = _REFUSED.search(text)
     if refused is None:
-        return unreadable(path, "file of torch.save", error)
+        return unreadable(path, TORCH_SAVE, error)
     # A file of the old format may also be cut off in the middle of a harmless name.
     damage = "" if first_bytes(path, 4) == ZIP_MAGIC else ", or is cut short"
     return OneBasinError(
