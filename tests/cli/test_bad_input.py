@@ -196,6 +196,8 @@ def branching():
     ("function", "message"),
     [
         ("fails", "raised RuntimeError: two lines; check the arguments"),
+        ("fails", "broken_models:fails: fails() in "),
+        ("fails", "broken_models.py, line 13, raised "),
         ("returns_none", "returned NoneType; it must return an nn.Module"),
         ("broken", "no such"),
         ("branching", "broken_models.py"),

@@ -197,7 +197,9 @@ def _build_failed(
     recipe: Recipe, arguments: Mapping[str, Any], device: str, error: Exception
 ) -> str:
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    call = f"{recipe.name}: building it with ({given}) raised {one_line(error)}"
+    building = f"building it with ({given})" if given else "building it"
+    what = building if recipe.calling is None else recipe.calling(error)
+    call = f"{recipe.name}: {what} raised {one_line(error)}"
     if device == "meta":
         return f"{call} on the meta device; build it on the cpu, or check its arguments"
     return f"{call}; check the arguments given with --arch-arg, or mend the callable"

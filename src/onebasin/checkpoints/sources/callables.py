@@ -2,8 +2,10 @@
 
 import contextlib
 import importlib
+import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -45,7 +47,21 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
             "such as --input 2x3x224x224"
         )
 
-    return Recipe(path, lambda: _call(found, path, arguments), inputs)
+    def calling(error: BaseException) -> str:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        return f"{attribute}({given}){_place(found, error)}"
+
+    return Recipe(path, lambda: _call(found, path, arguments), inputs, calling=calling)
+
+
+def _place(build: Callable[..., Any], error: BaseException) -> str:
+    """Tell where in the callable's file it failed, or where it begins; empty where unknown."""
+    try:
+        file, line = inspect.getsourcefile(build), inspect.getsourcelines(build)[1]
+    except (TypeError, OSError):
+        return ""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == file]
+    return f" in {file}, line {frames[-1].lineno if frames else line},"
 
 
 def _call(build: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> nn.Module:

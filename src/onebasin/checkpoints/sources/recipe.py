@@ -27,12 +27,15 @@ class Recipe:
         inputs: Tells the default inputs of the module; it raises OneBasinError where the
             source cannot know them.
         adapt: Gives a checkpoint the names that the module has.
+        calling: Tells, for the error that building ended with, what was called where; without
+            it building is called that.
     """
 
     name: str
     build: Callable[[], nn.Module]
     inputs: Callable[[Any], tuple[InputSpec, ...]]
     adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = as_it_is
+    calling: Callable[[BaseException], str] | None = None
 
 
 def suggestion(name: str, known: list[str]) -> str:
