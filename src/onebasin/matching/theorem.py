@@ -20,7 +20,7 @@ from onebasin.matching.descent.pair import Pair
 from onebasin.matching.matching import Matching, Progress, Step
 from onebasin.symmetry.layouts import Fixed, Units
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.seeds import generator_for
+from onebasin.symmetry.seeds import spawned
 from onebasin.symmetry.symmetry import Symmetry
 
 CALL = "match_theorem"
@@ -155,7 +155,7 @@ def _cells(
 
 def _match_cells(cells_a: np.ndarray, cells_b: np.ndarray, seed: int) -> np.ndarray:
     """Return for every unit of A one of B, of the same cell as far as there are."""
-    rng = np.random.default_rng(generator_for(seed, CALL).initial_seed())
+    rng = np.random.default_rng(spawned(seed, CALL))
     order_a, order_b = (rng.permutation(len(each)) for each in (cells_a, cells_b))
     keys_a, keys_b = _ranked(cells_a[order_a]), _ranked(cells_b[order_b])
     _, at_a, at_b = np.intersect1d(keys_a, keys_b, assume_unique=True, return_indices=True)

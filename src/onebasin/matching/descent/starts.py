@@ -17,6 +17,7 @@ from onebasin.matching.descent.pair import Survey
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.trees import Key, View
 from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.seeds import spawned
 
 
 def start_of(run: Descent, survey: Survey, init: Permutation | None, seed: int) -> None:
@@ -40,7 +41,8 @@ def start_of(run: Descent, survey: Survey, init: Permutation | None, seed: int) 
     elif run.number == 1:
         signatures(search)
     else:
-        search.indices = dict(Permutation.random(search.symmetry, seed=seed + run.number).indices)
+        own = spawned(seed, f"start {run.number}")
+        search.indices = dict(Permutation.random(search.symmetry, seed=own).indices)
     before, found = survey.value + search.linear_value(unmoved), search.objective(search.indices)
     if run.number == 0 and found <= before:
         search.indices, found = unmoved, before

@@ -16,6 +16,7 @@ from onebasin.matching.matching import Progress, Step
 from onebasin.matching.relaxed.agreement import Agreement, Points, polynomial_peak
 from onebasin.matching.relaxed.relaxation import Relaxation, best_of, mixed, one_hot
 from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.seeds import spawned
 
 BLUR = 1e-3
 """Share of the barycentre in the points at which gradients are taken.
@@ -156,6 +157,6 @@ def _start(
     moving: Sequence[Permutation] = gathering.permutations[1:]
     if number == 0:
         return [relaxation.vertex(p, dtype) if from_init else uniform for p in moving]
-    seeds = range(len(moving) * number, len(moving) * (number + 1))
-    drawn = [Permutation.random(relaxation.symmetry, seed=seed * 10_007 + s) for s in seeds]
+    names = [f"start {number} of network {place + 1}" for place in range(len(moving))]
+    drawn = [Permutation.random(relaxation.symmetry, seed=spawned(seed, name)) for name in names]
     return [mixed(uniform, relaxation.vertex(p, dtype), 0.5) for p in drawn]

@@ -12,7 +12,7 @@ from onebasin.matching.walks.cooling import PUBLISHED, Schedule, calibrate
 from onebasin.matching.walks.making import Make
 from onebasin.matching.walks.swaps import Column, Move, draw_steps
 from onebasin.matching.walks.walk import Orders
-from onebasin.symmetry.seeds import generator_for
+from onebasin.symmetry.seeds import spawned
 
 SEGMENTS = 50
 """Parts of a walk after which progress is told."""
@@ -78,4 +78,4 @@ class Starts:
         return min(len(self.walks), torch.get_num_threads()) if compiled else 1
 
     def _rng(self, name: str) -> np.random.Generator:
-        return np.random.default_rng(generator_for(self.seed, name).initial_seed())
+        return np.random.default_rng(spawned(self.seed, name))

@@ -1,0 +1,33 @@
+"""Starts: where runs begin."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from onebasin.matching.descent.descent import Descent
+from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.search import Search
+from onebasin.matching.descent.starts import start_of
+from tests.matching.problems import unrelated
+
+
+def test_random_starts_of_one_seed_are_not_those_of_another() -> None:
+    problem = unrelated("perceptron")
+    pair = Pair(problem.symmetry, problem.a, problem.b)
+    survey = pair.survey()
+    search = Search(problem.symmetry, pair, cache_bytes=0)
+
+    def begin(seed: int, number: int) -> dict[str, Tensor]:
+        run = Descent(search, seed=seed, number=number, total=1, progress=None)
+        start_of(run, survey, None, seed)
+        return dict(search.indices)
+
+    places = [(seed, number) for seed in range(3) for number in range(2, 5)]
+    starts = [begin(*place) for place in places]
+    for first, second in combinations(starts, 2):
+        assert any(not torch.equal(first[name], second[name]) for name in first)
+    again = begin(*places[0])
+    assert all(torch.equal(again[name], starts[0][name]) for name in again)
