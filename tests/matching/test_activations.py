@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from onebasin import OneBasinError, Permutation, Symmetry, symmetry_from_spec, trace
+from onebasin.forward.features import Features
 from onebasin.matching.activations import match_activations
+from onebasin.matching.combined import match_combined
+from onebasin.matching.commutativity import match_commutativity
+from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.search import Search
+from onebasin.matching.functional_difference import match_functional_difference
+from onebasin.matching.moments.seen import SeenTrees
 from tests.forward.networks import NETWORKS, build
 
 CHOICES = [
@@ -85,6 +92,25 @@ def test_little_memory_takes_more_passes_to_the_same_end() -> None:
     )
 
 
+def test_a_pass_takes_all_trees_that_fit_and_none_is_charged_for_another() -> None:
+    model = nn.Sequential(
+        nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 4), nn.ReLU(),
+        nn.Linear(4, 2),
+    )  # fmt: skip
+    symmetry, params = trace(model, torch.zeros(2, 5)), model.state_dict()
+    pair = Pair(symmetry, params, params)
+    pair.survey()
+    search = Search(symmetry, pair, cache_bytes=0)
+    features = Features(model, [torch.zeros(2, 5)])
+    seen = SeenTrees(search, features, "inner", "post", call="look")
+    roots = list(search.trees)
+    assert [symmetry.groups[root].size for root in roots] == [6, 20, 4]
+    few = 4 * (6 * 6 + 4 * 4)
+    assert seen.ready(roots, (), few) == [roots[0], roots[2]]
+    assert seen.ready(roots, (), few - 1) == [roots[0]]
+    assert seen.ready(roots, (), few + 4 * 20 * 20) == roots
+
+
 def test_a_hand_written_symmetry_is_matched_under_its_own_names() -> None:
     model, batch = build("mlp")
     spec = {"0.weight": ("hidden", None), "0.bias": ("hidden",), "2.weight": (None, "hidden")}
@@ -103,6 +129,31 @@ def test_half_precision_checkpoints_run_in_the_precision_of_the_model() -> None:
     found = match_activations(symmetry, half, b, model=model, data=[batch], position="pre")
     moved = found.permutation.apply(b)
     assert all(torch.equal(moved[name], half[name]) for name in half)
+
+
+class LoneImage(nn.Module):
+    """A model that is called on one image, without a dimension of examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.more, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 2), nn.Linear(5, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        hidden = torch.relu(self.more(torch.relu(self.conv(image))))
+        return self.head(hidden.mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+    "match", [match_activations, match_combined, match_commutativity, match_functional_difference]
+)
+def test_images_without_a_dimension_of_examples_are_data(match: Any) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, images = LoneImage(), list(torch.randn(3, 3, 6, 7))
+    symmetry, a = trace(model, images[0]), model.state_dict()
+    b = Permutation.random(symmetry, seed=1).apply(a)
+    moved = match(symmetry, a, b, model=model, data=images).permutation.apply(b)
+    assert all(torch.equal(moved[name], a[name]) for name in a)
 
 
 def test_a_lone_example_is_data() -> None:

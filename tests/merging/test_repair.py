@@ -64,6 +64,34 @@ def test_the_mean_of_equal_networks_stays_as_it_is(name: str, method: Any) -> No
         torch.testing.assert_close(fixed.params[tensor], value, rtol=1e-12, atol=1e-12)
 
 
+class LoneImage(nn.Module):
+    """A model that is called on one image, without a dimension of examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(torch.relu(self.conv(image)).mean((1, 2)))
+
+
+def test_the_channels_of_a_lone_image_are_repaired() -> None:
+    image = torch.randn(3, 7, 8, generator=torch.Generator().manual_seed(0))
+    networks = []
+    for seed in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            networks.append(LoneImage().state_dict())
+    model = LoneImage()
+    fixed = repair(model, merge(networks), networks, [image])
+    graph = Graph(model, image)
+    of_a, of_b, after = (moments(graph, params, image) for params in (*networks, fixed.params))
+    for quantity in ("mean", "deviation"):
+        a, b, found = (getattr(each["conv2d"], quantity) for each in (of_a, of_b, after))
+        assert found.shape == (6,)
+        torch.testing.assert_close(found, (a + b) / 2, rtol=1e-5, atol=1e-6)
+
+
 def test_outputs_and_inputs_are_left_alone() -> None:
     model, a, b, batch = two("mlp")
     merged = merge([a, b])

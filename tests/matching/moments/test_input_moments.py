@@ -74,3 +74,11 @@ def test_windows_times_the_weight_are_the_convolution(
     features.run([params], lambda _: lambda *_: None, enter=lambda _: enter)
     made = F.linear(picked[0], found.matrix(params), layer.bias)
     torch.testing.assert_close(made, layer(batch).movedim(1, -1).flatten(0, -2))
+
+
+def test_windows_of_a_lone_image_are_those_of_a_batch_of_one() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, (3, 2), stride=2, padding=1), nn.ReLU())
+    image = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
+    lone, batch = (moments_of(model, [x]) for x in (image, image.expand(2, -1, -1, -1)))
+    assert (lone.count, batch.count) == (12, 24)
+    torch.testing.assert_close(lone.ab, batch.ab)

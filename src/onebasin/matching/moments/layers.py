@@ -61,10 +61,11 @@ class Layer:
         """
         args, kwargs = call.arguments[network]
         if not self.kernel:
-            return args[1 if self.is_transposed else 0].flatten(0, -2)
+            given = args[1 if self.is_transposed else 0]
+            return given.reshape(-1, given.shape[-1])
         names = ("input", "weight", "bias", "stride", "padding", "dilation")
-        given = dict(zip(names, args, strict=False)) | kwargs
-        return _windows(given["input"], self.kernel, given)
+        named = dict(zip(names, args, strict=False)) | kwargs
+        return _windows(named["input"], self.kernel, named)
 
     @property
     def sides(self) -> dict[str, tuple[Layout, ...]]:
@@ -108,7 +109,7 @@ def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
         return None
     is_transposed = node.operator == "addmm"
     out, *inner = reversed(layouts) if is_transposed else layouts
-    if node.operator in CONVOLUTIONS and inner[0].size != _channels(graph, node):
+    if node.operator in CONVOLUTIONS and inner[0].size != _channels(graph, node, len(inner)):
         return None
     return Layer(
         node=node.name,
@@ -121,11 +122,14 @@ def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
     )
 
 
-def _channels(graph: Graph, node: FeatureNode) -> int:
-    """Return the channels that a convolution reads: more than its weight has, if grouped."""
+def _channels(graph: Graph, node: FeatureNode, num_dims: int) -> int:
+    """Return the channels that a convolution reads: more than its weight has, if grouped.
+
+    They are the first of the last dimensions, since a lone image may have no other before.
+    """
     nodes = graph.traced.exported.graph_module.graph.nodes
     found = next(each for each in nodes if each.name == node.name)
-    return int(found.all_input_nodes[0].meta["val"].shape[1])
+    return int(found.all_input_nodes[0].meta["val"].shape[-num_dims])
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class Windows:
 def _windows(x: Tensor, kernel: tuple[int, ...], given: dict[str, object]) -> Windows:
     """Return the windows of a convolution, positions in the order of its output."""
     dims = len(kernel)
+    x = x if x.dim() == dims + 2 else x[None]
     stride, dilation = (_spread(given.get(name, 1), dims) for name in ("stride", "dilation"))
     reach = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
     padding = given.get("padding", 0)

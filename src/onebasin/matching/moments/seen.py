@@ -55,14 +55,15 @@ class SeenTrees:
             cache_bytes: for the similarities; one tree is returned even if it needs more.
         """
         chosen: list[str] = []
-        left = cache_bytes
+        left, size = cache_bytes, self.search.pair.dtype.itemsize
         for root in roots:
             sights = self.sights.ready(self.features.graph, root, known)
             tree = self.search.trees[root]
             keys = {sight.view.key for sight in sights}
-            left -= sum(4 * key.num_outer(tree) * key.num_own(tree) ** 2 for key in keys)
-            if sights and (left >= 0 or not chosen):
+            needed = size * sum(key.num_outer(tree) * key.num_own(tree) ** 2 for key in keys)
+            if sights and (needed <= left or not chosen):
                 chosen.append(root)
+                left -= needed
         return chosen
 
     def gather(

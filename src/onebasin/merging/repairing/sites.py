@@ -107,8 +107,15 @@ def _site(node: FeatureNode, symmetry: Symmetry) -> RepairSite | None:
     weight_dim = 1 if node.operator == "addmm" else 0
     if not any(isinstance(leaf, Units) for leaf in leaves(layouts[weight_dim])):
         return None
-    is_last = node.operator in ("linear", "addmm", "layer_norm")
-    return RepairSite(node.name, node.label, weight, bias, -1 if is_last else 1, weight_dim)
+    unit_dim = _unit_dim(node.operator, len(layouts))
+    return RepairSite(node.name, node.label, weight, bias, unit_dim, weight_dim)
+
+
+def _unit_dim(operator: str, weight_dims: int) -> int:
+    """Return where an output's units are; a lone image has no dimension of examples."""
+    if operator in ("linear", "addmm", "layer_norm"):
+        return -1
+    return 1 if operator in NORMS else 1 - weight_dims
 
 
 def _is_read_by_norms(graph: Graph, node: FeatureNode) -> bool:
