@@ -27,6 +27,7 @@ from onebasin.symmetry.inference.atoms import (
     parts_of,
     pinned_reason,
     product_of,
+    selects,
     sum_of,
     walk,
 )
@@ -62,8 +63,18 @@ def cut(atom: Atom, start: int, stop: int) -> Atom:
     if (start, stop) == (0, root.size):
         return root
     if (start, stop) not in root.ranges:
-        root.ranges[start, stop] = _cut(root, start, stop)
+        piece = _cut(root, start, stop)
+        root.ranges[start, stop] = piece
+        _place(piece.root, root, start)
     return root.ranges[start, stop].root
+
+
+def _place(piece: Atom, whole: Atom, start: int) -> None:
+    """Note where a piece lies in what it was cut out of, and in what that was cut out of."""
+    if piece.size > 1:
+        piece.places.setdefault(whole, set()).add(start)
+        for further, offsets in whole.places.items():
+            piece.places.setdefault(further, set()).update(start + offset for offset in offsets)
 
 
 def _cut(root: Atom, start: int, stop: int) -> Atom:
@@ -149,7 +160,7 @@ def _rebuilt(root: Atom, chosen: Sequence[Atom], build):
 
 
 def _may_depend(atom: Atom, key: Atom) -> bool:
-    return all(any(root is key for root in walk(dims)) for dims in atom.homes)
+    return selects(key) and all(any(root is key for root in walk(dims)) for dims in atom.homes)
 
 
 def _restrict_family(family: Fam, key: Atom, start: int, stop: int, *, force: bool) -> Atom:

@@ -76,6 +76,9 @@ class Atom:
         form: what it is made of, once known.
         pinned: why its positions cannot move, if they cannot; set on atoms without form.
         homes: the dimensions of every parameter that carries it.
+        places: the atoms it was cut out of, and where in them it begins.
+        scrambled: whether different positions of it meet in one operator, so that no other
+            dimension can depend on where in it one is.
     """
 
     size: int
@@ -83,6 +86,8 @@ class Atom:
     pinned: Reason | None = None
     homes: frozenset[Dims] = frozenset()
     parent: Atom | None = None
+    scrambled: bool = False
+    places: dict[Atom, set[int]] = field(default_factory=dict, repr=False)
     ranges: dict[tuple[int, int], Atom] = field(default_factory=dict, repr=False)
     splits: dict[int, tuple[Atom, Atom]] = field(default_factory=dict, repr=False)
 
@@ -172,6 +177,12 @@ def walk(dims: Iterable[Atom]) -> Iterator[Atom]:
         root = atom.root
         yield root
         yield from walk(parts_of(root))
+
+
+def selects(atom: Atom) -> bool:
+    """Whether other dimensions can depend on the position in an atom."""
+    root = atom.root
+    return not (root.scrambled or any(whole.root.scrambled for whole in root.places))
 
 
 def is_pinned(atom: Atom) -> bool:

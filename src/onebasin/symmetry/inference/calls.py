@@ -7,7 +7,7 @@ and returns the layouts of the output (one tuple of atoms per tensor).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -48,6 +48,7 @@ class Call:
         shapes: shape of every output tensor, None for outputs that are no tensors.
         location: place in the user's source.
         tensors: every layout seen so far; rules add what only exists inside an operator.
+        made: the dimensions of outputs that `fixed` made.
     """
 
     operator: str
@@ -55,6 +56,7 @@ class Call:
     shapes: tuple[tuple[int, ...] | None, ...]
     location: str
     tensors: list[Dims]
+    made: list[Atom] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -98,7 +100,9 @@ class Call:
 
     def fixed(self, size: int, text: str) -> Atom:
         """Return a dimension of the output whose positions cannot move."""
-        return fresh(size, self.reason(text))
+        atom = fresh(size, self.reason(text))
+        self.made.append(atom)
+        return atom
 
     def mix(self, dims: Iterable[Atom]) -> None:
         """Note that the operator mixes over all other dimensions of a tensor.

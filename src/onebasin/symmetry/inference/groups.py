@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 
 from onebasin.symmetry.inference.algebra import cut, family_marks, restrict
-from onebasin.symmetry.inference.atoms import Atom, Dims, Fam, Prod, Sum, parts_of, walk
+from onebasin.symmetry.inference.atoms import Atom, Dims, Fam, Prod, Sum, parts_of, selects, walk
 
 MAX_CHOICES = 4096
 Leaves = tuple[Atom, ...]
@@ -122,7 +122,7 @@ def find_nesting(parameters: Iterable[Dims], tensors: Iterable[Dims]) -> Nesting
 
 def _intersect(deps: dict[Atom, set[Atom]], block: Leaves) -> None:
     counts = Counter(block)
-    once = {leaf for leaf, count in counts.items() if count == 1}
+    once = {leaf for leaf, count in counts.items() if count == 1 and selects(leaf)}
     for leaf in counts:
         if leaf in deps:
             deps[leaf] &= once

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from onebasin.symmetry.inference.algebra import pin
-from onebasin.symmetry.inference.atoms import Dims, Reason, fresh
+from onebasin.symmetry.inference.atoms import Dims, Reason, flat_factors, fresh
 from onebasin.symmetry.inference.calls import Call, Value
 from onebasin.symmetry.inference.constants import Constants
 from onebasin.symmetry.inference.export import Exported, is_getitem, location_of
@@ -147,8 +147,16 @@ class Solver:
                 assert value.shape == shape, f"{call.operator}: {value.shape} is not {shape}"
                 self.tensors.append(value.dims)
                 check_scope(value.dims, reason)
+                self._note_rest(call, value.dims)
         for value in call.values:
             check_scope(value.dims, reason)
+
+    def _note_rest(self, call: Call, dims: Dims) -> None:
+        """Where positions of a dimension became others, nothing depends on them across the call."""
+        made = {id(atom) for atom in call.made if atom.size > 1}
+        factors = [(id(f), f) for atom in dims for f in flat_factors(atom)] if made else []
+        if any(name in made for name, _ in factors):
+            call.mix(factor for name, factor in factors if name not in made)
 
     def _higher_order(self, node: Node, args: tuple[Any, ...]) -> Any:
         """Run a subgraph in place; control flow that data decides is refused."""

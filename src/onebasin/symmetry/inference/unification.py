@@ -21,6 +21,7 @@ from onebasin.symmetry.inference.atoms import (
     flat_parts,
     is_pinned,
     parts_of,
+    selects,
     walk,
 )
 
@@ -46,6 +47,7 @@ def _unify(a: Atom, b: Atom) -> None:
     if a is b or a.size <= 1:
         return
     assert a.size == b.size, f"cannot unify {a.size} with {b.size} positions"
+    _scramble_overlapping(a, b)
     if a.form is None or b.form is None:
         if b.form is None:
             a, b = b, a
@@ -64,10 +66,25 @@ def _unify(a: Atom, b: Atom) -> None:
         _link(a, b)
 
 
+def _scramble_overlapping(a: Atom, b: Atom) -> None:
+    """Note where pieces of one atom meet that lie shifted over each other in it."""
+    for whole, offsets in a.places.items():
+        for other, others in b.places.items():
+            if whole.root is other.root and any(
+                0 < abs(offset - shifted) < a.size for offset in offsets for shifted in others
+            ):
+                whole.root.scrambled = True
+
+
 def _link(a: Atom, b: Atom) -> None:
+    """Let atom a stand for b from now on."""
     a, b = a.root, b.root
-    if a is not b:
-        a.parent = b
+    if a is b:
+        return
+    b.scrambled |= a.scrambled
+    for whole, offsets in a.places.items():
+        b.places.setdefault(whole, set()).update(offsets)
+    a.parent = b
 
 
 def _bind(a: Atom, b: Atom) -> None:
@@ -83,7 +100,7 @@ def _bind(a: Atom, b: Atom) -> None:
             root.homes |= a.homes
     if a.pinned:
         pin(b, a.pinned)
-    a.parent = b
+    _link(a, b)
 
 
 def _unify_products(a: Atom, b: Atom) -> None:
@@ -94,6 +111,8 @@ def _unify_products(a: Atom, b: Atom) -> None:
         if shared == 1:
             rest = [*left, x, *right, y]
             if all(map(is_pinned, rest)):
+                for part in rest:
+                    part.root.scrambled = True
                 return
             raise ClashError(f"{a.size} units are grouped by {x.size} and by {y.size}", rest)
         for atom, waiting in ((x, left), (y, right)):
@@ -145,7 +164,7 @@ def collapse(atom: Atom) -> None:
         target = first.root
         if target is root:
             raise ClashError("a family contains itself")
-        root.parent = target
+        _link(root, target)
 
 
 def check_scope(dims: Iterable[Atom], reason: Reason) -> bool:
@@ -169,7 +188,7 @@ def _out_of_scope(dims: tuple[Atom, ...]) -> Atom | None:
     counts = Counter(_keys_carried(dims))
     for family in families:
         assert isinstance(family.form, Fam)
-        if counts[family.form.key.root] != 1:
+        if counts[family.form.key.root] != 1 or not selects(family.form.key):
             return family
     return None
 

@@ -18,6 +18,7 @@ def _matmul(call: Call, a: Value, b: Value) -> Dims:
     batch = _batch(call, left[:-2], right[:-2])
     rows = left[-2:-1] if len(a.dims) > 1 else ()
     columns = right[-1:] if len(b.dims) > 1 else ()
+    call.mix((*batch, *rows, *columns, left[-1]))
     return (*batch, *rows, *columns)
 
 
@@ -43,6 +44,7 @@ def linear(call: Call) -> Dims:
     call.unify(operand[-1], weight[-1])
     if bias is not None:
         call.unify(weight[0], bias.dims[0])
+    call.mix((*operand[:-1], *weight))
     return (*operand[:-1], *weight[:-1])
 
 
@@ -59,10 +61,12 @@ def attention(call: Call) -> tuple[Dims | None, ...]:
     call.unify(key[-2], value[-2])
     call.unify(key[-3], value[-3])
     _share_heads(call, query[-3], key[-3])
+    scores = (*batch, query[-3], query[-2], key[-2])
     mask = call.get("attn_mask", call.get("attn_bias"))
     if mask is not None:
-        scores = (*batch, query[-3], query[-2], key[-2])
         broadcast(call, [Value(scores), mask], tuple(atom.size for atom in scores))
+    for channels in (query[-1], value[-1]):
+        call.mix((*scores, channels))
     call.mix((*batch, query[-3], query[-2]))
     output = (*batch, query[-3], query[-2], value[-1])
     return (output, *(_side_output(call, output, shape) for shape in call.shapes[1:]))
@@ -95,7 +99,9 @@ def distances(call: Call) -> Dims:
     """Pairwise distances between two sets of points: sums over the coordinates."""
     a, b = call["x1"].dims, call["x2"].dims
     call.unify(a[-1], b[-1])
-    return (*_batch(call, a[:-2], b[:-2]), a[-2], b[-2])
+    pairs = (*_batch(call, a[:-2], b[:-2]), a[-2], b[-2])
+    call.mix((*pairs, a[-1]))
+    return pairs
 
 
 _ATTENTION = """

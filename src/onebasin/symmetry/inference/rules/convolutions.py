@@ -84,6 +84,7 @@ def grid_sample(call: Call) -> Dims:
     call.unify(operand[0], grid[0])
     call.pin(operand[2:], SLIDING)
     call.pin(grid[-1:], "coordinates")
+    call.mix(operand[:2])
     return (*operand[:2], *grid[1:-1])
 
 

@@ -1,5 +1,7 @@
 """Rules for reading and writing at positions that other tensors give."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,16 @@ MAX_RUNS = 16
 def embedding(call: Call) -> Dims:
     """Rows of a table, one for each entry of the index."""
     rows, *rest = call["weight"].dims
-    call.pin([rows], ADDRESSED)
+    _address(call, (rows, *rest), {0})
     return (*call["indices"].dims, *rest)
+
+
+def _address(call: Call, dims: Dims, places: Iterable[int]) -> Dims:
+    """Pin what is addressed, and return the rest, which cannot depend on where that was."""
+    call.pin([dims[i] for i in places], ADDRESSED)
+    rest = tuple(atom for i, atom in enumerate(dims) if i not in set(places))
+    call.mix(rest)
+    return rest
 
 
 def index(call: Call) -> Dims:
@@ -27,11 +37,10 @@ def index(call: Call) -> Dims:
         ((place, value),) = given.items()
         if len(value.dims) == 1:
             return _index_one(call, dims, place, value)
-    call.pin([dims[i] for i in given], ADDRESSED)
+    rest = _address(call, dims, given)
     new = _index_dims(call, list(given.values()))
     places = sorted(given)
     adjacent = places == list(range(places[0], places[-1] + 1))
-    rest = [atom for i, atom in enumerate(dims) if i not in given]
     at = places[0] if adjacent else 0
     return (*rest[:at], *new, *rest[at:])
 
@@ -56,7 +65,7 @@ def _index_one(call: Call, dims: Dims, place: int, value: Value) -> Dims:
     pieces = None if known is None else _known_index(call, dims, place, known)
     if pieces is not None:
         return pieces
-    call.pin([dims[place]], ADDRESSED)
+    _address(call, dims, {place})
     return (*dims[:place], *value.dims, *dims[place + 1 :])
 
 
@@ -95,8 +104,8 @@ def gather(call: Call) -> Dims:
     """Entries of one dimension, chosen for every place of the others."""
     dims, chosen = call["self"].dims, call["index"].dims
     place = call["dim"] % max(len(dims), 1)
-    call.pin(dims[place : place + 1], ADDRESSED)
     _align(call, dims, chosen, place)
+    _address(call, dims, {place} if dims else ())
     return chosen
 
 
@@ -116,10 +125,10 @@ def scatter(call: Call) -> Dims:
     place = call["dim"] % max(len(dims), 1)
     source = call.get("src")
     operands = [chosen] + ([source.dims] if isinstance(source, Value) else [])
-    call.pin(dims[place : place + 1], ADDRESSED)
     for operand in operands:
         _align(call, dims, operand, place)
         call.pin(operand[place : place + 1], ADDRESSED)
+    _address(call, dims, {place} if dims else ())
     return dims
 
 
@@ -127,8 +136,7 @@ def index_put(call: Call) -> Dims:
     """Entries replaced at index tensors; the other dimensions are those of the values."""
     dims = call["self"].dims
     given = {i: value for i, value in enumerate(call["indices"]) if value is not None}
-    call.pin([dims[i] for i in given], ADDRESSED)
-    rest = tuple(atom for i, atom in enumerate(dims) if i not in given)
+    rest = _address(call, dims, given)
     places = sorted(given)
     values = call["values"].dims
     if places == list(range(len(places))):
@@ -144,9 +152,10 @@ def index_write(call: Call) -> Dims:
     """`index_add`, `index_copy`: slices of one dimension written."""
     dims, source = call["self"].dims, call["source"].dims
     place = call["dim"] % max(len(dims), 1)
-    call.pin([dims[place], source[place]], ADDRESSED)
+    call.pin([source[place]], ADDRESSED)
     for i in set(range(len(dims))) - {place}:
         call.unify(dims[i], source[i])
+    _address(call, dims, {place})
     return dims
 
 

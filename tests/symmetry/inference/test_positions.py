@@ -1,0 +1,104 @@
+"""Channels may be ordered apart at every position, unless an operator lets positions meet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.symmetry.inference.equivariance import sizes
+from tests.symmetry.inference.snippets import Function, check, x
+
+ROWS, CHANNELS = 5, 4
+APART, TOGETHER = [(CHANNELS, 1)], [(CHANNELS, 0)]
+
+
+def rows(function, **modules):
+    """A model that maps its input to rows of channels and does something with them."""
+    return Function(
+        lambda m, h: function(m, m.a(h).view(-1, ROWS, CHANNELS)),
+        a=nn.Linear(3, ROWS * CHANNELS),
+        **modules,
+    )
+
+
+def attend(m, w):
+    return F.scaled_dot_product_attention(w[:, None], w[:, None], w[:, None]).pow(2).sum(-1)
+
+
+def gather(m, w):
+    backwards = torch.arange(ROWS).flip(0)[None, :, None]
+    return (w * w.gather(1, backwards.expand_as(w))).sum(-1)
+
+
+MEETING = {
+    "products of all pairs": lambda m, w: w @ w.mT,
+    "einsum of all pairs": lambda m, w: torch.einsum("bnd,bmd->bnm", w, w),
+    "linear in itself": lambda m, w: F.linear(w, w[0]),
+    "distances of all pairs": lambda m, w: torch.cdist(w, w),
+    "differences of all pairs": lambda m, w: (w[:, :, None] - w[:, None]).pow(2).sum(-1),
+    "attention": attend,
+    "rolled": lambda m, w: (w * w.roll(1, 1)).sum(-1),
+    "flipped": lambda m, w: (w * w.flip(1)).sum(-1),
+    "indexed": lambda m, w: (w * w[:, [1, 2, 3, 4, 0]]).sum(-1),
+    "gathered": gather,
+    "neighbours": lambda m, w: (w[:, 1:] * w[:, :-1]).sum(-1),
+    "next but one": lambda m, w: (w[:, 2:] * w[:, :-2]).sum(-1),
+    "shifted by padding": lambda m, w: (w * F.pad(w, (0, 0, 1, 0))[:, :-1]).sum(-1),
+    "accumulated": lambda m, w: w.cumsum(1).pow(2).sum(-1),
+    "pooled in place": lambda m, w: (w * F.max_pool1d(w.mT, 3, stride=1, padding=1).mT).sum(-1),
+    "smoothed in place": lambda m, w: (w * F.avg_pool1d(w.mT, 3, stride=1, padding=1).mT).sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", MEETING)
+def test_channels_move_together_where_positions_meet(name):
+    model = rows(MEETING[name])
+    assert sizes(check(model, x(2, 3))) == TOGETHER
+
+
+KEPT_APART = {
+    "summed over channels": lambda m, w: w.pow(2).sum(-1),
+    "normalised": lambda m, w: F.normalize(w, dim=-1).pow(3).sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", KEPT_APART)
+def test_channels_move_apart_where_positions_stay(name):
+    found = sizes(check(rows(KEPT_APART[name]), x(2, 3)))
+    assert found and all(size == CHANNELS and depth == 1 for size, depth in found)
+
+
+def test_halves_that_meet_are_ordered_alike_but_apart_at_every_position():
+    model = Function(
+        lambda m, h: (
+            m.a(h).view(-1, 6, CHANNELS)[:, :3].mul(m.a(h).view(-1, 6, CHANNELS)[:, 3:]).sum(-1)
+        ),
+        a=nn.Linear(3, 6 * CHANNELS),
+    )
+    symmetry = check(model, x(2, 3))
+    assert symmetry.log10_order == pytest.approx(3 * torch.tensor(24.0).log10().item(), rel=1e-6)
+
+
+def test_a_table_of_positions_against_itself():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.p = nn.Parameter(torch.randn(ROWS, CHANNELS))
+
+        def forward(self, h):
+            return torch.tanh(self.p @ self.p.T) @ h
+
+    assert sizes(check(Table(), x(ROWS, 3))) == TOGETHER
+
+
+def test_positions_regrouped_in_another_order_are_no_longer_the_same():
+    def forward(m, w):
+        swapped = w.view(-1, 2, 3, CHANNELS).transpose(1, 2).reshape(-1, 6, CHANNELS)
+        return (w * swapped).sum(-1)
+
+    model = Function(
+        lambda m, h: forward(m, m.a(h).view(-1, 6, CHANNELS)), a=nn.Linear(3, 6 * CHANNELS)
+    )
+    assert sizes(check(model, x(2, 3))) == TOGETHER
