@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from torch import Tensor, nn
@@ -81,7 +82,61 @@ def _shortcut(
     )
 
 
-class ResNet(nn.Module):
+class ResidualNetwork(nn.Module):
+    """What residual networks for small images have in common: `stem`, `stages.S.B`, `output`.
+
+    Every stage but the first halves the image in its first block.
+
+    Args:
+        block: makes a block from the channels of its input, those of its stage, and the stride.
+        counts: blocks in each stage.
+        widths: channels of each stage; the stem has those of the first.
+        expansion: how many times as many channels the blocks give out.
+        norm: of the stem.
+        input_shape: channels, height and width of an image.
+        num_classes: size of the output.
+    """
+
+    def __init__(
+        self,
+        block: Callable[[int, int, int], nn.Module],
+        *,
+        counts: Sequence[int],
+        widths: Sequence[int],
+        expansion: int = 1,
+        norm: ResidualNorm,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        self.input_shape = input_shape
+        self.stem = ConvolutionBlock(input_shape[0], widths[0], norm=norm)
+        channels, stages = widths[0], []
+        for index, (count, inner) in enumerate(zip(counts, widths, strict=True)):
+            stage = nn.Sequential()
+            for place in range(count):
+                stage.append(block(channels, inner, 2 if index > 0 and place == 0 else 1))
+                channels = inner * expansion
+            stages.append(stage)
+        self.stages = nn.ModuleList(stages)
+        self.output = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: images, `(batch, in_channels, height, width)`.
+
+        Returns:
+            Logits, `(batch, num_classes)`.
+        """
+        x = self.stem(x).relu()
+        for stage in self.stages:
+            x = stage(x)
+        return self.output(x.mean((2, 3)))
+
+
+class ResNet(ResidualNetwork):
     """A residual network for small images: `stem`, `stages.S.B`, and `output`.
 
     (He et al., 2016; the 3×3 stem without pooling as for CIFAR.)
@@ -114,34 +169,16 @@ class ResNet(nn.Module):
         image_size: int = 32,
         num_classes: int = 10,
     ) -> None:
-        super().__init__()
         sizes = {"width": width, "in_channels": in_channels, "image_size": image_size}
         check_sizes(f"resnet{depth}", **sizes, num_classes=num_classes)
         check_norm(f"resnet{depth}", norm, choices=ResidualNorm)
-        self.input_shape = (in_channels, image_size, image_size)
-        self.stem = ConvolutionBlock(in_channels, width, norm=norm)
-        block, expansion = (Bottleneck, EXPANSION) if depth == 50 else (BasicBlock, 1)
-        channels, stages = width, []
-        for index, count in enumerate(STAGES[depth]):
-            inner, stage = width * 2**index, nn.Sequential()
-            for place in range(count):
-                stride = 2 if index > 0 and place == 0 else 1
-                stage.append(block(channels, inner, stride=stride, norm=norm))
-                channels = inner * expansion
-            stages.append(stage)
-        self.stages = nn.ModuleList(stages)
-        self.output = nn.Linear(channels, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
-
-        Args:
-            x: images, `(batch, in_channels, height, width)`.
-
-        Returns:
-            Logits, `(batch, num_classes)`.
-        """
-        x = self.stem(x).relu()
-        for stage in self.stages:
-            x = stage(x)
-        return self.output(x.mean((2, 3)))
+        kind, expansion = (Bottleneck, EXPANSION) if depth == 50 else (BasicBlock, 1)
+        super().__init__(
+            lambda channels, inner, stride: kind(channels, inner, stride=stride, norm=norm),
+            counts=STAGES[depth],
+            widths=[width * 2**index for index in range(4)],
+            expansion=expansion,
+            norm=norm,
+            input_shape=(in_channels, image_size, image_size),
+            num_classes=num_classes,
+        )

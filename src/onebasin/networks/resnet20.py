@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
 from onebasin.errors import OneBasinError
-from onebasin.networks.layers import ConvolutionBlock, ResidualNorm, check_norm, check_sizes
-from onebasin.networks.resnet import BasicBlock
+from onebasin.networks.layers import ResidualNorm, check_norm, check_sizes
+from onebasin.networks.resnet import BasicBlock, ResidualNetwork
 
 BLOCKS = 3
 BASE_WIDTHS = (16, 32, 64)
 
 
-class ResNet20(nn.Module):
+class ResNet20(ResidualNetwork):
     """ResNet20 with widths `w·(16, 32, 64)`: `stem`, `stages.S.B`, and `output`.
 
     Where a block halves the image its shortcut is a 3×3 convolution with normalisation, so
@@ -44,37 +42,19 @@ class ResNet20(nn.Module):
         image_size: int = 32,
         num_classes: int = 10,
     ) -> None:
-        super().__init__()
         sizes = {"in_channels": in_channels, "image_size": image_size}
         check_sizes("resnet20", **sizes, num_classes=num_classes)
         check_norm("resnet20", norm, choices=ResidualNorm)
-        widths = _widths(width)
-        self.input_shape = (in_channels, image_size, image_size)
-        self.stem = ConvolutionBlock(in_channels, widths[0], norm=norm)
-        channels, stages = widths[0], []
-        for index, wide in enumerate(widths):
-            stage = nn.Sequential()
-            for place in range(BLOCKS):
-                stride = 2 if index > 0 and place == 0 else 1
-                stage.append(BasicBlock(channels, wide, stride=stride, norm=norm, shortcut_size=3))
-                channels = wide
-            stages.append(stage)
-        self.stages = nn.ModuleList(stages)
-        self.output = nn.Linear(channels, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
-
-        Args:
-            x: images, `(batch, in_channels, height, width)`.
-
-        Returns:
-            Logits, `(batch, num_classes)`.
-        """
-        x = self.stem(x).relu()
-        for stage in self.stages:
-            x = stage(x)
-        return self.output(x.mean((2, 3)))
+        super().__init__(
+            lambda channels, wide, stride: BasicBlock(
+                channels, wide, stride=stride, norm=norm, shortcut_size=3
+            ),
+            counts=[BLOCKS] * len(BASE_WIDTHS),
+            widths=_widths(width),
+            norm=norm,
+            input_shape=(in_channels, image_size, image_size),
+            num_classes=num_classes,
+        )
 
 
 def _widths(factor: int | float) -> tuple[int, ...]:
