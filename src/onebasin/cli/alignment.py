@@ -89,12 +89,18 @@ class Alignment:
         moved = f"{self.num_moved} of {self.num_units} units moved"
         starts = len(self.matching.restarts)
         before = f"best of {starts} starts: " if starts > 1 else f"{objective[0]:.6g} -> "
-        effort = f"{counted(self.matching.num_sweeps, 'sweep')} and {self.matching.seconds:.1f} s"
         groups = counted(len(symmetry.groups), "group")
         return (
             f"{groups} ({proved}), {moved}\n"
-            f"{self.method}: objective {before}{objective[-1]:.6g} in {effort} ({ending})"
+            f"{self.method}: objective {before}{objective[-1]:.6g} {self._effort} ({ending})"
         )
+
+    @property
+    def _effort(self) -> str:
+        num, seconds = self.matching.num_sweeps, f"{self.matching.seconds:.1f} s"
+        if num == 0 and self.matching.converged:
+            return f"solved by the start in {seconds}"
+        return f"in {counted(num, 'sweep')} and {seconds}"
 
 
 def align_networks(
