@@ -10,7 +10,7 @@ import typer
 
 from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
 from onebasin.cli.measuring import DataRoot
-from onebasin.cli.options import Arch, MethodData, Output, PermutationFile
+from onebasin.cli.options import Arch, MergingData, Output, PermutationFile
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from onebasin.merging.repairing import Repaired
 
 WITH_DATA = "combined"
-"""The method where there is data: the best of benchmarks/matchers.py that needs no labels."""
+"""The method where there is data: the best of benchmarks/matchers.py that needs no labels.
+
+`MergingData` and docs/cli.md tell the user.
+"""
 
 
 @with_blocks
@@ -50,7 +53,7 @@ def merge(
         bool, typer.Option("--align/--no-align", help="Align the checkpoints before averaging.")
     ] = True,
     matching: MatchingOptions,
-    data: MethodData = None,
+    data: MergingData = None,
     data_root: DataRoot = None,
     repair: Annotated[
         Literal["none", "reset", "repair", "rescale"] | None,

@@ -118,6 +118,17 @@ MethodData = Annotated[
         show_default=False,
     ),
 ]
+MergingData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="Data to match and repair with, such as digits; with it two networks are matched "
+        "by the method combined and the mean is repaired, unless --method and --repair say "
+        "otherwise.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same result.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else, to stdout.")

@@ -29,6 +29,7 @@ def interpolate(
 ) -> Curve:
     r"""Evaluate a model along the line \(\alpha\theta_A + (1-\alpha)\theta_B\).
 
+    The curve begins at \(\alpha = 0\), which is B, and ends at \(\alpha = 1\), which is A.
     The model is run in evaluation mode with the parameters of each point; it is not changed.
     The ends are evaluated as they are, whatever the normalization. Where A and B are equal
     the line is one point, and it is evaluated once.
