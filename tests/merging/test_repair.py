@@ -167,6 +167,9 @@ def test_bad_input_is_named_in_one_line() -> None:
     infinite = {**a, "0.bias": torch.full_like(a["0.bias"], float("inf"))}
     with pytest.raises(OneBasinError, match=r"features of B at '0.linear' are not finite"):
         repair(model, merged, [a, infinite], [batch])
+    infinite = {**merged, "0.bias": torch.full_like(a["0.bias"], float("nan"))}
+    with pytest.raises(OneBasinError, match=r"features of the merged network at '0.linear' are"):
+        repair(model, infinite, [a, b], [batch])
     plain = nn.Sequential(nn.Embedding(4, 3)).double()
     with pytest.raises(OneBasinError, match="no hidden layer or norm"):
         repair(plain, plain.state_dict(), [plain.state_dict()], [torch.tensor([0, 1])])
@@ -194,6 +197,53 @@ def test_layers_with_computed_weights_are_left_alone() -> None:
     assert fixed.sites == ("5.linear",)
     changed = [name for name in merged if not torch.equal(merged[name], fixed.params[name])]
     assert changed == ["5.weight", "5.bias"]
+
+
+class Added(nn.Module):
+    """A layer that is one `addmm` with factors, or that product with the weight on the left."""
+
+    def __init__(self, beta: float, alpha: float, *, is_left: bool = False) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(5, 8)), nn.Parameter(torch.randn(8))
+        self.last = nn.Linear(8, 2)
+        self.factors, self.is_left = {"beta": beta, "alpha": alpha}, is_left
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.is_left:
+            hidden = torch.addmm(self.bias[:, None], self.weight.T, x.T, **self.factors).T
+        else:
+            hidden = torch.addmm(self.bias, x, self.weight, **self.factors)
+        return self.last(hidden.relu())
+
+
+def drawn(model: nn.Module, seed: int) -> Params:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(value.shape, generator=generator, dtype=value.dtype)
+        for name, value in model.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("method", ["repair", "rescale"])
+@pytest.mark.parametrize(("beta", "alpha"), [(1, 1), (0.5, 1), (2, 3), (-1, 0.5)])
+def test_factors_of_a_layer_are_heeded(beta: float, alpha: float, method: Any) -> None:
+    model = Added(beta, alpha).double()
+    a, b = drawn(model, 0), drawn(model, 1)
+    batch = torch.randn(50, 5, dtype=torch.float64)
+    fixed = repair(model, merge([a, b]), [a, b], [batch], method=method)
+    assert fixed.sites == ("addmm",)
+    graph = Graph(model, batch)
+    of_a, of_b, after = (moments(graph, p, batch)["addmm"] for p in (a, b, fixed.params))
+    for quantity in ("size",) if method == "rescale" else ("mean", "deviation"):
+        wanted = (getattr(of_a, quantity) + getattr(of_b, quantity)) / 2
+        torch.testing.assert_close(getattr(after, quantity), wanted)
+
+
+@pytest.mark.parametrize("model", [Added(0, 1), Added(1, 1, is_left=True)])
+def test_a_layer_that_cannot_be_folded_into_is_no_site(model: nn.Module) -> None:
+    params, batch = model.state_dict(), torch.randn(20, 5)
+    with pytest.raises(OneBasinError, match="no hidden layer or norm whose parameters can be"):
+        repair(model, params, [params, params], [batch])
 
 
 def test_a_norm_without_scale_leaves_the_repair_to_its_layer() -> None:

@@ -136,7 +136,9 @@ class Features:
         return graph
 
 
-def check_finite(values: Sequence[Tensor], graph: Graph, name: str, call: str) -> None:
+def check_finite(
+    values: Sequence[Tensor], graph: Graph, name: str, call: str, *, last: str | None = None
+) -> None:
     """Check that the features of networks are numbers.
 
     Args:
@@ -144,12 +146,15 @@ def check_finite(values: Sequence[Tensor], graph: Graph, name: str, call: str) -
         graph: that the node is of.
         name: of the node.
         call: the public function that is running, for the message.
+        last: what the last network is called, where it has no letter.
 
     Raises:
         OneBasinError: naming the network and the place in the model.
     """
     for number, value in enumerate(values):
         network = ascii_uppercase[number] if number < len(ascii_uppercase) else f"network {number}"
+        if last is not None and number == len(values) - 1:
+            network = last
         if not bool(torch.isfinite(value).all()):
             raise OneBasinError(
                 f"{call}: the features of {network} at {graph.nodes[name].label!r} are not finite;"

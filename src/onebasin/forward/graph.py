@@ -123,6 +123,11 @@ class Graph:
         return found
 
     @cached_property
+    def calls(self) -> Mapping[str, torch.fx.Node]:
+        """All nodes of the exported graph by name, with the arguments of their operators."""
+        return {node.name: node for node in self.traced.exported.graph_module.graph.nodes}
+
+    @cached_property
     def readers(self) -> Mapping[str, tuple[str, ...]]:
         """For each node the nodes that read its value."""
         found: dict[str, list[str]] = {name: [] for name in self.nodes}

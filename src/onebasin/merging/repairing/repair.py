@@ -139,7 +139,7 @@ class _Run:
                 return None
             found = [UnitMoments.of(value, site.unit_dim, passage.weight) for value in values]
             if not all(each.is_finite for each in found):
-                check_finite(values, passage.graph, name, CALL)
+                check_finite(values, passage.graph, name, CALL, last="the merged network")
             known = self.moments.get(name)
             self.moments[name] = (
                 [x + y for x, y in zip(known, found, strict=True)] if known else found

@@ -40,6 +40,7 @@ class RepairSite:
         bias: the one that shifts them, or None.
         unit_dim: dimension of the output that holds the units.
         weight_dim: dimension of the weight that holds them.
+        beta: what the operator multiplies the bias by.
     """
 
     node: str
@@ -48,6 +49,7 @@ class RepairSite:
     bias: str | None
     unit_dim: int
     weight_dim: int
+    beta: float = 1.0
 
     def fold(self, params: Mapping[str, Tensor], scale: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """Return the changed parameters.
@@ -63,7 +65,7 @@ class RepairSite:
         changed = {self.weight: (weight.double() * scale.view(shape)).to(weight.dtype)}
         if self.bias is not None:
             bias = params[self.bias]
-            changed[self.bias] = (bias.double() * scale + shift).to(bias.dtype)
+            changed[self.bias] = (bias.double() * scale + shift / self.beta).to(bias.dtype)
         return changed
 
 
@@ -82,7 +84,7 @@ def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, st
     sites: dict[str, RepairSite] = {}
     skipped: dict[str, str] = {}
     for node in graph.nodes.values():
-        site = _site(node, graph.symmetry)
+        site = _site(node, graph)
         if site is None or _is_read_by_norms(graph, node):
             continue
         tensors = [name for name in (site.weight, site.bias) if name is not None]
@@ -93,7 +95,8 @@ def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, st
     return sites, skipped
 
 
-def _site(node: FeatureNode, symmetry: Symmetry) -> RepairSite | None:
+def _site(node: FeatureNode, graph: Graph) -> RepairSite | None:
+    symmetry = graph.symmetry
     if len(node.sources) != 1:  # weight or bias is computed: a parameter alone would not do
         return None
     order = ("weight", "bias") if node.operator in NORMS else LAYERS.get(node.operator, ())
@@ -104,11 +107,18 @@ def _site(node: FeatureNode, symmetry: Symmetry) -> RepairSite | None:
     layouts = symmetry.layouts[weight]
     if weight in symmetry.buffers or (node.operator in NORMS and len(layouts) != 1):
         return None
-    weight_dim = 1 if node.operator == "addmm" else 0
+    weight_dim, beta = 0, 1.0
+    if node.operator == "addmm":
+        call = graph.calls[node.name]
+        # A bias plus features times a weight, the factor of the bias known and not 0.
+        weight_dim, beta = 1, call.kwargs.get("beta", 1)
+        is_layer = call.args[1] is graph.calls[node.sources[0]]
+        if not is_layer or not isinstance(beta, int | float) or not beta:
+            return None
     if not any(isinstance(leaf, Units) for leaf in leaves(layouts[weight_dim])):
         return None
     unit_dim = _unit_dim(node.operator, len(layouts))
-    return RepairSite(node.name, node.label, weight, bias, unit_dim, weight_dim)
+    return RepairSite(node.name, node.label, weight, bias, unit_dim, weight_dim, float(beta))
 
 
 def _unit_dim(operator: str, weight_dims: int) -> int:
