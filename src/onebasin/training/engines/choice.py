@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import output_of
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.engines.chain import ChainEngine
 from onebasin.training.engines.chain_tracing import Layer, chain_of
 from onebasin.training.engines.engine import Engine, EngineName
 from onebasin.training.engines.functional import LoopEngine, VmapEngine
 from onebasin.training.engines.noise import Noise, Record
+from onebasin.training.fitting import check_fits
 from onebasin.training.stacks import Stack
 
 LOOP_WORK = 4_000_000
@@ -109,20 +109,14 @@ def choose(
 
 def _check_runs(model: nn.Module, examples: Tensor, data: Dataset) -> Record:
     record = Record()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), record:
-            outputs = output_of(copy.deepcopy(model)(examples))
-    # The module is the user's code and may raise anything.
-    except Exception as error:
-        shape = "x".join(map(str, examples.shape[1:]))
-        raise OneBasinError(
-            f"train: the network cannot be run on {data.name}, whose inputs are {shape} "
-            f"({one_line(error)}); choose other data or fit the network to it"
-        ) from error
-    if outputs.ndim != 2 or outputs.shape[1] < data.num_classes:
-        raise OneBasinError(
-            f"train: the network returns {tuple(outputs.shape)} for two examples but {data.name} "
-            f"has {data.num_classes} classes; choose other data or fit the network to it"
+    with torch.random.fork_rng(devices=[]), record:
+        check_fits(
+            copy.deepcopy(model),
+            examples,
+            data,
+            call="train",
+            name="the network",
+            remedy="fit the network to it",
         )
     return record
 

@@ -17,8 +17,8 @@ from onebasin.training.engines.noise import Noise
 from onebasin.training.stacks import Stack
 
 
-class VmapEngine:
-    """Runs all networks as one program, with every operator batched over them.
+class _FunctionalEngine:
+    """An engine that calls the network itself.
 
     Args:
         network: the architecture, in training mode; for this engine alone.
@@ -34,6 +34,10 @@ class VmapEngine:
         self._stack = stack
         self._noise = noise
         self._is_half = is_half
+
+
+class VmapEngine(_FunctionalEngine):
+    """Runs all networks as one program, with every operator batched over them."""
 
     def learn(self, inputs: Tensor, labels: Tensor) -> Score:
         """Put the gradients of all networks in place; see `Engine`."""
@@ -53,24 +57,15 @@ class VmapEngine:
         return score_of(outputs.transpose(1, 2), labels)
 
 
-class LoopEngine:
-    """Runs one network after the other.
-
-    Args:
-        network: the architecture, in training mode; for this engine alone.
-        stack: the networks.
-        noise: where random operators draw from, or None where there are none.
-        is_half: whether to run under autocast to bfloat16.
-    """
+class LoopEngine(_FunctionalEngine):
+    """Runs one network after the other."""
 
     def __init__(
         self, network: nn.Module, stack: Stack, *, noise: Noise | None, is_half: bool
     ) -> None:
-        self._network = network
+        super().__init__(network, stack, noise=noise, is_half=is_half)
         self._params = list(stack.params.values())
         self._rows = [_row(stack, row) for row in range(len(stack))]
-        self._noise = noise
-        self._is_half = is_half
 
     def learn(self, inputs: Tensor, labels: Tensor) -> Score:
         """Put the gradients of all networks in place; see `Engine`."""

@@ -1,0 +1,53 @@
+"""Fitting: whether a model takes a dataset, found out by running it on a few examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onebasin.checkpoints.messages import one_line
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import output_of
+from onebasin.training.datasets.dataset import Dataset
+
+
+def check_fits(
+    model: Callable[[Tensor], Any],
+    examples: Tensor,
+    data: Dataset,
+    *,
+    call: str,
+    name: str,
+    remedy: str,
+) -> None:
+    """Check that a model can be run on data and has an output for each of its classes.
+
+    Args:
+        model: the module, or what stands for it.
+        examples: two inputs of the data, where the model is.
+        data: what they are of.
+        call: who asks, for messages.
+        name: what the model is called there.
+        remedy: what else to do than to choose other data.
+
+    Raises:
+        OneBasinError: when it cannot, or has not.
+    """
+    try:
+        with torch.no_grad():
+            outputs = output_of(model(examples))
+    # The module is the user's or another library's code and may raise anything.
+    except Exception as error:
+        shape = "x".join(map(str, examples.shape[1:]))
+        raise OneBasinError(
+            f"{call}: {name} cannot be run on {data.name}, whose inputs are {shape} "
+            f"({one_line(error)}); choose other data or {remedy}"
+        ) from error
+    if outputs.ndim != 2 or outputs.shape[1] < data.num_classes:
+        raise OneBasinError(
+            f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
+            f"{data.num_classes} classes; choose other data or {remedy}"
+        )
