@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,7 +15,20 @@ from torch import Tensor
 from onebasin.errors import OneBasinError
 
 
-@dataclass(frozen=True)
+@runtime_checkable
+class Inputs(Protocol):
+    """What inputs may be kept as: a tensor, or whatever gives tensors of some of its rows."""
+
+    def __len__(self) -> int:
+        """Return the number of inputs."""
+        ...
+
+    def __getitem__(self, rows: Any, /) -> Tensor:
+        """Return some of them."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
 class Batches:
     """Inputs and labels cut into batches; can be iterated as often as one likes.
 
@@ -25,7 +38,7 @@ class Batches:
         batch_size: examples in a batch; the last one may be smaller.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Tensor
     batch_size: int = 1000
 
@@ -45,9 +58,17 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches in order."""
-        for start in range(0, len(self.inputs), self.batch_size):
-            stop = start + self.batch_size
-            yield self.inputs[start:stop], self.labels[start:stop]
+        for place in range(len(self)):
+            yield self.batch(place)
+
+    def batch(self, place: int) -> tuple[Tensor, Tensor]:
+        """Return one batch, the same every time."""
+        rows = self.rows(place)
+        return self.inputs[rows], self.labels[rows]
+
+    def rows(self, place: int) -> slice:
+        """Return where a batch lies."""
+        return slice(place * self.batch_size, (place + 1) * self.batch_size)
 
 
 def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:

@@ -52,9 +52,14 @@ def test_augmented_batches_are_the_seeds():
     assert not torch.equal(read(1), read(2))
 
 
-@pytest.mark.parametrize(("number", "size"), [(9, 3), (10, 0)])
-def test_what_does_not_fit_is_refused(number, size):
+@pytest.mark.parametrize(
+    ("number", "size", "text"),
+    [
+        (9, 3, "batches: 10 inputs but 9 labels; there must be one label for each input"),
+        (10, 0, "batches: batch_size is 0; it must be at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(number, size, text):
     inputs, labels = numbered()
-    text = f"batches: 10 inputs, {number} labels, size {size}"
     with pytest.raises(OneBasinError, match=text):
         batches(inputs, labels[:number], size)

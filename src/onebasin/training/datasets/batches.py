@@ -9,34 +9,27 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.forward.batches import Batches
 from onebasin.training.datasets.augmentation import Augmentation
 from onebasin.training.datasets.examples import Examples
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledBatches(Sequence[tuple[Tensor, Tensor]]):
-    """A sequence of batches `(inputs, labels)`, each made when it is read.
+class LabelledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
+    """Batches in any order, and augmented, each made when it is read.
 
     Args:
         inputs: all inputs, a tensor `(n, ...)`, or `Pixels` or `Tokens`.
         labels: all labels, `(n,)`.
-        size: examples in a batch; the last one may be smaller.
+        batch_size: examples in a batch; the last one may be smaller.
         order: rows in the order in which they are read; None is their own.
         augmentation: what is done to the images of each batch.
         seed: of the augmentation.
     """
 
-    inputs: Examples
-    labels: Tensor
-    size: int
     order: Tensor | None = None
     augmentation: Augmentation | None = None
     seed: int = 0
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return -(-len(self.labels) // self.size)
 
     @overload
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
@@ -48,8 +41,11 @@ class LabelledBatches(Sequence[tuple[Tensor, Tensor]]):
         """Return one batch, the same every time, or a list of some."""
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
-        place = range(len(self))[index]
-        rows = slice(place * self.size, (place + 1) * self.size)
+        return self.batch(range(len(self))[index])
+
+    def batch(self, place: int) -> tuple[Tensor, Tensor]:
+        """Return one batch, the same every time."""
+        rows = self.rows(place)
         chosen = rows if self.order is None else self.order[rows]
         inputs = self.inputs[chosen]
         if self.augmentation is not None:
@@ -86,11 +82,6 @@ def batches(
         >>> [len(labels) for _, labels in batches(torch.zeros(7, 2), torch.zeros(7), 3)]
         [3, 3, 1]
     """
-    if len(inputs) != len(labels) or size < 1:
-        raise OneBasinError(
-            f"batches: {len(inputs)} inputs, {len(labels)} labels, size {size}; there must be one "
-            "label for each input, and at least one example in a batch"
-        )
     order = None
     if shuffle_seed is not None:
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(shuffle_seed))
