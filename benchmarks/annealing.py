@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from publishing import add_folder, machine, publish
 from torch import Tensor
 
-DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 PAPER_STEPS, PAPER_SECONDS = 50_000, 10_000
 PEER_STEPS = 12
@@ -76,13 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(rows[-1]), flush=True)
     rows[0] |= whole(CASES[0], data, options.examples)
     environment = _environment(options)
-    text = page(rows, environment)
-    print(text)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "annealing.md").write_text(text)
-        found = json.dumps({"environment": environment, "rows": rows}, indent=1)
-        (options.out / "annealing.json").write_text(found + "\n")
+    document = {"environment": environment, "rows": rows}
+    publish("annealing", page(rows, environment), document, options.out)
     return 0
 
 
@@ -261,20 +254,12 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
-    found = {
+    return {
         "examples": f"{options.examples:,} of MNIST's training set",
         "threads": f"{options.threads}; a compiled step uses one",
         "runs": str(options.runs),
         "load": f"{os.getloadavg()[1]:.1f} processes on average in the last five minutes",
-    }
-    for name in ("torch", "numba", "simanneal"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found | {
-        "Python": platform.python_version(),
-        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+        **machine("torch", "numba", "simanneal"),
     }
 
 
@@ -286,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
+    add_folder(parser)
     return parser
 
 

@@ -9,18 +9,16 @@ read from the folder that the environment variable ONEBASIN_DATA names.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from publishing import add_folder, machine, publish
 from torch import Tensor, nn
 
 import onebasin
@@ -34,7 +32,6 @@ from onebasin.measuring.features import (
 from onebasin.training.datasets.catalogue import load_dataset
 from onebasin.training.datasets.dataset import Dataset
 
-DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 WIDTH, EPOCHS, BATCH_SIZE, LEARNING_RATE = 512, 10, 500, 1e-3
 PIXELS = (0.0,), (1.0,)
 """Mean and deviation that leave pixels in [0, 1]."""
@@ -64,13 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds["aligning and measuring"] = time.perf_counter() - began
     environment = _environment(options, seconds)
     failures = failed(found)
-    text = page(found, failures, environment)
-    print(text)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "mnist.md").write_text(text)
-        document = {"environment": environment, "failed": failures, **found}
-        (options.out / "mnist.json").write_text(json.dumps(document, indent=1) + "\n")
+    document = {"environment": environment, "failed": failures, **found}
+    publish("mnist", page(found, failures, environment), document, options.out)
     return 1 if failures else 0
 
 
@@ -243,9 +235,7 @@ def _environment(options: argparse.Namespace, seconds: Mapping[str, float]) -> d
         "seeds": " and ".join(map(str, options.seeds)),
         **{f"seconds of {name}": f"{value:.0f}" for name, value in seconds.items()},
         "threads": str(options.threads),
-        "torch": version("torch"),
-        "Python": platform.python_version(),
-        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+        **machine("torch"),
     }
 
 
@@ -256,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data-root", type=Path, default=None, help="folder with mnist/; else ONEBASIN_DATA"
     )
-    parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
+    add_folder(parser)
     return parser
 
 

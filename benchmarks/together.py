@@ -12,23 +12,20 @@ import itertools
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
+from publishing import add_folder, machine, publish
 
 from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.points import evaluate_points
 from onebasin.measuring.together import LARGEST
 from onebasin.networks import MLP
 
-DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 NUM_POINTS, NUM_CLASSES = 25, 10
 SIZES = {"up to 2^14": (0, 2**14), "2^14 to 2^16": (2**14, 2**16), "above 2^16": (2**16, 2**62)}
 """By what is told of a range of sizes: above, and up to, how many entries."""
@@ -48,13 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append(pool.apply(measure, (model, threads, options.examples, options.runs)))
         print(json.dumps(rows[-1]), flush=True)
     environment = _environment(options, rows)
-    text = page(rows, environment)
-    print(text)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "together.md").write_text(text)
-        data = json.dumps({"environment": environment, "rows": rows}, indent=1)
-        (options.out / "together.json").write_text(data + "\n")
+    document = {"environment": environment, "rows": rows}
+    publish("together", page(rows, environment), document, options.out)
     return 0
 
 
@@ -140,9 +132,7 @@ def _environment(options: argparse.Namespace, rows: Sequence[Mapping[str, Any]])
         "examples": str(options.examples),
         "runs of each": str(options.runs),
         "load average of the machine": f"{min(loads):.1f} to {max(loads):.1f}",
-        "torch": version("torch"),
-        "Python": platform.python_version(),
-        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+        **machine("torch"),
     }
 
 
@@ -154,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
+    add_folder(parser)
     return parser
 
 

@@ -11,18 +11,16 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from publishing import add_folder, machine, publish
 
-DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 NUM_NETWORKS = 20
 BATCH_SIZE = 64
 NUM_EXAMPLES = {16: 20_000, 64: 20_000, 256: 8_000, 1024: 2_000}
@@ -43,13 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     rows.append(pool.apply(measure, case))
                 print(json.dumps(rows[-1]), flush=True)
     environment = _environment(options)
-    text = page(rows, environment)
-    print(text)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "training.md").write_text(text)
-        data = json.dumps({"environment": environment, "rows": rows}, indent=1)
-        (options.out / "training.json").write_text(data + "\n")
+    document = {"environment": environment, "rows": rows}
+    publish("training", page(rows, environment), document, options.out)
     return 0
 
 
@@ -162,9 +155,7 @@ def _environment(options: argparse.Namespace) -> dict[str, Any]:
         "networks": NUM_NETWORKS,
         "batch size": BATCH_SIZE,
         "runs": options.runs,
-        "torch": torch.__version__,
-        "Python": platform.python_version(),
-        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+        **machine("torch"),
         "load of the machine at the end": f"{os.getloadavg()[0]:.1f}",
     }
 
@@ -176,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", nargs="+", type=int, default=[2, 4])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--data-root", default=os.environ.get("ONEBASIN_DATA"))
-    parser.add_argument("--out", type=Path, default=DOCUMENTATION)
+    add_folder(parser)
     return parser
 
 

@@ -11,21 +11,19 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from memory import PeakMemory
+from publishing import add_folder, machine, publish
 from torch import Tensor, nn
 
-DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 NOISE = 0.1
 LLAMA = {
     "vocab_size": 32000,
@@ -59,13 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows[-1] |= _outcome(peer, options.peer_limit)
         print(json.dumps(rows[-1]), flush=True)
     environment = _environment(options)
-    text = page(rows, environment)
-    print(text)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "weight_matching.md").write_text(text)
-        data = json.dumps({"environment": environment, "rows": rows}, indent=1)
-        (options.out / "weight_matching.json").write_text(data + "\n")
+    document = {"environment": environment, "rows": rows}
+    publish("weight_matching", page(rows, environment), document, options.out)
     return 0
 
 
@@ -268,15 +261,10 @@ def _line(row: Mapping[str, Any], pair: str) -> str:
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
-    found = {"threads": str(options.threads), "runs": str(options.runs)}
-    for name in ("torch", "torchvision", "transformers", "lapx", "rebasin"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found | {
-        "Python": platform.python_version(),
-        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+    return {
+        "threads": str(options.threads),
+        "runs": str(options.runs),
+        **machine("torch", "torchvision", "transformers", "lapx", "rebasin"),
     }
 
 
@@ -290,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peer-limit", type=float, default=300.0, metavar="SECONDS", help="patience with rebasin"
     )
-    parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
+    add_folder(parser)
     return parser
 
 
