@@ -28,6 +28,8 @@ class PairCase:
         dataset: name of the data.
         layout: how inputs lie, as `load_dataset` takes it.
         recipe: of training.
+        num_seen: training examples that matchers and repairs see.
+        num_tested: test examples that networks are measured on.
         is_chain: whether it is a chain of linear layers, on which annealing is quick.
     """
 
@@ -35,6 +37,8 @@ class PairCase:
     dataset: str
     layout: str
     recipe: Recipe
+    num_seen: int = 10_000
+    num_tested: int = 10_000
     is_chain: bool = False
 
     def data(self, root: Path | None) -> Dataset:
@@ -54,9 +58,9 @@ def _mlp(width: int) -> PairCase:
     )
 
 
-def _image(build: Callable[[], nn.Module], learning_rate: float) -> PairCase:
+def _image(build: Callable[[], nn.Module], epochs: int, learning_rate: float) -> PairCase:
     recipe = Recipe(
-        epochs=8,
+        epochs=epochs,
         batch_size=128,
         optimizer="sgd",
         momentum=0.9,
@@ -66,13 +70,14 @@ def _image(build: Callable[[], nn.Module], learning_rate: float) -> PairCase:
         weight_decay=5e-4,
         stop_loss=None,
     )
-    return PairCase(build, "cifar10", "image", recipe)
+    # A convolutional feature has as many samples as positions, so fewer images say as much.
+    return PairCase(build, "cifar10", "images", recipe, num_seen=2_000, num_tested=5_000)
 
 
 PAIRS: Mapping[str, PairCase] = {
     "mlp-64": _mlp(64),
     "mlp-512": _mlp(512),
-    "vgg11": _image(lambda: VGG(depth=11, width=16, norm="batch"), 0.05),
-    "resnet20": _image(lambda: ResNet20(width=1, norm="batch"), 0.1),
+    "vgg11": _image(lambda: VGG(depth=11, width=16, norm="batch"), 8, 0.05),
+    "resnet20": _image(lambda: ResNet20(width=1, norm="batch"), 4, 0.1),
 }
 """The kinds by name."""
