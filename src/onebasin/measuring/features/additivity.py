@@ -21,7 +21,7 @@ from onebasin.measuring.features.survey import (
     Progress,
     Survey,
     check_alphas,
-    path_between,
+    run_measure,
 )
 from onebasin.measuring.features.table import FeatureTable
 
@@ -75,8 +75,8 @@ def measure_additivity(
             has none of the functions.
     """
     measure = AdditivityMeasure(alphas, operators)
-    path = path_between(model, params_a, params_b, call="additivity")
-    Survey(model, data, path, call="additivity").run([measure], progress)
+    ends = params_a, params_b
+    run_measure(measure, model, ends, data, call="additivity", progress=progress)
     return measure.result()
 
 

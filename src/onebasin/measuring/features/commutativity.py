@@ -18,7 +18,7 @@ from onebasin.measuring.features.survey import (
     Measure,
     Progress,
     Survey,
-    path_between,
+    run_measure,
 )
 from onebasin.measuring.features.table import FeatureTable
 
@@ -71,8 +71,8 @@ def measure_commutativity(
         OneBasinError: when parameters or data do not fit, or the network has no such layer.
     """
     measure = CommutativityMeasure()
-    path = path_between(model, params_a, params_b, call="commutativity")
-    Survey(model, data, path, call="commutativity").run([measure], progress)
+    ends = params_a, params_b
+    run_measure(measure, model, ends, data, call="commutativity", progress=progress)
     return measure.result()
 
 

@@ -19,7 +19,7 @@ from onebasin.measuring.features.survey import (
     Measure,
     Progress,
     Survey,
-    path_between,
+    run_measure,
 )
 from onebasin.measuring.features.table import FeatureTable
 from onebasin.measuring.results import axes_for
@@ -116,24 +116,26 @@ def check_lemma(
         params_b: those of B.
         data: batches `(inputs, labels)`; labels of -100 do not count.
         alphas: shares of A, between 0 and 1.
-        normalization: "interpolated" or "reset", as for `measure_llfc`.
+        normalization: "interpolated" or "reset", as for `measure_llfc`; the errors of A and B
+            are those of the networks as they were trained.
         statistics: batches for "reset".
         progress: called with the number of batches done.
 
     Raises:
         OneBasinError: when parameters, data, labels or alphas do not fit.
     """
-    path = path_between(
+    measure = LemmaMeasure()
+    run_measure(
+        measure,
         model,
-        params_a,
-        params_b,
-        alphas,
+        (params_a, params_b),
+        data,
+        call="lemma",
+        alphas=alphas,
         normalization=normalization,
         statistics=statistics,
-        call="lemma",
+        progress=progress,
     )
-    measure = LemmaMeasure()
-    Survey(model, data, path, call="lemma").run([measure], progress)
     return measure.result()
 
 

@@ -19,7 +19,7 @@ from onebasin.measuring.features.survey import (
     Measure,
     Progress,
     Survey,
-    path_between,
+    run_measure,
 )
 from onebasin.measuring.features.table import FeatureRow, FeatureTable
 
@@ -76,7 +76,8 @@ def measure_llfc(
         layers: patterns for names of layers, such as `layers.*`; None for the usual ones
             (see `find_layers`).
         normalization: "interpolated" takes the path's running statistics as they come,
-            "reset" estimates them anew from `statistics`.
+            "reset" estimates them anew from `statistics`. A and B keep their own, as in
+            `interpolate`: LLFC is about the features of the networks as they were trained.
         statistics: batches for "reset", usually those of the training set.
         progress: called with the number of batches done.
 
@@ -90,17 +91,19 @@ def measure_llfc(
         >>> measure_llfc(linear, a, b, [torch.eye(2)]).at("0.linear", "c", 0.5).mean
         1.0
     """
-    path = path_between(
+    measure = LLFCMeasure()
+    run_measure(
+        measure,
         model,
-        params_a,
-        params_b,
-        alphas,
+        (params_a, params_b),
+        data,
+        call="llfc",
+        alphas=alphas,
+        layers=layers,
         normalization=normalization,
         statistics=statistics,
-        call="llfc",
+        progress=progress,
     )
-    measure = LLFCMeasure()
-    Survey(model, data, path, layers=layers, call="llfc").run([measure], progress)
     return measure.result()
 
 

@@ -21,7 +21,7 @@ from onebasin.measuring.features.survey import (
     Measure,
     Progress,
     Survey,
-    path_between,
+    run_measure,
 )
 from onebasin.measuring.features.table import FeatureRow, FeatureTable
 from onebasin.symmetry.layouts import Units, leaves
@@ -77,8 +77,8 @@ def measure_similarity(
         OneBasinError: when parameters, data or patterns do not fit.
     """
     measure = SimilarityMeasure(hsic, max_features)
-    path = path_between(model, params_a, params_b, call="similarity")
-    Survey(model, data, path, layers=layers, call="similarity").run([measure], progress)
+    ends = params_a, params_b
+    run_measure(measure, model, ends, data, call="similarity", layers=layers, progress=progress)
     return measure.result()
 
 

@@ -177,6 +177,42 @@ class Survey:
                 )
 
 
+def run_measure(
+    measure: Measure,
+    model: nn.Module,
+    ends: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    data: Iterable[Any],
+    *,
+    call: str,
+    alphas: Sequence[float] = (),
+    layers: Sequence[str] | None = None,
+    normalization: Normalization = "interpolated",
+    statistics: Iterable[Any] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Let one measure look at two networks and points between them.
+
+    Args:
+        measure: what looks.
+        model: as for `Survey`.
+        ends: parameters and buffers of A and of B.
+        data: as for `Survey`.
+        call: the public function that is running, for messages.
+        alphas: as for `path_between`.
+        layers: as for `Survey`.
+        normalization: as for `path_between`.
+        statistics: as for `path_between`.
+        progress: as for `Survey.run`.
+
+    Raises:
+        OneBasinError: as for `path_between` and `Survey`.
+    """
+    path = path_between(
+        model, *ends, alphas, normalization=normalization, statistics=statistics, call=call
+    )
+    Survey(model, data, path, layers=layers, call=call).run([measure], progress)
+
+
 def path_between(
     model: nn.Module,
     params_a: Mapping[str, Tensor],
