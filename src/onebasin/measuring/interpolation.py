@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -104,37 +105,63 @@ def interpolate_splits(
     Raises:
         OneBasinError: as for `interpolate`.
     """
-    if num_points < 2:
-        raise OneBasinError(f"interpolate: num_points is {num_points}; it must be at least 2")
-    prepare = preparation("interpolate", model, normalization, data)
-    alphas = grid(num_points)
+    line = line_of("interpolate", model, num_points, normalization, data)
     # Of equal networks the line is a point, and rounding must not make it more.
     is_point = same_point(params_a, params_b)
-    points = [{0: 1.0} if is_point else {0: alpha, 1: 1 - alpha} for alpha in alphas]
+    points = [{0: 1.0} if is_point else {0: alpha, 1: 1 - alpha} for alpha in line.alphas]
     found = evaluate_points(
-        model, [params_a, params_b], points, evaluates, prepare=prepare, progress=progress
+        model, [params_a, params_b], points, evaluates, prepare=line.prepare, progress=progress
     )
-    num_reset = 0 if prepare is None else len(layers_with_statistics(model))
-    return {
-        name: curve_of(alphas, [each[name] for each in found], normalization, num_reset)
-        for name in evaluates
-    }
+    return {name: line.curve([each[name] for each in found]) for name in evaluates}
 
 
-def grid(num_points: int) -> tuple[float, ...]:
-    """Return evenly spaced points from exactly 0 to exactly 1."""
-    return tuple(i / (num_points - 1) for i in range(num_points))
+@dataclass(frozen=True)
+class Line:
+    """The points at which lines between networks are evaluated, and what is done to each.
+
+    Args:
+        alphas: evenly spaced, from exactly 0 to exactly 1.
+        prepare: what is done to the parameters of points between the ends, or None.
+        normalization: where their running statistics come from.
+        num_reset: layers whose statistics are estimated anew.
+    """
+
+    alphas: tuple[float, ...]
+    prepare: Prepare | None
+    normalization: Normalization
+    num_reset: int
+
+    def curve(self, found: Sequence[Evaluation]) -> Curve:
+        """Return the curve through evaluations, one for each alpha."""
+        losses, errors = tuple(e.loss for e in found), tuple(e.error for e in found)
+        return Curve(self.alphas, losses, errors, self.normalization, self.num_reset)
 
 
-def curve_of(
-    alphas: tuple[float, ...],
-    found: Sequence[Evaluation],
+def line_of(
+    call: str,
+    model: nn.Module,
+    num_points: int,
     normalization: Normalization,
-    num_reset: int,
-) -> Curve:
-    """Return the curve through evaluations, one for each alpha."""
-    losses, errors = tuple(e.loss for e in found), tuple(e.error for e in found)
-    return Curve(alphas, losses, errors, normalization, num_reset)
+    data: Iterable[Any] | None,
+) -> Line:
+    """Check how lines are to be evaluated.
+
+    Args:
+        call: who asks, for messages.
+        model: the architecture.
+        num_points: as for `interpolate`.
+        normalization: as for `interpolate`.
+        data: as for `interpolate`.
+
+    Raises:
+        OneBasinError: when there are fewer than two points, or as for `preparation`.
+    """
+    if num_points < 2:
+        raise OneBasinError(f"{call}: num_points is {num_points}; it must be at least 2")
+    prepare = preparation(call, model, normalization, data)
+    alphas = tuple(i / (num_points - 1) for i in range(num_points))
+    num_reset = 0 if prepare is None else len(layers_with_statistics(model))
+    return Line(alphas, prepare, normalization, num_reset)
 
 
 def preparation(

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError
 from onebasin.measuring.curves import Curve, Normalization
 from onebasin.measuring.evaluation import Evaluate
-from onebasin.measuring.interpolation import curve_of, grid, preparation
+from onebasin.measuring.interpolation import Line, line_of
 from onebasin.measuring.matrices import PairBarriers
 from onebasin.measuring.paths import Shares, same_point
-from onebasin.measuring.points import Evaluations, Prepare, evaluate_points
-from onebasin.measuring.statistics import layers_with_statistics
+from onebasin.measuring.points import Evaluations, evaluate_points
 
 # Where a network lies when it is to be compared with another: for (i, j) the parameters of j.
 Move = Callable[[int, int], Mapping[str, Tensor]]
@@ -112,23 +111,19 @@ def measure_pairs_splits(
         OneBasinError: as for `measure_pairs`.
     """
     shown = _names(networks, names)
-    if num_points < 2:
-        raise OneBasinError(f"measure_pairs: num_points is {num_points}; it must be at least 2")
-    prepare = preparation("measure_pairs", model, normalization, data)
-    alphas = grid(num_points)
+    line = line_of("measure_pairs", model, num_points, normalization, data)
     ends = evaluate_points(model, networks, [{i: 1.0} for i in range(len(networks))], evaluates)
     pairs = list(combinations(range(len(networks)), 2))
     between: dict[tuple[int, int], list[Evaluations]] = {}
     for start in range(0, len(pairs), PAIRS_AT_ONCE):
         part = pairs[start : start + PAIRS_AT_ONCE]
-        between |= _between(model, networks, part, move, alphas[1:-1], evaluates, prepare)
+        between |= _between(model, networks, part, move, line, evaluates)
         if progress is not None:
             progress(len(between), len(pairs))
-    num_reset = 0 if prepare is None else len(layers_with_statistics(model))
 
     def curve(pair: tuple[int, int], split: str) -> Curve:
         along = [ends[pair[1]], *between[pair], ends[pair[0]]]
-        return curve_of(alphas, [each[split] for each in along], normalization, num_reset)
+        return line.curve([each[split] for each in along])
 
     return {
         split: PairBarriers(shown, {pair: curve(pair, split) for pair in pairs})
@@ -141,19 +136,19 @@ def _between(
     networks: Sequence[Mapping[str, Tensor]],
     pairs: Sequence[tuple[int, int]],
     move: Move | None,
-    alphas: Sequence[float],
+    line: Line,
     evaluates: Mapping[str, Evaluate],
-    prepare: Prepare | None,
 ) -> dict[tuple[int, int], list[Evaluations]]:
     """Evaluate the inner points of several pairs together."""
     ends = [networks[i] for i, _ in pairs]
     ends += [networks[j] if move is None else move(i, j) for i, j in pairs]
     points: list[Shares] = []
+    alphas = line.alphas[1:-1]
     for k in range(len(pairs)):
         # Between equal networks lies nothing, and rounding must not make it more.
         is_point = same_point(ends[k], ends[k + len(pairs)])
         points += [{k: 1.0} if is_point else {k: a, k + len(pairs): 1 - a} for a in alphas]
-    found = evaluate_points(model, ends, points, evaluates, prepare=prepare)
+    found = evaluate_points(model, ends, points, evaluates, prepare=line.prepare)
     num = len(alphas)
     return {pair: found[k * num : (k + 1) * num] for k, pair in enumerate(pairs)}
 
