@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
+from onebasin.symmetry import ties
 
 
 def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:
@@ -18,11 +19,14 @@ def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:
     Returns:
         One tuple of names per tied tensor; tensors with one name are left out.
     """
-    names: defaultdict[int, list[str]] = defaultdict(list)
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        names[id(parameter)].append(name)
-    for name, buffer in module.named_buffers(remove_duplicate=False):
-        names[id(buffer)].append(name)
+    state = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    aliases = ties.tied_names(state)
+    for name in state:
+        names[aliases.get(name, name)].append(name)
     return tuple(tuple(group) for group in names.values() if len(group) > 1)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.symmetry.inference.equivariance import sizes
-from tests.symmetry.inference.snippets import Function, check, x
+from tests.symmetry.inference.snippets import Function, check, tokens, x
 
 ROWS, CHANNELS = 5, 4
 APART, TOGETHER = [(CHANNELS, 1)], [(CHANNELS, 0)]
@@ -102,3 +102,23 @@ def test_positions_regrouped_in_another_order_are_no_longer_the_same():
         lambda m, h: forward(m, m.a(h).view(-1, 6, CHANNELS)), a=nn.Linear(3, 6 * CHANNELS)
     )
     assert sizes(check(model, x(2, 3))) == TOGETHER
+
+
+def test_bilinear_layers_move_on_both_sides():
+    model = Function(
+        lambda m, h: m.c(torch.tanh(m.b(torch.tanh(m.a(h)), torch.tanh(m.a(h))))),
+        a=nn.Linear(3, 4),
+        b=nn.Bilinear(4, 4, 6),
+        c=nn.Linear(6, 2),
+    )
+    assert sizes(check(model, x(2, 3))) == [(4, 0), (6, 0)]
+
+
+@pytest.mark.parametrize("mode", ("sum", "mean", "max"))
+def test_bags_of_embeddings_move(mode):
+    model = Function(
+        lambda m, ids: m.b(torch.tanh(m.a(ids))),
+        a=nn.EmbeddingBag(11, 6, mode=mode),
+        b=nn.Linear(6, 2),
+    )
+    assert sizes(check(model, tokens(3, 5))) == [(6, 0)]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onebasin import trace
+from onebasin import Permutation, trace
 from tests.symmetry.inference.equivariance import assert_close, sizes
 from tests.symmetry.inference.snippets import Function, check, tokens, x
 
@@ -239,3 +239,43 @@ def test_experts_are_fixed_but_their_units_are_free_in_each():
         forward, up=nn.Parameter(x(3, 5, 4)), down=nn.Parameter(x(3, 4, 2)), gate=nn.Linear(5, 2)
     )
     assert sizes(check(model, x(2, 5))) == [(3, 0), (4, 1)]
+
+
+class Shared(nn.Module):
+    """Two layers over the same memory, of which the second sees `view` of the first's weight."""
+
+    def __init__(self, view):
+        super().__init__()
+        self.a = nn.Linear(6, 6, bias=False)
+        self.b = nn.Linear(6, 6, bias=False)
+        self.b.weight.data = view(self.a.weight.data)
+
+    def forward(self, h):
+        return self.b(torch.tanh(self.a(h)))[..., :2]
+
+
+def test_other_objects_over_the_same_memory_are_tied():
+    model = Shared(lambda weight: weight)
+    symmetry = check(model, x(3, 6))
+    assert symmetry.tied == (("a.weight", "b.weight"),)
+
+
+def test_a_transpose_over_the_same_memory_moves_along():
+    model = Shared(lambda weight: weight.t())
+    symmetry = check(model, x(3, 6))
+    assert sizes(symmetry) == [(6, 0)]
+    state = Permutation.random(symmetry, seed=1).apply(model.state_dict())
+    assert torch.equal(state["a.weight"], state["b.weight"].t())
+    before = model(x(3, 6))
+    model.load_state_dict(state)
+    torch.testing.assert_close(model(x(3, 6)), before)
+
+
+def test_other_views_of_the_same_memory_stay_and_are_named():
+    model = Shared(lambda weight: weight)
+    model.register_buffer("part", model.a.weight.data[:3])
+    symmetry = check(model, x(3, 6))
+    assert sizes(symmetry) == []
+    (refusal,) = symmetry.refusals
+    assert refusal.reason == "part and a.weight share memory"
+    assert set(refusal.tensors) == {"a.weight", "b.weight", "part"}

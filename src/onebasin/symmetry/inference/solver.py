@@ -21,6 +21,7 @@ from onebasin.symmetry.inference.constants import Constants
 from onebasin.symmetry.inference.export import Exported, is_getitem, location_of
 from onebasin.symmetry.inference.rules import refuse, rule_for
 from onebasin.symmetry.inference.unification import check_scope, unify
+from onebasin.symmetry.ties import overlaps
 
 SUBGRAPHS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4, "wrap": 0}
 """Higher-order operators that only run a subgraph, and where among their arguments it is."""
@@ -52,6 +53,18 @@ class Solver:
         self.values: dict[Node, Any] = {}
         for name in constant:
             _pin_varying(self.dims[name], state[name])
+        for a, b, order in overlaps(state):
+            self._overlap(a, b, order)
+
+    def _overlap(self, a: str, b: str, order: tuple[int, ...] | None) -> None:
+        """Tie tensors that share memory: a transpose moves along, other views stay."""
+        reason = Reason(f"{a} and {b} share memory", refused=order is None)
+        if order is None:
+            for atom in (*self.dims[a], *self.dims[b]):
+                pin(atom, reason)
+        else:
+            for atom, place in zip(self.dims[a], order, strict=True):
+                unify(atom, self.dims[b][place], reason)
 
     def solve(self) -> None:
         """Run every rule once, then collapse families until nothing changes."""

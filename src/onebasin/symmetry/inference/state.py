@@ -1,4 +1,4 @@
-"""State: which tensors of a model train, which are constants, and which are one and the same."""
+"""State: which tensors of a model train, and which are constants."""
 
 from __future__ import annotations
 
@@ -14,17 +14,6 @@ from onebasin.symmetry.inference.export import Exported
 from onebasin.symmetry.isolation import isolated
 
 RUNNING = ("running_mean", "running_var")
-
-
-def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return, for every further name of a tied tensor, its first name."""
-    first: dict[int, str] = {}
-    aliases = {}
-    for name, tensor in state.items():
-        kept = first.setdefault(id(tensor), name)
-        if kept != name:
-            aliases[name] = kept
-    return aliases
 
 
 def constant_buffers(

@@ -20,8 +20,9 @@ from onebasin.symmetry.inference.export import Exported, export_model
 from onebasin.symmetry.inference.groups import find_nesting
 from onebasin.symmetry.inference.publication import publish
 from onebasin.symmetry.inference.solver import Solver
-from onebasin.symmetry.inference.state import constant_buffers, doubled, tied_names
+from onebasin.symmetry.inference.state import constant_buffers, doubled
 from onebasin.symmetry.symmetry import Symmetry
+from onebasin.symmetry.ties import tied_names
 
 NODE = "node:"
 """Before the names of values, where they stand beside the names of tensors."""

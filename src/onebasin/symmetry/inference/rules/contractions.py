@@ -1,5 +1,7 @@
 """Rules for products that sum over a dimension: matrix products and attention."""
 
+from collections.abc import Sequence
+
 from onebasin.symmetry.inference.atoms import Atom, Dims, fresh
 from onebasin.symmetry.inference.calls import Call, Rule, Value
 from onebasin.symmetry.inference.rules.pointwise import broadcast
@@ -104,6 +106,22 @@ def distances(call: Call) -> Dims:
     return pairs
 
 
+def trilinear(call: Call) -> Dims:
+    """Three operands broadcast, multiplied and summed over some dimensions (`nn.Bilinear`)."""
+    operands = [Value(_unsqueezed(call[f"i{i}"].dims, call[f"expand{i}"])) for i in (1, 2, 3)]
+    sizes = zip(*(value.shape for value in operands), strict=True)
+    dims = broadcast(call, operands, tuple(max(each) for each in sizes))
+    call.mix(dims)
+    gone = {i % len(dims) for i in call["sumdim"]}
+    return tuple(atom for i, atom in enumerate(dims) if i not in gone)
+
+
+def _unsqueezed(dims: Dims, places: Sequence[int]) -> Dims:
+    for place in places:
+        dims = (*dims[:place], fresh(1), *dims[place:])
+    return dims
+
+
 _ATTENTION = """
     scaled_dot_product_attention _scaled_dot_product_flash_attention
     _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_efficient_attention
@@ -118,6 +136,7 @@ CONTRACTIONS: dict[str, Rule] = {
     "aten.linear": linear,
     "aten._grouped_mm": grouped_matmul,
     "transformers.grouped_mm_fallback": grouped_matmul,
+    "aten._trilinear": trilinear,
     "aten._cdist_forward": distances,
     "aten.cdist": distances,
 }

@@ -21,6 +21,20 @@ def embedding(call: Call) -> Dims:
     return (*call["indices"].dims, *rest)
 
 
+def embedding_bag(call: Call) -> tuple[Dims | None, ...]:
+    """Rows of a table, summed over bags; the other outputs are numbers of rows and bags."""
+    rest = _address(call, call["weight"].dims, {0})
+    bags, *numbers = call.shapes
+    assert bags is not None
+    return (
+        (call.fixed(bags[0], "bags in order"), *rest),
+        *(
+            None if shape is None else tuple(call.fixed(size, ADDRESSED) for size in shape)
+            for shape in numbers
+        ),
+    )
+
+
 def _address(call: Call, dims: Dims, places: Iterable[int]) -> Dims:
     """Pin what is addressed, and return the rest, which cannot depend on where that was."""
     call.pin([dims[i] for i in places], ADDRESSED)
@@ -176,6 +190,8 @@ INDEXING: dict[str, Rule] = {
     **{f"aten.{n}": index_put for n in ("index_put", "_unsafe_index_put")},
     **{f"aten.{n}": index_write for n in ("index_add", "index_copy", "index_reduce")},
     "aten.embedding": embedding,
+    "aten._embedding_bag": embedding_bag,
+    "aten._embedding_bag_forward_only": embedding_bag,
     "aten.index_select": index_select,
     "aten.gather": gather,
     "aten.one_hot": one_hot,

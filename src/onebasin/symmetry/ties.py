@@ -1,0 +1,82 @@
+"""Ties: which tensors of a model are one and the same memory, under several names.
+
+Owns how that is told: by storage, offset, shape and strides, so that tensors that are
+other objects over the same memory count as tied too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Mapping
+from itertools import combinations
+
+from torch import Tensor
+
+
+def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return, for every further name of a tied tensor, its first name.
+
+    Args:
+        state: parameters and buffers by name, all names of each; on any device, meta included.
+    """
+    first: dict[Hashable, str] = {}
+    aliases = {}
+    for name, tensor in state.items():
+        kept = first.setdefault(_identity(tensor), name)
+        if kept != name:
+            aliases[name] = kept
+    return aliases
+
+
+def overlaps(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, tuple[int, ...] | None]]:
+    """Yield the pairs of different tensors that share some memory.
+
+    Args:
+        state: as for `tied_names`, without aliases.
+
+    Yields:
+        Two names, and for each dimension of the first the dimension of the second that runs
+        through the same entries, where one is a transpose of the other, else None.
+    """
+    together: defaultdict[Hashable, list[str]] = defaultdict(list)
+    for name, tensor in state.items():
+        if (storage := _storage(tensor)) is not None and tensor.numel():
+            together[storage].append(name)
+    for names in together.values():
+        for a, b in combinations(names, 2):
+            (low_a, high_a), (low_b, high_b) = _span(state[a]), _span(state[b])
+            if low_a < high_b and low_b < high_a:
+                yield a, b, _transposition(state[a], state[b])
+
+
+def _identity(tensor: Tensor) -> Hashable:
+    storage = _storage(tensor)
+    if storage is None or not tensor.numel():
+        return id(tensor)
+    return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _storage(tensor: Tensor) -> int | None:
+    """Return what tells one storage from another, for tensors that have one."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    """Return the first byte of a tensor in its storage, and the one behind its last."""
+    low = int(tensor.storage_offset())
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    high = low + sum((size - 1) * stride for size, stride in steps) + 1
+    return low * tensor.element_size(), high * tensor.element_size()
+
+
+def _transposition(a: Tensor, b: Tensor) -> tuple[int, ...] | None:
+    if a.dtype != b.dtype or a.storage_offset() != b.storage_offset():
+        return None
+    places = {axis: i for i, axis in enumerate(zip(b.shape, b.stride(), strict=True))}
+    axes = list(zip(a.shape, a.stride(), strict=True))
+    if len(places) != b.dim() or set(axes) != set(places) or a.dim() != b.dim():
+        return None
+    return tuple(places[axis] for axis in axes)
