@@ -8,6 +8,8 @@ from dataclasses import replace
 from onebasin.symmetry.layouts import Fixed, Layout, Units, substituted
 from onebasin.symmetry.symmetry import Symmetry
 
+UNNEEDED = "fixed, and no group depends on its position any more"
+
 
 def without_groups(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
     """Return a symmetry in which some groups no longer move.
