@@ -19,36 +19,22 @@ from onebasin.matching.descent.trees import Indices, Key, Tree
 from onebasin.matching.matching import Progress, Step
 from onebasin.matching.moments.inputs import InputMoments
 from onebasin.matching.moments.layers import Layer
-from onebasin.matching.moments.sides import Sides
+from onebasin.matching.moments.sides import LayerOfBoth, Sides
 
 
-class CommutingLayer:
-    """One layer of both networks.
+class CommutingLayer(LayerOfBoth):
+    """A layer of both networks, and how far they are from commuting."""
 
-    Args:
-        layer: the layer.
-        params_a, params_b: of A and of unmoved B.
-        moments: of its input.
-        sides: of all layers.
-    """
-
-    def __init__(
-        self,
-        layer: Layer,
-        params_a: Mapping[str, Tensor],
-        params_b: Mapping[str, Tensor],
-        moments: InputMoments,
-        sides: Sides,
-    ) -> None:
-        self.sides, self.out, self.inner = sides, f"{layer.node}:out", f"{layer.node}:in"
-        self.groups = sides.groups_of(self.out) | sides.groups_of(self.inner)
+    def __post_init__(self) -> None:
+        """Keep what is needed of the weights and the inputs."""
+        super().__post_init__()
         # A bias is the same for both inputs and drops out: the row of ones is not needed.
         self.aa, self.bb, self.ab = (
-            each[:-1, :-1].cpu() for each in (moments.aa, moments.bb, moments.ab)
+            each[:-1, :-1].cpu() for each in (self.moments.aa, self.moments.bb, self.moments.ab)
         )
         dtype = self.aa.dtype
-        self.w_a = layer.matrix(params_a).cpu().to(dtype)
-        self.w_b = layer.matrix(params_b).cpu().to(dtype)
+        self.w_a = self.layer.matrix(self.params_a).cpu().to(dtype)
+        self.w_b = self.layer.matrix(self.params_b).cpu().to(dtype)
         energy = (self.w_a @ self.aa * self.w_a).sum() + (self.w_b @ self.bb * self.w_b).sum()
         self.scale = 2 / float(energy) if float(energy) > 0 else 0.0
 
@@ -64,10 +50,10 @@ class CommutingLayer:
         """Add minus half the slope to the similarities of a tree."""
         w, bb, ab = self._moved(indices)
         members = frozenset(tree.members)
-        if self.sides.groups_of(self.out) & members:
+        if self.made & members:
             kernel = self.aa + bb - ab - ab.T
             self.sides.add(sums, tree, self.out, self.scale * (self.w_a @ kernel @ w.T), indices)
-        if self.sides.groups_of(self.inner) & members:
+        if self.read & members:
             square_a, square_b, cross = self.w_a.T @ self.w_a, w.T @ w, self.w_a.T @ w
             slope = square_a @ (ab - bb) + self.aa @ (cross - square_b)
             slope += cross @ (bb - ab) + ab @ (square_b - cross)
@@ -147,7 +133,8 @@ class CommutingDescent:
     def _step(self, root: str, run: CommutingRun, now: dict[str, float]) -> bool:
         """Move one tree if the sum falls; return whether it moved."""
         tree = self.search.trees[root]
-        near = [layer for layer in self.layers if layer.groups & frozenset(tree.members)]
+        members = frozenset(tree.members)
+        near = [layer for layer in self.layers if (layer.made | layer.read) & members]
         sums: dict[Key, Tensor] = {}
         for layer in near:
             layer.add(sums, tree, run.indices)

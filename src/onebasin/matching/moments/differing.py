@@ -8,33 +8,18 @@ import torch
 from torch import Tensor
 
 from onebasin.matching.descent.trees import Indices, Key, Tree
-from onebasin.matching.moments.inputs import InputMoments
 from onebasin.matching.moments.layers import Layer
-from onebasin.matching.moments.sides import Sides
+from onebasin.matching.moments.sides import LayerOfBoth
 
 
-class DifferingLayer:
-    """One layer of both networks.
+class DifferingLayer(LayerOfBoth):
+    """A layer of both networks, and how differently its units act on its inputs."""
 
-    Args:
-        layer: the layer.
-        params_a, params_b: of A and of unmoved B.
-        moments: of its input, the row of ones included.
-        sides: of all layers.
-    """
-
-    def __init__(
-        self,
-        layer: Layer,
-        params_a: Mapping[str, Tensor],
-        params_b: Mapping[str, Tensor],
-        moments: InputMoments,
-        sides: Sides,
-    ) -> None:
-        self.sides, self.out, self.inner = sides, f"{layer.node}:out", f"{layer.node}:in"
-        self.made, self.read = sides.groups_of(self.out), sides.groups_of(self.inner)
-        self.aa, self.bb = moments.aa.cpu().double(), moments.bb.cpu().double()
-        self.w_a, self.w_b = (_rows(layer, params) for params in (params_a, params_b))
+    def __post_init__(self) -> None:
+        """Keep what is needed of the weights and the inputs."""
+        super().__post_init__()
+        self.aa, self.bb = (each.cpu().double() for each in (self.moments.aa, self.moments.bb))
+        self.w_a, self.w_b = (_rows(self.layer, p) for p in (self.params_a, self.params_b))
 
     def add(self, sums: dict[Key, Tensor], tree: Tree, indices: Indices) -> None:
         """Add minus the differences of a tree's units, B's inputs moved by `indices`."""

@@ -104,7 +104,7 @@ class SeenTrees:
         if not all(bool(torch.isfinite(values).all()) for values in sums.values()):
             raise OneBasinError(
                 f"{self.call}: products of features of group {root!r} overflow; check the weights "
-                "of both networks, or pass the data in float64"
+                "of both networks, or convert them to float64"
             )
         return sums
 

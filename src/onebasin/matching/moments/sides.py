@@ -6,12 +6,14 @@ of the tree's units: the sum over all positions that two units have in common.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from onebasin.matching.descent.trees import Indices, Key, Tree, View, views_of
+from onebasin.matching.moments.inputs import InputMoments
 from onebasin.matching.moments.layers import Layer, sides_of
 from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.symmetry import Symmetry
@@ -66,6 +68,29 @@ class Sides:
         for row in places.unbind(1):
             found = matrix[row[:, :, None], row[:, None, :]]
             total.scatter_add_(2, columns, found.to(total.dtype))
+
+
+@dataclass(eq=False)
+class LayerOfBoth:
+    """One layer of A and of B, and the groups on its sides.
+
+    Args:
+        layer: the layer.
+        params_a, params_b: of A and of unmoved B.
+        moments: of its input, the row of ones included.
+        sides: of all layers.
+    """
+
+    layer: Layer
+    params_a: Mapping[str, Tensor]
+    params_b: Mapping[str, Tensor]
+    moments: InputMoments
+    sides: Sides
+
+    def __post_init__(self) -> None:
+        """Look up the sides."""
+        self.out, self.inner = f"{self.layer.node}:out", f"{self.layer.node}:in"
+        self.made, self.read = map(self.sides.groups_of, (self.out, self.inner))
 
 
 def _zeros(key: Key, tree: Tree, matrix: Tensor) -> Tensor:
