@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onebasin import Permutation, Symmetry, trace
+from tests.matching.tiny import Heads
 
 
 class Attention(nn.Module):
@@ -35,12 +36,12 @@ class Attention(nn.Module):
 class Residual(nn.Module):
     """A block with BatchNorm on a residual stream of channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 6, inner: int = 8) -> None:
         super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6)
-        self.first, self.inner = nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.second, self.outer = nn.Conv2d(8, 6, 3, padding=1), nn.BatchNorm2d(6)
-        self.head = nn.Linear(6, 3)
+        self.stem, self.norm = nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width)
+        self.first, self.inner = nn.Conv2d(width, inner, 3, padding=1), nn.BatchNorm2d(inner)
+        self.second, self.outer = nn.Conv2d(inner, width, 3, padding=1), nn.BatchNorm2d(width)
+        self.head = nn.Linear(width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.norm(self.stem(x)))
@@ -51,9 +52,9 @@ class Residual(nn.Module):
 class Square(nn.Module):
     """A residual stream through a square matrix: a group on both its sides."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 12) -> None:
         super().__init__()
-        self.a, self.b, self.c = nn.Linear(3, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+        self.a, self.b, self.c = nn.Linear(3, size), nn.Linear(size, size), nn.Linear(size, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
@@ -65,10 +66,11 @@ def _perceptron(*widths: int) -> nn.Module:
     return nn.Sequential(*layers[:-1])
 
 
-def _convolutions(groups: int) -> nn.Module:
+def _convolutions(groups: int, first: int = 8, second: int = 12) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 12, 3, groups=groups), nn.ReLU(), nn.Flatten(), nn.Linear(12 * 4, 3),
+        nn.Conv2d(3, first, 3), nn.BatchNorm2d(first), nn.ReLU(),
+        nn.Conv2d(first, second, 3, groups=groups), nn.ReLU(), nn.Flatten(),
+        nn.Linear(second * 4, 3),
     )  # fmt: skip
 
 
@@ -82,6 +84,16 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 """For each name what makes the network, and the shape of an example."""
 
+TINY: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "tiny perceptron": (lambda: _perceptron(4, 3, 4, 3), (4,)),
+    "tiny convolutions": (lambda: _convolutions(1, 3, 4), (3, 6, 6)),
+    "tiny residual": (lambda: Residual(3, 4), (3, 6, 6)),
+    "tiny attention": (Heads, (4, 3)),
+    "tiny square": (lambda: Square(4), (3,)),
+    "tiny grouped": (lambda: _convolutions(2, 4, 4), (3, 6, 6)),
+}
+"""The same with at most four units in a group, for matchers that look at many permutations."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -91,7 +103,8 @@ class Problem:
         symmetry: of both.
         model: the architecture, with parameters of its own.
         a, b: parameters and buffers.
-        data: batches of inputs and the classes that A gives them.
+        data: batches of inputs and classes drawn with the probabilities that A gives them: in
+            the mean no network loses less than A.
         outputs: batches of inputs and what A makes of them: A loses nothing on these.
         planted: the permutation that made B of A, if one did.
     """
@@ -116,13 +129,20 @@ class Problem:
 
     def midpoint_loss(self, permutation: Permutation) -> float:
         """The mean squared distance of A's outputs and those halfway to the moved B."""
+        return self._halfway(permutation, self.outputs, F.mse_loss)
+
+    def midpoint_cross_entropy(self, permutation: Permutation) -> float:
+        """The mean cross-entropy of the network halfway to the moved B."""
+        return self._halfway(permutation, self.data, F.cross_entropy)
+
+    def _halfway(self, permutation: Permutation, batches: Any, loss: Any) -> float:
         moved = permutation.apply(self.b)
         middle = {n: (t + moved[n]) / 2 if t.is_floating_point() else t for n, t in self.a.items()}
         losses = []
-        for inputs, wanted in self.outputs:
+        for inputs, wanted in batches:
             with torch.no_grad():
                 outputs = torch.func.functional_call(self.model, middle, inputs)
-            losses.append((outputs - wanted).double().square().mean())
+            losses.append(loss(outputs, wanted).double())
         return float(torch.stack(losses).mean())
 
     def share_in_place(self, permutation: Permutation) -> float:
@@ -135,10 +155,10 @@ class Problem:
 
 @cache
 def _model(name: str) -> tuple[Symmetry, nn.Module, Tensor]:
-    build, shape = NETWORKS[name]
+    build, shape = (NETWORKS | TINY)[name]
     generator = torch.Generator().manual_seed(5)
     model = build().eval()
-    inputs = torch.randn(24, *shape, generator=generator)
+    inputs = torch.randn(2000 if name in TINY else 24, *shape, generator=generator)
     return trace(model, inputs[:2]), model, inputs
 
 
@@ -150,6 +170,7 @@ def weights(name: str, seed: int) -> dict[str, Tensor]:
     for key, tensor in model.state_dict().items():
         fan = max(1, tensor[0].numel()) if tensor.dim() > 1 else 4
         drawn = torch.randn(tensor.shape, generator=generator) * fan**-0.5
+        drawn = 2 * drawn if name in TINY else drawn
         drawn = 1 + drawn.abs() if key.endswith(("running_var", "norm.weight")) else drawn
         found[key] = drawn if tensor.is_floating_point() else tensor.clone()
     return found
@@ -172,7 +193,10 @@ def _problem(name: str, a: Any, b: Any, permutation: Permutation | None = None) 
     symmetry, model, inputs = _model(name)
     with torch.no_grad():
         outputs = torch.func.functional_call(model, a, inputs)
-    halves = [slice(0, 12), slice(12, 24)]
-    data = [(inputs[half], outputs[half].argmax(-1)) for half in halves]
+    shares = outputs.softmax(-1).reshape(-1, outputs.shape[-1])
+    labels = shares.multinomial(1, generator=torch.Generator().manual_seed(6))
+    labels = labels.reshape(outputs.shape[:-1])
+    halves = [slice(0, len(inputs) // 2), slice(len(inputs) // 2, len(inputs))]
+    data = [(inputs[half], labels[half]) for half in halves]
     wanted = [(inputs[half], outputs[half]) for half in halves]
     return Problem(symmetry, model, a, b, data, wanted, permutation)

@@ -6,7 +6,7 @@ A matcher joins with one line in `MATCHERS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from inspect import signature
 from itertools import pairwise
@@ -21,9 +21,15 @@ from onebasin.matching import (
     ManyMatching,
     Matching,
     assign,
+    match_annealing,
+    match_combined,
+    match_commutativity,
     match_cycle_consistent,
+    match_exhaustively,
     match_frank_wolfe,
+    match_functional_difference,
     match_many,
+    match_many_annealing,
     match_sinkhorn,
     match_straight_through,
 )
@@ -46,6 +52,7 @@ class Matcher:
         exact: the networks on which it finds a planted permutation to the last unit.
         value: its objective, computed without it.
         seeded: whether it takes a seed.
+        tiny: whether it looks at so many permutations that networks must be tiny.
     """
 
     function: Callable[..., Any]
@@ -56,6 +63,13 @@ class Matcher:
     exact: frozenset[str] = EVERYWHERE
     value: Callable[[Problem, Permutation], float] | None = Problem.inner_product
     seeded: bool = True
+    tiny: bool = False
+
+    def planted(self, network: str) -> Problem:
+        return planted(f"tiny {network}" if self.tiny else network)
+
+    def unrelated(self, network: str) -> Problem:
+        return unrelated(f"tiny {network}" if self.tiny else network)
 
     def __call__(self, problem: Problem, **changes: Any) -> Matching | ManyMatching:
         params = [problem.a, problem.b]
@@ -72,6 +86,10 @@ def minus_midpoint_loss(problem: Problem, permutation: Permutation) -> float:
     return -problem.midpoint_loss(permutation)
 
 
+def minus_cross_entropy(problem: Problem, permutation: Permutation) -> float:
+    return -problem.midpoint_cross_entropy(permutation)
+
+
 NOWHERE: frozenset[str] = frozenset()
 
 MATCHERS: dict[str, Matcher] = {
@@ -79,6 +97,11 @@ MATCHERS: dict[str, Matcher] = {
     "activations": Matcher(
         match_activations, {"position": "pre"}, runs=True, value=None, seeded=False
     ),
+    "combined": Matcher(match_combined, {"position": "pre"}, runs=True, value=None),
+    "functional-difference": Matcher(
+        match_functional_difference, {}, runs=True, value=None, seeded=False
+    ),
+    "commutativity": Matcher(match_commutativity, {}, runs=True, value=None),
     "straight-through": Matcher(
         match_straight_through, {"max_epochs": 1}, loses=True, value=minus_midpoint_loss
     ),
@@ -87,6 +110,24 @@ MATCHERS: dict[str, Matcher] = {
         match_sinkhorn, {"max_steps": 25}, loses=True, value=minus_midpoint_loss, exact=NOWHERE
     ),
     "frank-wolfe": Matcher(match_frank_wolfe, {"polish": False}),
+    "annealing": Matcher(
+        match_annealing,
+        {"steps": 100},
+        runs=True,
+        value=minus_cross_entropy,
+        tiny=True,
+        exact=EVERYWHERE - {"residual"},
+    ),
+    "annealing-many": Matcher(
+        match_many_annealing,
+        {"steps": 100, "move": "one"},
+        runs=True,
+        many=True,
+        value=minus_cross_entropy,
+        tiny=True,
+        exact=EVERYWHERE - {"residual", "perceptron"},
+    ),
+    "exhaustive": Matcher(match_exhaustively, {}, seeded=False, tiny=True),
     "many": Matcher(match_many, {}, many=True),
     "cycle-consistent": Matcher(match_cycle_consistent, {}, many=True),
 }
@@ -125,8 +166,14 @@ def test_the_helpers_see_a_wrong_answer() -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", MATCHERS)
 def test_a_planted_permutation_comes_back(name: str, network: str) -> None:
-    problem, matcher = planted(network), MATCHERS[name]
-    matching = matcher(problem)
+    matcher = MATCHERS[name]
+    problem = matcher.planted(network)
+    assert_recovered(matcher, network, problem, matcher(problem))
+
+
+def assert_recovered(
+    matcher: Matcher, network: str, problem: Problem, matching: Matching | ManyMatching
+) -> None:
     permutation = permutation_of(matching)
     assert_rises(matching)
     if network in matcher.exact:
@@ -140,14 +187,15 @@ def test_a_planted_permutation_comes_back(name: str, network: str) -> None:
 
 @cache
 def match_unrelated(name: str, network: str) -> Matching | ManyMatching:
-    return MATCHERS[name](unrelated(network))
+    return MATCHERS[name](MATCHERS[name].unrelated(network))
 
 
 # One of each kind: flat groups, nested ones, and one on both sides of a matrix.
 @pytest.mark.parametrize("network", ["perceptron", "attention", "square"])
 @pytest.mark.parametrize("name", MATCHERS)
 def test_the_objective_rises_and_is_what_it_says(name: str, network: str) -> None:
-    problem, matcher = unrelated(network), MATCHERS[name]
+    matcher = MATCHERS[name]
+    problem = matcher.unrelated(network)
     matching = match_unrelated(name, network)
     permutation = permutation_of(matching)
     assert_rises(matching)
@@ -161,14 +209,15 @@ def test_the_objective_rises_and_is_what_it_says(name: str, network: str) -> Non
 
 @pytest.mark.parametrize("name", MATCHERS)
 def test_the_same_seed_gives_the_same_bytes(name: str) -> None:
-    first, second = match_unrelated(name, "attention"), MATCHERS[name](unrelated("attention"))
+    first = match_unrelated(name, "attention")
+    second = MATCHERS[name](MATCHERS[name].unrelated("attention"))
     assert first.objective == second.objective
     assert permutation_of(first).equals(permutation_of(second))
 
 
 @pytest.mark.parametrize("name", MATCHERS)
 def test_inputs_are_untouched(name: str) -> None:
-    problem = unrelated("residual")
+    problem = MATCHERS[name].unrelated("residual")
     kept = [problem.a, problem.b, problem.model.state_dict()]
     kept += [{"inputs": inputs, "labels": labels} for inputs, labels in problem.outputs]
     before = [{n: tensor.clone() for n, tensor in params.items()} for params in kept]
@@ -185,24 +234,34 @@ def test_inputs_are_untouched(name: str) -> None:
 @pytest.mark.parametrize("name", MATCHERS)
 def test_progress_is_told(name: str) -> None:
     steps = []
-    MATCHERS[name](planted("square"), progress=steps.append)
+    MATCHERS[name](MATCHERS[name].planted("square"), progress=steps.append)
     assert steps
     assert all(0 < step.done <= step.total for step in steps)
 
 
 @pytest.mark.parametrize("name", MATCHERS)
 def test_a_network_of_another_architecture_is_named(name: str) -> None:
-    problem, other = planted("perceptron"), unrelated("square")
+    matcher = MATCHERS[name]
+    problem, other = matcher.planted("perceptron"), matcher.unrelated("square")
     wrong = Problem(problem.symmetry, problem.model, problem.a, other.b, problem.data,
                     problem.outputs)  # fmt: skip
     with pytest.raises(OneBasinError, match=r"tensor 'a.weight' of (B|network 2) is not in the"):
-        MATCHERS[name](wrong)
-    broken = dict(problem.b) | {"2.bias": torch.full((16,), float("nan"))}
+        matcher(wrong)
+    broken = dict(problem.b) | {"2.bias": torch.full_like(problem.b["2.bias"], float("nan"))}
     wrong = Problem(problem.symmetry, problem.model, problem.a, broken, problem.data,
                     problem.outputs)  # fmt: skip
     with pytest.raises(OneBasinError, match=r"tensor '2.bias' of (B|network 2) has NaN") as raised:
-        MATCHERS[name](wrong)
+        matcher(wrong)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", MATCHERS)
+def test_checkpoints_of_higher_precision_than_model_and_data_are_matched(name: str) -> None:
+    matcher = MATCHERS[name]
+    problem = matcher.planted("perceptron")
+    a, b = ({n: t.double() for n, t in params.items()} for params in (problem.a, problem.b))
+    higher = replace(problem, a=a, b=b)
+    assert_recovered(matcher, "perceptron", higher, matcher(higher))
 
 
 def begins(name: str) -> bool:
@@ -211,7 +270,8 @@ def begins(name: str) -> bool:
 
 @pytest.mark.parametrize("name", [*filter(begins, MATCHERS)])
 def test_a_search_begins_where_it_is_told(name: str) -> None:
-    problem, matcher = planted("attention"), MATCHERS[name]
+    matcher = MATCHERS[name]
+    problem = matcher.planted("attention")
     back = problem.planted.inverse() if problem.planted else None
     first = Permutation.identity(problem.symmetry)
     init = [first, back] if matcher.many else back
@@ -222,7 +282,8 @@ def test_a_search_begins_where_it_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*filter(begins, MATCHERS)])
 def test_a_start_of_another_symmetry_is_refused(name: str) -> None:
-    problem, matcher = planted("perceptron"), MATCHERS[name]
+    matcher = MATCHERS[name]
+    problem = matcher.planted("perceptron")
     other = Permutation.identity(planted("square").symmetry)
     with pytest.raises(OneBasinError, match=r"init (is|has) a permutation of another symmetry"):
         matcher(problem, init=[other, other] if matcher.many else other)
@@ -243,7 +304,8 @@ def test_the_papers_example_of_why_one_pass_is_not_enough(name: str) -> None:
     greedy = assign(a["w1"] @ b["w1"].T)
     assert greedy.tolist() == [0, 1], "the first layer alone has no reason to swap"
     for seed in range(4):
-        found = permutation_of(MATCHERS[name](problem, seed=seed)).indices
+        changes = {"seed": seed} if MATCHERS[name].seeded else {}
+        found = permutation_of(MATCHERS[name](problem, **changes)).indices
         assert {group: index.tolist() for group, index in found.items()} == {
             "one": [1, 0],
             "two": [1, 0],
