@@ -122,6 +122,22 @@ def test_signal_leaves_nothing(tmp_path: Path, atomic: Atomic, name: str) -> Non
         signal.signal(number, inherited)
 
 
+@both()
+def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path, atomic: Atomic) -> None:
+    child = os.fork()
+    if child == 0:
+        with atomic(tmp_path / "out") as temporary:
+            fill(temporary, "half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    with atomic(tmp_path / "out") as temporary:  # what is left over is in nobody's way
+        fill(temporary, "whole")
+    written = tmp_path / "out"
+    assert (written / "part" if written.is_dir() else written).read_text() == "whole"
+
+
 def test_foreign_signal_handler_stays_in_charge(tmp_path: Path) -> None:
     received: list[int] = []
     previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
