@@ -155,3 +155,21 @@ def test_the_numbers_are_saved(capsys, tmp_path, a, b):
 def test_one_checkpoint_is_not_enough(capsys, a):
     line = fail(capsys, "barrier", "mlp", a, "--data", "digits", *TINY)
     assert line == "barrier: 1 checkpoint given; give two or more, the reference first"
+
+
+@pytest.mark.parametrize("command", ["barrier", "merge", "align", "features"])
+def test_a_built_in_architecture_is_fitted_to_the_data(capsys, tmp_path, command):
+    """Images of digits are no default of any network: without fitting, nothing would load."""
+    files = [tmp_path / f"{seed}.safetensors" for seed in (0, 1)]
+    for seed, file in enumerate(files):
+        fitting = {"in_channels": 1, "image_size": 8, "width": 4}
+        built = build_architecture("shallow-cnn", arch_args=fitting, seed=seed)
+        write(file, built.module.state_dict())
+    options = {
+        "barrier": ("--num-points", 3),
+        "merge": ("-o", tmp_path / "merged.safetensors"),
+        "align": ("-o", tmp_path / "aligned.safetensors", "--method", "activations"),
+        "features": ("-o", tmp_path / "features"),
+    }[command]
+    given = ("--data", "digits", "--arch-arg", "width=4", *options)
+    succeed(capsys, command, "shallow-cnn", *files, *given)

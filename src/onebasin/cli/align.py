@@ -64,6 +64,8 @@ def run_align(
         permutation_file: where the permutation goes, or None.
         console: where the result is printed.
     """
+    from dataclasses import replace
+
     from onebasin.checkpoints import write_checkpoint
     from onebasin.cli.alignment import align_networks
     from onebasin.cli.outputs import check_outputs, save_permutation
@@ -72,6 +74,9 @@ def run_align(
 
     check_outputs(output, permutation_file, inputs=request.paths)
     matcher = request.method.prepare(call="align")
+    if matcher.data is not None:
+        request, examples = request.fitted(matcher.data)
+        matcher = replace(matcher, data=examples)
     opening = request.open(call="align", console=console, is_run=matcher.runs_model)
     with opening as networks:
         refuse_same(networks, "align")

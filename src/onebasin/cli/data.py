@@ -1,10 +1,38 @@
-"""Data: what `--data` names, checked on the architecture before any long work."""
+"""Data: what `--data` names, fitted to and checked on the architecture before any long work."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from onebasin.checkpoints import Architecture
+from onebasin.errors import OneBasinError
+from onebasin.networks import NETWORKS
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.fitting import check_fits
+
+
+def fitted(arch: str, data: Dataset) -> tuple[dict[str, Any], Dataset]:
+    """Return the sizes with which a built-in architecture takes data, and the data as it does.
+
+    Flat data become images where the architecture takes images. For any other architecture
+    there are no sizes, and the data stay what they are.
+
+    Args:
+        arch: ARCH.
+        data: labelled examples.
+
+    Raises:
+        OneBasinError: when the two do not go together.
+    """
+    if arch not in NETWORKS:
+        return {}, data
+    fit = NETWORKS[arch].fit
+    try:
+        sizes = fit(data.input_shape)
+    except OneBasinError:
+        data = data.as_images()
+        sizes = fit(data.input_shape)
+    return {**sizes, "num_classes": data.num_classes}, data
 
 
 def check_data(architecture: Architecture, data: Dataset, *, call: str) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from onebasin.cli.blocks import ModelOptions, RunOptions, with_blocks
 from onebasin.cli.console import columns
+from onebasin.cli.measuring import DataChoice, DataName, DataRoot
 from onebasin.cli.options import Arch, CheckpointA
 from onebasin.errors import OneBasinError
 
@@ -59,9 +60,7 @@ def features(
         Path,
         typer.Argument(metavar="B", help="What A is compared with.", show_default=False),
     ],
-    data: Annotated[
-        str, typer.Option(metavar="NAME", help="Data to run, such as digits.", show_default=False)
-    ],
+    data: DataName,
     output: Annotated[
         Path,
         typer.Option(
@@ -72,6 +71,7 @@ def features(
             show_default=False,
         ),
     ],
+    data_root: DataRoot = None,
     measure: Annotated[MeasureName, typer.Option(help="What to measure.")] = "llfc",
     split: Annotated[Split, typer.Option(help="Which examples.")] = "test",
     permutation: Annotated[
@@ -113,7 +113,7 @@ def features(
     with options.open_console() as console:
         run_features(
             model.request(arch, (a, b), options.seed),
-            data,
+            DataChoice(data, data_root, seed=options.seed),
             output,
             permutation_file=permutation,
             choice=FeaturesChoice(measure, split, layer, normalization, batch_size),
@@ -123,7 +123,7 @@ def features(
 
 def run_features(
     request: Request,
-    data_name: str,
+    data_choice: DataChoice,
     output: Path,
     *,
     permutation_file: Path | None,
@@ -134,7 +134,7 @@ def run_features(
 
     Args:
         request: which networks, and where their symmetry comes from.
-        data_name: which dataset.
+        data_choice: which dataset.
         output: folder for tables and pictures.
         permutation_file: what moves B first, or None.
         choice: what to measure, and how.
@@ -142,9 +142,8 @@ def run_features(
     """
     from onebasin.cli.data import check_data
     from onebasin.cli.outputs import make_folder
-    from onebasin.training.datasets.catalogue import load_dataset
 
-    data = load_dataset(data_name, seed=request.architecture.seed)
+    request, data = request.fitted(data_choice.load())
     folder = make_folder(output, "--output")
     with request.open(call="features", console=console) as networks:
         check_data(networks.architecture, data, call="features")

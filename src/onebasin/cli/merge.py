@@ -121,6 +121,8 @@ def run_merge(
         permutation_file: where the permutation goes, or None.
         console: where the result is printed.
     """
+    from dataclasses import replace
+
     from onebasin.cli.alignment import align_networks
     from onebasin.cli.data import check_data
     from onebasin.cli.outputs import check_outputs, save_permutation
@@ -133,12 +135,16 @@ def run_merge(
     shares = shares_of(None if weights is None else parse_weights(weights), num)
     check_outputs(output, permutation_file, inputs=request.paths)
     data = method.load()
+    if data is not None:
+        request, data = request.fitted(data)
     mending = Repair.of(repair, data)
     matcher = None
     if request.aligns:
         default = "weights" if data is None else WITH_DATA
         needed = data if mending is not None else None
         matcher = method.prepare(num, call="merge", at_hand=needed, default=default)
+        if matcher.data is not None:
+            matcher = replace(matcher, data=data)
     is_run = mending is not None or bool(matcher and matcher.runs_model)
     with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from onebasin.checkpoints import (
     Architecture,
@@ -22,6 +23,7 @@ from onebasin.checkpoints import (
     open_checkpoint_for,
     tied_names,
 )
+from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 
@@ -37,12 +39,14 @@ class ArchitectureChoice:
         arguments: `KEY=VALUE` texts.
         inputs: texts of example inputs.
         seed: of random weights and inputs.
+        sizes: arguments that fit it to data, where the user gives no others.
     """
 
     spec: str
     arguments: Sequence[str] | None = None
     inputs: Sequence[str] | None = None
     seed: int = 0
+    sizes: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, console: Console, *, without_memory: bool = False) -> Architecture:
         """Build the architecture.
@@ -70,7 +74,7 @@ class ArchitectureChoice:
     def _build_on(self, device: str) -> Architecture:
         return build_architecture(
             self.spec,
-            arch_args=list(self.arguments or ()),
+            arch_args={**self.sizes, **parse_arguments(self.arguments)},
             input_spec=list(self.inputs) if self.inputs else None,
             device=device,
             seed=self.seed,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onebasin.cli.console import Console
-from onebasin.cli.data import check_data
+from onebasin.cli.data import check_data, fitted
 from onebasin.cli.measuring import DataChoice
 from onebasin.cli.methods import Matcher, MethodChoice
 from onebasin.cli.pairs import ArchitectureChoice, Networks, open_networks
@@ -38,6 +38,15 @@ class Request:
     def unaligned(self) -> Request:
         """Return the same without aligning."""
         return replace(self, aligns=False)
+
+    def fitted(self, data: Dataset) -> tuple[Request, Dataset]:
+        """Return the same with a built-in architecture that takes the data, and the data for it.
+
+        Raises:
+            OneBasinError: when the two do not go together.
+        """
+        sizes, data = fitted(self.architecture.spec, data)
+        return replace(self, architecture=replace(self.architecture, sizes=sizes)), data
 
     def open(
         self, *, call: str, console: Console, is_run: bool = True
@@ -86,7 +95,7 @@ def open_with_data(
         OneBasinError: as `DataChoice.load`, `MethodChoice.prepare`, `open_networks` and
             `check_data` do.
     """
-    data = data_choice.load()
+    request, data = request.fitted(data_choice.load())
     matcher = request.method.prepare(call=call, at_hand=data)
     with request.open(call=call, console=console) as networks:
         check_data(networks.architecture, data, call=call)

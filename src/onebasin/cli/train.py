@@ -19,8 +19,6 @@ from onebasin.cli.seeds import numbers_of
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from onebasin.cli.console import Console
     from onebasin.training import GroupProgress, TrainedNetwork
     from onebasin.training.datasets.dataset import Dataset
@@ -169,12 +167,17 @@ def run_train(
         restarts: whether to replace what is in the folder.
         console: where the result is printed.
     """
+    from onebasin.checkpoints import build_architecture
+    from onebasin.checkpoints.arguments import parse_arguments
+    from onebasin.cli.data import fitted
     from onebasin.measuring.pictures import save_figure
     from onebasin.report.learning_curves import learning_curves
     from onebasin.training import train
     from onebasin.training.datasets.augmentation import Augmentation
 
-    module, data = fitted(arch, arch_args, data_choice.load())
+    arguments = parse_arguments(arch_args)
+    sizes, data = fitted(arch, data_choice.load())
+    module = build_architecture(arch, arch_args={**sizes, **arguments}).module
     with _bars(console) as watch:
         networks = train(
             module,
@@ -193,36 +196,6 @@ def run_train(
     _write_history(networks, folder)
     save_figure(learning_curves(networks), folder / "curves.png")
     console.result(_data(networks, data, arch, folder), _text(networks, folder))
-
-
-def fitted(arch: str, arch_args: Sequence[str] | None, data: Dataset) -> tuple[nn.Module, Dataset]:
-    """Return a network that takes the data, and the data as it takes them.
-
-    A built-in architecture is built to fit, unless arguments say otherwise; flat data become
-    images where it takes images.
-
-    Args:
-        arch: ARCH.
-        arch_args: `KEY=VALUE` texts.
-        data: what to train on.
-
-    Raises:
-        OneBasinError: when the two do not go together.
-    """
-    from onebasin.checkpoints import build_architecture
-    from onebasin.checkpoints.arguments import parse_arguments
-    from onebasin.networks import NETWORKS
-
-    arguments = parse_arguments(arch_args)
-    if arch in NETWORKS:
-        fit = NETWORKS[arch].fit
-        try:
-            sizes = fit(data.input_shape)
-        except OneBasinError:
-            data = data.as_images()
-            sizes = fit(data.input_shape)
-        arguments = {**sizes, "num_classes": data.num_classes, **arguments}
-    return build_architecture(arch, arch_args=arguments).module, data
 
 
 @contextlib.contextmanager
