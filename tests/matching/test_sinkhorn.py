@@ -121,7 +121,7 @@ def test_nothing_to_match_is_the_identity():
         ),
         ({"gradient": "exact"}, "gradient is 'exact'; it must be 'implicit' or 'unrolled'"),
         ({"max_steps": 0}, "max_steps, num_rounds and check_every must be at least 1"),
-        ({"learning_rate": -1.0}, "learning_rate positive, not 200, 20, 20 and -1"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive and finite, not -1"),
     ],
 )
 def test_bad_input_is_named(changes, message):

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import check_choice
+from onebasin.matching.checks import check_counts
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.losses import Normalization
 from onebasin.matching.matching import ManyMatching, Matching, Progress, Step
@@ -196,11 +197,7 @@ class Options:
         """Check what a user may get wrong."""
         check_choice(call, "schedule", self.schedule, Schedule)
         check_choice(call, "move", self.move, Move)
-        if self.steps < 1 or self.restarts < 1:
-            raise OneBasinError(
-                f"{call}: steps and restarts must be at least 1, not {self.steps} and "
-                f"{self.restarts}"
-            )
+        check_counts(call, steps=self.steps, restarts=self.restarts)
 
     def tell(self, start: int, done: int, energy: float) -> None:
         """Report progress."""

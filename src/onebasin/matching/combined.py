@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
+from onebasin.matching.checks import check_counts, check_init
 from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.runs import check_counts, check_init, descend_from_starts
+from onebasin.matching.descent.runs import descend_from_starts
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.trees import Key
 from onebasin.matching.matching import Matching, Progress

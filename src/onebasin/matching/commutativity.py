@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError
 from onebasin.forward.features import Features
 from onebasin.matching.activations import match_activations
+from onebasin.matching.checks import check_counts, check_init
 from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.runs import check_counts, check_init
 from onebasin.matching.descent.search import Search
 from onebasin.matching.matching import Matching, Progress
 from onebasin.matching.moments.commuting import CommutingDescent

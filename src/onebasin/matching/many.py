@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.matching.checks import check_counts
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.matching import ManyMatching, Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES, match_weights
@@ -77,8 +77,7 @@ def match_many(
         True
     """
     began = time.perf_counter()
-    if max_sweeps < 1:
-        raise OneBasinError(f"{CALL}: max_sweeps must be at least 1, not {max_sweeps}")
+    check_counts(CALL, max_sweeps=max_sweeps)
     gathering = Gathering(symmetry, params_list, init, call=CALL)
     run = Meeting(gathering, seed=seed, cache_bytes=cache_bytes, progress=progress)
     if init is None:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
+from onebasin.matching.checks import check_counts, check_init, check_learning_rate
 from onebasin.matching.descent.gathering import Gathering
-from onebasin.matching.descent.runs import check_init
 from onebasin.matching.losses import DataLoss, Ends, Loss, Normalization
 from onebasin.matching.matching import Matching, Progress, Step
 from onebasin.matching.relaxed.agreement import Agreement
@@ -118,11 +118,8 @@ def match_sinkhorn(
     check_choice(CALL, "objective", objective, Objective)
     check_choice(CALL, "gradient", gradient, Gradient)
     check_init(symmetry, init, CALL)
-    if min(max_steps, num_rounds, check_every) < 1 or not 0 < learning_rate < float("inf"):
-        raise OneBasinError(
-            f"{CALL}: max_steps, num_rounds and check_every must be at least 1 and learning_rate"
-            f" positive, not {max_steps}, {num_rounds}, {check_every} and {learning_rate:g}"
-        )
+    check_counts(CALL, max_steps=max_steps, num_rounds=num_rounds, check_every=check_every)
+    check_learning_rate(CALL, learning_rate)
     gathering = Gathering(symmetry, [params_a, params_b], call=CALL, labels=("A", "B"))
     relaxation = Relaxation(symmetry)
     if objective == "weights":

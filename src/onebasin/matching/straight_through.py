@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError
+from onebasin.matching.checks import check_counts, check_init, check_learning_rate
 from onebasin.matching.descent.descent import Descent
 from onebasin.matching.descent.pair import Pair, Survey
-from onebasin.matching.descent.runs import check_init
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.starts import start_of
 from onebasin.matching.losses import DataLoss, Ends, Loss, Normalization
@@ -99,11 +98,8 @@ def match_straight_through(
         True
     """
     began = time.perf_counter()
-    if min(max_epochs, patience, max_sweeps) < 1 or not 0 < learning_rate < float("inf"):
-        raise OneBasinError(
-            f"{CALL}: max_epochs, patience and max_sweeps must be at least 1 and learning_rate"
-            f" positive, not {max_epochs}, {patience}, {max_sweeps} and {learning_rate:g}"
-        )
+    check_counts(CALL, max_epochs=max_epochs, patience=patience, max_sweeps=max_sweeps)
+    check_learning_rate(CALL, learning_rate)
     check_init(symmetry, init, CALL)
     losses = DataLoss(model, data, loss, normalization=normalization, call=CALL)
     pair = Pair(symmetry, params_a, params_b, call=CALL)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+from onebasin.matching.checks import check_counts
 from onebasin.matching.descent.pair import Pair
 from onebasin.matching.matching import Matching, Progress, Step
 from onebasin.symmetry.layouts import Fixed, Units
@@ -77,8 +78,8 @@ def match_theorem(
     """
     began = time.perf_counter()
     group, weight, bias = _hidden_layer(symmetry)
-    if cells is not None and cells < 1:
-        raise OneBasinError(f"{CALL}: cells must be at least 1, not {cells}")
+    if cells is not None:
+        check_counts(CALL, cells=cells)
     pair = Pair(symmetry, params_a, params_b, call=CALL)
     pair.survey()
     points = [_points(pair, side, weight, bias) for side in ("A", "B")]

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from onebasin.matching.checks import check_counts, check_init
 from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.runs import check_counts, check_init, descend_from_starts
+from onebasin.matching.descent.runs import descend_from_starts
 from onebasin.matching.descent.search import Search
 from onebasin.matching.matching import Matching, Progress
 from onebasin.symmetry.permutation import Permutation

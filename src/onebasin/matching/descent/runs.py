@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from onebasin.errors import OneBasinError
 from onebasin.matching.descent.descent import Descent
 from onebasin.matching.descent.pair import Survey
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.starts import start_of
 from onebasin.matching.matching import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.symmetry import Symmetry
 
 MORE_STARTS = 4
 """Starts that are tried where B must be a permuted A and is not recognised yet."""
@@ -63,37 +61,3 @@ def _missed(search: Search, survey: Survey, runs: list[Descent]) -> bool:
     """Return whether B must be a permuted A, and no start has found how."""
     reached = max(run.value - search.linear_value(run.indices) for run in runs)
     return survey.alike and reached < survey.bound * (1 - 1e-6)
-
-
-def check_counts(call: str, **counts: int) -> None:
-    """Check numbers of sweeps, starts and the like.
-
-    Args:
-        call: the public function that is running, for the message.
-        **counts: by the names of its arguments.
-
-    Raises:
-        OneBasinError: when one is below 1.
-    """
-    if min(counts.values()) < 1:
-        names = " and ".join(counts)
-        values = " and ".join(map(str, counts.values()))
-        raise OneBasinError(f"{call}: {names} must be at least 1, not {values}")
-
-
-def check_init(symmetry: Symmetry, init: Permutation | None, call: str) -> None:
-    """Check that a permutation to begin at is of the symmetry.
-
-    Args:
-        symmetry: that is matched.
-        init: None for none.
-        call: the public function that is running, for the message.
-
-    Raises:
-        OneBasinError: when it is of another one.
-    """
-    if init is not None and init.symmetry.fingerprint != symmetry.fingerprint:
-        raise OneBasinError(
-            f"{call}: init is a permutation of another symmetry; make it with the symmetry"
-            " that is given"
-        )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.matching.checks import check_counts
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.matching import Progress, Step
 from onebasin.matching.relaxed.agreement import Agreement, Points, polynomial_peak
@@ -133,10 +133,7 @@ def climb_from_starts(
     Raises:
         OneBasinError: when a count is below one.
     """
-    if max_steps < 1 or restarts < 1:
-        raise OneBasinError(
-            f"{call}: max_steps and restarts must be at least 1, not {max_steps} and {restarts}"
-        )
+    check_counts(call, max_steps=max_steps, restarts=restarts)
     relaxation = Relaxation(gathering.symmetry)
     agreement, unmoved = Agreement(gathering, relaxation), gathering.objective()
     runs = []
