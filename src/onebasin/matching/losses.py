@@ -74,12 +74,7 @@ class DataLoss:
             OneBasinError: when the batch has no labels, the model refuses it, or the loss is
                 not finite.
         """
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise OneBasinError(
-                f"{self.call}: batch {number} of the data is {type(batch).__name__}, not inputs"
-                " and labels; a loss needs both"
-            )
-        inputs, labels = batch
+        inputs, labels = labelled(batch, number, self.call)
         try:
             outputs = output_of(self._run(params, inputs))
             loss = self._loss(outputs, torch.as_tensor(labels).to(outputs.device))
@@ -151,6 +146,25 @@ class DataLoss:
                 " pass a loss of your own"
             )
         return F.cross_entropy(wide.reshape(-1, wide.shape[-1]), labels.reshape(-1).long())
+
+
+def labelled(batch: Any, number: int, call: str) -> tuple[Any, Any]:
+    """Return the inputs and the labels of a batch.
+
+    Args:
+        batch: both, as data gives them.
+        number: of the batch, for the message.
+        call: the public function that is running, for the message.
+
+    Raises:
+        OneBasinError: when it is something else, inputs alone for example.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise OneBasinError(
+            f"{call}: batch {number} of the data is {type(batch).__name__}, not inputs and"
+            " labels; a loss needs both"
+        )
+    return batch[0], batch[1]
 
 
 class Ends:

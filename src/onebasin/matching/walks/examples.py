@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.matching.losses import DataLoss, Normalization
+from onebasin.matching.losses import DataLoss, Normalization, labelled
 
 Energy = Literal["loss", "error"]
 
@@ -76,16 +76,13 @@ def examples_of(
     check_choice(call, "normalization", normalization, Normalization)
     batches = []
     for number, batch in enumerate(data):
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise OneBasinError(
-                f"{call}: batch {number} of the data has no labels; pass (inputs, labels) batches"
-            )
-        labels = torch.as_tensor(batch[1])
+        inputs, labels = labelled(batch, number, call)
+        labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.is_complex():
             raise OneBasinError(
                 f"{call}: the labels of batch {number} are {labels.dtype}; the energy needs classes"
             )
-        batches.append((batch[0], labels.long()))
+        batches.append((inputs, labels.long()))
     if not batches:
         raise OneBasinError(f"{call}: the data has no batches; pass at least one")
     return Examples(model, tuple(batches), energy, normalization, call)
