@@ -13,7 +13,7 @@ from torch import Tensor
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.many import Meeting
 from onebasin.matching.matching import ManyMatching, Progress
-from onebasin.matching.relaxed.ascent import Ascent, climb_from_starts
+from onebasin.matching.relaxed.ascent import climb_from_starts
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -81,7 +81,7 @@ def match_cycle_consistent(
     began = time.perf_counter()
     gathering = Gathering(symmetry, params_list, init, call=CALL)
     gathering.permutations[:] = gathering.to_first()
-    runs = climb_from_starts(
+    climbs = climb_from_starts(
         gathering,
         from_init=init is not None,
         seed=seed,
@@ -90,24 +90,11 @@ def match_cycle_consistent(
         call=CALL,
         progress=progress,
     )
-    best = max(runs, key=_value)
-    gathering.permutations[1:] = best.best
-    trace, num_solves = best.trace, sum(run.num_solves for run in runs)
+    gathering.permutations[1:], trace, num_solves = climbs.best.best, climbs.best.trace, 0
     if polish:
         meeting = Meeting(gathering, seed=seed, cache_bytes=cache_bytes, progress=None)
         meeting.sweep_until_none_moves(max_steps)
         trace = [*trace, *(value for value in meeting.values[1:] if value > trace[-1])]
-        num_solves += meeting.num_solves
-    return ManyMatching(
-        permutations=gathering.to_first(),
-        objective=tuple(trace),
-        converged=best.converged,
-        num_sweeps=best.num_steps,
-        num_solves=num_solves,
-        seconds=time.perf_counter() - began,
-        restarts=tuple(trace[-1] if run is best else run.best_value for run in runs),
-    )
-
-
-def _value(run: Ascent) -> float:
-    return run.best_value
+        num_solves = meeting.num_solves
+    ending = climbs.ending(trace, num_solves, began)
+    return ManyMatching(permutations=gathering.to_first(), **ending)

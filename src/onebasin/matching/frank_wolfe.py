@@ -13,7 +13,7 @@ from torch import Tensor
 
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.matching import Matching, Progress
-from onebasin.matching.relaxed.ascent import Ascent, climb_from_starts
+from onebasin.matching.relaxed.ascent import climb_from_starts
 from onebasin.matching.weights import match_weights
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -86,7 +86,7 @@ def match_frank_wolfe(
     began = time.perf_counter()
     begin = init and [Permutation.identity(symmetry), init]
     gathering = Gathering(symmetry, [params_a, params_b], begin, call=CALL, labels=("A", "B"))
-    runs = climb_from_starts(
+    climbs = climb_from_starts(
         gathering,
         from_init=init is not None,
         seed=seed,
@@ -95,24 +95,10 @@ def match_frank_wolfe(
         call=CALL,
         progress=progress,
     )
-    best = max(runs, key=_value)
-    (found,), trace = best.best, best.trace
-    num_solves = sum(run.num_solves for run in runs)
+    (found,), trace, num_solves = climbs.best.best, climbs.best.trace, 0
     if polish:
         after = match_weights(symmetry, params_a, params_b, seed=seed, init=found)
-        num_solves += after.num_solves
+        num_solves = after.num_solves
         if after.objective[-1] > trace[-1]:
             found, trace = after.permutation, [*trace, after.objective[-1]]
-    return Matching(
-        permutation=found,
-        objective=tuple(trace),
-        converged=best.converged,
-        num_sweeps=best.num_steps,
-        num_solves=num_solves,
-        seconds=time.perf_counter() - began,
-        restarts=tuple(trace[-1] if run is best else run.best_value for run in runs),
-    )
-
-
-def _value(run: Ascent) -> float:
-    return run.best_value
+    return Matching(permutation=found, **climbs.ending(trace, num_solves, began))

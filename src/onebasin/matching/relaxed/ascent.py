@@ -7,6 +7,9 @@ the way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
 
 from torch import Tensor
 
@@ -109,6 +112,40 @@ class Ascent:
         self.trace.append(max(value, self.best_value))
 
 
+@dataclass(frozen=True)
+class Climbs:
+    """The climbs of one search, from all of its starts.
+
+    Args:
+        runs: one for each start.
+    """
+
+    runs: Sequence[Ascent]
+
+    @property
+    def best(self) -> Ascent:
+        """The one that found the best permutations."""
+        return max(self.runs, key=lambda run: run.best_value)
+
+    def ending(self, trace: Sequence[float], num_solves: int, began: float) -> dict[str, Any]:
+        """Return what a matching tells beside its permutations.
+
+        Args:
+            trace: of the best climb, and of what climbed on from it.
+            num_solves: what the latter took.
+            began: when the matcher was called, by `time.perf_counter`.
+        """
+        best = self.best
+        return {
+            "objective": tuple(trace),
+            "converged": best.converged,
+            "num_sweeps": best.num_steps,
+            "num_solves": num_solves + sum(run.num_solves for run in self.runs),
+            "seconds": perf_counter() - began,
+            "restarts": tuple(trace[-1] if run is best else run.best_value for run in self.runs),
+        }
+
+
 def climb_from_starts(
     gathering: Gathering,
     *,
@@ -118,7 +155,7 @@ def climb_from_starts(
     restarts: int,
     call: str,
     progress: Progress | None,
-) -> list[Ascent]:
+) -> Climbs:
     """Run Frank–Wolfe from the barycentre, or from where the networks are, and from elsewhere.
 
     Args:
@@ -144,7 +181,7 @@ def climb_from_starts(
             if progress is not None:
                 progress(Step(number, run.num_steps, "", run.num_steps, max_steps, value))
         runs.append(run)
-    return runs
+    return Climbs(runs)
 
 
 def _start(
