@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from onebasin.errors import check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
-from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.runs import begin_search
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.trees import Key
 from onebasin.matching.matching import Matching, Progress, Step
@@ -93,10 +93,7 @@ def match_activations(
     check_choice(CALL, "statistic", statistic, Statistic)
     check_choice(CALL, "position", position, Position)
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b, call=CALL)
-    pair.survey()
-    search = Search(symmetry, pair, cache_bytes=cache_bytes)
-    search.indices = dict(Permutation.identity(symmetry).indices)
+    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     features = Features(model, data, call=CALL)
     seen = SeenTrees(search, features, statistic, position, call=CALL, progress=progress)
     run = _Run(search, seen, progress)

@@ -17,8 +17,7 @@ from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
 from onebasin.matching.checks import check_counts, check_init
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.runs import descend_from_starts
+from onebasin.matching.descent.runs import begin_search, descend_from_starts
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.trees import Key
 from onebasin.matching.matching import Matching, Progress
@@ -98,10 +97,7 @@ def match_combined(
     if balance < 0:
         raise OneBasinError(f"{CALL}: balance is {balance:g}; it must be at least 0")
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b, call=CALL)
-    survey = pair.survey()
-    search = Search(symmetry, pair, cache_bytes=cache_bytes)
-    search.indices = dict(Permutation.identity(symmetry).indices)
+    search, survey = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     features = Features(model, data, call=CALL)
     seen = SeenTrees(search, features, statistic, position, call=CALL, progress=progress)
     roots = seen.ready(search.trees, (), 2**62)

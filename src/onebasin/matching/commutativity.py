@@ -14,16 +14,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError
 from onebasin.forward.features import Features
 from onebasin.matching.activations import match_activations
 from onebasin.matching.checks import check_counts, check_init
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.search import Search
+from onebasin.matching.descent.runs import begin_search
 from onebasin.matching.matching import Matching, Progress
-from onebasin.matching.moments.commuting import CommutingDescent
-from onebasin.matching.moments.inputs import gather_inputs
-from onebasin.matching.moments.layers import find_layers
+from onebasin.matching.moments.commuting import CommutingDescent, CommutingLayer
+from onebasin.matching.moments.sides import gather_layers
 from onebasin.matching.weights import CACHE_BYTES, match_weights
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -83,15 +80,10 @@ def match_commutativity(
     check_counts(CALL, max_sweeps=max_sweeps)
     check_init(symmetry, init, CALL)
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b, call=CALL)
-    pair.survey()
-    search = Search(symmetry, pair, cache_bytes=cache_bytes)
+    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     features = Features(model, data, call=CALL)
-    layers = find_layers(features.graph, symmetry)
-    if not layers:
-        raise OneBasinError(f"{CALL}: the model has no linear or convolutional layer that counts")
-    moments = gather_inputs(features, [params_a, params_b], layers, call=CALL)
-    descent = CommutingDescent(search, layers, moments, seed=seed, max_sweeps=max_sweeps)
+    layers = gather_layers(CommutingLayer, symmetry, features, [params_a, params_b], call=CALL)
+    descent = CommutingDescent(search, layers, seed=seed, max_sweeps=max_sweeps)
     starts = [] if init is None else [init]
     if not starts:
         starts = _starts(symmetry, params_a, params_b, model, data, seed, cache_bytes)

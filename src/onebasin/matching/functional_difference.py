@@ -14,19 +14,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import check_choice
 from onebasin.forward.features import Features
 from onebasin.matching.assignment.greedy import assign_greedily
 from onebasin.matching.assignment.linear import assign_many
 from onebasin.matching.assignment.nested import NestedSolver
-from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.runs import begin_search
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.trees import Key
 from onebasin.matching.matching import Matching, Progress, Step
 from onebasin.matching.moments.differing import DifferingLayer
-from onebasin.matching.moments.inputs import gather_inputs
-from onebasin.matching.moments.layers import find_layers
-from onebasin.matching.moments.sides import Sides
+from onebasin.matching.moments.sides import gather_layers
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -81,22 +79,10 @@ def match_functional_difference(
     """
     check_choice(CALL, "assignment", assignment, Assignment)
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b, call=CALL)
-    pair.survey()
-    search = Search(symmetry, pair, cache_bytes=cache_bytes)
-    search.indices = dict(Permutation.identity(symmetry).indices)
+    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     features = Features(model, data, call=CALL)
-    layers = find_layers(features.graph, symmetry)
-    if not layers:
-        raise OneBasinError(
-            f"{CALL}: the model has no linear or convolutional layer; match by weights"
-        )
-    moments = gather_inputs(features, [params_a, params_b], layers, call=CALL)
-    sides = Sides(symmetry, layers)
-    differing = [
-        DifferingLayer(layer, params_a, params_b, moments[layer.node], sides) for layer in layers
-    ]
-    run = _Run(search, differing, assignment, progress)
+    layers = gather_layers(DifferingLayer, symmetry, features, [params_a, params_b], call=CALL)
+    run = _Run(search, layers, assignment, progress)
     run.match()
     return Matching(
         permutation=Permutation(symmetry, search.indices),

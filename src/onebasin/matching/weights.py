@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from onebasin.matching.checks import check_counts, check_init
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.runs import descend_from_starts
-from onebasin.matching.descent.search import Search
+from onebasin.matching.descent.runs import begin_search, descend_from_starts
 from onebasin.matching.matching import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
+
+CALL = "match_weights"
 
 CACHE_BYTES = 2 * 2**30
 """Enough for all groups of a ResNet50 forty times over, or for eight of 8192 units."""
@@ -87,13 +87,12 @@ def match_weights(
         >>> all(torch.equal(moved[name], a[name]) for name in a)
         True
     """
-    check_counts("match_weights", max_sweeps=max_sweeps, restarts=restarts)
-    check_init(symmetry, init, "match_weights")
+    check_counts(CALL, max_sweeps=max_sweeps, restarts=restarts)
+    check_init(symmetry, init, CALL)
     began = time.perf_counter()
-    pair = Pair(symmetry, params_a, params_b)
-    survey = pair.survey()
+    search, survey = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     return descend_from_starts(
-        Search(symmetry, pair, cache_bytes=cache_bytes),
+        search,
         survey,
         began=began,
         seed=seed,

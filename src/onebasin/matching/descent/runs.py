@@ -1,18 +1,49 @@
-"""Runs: a search descended from several starts, and the best of them as a matching."""
+"""Runs: a search begun, descended from several starts, and the best of them as a matching."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
 
+from torch import Tensor
+
 from onebasin.matching.descent.descent import Descent
-from onebasin.matching.descent.pair import Survey
+from onebasin.matching.descent.pair import Pair, Survey
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.starts import start_of
 from onebasin.matching.matching import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.symmetry import Symmetry
 
 MORE_STARTS = 4
 """Starts that are tried where B must be a permuted A and is not recognised yet."""
+
+
+def begin_search(
+    symmetry: Symmetry,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    *,
+    cache_bytes: int,
+    call: str,
+) -> tuple[Search, Survey]:
+    """Return a search over the trees of two networks, checked, with B unmoved.
+
+    Args:
+        symmetry: of their architecture.
+        params_a: the reference.
+        params_b: what is moved.
+        cache_bytes: memory for similarities of weights.
+        call: the public function that is running, for messages.
+
+    Raises:
+        OneBasinError: when tensors do not fit the symmetry, or are not finite.
+    """
+    pair = Pair(symmetry, params_a, params_b, call=call)
+    survey = pair.survey()
+    search = Search(symmetry, pair, cache_bytes=cache_bytes)
+    search.indices = dict(Permutation.identity(symmetry).indices)
+    return search, survey
 
 
 def descend_from_starts(

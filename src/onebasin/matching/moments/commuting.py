@@ -7,7 +7,7 @@ quadratic in the order of those that it reads; the matrices here are minus half 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,7 @@ from torch import Tensor
 from onebasin.matching.descent.search import HOLDS, Search
 from onebasin.matching.descent.trees import Indices, Key, Tree
 from onebasin.matching.matching import Progress, Step
-from onebasin.matching.moments.inputs import InputMoments
-from onebasin.matching.moments.layers import Layer
-from onebasin.matching.moments.sides import LayerOfBoth, Sides
+from onebasin.matching.moments.sides import LayerOfBoth
 
 
 class CommutingLayer(LayerOfBoth):
@@ -85,7 +83,6 @@ class CommutingDescent:
     Args:
         search: has the trees and their solvers.
         layers: that count.
-        moments: of their inputs, by node.
         seed: of the order of the trees.
         max_sweeps: at most, in a run.
     """
@@ -93,19 +90,13 @@ class CommutingDescent:
     def __init__(
         self,
         search: Search,
-        layers: Sequence[Layer],
-        moments: Mapping[str, InputMoments],
+        layers: Sequence[CommutingLayer],
         *,
         seed: int,
         max_sweeps: int,
     ) -> None:
-        self.search, self.max_sweeps = search, max_sweeps
+        self.search, self.layers, self.max_sweeps = search, layers, max_sweeps
         self.rng = np.random.default_rng(seed)
-        sides, params = Sides(search.symmetry, layers), search.pair.params
-        self.layers = [
-            CommutingLayer(layer, params["A"], params["B"], moments[layer.node], sides)
-            for layer in layers
-        ]
         self.num_solves = 0
 
     def run(self, start: Indices, number: int, progress: Progress | None) -> CommutingRun:

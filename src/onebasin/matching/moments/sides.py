@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from onebasin.errors import OneBasinError
+from onebasin.forward.features import Features
 from onebasin.matching.descent.trees import Indices, Key, Tree, View, views_of
-from onebasin.matching.moments.inputs import InputMoments
-from onebasin.matching.moments.layers import Layer, sides_of
+from onebasin.matching.moments.inputs import InputMoments, gather_inputs
+from onebasin.matching.moments.layers import Layer, find_layers, sides_of
 from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -91,6 +94,40 @@ class LayerOfBoth:
         """Look up the sides."""
         self.out, self.inner = f"{self.layer.node}:out", f"{self.layer.node}:in"
         self.made, self.read = map(self.sides.groups_of, (self.out, self.inner))
+
+
+AnyLayer = TypeVar("AnyLayer", bound=LayerOfBoth)
+
+
+def gather_layers(
+    kind: type[AnyLayer],
+    symmetry: Symmetry,
+    features: Features,
+    params: Sequence[Mapping[str, Tensor]],
+    *,
+    call: str,
+) -> list[AnyLayer]:
+    """Return the layers of both networks, after one pass over the data.
+
+    Args:
+        kind: what they are made into.
+        symmetry: of the architecture.
+        features: of the model on the data.
+        params: of A and of B.
+        call: the public function that is running, for messages.
+
+    Raises:
+        OneBasinError: when there is no layer, features are not finite or the model refuses a
+            batch.
+    """
+    layers = find_layers(features.graph, symmetry)
+    if not layers:
+        raise OneBasinError(
+            f"{call}: the model has no linear or convolutional layer that counts; match by weights"
+        )
+    moments = gather_inputs(features, params, layers, call=call)
+    (params_a, params_b), sides = params, Sides(symmetry, layers)
+    return [kind(layer, params_a, params_b, moments[layer.node], sides) for layer in layers]
 
 
 def _zeros(key: Key, tree: Tree, matrix: Tensor) -> Tensor:
