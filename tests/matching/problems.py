@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import pairwise
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onebasin import Permutation, Symmetry, trace
-from tests.matching.tiny import Heads
+from tests.matching.tiny import Heads, Square, perceptron
 
 
 class Attention(nn.Module):
@@ -49,23 +49,6 @@ class Residual(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-class Square(nn.Module):
-    """A residual stream through a square matrix: a group on both its sides."""
-
-    def __init__(self, size: int = 12) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(3, size), nn.Linear(size, size), nn.Linear(size, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.a(x)
-        return self.c(x + self.b(torch.relu(x)))
-
-
-def _perceptron(*widths: int) -> nn.Module:
-    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
-
-
 def _convolutions(groups: int, first: int = 8, second: int = 12) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, first, 3), nn.BatchNorm2d(first), nn.ReLU(),
@@ -75,21 +58,21 @@ def _convolutions(groups: int, first: int = 8, second: int = 12) -> nn.Module:
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "perceptron": (lambda: _perceptron(4, 16, 16, 3), (4,)),
+    "perceptron": (lambda: perceptron(4, 16, 16, 3), (4,)),
     "convolutions": (lambda: _convolutions(1), (3, 6, 6)),
     "residual": (Residual, (3, 6, 6)),
     "attention": (Attention, (4, 3)),
-    "square": (Square, (3,)),
+    "square": (lambda: Square(12), (3,)),
     "grouped": (lambda: _convolutions(4), (3, 6, 6)),
 }
 """For each name what makes the network, and the shape of an example."""
 
 TINY: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "tiny perceptron": (lambda: _perceptron(4, 3, 4, 3), (4,)),
+    "tiny perceptron": (lambda: perceptron(4, 3, 4, 3), (4,)),
     "tiny convolutions": (lambda: _convolutions(1, 3, 4), (3, 6, 6)),
     "tiny residual": (lambda: Residual(3, 4), (3, 6, 6)),
     "tiny attention": (Heads, (4, 3)),
-    "tiny square": (lambda: Square(4), (3,)),
+    "tiny square": (Square, (3,)),
     "tiny grouped": (lambda: _convolutions(2, 4, 4), (3, 6, 6)),
 }
 """The same with at most four units in a group, for matchers that look at many permutations."""
@@ -187,6 +170,24 @@ def planted(name: str, seed: int = 1) -> Problem:
 def unrelated(name: str) -> Problem:
     """Return two networks that have nothing in common."""
     return _problem(name, weights(name, 0), weights(name, 1))
+
+
+def one_layer(size: int) -> Problem:
+    """Return two perceptrons that have nothing in common, with one hidden layer of some units."""
+    model = perceptron(3, size, 2)
+    draw = torch.Generator().manual_seed(size)
+    a, b = (
+        {n: torch.randn(t.shape, generator=draw) for n, t in model.state_dict().items()}
+        for _ in range(2)
+    )
+    return Problem(trace(model, torch.zeros(2, 3)), model, a, b, [], [])
+
+
+def best_of_one_layer(problem: Problem) -> float:
+    """Return the greatest similarity over all orders of the one layer."""
+    orders = permutations(range(problem.symmetry.groups["0"].size))
+    moves = (Permutation(problem.symmetry, {"0": torch.tensor(order)}) for order in orders)
+    return max(map(problem.inner_product, moves))
 
 
 def _problem(name: str, a: Any, b: Any, permutation: Permutation | None = None) -> Problem:

@@ -11,6 +11,7 @@ from torch import nn
 from onebasin import OneBasinError, Permutation, evaluator, interpolate, match_weights, trace
 from onebasin.matching import enumerate_permutations, match_exhaustively
 from onebasin.measuring.paths import point_between
+from tests.matching.problems import one_layer
 from tests.matching.tiny import tiny
 
 
@@ -37,13 +38,8 @@ def test_by_weights_it_is_the_best_of_all(name):
 
 @pytest.mark.parametrize("size", range(1, 7))
 def test_one_group_is_matched_as_by_hand_and_as_by_assignment(size):
-    model = nn.Sequential(nn.Linear(3, size), nn.ReLU(), nn.Linear(size, 2))
-    symmetry = trace(model, torch.zeros(2, 3))
-    draw = torch.Generator().manual_seed(size)
-    a, b = (
-        {n: torch.randn(t.shape, generator=draw) for n, t in model.state_dict().items()}
-        for _ in range(2)
-    )
+    problem = one_layer(size)
+    symmetry, a, b = problem.symmetry, problem.a, problem.b
     best = max(
         inner_product(
             a,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, permutations
+from itertools import pairwise
 
 import pytest
 import torch
@@ -14,7 +14,14 @@ from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.relaxed.agreement import Agreement, polynomial_peak
 from onebasin.matching.relaxed.ascent import Ascent
 from onebasin.matching.relaxed.relaxation import Relaxation, mixed
-from tests.matching.problems import NETWORKS, Problem, unrelated, weights
+from tests.matching.problems import (
+    NETWORKS,
+    Problem,
+    best_of_one_layer,
+    one_layer,
+    unrelated,
+    weights,
+)
 
 
 def agreement_of(network: str, num_networks: int = 2) -> tuple[Problem, Agreement]:
@@ -95,20 +102,9 @@ def test_peaks(values, peak):
 
 @pytest.mark.parametrize("size", [2, 4, 5])
 def test_one_group_is_matched_as_well_as_by_exhaustive_search(size):
-    model = nn.Sequential(nn.Linear(3, size), nn.ReLU(), nn.Linear(size, 2))
-    symmetry = trace(model, torch.zeros(2, 3))
-    generator = torch.Generator().manual_seed(size)
-    a, b = (
-        {n: torch.randn(t.shape, generator=generator) for n, t in model.state_dict().items()}
-        for _ in range(2)
-    )
-    problem = Problem(symmetry, model, a, b, [], [])
-    best = max(
-        problem.inner_product(Permutation(symmetry, {"0": torch.tensor(order)}))
-        for order in permutations(range(size))
-    )
-    found = match_frank_wolfe(symmetry, a, b, polish=False)
-    assert found.objective[-1] == pytest.approx(best, rel=1e-6)
+    problem = one_layer(size)
+    found = match_frank_wolfe(problem.symmetry, problem.a, problem.b, polish=False)
+    assert found.objective[-1] == pytest.approx(best_of_one_layer(problem), rel=1e-6)
 
 
 def test_it_finds_more_than_coordinate_descent_from_one_start():

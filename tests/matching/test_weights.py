@@ -2,77 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise, permutations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, Symmetry, match_weights, symmetry_from_spec, trace
+from onebasin import OneBasinError, Permutation, Symmetry, match_weights, trace
 from onebasin.matching import assign
-
-
-class Attention(nn.Module):
-    """Two query heads to each of two key heads, in a residual stream."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Linear(3, 10)
-        self.q, self.k, self.v = nn.Linear(10, 20), nn.Linear(10, 10), nn.Linear(10, 10)
-        self.o, self.head = nn.Linear(20, 10), nn.Linear(10, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.embed(x)
-        q = self.q(x).view(2, 4, 4, 5).transpose(1, 2)
-        k, v = (p(x).view(2, 4, 2, 5).transpose(1, 2) for p in (self.k, self.v))
-        out = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
-        return self.head(x + self.o(out.transpose(1, 2).flatten(2)))
-
-
-class Square(nn.Module):
-    """A residual stream through square matrices: a quadratic group."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(3, 12), nn.Linear(12, 12), nn.Linear(12, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.a(x)
-        return self.c(x + self.b(torch.relu(x)))
-
-
-def convolutions(groups: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 12, 3, groups=groups), nn.ReLU(), nn.Flatten(), nn.Linear(12 * 4, 5),
-    )  # fmt: skip
-
-
-def perceptron(*widths: int) -> nn.Module:
-    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
-
-
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "mlp": (lambda: perceptron(4, 16, 16, 3), (2, 4)),
-    "convolutions": (lambda: convolutions(1), (2, 3, 6, 6)),
-    "grouped": (lambda: convolutions(4), (2, 3, 6, 6)),
-    "attention": (Attention, (2, 4, 3)),
-    "square": (Square, (2, 3)),
-}  # fmt: skip
+from tests.matching.problems import NETWORKS, best_of_one_layer, one_layer, unrelated, weights
 
 
 def network(name: str, seed: int = 0) -> tuple[Symmetry, dict[str, Tensor]]:
-    build, shape = NETWORKS[name]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = build()
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.add_(0.1 * torch.randn(tensor.shape).abs())
-    return trace(model, torch.zeros(shape)), model.state_dict()
+    return unrelated(name).symmetry, weights(name, seed)
 
 
 def assert_same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> None:
@@ -115,18 +58,9 @@ def test_the_objective_rises_to_the_inner_product(name):
 
 @pytest.mark.parametrize("size", [2, 4, 6])
 def test_one_group_is_matched_as_well_as_by_exhaustive_search(size):
-    model = nn.Sequential(nn.Linear(3, size), nn.ReLU(), nn.Linear(size, 2))
-    symmetry = trace(model, torch.zeros(2, 3))
-    generator = torch.Generator().manual_seed(size)
-    a, b = (
-        {n: torch.randn(t.shape, generator=generator) for n, t in model.state_dict().items()}
-        for _ in range(2)
-    )
-    best = max(
-        inner_product(symmetry, a, Permutation(symmetry, {"0": torch.tensor(order)}).apply(b))
-        for order in permutations(range(size))
-    )
-    assert match_weights(symmetry, a, b).objective[-1] == pytest.approx(best, rel=1e-6)
+    problem = one_layer(size)
+    found = match_weights(problem.symmetry, problem.a, problem.b)
+    assert found.objective[-1] == pytest.approx(best_of_one_layer(problem), rel=1e-6)
 
 
 def test_a_quadratic_group_is_never_matched_worse_than_it_was():
@@ -136,26 +70,6 @@ def test_a_quadratic_group_is_never_matched_worse_than_it_was():
         matching = match_weights(symmetry, a, b, init=init)
         assert matching.objective[0] == pytest.approx(inner_product(symmetry, a, init.apply(b)))
         assert matching.objective[-1] >= matching.objective[0]
-
-
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        ({"w1": [[1.0], [1.1]], "w2": [[1.0, 0.0], [0.0, 0.1]], "w3": [[1.0, 0.0]]},
-         {"w1": [[1.0], [1.1]], "w2": [[0.0, 0.0], [0.0, 1.0]], "w3": [[0.0, 1.0]]}),
-    ],
-)  # fmt: skip
-def test_the_papers_example_of_why_one_pass_is_not_enough(a, b):
-    """Git Re-Basin, appendix A.7.2: matching both layers swaps them, greedy does not."""
-    spec = {"w1": ("one", None), "w2": ("two", "one"), "w3": (None, "two")}
-    a, b = ({n: torch.tensor(v) for n, v in values.items()} for values in (a, b))
-    symmetry = symmetry_from_spec(spec, a)
-    for seed in range(6):
-        found = match_weights(symmetry, a, b, seed=seed).permutation.indices
-        assert {name: index.tolist() for name, index in found.items()} == {
-            "one": [1, 0],
-            "two": [1, 0],
-        }
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -175,7 +89,7 @@ def test_inputs_are_untouched():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_are_matched_in_float32(dtype):
-    symmetry, a = network("mlp")
+    symmetry, a = network("perceptron")
     a = {name: tensor.to(dtype) for name, tensor in a.items()}
     b = Permutation.random(symmetry, seed=2).apply(a)
     assert_same(match_weights(symmetry, a, b).permutation.apply(b), a)
@@ -206,7 +120,7 @@ def test_mappings_may_be_lazy():
 
 
 def test_progress_is_told_of_every_group():
-    (symmetry, a), (_, b) = network("mlp"), network("mlp", seed=1)
+    (symmetry, a), (_, b) = network("perceptron"), network("perceptron", seed=1)
     steps = []
     match_weights(symmetry, a, b, progress=steps.append)
     assert {step.group for step in steps} == set(symmetry.groups)
@@ -214,7 +128,7 @@ def test_progress_is_told_of_every_group():
 
 
 def test_too_few_sweeps_are_a_status():
-    (symmetry, a), (_, b) = network("mlp"), network("mlp", seed=1)
+    (symmetry, a), (_, b) = network("perceptron"), network("perceptron", seed=1)
     init = Permutation.random(symmetry, seed=1)
     matching = match_weights(symmetry, a, b, max_sweeps=1, init=init)
     assert (matching.num_sweeps, matching.converged) == (1, False)
@@ -229,7 +143,7 @@ def test_nothing_to_match_is_the_identity():
 
 
 def broken(**changes: Tensor | None) -> tuple[Symmetry, dict[str, Tensor], dict[str, Tensor]]:
-    symmetry, a = network("mlp")
+    symmetry, a = network("perceptron")
     b = {**a, **changes}
     return symmetry, a, {name: tensor for name, tensor in b.items() if tensor is not None}
 

@@ -34,11 +34,11 @@ class Heads(nn.Module):
 
 
 class Square(nn.Module):
-    """A residual stream through a square matrix: a quadratic group."""
+    """A residual stream through a square matrix: a group on both its sides."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 4) -> None:
         super().__init__()
-        self.a, self.b, self.c = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.a, self.b, self.c = nn.Linear(3, size), nn.Linear(size, size), nn.Linear(size, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
