@@ -11,17 +11,16 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from matcher_pairs import PAIRS
 from matchers_page import page
+from publishing import add_folder, machine, publish
 from torch import Tensor, nn
 
 import onebasin
@@ -29,8 +28,6 @@ from onebasin.forward.batches import Batches
 from onebasin.matching.catalogue import METHODS
 from onebasin.measuring import Curve, evaluator
 from onebasin.merging.repairing import repair
-
-DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 
 MATCHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "none": ("", {}),
@@ -64,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
     torch.set_num_threads(options.threads)
-    rows: list[dict[str, Any]] = []
+    rows = _kept(options)
     context = multiprocessing.get_context("spawn")
     for pair in options.pairs:
         case = PAIRS[pair]
@@ -73,15 +70,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             with context.Pool(1) as pool:
                 rows += pool.apply(measure, (pair, matcher, options))
             print(json.dumps(rows[-1]), flush=True)
+    pairs, matchers, repairs = list(PAIRS), list(MATCHERS), list(REPAIRS)
+    rows.sort(
+        key=lambda row: (
+            pairs.index(row["pair"]),
+            matchers.index(row["matcher"]),
+            repairs.index(row["repair"]),
+        )
+    )
     environment = _environment(options)
-    text = page(rows, environment)
-    print(text)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "matchers.md").write_text(text)
-        document = {"environment": environment, "rows": rows}
-        (options.out / "matchers.json").write_text(json.dumps(document, indent=1) + "\n")
+    document = {"environment": environment, "rows": rows}
+    publish("matchers", page(rows, environment), document, options.out)
     return 0
+
+
+def _kept(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return what the page has already of pairs and matchers that are not measured now."""
+    if not options.keep:
+        return []
+    rows = json.loads((options.out / "matchers.json").read_text())["rows"]
+    return [
+        row
+        for row in rows
+        if row["pair"] not in options.pairs or row["matcher"] not in options.matchers
+    ]
 
 
 def measure(pair: str, matcher: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -107,7 +119,7 @@ def measure(pair: str, matcher: str, options: argparse.Namespace) -> list[dict[s
     return [
         _row(pair, matcher, kind) | cost | measure_line(model, a, b, sets, kind)
         for kind in REPAIRS
-        if kind != "reset" or any("running_mean" in name for name in a)
+        if kind != "reset" or _has_statistics(a)
     ]
 
 
@@ -117,6 +129,8 @@ def match(
     """Return the permutation that a matcher finds, and the seconds that it takes."""
     name, arguments = MATCHERS[matcher]
     options, seconds = dict(arguments), 0.0
+    if "normalization" in METHODS[name].options and _has_statistics(params[0]):
+        options["normalization"] = "batch"
     if "init" in options:
         options["init"], seconds = match(options["init"], model, params, data)
     symmetry = onebasin.trace(model, data.inputs[:2])
@@ -156,6 +170,10 @@ def measure_line(
     return row
 
 
+def _has_statistics(params: Mapping[str, Tensor]) -> bool:
+    return any("running_mean" in name for name in params)
+
+
 def _bound(model: nn.Module, params: Mapping[str, Tensor]) -> nn.Module:
     from onebasin.forward.binding import BoundModel
 
@@ -173,16 +191,14 @@ def _peak() -> float:
 def _environment(options: argparse.Namespace) -> dict[str, str]:
     return {
         "threads": str(options.threads),
-        "training examples seen": _counts("num_seen", options.pairs),
-        "test examples": _counts("num_tested", options.pairs),
-        "torch": version("torch"),
-        "Python": platform.python_version(),
-        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+        "training examples seen": _counts("num_seen"),
+        "test examples": _counts("num_tested"),
+        **machine("torch"),
     }
 
 
-def _counts(field: str, pairs: Sequence[str]) -> str:
-    return ", ".join(f"{getattr(PAIRS[pair], field):,} ({pair})" for pair in pairs)
+def _counts(field: str) -> str:
+    return ", ".join(f"{getattr(case, field):,} ({pair})" for pair, case in PAIRS.items())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -194,7 +210,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cache", type=Path, default=Path("matchers-cache"), help="folder of the trained pairs"
     )
-    parser.add_argument("--out", type=Path, default=DOCUMENTATION, help="folder of the page")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep what the page has of other pairs and matchers"
+    )
+    add_folder(parser)
     return parser
 
 

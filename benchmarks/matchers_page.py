@@ -21,6 +21,8 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
         "Written by `python benchmarks/matchers.py`. Two networks of each kind are trained apart;",
         "B is matched to A, and the line between them is measured at its ends and halfway. Bold is",
         "the lowest loss halfway on the test set. Memory is what matching added to the peak.",
+        "With BatchNorm, matchers that look at a loss use the statistics of each batch, which is",
+        "what a network is once its statistics are reset.",
     ]
     for pair in dict.fromkeys(row["pair"] for row in rows):
         lines += ["", f"## {pair}", "", *_table([row for row in rows if row["pair"] == pair])]
