@@ -1,10 +1,15 @@
 """`--method`, its options and its data."""
 
+import inspect
+from typing import get_type_hints
+
 import pytest
 import torch
 
-from onebasin.matching.catalogue import METHODS
-from tests.cli.run import TINY, fail, network, outputs, read, succeed
+from onebasin.cli.methods import MethodChoice
+from onebasin.matching.catalogue import METHODS, Method
+from onebasin.training.datasets.digits import load_digits
+from tests.cli.run import TINY, fail, network, outputs, read, succeed, write
 
 ALIGN = ("align", "mlp")
 QUICK = dict.fromkeys(("annealing", "annealing-many"), ("--method-arg", "steps=50"))
@@ -105,3 +110,38 @@ def test_options_reach_the_method(capsys, tmp_path, a, b):
     found = succeed(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)
     assert len(found.data["matching"]["restarts"]) == 2
     assert found.data["matching"]["sweeps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "options"),
+    [
+        ("straight-through", None, {"normalization": "batch"}),
+        ("straight-through", ["normalization=interpolated"], {"normalization": "interpolated"}),
+        ("combined", None, {}),
+    ],
+)
+def test_a_preference_is_taken_where_the_method_has_it_and_none_is_given(
+    method, arguments, options
+):
+    matcher = MethodChoice(method, arguments).prepare(call="merge", at_hand=load_digits())
+    assert matcher.preferring(normalization="batch").options == options
+
+
+def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_path, monkeypatch):
+    asked = []
+    plain = METHODS["straight-through"]
+
+    def match(*arguments, **options):
+        asked.append(options.get("normalization"))
+        return plain.function(*arguments, **options)
+
+    match.__signature__ = inspect.signature(plain.function)
+    match.__annotations__ = get_type_hints(plain.function)
+    patched = {**METHODS, "straight-through": Method(match, plain.description)}
+    monkeypatch.setattr("onebasin.matching.catalogue.METHODS", patched)
+    files = [write(tmp_path / f"{seed}.safetensors", network(seed)) for seed in (0, 1)]
+    given = ("--method", "straight-through", "--method-arg", "max_epochs=1", "--data", "digits")
+    for repair in ("repair", "none"):
+        out = tmp_path / f"{repair}.safetensors"
+        succeed(capsys, "merge", "mlp", *files, "-o", out, *given, "--repair", repair, *TINY)
+    assert asked == ["batch", None]

@@ -145,6 +145,8 @@ def run_merge(
         matcher = method.prepare(num, call="merge", at_hand=needed, default=default)
         if matcher.data is not None:
             matcher = replace(matcher, data=data)
+        if mending is not None:  # what the networks between will be, once repaired
+            matcher = matcher.preferring(normalization="batch")
     is_run = mending is not None or bool(matcher and matcher.runs_model)
     with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")

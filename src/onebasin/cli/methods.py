@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,11 @@ class Matcher:
     def runs_model(self) -> bool:
         """Whether the module must be there with its memory."""
         return self.data is not None or self.method.needs_model
+
+    def preferring(self, **options: Any) -> Matcher:
+        """Return the same with further options, where the method has them and none is given."""
+        known = {name: value for name, value in options.items() if name in self.method.options}
+        return replace(self, options={**known, **self.options})
 
     def check(self, architecture: Architecture, *, call: str) -> None:
         """Check that the architecture can be run on the data, where there is any.
