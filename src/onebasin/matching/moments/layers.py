@@ -76,7 +76,8 @@ class Layer:
 def find_layers(graph: Graph, symmetry: Symmetry) -> list[Layer]:
     """Return the layers whose input depends on the examples, in the order of the forward pass.
 
-    Grouped convolutions are left out, and layers whose two sides do not move independently.
+    Grouped convolutions are left out, products with the weight first or with factors, and
+    layers whose two sides do not move independently.
 
     Args:
         graph: the traced model.
@@ -100,7 +101,7 @@ def sides_of(symmetry: Symmetry, layers: Sequence[Layer]) -> Symmetry:
 
 
 def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
-    if len(node.sources) != 1 or node.name not in graph.fed:
+    if len(node.sources) != 1 or node.name not in graph.fed or not _weighs_rows(graph, node):
         return None
     order = ("weight", "bias") if node.operator in CONVOLUTIONS else DENSE.get(node.operator, ())
     tensors = dict(zip(order, node.parameters, strict=False))
@@ -120,6 +121,18 @@ def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
         out_layout=out,
         in_layout=Product(tuple(inner)) if len(inner) > 1 else inner[0],
     )
+
+
+def _weighs_rows(graph: Graph, node: FeatureNode) -> bool:
+    """Return whether a node multiplies what it is fed by a weight, and by nothing else.
+
+    What it is fed may also be the other factor, or the summand of two parameters' product; and
+    `addmm` may have factors of its own.
+    """
+    call, place = graph.calls[node.name], int(node.operator == "addmm")
+    factors = [call.kwargs.get(name, 1) for name in ("alpha", "beta")]
+    fed = call.args[place] if len(call.args) > place else None
+    return fed is graph.calls[node.sources[0]] and factors == [1, 1]
 
 
 def _channels(graph: Graph, node: FeatureNode, num_dims: int) -> int:
