@@ -19,8 +19,8 @@ from onebasin.studies.entezari.settings import (
     Point,
     Series,
     points_of,
-    powers,
-    published_series,
+    published_depths,
+    published_widths,
 )
 from onebasin.studies.statistics import grouped, select, summarise, summary, values_of
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
@@ -246,13 +246,8 @@ STUDY = Study(
             num_points=7,
         ),
         "paper": Config(
-            widths=published_series(mlp_widths=powers(2, 15), cnn_widths=powers(3, 10)),
-            depths=published_series(
-                mlp_widths=(1024,),
-                cnn_widths=(1024,),
-                mlp_depths=(1, 2, 4, 8),
-                cnn_depths=(2, 4, 6, 8),
-            ),
+            widths=published_widths(),
+            depths=published_depths(),
             search=Search(),
             deep=Search(),
             num_points=25,

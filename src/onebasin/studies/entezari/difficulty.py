@@ -18,8 +18,8 @@ from onebasin.studies.entezari.settings import (
     SMALL,
     SMOKE_RECIPE,
     Series,
-    points_of,
-    published_series,
+    measured_pairs,
+    published_depths,
 )
 from onebasin.studies.statistics import bootstrap, grouped, select, summarise
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
@@ -50,12 +50,7 @@ class Config:
 
 def tasks(config: Config) -> list[Task]:
     """Return a measure of every pair."""
-    return [
-        measure.labelled(pair=number)
-        for point in points_of(config.series)
-        for number, (a, b) in enumerate(point.pairs())
-        for measure in point.barriers(a, b, config.num_points)
-    ]
+    return measured_pairs(config.series, config.num_points)
 
 
 def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -168,17 +163,7 @@ STUDY = Study(
             num_points=5,
         ),
         "desk": Config(),
-        "paper": Config(
-            published_series(
-                mlp_widths=(1024,),
-                mlp_depths=(1, 2, 4, 8),
-                cnn_widths=(1024,),
-                cnn_depths=(2, 4, 6, 8),
-                vgg=((64,), (11, 13, 16, 19)),
-                resnet=((64,), (18, 34, 50)),
-            ),
-            num_points=25,
-        ),
+        "paper": Config(published_depths(deep=True), num_points=25),
     },
     tasks=tasks,
     verdict=verdict,

@@ -18,8 +18,7 @@ from onebasin.studies.entezari.settings import (
     Point,
     Series,
     points_of,
-    powers,
-    published_series,
+    published_widths,
 )
 from onebasin.studies.statistics import Summary, grouped, select, summarise, summary
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
@@ -180,9 +179,7 @@ STUDY = Study(
                 Search(num_examples=10_000, schedule="calibrated"),
             ),
         ),
-        "paper": Config(
-            published_series(mlp_widths=powers(2, 15), cnn_widths=powers(3, 10)), num_points=25
-        ),
+        "paper": Config(published_widths(), num_points=25),
     },
     tasks=tasks,
     verdict=verdict,

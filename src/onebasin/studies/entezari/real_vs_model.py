@@ -21,7 +21,8 @@ from onebasin.studies.entezari.settings import (
     Series,
     points_of,
     powers,
-    published_series,
+    published_depths,
+    published_widths,
 )
 from onebasin.studies.entezari.worlds import (
     Place,
@@ -173,20 +174,8 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def _published() -> Config:
-    wide = published_series(
-        mlp_widths=powers(2, 15),
-        cnn_widths=powers(3, 10),
-        vgg=(powers(4, 7), (16,)),
-        resnet=(powers(4, 8), (18,)),
-    )
-    deep = published_series(
-        mlp_widths=(1024,),
-        mlp_depths=(1, 2, 4, 8),
-        cnn_widths=(1024,),
-        cnn_depths=(2, 4, 6, 8),
-    )
-    sweeps = [Sweep("width", series, Search()) for series in wide]
-    sweeps += [Sweep("depth", series, Search()) for series in deep]
+    sweeps = [Sweep("width", series, Search()) for series in published_widths(deep=True)]
+    sweeps += [Sweep("depth", series, Search()) for series in published_depths()]
     return Config(tuple(sweeps), num_points=25)
 
 

@@ -142,6 +142,21 @@ def points_of(series: Sequence[Series]) -> list[Point]:
     return [Point(s, width, depth) for s in series for depth in s.depths for width in s.widths]
 
 
+def measured_pairs(series: Sequence[Series], num_points: int) -> list[Task]:
+    """Return what measures the barriers of every pair of some series, with its number.
+
+    Args:
+        series: of networks.
+        num_points: of each curve.
+    """
+    return [
+        measure.labelled(pair=number)
+        for point in points_of(series)
+        for number, (a, b) in enumerate(point.pairs())
+        for measure in point.barriers(a, b, num_points)
+    ]
+
+
 def data_label(data: Spec) -> str:
     """Return what rows call a dataset.
 
@@ -190,6 +205,36 @@ def published_series(
             if sizes is not None
         ]
     return tuple(found)
+
+
+def published_widths(*, deep: bool = False) -> tuple[Series, ...]:
+    """Return the series of the figures over the width.
+
+    Args:
+        deep: with VGG16 and ResNet18.
+    """
+    return published_series(
+        mlp_widths=powers(2, 15),
+        cnn_widths=powers(3, 10),
+        vgg=(powers(4, 7), (16,)) if deep else None,
+        resnet=(powers(4, 8), (18,)) if deep else None,
+    )
+
+
+def published_depths(*, deep: bool = False) -> tuple[Series, ...]:
+    """Return the series of the figures over the depth.
+
+    Args:
+        deep: with VGG and ResNets.
+    """
+    return published_series(
+        mlp_widths=(1024,),
+        mlp_depths=(1, 2, 4, 8),
+        cnn_widths=(1024,),
+        cnn_depths=(2, 4, 6, 8),
+        vgg=((64,), (11, 13, 16, 19)) if deep else None,
+        resnet=((64,), (18, 34, 50)) if deep else None,
+    )
 
 
 def powers(first: int, last: int) -> tuple[int, ...]:

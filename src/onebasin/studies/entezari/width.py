@@ -13,9 +13,9 @@ from onebasin.studies.entezari.settings import (
     SMALL,
     SMOKE_RECIPE,
     Series,
-    points_of,
+    measured_pairs,
     powers,
-    published_series,
+    published_widths,
 )
 from onebasin.studies.statistics import Summary, select, summarise
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
@@ -47,12 +47,7 @@ class Config:
 
 def tasks(config: Config) -> list[Task]:
     """Return a measure of every pair."""
-    return [
-        measure.labelled(pair=number)
-        for point in points_of(config.series)
-        for number, (a, b) in enumerate(point.pairs())
-        for measure in point.barriers(a, b, config.num_points)
-    ]
+    return measured_pairs(config.series, config.num_points)
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
@@ -126,15 +121,7 @@ STUDY = Study(
     scales={
         "smoke": Config((Series(SMALL, SMOKE_RECIPE, (4, 32), pairs=2),), num_points=5),
         "desk": Config(),
-        "paper": Config(
-            published_series(
-                mlp_widths=powers(2, 15),
-                cnn_widths=powers(3, 10),
-                vgg=(powers(4, 7), (16,)),
-                resnet=(powers(4, 8), (18,)),
-            ),
-            num_points=25,
-        ),
+        "paper": Config(published_widths(deep=True), num_points=25),
     },
     tasks=tasks,
     verdict=verdict,
