@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, Symmetry, symmetry_from_spec, trace
+from onebasin import OneBasinError, Permutation, symmetry_from_spec, trace
 from onebasin.forward.features import Features
 from onebasin.matching.activations import match_activations
 from onebasin.matching.combined import match_combined
@@ -18,6 +18,7 @@ from onebasin.matching.descent.search import Search
 from onebasin.matching.functional_difference import match_functional_difference
 from onebasin.matching.moments.seen import SeenTrees
 from tests.forward.networks import NETWORKS, build
+from tests.matching.twins import twins
 
 CHOICES = [
     {"statistic": statistic, "position": position}
@@ -26,17 +27,10 @@ CHOICES = [
 ]
 
 
-def planted(name: str) -> tuple[Symmetry, nn.Module, dict[str, Tensor], dict[str, Tensor], Tensor]:
-    model, batch = build(name)
-    symmetry = trace(model, batch)
-    a = model.state_dict()
-    return symmetry, model, a, Permutation.random(symmetry, seed=3).apply(a), batch
-
-
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join(c.values()))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_planted_permutation_is_found_up_to_dead_units(name: str, choice: Any) -> None:
-    symmetry, model, a, b, batch = planted(name)
+    symmetry, model, a, b, batch = twins(name)
     found = match_activations(symmetry, a, b, model=model, data=[batch, batch[:2]], **choice)
     moved = found.permutation.apply(b)
     model.load_state_dict(moved)
@@ -82,7 +76,7 @@ def test_correlations_lie_between_minus_one_and_one_whatever_the_batches() -> No
 
 
 def test_little_memory_takes_more_passes_to_the_same_end() -> None:
-    symmetry, model, a, b, batch = planted("transformer")
+    symmetry, model, a, b, batch = twins("transformer")
     once = match_activations(symmetry, a, b, model=model, data=[batch])
     often = match_activations(symmetry, a, b, model=model, data=[batch], cache_bytes=1)
     assert often.num_sweeps > once.num_sweeps == 1
@@ -123,7 +117,7 @@ def test_a_hand_written_symmetry_is_matched_under_its_own_names() -> None:
 
 
 def test_half_precision_checkpoints_run_in_the_precision_of_the_model() -> None:
-    symmetry, model, a, _, batch = planted("residual")
+    symmetry, model, a, _, batch = twins("residual")
     half = {n: t.to(torch.bfloat16) if t.is_floating_point() else t for n, t in a.items()}
     b = Permutation.random(symmetry, seed=3).apply(half)
     found = match_activations(symmetry, half, b, model=model, data=[batch], position="pre")
@@ -157,14 +151,14 @@ def test_images_without_a_dimension_of_examples_are_data(match: Any) -> None:
 
 
 def test_a_lone_example_is_data() -> None:
-    symmetry, model, a, b, batch = planted("mlp")
+    symmetry, model, a, b, batch = twins("mlp")
     found = match_activations(symmetry, a, b, model=model, data=[batch[:1]], position="pre")
     moved = found.permutation.apply(b)
     assert all(torch.equal(moved[name], a[name]) for name in a)
 
 
 def test_inputs_are_left_alone_and_the_same_data_gives_the_same_bytes() -> None:
-    symmetry, model, a, b, batch = planted("residual")
+    symmetry, model, a, b, batch = twins("residual")
     before = {name: tensor.clone() for name, tensor in b.items()}
     first, second = (match_activations(symmetry, a, b, model=model, data=[batch]) for _ in "12")
     assert all(torch.equal(tensor, before[name]) for name, tensor in b.items())
@@ -175,7 +169,7 @@ def test_inputs_are_left_alone_and_the_same_data_gives_the_same_bytes() -> None:
 
 
 def bad(**changes: Any) -> str:
-    symmetry, model, a, b, batch = planted("mlp")
+    symmetry, model, a, b, batch = twins("mlp")
     given = {"model": model, "data": [batch], **changes}
     with pytest.raises(OneBasinError) as raised:
         match_activations(symmetry, given.pop("a", a), given.pop("b", b), **given)
@@ -184,7 +178,7 @@ def bad(**changes: Any) -> str:
 
 
 def test_bad_input_is_named_in_one_line() -> None:
-    _, _, a, _, batch = planted("mlp")
+    _, _, a, _, batch = twins("mlp")
     assert "the data has no batches" in bad(data=[])
     assert "can be read only once" in bad(data=iter([batch]))
     assert "does not run on batch 0" in bad(data=[batch[:, :4]])

@@ -5,17 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from onebasin import OneBasinError, Permutation, match_weights, trace
+from onebasin import OneBasinError, match_weights, trace
 from onebasin.matching.combined import match_combined
 from tests.forward.networks import NETWORKS, build
+from tests.matching.twins import strangers, twins
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_planted_permutation_is_found_dead_units_too(name: str) -> None:
-    model, batch = build(name)
-    symmetry = trace(model, batch)
-    a = model.state_dict()
-    b = Permutation.random(symmetry, seed=3).apply(a)
+    symmetry, model, a, b, batch = twins(name)
     found = match_combined(symmetry, a, b, model=model, data=[batch])
     moved = found.permutation.apply(b)
     assert all(torch.equal(moved[tensor], a[tensor]) for tensor in a)
@@ -24,9 +22,7 @@ def test_a_planted_permutation_is_found_dead_units_too(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mlp", "conv_net"])
 def test_without_features_it_is_weight_matching(name: str) -> None:
-    model, batch = build(name)
-    symmetry = trace(model, batch)
-    a, b = model.state_dict(), build(name, seed=1)[0].state_dict()
+    symmetry, model, a, b, batch = strangers(name)
     found = match_combined(symmetry, a, b, model=model, data=[batch], balance=0.0)
     expected = match_weights(symmetry, a, b)
     assert found.objective[-1] == pytest.approx(expected.objective[-1])
@@ -35,9 +31,7 @@ def test_without_features_it_is_weight_matching(name: str) -> None:
 
 
 def test_the_more_features_count_the_less_weights_do() -> None:
-    model, batch = build("conv_net")
-    symmetry = trace(model, batch)
-    a, b = model.state_dict(), build("conv_net", seed=1)[0].state_dict()
+    symmetry, model, a, b, batch = strangers("conv_net")
 
     def similarity(balance: float) -> float:
         found = match_combined(symmetry, a, b, model=model, data=[batch], balance=balance)

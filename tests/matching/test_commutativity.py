@@ -12,15 +12,13 @@ from torch import Tensor, nn
 from onebasin import OneBasinError, Permutation, match_weights, trace
 from onebasin.matching.activations import match_activations
 from onebasin.matching.commutativity import match_commutativity
-from tests.forward.networks import NETWORKS, build
+from tests.forward.networks import NETWORKS
+from tests.matching.twins import strangers, twins
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_permuted_twin_commutes_and_is_the_same_function(name: str) -> None:
-    model, batch = build(name)
-    symmetry = trace(model, batch)
-    a = model.state_dict()
-    b = Permutation.random(symmetry, seed=3).apply(a)
+    symmetry, model, a, b, batch = twins(name)
     found = match_commutativity(symmetry, a, b, model=model, data=[batch])
     assert found.objective[-1] == pytest.approx(0.0, abs=1e-12)
     expected = model(batch)
@@ -30,9 +28,7 @@ def test_a_permuted_twin_commutes_and_is_the_same_function(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_sum_falls_and_ends_below_that_of_its_starts(name: str) -> None:
-    model, batch = build(name)
-    symmetry = trace(model, batch)
-    a, b = model.state_dict(), build(name, seed=1)[0].state_dict()
+    symmetry, model, a, b, batch = strangers(name)
     found = match_commutativity(symmetry, a, b, model=model, data=[batch])
     assert list(found.objective) == sorted(found.objective)
     assert found.objective[-1] == max(found.restarts)
@@ -55,9 +51,7 @@ def relative_sum(batch: Tensor, a: dict[str, Tensor], b: dict[str, Tensor]) -> f
 
 
 def test_the_sum_is_that_of_the_definition() -> None:
-    model, batch = build("mlp")
-    symmetry = trace(model, batch)
-    a, b = model.state_dict(), build("mlp", seed=1)[0].state_dict()
+    symmetry, model, a, b, batch = strangers("mlp")
     found = match_commutativity(symmetry, a, b, model=model, data=[batch[:4], batch[4:]])
     expected = relative_sum(batch, a, found.permutation.apply(b))
     assert -found.objective[-1] == pytest.approx(expected)
@@ -78,9 +72,7 @@ def test_exhaustive_search_finds_little_better() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
-    model, batch = build("conv_net")
-    symmetry = trace(model, batch)
-    a, b = model.state_dict(), build("conv_net", seed=1)[0].state_dict()
+    symmetry, model, a, b, batch = strangers("conv_net")
     runs = [match_commutativity(symmetry, a, b, model=model, data=[batch], seed=2) for _ in "12"]
     assert runs[0].objective == runs[1].objective
     for name, index in runs[0].permutation.indices.items():

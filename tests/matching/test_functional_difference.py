@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, trace
 from onebasin.matching.functional_difference import match_functional_difference
 from onebasin.matching.moments.differing import functional_differences, parallel_sum
-from tests.forward.networks import NETWORKS, build
+from tests.forward.networks import NETWORKS
+from tests.matching.twins import twins
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -49,10 +50,7 @@ def test_in_the_first_layer_it_is_a_quarter_of_the_squared_difference_of_pre_act
 @pytest.mark.parametrize("assignment", ["greedy", "optimal"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_planted_permutation_is_found(name: str, assignment: str) -> None:
-    model, batch = build(name)
-    symmetry = trace(model, batch)
-    a = model.state_dict()
-    b = Permutation.random(symmetry, seed=3).apply(a)
+    symmetry, model, a, b, batch = twins(name)
     found = match_functional_difference(
         symmetry, a, b, model=model, data=[batch, batch[:2]], assignment=assignment
     )
@@ -81,7 +79,9 @@ def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -
 def test_a_model_without_layers_is_refused() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
     batch = torch.tensor([0, 1])
-    with pytest.raises(OneBasinError, match="match by weights"):
+    with pytest.raises(
+        OneBasinError, match=r"^match_functional_difference: the model has no linear"
+    ):
         match_functional_difference(
             trace(net, batch), net.state_dict(), net.state_dict(), model=net, data=[batch]
         )
