@@ -85,10 +85,13 @@ def barrier(
         raise OneBasinError("barrier: 1 checkpoint given; give two or more, the reference first")
     splits = ("train", "test") if split == "both" else (split,)
     request = matching.request(arch, checkpoints, options.seed)
+    if not align:
+        matching.refuse_useless("barrier", "with --no-align")
+        request = request.unaligned()
     run = run_barrier if len(checkpoints) == 2 else run_matrix
     with options.open_console() as console:
         run(
-            request if align else request.unaligned(),
+            request,
             DataChoice(data, data_root, splits, options.seed),
             measuring=MeasuringChoice(num_points, normalization, chord, plot, save),
             console=console,
