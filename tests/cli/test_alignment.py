@@ -6,25 +6,37 @@ import torch
 from onebasin.checkpoints import MLP
 from onebasin.cli.alignment import Alignment
 from onebasin.cli.symmetries import Found
-from onebasin.matching import match_weights
+from onebasin.matching import match_many, match_weights
 from onebasin.symmetry import trace
 from tests.cli.run import WIDTH, network
 
 
 @pytest.mark.parametrize(
-    ("num_sweeps", "converged", "says"),
+    ("method", "num_sweeps", "converged", "says"),
     [
-        (0, True, "solved by the start in 1.5 s (settled)"),
-        (0, False, "in 0 sweeps and 1.5 s (stopped before it settled)"),
-        (1, True, "in 1 sweep and 1.5 s (settled)"),
-        (3, True, "in 3 sweeps and 1.5 s (settled)"),
+        ("weights", 0, True, "solved by the start in 1.5 s (settled)"),
+        ("weights", 0, False, "in 0 sweeps and 1.5 s (stopped before it settled)"),
+        ("weights", 1, True, "in 1 sweep and 1.5 s (settled)"),
+        ("weights", 3, True, "in 3 sweeps and 1.5 s (settled)"),
+        ("frank-wolfe", 3, False, "in 3 steps and 1.5 s (stopped before it settled)"),
+        ("straight-through", 1, True, "in 1 epoch and 1.5 s (settled)"),
+        ("annealing", 300, False, "in 300 steps and 1.5 s"),
     ],
 )
-def test_what_the_search_took_is_said_in_words(num_sweeps, converged, says):
+def test_what_the_search_took_is_said_in_words(method, num_sweeps, converged, says):
     symmetry = trace(MLP(width=WIDTH, depth=2), torch.randn(2, 64))
     found = match_weights(symmetry, network(0), network(1))
     matching = dataclasses.replace(
         found, num_sweeps=num_sweeps, converged=converged, seconds=1.5, objective=(1.0, 2.0)
     )
-    text = Alignment(Found(symmetry), "weights", matching).to_text()
-    assert text.splitlines()[1] == f"weights: objective 1 -> 2 {says}"
+    text = Alignment(Found(symmetry), method, matching).to_text()
+    assert text.splitlines()[1] == f"{method}: objective 1 -> 2 {says}"
+
+
+def test_the_units_of_the_reference_do_not_count():
+    symmetry = trace(MLP(width=WIDTH, depth=2), torch.randn(2, 64))
+    for num_networks in (2, 3):
+        found = match_many(symmetry, [network(seed) for seed in range(num_networks)])
+        alignment = Alignment(Found(symmetry), "many", found)
+        assert alignment.num_units == (num_networks - 1) * 2 * WIDTH
+        assert f" of {alignment.num_units} units moved" in alignment.to_text()

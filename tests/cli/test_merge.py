@@ -4,7 +4,7 @@ import torch
 from onebasin.matching import ManyMatching, match_weights
 from onebasin.matching.catalogue import METHODS, Method
 from onebasin.symmetry import Permutation
-from tests.cli.run import TINY, fail, network, read, succeed, write
+from tests.cli.run import TINY, fail, network, read, run, succeed, write
 
 
 def aligned(capsys, tmp_path, a, b):
@@ -23,6 +23,17 @@ def test_the_mean_of_a_and_the_aligned_b_is_written(capsys, tmp_path, a, b, weig
         torch.testing.assert_close(read(out)[name], share * tensor + (1 - share) * moved[name])
     assert found.data["weights"] == pytest.approx([share, 1 - share])
     assert found.data["matching"]["units"] == 12
+
+
+def test_negative_weights_go_beyond_an_end(capsys, tmp_path, a, b):
+    out = tmp_path / "merged.safetensors"
+    options = ("--no-align", "--weights", "-1,3", "--json")
+    found = succeed(capsys, "merge", "mlp", a, b, "-o", out, *options, *TINY)
+    assert found.data["weights"] == [-0.5, 1.5]
+    for name, tensor in network(0).items():
+        torch.testing.assert_close(read(out)[name], 1.5 * network(1)[name] - 0.5 * tensor)
+    told = " ".join(run(capsys, "merge", "--help").out.replace("│", " ").split())
+    assert "They may be negative, and are divided by their sum" in told
 
 
 def test_without_aligning_it_is_the_plain_mean(capsys, tmp_path, a, b):
@@ -110,7 +121,7 @@ def test_three_are_matched_by_a_method_for_many(capsys, tmp_path, methods, a, b,
     for name, tensor in network(0).items():
         torch.testing.assert_close(read(out)[name], (tensor + moved[0][name] + moved[1][name]) / 3)
     assert found.data["matching"]["method"] == "many"
-    assert found.data["matching"]["units"] == 36
+    assert found.data["matching"]["units"] == 24
 
 
 def test_a_method_for_two_does_not_take_three(capsys, tmp_path, methods, a, b, c):

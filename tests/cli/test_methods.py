@@ -78,6 +78,22 @@ def test_an_unknown_method_lists_the_known(capsys, tmp_path, a, b, command):
     [
         (["--method", "activations"], "method activations looks at data; name it with --data"),
         (["--data", "digits"], "method weights uses no data; leave --data out or choose"),
+        (
+            ["--method", "sinkhorn", "--method-arg", "objective=path"],
+            "align: method sinkhorn with objective=path looks at data; name it with --data, such",
+        ),
+        (
+            ["--method", "exhaustive", "--method-arg", "objective=loss"],
+            "align: method exhaustive with objective=loss looks at data; name it with --data, such",
+        ),
+        (
+            ["--method", "exhaustive", "--data", "digits"],
+            "align: method exhaustive uses no data; leave --data out or choose another objective",
+        ),
+        (
+            ["--method", "sinkhorn", "--method-arg", "objective=weights", "--data", "digits"],
+            "method sinkhorn with objective=weights uses no data; leave --data out or choose anoth",
+        ),
         (["--method-arg", "sweeps=3"], "method weights has no option 'sweeps'; its options are: "),
         (["--method-arg", "seed=3"], "method weights has no option 'seed'"),
         (["--method-arg", "sweeps"], "--method-arg 'sweeps': expected KEY=VALUE"),
@@ -102,6 +118,27 @@ def test_what_a_method_cannot_take_is_named(capsys, tmp_path, a, b, options, mes
     out = tmp_path / "out.safetensors"
     assert message in fail(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)
     assert not out.exists()
+
+
+def test_what_is_stopped_by_its_limit_says_what_more_of_would_help(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    given = (*ALIGN, a, b, "-o", out, *TINY)
+    steps = ("--method", "frank-wolfe", "--method-arg", "max_steps=1")
+    more = "onebasin: note: the matching stopped before it settled; more {} could improve it\n"
+    assert succeed(capsys, *given, *steps).err == more.format("steps")
+    sweeps = ("--method", "weights", "--method-arg", "max_sweeps=1")
+    assert succeed(capsys, *given, *sweeps).err == more.format("sweeps")
+
+
+@pytest.mark.parametrize("method", ["annealing", "annealing-many"])
+def test_a_method_that_ends_by_its_steps_gives_no_advice(capsys, tmp_path, a, b, method):
+    out = tmp_path / "out.safetensors"
+    given = ("--method", method, "--data", "digits", *QUICK[method])
+    found = succeed(capsys, *ALIGN, a, b, "-o", out, *given, *TINY)
+    assert found.err == ""
+    assert " in 50 steps and " in found.out
+    assert "settled" not in found.out
+    assert " of 12 units moved\n" in found.out
 
 
 def test_options_reach_the_method(capsys, tmp_path, a, b):

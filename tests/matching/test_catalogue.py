@@ -45,6 +45,32 @@ def test_needs_are_read_from_the_signature(oddly):
     assert METHODS["activations"].needs_data
 
 
+def test_what_bounds_a_search_is_read_from_the_signature():
+    units = {name: method.unit for name, method in METHODS.items()}
+    assert {name for name, unit in units.items() if unit == "step"} == {
+        "annealing", "annealing-many", "cycle-consistent", "frank-wolfe", "sinkhorn",
+    }  # fmt: skip
+    assert [name for name, unit in units.items() if unit == "epoch"] == ["straight-through"]
+    fixed = [name for name, method in METHODS.items() if not method.settles]
+    assert fixed == ["annealing", "annealing-many"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "looks"),
+    [
+        ("weights", {}, False),
+        ("activations", {}, True),
+        ("sinkhorn", {}, None),
+        ("sinkhorn", {"objective": "path"}, True),
+        ("sinkhorn", {"objective": "weights"}, False),
+        ("exhaustive", {}, False),
+        ("exhaustive", {"objective": "error"}, True),
+    ],
+)
+def test_options_decide_whether_a_method_looks_at_data(name, options, looks):
+    assert METHODS[name].looks_at_data(options) is looks
+
+
 def test_only_plain_options_are_offered(oddly):
     assert list(oddly.options) == ["rate", "way"]
     assert list(METHODS["weights"].options) == ["max_sweeps", "restarts", "cache_bytes"]

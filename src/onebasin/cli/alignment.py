@@ -16,6 +16,7 @@ from onebasin.cli.methods import Matcher
 from onebasin.cli.pairs import Networks
 from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
 from onebasin.matching import ManyMatching, Matching, Step
+from onebasin.matching.catalogue import METHODS
 from onebasin.merging.moved import Moved
 from onebasin.symmetry import Permutation, Symmetry
 
@@ -56,8 +57,12 @@ class Alignment:
 
     @property
     def num_units(self) -> int:
-        """How many units may move, over all outer positions of nested groups and all networks."""
-        return len(self.permutations) * _num_units(self.found.symmetry)
+        """How many units may move, over all outer positions of nested groups.
+
+        Those of the reference among many networks do not count.
+        """
+        num_moving = len(self.permutations) - isinstance(self.matching, ManyMatching)
+        return num_moving * _num_units(self.found.symmetry)
 
     @property
     def num_moved(self) -> int:
@@ -83,7 +88,6 @@ class Alignment:
     def to_text(self) -> str:
         """Return a summary of two lines for people."""
         symmetry, objective = self.found.symmetry, self.matching.objective
-        ending = "settled" if self.matching.converged else "stopped before it settled"
         proof = self.found.proof
         proved = f"proved to {proof.max_error:.0e}" if proof else "not proved"
         moved = f"{self.num_moved} of {self.num_units} units moved"
@@ -92,15 +96,19 @@ class Alignment:
         groups = counted(len(symmetry.groups), "group")
         return (
             f"{groups} ({proved}), {moved}\n"
-            f"{self.method}: objective {before}{objective[-1]:.6g} {self._effort} ({ending})"
+            f"{self.method}: objective {before}{objective[-1]:.6g} {self._effort}"
         )
 
     @property
     def _effort(self) -> str:
         num, seconds = self.matching.num_sweeps, f"{self.matching.seconds:.1f} s"
         if num == 0 and self.matching.converged:
-            return f"solved by the start in {seconds}"
-        return f"in {counted(num, 'sweep')} and {seconds}"
+            return f"solved by the start in {seconds} (settled)"
+        method = METHODS[self.method]
+        effort = f"in {counted(num, method.unit)} and {seconds}"
+        if not method.settles:
+            return effort
+        return f"{effort} ({'settled' if self.matching.converged else 'stopped before it settled'})"
 
 
 def align_networks(
@@ -139,8 +147,9 @@ def match(
     with console.progress(f"matching by {matcher.name}") as progress:
         show = None if progress is None else _show(progress)
         matching = matcher.run(found.symmetry, params_list, architecture, show)
-    if not matching.converged:
-        console.note("the matching stopped before it settled; more sweeps could improve it")
+    if matcher.method.settles and not matching.converged:
+        more = f"more {matcher.method.unit}s could improve it"
+        console.note(f"the matching stopped before it settled; {more}")
     return Alignment(found, matcher.name, matching)
 
 

@@ -89,7 +89,7 @@ def _aligned(
             both = [params_list[i], params_list[j]]
             matching = matcher.run(found.symmetry, both, opened.networks.architecture)
             permutations[i, j] = _permutation(matching)
-            num_open += not matching.converged
+            num_open += matcher.method.settles and not matching.converged
             if progress is not None:
                 progress(len(permutations), len(pairs))
     if num_open:

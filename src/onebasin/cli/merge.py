@@ -45,7 +45,8 @@ def merge(
         str | None,
         typer.Option(
             metavar="W_A,W_B,...",
-            help="Weights of the average, such as 0.7,0.3; equal ones without it.",
+            help="Weights of the average, such as 0.7,0.3. They may be negative, and are divided "
+            "by their sum; equal ones without it.",
             show_default=False,
         ),
     ] = None,

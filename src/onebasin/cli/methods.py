@@ -71,17 +71,27 @@ class MethodChoice:
         options = check_options(name, options, call=call)
         if at_hand is not None:
             return Matcher(name, method, options, at_hand if method.takes_data else None, self.seed)
-        if method.needs_data and self.data is None:
+        self._check_data(name, method, options, call)
+        return Matcher(name, method, options, self.load(), self.seed)
+
+    def _check_data(self, name: str, method: Method, options: Mapping[str, Any], call: str) -> None:
+        looks = method.looks_at_data(options)
+        objective = options.get("objective")
+        named = f"method {name}" + (f" with objective={objective}" if objective else "")
+        if looks and self.data is None:
             raise OneBasinError(
-                f"{call}: method {name} looks at data; name it with --data, such as --data digits"
+                f"{call}: {named} looks at data; name it with --data, such as --data digits"
             )
         if self.data is not None and not method.takes_data:
             known = ", ".join(known for known, m in METHODS.items() if m.takes_data)
             raise OneBasinError(
-                f"{call}: method {name} uses no data; leave --data out or choose a --method that "
+                f"{call}: {named} uses no data; leave --data out or choose a --method that "
                 f"does: {known}"
             )
-        return Matcher(name, method, options, self.load(), self.seed)
+        if self.data is not None and looks is False:
+            raise OneBasinError(
+                f"{call}: {named} uses no data; leave --data out or choose another objective"
+            )
 
     def load(self) -> Dataset | None:
         """Return the data, if any was named."""

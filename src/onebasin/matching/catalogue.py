@@ -33,6 +33,10 @@ from onebasin.matching.theorem import match_theorem
 from onebasin.matching.weights import match_weights
 from onebasin.symmetry.symmetry import Symmetry
 
+LIMITS = {"max_epochs": "epoch", "max_steps": "step", "steps": "step", "max_sweeps": "sweep"}
+"""Options that say how long a search may take, and what they count: the first one a matcher has.
+"""
+
 PLAIN = (bool, int, float, str, types.NoneType)
 
 
@@ -76,6 +80,28 @@ class Method:
     def takes_data(self) -> bool:
         """Whether it has a use for data."""
         return "data" in self.parameters
+
+    @property
+    def settles(self) -> bool:
+        """Whether it can end before its number of steps does."""
+        return "steps" not in self.parameters
+
+    @property
+    def unit(self) -> str:
+        """What `num_sweeps` of its matching counts: sweep, step or epoch."""
+        return next((unit for name, unit in LIMITS.items() if name in self.parameters), "sweep")
+
+    def looks_at_data(self, options: Mapping[str, Any]) -> bool | None:
+        """Return whether it looks at data with some options; None if it does where there is any.
+
+        Args:
+            options: checked ones; `objective` decides where a matcher has that and its data may
+                be left out.
+        """
+        if self.needs_data or not self.takes_data or "objective" not in self.parameters:
+            return self.needs_data or (None if self.takes_data else False)
+        objective = options.get("objective", self.parameters["objective"].default)
+        return None if objective is None else objective != "weights"
 
     @cached_property
     def options(self) -> Mapping[str, Any]:
