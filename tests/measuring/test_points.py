@@ -125,6 +125,20 @@ def test_every_loss_is_measured_together(loss):
         assert (evaluation.error == alone.error) or math.isnan(alone.error)
 
 
+@pytest.mark.parametrize("precise", [{0, 1, 2}, {1}])
+def test_networks_of_higher_precision_than_model_and_data_go_together(precise):
+    networks = [
+        {name: tensor.double() if i in precise else tensor for name, tensor in network.items()}
+        for i, network in enumerate(NETWORKS)
+    ]
+    evaluate = evaluator(*examples())
+    found = evaluate_together(mlp(0), networks, evaluate)
+    for network, together in zip(networks, found, strict=True):
+        alone = evaluate(BoundModel(mlp(0), network))
+        assert together.loss == pytest.approx(alone.loss, rel=1e-6)
+        assert together.error == alone.error
+
+
 def test_tokens_that_do_not_count_do_not_count_together():
     outputs = torch.randn(2, 4, 5, 3)
     labels = torch.randint(3, (4, 5))

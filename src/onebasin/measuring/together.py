@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from onebasin.forward.batches import arguments_of, output_of
-from onebasin.forward.binding import bind, evaluation_mode
+from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
 from onebasin.measuring.evaluation import Evaluation, Evaluator, summed
 from onebasin.measuring.losses import Part, measure_batch_together
 
@@ -50,13 +50,15 @@ def evaluate_together(
         evaluate: the data and the loss.
 
     Returns:
-        For each network what `evaluate` gives for it alone, but for rounding.
+        For each network what `evaluate` gives for it alone, but for rounding. All are run in the
+        precision of the most precise one.
 
     Raises:
         OneBasinError: as for `evaluator` and `BoundModel`.
     """
     stacked = _stacked(model, networks)
     device = next((tensor.device for tensor in stacked.values()), torch.device("cpu"))
+    precision = precision_of(model, stacked)
     parts: list[list[Part]] = []
 
     def run(params: dict[str, Tensor], args: Any, kwargs: Any) -> Tensor:
@@ -65,7 +67,8 @@ def evaluate_together(
     together = vmap(run, in_dims=(0, None, None))
     with evaluation_mode(model), torch.no_grad():
         for inputs, labels in evaluate.batches:
-            outputs = together(stacked, *arguments_of(inputs, device))
+            args, kwargs = widened(arguments_of(inputs, device), precision)
+            outputs = together(stacked, args, kwargs)
             labels = torch.as_tensor(labels).to(outputs.device)
             parts.append(measure_batch_together(outputs, labels, evaluate.loss))
     return [summed(each) for each in zip(*parts, strict=True)] if parts else [summed([])]
