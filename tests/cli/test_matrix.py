@@ -59,6 +59,25 @@ def test_pictures_and_numbers_are_written(capsys, tmp_path, three):
     assert {row["a"] for row in rows} == {"net0", "net1"}
 
 
+@pytest.mark.parametrize(
+    ("method", "option", "told"),
+    [
+        (
+            "weights",
+            "max_sweeps=1",
+            "onebasin: note: 3 of 3 matchings stopped before they settled\n",
+        ),
+        ("annealing", "steps=20", ""),
+    ],
+)
+def test_pairs_that_did_not_settle_are_counted_where_a_method_can(
+    capsys, three, method, option, told
+):
+    given = (*DIGITS, "--split", "test", "--method", method, "--method-arg", option)
+    found = succeed(capsys, "barrier", "mlp", *three, *given, *TINY)
+    assert found.err == (f"onebasin: {told}\n" if told else "")
+
+
 def test_equal_checkpoints_are_noted(capsys, tmp_path, three):
     twin = write(tmp_path / "twin.safetensors", network(0))
     found = succeed(
