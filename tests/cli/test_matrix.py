@@ -65,7 +65,7 @@ def test_pictures_and_numbers_are_written(capsys, tmp_path, three):
         (
             "weights",
             "max_sweeps=1",
-            "onebasin: note: 3 of 3 matchings stopped before they settled\n",
+            "note: 3 of 3 matchings stopped before they settled",
         ),
         ("annealing", "steps=20", ""),
     ],
