@@ -14,6 +14,8 @@ from onebasin.studies.tasks import (
     permute_network,
     train_networks,
 )
+from onebasin.studies.tasks.specs import data_of
+from onebasin.studies.tasks.splits import batches_of, evaluator_of
 from tests.studies import toy
 from tests.studies.runs import run
 
@@ -116,6 +118,14 @@ def test_what_a_task_names_must_be_there():
         evaluate_network(data="digits", network="x", params=nothing)
     with pytest.raises(OneBasinError, match=r"network: \{'width': 3\} has no name; give one"):
         evaluate_network(data="digits", network={"width": 3}, params=nothing)
+
+
+def test_a_split_is_train_or_test():
+    data = data_of(DATA)
+    assert [len(batches_of(data, split, batch_size=100)) for split in ("train", "test")] == [4, 1]
+    for make in (batches_of, evaluator_of):
+        with pytest.raises(OneBasinError, match=r"split is 'x'; it must be train or test"):
+            make(data, "x")
 
 
 def test_the_random_state_is_left_alone(pair):

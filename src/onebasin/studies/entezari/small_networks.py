@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onebasin.forward.batches import Batches
 from onebasin.matching.exhaustive import match_exhaustively
-from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.pairs import Move, measure_pairs_splits
 from onebasin.studies.drawing import panels
 from onebasin.studies.entezari import PAPER
@@ -26,6 +24,7 @@ from onebasin.studies.statistics import bootstrap, select, summary, values_of
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Result, Task
 from onebasin.studies.tasks.specs import Spec, data_of, network_of, symmetry_of
+from onebasin.studies.tasks.splits import SPLITS, batches_of, evaluator_of
 from onebasin.symmetry import Permutation
 
 STATES = ("as trained", "best permutation")
@@ -77,7 +76,7 @@ def search_pairs(
     dataset = data_of(data)
     module = network_of(network, dataset)
     symmetry = symmetry_of(module, dataset)
-    batches = Batches(dataset.train_inputs, dataset.train_labels, batch_size=1000)
+    batches = batches_of(dataset, batch_size=1000)
     rows, tensors = [], {}
     for number, other in enumerate(others):
         found = match_exhaustively(
@@ -123,10 +122,7 @@ def measure_all_pairs(
         return Permutation(symmetry, indices).apply(params[j])
 
     moved: Move | None = move if searches else None
-    evaluates = {
-        "train": evaluator(dataset.train_inputs, dataset.train_labels),
-        "test": evaluator(dataset.test_inputs, dataset.test_labels),
-    }
+    evaluates = {split: evaluator_of(dataset, split) for split in SPLITS}
     found = measure_pairs_splits(module, params, evaluates, move=moved, num_points=num_points)
     return Result(
         [

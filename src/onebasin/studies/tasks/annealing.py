@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onebasin.forward.batches import Batches
 from onebasin.matching.annealing import Averages, match_many_annealing
 from onebasin.matching.losses import Normalization
 from onebasin.matching.walks.cooling import Schedule
@@ -13,6 +12,7 @@ from onebasin.matching.walks.swaps import Move
 from onebasin.studies.task import Result
 from onebasin.studies.tasks.packing import pack
 from onebasin.studies.tasks.specs import Spec, data_of, network_of, symmetry_of
+from onebasin.studies.tasks.splits import batches_of
 
 
 def anneal_networks(
@@ -55,7 +55,7 @@ def anneal_networks(
         symmetry_of(module, dataset),
         params,
         model=module,
-        data=Batches(dataset.train_inputs, dataset.train_labels, batch_size=1000),
+        data=batches_of(dataset, batch_size=1000),
         averages=averages,
         energy=energy,
         normalization=normalization,

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import Batches
 from onebasin.measuring.curves import Normalization
 from onebasin.measuring.features import (
     FeatureTable,
@@ -19,6 +18,7 @@ from onebasin.measuring.features import (
 from onebasin.measuring.statistics import reset_statistics
 from onebasin.studies.task import Result, declare
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
+from onebasin.studies.tasks.splits import batches_of
 
 MEASURES: Mapping[str, Callable[..., FeatureTable]] = MappingProxyType(
     {
@@ -74,11 +74,8 @@ def measure_features(
         raise OneBasinError(
             f"measure_features: unknown measure {measure!r}; known are {', '.join(MEASURES)}"
         )
-    if split not in ("train", "test"):
-        raise OneBasinError(f"measure_features: split is {split!r}; it must be train or test")
     dataset = data_of(data)
-    train = Batches(dataset.train_inputs, dataset.train_labels, batch_size=500)
-    test = Batches(dataset.test_inputs, dataset.test_labels, batch_size=500)
+    examples, train = batches_of(dataset, split), batches_of(dataset)
     options: dict[str, Any] = {} if measure in WITHOUT_ALPHA else {"alphas": tuple(alphas)}
     if measure in ON_PATH:
         options["normalization"] = normalization
@@ -90,7 +87,7 @@ def measure_features(
     table = MEASURES[measure](
         module,
         *ends,
-        train if split == "train" else test,
+        examples,
         **options,
     )
     places = {layer: place for place, layer in enumerate(table.layers)}

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import Batches
 from onebasin.matching.catalogue import check_options, find_method
 from onebasin.matching.matching import Matching
 from onebasin.studies.task import Result
 from onebasin.studies.tasks.specs import Spec, data_of, network_of, symmetry_of
+from onebasin.studies.tasks.splits import batches_of
 from onebasin.symmetry import Permutation
 
 
@@ -51,7 +51,7 @@ def match_pair(
         symmetry_of(module, dataset),
         [a.tensors, b.tensors],
         model=module,
-        data=Batches(dataset.train_inputs, dataset.train_labels, batch_size=1000),
+        data=batches_of(dataset, batch_size=1000),
         seed=seed,
         **check_options(method, options or {}, call="match_pair"),
     )

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from torch import nn
-
-from onebasin.forward.batches import Batches
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring.curves import Curve, Normalization
-from onebasin.measuring.evaluation import Evaluator, evaluator
 from onebasin.measuring.interpolation import interpolate
 from onebasin.studies.task import Result
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
-from onebasin.training.datasets.dataset import Dataset
+from onebasin.studies.tasks.splits import SPLITS, batches_of, evaluator_of
 
-SPLITS = ("train", "test")
 NUM_POINTS = 25
 
 
@@ -34,10 +28,11 @@ def evaluate_network(
     Returns:
         One row per split: split, loss, error.
     """
-    setting = _Setting.of(data, network)
+    dataset = data_of(data)
+    model = BoundModel(network_of(network, dataset), params.tensors)
     rows = []
     for split in splits:
-        found = setting.evaluator(split)(BoundModel(setting.module, params.tensors))
+        found = evaluator_of(dataset, split)(model)
         rows.append({"split": split, "loss": found.loss, "error": found.error})
     return Result(rows)
 
@@ -66,12 +61,8 @@ def measure_curve(
     Returns:
         One row per split and point: split, alpha, loss, error, normalization.
     """
-    setting = _Setting.of(data, network)
-    rows = []
-    for split in splits:
-        curve = setting.curve(split, a, b, num_points, normalization)
-        rows += [{"split": split, **row} for row in curve.rows()]
-    return Result(rows)
+    curves = _curves(data, network, (a, b), splits, num_points, normalization)
+    return Result([{"split": split, **row} for split, curve in curves for row in curve.rows()])
 
 
 def measure_barrier(
@@ -90,10 +81,8 @@ def measure_barrier(
         One row per split: split, barrier (of the loss), error_barrier, loss_a, loss_b,
         error_a, error_b, midpoint_loss, midpoint_error, normalization.
     """
-    setting = _Setting.of(data, network)
     rows = []
-    for split in splits:
-        curve = setting.curve(split, a, b, num_points, normalization)
+    for split, curve in _curves(data, network, (a, b), splits, num_points, normalization):
         middle = len(curve.alphas) // 2
         rows.append(
             {
@@ -112,33 +101,24 @@ def measure_barrier(
     return Result(rows)
 
 
-@dataclass(frozen=True, eq=False)
-class _Setting:
-    data: Dataset
-    module: nn.Module
-
-    @staticmethod
-    def of(data: Spec, network: Spec) -> _Setting:
-        dataset = data_of(data)
-        return _Setting(dataset, network_of(network, dataset))
-
-    def evaluator(self, split: str) -> Evaluator:
-        data, is_train = self.data, split == "train"
-        inputs = data.train_inputs if is_train else data.test_inputs
-        return evaluator(inputs, data.train_labels if is_train else data.test_labels)
-
-    def curve(
-        self, split: str, a: Result, b: Result, num_points: int, normalization: Normalization
-    ) -> Curve:
-        data = None
-        if normalization == "reset":
-            data = Batches(self.data.train_inputs, self.data.train_labels, batch_size=500)
-        return interpolate(
-            self.module,
-            dict(a.tensors),
-            dict(b.tensors),
-            self.evaluator(split),
+def _curves(
+    data: Spec,
+    network: Spec,
+    ends: tuple[Result, Result],
+    splits: Sequence[str],
+    num_points: int,
+    normalization: Normalization,
+) -> Iterator[tuple[str, Curve]]:
+    dataset = data_of(data)
+    module = network_of(network, dataset)
+    for split in splits:
+        curve = interpolate(
+            module,
+            dict(ends[0].tensors),
+            dict(ends[1].tensors),
+            evaluator_of(dataset, split),
             num_points=num_points,
             normalization=normalization,
-            data=data,
+            data=batches_of(dataset) if normalization == "reset" else None,
         )
+        yield split, curve

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import Batches
 from onebasin.matching.catalogue import check_options, find_method
 from onebasin.matching.matching import ManyMatching
 from onebasin.measuring.curves import Normalization
 from onebasin.measuring.ensembles import compare_ensembles
-from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.statistics import reset_statistics
 from onebasin.merging.averages import merge
 from onebasin.studies.task import Result
 from onebasin.studies.tasks.specs import Spec, data_of, network_of, symmetry_of
+from onebasin.studies.tasks.splits import batches_of, evaluator_of
 
 
 def merge_networks(
@@ -55,7 +54,7 @@ def merge_networks(
             raise OneBasinError(
                 f"merge_networks: method {method!r} takes a pair; use match_pair, then merge"
             )
-        batches = Batches(dataset.train_inputs, dataset.train_labels, batch_size=1000)
+        batches = batches_of(dataset, batch_size=1000)
         checked = check_options(method, options or {}, call="merge_networks")
         symmetry = symmetry_of(module, dataset)
         found = matcher.match(symmetry, params, model=module, data=batches, seed=seed, **checked)
@@ -69,8 +68,7 @@ def merge_networks(
         }
     merged = merge(params)
     if normalization == "reset":
-        batches = Batches(dataset.train_inputs, dataset.train_labels, batch_size=500)
-        merged = reset_statistics(module, merged, batches)
+        merged = reset_statistics(module, merged, batches_of(dataset))
     return Result([row], merged)
 
 
@@ -104,13 +102,10 @@ def compare_networks(
         confidence, accuracy. Column `row` tells "candidate" from "bin".
     """
     dataset = data_of(data)
-    is_train = split == "train"
-    inputs = dataset.train_inputs if is_train else dataset.test_inputs
-    labels = dataset.train_labels if is_train else dataset.test_labels
     found = compare_ensembles(
         network_of(network, dataset),
         {name: dict(member.tensors) for name, member in zip(names, members, strict=True)},
-        evaluator(inputs, labels),
+        evaluator_of(dataset, split),
         others={name: dict(o.tensors) for name, o in zip(other_names, others, strict=True)},
         num_bins=num_bins,
     )

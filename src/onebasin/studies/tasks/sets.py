@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onebasin.forward.batches import Batches
 from onebasin.measuring.curves import Normalization
-from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.pairs import measure_pairs_splits
 from onebasin.measuring.points import evaluate_points
 from onebasin.measuring.statistics import reset_statistics
 from onebasin.merging.averages import merge
 from onebasin.studies.task import Result
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
-
-SPLITS = ("train", "test")
+from onebasin.studies.tasks.splits import SPLITS, batches_of, evaluator_of
 
 
 def measure_set(
@@ -44,12 +41,8 @@ def measure_set(
     dataset = data_of(data)
     module = network_of(network, dataset)
     params = [dict(each.tensors) for each in networks]
-    sets = {
-        "train": (dataset.train_inputs, dataset.train_labels),
-        "test": (dataset.test_inputs, dataset.test_labels),
-    }
-    evaluates = {split: evaluator(*sets[split]) for split in splits}
-    batches = Batches(*sets["train"], batch_size=500)
+    evaluates = {split: evaluator_of(dataset, split) for split in splits}
+    batches = batches_of(dataset)
     found = measure_pairs_splits(
         module,
         params,
