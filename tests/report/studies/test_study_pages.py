@@ -8,7 +8,7 @@ import pytest
 from onebasin.errors import OneBasinError
 from onebasin.report.studies import write_study_reports
 from onebasin.report.studies.files import report_files
-from onebasin.report.studies.pages import index_page
+from onebasin.report.studies.pages import _shown, index_page
 from onebasin.report.studies.pictures import draw
 from onebasin.studies import find_study
 from onebasin.studies.folder import StudyFolder
@@ -41,6 +41,29 @@ def test_the_page_says_what_was_claimed_found_and_done():
         "What failed measure(x=1): ValueError: <no> Traceback",
     ):
         assert words in text
+
+
+def test_a_configuration_is_written_in_words_as_deep_as_it_goes():
+    config = {
+        "settings": {"a <b>": {"data": {"name": "mnist", "num_train": 5}, "keep": [1, 2]}},
+        "series": [{"widths": [4, 8], "recipe": {"nested": {"x": 0.5}}}],
+        "augment": None,
+        "proves": True,
+        "also": [],
+    }
+    html = "".join(f"<p>{_shown(name, value)}</p>" for name, value in config.items())
+    assert text_of(html) == (
+        "settings a <b> data name mnist, num_train 5 keep 1, 2 series widths 4, 8 recipe "
+        "nested x 0.5 augment none proves yes also none"
+    )
+    assert html.count("<ul>") == html.count("</ul>") == 5
+
+
+def test_the_caption_of_a_table_is_outside_the_box_that_moves():
+    html = page_of(FOUND)
+    box = html[html.index('<div class="scroll"') :]
+    assert "<figcaption>Wide.</figcaption>" in box.partition("</div>")[2]
+    assert "Wide." not in box.partition("</div>")[0]
 
 
 def test_the_page_needs_no_other_file_and_its_pictures_have_words():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -105,9 +104,10 @@ def _table(body: Table) -> str:
     if not body.rows:
         return ""
     rows = [[str(cell) for cell in row] for row in body.rows]
-    inside = table(list(map(str, body.header)), rows, caption=body.caption)
-    # A table too wide for a phone is moved inside its box, not the page.
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="Table">\n{inside}\n</div>'
+    inside = table(list(map(str, body.header)), rows)
+    # A table too wide for a phone is moved inside its box, not the page; its caption stays.
+    box = f'<div class="scroll" tabindex="0" role="region" aria-label="Table">\n{inside}\n</div>'
+    return f"<figure>\n{box}\n<figcaption>{escape(body.caption)}</figcaption>\n</figure>"
 
 
 def _setting(found: CollectedStudy) -> str:
@@ -119,9 +119,12 @@ def _setting(found: CollectedStudy) -> str:
         ("machine", ", ".join(found.machines) or "none yet"),
         ("versions", _versions(found.versions)),
         ("seeds", _ranges(found.seeds) or "none"),
-        *((name, _shown(value)) for name, value in found.config.items()),
     ]
-    return f'<div class="setting">{table(("", ""), rows, is_text=True)}</div>'
+    config = "\n".join(f"<li>{_shown(name, value)}</li>" for name, value in found.config.items())
+    return (
+        f'<div class="setting">{table(("", ""), rows, is_text=True)}</div>\n'
+        f'<h2>Configuration</h2>\n<ul class="config">\n{config}\n</ul>'
+    )
 
 
 def _date(seconds: float | None) -> str:
@@ -134,10 +137,34 @@ def _versions(versions: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items())
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False).replace('"', "")
+def _shown(name: str, value: Any) -> str:
+    """Return a value of a configuration as HTML: what is flat in a line, the rest as a list."""
+    title = f"<b>{escape(name)}</b> " if name else ""
+    if _is_flat(value):
+        return f"{title}{escape(_words(value))}"
+    inner = value.items() if isinstance(value, Mapping) else (("", each) for each in value)
+    items = "\n".join(f"<li>{_shown(str(key), each)}</li>" for key, each in inner)
+    return f"{title}\n<ul>\n{items}\n</ul>"
+
+
+def _is_flat(value: Any) -> bool:
+    """Return whether a value fits a line: a scalar, or some of them, perhaps under names."""
+    inner = value.values() if isinstance(value, Mapping) else value
+    return _is_scalar(value) or all(map(_is_scalar, inner))
+
+
+def _is_scalar(value: Any) -> bool:
+    return not isinstance(value, Mapping | list | tuple)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 def _ranges(numbers: Iterable[int]) -> str:
