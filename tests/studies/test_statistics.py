@@ -35,7 +35,17 @@ def test_means_come_with_the_interval_of_student():
     assert (four.low, four.high) == pytest.approx((3 - 12.7062, 3 + 12.7062), abs=1e-4)
     assert (eight.mean, eight.n) == (1.0, 1)
     assert isnan(eight.low)
-    assert (four.to_text(), eight.to_text()) == ("3 ± 12.7", "1")
+    assert (four.to_text(".3g"), eight.to_text(".3g")) == ("3 ± 12.7", "1")
+    assert (four.to_text(), eight.to_text()) == ("3 ± 13", "1")
+
+
+def test_an_interval_is_written_with_two_digits_and_the_mean_to_the_same_place():
+    texts = [
+        summary([mean - half, mean + half]).to_text()
+        for mean, half in ((0.5, 0.01), (2.0, 0.001), (0.00006, 0.00002), (40.0, 0.5))
+    ]
+    assert texts == ["0.50 ± 0.13", "2.000 ± 0.013", "0.00006 ± 0.00025", "40.0 ± 6.4"]
+    assert summary([0.25, 0.25]).to_text() == "0.25 ± 0"
 
 
 def test_the_interval_holds_the_mean_as_often_as_it_says():

@@ -32,10 +32,26 @@ def panels(
 
     num_rows = -(-num // num_columns)
     figure = Figure(figsize=(WIDTH * num_columns, height * num_rows), layout="constrained")
+    engine: Any = figure.get_layout_engine()
+    # Else the title of a panel stands on the numbers of the one above.
+    engine.set(h_pad=0.1)
     axes = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
     for ax in axes[num:]:
         ax.remove()
     return figure, list(axes[:num])
+
+
+def legend_below(ax: Axes, title: str = "") -> None:
+    """Explain the lines of an axes below its figure, where it hides none of them.
+
+    Args:
+        ax: whose lines have labels.
+        title: of the legend.
+    """
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        options: dict[str, Any] = {"loc": "outside lower center", "ncols": 2, "frameon": False}
+        ax.figure.legend(handles, labels, title=title or None, **options)
 
 
 def draw_means(
@@ -72,4 +88,8 @@ def told(summaries: Sequence[Summary], x: str, *, form: str = ".3g") -> str:
         x: the column that tells them apart.
         form: of the numbers.
     """
-    return ", ".join(f"{s.mean:{form}} at {x} {s.group[x]}" for s in summaries)
+    places = [s.group[x] for s in summaries]
+    names = [f"{place:g}" if isinstance(place, float) else str(place) for place in places]
+    return ", ".join(
+        f"{s.mean:{form}} at {x} {name}" for s, name in zip(summaries, names, strict=True)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import floor, isfinite, log10, nan
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,23 @@ class Summary:
     deviation: float
     n: int
 
-    def to_text(self, form: str = ".3g") -> str:
-        """Return "mean ± half the interval"."""
-        if not isfinite(self.low):
-            return format(self.mean, form)
-        return f"{self.mean:{form}} ± {(self.high - self.low) / 2:{form}}"
+    def to_text(self, form: str | None = None) -> str:
+        """Return "mean ± half the interval".
+
+        Args:
+            form: of both numbers; without it the interval has two digits, and the mean as
+                many behind the point.
+
+        Example:
+            >>> Summary({}, 0.75823, 0.65923, 0.85723, 0.0, 3).to_text()
+            '0.758 ± 0.099'
+        """
+        reach = (self.high - self.low) / 2
+        if not isfinite(reach):
+            return format(self.mean, form or ".3g")
+        if form is None:
+            form = f".{max(0, 1 - floor(log10(reach)))}f" if reach > 0 else ".3g"
+        return f"{self.mean:{form}} ± {reach:{form}}"
 
 
 def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
