@@ -139,6 +139,8 @@ def test_width_wants_a_peak_where_the_data_is_just_fitted():
     assert judge("width", rows[:-1]).judgement == "not enough data"
     cut = made("width", {16: 0.5, 64: 0.4, 256: 0.05, 512: 0.04})
     assert judge("width", cut).judgement == "not enough data", "the side that rises is missing"
+    elsewhere = [{**row, "data": "svhn"} for row in cut]
+    assert judge("width", [*rows, *elsewhere]).sentence.endswith("Not judged: mlp on svhn.")
     deep = {16: 1.0, 32: 0.9, 64: 0.8, 128: 0.9}
     assert judge("width", made("width", deep, family="vgg")).judgement == "reproduced"
     falling = made("width", {**deep, 128: 0.3}, family="vgg")
@@ -169,6 +171,9 @@ def test_difficulty_wants_a_correlation_and_high_barriers_of_deep_networks():
     points = architectures(up)
     assert [round(point["test_error"], 3) for point in points[:2]] == [0.01, 0.02]
     assert judge("difficulty", up).judgement == "reproduced"
+    assert "No deep network was measured" in judge("difficulty", up).sentence
+    single = [row for row in up if row["pair"] == 0]
+    assert judge("difficulty", single).judgement == "not enough data"
     down = difficulty_rows([(0.01 * k, 1 - 0.1 * k) for k in range(1, 9)])
     assert judge("difficulty", down).judgement == "not reproduced"
     equal = difficulty_rows([(0.01 * k, 0.1) for k in range(1, 9)])

@@ -64,6 +64,8 @@ def test_annealing_gains_with_two_shallow_networks_only():
     assert judged("annealing", [*two, *five, *deep[:4]]) == "not enough data"
     none = [{**row, "error_barrier": 0.0, "barrier": 0.0} for row in two]
     assert judged("annealing", [*none, *five, *shallow, *deep]) == "not enough data"
+    cnn = [{**row, "family": "shallow-cnn"} for row in two]
+    assert judged("annealing", [*cnn, *five, *shallow, *deep]) == "not enough data"
     elsewhere = [{**row, "data": "cifar10"} for row in two]
     assert judged("annealing", [*elsewhere, *five, *shallow, *deep]) == "not enough data"
 

@@ -114,14 +114,14 @@ def _gain(states: Mapping[str, Row], barrier: str) -> float:
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """On MNIST two shallow networks gain much; five of them little, and so do two deep ones.
+    """On MNIST two shallow MLPs gain much; five of them little, and so do two deep ones.
 
     The gain is the share of the training-error barrier that annealing takes away. The interval of
     its mean over widths and sets lies above 50 % for two networks of one hidden layer, and below
     50 % for five of them and for two of the greatest depth. At least three sets of each; on
     digits, where there is nothing else. The gain of the loss is told and does not count.
     """
-    found = [row for row in gains(rows) if row["data"] in ("mnist", SMALL)]
+    found = [r for r in gains(rows) if r["data"] in ("mnist", SMALL) and r["family"] == "mlp"]
     deep = select(found, axis="depth", networks=FEW)
     deepest = max((row["depth"] for row in deep), default=1)
     kinds = {

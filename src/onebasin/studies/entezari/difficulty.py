@@ -25,7 +25,7 @@ from onebasin.studies.statistics import bootstrap, grouped, select, summarise
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
 
-FEWEST_POINTS = 5
+FEWEST_PAIRS, FEWEST_POINTS = 3, 5
 PLAIN = ("mlp", "shallow-cnn")
 MNIST_SAMPLE = {"name": "mnist", "num_train": 10_000, "num_test": 2000}
 _CNN = {**CONVOLUTIONAL, "epochs": 60}
@@ -72,13 +72,14 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     Over MLPs and shallow CNNs the rank correlation of the mean test error and the mean
     train-loss barrier is positive, the lower end of its bootstrapped 95 % interval too. Where
     VGG and ResNet were measured, on each dataset their barriers are above those of the plain
-    networks with the least test error.
+    networks with the least test error. Architectures count with three pairs or more.
     """
-    points = architectures(rows)
+    points = [point for point in architectures(rows) if point["n"] >= FEWEST_PAIRS]
     plain = [point for point in points if point["family"] in PLAIN]
     if len(plain) < FEWEST_POINTS:
         return Verdict.too_little(
-            f"{len(plain)} architectures and datasets were measured; {FEWEST_POINTS} are needed."
+            f"{len(plain)} architectures and datasets have {FEWEST_PAIRS} pairs; {FEWEST_POINTS} "
+            "are needed."
         )
     correlation = _correlation(plain)
     low, high = bootstrap(plain, _correlation)
@@ -90,6 +91,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     low_ones = [p for p in deep if p["barrier"] <= _best_plain(plain, p["data"])]
     if deep:
         text += f" {len(deep) - len(low_ones)} of {len(deep)} deep networks have higher barriers."
+    else:
+        text += " No deep network was measured: that part of the claim is not judged here."
     return Verdict.of(correlation > 0 and low > 0 and not low_ones, text)
 
 

@@ -58,6 +58,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     the narrowest width whose training error is at most 1 %. It stays high when the widest
     networks have at least half of the highest mean. A curve without BatchNorm counts where its
     narrowest networks do not fit the data: otherwise the side that rises was not measured.
+    Curves that do not count, or have too few widths or pairs, are named.
     """
     train = series_of(select(rows, split="train"))
     judged = {label: _judge(part) for label, part in train.items() if _suffices(part)}
@@ -67,6 +68,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
             "of which does not fit its data."
         )
     text = " ".join(f"{label}: {sentence}" for label, (_, sentence) in judged.items())
+    others = [label for label in train if label not in judged]
+    text += f" Not judged: {', '.join(others)}." if others else ""
     return Verdict.of(all(holds for holds, _ in judged.values()), text)
 
 

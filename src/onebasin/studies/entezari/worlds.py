@@ -86,16 +86,18 @@ def sweep_picture(rows: Sequence[Row], sweep: str, split: str) -> Picture:
     series = grouped(part, "family", "data", "normalization")
     figure, axes = panels(max(1, len(series)))
     words = []
-    for ax, ((family, data, _), same) in zip(axes, series.items(), strict=False):
+    for ax, ((family, data, statistics), same) in zip(axes, series.items(), strict=False):
+        name = f"{family} on {data}"
+        name += "" if statistics == "interpolated" else f", statistics {statistics}"
         for state, world in ((s, w) for s in STATES[:2] for w in WORLDS):
             means = summarise(select(same, state=state, world=world), "barrier", by=[sweep])
             if means:
                 style = "-" if world == "real" else "--"
                 draw_means(ax, means, sweep, label=f"{world}, {state}", linestyle=style)
-                words.append(f"{world} {state} on {data}: {told(means, sweep)}")
+                words.append(f"{name}, {world}, {state}: {told(means, sweep)}")
         size_axis(ax, sweep, [row[sweep] for row in same])
         ax.set_ylabel(f"{split} loss barrier")
-        ax.set_title(f"{family} on {data}")
+        ax.set_title(name)
         ax.legend(frameon=False)
     alt = f"Barriers on the {split} set of both worlds against the {sweep}. {'; '.join(words)}."
     caption = "Real: networks from different seeds. Model: one network, units in random orders."
@@ -114,12 +116,12 @@ def density_picture(rows: Sequence[Row]) -> Picture:
         ax.plot([0, highest], [0, highest], ":", color="gray", linewidth=1)
         ax.set_xlabel(f"real barrier, {state} the search")
         ax.set_ylabel("model barrier")
+        words.append(f"{state} the search {len(points)} pairs")
         places = places_of(rows, state)
         if len(places) >= 3:
             found = agreement_of(places)
-            words.append(
-                f"{state} the search {len(points)} pairs, whose means over {found.n} architectures "
-                f"correlate at {found.correlation:.2f}"
+            words[-1] += (
+                f", whose means over {found.n} architectures correlate at {found.correlation:.2f}"
             )
     alt = (
         "Train loss barriers of pairs of the model over those of real pairs, with the diagonal: "
