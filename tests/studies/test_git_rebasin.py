@@ -10,7 +10,7 @@ from onebasin.measuring.planes import Plane
 from onebasin.studies import find_study
 from onebasin.studies.collection import collect
 from onebasin.studies.folder import StudyFolder
-from onebasin.studies.git_rebasin.lines import barriers_of, paired
+from onebasin.studies.git_rebasin.lines import barriers_of, by_setting, paired
 from onebasin.studies.git_rebasin.plane import NAMES, pass_height, plane_of
 from onebasin.studies.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_DESK
 from onebasin.studies.plan import Plan
@@ -100,6 +100,14 @@ def test_epochs_are_judged_by_the_fall_of_each_pair(rows_of):
     unmatched = changed(rows, "barrier", 9.0, epoch=last, state="unmatched")
     assert study.verdict(unmatched) == study.verdict(rows)
     assert study.verdict(select(rows, epoch=last)).judgement == "not enough data"
+    other = [{**row, "setting": "Another", "judged": False} for row in risen]
+    assert study.verdict([*rows, *other]).judgement == "not reproduced", "one that is not the first"
+
+
+def test_the_setting_that_a_claim_is_about_comes_first():
+    rows = [{"setting": name, "judged": name == "b"} for name in "cbac"]
+    assert {name: len(part) for name, part in by_setting(rows).items()} == {"b": 1, "a": 1, "c": 2}
+    assert list(by_setting(rows)) == ["b", "a", "c"]
 
 
 def test_widths_are_judged_by_their_slope_and_their_end(rows_of):
@@ -161,7 +169,7 @@ def test_the_plane_comes_back_from_its_rows_and_is_judged_by_its_passes(rows_of)
     assert len(plane.losses) == len(plane.losses[0]) == 13
     assert study.verdict(rows).judgement == "reproduced"
     flat = [{**row, "loss": 0.1} for row in rows]
-    assert study.verdict(flat).judgement == "reproduced", "nothing is at most a tenth of nothing"
+    assert study.verdict(flat).judgement == "not reproduced", "B lies in the basin of A, too"
     mountain = [{**row, "loss": row["y"] + 20} for row in rows]
     assert study.verdict(mountain).judgement == "not reproduced"
 

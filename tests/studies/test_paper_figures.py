@@ -23,6 +23,9 @@ def test_the_orders_of_table_1(tmp_path):
     assert study.verdict(right).judgement == "not enough data"
     resnet = {**rows[-1], "log10_order": 55109.0}
     assert study.verdict([*right, resnet]).judgement == "reproduced"
+    unproved = study.verdict([*right, {**resnet, "failed_groups": 1}])
+    assert unproved.judgement == "not reproduced"
+    assert "Groups fail the proof here: ResNet50." in unproved.sentence
 
 
 def test_the_counterexample_has_its_barrier_for_every_permutation(tmp_path):
@@ -32,5 +35,7 @@ def test_the_counterexample_has_its_barrier_for_every_permutation(tmp_path):
     assert study.verdict(lower).judgement == "not reproduced"
     raised = [{**row, "error": row["error"] + 0.1} for row in rows]
     assert study.verdict(raised).judgement == "not reproduced"
+    (picture,) = study.figures(raised)
+    assert "0.1 at the ends" in picture.alt, "what the rows say, not what they should"
     some = [row for row in rows if row["permutation"] != "as they are"]
     assert study.verdict(some).judgement == "not enough data"

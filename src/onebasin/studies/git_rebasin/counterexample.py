@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from onebasin.measuring.evaluation import Evaluation
 from onebasin.measuring.interpolation import interpolate
 from onebasin.networks.mlp import MLP
-from onebasin.studies.drawing import panels
+from onebasin.studies.drawing import legend_below, panels
 from onebasin.studies.git_rebasin import PAPER
 from onebasin.studies.statistics import grouped
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
@@ -123,11 +123,16 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     found = barriers(rows)
     if len(found) < 4:
         return Verdict.too_little(f"{len(found)} of 4 permutations were measured.")
-    worst_end = max(row["error"] for row in rows if row["alpha"] in (0, 1))
+    worst_end = _end_error(rows)
     told = ", ".join(f"{value:.4f} ({name})" for name, value in found.items())
     holds = worst_end == 0 and all(abs(v - PUBLISHED) <= TOLERANCE for v in found.values())
     text = f"Error of A and B: at most {worst_end:.4f}. Error barriers: {told}; published: 0.25."
     return Verdict.of(holds, text)
+
+
+def _end_error(rows: Sequence[Row]) -> float:
+    """Return the greater error of A and B."""
+    return max((row["error"] for row in rows if row["alpha"] in (0, 1)), default=nan)
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
@@ -140,10 +145,10 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     ax.set_xlabel("α (0 is B, 1 is A)")
     ax.set_ylabel("error")
     ax.set_ylim(-0.01, 0.32)
-    ax.legend(frameon=False, title="hidden units of B")
-    told = ", ".join(f"{value:.2f} with units {name}" for name, value in barriers(rows).items())
-    alt = f"Error along the line from B to A, 0 at both ends. It rises to {told}."
-    caption = "All four curves reach an error of a quarter; two of them at once."
+    legend_below(ax, "hidden units of B")
+    told = ", ".join(f"{value:.3f} with units {name}" for name, value in barriers(rows).items())
+    alt = f"Error along the line from B to A, {_end_error(rows):.3g} at the ends. Barriers: {told}."
+    caption = "Error over all inputs of the square, for each order of the hidden units of B."
     return [Picture("curves", figure, alt, caption)]
 
 

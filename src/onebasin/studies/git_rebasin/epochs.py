@@ -7,7 +7,7 @@ from typing import Any
 
 from onebasin.studies.drawing import draw_means, panels, told
 from onebasin.studies.git_rebasin import PAPER
-from onebasin.studies.git_rebasin.lines import paired
+from onebasin.studies.git_rebasin.lines import by_setting, paired
 from onebasin.studies.git_rebasin.settings import (
     DESK,
     PAPER_MLPS,
@@ -20,7 +20,6 @@ from onebasin.studies.git_rebasin.settings import (
 from onebasin.studies.statistics import grouped, select, summarise, summary
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
-from onebasin.studies.tasks import measure_barrier
 
 LEAST_PAIRS = 3
 STATES = ("matched", "unmatched")
@@ -38,13 +37,7 @@ def tasks(config: Pairs) -> list[Task]:
                 moved = setting.moved(a, b)
                 labels: dict[str, Any] = {"setting": name, "judged": number == 0}
                 for state, end in zip(STATES, (moved, b), strict=True):
-                    barrier = Task.of(
-                        measure_barrier,
-                        **setting.measuring,
-                        a=a,
-                        b=end,
-                        num_points=config.num_points,
-                    )
+                    barrier = setting.barrier(a, end, config.num_points)
                     wanted.append(barrier.labelled(**labels, pair=pair, epoch=epoch, state=state))
     return wanted
 
@@ -52,26 +45,34 @@ def tasks(config: Pairs) -> list[Task]:
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The matched train-loss barrier is lower after the last epoch than after the first.
 
-    In the first setting: the 95 % interval of the difference, pair by pair, lies above 0, over
-    at least three pairs.
+    In every setting: the 95 % interval of the difference, pair by pair, lies above 0, over at
+    least three pairs.
     """
-    found = select(rows, judged=True, state="matched", split="train")
-    by_epoch = [part for _, part in grouped(found, "epoch").items()]
-    fallen = paired(by_epoch[0], by_epoch[-1], "barrier") if len(by_epoch) > 1 else []
-    if len(fallen) < LEAST_PAIRS:
-        return Verdict.too_little("Fewer than three pairs were measured after two epochs.")
-    means = told(summarise(found, "barrier", by=["epoch"]), "epoch")
-    difference = summary(fallen)
-    text = (
-        f"{found[0]['setting']}, matched train-loss barrier: {means}; it falls by "
-        f"{difference.to_text()} from the first to the last ({len(fallen)} pairs)."
-    )
-    return Verdict.of(difference.low > 0, text)
+    parts, holds = [], True
+    for name, part in by_setting(select(rows, state="matched", split="train")).items():
+        fallen = _fallen(part)
+        if len(fallen) < LEAST_PAIRS:
+            return Verdict.too_little(f"{name}: fewer than three pairs at two epochs.")
+        difference, means = summary(fallen), summarise(part, "barrier", by=["epoch"])
+        holds &= difference.low > 0
+        parts.append(
+            f"{name}: {told(means, 'epoch')}; the last is below the "
+            f"first by {difference.to_text()} ({len(fallen)} pairs)"
+        )
+    if not parts:
+        return Verdict.too_little("Nothing was measured.")
+    return Verdict.of(holds, f"Matched train-loss barrier. {'. '.join(parts)}.")
+
+
+def _fallen(rows: Sequence[Row]) -> list[float]:
+    """Return by how much the barrier of each pair falls from the first epoch to the last."""
+    by_epoch = list(grouped(rows, "epoch").values())
+    return paired(by_epoch[0], by_epoch[-1], "barrier") if len(by_epoch) > 1 else []
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
     """Draw barriers against epochs for each setting, matched and, below, unmatched."""
-    return [_figure(name, part) for (name,), part in grouped(rows, "setting").items()]
+    return [_figure(name, part) for name, part in by_setting(rows).items()]
 
 
 def _figure(name: str, rows: Sequence[Row]) -> Picture:
@@ -102,7 +103,12 @@ def table(rows: Sequence[Row]) -> Table:
     """Return mean barriers by setting and epoch, with the loss of the networks themselves."""
     header = ("setting", "epoch", "train loss of A", "matched, train", "matched, test", "unmatched")
     body = []
-    for (name, epoch), part in grouped(rows, "setting", "epoch").items():
+    by_epoch = {
+        (name, epoch): part
+        for name, of_setting in by_setting(rows).items()
+        for (epoch,), part in grouped(of_setting, "epoch").items()
+    }
+    for (name, epoch), part in by_epoch.items():
         loss = summarise(select(part, split="train"), "loss_a")
         cells = [
             summarise(select(part, state=state, split=split), "barrier")

@@ -1,4 +1,4 @@
-"""Lines: barriers of curves that stand in rows, and pairs compared with themselves."""
+"""Lines: barriers of curves in rows, pairs compared with themselves; settings in order."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ def _excess(points: Sequence[Row], quantity: str) -> float:
     values = {point["alpha"]: point[quantity] for point in points}
     chord = {alpha: alpha * values[1.0] + (1 - alpha) * values[0.0] for alpha in values}
     return max(values[alpha] - chord[alpha] for alpha in values)
+
+
+def by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return rows by setting, those that are judged first.
+
+    Args:
+        rows: with the columns `setting` and `judged`.
+    """
+    found = grouped(rows, "judged", "setting").items()
+    return {name: part for (_, name), part in sorted(found, key=lambda item: not item[0][0])}
 
 
 def paired(first: Sequence[Row], second: Sequence[Row], value: str) -> list[float]:

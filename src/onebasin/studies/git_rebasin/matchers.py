@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from onebasin.studies.drawing import draw_means, panels
+from onebasin.studies.drawing import draw_means, legend_below, panels
 from onebasin.studies.git_rebasin import PAPER
-from onebasin.studies.git_rebasin.lines import barriers_of
+from onebasin.studies.git_rebasin.lines import barriers_of, by_setting
 from onebasin.studies.git_rebasin.settings import (
     DESK,
     PAPER_MLPS,
@@ -83,7 +83,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
     """Draw the loss along the line for each setting: train, and test dashed."""
-    return [_figure(name, part) for (name,), part in grouped(rows, "setting").items()]
+    return [_figure(name, part) for name, part in by_setting(rows).items()]
 
 
 def _figure(name: str, rows: Sequence[Row]) -> Picture:
@@ -100,7 +100,7 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
     ax.set_title(name)
     ax.set_xlabel("α (0 is B, 1 is A)")
     ax.set_ylabel("loss")
-    ax.legend(frameon=False, title="matched by")
+    legend_below(ax, "matched by")
     means = summarise(select(barriers(rows), split="train"), "barrier", by=["method"])
     told = ", ".join(f"{s.mean:.3g} with matcher {s.group['method']}" for s in means)
     alt = (
@@ -114,13 +114,18 @@ def table(rows: Sequence[Row]) -> Table:
     """Return mean barriers by setting and matcher."""
     header = ("setting", "matcher", "pairs", "train loss", "test loss", "train error", "test error")
     body = []
-    for (name, method), part in grouped(barriers(rows), "setting", "method").items():
-        cells = [
-            summary(values_of(select(part, split=split), column)).to_text()
-            for column in ("barrier", "error_barrier")
-            for split in ("train", "test")
-        ]
-        body.append((name, method, len({row["pair"] for row in part}), *cells))
+    for name, of_setting in by_setting(rows).items():
+        found = grouped(barriers(of_setting), "method")
+        for method in (UNMOVED, *METHODS):
+            part = found.get((method,), [])
+            cells = [
+                summary(values_of(select(part, split=split), column)).to_text()
+                for column in ("barrier", "error_barrier")
+                for split in ("train", "test")
+                if part
+            ]
+            if cells:
+                body.append((name, method, len({row["pair"] for row in part}), *cells))
     return Table(header, body, "Barriers: mean over pairs ± half the 95 % interval.")
 
 

@@ -102,15 +102,19 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     ax.set_xlabel("test loss")
     ax.set_ylabel("test accuracy")
     ax.legend(frameon=False)
-    told = ", ".join(
-        f"{label} {values_of(part, 'loss')[0]:.3g} with accuracy "
-        f"{values_of(part, 'accuracy')[0]:.4f}"
+    told = "; ".join(
+        f"{label}: loss {_range(part, 'loss')}, accuracy {_range(part, 'accuracy')}"
         for label, part in series.items()
         if part
     )
-    alt = f"Test loss against accuracy. Of the first of each: {told or 'nothing measured'}."
-    caption = "Left is better for loss, up for accuracy. An ensemble runs all inputs."
+    alt = f"Test accuracy against test loss, a point per network. {told or 'Nothing measured'}."
+    caption = "Left is better for loss, up for accuracy. An ensemble runs all input networks."
     return [Picture("merged", figure, alt, caption)]
+
+
+def _range(rows: Sequence[Row], column: str) -> str:
+    values = values_of(rows, column)
+    return f"{min(values):.4f} to {max(values):.4f}"
 
 
 def table(rows: Sequence[Row]) -> Table:

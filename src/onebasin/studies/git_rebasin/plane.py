@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.planes import Plane, measure_plane
 from onebasin.studies.drawing import panels
 from onebasin.studies.git_rebasin import PAPER
@@ -24,6 +23,7 @@ from onebasin.studies.statistics import grouped
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Result, Task
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
+from onebasin.studies.tasks.splits import evaluator_of
 
 NAMES = ("A", "B", "π(B)")
 A, B, MOVED = NAMES
@@ -72,13 +72,10 @@ def measure_loss_plane(
         One row for each network, named in `point`, and one for each point of the grid.
     """
     dataset = data_of(data)
-    is_train = split == "train"
-    inputs = dataset.train_inputs if is_train else dataset.test_inputs
-    labels = dataset.train_labels if is_train else dataset.test_labels
     plane = measure_plane(
         network_of(network, dataset),
         {name: dict(each.tensors) for name, each in zip(names, corners, strict=True)},
-        evaluator(inputs, labels),
+        evaluator_of(dataset, split),
         num_points=num_points,
         margin=margin,
     )
@@ -159,12 +156,15 @@ def _nearest(plane: Plane, name: str) -> tuple[int, int]:
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """The pass from A to π(B) on the plane is at most a tenth as high as that from A to B."""
+    """The pass from A to π(B) on the plane is at most a tenth as high as that from A to B.
+
+    In every plane, and the latter is above 0: else B lies in the basin of A, too.
+    """
     parts, holds = [], True
     for (pair,), part in grouped(rows, "pair").items():
         plane = plane_of(part)
         near, far = (pass_height(plane, A, other) for other in (MOVED, B))
-        holds &= near <= SHARE * far
+        holds &= far > 0 and near <= SHARE * far
         parts.append(f"pair {pair + 1}: {near:.3f} from A to π(B), {far:.3f} from A to B")
     if not parts:
         return Verdict.too_little("No plane was measured.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onebasin.studies.task import Task
-from onebasin.studies.tasks import match_pair
+from onebasin.studies.tasks import match_pair, measure_barrier
 from onebasin.studies.tasks.packing import take_network
 from onebasin.studies.tasks.specs import Spec
 from onebasin.studies.tasks.training import train_networks
@@ -92,6 +92,17 @@ class Setting:
         task = Task.of(match_pair, **self.matching, a=a, b=b, **chosen)
         return task.costing(self.cost * (10 if method == "straight-through" else 1))
 
+    def barrier(self, a: Task, b: Task, num_points: int) -> Task:
+        """Return the measure of the barriers between two networks.
+
+        Args:
+            a: a network.
+            b: another, moved or not.
+            num_points: of the line.
+        """
+        task = Task.of(measure_barrier, **self.measuring, a=a, b=b, num_points=num_points)
+        return task.costing(self.cost)
+
 
 def at_epoch(trained: Task, epoch: int) -> Task:
     """Return the network of an epoch that `Setting.trained` keeps."""
@@ -150,7 +161,14 @@ CIFAR_MLP_DESK = Setting(
     measured={"name": "cifar10", "num_train": 10_000},
 )
 MNIST_MLP = Setting("mnist", "mlp", {**ADAM, "epochs": 100}, keep=(*KEPT, 40, 60, 80))
-CIFAR_MLP = Setting("cifar10", "mlp", {**ADAM, "epochs": 100}, keep=(*KEPT, 40, 60, 80))
+CIFAR_MLP = Setting(
+    "cifar10",
+    "mlp",
+    {**ADAM, "batch_size": 100, "epochs": 100},
+    keep=(*KEPT, 40, 60, 80),
+    augment=AUGMENT,
+)
+"""As the authors' code has it, but for the optimizer, which it leaves open."""
 SMOKE: Mapping[str, Setting] = {"MLP on digits": DIGITS_MLP}
 DESK: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP_DESK, "MLP on CIFAR-10": CIFAR_MLP_DESK}
 PAPER_MLPS: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP, "MLP on CIFAR-10": CIFAR_MLP}
@@ -183,7 +201,8 @@ class Pairs:
     """A configuration of pairs that are measured along lines.
 
     Args:
-        settings: by the name that rows and figures give them; the first is judged.
+        settings: by the name that rows and figures give them; the first is the one that the
+            claim is about, where it is about one.
         num_pairs: in each setting.
         num_points: of each line.
         options: of matchers, by their names.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from onebasin.studies.drawing import draw_means, panels
+from onebasin.studies.drawing import draw_means, legend_below, panels
 from onebasin.studies.git_rebasin import PAPER
+from onebasin.studies.git_rebasin.lines import by_setting
 from onebasin.studies.git_rebasin.settings import (
     CIFAR_MLP_DESK,
     MNIST_MLP_DESK,
@@ -117,7 +118,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 def figures(rows: Sequence[Row]) -> list[Picture]:
     """Draw for each setting the test loss along the line, and how well all are calibrated."""
     pictures = []
-    for (name,), part in grouped(rows, "setting").items():
+    for name, part in by_setting(rows).items():
         pictures += [_losses(name, part), _reliability(name, part)]
     return pictures
 
@@ -137,7 +138,7 @@ def _losses(setting: str, rows: Sequence[Row]) -> Picture:
     ax.set_title(setting)
     ax.set_xlabel("α (0 is B, 1 is A)")
     ax.set_ylabel("test loss")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    legend_below(ax)
     told = ", ".join(f"{WORDS[name]} {value:.3g}" for name, value in means.items())
     alt = f"Test loss along the line from B to A, {setting}. Mean test losses: {told or 'none'}."
     return Picture(f"loss-{_slug(setting)}", figure, alt, CAPTION)
@@ -194,7 +195,7 @@ def table(rows: Sequence[Row]) -> Table:
     """Return test loss, error and calibration of each candidate."""
     header = ("setting", "network", "runs for an answer", "test loss", "test error", "ECE")
     body = []
-    for (setting,), part in grouped(select(rows, row="candidate"), "setting").items():
+    for setting, part in by_setting(select(rows, row="candidate")).items():
         for name, word in WORDS.items():
             own = select(part, name=name)
             cells = [summarise(own, column) for column in ("loss", "error", "ece")]

@@ -21,7 +21,6 @@ from onebasin.studies.git_rebasin.settings import (
 from onebasin.studies.statistics import Slope, grouped, select, slope, summarise, summary, values_of
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
-from onebasin.studies.tasks import measure_barrier
 
 LEAST_PAIRS, LEAST_WIDTHS = 2, 3
 SHARE = 0.1
@@ -53,13 +52,7 @@ def tasks(config: Config) -> list[Task]:
                 moved = setting.moved(a, b)
                 labels: dict[str, Any] = {"family": family, "width": float(width), "pair": pair}
                 for state, end in zip(STATES, (moved, b), strict=True):
-                    barrier = Task.of(
-                        measure_barrier,
-                        **setting.measuring,
-                        a=a,
-                        b=end,
-                        num_points=config.num_points,
-                    ).costing(setting.cost)
+                    barrier = setting.barrier(a, end, config.num_points)
                     wanted.append(barrier.labelled(**labels, state=state))
     return wanted
 
