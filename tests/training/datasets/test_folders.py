@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -248,6 +249,8 @@ def test_a_column_that_is_not_there_is_named(load, folder):
     ("options", "text"),
     [
         ({"image_size": 0}, "data: image_size is 0; it must be at least 1"),
+        ({"image_size": 4, "crop": 0.0}, "data: crop is 0; it is a share, above 0 and at most 1"),
+        ({"image_size": 4, "crop": -1.0}, "data: crop is -1; it is a share"),
         ({"colour": True}, "data: unknown options among colour; known are: input_column, label_"),
         ({"num_train": 21}, "subset of 21 train examples of toy; it has 20"),
     ],
@@ -263,3 +266,44 @@ def test_progress_counts_the_rows(load, folder):
     load(progress=lambda *call: calls.append(call))
     assert calls[-1] == (26, 26)
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_labels_that_were_changed_are_read_again(load, folder, monkeypatch):
+    monkeypatch.setattr("onebasin.training.datasets.folders.TAIL_BYTES", 64)  # as in a large file
+    write_set(folder)
+    path, before = folder / "train.parquet", load().train_labels.tolist()
+    size, end = path.stat().st_size, path.read_bytes()[-64:]
+    names = {"_type": "ClassLabel", "names": ["cat", "dog", "eel"]}
+    columns = {"image": image_column(images(20)), "label": before[::-1]}
+    features = {"image": {"_type": "Image"}, "label": names}
+    write_split(path, columns, features=features)
+    assert (path.stat().st_size, path.read_bytes()[-64:]) == (size, end)
+    assert load().train_labels.tolist() == before[::-1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_16_bits_keep_their_upper_half(load, folder, channels):
+    deep = np.random.default_rng(0).integers(0, 1 << 16, (6, 5, 5), dtype=np.uint16)
+    pictures = image_column(deep)
+    if channels == 3:  # a first image in colour
+        pictures[0] = image_column(images(1, channels=3))[0]
+    for split in ("train", "test"):
+        columns = {"image": pictures, "label": [row % 3 for row in range(6)]}
+        write_split(folder / f"{split}.parquet", columns)
+    raw = load().train_examples.raw
+    expected = torch.from_numpy((deep >> 8).astype(np.uint8))
+    assert torch.equal(raw[1:, -1], expected[1:])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "text"),
+    [
+        (np.full((5, 5), 0.5, dtype=np.float32), "the image holds fractions"),
+        (np.full((5, 5), 1 << 20, dtype=np.int32), "the image has values from 1048576 to 1048576"),
+    ],
+)
+def test_images_of_unknown_range_are_refused(load, folder, pixels, text):
+    columns = {"image": [{"bytes": encoded(pixels, "TIFF")}] * 3, "label": [0, 1, 2]}
+    for split in ("train", "test"):
+        write_split(folder / f"{split}.parquet", columns)
+    refused(load, f"train.parquet, row 0: {text}")

@@ -44,6 +44,10 @@ class Reading:
         """Check the numbers."""
         if self.image_size is not None and self.image_size < 1:
             raise OneBasinError(f"data: image_size is {self.image_size}; it must be at least 1")
+        if not 0 < self.crop <= 1:
+            raise OneBasinError(
+                f"data: crop is {self.crop:g}; it is a share, above 0 and at most 1"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it."""

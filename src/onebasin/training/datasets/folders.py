@@ -44,17 +44,18 @@ def parquet_files(folder: Path, splits: Mapping[str, Sequence[str]]) -> dict[str
 
 
 def digest(files: Sequence[Path]) -> list[list[Any]]:
-    """Return for each file its name, size, and a digest of its end.
+    """Return for each file its name, size, time of change, and a digest of its end.
 
-    The end of a parquet file says where all its columns lie and how long each is packed, so
-    that a file with other contents has another end.
+    The end of a parquet file says where all its columns lie and how long each is packed. Other
+    values may be packed as long: the time tells them apart.
     """
     found = []
     for path in files:
-        size = path.stat().st_size
+        stat = path.stat()
         with path.open("rb") as stream:
-            stream.seek(max(0, size - TAIL_BYTES))
-            found.append([path.name, size, hashlib.sha256(stream.read()).hexdigest()])
+            stream.seek(max(0, stat.st_size - TAIL_BYTES))
+            end = hashlib.sha256(stream.read()).hexdigest()
+        found.append([path.name, stat.st_size, stat.st_mtime_ns, end])
     return found
 
 

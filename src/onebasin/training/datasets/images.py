@@ -16,7 +16,8 @@ from onebasin.errors import OneBasinError
 SLICE = 128
 """How many images a thread decodes at a time."""
 
-GREY_MODES = ("1", "L")
+GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L")
+"""Modes of one channel; all but the first two hold 16 bits, of which the upper 8 are kept."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def decode(
 
 
 def _pixels(encoded: Any, form: ImageForm, where: str) -> np.ndarray:
-    image = _open(encoded, where)
+    image = _in_bytes(_open(encoded, where), where)
     if form.channels == 1 and image.mode not in GREY_MODES:
         raise OneBasinError(
             f"data: {where}: the image is in colour ({image.mode}), but the first one of the set "
@@ -106,6 +107,26 @@ def _pixels(encoded: Any, form: ImageForm, where: str) -> np.ndarray:
             f"{form.height}x{form.width}; give an image_size to scale all to"
         )
     return np.asarray(image, dtype=np.uint8).reshape(form.height, form.width, form.channels)
+
+
+def _in_bytes(image: Any, where: str) -> Any:
+    """Return an image with 8 bits a channel."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise OneBasinError(
+            f"data: {where}: the image holds fractions, whose range nobody knows; convert it to 8 "
+            "bits a channel"
+        )
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() >= 1 << 16:
+        raise OneBasinError(
+            f"data: {where}: the image has values from {values.min()} to {values.max()}; convert "
+            "it to 8 or 16 bits a channel"
+        )
+    return Image.fromarray((values >> 8).astype(np.uint8))
 
 
 def _fitted(image: Any, size: int, crop: float) -> Any:

@@ -13,7 +13,8 @@ class Score(NamedTuple):
 
     Args:
         loss: sum of the cross-entropies, `(n,)`.
-        wrong: number of examples that were got wrong, `(n,)`.
+        wrong: number of examples that were got wrong, `(n,)`; of classes that are equally likely
+            the first is the answer.
     """
 
     loss: Tensor
@@ -51,7 +52,18 @@ def score_and_slope(logits: Tensor, labels: Tensor) -> tuple[Score, Tensor]:
 
 
 def _score(logarithms: Tensor, chosen: Tensor) -> Score:
-    of_label = logarithms.gather(1, chosen)
-    # Nothing is at least as large as a largest value that is no number: such outputs are wrong.
-    right = (of_label >= logarithms.amax(1, keepdim=True)).sum((1, 2))
-    return Score(-of_label.sum((1, 2)), chosen.shape[2] - right)
+    right = _is_right(logarithms, chosen).sum((1, 2))
+    return Score(-logarithms.gather(1, chosen).sum((1, 2)), chosen.shape[2] - right)
+
+
+def _is_right(logarithms: Tensor, chosen: Tensor) -> Tensor:
+    """Return where the label is the first of the likeliest classes, `(n, 1, b)`.
+
+    Nothing is at least as large as a largest value that is no number: such outputs are wrong.
+    """
+    is_top = logarithms >= logarithms.amax(1, keepdim=True)
+    right = is_top.gather(1, chosen)
+    # `argmax` along classes is ten times slower on a CPU, and only ties need it.
+    if not logarithms.is_cuda and is_top.count_nonzero() <= chosen.numel():
+        return right
+    return right & (logarithms.argmax(1, keepdim=True) == chosen)
