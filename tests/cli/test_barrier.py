@@ -179,3 +179,12 @@ def test_a_built_in_architecture_is_fitted_to_the_data(capsys, tmp_path, command
     }[command]
     given = ("--data", "digits", "--arch-arg", "width=4", *options)
     succeed(capsys, command, "shallow-cnn", *files, *given)
+
+
+def test_the_seed_draws_no_other_test_set(capsys, a, b):
+    options = ("--data", "digits", "--num-points", 3, "--no-align", "--json")
+    found = [
+        succeed(capsys, "barrier", "mlp", a, b, *options, "--seed", seed, *TINY).data["curves"]
+        for seed in (0, 5)
+    ]
+    assert found[0] == found[1]

@@ -92,7 +92,7 @@ def barrier(
     with options.open_console() as console:
         run(
             request,
-            DataChoice(data, data_root, splits, options.seed),
+            DataChoice(data, data_root, splits),
             measuring=MeasuringChoice(num_points, normalization, chord, plot, save),
             console=console,
         )

@@ -113,7 +113,7 @@ def features(
     with options.open_console() as console:
         run_features(
             model.request(arch, (a, b), options.seed),
-            DataChoice(data, data_root, seed=options.seed),
+            DataChoice(data, data_root),
             output,
             permutation_file=permutation,
             choice=FeaturesChoice(measure, split, layer, normalization, batch_size),

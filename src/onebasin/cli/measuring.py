@@ -61,19 +61,17 @@ class DataChoice:
         name: which dataset.
         root: where its folder is, or None.
         splits: "train", "test" or both.
-        seed: of what is drawn at random in it.
     """
 
     name: str
     root: Path | None = None
     splits: tuple[str, ...] = ("train", "test")
-    seed: int = 0
 
     def load(self) -> Dataset:
-        """Load the dataset."""
+        """Load the dataset; the same whatever `--seed` is, as it was trained on."""
         from onebasin.training.datasets.catalogue import load_dataset
 
-        return load_dataset(self.name, root=self.root, seed=self.seed)
+        return load_dataset(self.name, root=self.root)
 
     def evaluators(self, data: Dataset) -> dict[str, Evaluator]:
         """Return what evaluates a model on each of the splits."""

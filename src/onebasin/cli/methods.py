@@ -31,7 +31,7 @@ class MethodChoice:
         restarts: `--restarts`, an option like those, or None.
         data: `--data`, or None.
         data_root: `--data-root`, or None.
-        seed: of the search and of the data.
+        seed: of the search.
     """
 
     name: str | None = None
@@ -94,10 +94,10 @@ class MethodChoice:
             )
 
     def load(self) -> Dataset | None:
-        """Return the data, if any was named."""
+        """Return the data, if any was named; the same whatever the seed is."""
         if self.data is None:
             return None
-        return load_dataset(self.data, root=self.data_root, seed=self.seed)
+        return load_dataset(self.data, root=self.data_root)
 
 
 @dataclass(frozen=True)

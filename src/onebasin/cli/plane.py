@@ -123,7 +123,7 @@ def plane(
     with options.open_console() as console:
         run_plane(
             request,
-            DataChoice(data, data_root, (split,), options.seed),
+            DataChoice(data, data_root, (split,)),
             drawing=Drawing(out, save, quantity, num_points, margin, normalization),
             console=console,
         )

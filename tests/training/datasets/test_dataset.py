@@ -185,3 +185,15 @@ def test_inputs_beyond_the_memory_are_refused(monkeypatch):
     with pytest.raises(OneBasinError, match=r"all inputs of toy take .* take a subset, or read"):
         _ = toy().train_inputs
     assert toy().subset(1).train_inputs.shape == (1, 2, 3, 3)
+
+
+def test_noise_is_spread_evenly_over_parts_by_the_same_seed():
+    labels = torch.arange(4000) % 4
+    inputs = torch.zeros(4000, 1)
+    data = Dataset("zeros", inputs, labels, inputs, labels, 4)
+    rows = data.replace(train_inputs=torch.arange(4000.0).unsqueeze(1))
+    noisy = rows.with_label_noise(0.2, seed=3)
+    parts = [*noisy.split(0.5, seed=3), *noisy.split_by_class(0.2, seed=3)]
+    for part in [*parts, noisy.subset(800, seed=3)]:
+        truth = labels[part.train_inputs[:, 0].long()]
+        assert 0.15 < (part.train_labels != truth).float().mean() < 0.25

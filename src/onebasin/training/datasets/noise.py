@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.seeds import generator_for
 
 if TYPE_CHECKING:
     from onebasin.training.datasets.dataset import Dataset
@@ -19,7 +20,8 @@ def with_label_noise(data: Dataset, share: float, *, seed: int) -> Dataset:
             f"data: label noise on a share of {share} of {data.name} with {data.num_classes} "
             "classes; give a share from 0 to 1, and at least two classes"
         )
-    generator = torch.Generator().manual_seed(seed)
+    # A stream of its own: subsets and splits by the same seed must not choose the same rows.
+    generator = generator_for(seed, "label noise")
     labels = data.train_labels.clone()
     number = round(share * len(labels))
     rows = torch.randperm(len(labels), generator=generator)[:number]
