@@ -110,11 +110,12 @@ def measure(pair: str, matcher: str, options: argparse.Namespace) -> list[dict[s
     seen = Batches(data.train_inputs[: case.num_seen], data.train_labels[: case.num_seen])
     test = Batches(data.test_inputs[: case.num_tested], data.test_labels[: case.num_tested])
     before = _peak()
-    seconds = 0.0
+    seconds, uses_batches = 0.0, False
     if matcher != "none":
         found, seconds = match(matcher, model, [a, b], seen)
+        uses_batches = bool(_normalization(matcher, a))
         b = found.apply(b)
-    cost = {"seconds": seconds, "mebibytes": _peak() - before}
+    cost = {"seconds": seconds, "mebibytes": _peak() - before, "uses_batches": uses_batches}
     sets = {"train": seen, "test": test}
     return [
         _row(pair, matcher, kind) | cost | measure_line(model, a, b, sets, kind)
@@ -128,9 +129,7 @@ def match(
 ) -> tuple[onebasin.Permutation, float]:
     """Return the permutation that a matcher finds, and the seconds that it takes."""
     name, arguments = MATCHERS[matcher]
-    options, seconds = dict(arguments), 0.0
-    if "normalization" in METHODS[name].options and _has_statistics(params[0]):
-        options["normalization"] = "batch"
+    options, seconds = dict(arguments) | _normalization(matcher, params[0]), 0.0
     if "init" in options:
         options["init"], seconds = match(options["init"], model, params, data)
     symmetry = onebasin.trace(model, data.inputs[:2])
@@ -168,6 +167,13 @@ def measure_line(
             f"{name} accuracy": 1 - errors[middle],
         }
     return row
+
+
+def _normalization(matcher: str, params: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the option of matchers that look at a loss, for networks with BatchNorm."""
+    name, options = MATCHERS[matcher]
+    sees_loss = "normalization" in METHODS[name].options and options.get("objective") != "weights"
+    return {"normalization": "batch"} if sees_loss and _has_statistics(params) else {}
 
 
 def _has_statistics(params: Mapping[str, Tensor]) -> bool:

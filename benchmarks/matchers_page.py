@@ -21,8 +21,8 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
         "Written by `python benchmarks/matchers.py`. Two networks of each kind are trained apart;",
         "B is matched to A, and the line between them is measured at its ends and halfway. Bold is",
         "the lowest loss halfway on the test set. Memory is what matching added to the peak.",
-        "With BatchNorm, matchers that look at a loss use the statistics of each batch, which is",
-        "what a network is once its statistics are reset.",
+        "(batch): the matcher saw the loss with the statistics of each batch, which is what a",
+        "network is once its statistics are reset.",
     ]
     for pair in dict.fromkeys(row["pair"] for row in rows):
         lines += ["", f"## {pair}", "", *_table([row for row in rows if row["pair"] == pair])]
@@ -42,7 +42,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         loss = f"{row['test loss']:.4f}"
         cells = [
-            row["matcher"],
+            row["matcher"] + (" (batch)" if row.get("uses_batches") else ""),
             row["repair"],
             *(f"{row[column]:.4f}" for column in COLUMNS),
             f"**{loss}**" if row["test loss"] == best else loss,
