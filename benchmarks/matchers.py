@@ -27,7 +27,7 @@ import onebasin
 from onebasin.forward.batches import Batches
 from onebasin.matching.catalogue import METHODS
 from onebasin.measuring import Curve, evaluator
-from onebasin.merging.repairing import repair
+from onebasin.measuring.repairing import repair
 
 MATCHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "none": ("", {}),

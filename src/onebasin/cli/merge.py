@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onebasin.cli.pairs import Networks
     from onebasin.cli.repairing import Repair, RepairName
     from onebasin.cli.request import Request
-    from onebasin.merging.repairing import Repaired
+    from onebasin.measuring.repairing import Repaired
 
 WITH_DATA = "combined"
 """The method where there is data: the best of benchmarks/matchers.py that needs no labels.
@@ -129,7 +129,7 @@ def run_merge(
     from onebasin.cli.outputs import check_outputs, save_permutation
     from onebasin.cli.pairs import refuse_same
     from onebasin.cli.repairing import Repair, repaired_json, repaired_text
-    from onebasin.merging.averages import shares_of
+    from onebasin.measuring.paths import shares_of
 
     num, method = len(request.paths), request.method
     _check_number(num, permutation_file)

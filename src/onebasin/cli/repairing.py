@@ -13,8 +13,8 @@ from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
+from onebasin.measuring.repairing import Repaired, repair
 from onebasin.merging.averages import Mean
-from onebasin.merging.repairing import Repaired, repair
 from onebasin.training.datasets.dataset import Dataset
 
 RepairName = Literal["none", "reset", "repair", "rescale"]
@@ -25,7 +25,7 @@ class Repair:
     """A repair that is to be done, and the data for it.
 
     Args:
-        method: of `onebasin.merging.repairing.repair`.
+        method: of `onebasin.measuring.repairing.repair`.
         data: its training set is run through the networks.
     """
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import fsum, isfinite
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from onebasin.checkpoints.messages import counted
 from onebasin.errors import OneBasinError
 
 # A point: the share of each network in it, by the network's place in a sequence. Their sum is 1.
@@ -126,3 +128,32 @@ def check_same_names(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tens
                 f"parameters: tensor {name!r} is in params_{here} but not in params_{there}; "
                 "both must be the same architecture"
             )
+
+
+def shares_of(weights: Sequence[int | float] | None, num_networks: int) -> list[float]:
+    """Return weights divided by their sum, one for each network.
+
+    Args:
+        weights: one number for each network; None for equal ones.
+        num_networks: how many there are.
+
+    Raises:
+        OneBasinError: when their number is another, one is not finite or their sum is 0.
+
+    Example:
+        >>> shares_of([1, 3], 2)
+        [0.25, 0.75]
+    """
+    weights = [1.0] * num_networks if weights is None else weights
+    listed = ", ".join(f"{weight:g}" for weight in weights)
+    if len(weights) != num_networks:
+        raise OneBasinError(
+            f"merge: {counted(len(weights), 'weight')} ({listed}) for {num_networks} networks; "
+            "give one for each"
+        )
+    total = fsum(weights) if all(map(isfinite, weights)) else 0.0
+    if total == 0:
+        raise OneBasinError(
+            f"merge: the weights are {listed}; they must be finite and their sum not 0"
+        )
+    return [weight / total for weight in weights]

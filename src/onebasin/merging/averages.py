@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import fsum, isfinite
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError
+from onebasin.measuring.paths import shares_of
 
 
 def merge(
@@ -136,35 +136,6 @@ def _check(
     for params in params_list[1:]:
         check_same_architecture(params_list[0], params, call="merge")
     return shares_of(weights, len(params_list))
-
-
-def shares_of(weights: Sequence[int | float] | None, num_networks: int) -> list[float]:
-    """Return weights divided by their sum, one for each network.
-
-    Args:
-        weights: one number for each network; None for equal ones.
-        num_networks: how many there are.
-
-    Raises:
-        OneBasinError: when their number is another, one is not finite or their sum is 0.
-
-    Example:
-        >>> shares_of([1, 3], 2)
-        [0.25, 0.75]
-    """
-    weights = [1.0] * num_networks if weights is None else weights
-    listed = ", ".join(f"{weight:g}" for weight in weights)
-    if len(weights) != num_networks:
-        raise OneBasinError(
-            f"merge: {counted(len(weights), 'weight')} ({listed}) for {num_networks} networks; "
-            "give one for each"
-        )
-    total = fsum(weights) if all(map(isfinite, weights)) else 0.0
-    if total == 0:
-        raise OneBasinError(
-            f"merge: the weights are {listed}; they must be finite and their sum not 0"
-        )
-    return [weight / total for weight in weights]
 
 
 def _mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:

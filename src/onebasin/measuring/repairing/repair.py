@@ -17,10 +17,10 @@ from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import rereadable
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import VisitTogether
+from onebasin.measuring.paths import shares_of
+from onebasin.measuring.repairing.moments import UnitMoments
+from onebasin.measuring.repairing.sites import RepairSite, find_repair_sites
 from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
-from onebasin.merging.averages import shares_of
-from onebasin.merging.repairing.moments import UnitMoments
-from onebasin.merging.repairing.sites import RepairSite, find_repair_sites
 
 Method = Literal["reset", "repair", "rescale"]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from onebasin import OneBasinError, merge
 from onebasin.forward.graph import Graph
-from onebasin.merging.repairing import repair
-from onebasin.merging.repairing.moments import UnitMoments
-from onebasin.merging.repairing.sites import find_repair_sites
+from onebasin.measuring.repairing import repair
+from onebasin.measuring.repairing.moments import UnitMoments
+from onebasin.measuring.repairing.sites import find_repair_sites
 from tests.forward.networks import NETWORKS, build
 
 Params = dict[str, Tensor]
