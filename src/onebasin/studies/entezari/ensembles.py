@@ -156,12 +156,11 @@ def _figure(data: str, rows: Sequence[Row]) -> Picture:
     figure, (ax,) = panels()
     means = [each for name in CANDIDATES for each in summarise(select(rows, name=name), "accuracy")]
     names = [name for name in CANDIDATES if select(rows, name=name)]
-    for place, mean in enumerate(means):
-        reach = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 1 else None
-        ax.errorbar([mean.mean], [place], xerr=reach, fmt="o", capsize=3, color="C0")
-    published = dict(zip(WAYS, PUBLISHED.get(data, ()), strict=False))
-    for way, value in published.items():
-        ax.plot([value], [names.index(way)], "x", color="C1", label="paper" if way == FD else "")
+    reach = [mean.high - mean.mean if mean.n > 1 else 0.0 for mean in means]
+    ax.errorbar([m.mean for m in means], range(len(means)), xerr=reach, fmt="o", capsize=3)
+    numbers = zip(WAYS, PUBLISHED.get(data, ()), strict=False)
+    published = {names.index(way): value for way, value in numbers if way in names}
+    ax.plot(list(published.values()), list(published), "x", label="paper")
     ax.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
     ax.invert_yaxis()
     ax.set_title(data)

@@ -55,9 +55,10 @@ def verdict(rows: Sequence[Row]) -> Verdict:
             return Verdict.too_little(f"{name}: fewer than three pairs at two epochs.")
         difference, means = summary(fallen), summarise(part, "barrier", by=["epoch"])
         holds &= difference.low > 0
+        change = summary([-fall for fall in fallen]).to_text()
         parts.append(
-            f"{name}: {told(means, 'epoch')}; the last is below the "
-            f"first by {difference.to_text()} ({len(fallen)} pairs)"
+            f"{name}: {told(means, 'epoch')}; from the first to the last it changes by {change} "
+            f"({len(fallen)} pairs)"
         )
     if not parts:
         return Verdict.too_little("Nothing was measured.")

@@ -134,7 +134,7 @@ SGD = {
     "batch_size": 100,
     "weight_decay": 5e-4,
     "schedule": "cosine",
-    "warmup_epochs": 1,  # how long it was is not told
+    "warmup_epochs": 1,  # as in the authors' code; the paper does not tell
     "stop_loss": None,
 }
 AUGMENT = {"zoom": [0.8, 1.2], "flip": True, "degrees": 30.0}
