@@ -113,10 +113,63 @@ def test_another_training_is_refused_or_replaced(tmp_path):
     run(tmp_path)
     with pytest.raises(OneBasinError, match="holds another training, with epochs 6, not 7"):
         run(tmp_path, epochs=7)
-    with pytest.raises(OneBasinError, match="start anew"):
+    with pytest.raises(OneBasinError, match=r"start anew with resume=False .--restart."):
         train(noisy(), blobs(50), seeds=SEEDS, checkpoints=tmp_path, spawn_epoch=2, **OPTIONS)
     found = run(tmp_path, epochs=3, resume=False)
     assert {len(network.losses) for network in found} == {3}
+
+
+def test_a_kill_while_networks_are_removed_mixes_no_two_trainings(tmp_path, monkeypatch):
+    first = run(tmp_path, epochs=3)
+    unlink, removed = Path.unlink, []
+
+    def killed(path, *args, **options):
+        if len(removed) == 2:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+        unlink(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, epochs=4, resume=False)
+    assert len(removed) == 2
+    with pytest.raises(OneBasinError, match="holds another training, with epochs 3, not 4"):
+        run(tmp_path, epochs=4)
+    assert [n.losses for n in run(tmp_path, epochs=3)] == [n.losses for n in first]
+
+
+def test_networks_without_a_manifest_are_not_taken_over(tmp_path):
+    run(tmp_path, epochs=3)
+    (tmp_path / "manifest.json").unlink()
+    before = files(tmp_path)
+    with pytest.raises(OneBasinError, match=r"has history.seed-0.jsonl but no manifest"):
+        run(tmp_path, epochs=4)
+    assert files(tmp_path) == before
+    found = run(tmp_path, epochs=4, resume=False)
+    assert {len(network.losses) for network in found} == {4}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda there: "",
+        lambda there: "[]",
+        lambda there: "null",
+        lambda there: '{"wanted": {}}',
+        lambda there: json.dumps({**there, "groups": None}),
+        lambda there: json.dumps({**there, "groups": [[0, 1]]}),
+        lambda there: json.dumps({**there, "groups": [[0, 1], ["2"]]}),
+    ],
+)
+def test_a_broken_manifest_is_named(tmp_path, change):
+    options = {"seeds": SEEDS, "epochs": 0, "checkpoints": tmp_path}
+    train(noisy(), blobs(), **options)
+    file = tmp_path / "manifest.json"
+    file.write_text(change(json.loads(file.read_text())))
+    with pytest.raises(OneBasinError, match=r"manifest.json: is no manifest .* start anew with"):
+        train(noisy(), blobs(), **options)
+    train(noisy(), blobs(), resume=False, **options)
 
 
 def test_networks_on_the_way_are_kept(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from onebasin.errors import OneBasinError
 from onebasin.training.group import GroupState
 from onebasin.training.history import EpochRow, rows_from_json
 from onebasin.training.job import Job
+from onebasin.training.manifests import MANIFEST, check_same, read_manifest
 from onebasin.training.optimizers import StackedOptimizer
 from onebasin.training.stacks import Stack
 from onebasin.training.trained import TrainedNetwork
 
-MANIFEST = "manifest.json"
 TRUNK = "trunk"
 
 
@@ -50,26 +50,25 @@ class Folder:
         Raises:
             OneBasinError: when the folder holds another training, or cannot be used.
         """
-        file = self.path / MANIFEST
         try:
-            for part in ("running", "history", "epochs"):
-                (self.path / part).mkdir(parents=True, exist_ok=True)
-            if file.exists() and not resumes:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not resumes:
                 self._clear()
-            there = json.loads(file.read_text("utf-8")) if file.exists() else None
+            there = read_manifest(self.path)
+            if there is None:
+                self._check_empty()
+            else:
+                check_same(self.path, there["wanted"], manifest["wanted"])
+            for part in ("running", "history", "epochs"):
+                (self.path / part).mkdir(exist_ok=True)
         except OSError as error:
             raise OneBasinError(
                 f"{self.path}: cannot be used for training ({error.strerror}); "
                 "choose another folder"
             ) from error
-        except ValueError as error:
-            raise OneBasinError(
-                f"{file}: is no manifest of a training; delete the folder or choose another"
-            ) from error
         if there is None:
-            self._write_text(file, json.dumps(manifest, indent=1) + "\n")
+            self._write_text(self.path / MANIFEST, json.dumps(manifest, indent=1) + "\n")
             return manifest
-        _check_same(self.path, there.get("wanted", {}), manifest["wanted"])
         return there
 
     def write_network(self, network: TrainedNetwork) -> None:
@@ -155,10 +154,24 @@ class Folder:
         return self.path / "running" / f"{name}.safetensors"
 
     def _clear(self) -> None:
-        (self.path / MANIFEST).unlink()
+        for file in self._files():
+            file.unlink()
+        # Last: while anything is left, the manifest says what it is of.
+        (self.path / MANIFEST).unlink(missing_ok=True)
+
+    def _check_empty(self) -> None:
+        found = next(self._files(), None)
+        if found is not None:
+            raise OneBasinError(
+                f"{self.path}: has {found.relative_to(self.path)} but no {MANIFEST}, which would "
+                "say how that was trained; choose another folder, or start anew with resume=False "
+                "(--restart), which removes it"
+            )
+
+    def _files(self) -> Iterator[Path]:
+        """Yield what a training has put here, but for its manifest."""
         for pattern in ("running/*", "epochs/*", "history/*", "seed-*.safetensors"):
-            for file in self.path.glob(pattern):
-                file.unlink()
+            yield from sorted(self.path.glob(pattern))
 
     def _write_text(self, file: Path, text: str) -> None:
         with atomic_path(file) as temporary:
@@ -168,22 +181,6 @@ class Folder:
 def group_name(number: int) -> str:
     """Return what the state of a group is called in a folder."""
     return f"group-{number}"
-
-
-def _check_same(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    # What was written came through JSON, so what is wanted goes through it too.
-    wanted = json.loads(json.dumps(wanted))
-    for name in [*wanted, *(key for key in there if key not in wanted)]:
-        if there.get(name) != wanted.get(name):
-            raise OneBasinError(
-                f"{path}: holds another training, with {name} {_short(there.get(name))}, not "
-                f"{_short(wanted.get(name))}; choose another folder, or start anew"
-            )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
