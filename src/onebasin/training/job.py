@@ -16,7 +16,11 @@ from onebasin.forward.batches import device_of
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.datasets.examples import Examples
 from onebasin.training.engines import Choice, EngineName, choose
-from onebasin.training.fingerprints import data_fingerprint, network_fingerprint
+from onebasin.training.fingerprints import (
+    data_fingerprint,
+    network_fingerprint,
+    weights_fingerprint,
+)
 from onebasin.training.gathering import on_device
 from onebasin.training.initialisation import Network, initialised
 from onebasin.training.recipe import Recipe
@@ -124,6 +128,7 @@ def describe(
         **recipe,
         "seeds": list(seeds),
         "network": network_fingerprint(job.network),
+        "initialisation": weights_fingerprint(initialised(job.source, 0)),
         "data": data_fingerprint(job.data),
         "engine": job.choice.engine,
         "augment": None if job.augment is None else _name(job.augment),
