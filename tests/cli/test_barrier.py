@@ -120,6 +120,20 @@ def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
     assert reset["losses"][1] < plain["losses"][1]
 
 
+@pytest.mark.parametrize("method", ["repair", "rescale"])
+def test_units_can_be_repaired_on_the_way(capsys, a, b, tmp_path, method):
+    options = ("--data", "digits", "--num-points", 3, "--no-align", "--json")
+    plain = succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).data
+    table = tmp_path / "curve.csv"
+    options = (*options, "--normalization", method, "--save", table)
+    found = succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).data
+    before, after = (each["curves"]["naive"]["train"]["losses"] for each in (plain, found))
+    assert (before[0], before[2]) == (after[0], after[2])
+    assert before[1] != after[1]
+    assert found["normalization"] == method
+    assert f",{method}" in table.read_text()
+
+
 def test_one_split_can_be_asked_for(capsys, a, b):
     options = ("--data", "digits", "--num-points", 3, "--json")
     both = succeed(capsys, "barrier", "mlp", a, b, *options, *TINY).data

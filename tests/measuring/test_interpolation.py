@@ -1,10 +1,13 @@
 import pytest
 import torch
+from torch import nn
 
 from onebasin.errors import OneBasinError
+from onebasin.measuring.curves import Curve
 from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.interpolation import interpolate, interpolate_splits
 from onebasin.measuring.paths import point_between
+from onebasin.measuring.repairing import repair
 from onebasin.measuring.statistics import reset_statistics
 from tests.measuring.networks import assert_same, copy_of, examples, mlp
 
@@ -179,3 +182,43 @@ def test_splits_are_measured_at_the_same_points():
         alone = interpolate(model, a, b, evaluates[name], **options)
         assert curve.losses == pytest.approx(alone.losses, rel=1e-6)
         assert (curve.errors, curve.num_reset) == (alone.errors, 1)
+
+
+@pytest.mark.parametrize("method", ["repair", "rescale"])
+@pytest.mark.parametrize("norm", [False, True])
+def test_units_between_the_ends_can_be_repaired(method, norm):
+    model, a, b = (mlp(seed, norm=norm) for seed in range(3))
+    a, b = a.state_dict(), b.state_dict()
+    inputs, labels = examples()
+    evaluate = evaluator(inputs, labels)
+    curve = interpolate(model, a, b, evaluate, num_points=5, normalization=method, data=[inputs])
+    plain = interpolate(model, a, b, evaluate, num_points=5)
+    assert (curve.losses[0], curve.losses[4]) == (plain.losses[0], plain.losses[4])
+    for i, alpha in ((1, 0.25), (3, 0.75)):
+        point = point_between(a, b, alpha)
+        found = repair(
+            model, point, [a, b], [inputs], method=method, weights=[alpha, 1 - alpha]
+        ).params
+        other = mlp(0, norm=norm)
+        other.load_state_dict(found)
+        assert curve.losses[i] == pytest.approx(evaluate(other).loss, rel=1e-6)
+        assert curve.losses[i] != plain.losses[i]
+    assert (curve.normalization, curve.num_reset) == (method, 1)
+    assert {row["normalization"] for row in curve.rows()} == {method}
+    assert Curve.from_json(curve.to_json()) == curve
+
+
+def test_repair_that_is_not_possible_is_refused():
+    model, params = mlp(0), mlp(1).state_dict()
+    with pytest.raises(OneBasinError, match='normalization="repair" estimates statistics from'):
+        interpolate(model, params, params, evaluator(*examples()), normalization="repair")
+    lone = nn.Linear(4, 3)
+    with pytest.raises(OneBasinError, match=r"^interpolate: the model has no hidden layer or norm"):
+        interpolate(
+            lone,
+            lone.state_dict(),
+            lone.state_dict(),
+            evaluator(*examples()),
+            normalization="rescale",
+            data=[examples()[0]],
+        )

@@ -225,3 +225,15 @@ def test_nothing_to_copy_is_named():
     linear = torch.nn.Linear(4, 3)
     with pytest.raises(OneBasinError, match="no group that can move"):
         permuted_copies(trace(linear, (torch.randn(2, 4),)), linear.state_dict(), 2)
+
+
+def test_pairs_are_repaired_as_lines_are():
+    networks = [mlp(seed).state_dict() for seed in range(3)]
+    inputs, labels = examples()
+    evaluate = evaluator(inputs, labels)
+    options = {"num_points": 4, "normalization": "repair", "data": [inputs]}
+    moved = {(i, j): mlp(10 + j).state_dict() for i in range(3) for j in range(3)}
+    found = measure_pairs(mlp(0), networks, evaluate, move=lambda i, j: moved[i, j], **options)
+    alone = interpolate(mlp(0), networks[1], moved[1, 2], evaluate, **options)
+    assert found.curves[1, 2].losses[1:] == pytest.approx(alone.losses[1:], rel=1e-6)
+    assert {row["normalization"] for row in found.rows()} == {"repair"}

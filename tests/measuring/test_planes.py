@@ -165,3 +165,9 @@ def test_networks_that_span_no_plane_are_named():
         measure_plane(mlp(0), NETWORKS, lambda model: 0.0, margin=-1.0)
     with pytest.raises(OneBasinError, match=r"'0.bias' is \(5,\) but \(8,\) in the model"):
         measure_plane(mlp(0), {**NETWORKS, "C": {**c, "0.bias": torch.zeros(5)}}, lambda model: 0.0)
+
+
+def test_units_are_not_repaired_beyond_the_networks():
+    networks = {name: mlp(i).state_dict() for i, name in enumerate("ABC")}
+    with pytest.raises(OneBasinError, match="measure_plane: normalization is 'repair', but beyond"):
+        measure_plane(mlp(0), networks, lambda m: 0.0, normalization="repair", data=[])

@@ -70,7 +70,8 @@ def test_equal_points_are_evaluated_once():
 def test_points_are_prepared_and_networks_are_not():
     prepared = []
 
-    def prepare(params):
+    def prepare(params, networks, shares):
+        assert networks is NETWORKS and shares == POINTS[1]
         prepared.append(params)
         return NETWORKS[2]
 

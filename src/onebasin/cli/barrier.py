@@ -15,7 +15,6 @@ from onebasin.cli.measuring import (
     DataName,
     DataRoot,
     MeasuringChoice,
-    NormalizationName,
     TableFile,
 )
 from onebasin.cli.options import Arch
@@ -55,7 +54,13 @@ def barrier(
         int,
         typer.Option(min=2, help="Points of each curve, both ends included; 3: ends and middle."),
     ] = 25,
-    normalization: NormalizationName = "interpolated",
+    normalization: Annotated[
+        Literal["interpolated", "reset", "repair", "rescale"],
+        typer.Option(
+            help="Statistics between the ends: running ones as they come, or reset from the "
+            "training data; or those of all units repaired or rescaled with it."
+        ),
+    ] = "interpolated",
     chord: Annotated[
         Literal["ends", "mean"],
         typer.Option(help="Measure from the line between the ends, or from their mean."),

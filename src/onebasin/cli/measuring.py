@@ -12,7 +12,7 @@ import typer
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
-    from onebasin.measuring.curves import Chord, Normalization
+    from onebasin.measuring.curves import Chord, LineNormalization
     from onebasin.measuring.evaluation import Evaluator
     from onebasin.training.datasets.dataset import Dataset
 
@@ -91,14 +91,14 @@ class MeasuringChoice:
 
     Args:
         num_points: points of each curve.
-        normalization: where running statistics between the ends come from.
+        normalization: where the statistics of units between the ends come from.
         chord: what a barrier is measured from.
         plot: where the picture goes, or None.
         save: where the numbers go, or None.
     """
 
     num_points: int = 25
-    normalization: Normalization = "interpolated"
+    normalization: LineNormalization = "interpolated"
     chord: Chord = "ends"
     plot: Path | None = None
     save: Path | None = None

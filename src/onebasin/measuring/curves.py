@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Quantity = Literal["loss", "error"]
 Chord = Literal["ends", "mean"]
 Normalization = Literal["interpolated", "reset"]
+LineNormalization = Literal["interpolated", "reset", "repair", "rescale"]
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,17 @@ class Curve(Result):
         alphas: share of A at each point, increasing from 0 to 1.
         losses: mean loss at each point.
         errors: share of wrong answers at each point; NaN where there are no classes.
-        normalization: where the statistics of normalisation layers between the ends come
-            from: "interpolated" like all tensors, or "reset" from data.
-        num_reset: how many layers had their statistics reset; 0 where the model has none.
+        normalization: where the statistics of units between the ends come from:
+            "interpolated" like all tensors; those of normalisation layers "reset" from data;
+            or those of all units brought between the ends' by "repair" or "rescale".
+        num_reset: how many layers had their statistics reset or repaired; 0 where the model
+            has none.
     """
 
     alphas: tuple[float, ...]
     losses: tuple[float, ...]
     errors: tuple[float, ...]
-    normalization: Normalization = "interpolated"
+    normalization: LineNormalization = "interpolated"
     num_reset: int = 0
 
     def barrier(self, quantity: Quantity = "loss", chord: Chord = "ends") -> float:

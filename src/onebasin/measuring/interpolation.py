@@ -9,12 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.forward.batches import rereadable
-from onebasin.measuring.curves import Curve, Normalization
+from onebasin.measuring.curves import Curve, LineNormalization
 from onebasin.measuring.evaluation import Evaluate, Evaluation
 from onebasin.measuring.paths import same_point
 from onebasin.measuring.points import Prepare, evaluate_points
-from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
+from onebasin.measuring.preparation import preparation
 
 
 def interpolate(
@@ -24,7 +23,7 @@ def interpolate(
     evaluate: Evaluate,
     *,
     num_points: int = 25,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Curve:
@@ -43,16 +42,18 @@ def interpolate(
             `(loss, error)` pair or an `Evaluation`.
         num_points: points of the grid, both ends included; at least 2.
         normalization: "interpolated" takes running statistics as they come out of the
-            interpolation, "reset" estimates them anew at every point between the ends.
-        data: batches for "reset", usually those of the training set.
+            interpolation, "reset" estimates them anew at every point between the ends; "repair"
+            and "rescale" bring the statistics of all hidden units there, of networks without
+            normalisation layers too, between those of the ends (see `repair`).
+        data: batches for all but "interpolated", usually those of the training set.
         progress: called with the number of points done and their total.
 
     Returns:
         The curve.
 
     Raises:
-        OneBasinError: when the parameters do not fit the model or each other, or "reset" has
-            no data.
+        OneBasinError: when the parameters do not fit the model or each other, or the
+            normalization needs data and has none, or finds nothing that can be repaired.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
@@ -81,7 +82,7 @@ def interpolate_splits(
     evaluates: Mapping[str, Evaluate],
     *,
     num_points: int = 25,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Curve]:
@@ -122,13 +123,13 @@ class Line:
     Args:
         alphas: evenly spaced, from exactly 0 to exactly 1.
         prepare: what is done to the parameters of points between the ends, or None.
-        normalization: where their running statistics come from.
-        num_reset: layers whose statistics are estimated anew.
+        normalization: where the statistics of their units come from.
+        num_reset: layers whose statistics are estimated anew or repaired.
     """
 
     alphas: tuple[float, ...]
     prepare: Prepare | None
-    normalization: Normalization
+    normalization: LineNormalization
     num_reset: int
 
     def curve(self, found: Sequence[Evaluation]) -> Curve:
@@ -141,7 +142,7 @@ def line_of(
     call: str,
     model: nn.Module,
     num_points: int,
-    normalization: Normalization,
+    normalization: LineNormalization,
     data: Iterable[Any] | None,
 ) -> Line:
     """Check how lines are to be evaluated.
@@ -158,33 +159,7 @@ def line_of(
     """
     if num_points < 2:
         raise OneBasinError(f"{call}: num_points is {num_points}; it must be at least 2")
-    prepare = preparation(call, model, normalization, data)
+    check_choice(call, "normalization", normalization, LineNormalization)
+    prepare, num_reset = preparation(call, model, normalization, data)
     alphas = tuple(i / (num_points - 1) for i in range(num_points))
-    num_reset = 0 if prepare is None else len(layers_with_statistics(model))
     return Line(alphas, prepare, normalization, num_reset)
-
-
-def preparation(
-    call: str, model: nn.Module, normalization: Normalization, data: Iterable[Any] | None
-) -> Prepare | None:
-    """Return what is done to the parameters of points between networks before evaluating.
-
-    Args:
-        call: who asks, for messages.
-        model: the architecture.
-        normalization: as for `interpolate`.
-        data: as for `interpolate`.
-
-    Raises:
-        OneBasinError: when the normalization is unknown, or "reset" has no data.
-    """
-    check_choice(call, "normalization", normalization, Normalization)
-    if normalization == "interpolated":
-        return None
-    if data is None:
-        raise OneBasinError(
-            f'{call}: normalization="reset" estimates statistics from data; pass data=, '
-            "usually the training batches"
-        )
-    batches = rereadable(data, call)
-    return lambda params: reset_statistics(model, params, batches)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.curves import Curve, Normalization
+from onebasin.measuring.curves import Curve, LineNormalization
 from onebasin.measuring.evaluation import Evaluate
 from onebasin.measuring.interpolation import Line, line_of
 from onebasin.measuring.matrices import PairBarriers
@@ -33,7 +33,7 @@ def measure_pairs(
     names: Sequence[str] | None = None,
     move: Move | None = None,
     num_points: int = 25,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PairBarriers:
@@ -87,7 +87,7 @@ def measure_pairs_splits(
     names: Sequence[str] | None = None,
     move: Move | None = None,
     num_points: int = 25,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, PairBarriers]:

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.measuring.coordinates import basis_of
-from onebasin.measuring.curves import Normalization, Quantity
+from onebasin.measuring.curves import LineNormalization, Quantity
 from onebasin.measuring.evaluation import Evaluate
-from onebasin.measuring.interpolation import preparation
 from onebasin.measuring.pictures import INK
 from onebasin.measuring.points import evaluate_points
+from onebasin.measuring.preparation import preparation
 from onebasin.measuring.results import Result, axes_for
-from onebasin.measuring.statistics import layers_with_statistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +53,7 @@ class Plane(Result):
     ys: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
     errors: tuple[tuple[float, ...], ...]
-    normalization: Normalization = "interpolated"
+    normalization: LineNormalization = "interpolated"
     num_reset: int = 0
 
     def rows(self) -> list[dict[str, Any]]:
@@ -139,7 +138,7 @@ def measure_plane(
     *,
     num_points: int = 25,
     margin: float = 0.25,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plane:
@@ -158,7 +157,8 @@ def measure_plane(
         num_points: points of the grid along each axis, at least 2.
         margin: how far the grid reaches beyond the networks, as a share of the longer side of
             the box around them.
-        normalization: as for `interpolate`.
+        normalization: "interpolated" or "reset", as for `interpolate`. Repair has no meaning
+            here: where a share is negative, no deviation lies between those of the networks.
         data: as for `interpolate`.
         progress: called with the number of points done and their total.
 
@@ -182,7 +182,13 @@ def measure_plane(
             f"measure_plane: {len(networks)} networks, {num_points} points along each axis, margin "
             f"{margin:g}; give three networks, two points or more and no negative margin"
         )
-    prepare = preparation("measure_plane", model, normalization, data)
+    check_choice("measure_plane", "normalization", normalization, LineNormalization)
+    if normalization in ("repair", "rescale"):
+        raise OneBasinError(
+            f"measure_plane: normalization is {normalization!r}, but beyond the networks nothing "
+            "lies between their statistics; use 'reset', or repair along a line by interpolate"
+        )
+    prepare, num_reset = preparation("measure_plane", model, normalization, data)
     basis = basis_of(model, networks)
     xs, ys = basis.grid(num_points, margin)
     points = [{i: 1.0} for i in range(3)] + [basis.shares(x, y) for y in ys for x in xs]
@@ -202,7 +208,7 @@ def measure_plane(
         losses=tuple(tuple(e.loss for e in found[cut : cut + num_points]) for cut in cuts),
         errors=tuple(tuple(e.error for e in found[cut : cut + num_points]) for cut in cuts),
         normalization=normalization,
-        num_reset=0 if prepare is None else len(layers_with_statistics(model)),
+        num_reset=num_reset,
     )
 
 

@@ -20,7 +20,8 @@ from onebasin.measuring.paths import Shares, point_at
 from onebasin.measuring.together import FEWEST, evaluate_together, num_at_once
 
 Params: TypeAlias = Mapping[str, Tensor]
-Prepare: TypeAlias = Callable[[Params], Params]
+# From the parameters of a point, the networks and their shares in it to parameters.
+Prepare: TypeAlias = Callable[[Params, Sequence[Params], Shares], Params]
 Progress: TypeAlias = Callable[[int, int], None]
 # What was measured at a point, by the name of what it was measured on.
 Evaluations: TypeAlias = dict[str, Evaluation]
@@ -47,7 +48,8 @@ def evaluate_points(
         evaluates: by name, each from `evaluator` or any function of the model; see
             `interpolate`.
         prepare: what is done to the parameters of a point between networks before it is
-            evaluated, such as estimating statistics anew.
+            evaluated, such as estimating statistics anew; called with the parameters of the
+            point, the networks and their shares in it.
         together: whether to evaluate points in one batched pass; without it where it pays.
         progress: called with the number of different points done and their total.
 
@@ -93,7 +95,9 @@ def _parts(keys: Sequence[Key], at_once: int) -> Iterator[Sequence[Key]]:
 
 def _params(networks: Sequence[Params], point: Shares, prepare: Prepare | None) -> Params:
     params = point_at(networks, point)
-    return params if prepare is None or len(_key(point)) == 1 else prepare(params)
+    if prepare is None or len(_key(point)) == 1:
+        return params
+    return prepare(params, networks, point)
 
 
 def _evaluate(

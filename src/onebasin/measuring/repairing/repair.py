@@ -22,6 +22,7 @@ from onebasin.measuring.repairing.moments import UnitMoments
 from onebasin.measuring.repairing.sites import RepairSite, find_repair_sites
 from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
 
+Folded = Literal["repair", "rescale"]
 Method = Literal["reset", "repair", "rescale"]
 
 CALL = "repair"
@@ -94,20 +95,66 @@ def repair(
     if not ends:
         raise OneBasinError(f"{CALL}: pass the networks that were merged as ends")
     shares = shares_of(weights, len(ends))
-    features = Features(model, rereadable(data, CALL), call=CALL)
-    sites, skipped = find_repair_sites(features.graph)
-    if not sites:
-        raise OneBasinError(
-            f"{CALL}: the model has no hidden layer or norm whose parameters can be rescaled"
-        )
-    run = _Run(sites, shares, method)
-    features.run([*ends, params], run.visit, progress=progress)
-    repaired = dict(params)
-    for name, site in sites.items():
-        repaired |= site.fold(repaired, *run.change(name))
-    if method == "repair":
-        skipped |= {s.label: "no bias: means stay" for s in sites.values() if s.bias is None}
-    return Repaired(repaired, tuple(site.label for site in sites.values()), skipped)
+    return Repairer(model, data, method=method).run(params, ends, shares, progress=progress)
+
+
+class Repairer:
+    """Repairs any number of networks on the same data; the model is traced once.
+
+    Args:
+        model: as for `repair`.
+        data: as for `repair`; read once for every network.
+        method: "repair" or "rescale".
+        call: the public function that is running, for messages.
+
+    Attributes:
+        sites: what is repaired, by node.
+        skipped: what cannot be, and why.
+
+    Raises:
+        OneBasinError: when there is no data or the model has nothing that can be repaired.
+    """
+
+    def __init__(
+        self, model: nn.Module, data: Iterable[Any], *, method: Folded, call: str = CALL
+    ) -> None:
+        """Trace the model and find what can be repaired."""
+        self.features = Features(model, rereadable(data, call), call=call)
+        self.method: Folded = method
+        self.sites, self.skipped = find_repair_sites(self.features.graph)
+        if not self.sites:
+            raise OneBasinError(
+                f"{call}: the model has no hidden layer or norm whose parameters can be rescaled"
+            )
+        if method == "repair":
+            biasless = (site.label for site in self.sites.values() if site.bias is None)
+            self.skipped |= dict.fromkeys(biasless, "no bias: means stay")
+
+    def run(
+        self,
+        params: Mapping[str, Tensor],
+        ends: Sequence[Mapping[str, Tensor]],
+        shares: Sequence[float],
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> Repaired:
+        """Repair a network.
+
+        Args:
+            params: as for `repair`.
+            ends: as for `repair`.
+            shares: of each end in the network; their sum is 1.
+            progress: as for `repair`.
+
+        Raises:
+            OneBasinError: when features are not finite.
+        """
+        run = _Run(self.sites, shares, self.method, self.features.call)
+        self.features.run([*ends, params], run.visit, progress=progress)
+        repaired = dict(params)
+        for name, site in self.sites.items():
+            repaired |= site.fold(repaired, *run.change(name))
+        return Repaired(repaired, tuple(s.label for s in self.sites.values()), self.skipped)
 
 
 def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> Repaired:
@@ -121,13 +168,14 @@ class _Run:
         sites: by node.
         shares: of the ends.
         method: what is repaired.
+        call: the public function that is running, for messages.
     """
 
     def __init__(
-        self, sites: Mapping[str, RepairSite], shares: Sequence[float], method: Method
+        self, sites: Mapping[str, RepairSite], shares: Sequence[float], method: Folded, call: str
     ) -> None:
-        self.sites, self.shares = sites, shares
-        self.method: Method = method
+        self.sites, self.shares, self.call = sites, shares, call
+        self.method: Folded = method
         self.moments: dict[str, list[UnitMoments]] = {}
 
     def visit(self, passage: Passage) -> VisitTogether:
@@ -139,7 +187,7 @@ class _Run:
                 return None
             found = [UnitMoments.of(value, site.unit_dim, passage.weight) for value in values]
             if not all(each.is_finite for each in found):
-                check_finite(values, passage.graph, name, CALL, last="the merged network")
+                check_finite(values, passage.graph, name, self.call, last="the merged network")
             known = self.moments.get(name)
             self.moments[name] = (
                 [x + y for x, y in zip(known, found, strict=True)] if known else found

@@ -1,0 +1,57 @@
+"""Preparation: what is done to the parameters of points between networks before evaluating.
+
+Owns what each normalization means: nothing, statistics reset from data, or units repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import rereadable
+from onebasin.measuring.curves import LineNormalization
+from onebasin.measuring.paths import Shares
+from onebasin.measuring.points import Prepare
+from onebasin.measuring.repairing import Repairer
+from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
+
+
+def preparation(
+    call: str, model: nn.Module, normalization: LineNormalization, data: Iterable[Any] | None
+) -> tuple[Prepare | None, int]:
+    """Return what is done to points, or None, and in how many layers.
+
+    Args:
+        call: who asks, for messages.
+        model: the architecture.
+        normalization: as for `interpolate`, checked.
+        data: as for `interpolate`.
+
+    Raises:
+        OneBasinError: when data is needed and there is none, it can be read only once, or the
+            model has nothing that can be repaired.
+    """
+    if normalization == "interpolated":
+        return None, 0
+    if data is None:
+        raise OneBasinError(
+            f'{call}: normalization="{normalization}" estimates statistics from data; pass data=, '
+            "usually the training batches"
+        )
+    batches = rereadable(data, call)
+    if normalization == "reset":
+        num_layers = len(layers_with_statistics(model))
+        return lambda params, *_: reset_statistics(model, params, batches), num_layers
+    repairer = Repairer(model, batches, method=normalization, call=call)
+
+    def repaired(
+        params: Mapping[str, Tensor], networks: Sequence[Mapping[str, Tensor]], shares: Shares
+    ) -> Mapping[str, Tensor]:
+        inner = {i: share for i, share in shares.items() if share}
+        ends = [networks[i] for i in inner]
+        return repairer.run(params, ends, list(inner.values())).params
+
+    return repaired, len(repairer.sites)
