@@ -157,7 +157,9 @@ class Campaign:
         if folder is not None:
             state = folder.read_state(group_name(number), self._job)
             active = () if state is None else state.seeds
-            found = {seed: folder.read_network(seed) for seed in seeds if seed not in active}
+            found = {
+                seed: folder.read_network(seed, self._job) for seed in seeds if seed not in active
+            }
             networks = [network for network in found.values() if network is not None]
             if len(networks) == len(found):
                 tell(_Found(networks))

@@ -13,17 +13,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from onebasin.checkpoints import atomic_path, write_checkpoint
 from onebasin.errors import OneBasinError
 from onebasin.training.group import GroupState
-from onebasin.training.history import EpochRow, rows_from_json
 from onebasin.training.job import Job
 from onebasin.training.manifests import MANIFEST, check_same, read_manifest
 from onebasin.training.optimizers import StackedOptimizer
 from onebasin.training.stacks import Stack
+from onebasin.training.stored import (
+    checked_rows,
+    check_tensors,
+    explained,
+    read_tensors,
+    read_trained,
+)
 from onebasin.training.trained import TrainedNetwork
 
 TRUNK = "trunk"
@@ -84,18 +89,12 @@ class Folder:
         }
         write_checkpoint(self.network_file(network.seed), network.params, metadata=metadata)
 
-    def read_network(self, seed: int) -> TrainedNetwork | None:
+    def read_network(self, seed: int, job: Job) -> TrainedNetwork | None:
         """Return a network that is done, or None."""
         file, history = self.network_file(seed), self._history_file(seed)
         if not file.exists() or not history.exists():
             return None
-        tensors, metadata = _read(file)
-        rows = [json.loads(line) for line in history.read_text("utf-8").splitlines()]
-        status: Any = metadata["status"]
-        engine: Any = metadata["engine"]
-        return TrainedNetwork(
-            seed, tensors, rows_from_json(rows), status, engine, metadata["reason"]
-        )
+        return read_trained(file, history, seed, job.network.state_dict())
 
     def write_epoch(self, state: GroupState) -> None:
         """Write the networks of a group as they are after an epoch."""
@@ -121,17 +120,23 @@ class Folder:
 
     def read_state(self, name: str, job: Job) -> GroupState | None:
         """Return a group as it was written, or None."""
-        if not self._state_file(name).exists():
+        file = self._state_file(name)
+        if not file.exists():
             return None
-        tensors, metadata = _read(self._state_file(name))
-        seeds = tuple(json.loads(metadata["seeds"]))
-        stack = Stack.of([job.network], job.device).with_tensors(_under(tensors, "stack/"))
-        optimizer = StackedOptimizer(job.recipe, stack, _under(tensors, "optimizer/"))
-        history: dict[int, tuple[EpochRow, ...]] = {
-            int(seed): rows_from_json(rows)
-            for seed, rows in json.loads(metadata["history"]).items()
-        }
-        return GroupState(int(metadata["epoch"]), seeds, stack, optimizer, history)
+        tensors, metadata = read_tensors(file)
+        template = Stack.of([job.network], job.device)
+        with explained(file):
+            seeds, epoch = tuple(json.loads(metadata["seeds"])), int(metadata["epoch"])
+            held = _under(tensors, "stack/")
+            shapes = {
+                name: (len(seeds), *tensor.shape[1:]) for name, tensor in template.tensors().items()
+            }
+            check_tensors(held, shapes)
+            stack = template.with_tensors(held)
+            optimizer = StackedOptimizer(job.recipe, stack, _under(tensors, "optimizer/"))
+            rows = json.loads(metadata["history"])
+            history = {seed: checked_rows(rows[str(seed)], seed, epoch) for seed in seeds}
+        return GroupState(epoch, seeds, stack, optimizer, history)
 
     def remove_state(self, name: str) -> None:
         """Remove what was written of a group."""
@@ -181,16 +186,6 @@ class Folder:
 def group_name(number: int) -> str:
     """Return what the state of a group is called in a folder."""
     return f"group-{number}"
-
-
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata()
-    except (SafetensorError, OSError) as error:
-        raise OneBasinError(
-            f"{file}: cannot be read ({error}); delete it to train that part again"
-        ) from error
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
