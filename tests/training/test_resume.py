@@ -187,6 +187,35 @@ def test_networks_on_the_way_are_kept(tmp_path):
     assert not torch.equal(first["0.weight"], last["0.weight"])
 
 
+def test_epochs_that_a_network_is_past_cannot_be_kept(tmp_path, one_thread):
+    def stop(found):
+        if found.epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, keep_epochs=[3], watch=stop)
+    past = r"3 networks went past epochs 4 of keep_epochs .*start anew with resume=False"
+    with pytest.raises(OneBasinError, match=past.replace("3", r"\d")):
+        run(tmp_path, keep_epochs=[3, 4])
+    assert len(run(tmp_path, keep_epochs=[3])) == 3
+    for _ in range(2):
+        with pytest.raises(OneBasinError, match=past):
+            run(tmp_path, keep_epochs=[3, 4])
+    assert len(run(tmp_path, keep_epochs=[3])) == 3
+    run(tmp_path, keep_epochs="all", resume=False)
+    assert len(run(tmp_path, keep_epochs="all")) == 3
+    kept = {path.name for path in (tmp_path / "epochs").iterdir()}
+    # Networks stop early, and are one before epoch 2.
+    assert {"seed-0-epoch-3.safetensors", "seed-2-epoch-4.safetensors"} <= kept
+    assert not any("epoch-2" in name for name in kept)
+    # With a network gone its group starts again, and then all of it can be kept.
+    for seed in SEEDS:
+        (tmp_path / f"seed-{seed}.safetensors").unlink()
+    (tmp_path / "epochs" / "seed-0-epoch-3.safetensors").unlink()
+    run(tmp_path, keep_epochs="all")
+    assert {path.name for path in (tmp_path / "epochs").iterdir()} == kept
+
+
 def test_epochs_to_keep_are_checked(tmp_path):
     with pytest.raises(OneBasinError, match=r"keep_epochs is \[4\]; it must be 'all' or epochs"):
         train(noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, keep_epochs=[4])

@@ -23,9 +23,10 @@ from onebasin.training.manifests import MANIFEST, check_same, read_manifest
 from onebasin.training.optimizers import StackedOptimizer
 from onebasin.training.stacks import Stack
 from onebasin.training.stored import (
-    checked_rows,
     check_tensors,
+    checked_rows,
     explained,
+    read_header,
     read_tensors,
     read_trained,
 )
@@ -100,7 +101,7 @@ class Folder:
         """Write the networks of a group as they are after an epoch."""
         for seed in state.seeds:
             write_checkpoint(
-                self.path / "epochs" / f"seed-{seed}-epoch-{state.epoch}.safetensors",
+                self.epoch_file(seed, state.epoch),
                 state.network(seed),
                 metadata={"seed": str(seed), "epoch": str(state.epoch)},
             )
@@ -138,6 +139,34 @@ class Folder:
             history = {seed: checked_rows(rows[str(seed)], seed, epoch) for seed in seeds}
         return GroupState(epoch, seeds, stack, optimizer, history)
 
+    def reached(self, name: str, seeds: Sequence[int]) -> dict[int, int]:
+        """Return after how many epochs each network of a group goes on or is done.
+
+        Args:
+            name: of the group.
+            seeds: of its networks.
+
+        Returns:
+            Epochs by seed; nothing where the group is trained from its start.
+        """
+        file, reached = self._state_file(name), {}
+        if file.exists():
+            metadata = read_header(file)
+            with explained(file):
+                epoch = int(metadata["epoch"])
+                reached = {int(seed): epoch for seed in json.loads(metadata["seeds"])}
+        for seed in seeds:
+            file = self.network_file(seed)
+            if seed in reached:
+                continue
+            # Without one of its networks a group starts again.
+            if not file.exists() or not self._history_file(seed).exists():
+                return {}
+            metadata = read_header(file)
+            with explained(file):
+                reached[seed] = int(metadata["epochs"])
+        return reached
+
     def remove_state(self, name: str) -> None:
         """Remove what was written of a group."""
         self._state_file(name).unlink(missing_ok=True)
@@ -151,6 +180,10 @@ class Folder:
     def network_file(self, seed: int) -> Path:
         """Return where a network goes that is done."""
         return self.path / f"seed-{seed}.safetensors"
+
+    def epoch_file(self, seed: int, epoch: int) -> Path:
+        """Return where a network goes as it is after an epoch."""
+        return self.path / "epochs" / f"seed-{seed}-epoch-{epoch}.safetensors"
 
     def _history_file(self, seed: int) -> Path:
         return self.path / "history" / f"seed-{seed}.jsonl"
@@ -192,23 +225,3 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
-
-
-def epochs_to_keep(keep: Sequence[int] | str, epochs: int) -> frozenset[int]:
-    """Return the epochs after which networks are to be kept.
-
-    Args:
-        keep: numbers from 1, or "all".
-        epochs: the last one.
-
-    Raises:
-        OneBasinError: when there is no such epoch.
-    """
-    if keep == "all":
-        return frozenset(range(1, epochs + 1))
-    wrong = [epoch for epoch in keep if not isinstance(epoch, int) or not 1 <= epoch <= epochs]
-    if wrong or isinstance(keep, str):
-        raise OneBasinError(
-            f"train: keep_epochs is {keep!r}; it must be 'all' or epochs from 1 to {epochs}"
-        )
-    return frozenset(int(epoch) for epoch in keep)

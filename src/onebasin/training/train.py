@@ -14,10 +14,11 @@ from onebasin.errors import OneBasinError
 from onebasin.training.campaign import Campaign, GroupProgress, Saving
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.engines import EngineName
-from onebasin.training.folder import Folder, epochs_to_keep
+from onebasin.training.folder import Folder
 from onebasin.training.grouping import group_seeds
 from onebasin.training.initialisation import Network
 from onebasin.training.job import Augment, build_job, describe
+from onebasin.training.keeping import check_kept, epochs_to_keep
 from onebasin.training.recipe import Recipe
 from onebasin.training.trained import TrainedNetwork
 
@@ -84,7 +85,7 @@ def train(
 
     Raises:
         OneBasinError: when an argument is out of range, the network does not fit the data, or
-            the folder holds another training.
+            the folder holds another training or one that is past an epoch to keep.
 
     Example:
         >>> from onebasin.networks import MLP
@@ -110,6 +111,7 @@ def train(
         manifest = {"wanted": wanted, "groups": grouping.groups}
         groups = folder.open(manifest, resumes=resume)["groups"]
         grouping = dataclasses.replace(grouping, groups=tuple(map(tuple, groups)))
+        check_kept(folder, groups, kept, first=(spawn_epoch or 0) + 1)
     campaign = Campaign(
         job,
         grouping,
