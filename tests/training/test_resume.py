@@ -69,6 +69,9 @@ def test_killed_and_called_again_gives_the_same_bytes(tmp_path, repository, one_
         for line in process.stdout:
             if line.split() == [b"1", b"3"]:
                 break
+        for resume in (True, False):
+            with pytest.raises(OneBasinError, match="killed: another process trains there; wait"):
+                run(killed, resume=resume)
         time.sleep(0.2)  # the workers are somewhere in a later epoch by now
     finally:
         process.send_signal(signal.SIGKILL)
@@ -76,12 +79,14 @@ def test_killed_and_called_again_gives_the_same_bytes(tmp_path, repository, one_
         process.stdin.close()
         process.stdout.close()
     assert (killed / "running").is_dir()
+    assert (killed / ".lock").exists()
     assert json.loads((killed / "manifest.json").read_text())["groups"] == [[0, 1], [2]]
 
     resumed = run(killed)
     assert files(killed) == expected
     assert [network.losses for network in resumed] == [network.losses for network in whole]
     assert not (killed / "running").exists()
+    assert not (killed / ".lock").exists()
 
 
 def test_a_training_that_is_done_is_read(tmp_path):

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from onebasin.checkpoints import atomic_path, write_checkpoint
@@ -33,6 +35,7 @@ from onebasin.training.stored import (
 from onebasin.training.trained import TrainedNetwork
 
 TRUNK = "trunk"
+LOCK = ".lock"
 
 
 class Folder:
@@ -45,8 +48,32 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in the folder while a block runs.
+
+        Raises:
+            OneBasinError: when one does so already, or the folder cannot be used.
+        """
+        lock = FileLock(self.path / LOCK)
+        with self._used():
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise OneBasinError(
+                    f"{self.path}: another process trains there; wait until it has ended, or "
+                    "choose another folder"
+                ) from error
+        try:
+            yield
+        finally:
+            # While it is held: afterwards it may be another's.
+            (self.path / LOCK).unlink(missing_ok=True)
+            lock.release()
+
     def open(self, manifest: Mapping[str, Any], *, resumes: bool) -> Mapping[str, Any]:
-        """Return the manifest that the folder has, or give it this one.
+        """Return the manifest that the folder has, or give it this one; it must be locked.
 
         Args:
             manifest: `wanted`, which must agree with what is there, and `plan`, for which
@@ -56,8 +83,7 @@ class Folder:
         Raises:
             OneBasinError: when the folder holds another training, or cannot be used.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
+        with self._used():
             if not resumes:
                 self._clear()
             there = read_manifest(self.path)
@@ -67,11 +93,6 @@ class Folder:
                 check_same(self.path, there["wanted"], manifest["wanted"])
             for part in ("running", "history", "epochs"):
                 (self.path / part).mkdir(exist_ok=True)
-        except OSError as error:
-            raise OneBasinError(
-                f"{self.path}: cannot be used for training ({error.strerror}); "
-                "choose another folder"
-            ) from error
         if there is None:
             self._write_text(self.path / MANIFEST, json.dumps(manifest, indent=1) + "\n")
             return manifest
@@ -190,6 +211,16 @@ class Folder:
 
     def _state_file(self, name: str) -> Path:
         return self.path / "running" / f"{name}.safetensors"
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OneBasinError(
+                f"{self.path}: cannot be used for training ({error.strerror}); "
+                "choose another folder"
+            ) from error
 
     def _clear(self) -> None:
         for file in self._files():

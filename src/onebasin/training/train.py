@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -85,7 +86,8 @@ def train(
 
     Raises:
         OneBasinError: when an argument is out of range, the network does not fit the data, or
-            the folder holds another training or one that is past an epoch to keep.
+            the folder holds another training or one that is past an epoch to keep, or
+            another process trains there.
 
     Example:
         >>> from onebasin.networks import MLP
@@ -106,22 +108,23 @@ def train(
         list(seeds), job, num_threads=torch.get_num_threads(), group_size=group_size
     )
     folder = None if checkpoints is None else Folder(Path(checkpoints))
-    if folder is not None:
-        wanted = describe(job, seeds, spawn_epoch=spawn_epoch, trunk_seed=trunk_seed)
-        manifest = {"wanted": wanted, "groups": grouping.groups}
-        groups = folder.open(manifest, resumes=resume)["groups"]
-        grouping = dataclasses.replace(grouping, groups=tuple(map(tuple, groups)))
-        check_kept(folder, groups, kept, first=(spawn_epoch or 0) + 1)
-    campaign = Campaign(
-        job,
-        grouping,
-        Saving(folder, checkpoint_every, kept),
-        spawn_epoch=spawn_epoch,
-        trunk_seed=trunk_seed,
-        progress=progress,
-        watch=watch,
-    )
-    found = campaign.run()
+    with contextlib.nullcontext() if folder is None else folder.locked():
+        if folder is not None:
+            wanted = describe(job, seeds, spawn_epoch=spawn_epoch, trunk_seed=trunk_seed)
+            manifest = {"wanted": wanted, "groups": grouping.groups}
+            groups = folder.open(manifest, resumes=resume)["groups"]
+            grouping = dataclasses.replace(grouping, groups=tuple(map(tuple, groups)))
+            check_kept(folder, groups, kept, first=(spawn_epoch or 0) + 1)
+        campaign = Campaign(
+            job,
+            grouping,
+            Saving(folder, checkpoint_every, kept),
+            spawn_epoch=spawn_epoch,
+            trunk_seed=trunk_seed,
+            progress=progress,
+            watch=watch,
+        )
+        found = campaign.run()
     return [found[seed] for seed in seeds]
 
 
