@@ -151,10 +151,42 @@ def test_wrong_options_are_named():
         train(nn.Linear(6, 2), blobs(), seeds=[0])
     with pytest.raises(OneBasinError, match="the network has no parameters"):
         train(nn.Flatten(), blobs(), seeds=[0])
-    with pytest.raises(OneBasinError, match=r"betas is 1\.5"):
+    with pytest.raises(OneBasinError, match=r"betas is \(0\.9, 1\.5\)"):
         Recipe(betas=(0.9, 1.5))
     with pytest.raises(OneBasinError, match="nesterov needs momentum"):
         Recipe(optimizer="sgd", nesterov=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"betas": (0.9,)}, r"betas is \(0.9,\); it must be two numbers of at least 0 and below 1"),
+        ({"betas": [0.9, 0.99, 0.999]}, r"betas is \(0.9, 0.99, 0.999\); it must be two numbers"),
+        ({"betas": (-0.9, 0.9)}, r"betas is \(-0.9, 0.9\); it must be two numbers"),
+        ({"betas": 0.9}, r"betas is 0.9; it must be two numbers"),
+        ({"learning_rate": "a"}, "learning_rate is 'a'; it must be at least 0 and finite"),
+        ({"momentum": "a", "optimizer": "sgd"}, "momentum is 'a'; it must be at least 0 and below"),
+        ({"milestones": "80", "schedule": "steps"}, "milestones is '80'; it must be epochs above"),
+        ({"milestones": 80, "schedule": "steps"}, "milestones is 80; it must be epochs above 0"),
+        ({"epochs": 1.5}, "epochs is 1.5; it must be a whole number of at least 0"),
+    ],
+)
+def test_numbers_that_are_none_are_named(options, text):
+    with pytest.raises(OneBasinError, match=f"train: {text}"):
+        train(chain(), blobs(), seeds=[0], **options)
+
+
+def test_frozen_networks_and_single_examples_are_named():
+    with pytest.raises(OneBasinError, match="all parameters of the network are frozen"):
+        train(chain().requires_grad_(False), blobs(), seeds=[0])
+    single = "normalisation over a batch needs two examples, but batch_size is 1 and blobs has 83"
+    with pytest.raises(OneBasinError, match=single):
+        train(normed(), blobs(), seeds=[0], batch_size=1)
+    assert train(chain(), blobs(), seeds=[0], batch_size=1, epochs=1)[0].losses
+    part = chain()
+    part[0].requires_grad_(False)
+    (found,) = train(part, blobs(), seeds=[0], epochs=1)
+    assert torch.equal(found.params["0.weight"], initialised(part, 0)[0].weight)
 
 
 def test_a_function_may_build_the_network():

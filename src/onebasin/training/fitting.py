@@ -1,12 +1,13 @@
-"""Fitting: whether a model takes a dataset, found out by running it on a few examples."""
+"""Fitting: whether a model takes a dataset, found out by running it on an example or two."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
@@ -51,3 +52,22 @@ def check_fits(
             f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
             f"{data.num_classes} classes; choose other data or {remedy}"
         )
+
+
+def takes_single(model: nn.Module, example: Tensor) -> bool:
+    """Tell whether a model in training mode can be run on one example.
+
+    Normalisation over a batch may know nothing about a single one.
+
+    Args:
+        model: the module; it stays as it is, and so does torch's generator.
+        example: one input of its data, where the model is, `(1, ...)`.
+    """
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            copy.deepcopy(model).train()(example)
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return False
+        raise
+    return True

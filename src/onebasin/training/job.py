@@ -21,6 +21,7 @@ from onebasin.training.fingerprints import (
     network_fingerprint,
     weights_fingerprint,
 )
+from onebasin.training.fitting import takes_single
 from onebasin.training.gathering import on_device
 from onebasin.training.initialisation import Network, initialised
 from onebasin.training.recipe import Recipe
@@ -107,6 +108,11 @@ def build_job(
     module = network if is_module else initialised(network, 0)
     if next(module.parameters(), None) is None:
         raise OneBasinError("train: the network has no parameters; there is nothing to train")
+    if not any(param.requires_grad for param in module.parameters()):
+        raise OneBasinError(
+            "train: all parameters of the network are frozen; there is nothing to train, so set "
+            "requires_grad of some"
+        )
     where = _device(device, module)
     module = copy.deepcopy(module).cpu()
     precision = recipe.precision
@@ -116,7 +122,20 @@ def build_job(
     )
     examples, labels = on_device(data.train_examples, where), data.train_labels.to(where)
     source = module if is_module else network
-    return Job(module, source, recipe, choice, where, examples, labels, data, augment, tests)
+    job = Job(module, source, recipe, choice, where, examples, labels, data, augment, tests)
+    _check_batches(job)
+    return job
+
+
+def _check_batches(job: Job) -> None:
+    if min(job.batch_sizes) > 1:
+        return
+    if not takes_single(job.copy_of_network(), job.data.train_examples[:1].to(job.device)):
+        raise OneBasinError(
+            f"train: normalisation over a batch needs two examples, but batch_size is "
+            f"{job.recipe.batch_size} and {job.data.name} has {len(job.labels)}; make both at "
+            "least 2"
+        )
 
 
 def describe(

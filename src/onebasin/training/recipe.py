@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 from onebasin.errors import OneBasinError, check_choice
@@ -69,36 +71,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        check_choice("train", "optimizer", self.optimizer, OptimizerName)
-        check_choice("train", "schedule", self.schedule, ScheduleName)
-        check_choice("train", "precision", self.precision, Precision)
-        for name, least in (("epochs", 0), ("batch_size", 1)):
-            value: Any = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise _wrong(name, value, f"a whole number of at least {least}")
-        for name in ("learning_rate", "warmup_epochs", "weight_decay", "epsilon", "decay"):
-            _check_positive(name, getattr(self, name))
-        for name, share in (("momentum", self.momentum), ("betas", max(self.betas))):
-            if not 0 <= share < 1:
-                raise _wrong(name, share, "at least 0 and below 1")
-        if self.stop_loss is not None:
-            _check_positive("stop_loss", self.stop_loss)
-        self._check_combinations()
-
-    def _check_combinations(self) -> None:
-        if any(not milestone > 0 for milestone in self.milestones):
-            raise _wrong("milestones", self.milestones, "epochs above 0")
-        if self.milestones and self.schedule != "steps":
-            raise OneBasinError("train: milestones are given, so the schedule must be 'steps'")
-        if self.schedule == "steps" and not self.milestones:
-            raise OneBasinError("train: the schedule 'steps' needs milestones, such as (80, 120)")
-        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
-            raise OneBasinError(
-                f"train: momentum and nesterov are of 'sgd', but the optimizer is "
-                f"{self.optimizer!r}; leave them out or choose 'sgd'"
-            )
-        if self.nesterov and not self.momentum:
-            raise OneBasinError("train: nesterov needs momentum, such as momentum=0.9")
+        _check(vars(self))
 
     def replace(self, **options: Any) -> Recipe:
         """Return a recipe that differs in some values.
@@ -118,11 +91,58 @@ class Recipe:
         for name in ("milestones", "betas"):
             if isinstance(options.get(name), list):
                 options[name] = tuple(options[name])
+        # Checked before they are put where only numbers fit.
+        _check({**vars(self), **options})
         return dataclasses.replace(self, **options)
 
 
-def _check_positive(name: str, value: Number) -> None:
-    if not (math.isfinite(value) and value >= 0):
+def _check(values: Mapping[str, Any]) -> None:
+    check_choice("train", "optimizer", values["optimizer"], OptimizerName)
+    check_choice("train", "schedule", values["schedule"], ScheduleName)
+    check_choice("train", "precision", values["precision"], Precision)
+    for name, least in (("epochs", 0), ("batch_size", 1)):
+        value = values[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise _wrong(name, value, f"a whole number of at least {least}")
+    for name in ("learning_rate", "warmup_epochs", "weight_decay", "epsilon", "decay"):
+        _check_positive(name, values[name])
+    if values["stop_loss"] is not None:
+        _check_positive("stop_loss", values["stop_loss"])
+    if not _is_share(values["momentum"]):
+        raise _wrong("momentum", values["momentum"], "at least 0 and below 1")
+    betas, milestones = values["betas"], values["milestones"]
+    if not isinstance(betas, tuple) or len(betas) != 2 or not all(map(_is_share, betas)):
+        raise _wrong("betas", betas, "two numbers of at least 0 and below 1")
+    are_numbers = isinstance(milestones, tuple) and all(map(_is_number, milestones))
+    if not are_numbers or any(not milestone > 0 for milestone in milestones):
+        raise _wrong("milestones", milestones, "epochs above 0, such as (80, 120)")
+    _check_combinations(values)
+
+
+def _check_combinations(values: Mapping[str, Any]) -> None:
+    if values["milestones"] and values["schedule"] != "steps":
+        raise OneBasinError("train: milestones are given, so the schedule must be 'steps'")
+    if values["schedule"] == "steps" and not values["milestones"]:
+        raise OneBasinError("train: the schedule 'steps' needs milestones, such as (80, 120)")
+    if values["optimizer"] != "sgd" and (values["momentum"] or values["nesterov"]):
+        raise OneBasinError(
+            f"train: momentum and nesterov are of 'sgd', but the optimizer is "
+            f"{values['optimizer']!r}; leave them out or choose 'sgd'"
+        )
+    if values["nesterov"] and not values["momentum"]:
+        raise OneBasinError("train: nesterov needs momentum, such as momentum=0.9")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < 1
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if not (_is_number(value) and math.isfinite(value) and value >= 0):
         raise _wrong(name, value, "at least 0 and finite")
 
 
