@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from onebasin import OneBasinError, merge
 from onebasin.forward.graph import Graph
+from onebasin.measuring.moments import UnitMoments
 from onebasin.measuring.repairing import repair
-from onebasin.measuring.repairing.moments import UnitMoments
 from onebasin.measuring.repairing.sites import find_repair_sites
 from tests.forward.networks import NETWORKS, build
 

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
+from onebasin.forward.batches import Batches
 from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
 from tests.measuring.networks import assert_same, copy_of, examples, mlp
 
@@ -15,14 +16,81 @@ def test_statistics_are_those_of_the_data():
     torch.testing.assert_close(found["1.running_var"], hidden.var(0, correction=1))
 
 
-def test_statistics_are_the_means_over_batches():
-    model, (inputs, _) = mlp(0, norm=True), examples(48)
-    batches = list(inputs.split(12))
-    found = reset_statistics(model, model.state_dict(), batches)
-    hidden = torch.stack([model[0](batch) for batch in batches])
-    torch.testing.assert_close(found["1.running_mean"], hidden.mean(1).mean(0))
-    torch.testing.assert_close(found["1.running_var"], hidden.var(1).mean(0))
-    assert int(found["1.num_batches_tracked"]) == 4
+def test_statistics_are_those_of_all_values_whatever_the_batches():
+    model, (inputs, labels) = mlp(0, norm=True), examples(48)
+    # Sorted, so that batches differ: the mean of their variances is then far too low.
+    inputs = inputs[inputs[:, 0].argsort()]
+    hidden = model[0](inputs)
+    for batches in (inputs.split(12), inputs.split(7), Batches(inputs, labels, 5)):
+        found = reset_statistics(model, model.state_dict(), batches)
+        torch.testing.assert_close(found["1.running_mean"], hidden.mean(0))
+        torch.testing.assert_close(found["1.running_var"], hidden.var(0, correction=1))
+        assert int(found["1.num_batches_tracked"]) == len(batches)
+    low = torch.stack([model[0](batch).var(0) for batch in inputs.split(12)]).mean(0)
+    assert (low < 0.97 * found["1.running_var"]).any()
+
+
+def deep() -> nn.Sequential:
+    torch.manual_seed(0)
+    parts = [(nn.Linear(n, 8), nn.BatchNorm1d(8), nn.ReLU()) for n in (4, 8, 8)]
+    return nn.Sequential(*(layer for part in parts for layer in part), nn.Linear(8, 3))
+
+
+def test_exact_statistics_of_deep_layers_depend_on_no_order_and_no_batch_size():
+    model, (inputs, _) = deep(), examples(60)
+    ordered = inputs[inputs[:, 0].argsort()]
+    params = model.state_dict()
+    found = [
+        reset_statistics(model, params, data, exact=True)
+        for data in (inputs.split(60), ordered.split(6), ordered.split(7))
+    ]
+    for each in found:
+        other = deep().eval()
+        other.load_state_dict(each)
+        with torch.no_grad():
+            for place in (1, 4, 7):
+                given = other[:place](inputs)
+                for name, value in (("mean", given.mean(0)), ("var", given.var(0))):
+                    torch.testing.assert_close(
+                        each[f"{place}.running_{name}"], value, rtol=1e-4, atol=1e-5
+                    )
+    quick = reset_statistics(model, params, ordered.split(6))
+    assert not torch.allclose(quick["7.running_var"], found[0]["7.running_var"], rtol=0.01)
+    with pytest.raises(OneBasinError, match="reset_statistics: the data is an iterator"):
+        reset_statistics(model, params, iter([inputs]), exact=True)
+
+
+def test_data_sorted_by_class_is_mixed():
+    model, (inputs, labels) = deep(), examples(600)
+    order = inputs[:, 0].argsort()
+    params = model.state_dict()
+    exact = reset_statistics(model, params, [inputs], exact=True)
+    mixed, kept = (
+        reset_statistics(model, params, data)
+        for data in (Batches(inputs[order], labels[order], 60), inputs[order].split(60))
+    )
+    off = [
+        float((found["7.running_var"] / exact["7.running_var"]).log().abs().max())
+        for found in (mixed, kept)
+    ]
+    assert off[0] < 0.1 < off[1]
+
+
+def test_instances_are_normalised_by_themselves():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.InstanceNorm1d(3, track_running_stats=True))
+    inputs = torch.randn(10, 3, 6) + torch.randn(10, 3, 1)
+    found = reset_statistics(model, model.state_dict(), inputs.split(4))
+    torch.testing.assert_close(found["0.running_mean"], inputs.mean((0, 2)))
+    torch.testing.assert_close(found["0.running_var"], inputs.var(2).mean(0))
+
+
+def test_statistics_that_a_checkpoint_lacks_stay_those_of_the_model():
+    model, (inputs, _) = mlp(0, norm=True), examples()
+    params = model.state_dict()
+    del params["1.num_batches_tracked"]
+    assert list(reset_statistics(model, params, [inputs])) == list(params)
+    assert int(model[1].num_batches_tracked) == 0
 
 
 def test_statistics_of_a_checkpoint_of_higher_precision_are_in_it():

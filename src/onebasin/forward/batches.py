@@ -6,13 +6,16 @@ Owns the forms in which a user may hand over data, and nothing about losses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+
+# Seed of the order of examples, no number that splits are drawn with.
+MIXING = 0x6D69786564
 
 
 @runtime_checkable
@@ -36,11 +39,13 @@ class Batches:
         inputs: all inputs, `(n, ...)`.
         labels: all labels, `(n, ...)`.
         batch_size: examples in a batch; the last one may be smaller.
+        order: the rows in the order in which they are read, int64; as they come without it.
     """
 
     inputs: Inputs
     labels: Tensor
     batch_size: int = 1000
+    order: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that inputs, labels and batch size fit together."""
@@ -66,9 +71,25 @@ class Batches:
         rows = self.rows(place)
         return self.inputs[rows], self.labels[rows]
 
-    def rows(self, place: int) -> slice:
+    def rows(self, place: int) -> slice | Tensor:
         """Return where a batch lies."""
-        return slice(place * self.batch_size, (place + 1) * self.batch_size)
+        part = slice(place * self.batch_size, (place + 1) * self.batch_size)
+        return part if self.order is None else self.order[part]
+
+
+def mixed(data: Iterable[Any]) -> Iterable[Any]:
+    """Return batches with their examples mixed, each time in the same way.
+
+    Statistics of a batch are those of the data only where its examples are any; files are
+    often sorted by class.
+
+    Args:
+        data: `Batches`; other iterables are left as they are.
+    """
+    if not isinstance(data, Batches):
+        return data
+    generator = torch.Generator().manual_seed(MIXING)
+    return replace(data, order=torch.randperm(len(data.inputs), generator=generator))
 
 
 def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.forward.batches import rereadable
+from onebasin.forward.batches import mixed, rereadable
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import VisitTogether
+from onebasin.measuring.moments import UnitMoments
 from onebasin.measuring.paths import shares_of
-from onebasin.measuring.repairing.moments import UnitMoments
 from onebasin.measuring.repairing.sites import RepairSite, find_repair_sites
 from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
 
@@ -77,7 +77,7 @@ def repair(
         model: the architecture; not changed.
         params: of the merged network; not changed.
         ends: parameters and buffers of what was merged, aligned. Not used by `reset`.
-        data: batches, read once; they should not be small.
+        data: batches, read once; they should not be small, nor sorted: `Batches` are mixed.
         method: `reset`, `repair` or `rescale`.
         weights: with which the ends were merged; by default all the same.
         progress: called with the number of batches done.
@@ -119,7 +119,7 @@ class Repairer:
         self, model: nn.Module, data: Iterable[Any], *, method: Folded, call: str = CALL
     ) -> None:
         """Trace the model and find what can be repaired."""
-        self.features = Features(model, rereadable(data, call), call=call)
+        self.features = Features(model, mixed(rereadable(data, call)), call=call)
         self.method: Folded = method
         self.sites, self.skipped = find_repair_sites(self.features.graph)
         if not self.sites:

@@ -44,6 +44,11 @@ class UnitMoments:
         return UnitMoments(count, mean, self.spread + other.spread + between)
 
     @property
+    def variance(self) -> Tensor:
+        """The unbiased variance, `(units,)`."""
+        return self.spread / (self.count - 1)
+
+    @property
     def deviation(self) -> Tensor:
         """The standard deviation, `(units,)`."""
         return (self.spread / self.count).sqrt()
