@@ -68,11 +68,29 @@ def test_layers_can_be_chosen(capsys, tmp_path, a, b):
     assert [line.split()[0] for line in lines[:3]] == ["similarity", "relu#1", "relu#2"]
 
 
+@pytest.mark.parametrize(
+    ("measure", "pattern", "layers"),
+    [
+        ("additivity", "relu#2", ["relu#2"]),
+        ("commutativity", "layers.1*", ["layers.1.linear"]),
+    ],
+)
+def test_layers_can_be_chosen_of_measures_that_find_their_own(
+    capsys, tmp_path, a, b, measure, pattern, layers
+):
+    options = (*DATA, "-o", tmp_path / "f", "--measure", measure, "--json", *TINY)
+    every = succeed(capsys, "features", "mlp", a, b, *options).data["features"][measure]["rows"]
+    found = succeed(capsys, "features", "mlp", a, b, *options, "--layer", pattern).data
+    assert found["features"][measure]["rows"] == [row for row in every if row["layer"] in layers]
+    line = fail(capsys, "features", "mlp", a, b, *options, "--layer", "flatten")
+    assert line.startswith(f"{measure}: among the chosen layers there is no ")
+
+
 def test_the_lemma_is_told_in_a_line(capsys, tmp_path, a, b):
     options = (*DATA, "-o", tmp_path / "f", "--measure", "lemma", *TINY)
     found = succeed(capsys, "features", "mlp", a, b, *options).out
     assert found.startswith("lemma: error of the ends at most 0.")
-    assert "holds" in found.splitlines()[0]
+    assert re.search(r"; the bound of 1\.\d{4} is kept$", found.splitlines()[0])
 
 
 BAD = {
@@ -80,6 +98,14 @@ BAD = {
     "layer": (
         [*DATA, "--layer", "x.*"],
         "features: no layer fits 'x.*'; the layers are flatten, layers.0.",
+    ),
+    "lemma's layers": (
+        [*DATA, "--measure", "lemma", "--layer", "relu*"],
+        "features: --layer has no effect on --measure lemma, which looks at the outputs",
+    ),
+    "statistics of ends": (
+        [*DATA, "--measure", "similarity", "--normalization", "reset"],
+        "features: --normalization has no effect on --measure similarity, which looks at A and B",
     ),
     "measure": ([*DATA, "--measure", "cka"], "Invalid value for '--measure'"),
     "permutation": ([*DATA, "--permutation", "nowhere"], "nowhere: no such file"),
@@ -91,6 +117,7 @@ def test_bad_input_is_one_line(capsys, tmp_path, a, b, case):
     options, message = BAD[case]
     line = fail(capsys, "features", "mlp", a, b, *options, "-o", tmp_path / "f", *TINY)
     assert line.startswith(message), line
+    assert not any((tmp_path / "f").glob("*"))
 
 
 def test_a_folder_that_cannot_be_made_is_named(capsys, tmp_path, a, b):

@@ -30,6 +30,7 @@ MeasureName = Literal[
 ]
 Split = Literal["train", "test"]
 FORMS = ("csv", "json", "png")
+OF_ENDS = ("additivity", "commutativity", "similarity")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,23 @@ class FeaturesChoice:
     layers: Sequence[str] | None = None
     normalization: Literal["interpolated", "reset"] = "interpolated"
     batch_size: int = 500
+
+    def refuse_useless(self) -> None:
+        """Check that every option has an effect.
+
+        Raises:
+            OneBasinError: naming one that has none.
+        """
+        if self.layers and self.measure == "lemma":
+            raise OneBasinError(
+                "features: --layer has no effect on --measure lemma, which looks at the outputs; "
+                "leave it out"
+            )
+        if self.normalization != "interpolated" and self.measure in OF_ENDS:
+            raise OneBasinError(
+                f"features: --normalization has no effect on --measure {self.measure}, which looks "
+                "at A and B alone; leave it out"
+            )
 
 
 @with_blocks
@@ -110,13 +128,15 @@ def features(
       onebasin features mlp a.safetensors b.safetensors --data digits -o features
       onebasin features mlp a.pt b.pt --data digits --permutation p --measure all -o features
     """
+    choice = FeaturesChoice(measure, split, layer, normalization, batch_size)
+    choice.refuse_useless()
     with options.open_console() as console:
         run_features(
             model.request(arch, (a, b), options.seed),
             DataChoice(data, data_root),
             output,
             permutation_file=permutation,
-            choice=FeaturesChoice(measure, split, layer, normalization, batch_size),
+            choice=choice,
             console=console,
         )
 
@@ -210,7 +230,14 @@ def measure_all(
     if choice.measure in ("averaging", "all"):
         with console.progress("averaging, each layer") as progress:
             tables["averaging"] = average_features(
-                module, params_a, params_b, batches, layers=choice.layers, progress=progress
+                module,
+                params_a,
+                params_b,
+                batches,
+                layers=choice.layers,
+                normalization=choice.normalization,
+                statistics=train,
+                progress=progress,
             )
     return tables
 
@@ -259,10 +286,10 @@ def _text(name: str, table: FeatureTable) -> str:
     alpha = min(table.alphas, key=lambda share: abs(share - 0.5), default=None)
     title = name if alpha is None else f"{name}, α = {alpha:g}"
     if isinstance(table, Lemma):
-        says = "holds" if table.holds else "does not hold"
+        says = "kept" if table.holds else "not kept, so LLFC does not hold at the outputs"
         return (
             f"lemma: error of the ends at most {table.epsilon:.4f}, on the path at most "
-            f"{table.path_error:.4f}, bound {table.bound:.4f}: {says}"
+            f"{table.path_error:.4f}; the bound of {table.bound:.4f} is {says}"
         )
     rows = [(title, *table.measures)]
     for layer in table.layers:

@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from onebasin.errors import OneBasinError
 from onebasin.measuring.features import average_features
+from onebasin.measuring.statistics import reset_statistics
 from tests.measuring.features.pairs import between, labels_for, mlp_features, pair
 
 
@@ -131,3 +132,28 @@ def test_bad_input_is_named_in_one_line() -> None:
         average_features(model, a, b, data, alpha=1.5)
     with pytest.raises(OneBasinError, match=r"^averaging: no layer fits 'x'; the layers are"):
         average_features(model, a, b, data, layers=["x"])
+
+
+def test_statistics_of_the_merged_weights_can_be_reset() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    a, b = (
+        {n: torch.rand(t.shape) if t.is_floating_point() else t for n, t in params.items()}
+        for params in (model.state_dict(), model.state_dict())
+    )
+    inputs = torch.randn(20, 4)
+    data = [(inputs, labels_for(inputs, 3))]
+    plain = average_features(model, a, b, data)
+    found = average_features(model, a, b, data, normalization="reset", statistics=data)
+    point = reset_statistics(model, between(a, b, 0.5), data)
+    assert found.at("merged weights", "loss", 0.5).mean == pytest.approx(
+        loss(functional_call(model.eval(), point, inputs), data[0][1]), rel=1e-5
+    )
+    changed = {
+        row.layer
+        for row, before in zip(found.records, plain.records, strict=True)
+        if row.mean != before.mean
+    }
+    assert changed == {"merged weights"}
+    assert found.rows()[0]["normalization"] == "reset"
+    with pytest.raises(OneBasinError, match='averaging: normalization="reset" estimates'):
+        average_features(model, a, b, data, normalization="reset")

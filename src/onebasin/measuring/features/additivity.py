@@ -49,6 +49,7 @@ def measure_additivity(
     *,
     alphas: Sequence[float] = ALPHAS,
     operators: Sequence[str] = ("relu",),
+    layers: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Additivity:
     r"""Measure weak additivity at every ReLU of a network (Zhou et al. 2023, Definition 3).
@@ -68,15 +69,16 @@ def measure_additivity(
         data: batches `(inputs, labels)` or inputs alone.
         alphas: shares of A, between 0 and 1.
         operators: which functions, such as "gelu" and "tanh", or "all" of `ELEMENTWISE`.
+        layers: patterns for names of layers (see `find_layers`); all without it.
         progress: called with the number of batches done.
 
     Raises:
-        OneBasinError: when parameters, data, alphas or operators do not fit, or the network
-            has none of the functions.
+        OneBasinError: when parameters, data, alphas, operators or patterns do not fit, or the
+            network has none of the functions.
     """
     measure = AdditivityMeasure(alphas, operators)
     ends = params_a, params_b
-    run_measure(measure, model, ends, data, call="additivity", progress=progress)
+    run_measure(measure, model, ends, data, call="additivity", layers=layers, progress=progress)
     return measure.result()
 
 
@@ -110,6 +112,7 @@ class AdditivityMeasure(Measure):
     def begin(self, survey: Survey) -> None:
         """Take the names of the nodes."""
         self.names, self.nodes = survey.names, survey.features.graph.nodes
+        self.survey = survey
         self.sums = Sums()
 
     def enter(self, batch: Batch, call: Call) -> None:
@@ -135,6 +138,8 @@ class AdditivityMeasure(Measure):
 
     def _counts(self, call: Call) -> bool:
         operator = self.nodes[call.name].operator
+        if not self.survey.counts(call.name):
+            return False
         return operator in self.operators or ("relu" in self.operators and _is_relu(operator, call))
 
     def result(self) -> Additivity:
@@ -147,7 +152,7 @@ class AdditivityMeasure(Measure):
             known = self.operators < ELEMENTWISE
             missing = " or ".join(sorted(self.operators)) if known else "function of each entry"
             remedy = "; pass operators=['all'] for any nonlinear function" if known else ""
-            raise OneBasinError(f"additivity: the model has no {missing}{remedy}")
+            raise OneBasinError(f"additivity: {self.survey.among} no {missing}{remedy}")
         return Additivity(self.sums.records(list(self.names.values())))
 
 

@@ -17,6 +17,7 @@ from onebasin.forward.batches import rereadable
 from onebasin.forward.binding import BoundModel
 from onebasin.forward.features import Passage
 from onebasin.forward.graph import Graph, VisitTogether
+from onebasin.measuring.curves import Normalization
 from onebasin.measuring.evaluation import Evaluation, Evaluator, Loss
 from onebasin.measuring.features.comparison import mixed
 from onebasin.measuring.features.lemma import IGNORED, labels_of
@@ -77,6 +78,8 @@ def average_features(
     alpha: float = 0.5,
     layers: Sequence[str] | None = None,
     loss: Loss = "cross_entropy",
+    normalization: Normalization = "interpolated",
+    statistics: Iterable[Any] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Averaging:
     r"""Evaluate networks whose features are the mix of two networks' from a layer on.
@@ -108,16 +111,27 @@ def average_features(
         layers: patterns for names of layers, at which features are mixed and one after the
             other is the first; None for the usual ones (see `find_layers`).
         loss: "cross_entropy", "mse" or a function, as for `evaluator`.
+        normalization: where the running statistics of `merged weights` come from:
+            "interpolated", or "reset" from data; all other rows have those of A and of B.
+        statistics: batches for "reset", usually those of the training set.
         progress: called with the number of rows done and their total.
 
     Returns:
         For each row the mean `loss` and `error`, over the examples.
 
     Raises:
-        OneBasinError: when parameters, data, alpha or patterns do not fit.
+        OneBasinError: when parameters, data, alpha or patterns do not fit, or "reset" has no data.
     """
     check_alphas([alpha], "averaging")
-    path = path_between(model, params_a, params_b, [alpha], call="averaging")
+    path = path_between(
+        model,
+        params_a,
+        params_b,
+        [alpha],
+        normalization=normalization,
+        statistics=statistics,
+        call="averaging",
+    )
     survey = Survey(model, data, path, layers=layers, call="averaging")
     total = len(survey.layers) + 4
     records: list[FeatureRow] = []
@@ -138,7 +152,7 @@ def average_features(
     for first, layer in enumerate(survey.layers):
         add(layer.name, _Meeting(frozenset(nodes[first:]), alpha, loss).run(survey))
     add(OUTPUTS, _Meeting(frozenset(), alpha, loss).run(survey))
-    return Averaging(tuple(records))
+    return Averaging(tuple(records), path.normalization)
 
 
 class _Meeting:

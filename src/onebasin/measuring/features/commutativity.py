@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,7 @@ def measure_commutativity(
     params_b: Mapping[str, Tensor],
     data: Iterable[Any],
     *,
+    layers: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Commutativity:
     r"""Measure commutativity at every linear and convolutional layer (Zhou et al. 2023, Def. 4).
@@ -65,14 +66,16 @@ def measure_commutativity(
         params_a: parameters and buffers of A.
         params_b: those of B.
         data: batches `(inputs, labels)` or inputs alone.
+        layers: patterns for names of layers (see `find_layers`); all without it.
         progress: called with the number of batches done.
 
     Raises:
-        OneBasinError: when parameters or data do not fit, or the network has no such layer.
+        OneBasinError: when parameters, data or patterns do not fit, or the network has no
+            such layer.
     """
     measure = CommutativityMeasure()
     ends = params_a, params_b
-    run_measure(measure, model, ends, data, call="commutativity", progress=progress)
+    run_measure(measure, model, ends, data, call="commutativity", layers=layers, progress=progress)
     return measure.result()
 
 
@@ -90,7 +93,9 @@ class CommutativityMeasure(Measure):
     def begin(self, survey: Survey) -> None:
         """Find the layers."""
         self.names = survey.names
-        self.products = find_products(survey.features.graph)
+        products = find_products(survey.features.graph)
+        self.products = {node: each for node, each in products.items() if survey.counts(node)}
+        self.among = survey.among
         self.sums = Sums()
 
     def enter(self, batch: Batch, call: Call) -> None:
@@ -117,7 +122,7 @@ class CommutativityMeasure(Measure):
         """
         if not self.sums and not self.is_optional:
             raise OneBasinError(
-                "commutativity: the model has no linear or convolutional layer that sees the data"
+                f"commutativity: {self.among} no linear or convolutional layer that sees the data"
             )
         return Commutativity(self.sums.records(list(self.names.values())))
 

@@ -112,6 +112,16 @@ class Survey:
         self.path, self.call = path, call
         self.axes = find_axes(self.features.graph, path.params[0], self.features.first)
         self.layers = find_layers(self.features.graph, self.axes, layers, call=call)
+        self.chosen = None if layers is None else frozenset(each.node for each in self.layers)
+
+    def counts(self, node: str) -> bool:
+        """Whether a measure that finds nodes by itself may look at one."""
+        return self.chosen is None or node in self.chosen
+
+    @property
+    def among(self) -> str:
+        """Where a measure looked, for messages."""
+        return "the model has" if self.chosen is None else "among the chosen layers there is"
 
     @cached_property
     def names(self) -> Mapping[str, str]:
