@@ -99,3 +99,13 @@ def test_what_is_no_probability_is_named():
         calibrate(p, labels, num_bins=0)
     with pytest.raises(OneBasinError, match="there are no examples"):
         calibrate(p[:0], labels[:0])
+
+
+def test_labels_beyond_the_classes_are_named():
+    halves = torch.full((2, 2), 0.5)
+    with pytest.raises(OneBasinError, match=r"^calibrate: labels are 0 to 5, but there are 2"):
+        calibrate(halves, torch.tensor([0, 5]))
+    with pytest.raises(OneBasinError, match="calibrate: labels are -7 to 1, but there are 2"):
+        calibrate(halves, torch.tensor([1, -7]))
+    with pytest.raises(OneBasinError, match=r"calibrate: labels are torch.float32; they must be"):
+        calibrate(halves, torch.tensor([0.0, 1.0]))

@@ -8,6 +8,7 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.measuring.evaluation import Evaluation, as_evaluation, evaluator
+from onebasin.measuring.together import evaluate_together
 from tests.measuring.networks import examples, mlp
 
 
@@ -171,3 +172,16 @@ def test_output_without_a_tensor_is_named():
 
     with pytest.raises(OneBasinError, match="the model returned NoneType, expected a tensor"):
         evaluator(*examples())(Silent())
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_labels_beyond_the_classes_are_named(label):
+    inputs, labels = examples(4)
+    labels[2], labels[3] = label, -100
+    text = rf"^evaluator: labels are {min(0, label)} to \d, but there are 3 classes; .* 0 to 2, or"
+    labels[0] = 0
+    with pytest.raises(OneBasinError, match=text):
+        evaluator(inputs, labels)(mlp(0))
+    with pytest.raises(OneBasinError, match=text):
+        networks = [mlp(seed).state_dict() for seed in range(2)]
+        evaluate_together(mlp(0), networks, evaluator(inputs, labels))

@@ -237,3 +237,9 @@ def test_pairs_are_repaired_as_lines_are():
     alone = interpolate(mlp(0), networks[1], moved[1, 2], evaluate, **options)
     assert found.curves[1, 2].losses[1:] == pytest.approx(alone.losses[1:], rel=1e-6)
     assert {row["normalization"] for row in found.rows()} == {"repair"}
+
+
+def test_a_name_that_is_given_twice_is_named():
+    networks = [mlp(seed).state_dict() for seed in range(2)]
+    with pytest.raises(OneBasinError, match="2 names, 'a' more than once, for 2 networks"):
+        measure_pairs(mlp(0), networks, lambda m: 0.0, names=["a", "a"])

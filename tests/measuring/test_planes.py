@@ -171,3 +171,15 @@ def test_units_are_not_repaired_beyond_the_networks():
     networks = {name: mlp(i).state_dict() for i, name in enumerate("ABC")}
     with pytest.raises(OneBasinError, match="measure_plane: normalization is 'repair', but beyond"):
         measure_plane(mlp(0), networks, lambda m: 0.0, normalization="repair", data=[])
+
+
+def test_a_network_that_is_not_finite_is_named():
+    networks = {name: mlp(i).state_dict() for i, name in enumerate("ABC")}
+    networks["B"]["0.bias"][2] = float("nan")
+    with pytest.raises(OneBasinError, match=r"^measure_plane: tensor '0\.bias' of B has entries"):
+        measure_plane(mlp(0), networks, lambda m: 0.0)
+
+
+def test_both_axes_of_a_plane_are_named():
+    ax = PLANE.plot()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("distance between parameters", "distance across")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+from onebasin.measuring.losses import check_classes
 from onebasin.measuring.pictures import GRID, SOFT_INK
 from onebasin.measuring.results import Result, axes_for
 
@@ -169,7 +170,8 @@ def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> C
         The bins.
 
     Raises:
-        OneBasinError: when shapes do not fit, rows are no probabilities, or there are none.
+        OneBasinError: when shapes or labels do not fit, rows are no probabilities, or there
+            are none.
 
     Example:
         >>> sure = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
@@ -187,6 +189,9 @@ def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> C
             "calibrate: rows are no probabilities (they must add up to 1 with none negative); "
             "pass logits.softmax(1)"
         )
+    if labels.is_floating_point() or labels.is_complex():
+        raise OneBasinError(f"calibrate: labels are {labels.dtype}; they must be integers")
+    check_classes("calibrate", labels, probabilities.shape[1])
     bins = Bins(num_bins)
     bins.add(probabilities, labels)
     return bins.result()

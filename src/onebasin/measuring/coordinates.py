@@ -62,8 +62,8 @@ def basis_of(model: nn.Module, networks: Mapping[str, Mapping[str, Tensor]]) -> 
         networks: by name the parameters and buffers of A, B and C.
 
     Raises:
-        OneBasinError: when they do not fit the model or each other, two are equal, or all lie
-            on one line.
+        OneBasinError: when they do not fit the model or each other, two are equal, all lie on
+            one line, or one is not finite.
     """
     (name_a, a), (name_b, b), (name_c, c) = networks.items()
     for other in (b, c):
@@ -74,6 +74,13 @@ def basis_of(model: nn.Module, networks: Mapping[str, Mapping[str, Tensor]]) -> 
         origin, *ends = (each[name].detach().double().cpu().flatten() for each in bound)
         u, v = (end - origin for end in ends)
         u_u, u_v, v_v = u_u + float(u @ u), u_v + float(u @ v), v_v + float(v @ v)
+    for name, params in zip(networks, bound, strict=True):
+        for tensor, _ in model.named_parameters():
+            if not bool(torch.isfinite(params[tensor]).all()):
+                raise OneBasinError(
+                    f"measure_plane: tensor {tensor!r} of {name} has entries that are not finite, "
+                    "so that it has no place on a plane; give another network"
+                )
     across = v_v - u_v * u_v / u_u if u_u else 0.0
     if not across > FLATTEST**2 * v_v:
         raise OneBasinError(

@@ -18,7 +18,7 @@ from onebasin.forward.batches import call_on, device_of, output_of
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring.calibration import Bins, Calibration
 from onebasin.measuring.evaluation import Evaluator
-from onebasin.measuring.losses import are_classes, flat_classes
+from onebasin.measuring.losses import are_classes, check_classes, flat_classes
 from onebasin.measuring.paths import point_at
 from onebasin.measuring.results import Result, axes_for
 
@@ -204,6 +204,7 @@ def _classes(outputs: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]
             f"compare_ensembles: outputs are {tuple(outputs[0].shape)} and labels "
             f"{tuple(labels.shape)} {labels.dtype}; expected (n, classes) and integers (n,)"
         )
+    check_classes("compare_ensembles", labels, outputs[0].shape[-1])
     flat = [flat_classes(each, labels) for each in outputs]
     classes = flat[0][1]
     counted = classes != -100

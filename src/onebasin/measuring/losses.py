@@ -60,6 +60,7 @@ def measure_batch(outputs: Tensor, labels: Tensor, loss: Loss) -> Part:
             f"evaluator: outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
             f"{labels.dtype}; cross_entropy needs outputs (n, classes) and integer labels (n,)"
         )
+    check_classes("evaluator", classes, logits.shape[-1])
     losses = F.cross_entropy(logits, classes, reduction="none")
     return Part(float(losses.double().sum()), wrong, num_examples)
 
@@ -80,6 +81,7 @@ def measure_batch_together(outputs: Tensor, labels: Tensor, loss: Loss) -> list[
     wide = outputs if outputs.dtype == torch.float64 else outputs.float()
     logits = wide.reshape(len(wide), -1, wide.shape[-1])
     classes = labels.reshape(-1).long()
+    check_classes("evaluator", classes, wide.shape[-1])
     counted = classes != -100
     index = classes.clamp(min=0).expand(len(logits), -1).unsqueeze(-1)
     losses = logits.logsumexp(-1) - logits.gather(-1, index).squeeze(-1)
@@ -98,6 +100,26 @@ def are_classes(outputs: Tensor, labels: Tensor) -> bool:
 def flat_classes(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return outputs as `(n, classes)` and labels as int64 `(n,)`."""
     return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1).long()
+
+
+def check_classes(call: str, classes: Tensor, num_classes: int) -> None:
+    """Check that labels name classes that there are; -100 names none.
+
+    Args:
+        call: who asks, for the message.
+        classes: labels, of whole numbers.
+        num_classes: how many there are.
+
+    Raises:
+        OneBasinError: when one does not.
+    """
+    counted = classes[classes != -100]
+    low, high = (int(each) for each in counted.aminmax()) if len(counted) else (0, 0)
+    if low < 0 or high >= num_classes:
+        raise OneBasinError(
+            f"{call}: labels are {low} to {high}, but there are {num_classes} classes; they must "
+            f"be 0 to {num_classes - 1}, or -100 where they do not count"
+        )
 
 
 def _targets(outputs: Tensor, targets: Tensor) -> Tensor:

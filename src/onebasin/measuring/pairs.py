@@ -159,8 +159,11 @@ def _names(
     if len(networks) < 2:
         raise OneBasinError(f"measure_pairs: {len(networks)} networks given; give at least two")
     shown = tuple(map(str, range(len(networks)))) if names is None else tuple(names)
-    if len(shown) != len(networks) or len(set(shown)) != len(shown):
+    twice = [name for name in shown if shown.count(name) > 1]
+    if len(shown) != len(networks) or twice:
+        problem = f", {twice[0]!r} more than once," if twice else ""
         raise OneBasinError(
-            f"measure_pairs: {len(shown)} names for {len(networks)} networks; give each its own"
+            f"measure_pairs: {len(shown)} names{problem} for {len(networks)} networks; give each "
+            "its own"
         )
     return shown

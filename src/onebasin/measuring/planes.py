@@ -113,6 +113,7 @@ class Plane(Result):
         ax.set_aspect("equal")
         ax.grid(False)
         ax.set_xlabel("distance between parameters")
+        ax.set_ylabel("distance across")
         return ax
 
     def _mark(self, ax: Axes) -> None:

@@ -90,3 +90,9 @@ def test_labels_that_do_not_fit_are_named() -> None:
         OneBasinError, match=r"^lemma: outputs are \(6, 3\) and labels \(6,\) torch"
     ):
         check_lemma(model, a, b, [(inputs, torch.zeros(6))])
+
+
+def test_labels_of_which_none_counts_are_refused() -> None:
+    model, a, b, inputs = pair("mlp")
+    with pytest.raises(OneBasinError, match=r"^lemma: no label counts, all are -100; pass"):
+        check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), -100))])

@@ -16,7 +16,9 @@ def benchmark(repository: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("mnist", repository / "benchmarks" / "mnist.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(repository / "benchmarks")  # as when it is run as a program
+        spec.loader.exec_module(module)
     return module
 
 

@@ -84,3 +84,17 @@ def test_what_was_not_measured_is_named() -> None:
         OneBasinError, match=r"^features: nothing was measured as 'cka' at layer '0"
     ):
         found.at("0.linear", "cka")
+
+
+@pytest.mark.parametrize(
+    ("measure", "label"),
+    [
+        (measure_llfc, "1 − cos"),
+        (measure_additivity, "1 − cos"),
+        (measure_similarity, "cka, correlation"),
+        (measure_commutativity, "1-cos, distance"),
+    ],
+)
+def test_values_of_pictures_are_named(measure: Callable[..., FeatureTable], label: str) -> None:
+    model, a, b, inputs = pair("mlp")
+    assert measure(model, a, b, [inputs]).plot().get_ylabel() == label

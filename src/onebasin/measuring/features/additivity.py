@@ -36,6 +36,11 @@ class Additivity(FeatureTable):
     Its measures are `1-cos` and `distance` at every alpha, and `1-cos ends`.
     """
 
+    @property
+    def axis_label(self) -> str:
+        """What the values that `plot` draws are."""
+        return "1 − cos"
+
     def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
         """Return what `plot` draws."""
         return {f"1 − cos, α = {alpha:g}": (COSINE, alpha), "1 − cos of A and B": (ENDS, None)}

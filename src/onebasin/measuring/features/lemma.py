@@ -167,8 +167,17 @@ class LemmaMeasure(Measure):
         self.sums.add((OUTPUT, alpha, measure), values)
 
     def result(self) -> Lemma:
-        """Return what was measured."""
-        return Lemma(self.sums.records([OUTPUT]), self.path.normalization)
+        """Return what was measured.
+
+        Raises:
+            OneBasinError: when no label counts.
+        """
+        records = self.sums.records([OUTPUT])
+        if not any(record.n for record in records):
+            raise OneBasinError(
+                f"lemma: no label counts, all are {IGNORED}; pass data with classes"
+            )
+        return Lemma(records, self.path.normalization)
 
 
 def labels_of(given: Any, call: str) -> Tensor:

@@ -34,6 +34,11 @@ class LLFC(FeatureTable):
     Its measures are `1-cos`, `distance`, `projection` and `c` at every alpha, and `1-cos ends`.
     """
 
+    @property
+    def axis_label(self) -> str:
+        """What the values that `plot` draws are."""
+        return "1 − cos"
+
     def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
         """Return what `plot` draws: how far the path is from the mix, and A from B."""
         return {f"1 − cos, α = {alpha:g}": (COSINE, alpha), "1 − cos of A and B": (ENDS, None)}

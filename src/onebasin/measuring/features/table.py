@@ -99,6 +99,11 @@ class FeatureTable(Result):
         """Return the table as plain JSON values."""
         return {"normalization": self.normalization, "rows": plain_rows(map(asdict, self.records))}
 
+    @property
+    def axis_label(self) -> str:
+        """What the values that `plot` draws are, for the axis beside them."""
+        return ", ".join(self.measures)
+
     def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
         """Return what `plot` draws at a share of A: for each label a measure and its alpha."""
         del alpha
@@ -122,6 +127,7 @@ class FeatureTable(Result):
             self._line(ax, which, {"marker": "o", "markersize": 3, "label": label, **style})
         places = range(len(self.layers))
         ax.set_xticks(places, list(self.layers), rotation=60, ha="right", fontsize="small")
+        ax.set_ylabel(self.axis_label)
         ax.legend(frameon=False)
         return ax
 
