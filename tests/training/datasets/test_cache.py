@@ -201,3 +201,23 @@ def test_a_broken_cache_of_a_set_is_decoded_again(tmp_path):
     flip(file)
     again = load_dataset("toy", root=tmp_path, cache=tmp_path / "cache").train_examples.raw
     assert torch.equal(again, kept)
+
+
+@pytest.mark.parametrize("missing", ["test_labels", "num_classes", "kind"])
+def test_a_cache_of_a_set_that_lacks_something_is_decoded_again(tmp_path, missing):
+    write_set(tmp_path / "toy")
+
+    def load():
+        return load_dataset("toy", root=tmp_path, cache=tmp_path / "cache")
+
+    kept = load()
+    (manifest,) = (tmp_path / "cache").glob(f"datasets/*/{MANIFEST}")
+    whole = manifest.read_text()
+    facts = json.loads(whole)
+    facts["tensors"].pop(missing, None)
+    facts.pop(missing, None)
+    manifest.write_text(json.dumps(facts))
+    again = load()
+    assert torch.equal(again.test_labels, kept.test_labels)
+    assert again.num_classes == 3
+    assert json.loads(manifest.read_text()) == json.loads(whole)

@@ -131,7 +131,7 @@ def test_colour_is_not_lost_without_a_word(load, folder):
 
 
 def test_a_missing_root_or_folder_or_file_is_named(load, folder, tmp_path, monkeypatch):
-    with pytest.raises(OneBasinError, match=r"--data-root is .*/nowhere, which is not a folder"):
+    with pytest.raises(OneBasinError, match=r"^data: the root \(--data-root\) is .*/nowhere,"):
         load_dataset("mnist", root=tmp_path / "nowhere", cache=tmp_path)
     monkeypatch.setenv("ONEBASIN_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(OneBasinError, match=r"ONEBASIN_DATA is .*/nowhere, which is not a folder"):
@@ -158,7 +158,10 @@ def test_unknown_names_list_the_known_ones(load):
 
 BROKEN_COLUMNS = {
     "no inputs": ({"label": [0, 1]}, "has no column with encoded images or texts; its columns are"),
-    "no labels": ({"image": image_column(images(2))}, "no column with classes .*; name the right"),
+    "no labels": (
+        {"image": image_column(images(2))},
+        "no column with classes .*; write the",
+    ),
     "float labels": (
         {"image": image_column(images(2)), "label": [0.5, 1.0]},
         "has no column with classes",
@@ -169,7 +172,19 @@ BROKEN_COLUMNS = {
     ),
     "negative label": (
         {"image": image_column(images(2)), "label": [0, -1]},
-        "train.parquet, row 1: the label is -1; it must be 0 or more; choose a split that has",
+        "train.parquet, row 1: the label is -1; it must be 0 to 999999; choose a split that has",
+    ),
+    "names as labels": (
+        {"image": image_column(images(2)), "label": ["cat", "dog"]},
+        r"; write the labels as classes \(integers from 0\), or choose another set$",
+    ),
+    "a number as label": (
+        {"image": image_column(images(2)), "label": [0, 10**12]},
+        "row 1: the label is 1000000000000; it must be 0 to 999999; choose a column with classes",
+    ),
+    "no rows and no types": (
+        {"image": pa.nulls(0), "label": pa.nulls(0)},
+        "train.parquet has no rows; fetch it again",
     ),
     "no label": (
         {"image": image_column(images(2)), "label": pa.array([0, None])},

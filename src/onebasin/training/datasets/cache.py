@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 CHECKED_BYTES = 1 << 30
 """Of a larger file only the beginning and the end are checked when it is opened."""
+
+Needed = tuple[Sequence[str], Sequence[str]]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -60,7 +62,9 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebasin"
 
 
-def cached(folder: Path, write: Callable[[Path], Mapping[str, Any]]) -> Stored:
+def cached(
+    folder: Path, write: Callable[[Path], Mapping[str, Any]], *, needed: Needed = ((), ())
+) -> Stored:
     """Return what a folder of the cache holds; it is written first where it does not hold it.
 
     A folder that is not whole, because a file was changed, cut or removed, is written anew.
@@ -70,16 +74,17 @@ def cached(folder: Path, write: Callable[[Path], Mapping[str, Any]]) -> Stored:
         folder: of one set read in one way.
         write: writes `NAME.bin` for each tensor into the folder it is given, and returns facts
             with `tensors`: for each name its `dtype` and `shape`.
+        needed: names of the tensors and of the facts without which a folder is not whole.
 
     Raises:
         OneBasinError: when the cache cannot be written, or `write` raises it.
     """
-    if (stored := _open(folder)) is not None:
+    if (stored := _open(folder, needed)) is not None:
         return stored
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{folder.name}.lock"):
-            if (stored := _open(folder)) is not None:
+            if (stored := _open(folder, needed)) is not None:
                 return stored
             _clear(folder)
             with atomic_folder(folder) as temporary:
@@ -89,7 +94,7 @@ def cached(folder: Path, write: Callable[[Path], Mapping[str, Any]]) -> Stored:
             f"data: the cache {folder} cannot be written ({error.strerror or error}); make room, "
             "or name another folder in ONEBASIN_CACHE"
         ) from error
-    stored = _open(folder)
+    stored = _open(folder, needed)
     assert stored is not None, f"{folder} was written but cannot be opened"
     return stored
 
@@ -115,7 +120,7 @@ def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def _open(folder: Path) -> Stored | None:
+def _open(folder: Path, needed: Needed) -> Stored | None:
     """Return what a folder holds, or None where it is missing or not whole."""
     try:
         facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -125,7 +130,10 @@ def _open(folder: Path) -> Stored | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     whole = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    return Stored(facts, whole) if len(whole) == len(tensors) else None
+    is_whole = len(whole) == len(tensors)
+    for names, found in zip(needed, (whole, facts), strict=True):
+        is_whole = is_whole and found.keys() >= set(names)
+    return Stored(facts, whole) if is_whole else None
 
 
 def _map(path: Path, described: Mapping[str, Any]) -> Tensor | None:

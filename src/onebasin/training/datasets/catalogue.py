@@ -152,7 +152,7 @@ def _set(name: str, root: Path | None) -> HubSet:
         known = ", ".join(sorted(DATASETS))
         raise OneBasinError(
             f"data: unknown dataset {name!r}; known are: {known}; others are OWNER/NAME on the "
-            f"Hugging Face hub, or a folder of parquet files in {root or '--data-root'}"
+            f"Hugging Face hub, or a folder of parquet files in {root or 'the root (--data-root)'}"
         )
     return found
 
@@ -162,7 +162,7 @@ def _root(given: str | os.PathLike[str] | None) -> Path | None:
     if root is None:
         return None
     if not Path(root).is_dir():
-        source = "--data-root" if given is not None else "ONEBASIN_DATA"
+        source = "the root (--data-root)" if given is not None else "ONEBASIN_DATA"
         raise OneBasinError(f"data: {source} is {os.fspath(root)}, which is not a folder")
     return Path(root)
 

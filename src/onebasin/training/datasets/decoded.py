@@ -19,6 +19,9 @@ from onebasin.training.datasets.folders import digest, open_files, parquet_files
 from onebasin.training.datasets.hub import open_hub
 from onebasin.training.datasets.reading import Progress, decode_tables
 
+TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("inputs", "labels"))
+FACTS = ("kind", "num_classes", "class_names")
+
 Normalisation = tuple[Sequence[float], Sequence[float]]
 """Mean and deviation of each channel, in units of 1 = 255."""
 
@@ -79,7 +82,7 @@ def load_set(
             tables = {split: open_files(paths) for split, paths in files.items()}
         return decode_tables(tables, source.reading, temporary, progress)
 
-    return _dataset(name, cached(folder, write), source.normalisation)
+    return _dataset(name, cached(folder, write, needed=(TENSORS, FACTS)), source.normalisation)
 
 
 def _dataset(name: str, stored: Stored, normalisation: Normalisation | None) -> Dataset:

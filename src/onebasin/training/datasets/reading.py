@@ -13,6 +13,9 @@ from onebasin.errors import OneBasinError
 from onebasin.training.datasets.decoders import Decoder, Reading, decoder
 from onebasin.training.datasets.source import Columns, Table, find_columns
 
+MAX_CLASSES = 1_000_000
+"""Of a column without names of classes; what is larger is no class but a number or a name."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -34,6 +37,9 @@ def decode_tables(
     Raises:
         OneBasinError: when a column is missing, or a row is broken.
     """
+    for table in tables.values():
+        if not table.num_rows:
+            raise OneBasinError(f"data: {table.place} has no rows; fetch it again")
     first = next(iter(tables.values()))
     columns = find_columns(first, inputs=reading.input_column, labels=reading.label_column)
     names = first.class_names.get(columns.labels, ())
@@ -49,8 +55,6 @@ def decode_tables(
                 done, largest = done + rows, max(largest, largest_label)
                 if progress is not None:
                     progress(done, total)
-            if done == start:
-                raise OneBasinError(f"data: {table.place} has no rows; fetch it again")
             shape = [done - start, *inputs.shape]
             tensors[f"{split}_inputs"] = {"dtype": inputs.dtype, "shape": shape}
             tensors[f"{split}_labels"] = {"dtype": "int64", "shape": shape[:1]}
@@ -92,10 +96,12 @@ def _rows(table: Table, columns: Columns) -> Iterator[Piece]:
 
 def _labels(classes: Sequence[Any], num_names: int, where: str, first_row: int) -> np.ndarray:
     for place, label in enumerate(classes):
-        if label is None or label < 0 or (num_names and label >= num_names):
-            allowed = f"0 to {num_names - 1}" if num_names else "0 or more"
+        if label is None or not 0 <= label < (num_names or MAX_CLASSES):
+            remedy = "choose a split that has labels"
+            if label is not None and label >= MAX_CLASSES:
+                remedy = "choose a column with classes as label_column"
             raise OneBasinError(
-                f"data: {where}, row {first_row + place}: the label is {label}; it must be "
-                f"{allowed}; choose a split that has labels"
+                f"data: {where}, row {first_row + place}: the label is {label}; it must be 0 to "
+                f"{(num_names or MAX_CLASSES) - 1}; {remedy}"
             )
     return np.asarray(classes, dtype=np.int64)

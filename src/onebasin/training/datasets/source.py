@@ -102,7 +102,7 @@ def _one(table: Table, what: Column, given: str | None, candidates: Sequence[str
         return candidates[0]
     expected = "encoded images or texts" if what == "input" else "classes (integers from 0)"
     problem = f"several columns with {expected}" if candidates else f"no column with {expected}"
-    raise OneBasinError(
-        f"data: {table.place} has {problem}; its columns are {columns}; "
-        f"name the right one as {what}_column"
-    )
+    remedy = f"name the right one as {what}_column"
+    if not candidates:
+        remedy = f"write the {what}s as {expected}, or choose another set"
+    raise OneBasinError(f"data: {table.place} has {problem}; its columns are {columns}; {remedy}")
