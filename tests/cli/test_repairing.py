@@ -66,3 +66,11 @@ def test_every_tensor_of_the_ends_is_read_once(method):
     if method == "reset":
         # No end is needed as a whole: beside the tensor that is averaged there may be one.
         assert all(end.most <= 2 < len(end) for end in ends)
+
+
+@pytest.mark.parametrize(("given", "suits"), [(None, "reset"), ("repair", "repair")])
+def test_networks_with_running_statistics_are_reset_unless_told_otherwise(given, suits):
+    asked = Repair.of(given, load_digits())
+    assert asked is not None
+    assert asked.suited(build(0)).method == suits
+    assert asked.suited(nn.Sequential(nn.Linear(4, 2))).method == "repair"

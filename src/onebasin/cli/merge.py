@@ -61,7 +61,7 @@ def merge(
         typer.Option(
             help="Set the statistics of the mean's units from data: BatchNorm's alone (reset), "
             "means and deviations of all units (repair), or their sizes (rescale).",
-            show_default="repair with --data, else none",
+            show_default="with --data reset where there is BatchNorm, repair where not; else none",
         ),
     ] = None,
     save_permutation: PermutationFile = None,
@@ -118,7 +118,7 @@ def run_merge(
         request: which networks, and how to match them, if at all.
         output: where the mean goes.
         weights: numbers separated by commas, or None for equal ones.
-        repair: what is done to the mean; None for `repair` where there is data.
+        repair: what is done to the mean; None for what suits it where there is data.
         permutation_file: where the permutation goes, or None.
         console: where the result is printed.
     """
@@ -157,6 +157,7 @@ def run_merge(
             alignment = align_networks(networks, request.symmetry, matcher, console)
         if mending is not None:
             check_data(networks.architecture, mending.data, call="merge")
+            mending = mending.suited(networks.architecture.module)
         mended = _write(networks, alignment, shares, mending, output, console)
     if alignment is not None:
         save_permutation(alignment, permutation_file)

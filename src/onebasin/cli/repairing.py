@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
@@ -25,16 +25,16 @@ class Repair:
     """A repair that is to be done, and the data for it.
 
     Args:
-        method: of `onebasin.measuring.repairing.repair`.
+        method: of `onebasin.measuring.repairing.repair`; None for the one that suits the network.
         data: its training set is run through the networks.
     """
 
-    method: Literal["reset", "repair", "rescale"]
+    method: Literal["reset", "repair", "rescale"] | None
     data: Dataset
 
     @classmethod
     def of(cls, name: RepairName | None, data: Dataset | None) -> Repair | None:
-        """Return what the user asked for; `repair` where there is data and nothing was said.
+        """Return what the user asked for; one that suits where there is data and nothing was said.
 
         Raises:
             OneBasinError: when a repair is asked for and there is no data.
@@ -46,7 +46,18 @@ class Repair:
                 f"merge: --repair {name} runs the networks on data; name it with --data, such as "
                 "--data digits"
             )
-        return cls("repair" if name is None else name, data)
+        return cls(name, data)
+
+    def suited(self, module: nn.Module) -> Repair:
+        """Return the same with a method.
+
+        Of benchmarks/matchers.py `reset` did best for networks with running statistics, and
+        `repair` for those without.
+        """
+        if self.method is not None:
+            return self
+        has_statistics = any(name.endswith("running_mean") for name, _ in module.named_buffers())
+        return replace(self, method="reset" if has_statistics else "repair")
 
     def run(
         self,
@@ -63,6 +74,7 @@ class Repair:
             weights: of the mean.
             console: where progress and notes are shown.
         """
+        assert self.method is not None, "see `suited`"
         # Resetting looks at the mean alone, so that the ends need not be in memory.
         held = [] if self.method == "reset" else [dict(end) for end in ends]
         batches = Batches(self.data.train_inputs, self.data.train_labels)
