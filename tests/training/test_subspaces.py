@@ -11,7 +11,7 @@ from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.interpolation import interpolate
 from onebasin.symmetry import trace
 from onebasin.training.datasets.digits import load_digits
-from onebasin.training.subspaces import Subspace, train_subspace
+from onebasin.training.subspaces import Subspace, _Learner, train_subspace
 from onebasin.training.train import train
 
 DATA = load_digits()
@@ -169,3 +169,34 @@ def test_wrong_calls_are_named(line):
     with pytest.raises(OneBasinError, match=r"'layers.0.weight' is missing"):
         start = [{"layers.0.bias": torch.zeros(64)}] * 2
         train_subspace(NETWORK, DATA, start=start)
+    for rate in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(OneBasinError, match=f"learning_rate is {rate}; it must be at least 0"):
+            train_subspace(NETWORK, DATA, learning_rate=rate)
+    nothing = DATA.replace(train_inputs=DATA.train_inputs[:0], train_labels=DATA.train_labels[:0])
+    with pytest.raises(OneBasinError, match="train_subspace: digits has no training examples"):
+        train_subspace(NETWORK, nothing)
+    with pytest.raises(OneBasinError, match="train_subspace: the network cannot be run on digits"):
+        train_subspace(nn.Linear(3, 3), DATA)
+    with pytest.raises(OneBasinError, match=r"returns \(2, 3\) for two examples but digits has 10"):
+        train_subspace(nn.Linear(64, 3), DATA)
+    with pytest.raises(OneBasinError, match="normalisation over a batch needs two examples, but b"):
+        train_subspace(normed(), DATA, batch_size=1)
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
+
+
+@pytest.mark.parametrize(("network", "num_met"), [(normed(), 20), (NETWORK, 21)])
+def test_a_single_example_in_the_end_is_left_out_where_it_must_be(network, num_met, monkeypatch):
+    met, run = [], _Learner._run
+
+    def watched(self, inputs, generator):
+        met.append(len(inputs))
+        return run(self, inputs, generator)
+
+    monkeypatch.setattr(_Learner, "_run", watched)
+    line = train_subspace(network, DATA.subset(21), epochs=2, batch_size=10)
+    assert sum(met) == 2 * num_met
+    assert all(torch.isfinite(tensor).all() for tensor in line.point().values())
+    assert len(line.losses) == 2

@@ -5,6 +5,8 @@ Owns the training of all corners at once (Wortsman et al. 2021) and what came of
 
 from __future__ import annotations
 
+import copy
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from onebasin.measuring.results import Result, axes_for
 from onebasin.measuring.statistics import reset_statistics
 from onebasin.symmetry.seeds import generator_for
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.fitting import check_fits, takes_single
 from onebasin.training.initialisation import initialised
 
 if TYPE_CHECKING:
@@ -133,7 +136,8 @@ def train_subspace(
             without it each is initialised with a seed of its own.
         seed: of the corners where there is no start, the points, and the order of examples.
         epochs: passes over the training set.
-        batch_size: examples per step.
+        batch_size: examples per step; a last step of a single example is left out where
+            normalisation over the batch cannot do with it.
         learning_rate: of Adam.
         optimizer: called with the parameters of all corners, `(num_corners, ...)` each, such as
             `lambda params: torch.optim.SGD(params, lr=0.1)`; the learning rate is its own then.
@@ -144,7 +148,7 @@ def train_subspace(
         The subspace. Statistics of normalisation layers are estimated for every corner.
 
     Raises:
-        OneBasinError: when a number is out of range, or the start does not fit.
+        OneBasinError: when a number is out of range, or the data or the start do not fit.
 
     Example:
         >>> from onebasin.checkpoints import MLP
@@ -160,9 +164,14 @@ def train_subspace(
             f"{penalty:g}; there must be at least two corners and one example in a batch, and no "
             "negative epochs or penalty"
         )
+    if not 0 <= learning_rate < math.inf:
+        raise OneBasinError(
+            f"train_subspace: learning_rate is {learning_rate!r}; it must be at least 0 and finite"
+        )
     began = time.perf_counter()
     seeds = [generator_for(seed, f"corner {i}").initial_seed() for i in range(num)]
     model = initialised(network, seeds[0]).train()
+    takes_one = _check_data(model, data, batch_size)
     own = [initialised(network, each).state_dict() for each in seeds] if start is None else start
     params, buffers = _stacked(model, own)
     learner = _Learner(model, params, buffers, penalty)
@@ -175,15 +184,49 @@ def train_subspace(
     with _noise_of(seed):
         for epoch in range(epochs):
             order = torch.randperm(len(data.train_labels), generator=generator)
-            loss, cosine = learner.epoch(data, step, order.split(batch_size), generator)
+            steps = [rows for rows in order.split(batch_size) if takes_one or len(rows) > 1]
+            loss, cosine = learner.epoch(data, step, steps, generator)
             losses.append(loss)
             cosines.append(cosine)
             if progress is not None:
                 progress(epoch + 1, epochs)
-    batches = Batches(data.train_inputs, data.train_labels, max(batch_size, 2))
+    num_used = _num_used(len(data.train_labels), max(batch_size, 2), takes_one)
+    batches = Batches(
+        data.train_inputs[:num_used], data.train_labels[:num_used], max(batch_size, 2)
+    )
     corners = tuple(reset_statistics(model, each, batches) for each in learner.corners())
     seconds = time.perf_counter() - began
     return Subspace(seed, corners, tuple(losses), tuple(cosines), seconds)
+
+
+def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
+    """Check that the model can learn from the data, and tell whether a single example will do."""
+    if not len(data.train_labels):
+        raise OneBasinError(
+            f"train_subspace: {data.name} has no training examples; choose other data"
+        )
+    examples = data.train_examples[:2].to(device_of(model))
+    with torch.random.fork_rng(devices=[]):
+        check_fits(
+            copy.deepcopy(model).eval(),
+            examples,
+            data,
+            call="train_subspace",
+            name="the network",
+            remedy="fit the network to it",
+        )
+    takes_one = takes_single(model, examples[:1])
+    if not takes_one and min(batch_size, len(data.train_labels)) < 2:
+        raise OneBasinError(
+            f"train_subspace: normalisation over a batch needs two examples, but batch_size is "
+            f"{batch_size} and {data.name} has {len(data.train_labels)}; make both at least 2"
+        )
+    return takes_one
+
+
+def _num_used(number: int, batch_size: int, takes_one: bool) -> int:
+    """Return how many examples there are without a single one in the end that does not do."""
+    return number - (not takes_one and number % batch_size == 1)
 
 
 class _Learner:
