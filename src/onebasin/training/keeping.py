@@ -43,6 +43,8 @@ def check_kept(
     Raises:
         OneBasinError: naming the epochs that are missing.
     """
+    if not kept:
+        return
     missing = [
         (seed, epoch)
         for number, seeds in enumerate(groups)
