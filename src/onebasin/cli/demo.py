@@ -66,7 +66,7 @@ def run_demo(folder: Path, *, seed: int, console: Console) -> None:
     make_folder(folder, "--out")
     seconds: dict[str, float] = {}
     with timed(seconds, "total"):
-        architecture, data = build_architecture("mlp", seed=seed), load_digits(seed=seed)
+        architecture, data = build_architecture("mlp", seed=seed), load_digits()
         with timed(seconds, "train"), console.progress("training A and B") as progress:
             seeds = [seed, seed + 1]
             # Trained to the end: a little after the loss is low, aligned networks lie closer.
