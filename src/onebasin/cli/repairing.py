@@ -14,6 +14,7 @@ from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
 from onebasin.measuring.repairing import Repaired, repair
+from onebasin.measuring.statistics import layers_with_statistics
 from onebasin.merging.averages import Mean
 from onebasin.training.datasets.dataset import Dataset
 
@@ -56,8 +57,7 @@ class Repair:
         """
         if self.method is not None:
             return self
-        has_statistics = any(name.endswith("running_mean") for name, _ in module.named_buffers())
-        return replace(self, method="reset" if has_statistics else "repair")
+        return replace(self, method="reset" if layers_with_statistics(module) else "repair")
 
     def run(
         self,

@@ -25,11 +25,7 @@ def without_groups(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
     needed = {outer for group in groups.values() for outer in group.within}
     sizes = {**symmetry.axes, **{name: symmetry.groups[name].size for name in reasons}}
     axes = {name: size for name, size in sizes.items() if name in needed}
-    pinned = {
-        name: reasons.get(name, "fixed, and no group depends on its position any more")
-        for name in sizes
-        if name not in axes
-    }
+    pinned = {name: reasons.get(name, UNNEEDED) for name in sizes if name not in axes}
 
     def pin(units: Units) -> Layout:
         return Fixed(units.size, pinned[units.group]) if units.group in pinned else units

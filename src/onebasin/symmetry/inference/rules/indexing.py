@@ -37,8 +37,9 @@ def embedding_bag(call: Call) -> tuple[Dims | None, ...]:
 
 def _address(call: Call, dims: Dims, places: Iterable[int]) -> Dims:
     """Pin what is addressed, and return the rest, which cannot depend on where that was."""
-    call.pin([dims[i] for i in places], ADDRESSED)
-    rest = tuple(atom for i, atom in enumerate(dims) if i not in set(places))
+    addressed = set(places)
+    call.pin([dims[i] for i in addressed], ADDRESSED)
+    rest = tuple(atom for i, atom in enumerate(dims) if i not in addressed)
     call.mix(rest)
     return rest
 
