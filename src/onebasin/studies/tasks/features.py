@@ -37,7 +37,7 @@ WITHOUT_ALPHA = frozenset({"commutativity"})
 ALPHAS = (0.25, 0.5, 0.75)
 
 
-@declare(version=2)
+@declare(version=3)
 def measure_features(
     *,
     data: Spec,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring.curves import Curve, Normalization
 from onebasin.measuring.interpolation import interpolate
-from onebasin.studies.task import Result
+from onebasin.studies.task import Result, declare
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
 from onebasin.studies.tasks.splits import SPLITS, batches_of, evaluator_of
 
@@ -37,6 +37,7 @@ def evaluate_network(
     return Result(rows)
 
 
+@declare(version=2)
 def measure_curve(
     *,
     data: Spec,
@@ -65,6 +66,7 @@ def measure_curve(
     return Result([{"split": split, **row} for split, curve in curves for row in curve.rows()])
 
 
+@declare(version=2)
 def measure_barrier(
     *,
     data: Spec,

@@ -12,11 +12,12 @@ from onebasin.measuring.curves import Normalization
 from onebasin.measuring.ensembles import compare_ensembles
 from onebasin.measuring.statistics import reset_statistics
 from onebasin.merging.averages import merge
-from onebasin.studies.task import Result
+from onebasin.studies.task import Result, declare
 from onebasin.studies.tasks.specs import Spec, data_of, network_of, symmetry_of
 from onebasin.studies.tasks.splits import batches_of, evaluator_of
 
 
+@declare(version=2)
 def merge_networks(
     *,
     data: Spec,

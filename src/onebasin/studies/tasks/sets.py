@@ -9,11 +9,12 @@ from onebasin.measuring.pairs import measure_pairs_splits
 from onebasin.measuring.points import evaluate_points
 from onebasin.measuring.statistics import reset_statistics
 from onebasin.merging.averages import merge
-from onebasin.studies.task import Result
+from onebasin.studies.task import Result, declare
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
 from onebasin.studies.tasks.splits import SPLITS, batches_of, evaluator_of
 
 
+@declare(version=2)
 def measure_set(
     *,
     data: Spec,

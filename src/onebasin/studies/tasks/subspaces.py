@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebasin.studies.task import Result
+from onebasin.studies.task import Result, declare
 from onebasin.studies.tasks.packing import pack
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
 from onebasin.training.subspaces import train_subspace
 
 
+@declare(version=2)
 def train_line(
     *,
     data: Spec,
