@@ -158,7 +158,7 @@ def test_wrong_calls_are_named():
         interpolate(model, a, b, evaluate, normalization="reset")
     with pytest.raises(OneBasinError, match="read only once"):
         interpolate(model, a, b, evaluate, normalization="reset", data=iter([]))
-    with pytest.raises(OneBasinError, match="num_points is 1; it must be at least 2"):
+    with pytest.raises(OneBasinError, match="num_points is 1; it must be a whole number of at"):
         interpolate(model, a, b, evaluate, num_points=1)
     with pytest.raises(
         OneBasinError, match=r"'0.bias' is \(5,\) in params_a but \(8,\) in params_b"

@@ -1,8 +1,10 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from onebasin.errors import OneBasinError
@@ -159,7 +161,7 @@ def test_networks_that_span_no_plane_are_named():
     for networks in ({"A": a, "B": b, "C": between}, {"A": a, "B": a, "C": c}):
         with pytest.raises(OneBasinError, match="A, B and C lie on one line"):
             measure_plane(mlp(0), networks, lambda model: 0.0)
-    with pytest.raises(OneBasinError, match=r"2 networks, 25 points .* give three networks"):
+    with pytest.raises(OneBasinError, match=r"2 networks, margin 0.25; give three networks"):
         measure_plane(mlp(0), {"A": a, "B": b}, lambda model: 0.0)
     with pytest.raises(OneBasinError, match="margin -1; give three"):
         measure_plane(mlp(0), NETWORKS, lambda model: 0.0, margin=-1.0)
@@ -183,3 +185,12 @@ def test_a_network_that_is_not_finite_is_named():
 def test_both_axes_of_a_plane_are_named():
     ax = PLANE.plot()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("distance between parameters", "distance across")
+
+
+def test_levels_have_as_many_digits_as_tell_them_apart():
+    near = replace(PLANE, losses=((2.1301, 2.13, 2.2), (2.1302, 2.27, 2.1304)))
+    for plane, quantity in ((near, "loss"), (PLANE, "loss"), (PLANE, "error")):
+        ax = plane.plot(Figure().subplots(), quantity=quantity)
+        shown = [text.get_text() for text in ax.figure.axes[1].get_yticklabels()]
+        assert len(set(shown)) == len(shown) > 5
+        assert all(text.endswith("%") == (quantity == "error") for text in shown)

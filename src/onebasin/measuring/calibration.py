@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import check_whole
 from onebasin.measuring.losses import check_classes
 from onebasin.measuring.pictures import GRID, SOFT_INK
 from onebasin.measuring.results import Result, axes_for
@@ -117,8 +118,7 @@ class Bins:
 
     def __init__(self, num_bins: int = 15) -> None:
         """Begin with empty bins."""
-        if num_bins < 1:
-            raise OneBasinError(f"calibrate: num_bins is {num_bins}; it must be at least 1")
+        num_bins = check_whole("calibrate", "num_bins", num_bins, least=1)
         self._counts = torch.zeros(num_bins, dtype=torch.float64)
         self._sums = torch.zeros(num_bins, dtype=torch.float64)
         self._right = torch.zeros(num_bins, dtype=torch.float64)

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import check_choice
+from onebasin.measuring.checks import check_whole
 from onebasin.measuring.curves import Curve, LineNormalization
 from onebasin.measuring.evaluation import Evaluate, Evaluation
 from onebasin.measuring.paths import same_point
@@ -157,8 +158,7 @@ def line_of(
     Raises:
         OneBasinError: when there are fewer than two points, or as for `preparation`.
     """
-    if num_points < 2:
-        raise OneBasinError(f"{call}: num_points is {num_points}; it must be at least 2")
+    num_points = check_whole(call, "num_points", num_points, least=2)
     check_choice(call, "normalization", normalization, LineNormalization)
     prepare, num_reset = preparation(call, model, normalization, data)
     alphas = tuple(i / (num_points - 1) for i in range(num_points))

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
+from onebasin.measuring.checks import check_whole
 from onebasin.measuring.coordinates import basis_of
 from onebasin.measuring.curves import LineNormalization, Quantity
 from onebasin.measuring.evaluation import Evaluate
@@ -109,7 +110,7 @@ class Plane(Result):
         ax.contour(self.xs, self.ys, shown, levels, colors="white", linewidths=0.6, alpha=0.6)
         self._mark(ax)
         scale = ax.figure.colorbar(filled, ax=ax, label=quantity, ticks=levels)
-        scale.ax.set_yticklabels([_shown(level, quantity) for level in levels])
+        scale.ax.set_yticklabels(_shown(levels, quantity))
         ax.set_aspect("equal")
         ax.grid(False)
         ax.set_xlabel("distance between parameters")
@@ -178,10 +179,11 @@ def measure_plane(
         >>> plane.places
         ((0.0, 0.0), (5.0, 0.0), (4.0, 3.0))
     """
-    if len(networks) != 3 or num_points < 2 or not 0 <= margin < float("inf"):
+    num_points = check_whole("measure_plane", "num_points", num_points, least=2)
+    if len(networks) != 3 or not 0 <= margin < float("inf"):
         raise OneBasinError(
-            f"measure_plane: {len(networks)} networks, {num_points} points along each axis, margin "
-            f"{margin:g}; give three networks, two points or more and no negative margin"
+            f"measure_plane: {len(networks)} networks, margin {margin:g}; give three networks and "
+            "no negative margin"
         )
     check_choice("measure_plane", "normalization", normalization, LineNormalization)
     if normalization in ("repair", "rescale"):
@@ -232,5 +234,8 @@ def _norm(levels: np.ndarray) -> Any:
     return BoundaryNorm(levels, 256, extend="max")
 
 
-def _shown(level: float, quantity: Quantity) -> str:
-    return f"{level:.3g}" if quantity == "loss" else f"{level:.1%}"
+def _shown(levels: np.ndarray, quantity: Quantity) -> list[str]:
+    """Return levels in as few digits as tell them apart."""
+    forms = [f".{digits}g" if quantity == "loss" else f".{digits - 2}%" for digits in range(3, 9)]
+    shown = ([f"{level:{form}}" for level in levels] for form in forms)
+    return next((texts for texts in shown if len({*texts}) == len(texts)), list(map(str, levels)))

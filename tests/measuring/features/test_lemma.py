@@ -92,6 +92,12 @@ def test_labels_that_do_not_fit_are_named() -> None:
         check_lemma(model, a, b, [(inputs, torch.zeros(6))])
 
 
+def test_labels_beyond_the_classes_are_named() -> None:
+    model, a, b, inputs = pair("mlp")
+    with pytest.raises(OneBasinError, match=r"^lemma: labels are 3 to 3, but there are 3 classes"):
+        check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), 3))])
+
+
 def test_labels_of_which_none_counts_are_refused() -> None:
     model, a, b, inputs = pair("mlp")
     with pytest.raises(OneBasinError, match=r"^lemma: no label counts, all are -100; pass"):

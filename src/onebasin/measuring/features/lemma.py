@@ -22,6 +22,7 @@ from onebasin.measuring.features.survey import (
     run_measure,
 )
 from onebasin.measuring.features.table import FeatureTable
+from onebasin.measuring.losses import check_classes
 from onebasin.measuring.results import axes_for
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class LemmaMeasure(Measure):
         a, b, *points = (_logits(each[: batch.num], labels) for each in outputs)
         counts = labels.flatten() != IGNORED
         classes = labels.flatten()[counts].to(a.device)
+        check_classes("lemma", classes, a.shape[1])
         a, b, *points = (each[counts.to(each.device)] for each in (a, b, *points))
         self._add(ERROR, 1.0, a.argmax(1) != classes)
         self._add(ERROR, 0.0, b.argmax(1) != classes)

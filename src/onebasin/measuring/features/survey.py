@@ -264,12 +264,14 @@ def path_between(
     return Path((params_a, params_b, *points), tuple(alphas), normalization)
 
 
-def check_alphas(alphas: Sequence[float], call: str) -> None:
+def check_alphas(alphas: Any, call: str) -> None:
     """Check that shares of A are between 0 and 1.
 
     Raises:
         OneBasinError: naming one that is not.
     """
+    if not isinstance(alphas, Iterable) or isinstance(alphas, str):
+        raise OneBasinError(f"{call}: alphas is {alphas!r}; give several, such as [0.25, 0.5]")
     for alpha in alphas:
         if not 0 < alpha < 1:
             raise OneBasinError(f"{call}: alpha is {alpha:g}; it must be between 0 and 1")
