@@ -50,7 +50,24 @@ def test_digits_show_what_the_paper_claims(name, rows):
     assert all(len(row) == len(table.header) for row in table.rows)
     for picture in study.figures(rows[name]):
         assert all(ax.has_data() for ax in picture.figure.axes)
+        if name in ("llfc", "additivity", "commutativity"):
+            # Lines over all layers leave no room for a legend among them.
+            assert not any(ax.get_legend() for ax in picture.figure.axes)
+            assert len(picture.figure.legends) == 1
         assert "nothing" not in picture.alt
+
+
+@pytest.mark.parametrize("letters", [4, 40])
+def test_names_of_layers_leave_room_for_the_lines(letters):
+    rows = [{"place": place, "layer": "x" * letters} for place in range(40)]
+    figure, axes = profiles.layer_panels(rows, 2)
+    for ax in axes:
+        ax.plot([0, 39], [0, 1])
+        profiles.name_layers(ax, rows)
+    figure.draw_without_rendering()
+    for ax in axes:
+        assert len(ax.get_xticks()) <= profiles.MOST_NAMES
+        assert ax.get_position().height * figure.get_figheight() > 1.5
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onebasin.studies.drawing import panels
+from onebasin.studies.drawing import legend_below
 from onebasin.studies.llfc.profiles import (
     apart,
     by_layer,
@@ -17,6 +17,7 @@ from onebasin.studies.llfc.profiles import (
     extremes,
     features_of,
     judged,
+    layer_panels,
     left_out,
     name_layers,
     slug,
@@ -81,7 +82,7 @@ class Condition:
         return [self._figure(name, part) for (name,), part in found.items()]
 
     def _figure(self, name: str, rows: Sequence[Row]) -> Picture:
-        figure, (ax,) = panels()
+        figure, (ax,) = layer_panels(rows)
         told = []
         for (kind,), part in grouped(rows, "kind").items():
             draw_layers(ax, part, self.measure, self.alpha, kind, markersize=3)
@@ -89,7 +90,7 @@ class Condition:
         ax.set_title(name)
         ax.set_ylabel("‖X − Y‖² / (‖X‖ ‖Y‖)")
         ax.set_ylim(bottom=0)
-        ax.legend(frameon=False)
+        legend_below(ax)
         name_layers(ax, rows)
         alt = (
             f"Distance between {self.what} over the layers, {name}: {'; '.join(told)}. It is 0 "

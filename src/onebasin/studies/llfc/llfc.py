@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from onebasin.studies.drawing import draw_means, panels
+from onebasin.studies.drawing import draw_means, legend_below
 from onebasin.studies.llfc import PAPER
 from onebasin.studies.llfc.pairs import APART, DESK, PAPER_CONFIG, SMOKE, Config, measured
 from onebasin.studies.llfc.profiles import (
@@ -15,6 +15,7 @@ from onebasin.studies.llfc.profiles import (
     extremes,
     features_of,
     judged,
+    layer_panels,
     left_out,
     name_layers,
     panel_per_kind,
@@ -126,10 +127,11 @@ def _cosines(name: str, rows: Sequence[Row]) -> Picture:
         draw_layers(ax, part, ENDS, None, "A and B", markersize=3, linestyle="--")
         ax.set_title(f"{name}: {kind}" if kind not in name else name)
         ax.set_ylabel("1 − E[cos]")
-        ax.legend(frameon=False)
         name_layers(ax, part)
         path = extremes(v for a in alphas for v in by_layer(part, COSINE, a).values())
         told.append(f"{kind}: {path}, A against B {extremes(by_layer(part, ENDS).values())}")
+    # All panels have the same lines, which leave no room for it among them.
+    legend_below(axes[0][1])
     alt = (
         "1 minus the cosine between features on the path and the mix of the ends' features, over "
         f"the layers. {name}, lowest to highest layer. {'. '.join(told)}."
@@ -139,8 +141,8 @@ def _cosines(name: str, rows: Sequence[Row]) -> Picture:
 
 
 def _coefficients(name: str, rows: Sequence[Row]) -> Picture:
-    figure, (ax,) = panels()
     part = select(rows, measure=COEFFICIENT)
+    figure, (ax,) = layer_panels(part)
     alphas = sorted({row["alpha"] for row in part})
     half = min(alphas, key=lambda alpha: abs(alpha - 0.5))
     told = []
@@ -150,7 +152,7 @@ def _coefficients(name: str, rows: Sequence[Row]) -> Picture:
     ax.axhline(1, color="gray", linestyle=":")
     ax.set_title(name)
     ax.set_ylabel(f"c at α = {half:g}")
-    ax.legend(frameon=False)
+    legend_below(ax)
     name_layers(ax, part)
     alt = f"The coefficient c over the layers at alpha {half:g}, {name}: {'; '.join(told)}."
     return Picture(f"coefficients-{slug(name)}", figure, alt, "LLFC with c = 1 is the mix itself.")

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 LEAST_PAIRS = 2
 """Connected pairs that a setting must have to be judged."""
 
+MOST_NAMES = 16
+"""Names of layers that fit below a panel."""
+
+PANEL_HEIGHT, LETTER_HEIGHT = 3.1, 0.07
+"""Of a panel without names below, and what a letter of the longest takes, in inches."""
+
 PAIR = ("setting", "kind", "pair")
 
 
@@ -87,20 +93,34 @@ def draw_layers(
 
 def name_layers(ax: Axes, rows: Sequence[Row]) -> None:
     """Write the names of the layers below the places they have."""
-    names = sorted({(row["place"], row["layer"]) for row in rows})
-    # A long network has more layers than names fit below.
-    step = -(-len(names) // 16)
-    shown = names[::step]
+    shown = _shown(rows)
     ax.set_xticks([p for p, _ in shown], [n for _, n in shown], rotation=60, ha="right")
     ax.tick_params(axis="x", labelsize="small")
     ax.set_xlabel("layer")
+
+
+def _shown(rows: Sequence[Row]) -> list[tuple[int, str]]:
+    """Return the layers whose names are written: a long network has more than fit below."""
+    names = sorted({(row["place"], row["layer"]) for row in rows})
+    return names[:: -(-len(names) // MOST_NAMES)]
+
+
+def layer_panels(rows: Sequence[Row], num: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels that `name_layers` leaves room in, whatever the names.
+
+    Args:
+        rows: of measures at layers.
+        num: panels, below each other.
+    """
+    longest = max((len(name) for _, name in _shown(rows)), default=0)
+    return panels(num, height=PANEL_HEIGHT + LETTER_HEIGHT * longest)
 
 
 def panel_per_kind(rows: Sequence[Row]) -> tuple[Figure, list[tuple[str, Axes]]]:
     """Return a figure with a panel for each kind of pair in rows, and the kinds."""
     present = {row["kind"] for row in rows}
     kinds = [*(kind for kind in KINDS if kind in present), *sorted(present - set(KINDS))]
-    figure, axes = panels(len(kinds), height=3.2)
+    figure, axes = layer_panels(rows, len(kinds))
     return figure, list(zip(kinds, axes, strict=True))
 
 
