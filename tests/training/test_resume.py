@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ import torch
 
 from onebasin.errors import OneBasinError
 from onebasin.training import train
-from tests.training.networks import blobs, noisy
+from onebasin.training.keeping import epochs_to_keep
+from tests.training.networks import blobs, chain, noisy
 
 OPTIONS = {"epochs": 6, "batch_size": 10, "stop_loss": 0.35, "group_size": 2}
 SEEDS = [0, 1, 2]
@@ -221,7 +224,48 @@ def test_epochs_that_a_network_is_past_cannot_be_kept(tmp_path, one_thread):
     assert {path.name for path in (tmp_path / "epochs").iterdir()} == kept
 
 
+def plain(inputs, generator):
+    return inputs + torch.randn(inputs.shape, generator=generator)
+
+
+@dataclass(frozen=True)
+class Jitter:
+    size: float
+
+    def __call__(self, inputs, generator):
+        return inputs + self.size * torch.randn(inputs.shape, generator=generator)
+
+
+class Nameless:
+    def __call__(self, inputs, generator):
+        return inputs
+
+
+def test_an_augmentation_is_known_by_its_name(tmp_path):
+    options = {"seeds": [0], "epochs": 1, "checkpoints": tmp_path}
+    first = train(chain(), blobs(), augment=Jitter(0.1), **options)
+    again = train(chain(), blobs(), augment=Jitter(0.1), **options)
+    assert again[0].losses == first[0].losses
+    for other, name in ((Jitter(0.2), r"Jitter\(size=0.2\)"), (plain, "plain"), (None, "null")):
+        with pytest.raises(OneBasinError, match=f"holds another training, with augment .*{name}"):
+            train(chain(), blobs(), augment=other, **options)
+
+
+def test_augmentations_that_look_alike_are_for_no_folder(tmp_path):
+    def local(inputs, generator):
+        return inputs
+
+    for augment in (lambda inputs, _: inputs, local, Nameless(), partial(plain)):
+        options = {"seeds": [0], "epochs": 1, "augment": augment}
+        with pytest.raises(OneBasinError, match=r"train: augment is .*cannot tell from another"):
+            train(chain(), blobs(), checkpoints=tmp_path / "f", **options)
+        assert not (tmp_path / "f").exists()
+        train(chain(), blobs(), **options)
+
+
 def test_epochs_to_keep_are_checked(tmp_path):
+    with pytest.raises(OneBasinError, match=r"keep_epochs is 3; it must be 'all' or epochs from 1"):
+        epochs_to_keep(3, 3)
     with pytest.raises(OneBasinError, match=r"keep_epochs is \[4\]; it must be 'all' or epochs"):
         train(noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, keep_epochs=[4])
     with pytest.raises(OneBasinError, match="keep_epochs needs a folder"):

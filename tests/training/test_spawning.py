@@ -2,6 +2,7 @@ import pytest
 
 from onebasin.errors import OneBasinError
 from onebasin.training import train
+from onebasin.training.train import checked_spawn_epoch
 from tests.training.networks import assert_close, assert_differ, blobs, chain
 
 OPTIONS = {
@@ -55,3 +56,18 @@ def test_progress_counts_the_trunk():
 def test_the_epoch_is_checked(epoch):
     with pytest.raises(OneBasinError, match=f"spawn_epoch is {epoch}, but there are 4 epochs"):
         train(chain(), blobs(), seeds=[1], spawn_epoch=epoch, **OPTIONS)
+
+
+@pytest.mark.parametrize("epoch", [1.5, 2.0, True, "2"])
+def test_the_epoch_is_a_whole_number(epoch):
+    with pytest.raises(OneBasinError, match=f"spawn_epoch is {epoch!r}, but .* a whole number"):
+        checked_spawn_epoch(epoch, 4)
+
+
+def test_epochs_of_the_trunk_are_not_kept(tmp_path):
+    options = {**OPTIONS, "seeds": [1, 2], "spawn_epoch": 2, "checkpoints": tmp_path}
+    with pytest.raises(OneBasinError, match=r"keep_epochs has 2, but up to spawn_epoch 2 .*from 3"):
+        train(chain(), blobs(), keep_epochs=[3, 2], **options)
+    train(chain(), blobs(), keep_epochs="all", **options)
+    kept = {file.name for file in (tmp_path / "epochs").iterdir()}
+    assert kept == {f"seed-{s}-epoch-{epoch}.safetensors" for s in (1, 2) for epoch in (3, 4)}

@@ -162,10 +162,15 @@ def test_progress_counts_epochs():
 
 
 def test_wrong_calls_are_named(line):
-    with pytest.raises(OneBasinError, match="train_subspace: 1 corners, 50 epochs"):
+    with pytest.raises(OneBasinError, match="train_subspace: the number of corners is 1; it"):
         train_subspace(NETWORK, DATA, num_corners=1)
-    with pytest.raises(OneBasinError, match="penalty -1; there must be"):
-        train_subspace(NETWORK, DATA, penalty=-1.0)
+    for penalty in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(OneBasinError, match=f"penalty is {penalty}; it must be at least 0"):
+            train_subspace(NETWORK, DATA, penalty=penalty)
+    with pytest.raises(OneBasinError, match="train_subspace: epochs is -1; it must be a whole num"):
+        train_subspace(NETWORK, DATA, epochs=-1)
+    with pytest.raises(OneBasinError, match="train_subspace: batch_size is 0; it must be a whole"):
+        train_subspace(NETWORK, DATA, batch_size=0)
     with pytest.raises(OneBasinError, match=r"'layers.0.weight' is missing"):
         start = [{"layers.0.bias": torch.zeros(64)}] * 2
         train_subspace(NETWORK, DATA, start=start)

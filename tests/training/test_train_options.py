@@ -169,11 +169,31 @@ def test_wrong_options_are_named():
         ({"milestones": "80", "schedule": "steps"}, "milestones is '80'; it must be epochs above"),
         ({"milestones": 80, "schedule": "steps"}, "milestones is 80; it must be epochs above 0"),
         ({"epochs": 1.5}, "epochs is 1.5; it must be a whole number of at least 0"),
+        (
+            {"epochs": 4, "milestones": (2, 4), "schedule": "steps"},
+            "milestones are 2, 4, but there are 4 epochs; all must be below that",
+        ),
+        (
+            {"epochs": 4, "warmup_epochs": 4.5},
+            "warmup_epochs is 4.5, but there are 4 epochs; it must not be above that",
+        ),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0; it must be a whole number of at least 1"),
+        ({"group_size": -1}, "group_size is -1; it must be a whole number of at least 1"),
+        ({"checkpoints": ""}, "checkpoints is empty; name a folder, '.' for the working one"),
     ],
 )
 def test_numbers_that_are_none_are_named(options, text):
     with pytest.raises(OneBasinError, match=f"train: {text}"):
         train(chain(), blobs(), seeds=[0], **options)
+
+
+def test_a_schedule_may_end_with_the_epochs_and_no_epochs_have_any():
+    options = {"schedule": "steps", "warmup_epochs": 4}
+    assert Recipe(epochs=4, milestones=(3.5,), **options).warmup_epochs == 4
+    assert Recipe(epochs=0, milestones=(80, 120), **options).epochs == 0
+    base = Recipe(epochs=160, milestones=(80, 120), **options)
+    with pytest.raises(OneBasinError, match="milestones are 80, 120, but there are 100 epochs"):
+        base.replace(epochs=100)
 
 
 def test_frozen_networks_and_single_examples_are_named():

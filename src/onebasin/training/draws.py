@@ -1,15 +1,66 @@
 """Draws: every random choice of training, from generators of a seed and an epoch alone.
 
 No generator lives longer than an epoch. So what a network draws depends neither on the
-networks beside it nor on where a training that was killed goes on.
+networks beside it nor on where a training that was killed goes on. Owns which seeds there are.
 """
 
 from __future__ import annotations
 
-import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import check_whole
+from onebasin.symmetry.seeds import spawned
+
+LEAST_SEED, MOST_SEED = -(2**63), 2**64 - 1
+"""Of what torch takes."""
+
+
+def check_seed(call: str, seed: Any, name: str = "seed") -> int:
+    """Return a seed as Python's own number.
+
+    Args:
+        call: the public function that is running, for the message.
+        seed: what was given.
+        name: what it is called there.
+
+    Raises:
+        OneBasinError: when it is no whole number that a generator of torch takes.
+    """
+    return check_whole(call, name, seed, least=LEAST_SEED, most=MOST_SEED)
+
+
+def check_seeds(call: str, seeds: Any) -> list[int]:
+    """Return seeds as a list of Python's own numbers.
+
+    Args:
+        call: the public function that is running, for the message.
+        seeds: what was given.
+
+    Raises:
+        OneBasinError: when they are not several, there are none, one comes twice, or one is no
+            seed.
+    """
+    try:
+        found = list(seeds)
+    except TypeError as error:
+        raise OneBasinError(
+            f"{call}: seeds is {seeds!r}; give a list of whole numbers, such as [0, 1]"
+        ) from error
+    numbers = [check_seed(call, seed, "a seed") for seed in found]
+    if not numbers:
+        raise OneBasinError(f"{call}: there are no seeds; give at least one")
+    if len(set(numbers)) < len(numbers):
+        raise OneBasinError(f"{call}: seeds {numbers} name one twice; give each once")
+    return numbers
+
+
+def wrapped(number: int) -> int:
+    """Return a number made from seeds as torch takes it: as it is, or else modulo 2⁶⁴."""
+    return number if LEAST_SEED <= number <= MOST_SEED else number % 2**64
 
 
 def generator_of(
@@ -23,8 +74,7 @@ def generator_of(
         epoch: from 0.
         device: where the numbers are drawn.
     """
-    digest = hashlib.sha256(f"{seed}:{purpose}:{epoch}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.Generator(device).manual_seed(spawned(seed, f"{purpose}:{epoch}"))
 
 
 def order_of(seed: int, epoch: int, num_examples: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -150,17 +151,30 @@ def describe(
         "initialisation": weights_fingerprint(initialised(job.source, 0)),
         "data": data_fingerprint(job.data),
         "engine": job.choice.engine,
-        "augment": None if job.augment is None else _name(job.augment),
+        "augment": None if job.augment is None else augment_name(job.augment),
         "tests": job.tests,
         "spawn_epoch": spawn_epoch,
         "trunk_seed": trunk_seed if spawn_epoch is not None else None,
     }
 
 
-def _name(augment: Augment) -> str:
-    """Return what an augmentation is called; an address in memory would differ on every run."""
-    name = getattr(augment, "__qualname__", None)
-    return name if name is not None else repr(augment)
+def augment_name(augment: Augment) -> str:
+    """Return what an augmentation is called, by which a folder knows it again.
+
+    Args:
+        augment: a function or another object that can be called.
+
+    Raises:
+        OneBasinError: when that would not tell it from another one: of a lambda, a function
+            inside of another, or an object that prints as its address in memory.
+    """
+    name = getattr(augment, "__qualname__", None) or repr(augment)
+    if "<lambda>" in name or "<locals>" in name or re.search(r" at 0x[0-9a-fA-F]+", name):
+        raise OneBasinError(
+            f"train: augment is {name}, which a folder cannot tell from another one; define it "
+            "with def at the top of a module, or as a frozen dataclass with __call__"
+        )
+    return name
 
 
 def _device(device: torch.device | str | None, module: nn.Module) -> torch.device:

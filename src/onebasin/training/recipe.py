@@ -32,8 +32,9 @@ class Recipe:
         learning_rate: the highest one.
         schedule: "constant"; "cosine", down to 0 after the last epoch; or "steps", times
             `decay` at each of `milestones`.
-        warmup_epochs: the learning rate first rises from 0 in a line over this many epochs.
-        milestones: epochs after which the learning rate of "steps" falls.
+        warmup_epochs: the learning rate first rises from 0 in a line over this many epochs, at
+            most all of them.
+        milestones: epochs after which the learning rate of "steps" falls, all below `epochs`.
         decay: factor of each fall.
         momentum: of "sgd".
         nesterov: whether that momentum looks ahead.
@@ -131,6 +132,22 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
         )
     if values["nesterov"] and not values["momentum"]:
         raise OneBasinError("train: nesterov needs momentum, such as momentum=0.9")
+    if values["epochs"]:
+        _check_reached(values["epochs"], values["milestones"], values["warmup_epochs"])
+
+
+def _check_reached(epochs: int, milestones: tuple[Number, ...], warmup: Number) -> None:
+    """Check that there are epochs enough for all of the schedule."""
+    if any(milestone >= epochs for milestone in milestones):
+        listed = ", ".join(f"{milestone:g}" for milestone in milestones)
+        raise OneBasinError(
+            f"train: milestones are {listed}, but there are {epochs} epochs; all must be below that"
+        )
+    if warmup > epochs:
+        raise OneBasinError(
+            f"train: warmup_epochs is {warmup:g}, but there are {epochs} epochs; it must not be "
+            "above that"
+        )
 
 
 def _is_number(value: Any) -> bool:

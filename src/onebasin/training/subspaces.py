@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,11 +23,13 @@ from torch.func import functional_call
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches, device_of, output_of
 from onebasin.forward.binding import bind
+from onebasin.measuring.checks import check_whole
 from onebasin.measuring.paths import Shares, point_at
 from onebasin.measuring.results import Result, axes_for
 from onebasin.measuring.statistics import reset_statistics
 from onebasin.symmetry.seeds import generator_for
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.draws import check_seed
 from onebasin.training.fitting import check_fits, takes_single
 from onebasin.training.initialisation import initialised
 
@@ -157,17 +160,13 @@ def train_subspace(
         >>> len(line.corners), line.losses[1] < line.losses[0]
         (2, True)
     """
-    num = num_corners if start is None else len(start)
-    if num < 2 or epochs < 0 or batch_size < 1 or penalty < 0:
-        raise OneBasinError(
-            f"train_subspace: {num} corners, {epochs} epochs, batch size {batch_size}, penalty "
-            f"{penalty:g}; there must be at least two corners and one example in a batch, and no "
-            "negative epochs or penalty"
-        )
-    if not 0 <= learning_rate < math.inf:
-        raise OneBasinError(
-            f"train_subspace: learning_rate is {learning_rate!r}; it must be at least 0 and finite"
-        )
+    num = _check(num_corners if start is None else len(start), epochs, batch_size)
+    seed = check_seed("train_subspace", seed)
+    for name, value in (("learning_rate", learning_rate), ("penalty", penalty)):
+        if not (isinstance(value, Real) and 0 <= value < math.inf):
+            raise OneBasinError(
+                f"train_subspace: {name} is {value!r}; it must be at least 0 and finite"
+            )
     began = time.perf_counter()
     seeds = [generator_for(seed, f"corner {i}").initial_seed() for i in range(num)]
     model = initialised(network, seeds[0]).train()
@@ -197,6 +196,12 @@ def train_subspace(
     corners = tuple(reset_statistics(model, each, batches) for each in learner.corners())
     seconds = time.perf_counter() - began
     return Subspace(seed, corners, tuple(losses), tuple(cosines), seconds)
+
+
+def _check(num_corners: Any, epochs: Any, batch_size: Any) -> int:
+    for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1)):
+        check_whole("train_subspace", name, value, least=least)
+    return check_whole("train_subspace", "the number of corners", num_corners, least=2)
 
 
 def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +13,15 @@ from typing import Any, Literal
 import torch
 
 from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import check_whole, is_whole
 from onebasin.training.campaign import Campaign, GroupProgress, Saving
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.draws import check_seed, check_seeds
 from onebasin.training.engines import EngineName
 from onebasin.training.folder import Folder
 from onebasin.training.grouping import group_seeds
 from onebasin.training.initialisation import Network
-from onebasin.training.job import Augment, build_job, describe
+from onebasin.training.job import Augment, augment_name, build_job, describe
 from onebasin.training.keeping import check_kept, epochs_to_keep
 from onebasin.training.recipe import Recipe
 from onebasin.training.trained import TrainedNetwork
@@ -31,7 +34,7 @@ def train(
     network: Network,
     data: Dataset,
     *,
-    seeds: Sequence[int],
+    seeds: Iterable[int],
     recipe: Recipe | None = None,
     spawn_epoch: int | None = None,
     trunk_seed: int = 0,
@@ -58,21 +61,24 @@ def train(
         network: the architecture, which is copied and stays as it is, or a function that
             builds one.
         data: what to train on.
-        seeds: one network is trained for each; its seed decides its initial weights, the
-            order of its examples and its noise, and nothing else does.
+        seeds: one network is trained for each; its seed, a whole number that torch takes, decides
+            its initial weights, the order of its examples and its noise, and nothing else does.
         recipe: how to train; the defaults of `Recipe` without it.
         spawn_epoch: train one network for this many epochs, and only then one from each
             seed, which goes on from it with an order and noise of its own (Frankle et al.,
             2020).
         trunk_seed: of that network.
         augment: called with a batch of inputs and a generator on the CPU; returns the inputs
-            to train on, of the same shape.
+            to train on, of the same shape. With a folder it needs a name of its own, by which a
+            training that goes on is known: a function of a module or class, or an object that
+            prints without an address in memory, such as an `Augmentation`.
         tests: whether to measure loss and error on the test set after every epoch.
         checkpoints: a folder for networks, histories and whatever is needed to go on; see
             `onebasin.training.folder`. A training that was killed and is called once more
             gives the same bytes as one that was not.
         checkpoint_every: epochs between two writings of what is needed to go on.
-        keep_epochs: epochs after which networks are kept in the folder, or "all".
+        keep_epochs: epochs after which networks are kept in the folder, or "all"; later than
+            `spawn_epoch`, up to which there is only one network.
         resume: whether to go on with what is in the folder; else it is replaced.
         engine: what runs the networks; the quickest one that works without it.
         group_size: the most networks trained in step; chosen without it.
@@ -96,17 +102,20 @@ def train(
         >>> len(a.losses), a.engine
         (2, 'chain')
     """
-    recipe = (recipe or Recipe()).replace(**options)
-    _check(seeds, recipe, data, spawn_epoch=spawn_epoch, positive=(checkpoint_every, group_size))
-    kept = epochs_to_keep(keep_epochs, recipe.epochs)
-    if checkpoints is None and kept:
-        raise OneBasinError("train: keep_epochs needs a folder to keep networks in; checkpoints=")
+    recipe = _recipe(recipe, options)
+    seeds, trunk_seed = check_seeds("train", seeds), check_seed("train", trunk_seed, "trunk_seed")
+    spawn_epoch = checked_spawn_epoch(spawn_epoch, recipe.epochs)
+    check_whole("train", "checkpoint_every", checkpoint_every, least=1)
+    if group_size is not None:
+        check_whole("train", "group_size", group_size, least=1)
+    if not len(data.train_labels):
+        raise OneBasinError(f"train: {data.name} has no training examples; choose other data")
+    kept = epochs_to_keep(keep_epochs, recipe.epochs, spawn_epoch)
+    _check_folder(checkpoints, kept, augment)
     job = build_job(
         network, data, recipe, device=device, engine=engine, augment=augment, tests=tests
     )
-    grouping = group_seeds(
-        list(seeds), job, num_threads=torch.get_num_threads(), group_size=group_size
-    )
+    grouping = group_seeds(seeds, job, num_threads=torch.get_num_threads(), group_size=group_size)
     folder = None if checkpoints is None else Folder(Path(checkpoints))
     with contextlib.nullcontext() if folder is None else folder.locked():
         if folder is not None:
@@ -114,7 +123,7 @@ def train(
             manifest = {"wanted": wanted, "groups": grouping.groups}
             groups = folder.open(manifest, resumes=resume)["groups"]
             grouping = dataclasses.replace(grouping, groups=tuple(map(tuple, groups)))
-            check_kept(folder, groups, kept, first=(spawn_epoch or 0) + 1)
+            check_kept(folder, groups, kept)
         campaign = Campaign(
             job,
             grouping,
@@ -128,24 +137,45 @@ def train(
     return [found[seed] for seed in seeds]
 
 
-def _check(
-    seeds: Sequence[int],
-    recipe: Recipe,
-    data: Dataset,
-    *,
-    spawn_epoch: int | None,
-    positive: tuple[int | None, ...],
-) -> None:
-    if not seeds:
-        raise OneBasinError("train: there are no seeds; give at least one")
-    if len(set(seeds)) < len(seeds):
-        raise OneBasinError(f"train: seeds {list(seeds)} name one twice; give each once")
-    if spawn_epoch is not None and not 1 <= spawn_epoch < recipe.epochs:
+def _recipe(recipe: Any, options: dict[str, Any]) -> Recipe:
+    recipe = Recipe() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
         raise OneBasinError(
-            f"train: spawn_epoch is {spawn_epoch}, but there are {recipe.epochs} epochs; it must "
-            "be at least 1 and below them"
+            f"train: recipe is a {type(recipe).__name__}; pass a Recipe, or its values by name, "
+            "such as epochs=10"
         )
-    if any(number is not None and number < 1 for number in positive):
-        raise OneBasinError("train: checkpoint_every and group_size must be at least 1")
-    if not len(data.train_labels):
-        raise OneBasinError(f"train: {data.name} has no training examples; choose other data")
+    return recipe.replace(**options)
+
+
+def checked_spawn_epoch(given: Any, epochs: int) -> int | None:
+    """Return after how many epochs networks are spawned, or None.
+
+    Args:
+        given: what the caller said.
+        epochs: how many there are.
+
+    Raises:
+        OneBasinError: when it is no whole number of at least 1 and below them.
+    """
+    if given is None:
+        return None
+    if is_whole(given) and 1 <= given < epochs:
+        return int(given)
+    raise OneBasinError(
+        f"train: spawn_epoch is {given!r}, but there are {epochs} epochs; it must be a whole "
+        "number, at least 1 and below them"
+    )
+
+
+def _check_folder(checkpoints: Any, kept: frozenset[int], augment: Augment | None) -> None:
+    """Check what only matters with a folder, or without one."""
+    if checkpoints is None:
+        if kept:
+            raise OneBasinError(
+                "train: keep_epochs needs a folder to keep networks in; checkpoints="
+            )
+        return
+    if not os.fspath(checkpoints):
+        raise OneBasinError("train: checkpoints is empty; name a folder, '.' for the working one")
+    if augment is not None:
+        augment_name(augment)

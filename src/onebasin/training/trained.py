@@ -48,7 +48,7 @@ class TrainedNetwork:
     @property
     def seconds(self) -> float:
         """How long it took; of networks trained together, each is given its share."""
-        return sum(row.seconds for row in self.history)
+        return sum((row.seconds for row in self.history), 0.0)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the history as plain JSON values, a row for each epoch."""

@@ -56,7 +56,7 @@ def test_augmented_batches_are_the_seeds():
     ("number", "size", "text"),
     [
         (9, 3, "batches: 10 inputs but 9 labels; there must be one label for each input"),
-        (10, 0, "batches: batch_size is 0; it must be at least 1"),
+        (10, 0, "batches: size is 0; it must be a whole number of at least 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(number, size, text):

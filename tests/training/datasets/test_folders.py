@@ -263,9 +263,9 @@ def test_a_column_that_is_not_there_is_named(load, folder):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"image_size": 0}, "data: image_size is 0; it must be at least 1"),
-        ({"image_size": 4, "crop": 0.0}, "data: crop is 0; it is a share, above 0 and at most 1"),
-        ({"image_size": 4, "crop": -1.0}, "data: crop is -1; it is a share"),
+        ({"image_size": 0}, "data: image_size is 0; it must be a whole number of at least 1"),
+        ({"image_size": 4, "crop": 0.0}, "data: crop is 0.0; it is a share, above 0 and at most 1"),
+        ({"image_size": 4, "crop": -1.0}, "data: crop is -1.0; it is a share"),
         ({"colour": True}, "data: unknown options among colour; known are: input_column, label_"),
         ({"num_train": 21}, "subset of 21 train examples of toy; it has 20"),
     ],

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from onebasin.forward.batches import Batches
+from onebasin.measuring.checks import check_whole
 from onebasin.training.datasets.augmentation import Augmentation
 from onebasin.training.datasets.examples import Examples
+from onebasin.training.draws import check_seed, wrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,8 @@ class LabelledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
         chosen = rows if self.order is None else self.order[rows]
         inputs = self.inputs[chosen]
         if self.augmentation is not None:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + place)
+            number = wrapped(self.seed * 1_000_003 + place)
+            generator = torch.Generator().manual_seed(number)
             inputs = self.augmentation(inputs, generator)
         return inputs, self.labels[chosen]
 
@@ -76,7 +79,8 @@ def batches(
         augmentation: what is done to the images of each batch.
 
     Raises:
-        OneBasinError: when inputs and labels differ in number, or the size is not positive.
+        OneBasinError: when inputs and labels differ in number, the size is not positive, or the
+            seed is none.
 
     Examples:
         >>> [len(labels) for _, labels in batches(torch.zeros(7, 2), torch.zeros(7), 3)]
@@ -84,5 +88,7 @@ def batches(
     """
     order = None
     if shuffle_seed is not None:
+        shuffle_seed = check_seed("batches", shuffle_seed, "shuffle_seed")
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(shuffle_seed))
+    size = check_whole("batches", "size", size, least=1)
     return LabelledBatches(inputs, labels, size, order, augmentation, shuffle_seed or 0)

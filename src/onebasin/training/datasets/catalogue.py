@@ -15,6 +15,7 @@ from onebasin.training.datasets.decoded import HubSet, Normalisation, load_set
 from onebasin.training.datasets.decoders import Reading
 from onebasin.training.datasets.digits import load_digits
 from onebasin.training.datasets.reading import Progress
+from onebasin.training.draws import check_seed
 
 Layout = Literal["images", "flat"]
 """Shape of inputs: `(n, channels, height, width)`, or `(n, numbers)`."""
@@ -113,6 +114,7 @@ def load_dataset(
     """
     if layout is not None:
         check_choice("data", "layout", layout, Layout)
+    seed = check_seed("data", seed)
     if name == DIGITS:
         data = load_digits(seed=seed)
     else:

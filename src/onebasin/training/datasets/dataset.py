@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from onebasin.errors import OneBasinError
 from onebasin.training.datasets import noise, splits, subsets
 from onebasin.training.datasets.examples import Examples, Tokens, as_tensor
+from onebasin.training.draws import check_seed
 
 
 class Dataset:
@@ -118,8 +120,9 @@ class Dataset:
                 the first classes give one more).
 
         Raises:
-            OneBasinError: when there are not that many.
+            OneBasinError: when there are not that many, or the seed is none.
         """
+        seed = check_seed("data", seed)
         train = subsets.chosen_rows(
             self.train_labels, num_train, self, "train", seed=seed, balanced=balanced
         )
@@ -128,7 +131,7 @@ class Dataset:
         )
         return subsets.with_test_rows(subsets.with_train_rows(self, train), test)
 
-    def with_classes(self, classes: list[int]) -> Dataset:
+    def with_classes(self, classes: Iterable[int]) -> Dataset:
         """Return the examples of some classes only; labels stay as they are.
 
         Args:
@@ -147,7 +150,7 @@ class Dataset:
             seed: same seed, same examples.
 
         Raises:
-            OneBasinError: when the share is not between 0 and 1.
+            OneBasinError: when the share is not between 0 and 1, or the seed is none.
         """
         return splits.split_by_class(self, share, share, seed=seed)
 
@@ -164,7 +167,7 @@ class Dataset:
             seed: which examples go where.
 
         Raises:
-            OneBasinError: when the share is not between 0 and 1.
+            OneBasinError: when the share is not between 0 and 1, or the seed is none.
         """
         return splits.split_by_class(self, share, 1 - share, seed=seed)
 
@@ -177,7 +180,7 @@ class Dataset:
             seed: same seed, same labels.
 
         Raises:
-            OneBasinError: when the share is not between 0 and 1.
+            OneBasinError: when the share is not between 0 and 1, or the seed is none.
         """
         return noise.with_label_noise(self, share, seed=seed)
 

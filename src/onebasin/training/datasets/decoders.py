@@ -7,11 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import check_whole
 from onebasin.training.datasets import texts
 from onebasin.training.datasets.images import ImageForm, decode, form_of
 from onebasin.training.datasets.source import Columns
@@ -42,11 +44,11 @@ class Reading:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.image_size is not None and self.image_size < 1:
-            raise OneBasinError(f"data: image_size is {self.image_size}; it must be at least 1")
-        if not 0 < self.crop <= 1:
+        if self.image_size is not None:
+            check_whole("data", "image_size", self.image_size, least=1)
+        if not (isinstance(self.crop, Real) and 0 < self.crop <= 1):
             raise OneBasinError(
-                f"data: crop is {self.crop:g}; it is a share, above 0 and at most 1"
+                f"data: crop is {self.crop!r}; it is a share, above 0 and at most 1"
             )
 
     def to_json(self) -> dict[str, Any]:

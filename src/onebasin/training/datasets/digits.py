@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.draws import check_seed
 
 NUM_TEST = 360
 
@@ -24,12 +25,16 @@ def load_digits(*, seed: int = 0) -> Dataset:
     Returns:
         Images flattened to `(n, 64)` float32, ten classes.
 
+    Raises:
+        OneBasinError: when the seed is none.
+
     Example:
         >>> load_digits().train_inputs.shape
         torch.Size([1437, 64])
     """
     images, labels = _images()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(check_seed("data", seed))
+    order = torch.randperm(len(images), generator=generator)
     test, train = order[:NUM_TEST], order[NUM_TEST:]
     mean, deviation = images[train].mean(), images[train].std()
 

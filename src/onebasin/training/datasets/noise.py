@@ -8,6 +8,7 @@ import torch
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.seeds import generator_for
+from onebasin.training.draws import check_seed
 
 if TYPE_CHECKING:
     from onebasin.training.datasets.dataset import Dataset
@@ -21,7 +22,7 @@ def with_label_noise(data: Dataset, share: float, *, seed: int) -> Dataset:
             "classes; give a share from 0 to 1, and at least two classes"
         )
     # A stream of its own: subsets and splits by the same seed must not choose the same rows.
-    generator = generator_for(seed, "label noise")
+    generator = generator_for(check_seed("data", seed), "label noise")
     labels = data.train_labels.clone()
     number = round(share * len(labels))
     rows = torch.randperm(len(labels), generator=generator)[:number]

@@ -8,6 +8,7 @@ import torch
 
 from onebasin.errors import OneBasinError
 from onebasin.training.datasets.subsets import with_train_rows
+from onebasin.training.draws import check_seed
 
 if TYPE_CHECKING:
     from onebasin.training.datasets.dataset import Dataset
@@ -30,13 +31,15 @@ def split_by_class(
         Two datasets whose training examples are all of those of `data`, each once.
 
     Raises:
-        OneBasinError: when a share is not between 0 and 1.
+        OneBasinError: when a share is not between 0 and 1, or the seed is none.
     """
     for share in (first_half, second_half):
         if not 0 <= share <= 1:
             raise OneBasinError(f"data: a share of {share} of {data.name}; give one from 0 to 1")
     labels = data.train_labels
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(
+        len(labels), generator=torch.Generator().manual_seed(check_seed("data", seed))
+    )
     goes_first = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(data.num_classes):
         rows = order[labels[order] == label]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import check_whole
 from onebasin.training.datasets.examples import select
+from onebasin.training.draws import wrapped
 
 if TYPE_CHECKING:
     from onebasin.training.datasets.dataset import Dataset
@@ -32,14 +35,15 @@ def with_test_rows(data: Dataset, rows: Tensor | None) -> Dataset:
     )
 
 
-def with_classes(data: Dataset, classes: list[int]) -> Dataset:
+def with_classes(data: Dataset, classes: Iterable[int]) -> Dataset:
     """Return the examples of some classes only, as `Dataset.with_classes` says."""
-    if not classes or min(classes) < 0 or max(classes) >= data.num_classes:
+    numbers = [check_whole("data", "a class", each, least=0) for each in classes]
+    if not numbers or max(numbers) >= data.num_classes:
         raise OneBasinError(
-            f"data: classes {classes} of {data.name}; give at least one of 0 to "
+            f"data: classes {numbers} of {data.name}; give at least one of 0 to "
             f"{data.num_classes - 1}"
         )
-    wanted = torch.tensor(sorted(set(classes)))
+    wanted = torch.tensor(sorted(set(numbers)))
     train = torch.isin(data.train_labels, wanted).nonzero().flatten()
     test = torch.isin(data.test_labels, wanted).nonzero().flatten()
     return with_test_rows(with_train_rows(data, train), test)
@@ -66,11 +70,11 @@ def chosen_rows(
     """
     if number is None:
         return None
-    if not 0 < number <= len(labels):
+    if not 0 < check_whole("data", f"num_{split}", number, least=0) <= len(labels):
         raise OneBasinError(
             f"data: subset of {number} {split} examples of {data.name}; it has {len(labels)}"
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(wrapped(seed))
     order = torch.randperm(len(labels), generator=generator)
     if not balanced:
         return order[:number].sort().values

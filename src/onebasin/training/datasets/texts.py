@@ -11,6 +11,7 @@ import numpy as np
 from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.packages import import_package
 from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import check_whole
 
 BYTES = "bytes"
 
@@ -41,8 +42,7 @@ def tokenizer(name: str, length: int) -> Tokenizer:
     Raises:
         OneBasinError: when there is no such tokenizer, or the length is not positive.
     """
-    if length < 1:
-        raise OneBasinError(f"data: max_length is {length}; it must be at least 1")
+    length = check_whole("data", "max_length", length, least=1)
     if name == BYTES:
         return Tokenizer(lambda texts: [_bytes(text, length) for text in texts], 0, 257)
     library = import_package("transformers", extra="hub")
