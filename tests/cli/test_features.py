@@ -117,7 +117,19 @@ def test_bad_input_is_one_line(capsys, tmp_path, a, b, case):
     options, message = BAD[case]
     line = fail(capsys, "features", "mlp", a, b, *options, "-o", tmp_path / "f", *TINY)
     assert line.startswith(message), line
-    assert not any((tmp_path / "f").glob("*"))
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_checkpoint_that_cannot_be_used_leaves_no_folder(capsys, tmp_path, a, b):
+    broken = {name: tensor * float("nan") for name, tensor in network(1).items()}
+    wrong = [tmp_path / "nowhere", write(tmp_path / "broken.safetensors", broken)]
+    for other in wrong:
+        out = tmp_path / "new" / "f"
+        fail(capsys, "features", "mlp", a, other, *DATA, "-o", out, *TINY)
+        assert not (tmp_path / "new").exists()
+    (tmp_path / "there").mkdir()
+    fail(capsys, "features", "mlp", a, wrong[0], *DATA, "-o", tmp_path / "there", *TINY)
+    assert (tmp_path / "there").is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_named(capsys, tmp_path, a, b):

@@ -127,3 +127,30 @@ def test_the_package_can_be_run_as_a_module():
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     assert done.stderr.startswith("onebasin: error: unknown architecture 'nothing'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["train", "mlp", "--data", "digits", "-o", ""], "-o"),
+        (["features", "mlp", "a", "b", "--data", "digits", "--output="], "--output"),
+        (["align", "mlp", "a", "b", "-o", ""], "-o"),
+        (["merge", "mlp", "a", "", "-o", "c.safetensors"], "a"),
+        (["barrier", "mlp", "a", "b", "--data", "digits", "--plot", ""], "--plot"),
+        (["plane", "mlp", "a", "b", "--data", "digits", "-o", ""], "-o"),
+        (["inspect", "mlp", "--save", ""], "--save"),
+        (["demo", "--out", ""], "--out"),
+        (["study", "run", "llfc", "--out", ""], "--out"),
+        ([""], "onebasin"),
+    ],
+)
+def test_empty_arguments_are_refused(capsys, tmp_path, monkeypatch, arguments, place):
+    monkeypatch.chdir(tmp_path)
+    line = fail(capsys, *arguments)
+    assert line.startswith(f"the argument after {place} is empty; give a value")
+    assert not any(tmp_path.iterdir())
+
+
+def test_values_that_end_with_an_equals_sign_are_none_of_them(capsys):
+    found = fail(capsys, "inspect", "mlp", "--arch-arg", "width=")
+    assert "is empty; give a value" not in found

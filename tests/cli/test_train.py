@@ -4,7 +4,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.cli.run import fail, succeed
+from tests.cli.run import fail, run, succeed
 
 SMALL = ("--arch-arg", "width=8", "--arch-arg", "depth=1", "--epochs", "2")
 
@@ -74,6 +74,10 @@ def test_text_is_a_table(capsys, tmp_path):
         (("--seeds", "1.."), "--seeds: '1..' are no whole numbers; give a range such as 1..20"),
         (("--seeds", "5..1"), "--seeds: '5..1' has no numbers, or too many"),
         (("--seeds", "1,2,1"), "--seeds: '1,2,1' names a number twice"),
+        (("--seeds", "9" * 23), "train: a seed is 9999"),
+        (("--warmup", "3"), "warmup_epochs is 3, but there are 2 epochs"),
+        (("--schedule", "steps", "--milestones", "5"), "milestones are 5, but there are 2 epochs"),
+        (("--spawn", "1", "--keep-epochs", "1"), "keep_epochs has 1, but up to spawn_epoch 1"),
         (("--data", "digit"), "unknown dataset 'digit'; known are: "),
         (("--arch-arg", "in_features=7"), "the network cannot be run on digits"),
         (("--arch-arg", "num_classes=7"), "returns (2, 7) for two examples but digits has 10"),
@@ -110,3 +114,26 @@ def test_a_file_in_the_way_is_named(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     line = fail(capsys, "train", "mlp", "--data", "digits", "-o", tmp_path / "file", *SMALL)
     assert "cannot be used for training" in line
+
+
+def test_networks_that_all_diverge_are_told_and_not_drawn(capsys, tmp_path):
+    arguments = ("train", "mlp", "--data", "digits", "--seeds", "0,1", "-o", tmp_path, *SMALL)
+    succeed(capsys, *arguments)
+    assert (tmp_path / "curves.png").exists()
+    wild = (*arguments, "--restart", "--optimizer", "sgd", "--lr", "1e30")
+    found = run(capsys, *wild)
+    assert found.code == 3
+    assert [line.split()[-1] for line in found.out.splitlines()[1:3]] == ["diverged", "diverged"]
+    assert found.err.startswith("onebasin: error: train: all 2 networks diverged: the loss is no ")
+    assert found.err.count("\n") == 1
+    assert not (tmp_path / "curves.png").exists()
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
+    quiet = run(capsys, *wild, "--json", "--quiet")
+    assert (quiet.code, quiet.err) == (3, found.err)
+    assert {network["status"] for network in quiet.data["networks"]} == {"diverged"}
+
+
+def test_without_epochs_nothing_is_drawn(capsys, tmp_path):
+    succeed(capsys, "train", "mlp", "--data", "digits", "-o", tmp_path, *SMALL, "--epochs", "0")
+    assert (tmp_path / "seed-0.safetensors").exists()
+    assert not (tmp_path / "curves.png").exists()

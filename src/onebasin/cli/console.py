@@ -35,6 +35,10 @@ class Console:
         if not self.quiet:
             print(f"onebasin: note: {text}", file=sys.stderr)
 
+    def complain(self, text: str) -> None:
+        """Tell the user on stderr, always, that nothing came of what was asked for."""
+        print(f"onebasin: error: {text}", file=sys.stderr)
+
     def result(self, data: Mapping[str, Any], text: str) -> None:
         """Print the result of a command, for machines or for people."""
         if self.as_json:

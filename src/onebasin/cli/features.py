@@ -161,19 +161,21 @@ def run_features(
         console: where the result is printed.
     """
     from onebasin.cli.data import check_data
-    from onebasin.cli.outputs import make_folder
+    from onebasin.cli.outputs import made_folder
 
     request, data = request.fitted(data_choice.load())
-    folder = make_folder(output, "--output")
-    with request.open(call="features", console=console) as networks:
+    with (
+        made_folder(output, "--output") as folder,
+        request.open(call="features", console=console) as networks,
+    ):
         check_data(networks.architecture, data, call="features")
         params = networks.params_list[0], _moved(networks, request, permutation_file, console)
         tables = measure_all(networks.architecture.module, params, data, choice, console)
-    if not tables:
-        raise OneBasinError(f"features: the model has nothing to measure as {choice.measure}")
-    files = [folder / f"{name}.{form}" for name in tables for form in FORMS]
-    for path in files:
-        tables[path.stem].save(path)
+        if not tables:
+            raise OneBasinError(f"features: the model has nothing to measure as {choice.measure}")
+        files = [folder / f"{name}.{form}" for name in tables for form in FORMS]
+        for path in files:
+            tables[path.stem].save(path)
     console.result(
         {
             "command": "features",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; those of the process without it.
 
     Returns:
-        The exit code: 0; 2 for bad input or usage; 130 after Ctrl-C; 1 for a fault of
-        onebasin itself.
+        The exit code: 0; 2 for bad input or usage; 3 where a command did its work and nothing
+        came of it; 130 after Ctrl-C; 1 for a fault of onebasin itself.
     """
     try:
         return _run(argv)
@@ -51,11 +52,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    _check_given(args)
     with _silence():
         code = app(args=args, prog_name="onebasin", standalone_mode=False)
     if code == INTERRUPTED:
         return _interrupted()
     return code if isinstance(code, int) else 0
+
+
+def _check_given(args: Sequence[str]) -> None:
+    """Check that no argument is empty: as a path it would be the working folder."""
+    for before, arg in zip(["onebasin", *args], args, strict=False):
+        is_empty = not arg or re.fullmatch(r"--[\w-]+=", arg)
+        if is_empty:
+            place = arg.rstrip("=") or before
+            raise OneBasinError(
+                f"the argument after {place} is empty; give a value (an unset variable of the "
+                "shell gives none)"
+            )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from onebasin.checkpoints import check_file_writable, check_writable
@@ -46,6 +47,28 @@ def make_folder(folder: Path, option: str) -> Path:
             f"{folder}: cannot be made into a folder ({error.strerror}); choose another {option}"
         ) from error
     return folder
+
+
+@contextlib.contextmanager
+def made_folder(folder: Path, option: str) -> Iterator[Path]:
+    """Make a folder as `make_folder` does, and take it away where a block puts nothing into it.
+
+    Args:
+        folder: as for `make_folder`.
+        option: likewise.
+
+    Raises:
+        OneBasinError: when it cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder, option)
+    try:
+        yield folder
+    except BaseException:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def save_permutation(alignment: Alignment, path: Path | None) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from onebasin.training.datasets.dataset import Dataset
 
 
+ALL_DIVERGED = 3
+
+
 def train(
     arch: Arch,
     data: Annotated[
@@ -87,12 +90,12 @@ def train(
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> int:
     """Train networks from several seeds at once.
 
     A built-in ARCH is fitted to the data. DIR gets a file for each network, seed-1.safetensors
     and so on, history.jsonl with a line for each epoch of each, and curves.png. Called again
-    after it was stopped, it goes on where it was.
+    after it was stopped, it goes on where it was. Exits with 3 when all networks diverged.
 
     \b
     Examples:
@@ -120,7 +123,7 @@ def train(
     )
     with open_console(as_json, quiet) as console:
         chosen = DataChoice(data, data_root)
-        run_train(arch, arch_arg, chosen, out, choice, restarts=restart, console=console)
+        return run_train(arch, arch_arg, chosen, out, choice, restarts=restart, console=console)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def run_train(
     *,
     restarts: bool,
     console: Console,
-) -> None:
+) -> int:
     """Train networks, and write them, their history and a picture into a folder.
 
     Args:
@@ -166,12 +169,13 @@ def run_train(
         choice: how to train.
         restarts: whether to replace what is in the folder.
         console: where the result is printed.
+
+    Returns:
+        The exit code: 3 when all networks diverged.
     """
     from onebasin.checkpoints import build_architecture
     from onebasin.checkpoints.arguments import parse_arguments
     from onebasin.cli.data import fitted
-    from onebasin.measuring.pictures import save_figure
-    from onebasin.report.learning_curves import learning_curves
     from onebasin.training import train
     from onebasin.training.datasets.augmentation import Augmentation
 
@@ -194,8 +198,15 @@ def run_train(
             **choice.recipe,
         )
     _write_history(networks, folder)
-    save_figure(learning_curves(networks), folder / "curves.png")
+    _draw_curves(networks, folder / "curves.png")
     console.result(_data(networks, data, arch, folder), _text(networks, folder))
+    if any(network.status != "diverged" for network in networks):
+        return 0
+    console.complain(
+        f"train: {_all(networks)} diverged: the loss is no finite number any more; lower --lr or "
+        "give --warmup, with --restart for the same folder"
+    )
+    return ALL_DIVERGED
 
 
 @contextlib.contextmanager
@@ -232,6 +243,21 @@ def _write_history(networks: Sequence[TrainedNetwork], folder: Path) -> None:
     lines = [json.dumps(row) + "\n" for network in networks for row in network.rows()]
     with atomic_path(folder / "history.jsonl") as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _draw_curves(networks: Sequence[TrainedNetwork], path: Path) -> None:
+    """Draw the learning curves; where there is nothing to draw, leave no older picture either."""
+    from onebasin.measuring.pictures import save_figure
+    from onebasin.report.learning_curves import has_curves, learning_curves
+
+    if has_curves(networks):
+        save_figure(learning_curves(networks), path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _all(networks: Sequence[TrainedNetwork]) -> str:
+    return "the network" if len(networks) == 1 else f"all {len(networks)} networks"
 
 
 def _milestones(text: str) -> tuple[float, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from onebasin.errors import OneBasinError
 from onebasin.report.figures import ALIGNED, NAIVE, SETTINGS
 from onebasin.training.trained import Metric, TrainedNetwork
 
@@ -15,6 +17,15 @@ if TYPE_CHECKING:
 METRICS: tuple[Metric, ...] = ("loss", "error")
 
 
+def has_curves(networks: Sequence[TrainedNetwork]) -> bool:
+    """Tell whether there is anything to draw: an epoch with a finite loss.
+
+    Args:
+        networks: what `onebasin.training.train` returned.
+    """
+    return any(isfinite(loss) for network in networks for loss in network.losses)
+
+
 def learning_curves(networks: Sequence[TrainedNetwork]) -> Figure:
     """Draw the learning curves of networks, training and, where it was measured, test.
 
@@ -23,7 +34,15 @@ def learning_curves(networks: Sequence[TrainedNetwork]) -> Figure:
 
     Returns:
         A figure of its own, unknown to pyplot: a panel for the loss and one for the error.
+
+    Raises:
+        OneBasinError: when there is nothing to draw; see `has_curves`.
     """
+    if not has_curves(networks):
+        raise OneBasinError(
+            "learning_curves: no network has an epoch with a finite loss; train for some, at a "
+            "lower learning rate"
+        )
     import matplotlib
     from matplotlib.figure import Figure
 
