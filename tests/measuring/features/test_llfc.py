@@ -9,6 +9,7 @@ from torch import nn
 from onebasin import Permutation, match_weights, trace
 from onebasin.errors import OneBasinError
 from onebasin.measuring.features import measure_llfc
+from onebasin.measuring.features.survey import check_alphas
 from onebasin.measuring.statistics import reset_statistics
 from tests.forward.networks import NETWORKS
 from tests.measuring.features.pairs import between, cosines, distances, mlp_features, pair
@@ -137,3 +138,8 @@ def test_bad_input_is_named_in_one_line() -> None:
     huge = {name: tensor.sign() * 1e308 for name, tensor in b.items()}
     with pytest.raises(OneBasinError, match="are not finite"):
         measure_llfc(model, a, huge, [inputs])
+
+
+def test_one_share_is_no_list_of_shares() -> None:
+    with pytest.raises(OneBasinError, match=r"^llfc: alphas is 0\.5; give several, such as"):
+        check_alphas(0.5, "llfc")
