@@ -9,18 +9,21 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo install test lint docs bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/core.stamp ## install, then align and merge two small networks into demo-out/
 	$(BIN)/onebasin demo --out demo-out
 
-# One thread for each pytest worker, and none that spins while it waits.
+install: $(VENV)/dev.stamp ## install everything that the checks need into .venv
+
+# One thread for each pytest worker, and none that spins while it waits. The suite builds the
+# documentation, strictly too.
 test: export OMP_NUM_THREADS = 1
 test: export OMP_WAIT_POLICY = PASSIVE
-test: lint docs ## install the extras, then run every check and the whole suite
+test: lint ## install the extras, then run every check and the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=8 --dist=worksteal
 
 lint: $(VENV)/dev.stamp ## style, types and the layers contract

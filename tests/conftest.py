@@ -1,4 +1,4 @@
-"""What every test shares: shapes checked at run time, few threads, no network, real data."""
+"""What every test shares: types and shapes checked at run time, few threads, real data."""
 
 import os
 import sys
@@ -8,9 +8,40 @@ import hypothesis
 import jaxtyping
 import pytest
 import torch
+from beartype import BeartypeConf
+from beartype.claw import beartype_package
 
-assert "onebasin" not in sys.modules, "imported too early: its shapes would go unchecked"
-jaxtyping.install_import_hook("onebasin", "beartype.beartype")
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+assert "onebasin" not in sys.modules, "imported too early: its types would go unchecked"
+
+
+def modules_with(line: str) -> list[str]:
+    sources = (REPOSITORY / "src").rglob("*.py")
+    return [
+        ".".join(source.relative_to(REPOSITORY / "src").with_suffix("").parts)
+        for source in sources
+        if f"\n{line}" in source.read_text(encoding="utf-8")
+    ]
+
+
+# Shapes cost a binding of arguments in every call, so only modules that have some pay for it.
+jaxtyping.install_import_hook(modules_with("from jaxtyping import "), "beartype.beartype")
+
+# What is imported for type checkers alone is not there at run time, and beartype looks for the
+# types of inherited fields in the module of the heir.
+UNCHECKED = (
+    *modules_with("if TYPE_CHECKING:"),
+    "onebasin.measuring.features.additivity",
+    "onebasin.measuring.features.commutativity",
+    "onebasin.training.datasets.batches",
+)
+beartype_package(
+    "onebasin",
+    conf=BeartypeConf(
+        claw_is_pep526=False, claw_skip_package_names=UNCHECKED, violation_type=TypeError
+    ),
+)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -21,8 +52,6 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 # The same examples on every run, and no deadline that a busy machine could miss.
 hypothesis.settings.register_profile("onebasin", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("onebasin")
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")

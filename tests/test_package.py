@@ -1,8 +1,13 @@
-"""The frame of the package: its surface, its version, and that the tests check shapes."""
+"""The frame of the package: its surface, its version, and that the tests check types."""
 
 from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
 
 import onebasin
+from onebasin.matching import assign
 
 
 def test_public_surface_is_small_and_real() -> None:
@@ -20,5 +25,9 @@ def test_types_are_shipped() -> None:
     assert Path(onebasin.__file__).with_name("py.typed").is_file()
 
 
-def test_shapes_are_checked_at_run_time() -> None:
-    assert type(onebasin.__loader__).__module__.startswith("jaxtyping.")
+def test_types_and_shapes_are_checked_at_run_time() -> None:
+    number: Any = 3
+    with pytest.raises(TypeError, match="violates type hint"):
+        onebasin.Permutation.identity(number)
+    with pytest.raises(Exception, match=r"Expected type.*n n"):
+        assign(torch.zeros(2, 3))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -84,7 +85,7 @@ def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         source = next((n for n in names if n in params), None)
         if source is not None:
             value = _of_shape(source, params[source], own)
-            bound[name] = widened(value, own.dtype if own.is_floating_point() else None)
+            bound[name] = _widened(value, own.dtype) if own.is_floating_point() else value
         elif own.is_floating_point() and any(n in required for n in names):
             raise OneBasinError(
                 f"parameters: tensor {name!r} is missing; pass the state dict of a model of "
@@ -118,16 +119,15 @@ def widened(values: Any, precision: torch.dtype | None) -> Any:
         values: anything; what is no floating tensor stays as it is.
         precision: None to return the values themselves.
     """
-
     if precision is None:
         return values
+    return pytree.tree_map(partial(_widened, precision=precision), values)
 
-    def widen(value: Any) -> Any:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            return value
-        return value.to(torch.promote_types(value.dtype, precision))
 
-    return pytree.tree_map(widen, values)
+def _widened(value: Any, precision: torch.dtype) -> Any:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return value.to(torch.promote_types(value.dtype, precision))
 
 
 def _aliases(model: nn.Module) -> dict[int, list[str]]:

@@ -49,17 +49,17 @@ def outer_axes(
         One tuple per axis, in the order of `within`; empty where nothing nests.
     """
     dims = [dimension_of(factor, shape) for factor in block.factors]
-
-    def find(axis: int, name: str) -> int:
-        found = [i for i, factor in enumerate(block.factors) if factor.group == name]
-        assert found, f"a block carries {block.factors[axis].group!r} without its outer {name!r}"
-        near = [i for i in found if dims[i] == dims[axis]]
-        return (near or found)[0]
-
     return tuple(
-        tuple(find(axis, name) for name in within.get(factor.group or "", ()))
+        tuple(_outer_axis(block, dims, axis, name) for name in within.get(factor.group or "", ()))
         for axis, factor in enumerate(block.factors)
     )
+
+
+def _outer_axis(block: Block, dims: Sequence[int], axis: int, name: str) -> int:
+    found = [i for i, factor in enumerate(block.factors) if factor.group == name]
+    assert found, f"a block carries {block.factors[axis].group!r} without its outer {name!r}"
+    near = [i for i in found if dims[i] == dims[axis]]
+    return (near or found)[0]
 
 
 def spread(index: Tensor, axes: Sequence[int], num_axes: int) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from onebasin.training.folder import TRUNK, Folder, group_name
 from onebasin.training.group import Epoch, GroupState, epochs_of
@@ -40,7 +39,8 @@ class GroupProgress:
 Watch = Callable[[GroupProgress], None]
 
 
-class _Done(NamedTuple):
+@dataclass(frozen=True)
+class _Done:
     """What a worker tells: an epoch of a group, and how many epochs of networks that makes."""
 
     group: int
@@ -48,7 +48,8 @@ class _Done(NamedTuple):
     num_epochs: int
 
 
-class _Found(NamedTuple):
+@dataclass(frozen=True)
+class _Found:
     """What a worker tells of networks that were in the folder already."""
 
     networks: list[TrainedNetwork]

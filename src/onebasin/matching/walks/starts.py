@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -63,19 +64,24 @@ class Starts:
         parts = np.array_split(cooling.temperatures(steps), min(SEGMENTS, steps))
         rngs = [self._rng(f"start {number}") for number in range(len(self.walks))]
         done = 0
-        for temperatures in parts:
-            drawn = [draw_steps(self.columns, temperatures, rng, move) for rng in rngs]
-            with ThreadPoolExecutor(self._num_threads()) as pool:
-                list(pool.map(lambda walk, steps: walk.run(steps), self.walks, drawn))
-            done += len(temperatures)
-            for number, walk in enumerate(self.walks):
-                self.best[number].append(walk.best_energy)
-                tell(number, done, walk.best_energy)
+        with self._side_by_side() as each:
+            for temperatures in parts:
+                drawn = [draw_steps(self.columns, temperatures, rng, move) for rng in rngs]
+                list(each(lambda walk, steps: walk.run(steps), self.walks, drawn))
+                done += len(temperatures)
+                for number, walk in enumerate(self.walks):
+                    self.best[number].append(walk.best_energy)
+                    tell(number, done, walk.best_energy)
 
-    def _num_threads(self) -> int:
-        """Return how many walks to run at once; those that use torch share its threads already."""
-        compiled = self.walks[0].is_compiled
-        return min(len(self.walks), torch.get_num_threads()) if compiled else 1
+    @contextmanager
+    def _side_by_side(self) -> Iterator[Callable[..., Iterable[None]]]:
+        """Yield a `map` over walks; those that use torch share its threads already."""
+        num_threads = min(len(self.walks), torch.get_num_threads())
+        if num_threads == 1 or not self.walks[0].is_compiled:
+            yield map
+            return
+        with ThreadPoolExecutor(num_threads) as pool:
+            yield pool.map
 
     def _rng(self, name: str) -> np.random.Generator:
         return np.random.default_rng(spawned(self.seed, name))

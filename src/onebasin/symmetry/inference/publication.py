@@ -6,6 +6,7 @@ Atoms get provisional names here; `naming` gives them those a user knows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from math import prod
 
@@ -127,10 +128,7 @@ class _Writer:
 
     def _layout(self, atom: Atom, marks: dict[Atom, list[int]], keys: dict[Atom, str]) -> Layout:
         root = atom.root
-
-        def convert(part: Atom) -> Layout:
-            return self._layout(part, marks, keys)
-
+        convert = partial(self._layout, marks=marks, keys=keys)
         if root in marks:
             rest = {key: edges for key, edges in marks.items() if key is not root}
             parts = [cut(root, low, high) for low, high in pairwise(marks[root])]

@@ -7,8 +7,8 @@ is then its arithmetic, not the bookkeeping around it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from onebasin.training.engines.products import multiply
 from onebasin.training.stacks import Stack
 
 
-class Activation(NamedTuple):
+@dataclass(frozen=True)
+class Activation:
     """An activation whose slope follows from its output.
 
     Args:
@@ -121,7 +122,8 @@ class ChainEngine:
                 across = below.transpose(1, 2)
 
 
-class _Parameters(NamedTuple):
+@dataclass(frozen=True)
+class _Parameters:
     weight: Tensor
     bias: Tensor | None
     weight_gradient: Tensor

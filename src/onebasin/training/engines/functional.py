@@ -42,12 +42,8 @@ class VmapEngine(_FunctionalEngine):
     def learn(self, inputs: Tensor, labels: Tensor) -> Score:
         """Put the gradients of all networks in place; see `Engine`."""
         stack = self._stack
-
-        def run(params: Any, fixed: Any, buffers: Any, batch: Tensor) -> Tensor:
-            return output_of(functional_call(self._network, (params, fixed, buffers), (batch,)))
-
         with _surroundings(inputs, self._noise, self._is_half):
-            outputs = vmap(run, randomness="different")(
+            outputs = vmap(self._run, randomness="different")(
                 stack.params, stack.fixed, stack.buffers, inputs
             )
         params = list(stack.params.values())
@@ -55,6 +51,9 @@ class VmapEngine(_FunctionalEngine):
         for param, slope in zip(params, slopes, strict=True):
             param.grad = None if slope is None else slope.contiguous()
         return score_of(outputs.transpose(1, 2), labels)
+
+    def _run(self, params: Any, fixed: Any, buffers: Any, batch: Tensor) -> Tensor:
+        return output_of(functional_call(self._network, (params, fixed, buffers), (batch,)))
 
 
 class LoopEngine(_FunctionalEngine):
@@ -70,8 +69,10 @@ class LoopEngine(_FunctionalEngine):
     def learn(self, inputs: Tensor, labels: Tensor) -> Score:
         """Put the gradients of all networks in place; see `Engine`."""
         scores = [self._learn_one(row, inputs[row], labels[row]) for row in range(len(inputs))]
-        losses, wrong = zip(*scores, strict=True)
-        return Score(torch.cat(losses), torch.cat(wrong))
+        return Score(
+            torch.cat([score.loss for score in scores]),
+            torch.cat([score.wrong for score in scores]),
+        )
 
     def _learn_one(self, row: int, inputs: Tensor, labels: Tensor) -> Score:
         params, others = self._rows[row]

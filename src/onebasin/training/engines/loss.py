@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class Score(NamedTuple):
+@dataclass(frozen=True)
+class Score:
     """How networks did on a batch.
 
     Args:
