@@ -32,7 +32,7 @@ class Config:
 
     series: Sequence[Series] = (
         Series("mnist", widths=(256,), depths=(1, 2, 4, 8)),
-        Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (256,), (1, 2, 4), pairs=3),
+        Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (256,), (1, 2, 4, 8), pairs=3),
     )
     num_points: int = 11
 

@@ -11,6 +11,8 @@ from onebasin.studies.entezari import PAPER
 from onebasin.studies.entezari.charts import mean_text
 from onebasin.studies.entezari.search import file_name, matched
 from onebasin.studies.entezari.settings import (
+    CIFAR10_SAMPLE,
+    CIFAR10_SAMPLE_RECIPE,
     MNIST_MLP,
     OTHER_MLP,
     SMALL,
@@ -214,7 +216,13 @@ STUDY = Study(
             (Line(Series(SMALL, SMOKE_RECIPE, (16,), pairs=3), {**SGD, "epochs": 15}),)
         ),
         "desk": Config(
-            (Line(Series("mnist", widths=(1024,), pairs=4), {**SGD, "epochs": 10}),),
+            (
+                Line(Series("mnist", widths=(1024,), pairs=4), {**SGD, "epochs": 10}),
+                Line(
+                    Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, pairs=4),
+                    {**SGD, "learning_rate": 0.003, "epochs": 60},
+                ),
+            ),
             num_examples=10_000,
         ),
         "paper": Config(

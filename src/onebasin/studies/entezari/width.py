@@ -39,7 +39,7 @@ class Config:
     """
 
     series: Sequence[Series] = (
-        Series("mnist", widths=powers(2, 10)),
+        Series("mnist", widths=powers(2, 10), pairs=10),
         Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, powers(2, 10), pairs=3),
     )
     num_points: int = 11
