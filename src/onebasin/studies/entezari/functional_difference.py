@@ -96,7 +96,11 @@ def verdict(rows: Sequence[Row]) -> Verdict:
             return Verdict.too_little(f"{family} on {data}: fewer than three pairs.")
         error, loss = (summary([row[c] for row in part]) for c in ("error_barrier", "barrier"))
         holds &= error.low > 0
-        parts.append(f"{family} on {data} ({normalization}): {_told(error)} (loss: {_told(loss)})")
+        widths = summarise(part, "error_barrier", by=["width"])
+        parts.append(
+            f"{family} on {data} ({normalization}): {_told(error)} (loss: {_told(loss)}; "
+            f"{told(widths, 'width', form='.3f')})"
+        )
     if not parts:
         return Verdict.too_little("No pair was matched both ways.")
     text = (
