@@ -4,7 +4,8 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
-from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
+from onebasin.forward.normalization import layers_with_statistics
+from onebasin.measuring.statistics import reset_statistics
 from tests.measuring.networks import assert_same, copy_of, examples, mlp
 
 

@@ -13,8 +13,8 @@ from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
+from onebasin.forward.normalization import layers_with_statistics
 from onebasin.measuring.repairing import Repaired, repair
-from onebasin.measuring.statistics import layers_with_statistics
 from onebasin.merging.averages import Mean
 from onebasin.training.datasets.dataset import Dataset
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _NormBase
 
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import call_on, device_of, output_of, rereadable
 from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
+from onebasin.forward.normalization import layers_with_statistics
 from onebasin.matching.descent.pair import Pair
 from onebasin.symmetry.permutation import Permutation
 
@@ -121,12 +121,11 @@ class DataLoss:
     def _statistics(self, values: dict[str, Tensor]) -> Iterator[None]:
         """Let normalisation layers use the batch, if told so; what they keep is forgotten."""
         if self.normalization == "batch":
-            for name, layer in self.model.named_modules():
-                if isinstance(layer, _NormBase) and layer.running_mean is not None:
-                    layer.training = True
-                    for buffer, own in layer.named_buffers(recurse=False):
-                        path = f"{name}.{buffer}" if name else buffer
-                        values[path] = values.get(path, own).detach().clone()
+            for name, layer in layers_with_statistics(self.model).items():
+                layer.training = True
+                for buffer, own in layer.named_buffers(recurse=False):
+                    path = f"{name}.{buffer}" if name else buffer
+                    values[path] = values.get(path, own).detach().clone()
         yield
 
     def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import rereadable
+from onebasin.forward.normalization import layers_with_statistics
 from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.paths import Shares
 from onebasin.measuring.points import Prepare
 from onebasin.measuring.repairing import Repairer
-from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
+from onebasin.measuring.statistics import reset_statistics
 
 
 def preparation(

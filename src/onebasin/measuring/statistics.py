@@ -1,7 +1,7 @@
 """Statistics: running means and variances of normalisation layers, estimated anew.
 
-A merged network's activations have other statistics than its parents'. Owns finding the
-layers that keep such statistics and resetting them from data.
+A merged network's activations have other statistics than its parents'. Owns resetting
+them from data.
 """
 
 from __future__ import annotations
@@ -20,18 +20,10 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import call_on, device_of, inputs_of, mixed, rereadable
 from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
+from onebasin.forward.normalization import layers_with_statistics
 from onebasin.measuring.moments import UnitMoments
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-def layers_with_statistics(model: nn.Module) -> dict[str, _NormBase]:
-    """Return the batch (and instance) normalisation layers that keep running statistics."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, _NormBase) and module.running_mean is not None
-    }
 
 
 def reset_statistics(

@@ -17,10 +17,11 @@ from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import mixed, rereadable
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import VisitTogether
+from onebasin.forward.normalization import layers_with_statistics
 from onebasin.measuring.moments import UnitMoments
 from onebasin.measuring.paths import shares_of
 from onebasin.measuring.repairing.sites import RepairSite, find_repair_sites
-from onebasin.measuring.statistics import layers_with_statistics, reset_statistics
+from onebasin.measuring.statistics import reset_statistics
 
 Folded = Literal["repair", "rescale"]
 Method = Literal["reset", "repair", "rescale"]

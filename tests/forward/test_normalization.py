@@ -1,0 +1,18 @@
+from torch import nn
+
+from onebasin.forward.normalization import layers_with_statistics
+
+
+def test_layers_that_keep_statistics_are_found_by_name():
+    model = nn.Sequential(
+        nn.BatchNorm1d(4),
+        nn.BatchNorm1d(4, track_running_stats=False),
+        nn.Sequential(nn.LayerNorm(4), nn.InstanceNorm2d(4, track_running_stats=True)),
+        nn.InstanceNorm2d(4),
+    )
+    assert layers_with_statistics(model) == {"0": model[0], "2.1": model[2][1]}
+
+
+def test_a_model_that_is_one_layer_has_no_name():
+    layer = nn.BatchNorm2d(4)
+    assert layers_with_statistics(layer) == {"": layer}
