@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from onebasin.errors import OneBasinError
@@ -126,6 +128,14 @@ def test_another_configuration_is_refused(tmp_path, out):
     with pytest.raises(OneBasinError, match=rf"{out}: holds studies of scale 'smoke', not 'desk'"):
         run(out, toy.study("two", give(tmp_path, 2)), scale="desk")
     assert toy.trace_of(tmp_path) == ["give-1"]
+
+
+def test_a_configuration_that_differs_deep_inside_is_told_in_a_line(tmp_path, out):
+    parts = [{"widths": [1, 2], "data": "mnist"}, {"widths": [1, 2, 4], "data": "digits"}]
+    run(out, toy.study("one", give(tmp_path, 1), number=parts))
+    changed = [parts[0], {**parts[1], "widths": [1, 2, 8]}]
+    with pytest.raises(OneBasinError, match=re.escape("number[1].widths is [1, 2, 4] there and [")):
+        run(out, toy.study("one", give(tmp_path, 1), number=changed))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, out):

@@ -5,6 +5,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onebasin.studies import Result, Study, Table, Task, Verdict, declare
 
@@ -99,10 +100,10 @@ def some_tasks(folder: object) -> list[Task]:
 class Config:
     """Says nothing; a study needs one."""
 
-    number: int = 0
+    number: Any = 0
 
 
-def study(name: str, *tasks: Task, number: int = 0) -> Study:
+def study(name: str, *tasks: Task, number: Any = 0) -> Study:
     return Study(
         name=name,
         paper="None",

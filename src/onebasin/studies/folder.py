@@ -87,11 +87,10 @@ class StudyFolder:
         plain = json.loads(json.dumps(config))
         if held is None or held["config"] == plain:
             return
-        names = [*plain, *(key for key in held["config"] if key not in plain)]
-        key = next(key for key in names if held["config"].get(key) != plain.get(key))
+        key, there, here = _difference(held["config"], plain)
         raise OneBasinError(
             f"{self.files.root}: holds study {name!r} of another configuration: {key} is "
-            f"{held['config'].get(key)!r} there and {plain.get(key)!r} here; choose another --out"
+            f"{there!r} there and {here!r} here; choose another --out"
         )
 
     def studies(self) -> dict[str, Mapping[str, Any]]:
@@ -204,6 +203,19 @@ class Heartbeat:
 
 def _manifest(name: str) -> str:
     return f"studies/{name}.json"
+
+
+def _difference(there: Any, here: Any, path: str = "") -> tuple[str, Any, Any]:
+    """Return where two JSON values that are not equal differ first, and the values there."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        names = [*here, *(name for name in there if name not in here)]
+        name = next(name for name in names if there.get(name) != here.get(name))
+        return _difference(there.get(name), here.get(name), f"{path}.{name}" if path else name)
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        number = next(i for i, (a, b) in enumerate(zip(there, here, strict=True)) if a != b)
+        if isinstance(here[number], dict | list):
+            return _difference(there[number], here[number], f"{path}[{number}]")
+    return path, there, here
 
 
 def _is_alive(pid: int) -> bool:
