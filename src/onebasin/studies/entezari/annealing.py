@@ -240,7 +240,10 @@ STUDY = Study(
                 Series("mnist", widths=(16, 64, 256, 1024), pairs=5),
                 Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (16, 64, 256), pairs=3),
             ),
-            depths=(Series("mnist", widths=(256,), depths=(1, 2, 4, 8), pairs=3),),
+            depths=(
+                Series("mnist", widths=(256,), depths=(1, 2, 4), pairs=3),
+                Series("mnist", widths=(256,), depths=(8,), pairs=6),
+            ),
             search=Search(steps=10_000, num_examples=10_000),
             deep=Search(steps=5000, num_examples=3000),
             num_points=7,
