@@ -59,17 +59,27 @@ def _winners(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     pairs = list(dict.fromkeys(row["pair"] for row in rows))
     measured = [row for row in rows if "test loss" in row]
     best = {p: min(row["test loss"] for row in measured if row["pair"] == p) for p in pairs}
+    suited = {p: _suited([row for row in measured if row["pair"] == p]) for p in pairs}
     ratios: dict[tuple[str, str], list[float]] = {}
     for row in measured:
         ratio = row["test loss"] / best[row["pair"]]
         ratios.setdefault((row["matcher"], row["repair"]), []).append(ratio)
+        if row["repair"] == suited[row["pair"]]:
+            ratios.setdefault((row["matcher"], "reset, else repair"), []).append(ratio)
     whole = {key: values for key, values in ratios.items() if len(values) == len(pairs)}
     ordered = sorted(whole, key=lambda key: sum(whole[key]) / len(pairs))
     lines = [
-        "Test loss halfway, divided by the best of its pair, on average over the pairs:",
+        "Test loss halfway, divided by the best of its pair, on average over the pairs. *reset,",
+        "else repair* is what `onebasin merge --data` does: running statistics are reset where",
+        "there are some, and other networks are repaired.",
         "",
         "| matcher | repair | times the best |",
         "|---|---|--:|",
     ]
     lines += [f"| {m} | {r} | {sum(whole[m, r]) / len(pairs):.3f} |" for m, r in ordered[:10]]
     return lines
+
+
+def _suited(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what `merge` repairs networks of a pair by: only those with BatchNorm have resets."""
+    return "reset" if any(row["repair"] == "reset" for row in rows) else "repair"
