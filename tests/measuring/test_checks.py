@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole, is_whole
+from onebasin.measuring.checks import check_whole, is_share, is_whole
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3)])
@@ -22,3 +22,13 @@ def test_what_is_none_or_out_of_range_is_named(value):
 def test_without_a_highest_one_the_least_is_named():
     with pytest.raises(OneBasinError, match=r"^call: n is 0; it must be a whole number of at leas"):
         check_whole("call", "n", 0, least=1)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.5, np.float32(0.5), torch.tensor(0.5)])
+def test_numbers_from_0_to_1_of_any_library_are_shares(value):
+    assert is_share(value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0.5", None, True, [0.5]])
+def test_nothing_else_is_a_share(value):
+    assert not is_share(value)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from onebasin.errors import check_choice
-from onebasin.measuring.checks import check_whole
+from onebasin.measuring.checks import check_model, check_whole
 from onebasin.measuring.curves import Curve, LineNormalization
 from onebasin.measuring.evaluation import Evaluate, Evaluation
 from onebasin.measuring.paths import same_point
@@ -156,8 +156,10 @@ def line_of(
         data: as for `interpolate`.
 
     Raises:
-        OneBasinError: when there are fewer than two points, or as for `preparation`.
+        OneBasinError: when the model is none, there are fewer than two points, or as for
+            `preparation`.
     """
+    check_model(call, model)
     num_points = check_whole(call, "num_points", num_points, least=2)
     check_choice(call, "normalization", normalization, LineNormalization)
     prepare, num_reset = preparation(call, model, normalization, data)

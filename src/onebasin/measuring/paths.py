@@ -11,6 +11,7 @@ from torch import Tensor
 
 from onebasin.checkpoints.messages import counted
 from onebasin.errors import OneBasinError
+from onebasin.forward.binding import check_mapping
 
 # A point: the share of each network in it, by the network's place in a sequence. Their sum is 1.
 Shares: TypeAlias = Mapping[int, float]
@@ -119,8 +120,10 @@ def check_same_names(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tens
     """Check that two networks have the same tensor names.
 
     Raises:
-        OneBasinError: naming the first tensor that only one of them has.
+        OneBasinError: naming the first tensor that only one of them has, or what is no mapping.
     """
+    check_mapping("parameters", params_a, "params_a")
+    check_mapping("parameters", params_b, "params_b")
     for name in (*params_a, *params_b):
         if (name in params_a) != (name in params_b):
             here, there = ("a", "b") if name in params_a else ("b", "a")

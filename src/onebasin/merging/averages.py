@@ -11,6 +11,7 @@ from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError
+from onebasin.forward.binding import check_mapping
 from onebasin.measuring.paths import shares_of
 
 
@@ -133,6 +134,8 @@ def _check(
         raise OneBasinError(
             f"merge: {counted(len(params_list), 'network')} given; give at least two"
         )
+    for place, params in enumerate(params_list):
+        check_mapping("merge", params, f"params_list[{place}]")
     for params in params_list[1:]:
         check_same_architecture(params_list[0], params, call="merge")
     return shares_of(weights, len(params_list))

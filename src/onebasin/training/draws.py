@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole
+from onebasin.measuring.checks import check_whole, listed
 from onebasin.symmetry.seeds import spawned
 
 LEAST_SEED, MOST_SEED = -(2**63), 2**64 - 1
@@ -44,13 +44,7 @@ def check_seeds(call: str, seeds: Any) -> list[int]:
         OneBasinError: when they are not several, there are none, one comes twice, or one is no
             seed.
     """
-    try:
-        found = list(seeds)
-    except TypeError as error:
-        raise OneBasinError(
-            f"{call}: seeds is {seeds!r}; give a list of whole numbers, such as [0, 1]"
-        ) from error
-    numbers = [check_seed(call, seed, "a seed") for seed in found]
+    numbers = [check_seed(call, seed, "a seed") for seed in listed(call, "seeds", seeds)]
     if not numbers:
         raise OneBasinError(f"{call}: there are no seeds; give at least one")
     if len(set(numbers)) < len(numbers):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from onebasin.training.augmenting import augmented
 from onebasin.training.draws import generator_of, order_of
 from onebasin.training.engines import Engine
 from onebasin.training.engines.loss import Score
@@ -202,7 +203,7 @@ class _Trainer:
         inputs = self._gatherer.gather(rows)
         if self._job.augment is not None:
             for row, generator in enumerate(generators):
-                inputs[row] = self._job.augment(inputs[row], generator)
+                inputs[row] = augmented(self._job.augment, inputs[row], generator)
         return inputs
 
     def _history(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
+from onebasin.checkpoints.messages import described
 from onebasin.errors import OneBasinError
 
 Network = nn.Module | Callable[[], nn.Module]
@@ -27,12 +29,13 @@ def initialised(network: Network, seed: int) -> nn.Module:
         seed: same seed, same weights.
 
     Raises:
-        OneBasinError: when a module has parameters but no `reset_parameters` to draw them.
+        OneBasinError: when a module has parameters but no `reset_parameters` to draw them, or the
+            network is neither a module nor a function that builds one.
     """
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if not isinstance(network, nn.Module):
-            return network()
+            return _built(network)
         fresh = copy.deepcopy(network)
         for name, module in fresh.named_modules():
             reset = getattr(module, "reset_parameters", None)
@@ -45,3 +48,18 @@ def initialised(network: Network, seed: int) -> nn.Module:
                     "builds the network"
                 )
     return fresh
+
+
+def _built(network: Any) -> nn.Module:
+    if not callable(network):
+        raise OneBasinError(
+            f"train: network is {described(network)}; pass a module or a function that builds "
+            "one, such as MLP(width=16)"
+        )
+    found: Any = network()
+    if not isinstance(found, nn.Module):
+        raise OneBasinError(
+            f"train: what the network function returned is {described(found)}; it must build a "
+            "torch.nn.Module"
+        )
+    return found

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import device_of
+from onebasin.training.augmenting import Augment, augment_name
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.datasets.examples import Examples
 from onebasin.training.engines import Choice, EngineName, choose
@@ -27,8 +27,6 @@ from onebasin.training.gathering import on_device
 from onebasin.training.initialisation import Network, initialised
 from onebasin.training.recipe import Recipe
 from onebasin.training.testing import TestSet
-
-Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +99,7 @@ def build_job(
         tests: whether networks are tested after every epoch.
 
     Raises:
-        OneBasinError: when the device is not there, or the network does not fit the data.
+        OneBasinError: when the device is not there, the network is none or does not fit the data.
     """
     if engine is not None:
         check_choice("train", "engine", engine, EngineName)
@@ -158,32 +156,13 @@ def describe(
     }
 
 
-def augment_name(augment: Augment) -> str:
-    """Return what an augmentation is called, by which a folder knows it again.
-
-    Args:
-        augment: a function or another object that can be called.
-
-    Raises:
-        OneBasinError: when that would not tell it from another one: of a lambda, a function
-            inside of another, or an object that prints as its address in memory.
-    """
-    name = getattr(augment, "__qualname__", None) or repr(augment)
-    if "<lambda>" in name or "<locals>" in name or re.search(r" at 0x[0-9a-fA-F]+", name):
-        raise OneBasinError(
-            f"train: augment is {name}, which a folder cannot tell from another one; define it "
-            "with def at the top of a module, or as a frozen dataclass with __call__"
-        )
-    return name
-
-
 def _device(device: torch.device | str | None, module: nn.Module) -> torch.device:
     if device is None:
         return device_of(module)
     try:
         where = torch.device(device)
         torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise OneBasinError(
             f"train: device {str(device)!r} is not there ({type(error).__name__}); choose "
             "another, such as cpu"

@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import torch
 
+from onebasin.checkpoints.messages import described
 from onebasin.errors import OneBasinError
 from onebasin.measuring.checks import check_whole, is_whole
+from onebasin.training.augmenting import Augment, augment_name, check_augment
 from onebasin.training.campaign import Campaign, GroupProgress, Saving
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.draws import check_seed, check_seeds
@@ -21,7 +23,7 @@ from onebasin.training.engines import EngineName
 from onebasin.training.folder import Folder
 from onebasin.training.grouping import group_seeds
 from onebasin.training.initialisation import Network
-from onebasin.training.job import Augment, augment_name, build_job, describe
+from onebasin.training.job import build_job, describe
 from onebasin.training.keeping import check_kept, epochs_to_keep
 from onebasin.training.recipe import Recipe
 from onebasin.training.trained import TrainedNetwork
@@ -108,6 +110,11 @@ def train(
     check_whole("train", "checkpoint_every", checkpoint_every, least=1)
     if group_size is not None:
         check_whole("train", "group_size", group_size, least=1)
+    check_augment(augment)
+    if not isinstance(data, Dataset):
+        raise OneBasinError(
+            f"train: data is {described(data)}; pass a Dataset, such as load_digits() returns"
+        )
     if not len(data.train_labels):
         raise OneBasinError(f"train: {data.name} has no training examples; choose other data")
     kept = epochs_to_keep(keep_epochs, recipe.epochs, spawn_epoch)

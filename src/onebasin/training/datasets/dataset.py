@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from onebasin.checkpoints.messages import described
 from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import check_whole, is_share
 from onebasin.training.datasets import noise, splits, subsets
 from onebasin.training.datasets.examples import Examples, Tokens, as_tensor
 from onebasin.training.draws import check_seed
@@ -53,10 +55,10 @@ class Dataset:
         self.train_labels = train_labels
         self.test_examples = test_inputs
         self.test_labels = test_labels
-        self.num_classes = num_classes
+        self.num_classes = check_whole("data", "num_classes", num_classes, least=1)
         self.class_names = class_names
-        _check_split(name, "train", train_inputs, train_labels, num_classes)
-        _check_split(name, "test", test_inputs, test_labels, num_classes)
+        _check_split(name, "train", train_inputs, train_labels, self.num_classes)
+        _check_split(name, "test", test_inputs, test_labels, self.num_classes)
         if train_inputs.shape[1:] != test_inputs.shape[1:]:
             raise OneBasinError(
                 f"data: {name} has training inputs of shape {tuple(train_inputs.shape[1:])} but "
@@ -169,7 +171,8 @@ class Dataset:
         Raises:
             OneBasinError: when the share is not between 0 and 1, or the seed is none.
         """
-        return splits.split_by_class(self, share, 1 - share, seed=seed)
+        rest = 1 - share if is_share(share) else share
+        return splits.split_by_class(self, share, rest, seed=seed)
 
     def with_label_noise(self, share: float, *, seed: int = 0) -> Dataset:
         """Return the dataset with wrong labels on some training examples.
@@ -221,13 +224,24 @@ class Dataset:
 
 
 def _check_split(name: str, split: str, inputs: Examples, labels: Tensor, num_classes: int) -> None:
+    if not isinstance(inputs, Examples):
+        raise OneBasinError(
+            f"data: {split} inputs of {name} are {described(inputs)}; they must be a tensor"
+        )
+    if not isinstance(labels, Tensor):
+        raise OneBasinError(
+            f"data: {split} labels of {name} are {described(labels)}; they must be a tensor"
+        )
     if len(inputs) != len(labels):
         raise OneBasinError(
             f"data: {name} has {len(inputs)} {split} inputs but {len(labels)} labels; "
             "there must be one label for each input"
         )
-    if labels.dtype != torch.int64:
-        raise OneBasinError(f"data: labels of {name} are {labels.dtype}; they must be int64")
+    if labels.dtype != torch.int64 or labels.ndim != 1:
+        raise OneBasinError(
+            f"data: labels of {name} are {labels.dtype} {tuple(labels.shape)}; they must be int64 "
+            "(n,)"
+        )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise OneBasinError(
             f"data: {split} labels of {name} are {int(labels.min())} to {int(labels.max())}, but "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import is_share
 from onebasin.symmetry.seeds import generator_for
 from onebasin.training.draws import check_seed
 
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 def with_label_noise(data: Dataset, share: float, *, seed: int) -> Dataset:
     """Return a dataset with wrong training labels, as `Dataset.with_label_noise` says."""
-    if not 0 <= share <= 1 or data.num_classes < 2:
+    if not is_share(share) or data.num_classes < 2:
         raise OneBasinError(
-            f"data: label noise on a share of {share} of {data.name} with {data.num_classes} "
+            f"data: label noise on a share of {share!r} of {data.name} with {data.num_classes} "
             "classes; give a share from 0 to 1, and at least two classes"
         )
     # A stream of its own: subsets and splits by the same seed must not choose the same rows.
     generator = generator_for(check_seed("data", seed), "label noise")
     labels = data.train_labels.clone()
-    number = round(share * len(labels))
+    number = round(float(share) * len(labels))
     rows = torch.randperm(len(labels), generator=generator)[:number]
     steps = torch.randint(1, data.num_classes, (number,), generator=generator)
     labels[rows] = (labels[rows] + steps) % data.num_classes

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from onebasin.errors import OneBasinError
+from onebasin.measuring.checks import is_share
 from onebasin.training.datasets.subsets import with_train_rows
 from onebasin.training.draws import check_seed
 
@@ -34,8 +35,8 @@ def split_by_class(
         OneBasinError: when a share is not between 0 and 1, or the seed is none.
     """
     for share in (first_half, second_half):
-        if not 0 <= share <= 1:
-            raise OneBasinError(f"data: a share of {share} of {data.name}; give one from 0 to 1")
+        if not is_share(share):
+            raise OneBasinError(f"data: a share of {share!r} of {data.name}; give one from 0 to 1")
     labels = data.train_labels
     order = torch.randperm(
         len(labels), generator=torch.Generator().manual_seed(check_seed("data", seed))
@@ -43,7 +44,7 @@ def split_by_class(
     goes_first = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(data.num_classes):
         rows = order[labels[order] == label]
-        share = first_half if label < data.num_classes // 2 else second_half
+        share = float(first_half if label < data.num_classes // 2 else second_half)
         goes_first[rows[: round(share * len(rows))]] = True
     first = with_train_rows(data, goes_first.nonzero().flatten())
     return first, with_train_rows(data, (~goes_first).nonzero().flatten())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole
+from onebasin.measuring.checks import check_whole, listed
 from onebasin.training.datasets.examples import select
 from onebasin.training.draws import wrapped
 
@@ -37,7 +37,8 @@ def with_test_rows(data: Dataset, rows: Tensor | None) -> Dataset:
 
 def with_classes(data: Dataset, classes: Iterable[int]) -> Dataset:
     """Return the examples of some classes only, as `Dataset.with_classes` says."""
-    numbers = [check_whole("data", "a class", each, least=0) for each in classes]
+    found = listed("data", "classes", classes)
+    numbers = [check_whole("data", "a class", each, least=0) for each in found]
     if not numbers or max(numbers) >= data.num_classes:
         raise OneBasinError(
             f"data: classes {numbers} of {data.name}; give at least one of 0 to "
