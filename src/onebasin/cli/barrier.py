@@ -14,6 +14,7 @@ from onebasin.cli.measuring import (
     DataChoice,
     DataName,
     DataRoot,
+    LineNormalizationName,
     MeasuringChoice,
     TableFile,
 )
@@ -54,13 +55,7 @@ def barrier(
         int,
         typer.Option(min=2, help="Points of each curve, both ends included; 3: ends and middle."),
     ] = 25,
-    normalization: Annotated[
-        Literal["interpolated", "reset", "repair", "rescale"],
-        typer.Option(
-            help="Statistics between the ends: running ones as they come, or reset from the "
-            "training data; or those of all units repaired or rescaled with it."
-        ),
-    ] = "interpolated",
+    normalization: LineNormalizationName = "interpolated",
     chord: Annotated[
         Literal["ends", "mean"],
         typer.Option(help="Measure from the line between the ends, or from their mean."),

@@ -11,7 +11,7 @@ import typer
 
 from onebasin.cli.blocks import ModelOptions, RunOptions, with_blocks
 from onebasin.cli.console import columns
-from onebasin.cli.measuring import DataChoice, DataName, DataRoot
+from onebasin.cli.measuring import DataChoice, DataName, DataRoot, LineNormalizationName
 from onebasin.cli.options import Arch, CheckpointA
 from onebasin.errors import OneBasinError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onebasin.cli.pairs import Networks
     from onebasin.cli.request import Request
     from onebasin.forward.batches import Batches
+    from onebasin.measuring.curves import LineNormalization
     from onebasin.measuring.features import FeatureTable
     from onebasin.training.datasets.dataset import Dataset
 
@@ -41,14 +42,14 @@ class FeaturesChoice:
         measure: which one, or "all".
         split: which examples.
         layers: patterns for names of layers, or None.
-        normalization: where running statistics between the ends come from.
+        normalization: where statistics between the ends come from.
         batch_size: examples that are run at once.
     """
 
     measure: MeasureName = "llfc"
     split: Split = "test"
     layers: Sequence[str] | None = None
-    normalization: Literal["interpolated", "reset"] = "interpolated"
+    normalization: LineNormalization = "interpolated"
     batch_size: int = 500
 
     def refuse_useless(self) -> None:
@@ -108,10 +109,7 @@ def features(
             show_default=False,
         ),
     ] = None,
-    normalization: Annotated[
-        Literal["interpolated", "reset"],
-        typer.Option(help="Running statistics between the ends: as they come, or from the data."),
-    ] = "interpolated",
+    normalization: LineNormalizationName = "interpolated",
     batch_size: Annotated[int, typer.Option(min=1, help="Examples that are run at once.")] = 500,
     model: ModelOptions,
     options: RunOptions,

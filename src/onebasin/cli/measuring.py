@@ -42,6 +42,14 @@ NormalizationName = Annotated[
         help="Running statistics between the ends: as they come, or from the training data.",
     ),
 ]
+LineNormalizationName = Annotated[
+    Literal["interpolated", "reset", "repair", "rescale"],
+    typer.Option(
+        "--normalization",
+        help="Statistics between the ends: running ones as they come, or reset from the "
+        "training data; or those of all units repaired or rescaled with it.",
+    ),
+]
 TableFile = Annotated[
     Path | None,
     typer.Option(

@@ -21,7 +21,12 @@ from onebasin.measuring.statistics import reset_statistics
 
 
 def preparation(
-    call: str, model: nn.Module, normalization: LineNormalization, data: Iterable[Any] | None
+    call: str,
+    model: nn.Module,
+    normalization: LineNormalization,
+    data: Iterable[Any] | None,
+    *,
+    argument: str = "data",
 ) -> tuple[Prepare | None, int]:
     """Return what is done to points, or None, and in how many layers.
 
@@ -30,6 +35,7 @@ def preparation(
         model: the architecture.
         normalization: as for `interpolate`, checked.
         data: as for `interpolate`.
+        argument: how the caller calls them, for messages.
 
     Raises:
         OneBasinError: when data is needed and there is none, it can be read only once, or the
@@ -39,8 +45,8 @@ def preparation(
         return None, 0
     if data is None:
         raise OneBasinError(
-            f'{call}: normalization="{normalization}" estimates statistics from data; pass data=, '
-            "usually the training batches"
+            f'{call}: normalization="{normalization}" estimates statistics from data; pass '
+            f"{argument}=, usually the training batches"
         )
     batches = rereadable(data, call)
     if normalization == "reset":

@@ -10,6 +10,7 @@ from onebasin import Permutation, match_weights, trace
 from onebasin.errors import OneBasinError
 from onebasin.measuring.features import measure_llfc
 from onebasin.measuring.features.survey import check_alphas
+from onebasin.measuring.repairing import repair
 from onebasin.measuring.statistics import reset_statistics
 from tests.forward.networks import NETWORKS
 from tests.measuring.features.pairs import between, cosines, distances, mlp_features, pair
@@ -105,6 +106,18 @@ def test_statistics_can_be_reset_on_the_path() -> None:
     assert found.at("7.linear", "1-cos", 0.5).mean == pytest.approx(expected, rel=1e-6)
     plain = measure_llfc(model, a, b, data, alphas=[0.5], layers=["7.*"])
     assert plain.at("7.linear", "1-cos", 0.5).mean != pytest.approx(expected, rel=1e-3)
+
+
+def test_units_can_be_repaired_on_the_path() -> None:
+    model, a, b, inputs = pair("mlp")
+    found = measure_llfc(
+        model, a, b, [inputs], alphas=[0.25], normalization="repair", statistics=[inputs]
+    )
+    point = repair(model, between(a, b, 0.25), [a, b], [inputs], weights=[0.25, 0.75]).params
+    of_a, of_b, of_point = (mlp_features(params, inputs) for params in (a, b, point))
+    for layer, x in of_point.items():
+        expected = float(cosines(x, 0.25 * of_a[layer] + 0.75 * of_b[layer]).mean())
+        assert found.at(layer, "1-cos", 0.25).mean == pytest.approx(expected, abs=1e-9)
 
 
 def test_nothing_is_changed_and_the_same_call_gives_the_same() -> None:

@@ -17,7 +17,7 @@ from onebasin.forward.batches import rereadable
 from onebasin.forward.binding import BoundModel
 from onebasin.forward.features import Passage
 from onebasin.forward.graph import Graph, VisitTogether
-from onebasin.measuring.curves import Normalization
+from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.evaluation import Evaluation, Evaluator, Loss
 from onebasin.measuring.features.comparison import mixed
 from onebasin.measuring.features.lemma import IGNORED, labels_of
@@ -78,7 +78,7 @@ def average_features(
     alpha: float = 0.5,
     layers: Sequence[str] | None = None,
     loss: Loss = "cross_entropy",
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     statistics: Iterable[Any] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Averaging:
@@ -111,16 +111,17 @@ def average_features(
         layers: patterns for names of layers, at which features are mixed and one after the
             other is the first; None for the usual ones (see `find_layers`).
         loss: "cross_entropy", "mse" or a function, as for `evaluator`.
-        normalization: where the running statistics of `merged weights` come from:
-            "interpolated", or "reset" from data; all other rows have those of A and of B.
-        statistics: batches for "reset", usually those of the training set.
+        normalization: of `merged weights`, as for `measure_llfc`; all other rows have the
+            statistics of A and of B.
+        statistics: as for `measure_llfc`.
         progress: called with the number of rows done and their total.
 
     Returns:
         For each row the mean `loss` and `error`, over the examples.
 
     Raises:
-        OneBasinError: when parameters, data, alpha or patterns do not fit, or "reset" has no data.
+        OneBasinError: when parameters, data, alpha or patterns do not fit, or there is no data
+            for statistics.
     """
     check_alphas([alpha], "averaging")
     path = path_between(

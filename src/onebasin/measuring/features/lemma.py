@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.curves import Normalization
+from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.features.comparison import COSINE, compare, mixed
 from onebasin.measuring.features.moments import Sums
 from onebasin.measuring.features.survey import (
@@ -95,7 +95,7 @@ def check_lemma(
     data: Iterable[Any],
     *,
     alphas: Sequence[float] = ALPHAS,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     statistics: Iterable[Any] | None = None,
     progress: Progress | None = None,
 ) -> Lemma:
@@ -117,9 +117,9 @@ def check_lemma(
         params_b: those of B.
         data: batches `(inputs, labels)`; labels of -100 do not count.
         alphas: shares of A, between 0 and 1.
-        normalization: "interpolated" or "reset", as for `measure_llfc`; the errors of A and B
-            are those of the networks as they were trained.
-        statistics: batches for "reset".
+        normalization: as for `measure_llfc`; the errors of A and B are those of the networks
+            as they were trained.
+        statistics: as for `measure_llfc`.
         progress: called with the number of batches done.
 
     Raises:

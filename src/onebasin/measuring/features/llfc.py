@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin.measuring.curves import Normalization
+from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.features.comparison import COSINE, PROJECTION, compare, mixed
 from onebasin.measuring.features.layers import Layer
 from onebasin.measuring.features.moments import Sums
@@ -52,7 +52,7 @@ def measure_llfc(
     *,
     alphas: Sequence[float] = ALPHAS,
     layers: Sequence[str] | None = None,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     statistics: Iterable[Any] | None = None,
     progress: Progress | None = None,
 ) -> LLFC:
@@ -81,9 +81,11 @@ def measure_llfc(
         layers: patterns for names of layers, such as `layers.*`; None for the usual ones
             (see `find_layers`).
         normalization: "interpolated" takes the path's running statistics as they come,
-            "reset" estimates them anew from `statistics`. A and B keep their own, as in
-            `interpolate`: LLFC is about the features of the networks as they were trained.
-        statistics: batches for "reset", usually those of the training set.
+            "reset" estimates them anew from `statistics`; "repair" and "rescale" bring all
+            units of the path to the statistics between those of the ends (see `repair`). A and
+            B keep their own, as in `interpolate`: LLFC is about the features of the networks as
+            they were trained.
+        statistics: batches for all but the first, usually those of the training set.
         progress: called with the number of batches done.
 
     Raises:

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.forward.batches import rereadable
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import Call, Graph
-from onebasin.measuring.curves import Normalization
+from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.features.axes import ExampleAxis, find_axes
 from onebasin.measuring.features.layers import Layer, find_layers, names_of
 from onebasin.measuring.paths import check_same_names, point_between
-from onebasin.measuring.statistics import reset_statistics
+from onebasin.measuring.preparation import preparation
 
 Progress = Callable[[int], object]
 ALPHAS = (0.25, 0.5, 0.75)
@@ -40,7 +39,7 @@ class Path:
 
     params: tuple[Mapping[str, Tensor], ...]
     alphas: tuple[float, ...]
-    normalization: Normalization = "interpolated"
+    normalization: LineNormalization = "interpolated"
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,7 @@ def run_measure(
     call: str,
     alphas: Sequence[float] = (),
     layers: Sequence[str] | None = None,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     statistics: Iterable[Any] | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -229,7 +228,7 @@ def path_between(
     params_b: Mapping[str, Tensor],
     alphas: Sequence[float] = (),
     *,
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
     statistics: Iterable[Any] | None = None,
     call: str = "features",
 ) -> Path:
@@ -241,26 +240,25 @@ def path_between(
         params_b: those of B.
         alphas: share of A in each point, between 0 and 1.
         normalization: "interpolated" takes running statistics as they come out of the
-            interpolation, "reset" estimates them anew.
-        statistics: batches for "reset", usually those of the training set.
+            interpolation, "reset" estimates them anew, "repair" and "rescale" bring all units
+            to the statistics between those of the ends; see `repair`.
+        statistics: batches for all but the first, usually those of the training set.
         call: the public function that is running, for messages.
 
     Raises:
         OneBasinError: when A and B do not fit each other, an alpha is not between 0 and 1,
-            or "reset" has no data.
+            or there is no data for statistics.
     """
-    check_choice(call, "normalization", normalization, Normalization)
+    check_choice(call, "normalization", normalization, LineNormalization)
     check_same_names(params_a, params_b)
     check_alphas(alphas, call)
     points = [point_between(params_a, params_b, alpha) for alpha in alphas]
-    if normalization == "reset" and points:
-        if statistics is None:
-            raise OneBasinError(
-                f'{call}: normalization="reset" estimates statistics from data; pass statistics=, '
-                "usually the training batches"
-            )
-        batches = rereadable(statistics, call)
-        points = [reset_statistics(model, point, batches) for point in points]
+    if points:
+        prepare, _ = preparation(call, model, normalization, statistics, argument="statistics")
+        if prepare is not None:
+            shares = [{0: alpha, 1: 1 - alpha} for alpha in alphas]
+            ends = (params_a, params_b)
+            points = [prepare(point, ends, at) for point, at in zip(points, shares, strict=True)]
     return Path((params_a, params_b, *points), tuple(alphas), normalization)
 
 

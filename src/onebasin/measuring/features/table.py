@@ -46,8 +46,7 @@ class FeatureTable(Result):
 
     Args:
         records: the numbers.
-        normalization: where running statistics between the ends come from: "interpolated"
-            or "reset".
+        normalization: where statistics between the ends come from; see `measure_llfc`.
     """
 
     records: tuple[FeatureRow, ...]

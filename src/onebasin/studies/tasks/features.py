@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.curves import Normalization
+from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.features import (
     FeatureTable,
     check_lemma,
@@ -47,7 +47,7 @@ def measure_features(
     measure: str,
     alphas: Sequence[float] = ALPHAS,
     split: str = "test",
-    normalization: Normalization = "interpolated",
+    normalization: LineNormalization = "interpolated",
 ) -> Result:
     """Measure one thing at every layer of a pair of networks.
 
@@ -59,9 +59,9 @@ def measure_features(
         measure: one of `MEASURES`.
         alphas: shares of A; commutativity has no use for them.
         split: "train" or "test".
-        normalization: where running statistics of what lies between come from: "interpolated",
-            or "reset" from the training set. Then those of A and B are reset, too, as features
-            can only be compared where statistics are estimated in the same way.
+        normalization: where statistics of what lies between come from, from the training set
+            where from data. With "reset" those of A and B are reset, too, as features can only
+            be compared where statistics are estimated in the same way.
 
     Returns:
         One row per layer, alpha and measure, in the order of the forward pass: layer, place
@@ -79,7 +79,7 @@ def measure_features(
     options: dict[str, Any] = {} if measure in WITHOUT_ALPHA else {"alphas": tuple(alphas)}
     if measure in ON_PATH:
         options["normalization"] = normalization
-        options["statistics"] = train if normalization == "reset" else None
+        options["statistics"] = None if normalization == "interpolated" else train
     module = network_of(network, dataset).eval()
     ends = [dict(end.tensors) for end in (a, b)]
     if normalization == "reset":
