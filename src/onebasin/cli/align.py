@@ -73,10 +73,14 @@ def run_align(
     from onebasin.merging.moved import Moved
 
     check_outputs(output, permutation_file, inputs=request.paths)
-    matcher = request.method.prepare(call="align")
+    data = request.method.load()
+    if data is not None:
+        request, data = request.fitted(data)
+    # Data that a built-in architecture is fitted to are of use, whatever the method looks at.
+    at_hand = data if request.architecture.sizes else None
+    matcher = request.method.prepare(call="align", at_hand=at_hand)
     if matcher.data is not None:
-        request, examples = request.fitted(matcher.data)
-        matcher = replace(matcher, data=examples)
+        matcher = replace(matcher, data=data)
     opening = request.open(call="align", console=console, is_run=matcher.runs_model)
     with opening as networks:
         refuse_same(networks, "align")

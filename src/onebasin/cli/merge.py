@@ -142,7 +142,7 @@ def run_merge(
     matcher = None
     if request.aligns:
         default = "weights" if data is None else WITH_DATA
-        needed = data if mending is not None else None
+        needed = data if mending is not None or request.architecture.sizes else None
         matcher = method.prepare(num, call="merge", at_hand=needed, default=default)
         if matcher.data is not None:
             matcher = replace(matcher, data=data)
