@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
@@ -129,6 +130,6 @@ def _weighted(
     }
 
 
-def _usual(values: Tensor) -> float:
+def _usual(values: Float[Tensor, "o n n"]) -> float:
     """Return how similar a unit is to its best partner, on average."""
     return float(values.amax(-1).clamp(min=0).double().mean()) or 1.0

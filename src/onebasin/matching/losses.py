@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -62,7 +63,7 @@ class DataLoss:
         if next(iter(data), None) is None:
             raise OneBasinError(f"{call}: the data has no batches; pass at least one")
 
-    def of_batch(self, params: Mapping[str, Tensor], batch: Any, number: int) -> Tensor:
+    def of_batch(self, params: Mapping[str, Tensor], batch: Any, number: int) -> Float[Tensor, ""]:
         """Return the mean loss on a batch; gradients flow to the parameters, not to buffers.
 
         Args:
@@ -128,7 +129,7 @@ class DataLoss:
                     values[path] = values.get(path, own).detach().clone()
         yield
 
-    def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, outputs: Tensor, labels: Tensor) -> Float[Tensor, ""]:
         if callable(self.loss):
             return self.loss(outputs, labels).mean()
         wide = outputs if outputs.dtype == torch.float64 else outputs.float()

@@ -13,6 +13,7 @@ from math import isfinite, sqrt
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -123,8 +124,8 @@ def _hidden_layer(symmetry: Symmetry) -> tuple[str, str, str | None]:
     return next(iter(symmetry.groups)), incoming[0], biases[0] if biases else None
 
 
-def _points(pair: Pair, side: str, weight: str, bias: str | None) -> np.ndarray:
-    """Return the incoming weights of every unit, its bias last, `(h, d)`."""
+def _points(pair: Pair, side: str, weight: str, bias: str | None) -> Float64[np.ndarray, "n d"]:
+    """Return the incoming weights of every unit, its bias last."""
     tensors = [pair.tensor(side, weight)]
     tensors += [] if bias is None else [pair.tensor(side, bias)[:, None]]
     points = torch.cat(tensors, 1).double().numpy()
@@ -144,8 +145,11 @@ def _bound(num_inputs: int) -> float:
 
 
 def _cells(
-    points_a: np.ndarray, points_b: np.ndarray, parts: int, bound: float
-) -> tuple[np.ndarray, np.ndarray]:
+    points_a: Float64[np.ndarray, "n d"],
+    points_b: Float64[np.ndarray, "n d"],
+    parts: int,
+    bound: float,
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
     """Return the number of the cell that each point of A and of B lies in."""
     places = np.floor((np.concatenate((points_a, points_b)) / bound + 1) / 2 * parts)
     places = np.clip(places, 0, parts - 1).astype(np.int64)
@@ -154,7 +158,9 @@ def _cells(
     return numbers[: len(points_a)], numbers[len(points_a) :]
 
 
-def _match_cells(cells_a: np.ndarray, cells_b: np.ndarray, seed: int) -> np.ndarray:
+def _match_cells(
+    cells_a: Int64[np.ndarray, " n"], cells_b: Int64[np.ndarray, " n"], seed: int
+) -> Int64[np.ndarray, " n"]:
     """Return for every unit of A one of B, of the same cell as far as there are."""
     rng = np.random.default_rng(spawned(seed, CALL))
     order_a, order_b = (rng.permutation(len(each)) for each in (cells_a, cells_b))
@@ -167,7 +173,7 @@ def _match_cells(cells_a: np.ndarray, cells_b: np.ndarray, seed: int) -> np.ndar
     return index
 
 
-def _ranked(cells: np.ndarray) -> np.ndarray:
+def _ranked(cells: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """Return a number for every point, made of its cell and how many of it came before."""
     order = np.argsort(cells, kind="stable")
     _, first, counts = np.unique(cells[order], return_index=True, return_counts=True)

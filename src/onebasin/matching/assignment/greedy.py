@@ -28,7 +28,7 @@ def assign_greedily(
     return torch.stack([torch.from_numpy(each) for each in found])
 
 
-def _greedy(similarity: np.ndarray) -> np.ndarray:
+def _greedy(similarity: Float[np.ndarray, "n n"]) -> Int[np.ndarray, " n"]:
     size = len(similarity)
     found = np.full(size, -1)
     taken = np.zeros(size, dtype=bool)

@@ -64,7 +64,7 @@ def assign_many(
     return torch.from_numpy(np.stack(columns))
 
 
-def _solve(cost: np.ndarray) -> np.ndarray:
+def _solve(cost: Float[np.ndarray, "r n"]) -> Int[np.ndarray, " r"]:
     """Return the best column of every row; large square costs are overwritten."""
     if min(cost.shape) >= LARGE and cost.shape[0] == cost.shape[1]:
         _level(cost)
@@ -72,7 +72,7 @@ def _solve(cost: np.ndarray) -> np.ndarray:
     return columns
 
 
-def _level(cost: np.ndarray) -> None:
+def _level(cost: Float[np.ndarray, "n n"]) -> None:
     """Subtract half the least entry of every row and column.
 
     The best assignment stays the same, and the solver starts near its final potentials: in
@@ -84,7 +84,7 @@ def _level(cost: np.ndarray) -> None:
     cost -= columns / 2
 
 
-def _varied(cost: np.ndarray) -> np.ndarray:
+def _varied(cost: Float[np.ndarray, "n n"]) -> Int[np.ndarray, " r"]:
     """Return the rows that are not constant: almost always all, seen from three columns."""
     first, second, last = cost[:, 0], cost[:, 1 % len(cost)], cost[:, -1]
     suspects = np.flatnonzero((first == second) & (first == last))
@@ -92,7 +92,9 @@ def _varied(cost: np.ndarray) -> np.ndarray:
     return np.delete(np.arange(len(cost)), constant)
 
 
-def _assign_rows(cost: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _assign_rows(
+    cost: Float[np.ndarray, "n n"], rows: Int[np.ndarray, " r"]
+) -> Int[np.ndarray, " n"]:
     """Assign some rows to the best columns and the others, in order, to what remains."""
     order = np.full(len(cost), -1, dtype=np.int64)
     order[rows] = _solve(cost[rows])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from onebasin.matching.assignment.linear import assign_many
@@ -144,7 +145,9 @@ class NestedSolver:
                 value, choices = value + gain, choices | found
         return value, choices
 
-    def _assign(self, total: Tensor, present: Tensor, push: float) -> Tensor:
+    def _assign(
+        self, total: Float[Tensor, "b n n"], present: Int[Tensor, "b n"], push: float
+    ) -> Int[Tensor, "b n"]:
         if push:
             now = total.gather(2, present[..., None]).mean((1, 2))
             scale = now - total.mean((1, 2)) if push > 0 else total.amax(2).mean(1) - now
@@ -175,13 +178,17 @@ def _inside(part: _Part) -> _Part:
     return _Part(part.outer, part.own[1:], values.flatten(0, 2))
 
 
-def _of_pairs(index: Tensor, size: int) -> Tensor:
-    """Return `(problems, n, ..)` repeated for every pair, `(problems * n * n, ..)`."""
+def _of_pairs(index: Int[Tensor, "b n *inner"], size: int) -> Int[Tensor, " b*n*{size} *inner"]:
+    """Return the inner orders, repeated for every pair of units."""
     return index[:, :, None].expand(-1, -1, size, *index.shape[2:]).flatten(0, 2)
 
 
-def _of_chosen(present: Tensor, found: Tensor | None, chosen: Tensor) -> Tensor:
-    """Return the inner choices of the chosen pairs, `(problems, n, ..)`."""
+def _of_chosen(
+    present: Int[Tensor, "b n *inner"],
+    found: Int[Tensor, " b*n*n *inner"] | None,
+    chosen: Int[Tensor, "b n"],
+) -> Int[Tensor, "b n *inner"]:
+    """Return the inner choices of the chosen pairs."""
     if found is None:
         return present
     problems, size = chosen.shape

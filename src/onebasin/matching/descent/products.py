@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from onebasin.matching.descent.pair import Pair
@@ -88,7 +89,7 @@ class _Term:
         self.used = self._old = self.unknown
         self._seen: list[Tensor | None] | None = None
 
-    def sources(self, indices: Indices, known: Collection[str] | None) -> Tensor:
+    def sources(self, indices: Indices, known: Collection[str] | None) -> Int[Tensor, " r"]:
         """Return the old row for every row; -1 where it is not known."""
         if known is not None and not self.view.movable.issubset(known):
             return self.unknown
@@ -109,7 +110,9 @@ class Workspace:
         self.dtype = dtype
         self._room: dict[str, Tensor] = {}
 
-    def take(self, slot: str, rows: Tensor, places: Tensor) -> Tensor:
+    def take(
+        self, slot: str, rows: Float[Tensor, "r f n"], places: Int[Tensor, " p"]
+    ) -> Float[Tensor, "p f n"]:
         """Return some rows, contiguous, valid until the slot is used again.
 
         A view where they are neighbours and need no copy.
@@ -127,7 +130,9 @@ class Workspace:
         part = rows.index_select(0, places)
         return self._buffer(slot, part.shape).copy_(part)
 
-    def change(self, rows: Tensor, new: Tensor, used: Tensor) -> Tensor:
+    def change(
+        self, rows: Float[Tensor, "r f n"], new: Int[Tensor, " p"], used: Int[Tensor, " p"]
+    ) -> Float[Tensor, "p f n"]:
         """Return new rows less the ones used before; nothing where a place is -1."""
         fresh, gone = used < 0, new < 0
         change = self.take("new", rows, new.clamp(min=0))
@@ -146,15 +151,21 @@ class Workspace:
 
 
 def add_products(
-    sums: Tensor, a: Tensor, b: Tensor, new: Tensor, used: Tensor, space: Workspace
+    sums: Float[Tensor, "o n n"],
+    a: Float[Tensor, "r f n"],
+    b: Float[Tensor, "r f n"],
+    new: Int[Tensor, " r"],
+    used: Int[Tensor, " r"],
+    space: Workspace,
 ) -> None:
     """Add what changes when rows of B come from other places than before, in place.
 
     Args:
-        sums: similarities `(outer, n, n)`.
-        a: entries of A, `(outer * rows, fixed, n)`, any dtype.
+        sums: similarities of n units at each of o outer positions.
+        a: entries of A, rows of all outer positions one after the other, in f fixed places;
+            of any dtype.
         b: entries of unmoved B, likewise.
-        new: old row of B for every row, `(outer * rows,)`; -1 where it is unknown.
+        new: old row of B for every row; -1 where it is unknown.
         used: the same as it was when the row was last added.
         space: for the rows that are multiplied.
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from onebasin.matching.descent.descent import Descent
@@ -116,8 +117,10 @@ def _signature_similarities(search: Search, root: str) -> dict[Key, Tensor]:
     return sums
 
 
-def _moments(rows: Tensor, num_outer: int) -> Tensor:
-    """Return sums of powers of all entries of every unit, `(outer, own, moments)`."""
+def _moments(
+    rows: Float[Tensor, "r f n"], num_outer: int
+) -> Float64[Tensor, "{num_outer} n moments"]:
+    """Return sums of powers of all entries of every unit."""
     entries = rows.double().reshape(num_outer, -1, rows.shape[-1])
     size = entries.abs().mean().clamp(min=1e-300)
     entries = entries / size

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from onebasin.matching.descent.search import HOLDS, Search
@@ -57,7 +58,9 @@ class CommutingLayer(LayerOfBoth):
             slope += cross @ (bb - ab) + ab @ (square_b - cross)
             self.sides.add(sums, tree, self.inner, self.scale * slope, indices)
 
-    def _moved(self, indices: Indices) -> tuple[Tensor, Tensor, Tensor]:
+    def _moved(
+        self, indices: Indices
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "d d"], Float[Tensor, "d d"]]:
         out, inner = (self.sides.sources(side, indices) for side in (self.out, self.inner))
         return self.w_b[out][:, inner], self.bb[inner][:, inner], self.ab[:, inner]
 

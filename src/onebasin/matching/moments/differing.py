@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from onebasin.matching.descent.trees import Indices, Key, Tree
@@ -26,22 +27,34 @@ class DifferingLayer(LayerOfBoth):
         differences = functional_differences(*self._moved(indices))
         self.sides.add(sums, tree, self.out, -differences, indices)
 
-    def _moved(self, indices: Indices) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _moved(
+        self, indices: Indices
+    ) -> tuple[
+        Float64[Tensor, "n d"],
+        Float64[Tensor, "n d"],
+        Float64[Tensor, "d d"],
+        Float64[Tensor, "d d"],
+    ]:
         out = self.sides.sources(self.out, indices)
         inner = self.sides.sources(self.inner, indices)
         inner = torch.cat((inner, torch.tensor([len(inner)])))
         return self.w_a, self.w_b[out][:, inner], self.aa, self.bb[inner][:, inner]
 
 
-def functional_differences(w_a: Tensor, w_b: Tensor, h_a: Tensor, h_b: Tensor) -> Tensor:
+def functional_differences(
+    w_a: Float64[Tensor, "n d"],
+    w_b: Float64[Tensor, "n d"],
+    h_a: Float64[Tensor, "d d"],
+    h_b: Float64[Tensor, "d d"],
+) -> Float64[Tensor, "n n"]:
     r"""Return \(\frac12 (w_i - w_j)^\top (H_A^{-1} + H_B^{-1})^{-1} (w_i - w_j)\) for all pairs.
 
     Args:
-        w_a, w_b: rows are units of A and of B, `(n, d)`, float64.
-        h_a, h_b: second moments of their inputs, `(d, d)`; they may be singular.
+        w_a, w_b: rows are units of A and of B.
+        h_a, h_b: second moments of their inputs; they may be singular.
 
     Returns:
-        `(n, n)`, at least 0, row i for unit i of A.
+        At least 0, row i for unit i of A.
     """
     middle = parallel_sum(h_a, h_b)
     left, right = w_a @ middle, w_b @ middle
@@ -49,17 +62,17 @@ def functional_differences(w_a: Tensor, w_b: Tensor, h_a: Tensor, h_b: Tensor) -
     return (squares / 2 - left @ w_b.T).clamp(min=0)
 
 
-def parallel_sum(a: Tensor, b: Tensor) -> Tensor:
+def parallel_sum(a: Float64[Tensor, "d d"], b: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
     r"""Return \(A (A + B)^+ B\), which is \((A^{-1} + B^{-1})^{-1}\) where that exists.
 
     Args:
-        a, b: symmetric, with no negative eigenvalue, `(d, d)`, float64.
+        a, b: symmetric, with no negative eigenvalue.
     """
     found = a @ torch.linalg.pinv(a + b, hermitian=True) @ b
     return (found + found.T) / 2
 
 
-def _rows(layer: Layer, params: Mapping[str, Tensor]) -> Tensor:
+def _rows(layer: Layer, params: Mapping[str, Tensor]) -> Float64[Tensor, "n d"]:
     """Return a row for each unit, its bias last."""
     weight = layer.matrix(params).cpu().double()
     bias = (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from onebasin.forward.features import Features, Passage, check_finite
@@ -31,24 +32,24 @@ class InputMoments:
     """Second moments of a layer's input; a one is appended to every row.
 
     Args:
-        aa, bb, ab: means of products, `(in + 1, in + 1)`, rows of A first.
+        aa, bb, ab: means of products, rows of A first.
         count: rows that they are means of.
     """
 
-    aa: Tensor
-    bb: Tensor
-    ab: Tensor
+    aa: Float[Tensor, "d d"]
+    bb: Float[Tensor, "d d"]
+    ab: Float[Tensor, "d d"]
     count: float = 0.0
 
     @classmethod
-    def of(cls, a: Tensor) -> InputMoments:
+    def of(cls, a: Float[Tensor, "n d"]) -> InputMoments:
         """Return moments of nothing, for rows like `a`."""
         dtype = torch.promote_types(a.dtype, torch.float32)
         size = a.shape[1] + 1
         empty = torch.zeros(size, size, dtype=dtype, device=a.device)
         return cls(empty, empty.clone(), empty.clone())
 
-    def add(self, a: Tensor, b: Tensor, weight: float) -> bool:
+    def add(self, a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], weight: float) -> bool:
         """Add rows; return whether they are finite."""
         a, b = (torch.cat((x, x.new_ones(len(x), 1)), 1).to(self.aa.dtype) for x in (a, b))
         self.count += weight * len(a)
@@ -101,7 +102,7 @@ def gather_inputs(
     return moments
 
 
-def _thinned(rows: Tensor | Windows, number: int) -> Tensor:
+def _thinned(rows: Float[Tensor, "n d"] | Windows, number: int) -> Float[Tensor, "m d"]:
     total = len(rows)
     count = min(total, MAX_ROWS)
     later = int(number * GOLDEN % 1 * total)

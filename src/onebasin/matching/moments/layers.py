@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,13 +48,13 @@ class Layer:
     out_layout: Layout
     in_layout: Layout
 
-    def matrix(self, params: Mapping[str, Tensor]) -> Tensor:
-        """Return the weight as `(out, in)`."""
+    def matrix(self, params: Mapping[str, Tensor]) -> Float[Tensor, "n d"]:
+        """Return the weight: what it makes first, what it multiplies second."""
         weight = params[self.weight].detach()
         return weight.T if self.is_transposed else weight.flatten(1)
 
-    def rows(self, call: Call, network: int) -> Tensor | Windows:
-        """Return what the weight is multiplied by, `(n, in)`; windows are made when picked.
+    def rows(self, call: Call, network: int) -> Float[Tensor, "n d"] | Windows:
+        """Return what the weight is multiplied by; windows are made when picked.
 
         Args:
             call: of this node.
@@ -161,8 +162,8 @@ class Windows:
         """Count the windows."""
         return prod(self.view.shape[: self.dims + 1])
 
-    def __getitem__(self, index: Tensor) -> Tensor:
-        """Return some windows, `(len(index), channels * window)`."""
+    def __getitem__(self, index: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        """Return some windows, channels times places each."""
         places = torch.unravel_index(index, self.view.shape[: self.dims + 1])
         return self.view[places].flatten(1)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -38,13 +39,18 @@ class Sides:
         blocks = self.symmetry.blocks[side]
         return frozenset(n for b in blocks for n in b.groups if n in self.symmetry.groups)
 
-    def sources(self, side: str, indices: Indices) -> Tensor:
+    def sources(self, side: str, indices: Indices) -> Int[Tensor, " p"]:
         """Return the old position of every position of moved B."""
         positions = torch.arange(self.symmetry.layouts[side][0].size)
         return Mover(self.symmetry, indices).move(side, positions)
 
     def add(
-        self, sums: dict[Key, Tensor], tree: Tree, side: str, matrix: Tensor, indices: Indices
+        self,
+        sums: dict[Key, Tensor],
+        tree: Tree,
+        side: str,
+        matrix: Float[Tensor, "p p"],
+        indices: Indices,
     ) -> None:
         """Add to the similarities of a tree what a matrix over a side's positions holds.
 
@@ -52,7 +58,7 @@ class Sides:
             sums: of the tree, `(outer, own, own)`; columns are units of unmoved B.
             tree: the tree.
             side: name of the side.
-            matrix: `(n, n)`, rows are positions of A and columns positions of B moved.
+            matrix: rows are positions of A and columns positions of B moved.
             indices: by which B is moved.
         """
         for block in self.symmetry.blocks[side]:
@@ -62,7 +68,12 @@ class Sides:
                 self._add_view(sums[view.key], tree, view, matrix, indices)
 
     def _add_view(
-        self, total: Tensor, tree: Tree, view: View, matrix: Tensor, indices: Indices
+        self,
+        total: Float[Tensor, "o n n"],
+        tree: Tree,
+        view: View,
+        matrix: Float[Tensor, "p p"],
+        indices: Indices,
     ) -> None:
         num_outer, size = total.shape[:2]
         places = view.arrange(torch.arange(len(matrix))).reshape(num_outer, -1, size)
@@ -130,6 +141,6 @@ def gather_layers(
     return [kind(layer, params_a, params_b, moments[layer.node], sides) for layer in layers]
 
 
-def _zeros(key: Key, tree: Tree, matrix: Tensor) -> Tensor:
+def _zeros(key: Key, tree: Tree, matrix: Float[Tensor, "p p"]) -> Float[Tensor, "o n n"]:
     num_outer, size = key.num_outer(tree), key.num_own(tree)
     return torch.zeros(num_outer, size, size, dtype=matrix.dtype)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from onebasin.matching.descent.trees import Indices, Key, Tree, View
@@ -95,21 +96,22 @@ class _Moments:
 
     Args:
         key: of the view.
-        mean_a, mean_b: the first batch's means, `(outer, 1, own)`, which keep sums of squares
-            from cancelling.
+        mean_a, mean_b: the first batch's means, which keep sums of squares from cancelling.
         size_a, size_b: what features of A and of B are divided by, squared.
     """
 
     key: Key
-    mean_a: Tensor
-    mean_b: Tensor
+    mean_a: Float[Tensor, "o 1 n"]
+    mean_b: Float[Tensor, "o 1 n"]
     size_a: float
     size_b: float
     count: float = 0.0
-    sums: tuple[Tensor, ...] = ()
+    sums: tuple[Float64[Tensor, "o n"], ...] = ()
 
     @classmethod
-    def of(cls, key: Key, a: Tensor, b: Tensor, statistic: Statistic) -> _Moments:
+    def of(
+        cls, key: Key, a: Float[Tensor, "o m n"], b: Float[Tensor, "o m n"], statistic: Statistic
+    ) -> _Moments:
         """Return moments of nothing yet, centred and scaled by a first batch."""
         size_a = size_b = 1.0
         if statistic == "correlation":
@@ -121,8 +123,8 @@ class _Moments:
         """What products of features of A and B are multiplied by."""
         return (self.size_a * self.size_b) ** -0.5
 
-    def add(self, a: Tensor, b: Tensor, weight: float) -> bool:
-        """Add centred features `(outer, n, own)`; return whether they are finite."""
+    def add(self, a: Float[Tensor, "o m n"], b: Float[Tensor, "o m n"], weight: float) -> bool:
+        """Add m centred features of every unit; return whether they are finite."""
         parts = (a.sum(1), b.sum(1), a.square().sum(1), b.square().sum(1))
         parts = tuple(weight * part.double() for part in parts)
         known = self.sums or tuple(torch.zeros_like(part) for part in parts)
@@ -130,13 +132,13 @@ class _Moments:
         self.count += weight * a.shape[1]
         return bool(torch.isfinite(torch.stack(parts)).all())
 
-    def product_of_means(self) -> Tensor:
-        """Return what the products would be if every unit had its mean, `(outer, own, own)`."""
+    def product_of_means(self) -> Float64[Tensor, "o n n"]:
+        """Return what the products would be if every unit had its mean."""
         a, b = self.sums[:2]
         return self.scale / self.count * a[:, :, None] * b[:, None, :]
 
-    def variances(self) -> tuple[Tensor, Tensor]:
-        """Return the scaled sums of squares about the means, `(outer, own)`, of A and of B."""
+    def variances(self) -> tuple[Float64[Tensor, "o n"], Float64[Tensor, "o n"]]:
+        """Return the scaled sums of squares about the means, of A and of B."""
         a, b, square_a, square_b = self.sums
         return (
             (square_a - a.square() / self.count) / self.size_a,
@@ -144,7 +146,7 @@ class _Moments:
         )
 
 
-def _reciprocal_root(variance: Tensor) -> Tensor:
+def _reciprocal_root(variance: Float64[Tensor, "o n"]) -> Float64[Tensor, "o n"]:
     """Return one over the standard deviation; 0 for units that do not vary."""
     alive = variance > DEAD * variance.mean()
     return torch.where(alive, variance, 1.0).rsqrt() * alive

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from onebasin.matching.descent.gathering import Gathering
@@ -71,7 +72,7 @@ class Agreement:
         return moved
 
 
-def _agreement(tensors: Sequence[Tensor]) -> Tensor:
+def _agreement(tensors: Sequence[Tensor]) -> Float64[Tensor, ""]:
     """Return the inner products of all pairs, summed in float64."""
     total, before = torch.zeros((), dtype=torch.float64), tensors[0]
     for tensor in tensors[1:]:
@@ -102,7 +103,7 @@ def polynomial_peak(values: Mapping[float, float]) -> tuple[float, float]:
     return round(candidates[best], 12), float(found[best])
 
 
-def _roots(coefficients: Tensor) -> list[float]:
+def _roots(coefficients: Float64[Tensor, " m"]) -> list[float]:
     """Return the real roots in [0, 1] of a polynomial, lowest power first."""
     roots = np.polynomial.Polynomial(coefficients.numpy()).roots()
     return [float(r.real) for r in roots if abs(r.imag) < 1e-9 and 0 <= r.real <= 1]

@@ -13,6 +13,7 @@ from math import prod
 from typing import TypeAlias
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from onebasin.matching.assignment.linear import assign_many
@@ -105,7 +106,9 @@ class Relaxation:
             shares.append(float(most.mean()))
         return min(shares)
 
-    def _at_pairs(self, name: str, order: Tensor, indices: Mapping[str, Tensor]) -> Tensor:
+    def _at_pairs(
+        self, name: str, order: Shaped[Tensor, "*pairs n"], indices: Mapping[str, Tensor]
+    ) -> Shaped[Tensor, "*outer n"]:
         """Pick, at every new outer position, the order for the old one that comes there."""
         within = self.symmetry.groups[name].within
         places: list[Tensor] = []
@@ -155,14 +158,14 @@ class Relaxation:
         return self._parts[name]
 
 
-def best_of(similarity: Tensor) -> Tensor:
-    """Return the best assignment of every matrix, `(*pairs, n)` for `(*pairs, n, n)`."""
+def best_of(similarity: Float[Tensor, "*pairs n n"]) -> Int[Tensor, "*pairs n"]:
+    """Return the best assignment of every matrix."""
     stack = similarity.detach().reshape(-1, *similarity.shape[-2:]).cpu().contiguous()
     return assign_many(stack).view(similarity.shape[:-1])
 
 
-def one_hot(index: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the permutation matrices of indices, `(*pairs, n, n)`."""
+def one_hot(index: Int[Tensor, "*pairs n"], dtype: torch.dtype) -> Float[Tensor, "*pairs n n"]:
+    """Return the permutation matrices of indices."""
     matrices = torch.zeros(*index.shape, index.shape[-1], dtype=dtype)
     return matrices.scatter_(-1, index[..., None], 1)
 
@@ -202,8 +205,8 @@ class _Part:
     own: tuple[int, ...]
     order: tuple[int, ...]
 
-    def matrix(self, relaxed: Relaxed) -> Tensor:
-        """Return what moves the own axes, `(fixed, new, old)`."""
+    def matrix(self, relaxed: Relaxed) -> Float[Tensor, "f n n"]:
+        """Return what moves the own axes, old to new, at each place of the fixed ones."""
         num_axes, first = len(self.order), relaxed[self.factors[0].group]
         if len(self.factors) == 1 and not self.fixed:
             return first[None]

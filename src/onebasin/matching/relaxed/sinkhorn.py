@@ -43,7 +43,7 @@ def sinkhorn(
     return _rounds(logits, num_rounds)
 
 
-def _rounds(logits: Tensor, num_rounds: int) -> Tensor:
+def _rounds(logits: Float[Tensor, "... n n"], num_rounds: int) -> Float[Tensor, "... n n"]:
     """Normalise rows and columns in turn: once as logarithms, then by factors alone.
 
     After the first round no row is all zeros in any precision, and further rounds are two
@@ -76,7 +76,11 @@ class _Implicit(torch.autograd.Function):
         return weighted - matrices * (rows[..., :, None] + columns[..., None, :]), None
 
 
-def _potentials(matrices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+def _potentials(
+    matrices: Float[Tensor, "... n n"],
+    rows: Float[Tensor, "... n"],
+    columns: Float[Tensor, "... n"],
+) -> tuple[Float[Tensor, "... n"], Float[Tensor, "... n"]]:
     r"""Solve \(\begin{pmatrix} R & P \\ P^\top & C \end{pmatrix} (u, v) = (r, c)\).
 
     R and C hold the sums of rows and columns. The solution is fixed up to a constant that is

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float64
 
 from onebasin.matching.walks.swaps import Column, Move, draw_steps
 from onebasin.matching.walks.walk import Walk
@@ -34,7 +35,7 @@ class Cooling:
     highest: float
     lowest: float
 
-    def temperatures(self, steps: int) -> np.ndarray:
+    def temperatures(self, steps: int) -> Float64[np.ndarray, " {steps}"]:
         """Return `highest * (lowest / highest) ** (k / steps)` for k from 1 to steps."""
         return self.highest * (self.lowest / self.highest) ** (np.arange(1, steps + 1) / steps)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import factorial, prod
 
 import numpy as np
+from jaxtyping import Int, Int32
 
 from onebasin.errors import OneBasinError
 from onebasin.matching.walks.swaps import Column, Steps, columns_of
@@ -62,7 +63,7 @@ class Enumeration:
         """Return the number of steps: one less than there are permutations."""
         return self.size - 1
 
-    def _woven(self) -> np.ndarray:
+    def _woven(self) -> Int32[np.ndarray, "s 2"]:
         """Return for every step its wheel and the first of the neighbours that it swaps."""
         turns = np.empty((0, 2), dtype=np.int32)
         for number, wheel in enumerate(self.wheels):
@@ -83,15 +84,14 @@ class Enumeration:
         return Steps(self.columns, swaps, np.zeros(len(turns)), np.inf * ones)
 
 
-def weave(fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
+def weave(
+    fast: Int[np.ndarray, " m *step"], slow: Int[np.ndarray, " n *step"]
+) -> Int[np.ndarray, " (m+1)*(n+1)-1 *step"]:
     """Return the fast steps, a slow one, the fast ones backwards, a slow one, and so on.
 
     Args:
-        fast: steps, each undone by itself, `(m, ...)`.
-        slow: `(n, ...)`.
-
-    Returns:
-        All of them, `((m + 1) * (n + 1) - 1, ...)`.
+        fast: steps, each undone by itself.
+        slow: other steps.
     """
     rounds = np.empty((len(slow) + 1, len(fast) + 1, *slow.shape[1:]), dtype=slow.dtype)
     rounds[0::2, :-1], rounds[1::2, :-1] = fast, fast[::-1]
@@ -99,11 +99,11 @@ def weave(fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
     return rounds.reshape(-1, *slow.shape[1:])[:-1]
 
 
-def adjacent_swaps(size: int) -> np.ndarray:
+def adjacent_swaps(size: int) -> Int32[np.ndarray, " s"]:
     """Return the swaps of neighbours that go through all orders of a number of units once.
 
     Returns:
-        The first position of every swap, int32 `(size! - 1,)`.
+        The first position of each of the `size! - 1` swaps.
 
     Example:
         >>> adjacent_swaps(3).tolist()

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int32, Int64
 
 from onebasin.matching.walks.evaluated import Mixtures
 from onebasin.matching.walks.examples import Energy
@@ -27,16 +28,16 @@ class HiddenLayer:
     Args:
         tensors: the same as tensors.
         group: of the hidden units.
-        hidden: the first layer before ReLU, `(networks, units, examples)`.
-        outgoing: weights of the logits, `(networks, units, classes)`.
-        labels: classes, `(examples,)`.
+        hidden: the first layer before ReLU, by network, unit and example.
+        outgoing: weights of the logits, by network, unit and class.
+        labels: classes.
     """
 
     tensors: ChainTensors
     group: str
-    hidden: np.ndarray
-    outgoing: np.ndarray
-    labels: np.ndarray
+    hidden: Float32[np.ndarray, "k u n"]
+    outgoing: Float32[np.ndarray, "k u c"]
+    labels: Int32[np.ndarray, " n"]
 
     @classmethod
     def of(cls, tensors: ChainTensors) -> HiddenLayer:
@@ -117,7 +118,12 @@ class HiddenLayerWalk(Walk):
         self.num_corrections += made
         self.settle()
 
-    def _step(self, proposed: np.ndarray, touched: np.ndarray, counts: np.ndarray) -> float:
+    def _step(
+        self,
+        proposed: Int64[np.ndarray, "k u"],
+        touched: Int64[np.ndarray, "k 2"],
+        counts: Int64[np.ndarray, " k"],
+    ) -> float:
         """Write the proposed logits beside the present ones, and return their energy."""
         units, factors, rows, work = self.kernels.workspace(self.mixtures, self._logits)
         return self.kernels.propose(
@@ -132,7 +138,7 @@ class HiddenLayerWalk(Walk):
         nothing = np.zeros((networks, 2), np.int64), np.zeros(networks, np.int64)
         return self._step(self._positions, *nothing)
 
-    def _full(self) -> np.ndarray:
+    def _full(self) -> Float32[np.ndarray, "2 m c n"]:
         averages = [
             Average.of(self.layer.tensors, self.orders, tuple(members))
             for members in self.mixtures.tolist()
@@ -140,7 +146,7 @@ class HiddenLayerWalk(Walk):
         logits = torch.stack([average.values[-1] for average in averages])
         return torch.stack((logits, torch.empty_like(logits))).numpy()
 
-    def _orders_of(self, positions: np.ndarray) -> Orders:
+    def _orders_of(self, positions: Int64[np.ndarray, "k u"]) -> Orders:
         return tuple({self.layer.group: torch.from_numpy(order.copy())} for order in positions)
 
 

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from onebasin.matching.descent.pair import Pair
@@ -96,7 +97,9 @@ def order_symmetry(symmetry: Symmetry) -> Symmetry:
     return Symmetry(symmetry.groups, layouts, symmetry.axes)
 
 
-def _moves(mover: Mover, shapes: dict[str, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+def _moves(
+    mover: Mover, shapes: dict[str, tuple[int, ...]]
+) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
     """Return the places that change, and where their entries come from."""
     to: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
     source, start = list(to), 0

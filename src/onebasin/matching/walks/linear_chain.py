@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -47,21 +48,23 @@ class LinearChain:
 
     Args:
         layers: at least two; ReLU follows all but the last.
-        inputs: of the first layer, `(examples, inputs)`, float32.
-        labels: classes, `(examples,)`.
+        inputs: of the first layer.
+        labels: classes.
     """
 
     layers: tuple[Layer, ...]
-    inputs: Tensor
-    labels: Tensor
+    inputs: Float32[Tensor, "n d"]
+    labels: Int64[Tensor, " n"]
 
-    def first_values(self, params: Mapping[str, Tensor]) -> Tensor:
-        """Return a network's first layer before ReLU, `(units, examples)`."""
+    def first_values(self, params: Mapping[str, Tensor]) -> Float32[Tensor, "u n"]:
+        """Return a network's first layer before ReLU, by unit and example."""
         weight, bias = self.layer(params, 0)
         return torch.addmm(bias[:, None], weight, self.inputs.T)
 
-    def layer(self, params: Mapping[str, Tensor], number: int) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of a layer in float32; a missing bias is 0."""
+    def layer(
+        self, params: Mapping[str, Tensor], number: int
+    ) -> tuple[Float32[Tensor, "u d"], Float32[Tensor, " u"]]:
+        """Return weight and bias of a layer; a missing bias is 0."""
         layer = self.layers[number]
         weight = params[layer.weight].detach().cpu().float()
         if layer.bias is None:
@@ -167,12 +170,14 @@ def _run(features: Features, node: str, params: Mapping[str, Tensor]) -> tuple[T
     return torch.cat(inputs).detach().cpu(), torch.cat(outputs).detach().cpu()
 
 
-def _kept(values: Tensor, weight: float) -> Tensor:
+def _kept(values: Shaped[Tensor, " n *each"], weight: float) -> Shaped[Tensor, " m *each"]:
     """Return the values of the examples there are; a lone one was doubled."""
     return values if weight == 1 else values[:1]
 
 
-def _agrees(chain: LinearChain, params: Mapping[str, Tensor], outputs: Tensor) -> bool:
+def _agrees(
+    chain: LinearChain, params: Mapping[str, Tensor], outputs: Float[Tensor, "n c"]
+) -> bool:
     """Tell whether the layers, run one after the other, are the network."""
     values = chain.first_values(params)
     for number in range(1, len(chain.layers)):
