@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.calibration import Bins, calibrate
+from onebasin.measuring.bins import Bins, calibrate
 
 
 def probabilities(num=500, seed=0):

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from onebasin.errors import OneBasinError
 from onebasin.measuring.averaging import average_checkpoints
-from onebasin.measuring.calibration import calibrate
+from onebasin.measuring.bins import calibrate
 from onebasin.measuring.ensembles import compare_ensembles
 from onebasin.measuring.evaluation import evaluator
 from onebasin.measuring.statistics import reset_statistics

@@ -1,7 +1,8 @@
 """Measuring: evaluation; curves, pairs and planes; ensembles and calibration."""
 
 from onebasin.measuring.averaging import average_checkpoints
-from onebasin.measuring.calibration import Calibration, calibrate
+from onebasin.measuring.bins import calibrate
+from onebasin.measuring.calibration import Calibration
 from onebasin.measuring.copies import permuted_copies
 from onebasin.measuring.curves import Curve
 from onebasin.measuring.ensembles import Comparison, compare_ensembles

@@ -6,9 +6,9 @@ one pass over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,38 +16,13 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import call_on, device_of, output_of
 from onebasin.forward.binding import BoundModel
-from onebasin.measuring.calibration import Bins, Calibration
 from onebasin.measuring.evaluation import Evaluator
-from onebasin.measuring.losses import are_classes, check_classes, flat_classes
 from onebasin.measuring.paths import point_at
 from onebasin.measuring.results import Result, axes_for
+from onebasin.measuring.tallies import Candidate, averages_of, classes_of, tallies_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Kind = Literal["member", "probabilities", "logits", "weights", "other"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What one network, or several as an ensemble, achieve.
-
-    Args:
-        name: what it is called.
-        kind: "member"; "probabilities" or "logits" for the mean of the members' outputs;
-            "weights" for the mean of their parameters; "other" for a network that was given.
-        num_networks: how many networks are run for an answer.
-        loss: mean cross-entropy.
-        error: share of wrong answers.
-        calibration: how often answers of each confidence are right.
-    """
-
-    name: str
-    kind: Kind
-    num_networks: int
-    loss: float
-    error: float
-    calibration: Calibration
 
 
 @dataclass(frozen=True)
@@ -142,74 +117,18 @@ def compare_ensembles(
     mean = point_at(members, {i: 1 / len(members) for i in range(len(members))})
     mean = mean if prepare is None else prepare(mean)
     run = [BoundModel(model, params) for params in (*members, mean, *others.values())]
-    tallies = _tallies(list(networks), list(others), num_bins)
+    tallies = tallies_of(list(networks), list(others), num_bins)
     device, num_members = device_of(run[0]), len(members)
     with torch.no_grad():
         for inputs, labels in evaluate.batches:
             outputs = [output_of(call_on(each, inputs, device)) for each in run]
-            logits, classes = _classes(outputs, torch.as_tensor(labels))
-            averages = _averages(logits[:num_members])
+            logits, classes = classes_of(outputs, torch.as_tensor(labels))
+            averages = averages_of(logits[:num_members])
             alone = logits.log_softmax(-1)
             every = [*alone[:num_members], *averages, *alone[num_members:]]
             for tally, log_probabilities in zip(tallies, every, strict=True):
                 tally.add(log_probabilities, classes)
     return Comparison(tuple(tally.result() for tally in tallies))
-
-
-def _averages(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log probabilities of both ways of averaging outputs `(members, n, classes)`."""
-    num = torch.tensor(len(logits), dtype=logits.dtype, device=logits.device)
-    mixture = logits.log_softmax(-1).logsumexp(0) - num.log()
-    return mixture, logits.mean(0).log_softmax(-1)
-
-
-class _Tally:
-    """What a candidate has achieved so far."""
-
-    def __init__(self, name: str, kind: Kind, num_networks: int, num_bins: int) -> None:
-        self.name, self.num_networks = name, num_networks
-        self.kind: Kind = kind
-        self.bins = Bins(num_bins)
-        self.loss, self.wrong, self.num_examples = 0.0, 0, 0
-
-    def add(self, log_probabilities: Tensor, classes: Tensor) -> None:
-        chosen = log_probabilities.gather(1, classes.unsqueeze(1)).squeeze(1)
-        self.loss -= float(chosen.double().sum())
-        self.wrong += int((log_probabilities.argmax(1) != classes).sum())
-        self.num_examples += len(classes)
-        self.bins.add(log_probabilities.exp(), classes)
-
-    def result(self) -> Candidate:
-        calibration = self.bins.result()
-        loss, error = self.loss / self.num_examples, self.wrong / self.num_examples
-        return Candidate(self.name, self.kind, self.num_networks, loss, error, calibration)
-
-
-def _tallies(members: Sequence[str], others: Sequence[str], num_bins: int) -> list[_Tally]:
-    num = len(members)
-    alone = [_Tally(name, "member", 1, num_bins) for name in members]
-    averages = [
-        _Tally("probabilities", "probabilities", num, num_bins),
-        _Tally("logits", "logits", num, num_bins),
-        _Tally("weights", "weights", 1, num_bins),
-    ]
-    return [*alone, *averages, *(_Tally(name, "other", 1, num_bins) for name in others)]
-
-
-def _classes(outputs: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits `(networks, n, classes)` and classes `(n,)` of the examples that count."""
-    labels = labels.to(outputs[0].device)
-    if not are_classes(outputs[0], labels):
-        raise OneBasinError(
-            f"compare_ensembles: outputs are {tuple(outputs[0].shape)} and labels "
-            f"{tuple(labels.shape)} {labels.dtype}; expected (n, classes) and integers (n,)"
-        )
-    check_classes("compare_ensembles", labels, outputs[0].shape[-1])
-    flat = [flat_classes(each, labels) for each in outputs]
-    classes = flat[0][1]
-    counted = classes != -100
-    logits = torch.stack([logits[counted] for logits, _ in flat])
-    return (logits if logits.dtype == torch.float64 else logits.float()), classes[counted]
 
 
 def _check(networks: Mapping[str, Any], others: Mapping[str, Any], evaluate: Evaluator) -> None:

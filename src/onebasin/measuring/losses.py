@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -33,11 +34,11 @@ class Part:
     num_examples: int
 
 
-def measure_batch(outputs: Tensor, labels: Tensor, loss: Loss) -> Part:
+def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Loss) -> Part:
     """Return the summed loss and the number of wrong answers of one batch.
 
     Args:
-        outputs: of the model, `(n, ...)`.
+        outputs: of the model.
         labels: as for `evaluator`.
         loss: as for `evaluator`.
 
@@ -65,11 +66,13 @@ def measure_batch(outputs: Tensor, labels: Tensor, loss: Loss) -> Part:
     return Part(float(losses.double().sum()), wrong, num_examples)
 
 
-def measure_batch_together(outputs: Tensor, labels: Tensor, loss: Loss) -> list[Part]:
+def measure_batch_together(
+    outputs: Shaped[Tensor, "k n *each"], labels: Tensor, loss: Loss
+) -> list[Part]:
     """Return what `measure_batch` gives for each of several networks on one batch.
 
     Args:
-        outputs: of each network, `(k, n, ...)`.
+        outputs: of each network.
         labels: the same for all.
         loss: as for `evaluator`.
 
@@ -97,8 +100,10 @@ def are_classes(outputs: Tensor, labels: Tensor) -> bool:
     return whole and outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] == labels.shape
 
 
-def flat_classes(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return outputs as `(n, classes)` and labels as int64 `(n,)`."""
+def flat_classes(
+    outputs: Float[Tensor, "*rows c"], labels: Shaped[Tensor, " *rows"]
+) -> tuple[Float[Tensor, "n c"], Int64[Tensor, " n"]]:
+    """Return outputs and labels with all rows one after the other."""
     return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1).long()
 
 
@@ -136,5 +141,5 @@ def _targets(outputs: Tensor, targets: Tensor) -> Tensor:
     return targets.reshape(outputs.shape)
 
 
-def _wrong(logits: Tensor, classes: Tensor) -> Tensor:
+def _wrong(logits: Float[Tensor, "*k n c"], classes: Int64[Tensor, " n"]) -> Bool[Tensor, "*k n"]:
     return (logits.argmax(-1) != classes) & (classes != -100)

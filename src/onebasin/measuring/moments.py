@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class UnitMoments:
-    """Count, mean and summed squared distance from the mean, float64.
+    """Count, mean and summed squared distance from the mean.
 
     Args:
         count: values of each unit.
-        mean: `(units,)`.
-        spread: sum of squares about the mean, `(units,)`.
+        mean: of each unit.
+        spread: of each unit, the sum of squares about the mean.
     """
 
     count: float
-    mean: Tensor
-    spread: Tensor
+    mean: Float64[Tensor, " u"]
+    spread: Float64[Tensor, " u"]
 
     @classmethod
     def of(cls, value: Tensor, unit_dim: int, weight: float) -> UnitMoments:
@@ -44,18 +45,18 @@ class UnitMoments:
         return UnitMoments(count, mean, self.spread + other.spread + between)
 
     @property
-    def variance(self) -> Tensor:
-        """The unbiased variance, `(units,)`."""
+    def variance(self) -> Float64[Tensor, " u"]:
+        """The unbiased variance."""
         return self.spread / (self.count - 1)
 
     @property
-    def deviation(self) -> Tensor:
-        """The standard deviation, `(units,)`."""
+    def deviation(self) -> Float64[Tensor, " u"]:
+        """The standard deviation."""
         return (self.spread / self.count).sqrt()
 
     @property
-    def size(self) -> Tensor:
-        """The root of the mean square, `(units,)`."""
+    def size(self) -> Float64[Tensor, " u"]:
+        """The root of the mean square."""
         return (self.spread / self.count + self.mean.square()).sqrt()
 
     @property

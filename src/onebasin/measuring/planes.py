@@ -17,6 +17,7 @@ from onebasin.measuring.checks import check_whole
 from onebasin.measuring.coordinates import basis_of
 from onebasin.measuring.curves import LineNormalization, Quantity
 from onebasin.measuring.evaluation import Evaluate
+from onebasin.measuring.levels import levels_of, norm_of, texts_of
 from onebasin.measuring.pictures import INK
 from onebasin.measuring.points import evaluate_points
 from onebasin.measuring.preparation import preparation
@@ -24,8 +25,6 @@ from onebasin.measuring.results import Result, axes_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-NUM_LEVELS = 12
 
 
 @dataclass(frozen=True)
@@ -102,15 +101,17 @@ class Plane(Result):
         if not np.isfinite(values).any():
             raise OneBasinError(f"plot: the plane has no finite {quantity} to draw")
         ax = axes_for(ax)
-        levels = _levels(values, quantity)
+        levels = levels_of(values, quantity)
         # What is not finite lies above every level, and is drawn so.
         shown = np.where(np.isfinite(values), values, 2 * abs(levels[-1]) + 1)
         style: dict[str, Any] = {"levels": levels, "extend": "max"}
-        filled = ax.contourf(self.xs, self.ys, shown, cmap="viridis_r", norm=_norm(levels), **style)
+        filled = ax.contourf(
+            self.xs, self.ys, shown, cmap="viridis_r", norm=norm_of(levels), **style
+        )
         ax.contour(self.xs, self.ys, shown, levels, colors="white", linewidths=0.6, alpha=0.6)
         self._mark(ax)
         scale = ax.figure.colorbar(filled, ax=ax, label=quantity, ticks=levels)
-        scale.ax.set_yticklabels(_shown(levels, quantity))
+        scale.ax.set_yticklabels(texts_of(levels, quantity))
         ax.set_aspect("equal")
         ax.grid(False)
         ax.set_xlabel("distance between parameters")
@@ -213,29 +214,3 @@ def measure_plane(
         normalization=normalization,
         num_reset=num_reset,
     )
-
-
-def _levels(values: np.ndarray, quantity: Quantity) -> np.ndarray:
-    """Return increasing levels from the lowest value to one that few lie above."""
-    finite = values[np.isfinite(values)]
-    low, high = float(finite.min()), float(np.quantile(finite, 0.9))
-    span = high - low if high > low else max(abs(low), 1.0)
-    steps = (
-        np.concatenate([[0.0], np.geomspace(1e-3, 1.0, NUM_LEVELS - 1)])
-        if quantity == "loss"
-        else np.linspace(0, 1, NUM_LEVELS)
-    )
-    return low + span * steps
-
-
-def _norm(levels: np.ndarray) -> Any:
-    from matplotlib.colors import BoundaryNorm
-
-    return BoundaryNorm(levels, 256, extend="max")
-
-
-def _shown(levels: np.ndarray, quantity: Quantity) -> list[str]:
-    """Return levels in as few digits as tell them apart."""
-    forms = [f".{digits}g" if quantity == "loss" else f".{digits - 2}%" for digits in range(3, 9)]
-    shown = ([f"{level:{form}}" for level in levels] for form in forms)
-    return next((texts for texts in shown if len({*texts}) == len(texts)), list(map(str, levels)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
@@ -175,11 +176,11 @@ def _hook(name: str, found: dict[str, Any]) -> Callable[[Any, Any], None]:
 
 @dataclass(frozen=True, eq=False)
 class _InstanceMoments:
-    """Means over instances, each normalised by itself, of their means and variances, float64."""
+    """Means over instances, each normalised by itself, of their means and variances."""
 
     count: int
-    mean: Tensor
-    variance: Tensor
+    mean: Float64[Tensor, " u"]
+    variance: Float64[Tensor, " u"]
 
     @classmethod
     def of(cls, value: Tensor, layer: _InstanceNorm) -> _InstanceMoments:

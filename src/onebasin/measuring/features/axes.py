@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float64, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from onebasin.forward.graph import Graph
+
+Profile = Float64[Tensor, "2 _"]
+"""Mean and mean square of a value at each place of one of its dimensions."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class ExampleAxis:
     dim: int = 0
     is_inner: bool = False
 
-    def by_example(self, value: Tensor, num_examples: int) -> Tensor:
-        """Return a value as `(num_examples, features)`."""
+    def by_example(self, value: Tensor, num_examples: int) -> Shaped[Tensor, "{num_examples} d"]:
+        """Return a value with all features of an example in a row."""
         sizes = (-1, num_examples) if self.is_inner else (num_examples, -1)
         cut = value.unflatten(self.dim, sizes)
         return cut.movedim(self.dim + self.is_inner, 0).reshape(num_examples, -1)
@@ -95,8 +99,8 @@ def _moved_on(inputs: Any) -> Any:
     return pytree.tree_map_only(Tensor, moved, inputs)
 
 
-def _profiles(graph: Graph, params: Mapping[str, Tensor], inputs: Any) -> dict[str, list[Tensor]]:
-    """Return for each value its mean and mean square along every dimension, `(2, size)`."""
+def _profiles(graph: Graph, params: Mapping[str, Tensor], inputs: Any) -> dict[str, list[Profile]]:
+    """Return for each value its mean and mean square along every dimension."""
     found = {}
 
     def visit(name: str, value: Tensor) -> None:
@@ -111,11 +115,11 @@ def _profiles(graph: Graph, params: Mapping[str, Tensor], inputs: Any) -> dict[s
     return found
 
 
-def _along(value: Tensor, dim: int) -> Tensor:
+def _along(value: Tensor, dim: int) -> Float64[Tensor, " size"]:
     return value.movedim(dim, 0).flatten(1).mean(1) if value.dim() > 1 else value
 
 
-def _axis(before: list[Tensor], after: list[Tensor], num_examples: int) -> ExampleAxis | None:
+def _axis(before: list[Profile], after: list[Profile], num_examples: int) -> ExampleAxis | None:
     """Return the axis along which the profiles moved on best; else one that may have."""
     best, least, possible = None, 0.5, None
     for axis in _candidates(before, num_examples):
@@ -132,7 +136,7 @@ def _axis(before: list[Tensor], after: list[Tensor], num_examples: int) -> Examp
     return best or possible
 
 
-def _candidates(profiles: list[Tensor], num_examples: int) -> Iterator[ExampleAxis]:
+def _candidates(profiles: list[Profile], num_examples: int) -> Iterator[ExampleAxis]:
     dims = [dim for dim, each in enumerate(profiles) if each.shape[1] % num_examples == 0]
     yield from (ExampleAxis(dim) for dim in dims if profiles[dim].shape[1])
     yield from (ExampleAxis(d, True) for d in dims if profiles[d].shape[1] > num_examples)

@@ -10,7 +10,7 @@ from math import nan, sqrt
 from typing import Literal, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 HSIC = Literal["biased", "unbiased"]
@@ -75,17 +75,17 @@ class WholeCKA:
 class _Moments:
     """Sums over examples of two features x and y, with a = ‖x‖² and b = ‖y‖²."""
 
-    product: Tensor
-    x: Tensor
-    y: Tensor
-    x_by_b: Tensor
-    y_by_a: Tensor
-    a: Tensor
-    b: Tensor
-    a_by_b: Tensor
+    product: Float64[Tensor, "d e"]
+    x: Float64[Tensor, " d"]
+    y: Float64[Tensor, " e"]
+    x_by_b: Float64[Tensor, " d"]
+    y_by_a: Float64[Tensor, " e"]
+    a: Float64[Tensor, ""]
+    b: Float64[Tensor, ""]
+    a_by_b: Float64[Tensor, ""]
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor) -> _Moments:
+    def of(cls, x: Float64[Tensor, "n d"], y: Float64[Tensor, "n e"]) -> _Moments:
         a, b = x.square().sum(1), y.square().sum(1)
         return cls(x.T @ y, x.sum(0), y.sum(0), b @ x, a @ y, a.sum(), b.sum(), a @ b)
 
@@ -130,7 +130,7 @@ class BatchCKA:
         return xy / sqrt(xx * yy) if xx > 0 and yy > 0 else nan
 
 
-def _kernel(x: Tensor) -> Tensor:
+def _kernel(x: Float[Tensor, "n d"]) -> Float64[Tensor, "n n"]:
     centred = x - x.mean(0)
     return (centred @ centred.T).double().fill_diagonal_(0)
 

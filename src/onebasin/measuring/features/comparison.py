@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 COSINE, DISTANCE, PROJECTION = "1-cos", "distance", "projection"
@@ -19,7 +19,7 @@ def wide(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
-def compare(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, " n"]]:
+def compare(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> dict[str, Float64[Tensor, " n"]]:
     r"""Compare two features, example by example.
 
     - `1-cos`: \(1 - \langle x, y\rangle / (\|x\| \|y\|)\), computed as half of the squared
@@ -30,11 +30,11 @@ def compare(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> dict[str, Float
       only `y` is.
 
     Args:
-        x: features, `(n, d)`.
-        y: what they are compared with, `(n, d)`.
+        x: features.
+        y: what they are compared with.
 
     Returns:
-        The three, `(n,)` each, in float64.
+        The three.
     """
     x, y = wide(x), wide(y)
     norm_x, norm_y = (torch.linalg.vector_norm(each, dim=1, keepdim=True) for each in (x, y))
@@ -52,5 +52,5 @@ def compare(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> dict[str, Float
     }
 
 
-def _direction(value: Tensor, norm: Tensor) -> Tensor:
+def _direction(value: Float[Tensor, "n d"], norm: Float[Tensor, "n 1"]) -> Float[Tensor, "n d"]:
     return value / norm.masked_fill(norm == 0, 1)

@@ -154,8 +154,8 @@ class Correlation:
         return (covariance / (var_x * var_y).sqrt())[varies]
 
 
-def _by_unit(batch: Batch, layer: Layer, value: Tensor) -> Tensor:
-    """Return a value as `(samples, units)`, its units as the layouts of the graph say."""
+def _by_unit(batch: Batch, layer: Layer, value: Tensor) -> Float[Tensor, "n u"]:
+    """Return samples of a value's units, which are as the layouts of the graph say."""
     layouts = batch.graph.features.layouts[layer.node]
     dims = [
         dim

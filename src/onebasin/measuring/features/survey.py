@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
@@ -58,8 +59,8 @@ class Batch:
     num: int
     axes: Mapping[str, ExampleAxis]
 
-    def by_example(self, node: str, value: Tensor) -> Tensor:
-        """Return a node's value as `(num, features)`."""
+    def by_example(self, node: str, value: Tensor) -> Shaped[Tensor, "{self.num} d"]:
+        """Return a node's value with all features of an example in a row."""
         return self.axes[node].by_example(value, self.num_run)[: self.num]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
@@ -198,11 +199,13 @@ class _Run:
 
         return look
 
-    def change(self, name: str) -> tuple[Tensor, Tensor]:
+    def change(self, name: str) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
         """Return factor and summand for every unit of a site, from all of the data."""
         return self._change(self.sites[name], self.moments[name])
 
-    def _change(self, site: RepairSite, moments: Sequence[UnitMoments]) -> tuple[Tensor, Tensor]:
+    def _change(
+        self, site: RepairSite, moments: Sequence[UnitMoments]
+    ) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
         *ends, merged = moments
         if self.method == "rescale":
             scale = _ratio(self._mean([end.size for end in ends]), merged.size)
@@ -211,17 +214,19 @@ class _Run:
         shift = self._mean([end.mean for end in ends]) - scale * merged.mean
         return scale, shift if site.bias is not None else torch.zeros_like(shift)
 
-    def _mean(self, values: Sequence[Tensor]) -> Tensor:
+    def _mean(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
         pairs = zip(self.shares, values, strict=True)
         return torch.stack([share * value for share, value in pairs]).sum(0)
 
 
-def _ratio(wanted: Tensor, found: Tensor) -> Tensor:
+def _ratio(wanted: Float64[Tensor, " u"], found: Float64[Tensor, " u"]) -> Float64[Tensor, " u"]:
     varies = found > STILL * wanted
     return torch.where(varies, wanted / torch.where(varies, found, 1.0), 1.0)
 
 
-def _changed(value: Tensor, scale: Tensor, shift: Tensor, unit_dim: int) -> Tensor:
+def _changed(
+    value: Tensor, scale: Float64[Tensor, " u"], shift: Float64[Tensor, " u"], unit_dim: int
+) -> Tensor:
     shape = [1] * value.dim()
     shape[unit_dim] = -1
     return value * scale.to(value.dtype).view(shape) + shift.to(value.dtype).view(shape)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from onebasin.forward.graph import FeatureNode, Graph
@@ -51,12 +52,17 @@ class RepairSite:
     weight_dim: int
     beta: float = 1.0
 
-    def fold(self, params: Mapping[str, Tensor], scale: Tensor, shift: Tensor) -> dict[str, Tensor]:
+    def fold(
+        self,
+        params: Mapping[str, Tensor],
+        scale: Float64[Tensor, " u"],
+        shift: Float64[Tensor, " u"],
+    ) -> dict[str, Tensor]:
         """Return the changed parameters.
 
         Args:
             params: of the network.
-            scale, shift: one for each unit, float64.
+            scale, shift: one for each unit.
         """
         weight = params[self.weight]
         shape = [1] * weight.dim()
