@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -36,16 +37,16 @@ class Batches:
     """Inputs and labels cut into batches; can be iterated as often as one likes.
 
     Args:
-        inputs: all inputs, `(n, ...)`.
-        labels: all labels, `(n, ...)`.
+        inputs: all inputs.
+        labels: all labels, one row for each input.
         batch_size: examples in a batch; the last one may be smaller.
-        order: the rows in the order in which they are read, int64; as they come without it.
+        order: the rows in the order in which they are read; as they come without it.
     """
 
     inputs: Inputs
-    labels: Tensor
+    labels: Shaped[Tensor, " n *each"]
     batch_size: int = 1000
-    order: Tensor | None = None
+    order: Int64[Tensor, " n"] | None = None
 
     def __post_init__(self) -> None:
         """Check that inputs, labels and batch size fit together."""
@@ -71,7 +72,7 @@ class Batches:
         rows = self.rows(place)
         return self.inputs[rows], self.labels[rows]
 
-    def rows(self, place: int) -> slice | Tensor:
+    def rows(self, place: int) -> slice | Int64[Tensor, " m"]:
         """Return where a batch lies."""
         part = slice(place * self.batch_size, (place + 1) * self.batch_size)
         return part if self.order is None else self.order[part]

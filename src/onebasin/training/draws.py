@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -71,6 +72,6 @@ def generator_of(
     return torch.Generator(device).manual_seed(spawned(seed, f"{purpose}:{epoch}"))
 
 
-def order_of(seed: int, epoch: int, num_examples: int) -> Tensor:
-    """Return the order in which a network meets the examples in an epoch, int64 `(n,)`."""
+def order_of(seed: int, epoch: int, num_examples: int) -> Int64[Tensor, " {num_examples}"]:
+    """Return the order in which a network meets the examples in an epoch."""
     return torch.randperm(num_examples, generator=generator_of(seed, "order", epoch))

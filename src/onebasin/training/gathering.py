@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from onebasin.training.datasets.examples import Examples, Pixels, Tokens
@@ -33,14 +34,14 @@ class Gatherer:
             self._dtype = torch.int64
         self._spaces: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def gather(self, rows: Tensor) -> Tensor:
+    def gather(self, rows: Int64[Tensor, "k b"]) -> Shaped[Tensor, "k b *each"]:
         """Return examples, which are gone with the next call.
 
         Args:
-            rows: their numbers, int64 `(n, b)`.
+            rows: their numbers, a batch for each network.
 
         Returns:
-            Inputs as networks take them, `(n, b, ...)`.
+            Inputs as networks take them.
         """
         number = rows.numel()
         if number not in self._spaces:

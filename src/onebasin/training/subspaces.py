@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -280,7 +281,7 @@ class _Learner:
         }
         return functional_call(self._model, {**point, **self._buffers}, (inputs,))
 
-    def _cosine(self) -> Tensor:
+    def _cosine(self) -> Float[Tensor, ""]:
         """Return cos² between corners, the mean over all pairs."""
         flat = [each.flatten(1) for each in self._params.values() if each.ndim > 2]
         weights = torch.cat(flat or [each.flatten(1) for each in self._params.values()], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -25,7 +26,7 @@ class TestSet:
 
     __test__ = False  # pytest takes classes of this name for tests
 
-    def __init__(self, network: nn.Module, examples: Examples, labels: Tensor) -> None:
+    def __init__(self, network: nn.Module, examples: Examples, labels: Int64[Tensor, " n"]) -> None:
         self._network = network.eval()
         self._examples = examples
         self._labels = labels
@@ -45,7 +46,9 @@ class TestSet:
                     sums[row] += self._score(tensors, inputs, self._labels[rows])
         return [(loss, wrong) for loss, wrong in (sums / len(self._labels)).tolist()]
 
-    def _score(self, tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+    def _score(
+        self, tensors: dict[str, Tensor], inputs: Tensor, labels: Int64[Tensor, " b"]
+    ) -> Float64[Tensor, " 2"]:
         outputs = output_of(functional_call(self._network, tensors, (inputs,)))
         score = score_of(outputs.t().unsqueeze(0), labels.unsqueeze(0))
         return torch.cat([score.loss.double(), score.wrong.double()])

@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import prod
 
 import torch
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from onebasin.symmetry.blocks import Block
@@ -88,8 +89,8 @@ class Axes:
     sizes: tuple[int, ...]
     outers: tuple[tuple[int, ...], ...]
 
-    def old_positions(self, indices: Indices) -> Tensor:
-        """Return the old flattened position for every new one, shape `(prod(sizes),)`."""
+    def old_positions(self, indices: Indices) -> Int64[Tensor, " p"]:
+        """Return the old flattened position for every new one."""
         total = torch.zeros(self.sizes, dtype=torch.int64)
         for axis, (name, size, outer) in enumerate(
             zip(self.names, self.sizes, self.outers, strict=True)
@@ -163,8 +164,8 @@ class View:
         """Number of own positions."""
         return self.block.num_entries // (self.num_rows * self.fixed)
 
-    def arrange(self, tensor: Tensor) -> Tensor:
-        """Return the block's entries of a contiguous tensor as `(rows, fixed, own)`."""
+    def arrange(self, tensor: Tensor) -> Shaped[Tensor, "r f n"]:
+        """Return the block's entries of a contiguous tensor: rows, fixed places, own units."""
         block = self.block.view(tensor).permute(self.order)
         return block.reshape(self.num_rows, self.fixed, self.width)
 

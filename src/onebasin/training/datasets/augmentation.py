@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -51,7 +52,7 @@ class Augmentation:
                 "positive factors in order, and degrees from 0 to 180"
             )
 
-    def draw(self, number: int, generator: torch.Generator) -> Tensor:
+    def draw(self, number: int, generator: torch.Generator) -> Float[Tensor, "{number} 2 3"]:
         """Draw affine maps from places of the result to places of the image.
 
         Args:
@@ -59,8 +60,7 @@ class Augmentation:
             generator: the source of randomness, on the CPU.
 
         Returns:
-            Maps of normalised coordinates as `torch.nn.functional.affine_grid` takes them,
-            `(number, 2, 3)`.
+            Maps of normalised coordinates as `torch.nn.functional.affine_grid` takes them.
         """
         uniform = torch.rand(5, number, generator=generator)
         low, high = (math.log(factor) for factor in self.zoom)
@@ -73,7 +73,7 @@ class Augmentation:
         down = torch.stack([mirror * sine, cosine, shift[1]], dim=1)
         return torch.stack([across, down], dim=1)
 
-    def apply(self, images: Tensor, maps: Tensor) -> Tensor:
+    def apply(self, images: Tensor, maps: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n c s s"]:
         """Resample images.
 
         Args:

@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from onebasin.errors import OneBasinError
 from onebasin.measuring.checks import check_whole
@@ -129,7 +130,7 @@ class ImageDecoder(Decoder):
             self._add_up(pixels)
         return pixels
 
-    def _add_up(self, pixels: np.ndarray) -> None:
+    def _add_up(self, pixels: UInt8[np.ndarray, "n c h w"]) -> None:
         flat = pixels.transpose(1, 0, 2, 3).reshape(pixels.shape[1], -1)
         counts = np.stack([np.bincount(channel, minlength=256) for channel in flat])
         self.count += flat.shape[1]

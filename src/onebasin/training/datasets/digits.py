@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from onebasin.training.datasets.dataset import Dataset
@@ -38,7 +39,7 @@ def load_digits(*, seed: int = 0) -> Dataset:
     test, train = order[:NUM_TEST], order[NUM_TEST:]
     mean, deviation = images[train].mean(), images[train].std()
 
-    def normalised(rows: Tensor) -> Tensor:
+    def normalised(rows: Int64[Tensor, " n"]) -> Float32[Tensor, "n 64"]:
         return (images[rows] - mean) / deviation
 
     return Dataset(
@@ -47,7 +48,7 @@ def load_digits(*, seed: int = 0) -> Dataset:
 
 
 @cache
-def _images() -> tuple[Tensor, Tensor]:
+def _images() -> tuple[Float32[Tensor, "n 64"], Int64[Tensor, " n"]]:
     """Return all images and classes; what is made of them are copies."""
     from sklearn import datasets
 

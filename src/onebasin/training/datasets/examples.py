@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import overload
 
 import torch
+from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
@@ -19,12 +20,12 @@ class Pixels:
     """Images as bytes, normalised where they are read.
 
     Args:
-        raw: bytes, uint8 `(n, channels, height, width)`; may lie in a memory-mapped file.
-        mean: of each channel, in units of 1 = 255; `(channels,)`.
+        raw: bytes; may lie in a memory-mapped file.
+        mean: of each channel, in units of 1 = 255.
         deviation: likewise.
     """
 
-    raw: Tensor
+    raw: UInt8[Tensor, "n c h w"]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
@@ -46,8 +47,8 @@ class Pixels:
         """The shape of all images, `(n, channels, height, width)`."""
         return self.raw.shape
 
-    def __getitem__(self, rows: Rows) -> Tensor:
-        """Return some images, normalised to float32."""
+    def __getitem__(self, rows: Rows) -> Float32[Tensor, "m c h w"]:
+        """Return some images, normalised."""
         raw, shape = self.raw[rows], (-1, 1, 1)
         scale = torch.tensor([1 / (255 * deviation) for deviation in self.deviation])
         shift = torch.tensor([m / d for m, d in zip(self.mean, self.deviation, strict=True)])
@@ -66,11 +67,11 @@ class Tokens:
     """Texts as numbers of tokens, in as few bytes as they were stored.
 
     Args:
-        raw: int32 `(n, length)`; may lie in a memory-mapped file.
+        raw: one row for each text; may lie in a memory-mapped file.
         vocabulary: tokens are 0 to `vocabulary - 1`.
     """
 
-    raw: Tensor
+    raw: Int32[Tensor, "n t"]
     vocabulary: int
 
     def __len__(self) -> int:
@@ -82,8 +83,8 @@ class Tokens:
         """The shape of all texts, `(n, length)`."""
         return self.raw.shape
 
-    def __getitem__(self, rows: Rows) -> Tensor:
-        """Return some texts as int64."""
+    def __getitem__(self, rows: Rows) -> Int64[Tensor, "m t"]:
+        """Return some texts."""
         return self.raw[rows].long()
 
     def select(self, rows: Rows) -> Tokens:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
@@ -59,7 +60,7 @@ def form_of(encoded: Any, where: str, *, image_size: int | None, crop: float) ->
 
 def decode(
     encoded: Sequence[Any], form: ImageForm, where: str, first_row: int, pool: Executor
-) -> np.ndarray:
+) -> UInt8[np.ndarray, "n c h w"]:
     """Decode images.
 
     Args:
@@ -70,7 +71,7 @@ def decode(
         pool: threads to decode in.
 
     Returns:
-        Bytes `(n, channels, height, width)`.
+        Their bytes.
 
     Raises:
         OneBasinError: naming the row, when an image is broken or has another form.
@@ -89,7 +90,7 @@ def decode(
     return np.ascontiguousarray(np.concatenate(parts).transpose(0, 3, 1, 2))
 
 
-def _pixels(encoded: Any, form: ImageForm, where: str) -> np.ndarray:
+def _pixels(encoded: Any, form: ImageForm, where: str) -> UInt8[np.ndarray, "h w c"]:
     image = _in_bytes(_open(encoded, where), where)
     if form.channels == 1 and image.mode not in GREY_MODES:
         raise OneBasinError(

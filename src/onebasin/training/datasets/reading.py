@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from onebasin.errors import OneBasinError
 from onebasin.training.datasets.decoders import Decoder, Reading, decoder
@@ -94,7 +95,9 @@ def _rows(table: Table, columns: Columns) -> Iterator[Piece]:
         row += len(piece[columns.labels])
 
 
-def _labels(classes: Sequence[Any], num_names: int, where: str, first_row: int) -> np.ndarray:
+def _labels(
+    classes: Sequence[Any], num_names: int, where: str, first_row: int
+) -> Int64[np.ndarray, " n"]:
     for place, label in enumerate(classes):
         if label is None or not 0 <= label < (num_names or MAX_CLASSES):
             remedy = "choose a split that has labels"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int32
 
 from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.packages import import_package
@@ -64,7 +65,7 @@ def tokenizer(name: str, length: int) -> Tokenizer:
 
 def encode(
     texts: Sequence[Any], tokens: Tokenizer, length: int, where: str, first_row: int
-) -> np.ndarray:
+) -> Int32[np.ndarray, "n {length}"]:
     """Make tokens of texts.
 
     Args:
@@ -75,7 +76,7 @@ def encode(
         first_row: number of the first, for messages.
 
     Returns:
-        Tokens, int32 `(n, length)`.
+        Tokens of each.
 
     Raises:
         OneBasinError: when one is no text.

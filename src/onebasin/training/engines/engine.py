@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol, runtime_checkable
 
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from onebasin.training.engines.loss import Score
@@ -18,12 +19,12 @@ class Engine(Protocol):
     It is made for one stack, whose networks never change places while it lives.
     """
 
-    def learn(self, inputs: Tensor, labels: Tensor) -> Score:
+    def learn(self, inputs: Shaped[Tensor, "k b *each"], labels: Int64[Tensor, "k b"]) -> Score:
         """Put the gradient of each network's mean cross-entropy into its `.grad`.
 
         Args:
-            inputs: one batch for each network, `(n, b, ...)`.
-            labels: `(n, b)`.
+            inputs: one batch for each network.
+            labels: their classes.
 
         Returns:
             How each network did before the step.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -74,7 +75,9 @@ class LoopEngine(_FunctionalEngine):
             torch.cat([score.wrong for score in scores]),
         )
 
-    def _learn_one(self, row: int, inputs: Tensor, labels: Tensor) -> Score:
+    def _learn_one(
+        self, row: int, inputs: Shaped[Tensor, " b *each"], labels: Int64[Tensor, " b"]
+    ) -> Score:
         params, others = self._rows[row]
         noise = None if self._noise is None else self._noise.row(row)
         with _surroundings(inputs, noise, self._is_half):
@@ -102,7 +105,7 @@ def _row(stack: Stack, row: int) -> tuple[dict[str, Tensor], tuple[dict[str, Ten
     return params, others
 
 
-def _loss(outputs: Tensor, labels: Tensor) -> Tensor:
+def _loss(outputs: Float[Tensor, "k b c"], labels: Int64[Tensor, "k b"]) -> Float[Tensor, ""]:
     """Return the sum over networks of their mean cross-entropies."""
     flat = outputs.flatten(0, 1).float()
     return F.cross_entropy(flat, labels.flatten(), reduction="sum") / labels.shape[1]
