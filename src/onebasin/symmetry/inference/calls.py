@@ -24,10 +24,12 @@ class Value:
     Args:
         dims: the layout of every dimension.
         constant: gives the tensor's values where the graph fixes them, else None.
+        boolean: whether its entries are true or false: as an index it is a mask.
     """
 
     dims: Dims
     constant: Callable[[], Tensor | None] = lambda: None
+    boolean: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

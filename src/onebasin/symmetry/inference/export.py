@@ -125,8 +125,18 @@ def _silence() -> Iterator[None]:
 
 def _has_rules(graph_module: GraphModule) -> bool:
     """Whether every operator has a rule as it is, so that nothing need be decomposed."""
-    targets = {n.target for n in graph_module.graph.nodes if n.op == "call_function"}
-    return all(rule_for(t) is not None for t in targets - {operator.getitem})
+    nodes = [n for n in graph_module.graph.nodes if n.op == "call_function"]
+    targets = {n.target for n in nodes}
+    known = all(rule_for(t) is not None for t in targets - {operator.getitem})
+    return known and not any(map(_writes_numbers, nodes))
+
+
+def _writes_numbers(node: Node) -> bool:
+    """Whether a node changes whole numbers in place, whose values rules may read as an index."""
+    schema = getattr(node.target, "_schema", None)
+    value = node.meta.get("val")
+    written = schema is not None and schema.is_mutable
+    return written and isinstance(value, Tensor) and not value.is_floating_point()
 
 
 def _decompositions() -> Any:

@@ -98,6 +98,11 @@ class Nesting:
     deps: dict[Atom, set[Atom]]
     merged: dict[Atom, tuple[Atom, ...]] = field(default_factory=dict)
 
+    def torn(self, dims: Dims) -> set[Atom]:
+        """Return the merged atoms that a tensor does not hold in a row, as parameters do."""
+        orders = {self.merged[root] for root in walk(dims) if root in self.merged}
+        return {a for order in orders if _common_order([*order], [dims]) != order for a in order}
+
 
 def find_nesting(parameters: Iterable[Dims], tensors: Iterable[Dims]) -> Nesting:
     """Intersect, for every atom on a parameter, what the tensors that carry it carry."""

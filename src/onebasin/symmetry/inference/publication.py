@@ -6,6 +6,8 @@ Atoms get provisional names here; `naming` gives them those a user knows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -13,7 +15,7 @@ from math import prod
 from torch import Tensor
 
 from onebasin.symmetry.inference.algebra import cut, family_marks, restrict
-from onebasin.symmetry.inference.atoms import Atom, Dims, Fam, Prod, Reason, Sum, flat_parts, walk
+from onebasin.symmetry.inference.atoms import Atom, Dims, Fam, Prod, Reason, Sum, walk
 from onebasin.symmetry.inference.canonical import canonical, product_layout
 from onebasin.symmetry.inference.groups import Nesting
 from onebasin.symmetry.inference.naming import named
@@ -21,6 +23,9 @@ from onebasin.symmetry.inference.solver import Solver
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Units
 from onebasin.symmetry.layouts import Sum as SumLayout
 from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+
+TORN = "its units lie across dimensions"
+"""The reason for a dimension of a value inside the graph that holds only a factor of units."""
 
 
 def publish(
@@ -89,7 +94,7 @@ class _Writer:
     """
 
     def __init__(self, used: Iterable[Dims], nesting: Nesting) -> None:
-        self.nesting = nesting
+        self.nesting, self.torn = nesting, set[Atom]()
         roots = {root for dims in used for root in walk(dims) if root.form is None}
         leaves = [leaf for leaf in nesting.leaves if leaf in roots and leaf.size > 1]
         heads = dict.fromkeys(self._head(leaf) for leaf in leaves)
@@ -121,7 +126,23 @@ class _Writer:
         return found
 
     def layouts(self, dims: Dims) -> tuple[Layout, ...]:
-        """Return the public layouts of one tensor."""
+        """Return the public layouts of one tensor.
+
+        Units that it holds across several dimensions have no layout there and are fixed.
+        """
+        torn = self.nesting.torn(dims)
+        writer = self._without(torn) if torn else self
+        return writer._written(dims)
+
+    def _without(self, torn: set[Atom]) -> _Writer:
+        writer = copy(self)
+        kept = {a: order for a, order in self.nesting.merged.items() if a not in torn}
+        writer.nesting = replace(self.nesting, merged=kept)
+        writer.names = {atom: name for atom, name in self.names.items() if atom not in torn}
+        writer.torn = torn
+        return writer
+
+    def _written(self, dims: Dims) -> tuple[Layout, ...]:
         marks = family_marks(dims)
         keys = {key: f"k{i}" for i, key in enumerate(marks)}
         return canonical(tuple(self._layout(atom, marks, keys) for atom in dims))
@@ -136,8 +157,8 @@ class _Writer:
         match root.form:
             case Prod(factors):
                 return product_layout([convert(f) for f in self._without_merged(factors)])
-            case Sum():
-                return SumLayout(tuple(map(convert, flat_parts(root))))
+            case Sum(parts):
+                return SumLayout(tuple(map(convert, parts)))
             case Fam(key, _, _):
                 members = [restrict(root, key, *edges) for edges in pairwise(marks[key.root])]
                 return Family(keys[key.root], tuple(map(convert, members)))
@@ -155,6 +176,8 @@ class _Writer:
         if root.size <= 1:
             return Fixed(root.size)
         name = self.names.get(self._head(root))
+        if root in self.torn:
+            return Fixed(root.size, TORN)
         if name is None:
             return Fixed(root.size, "carried by no parameter")
         if root.pinned is None:

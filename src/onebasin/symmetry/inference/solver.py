@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from onebasin.symmetry.inference.algebra import pin
-from onebasin.symmetry.inference.atoms import Dims, Reason, flat_factors, fresh
+from onebasin.symmetry.inference.atoms import Dims, Reason, flat_factors, fresh, walk
 from onebasin.symmetry.inference.calls import Call, Value
 from onebasin.symmetry.inference.constants import Constants
 from onebasin.symmetry.inference.export import Exported, is_getitem, location_of
@@ -48,6 +48,7 @@ class Solver:
         self.aliases = aliases
         self.tensors: list[Dims] = []
         self.state = state
+        self.constant = constant
         self.dims = {name: _parameter(tuple(tensor.shape)) for name, tensor in state.items()}
         self.tensors += self.dims.values()
         self.values: dict[Node, Any] = {}
@@ -84,6 +85,16 @@ class Solver:
                     unify(a, b, Reason("a buffer that forward writes"))
         while any([check_scope(dims, Reason("needed elsewhere")) for dims in self.tensors]):
             pass
+        self._pin_constants()
+
+    def _pin_constants(self) -> None:
+        """Pin what only constants carry: of equal entries the order is no freedom."""
+        trained = [dims for name, dims in self.dims.items() if name not in self.constant]
+        carried = {root for dims in trained for root in walk(dims)}
+        for name in self.constant:
+            for root in walk(self.dims[name]):
+                if root.form is None and root not in carried:
+                    pin(root, Reason("a constant of the model"))
 
     def _kept(self, name: str) -> str:
         return self.aliases.get(name, name)
@@ -92,20 +103,21 @@ class Solver:
         name = node.name
         if name in self.exported.tensors:
             kept = self._kept(self.exported.tensors[name])
-            return Value(self.dims[kept], lambda: _known(self.state[kept]))
+            return _valued(self.dims[kept], self.state[kept])
         if name in self.exported.constants:
             return self._constant(self.exported.constants[name])
         value = node.meta.get("val")
         if not isinstance(value, Tensor):
             return value
         reason = Reason("an input of the model")
-        return Value(tuple(fresh(int(size), reason) for size in value.shape))
+        dims = tuple(fresh(int(size), reason) for size in value.shape)
+        return Value(dims, boolean=value.dtype is torch.bool)
 
     def _constant(self, tensor: Tensor) -> Value:
         dims = tuple(fresh(size) for size in tensor.shape)
         _pin_varying(dims, tensor)
         self.tensors.append(dims)
-        return Value(dims, lambda: _known(tensor))
+        return _valued(dims, tensor)
 
     def _run(
         self, module: GraphModule, inputs: Mapping[Node, Any], live: frozenset[Node] | None
@@ -147,7 +159,9 @@ class Solver:
             return None
         results = _as_tuple((rule_for(node.target) or refuse)(call), call)
         made = tuple(
-            None if dims is None else Value(dims, constants.thunk(node, i, len(results)))
+            None
+            if dims is None
+            else Value(dims, constants.thunk(node, i, len(results)), _is_boolean(node, i))
             for i, dims in enumerate(results)
         )
         self._note(call, made)
@@ -212,6 +226,17 @@ def _pin_varying(dims: Dims, tensor: Tensor) -> None:
 def _known(tensor: Tensor) -> Tensor | None:
     """Return the values of an integer constant that has any."""
     return None if _is_unreal(tensor) or tensor.is_floating_point() else tensor
+
+
+def _valued(dims: Dims, tensor: Tensor) -> Value:
+    """Return a value whose entries are there to be read."""
+    return Value(dims, lambda: _known(tensor), tensor.dtype is torch.bool)
+
+
+def _is_boolean(node: Node, place: int) -> bool:
+    shown = node.meta.get("val")
+    value = shown[place] if isinstance(shown, list | tuple) else shown
+    return isinstance(value, Tensor) and value.dtype is torch.bool
 
 
 def _by_name(target: torch._ops.OpOverload, args: tuple, kwargs: Mapping) -> dict[str, Any]:

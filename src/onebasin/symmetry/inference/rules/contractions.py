@@ -67,6 +67,8 @@ def attention(call: Call) -> tuple[Dims | None, ...]:
     mask = call.get("attn_mask", call.get("attn_bias"))
     if mask is not None:
         broadcast(call, [Value(scores), mask], tuple(atom.size for atom in scores))
+    if call.get("is_causal"):
+        call.pin((query[-2], key[-2]), "a position sees only those before it")
     for channels in (query[-1], value[-1]):
         call.mix((*scores, channels))
     call.mix((*batch, query[-3], query[-2]))
@@ -94,6 +96,7 @@ def grouped_matmul(call: Call) -> Dims:
     rows, weight = call.values[0].dims, call.values[1].dims
     call.unify(rows[-1], weight[-2])
     call.pin(weight[:-2], "chosen by number")
+    call.mix((*rows[:-1], *weight[-2:]))
     return (*rows[:-1], weight[-1])
 
 

@@ -32,6 +32,10 @@ def _convolution(call: Call, *, transposed: bool) -> Dims:
     if call.get("bias") is not None:
         call.unify(result, call["bias"].dims[0])
     call.pin(weight[2:], "positions in a kernel")
+    if transposed:
+        call.mix((*batch, *weight, *operand[-rank:]))
+    else:
+        call.mix((*batch, inner, weight[0], *weight[2:], *operand[-rank:]))
     return (*batch, result, *_positions(call, operand[-rank:], weight[2:]))
 
 

@@ -1,6 +1,7 @@
 """Rules for reading and writing at positions that other tensors give."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import prod
 
 import torch
 from torch import Tensor
@@ -151,15 +152,29 @@ def index_put(call: Call) -> Dims:
     """Entries replaced at index tensors; the other dimensions are those of the values."""
     dims = call["self"].dims
     given = {i: value for i, value in enumerate(call["indices"]) if value is not None}
+    if any(value.boolean for value in given.values()):
+        return _masked_put(call, dims, given)
     rest = _address(call, dims, given)
+    new, values = _index_dims(call, list(given.values())), call["values"]
     places = sorted(given)
-    values = call["values"].dims
-    if places == list(range(len(places))):
-        for a, b in zip(reversed(rest), reversed(values), strict=False):
-            if b.size == a.size:
-                call.unify(a, b)
+    if places != list(range(len(places))):
+        call.pin([*rest, *values.dims], ADDRESSED)
+        return dims
+    written = (*new, *rest)
+    broadcast(call, [Value(written), values], tuple(atom.size for atom in written))
+    if not call.get("accumulate"):
+        call.pin(new, "of values for one place the last stays")
+    return dims
+
+
+def _masked_put(call: Call, dims: Dims, given: Mapping[int, Value]) -> Dims:
+    """One value put wherever a mask is true: entry by entry; other values are in order."""
+    if len(given) == 1 and prod(call["values"].shape) == 1:
+        ((place, mask),) = given.items()
+        call.unify_all(dims[place : place + len(mask.dims)], mask.dims)
     else:
-        call.pin([*rest, *values], ADDRESSED)
+        masks = [atom for value in given.values() for atom in value.dims]
+        call.pin([*dims, *masks, *call["values"].dims], ADDRESSED)
     return dims
 
 

@@ -1,0 +1,325 @@
+"""Random small modules: programs that are a few lines of PyTorch, right in their shapes.
+
+Owns the program (its tensors, its lines, its outputs, the module that runs it) and the
+writer that makes one up from a seed, by running every line as soon as it is written.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from types import CodeType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NAME = re.compile(r"\b[xpbv]\d+\b")
+SIZES = (1, 2, 2, 2, 3, 4, 4, 4, 6, 6, 12)
+UNTRAINED = 1 << 32
+LARGEST, MOST_DIMENSIONS, LOUDEST = 1500, 5, 1e4
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One assignment.
+
+    Args:
+        results: the names that it gives values to.
+        expression: Python, in which `x0`, `p0`, `b0` and `v0` are tensors.
+        operator: name of the operator in the table that wrote it.
+    """
+
+    results: tuple[str, ...]
+    expression: str
+    operator: str = ""
+
+    @property
+    def operands(self) -> list[str]:
+        """The tensors that the expression reads."""
+        return NAME.findall(self.expression)
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.results)} = {self.expression}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor that a program starts from.
+
+    Args:
+        kind: input, tokens, parameter, buffer (a table), uniform (a table of equal entries),
+            statistics (what a normalisation layer keeps), or the name of the parameter that
+            it is tied to.
+        shape: its sizes.
+    """
+
+    kind: str
+    shape: Shape
+
+    def values(self, name: str) -> Tensor:
+        """Return values that depend on the name only."""
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{name}{self.shape}".encode()))
+        if self.kind == "tokens":
+            return torch.randint(2, self.shape, generator=generator)
+        noise = torch.randn(self.shape, generator=generator, dtype=torch.float64)
+        if self.kind == "uniform":
+            return torch.full_like(noise, 0.7)
+        return noise.abs() + 0.5 if self.kind == "statistics" else noise
+
+
+@dataclass(frozen=True)
+class Program:
+    """A module as a few lines of Python.
+
+    Args:
+        sources: inputs, parameters and buffers, by name.
+        lines: what forward does.
+        outputs: the values that it returns.
+    """
+
+    sources: Mapping[str, Source]
+    lines: tuple[Line, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """Example inputs by name."""
+        return {n: s.values(n) for n, s in self.sources.items() if s.kind in ("input", "tokens")}
+
+    @property
+    def code(self) -> CodeType:
+        """All lines, compiled."""
+        return compile("\n".join(map(str, self.lines)), "program.py", "exec")
+
+    def pruned(self) -> Program:
+        """Return the program without the lines and sources that no output depends on."""
+        needed, lines = set(self.outputs), []
+        for line in reversed(self.lines):
+            if needed.intersection(line.results):
+                needed.update(line.operands)
+                lines.insert(0, line)
+        kept = {name for name in self.sources if name in needed}
+        kept |= {self.sources[n].kind for n in kept if self.sources[n].kind in self.sources}
+        sources = {n: s for n, s in self.sources.items() if n in kept}
+        return replace(self, sources=sources, lines=tuple(lines))
+
+    def __str__(self) -> str:
+        sources = [f"{n}: {s.kind} {s.shape}" for n, s in self.sources.items()]
+        return "\n".join([*sources, *map(str, self.lines), f"return {', '.join(self.outputs)}"])
+
+
+class Module(nn.Module):
+    """A program as a module."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.names, self.outputs, self.code = list(program.inputs), program.outputs, program.code
+        for name, source in program.sources.items():
+            if source.kind in ("buffer", "uniform", "statistics"):
+                self.register_buffer(name, source.values(name))
+            elif source.kind in program.sources:
+                self.register_parameter(name, self.get_parameter(source.kind))
+            elif name not in self.names:
+                self.register_parameter(name, nn.Parameter(source.values(name)))
+
+    def forward(self, *inputs: Tensor) -> list[Tensor]:
+        """Run the lines."""
+        values = {**VOCABULARY, **self._parameters, **self._buffers}
+        values |= dict(zip(self.names, inputs, strict=True))
+        exec(self.code, values)
+        return [values[name] for name in self.outputs]
+
+
+def placed(a: Tensor, place: tuple, b: Tensor) -> Tensor:
+    """A copy of a tensor, a part of which is another one's."""
+    a = a.clone()
+    a[place] = b
+    return a
+
+
+VOCABULARY = {"torch": torch, "F": F, "placed": placed}
+
+Operator = Callable[["Writer", str], str | None]
+
+
+@dataclass
+class Writer:
+    """Makes up a program, line by line.
+
+    Args:
+        rng: every choice.
+        program: what was written so far.
+        values: the value of everything so far.
+        unread: results that no line has read.
+    """
+
+    rng: random.Random
+    program: Program = field(default_factory=lambda: Program({}))
+    values: dict[str, Tensor] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+    def shape(self, name: str) -> Shape:
+        """Sizes of a value."""
+        return tuple(self.values[name].shape)
+
+    def size(self) -> int:
+        """A size; equal ones are frequent."""
+        return self.rng.choice(SIZES)
+
+    def chance(self, probability: float) -> bool:
+        """Whether something happens."""
+        return self.rng.random() < probability
+
+    def axis(self, name: str, least: int = 1) -> int | None:
+        """A dimension with some positions, counted from the front."""
+        places = [i for i, size in enumerate(self.shape(name)) if size >= least]
+        return self.rng.choice(places) if places else None
+
+    def axes(self, name: str) -> list[int]:
+        """Some dimensions, in order."""
+        rank = len(self.shape(name))
+        return sorted(self.rng.sample(range(rank), self.rng.randint(1, rank)))
+
+    def divisor(self, number: int) -> int:
+        """A divisor, large and small alike."""
+        return self.rng.choice([d for d in range(1, number + 1) if number % d == 0])
+
+    def source(self, kind: str, shape: Sequence[int]) -> str:
+        """Add a tensor and return its name."""
+        letter = {"input": "x", "tokens": "x", "parameter": "p"}.get(kind, "b")
+        letter = "p" if kind in self.program.sources else letter
+        name = f"{letter}{len(self.program.sources)}"
+        source = Source(kind, tuple(shape))
+        values = self.values.get(kind, source.values(name))
+        self.program = replace(self.program, sources={**self.program.sources, name: source})
+        self.values[name] = values
+        return name
+
+    def weight(self, *shape: int) -> str:
+        """An expression of a shape: a new parameter, an old one, or one in another role."""
+        kind = self.rng.random()
+        if kind < 0.3:
+            found = self.matching(lambda other: other == shape)
+            if found:
+                return self.rng.choice(found)
+        elif kind < 0.4 and len(shape) > 1:
+            found = self.matching(lambda other: other == (*shape[:-2], shape[-1], shape[-2]))
+            if found:
+                return f"{self.rng.choice(found)}.mT"
+        elif kind < 0.5:
+            found = self.matching(lambda other: prod(other) == prod(shape))
+            if found and shape:
+                return f"{self.rng.choice(found)}.reshape({', '.join(map(str, shape))})"
+        elif kind < 0.55:
+            return self.source(self.rng.choice(["buffer", "uniform"]), shape)
+        elif kind < 0.6:
+            tied = [n for n, s in self.program.sources.items() if s == Source("parameter", shape)]
+            if tied:
+                return self.source(self.rng.choice(tied), shape)
+        elif kind < 0.65 and shape:
+            i = self.rng.randrange(len(shape))
+            low, high = self.rng.randint(0, 2), self.rng.randint(0, 2)
+            whole = self.source("parameter", (*shape[:i], shape[i] + low + high, *shape[i + 1 :]))
+            return f"{whole}.narrow({i}, {low}, {shape[i]})"
+        return self.source("parameter", shape)
+
+    def matching(self, fits: Callable[[Shape], bool]) -> list[str]:
+        """Names of floating-point values whose shape fits."""
+        return [n for n, v in self.values.items() if v.is_floating_point() and fits(self.shape(n))]
+
+    def operand(self) -> str:
+        """A value to go on from: often the latest, or one that nothing has read."""
+        kind = self.rng.random()
+        if self.unread and kind < 0.75:
+            return self.unread[-1] if kind < 0.5 else self.rng.choice(self.unread)
+        return self.rng.choice(self.matching(lambda shape: True))
+
+    def write(self, operator: str, expression: str | None, count: int = 1) -> bool:
+        """Run a line and keep it if what it gives is of a sensible size."""
+        if expression is None:
+            return False
+        namespace = {**VOCABULARY, **self.values}
+        result = eval(expression, namespace)
+        results = list(result) if isinstance(result, list | tuple) else [result]
+        if not all(map(_is_sensible, results)):
+            return False
+        first = sum(len(line.results) for line in self.program.lines)
+        names = tuple(f"v{first + i}" for i in range(len(results)))
+        line = Line(
+            names,
+            expression if len(names) > 1 or result is results[0] else f"{expression}[0]",
+            operator,
+        )
+        self.program = replace(self.program, lines=(*self.program.lines, line))
+        self.values.update(zip(names, results, strict=True))
+        read = set(line.operands)
+        self.unread = [name for name in self.unread if name not in read] + list(names)
+        return True
+
+
+def _is_sensible(value: Tensor) -> bool:
+    fine = value.is_floating_point() and 0 < value.numel() <= LARGEST
+    if not fine or value.dim() > MOST_DIMENSIONS:
+        return False
+    return bool(value.isfinite().all()) and float(value.abs().max()) < LOUDEST
+
+
+def random_program(seed: int, operators: Mapping[str, tuple[float, Operator]]) -> Program:
+    """Return a program of 3 to 12 operators and a way out for everything it made.
+
+    Args:
+        seed: of every choice.
+        operators: by name, how often one is taken and what writes it.
+    """
+    writer = Writer(random.Random(seed))
+    rng = writer.rng
+    batch = rng.choice((2, 2, 2, 3, 4, 6))
+    shape = (batch, *(writer.size() for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))))
+    writer.source("input", shape)
+    writer.unread = ["x0"]
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        writer.source("parameter", [writer.size() for _ in range(rng.choice((1, 2, 2, 3)))])
+    wanted = rng.randint(3, 12)
+    _grow(writer, operators, wanted)
+    for name in list(writer.unread):
+        _lead_out(writer, operators, name)
+    program = writer.program.pruned()
+    trained = any(source.kind == "parameter" for source in program.sources.values())
+    return program if trained else random_program(seed + UNTRAINED, operators)
+
+
+def _lead_out(writer: Writer, operators: Mapping, name: str) -> None:
+    """Make an output of a value, which would keep all of it in place if it were one itself."""
+    writer.unread, shape, kind = [name], writer.shape(name), writer.rng.random()
+    if kind < 0.3:
+        weight = writer.source("parameter", shape)
+        writer.write("total", f"({name} * {weight}).sum()")
+    elif kind < 0.5:
+        writer.write("total", f"{name}.square().sum({writer.axes(name)})" if shape else None)
+    elif kind < 0.95:
+        for _ in range(writer.rng.choice((1, 2))):
+            _step(writer, operators, ("linear", "reduction", "contraction", "matmul"))
+    outputs = (*writer.program.outputs, *writer.unread)
+    writer.program = replace(writer.program, outputs=outputs)
+
+
+def _grow(writer: Writer, operators: Mapping, wanted: int) -> None:
+    for _ in range(20 * wanted):
+        if len(writer.program.lines) >= wanted:
+            return
+        _step(writer, operators, tuple(operators))
+
+
+def _step(writer: Writer, operators: Mapping, allowed: Sequence[str]) -> None:
+    weights = [operators[name][0] for name in allowed]
+    (name,) = writer.rng.choices(allowed, weights)
+    before = writer.program, dict(writer.values)
+    if not writer.write(name, operators[name][1](writer, writer.operand())):
+        writer.program, writer.values = before  # sources that were made for it go again

@@ -1,0 +1,134 @@
+"""The smallest models on which random programs once found a wrong group or a crash."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from onebasin import trace
+from onebasin.symmetry.inference.tracing import trace_graph
+from tests.symmetry.inference.equivariance import sizes
+from tests.symmetry.inference.random_programs import placed
+from tests.symmetry.inference.snippets import Function, check, x
+
+
+def parameters(function, *shapes, **buffers):
+    """A model of parameters `p[0]`, `p[1]`, ... and buffers alone."""
+    model = Function(function, p=nn.ParameterList([x(*shape) for shape in shapes]))
+    for name, value in buffers.items():
+        model.register_buffer(name, value)
+    return model
+
+
+PLACES = torch.tensor([2, 0])
+WRITTEN = {
+    "added": lambda m, h: h.index_add(0, PLACES, m.p[0]),
+    "copied": lambda m, h: h.index_copy(0, PLACES, m.p[0]),
+    "put": lambda m, h: placed(h, (PLACES,), m.p[0]),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_values_written_at_numbered_places_stay_in_order(name):
+    model = parameters(lambda m, h: WRITTEN[name](m, h) * m.p[1], (2, 4), (4, 1))
+    assert sizes(check(model, x(4, 4))) == []
+
+
+def test_positions_that_see_only_earlier_ones_stay():
+    model = parameters(
+        lambda m, h: (F.scaled_dot_product_attention(m.p[0], h, h, is_causal=True) * m.p[1]).sum(),
+        (2, 4, 6),
+        (2, 4, 6),
+    )
+    assert sizes(check(model, x(2, 4, 6))) == []
+
+
+def test_positions_that_see_all_may_move():
+    model = parameters(
+        lambda m, h: (F.scaled_dot_product_attention(m.p[0], h, h) * m.p[1]).sum(),
+        (2, 4, 6),
+        (2, 4, 6),
+    )
+    assert sizes(check(model, x(2, 4, 6))) == [(4, 1)]
+
+
+@pytest.mark.parametrize(
+    "convolve",
+    [
+        lambda pairs, weight: F.conv1d(pairs, weight),
+        lambda pairs, weight: F.conv_transpose1d(pairs, weight.transpose(0, 1)),
+    ],
+)
+def test_channels_that_a_convolution_sums_are_not_those_of_the_batch(convolve):
+    model = parameters(
+        lambda m, h: (convolve(m.p[0][None] * m.p[0][:, None], m.p[1]) * m.p[2]).sum() * h,
+        (6, 1),
+        (2, 6, 1),
+        (6, 2, 1),
+    )
+    assert sizes(check(model, x(2, 3))) == [(2, 0), (6, 0)]
+
+
+def test_padding_around_a_concatenation():
+    model = parameters(
+        lambda m, h: (F.pad(torch.cat(list(m.p)[:2], 1), (2, 0)) * m.p[2]).sum() * h,
+        (3, 4),
+        (3, 5),
+        (3, 11),
+    )
+    assert check(model, x(2, 3)).groups
+
+
+def numbers_in_place(m, h):
+    index = torch.zeros(6, dtype=torch.long)
+    index.narrow(0, 1, 5).add_(torch.arange(5))
+    return (m.a(h)[:, index] * m.p).sum(-1)
+
+
+def test_numbers_changed_in_place_are_read_as_they_are_then():
+    model = Function(numbers_in_place, a=nn.Linear(3, 6), p=nn.Parameter(x(6)))
+    assert sizes(check(model, x(2, 3))) == []
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_masks_lie_on_the_dimensions_that_they_choose_from(rank):
+    def forward(m, h):
+        return placed(m.p[0] * 1.0, (h > 0 if rank == 2 else h[0] > 0,), 0.0).square().sum(-1)
+
+    assert sizes(check(parameters(forward, (4, 6)), x(4, 6 if rank == 2 else 4))) == (
+        [] if rank == 2 else [(6, 1)]
+    )
+
+
+def test_values_for_the_places_of_a_mask_stay_in_order():
+    model = parameters(
+        lambda m, h: placed(h, (m.mask,), m.p[0]), (3,), mask=torch.tensor([True, False] * 2)
+    )
+    model.p[0] = nn.Parameter(x(2))
+    assert sizes(check(model, x(4))) == []
+
+
+def test_the_order_of_equal_entries_of_a_constant_is_no_freedom():
+    model = parameters(
+        lambda m, h: (m.p[0][:, None] * m.ones).sum() * h, (4,), ones=torch.ones(1, 6)
+    )
+    symmetry = check(model, x(2, 3))
+    assert sizes(symmetry) == [(4, 0)]
+    assert symmetry.layouts["ones"][1].reason == "a constant of the model"
+
+
+def test_values_that_hold_units_across_dimensions_have_none_of_them():
+    model = Function(
+        lambda m, h: m.b(torch.relu(m.a(h).view(2, 3, 4)).flatten(1)),
+        a=nn.Linear(5, 12),
+        b=nn.Linear(12, 2),
+    )
+    traced = trace_graph(model, (x(2, 5),))
+    assert sizes(traced.symmetry) == [(12, 0)]
+    shapes = traced.features.shapes
+    assert (shapes["linear"], shapes["view"], shapes["relu"]) == ((2, 12), (2, 3, 4), (2, 3, 4))
+    reasons = {layout.reason for layout in traced.features.layouts["relu"][1:]}
+    assert reasons == {"its units lie across dimensions"}
+    assert trace(model, x(2, 5)).groups == traced.symmetry.groups
