@@ -7,7 +7,6 @@ from math import prod
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
 from onebasin.matching.descent.pair import Pair
@@ -97,9 +96,7 @@ def order_symmetry(symmetry: Symmetry) -> Symmetry:
     return Symmetry(symmetry.groups, layouts, symmetry.axes)
 
 
-def _moves(
-    mover: Mover, shapes: dict[str, tuple[int, ...]]
-) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
+def _moves(mover: Mover, shapes: dict[str, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
     """Return the places that change, and where their entries come from."""
     to: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
     source, start = list(to), 0

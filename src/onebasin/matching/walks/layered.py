@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from onebasin.matching.walks.evaluated import Mixtures
@@ -28,13 +27,13 @@ class ChainTensors:
 
     Args:
         chain: the architecture and its examples.
-        first: for each network the first layer before ReLU, by unit and example.
+        first: for each network the first layer before ReLU, `(units, examples)`.
         weights: for each network the weights of the layers after the first.
         biases: likewise.
     """
 
     chain: LinearChain
-    first: tuple[Float32[Tensor, "u n"], ...]
+    first: tuple[Tensor, ...]
     weights: tuple[tuple[Tensor, ...], ...]
     biases: tuple[tuple[Tensor, ...], ...]
 
@@ -50,7 +49,7 @@ class ChainTensors:
             tuple(tuple(bias for _, bias in own) for own in layers),
         )
 
-    def order(self, orders: Orders, network: int, layer: int) -> Int64[Tensor, " u"]:
+    def order(self, orders: Orders, network: int, layer: int) -> Tensor:
         """Return which unit of a network's layer is at each position."""
         group = self.chain.layers[layer].group
         if group is not None:
@@ -94,11 +93,11 @@ class Average:
             found.values.append(found.product(upper))
         return found
 
-    def features(self, layer: int) -> Float32[Tensor, "u n"]:
+    def features(self, layer: int) -> Tensor:
         """Return what the next layer sees, before patches."""
         return self.values[layer].relu() if layer else self.values[0]
 
-    def product(self, upper: int, rows: list[int] | slice = slice(None)) -> Float32[Tensor, "u n"]:
+    def product(self, upper: int, rows: list[int] | slice = slice(None)) -> Tensor:
         """Return values of the layer after `upper`, from the features before patches."""
         weight, bias = self.weights[upper][rows], self.biases[upper][rows]
         return torch.addmm(bias[:, None], weight, self.features(upper))
@@ -196,7 +195,7 @@ class LayeredWalk(Walk):
             bias[rows] += own_bias[down[rows]] * share
         found.weights[upper], found.biases[upper] = weight, bias
 
-    def _places(self, network: int, layer: int) -> Int64[Tensor, " u"]:
+    def _places(self, network: int, layer: int) -> Tensor:
         return self.tensors.order(self._proposed, network, layer)
 
     def _energy(self, averages: Sequence[Average]) -> float:

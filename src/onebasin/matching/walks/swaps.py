@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from onebasin.symmetry.permutation import Permutation
@@ -69,16 +68,16 @@ class Steps:
 
     Args:
         columns: where units are swapped.
-        swaps: row, first and second of every step and column; first is -1 where a step leaves
-            a column alone.
-        uniforms: random numbers in [0, 1) that decide what is accepted.
-        temperatures: of every step; all is accepted where it is infinite.
+        swaps: row, first and second of every step and column, int64 `(steps, columns, 3)`;
+            first is -1 where a step leaves a column alone.
+        uniforms: random numbers in [0, 1) that decide what is accepted, `(steps,)`.
+        temperatures: of every step, `(steps,)`; all is accepted where it is infinite.
     """
 
     columns: tuple[Column, ...]
-    swaps: Int64[np.ndarray, "s c 3"]
-    uniforms: Float64[np.ndarray, " s"]
-    temperatures: Float64[np.ndarray, " s"]
+    swaps: np.ndarray
+    uniforms: np.ndarray
+    temperatures: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -92,7 +91,7 @@ class Steps:
 
 def draw_steps(
     columns: tuple[Column, ...],
-    temperatures: Float64[np.ndarray, " s"],
+    temperatures: np.ndarray,
     rng: np.random.Generator,
     move: Move = "every",
 ) -> Steps:
@@ -104,7 +103,7 @@ def draw_steps(
 
     Args:
         columns: at least one.
-        temperatures: of the steps.
+        temperatures: `(steps,)`.
         rng: of the draw.
         move: whether a step swaps a pair in every column or in one of them.
     """
@@ -133,7 +132,7 @@ def transposition(symmetry: Symmetry, swaps: Sequence[Swap]) -> Permutation:
     return Permutation(symmetry, indices)
 
 
-def swapped(index: Int64[Tensor, " n"], first: int, second: int) -> Int64[Tensor, " n"]:
+def swapped(index: Tensor, first: int, second: int) -> Tensor:
     """Return a copy of the index of a group without nesting with two positions exchanged."""
     changed = index.clone()
     changed[first], changed[second] = index[second], index[first]
