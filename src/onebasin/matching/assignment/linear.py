@@ -34,10 +34,11 @@ def assign(similarity: Float[Tensor, "n n"]) -> Int[Tensor, " n"]:
         >>> assign(torch.tensor([[0.0, 2.0], [1.0, 2.5]]))
         tensor([1, 0])
     """
-    cost = np.negative(similarity.detach().numpy())
-    rows, columns = _varied(cost), _varied(cost.T)
-    if len(rows) == len(columns) == len(cost):
-        return torch.from_numpy(_solve(cost))
+    values = similarity.detach()
+    rows, columns = _varied(values.numpy()), _varied(values.numpy().T)
+    if len(rows) == len(columns) == len(values):
+        return torch.from_numpy(_solve(_cost(values)))
+    cost = np.negative(values.numpy())
     if len(rows) <= len(columns):
         return torch.from_numpy(_assign_rows(cost, rows))
     return torch.from_numpy(_assign_rows(cost.T, columns)).argsort()
@@ -64,24 +65,23 @@ def assign_many(
     return torch.from_numpy(np.stack(columns))
 
 
+def _cost(similarity: Float[Tensor, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Return what is minimised: minus the similarity, and large ones levelled.
+
+    Half the greatest entry of its row and of its column is added to every entry. The best
+    assignment stays the same, and the solver starts near its final potentials: in half the
+    time on unrelated networks, many times faster where some units are much larger than others.
+    """
+    if len(similarity) < LARGE:
+        return np.negative(similarity.numpy())
+    rows, columns = similarity.amax(dim=1, keepdim=True), similarity.amax(dim=0, keepdim=True)
+    return torch.sub(rows / 2, similarity).add_(columns / 2).numpy()
+
+
 def _solve(cost: Float[np.ndarray, "r n"]) -> Int[np.ndarray, " r"]:
-    """Return the best column of every row; large square costs are overwritten."""
-    if min(cost.shape) >= LARGE and cost.shape[0] == cost.shape[1]:
-        _level(cost)
+    """Return the best column of every row."""
     _, columns = lap.lapjvh(np.ascontiguousarray(cost), extend_cost=True, return_cost=False)
     return columns
-
-
-def _level(cost: Float[np.ndarray, "n n"]) -> None:
-    """Subtract half the least entry of every row and column.
-
-    The best assignment stays the same, and the solver starts near its final potentials: in
-    half the time on unrelated networks, many times faster where some units are much larger
-    than others.
-    """
-    rows, columns = cost.min(axis=1, keepdims=True), cost.min(axis=0, keepdims=True)
-    cost -= rows / 2
-    cost -= columns / 2
 
 
 def _varied(cost: Float[np.ndarray, "n n"]) -> Int[np.ndarray, " r"]:
