@@ -144,6 +144,11 @@ def placed(a: Tensor, place: tuple, b: Tensor) -> Tensor:
     return a
 
 
+def listed(numbers: Sequence[int | str]) -> str:
+    """Numbers or names as arguments."""
+    return ", ".join(map(str, numbers))
+
+
 VOCABULARY = {"torch": torch, "F": F, "placed": placed}
 
 Operator = Callable[["Writer", str], str | None]
@@ -216,7 +221,7 @@ class Writer:
         elif kind < 0.5:
             found = self.matching(lambda other: prod(other) == prod(shape))
             if found and shape:
-                return f"{self.rng.choice(found)}.reshape({', '.join(map(str, shape))})"
+                return f"{self.rng.choice(found)}.reshape({listed(shape)})"
         elif kind < 0.55:
             return self.source(self.rng.choice(["buffer", "uniform"]), shape)
         elif kind < 0.6:
@@ -281,7 +286,7 @@ def random_program(seed: int, operators: Mapping[str, tuple[float, Operator]]) -
     writer = Writer(random.Random(seed))
     rng = writer.rng
     batch = rng.choice((2, 2, 2, 3, 4, 6))
-    shape = (batch, *(writer.size() for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))))
+    shape = (batch, *(writer.size() for _ in range(rng.choice((1, 1, 2, 2, 3)))))
     writer.source("input", shape)
     writer.unread = ["x0"]
     for _ in range(rng.choice((0, 0, 1, 2))):
@@ -298,12 +303,12 @@ def random_program(seed: int, operators: Mapping[str, tuple[float, Operator]]) -
 def _lead_out(writer: Writer, operators: Mapping, name: str) -> None:
     """Make an output of a value, which would keep all of it in place if it were one itself."""
     writer.unread, shape, kind = [name], writer.shape(name), writer.rng.random()
-    if kind < 0.3:
+    if kind < 0.45:
         weight = writer.source("parameter", shape)
         writer.write("total", f"({name} * {weight}).sum()")
-    elif kind < 0.5:
+    elif kind < 0.6:
         writer.write("total", f"{name}.square().sum({writer.axes(name)})" if shape else None)
-    elif kind < 0.95:
+    elif kind < 0.97:
         for _ in range(writer.rng.choice((1, 2))):
             _step(writer, operators, ("linear", "reduction", "contraction", "matmul"))
     outputs = (*writer.program.outputs, *writer.unread)
