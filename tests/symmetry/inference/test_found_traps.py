@@ -132,3 +132,8 @@ def test_values_that_hold_units_across_dimensions_have_none_of_them():
     reasons = {layout.reason for layout in traced.features.layouts["relu"][1:]}
     assert reasons == {"its units lie across dimensions"}
     assert trace(model, x(2, 5)).groups == traced.symmetry.groups
+
+
+def test_parts_of_a_stack_keep_orders_of_their_own():
+    model = parameters(lambda m, h: torch.stack([h, m.p[0]]).sum((0, 1, 2)), (6, 5, 3))
+    assert sizes(check(model, x(6, 5, 3))) == [(5, 2), (6, 1)]

@@ -28,7 +28,7 @@ from onebasin.symmetry.outputs import select_outputs
 
 PREFIX = "model."
 
-WHOLE = ("scaled_dot_product_attention", "linear", "matmul", "roll")
+WHOLE = ("scaled_dot_product_attention", "linear", "matmul", "roll", "stack")
 """Composite operators with a rule of their own, kept whole: a smaller graph, sooner."""
 
 
