@@ -63,7 +63,7 @@ def repository() -> Path:
 def data_root() -> Path:
     """The folder that holds mnist/ and cifar10/; tests on real data skip without it."""
     default = REPOSITORY.parent / "shared" / "data"
-    root = Path(os.environ.get("ONEBASIN_DATA", default))
+    root = Path(os.environ.get("ONEBASIN_DATA") or default)
     if not root.is_dir():
         pytest.skip(f"no real data at {root}: set ONEBASIN_DATA to the folder with mnist/")
     return root
