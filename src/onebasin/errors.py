@@ -1,5 +1,6 @@
-"""The one exception that a user of onebasin can mend, and a check that raises it."""
+"""The one exception that a user of onebasin can mend, and checks of arguments that raise it."""
 
+import operator
 from typing import Any, get_args
 
 
@@ -21,3 +22,65 @@ def check_choice(call: str, name: str, value: str, choices: Any) -> None:
     if value not in known:
         listed = " or ".join(repr(choice) for choice in known)
         raise OneBasinError(f"{call}: {name} is {value!r}; it must be {listed}")
+
+
+def check_whole(call: str, name: str, value: Any, *, least: int, most: int | None = None) -> int:
+    """Return an argument that must be a whole number, as Python's own.
+
+    Args:
+        call: the public function that is running, for the message.
+        name: of the argument.
+        value: what was given; whole numbers of NumPy and PyTorch will do.
+        least: the lowest that it may be.
+        most: the highest, where there is one.
+
+    Raises:
+        OneBasinError: when it is something else.
+
+    Example:
+        >>> check_whole("interpolate", "num_points", 25, least=2)
+        25
+    """
+    number = operator.index(value) if is_whole(value) else None
+    if number is None or number < least or (most is not None and number > most):
+        expected = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise OneBasinError(f"{call}: {name} is {value!r}; it must be a whole number {expected}")
+    return number
+
+
+def listed(call: str, name: str, values: Any) -> list[Any]:
+    """Return an argument that must be several whole numbers as a list; they are not checked.
+
+    Args:
+        call: the public function that is running, for the message.
+        name: of the argument.
+        values: what was given.
+
+    Raises:
+        OneBasinError: when it is one value, not several.
+    """
+    try:
+        return list(values)
+    except TypeError as error:
+        raise OneBasinError(
+            f"{call}: {name} is {values!r}; give a list of whole numbers, such as [0, 1]"
+        ) from error
+
+
+def is_share(value: Any) -> bool:
+    """Tell whether an argument is a number from 0 to 1, of whatever library."""
+    if isinstance(value, bool | str):
+        return False
+    try:
+        return 0 <= float(value) <= 1
+    except (TypeError, ValueError):
+        return False
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether an argument is a whole number, of whatever library; True and False are not."""
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)

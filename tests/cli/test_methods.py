@@ -172,7 +172,9 @@ def test_options_reach_the_method(capsys, tmp_path, a, b):
 def test_a_preference_is_taken_where_the_method_has_it_and_none_is_given(
     method, arguments, options
 ):
-    matcher = MethodChoice(method, arguments).prepare(call="merge", at_hand=load_digits())
+    matcher = MethodChoice(method, arguments).prepare(
+        call="merge", data=load_digits(), is_of_use=True
+    )
     assert matcher.preferring(normalization="batch").options == options
 
 

@@ -64,8 +64,6 @@ def run_align(
         permutation_file: where the permutation goes, or None.
         console: where the result is printed.
     """
-    from dataclasses import replace
-
     from onebasin.checkpoints import write_checkpoint
     from onebasin.cli.alignment import align_networks
     from onebasin.cli.outputs import check_outputs, save_permutation
@@ -76,11 +74,7 @@ def run_align(
     data = request.method.load()
     if data is not None:
         request, data = request.fitted(data)
-    # Data that a built-in architecture is fitted to are of use, whatever the method looks at.
-    at_hand = data if request.architecture.sizes else None
-    matcher = request.method.prepare(call="align", at_hand=at_hand)
-    if matcher.data is not None:
-        matcher = replace(matcher, data=data)
+    matcher = request.method.prepare(call="align", data=data, is_of_use=request.is_fitted)
     opening = request.open(call="align", console=console, is_run=matcher.runs_model)
     with opening as networks:
         refuse_same(networks, "align")

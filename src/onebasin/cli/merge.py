@@ -122,7 +122,6 @@ def run_merge(
         permutation_file: where the permutation goes, or None.
         console: where the result is printed.
     """
-    from dataclasses import replace
 
     from onebasin.cli.alignment import align_networks
     from onebasin.cli.data import check_data
@@ -142,10 +141,8 @@ def run_merge(
     matcher = None
     if request.aligns:
         default = "weights" if data is None else WITH_DATA
-        needed = data if mending is not None or request.architecture.sizes else None
-        matcher = method.prepare(num, call="merge", at_hand=needed, default=default)
-        if matcher.data is not None:
-            matcher = replace(matcher, data=data)
+        is_of_use = mending is not None or request.is_fitted
+        matcher = method.prepare(num, call="merge", data=data, is_of_use=is_of_use, default=default)
         if mending is not None:  # what the networks between will be, once repaired
             matcher = matcher.preferring(normalization="batch")
     is_run = mending is not None or bool(matcher and matcher.runs_model)

@@ -46,15 +46,17 @@ class MethodChoice:
         num_networks: int = 2,
         *,
         call: str,
-        at_hand: Dataset | None = None,
+        data: Dataset | None = None,
+        is_of_use: bool = False,
         default: str = "weights",
     ) -> Matcher:
-        """Check all of it and load the data.
+        """Check all of it; the data go to a method that looks at data.
 
         Args:
             num_networks: how many are to be matched.
             call: the command, for messages.
-            at_hand: data that is there for another reason; a method that looks at data sees it.
+            data: what `load` returned, fitted to the architecture.
+            is_of_use: whether the data are there for another reason, too.
             default: the method for two networks where the user named none.
 
         Raises:
@@ -69,10 +71,9 @@ class MethodChoice:
         if self.restarts is not None:
             options |= {"restarts": self.restarts}
         options = check_options(name, options, call=call)
-        if at_hand is not None:
-            return Matcher(name, method, options, at_hand if method.takes_data else None, self.seed)
-        self._check_data(name, method, options, call)
-        return Matcher(name, method, options, self.load(), self.seed)
+        if not is_of_use:
+            self._check_data(name, method, options, call)
+        return Matcher(name, method, options, data if method.takes_data else None, self.seed)
 
     def _check_data(self, name: str, method: Method, options: Mapping[str, Any], call: str) -> None:
         looks = method.looks_at_data(options)

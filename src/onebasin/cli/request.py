@@ -39,6 +39,11 @@ class Request:
         """Return the same without aligning."""
         return replace(self, aligns=False)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the architecture was fitted to data, which are of use then for any method."""
+        return bool(self.architecture.sizes)
+
     def fitted(self, data: Dataset) -> tuple[Request, Dataset]:
         """Return the same with a built-in architecture that takes the data, and the data for it.
 
@@ -96,7 +101,7 @@ def open_with_data(
             `check_data` do.
     """
     request, data = request.fitted(data_choice.load())
-    matcher = request.method.prepare(call=call, at_hand=data)
+    matcher = request.method.prepare(call=call, data=data, is_of_use=True)
     with request.open(call=call, console=console) as networks:
         check_data(networks.architecture, data, call=call)
         yield Opened(networks, data, matcher)

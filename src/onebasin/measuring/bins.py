@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, check_whole
 from onebasin.measuring.calibration import Calibration
-from onebasin.measuring.checks import check_whole
 from onebasin.measuring.losses import check_classes
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice
-from onebasin.measuring.checks import check_whole
+from onebasin.errors import OneBasinError, check_choice, check_whole
 from onebasin.measuring.coordinates import basis_of
 from onebasin.measuring.curves import LineNormalization, Quantity
 from onebasin.measuring.evaluation import Evaluate

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import check_choice, check_whole
 
 Norm = Literal["batch", "layer", "none"]
 """Normalisation after a convolution: over the batch, over the channels of a place, or none."""
@@ -119,7 +119,4 @@ def check_sizes(network: str, *, least: int = 1, **sizes: object) -> None:
         OneBasinError: naming the network, the first size that is wrong and what it may be.
     """
     for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < least:
-            raise OneBasinError(
-                f"{network}: {name} is {size!r}; it must be a whole number of at least {least}"
-            )
+        check_whole(network, name, size, least=least)

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole, listed
+from onebasin.errors import OneBasinError, check_whole, listed
 from onebasin.symmetry.seeds import spawned
 
 LEAST_SEED, MOST_SEED = -(2**63), 2**64 - 1

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from onebasin.checkpoints.messages import counted
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import is_whole
+from onebasin.errors import OneBasinError, is_whole
 from onebasin.training.folder import Folder, group_name
 
 

@@ -21,10 +21,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, check_whole
 from onebasin.forward.batches import Batches, device_of, output_of
 from onebasin.forward.binding import bind
-from onebasin.measuring.checks import check_whole
 from onebasin.measuring.paths import Shares, point_at
 from onebasin.measuring.results import Result, axes_for
 from onebasin.measuring.statistics import reset_statistics

@@ -13,8 +13,7 @@ from typing import Any, Literal
 import torch
 
 from onebasin.checkpoints.messages import described
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole, is_whole
+from onebasin.errors import OneBasinError, check_whole, is_whole
 from onebasin.training.augmenting import Augment, augment_name, check_augment
 from onebasin.training.campaign import Campaign, GroupProgress, Saving
 from onebasin.training.datasets.dataset import Dataset

@@ -9,8 +9,8 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from onebasin.errors import check_whole
 from onebasin.forward.batches import Batches
-from onebasin.measuring.checks import check_whole
 from onebasin.training.datasets.augmentation import Augmentation
 from onebasin.training.datasets.examples import Examples
 from onebasin.training.draws import check_seed, wrapped

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from onebasin.checkpoints.messages import described
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole, is_share
+from onebasin.errors import OneBasinError, check_whole, is_share
 from onebasin.training.datasets import noise, splits, subsets
 from onebasin.training.datasets.examples import Examples, Tokens, as_tensor
 from onebasin.training.draws import check_seed

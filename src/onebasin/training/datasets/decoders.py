@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole
+from onebasin.errors import OneBasinError, check_whole
 from onebasin.training.datasets import texts
 from onebasin.training.datasets.images import ImageForm, decode, form_of
 from onebasin.training.datasets.source import Columns

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import is_share
+from onebasin.errors import OneBasinError, is_share
 from onebasin.training.datasets.subsets import with_train_rows
 from onebasin.training.draws import check_seed
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole, listed
+from onebasin.errors import OneBasinError, check_whole, listed
 from onebasin.training.datasets.examples import select
 from onebasin.training.draws import wrapped
 

@@ -11,8 +11,7 @@ from jaxtyping import Int32
 
 from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.packages import import_package
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole
+from onebasin.errors import OneBasinError, check_whole
 
 BYTES = "bytes"
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from onebasin.errors import OneBasinError
-from onebasin.measuring.checks import check_whole, is_share, is_whole
+from onebasin.errors import OneBasinError, check_whole, is_share, is_whole
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3)])
