@@ -9,6 +9,7 @@ from onebasin.studies.drawing import draw_means, panels, told
 from onebasin.studies.git_rebasin import PAPER
 from onebasin.studies.git_rebasin.lines import by_setting, paired
 from onebasin.studies.git_rebasin.settings import (
+    CIFAR_MLP_SGD_DESK,
     DESK,
     PAPER_MLPS,
     SMOKE,
@@ -126,7 +127,7 @@ STUDY = Study(
     claim="The loss barrier between matched networks falls while they are trained.",
     scales={
         "smoke": Pairs(SMOKE, num_points=5),
-        "desk": Pairs(DESK, num_points=11),
+        "desk": Pairs({**DESK, "MLP on CIFAR-10, SGD": CIFAR_MLP_SGD_DESK}, num_points=11),
         "paper": Pairs(PAPER_MLPS),
     },
     tasks=tasks,

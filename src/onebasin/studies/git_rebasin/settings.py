@@ -6,7 +6,7 @@ Owns the published recipes, their smaller likenesses, and how networks come out 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onebasin.studies.task import Task
@@ -159,6 +159,9 @@ CIFAR_MLP_DESK = Setting(
     recipe={**ADAM, "epochs": 20},
     keep=KEPT,
     measured={"name": "cifar10", "num_train": 10_000},
+)
+CIFAR_MLP_SGD_DESK = replace(
+    CIFAR_MLP_DESK, recipe={**SGD, "weight_decay": 0.0, "epochs": 20}, augment=AUGMENT, cost=3.0
 )
 MNIST_MLP = Setting("mnist", "mlp", {**ADAM, "epochs": 100}, keep=(*KEPT, 40, 60, 80))
 CIFAR_MLP = Setting(
