@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.training.datasets import Augmentation, Pixels, batches
+from onebasin.training.datasets import Augmentation, LabelledBatches, Pixels, batches
 
 
 def numbered(number=10):
@@ -31,6 +31,14 @@ def test_a_seed_shuffles_inputs_with_their_labels():
     assert [label for _, part in found for label in part.tolist()] == order
     other = batches(inputs, labels, 4, shuffle_seed=2)
     assert [label for _, part in other for label in part.tolist()] != order
+
+
+def test_rows_are_read_in_the_order_that_is_given():
+    inputs, labels = numbered(5)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    found = LabelledBatches(inputs, labels, 2, order)
+    assert [part.tolist() for _, part in found] == [[3, 0], [4, 1], [2]]
+    assert torch.cat([part for part, _ in found])[:, 0].tolist() == order.tolist()
 
 
 def test_bytes_are_normalised_batch_by_batch():

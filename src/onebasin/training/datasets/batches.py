@@ -29,7 +29,6 @@ class LabelledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
         seed: of the augmentation.
     """
 
-    order: Tensor | None = None
     augmentation: Augmentation | None = None
     seed: int = 0
 
@@ -47,14 +46,12 @@ class LabelledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
 
     def batch(self, place: int) -> tuple[Tensor, Tensor]:
         """Return one batch, the same every time."""
-        rows = self.rows(place)
-        chosen = rows if self.order is None else self.order[rows]
-        inputs = self.inputs[chosen]
+        inputs, labels = super().batch(place)
         if self.augmentation is not None:
             number = wrapped(self.seed * 1_000_003 + place)
             generator = torch.Generator().manual_seed(number)
             inputs = self.augmentation(inputs, generator)
-        return inputs, self.labels[chosen]
+        return inputs, labels
 
 
 def batches(
