@@ -46,6 +46,38 @@ def test_constant_buffers_pin_only_where_their_values_differ():
     assert sizes(check(model, x(2, 4, 3))) == []
 
 
+class Frozen(nn.Module):
+    """A normalisation whose statistics, scale and shift are all buffers that nothing writes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, x(size).abs() + 0.1)
+        self.register_buffer("place", torch.arange(3.0))
+
+    def forward(self, h):
+        scale = self.weight * (self.running_var + 1e-5).rsqrt()
+        return (h - self.running_mean) * scale + self.bias
+
+
+def test_statistics_that_are_frozen_move_with_their_channels():
+    model = nn.Sequential(nn.Linear(2, 6), Frozen(6), nn.ReLU(), nn.Linear(6, 2))
+    symmetry = check(model, x(5, 2))
+    assert sizes(symmetry) == [(6, 0)]
+    assert {name for name in symmetry.buffers if symmetry.blocks[name][0].groups} == {
+        f"1.{name}" for name in ("weight", "bias", "running_mean", "running_var")
+    }
+
+
+def test_tables_beside_frozen_statistics_stay():
+    def forward(m, h):
+        return m.b(m.norm(torch.relu(m.a(h))) * m.norm.place)
+
+    model = Function(forward, a=nn.Linear(2, 3), norm=Frozen(3), b=nn.Linear(3, 2))
+    model.norm.place = torch.arange(3.0).expand(1, 3).clone()
+    assert sizes(check(model, x(5, 2))) == []
+
+
 def test_gated_halves():
     def forward(m, h):
         value, gate = m.up(h).chunk(2, -1)

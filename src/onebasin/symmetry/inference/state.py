@@ -25,13 +25,14 @@ def constant_buffers(
 ) -> frozenset[str]:
     """Return the names of the buffers in the state dict that training never writes.
 
-    Running statistics of normalisation layers and what a forward pass in training mode
-    writes in place (the vectors of spectral norm) move with their channels; a table of
-    frequencies or a mask does not.
+    Running statistics of normalisation layers, frozen ones with all that is frozen beside
+    them, and what a forward pass in training mode writes in place (the vectors of spectral
+    norm) move with their channels; a table of frequencies or a mask does not.
     """
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     buffers = {name for name in state if name not in parameters}
     unsure = {n for n in buffers if state[n].dim()} - _running_statistics(exported)
+    unsure -= _frozen_normalisations(unsure, state)
     if any(state[name].is_floating_point() for name in unsure):
         unsure -= _written_in_training(model, unsure, args, kwargs)
     return frozenset(unsure)
@@ -44,6 +45,17 @@ def _running_statistics(exported: Exported) -> set[str]:
         for i, argument in enumerate(schema.arguments if schema is not None else ()):
             if argument.name in RUNNING and i < len(node.args) and node.args[i] is not None:
                 found.add(exported.tensors.get(getattr(node.args[i], "name", ""), ""))
+    return found
+
+
+def _frozen_normalisations(buffers: set[str], state: Mapping[str, Tensor]) -> set[str]:
+    """Return the statistics, scales and shifts of layers that keep all of them as buffers."""
+    found = set()
+    for name in buffers:
+        module, dot, _ = name.rpartition(".")
+        beside = [state.get(f"{module}{dot}{statistic}") for statistic in RUNNING]
+        if all(tensor is not None and tensor.shape == state[name].shape for tensor in beside):
+            found.add(name)
     return found
 
 
