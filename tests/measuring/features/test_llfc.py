@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 import torch
 from torch import nn
 
 from onebasin import Permutation, match_weights, trace
 from onebasin.errors import OneBasinError
-from onebasin.measuring.features import measure_llfc
-from onebasin.measuring.features.survey import check_alphas
+from onebasin.measuring.features import measure_additivity, measure_llfc
+from onebasin.measuring.features.survey import checked_alphas
 from onebasin.measuring.repairing import repair
 from onebasin.measuring.statistics import reset_statistics
 from tests.forward.networks import NETWORKS
@@ -135,7 +137,7 @@ def test_nothing_is_changed_and_the_same_call_gives_the_same() -> None:
 def test_bad_input_is_named_in_one_line() -> None:
     model, a, b, inputs = pair("mlp")
     cases = {
-        r"^llfc: alpha is 1; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
+        r"^llfc: alpha is 1\.0; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
         r'^llfc: normalization="reset" estimates statistics from data; pass statistics=': dict(
             normalization="reset"
         ),
@@ -155,4 +157,16 @@ def test_bad_input_is_named_in_one_line() -> None:
 
 def test_one_share_is_no_list_of_shares() -> None:
     with pytest.raises(OneBasinError, match=r"^llfc: alphas is 0\.5; give several, such as"):
-        check_alphas(0.5, "llfc")
+        checked_alphas(0.5, "llfc")
+    for wrong in ("0.5", [None], [True], [nan]):
+        with pytest.raises(OneBasinError, match=r"^llfc: alpha is .*; it must be between 0 and 1$"):
+            checked_alphas(wrong, "llfc")
+
+
+def test_alphas_come_in_any_form_and_count_once() -> None:
+    for given in (iter([0.25, 0.5]), torch.tensor([0.25, 0.5, 0.25])):
+        assert checked_alphas(given, "llfc") == (0.25, 0.5)
+    model, a, b, inputs = pair("mlp")
+    for measure in (measure_llfc, measure_additivity):
+        wanted = measure(model, a, b, [inputs], alphas=[0.5, 0.25])
+        assert measure(model, a, b, [inputs], alphas=iter([0.5, 0.25, 0.5])) == wanted

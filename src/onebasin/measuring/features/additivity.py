@@ -20,7 +20,7 @@ from onebasin.measuring.features.survey import (
     Measure,
     Progress,
     Survey,
-    check_alphas,
+    checked_alphas,
     run_measure,
 )
 from onebasin.measuring.features.table import FeatureTable
@@ -104,8 +104,7 @@ class AdditivityMeasure(Measure):
         is_optional: bool = False,
     ) -> None:
         """Check the alphas and the operators."""
-        check_alphas(alphas, "additivity")
-        self.alphas = alphas
+        self.alphas = checked_alphas(alphas, "additivity")
         self.operators = ELEMENTWISE if "all" in operators else frozenset(operators)
         self.is_optional = is_optional
         for operator in self.operators - ELEMENTWISE:

@@ -21,7 +21,7 @@ from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.evaluation import Evaluation, Evaluator, Loss
 from onebasin.measuring.features.comparison import mixed
 from onebasin.measuring.features.lemma import IGNORED, labels_of
-from onebasin.measuring.features.survey import Survey, check_alphas, path_between
+from onebasin.measuring.features.survey import Survey, path_between
 from onebasin.measuring.features.table import FeatureRow, FeatureTable
 from onebasin.measuring.results import axes_for
 
@@ -123,7 +123,6 @@ def average_features(
         OneBasinError: when parameters, data, alpha or patterns do not fit, or there is no data
             for statistics.
     """
-    check_alphas([alpha], "averaging")
     path = path_between(
         model,
         params_a,
@@ -133,6 +132,7 @@ def average_features(
         statistics=statistics,
         call="averaging",
     )
+    (alpha,) = path.alphas
     survey = Survey(model, data, path, layers=layers, call="averaging")
     total = len(survey.layers) + 4
     records: list[FeatureRow] = []

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import OneBasinError, check_choice, is_share
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import Call, Graph
 from onebasin.measuring.curves import LineNormalization
@@ -239,7 +239,7 @@ def path_between(
         model: the architecture.
         params_a: parameters and buffers of A.
         params_b: those of B.
-        alphas: share of A in each point, between 0 and 1.
+        alphas: share of A in each point, between 0 and 1; equal ones make one point.
         normalization: "interpolated" takes running statistics as they come out of the
             interpolation, "reset" estimates them anew, "repair" and "rescale" bring all units
             to the statistics between those of the ends; see `repair`.
@@ -252,7 +252,7 @@ def path_between(
     """
     check_choice(call, "normalization", normalization, LineNormalization)
     check_same_names(params_a, params_b)
-    check_alphas(alphas, call)
+    alphas = checked_alphas(alphas, call)
     points = [point_between(params_a, params_b, alpha) for alpha in alphas]
     if points:
         prepare, _ = preparation(call, model, normalization, statistics, argument="statistics")
@@ -260,17 +260,26 @@ def path_between(
             shares = [{0: alpha, 1: 1 - alpha} for alpha in alphas]
             ends = (params_a, params_b)
             points = [prepare(point, ends, at) for point, at in zip(points, shares, strict=True)]
-    return Path((params_a, params_b, *points), tuple(alphas), normalization)
+    return Path((params_a, params_b, *points), alphas, normalization)
 
 
-def check_alphas(alphas: Any, call: str) -> None:
-    """Check that shares of A are between 0 and 1.
+def checked_alphas(alphas: Any, call: str) -> tuple[float, ...]:
+    """Return shares of A as Python's own numbers, each once.
+
+    Args:
+        alphas: what was given, numbers between 0 and 1; numbers of NumPy and PyTorch will do.
+        call: the public function that is running, for messages.
 
     Raises:
-        OneBasinError: naming one that is not.
+        OneBasinError: when they are not several, or one is not between 0 and 1.
     """
-    if not isinstance(alphas, Iterable) or isinstance(alphas, str):
-        raise OneBasinError(f"{call}: alphas is {alphas!r}; give several, such as [0.25, 0.5]")
-    for alpha in alphas:
-        if not 0 < alpha < 1:
-            raise OneBasinError(f"{call}: alpha is {alpha:g}; it must be between 0 and 1")
+    try:
+        given = list(alphas)
+    except TypeError as error:
+        raise OneBasinError(
+            f"{call}: alphas is {alphas!r}; give several, such as [0.25, 0.5]"
+        ) from error
+    for alpha in given:
+        if not is_share(alpha) or float(alpha) in (0.0, 1.0):
+            raise OneBasinError(f"{call}: alpha is {alpha!r}; it must be between 0 and 1")
+    return tuple(dict.fromkeys(map(float, given)))
