@@ -49,6 +49,30 @@ def test_a_refused_model_is_one_line_and_prints_nothing(capfd, kind, message):
     assert capfd.readouterr() == ("", "")
 
 
+class Sampling(nn.Module):
+    """Distributions check their parameters where data are, which has no graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.scale, self.head = nn.Linear(3, 8), nn.Linear(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        code = torch.distributions.Normal(self.scale(torch.relu(self.hidden(x))), 1.0)
+        return torch.distributions.Categorical(logits=self.head(code.mean)).entropy()
+
+
+@pytest.mark.parametrize("checks", [True, False])
+def test_distributions_are_exported_without_their_checks(checks):
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(checks)
+    try:
+        symmetry = trace(Sampling(), torch.ones(2, 3))
+        assert torch.distributions.Distribution._validate_args is checks
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
+    assert sorted(group.size for group in symmetry.groups.values()) == [2, 6, 8]
+
+
 def test_inputs_of_another_shape_are_blamed_on_the_inputs():
     message = r"^trace: Linear cannot be run on the example inputs: RuntimeError: mat1 and mat2"
     with pytest.raises(OneBasinError, match=message):

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
@@ -90,7 +91,7 @@ def export_model(
         OneBasinError: when the model does not run on the inputs, or `torch.export` cannot take
             it; says where.
     """
-    with isolated(model) as own, torch.no_grad(), _silence():
+    with isolated(model) as own, torch.no_grad(), _silence(), _unchecked():
         counted = _Counted(own, outputs).eval()
         try:
             program = torch.export.export(counted, args, dict(kwargs), strict=False)
@@ -121,6 +122,17 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Let distributions take their parameters unseen: a check of values has no graph."""
+    checks = Distribution._validate_args
+    try:
+        Distribution.set_default_validate_args(False)
+        yield
+    finally:
+        Distribution.set_default_validate_args(checks)
 
 
 def _has_rules(graph_module: GraphModule) -> bool:
