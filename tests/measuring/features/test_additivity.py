@@ -133,6 +133,6 @@ def test_an_operator_that_is_none_is_named() -> None:
     ):
         measure_additivity(model, a, b, [inputs], operators=["relu", "glu"])
     with pytest.raises(
-        OneBasinError, match=r"^additivity: alpha is 0; it must be between 0 and 1$"
+        OneBasinError, match=r"^additivity: alpha is 0\.0; it must be between 0 and 1$"
     ):
         measure_additivity(model, a, b, [inputs], alphas=[0.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import nan
+from typing import Any
 
 import pytest
 import torch
@@ -169,4 +170,5 @@ def test_alphas_come_in_any_form_and_count_once() -> None:
     model, a, b, inputs = pair("mlp")
     for measure in (measure_llfc, measure_additivity):
         wanted = measure(model, a, b, [inputs], alphas=[0.5, 0.25])
-        assert measure(model, a, b, [inputs], alphas=iter([0.5, 0.25, 0.5])) == wanted
+        given: Any = iter([0.5, 0.25, 0.5])
+        assert measure(model, a, b, [inputs], alphas=given) == wanted
