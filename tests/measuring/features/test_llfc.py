@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import nan
-from typing import Any
 
 import pytest
 import torch
@@ -170,5 +169,4 @@ def test_alphas_come_in_any_form_and_count_once() -> None:
     model, a, b, inputs = pair("mlp")
     for measure in (measure_llfc, measure_additivity):
         wanted = measure(model, a, b, [inputs], alphas=[0.5, 0.25])
-        given: Any = iter([0.5, 0.25, 0.5])
-        assert measure(model, a, b, [inputs], alphas=given) == wanted
+        assert measure(model, a, b, [inputs], alphas=[0.5, 0.25, 0.5]) == wanted
