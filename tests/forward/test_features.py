@@ -62,6 +62,23 @@ def test_the_size_of_batches_does_not_matter(name: str) -> None:
     torch.testing.assert_close(torch.cat([part[last] for part in parts], 1), whole[last])
 
 
+def test_empty_batches_are_passed_over() -> None:
+    model, inputs = build("mlp")
+    told: list[int] = []
+    shapes: list[torch.Size] = []
+    for data in (batches(inputs, 0, 4, 0, 2, 0), batches(inputs, 4, 2)):
+        Features(model, data).run(
+            [model.state_dict()],
+            lambda _: lambda *_: None,
+            finish=lambda outputs, batch: shapes.append(outputs[0][0].shape),
+            progress=told.append,
+        )
+    assert [shape[0] for shape in shapes] == [4, 2, 4, 2]
+    assert told == [2, 4, 1, 2]
+    with pytest.raises(OneBasinError, match=r"^features: the data has no batches; pass at least"):
+        Features(model, batches(inputs, 0))
+
+
 def test_a_lone_example_is_doubled_and_weighs_half() -> None:
     model, inputs = build("mlp")
     features = Features(model, batches(inputs, 1, 2))

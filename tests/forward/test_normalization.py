@@ -1,6 +1,6 @@
 from torch import nn
 
-from onebasin.forward.normalization import layers_with_statistics
+from onebasin.forward.normalization import layers_with_statistics, statistics_of
 
 
 def test_layers_that_keep_statistics_are_found_by_name():
@@ -16,3 +16,14 @@ def test_layers_that_keep_statistics_are_found_by_name():
 def test_a_model_that_is_one_layer_has_no_name():
     layer = nn.BatchNorm2d(4)
     assert layers_with_statistics(layer) == {"": layer}
+
+
+def test_statistics_have_their_names_in_the_model():
+    layer = nn.BatchNorm2d(4)
+    model = nn.Sequential(layer)
+    for module, prefix in ((layer, ""), (model, "0."), (nn.Sequential(model), "0.0.")):
+        found = statistics_of(layers_with_statistics(module))
+        assert list(found) == [
+            f"{prefix}{name}" for name in ("running_mean", "running_var", "num_batches_tracked")
+        ]
+        assert all(found[name] is tensor for name, tensor in module.named_buffers())

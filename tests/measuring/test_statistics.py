@@ -102,6 +102,35 @@ def test_statistics_of_a_checkpoint_of_higher_precision_are_in_it():
     torch.testing.assert_close(found["1.running_mean"], model.double()[0](inputs.double()).mean(0))
 
 
+def test_one_layer_under_two_names_has_one_set_of_statistics():
+    model, (inputs, _) = nn.Sequential(nn.BatchNorm1d(4)), examples(48)
+    model.append(model[0])
+    params = model.state_dict()
+    found = reset_statistics(model, params, [inputs])
+    assert torch.equal(found["1.running_mean"], found["0.running_mean"])
+    assert not torch.equal(found["1.running_mean"], params["1.running_mean"])
+    second = {name: tensor for name, tensor in params.items() if name.startswith("1")}
+    assert_same(reset_statistics(model, second, [inputs]), {name: found[name] for name in second})
+
+
+def test_a_model_without_memory_lends_its_shape():
+    model, (inputs, _) = mlp(0, norm=True), examples(48)
+    params = model.state_dict()
+    with torch.device("meta"):
+        bare = mlp(0, norm=True)
+    found = reset_statistics(bare, params, [inputs])
+    assert_same(found, reset_statistics(model, params, [inputs]))
+
+
+def test_empty_batches_are_passed_over():
+    model, (inputs, labels) = mlp(0, norm=True), examples(48)
+    params = model.state_dict()
+    found = reset_statistics(model, params, [(inputs, labels), (inputs[:0], labels[:0])])
+    assert_same(found, reset_statistics(model, params, [(inputs, labels)]))
+    with pytest.raises(OneBasinError, match="the data has no batch"):
+        reset_statistics(model, params, [inputs[:0]])
+
+
 def test_only_statistics_differ_and_inputs_stay():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     params = other.state_dict()

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from onebasin.errors import OneBasinError
 
@@ -114,6 +115,13 @@ def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
 def inputs_of(batch: Any) -> Any:
     """Return the inputs of a batch that is `(inputs, labels)` or the inputs alone."""
     return batch[0] if isinstance(batch, tuple | list) else batch
+
+
+def is_empty(batch: Any) -> bool:
+    """Tell whether a batch has no examples: the first tensor of its inputs has no rows."""
+    leaves = pytree.tree_leaves(inputs_of(batch))
+    first = next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()), None)
+    return first is not None and not len(first)
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

@@ -149,6 +149,11 @@ def _widened(value: Any, precision: torch.dtype) -> Any:
     return value.to(torch.promote_types(value.dtype, precision))
 
 
+def first_names(model: nn.Module) -> dict[str, str]:
+    """Return for each name of a parameter or buffer the first one of the same tensor."""
+    return {name: names[0] for names in _aliases(model).values() for name in names}
+
+
 def _aliases(model: nn.Module) -> dict[int, list[str]]:
     """Return all names of each tensor of the model, by its id."""
     aliases: dict[int, list[str]] = {}

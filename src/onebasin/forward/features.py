@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import inputs_of
+from onebasin.forward.batches import inputs_of, is_empty
 from onebasin.forward.graph import Enter, Graph, VisitTogether, signature_of
 from onebasin.symmetry.inference.state import doubled
 
@@ -43,7 +43,8 @@ class Features:
     Args:
         model: the architecture; any module that `torch.export` can take. Not changed.
         data: batches `(inputs, labels)` or inputs alone, as a DataLoader gives them; read as
-            often as a method says. The first decides what the graph looks like.
+            often as a method says. The first decides what the graph looks like; empty ones are
+            passed over.
         call: the public function that is running, for messages.
 
     Attributes:
@@ -64,7 +65,7 @@ class Features:
             )
         self.model, self.data, self.call = model, data, call
         self._graphs: dict[Any, Graph] = {}
-        first = next(iter(data), None)
+        first = next((batch for batch in data if not is_empty(batch)), None)
         if first is None:
             raise OneBasinError(f"{call}: the data has no batches; pass at least one")
         self.first = self._inputs(first)[0]
@@ -97,6 +98,8 @@ class Features:
         """
         count = 0
         for count, batch in enumerate(self.data, start=1):
+            if is_empty(batch):
+                continue
             inputs, weight = self._inputs(batch)
             graph = self._graph_of(inputs, count - 1)
             passage = Passage(count - 1, graph, weight)

@@ -1,8 +1,10 @@
-"""Normalization: which layers of a model keep running statistics."""
+"""Normalization: which layers of a model keep running statistics, and under which names."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 
@@ -13,3 +15,21 @@ def layers_with_statistics(model: nn.Module) -> dict[str, _NormBase]:
         for name, module in model.named_modules()
         if isinstance(module, _NormBase) and module.running_mean is not None
     }
+
+
+def statistics_of(layers: Mapping[str, _NormBase]) -> dict[str, Tensor]:
+    """Return the running statistics of layers, by their names in the model.
+
+    Args:
+        layers: by name, as `layers_with_statistics` gives them.
+    """
+    return {
+        path_of(name, buffer): tensor
+        for name, layer in layers.items()
+        for buffer, tensor in layer.named_buffers(recurse=False)
+    }
+
+
+def path_of(module: str, tensor: str) -> str:
+    """Return the name in the model of a tensor of one of its modules, "" for the model itself."""
+    return f"{module}.{tensor}" if module else tensor

@@ -20,7 +20,7 @@ from torch.func import functional_call
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import call_on, device_of, output_of, rereadable
 from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
-from onebasin.forward.normalization import layers_with_statistics
+from onebasin.forward.normalization import layers_with_statistics, statistics_of
 from onebasin.matching.descent.pair import Pair
 from onebasin.symmetry.permutation import Permutation
 
@@ -122,11 +122,11 @@ class DataLoss:
     def _statistics(self, values: dict[str, Tensor]) -> Iterator[None]:
         """Let normalisation layers use the batch, if told so; what they keep is forgotten."""
         if self.normalization == "batch":
-            for name, layer in layers_with_statistics(self.model).items():
+            layers = layers_with_statistics(self.model)
+            for layer in layers.values():
                 layer.training = True
-                for buffer, own in layer.named_buffers(recurse=False):
-                    path = f"{name}.{buffer}" if name else buffer
-                    values[path] = values.get(path, own).detach().clone()
+            for name, own in statistics_of(layers).items():
+                values[name] = values.get(name, own).detach().clone()
         yield
 
     def _loss(self, outputs: Tensor, labels: Tensor) -> Float[Tensor, ""]:

@@ -19,12 +19,10 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import call_on, device_of, inputs_of, mixed, rereadable
-from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
-from onebasin.forward.normalization import layers_with_statistics
+from onebasin.forward.batches import call_on, inputs_of, is_empty, mixed, rereadable
+from onebasin.forward.binding import bind, evaluation_mode, first_names, precision_of, widened
+from onebasin.forward.normalization import layers_with_statistics, path_of, statistics_of
 from onebasin.measuring.moments import UnitMoments
-
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def reset_statistics(
@@ -47,13 +45,14 @@ def reset_statistics(
         params: a value for every parameter and buffer; not changed.
         data: batches, each the inputs or `(inputs, labels)`, not too small. `Batches` are read
             in an order of their own, drawn with a fixed seed, so that data sorted by class does
-            no harm; let a DataLoader shuffle.
+            no harm; let a DataLoader shuffle. Empty batches are passed over.
         exact: whether to read the data once for each normalisation layer, so that deeper ones,
             too, see what they are given in evaluation: all before them have their statistics.
 
     Returns:
-        A new mapping with the names of `params`. Only the statistics differ; without a layer
-        that keeps any, nothing does.
+        A new mapping with the names of `params`, of one tensor the same under each. Only the
+        statistics differ, which have the precision of the model, or better; without a layer that
+        keeps any, nothing does.
 
     Raises:
         OneBasinError: when there is no batch, a batch is too small to have a variance, or the
@@ -68,13 +67,12 @@ def reset_statistics(
     layers = layers_with_statistics(model)
     if not layers:
         return dict(params)
-    values = bind(model, params)
-    names = {f"{layer}.{b}".lstrip(".") for layer in layers for b in BUFFERS}
-    data = rereadable(data, "reset_statistics") if exact else data
-    data = mixed(data)
+    values, first = bind(model, params), first_names(model)
+    data = mixed(rereadable(data, "reset_statistics") if exact else data)
+    fresh: dict[str, Tensor] = {}
     for number in range(len(layers) if exact else 1):
-        values |= _run(model, layers, values, data, training=number == 0)
-    return {name: values[name] if name in names else tensor for name, tensor in params.items()}
+        fresh = _run(model, layers, {**values, **fresh}, data, training=number == 0)
+    return {name: fresh.get(first.get(name, name), tensor) for name, tensor in params.items()}
 
 
 def _run(
@@ -88,60 +86,50 @@ def _run(
     """Run the model over the data once, and return the statistics of what the layers are given."""
     found: dict[str, Any] = {}
     # In training mode layers write into their statistics.
-    held = {**values, **(_copies(layers, values) if training else {})}
+    own = statistics_of(layers) if training else {}
+    held = {**values, **{name: values.get(name, each).clone() for name, each in own.items()}}
+    device = next(iter(values.values())).device
     num_batches = 0
     with evaluation_mode(model), _watched(layers, found, training=training), torch.no_grad():
-        for batch in data:
+        for number, batch in enumerate(data):
+            if is_empty(batch):
+                continue
             try:
                 call_on(
                     lambda *args, **kwargs: functional_call(model, held, args, kwargs),
                     widened(inputs_of(batch), precision_of(model, held)),
-                    device_of(model),
+                    device,
                 )
             except ValueError as error:
                 if "more than 1 value per channel" not in str(error):
                     raise
                 raise OneBasinError(
-                    f"reset_statistics: batch {num_batches} has one value per channel and so no "
+                    f"reset_statistics: batch {number} has one value per channel and so no "
                     "variance; use larger batches or drop the last one"
                 ) from error
             num_batches += 1
     if not num_batches:
         raise OneBasinError("reset_statistics: the data has no batch; pass at least one")
-    return _statistics(layers, values, found, num_batches)
-
-
-def _copies(layers: Mapping[str, _NormBase], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    own = {
-        f"{name}.{buffer}".lstrip("."): tensor
-        for name, layer in layers.items()
-        for buffer, tensor in layer.named_buffers(recurse=False)
+    return {
+        name: value
+        for layer in layers
+        for name, value in _statistics(layer, values, found.get(layer), num_batches).items()
     }
-    return {path: values.get(path, tensor).clone() for path, tensor in own.items()}
 
 
 def _statistics(
-    layers: Mapping[str, _NormBase],
-    values: Mapping[str, Tensor],
-    found: Mapping[str, Any],
-    num_batches: int,
+    layer: str, values: Mapping[str, Tensor], moments: Any, num_batches: int
 ) -> dict[str, Tensor]:
-    """Return the buffers of the layers; of one that was given nothing, mean 0 and variance 1."""
+    """Return the buffers of a layer; where it was given nothing, mean 0 and variance 1."""
+    found: dict[str, Any] = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
+    if moments is not None:
+        found = dict(zip(found, (moments.mean, moments.variance, num_batches), strict=True))
     fresh = {}
-    for name in layers:
-        moments = found.get(name)
-        for buffer in BUFFERS:
-            path = f"{name}.{buffer}".lstrip(".")
-            old = values.get(path)
-            if old is None:
-                continue
-            if buffer == "num_batches_tracked":
-                fresh[path] = torch.full_like(old, num_batches if moments else 0)
-            elif moments is None:
-                fresh[path] = torch.full_like(old, float(buffer == "running_var"))
-            else:
-                value = moments.mean if buffer == "running_mean" else moments.variance
-                fresh[path] = value.to(old.device, old.dtype)
+    for buffer, value in found.items():
+        old = values.get(path_of(layer, buffer))
+        if old is not None:
+            made = torch.as_tensor(value).to(old.device, old.dtype)
+            fresh[path_of(layer, buffer)] = made.expand_as(old).clone()
     return fresh
 
 
@@ -149,18 +137,15 @@ def _statistics(
 def _watched(
     layers: Mapping[str, _NormBase], found: dict[str, Any], *, training: bool
 ) -> Iterator[None]:
-    """Collect what the layers are given, and restore them after."""
-    kept = [(layer, layer.momentum) for layer in layers.values()]
+    """Collect what the layers are given; only in training mode they normalise by it."""
     hooks = [layer.register_forward_pre_hook(_hook(name, found)) for name, layer in layers.items()]
     try:
-        for layer, _ in kept:
-            layer.training, layer.momentum = training, None
+        for layer in layers.values():
+            layer.training = training
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        for layer, momentum in kept:
-            layer.momentum = momentum
 
 
 def _hook(name: str, found: dict[str, Any]) -> Callable[[Any, Any], None]:
