@@ -31,3 +31,10 @@ def test_outputs_that_are_no_numbers_are_wrong():
     logits = torch.zeros(1, 4, 6)
     logits[:, 0] = torch.nan
     assert wrong(logits, torch.zeros(1, 6, dtype=torch.long)) == [6]
+
+
+def test_what_is_right_does_not_depend_on_a_network_that_has_diverged():
+    logits, labels = torch.zeros(2, 2, 6), torch.ones(2, 6, dtype=torch.long)
+    logits[0] = torch.nan
+    assert wrong(logits, labels) == [6, 6]
+    assert wrong(logits[1:], labels[1:]) == [6]

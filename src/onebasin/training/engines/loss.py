@@ -67,9 +67,11 @@ def _is_right(
 
     Nothing is at least as large as a largest value that is no number: such outputs are wrong.
     """
-    is_top = logarithms >= logarithms.amax(1, keepdim=True)
+    top = logarithms.amax(1, keepdim=True)
+    is_top = logarithms >= top
     right = is_top.gather(1, chosen)
-    # `argmax` along classes is ten times slower on a CPU, and only ties need it.
-    if not logarithms.is_cuda and is_top.count_nonzero() <= chosen.numel():
+    # `argmax` along classes is ten times slower on a CPU, and only ties need it: more largest
+    # values than there are examples with a number for one.
+    if not logarithms.is_cuda and is_top.count_nonzero() == (top == top).count_nonzero():
         return right
     return right & (logarithms.argmax(1, keepdim=True) == chosen)
