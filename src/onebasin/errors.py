@@ -1,6 +1,8 @@
 """The one exception that a user of onebasin can mend, and checks of arguments that raise it."""
 
 import operator
+from math import inf
+from numbers import Real
 from typing import Any, get_args
 
 
@@ -48,6 +50,21 @@ def check_whole(call: str, name: str, value: Any, *, least: int, most: int | Non
     return number
 
 
+def check_amount(call: str, name: str, value: Any) -> None:
+    """Check that an argument is a finite number of at least 0.
+
+    Args:
+        call: the public function that is running, for the message.
+        name: of the argument.
+        value: what was given.
+
+    Raises:
+        OneBasinError: when it is something else.
+    """
+    if not (is_number(value) and 0 <= value < inf):
+        raise OneBasinError(f"{call}: {name} is {value!r}; it must be at least 0 and finite")
+
+
 def listed(call: str, name: str, values: Any) -> list[Any]:
     """Return an argument that must be several whole numbers as a list; they are not checked.
 
@@ -65,6 +82,11 @@ def listed(call: str, name: str, values: Any) -> list[Any]:
         raise OneBasinError(
             f"{call}: {name} is {values!r}; give a list of whole numbers, such as [0, 1]"
         ) from error
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether an argument is a real number, of Python or NumPy; True and False are not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_share(value: Any) -> bool:

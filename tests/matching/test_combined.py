@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf, nan
+
 import pytest
 import torch
 
@@ -45,5 +47,6 @@ def test_the_more_features_count_the_less_weights_do() -> None:
 def test_numbers_out_of_range_are_named() -> None:
     model, batch = build("mlp")
     symmetry, a = trace(model, batch), model.state_dict()
-    with pytest.raises(OneBasinError, match="balance is -1; it must be at least 0"):
-        match_combined(symmetry, a, a, model=model, data=[batch], balance=-1.0)
+    for balance in (-1.0, nan, inf):
+        with pytest.raises(OneBasinError, match=f"balance is {balance}; it must be at least 0"):
+            match_combined(symmetry, a, a, model=model, data=[batch], balance=balance)

@@ -1,5 +1,7 @@
 """Which seeds there are, and that what they draw stays what it is."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,10 @@ from onebasin.training.draws import (
     MOST_SEED,
     check_seed,
     check_seeds,
+    forked,
     generator_of,
     order_of,
+    seeded,
     wrapped,
 )
 from onebasin.training.subspaces import train_subspace
@@ -89,3 +93,21 @@ def test_the_outermost_seeds_will_do(seed):
     )
     assert [len(labels) for _, labels in augmented] == [3, 2]
     assert len(train(chain(), blobs(), seeds=[seed], epochs=1)[0].losses) == 1
+
+
+def test_torchs_own_generators_stay_as_they_were(monkeypatch):
+    before = torch.get_rng_state()
+    with seeded(3):
+        drawn = torch.rand(4)
+    with seeded(3):
+        assert torch.equal(torch.rand(4), drawn)
+    with forked():
+        torch.rand(4)
+    assert torch.equal(torch.get_rng_state(), before)
+    # Those of accelerators, too, once they are in use.
+    kept = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext(kept.extend(devices)))
+    with forked():
+        assert kept == [0, 1]

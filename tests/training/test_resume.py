@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 
 from onebasin.errors import OneBasinError
 from onebasin.training import train
+from onebasin.training.augmenting import augment_name
 from onebasin.training.keeping import epochs_to_keep
 from tests.training.networks import blobs, chain, noisy
 
@@ -235,9 +237,15 @@ class Jitter:
     def __call__(self, inputs, generator):
         return inputs + self.size * torch.randn(inputs.shape, generator=generator)
 
+    def jitter(self, inputs, generator):
+        return self(inputs, generator)
+
 
 class Nameless:
     def __call__(self, inputs, generator):
+        return inputs
+
+    def method(self, inputs, generator):
         return inputs
 
 
@@ -251,11 +259,19 @@ def test_an_augmentation_is_known_by_its_name(tmp_path):
             train(chain(), blobs(), augment=other, **options)
 
 
+def test_a_method_is_known_by_what_it_is_bound_to():
+    names = [augment_name(Jitter(size).jitter) for size in (0.1, 0.2)]
+    assert [re.findall(r"Jitter\(size=.*?\)", name) for name in names] == [
+        ["Jitter(size=0.1)"],
+        ["Jitter(size=0.2)"],
+    ]
+
+
 def test_augmentations_that_look_alike_are_for_no_folder(tmp_path):
     def local(inputs, generator):
         return inputs
 
-    for augment in (lambda inputs, _: inputs, local, Nameless(), partial(plain)):
+    for augment in (lambda inputs, _: inputs, local, Nameless(), Nameless().method, partial(plain)):
         options = {"seeds": [0], "epochs": 1, "augment": augment}
         with pytest.raises(OneBasinError, match=r"train: augment is .*cannot tell from another"):
             train(chain(), blobs(), checkpoints=tmp_path / "f", **options)

@@ -14,7 +14,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import check_amount, check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
 from onebasin.matching.checks import check_counts, check_init
@@ -95,8 +95,7 @@ def match_combined(
     check_choice(CALL, "position", position, Position)
     check_counts(CALL, max_sweeps=max_sweeps, restarts=restarts)
     check_init(symmetry, init, CALL)
-    if balance < 0:
-        raise OneBasinError(f"{CALL}: balance is {balance:g}; it must be at least 0")
+    check_amount(CALL, "balance", balance)
     began = time.perf_counter()
     search, survey = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     features = Features(model, data, call=CALL)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice, check_whole
+from onebasin.errors import OneBasinError, check_amount, check_choice, check_whole
+from onebasin.measuring.checks import check_model
 from onebasin.measuring.coordinates import basis_of
 from onebasin.measuring.curves import LineNormalization, Quantity
 from onebasin.measuring.evaluation import Evaluate
@@ -179,12 +180,11 @@ def measure_plane(
         >>> plane.places
         ((0.0, 0.0), (5.0, 0.0), (4.0, 3.0))
     """
+    check_model("measure_plane", model)
     num_points = check_whole("measure_plane", "num_points", num_points, least=2)
-    if len(networks) != 3 or not 0 <= margin < float("inf"):
-        raise OneBasinError(
-            f"measure_plane: {len(networks)} networks, margin {margin:g}; give three networks and "
-            "no negative margin"
-        )
+    check_amount("measure_plane", "margin", margin)
+    if len(networks) != 3:
+        raise OneBasinError(f"measure_plane: {len(networks)} networks given; give three")
     check_choice("measure_plane", "normalization", normalization, LineNormalization)
     if normalization in ("repair", "rescale"):
         raise OneBasinError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -63,7 +64,9 @@ def augment_name(augment: Augment) -> str:
         OneBasinError: when that would not tell it from another one: of a lambda, a function
             inside of another, or an object that prints as its address in memory.
     """
-    name = getattr(augment, "__qualname__", None) or repr(augment)
+    # A method is told by what it is bound to.
+    is_method = inspect.ismethod(augment)
+    name = repr(augment) if is_method else getattr(augment, "__qualname__", None) or repr(augment)
     if "<lambda>" in name or "<locals>" in name or re.search(r" at 0x[0-9a-fA-F]+", name):
         raise OneBasinError(
             f"train: augment is {name}, which a folder cannot tell from another one; define it "

@@ -167,7 +167,7 @@ class Campaign:
                 if state is None:
                     return None
             # Networks are lost without what they were trained beside: all start again.
-            elif state is not None:
+            else:
                 state = None
         if state is None:
             trunk = self._trunk

@@ -1,11 +1,13 @@
 """Draws: every random choice of training, from generators of a seed and an epoch alone.
 
-No generator lives longer than an epoch. So what a network draws depends neither on the
+No generator of ours lives longer than an epoch. So what a network draws depends neither on the
 networks beside it nor on where a training that was killed goes on. Owns which seeds there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,6 +57,22 @@ def check_seeds(call: str, seeds: Any) -> list[int]:
 def wrapped(number: int) -> int:
     """Return a number made from seeds as torch takes it: as it is, or else modulo 2⁶⁴."""
     return number if LEAST_SEED <= number <= MOST_SEED else number % 2**64
+
+
+@contextmanager
+def forked() -> Iterator[None]:
+    """Leave torch's own generators as they were, whatever is drawn from them in a block."""
+    in_use = torch.cuda.is_initialized()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if in_use else []):
+        yield
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch's own generators begin at a seed in a block, and leave them as they were."""
+    with forked():
+        torch.manual_seed(seed)
+        yield
 
 
 def generator_of(

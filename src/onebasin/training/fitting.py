@@ -13,6 +13,7 @@ from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import output_of
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.draws import forked
 
 
 def check_fits(
@@ -54,17 +55,25 @@ def check_fits(
         )
 
 
+def needs_two(call: str, batch_size: int, data: Dataset) -> OneBasinError:
+    """Return what is told where a step would have one example; see `takes_single`."""
+    return OneBasinError(
+        f"{call}: normalisation over a batch needs two examples, but batch_size is {batch_size} "
+        f"and {data.name} has {len(data.train_labels)}; make both at least 2"
+    )
+
+
 def takes_single(model: nn.Module, example: Tensor) -> bool:
     """Tell whether a model in training mode can be run on one example.
 
     Normalisation over a batch may know nothing about a single one.
 
     Args:
-        model: the module; it stays as it is, and so does torch's generator.
+        model: the module; it stays as it is, and so do torch's generators.
         example: one input of its data, where the model is, `(1, ...)`.
     """
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), forked():
             copy.deepcopy(model).train()(example)
     except ValueError as error:
         if "more than 1 value per channel" in str(error):

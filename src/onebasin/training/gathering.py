@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -62,19 +63,14 @@ class Gatherer:
 
 def on_device(examples: Examples, device: torch.device) -> Examples:
     """Return inputs, kept as they are, on a device."""
-    if isinstance(examples, Pixels):
-        return Pixels(examples.raw.to(device), examples.mean, examples.deviation)
-    if isinstance(examples, Tokens):
-        return Tokens(examples.raw.to(device), examples.vocabulary)
-    return examples.to(device)
+    if isinstance(examples, Tensor):
+        return examples.to(device)
+    return replace(examples, raw=examples.raw.to(device))
 
 
 def _normalisation(pixels: Pixels) -> tuple[Tensor | float, Tensor | float]:
-    """Return what images are multiplied by, and what is then taken off, as `Pixels` has it."""
-    scale = [1 / (255 * deviation) for deviation in pixels.deviation]
-    shift = [
-        mean / deviation for mean, deviation in zip(pixels.mean, pixels.deviation, strict=True)
-    ]
+    """Return what images are multiplied by, and what is then taken off."""
+    scale, shift = pixels.normalisation
     if len(scale) == 1:
         return scale[0], shift[0]
     device, shape = pixels.raw.device, (-1, 1, 1)

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from onebasin.checkpoints.messages import described
 from onebasin.errors import OneBasinError
+from onebasin.training.draws import seeded
 
 Network = nn.Module | Callable[[], nn.Module]
 """An architecture: a module whose weights are drawn anew, or a function that builds one."""
@@ -32,8 +32,7 @@ def initialised(network: Network, seed: int) -> nn.Module:
         OneBasinError: when a module has parameters but no `reset_parameters` to draw them, or the
             network is neither a module nor a function that builds one.
     """
-    with _DRAWING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _DRAWING, seeded(seed):
         if not isinstance(network, nn.Module):
             return _built(network)
         fresh = copy.deepcopy(network)

@@ -22,7 +22,7 @@ from onebasin.training.fingerprints import (
     network_fingerprint,
     weights_fingerprint,
 )
-from onebasin.training.fitting import takes_single
+from onebasin.training.fitting import needs_two, takes_single
 from onebasin.training.gathering import on_device
 from onebasin.training.initialisation import Network, initialised
 from onebasin.training.recipe import Recipe
@@ -122,19 +122,11 @@ def build_job(
     examples, labels = on_device(data.train_examples, where), data.train_labels.to(where)
     source = module if is_module else network
     job = Job(module, source, recipe, choice, where, examples, labels, data, augment, tests)
-    _check_batches(job)
+    if min(job.batch_sizes) == 1:
+        example = data.train_examples[:1].to(where)
+        if not takes_single(job.copy_of_network(), example):
+            raise needs_two("train", recipe.batch_size, data)
     return job
-
-
-def _check_batches(job: Job) -> None:
-    if min(job.batch_sizes) > 1:
-        return
-    if not takes_single(job.copy_of_network(), job.data.train_examples[:1].to(job.device)):
-        raise OneBasinError(
-            f"train: normalisation over a batch needs two examples, but batch_size is "
-            f"{job.recipe.batch_size} and {job.data.name} has {len(job.labels)}; make both at "
-            "least 2"
-        )
 
 
 def describe(

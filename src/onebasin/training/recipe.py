@@ -6,13 +6,11 @@ Owns the defaults and the ranges of every number.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Literal
 
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import OneBasinError, check_amount, check_choice, is_number
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "steps"]
@@ -106,15 +104,15 @@ def _check(values: Mapping[str, Any]) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise _wrong(name, value, f"a whole number of at least {least}")
     for name in ("learning_rate", "warmup_epochs", "weight_decay", "epsilon", "decay"):
-        _check_positive(name, values[name])
+        check_amount("train", name, values[name])
     if values["stop_loss"] is not None:
-        _check_positive("stop_loss", values["stop_loss"])
+        check_amount("train", "stop_loss", values["stop_loss"])
     if not _is_share(values["momentum"]):
         raise _wrong("momentum", values["momentum"], "at least 0 and below 1")
     betas, milestones = values["betas"], values["milestones"]
     if not isinstance(betas, tuple) or len(betas) != 2 or not all(map(_is_share, betas)):
         raise _wrong("betas", betas, "two numbers of at least 0 and below 1")
-    are_numbers = isinstance(milestones, tuple) and all(map(_is_number, milestones))
+    are_numbers = isinstance(milestones, tuple) and all(map(is_number, milestones))
     if not are_numbers or any(not milestone > 0 for milestone in milestones):
         raise _wrong("milestones", milestones, "epochs above 0, such as (80, 120)")
     _check_combinations(values)
@@ -150,17 +148,8 @@ def _check_reached(epochs: int, milestones: tuple[Number, ...], warmup: Number) 
         )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < 1
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if not (_is_number(value) and math.isfinite(value) and value >= 0):
-        raise _wrong(name, value, "at least 0 and finite")
+    return is_number(value) and 0 <= value < 1
 
 
 def _wrong(name: str, value: object, expected: str) -> OneBasinError:

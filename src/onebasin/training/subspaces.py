@@ -6,13 +6,10 @@ Owns the training of all corners at once (Wortsman et al. 2021) and what came of
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from onebasin.errors import OneBasinError, check_whole
+from onebasin.errors import OneBasinError, check_amount, check_whole
 from onebasin.forward.batches import Batches, device_of, output_of
 from onebasin.forward.binding import bind
 from onebasin.measuring.paths import Shares, point_at
@@ -29,8 +26,8 @@ from onebasin.measuring.results import Result, axes_for
 from onebasin.measuring.statistics import reset_statistics
 from onebasin.symmetry.seeds import generator_for
 from onebasin.training.datasets.dataset import Dataset
-from onebasin.training.draws import check_seed
-from onebasin.training.fitting import check_fits, takes_single
+from onebasin.training.draws import check_seed, forked, seeded
+from onebasin.training.fitting import check_fits, needs_two, takes_single
 from onebasin.training.initialisation import initialised
 
 if TYPE_CHECKING:
@@ -162,11 +159,8 @@ def train_subspace(
     """
     num = _check(num_corners if start is None else len(start), epochs, batch_size)
     seed = check_seed("train_subspace", seed)
-    for name, value in (("learning_rate", learning_rate), ("penalty", penalty)):
-        if not (isinstance(value, Real) and 0 <= value < math.inf):
-            raise OneBasinError(
-                f"train_subspace: {name} is {value!r}; it must be at least 0 and finite"
-            )
+    check_amount("train_subspace", "learning_rate", learning_rate)
+    check_amount("train_subspace", "penalty", penalty)
     began = time.perf_counter()
     seeds = [generator_for(seed, f"corner {i}").initial_seed() for i in range(num)]
     model = initialised(network, seeds[0]).train()
@@ -180,7 +174,7 @@ def train_subspace(
         step = optimizer(list(params.values()))
     generator = generator_for(seed, "order")
     losses, cosines = [], []
-    with _noise_of(seed):
+    with seeded(seed):  # of dropout and the like
         for epoch in range(epochs):
             order = torch.randperm(len(data.train_labels), generator=generator)
             steps = [rows for rows in order.split(batch_size) if takes_one or len(rows) > 1]
@@ -211,7 +205,7 @@ def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
             f"train_subspace: {data.name} has no training examples; choose other data"
         )
     examples = data.train_examples[:2].to(device_of(model))
-    with torch.random.fork_rng(devices=[]):
+    with forked():
         check_fits(
             copy.deepcopy(model).eval(),
             examples,
@@ -222,10 +216,7 @@ def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
         )
     takes_one = takes_single(model, examples[:1])
     if not takes_one and min(batch_size, len(data.train_labels)) < 2:
-        raise OneBasinError(
-            f"train_subspace: normalisation over a batch needs two examples, but batch_size is "
-            f"{batch_size} and {data.name} has {len(data.train_labels)}; make both at least 2"
-        )
+        raise needs_two("train_subspace", batch_size, data)
     return takes_one
 
 
@@ -318,11 +309,3 @@ def _stacked(
         for name, own in model.named_buffers()
     }
     return params, buffers
-
-
-@contextmanager
-def _noise_of(seed: int) -> Iterator[None]:
-    """Let dropout and the like draw from a seed, and leave torch's generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import torch
 from onebasin.checkpoints.messages import described
 from onebasin.errors import OneBasinError, check_whole, is_whole
 from onebasin.training.augmenting import Augment, augment_name, check_augment
-from onebasin.training.campaign import Campaign, GroupProgress, Saving
+from onebasin.training.campaign import Campaign, Progress, Saving, Watch
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.draws import check_seed, check_seeds
 from onebasin.training.engines import EngineName
@@ -26,9 +26,6 @@ from onebasin.training.job import build_job, describe
 from onebasin.training.keeping import check_kept, epochs_to_keep
 from onebasin.training.recipe import Recipe
 from onebasin.training.trained import TrainedNetwork
-
-Progress = Callable[[int, int], None]
-Watch = Callable[[GroupProgress], None]
 
 
 def train(

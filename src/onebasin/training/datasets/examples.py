@@ -50,9 +50,16 @@ class Pixels:
     def __getitem__(self, rows: Rows) -> Float32[Tensor, "m c h w"]:
         """Return some images, normalised."""
         raw, shape = self.raw[rows], (-1, 1, 1)
-        scale = torch.tensor([1 / (255 * deviation) for deviation in self.deviation])
-        shift = torch.tensor([m / d for m, d in zip(self.mean, self.deviation, strict=True)])
+        scale, shift = (torch.tensor(each, device=raw.device) for each in self.normalisation)
         return raw.float().mul_(scale.view(shape)).sub_(shift.view(shape))
+
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """What bytes of each channel are multiplied by, and what is then taken off."""
+        return (
+            [1 / (255 * deviation) for deviation in self.deviation],
+            [m / d for m, d in zip(self.mean, self.deviation, strict=True)],
+        )
 
     def select(self, rows: Rows) -> Pixels:
         """Return some images as they are stored."""

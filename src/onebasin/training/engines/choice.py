@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.draws import forked
 from onebasin.training.engines.chain import ChainEngine
 from onebasin.training.engines.chain_tracing import Layer, chain_of
 from onebasin.training.engines.engine import Engine, EngineName
@@ -109,7 +110,7 @@ def choose(
 
 def _check_runs(model: nn.Module, examples: Tensor, data: Dataset) -> Record:
     record = Record()
-    with torch.random.fork_rng(devices=[]), record:
+    with forked(), record:
         check_fits(
             copy.deepcopy(model),
             examples,
