@@ -102,8 +102,9 @@ def export_model(
             failure = _failure(own, args, kwargs)
             text = _explain(model, cause or error) if failure is None else _blame(model, failure)
             raise OneBasinError(text) from cause
-    _refuse_unknown_sizes(model, program.graph_module)
-    return _describe(program)
+    exported = _describe(program)
+    _refuse_unknown_sizes(model, exported)
+    return exported
 
 
 @contextmanager
@@ -158,8 +159,10 @@ def _decompositions() -> Any:
     return table
 
 
-def _refuse_unknown_sizes(model: nn.Module, graph_module: GraphModule) -> None:
-    for node in graph_module.graph.nodes:
+def _refuse_unknown_sizes(model: nn.Module, exported: Exported) -> None:
+    for node in exported.graph_module.graph.nodes:
+        if node not in exported.live:  # a check, or what does not count
+            continue
         for value in pytree.tree_leaves(node.meta.get("val")):
             sizes = value.shape if isinstance(value, Tensor) else ()
             if not all(isinstance(size, int) for size in sizes):

@@ -109,6 +109,14 @@ def distances(call: Call) -> Dims:
     return pairs
 
 
+def distances_within(call: Call) -> Dims:
+    """Distances between all pairs of one set of points, pair after pair."""
+    points, coordinates = call["self"].dims
+    call.pin([points], "pairs in order")
+    call.mix((points, coordinates))
+    return (call.fixed(call.shape[0], "pairs in order"),)
+
+
 def trilinear(call: Call) -> Dims:
     """Three operands broadcast, multiplied and summed over some dimensions (`nn.Bilinear`)."""
     operands = [Value(_unsqueezed(call[f"i{i}"].dims, call[f"expand{i}"])) for i in (1, 2, 3)]
@@ -142,4 +150,5 @@ CONTRACTIONS: dict[str, Rule] = {
     "aten._trilinear": trilinear,
     "aten._cdist_forward": distances,
     "aten.cdist": distances,
+    "aten._pdist_forward": distances_within,
 }

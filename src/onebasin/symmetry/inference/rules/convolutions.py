@@ -100,6 +100,17 @@ def columns(call: Call) -> Dims:
     return (*batch, product_of([channels, positions]), call.fixed(call.shape[-1], SLIDING))
 
 
+def folded(call: Call) -> Dims:
+    """`col2im`: the inverse of `im2col`, summed where windows overlap."""
+    *batch, rows, places = call["self"].dims
+    channels, *positions = call.shape[len(batch) :]
+    outer, kernel = call.factor(rows, [channels, rows.size // channels])
+    call.pin([kernel], "positions in a kernel")
+    call.pin([places], SLIDING)
+    call.mix((*batch, outer))
+    return (*batch, outer, *(call.fixed(size, SLIDING) for size in positions))
+
+
 _RANKED = """
     max_pool{}d max_pool{}d_with_indices avg_pool{}d _adaptive_avg_pool{}d adaptive_avg_pool{}d
     adaptive_max_pool{}d upsample_nearest{}d upsample_linear{}d _upsample_nearest_exact{}d
@@ -120,4 +131,5 @@ CONVOLUTIONS: dict[str, Rule] = {
     "aten.grid_sampler_2d": grid_sample,
     "aten.grid_sampler_3d": grid_sample,
     "aten.im2col": columns,
+    "aten.col2im": folded,
 }

@@ -9,6 +9,7 @@ from torch import Tensor
 from onebasin.symmetry.inference.atoms import Atom, Dims, fresh, is_pinned, product_of
 from onebasin.symmetry.inference.calls import Call, Rule, Value
 from onebasin.symmetry.inference.rules.pointwise import broadcast
+from onebasin.symmetry.inference.rules.reshapes import expanded
 from onebasin.symmetry.inference.rules.slices import joined
 
 ADDRESSED = "its positions are addressed by numbers"
@@ -178,6 +179,29 @@ def _masked_put(call: Call, dims: Dims, given: Mapping[int, Value]) -> Dims:
     return dims
 
 
+def masked_scatter(call: Call) -> Dims:
+    """Values in their order wherever a mask is true; in whole rows where it is one all along."""
+    dims, source = expanded(call["self"].dims, call.shape), call["source"].dims
+    mask = expanded(call["mask"].dims, call.shape)
+    rows = 0
+    for atom, value, masked in zip(reversed(dims), reversed(source), reversed(mask), strict=False):
+        if atom.size != value.size or not _is_one_value(masked):
+            break
+        rows += 1
+    place, first = len(dims) - rows, len(source) - rows
+    call.pin([*mask[:place], *source[:first]], ADDRESSED)
+    call.unify_all(dims[place:], source[first:])
+    _address(call, dims, range(place))
+    call.mix(source[first:])
+    return dims
+
+
+def _is_one_value(atom: Atom) -> bool:
+    """Whether a tensor is the same all along a dimension: only expanded ones have no origin."""
+    root = atom.root
+    return root.form is None and root.pinned is None and not root.homes
+
+
 def index_write(call: Call) -> Dims:
     """`index_add`, `index_copy`: slices of one dimension written."""
     dims, source = call["self"].dims, call["source"].dims
@@ -187,6 +211,18 @@ def index_write(call: Call) -> Dims:
         call.unify(dims[i], source[i])
     _address(call, dims, {place})
     return dims
+
+
+def search(call: Call) -> Dims:
+    """`bucketize`, `searchsorted`: every entry on its own, among numbers in order."""
+    sequence = call.get("boundaries", call.get("sorted_sequence")).dims
+    call.pin(sequence[-1:], "in ascending order")
+    operand = call["self"]
+    if not isinstance(operand, Value):
+        return ()
+    call.unify_all(sequence[:-1], operand.dims[: len(sequence) - 1])
+    call.mix(operand.dims)
+    return operand.dims
 
 
 def one_hot(call: Call) -> Dims:
@@ -212,4 +248,7 @@ INDEXING: dict[str, Rule] = {
     "aten.gather": gather,
     "aten.one_hot": one_hot,
     "aten.take": take_anywhere,
+    "aten.masked_scatter": masked_scatter,
+    "aten.bucketize": search,
+    "aten.searchsorted": search,
 }

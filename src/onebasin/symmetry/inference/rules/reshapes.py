@@ -66,7 +66,11 @@ def repeat(call: Call) -> Dims:
 
 def repeat_interleave(call: Call) -> Dims:
     """Every position several times in a row: a free inner factor."""
-    dims, times = call["self"].dims, call["repeats"]
+    times = call["repeats"]
+    if call.get("self") is None:  # the numbers of the positions themselves
+        call.pin(times.dims, "repeated by number")
+        return (call.fixed(call.shape[0], "repeated by number"),)
+    dims = call["self"].dims
     if call.get("dim") is None:
         dims, dim = (product_of(dims),), 0
     else:

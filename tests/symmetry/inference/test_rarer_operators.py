@@ -1,0 +1,106 @@
+"""Operators that few models have: each on the smallest model, with what may move in it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.symmetry.inference.equivariance import sizes
+from tests.symmetry.inference.snippets import Function, check, tokens, x
+
+
+def pictured(mask):
+    """Text in which rows that a mask of the tokens chooses come from an encoder of their own."""
+
+    def forward(m, ids, h):
+        text = m.text(ids)
+        return m.head(torch.relu(text.masked_scatter(mask(ids, text), m.picture(h))))
+
+    model = Function(
+        forward, text=nn.Embedding(11, 6), picture=nn.Linear(3, 6), head=nn.Linear(6, 2)
+    )
+    return model, torch.tensor([[1, 7, 7, 4], [7, 2, 2, 3]]), x(4, 3)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda ids, text: (ids == 7)[..., None],
+        lambda ids, text: (ids == 7)[..., None].expand_as(text),
+        lambda ids, text: (ids == 7)[..., None].repeat(1, 1, 6),
+    ],
+)
+def test_rows_scattered_by_a_mask_keep_their_channels(mask):
+    assert sizes(check(*pictured(mask))) == [(6, 0)]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda ids, text: (ids == 7)[..., None] & (torch.arange(6) < 4),
+        lambda ids, text: text > 0,
+    ],
+)
+def test_entries_scattered_by_a_mask_stay(mask):
+    assert sizes(check(*pictured(mask))) == []
+
+
+def test_values_of_another_width_are_scattered_in_order():
+    def forward(m, h):
+        mask = torch.ones(1, 1, dtype=torch.bool)
+        return m.head(torch.relu(m.hidden(h)).masked_scatter(mask, m.other(h)))
+
+    model = Function(forward, hidden=nn.Linear(3, 6), other=nn.Linear(3, 8), head=nn.Linear(6, 2))
+    assert sizes(check(model, x(4, 3))) == []
+
+
+def test_what_is_checked_may_have_any_size():
+    def forward(m, h):
+        torch._check(h[h > 0].numel() >= 0)
+        return m.b(torch.relu(m.a(h)))
+
+    model = Function(forward, a=nn.Linear(3, 6), b=nn.Linear(6, 2))
+    assert sizes(check(model, x(4, 3))) == [(6, 0)]
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        (lambda h: torch.bucketize(h, torch.linspace(-1, 1, 9)), [(6, 0)]),
+        (lambda h: torch.searchsorted(torch.linspace(-1, 1, 9), h), [(6, 0)]),
+        (lambda h: torch.searchsorted(h.abs().cumsum(-1), h), []),
+    ],
+)
+def test_entries_that_are_looked_up_move(search, found):
+    model = Function(
+        lambda m, h: m.b(search(m.a(h)).to(h.dtype)), a=nn.Linear(3, 6), b=nn.Linear(6, 2)
+    )
+    assert sizes(check(model, x(4, 3))) == found
+
+
+def test_folded_windows_keep_their_channels():
+    def forward(m, h):
+        windows = F.unfold(m.a(h), 2, stride=2)
+        return m.b(torch.relu(F.fold(windows, (4, 4), 2, stride=2)))
+
+    model = Function(forward, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1))
+    assert sizes(check(model, x(2, 3, 4, 4))) == [(6, 0)]
+
+
+def test_pairs_of_one_set_are_in_order():
+    model = Function(lambda m, h: F.pdist(m.a(h)), a=nn.Linear(3, 6))
+    assert sizes(check(model, x(4, 3))) == [(6, 0)]
+    model = Function(lambda m, h: F.pdist(m.a(h).t() ** 2) * m.p, a=nn.Linear(3, 6))
+    model.p = nn.Parameter(x(15))
+    assert sizes(check(model, x(4, 3))) == []
+
+
+def test_repeats_by_number():
+    def forward(m, ids, h):
+        rows = torch.repeat_interleave(m.a(h), torch.tensor([2, 1, 3]), dim=0, output_size=6)
+        return m.b(torch.relu(rows) * m.e(ids))
+
+    model = Function(forward, a=nn.Linear(3, 5), e=nn.Embedding(11, 5), b=nn.Linear(5, 2))
+    assert sizes(check(model, tokens(6), x(3, 3))) == [(5, 0)]
