@@ -118,6 +118,19 @@ def test_tokens_without_a_label_do_not_count() -> None:
     assert -found.objective[0] == pytest.approx(float(F.cross_entropy(counted, labels)), rel=1e-5)
 
 
+def test_batches_in_which_no_label_counts_change_nothing() -> None:
+    from onebasin.matching.losses import DataLoss
+
+    problem = unrelated("attention")
+    (x, y), rest = problem.data
+    given = {"normalization": "interpolated", "call": "x"}
+    found, expected = (
+        DataLoss(problem.model, data, "cross_entropy", **given).mean(problem.a)
+        for data in ([rest, (x, torch.full_like(y, -100))], [rest])
+    )
+    assert found == expected
+
+
 def bad(**changes) -> str:
     problem = planted("perceptron")
     given = {"model": problem.model, "data": problem.data, **changes}
@@ -130,6 +143,7 @@ def bad(**changes) -> str:
 def test_bad_input_is_named_in_one_line() -> None:
     (inputs, labels), *_ = planted("perceptron").data
     assert "the data has no batches; pass at least one" in bad(data=[])
+    assert "no label counts, all are -100" in bad(data=[(inputs, torch.full_like(labels, -100))])
     assert "iterator that can be read only once" in bad(data=iter([(inputs, labels)]))
     assert "batch 0 of the data is Tensor, not inputs and labels" in bad(data=[inputs])
     assert "does not run on batch 0 of the data: mat1 and mat2" in bad(

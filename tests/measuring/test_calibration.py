@@ -89,6 +89,13 @@ def test_the_diagram_has_a_bar_for_each_filled_bin(tmp_path):
     found.save(tmp_path / "calibration.png")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probabilities_of_half_precision_add_up_as_well_as_they_can(dtype):
+    p, labels = probabilities()
+    found = calibrate(p.log().to(dtype).softmax(1), labels)
+    assert found.expected_error == pytest.approx(calibrate(p, labels).expected_error, abs=0.02)
+
+
 def test_what_is_no_probability_is_named():
     p, labels = probabilities()
     with pytest.raises(OneBasinError, match=r"calibrate: rows are no probabilities .*softmax"):

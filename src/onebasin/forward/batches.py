@@ -16,6 +16,9 @@ from torch.utils import _pytree as pytree
 
 from onebasin.errors import OneBasinError
 
+IGNORED = -100
+"""The label of what does not count, as in `torch.nn.functional.cross_entropy`."""
+
 # Seed of the order of examples, no number that splits are drawn with.
 MIXING = 0x6D69786564
 
@@ -95,7 +98,7 @@ def mixed(data: Iterable[Any]) -> Iterable[Any]:
 
 
 def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
-    """Return data that is read once for every point of a path.
+    """Return data that is read more than once.
 
     Args:
         data: an iterable of batches.
@@ -106,8 +109,8 @@ def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
     """
     if iter(data) is data:
         raise OneBasinError(
-            f"{name}: the data is an iterator that can be read only once, but it is read for "
-            "every point; pass a list or a DataLoader"
+            f"{name}: the data is an iterator that can be read only once; pass a list of batches "
+            "or a DataLoader"
         )
     return data
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import inputs_of, is_empty
+from onebasin.forward.batches import inputs_of, is_empty, rereadable
 from onebasin.forward.graph import Enter, Graph, VisitTogether, signature_of
 from onebasin.symmetry.inference.state import doubled
 
@@ -58,12 +58,7 @@ class Features:
 
     def __init__(self, model: nn.Module, data: Iterable[Any], *, call: str = "features") -> None:
         """Make the graph for the first batch."""
-        if iter(data) is data:
-            raise OneBasinError(
-                f"{call}: the data is an iterator that can be read only once; pass a list of "
-                "batches or a DataLoader"
-            )
-        self.model, self.data, self.call = model, data, call
+        self.model, self.data, self.call = model, rereadable(data, call), call
         self._graphs: dict[Any, Graph] = {}
         first = next((batch for batch in data if not is_empty(batch)), None)
         if first is None:

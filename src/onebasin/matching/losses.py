@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.forward.batches import call_on, device_of, output_of, rereadable
+from onebasin.forward.batches import IGNORED, call_on, device_of, output_of, rereadable
 from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
 from onebasin.forward.normalization import layers_with_statistics, statistics_of
 from onebasin.matching.descent.pair import Pair
@@ -95,13 +95,19 @@ class DataLoss:
 
     @torch.no_grad()
     def mean(self, params: Mapping[str, Tensor]) -> float:
-        """Return the mean loss over all labels that count, whatever the sizes of the batches."""
+        """Return the mean loss over all labels that count, whatever the sizes of the batches.
+
+        Raises:
+            OneBasinError: when there is none, or as for `of_batch`.
+        """
         total, count = 0.0, 0
         for number, batch in enumerate(self.data):
             loss = float(self.of_batch(params, batch, number))
             labels = torch.as_tensor(batch[1])
-            size = int((labels != -100).sum()) if self.loss == "cross_entropy" else len(labels)
+            size = int((labels != IGNORED).sum()) if self.loss == "cross_entropy" else len(labels)
             total, count = total + loss * size, count + size
+        if not count:
+            raise OneBasinError(f"{self.call}: no label counts, all are {IGNORED}; pass others")
         return total / count
 
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
@@ -145,7 +151,10 @@ class DataLoss:
                 f"{self.call}: labels of {labels.dtype}; cross_entropy needs integer classes, or"
                 " pass a loss of your own"
             )
-        return F.cross_entropy(wide.reshape(-1, wide.shape[-1]), labels.reshape(-1).long())
+        flat = labels.reshape(-1).long()
+        if bool((flat == IGNORED).all()):
+            return wide.sum() * 0
+        return F.cross_entropy(wide.reshape(-1, wide.shape[-1]), flat)
 
 
 def labelled(batch: Any, number: int, call: str) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from onebasin.errors import OneBasinError, check_whole
+from onebasin.forward.batches import IGNORED
 from onebasin.measuring.calibration import Calibration
 from onebasin.measuring.losses import check_classes
 
@@ -37,7 +38,7 @@ class Bins:
             probabilities: of each class.
             labels: the right classes; those of -100 do not count.
         """
-        counted = labels != -100
+        counted = labels != IGNORED
         confidence, answer = probabilities[counted].double().max(1)
         num_bins = len(self._counts)
         index = ((confidence * num_bins).ceil().long() - 1).clamp(0, num_bins - 1).cpu()
@@ -91,7 +92,9 @@ def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> C
             f"{tuple(labels.shape)}; expected (n, classes) and (n,)"
         )
     sums = probabilities.double().sum(1)
-    if not torch.allclose(sums, torch.ones_like(sums), atol=1e-3) or (probabilities < 0).any():
+    rounding = torch.finfo(probabilities.dtype).eps if probabilities.is_floating_point() else 0.0
+    is_near = torch.allclose(sums, torch.ones_like(sums), atol=max(1e-3, rounding))
+    if not is_near or (probabilities < 0).any():
         raise OneBasinError(
             "calibrate: rows are no probabilities (they must add up to 1 with none negative); "
             "pass logits.softmax(1)"
@@ -100,5 +103,5 @@ def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> C
         raise OneBasinError(f"calibrate: labels are {labels.dtype}; they must be integers")
     check_classes("calibrate", labels, probabilities.shape[1])
     bins = Bins(num_bins)
-    bins.add(probabilities, labels)
+    bins.add(probabilities, labels.to(probabilities.device))
     return bins.result()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import call_on, device_of, output_of
 from onebasin.forward.binding import BoundModel
+from onebasin.measuring.checks import check_model
 from onebasin.measuring.evaluation import Evaluator
 from onebasin.measuring.paths import point_at
 from onebasin.measuring.results import Result, axes_for
@@ -111,6 +112,7 @@ def compare_ensembles(
         OneBasinError: when there are fewer than two members, two candidates have one name, the
             data has no classes, or as for `BoundModel`.
     """
+    check_model("compare_ensembles", model)
     others = {} if others is None else others
     _check(networks, others, evaluate)
     members = list(networks.values())

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+from onebasin.forward.batches import IGNORED
 
 Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
 
@@ -50,7 +51,7 @@ def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Los
         squares = (wide - _targets(wide, labels)).square().unsqueeze(-1).flatten(1).mean(1)
         return Part(float(squares.double().sum()), None, len(squares))
     logits, classes = flat_classes(wide, labels) if are_classes(wide, labels) else (wide, None)
-    num_examples = len(labels) if classes is None else int((classes != -100).sum())
+    num_examples = len(labels) if classes is None else int((classes != IGNORED).sum())
     wrong = None if classes is None else int(_wrong(logits, classes).sum())
     if callable(loss):
         losses = loss(outputs, labels).double()
@@ -85,7 +86,7 @@ def measure_batch_together(
     logits = wide.reshape(len(wide), -1, wide.shape[-1])
     classes = labels.reshape(-1).long()
     check_classes("evaluator", classes, wide.shape[-1])
-    counted = classes != -100
+    counted = classes != IGNORED
     index = classes.clamp(min=0).expand(len(logits), -1).unsqueeze(-1)
     losses = logits.logsumexp(-1) - logits.gather(-1, index).squeeze(-1)
     totals = (losses.double() * counted).sum(1).tolist()
@@ -118,12 +119,12 @@ def check_classes(call: str, classes: Tensor, num_classes: int) -> None:
     Raises:
         OneBasinError: when one does not.
     """
-    counted = classes[classes != -100]
+    counted = classes[classes != IGNORED]
     low, high = (int(each) for each in counted.aminmax()) if len(counted) else (0, 0)
     if low < 0 or high >= num_classes:
         raise OneBasinError(
             f"{call}: labels are {low} to {high}, but there are {num_classes} classes; they must "
-            f"be 0 to {num_classes - 1}, or -100 where they do not count"
+            f"be 0 to {num_classes - 1}, or {IGNORED} where they do not count"
         )
 
 
@@ -142,4 +143,4 @@ def _targets(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _wrong(logits: Float[Tensor, "*k n c"], classes: Int64[Tensor, " n"]) -> Bool[Tensor, "*k n"]:
-    return (logits.argmax(-1) != classes) & (classes != -100)
+    return (logits.argmax(-1) != classes) & (classes != IGNORED)

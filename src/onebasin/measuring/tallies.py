@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+from onebasin.forward.batches import IGNORED
 from onebasin.measuring.bins import Bins
 from onebasin.measuring.calibration import Calibration
 from onebasin.measuring.losses import are_classes, check_classes, flat_classes
@@ -109,6 +110,6 @@ def classes_of(
     check_classes("compare_ensembles", labels, outputs[0].shape[-1])
     flat = [flat_classes(each, labels) for each in outputs]
     classes = flat[0][1]
-    counted = classes != -100
+    counted = classes != IGNORED
     logits = torch.stack([logits[counted] for logits, _ in flat])
     return (logits if logits.dtype == torch.float64 else logits.float()), classes[counted]

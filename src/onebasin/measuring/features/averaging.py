@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.forward.batches import rereadable
+from onebasin.forward.batches import IGNORED, rereadable
 from onebasin.forward.binding import BoundModel
 from onebasin.forward.features import Passage
 from onebasin.forward.graph import Graph, VisitTogether
 from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.evaluation import Evaluation, Evaluator, Loss
 from onebasin.measuring.features.comparison import mixed
-from onebasin.measuring.features.lemma import IGNORED, labels_of
+from onebasin.measuring.features.lemma import labels_of
 from onebasin.measuring.features.survey import Survey, path_between
 from onebasin.measuring.features.table import FeatureRow, FeatureTable
 from onebasin.measuring.results import axes_for

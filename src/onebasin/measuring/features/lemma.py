@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
+from onebasin.forward.batches import IGNORED
 from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.features.comparison import COSINE, compare, mixed
 from onebasin.measuring.features.moments import Sums
@@ -22,7 +23,7 @@ from onebasin.measuring.features.survey import (
     run_measure,
 )
 from onebasin.measuring.features.table import FeatureTable
-from onebasin.measuring.losses import check_classes
+from onebasin.measuring.losses import are_classes, check_classes, flat_classes
 from onebasin.measuring.results import axes_for
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 OUTPUT = "output"
 ERROR, MIXED_ERROR, DISAGREEMENT = "error", "error of the mix", "disagreement"
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,18 @@ class LemmaMeasure(Measure):
 
     def finish(self, batch: Batch, outputs: Sequence[Tensor], given: Any) -> None:
         """Count the wrong answers of all networks."""
-        labels = labels_of(given, "lemma")
-        a, b, *points = (_logits(each[: batch.num], labels) for each in outputs)
-        counts = labels.flatten() != IGNORED
-        classes = labels.flatten()[counts].to(a.device)
-        check_classes("lemma", classes, a.shape[1])
-        a, b, *points = (each[counts.to(each.device)] for each in (a, b, *points))
+        outputs = [each[: batch.num] for each in outputs]
+        labels = labels_of(given, "lemma").to(outputs[0].device)
+        if not are_classes(outputs[0], labels):
+            raise OneBasinError(
+                f"lemma: outputs are {tuple(outputs[0].shape)} and labels {tuple(labels.shape)} "
+                f"{labels.dtype}; there must be one integer label for each row of classes"
+            )
+        logits, (classes, *_) = zip(*(flat_classes(each, labels) for each in outputs), strict=True)
+        check_classes("lemma", classes, outputs[0].shape[-1])
+        counts = classes != IGNORED
+        classes = classes[counts]
+        a, b, *points = (each[counts] for each in logits)
         self._add(ERROR, 1.0, a.argmax(1) != classes)
         self._add(ERROR, 0.0, b.argmax(1) != classes)
         for alpha, x in zip(self.path.alphas, points, strict=True):
@@ -191,13 +197,3 @@ def labels_of(given: Any, call: str) -> Tensor:
     if not isinstance(given, tuple | list) or len(given) < 2:
         raise OneBasinError(f"{call}: a batch has no labels; pass batches (inputs, labels)")
     return torch.as_tensor(given[1])
-
-
-def _logits(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return outputs as `(answers, classes)`."""
-    if outputs.shape[:-1] != labels.shape or labels.is_floating_point():
-        raise OneBasinError(
-            f"lemma: outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
-            f"{labels.dtype}; there must be one integer label for each row of classes"
-        )
-    return outputs.reshape(-1, outputs.shape[-1])

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.forward.batches import mixed, rereadable
+from onebasin.forward.batches import mixed
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import VisitTogether
 from onebasin.forward.normalization import layers_with_statistics
@@ -79,7 +79,8 @@ def repair(
         model: the architecture; not changed.
         params: of the merged network; not changed.
         ends: parameters and buffers of what was merged, aligned. Not used by `reset`.
-        data: batches, read once; they should not be small, nor sorted: `Batches` are mixed.
+        data: batches that can be read again; they should not be small, nor sorted: `Batches` are
+            mixed. An iterator will do for `reset` alone.
         method: `reset`, `repair` or `rescale`.
         weights: with which the ends were merged; by default all the same.
         progress: called with the number of batches done.
@@ -121,7 +122,7 @@ class Repairer:
         self, model: nn.Module, data: Iterable[Any], *, method: Folded, call: str = CALL
     ) -> None:
         """Trace the model and find what can be repaired."""
-        self.features = Features(model, mixed(rereadable(data, call)), call=call)
+        self.features = Features(model, mixed(data), call=call)
         self.method: Folded = method
         self.sites, self.skipped = find_repair_sites(self.features.graph)
         if not self.sites:
