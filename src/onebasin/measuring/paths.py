@@ -86,23 +86,39 @@ def point_at(networks: Sequence[Mapping[str, Tensor]], shares: Shares) -> Mappin
         return point_between(networks[first], networks[others[0]], inner[first])
     for other in others:
         check_same_names(networks[first], networks[other])
-    return {name: _mean(name, networks, inner) for name in networks[first]}
+    return {
+        name: _mean(name, [networks[i][name] for i in inner], list(inner.values()))
+        for name in networks[first]
+    }
 
 
-def _mean(name: str, networks: Sequence[Mapping[str, Tensor]], shares: Shares) -> Tensor:
-    """Return the heaviest tensor plus weighted differences, which are 0 for equal ones."""
-    first = networks[next(iter(shares))][name].detach()
+def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    for tensor in tensors[1:]:
+        _check_shape(name, tensors[0], tensor)
+    return mean_of(tensors, shares)
+
+
+def mean_of(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Return the weighted mean of tensors: the heaviest plus differences, which are 0 for equals.
+
+    Args:
+        tensors: of one shape. Floating ones are averaged in float32 or better; the mean has the
+            dtype and device of the first, and so have integers and booleans, which are its.
+        shares: one for each; their sum is 1.
+
+    Returns:
+        A new tensor.
+    """
+    first = tensors[0].detach()
     if not (first.is_floating_point() or first.is_complex()):
-        return first
+        return first.clone()
     wide = torch.promote_types(first.dtype, torch.float32)
-    heaviest = max(shares, key=lambda i: abs(shares[i]))
-    base = networks[heaviest][name].detach().to(first.device, wide)
+    heaviest = max(range(len(shares)), key=lambda i: abs(shares[i]))
+    base = tensors[heaviest].detach().to(first.device, wide)
     mean = base.clone()
-    for i, share in shares.items():
-        if i != heaviest:
-            other = networks[i][name]
-            _check_shape(name, first, other)
-            mean.add_(other.detach().to(base.device, wide) - base, alpha=share)
+    for i, (tensor, share) in enumerate(zip(tensors, shares, strict=True)):
+        if i != heaviest and share:
+            mean.add_(tensor.detach().to(base.device, wide) - base, alpha=share)
     return mean.to(first.dtype)
 
 

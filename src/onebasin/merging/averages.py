@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from onebasin.checkpoints.messages import counted
@@ -12,7 +11,7 @@ from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError
 from onebasin.forward.binding import check_mapping
-from onebasin.measuring.paths import shares_of
+from onebasin.measuring.paths import mean_of, shares_of
 
 
 def merge(
@@ -39,6 +38,7 @@ def merge(
             shape, or the weights are not one finite number each with a sum other than 0.
 
     Example:
+        >>> import torch
         >>> merge([{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}])
         {'w': tensor([2., 4.])}
     """
@@ -50,7 +50,7 @@ def merge(
         tensors = [params[name] for params in params_list]
         key = tuple(map(_memory, tensors))
         if key not in made:
-            made[key] = tensors, _mean(tensors, shares)
+            made[key] = tensors, mean_of(tensors, shares)
         merged[name] = made[key][1]
     return merged
 
@@ -70,6 +70,7 @@ class Mean(Mapping[str, Tensor]):
         OneBasinError: as for `merge`.
 
     Example:
+        >>> import torch
         >>> Mean([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3])["w"]
         tensor([0.7500])
     """
@@ -89,7 +90,7 @@ class Mean(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         """Return the mean of a tensor."""
-        return _mean([params[name] for params in self._params_list], self._shares)
+        return mean_of([params[name] for params in self._params_list], self._shares)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a tensor of that name, without computing it."""
@@ -120,6 +121,7 @@ def merge_tensors(
         OneBasinError: as for `merge`.
 
     Example:
+        >>> import torch
         >>> dict(merge_tensors([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3]))
         {'w': tensor([0.7500])}
     """
@@ -139,21 +141,6 @@ def _check(
     for params in params_list[1:]:
         check_same_architecture(params_list[0], params, call="merge")
     return shares_of(weights, len(params_list))
-
-
-def _mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    """Return the mean as the heaviest tensor plus weighted differences, which are 0 for equals."""
-    first = tensors[0].detach()
-    if not (first.is_floating_point() or first.is_complex()):
-        return first.clone()
-    wide = torch.promote_types(first.dtype, torch.float32)
-    heaviest = max(range(len(shares)), key=lambda i: abs(shares[i]))
-    base = tensors[heaviest].detach().to(first.device, wide)
-    mean = base.clone()
-    for i, (tensor, share) in enumerate(zip(tensors, shares, strict=True)):
-        if i != heaviest and share:
-            mean.add_(tensor.detach().to(base.device, wide) - base, alpha=share)
-    return mean.to(first.dtype)
 
 
 def _memory(tensor: Tensor) -> object:
