@@ -155,6 +155,19 @@ def test_rows_and_picture(line, tmp_path):
     assert (tmp_path / "line.csv").read_text().startswith("seed,epoch,loss,cosine_squared\n")
 
 
+def test_frozen_parameters_do_not_learn():
+    network = MLP(depth=1, width=8)
+    frozen = next(iter(network.parameters()))
+    frozen.requires_grad_(False)
+    starts = [MLP(depth=1, width=8).state_dict() for _ in range(2)]
+    found = train_subspace(network, DATA, start=starts, epochs=1)
+    for start, corner in zip(starts, found.corners, strict=True):
+        same = {name for name in start if torch.equal(start[name], corner[name])}
+        assert same == {next(iter(start))}
+    with pytest.raises(OneBasinError, match=r"^train_subspace: all parameters .* are frozen"):
+        train_subspace(network.requires_grad_(False), DATA, epochs=1)
+
+
 def test_progress_counts_epochs():
     calls = []
     train_subspace(NETWORK, DATA, epochs=2, progress=lambda *done: calls.append(done))

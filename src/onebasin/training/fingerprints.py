@@ -29,7 +29,8 @@ def network_fingerprint(network: nn.Module) -> str:
 def weights_fingerprint(network: nn.Module) -> str:
     """Return a hash of the values of a network, such as those that a seed gives.
 
-    Values that differ by rounding, as on another machine, have the same one.
+    Values that differ by rounding, as on another machine, have the same one, but for the rare
+    digit that stands on the edge.
     """
     rows = [f"{name} {_summary(tensor)}" for name, tensor in network.state_dict().items()]
     return _hash("\n".join(rows).encode())

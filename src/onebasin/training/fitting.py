@@ -1,4 +1,4 @@
-"""Fitting: whether a model takes a dataset, found out by running it on an example or two."""
+"""Fitting: whether a model can learn, and takes a dataset; it is run on an example or two."""
 
 from __future__ import annotations
 
@@ -52,6 +52,26 @@ def check_fits(
         raise OneBasinError(
             f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
             f"{data.num_classes} classes; choose other data or {remedy}"
+        )
+
+
+def check_trainable(call: str, model: nn.Module) -> None:
+    """Check that a model has parameters that can learn.
+
+    Args:
+        call: who asks, for messages.
+        model: the module.
+
+    Raises:
+        OneBasinError: when it has none, or all are frozen.
+    """
+    params = list(model.parameters())
+    if not params:
+        raise OneBasinError(f"{call}: the network has no parameters; there is nothing to train")
+    if not any(param.requires_grad for param in params):
+        raise OneBasinError(
+            f"{call}: all parameters of the network are frozen; there is nothing to train, so set "
+            "requires_grad of some"
         )
 
 

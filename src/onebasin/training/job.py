@@ -22,7 +22,7 @@ from onebasin.training.fingerprints import (
     network_fingerprint,
     weights_fingerprint,
 )
-from onebasin.training.fitting import needs_two, takes_single
+from onebasin.training.fitting import check_trainable, needs_two, takes_single
 from onebasin.training.gathering import on_device
 from onebasin.training.initialisation import Network, initialised
 from onebasin.training.recipe import Recipe
@@ -105,13 +105,7 @@ def build_job(
         check_choice("train", "engine", engine, EngineName)
     is_module = isinstance(network, nn.Module)
     module = network if is_module else initialised(network, 0)
-    if next(module.parameters(), None) is None:
-        raise OneBasinError("train: the network has no parameters; there is nothing to train")
-    if not any(param.requires_grad for param in module.parameters()):
-        raise OneBasinError(
-            "train: all parameters of the network are frozen; there is nothing to train, so set "
-            "requires_grad of some"
-        )
+    check_trainable("train", module)
     where = _device(device, module)
     module = copy.deepcopy(module).cpu()
     precision = recipe.precision

@@ -27,7 +27,7 @@ from onebasin.measuring.statistics import reset_statistics
 from onebasin.symmetry.seeds import generator_for
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.draws import check_seed, forked, seeded
-from onebasin.training.fitting import check_fits, needs_two, takes_single
+from onebasin.training.fitting import check_fits, check_trainable, needs_two, takes_single
 from onebasin.training.initialisation import initialised
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def train_subspace(
         - Adam, unless an optimizer is given.
 
     Args:
-        network: the architecture; it is copied and stays as it is.
+        network: the architecture; it is copied and stays as it is. Its frozen parameters do not
+            learn.
         data: what to train on.
         num_corners: 2 for a line, 3 for a triangle, and so on.
         start: where the corners begin, such as a network and another one aligned to it;
@@ -164,6 +165,7 @@ def train_subspace(
     began = time.perf_counter()
     seeds = [generator_for(seed, f"corner {i}").initial_seed() for i in range(num)]
     model = initialised(network, seeds[0]).train()
+    check_trainable("train_subspace", model)
     takes_one = _check_data(model, data, batch_size)
     own = [initialised(network, each).state_dict() for each in seeds] if start is None else start
     params, buffers = _stacked(model, own)
@@ -183,10 +185,7 @@ def train_subspace(
             cosines.append(cosine)
             if progress is not None:
                 progress(epoch + 1, epochs)
-    num_used = _num_used(len(data.train_labels), max(batch_size, 2), takes_one)
-    batches = Batches(
-        data.train_inputs[:num_used], data.train_labels[:num_used], max(batch_size, 2)
-    )
+    batches = _whole_batches(data, max(batch_size, 2), takes_one)
     corners = tuple(reset_statistics(model, each, batches) for each in learner.corners())
     seconds = time.perf_counter() - began
     return Subspace(seed, corners, tuple(losses), tuple(cosines), seconds)
@@ -220,9 +219,11 @@ def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
     return takes_one
 
 
-def _num_used(number: int, batch_size: int, takes_one: bool) -> int:
-    """Return how many examples there are without a single one in the end that does not do."""
-    return number - (not takes_one and number % batch_size == 1)
+def _whole_batches(data: Dataset, size: int, takes_one: bool) -> Batches:
+    """Return the training set without a single example in the end, where that does not do."""
+    number = len(data.train_labels)
+    number -= not takes_one and number % size == 1
+    return Batches(data.train_inputs[:number], data.train_labels[:number], size)
 
 
 class _Learner:
@@ -301,8 +302,10 @@ def _stacked(
     bound = [bind(model, params) for params in start]
     device = device_of(model)
     params = {
-        name: torch.stack([each[name].detach().to(device) for each in bound]).requires_grad_()
-        for name, _ in model.named_parameters()
+        name: torch.stack([each[name].detach().to(device) for each in bound]).requires_grad_(
+            own.requires_grad
+        )
+        for name, own in model.named_parameters()
     }
     buffers = {
         name: bound[0].get(name, own).detach().clone().to(device)
