@@ -22,8 +22,8 @@ def check_choice(call: str, name: str, value: str, choices: Any) -> None:
     """
     known = get_args(choices)
     if value not in known:
-        listed = " or ".join(repr(choice) for choice in known)
-        raise OneBasinError(f"{call}: {name} is {value!r}; it must be {listed}")
+        choice = " or ".join(map(repr, known))
+        raise OneBasinError(f"{call}: {name} is {value!r}; it must be {choice}")
 
 
 def check_whole(call: str, name: str, value: Any, *, least: int, most: int | None = None) -> int:

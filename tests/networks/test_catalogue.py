@@ -101,11 +101,12 @@ def test_bad_arguments_are_named(name, arguments, text):
     ],
 )
 def test_unknown_normalisation_is_named(name, text):
-    from onebasin.networks.layers import Norm, ResidualNorm, check_norm
+    from onebasin.errors import check_choice
+    from onebasin.networks.layers import Norm, ResidualNorm
 
     kinds = Norm if name.startswith("vgg") else ResidualNorm
     with pytest.raises(OneBasinError, match=text):
-        check_norm(name, "group", choices=kinds)
+        check_choice(name, "norm", "group", kinds)
 
 
 def test_networks_made_for_other_images_say_so():

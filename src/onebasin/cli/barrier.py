@@ -17,9 +17,9 @@ from onebasin.cli.measuring import (
     LineNormalizationName,
     MeasuringChoice,
     TableFile,
+    check_several,
 )
 from onebasin.cli.options import Arch
-from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,8 +81,7 @@ def barrier(
     """
     from onebasin.cli.matrix import run_matrix
 
-    if len(checkpoints) < 2:
-        raise OneBasinError("barrier: 1 checkpoint given; give two or more, the reference first")
+    check_several("barrier", checkpoints)
     splits = ("train", "test") if split == "both" else (split,)
     request = matching.request(arch, checkpoints, options.seed)
     if not align:

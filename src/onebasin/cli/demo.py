@@ -138,13 +138,10 @@ def _curves(
     data: Dataset,
     console: Console,
 ) -> Curves:
-    from onebasin.measuring.evaluation import evaluator
+    from onebasin.cli.measuring import DataChoice
     from onebasin.measuring.interpolation import interpolate_splits
 
-    evaluators = {
-        "train": evaluator(data.train_inputs, data.train_labels),
-        "test": evaluator(data.test_inputs, data.test_labels),
-    }
+    evaluators = DataChoice(data.name).evaluators(data)
     curves = {}
     for state, params_b in networks.items():
         with console.progress(f"measuring {state}") as progress:

@@ -283,7 +283,7 @@ def _text(name: str, table: FeatureTable) -> str:
     """Return a table for people: the means by layer, at the alpha closest to a half."""
     from onebasin.measuring.features import Lemma
 
-    alpha = min(table.alphas, key=lambda share: abs(share - 0.5), default=None)
+    alpha = table.middle
     title = name if alpha is None else f"{name}, α = {alpha:g}"
     if isinstance(table, Lemma):
         says = "kept" if table.holds else "not kept, so LLFC does not hold at the outputs"

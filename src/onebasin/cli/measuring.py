@@ -127,6 +127,16 @@ class MeasuringChoice:
                 check_file_writable(path, inputs=inputs)
 
 
+def check_several(call: str, checkpoints: Sequence[Path]) -> None:
+    """Check that a command was given two checkpoints or more.
+
+    Raises:
+        OneBasinError: when it was given one.
+    """
+    if len(checkpoints) < 2:
+        raise OneBasinError(f"{call}: 1 checkpoint given; give two or more, the reference first")
+
+
 def names_of(paths: Sequence[Path], call: str) -> list[str]:
     """Return what checkpoints are called: the shortest that tells them apart.
 

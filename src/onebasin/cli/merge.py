@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
-from onebasin.cli.measuring import DataRoot
+from onebasin.cli.measuring import DataRoot, check_several
 from onebasin.cli.options import Arch, MergingData, Output, PermutationFile
 from onebasin.errors import OneBasinError
 
@@ -131,7 +131,8 @@ def run_merge(
     from onebasin.measuring.paths import shares_of
 
     num, method = len(request.paths), request.method
-    _check_number(num, permutation_file)
+    check_several("merge", request.paths)
+    _check_single(num, permutation_file)
     shares = shares_of(None if weights is None else parse_weights(weights), num)
     check_outputs(output, permutation_file, inputs=request.paths)
     data = method.load()
@@ -165,9 +166,7 @@ def run_merge(
     console.result(result, f"{text}\n{repaired_text(mending, mended)}wrote {output}")
 
 
-def _check_number(num: int, permutation_file: Path | None) -> None:
-    if num < 2:
-        raise OneBasinError("merge: 1 checkpoint given; give two or more, the reference first")
+def _check_single(num: int, permutation_file: Path | None) -> None:
     if num > 2 and permutation_file is not None:
         raise OneBasinError(
             f"merge: {num} checkpoints have more than one permutation; leave "

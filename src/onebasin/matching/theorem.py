@@ -83,10 +83,11 @@ def match_theorem(
         check_counts(CALL, cells=cells)
     pair = Pair(symmetry, params_a, params_b, call=CALL)
     pair.survey()
-    points = [_points(pair, side, weight, bias) for side in ("A", "B")]
+    bound = 1 / sqrt(symmetry.shapes[weight][1])
+    points = [_points(pair, side, weight, bias, bound) for side in ("A", "B")]
     num_units, dimension = points[0].shape
     parts = max(1, round(num_units ** (1 / (dimension + 2)))) if cells is None else cells
-    cells_a, cells_b = _cells(points[0], points[1], parts, _bound(symmetry.shapes[weight][1]))
+    cells_a, cells_b = _cells(points[0], points[1], parts, bound)
     same = cells_a == cells_b
     index = _match_cells(cells_a, cells_b, seed)
     matched = cells_a == cells_b[index]
@@ -124,12 +125,13 @@ def _hidden_layer(symmetry: Symmetry) -> tuple[str, str, str | None]:
     return next(iter(symmetry.groups)), incoming[0], biases[0] if biases else None
 
 
-def _points(pair: Pair, side: str, weight: str, bias: str | None) -> Float64[np.ndarray, "n d"]:
-    """Return the incoming weights of every unit, its bias last."""
+def _points(
+    pair: Pair, side: str, weight: str, bias: str | None, bound: float
+) -> Float64[np.ndarray, "n d"]:
+    """Return the incoming weights of every unit, its bias last, all of them in the cube."""
     tensors = [pair.tensor(side, weight)]
     tensors += [] if bias is None else [pair.tensor(side, bias)[:, None]]
     points = torch.cat(tensors, 1).double().numpy()
-    bound = _bound(pair.tensor(side, weight).shape[1])
     outside = float(np.abs(points).max(initial=0.0))
     if not isfinite(outside) or outside > bound * (1 + SLACK):
         raise OneBasinError(
@@ -138,10 +140,6 @@ def _points(pair: Pair, side: str, weight: str, bias: str | None) -> Float64[np.
             "uniform in 1/sqrt(inputs)"
         )
     return points
-
-
-def _bound(num_inputs: int) -> float:
-    return 1 / sqrt(num_inputs)
 
 
 def _cells(

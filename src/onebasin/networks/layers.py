@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from onebasin.errors import check_choice, check_whole
+from onebasin.errors import check_whole
 
 Norm = Literal["batch", "layer", "none"]
 """Normalisation after a convolution: over the batch, over the channels of a place, or none."""
@@ -96,15 +96,6 @@ def _normalisation(norm: Norm, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return ChannelNorm(channels) if norm == "layer" else nn.Identity()
-
-
-def check_norm(network: str, norm: str, *, choices: object = Norm) -> None:
-    """Check the kind of normalisation of a network.
-
-    Raises:
-        OneBasinError: naming the network and the kinds that it can have.
-    """
-    check_choice(network, "norm", norm, choices)
 
 
 def check_sizes(network: str, *, least: int = 1, **sizes: object) -> None:

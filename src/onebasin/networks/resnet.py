@@ -7,7 +7,8 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from onebasin.networks.layers import ConvolutionBlock, ResidualNorm, check_norm, check_sizes
+from onebasin.errors import check_choice
+from onebasin.networks.layers import ConvolutionBlock, ResidualNorm, check_sizes
 
 STAGES = MappingProxyType({18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)})
 """For each depth, blocks in each stage."""
@@ -171,7 +172,7 @@ class ResNet(ResidualNetwork):
     ) -> None:
         sizes = {"width": width, "in_channels": in_channels, "image_size": image_size}
         check_sizes(f"resnet{depth}", **sizes, num_classes=num_classes)
-        check_norm(f"resnet{depth}", norm, choices=ResidualNorm)
+        check_choice(f"resnet{depth}", "norm", norm, ResidualNorm)
         kind, expansion = (Bottleneck, EXPANSION) if depth == 50 else (BasicBlock, 1)
         super().__init__(
             lambda channels, inner, stride: kind(channels, inner, stride=stride, norm=norm),

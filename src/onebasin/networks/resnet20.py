@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from onebasin.errors import OneBasinError
-from onebasin.networks.layers import ResidualNorm, check_norm, check_sizes
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.networks.layers import ResidualNorm, check_sizes
 from onebasin.networks.resnet import BasicBlock, ResidualNetwork
 
 BLOCKS = 3
@@ -44,7 +44,7 @@ class ResNet20(ResidualNetwork):
     ) -> None:
         sizes = {"in_channels": in_channels, "image_size": image_size}
         check_sizes("resnet20", **sizes, num_classes=num_classes)
-        check_norm("resnet20", norm, choices=ResidualNorm)
+        check_choice("resnet20", "norm", norm, ResidualNorm)
         super().__init__(
             lambda channels, wide, stride: BasicBlock(
                 channels, wide, stride=stride, norm=norm, shortcut_size=3

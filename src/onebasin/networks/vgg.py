@@ -7,7 +7,8 @@ from types import MappingProxyType
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onebasin.networks.layers import ConvolutionBlock, Norm, check_norm, check_sizes
+from onebasin.errors import check_choice
+from onebasin.networks.layers import ConvolutionBlock, Norm, check_sizes
 
 STAGES = MappingProxyType(
     {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -63,7 +64,7 @@ class VGG(nn.Module):
         hidden = 8 * width if hidden is None else hidden
         sizes = {"width": width, "hidden": hidden, "in_channels": in_channels}
         check_sizes(name, **sizes, image_size=image_size, num_classes=num_classes)
-        check_norm(name, norm)
+        check_choice(name, "norm", norm, Norm)
         self.input_shape = (in_channels, image_size, image_size)
         channels, size, stages = in_channels, image_size, []
         for count, multiple in zip(STAGES[depth], MULTIPLES, strict=True):

@@ -63,6 +63,11 @@ class FeatureTable(Result):
         return tuple(sorted({r.alpha for r in self.records if r.alpha is not None}))
 
     @property
+    def middle(self) -> float | None:
+        """The share of A that is closest to a half, of those measured; None without any."""
+        return min(self.alphas, key=lambda share: abs(share - 0.5), default=None)
+
+    @property
     def measures(self) -> tuple[str, ...]:
         """What was measured."""
         return tuple(dict.fromkeys(record.measure for record in self.records))
@@ -113,16 +118,14 @@ class FeatureTable(Result):
 
         Args:
             ax: where to draw; a new figure without it.
-            alpha: which share of A; the one closest to a half without it.
+            alpha: which share of A; the `middle` one without it.
             **style: passed on to `Axes.plot`.
 
         Returns:
             The axes.
         """
         ax = axes_for(ax)
-        if alpha is None and self.alphas:
-            alpha = min(self.alphas, key=lambda share: abs(share - 0.5))
-        for label, which in self.series(alpha).items():
+        for label, which in self.series(self.middle if alpha is None else alpha).items():
             self._line(ax, which, {"marker": "o", "markersize": 3, "label": label, **style})
         places = range(len(self.layers))
         ax.set_xticks(places, list(self.layers), rotation=60, ha="right", fontsize="small")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from onebasin.studies.drawing import draw_means, legend_below
 from onebasin.studies.llfc import PAPER
@@ -20,6 +20,7 @@ from onebasin.studies.llfc.profiles import (
     name_layers,
     panel_per_kind,
     slug,
+    unjudged,
 )
 from onebasin.studies.statistics import grouped, select, summarise
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
@@ -55,7 +56,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     """
     names = judged(rows)
     if not names:
-        return Verdict.too_little(f"No setting has two connected pairs and two apart.{_end(rows)}")
+        return unjudged(rows)
     found = {name: _figures(name, rows) for name in names}
     told = "; ".join(
         f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the ends (a fifth or "
@@ -67,11 +68,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         f["share"] >= MOST_LAYERS and f["c"] <= NEAR and f["apart"] >= TIMES * f["path"]
         for f in found.values()
     )
-    return Verdict.of(holds, f"{told}.{_end(rows)}")
-
-
-def _end(rows: Sequence[Row]) -> str:
-    return left_out(rows)
+    return Verdict.of(holds, f"{told}.{left_out(rows)}")
 
 
 def _figures(name: str, rows: Sequence[Row]) -> Mapping[str, float]:
@@ -84,7 +81,7 @@ def _figures(name: str, rows: Sequence[Row]) -> Mapping[str, float]:
         for alpha in alphas
         for layer, value in _later(by_layer(near, COSINE, alpha)).items()
     ]
-    half = min(alphas, key=lambda alpha: abs(alpha - 0.5))
+    half = _half(alphas)
     return {
         "path": _mean(_later(by_layer(near, COSINE, half))),
         "ends": _mean(ends),
@@ -101,6 +98,10 @@ def _off(rows: Sequence[Row], alpha: float) -> dict[tuple[int, str], float]:
 
 def _later(values: Mapping[tuple[int, str], float]) -> dict[tuple[int, str], float]:
     return {layer: value for layer, value in values.items() if layer[0] > 0}
+
+
+def _half(alphas: Iterable[float]) -> float:
+    return min(alphas, key=lambda alpha: abs(alpha - 0.5))
 
 
 def _mean(values: Mapping[tuple[int, str], float]) -> float:
@@ -144,7 +145,7 @@ def _coefficients(name: str, rows: Sequence[Row]) -> Picture:
     part = select(rows, measure=COEFFICIENT)
     figure, (ax,) = layer_panels(part)
     alphas = sorted({row["alpha"] for row in part})
-    half = min(alphas, key=lambda alpha: abs(alpha - 0.5))
+    half = _half(alphas)
     told = []
     for (kind,), of_kind in grouped(select(part, alpha=half), "kind").items():
         draw_means(ax, summarise(of_kind, "mean", ["place"]), "place", label=kind, markersize=3)
@@ -165,7 +166,7 @@ def table(rows: Sequence[Row]) -> Table:
     keys = ("setting", "kind", "place", "layer")
     for (name, kind, _, layer), part in grouped(features_of(rows), *keys).items():
         alphas = [row["alpha"] for row in part if row["alpha"] is not None]
-        half = min(alphas, key=lambda alpha: abs(alpha - 0.5))
+        half = _half(alphas)
         cells = [
             summarise(select(part, measure=measure, alpha=alpha), "mean")
             for measure, alpha in ((COSINE, half), (ENDS, None), (COEFFICIENT, half))

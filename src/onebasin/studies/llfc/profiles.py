@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from onebasin.studies.drawing import draw_means, panels
 from onebasin.studies.llfc.pairs import APART, BARRIER, CONNECTED, FEATURES, KINDS
 from onebasin.studies.statistics import grouped, select, summarise, values_of
-from onebasin.studies.study import Row
+from onebasin.studies.study import Row, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,6 +72,11 @@ def left_out(rows: Sequence[Row]) -> str:
         f" {len(pairs - good)} of {len(pairs)} spawned or matched pairs are not connected (barrier "
         f"of the test error above {CONNECTED:g}) and do not count."
     )
+
+
+def unjudged(rows: Sequence[Row]) -> Verdict:
+    """Return the verdict where no setting can be judged."""
+    return Verdict.too_little(f"No setting has two connected pairs and two apart.{left_out(rows)}")
 
 
 def by_layer(
