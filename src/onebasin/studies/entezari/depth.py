@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from onebasin.studies.entezari import PAPER
 from onebasin.studies.entezari.charts import barrier_picture, barrier_table, series_of
 from onebasin.studies.entezari.settings import (
-    CIFAR10_DEEP_RECIPE,
     CIFAR10_SAMPLE,
+    CIFAR10_SAMPLE_RECIPE,
     SMALL,
     SMOKE_RECIPE,
     Series,
@@ -21,6 +21,8 @@ from onebasin.studies.study import Picture, Row, Study, Table, Verdict
 from onebasin.studies.task import Task
 
 FEWEST_PAIRS, FEWEST_DEPTHS = 3, 3
+DEEP_RECIPE = {**CIFAR10_SAMPLE_RECIPE, "epochs": 240}
+"""Eight hidden layers take up to 150 epochs to fit the sample."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Config:
 
     series: Sequence[Series] = (
         Series("mnist", widths=(256,), depths=(1, 2, 4, 8)),
-        Series(CIFAR10_SAMPLE, CIFAR10_DEEP_RECIPE, (256,), (1, 2, 4, 8)),
+        Series(CIFAR10_SAMPLE, DEEP_RECIPE, (512,), (1, 2, 4, 8), pairs=3),
     )
     num_points: int = 11
 

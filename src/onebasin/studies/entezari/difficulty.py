@@ -11,8 +11,8 @@ import numpy as np
 from onebasin.studies.drawing import panels
 from onebasin.studies.entezari import PAPER
 from onebasin.studies.entezari.settings import (
-    CIFAR10_DEEP_RECIPE,
     CIFAR10_SAMPLE,
+    CIFAR10_SAMPLE_RECIPE,
     CONVOLUTIONAL,
     DESK_RECIPE,
     SMALL,
@@ -35,13 +35,13 @@ _CNN = {**CONVOLUTIONAL, "epochs": 60}
 class Config:
     """Which networks on which data, and points of a curve.
 
-    Desk scale is estimated at 40 core-minutes; half of it is shared with the study of depth.
+    Desk scale is estimated at 40 core-minutes; half of it is shared with those of depth and width.
     """
 
     series: Sequence[Series] = (
         Series("mnist", widths=(256,), depths=(1, 2, 4)),
         Series(MNIST_SAMPLE, DESK_RECIPE, (256,), (1, 2, 4), pairs=3),
-        Series(CIFAR10_SAMPLE, CIFAR10_DEEP_RECIPE, (256,), (1, 2, 4), pairs=3),
+        Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (256,), (1, 2, 4), pairs=3),
         Series(MNIST_SAMPLE, _CNN, (16,), (2, 4), "shallow-cnn", 3),
         Series(CIFAR10_SAMPLE, _CNN, (16,), (2, 4), "shallow-cnn", 3),
     )
