@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .entry import Entry
+from .transformers_combined import COMBINED
 from .transformers_decoders import DECODERS
 from .transformers_encoders import ENCODERS
 from .transformers_experts import MIXTURES
@@ -12,7 +13,9 @@ from .transformers_senses import SENSES
 from .transformers_seq2seq import SEQ2SEQ
 from .transformers_vision import VISION
 
-ARCHITECTURES = [*ENCODERS, *DECODERS, *MIXTURES, *RECURRENT, *SEQ2SEQ, *VISION, *SENSES]
+ARCHITECTURES = [
+    *ENCODERS, *DECODERS, *MIXTURES, *RECURRENT, *SEQ2SEQ, *VISION, *SENSES, *COMBINED,
+]  # fmt: skip
 
 
 def transformers_entries() -> list[Entry]:
