@@ -54,8 +54,9 @@ def match_straight_through(
     Differs from the paper:
         - The first match is `match_weights` with all that it does; the others climb on.
         - After every pass over the data the last permutation, and that with the least loss
-          on its batch, are evaluated on all of it. The best one is returned, or the unmoved
-          B where that is better on this data.
+          on its batch, are evaluated on all of it, and the best one is returned. The unmoved
+          B is none of them: halfway between networks that do not fit together outputs are
+          bland, which costs less than being wrong at times.
         - Steps are Adam's.
 
     Args:
@@ -77,9 +78,9 @@ def match_straight_through(
         progress: called with a `Step` after every batch; its group is empty.
 
     Returns:
-        The matching; its objective is minus the mean loss over the data: of the unmoved B (or
-        `init`), of the first match, and the best after every pass. `converged` is False
-        where `max_epochs` ended it.
+        The matching; its objective is minus the mean loss over the data: of the first match
+        (or `init`), and the best after every pass. `converged` is False where `max_epochs`
+        ended it.
 
     Raises:
         OneBasinError: when there is no data, the model refuses a batch, a loss is not finite,
@@ -106,9 +107,7 @@ def match_straight_through(
     survey, ends = pair.survey(), Ends(pair)
     learned = _Learned(ends, pair, learning_rate)
     match = _WarmMatch(symmetry, learned.pair, survey, seed, max_sweeps, cache_bytes)
-    run = _Run(losses, ends, learned, match, init or Permutation.identity(symmetry), progress)
-    if init is None:
-        run.begin_at(match.after(None))
+    run = _Run(losses, ends, learned, match, init or match.after(None), progress)
     converged = run.learn(max_epochs, patience)
     return Matching(
         permutation=run.best,
@@ -177,11 +176,6 @@ class _Run:
         self.values = [self._value(permutation)]
         self.num_epochs = 0
 
-    def begin_at(self, permutation: Permutation) -> None:
-        """Begin elsewhere; where the search was stays the best if this is not better."""
-        self.permutation = permutation
-        self._consider([permutation])
-
     def learn(self, max_epochs: int, patience: int) -> bool:
         """Learn until nothing better came for some passes; return whether that is why it ended."""
         since = 0
@@ -201,7 +195,9 @@ class _Run:
             if value < least:
                 promising, least = self.permutation, value
             self._tell(number + 1)
-        return self._consider([self.permutation, promising])
+        before = self.values[-1]
+        self._consider([self.permutation, promising])
+        return self.values[-1] > before
 
     def _step(self, batch: Any, number: int) -> float:
         between = self.ends.between(self.ends.moved(self.permutation))
@@ -212,8 +208,8 @@ class _Run:
         self.learned.step(halves)
         return float(value.detach())
 
-    def _consider(self, permutations: list[Permutation]) -> bool:
-        before = best = self.values[-1]
+    def _consider(self, permutations: list[Permutation]) -> None:
+        best = self.values[-1]
         for permutation in permutations:
             if permutation.equals(self.best):
                 continue
@@ -221,7 +217,6 @@ class _Run:
             if value > best:
                 self.best, best = permutation, value
         self.values.append(best)
-        return best > before
 
     def _value(self, permutation: Permutation) -> float:
         return -self.losses.mean(self.ends.between(self.ends.moved(permutation)))
