@@ -56,6 +56,36 @@ def test_on_one_batch_units_come_to_lie_between_their_parents(name: str, method:
 
 
 @pytest.mark.parametrize("method", ["repair", "rescale"])
+def test_beyond_the_ends_no_unit_is_turned_over(method: Any) -> None:
+    model, a, b, batch = two("mlp")
+    b["0.weight"], b["0.bias"] = (10 * b[name] for name in ("0.weight", "0.bias"))
+    merged = merge([a, b], [1.5, -0.5])
+    fixed = repair(model, merged, [a, b], [batch], method=method, weights=[1.5, -0.5])
+    assert ((fixed.params["0.weight"] * merged["0.weight"]).sum(1) > 0).all()
+    graph = Graph(model, batch)
+    of_a, of_b, found = (moments(graph, each, batch)["linear"] for each in (a, b, fixed.params))
+    quantity = "size" if method == "rescale" else "deviation"
+    least, other = (getattr(each, quantity) for each in (of_a, of_b))
+    wanted = 1.5 * least - 0.5 * other
+    assert (wanted < 0).all()
+    torch.testing.assert_close(getattr(found, quantity), least)
+
+
+def test_a_network_beyond_others_with_batch_norm_is_repaired() -> None:
+    model, a, b, batch = two("residual")
+    for name in b:
+        if name.endswith("running_var"):
+            b[name] = 10 * b[name]
+    merged = merge([a, b], [1.5, -0.5])
+    fixed = repair(model, merged, [a, b], [batch], weights=[1.5, -0.5])
+    assert all(bool(tensor.isfinite().all()) for tensor in fixed.params.values())
+    (name,) = [name for name in merged if name.endswith("running_var")][:1]
+    negative = {**merged, name: -merged[name]}
+    with pytest.raises(OneBasinError, match=rf"repair: tensor '{name}' of the merged network is"):
+        repair(model, negative, [a, b], [batch])
+
+
+@pytest.mark.parametrize("method", ["repair", "rescale"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_mean_of_equal_networks_stays_as_it_is(name: str, method: Any) -> None:
     model, a, _, batch = two(name)

@@ -36,6 +36,15 @@ def test_it_is_the_weighted_mean(weights):
         torch.testing.assert_close(found[name], expected.to(found[name].dtype))
 
 
+def test_beyond_the_networks_variances_stay_what_variances_can_be():
+    name = "norm.running_var"
+    a, b = ({name: torch.tensor(each), "w": torch.tensor(each)} for each in ([1.0, 4.0], [4.0, 1]))
+    for found in (merge([a, b], [1.5, -0.5]), dict(merge_tensors([a, b], [1.5, -0.5]))):
+        assert found[name].tolist() == [1.0, 5.5]
+        assert found["w"].tolist() == [-0.5, 5.5]
+    assert merge([a, b], [0.5, 0.5])[name].tolist() == [2.5, 2.5]
+
+
 def test_integers_and_dtypes_are_the_firsts():
     found = merge([params(1), {name: t.double() for name, t in params(2).items()}])
     assert {name: t.dtype for name, t in found.items()} == {

@@ -30,6 +30,11 @@ def statistics_of(layers: Mapping[str, _NormBase]) -> dict[str, Tensor]:
     }
 
 
+def is_variance(name: str) -> bool:
+    """Tell whether a tensor of a state dict is a running variance, by its name."""
+    return name.rpartition(".")[2] == "running_var"
+
+
 def path_of(module: str, tensor: str) -> str:
     """Return the name in the model of a tensor of one of its modules, "" for the model itself."""
     return f"{module}.{tensor}" if module else tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from onebasin.checkpoints.messages import counted
@@ -11,6 +12,7 @@ from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError
 from onebasin.forward.binding import check_mapping
+from onebasin.forward.normalization import is_variance
 from onebasin.measuring.paths import mean_of, shares_of
 
 
@@ -22,7 +24,9 @@ def merge(
     Means are computed in float32 or better and have the dtype and device of the first
     network's tensor; integer and boolean tensors are copies of the first's. The mean of
     equal networks is exactly theirs. Names that share one tensor in every network share one
-    in the result.
+    in the result. Beyond the networks, with negative weights, running variances (buffers
+    called `running_var`) are no lower than in the network where they are lowest: below 0 there
+    is no variance, and near it layers would blow up what they are given.
 
     Args:
         params_list: parameters and buffers (state dicts) of networks of one architecture,
@@ -50,7 +54,7 @@ def merge(
         tensors = [params[name] for params in params_list]
         key = tuple(map(_memory, tensors))
         if key not in made:
-            made[key] = tensors, mean_of(tensors, shares)
+            made[key] = tensors, _mean(name, tensors, shares)
         merged[name] = made[key][1]
     return merged
 
@@ -90,7 +94,7 @@ class Mean(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         """Return the mean of a tensor."""
-        return mean_of([params[name] for params in self._params_list], self._shares)
+        return _mean(name, [params[name] for params in self._params_list], self._shares)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a tensor of that name, without computing it."""
@@ -141,6 +145,14 @@ def _check(
     for params in params_list[1:]:
         check_same_architecture(params_list[0], params, call="merge")
     return shares_of(weights, len(params_list))
+
+
+def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    mean = mean_of(tensors, shares)
+    if min(shares) < 0 and is_variance(name):
+        lowest = torch.stack([tensor.detach().to(mean) for tensor in tensors]).amin(0)
+        mean = torch.maximum(mean, lowest)
+    return mean
 
 
 def _memory(tensor: Tensor) -> object:

@@ -18,7 +18,7 @@ from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import mixed
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import VisitTogether
-from onebasin.forward.normalization import layers_with_statistics
+from onebasin.forward.normalization import is_variance, layers_with_statistics
 from onebasin.measuring.moments import UnitMoments
 from onebasin.measuring.paths import shares_of
 from onebasin.measuring.repairing.sites import RepairSite, find_repair_sites
@@ -67,11 +67,14 @@ def repair(
     networks without normalisation are included. With `reset` the running statistics of
     BatchNorm layers are estimated anew and nothing else.
 
-    Ends and merged network run in step, and every batch is normalised by its own statistics
-    on the way, as BatchNorm does in training, so that later units see repaired ones.
+    Ends and merged network run in step, in evaluation mode: BatchNorm layers use the running
+    statistics that each has. On the way the merged network's units are repaired by what they
+    and the ends' are on the batch, so that later units see repaired ones.
 
     Differs from the paper:
         - Any traced model: sites are nodes of the graph.
+        - Beyond the ends, with negative weights, a deviation (or size) is never less than that
+          of the end where it is least: the sum may fall below 0, which no unit can have.
         - A layer without a bias has only its deviations repaired.
         - A unit that does not vary is not blown up: it keeps its scale.
 
@@ -150,14 +153,24 @@ class Repairer:
             progress: as for `repair`.
 
         Raises:
-            OneBasinError: when features are not finite.
+            OneBasinError: when features are not finite, or a running variance is below 0.
         """
+        _check_variances(params, self.features.call)
         run = _Run(self.sites, shares, self.method, self.features.call)
         self.features.run([*ends, params], run.visit, progress=progress)
         repaired = dict(params)
         for name, site in self.sites.items():
             repaired |= site.fold(repaired, *run.change(name))
         return Repaired(repaired, tuple(s.label for s in self.sites.values()), self.skipped)
+
+
+def _check_variances(params: Mapping[str, Tensor], call: str) -> None:
+    for name, tensor in params.items():
+        if is_variance(name) and bool((tensor < 0).any()):
+            raise OneBasinError(
+                f"{call}: tensor {name!r} of the merged network is below 0, which no variance is; "
+                'use onebasin.merge, or estimate it from data first with method="reset"'
+            )
 
 
 def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> Repaired:
@@ -209,11 +222,18 @@ class _Run:
     ) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
         *ends, merged = moments
         if self.method == "rescale":
-            scale = _ratio(self._mean([end.size for end in ends]), merged.size)
+            scale = _ratio(self._spread([end.size for end in ends]), merged.size)
             return scale, torch.zeros_like(scale)
-        scale = _ratio(self._mean([end.deviation for end in ends]), merged.deviation)
+        scale = _ratio(self._spread([end.deviation for end in ends]), merged.deviation)
         shift = self._mean([end.mean for end in ends]) - scale * merged.mean
         return scale, shift if site.bias is not None else torch.zeros_like(shift)
+
+    def _spread(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
+        """Return the mean of what is never negative."""
+        mean = self._mean(values)
+        if min(self.shares) >= 0:
+            return mean
+        return torch.maximum(mean, torch.stack(list(values)).amin(0))
 
     def _mean(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
         pairs = zip(self.shares, values, strict=True)
