@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from matcher_pairs import PAIRS
 from matchers_page import page
-from publishing import add_folder, machine, publish
+from publishing import add_folder, machine, publish, write
 from torch import Tensor, nn
 
 import onebasin
@@ -57,43 +57,44 @@ ALPHAS = (0.0, 0.5, 1.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, match, measure, print and write the page."""
+    """Train, match, measure, print and write the page, again after every matcher."""
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
     torch.set_num_threads(options.threads)
-    rows = _kept(options)
+    rows = _kept(options.out) if options.keep else []
     context = multiprocessing.get_context("spawn")
     for pair in options.pairs:
         case = PAIRS[pair]
         case.networks(case.data(options.data_root), options.cache / pair)
         for matcher in options.matchers:
             with context.Pool(1) as pool:
-                rows += pool.apply(measure, (pair, matcher, options))
+                found = pool.apply(measure, (pair, matcher, options))
+            rows = [row for row in rows if (row["pair"], row["matcher"]) != (pair, matcher)] + found
             print(json.dumps(rows[-1]), flush=True)
+            write("matchers", *_page(rows, options), options.out)
+    publish("matchers", *_page(rows, options), options.out)
+    return 0
+
+
+def _kept(folder: Path) -> list[dict[str, Any]]:
+    """Return what the page has already."""
+    return json.loads((folder / "matchers.json").read_text())["rows"]
+
+
+def _page(
+    rows: Sequence[Mapping[str, Any]], options: argparse.Namespace
+) -> tuple[str, dict[str, Any]]:
     pairs, matchers, repairs = list(PAIRS), list(MATCHERS), list(REPAIRS)
-    rows.sort(
+    ordered = sorted(
+        rows,
         key=lambda row: (
             pairs.index(row["pair"]),
             matchers.index(row["matcher"]),
             repairs.index(row["repair"]),
-        )
+        ),
     )
     environment = _environment(options)
-    document = {"environment": environment, "rows": rows}
-    publish("matchers", page(rows, environment), document, options.out)
-    return 0
-
-
-def _kept(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return what the page has already of pairs and matchers that are not measured now."""
-    if not options.keep:
-        return []
-    rows = json.loads((options.out / "matchers.json").read_text())["rows"]
-    return [
-        row
-        for row in rows
-        if row["pair"] not in options.pairs or row["matcher"] not in options.matchers
-    ]
+    return page(ordered, environment), {"environment": environment, "rows": ordered}
 
 
 def measure(pair: str, matcher: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -166,6 +167,9 @@ def measure_line(
             f"{name} loss": losses[middle],
             f"{name} accuracy": 1 - errors[middle],
         }
+        for end, place in (("A", -1), ("B", 0)):
+            row[f"{name} loss of {end}"] = losses[place]
+            row[f"{name} accuracy of {end}"] = 1 - errors[place]
     return row
 
 

@@ -25,10 +25,24 @@ def page(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> s
         "network is once its statistics are reset.",
     ]
     for pair in dict.fromkeys(row["pair"] for row in rows):
-        lines += ["", f"## {pair}", "", *_table([row for row in rows if row["pair"] == pair])]
+        part = [row for row in rows if row["pair"] == pair]
+        lines += ["", f"## {pair}", "", *_ends(part), *_table(part)]
     lines += ["", "## Which wins", "", *_winners(rows)]
     lines += ["", *(f"- {key}: {value}" for key, value in environment.items()), ""]
     return "\n".join(lines)
+
+
+def _ends(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line about the two networks as they were trained."""
+    row = next((row for row in rows if "test loss of A" in row), None)
+    if row is None:
+        return []
+    told = (
+        f"{end} has a test loss of {row[f'test loss of {end}']:.4f} and an accuracy of "
+        f"{row[f'test accuracy of {end}']:.2%}"
+        for end in "AB"
+    )
+    return [f"{'; '.join(told)}.", ""]
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -42,8 +42,12 @@ def publish(name: str, text: str, document: Any, folder: Path | None) -> None:
         folder: where to; None prints only.
     """
     print(text)
-    if folder is None:
-        return
+    if folder is not None:
+        write(name, text, document, folder)
+
+
+def write(name: str, text: str, document: Any, folder: Path) -> None:
+    """Write a page beside its numbers; arguments as for `publish`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text)
     (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
