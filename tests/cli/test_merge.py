@@ -3,7 +3,7 @@ import torch
 
 from onebasin.matching import ManyMatching, match_weights
 from onebasin.matching.catalogue import METHODS, Method
-from onebasin.symmetry import Permutation
+from onebasin.symmetry import Permutation, Symmetry
 from tests.cli.run import TINY, fail, network, read, run, succeed, write
 
 
@@ -131,8 +131,6 @@ def test_a_method_for_two_does_not_take_three(capsys, tmp_path, methods, a, b, c
         "merge: 3 checkpoints given, but method weights matches two; choose a --method for more: "
         "many"
     ) in fail(capsys, *arguments, "--method", "weights")
-    line = fail(capsys, *arguments, "--save-permutation", tmp_path / "p.safetensors")
-    assert "merge: 3 checkpoints have more than one permutation; leave --save-permutation" in line
     methods({"weights": METHODS["weights"]})
     assert "merge: 3 checkpoints given; no method matches more than two yet: give two" in fail(
         capsys, *arguments
@@ -147,7 +145,7 @@ def test_a_method_for_two_does_not_take_three(capsys, tmp_path, methods, a, b, c
         ("--method", "weights"),
         ("--method-arg", "max_sweeps=2"),
         ("--restarts", "2"),
-        ("--data", "digits"),
+        ("--init", "weights"),
         ("--data-root", "folder"),
     ],
 )
@@ -180,9 +178,59 @@ def test_repair_without_data_is_refused(capsys, tmp_path, a, b):
     assert not out.exists()
 
 
-def test_a_mean_without_aligning_can_be_repaired(capsys, tmp_path, a, b):
+@pytest.mark.parametrize("option", [("--repair", "repair"), ()])
+def test_a_mean_without_aligning_can_be_repaired(capsys, tmp_path, a, b, option):
     out = tmp_path / "out.safetensors"
-    options = ("--no-align", "--data", "digits", "--repair", "repair", *TINY)
+    options = ("--no-align", "--data", "digits", *option, *TINY)
     found = succeed(capsys, "merge", "mlp", a, b, "-o", out, "--json", *options)
     assert found.data["matching"] is None
     assert found.data["repair"]["method"] == "repair"
+
+
+def test_data_have_no_use_where_nothing_is_aligned_or_repaired(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    options = ("--no-align", "--data", "digits", "--repair", "none", *TINY)
+    assert fail(capsys, "merge", "mlp", a, b, "-o", out, *options) == (
+        "merge: --data has no use with --no-align and --repair none; leave one of them out"
+    )
+
+
+def test_statistics_that_there_are_not_are_not_reset(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    options = ("--data", "digits", "--repair", "reset", *TINY)
+    assert fail(capsys, "merge", "mlp", a, b, "-o", out, *options) == (
+        "merge: --repair reset sets running statistics, and this architecture has none; choose "
+        "--repair repair or rescale"
+    )
+    assert not out.exists()
+
+
+def test_json_says_what_was_merged_and_repaired_with_what(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    options = ("--data", "digits", "--num-train", 100, "--json", *TINY)
+    found = succeed(capsys, "merge", "mlp", a, b, "-o", out, *options).data
+    assert found["inputs"] == [str(a), str(b)]
+    assert (found["repair"]["data"], found["repair"]["examples"]) == ("digits", 100)
+
+
+def test_every_network_but_the_first_has_a_permutation(capsys, tmp_path, a, b, c):
+    out, saved = tmp_path / "merged.safetensors", tmp_path / "symmetry.json"
+    options = ("--save-permutation", tmp_path / "p.safetensors", *TINY)
+    found = succeed(capsys, "merge", "mlp", a, b, c, "-o", out, *options)
+    succeed(capsys, "inspect", "mlp", "--save", saved, *TINY)
+    moved = [network(0)]
+    for number in (2, 3):
+        path = tmp_path / f"p-{number}.safetensors"
+        assert f"\nwrote {path}\n" in found.out
+        permutation = Permutation.load(path, Symmetry.load(saved))
+        moved.append(permutation.apply(network(number - 1)))
+    for name, tensor in read(out).items():
+        torch.testing.assert_close(tensor, sum(each[name] for each in moved) / 3)
+
+
+def test_no_permutation_replaces_an_input(capsys, tmp_path, a, b, c):
+    taken = write(tmp_path / "p-2.safetensors", network(3))
+    options = ("--save-permutation", tmp_path / "p.safetensors", *TINY)
+    out = tmp_path / "merged.safetensors"
+    line = fail(capsys, "merge", "mlp", taken, b, c, "-o", out, *options)
+    assert str(taken) in line

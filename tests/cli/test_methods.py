@@ -6,8 +6,12 @@ from typing import get_type_hints
 import pytest
 import torch
 
+from onebasin import trace
 from onebasin.cli.methods import MethodChoice
+from onebasin.forward.batches import Batches
+from onebasin.matching import match_combined, match_sinkhorn
 from onebasin.matching.catalogue import METHODS, Method
+from onebasin.networks import MLP
 from onebasin.training.datasets.digits import load_digits
 from tests.cli.run import TINY, fail, network, outputs, read, succeed, write
 
@@ -89,7 +93,10 @@ def test_an_unknown_method_lists_the_known(capsys, tmp_path, a, b, command):
         (["--method-arg", "seed=3"], "method weights has no option 'seed'"),
         (["--method-arg", "sweeps"], "--method-arg 'sweeps': expected KEY=VALUE"),
         (["--method-arg", "max_sweeps=no"], "cannot be 'no'; it must be a whole number"),
-        (["--method-arg", "max_sweeps=0"], "max_sweeps and restarts must be at least 1"),
+        (
+            ["--method-arg", "max_sweeps=0"],
+            "max_sweeps is 0; it must be a whole number of at least 1",
+        ),
         (
             ["--method", "activations", "--data", "digits", "--restarts", "2"],
             "method activations has no option 'restarts'",
@@ -196,3 +203,57 @@ def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_
         out = tmp_path / f"{repair}.safetensors"
         succeed(capsys, "merge", "mlp", *files, "-o", out, *given, "--repair", repair, *TINY)
     assert asked == ["batch", None]
+
+
+def test_a_search_starts_from_what_another_method_finds(capsys, tmp_path, a, b):
+    out = tmp_path / "out.safetensors"
+    options = ("--method", "sinkhorn", "--init", "combined", "--data", "digits", *TINY)
+    options += ("--num-train", "100")
+    steps = ("--method-arg", "max_steps=20")
+    found = succeed(capsys, *ALIGN, a, b, "-o", out, *options, *steps, "--json").data
+    assert (found["matching"]["method"], found["matching"]["init"]) == ("sinkhorn", "combined")
+    data, model = load_digits().subset(100, seed=0), MLP(width=6, depth=2)
+    symmetry = trace(model, data.train_inputs[:2])
+    given = {"model": model, "data": Batches(data.train_inputs, data.train_labels)}
+    params = [network(0), network(1)]
+    init = match_combined(symmetry, *params, **given).permutation
+    matching = match_sinkhorn(symmetry, *params, **given, init=init, max_steps=20)
+    assert found["matching"]["objective"] == pytest.approx(matching.objective, abs=1e-6)
+    for name, tensor in matching.permutation.apply(network(1)).items():
+        assert torch.equal(read(out)[name], tensor)
+    plain = succeed(capsys, *ALIGN, a, b, "-o", out, *options[:2], *options[4:], *steps).out
+    assert "\nsinkhorn: objective " in plain
+    assert (
+        "\nsinkhorn from combined: objective "
+        in succeed(capsys, *ALIGN, a, b, "-o", out, *options, *steps).out
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "init"),
+    [("weights", "many"), ("many", "weights"), ("many", "many"), ("weights", "activations")],
+)
+def test_methods_of_two_and_of_many_start_from_each_other(capsys, tmp_path, a, b, method, init):
+    out = tmp_path / "out.safetensors"
+    data = ("--data", "digits") if METHODS[init].needs_data else ()
+    found = succeed(
+        capsys, *ALIGN, a, b, "-o", out, "--method", method, "--init", init, *data, *TINY
+    )
+    assert f"\n{method} from {init}: objective " in found.out
+    torch.testing.assert_close(outputs(read(out)), outputs(network(1)), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--method", "theorem", "--init", "weights"],
+            "align: method theorem starts from no permutation; leave --init out or choose a --met",
+        ),
+        (["--init", "activations"], "align: method activations looks at data; name it with --dat"),
+        (["--init", "nonsense"], "align: unknown method 'nonsense'; known are: weights (most sim"),
+    ],
+)
+def test_a_start_that_cannot_be_is_named(capsys, tmp_path, a, b, options, message):
+    out = tmp_path / "out.safetensors"
+    assert message in fail(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)

@@ -12,6 +12,7 @@ from onebasin.cli.options import (
     CheckpointA,
     CheckpointB,
     MethodData,
+    NumTrain,
     Output,
     PermutationFile,
 )
@@ -31,6 +32,7 @@ def align(
     matching: MatchingOptions,
     data: MethodData = None,
     data_root: DataRoot = None,
+    num_train: NumTrain = None,
     save_permutation: PermutationFile = None,
     options: RunOptions,
 ) -> None:
@@ -48,7 +50,9 @@ def align(
       onebasin align mlp a.pt b.pt -o aligned.pt --method activations --data digits
       onebasin align my.models:build a.pt b.pt -o aligned.pt --input 2x3x32x32
     """
-    request = matching.request(arch, (a, b), options.seed, data=data, data_root=data_root)
+    request = matching.request(
+        arch, (a, b), options.seed, data=data, data_root=data_root, num_train=num_train
+    )
     with options.open_console() as console:
         run_align(request, out, permutation_file=save_permutation, console=console)
 
@@ -66,7 +70,7 @@ def run_align(
     """
     from onebasin.checkpoints import write_checkpoint
     from onebasin.cli.alignment import align_networks
-    from onebasin.cli.outputs import check_outputs, save_permutation
+    from onebasin.cli.outputs import check_outputs, save_permutations
     from onebasin.cli.pairs import refuse_same
     from onebasin.merging.moved import Moved
 
@@ -78,11 +82,18 @@ def run_align(
     opening = request.open(call="align", console=console, is_run=matcher.runs_model)
     with opening as networks:
         refuse_same(networks, "align")
-        matcher.check(networks.architecture, call="align")
+        matcher = matcher.laid_out(networks.architecture, call="align")
         alignment = align_networks(networks, request.symmetry, matcher, console)
         a, b = networks.checkpoints
         with console.progress(f"writing {output}"):
             write_checkpoint(output, Moved(b, alignment.permutation), like=b, inputs=[a])
-    save_permutation(alignment, permutation_file)
-    data = {"command": "align", "output": str(output), **alignment.to_json()}
-    console.result(data, f"{alignment.to_text()}\nwrote {output}")
+    saved = save_permutations(alignment, permutation_file)
+    result = {
+        "command": "align",
+        "inputs": list(map(str, request.paths)),
+        "output": str(output),
+        "permutations": list(map(str, saved)),
+        **alignment.to_json(),
+    }
+    wrote = [f"wrote {path}" for path in (output, *saved)]
+    console.result(result, "\n".join([alignment.to_text(), *wrote]))

@@ -12,7 +12,7 @@ from torch import Tensor
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console, Progress
-from onebasin.cli.methods import Matcher
+from onebasin.cli.methods import Matcher, permutation_of
 from onebasin.cli.pairs import Networks
 from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
 from onebasin.matching import ManyMatching, Matching, Step
@@ -29,11 +29,13 @@ class Alignment:
         found: the symmetry that was relied on.
         method: name of the method.
         matching: the search and its result.
+        init: name of the method that it started from, or None.
     """
 
     found: Found
     method: str
     matching: Matching | ManyMatching
+    init: str | None = None
 
     @property
     def permutations(self) -> tuple[Permutation, ...]:
@@ -45,9 +47,14 @@ class Alignment:
     @property
     def permutation(self) -> Permutation:
         """What moves B to A, where there are these two."""
+        return permutation_of(self.matching)
+
+    @property
+    def from_others(self) -> tuple[Permutation, ...]:
+        """What moves each network but the first to the first."""
         if isinstance(self.matching, Matching):
-            return self.matching.permutation
-        return self.matching.between(1, 0)
+            return (self.matching.permutation,)
+        return tuple(self.matching.between(i, 0) for i in range(1, len(self.permutations)))
 
     def moved(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
         """Return the networks where they are moved to; those without a permutation come first."""
@@ -75,6 +82,7 @@ class Alignment:
             "symmetry": self.found.to_json(),
             "matching": {
                 "method": self.method,
+                "init": self.init,
                 "objective": list(self.matching.objective),
                 "restarts": list(self.matching.restarts),
                 "sweeps": self.matching.num_sweeps,
@@ -96,7 +104,8 @@ class Alignment:
         groups = counted(len(symmetry.groups), "group")
         return (
             f"{groups} ({proved}), {moved}\n"
-            f"{self.method}: objective {before}{objective[-1]:.6g} {self._effort}"
+            f"{self.method}{f' from {self.init}' if self.init else ''}: "
+            f"objective {before}{objective[-1]:.6g} {self._effort}"
         )
 
     @property
@@ -150,7 +159,7 @@ def match(
     if matcher.method.settles and not matching.converged:
         more = f"more {matcher.method.unit}s could improve it"
         console.note(f"the matching stopped before it settled; {more}")
-    return Alignment(found, matcher.name, matching)
+    return Alignment(found, matcher.name, matching, matcher.init and matcher.init.name)
 
 
 def _num_units(symmetry: Symmetry) -> int:

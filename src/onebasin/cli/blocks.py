@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from onebasin.cli.console import open_console
 from onebasin.cli.options import (
     ArchArgs,
+    Init,
     Inputs,
     Json,
     MethodArgs,
@@ -84,6 +85,7 @@ class MatchingOptions(ModelOptions):
     method: MethodName = None
     method_arg: MethodArgs = None
     restarts: Restarts = None
+    init: Init = None
 
     def request(
         self,
@@ -93,6 +95,7 @@ class MatchingOptions(ModelOptions):
         *,
         data: str | None = None,
         data_root: Path | None = None,
+        num_train: int | None = None,
     ) -> Request:
         """Return what the user asks for.
 
@@ -102,12 +105,22 @@ class MatchingOptions(ModelOptions):
             seed: of everything that is drawn at random.
             data: `--data` of a command where only the matching looks at it, or None.
             data_root: its `--data-root`, or None.
+            num_train: its `--num-train`, or None.
         """
         from dataclasses import replace
 
         from onebasin.cli.methods import MethodChoice
 
-        chosen = MethodChoice(self.method, self.method_arg, self.restarts, data, data_root, seed)
+        chosen = MethodChoice(
+            self.method,
+            self.method_arg,
+            self.restarts,
+            self.init,
+            data=data,
+            data_root=data_root,
+            num_train=num_train,
+            seed=seed,
+        )
         return replace(super().request(arch, paths, seed), method=chosen)
 
     def refuse_useless(
@@ -134,10 +147,25 @@ class MatchingOptions(ModelOptions):
             "--method": self.method,
             "--method-arg": self.method_arg,
             "--restarts": self.restarts,
+            "--init": self.init,
         }
-        for option, value in {**(before or {}), **own, **(after or {})}.items():
-            if value:
-                raise OneBasinError(f"{call}: {option} has no use {reason}; leave one of them out")
+        refuse_given(call, {**(before or {}), **own, **(after or {})}, reason)
+
+
+def refuse_given(call: str, given: Mapping[str, object], reason: str) -> None:
+    """Refuse options that have no use.
+
+    Args:
+        call: the command, for the message.
+        given: what was given for the options, by their names.
+        reason: why they have none, such as "with --no-align".
+
+    Raises:
+        OneBasinError: naming the first that was given.
+    """
+    for option, value in given.items():
+        if value:
+            raise OneBasinError(f"{call}: {option} has no use {reason}; leave one of them out")
 
 
 def with_blocks(command: Callable[..., None]) -> Callable[..., None]:

@@ -31,6 +31,7 @@ MeasureName = Literal[
 ]
 Split = Literal["train", "test"]
 FORMS = ("csv", "json", "png")
+OF_LOSSES = ("lemma", "averaging", "all")
 OF_ENDS = ("additivity", "commutativity", "similarity")
 
 
@@ -158,7 +159,7 @@ def run_features(
         choice: what to measure, and how.
         console: where the result is printed.
     """
-    from onebasin.cli.data import check_data
+    from onebasin.cli.data import laid_out
     from onebasin.cli.outputs import made_folder
 
     request, data = request.fitted(data_choice.load())
@@ -166,7 +167,9 @@ def run_features(
         made_folder(output, "--output") as folder,
         request.open(call="features", console=console) as networks,
     ):
-        check_data(networks.architecture, data, call="features")
+        data = laid_out(
+            networks.architecture, data, call="features", has_classes=choice.measure in OF_LOSSES
+        )
         params = networks.params_list[0], _moved(networks, request, permutation_file, console)
         tables = measure_all(networks.architecture.module, params, data, choice, console)
         if not tables:

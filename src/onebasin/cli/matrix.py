@@ -80,6 +80,8 @@ def _aligned(
     opened: Opened, found: Found, console: Console
 ) -> Callable[[int, int], Mapping[str, Tensor]]:
     """Match every pair, and return where the second network of a pair is moved to."""
+    from onebasin.cli.methods import permutation_of
+
     params_list, matcher = opened.networks.params_list, opened.matcher
     pairs = list(combinations(range(len(params_list)), 2))
     permutations: dict[tuple[int, int], Permutation] = {}
@@ -88,19 +90,13 @@ def _aligned(
         for i, j in pairs:
             both = [params_list[i], params_list[j]]
             matching = matcher.run(found.symmetry, both, opened.networks.architecture)
-            permutations[i, j] = _permutation(matching)
+            permutations[i, j] = permutation_of(matching)
             num_open += matcher.method.settles and not matching.converged
             if progress is not None:
                 progress(len(permutations), len(pairs))
     if num_open:
         console.note(f"{num_open} of {len(pairs)} matchings stopped before they settled")
     return lambda i, j: permutations[i, j].apply(params_list[j])
-
-
-def _permutation(matching: Any) -> Permutation:
-    from onebasin.matching import Matching
-
-    return matching.permutation if isinstance(matching, Matching) else matching.between(1, 0)
 
 
 def _write(found: Matrices, measuring: MeasuringChoice) -> None:

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
+from onebasin.cli.blocks import MatchingOptions, RunOptions, refuse_given, with_blocks
 from onebasin.cli.measuring import DataRoot, check_several
-from onebasin.cli.options import Arch, MergingData, Output, PermutationFile
+from onebasin.cli.options import Arch, MergingData, NumTrain, Output, PermutationFile
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
     from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
+    from onebasin.cli.methods import Matcher
     from onebasin.cli.pairs import Networks
     from onebasin.cli.repairing import Repair, RepairName
     from onebasin.cli.request import Request
     from onebasin.measuring.repairing import Repaired
+    from onebasin.training.datasets.dataset import Dataset
 
 WITH_DATA = "combined"
 """The method where there is data: the best of benchmarks/matchers.py that needs no labels.
@@ -56,6 +58,7 @@ def merge(
     matching: MatchingOptions,
     data: MergingData = None,
     data_root: DataRoot = None,
+    num_train: NumTrain = None,
     repair: Annotated[
         Literal["none", "reset", "repair", "rescale"] | None,
         typer.Option(
@@ -82,15 +85,19 @@ def merge(
       onebasin merge mlp a.pt b.pt -o merged.pt --data digits
       onebasin merge mlp a.pt b.pt c.pt -o mean.pt --no-align
     """
-    request = matching.request(arch, checkpoints, options.seed, data=data, data_root=data_root)
+    request = matching.request(
+        arch, checkpoints, options.seed, data=data, data_root=data_root, num_train=num_train
+    )
     if not align:
-        unused = {} if repair else {"--data": data, "--data-root": data_root}
+        unused = {} if data else {"--data-root": data_root}
         matching.refuse_useless(
             "merge",
             "with --no-align",
             before={"--save-permutation": save_permutation},
             after=unused,
         )
+        if repair == "none":
+            refuse_given("merge", {"--data": data}, "with --no-align and --repair none")
         request = request.unaligned()
     with options.open_console() as console:
         run_merge(
@@ -124,54 +131,59 @@ def run_merge(
     """
 
     from onebasin.cli.alignment import align_networks
-    from onebasin.cli.data import check_data
-    from onebasin.cli.outputs import check_outputs, save_permutation
+    from onebasin.cli.outputs import check_outputs, save_permutations
     from onebasin.cli.pairs import refuse_same
-    from onebasin.cli.repairing import Repair, repaired_json, repaired_text
+    from onebasin.cli.repairing import Repair
     from onebasin.measuring.paths import shares_of
 
-    num, method = len(request.paths), request.method
     check_several("merge", request.paths)
-    _check_single(num, permutation_file)
-    shares = shares_of(None if weights is None else parse_weights(weights), num)
+    shares = shares_of(None if weights is None else parse_weights(weights), len(request.paths))
     check_outputs(output, permutation_file, inputs=request.paths)
-    data = method.load()
+    data = request.method.load()
     if data is not None:
         request, data = request.fitted(data)
     mending = Repair.of(repair, data)
-    matcher = None
-    if request.aligns:
-        default = "weights" if data is None else WITH_DATA
-        is_of_use = mending is not None or request.is_fitted
-        matcher = method.prepare(num, call="merge", data=data, is_of_use=is_of_use, default=default)
-        if mending is not None:  # what the networks between will be, once repaired
-            matcher = matcher.preferring(normalization="batch")
+    matcher = _matcher(request, data, mending)
     is_run = mending is not None or bool(matcher and matcher.runs_model)
     with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")
-        alignment = None
-        if matcher is not None:
-            matcher.check(networks.architecture, call="merge")
-            alignment = align_networks(networks, request.symmetry, matcher, console)
+        architecture, alignment = networks.architecture, None
         if mending is not None:
-            check_data(networks.architecture, mending.data, call="merge")
-            mending = mending.suited(networks.architecture.module)
+            mending = mending.suited(architecture.module).laid_out(architecture)
+        if matcher is not None:
+            matcher = matcher.laid_out(architecture, call="merge")
+            alignment = align_networks(networks, request.symmetry, matcher, console)
         mended = _write(networks, alignment, shares, mending, output, console)
-    if alignment is not None:
-        save_permutation(alignment, permutation_file)
-    result = {"command": "merge", "output": str(output), "weights": shares}
-    result |= alignment.to_json() if alignment else {"symmetry": None, "matching": None}
-    result["repair"] = repaired_json(mending, mended)
-    text = alignment.to_text() if alignment else "averaged without aligning"
-    console.result(result, f"{text}\n{repaired_text(mending, mended)}wrote {output}")
+    saved = save_permutations(alignment, permutation_file) if alignment else []
+    result = {
+        "command": "merge",
+        "inputs": list(map(str, request.paths)),
+        "output": str(output),
+        "permutations": list(map(str, saved)),
+        "weights": shares,
+        **(alignment.to_json() if alignment else {"symmetry": None, "matching": None}),
+        "repair": None if mending is None or mended is None else mending.to_json(mended),
+    }
+    parts = [alignment.to_text() if alignment else "averaged without aligning"]
+    parts += [mending.to_text(mended)] if mending and mended else []
+    console.result(result, "\n".join([*parts, *(f"wrote {path}" for path in (output, *saved))]))
 
 
-def _check_single(num: int, permutation_file: Path | None) -> None:
-    if num > 2 and permutation_file is not None:
-        raise OneBasinError(
-            f"merge: {num} checkpoints have more than one permutation; leave "
-            "--save-permutation out, or merge two at a time"
-        )
+def _matcher(request: Request, data: Dataset | None, mending: Repair | None) -> Matcher | None:
+    """Return the method that the user asked for, or the default; None where nothing is aligned."""
+    if not request.aligns:
+        return None
+    matcher = request.method.prepare(
+        len(request.paths),
+        call="merge",
+        data=data,
+        is_of_use=mending is not None or request.is_fitted,
+        default="weights" if data is None else WITH_DATA,
+    )
+    if mending is None:
+        return matcher
+    # What the networks between will be, once repaired.
+    return matcher.preferring(normalization="batch")
 
 
 def _write(

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.arguments import parse_arguments
-from onebasin.cli.data import check_data
+from onebasin.cli.data import laid_out, load
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
 from onebasin.matching import ManyMatching, Matching
 from onebasin.matching.catalogue import METHODS, Method, check_options, find_method
-from onebasin.symmetry import Symmetry
-from onebasin.training.datasets.catalogue import load_dataset
+from onebasin.symmetry import Permutation, Symmetry
 from onebasin.training.datasets.dataset import Dataset
 
 
@@ -29,16 +28,20 @@ class MethodChoice:
         name: `--method`; None for the one that suits the number of networks.
         arguments: texts of `--method-arg`.
         restarts: `--restarts`, an option like those, or None.
+        init: `--init`: the method whose permutation the search starts from, or None.
         data: `--data`, or None.
         data_root: `--data-root`, or None.
-        seed: of the search.
+        num_train: `--num-train`: how many examples of the data, or None for all.
+        seed: of the search, and of which examples.
     """
 
     name: str | None = None
     arguments: Sequence[str] | None = None
     restarts: int | None = None
+    init: str | None = None
     data: str | None = None
     data_root: Path | None = None
+    num_train: int | None = None
     seed: int = 0
 
     def prepare(
@@ -64,16 +67,33 @@ class MethodChoice:
                 so many networks, needs data and has none, or has data and no use for it.
         """
         name = self.name or (default if num_networks == 2 else "many")
-        if num_networks > 2:
-            _check_many(name, num_networks, call)
-        method = find_method(name, call=call)
+        method = _find(name, num_networks, call)
         options = parse_arguments(self.arguments, option="--method-arg", example=_example(method))
         if self.restarts is not None:
             options |= {"restarts": self.restarts}
         options = check_options(name, options, call=call)
-        if not is_of_use:
+        init = self._prepare_init(name, method, num_networks, call=call, data=data)
+        if not (is_of_use or (init is not None and init.sees_data)):
             self._check_data(name, method, options, call)
-        return Matcher(name, method, options, data if method.takes_data else None, self.seed)
+        seen = data if method.takes_data else None
+        return Matcher(name, method, options, seen, self.seed, init)
+
+    def _prepare_init(
+        self, name: str, method: Method, num_networks: int, *, call: str, data: Dataset | None
+    ) -> Matcher | None:
+        """Check `--init`, and return the matcher that it names, with its defaults."""
+        if self.init is None:
+            return None
+        if "init" not in method.parameters:
+            known = ", ".join(known for known, m in METHODS.items() if "init" in m.parameters)
+            raise OneBasinError(
+                f"{call}: method {name} starts from no permutation; leave --init out or choose a "
+                f"--method that does: {known}"
+            )
+        first = _find(self.init, num_networks, call)
+        if data is None:
+            self._check_data(self.init, first, {}, call)
+        return Matcher(self.init, first, {}, data if first.takes_data else None, self.seed)
 
     def _check_data(self, name: str, method: Method, options: Mapping[str, Any], call: str) -> None:
         looks = method.looks_at_data(options)
@@ -95,10 +115,18 @@ class MethodChoice:
             )
 
     def load(self) -> Dataset | None:
-        """Return the data, if any was named; the same whatever the seed is."""
-        if self.data is None:
-            return None
-        return load_dataset(self.data, root=self.data_root)
+        """Return the data, if any was named; which examples of `num_train` the seed draws.
+
+        Raises:
+            OneBasinError: as `onebasin.cli.data.load`; when there is a number of no data.
+        """
+        if self.data is not None:
+            return load(self.data, self.data_root, self.num_train, seed=self.seed)
+        if self.num_train is not None:
+            raise OneBasinError(
+                "data: --num-train has no use without --data; leave it out or name data"
+            )
+        return None
 
 
 @dataclass(frozen=True)
@@ -111,6 +139,7 @@ class Matcher:
         options: checked ones.
         data: the training set of which it sees, or None.
         seed: of the search.
+        init: what runs first, and whose permutation this one starts from, or None.
     """
 
     name: str
@@ -118,25 +147,48 @@ class Matcher:
     options: Mapping[str, Any] = field(default_factory=dict)
     data: Dataset | None = None
     seed: int = 0
+    init: Matcher | None = None
 
     @property
     def runs_model(self) -> bool:
         """Whether the module must be there with its memory."""
-        return self.data is not None or self.method.needs_model
+        return any(each.data is not None or each.method.needs_model for each in self._all)
+
+    @property
+    def sees_data(self) -> bool:
+        """Whether it, or what it starts from, sees data."""
+        return any(each.data is not None for each in self._all)
+
+    @property
+    def _all(self) -> list[Matcher]:
+        return [self] if self.init is None else [self.init, self]
 
     def preferring(self, **options: Any) -> Matcher:
         """Return the same with further options, where the method has them and none is given."""
         known = {name: value for name, value in options.items() if name in self.method.options}
-        return replace(self, options={**known, **self.options})
+        init = None if self.init is None else self.init.preferring(**options)
+        return replace(self, options={**known, **self.options}, init=init)
 
-    def check(self, architecture: Architecture, *, call: str) -> None:
-        """Check that the architecture can be run on the data, where there is any.
+    def seeing(self, data: Dataset) -> Matcher:
+        """Return the same with other data, where it sees any."""
+        init = None if self.init is None else self.init.seeing(data)
+        return replace(self, data=None if self.data is None else data, init=init)
+
+    def laid_out(self, architecture: Architecture, *, call: str) -> Matcher:
+        """Return the same with data as the architecture takes them, where there are any.
 
         Raises:
-            OneBasinError: when it cannot.
+            OneBasinError: when the architecture cannot be run on them, or the method looks at
+                a loss and the outputs are not one for each class.
         """
-        if self.data is not None:
-            check_data(architecture, self.data, call=call)
+        seeing = [each for each in self._all if each.data is not None]
+        data = seeing[0].data if seeing else None
+        if data is None:
+            return self
+        has_classes = any(each.method.looks_at_loss(each.options) for each in seeing)
+        remedy = "another --arch-arg" + (", or a --method without a loss" if has_classes else "")
+        data = laid_out(architecture, data, call=call, has_classes=has_classes, remedy=remedy)
+        return self.seeing(data)
 
     def run(
         self,
@@ -146,7 +198,10 @@ class Matcher:
         progress: Callable[..., object] | None = None,
     ) -> Matching | ManyMatching:
         """Match networks, the first being the reference; return what the method returns."""
-        data = self.data
+        data, options = self.data, dict(self.options)
+        if self.init is not None:
+            found = self.init.run(symmetry, params_list, architecture, progress)
+            options["init"] = _start(found, self.method)
         return self.method.match(
             symmetry,
             params_list,
@@ -154,8 +209,29 @@ class Matcher:
             data=None if data is None else Batches(data.train_inputs, data.train_labels),
             seed=self.seed,
             progress=progress,
-            **self.options,
+            **options,
         )
+
+
+def permutation_of(matching: Matching | ManyMatching) -> Permutation:
+    """Return what moves B to A, where there are these two."""
+    return matching.permutation if isinstance(matching, Matching) else matching.between(1, 0)
+
+
+def _start(found: Matching | ManyMatching, method: Method) -> Permutation | Sequence[Permutation]:
+    """Return where a method is to start, given what another one found."""
+    if not method.takes_many:
+        return permutation_of(found)
+    if isinstance(found, ManyMatching):
+        return found.permutations
+    return Permutation.identity(found.permutation.symmetry), found.permutation
+
+
+def _find(name: str, num_networks: int, call: str) -> Method:
+    """Return a method by name, if it takes so many networks."""
+    if num_networks > 2:
+        _check_many(name, num_networks, call)
+    return find_method(name, call=call)
 
 
 def _check_many(name: str, num_networks: int, call: str) -> None:

@@ -109,6 +109,25 @@ MethodArgs = Annotated[
         show_default=False,
     ),
 ]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        "--init",
+        metavar="NAME",
+        help="Method to run first, with its defaults: the search starts from its permutation.",
+        show_default=False,
+    ),
+]
+NumTrain = Annotated[
+    int | None,
+    typer.Option(
+        "--num-train",
+        metavar="N",
+        min=1,
+        help="Use N of the training examples, drawn by the seed.",
+        show_default="all",
+    ),
+]
 MethodData = Annotated[
     str | None,
     typer.Option(

@@ -18,16 +18,38 @@ def check_outputs(output: Path, permutation_file: Path | None, *, inputs: Sequen
         OneBasinError: when a path cannot be written, is an input, or is given twice.
     """
     check_writable(output, inputs=inputs)
-    if permutation_file is not None:
-        check_file_writable(permutation_file, inputs=inputs)
-        if permutation_file.suffix != ".safetensors":
+    for path in permutation_files(permutation_file, len(inputs)):
+        check_file_writable(path, inputs=inputs)
+        if path.suffix != ".safetensors":
             raise OneBasinError(
-                f"{permutation_file}: a permutation is written as .safetensors; choose such a name"
+                f"{path}: a permutation is written as .safetensors; choose such a name"
             )
-        if permutation_file.resolve() == output.resolve():
+        if path.resolve() == output.resolve():
             raise OneBasinError(
                 f"{output}: cannot hold both the network and the permutation; give two paths"
             )
+
+
+def permutation_files(path: Path | None, num_networks: int) -> list[Path]:
+    """Return where the permutations of all networks but the first go.
+
+    Args:
+        path: `--save-permutation`, or None.
+        num_networks: the reference among them; of more than two each file has the number of its
+            network in its name, counted from 1.
+
+    Example:
+        >>> [path.name for path in permutation_files(Path("p.safetensors"), 3)]
+        ['p-2.safetensors', 'p-3.safetensors']
+    """
+    if path is None:
+        return []
+    if num_networks == 2:
+        return [path]
+    return [
+        path.with_name(f"{path.stem}-{number}{path.suffix}")
+        for number in range(2, num_networks + 1)
+    ]
 
 
 def make_folder(folder: Path, option: str) -> Path:
@@ -71,7 +93,10 @@ def made_folder(folder: Path, option: str) -> Iterator[Path]:
         raise
 
 
-def save_permutation(alignment: Alignment, path: Path | None) -> None:
-    """Write the permutation where one is asked for."""
-    if path is not None:
-        alignment.permutation.save(path)
+def save_permutations(alignment: Alignment, path: Path | None) -> list[Path]:
+    """Write the permutations where they are asked for, and return the paths of their files."""
+    permutations = alignment.from_others
+    paths = permutation_files(path, len(permutations) + 1)
+    for permutation, file in zip(permutations, paths, strict=bool(paths)):
+        permutation.save(file)
+    return paths

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console
+from onebasin.cli.data import laid_out
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
 from onebasin.forward.normalization import layers_with_statistics
@@ -54,10 +55,28 @@ class Repair:
 
         Of benchmarks/matchers.py `reset` did best for networks with running statistics, and
         `repair` for those without.
+
+        Raises:
+            OneBasinError: when statistics are to be reset and there are none.
         """
+        has_statistics = bool(layers_with_statistics(module))
+        if self.method == "reset" and not has_statistics:
+            raise OneBasinError(
+                "merge: --repair reset sets running statistics, and this architecture has none; "
+                "choose --repair repair or rescale"
+            )
         if self.method is not None:
             return self
-        return replace(self, method="reset" if layers_with_statistics(module) else "repair")
+        return replace(self, method="reset" if has_statistics else "repair")
+
+    def laid_out(self, architecture: Architecture) -> Repair:
+        """Return the same with data as the architecture takes them; labels are of no use.
+
+        Raises:
+            OneBasinError: when the architecture cannot be run on them.
+        """
+        data = laid_out(architecture, self.data, call="merge", has_classes=False)
+        return replace(self, data=data)
 
     def run(
         self,
@@ -93,16 +112,24 @@ class Repair:
             console.note(f"{self.method}: {site}: {reason}")
         return found
 
+    def to_json(self, found: Repaired) -> dict[str, Any]:
+        """Return what was done as plain JSON values.
 
-def repaired_json(repair: Repair | None, found: Repaired | None) -> dict[str, Any] | None:
-    """Return a summary as plain JSON values."""
-    if repair is None or found is None:
-        return None
-    return {"method": repair.method, "sites": list(found.sites), "skipped": dict(found.skipped)}
+        Args:
+            found: what `run` returned.
+        """
+        return {
+            "method": self.method,
+            "data": self.data.name,
+            "examples": len(self.data.train_labels),
+            "sites": list(found.sites),
+            "skipped": dict(found.skipped),
+        }
 
+    def to_text(self, found: Repaired) -> str:
+        """Return what was done as a line for people.
 
-def repaired_text(repair: Repair | None, found: Repaired | None) -> str:
-    """Return a summary for people: a line, or nothing."""
-    if repair is None or found is None:
-        return ""
-    return f"{repair.method}: {counted(len(found.sites), 'layer')} on {repair.data.name}\n"
+        Args:
+            found: what `run` returned.
+        """
+        return f"{self.method}: {counted(len(found.sites), 'layer')} on {self.data.name}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onebasin.cli.console import Console
-from onebasin.cli.data import check_data, fitted
+from onebasin.cli.data import fitted, laid_out
 from onebasin.cli.measuring import DataChoice
 from onebasin.cli.methods import Matcher, MethodChoice
 from onebasin.cli.pairs import ArchitectureChoice, Networks, open_networks
@@ -98,10 +98,10 @@ def open_with_data(
 
     Raises:
         OneBasinError: as `DataChoice.load`, `MethodChoice.prepare`, `open_networks` and
-            `check_data` do.
+            `laid_out` do.
     """
     request, data = request.fitted(data_choice.load())
     matcher = request.method.prepare(call=call, data=data, is_of_use=True)
     with request.open(call=call, console=console) as networks:
-        check_data(networks.architecture, data, call=call)
-        yield Opened(networks, data, matcher)
+        data = laid_out(networks.architecture, data, call=call)
+        yield Opened(networks, data, matcher.seeing(data))

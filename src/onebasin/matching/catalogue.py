@@ -37,6 +37,9 @@ LIMITS = {"max_epochs": "epoch", "max_steps": "step", "steps": "step", "max_swee
 """Options that say how long a search may take, and what they count: the first one a matcher has.
 """
 
+LOSSES = ("loss", "energy", "objective")
+"""Options that say which loss a matcher looks at: one that has none of them needs no labels."""
+
 PLAIN = (bool, int, float, str, types.NoneType)
 
 
@@ -102,6 +105,15 @@ class Method:
             return self.needs_data or (None if self.takes_data else False)
         objective = options.get("objective", self.parameters["objective"].default)
         return None if objective is None else objective != "weights"
+
+    def looks_at_loss(self, options: Mapping[str, Any]) -> bool:
+        """Return whether it looks at a loss with some options, and so at labels, if there are any.
+
+        Args:
+            options: checked ones.
+        """
+        has_loss = any(name in self.parameters for name in LOSSES)
+        return has_loss and self.looks_at_data(options) is not False
 
     @cached_property
     def options(self) -> Mapping[str, Any]:

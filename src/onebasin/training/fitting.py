@@ -16,6 +16,40 @@ from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.draws import forked
 
 
+def check_runs(
+    model: Callable[[Tensor], Any],
+    examples: Tensor,
+    data: Dataset,
+    *,
+    call: str,
+    name: str,
+    remedy: str,
+) -> Any:
+    """Check that a model can be run on data, and return what it gives for the examples.
+
+    Args:
+        model: the module, or what stands for it.
+        examples: two inputs of the data, where the model is.
+        data: what they are of.
+        call: who asks, for messages.
+        name: what the model is called there.
+        remedy: what else to do than to choose other data.
+
+    Raises:
+        OneBasinError: when it cannot.
+    """
+    try:
+        with torch.no_grad():
+            return model(examples)
+    # The module is the user's or another library's code and may raise anything.
+    except Exception as error:
+        shape = "x".join(map(str, examples.shape[1:]))
+        raise OneBasinError(
+            f"{call}: {name} cannot be run on {data.name}, whose inputs are {shape} "
+            f"({one_line(error)}); choose other data or {remedy}"
+        ) from error
+
+
 def check_fits(
     model: Callable[[Tensor], Any],
     examples: Tensor,
@@ -28,26 +62,24 @@ def check_fits(
     """Check that a model can be run on data and has an output for each of its classes.
 
     Args:
-        model: the module, or what stands for it.
-        examples: two inputs of the data, where the model is.
-        data: what they are of.
-        call: who asks, for messages.
-        name: what the model is called there.
-        remedy: what else to do than to choose other data.
+        model: as for `check_runs`.
+        examples: likewise.
+        data: likewise.
+        call: likewise.
+        name: likewise.
+        remedy: likewise.
 
     Raises:
         OneBasinError: when it cannot, or has not.
     """
-    try:
-        with torch.no_grad():
-            outputs = output_of(model(examples))
-    # The module is the user's or another library's code and may raise anything.
-    except Exception as error:
-        shape = "x".join(map(str, examples.shape[1:]))
-        raise OneBasinError(
-            f"{call}: {name} cannot be run on {data.name}, whose inputs are {shape} "
-            f"({one_line(error)}); choose other data or {remedy}"
-        ) from error
+    outputs = check_runs(
+        lambda inputs: output_of(model(inputs)),
+        examples,
+        data,
+        call=call,
+        name=name,
+        remedy=remedy,
+    )
     if outputs.ndim != 2 or outputs.shape[1] < data.num_classes:
         raise OneBasinError(
             f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "

@@ -1,0 +1,100 @@
+"""`--data`: how it is laid out for an architecture, and how much of it is used."""
+
+import pytest
+import torch
+
+from onebasin.checkpoints import build_architecture
+from onebasin.cli.data import load
+from onebasin.training.datasets.digits import load_digits
+from tests.cli.run import TINY, fail, succeed, write
+
+MODELS = """
+from torch import nn
+
+def words():
+    return nn.Sequential(
+        nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 68),
+        nn.Unflatten(1, (4, 17)),
+    )
+
+def images():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+"""
+INPUTS = {"words": "2x64", "images": "2x1x8x8"}
+
+
+@pytest.fixture
+def pair_of(tmp_path, monkeypatch):
+    """Return what makes two networks of an architecture, as arguments of a command."""
+    (tmp_path / "models_of_test_data.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+
+    def make(name):
+        arch = f"models_of_test_data:{name}"
+        files = []
+        for seed in (0, 1):
+            built = build_architecture(arch, input_spec=INPUTS[name], seed=seed)
+            files.append(write(tmp_path / f"{name}-{seed}.safetensors", built.module.state_dict()))
+        return (arch, *files, "--input", INPUTS[name], "--data", "digits")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("method", "repair"),
+    [("combined", "repair"), ("activations", "rescale"), ("commutativity", "none"),
+     ("functional-difference", "none")],
+)  # fmt: skip
+def test_what_looks_at_no_loss_needs_no_classes(capsys, tmp_path, pair_of, method, repair):
+    out = tmp_path / "out.safetensors"
+    options = ("-o", out, "--method", method, "--repair", repair, "--json")
+    found = succeed(capsys, "merge", *pair_of("words"), *options).data
+    assert found["matching"]["method"] == method
+    assert out.exists()
+
+
+def test_features_without_labels_need_no_classes(capsys, tmp_path, pair_of):
+    folder = tmp_path / "features"
+    succeed(capsys, "features", *pair_of("words"), "-o", folder)
+    line = fail(capsys, "features", *pair_of("words"), "-o", folder, "--measure", "lemma")
+    assert "words returns (2, 4, 17) for two examples but digits has 10 classes" in line
+
+
+@pytest.mark.parametrize("options", [("--method", "annealing"), ("--init", "annealing")])
+def test_a_loss_needs_classes(capsys, tmp_path, pair_of, options):
+    out = tmp_path / "out.safetensors"
+    line = fail(capsys, "align", *pair_of("words"), "-o", out, *options)
+    assert line.startswith("align: models_of_test_data:words returns (2, 4, 17) for two examples")
+    assert line.endswith("choose other data or another --arch-arg, or a --method without a loss")
+    line = fail(capsys, "barrier", *pair_of("words"), "--num-points", 3)
+    assert "returns (2, 4, 17) for two examples but digits has 10 classes" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("barrier", ("--num-points", 3)), ("align", ("--method", "activations", "-o", "b.pt")),
+     ("merge", ("-o", "m.pt")), ("features", ("-o", "features"))],
+)  # fmt: skip
+def test_flat_data_become_images_for_any_architecture(capsys, pair_of, command, options):
+    succeed(capsys, command, *pair_of("images"), *options)
+
+
+def test_fewer_examples_are_drawn_by_the_seed(capsys, tmp_path, a, b):
+    found = {}
+    for name, seed in {"first": 0, "again": 0, "other": 1}.items():
+        out = tmp_path / f"{name}.safetensors"
+        options = ("--data", "digits", "--num-train", 20, "--seed", seed, *TINY)
+        succeed(capsys, "merge", "mlp", a, b, "-o", out, *options)
+        found[name] = out.read_bytes()
+    assert found["first"] == found["again"] != found["other"]
+    few, everything = load("digits", None, 20, seed=1), load_digits()
+    assert len(few.train_inputs) == 20
+    assert torch.equal(few.test_inputs, everything.test_inputs)
+
+
+def test_a_number_of_no_data_is_refused(capsys, tmp_path, a, b):
+    given = ("align", "mlp", a, b, "-o", tmp_path / "out.safetensors", *TINY, "--num-train")
+    line = fail(capsys, *given, 5)
+    assert line == "data: --num-train has no use without --data; leave it out or name data"
+    line = fail(capsys, *given, 5000, "--data", "digits")
+    assert line == "data: subset of 5000 train examples of digits; it has 1437"
