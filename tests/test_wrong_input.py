@@ -10,7 +10,7 @@ PROGRAM = """
 import json, sys
 import torch
 from torch import nn
-from onebasin import merge
+from onebasin import matching, merge, repair, trace
 from onebasin.errors import OneBasinError
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring import interpolate
@@ -24,6 +24,15 @@ def dataset(inputs=inputs, labels=labels, num_classes=2):
 
 def trained(network=model, data=dataset(), **options):
     return train(network, data, seeds=[0], epochs=1, **options)
+
+net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+symmetry, a = trace(net, inputs), net.state_dict()
+
+def match(name, data=[(inputs, labels)], **options):
+    return getattr(matching, f"match_{name}")(symmetry, a, a, model=net, data=data, **options)
+
+def match_weights(**options):
+    return matching.match_weights(symmetry, a, a, **options)
 
 found = []
 for call in json.load(sys.stdin):
@@ -60,6 +69,31 @@ CASES = {
     "interpolate(model, params, model, evaluate)": "parameters: params_b is of type Linear; p",
     "interpolate('mlp', params, params, evaluate)": "interpolate: model is 'mlp'; pass a torch",
     "BoundModel(model, None)": "parameters: params is None; pass a state dict, such as model.s",
+    "match_weights(seed=-1)": "match_weights: seed is -1; it must be a whole number of at least 0",
+    "match_weights(seed=1.5)": "match_weights: seed is 1.5; it must be a whole number of at lea",
+    "match_weights(restarts='3')": "match_weights: restarts is '3'; it must be a whole number of",
+    "match_weights(cache_bytes=-5)": "match_weights: cache_bytes is -5; it must be at least 0 a",
+    "matching.match_many(symmetry, [a, a], cache_bytes=-5)": "match_many: cache_bytes is -5; it",
+    "matching.match_cycle_consistent(symmetry, [a, a], seed=-1)": "match_cycle_consistent: seed i",
+    "match('annealing', steps=5.5)": "match_annealing: steps is 5.5; it must be a whole number of",
+    "match('annealing', seed='a')": "match_annealing: seed is 'a'; it must be a whole number of a",
+    "match('annealing', data=None)": "match_annealing: the data is None; pass a list of batches",
+    "match('annealing', data=[(inputs[:0], labels[:0])])": "match_annealing: the data has no batch",
+    "match('annealing', data=[(inputs, labels + 5)])": "match_annealing: batch 0 of the data has "
+    "label 6, but the model returns 2 classes; labels are 0 to 1, or -100 for what does not count",
+    "match('annealing', data=[(inputs, labels - 5)])": "match_annealing: batch 0 of the data has "
+    "label -5, but the",
+    "match('straight_through', data=None)": "match_straight_through: the data is None; pass a li",
+    "match('straight_through', data=[(inputs[:0], labels[:0])])": "match_straight_through: the da",
+    "match('straight_through', learning_rate='a')": "match_straight_through: learning_rate must b",
+    "match('activations', data=None)": "match_activations: the data is None; pass a list of batch",
+    "match('combined', data=[inputs[:0]])": "match_combined: the data has no batches; pass at lea",
+    "match('commutativity', data=[inputs[:0]])": "match_commutativity: the data has no batches; p",
+    "match('functional_difference', data=[inputs[:0]])": "match_functional_difference: the data ha",
+    "match('commutativity', seed=1.5)": "match_commutativity: seed is 1.5; it must be a whole num",
+    "repair(net, a, [a], None)": "repair: the data is None; pass a list of batches or a DataLoad",
+    "repair(net, a, [a], 3, method='reset')": "repair: the data is 3; pass a list of batches or a",
+    "repair(net, a, [], [inputs[:, :1]], method='reset')": "repair: the model does not run on bat",
     "merge([params, model])": "merge: params_list[1] is of type Linear; pass a state dict, such",
 }
 

@@ -162,7 +162,7 @@ def test_bad_data_is_named(data, message):
 
 
 BAD_OPTIONS = [
-    ({"steps": 0}, "steps and restarts must be at least 1, not 0 and 1"),
+    ({"steps": 0}, "steps is 0; it must be a whole number of at least 1"),
     ({"cache_bytes": 1000}, "take 0.0 GiB, more than cache_bytes; pass fewer examples, or raise"),
 ]
 

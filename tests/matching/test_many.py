@@ -108,5 +108,5 @@ def test_bad_input_is_named_in_one_line(matcher):
 
 def test_sweeps_below_one_are_refused():
     problem = planted("perceptron")
-    with pytest.raises(OneBasinError, match="match_many: max_sweeps must be at least 1, not 0"):
+    with pytest.raises(OneBasinError, match="match_many: max_sweeps is 0; it must be a whole"):
         match_many(problem.symmetry, [problem.a, problem.b], max_sweeps=0)

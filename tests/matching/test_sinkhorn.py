@@ -120,7 +120,7 @@ def test_nothing_to_match_is_the_identity():
             "objective is 'loss'; it must be 'weights' or 'midpoint' or",
         ),
         ({"gradient": "exact"}, "gradient is 'exact'; it must be 'implicit' or 'unrolled'"),
-        ({"max_steps": 0}, "max_steps, num_rounds and check_every must be at least 1"),
+        ({"max_steps": 0}, "max_steps is 0; it must be a whole number of at least 1"),
         ({"learning_rate": -1.0}, "learning_rate must be positive and finite, not -1"),
     ],
 )

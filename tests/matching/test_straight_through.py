@@ -170,7 +170,7 @@ def test_bad_input_is_named_in_one_line() -> None:
     )
     assert "does not run on batch 1" in bad(data=[(inputs, labels), (inputs, labels[:3])])
     assert "the loss on batch 0 of the data is nan" in bad(data=[(inputs * float("nan"), labels)])
-    assert "max_epochs, patience and max_sweeps must be at least 1" in bad(max_epochs=0)
+    assert "max_epochs is 0; it must be a whole number of at least 1" in bad(max_epochs=0)
     assert "learning_rate must be positive and finite, not 0" in bad(learning_rate=0.0)
     assert "outputs are (12, 3) and labels (12,); mse needs one target for each output" in bad(
         loss="mse"

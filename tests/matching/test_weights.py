@@ -167,7 +167,7 @@ def test_bad_tensors_are_named(value, message):
 
 def test_counts_below_one_are_refused():
     symmetry, a, b = broken()
-    with pytest.raises(OneBasinError, match="max_sweeps and restarts must be at least 1"):
+    with pytest.raises(OneBasinError, match="is 0; it must be a whole number of at least 1"):
         match_weights(symmetry, a, b, max_sweeps=0)
 
 

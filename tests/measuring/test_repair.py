@@ -185,6 +185,22 @@ def test_a_shared_layer_is_skipped_and_named() -> None:
     assert fixed.skipped == {"inner.linear": "its parameters are used more than once"}
 
 
+def test_data_that_will_not_do_is_named() -> None:
+    model, a, b, batch = two("residual")
+    merged = merge([a, b])
+    for method in ("reset", "repair"):
+        for data, text in (
+            ([batch[:0]], "the data has no batch"),
+            ([batch * float("nan")], r"finite"),
+            ([batch, batch[:, :1]], "the model does not run on batch 1"),
+        ):
+            with pytest.raises(OneBasinError, match=rf"^repair: .*{text}"):
+                repair(model, merged, [a, b], data, method=method)
+    fixed = repair(model, merged, [a, b], [batch, batch[:0]])
+    same = repair(model, merged, [a, b], [batch])
+    assert all(torch.equal(fixed.params[name], same.params[name]) for name in same.params)
+
+
 def test_bad_input_is_named_in_one_line() -> None:
     model, a, b, batch = two("mlp")
     merged = merge([a, b])
@@ -192,7 +208,7 @@ def test_bad_input_is_named_in_one_line() -> None:
         repair(model, merged, [a, b], [])
     with pytest.raises(OneBasinError, match="pass the networks that were merged"):
         repair(model, merged, [], [batch])
-    with pytest.raises(OneBasinError, match=r"1 weight .* for 2 networks"):
+    with pytest.raises(OneBasinError, match=r"^repair: 1 weight .* for 2 networks"):
         repair(model, merged, [a, b], [batch], weights=[1.0])
     infinite = {**a, "0.bias": torch.full_like(a["0.bias"], float("inf"))}
     with pytest.raises(OneBasinError, match=r"features of B at '0.linear' are not finite"):

@@ -170,3 +170,14 @@ def test_wrong_data_is_named():
     with pytest.raises(OneBasinError, match="batch 1 has one value per channel"):
         reset_statistics(model, model.state_dict(), [inputs, inputs[:1]])
     assert model[1].momentum == 0.1
+    with pytest.raises(OneBasinError, match="does not run on batch 0 of the data: RuntimeError: m"):
+        reset_statistics(model, model.state_dict(), [inputs[:, :2]])
+    broken = [inputs, inputs * float("nan")]
+    with pytest.raises(OneBasinError, match="what layer '1' is given is not finite, though the pa"):
+        reset_statistics(model, model.state_dict(), broken)
+
+
+def test_a_network_that_has_diverged_has_statistics_of_its_own():
+    model, (inputs, _) = mlp(0, norm=True), examples()
+    diverged = {**model.state_dict(), "0.bias": torch.full((8,), float("nan"))}
+    assert reset_statistics(model, diverged, [inputs])["1.running_mean"].isnan().all()

@@ -14,6 +14,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from onebasin.checkpoints.messages import described
 from onebasin.errors import OneBasinError
 
 IGNORED = -100
@@ -97,6 +98,25 @@ def mixed(data: Iterable[Any]) -> Iterable[Any]:
     return replace(data, order=torch.randperm(len(data.inputs), generator=generator))
 
 
+def readable(data: Iterable[Any], name: str) -> Iterable[Any]:
+    """Return data that can be read.
+
+    Args:
+        data: an iterable of batches.
+        name: what the data is to the caller, for the message.
+
+    Raises:
+        OneBasinError: when it is something else, None for example.
+    """
+    try:
+        iter(data)
+    except TypeError as error:
+        raise OneBasinError(
+            f"{name}: the data is {described(data)}; pass a list of batches or a DataLoader"
+        ) from error
+    return data
+
+
 def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
     """Return data that is read more than once.
 
@@ -105,9 +125,10 @@ def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
         name: what the data is to the caller, for the message.
 
     Raises:
-        OneBasinError: when it is an iterator, which is empty after its first reading.
+        OneBasinError: when it is an iterator, which is empty after its first reading, or
+            nothing that can be read at all.
     """
-    if iter(data) is data:
+    if iter(readable(data, name)) is data:
         raise OneBasinError(
             f"{name}: the data is an iterator that can be read only once; pass a list of batches "
             "or a DataLoader"

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from onebasin.errors import check_choice
-from onebasin.matching.checks import check_counts
+from onebasin.errors import check_amount, check_choice
+from onebasin.matching.checks import check_counts, check_seed
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.losses import Normalization
 from onebasin.matching.matching import ManyMatching, Matching, Progress, Step
@@ -198,6 +198,8 @@ class Options:
         check_choice(call, "schedule", self.schedule, Schedule)
         check_choice(call, "move", self.move, Move)
         check_counts(call, steps=self.steps, restarts=self.restarts)
+        check_seed(call, self.seed)
+        check_amount(call, "cache_bytes", self.cache_bytes)
 
     def tell(self, start: int, done: int, energy: float) -> None:
         """Report progress."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from math import inf
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, check_whole, is_number
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -17,12 +17,23 @@ def check_counts(call: str, **counts: int) -> None:
         **counts: by the names of its arguments.
 
     Raises:
-        OneBasinError: when one is below 1.
+        OneBasinError: when one is no whole number, or below 1.
     """
-    if min(counts.values()) < 1:
-        raise OneBasinError(
-            f"{call}: {_listed(counts)} must be at least 1, not {_listed(counts.values())}"
-        )
+    for name, count in counts.items():
+        check_whole(call, name, count, least=1)
+
+
+def check_seed(call: str, seed: int) -> None:
+    """Check a seed.
+
+    Args:
+        call: the public function that is running, for the message.
+        seed: what was given.
+
+    Raises:
+        OneBasinError: when it is no whole number, or below 0.
+    """
+    check_whole(call, "seed", seed, least=0)
 
 
 def check_learning_rate(call: str, learning_rate: float) -> None:
@@ -35,9 +46,9 @@ def check_learning_rate(call: str, learning_rate: float) -> None:
     Raises:
         OneBasinError: when it is not.
     """
-    if not 0 < learning_rate < float("inf"):
+    if not (is_number(learning_rate) and 0 < learning_rate < inf):
         raise OneBasinError(
-            f"{call}: learning_rate must be positive and finite, not {learning_rate:g}"
+            f"{call}: learning_rate must be positive and finite, not {learning_rate!r}"
         )
 
 
@@ -57,8 +68,3 @@ def check_init(symmetry: Symmetry, init: Permutation | None, call: str) -> None:
             f"{call}: init is a permutation of another symmetry; make it with the symmetry"
             " that is given"
         )
-
-
-def _listed(values: Iterable[object]) -> str:
-    *first, last = map(str, values)
-    return f"{', '.join(first)} and {last}" if first else last

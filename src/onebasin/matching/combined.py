@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from onebasin.errors import check_amount, check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
-from onebasin.matching.checks import check_counts, check_init
+from onebasin.matching.checks import check_counts, check_init, check_seed
 from onebasin.matching.descent.runs import begin_search, descend_from_starts
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.trees import Key
@@ -94,6 +94,7 @@ def match_combined(
     check_choice(CALL, "statistic", statistic, Statistic)
     check_choice(CALL, "position", position, Position)
     check_counts(CALL, max_sweeps=max_sweeps, restarts=restarts)
+    check_seed(CALL, seed)
     check_init(symmetry, init, CALL)
     check_amount(CALL, "balance", balance)
     began = time.perf_counter()

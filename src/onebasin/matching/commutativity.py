@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from onebasin.forward.features import Features
 from onebasin.matching.activations import match_activations
-from onebasin.matching.checks import check_counts, check_init
+from onebasin.matching.checks import check_counts, check_init, check_seed
 from onebasin.matching.descent.runs import begin_search
 from onebasin.matching.matching import Matching, Progress
 from onebasin.matching.moments.commuting import CommutingDescent, CommutingLayer
@@ -78,6 +78,7 @@ def match_commutativity(
             is below 1.
     """
     check_counts(CALL, max_sweeps=max_sweeps)
+    check_seed(CALL, seed)
     check_init(symmetry, init, CALL)
     began = time.perf_counter()
     search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from onebasin.errors import check_amount
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.many import Meeting
 from onebasin.matching.matching import ManyMatching, Progress
@@ -78,6 +79,7 @@ def match_cycle_consistent(
         >>> sum(around.num_moved.values())
         0
     """
+    check_amount(CALL, "cache_bytes", cache_bytes)
     began = time.perf_counter()
     gathering = Gathering(symmetry, params_list, init, call=CALL)
     gathering.permutations[:] = gathering.to_first()

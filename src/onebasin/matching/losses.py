@@ -13,12 +13,19 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.forward.batches import IGNORED, call_on, device_of, output_of, rereadable
+from onebasin.forward.batches import (
+    IGNORED,
+    call_on,
+    device_of,
+    is_empty,
+    output_of,
+    rereadable,
+)
 from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
 from onebasin.forward.normalization import layers_with_statistics, statistics_of
 from onebasin.matching.descent.pair import Pair
@@ -60,7 +67,7 @@ class DataLoss:
             check_choice(call, "loss", loss, get_args(Loss)[0])
         self.model, self.data, self.loss = model, rereadable(data, call), loss
         self.normalization, self.call, self.device = normalization, call, device_of(model)
-        if next(iter(data), None) is None:
+        if all(map(is_empty, data)):
             raise OneBasinError(f"{call}: the data has no batches; pass at least one")
 
     def of_batch(self, params: Mapping[str, Tensor], batch: Any, number: int) -> Float[Tensor, ""]:
@@ -78,7 +85,7 @@ class DataLoss:
         inputs, labels = labelled(batch, number, self.call)
         try:
             outputs = output_of(self._run(params, inputs))
-            loss = self._loss(outputs, torch.as_tensor(labels).to(outputs.device))
+            loss = self._loss(outputs, torch.as_tensor(labels).to(outputs.device), number)
         except OneBasinError:
             raise
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -102,6 +109,8 @@ class DataLoss:
         """
         total, count = 0.0, 0
         for number, batch in enumerate(self.data):
+            if is_empty(batch):
+                continue
             loss = float(self.of_batch(params, batch, number))
             labels = torch.as_tensor(batch[1])
             size = int((labels != IGNORED).sum()) if self.loss == "cross_entropy" else len(labels)
@@ -135,7 +144,7 @@ class DataLoss:
                 values[name] = values.get(name, own).detach().clone()
         yield
 
-    def _loss(self, outputs: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+    def _loss(self, outputs: Tensor, labels: Tensor, number: int) -> Float[Tensor, ""]:
         if callable(self.loss):
             return self.loss(outputs, labels).mean()
         wide = outputs if outputs.dtype == torch.float64 else outputs.float()
@@ -152,9 +161,20 @@ class DataLoss:
                 " pass a loss of your own"
             )
         flat = labels.reshape(-1).long()
-        if bool((flat == IGNORED).all()):
+        counted = flat[flat != IGNORED]
+        if not len(counted):
             return wide.sum() * 0
+        self._check_classes(counted, wide.shape[-1], number)
         return F.cross_entropy(wide.reshape(-1, wide.shape[-1]), flat)
+
+    def _check_classes(self, labels: Int64[Tensor, " n"], num_classes: int, number: int) -> None:
+        least, most = int(labels.min()), int(labels.max())
+        if least < 0 or most >= num_classes:
+            raise OneBasinError(
+                f"{self.call}: batch {number} of the data has label {least if least < 0 else most},"
+                f" but the model returns {num_classes} classes; labels are 0 to"
+                f" {num_classes - 1}, or {IGNORED} for what does not count"
+            )
 
 
 def labelled(batch: Any, number: int, call: str) -> tuple[Any, Any]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from onebasin.matching.checks import check_counts
+from onebasin.errors import check_amount
+from onebasin.matching.checks import check_counts, check_seed
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.matching import ManyMatching, Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES, match_weights
@@ -78,6 +79,8 @@ def match_many(
     """
     began = time.perf_counter()
     check_counts(CALL, max_sweeps=max_sweeps)
+    check_seed(CALL, seed)
+    check_amount(CALL, "cache_bytes", cache_bytes)
     gathering = Gathering(symmetry, params_list, init, call=CALL)
     run = Meeting(gathering, seed=seed, cache_bytes=cache_bytes, progress=progress)
     if init is None:

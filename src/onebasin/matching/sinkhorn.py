@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.matching.checks import check_counts, check_init, check_learning_rate
+from onebasin.matching.checks import check_counts, check_init, check_learning_rate, check_seed
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.losses import DataLoss, Ends, Loss, Normalization
 from onebasin.matching.matching import Matching, Progress, Step
@@ -119,6 +119,7 @@ def match_sinkhorn(
     check_choice(CALL, "gradient", gradient, Gradient)
     check_init(symmetry, init, CALL)
     check_counts(CALL, max_steps=max_steps, num_rounds=num_rounds, check_every=check_every)
+    check_seed(CALL, seed)
     check_learning_rate(CALL, learning_rate)
     gathering = Gathering(symmetry, [params_a, params_b], call=CALL, labels=("A", "B"))
     relaxation = Relaxation(symmetry)

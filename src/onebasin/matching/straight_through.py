@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.matching.checks import check_counts, check_init, check_learning_rate
+from onebasin.errors import check_amount
+from onebasin.matching.checks import check_counts, check_init, check_learning_rate, check_seed
 from onebasin.matching.descent.descent import Descent
 from onebasin.matching.descent.pair import Pair, Survey
 from onebasin.matching.descent.search import Search
@@ -100,6 +101,8 @@ def match_straight_through(
     """
     began = time.perf_counter()
     check_counts(CALL, max_epochs=max_epochs, patience=patience, max_sweeps=max_sweeps)
+    check_seed(CALL, seed)
+    check_amount(CALL, "cache_bytes", cache_bytes)
     check_learning_rate(CALL, learning_rate)
     check_init(symmetry, init, CALL)
     losses = DataLoss(model, data, loss, normalization=normalization, call=CALL)

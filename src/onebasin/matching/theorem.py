@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.matching.checks import check_counts
+from onebasin.matching.checks import check_counts, check_seed
 from onebasin.matching.descent.pair import Pair
 from onebasin.matching.matching import Matching, Progress, Step
 from onebasin.symmetry.layouts import Fixed, Units
@@ -81,6 +81,7 @@ def match_theorem(
     group, weight, bias = _hidden_layer(symmetry)
     if cells is not None:
         check_counts(CALL, cells=cells)
+    check_seed(CALL, seed)
     pair = Pair(symmetry, params_a, params_b, call=CALL)
     pair.survey()
     bound = 1 / sqrt(symmetry.shapes[weight][1])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from onebasin.matching.checks import check_counts, check_init
+from onebasin.matching.checks import check_counts, check_init, check_seed
 from onebasin.matching.descent.runs import begin_search, descend_from_starts
 from onebasin.matching.matching import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
@@ -88,6 +88,7 @@ def match_weights(
         True
     """
     check_counts(CALL, max_sweeps=max_sweeps, restarts=restarts)
+    check_seed(CALL, seed)
     check_init(symmetry, init, CALL)
     began = time.perf_counter()
     search, survey = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)

@@ -149,12 +149,15 @@ def check_same_names(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tens
             )
 
 
-def shares_of(weights: Sequence[int | float] | None, num_networks: int) -> list[float]:
+def shares_of(
+    weights: Sequence[int | float] | None, num_networks: int, *, call: str = "merge"
+) -> list[float]:
     """Return weights divided by their sum, one for each network.
 
     Args:
         weights: one number for each network; None for equal ones.
         num_networks: how many there are.
+        call: the public function that is running, for messages.
 
     Raises:
         OneBasinError: when their number is another, one is not finite or their sum is 0.
@@ -167,12 +170,12 @@ def shares_of(weights: Sequence[int | float] | None, num_networks: int) -> list[
     listed = ", ".join(f"{weight:g}" for weight in weights)
     if len(weights) != num_networks:
         raise OneBasinError(
-            f"merge: {counted(len(weights), 'weight')} ({listed}) for {num_networks} networks; "
+            f"{call}: {counted(len(weights), 'weight')} ({listed}) for {num_networks} networks; "
             "give one for each"
         )
     total = fsum(weights) if all(map(isfinite, weights)) else 0.0
     if total == 0:
         raise OneBasinError(
-            f"merge: the weights are {listed}; they must be finite and their sum not 0"
+            f"{call}: the weights are {listed}; they must be finite and their sum not 0"
         )
     return [weight / total for weight in weights]

@@ -17,7 +17,7 @@ from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.paths import Shares
 from onebasin.measuring.points import Prepare
 from onebasin.measuring.repairing import Repairer
-from onebasin.measuring.statistics import reset_statistics
+from onebasin.measuring.statistics import fresh_statistics
 
 
 def preparation(
@@ -51,7 +51,7 @@ def preparation(
     batches = rereadable(data, call)
     if normalization == "reset":
         num_layers = len(layers_with_statistics(model))
-        return lambda params, *_: reset_statistics(model, params, batches), num_layers
+        return lambda params, *_: fresh_statistics(model, params, batches, call=call), num_layers
     repairer = Repairer(model, batches, method=normalization, call=call)
 
     def repaired(

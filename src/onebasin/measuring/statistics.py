@@ -18,11 +18,14 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import call_on, inputs_of, is_empty, mixed, rereadable
+from onebasin.forward.batches import call_on, inputs_of, is_empty, mixed, readable, rereadable
 from onebasin.forward.binding import bind, evaluation_mode, first_names, precision_of, widened
 from onebasin.forward.normalization import layers_with_statistics, path_of, statistics_of
 from onebasin.measuring.moments import UnitMoments
+
+CALL = "reset_statistics"
 
 
 def reset_statistics(
@@ -55,8 +58,8 @@ def reset_statistics(
         keeps any, nothing does.
 
     Raises:
-        OneBasinError: when there is no batch, a batch is too small to have a variance, or the
-            data of `exact` can be read only once.
+        OneBasinError: when there is no batch, the model refuses one, a batch is too small to
+            have a variance, the data is not finite, or that of `exact` can be read only once.
 
     Example:
         >>> model = nn.Sequential(nn.BatchNorm1d(1))
@@ -64,14 +67,35 @@ def reset_statistics(
         >>> reset_statistics(model, model.state_dict(), data)["0.running_mean"]
         tensor([3.])
     """
+    return fresh_statistics(model, params, data, exact=exact)
+
+
+def fresh_statistics(
+    model: nn.Module,
+    params: Mapping[str, Tensor],
+    data: Iterable[Any],
+    *,
+    exact: bool = False,
+    call: str = CALL,
+) -> dict[str, Tensor]:
+    """Do what `reset_statistics` says, for another public function.
+
+    Args:
+        model: as there.
+        params: as there.
+        data: as there.
+        exact: as there.
+        call: the public function that is running, for messages.
+    """
     layers = layers_with_statistics(model)
     if not layers:
         return dict(params)
     values, first = bind(model, params), first_names(model)
-    data = mixed(rereadable(data, "reset_statistics") if exact else data)
+    data = mixed(rereadable(data, call) if exact else readable(data, call))
     fresh: dict[str, Tensor] = {}
     for number in range(len(layers) if exact else 1):
-        fresh = _run(model, layers, {**values, **fresh}, data, training=number == 0)
+        held = {**values, **fresh}
+        fresh = _run(model, layers, held, data, training=number == 0, call=call)
     return {name: fresh.get(first.get(name, name), tensor) for name, tensor in params.items()}
 
 
@@ -82,6 +106,7 @@ def _run(
     data: Iterable[Any],
     *,
     training: bool,
+    call: str,
 ) -> dict[str, Tensor]:
     """Run the model over the data once, and return the statistics of what the layers are given."""
     found: dict[str, Any] = {}
@@ -94,27 +119,49 @@ def _run(
         for number, batch in enumerate(data):
             if is_empty(batch):
                 continue
+            inputs = widened(inputs_of(batch), precision_of(model, held))
             try:
                 call_on(
                     lambda *args, **kwargs: functional_call(model, held, args, kwargs),
-                    widened(inputs_of(batch), precision_of(model, held)),
+                    inputs,
                     device,
                 )
-            except ValueError as error:
-                if "more than 1 value per channel" not in str(error):
-                    raise
-                raise OneBasinError(
-                    f"reset_statistics: batch {number} has one value per channel and so no "
-                    "variance; use larger batches or drop the last one"
-                ) from error
+            except OneBasinError:
+                raise
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                raise OneBasinError(f"{call}: {_refusal(error, number)}") from error
             num_batches += 1
     if not num_batches:
-        raise OneBasinError("reset_statistics: the data has no batch; pass at least one")
+        raise OneBasinError(f"{call}: the data has no batch; pass at least one")
+    _check_finite(found, values, call)
     return {
         name: value
         for layer in layers
         for name, value in _statistics(layer, values, found.get(layer), num_batches).items()
     }
+
+
+def _refusal(error: Exception, number: int) -> str:
+    if "more than 1 value per channel" in str(error):
+        return (
+            f"batch {number} has one value per channel and so no variance; use larger batches "
+            "or drop the last one"
+        )
+    return f"the model does not run on batch {number} of the data: {one_line(error)}"
+
+
+def _check_finite(found: Mapping[str, Any], values: Mapping[str, Tensor], call: str) -> None:
+    """Check that finite networks were given finite values: nothing is hidden in others."""
+    broken = [
+        layer
+        for layer, moments in found.items()
+        if not bool(torch.isfinite(moments.mean + moments.variance).all())
+    ]
+    if broken and all(bool(torch.isfinite(value).all()) for value in values.values()):
+        raise OneBasinError(
+            f"{call}: what layer {broken[0]!r} is given is not finite, though the parameters are; "
+            "check the data"
+        )
 
 
 def _statistics(

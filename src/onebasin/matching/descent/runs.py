@@ -7,6 +7,7 @@ from time import perf_counter
 
 from torch import Tensor
 
+from onebasin.errors import check_amount
 from onebasin.matching.descent.descent import Descent
 from onebasin.matching.descent.pair import Pair, Survey
 from onebasin.matching.descent.search import Search
@@ -37,8 +38,10 @@ def begin_search(
         call: the public function that is running, for messages.
 
     Raises:
-        OneBasinError: when tensors do not fit the symmetry, or are not finite.
+        OneBasinError: when tensors do not fit the symmetry or are not finite, or the memory is
+            no amount.
     """
+    check_amount(call, "cache_bytes", cache_bytes)
     pair = Pair(symmetry, params_a, params_b, call=call)
     survey = pair.survey()
     search = Search(symmetry, pair, cache_bytes=cache_bytes)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from onebasin.matching.checks import check_counts
+from onebasin.matching.checks import check_counts, check_seed
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.matching import Progress, Step
 from onebasin.matching.relaxed.agreement import Agreement, Points, polynomial_peak
@@ -171,6 +171,7 @@ def climb_from_starts(
         OneBasinError: when a count is below one.
     """
     check_counts(call, max_steps=max_steps, restarts=restarts)
+    check_seed(call, seed)
     relaxation = Relaxation(gathering.symmetry)
     agreement, unmoved = Agreement(gathering, relaxation), gathering.objective()
     runs = []

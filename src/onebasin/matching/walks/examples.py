@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
+from onebasin.forward.batches import is_empty, readable
 from onebasin.matching.losses import DataLoss, Normalization, labelled
 
 Energy = Literal["loss", "error"]
@@ -70,12 +71,14 @@ def examples_of(
     """Return the energy on data, which is read once.
 
     Raises:
-        OneBasinError: when it has no batches, or a batch has no classes.
+        OneBasinError: when it cannot be read, has no batches, or a batch has no classes.
     """
     check_choice(call, "energy", energy, Energy)
     check_choice(call, "normalization", normalization, Normalization)
     batches = []
-    for number, batch in enumerate(data):
+    for number, batch in enumerate(readable(data, call)):
+        if is_empty(batch):
+            continue
         inputs, labels = labelled(batch, number, call)
         labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.is_complex():

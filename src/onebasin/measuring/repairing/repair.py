@@ -22,7 +22,7 @@ from onebasin.forward.normalization import is_variance, layers_with_statistics
 from onebasin.measuring.moments import UnitMoments
 from onebasin.measuring.paths import shares_of
 from onebasin.measuring.repairing.sites import RepairSite, find_repair_sites
-from onebasin.measuring.statistics import reset_statistics
+from onebasin.measuring.statistics import fresh_statistics
 
 Folded = Literal["repair", "rescale"]
 Method = Literal["reset", "repair", "rescale"]
@@ -100,7 +100,7 @@ def repair(
         return _reset(model, params, data)
     if not ends:
         raise OneBasinError(f"{CALL}: pass the networks that were merged as ends")
-    shares = shares_of(weights, len(ends))
+    shares = shares_of(weights, len(ends), call=CALL)
     return Repairer(model, data, method=method).run(params, ends, shares, progress=progress)
 
 
@@ -174,7 +174,8 @@ def _check_variances(params: Mapping[str, Tensor], call: str) -> None:
 
 
 def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> Repaired:
-    return Repaired(reset_statistics(model, params, data), tuple(layers_with_statistics(model)))
+    fresh = fresh_statistics(model, params, data, call=CALL)
+    return Repaired(fresh, tuple(layers_with_statistics(model)))
 
 
 class _Run:
