@@ -1,11 +1,13 @@
+import hashlib
 import re
 
 import pytest
 
 from onebasin.errors import OneBasinError
 from onebasin.studies import Task, run_studies
-from onebasin.studies.engines import InlineEngine
+from onebasin.studies.engines import InlineEngine, LocalEngine
 from onebasin.studies.folder import StudyFolder
+from onebasin.studies.schedule import TRIES
 from onebasin.studies.status import status_of
 from onebasin.studies.store import DiskFullError
 from tests.studies import toy
@@ -110,14 +112,48 @@ def test_a_corrupt_row_file_is_noticed_and_computed_again(tmp_path, out):
     assert value_of(out, first) == 1
 
 
-def test_an_input_that_got_lost_is_computed_again_only_where_needed(tmp_path, out):
+@pytest.mark.parametrize("suffix", [".parquet", ".json"])
+def test_an_input_that_got_lost_is_computed_again_and_all_count_alike(tmp_path, out, suffix):
     first = give(tmp_path, 1)
-    run(out, toy.study("one", add(tmp_path, first)))
-    stored_files(out, first)[".parquet"].unlink()
-    run(out, toy.study("one", add(tmp_path, first)))
-    assert toy.trace_of(tmp_path) == ["give-1", "add-1"]
-    run(out, toy.study("one", add(tmp_path, first), add(tmp_path, first, give(tmp_path, 2))))
-    assert toy.trace_of(tmp_path)[2:] == ["give-1", "give-2", "add-3"]
+    study = toy.study("one", add(tmp_path, first))
+    run(out, study)
+    stored_files(out, first)[suffix].unlink()
+    progress = run(out, study).progress
+    assert (progress.total, progress.done, progress.reused) == (2, 2, 1)
+    assert toy.trace_of(tmp_path) == ["give-1", "add-1", "give-1"]
+    (status,) = status_of(StudyFolder(out)).studies
+    assert (status.done, status.total, status.state) == (2, 2, "complete")
+    assert run(out, study).progress.reused == 2
+
+
+@pytest.mark.parametrize("kind", ["inline", "local"])
+def test_a_corrupt_checkpoint_is_noticed_and_computed_again(tmp_path, out, kind):
+    made = Task.of(toy.fill, folder=str(tmp_path), value=3)
+    run(out, toy.study("one", made))
+    path = stored_files(out, made)[".safetensors"]
+    path.write_bytes(path.read_bytes()[:-8] + bytes(8))
+    notes = []
+    reads = [Task.of(toy.sum_of, folder=str(tmp_path), filled=made, number=n) for n in (1, 2)]
+    engine = LocalEngine(2) if kind == "local" else None
+    outcome = run(out, toy.study("two", *reads), engine=engine, note=notes.append)
+    assert outcome.is_complete
+    said = f"{path}: corrupt checkpoint, not what its record says; it is computed again"
+    assert said in notes
+    assert set(notes) == {said}
+    assert [value_of(out, task) for task in reads] == [9, 9]
+    assert (outcome.progress.done, outcome.progress.reused) == (3, 0)
+    assert toy.trace_of(tmp_path).count("fill-3") >= 2
+
+
+def test_a_checkpoint_that_is_corrupt_every_time_ends_in_a_failure(tmp_path, out, monkeypatch):
+    made = Task.of(toy.fill, folder=str(tmp_path), value=3)
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: hashlib.sha256(b"never"))
+    reads = Task.of(toy.sum_of, folder=str(tmp_path), filled=made, number=1)
+    outcome = run(out, toy.study("two", reads))
+    assert toy.trace_of(tmp_path) == ["fill-3"] * (1 + TRIES)
+    (failure,) = outcome.failures
+    assert failure.key == reads.key
+    assert "corrupt checkpoint, not what its record says" in failure.reason
 
 
 def test_another_configuration_is_refused(tmp_path, out):

@@ -1,6 +1,8 @@
 import errno
+import hashlib
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -8,13 +10,14 @@ import torch
 from onebasin.errors import OneBasinError
 from onebasin.studies import Result, Task
 from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Files, Store
+from onebasin.studies.store.records import about
 from onebasin.studies.store.rows import decode_rows, encode_rows
-from onebasin.studies.store.store import about
 from tests.studies import toy
 
 ROWS = [{"a": 1, "b": "x", "c": 0.5, "d": True}, {"a": 2, "b": None, "c": 1, "d": False, "e": 3}]
 TASK = Task.of(toy.give, folder="x", value=1)
 KEY = TASK.key
+ORIGIN = {"finished": 1.0, "host": "here", "cores": 4, "versions": {"torch": "2"}}
 
 
 @pytest.fixture(params=["folder", "file://", "memory://"])
@@ -30,7 +33,7 @@ def tensors():
 
 
 def save(store, result=None):
-    store.save(KEY, result or Result(ROWS, tensors()), about(TASK, 1.5))
+    store.save(KEY, result or Result(ROWS, tensors()), about(TASK, 1.5, **ORIGIN))
     return store
 
 
@@ -79,6 +82,11 @@ def test_a_failure_is_kept_until_the_task_succeeds(store):
         (".safetensors", None, r"\.safetensors: is missing"),
         (".json", lambda d: d[: len(d) // 2], r"\.json: corrupt record"),
         (".json", lambda d: b"{}", r"\.json: corrupt record"),
+        (".json", lambda d: b"[]", r"\.json: corrupt record"),
+        (".json", lambda d: d.replace(b'"finished"', b'"begun"'), r"\.json: corrupt record"),
+        (".json", lambda d: d.replace(b'"host"', b'"guest"'), r"\.json: corrupt record"),
+        (".json", lambda d: d.replace(b'"2"', b"2"), r"\.json: corrupt record"),
+        (".json", lambda d: re.sub(rb'"files": .*', b'"files": []}', d, flags=16), r"\.json: corr"),
     ],
 )
 def test_what_is_not_what_it_was_is_noticed(tmp_path, suffix, spoil, message):
@@ -99,6 +107,37 @@ def test_tensors_of_the_right_size_that_are_none_are_noticed(tmp_path):
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(CorruptResultError, match=r"no whole safetensors file"):
         store.load(KEY)
+
+
+def test_tensors_that_are_not_what_they_were_are_noticed_when_they_are_loaded(store):
+    path = store.files.names("results")[-1] if save(store) else ""
+    assert path.endswith(".safetensors")
+    data = store.files.read(path)
+    store.load(KEY)
+    store.files.write(path, data[:-1] + bytes([data[-1] ^ 1]))
+    assert store.check(KEY) is not None
+    message = rf"{KEY}.safetensors: corrupt checkpoint, not what its record says"
+    with pytest.raises(CorruptResultError, match=message) as caught:
+        store.load(KEY)
+    assert caught.value.key == KEY
+    assert len(store.load(KEY, trusts_tensors=True).rows) == len(ROWS)
+    store.files.write(path, data)
+    assert len(store.load(KEY).tensors) == 4
+
+
+def test_a_checkpoint_is_hashed_once_in_a_process(tmp_path, monkeypatch):
+    store = save(Store(tmp_path))
+    store.load(KEY)
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert len(Store(tmp_path).load(KEY).tensors) == 4
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"key": 1}', '{"functi'])
+def test_a_broken_file_of_a_failure_counts_for_nothing(store, text):
+    store.save_failure(Failure(KEY, "give(value=1)", "ValueError: no", "Traceback ..."))
+    (name,) = store.files.names("results")
+    store.files.write(name, text.encode())
+    assert store.failures() == {}
 
 
 def test_without_its_record_there_is_no_result(tmp_path):

@@ -41,6 +41,20 @@ def add(*, folder: str, parts: list[Result]) -> Result:
     return Result([{"value": total}])
 
 
+def fill(*, folder: str, value: int) -> Result:
+    """Make a tensor; torch is imported here, as no other toy needs it."""
+    import torch
+
+    leave_trace(folder, f"fill-{value}")
+    return Result(tensors={"filled": torch.full((3,), value)})
+
+
+def sum_of(*, folder: str, filled: Result, number: int) -> Result:
+    total = int(filled.tensors["filled"].sum())
+    leave_trace(folder, f"sum-{total}-{number}")
+    return Result([{"value": total}])
+
+
 @declare(each="values")
 def square(*, folder: str, values: list[int]) -> list[Result]:
     leave_trace(folder, "square-" + "-".join(map(str, values)))

@@ -108,7 +108,7 @@ def _rows(
     num_missing = 0
     for task in targets:
         if task.key in done:
-            rows += study.rows_of(task, folder.store.load(task.key), scale)
+            rows += study.rows_of(task, folder.store.load(task.key, trusts_tensors=True), scale)
         else:
             num_missing += 1
     return rows, num_missing

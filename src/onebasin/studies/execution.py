@@ -88,7 +88,6 @@ class _Run:
         self.estimate = Estimate()
         done = _usable(plan, folder.store, self.estimate, note)
         self.schedule = Schedule(plan, done)
-        self.num_reused = len(plan.tasks) - len(self.schedule.needed)
         self.calls: list[Call] = []
         self.failures: list[Failure] = []
         self.skipped: list[str] = []
@@ -115,10 +114,11 @@ class _Run:
         schedule = self.schedule
         closed = schedule.done | schedule.failed | schedule.skipped
         rest = [self.plan.tasks[key] for key in schedule.needed if key not in closed]
+        reused = len(self.plan.tasks) - len(schedule.needed)
         return Progress(
             total=len(self.plan.tasks),
-            done=self.num_reused + len(schedule.done),
-            reused=self.num_reused,
+            done=reused + len(schedule.done),
+            reused=reused,
             failed=len(schedule.failed),
             skipped=len(schedule.skipped),
             running=tuple(map(str, self.calls)),
@@ -152,12 +152,24 @@ class _Run:
             for task in call.tasks:
                 self.estimate.learn(task, report.seconds / len(call.tasks))
             return
+        if report.ending == "corrupt input" and self._reopen(call, report):
+            return
         is_lost = report.ending == "lost"
         if self.schedule.put_back(call.tasks, is_lost=is_lost):
             if is_lost:
                 self.note(f"{call}: lost, {report.reason}; it is started again")
             return
         self._fail(call, report)
+
+    def _reopen(self, call: Call, report: Report) -> bool:
+        """Have a corrupt result made again, unless that is on its way; tell whether it is."""
+        is_known = self.schedule.is_open(report.key)
+        if not self.schedule.reopen(report.key, call.tasks):
+            return False
+        if not is_known:
+            self.folder.store.discard(report.key)
+            self.note(f"{report.reason}; it is computed again")
+        return True
 
     def _fail(self, call: Call, report: Report) -> None:
         often = f" (started {TRIES} times)" if report.ending == "lost" else ""

@@ -23,28 +23,31 @@ class Schedule:
 
     Args:
         plan: what is wanted.
-        done: keys of results that are there; inputs of what is done are not needed.
+        done: keys of results that are there; all others are needed.
     """
 
     def __init__(self, plan: Plan, done: Iterable[str]) -> None:
         self.plan = plan
-        self.needed = _needed(plan, set(done))
+        there = set(done)
+        self.needed = {key: None for key in plan.tasks if key not in there}
         self.done: set[str] = set()
         self.failed: set[str] = set()
         self.skipped: set[str] = set()
         self.running: set[str] = set()
         self._alone: set[str] = set()
         self._losses: dict[str, int] = {}
+        self._reopened: dict[str, int] = {}
         self._dependents = plan.dependents()
-        self._missing = {
-            key: {t.key for t in plan.tasks[key].dependencies() if t.key in self.needed}
-            for key in self.needed
-        }
+        self._missing = {key: self._inputs_missing(key) for key in self.needed}
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to run."""
         return len(self.done) + len(self.failed) + len(self.skipped) == len(self.needed)
+
+    def is_open(self, key: str) -> bool:
+        """Whether a result is still to be made."""
+        return key in self.needed and key not in self.done
 
     def ready(self) -> list[Task]:
         """Return the tasks whose inputs are there and that have not been started."""
@@ -106,6 +109,30 @@ class Schedule:
             self._alone |= keys
         return is_retried
 
+    def reopen(self, key: str, waiting: Sequence[Task]) -> bool:
+        """Let a result that turned out to be corrupt be made again before what needs it.
+
+        Args:
+            key: of the result.
+            waiting: tasks of the call that noticed it; they will be started again.
+
+        Returns:
+            Whether it is made again; not where that was tried too often.
+        """
+        if self._reopened.get(key, 0) >= TRIES:
+            return False
+        self.running.difference_update(task.key for task in waiting)
+        if self.is_open(key):
+            return True
+        self._reopened[key] = self._reopened.get(key, 0) + 1
+        self.done.discard(key)
+        self.needed[key] = None
+        self._missing[key] = self._inputs_missing(key)
+        for dependent in self._dependents[key]:
+            if dependent in self.needed and dependent not in self.done:
+                self._missing[dependent].add(key)
+        return True
+
     def fail(self, tasks: Sequence[Task]) -> list[Task]:
         """Note that tasks failed; return what cannot run any more because of it."""
         keys = [task.key for task in tasks]
@@ -120,14 +147,6 @@ class Schedule:
                     keys.append(key)
         return [self.plan.tasks[key] for key in lost]
 
-
-def _needed(plan: Plan, done: set[str]) -> dict[str, None]:
-    """Return the keys that must run, inputs first."""
-    stack = [task for tasks in plan.targets.values() for task in tasks]
-    wanted: set[str] = set()
-    while stack:
-        task = stack.pop()
-        if task.key not in done and task.key not in wanted:
-            wanted.add(task.key)
-            stack.extend(task.dependencies())
-    return dict.fromkeys(key for key in plan.tasks if key in wanted)
+    def _inputs_missing(self, key: str) -> set[str]:
+        inputs = {task.key for task in self.plan.tasks[key].dependencies()}
+        return set(filter(self.is_open, inputs))

@@ -21,11 +21,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from onebasin.errors import OneBasinError
-from onebasin.studies.store import DiskFullError, Failure, Store
-from onebasin.studies.store.store import about
+from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Store
+from onebasin.studies.store.records import about
 from onebasin.studies.task import Result, Task, declaration_of, resolve
 
-Ending = Literal["done", "failed", "lost", "disk full"]
+Ending = Literal["done", "failed", "lost", "disk full", "corrupt input"]
 VERSIONED = ("onebasin", "torch", "numpy", "scipy")
 
 
@@ -64,12 +64,14 @@ class Report:
         seconds: how long it took.
         reason: one line, unless it is done.
         traceback: of the exception, where there was one.
+        key: of the result that it needs and that is corrupt or gone.
     """
 
     ending: Ending
     seconds: float = 0.0
     reason: str = ""
     traceback: str = ""
+    key: str = ""
 
 
 def carry_out(call: Call) -> Report:
@@ -79,6 +81,9 @@ def carry_out(call: Call) -> Report:
         _run(call)
     except DiskFullError as error:
         return Report("disk full", time.perf_counter() - start, str(error))
+    except CorruptResultError as error:
+        spent, text = time.perf_counter() - start, str(error)
+        return Report("corrupt input", spent, text, traceback.format_exc(), error.key)
     # A task is anybody's code and may raise anything; its neighbours must not suffer.
     except Exception as error:
         ending: Ending = "disk full" if _is_disk_full(error) else "failed"

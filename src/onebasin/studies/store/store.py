@@ -9,55 +9,32 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from onebasin.errors import OneBasinError
 from onebasin.studies.store.files import Files
+from onebasin.studies.store.records import Failure, Record
 from onebasin.studies.store.rows import decode_rows, encode_rows
 from onebasin.studies.store.tensors import StoredTensors, encode_tensors
-from onebasin.studies.task import Result, Task
+from onebasin.studies.task import Result
 
 RESULTS = "results"
 FAILURE = ".failed.json"
 
 
 class CorruptResultError(OneBasinError):
-    """A stored result is not what its record says; it can be computed again."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is kept about a finished task, beside its result.
+    """A stored result is not what its record says; it can be computed again.
 
     Args:
-        data: "function", "version", "arguments", "inputs", "seconds", "finished" (seconds
-            since 1970), "host", "versions" and "files" (size and hash by suffix).
+        text: naming the file.
+        key: of the result.
     """
 
-    data: Mapping[str, Any]
-
-    @property
-    def seconds(self) -> float:
-        """How long the task took."""
-        return float(self.data["seconds"])
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a task failed.
-
-    Args:
-        key: of the task.
-        task: the task in words.
-        reason: the exception in one line.
-        traceback: all of it.
-    """
-
-    key: str
-    task: str
-    reason: str
-    traceback: str
+    def __init__(self, text: str, key: str) -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class Store:
@@ -108,15 +85,14 @@ class Store:
         if data is None:
             return None
         try:
-            found = json.loads(data)
-            return Record({**found, "seconds": float(found["seconds"]), "files": found["files"]})
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorruptResultError(f"{self.files.shown(name)}: corrupt record") from error
+            return Record.parse(data)
+        except ValueError as error:
+            raise CorruptResultError(f"{self.files.shown(name)}: corrupt record", key) from error
 
     def check(self, key: str) -> Record | None:
         """Return the record of a result whose files are all there, or None without a record.
 
-        Rows are compared by hash, tensors by size.
+        Rows are compared by hash, tensors by size; `load` compares their hash too.
 
         Raises:
             CorruptResultError: naming the file that is not what the record says.
@@ -127,16 +103,23 @@ class Store:
             self._check_size(key, record, "safetensors")
         return record
 
-    def load(self, key: str) -> Result:
+    def load(self, key: str, *, trusts_tensors: bool = False) -> Result:
         """Return a result; its tensors are read when they are asked for.
+
+        Args:
+            key: of the task.
+            trusts_tensors: whether to compare only the size of their file, as for reports,
+                which have no use for them; otherwise its hash, once in a process.
 
         Raises:
             CorruptResultError: when it is missing or not what its record says.
         """
         record = self.record(key)
         if record is None:
-            raise CorruptResultError(f"{self.files.shown(_path(key, '.json'))}: is missing")
-        return Result(self._rows(key, record), self._tensors(key, record))
+            name = self.files.shown(_path(key, ".json"))
+            raise CorruptResultError(f"{name}: is missing", key)
+        tensors = self._tensors(key, record, is_hashed=not trusts_tensors)
+        return Result(self._rows(key, record), tensors)
 
     def discard(self, key: str) -> None:
         """Remove a result, its record first."""
@@ -149,12 +132,13 @@ class Store:
         self.files.write(_path(failure.key, FAILURE), text.encode())
 
     def failures(self) -> dict[str, Failure]:
-        """Return the failures by key of task."""
+        """Return the failures by key of task; a file of one that is broken counts for nothing."""
         found = {}
         for name in self.files.names(RESULTS):
             data = self.files.read(name) if name.endswith(FAILURE) else None
-            if data is not None:
-                found[_key_of(name)] = Failure(**json.loads(data))
+            failure = None if data is None else Failure.parse(data)
+            if failure is not None:
+                found[_key_of(name)] = failure
         return found
 
     def _rows(self, key: str, record: Record) -> Sequence[Mapping[str, Any]]:
@@ -163,22 +147,28 @@ class Store:
         name = _path(key, ".parquet")
         data = self.files.read(name)
         if data is None:
-            raise CorruptResultError(f"{self.files.shown(name)}: the row file is missing")
+            raise CorruptResultError(f"{self.files.shown(name)}: the row file is missing", key)
         if _hash(data) != record.data["files"]["parquet"]["sha256"]:
             raise CorruptResultError(
-                f"{self.files.shown(name)}: corrupt row file, not what its record says"
+                f"{self.files.shown(name)}: corrupt row file, not what its record says", key
             )
         return decode_rows(data)
 
-    def _tensors(self, key: str, record: Record) -> Mapping[str, Any]:
+    def _tensors(self, key: str, record: Record, *, is_hashed: bool) -> Mapping[str, Any]:
         if "safetensors" not in record.data["files"]:
             return {}
         self._check_size(key, record, "safetensors")
-        path, scratch = self.files.local_copy(_path(key, ".safetensors"))
+        name = _path(key, ".safetensors")
+        path, scratch = self.files.local_copy(name)
         try:
-            return StoredTensors(path, scratch)
+            tensors = StoredTensors(path, scratch)
         except OneBasinError as error:
-            raise CorruptResultError(str(error)) from error
+            raise CorruptResultError(str(error), key) from error
+        if is_hashed and _file_hash(path) != record.data["files"]["safetensors"]["sha256"]:
+            raise CorruptResultError(
+                f"{self.files.shown(name)}: corrupt checkpoint, not what its record says", key
+            )
+        return tensors
 
     def _check_size(self, key: str, record: Record, suffix: str) -> None:
         told = record.data["files"].get(suffix)
@@ -186,12 +176,7 @@ class Store:
         size = None if told is None else self.files.size(name)
         if told is not None and size != told["bytes"]:
             is_of = "is missing" if size is None else f"has {size} of {told['bytes']} bytes"
-            raise CorruptResultError(f"{self.files.shown(name)}: {is_of}")
-
-
-def about(task: Task, seconds: float, **more: Any) -> dict[str, Any]:
-    """Return what a record says of a task."""
-    return {**task.to_json(), "seconds": seconds, "cost": task.cost, **more}
+            raise CorruptResultError(f"{self.files.shown(name)}: {is_of}", key)
 
 
 def _path(key: str, suffix: str) -> str:
@@ -208,3 +193,15 @@ def _is_record(name: str) -> bool:
 
 def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    """Return the hash of a file; one that has not changed is read once in a process."""
+    state = path.stat()
+    return _hash_of_state(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _hash_of_state(path: Path, size: int, changed: int, inode: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
