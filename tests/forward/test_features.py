@@ -179,3 +179,36 @@ def test_features_that_are_no_numbers_are_named(value: float) -> None:
         check_finite([good, bad], graph, "relu", "look")
     with pytest.raises(OneBasinError, match=r"look: the features of J at '1\.relu'"):
         check_finite([*[good] * 9, bad], graph, "relu", "look")
+
+
+class Deep(nn.Module):
+    """Three layers whose nonlinearities belong to no module of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.relu(layer(x)) + 0
+        return x
+
+
+def test_a_place_that_others_share_the_name_of_is_told_by_the_layer_before() -> None:
+    inputs = torch.zeros(4, 3)
+    graph = Graph(Deep(), inputs)
+    relus = [name for name, node in graph.nodes.items() if node.operator == "relu"]
+    assert [graph.place(name) for name in relus] == [
+        f"'relu' after 'layers.{number}.linear'" for number in range(3)
+    ]
+    assert graph.place(graph.nodes[relus[1]].sources[0]) == "'layers.1.linear'"
+    with pytest.raises(OneBasinError, match=r"^look: the features of A at 'relu' after 'layers.1."):
+        check_finite([inputs / 0], graph, relus[1], "look")
+
+
+def test_a_batch_of_another_dtype_is_told_by_who_asks() -> None:
+    model = Deep()
+    batch = torch.zeros(4, 3)
+    features = Features(model, [batch, batch.long()], call="look")
+    with pytest.raises(OneBasinError, match=r"^look: the model does not run on the batch, at 'lay"):
+        features.run([model.state_dict()], lambda _: lambda *_: None)

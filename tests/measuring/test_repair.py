@@ -185,6 +185,42 @@ def test_a_shared_layer_is_skipped_and_named() -> None:
     assert fixed.skipped == {"inner.linear": "its parameters are used more than once"}
 
 
+class Recurrent(nn.Module):
+    """A network one of whose modules has two weights, the second of which is used again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.last = nn.RNN(3, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.rnn(x)[0][:, -1])
+
+
+def test_sites_of_one_module_are_told_apart() -> None:
+    net = Recurrent()
+    params = net.state_dict()
+    fixed = repair(net, params, [params, params], [torch.randn(8, 4, 3)])
+    assert not set(fixed.sites) & set(fixed.skipped)
+    assert fixed.sites == ("rnn.linear of rnn.weight_ih_l0",)
+    assert set(fixed.skipped) == {"rnn.linear of rnn.weight_hh_l0"}
+
+
+def test_why_nothing_can_be_repaired_is_told() -> None:
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.last = nn.Linear(3, 5), nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(torch.relu(self.inner(x)) + self.inner(-x))
+
+    net = Again()
+    params = net.state_dict()
+    text = r"can be rescaled \('inner.linear': its parameters are used more than once\)"
+    with pytest.raises(OneBasinError, match=text):
+        repair(net, params, [params, params], [torch.randn(8, 3)])
+
+
 def test_data_that_will_not_do_is_named() -> None:
     model, a, b, batch = two("residual")
     merged = merge([a, b])

@@ -99,7 +99,9 @@ class Features:
             graph = self._graph_of(inputs, count - 1)
             passage = Passage(count - 1, graph, weight)
             entering = None if enter is None else enter(passage)
-            outputs = graph.run_together(params, inputs, visit(passage), enter=entering)
+            outputs = graph.run_together(
+                params, inputs, visit(passage), enter=entering, call=self.call
+            )
             if finish is not None:
                 finish(outputs, batch)
             if progress is not None:
@@ -155,6 +157,6 @@ def check_finite(
             network = last
         if not bool(torch.isfinite(value).all()):
             raise OneBasinError(
-                f"{call}: the features of {network} at {graph.nodes[name].label!r} are not finite;"
+                f"{call}: the features of {network} at {graph.place(name)} are not finite;"
                 " check its weights and the data"
             )

@@ -7,6 +7,7 @@ also where no module returns them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -122,6 +123,38 @@ class Graph:
                 )
         return found
 
+    def place(self, name: str) -> str:
+        """Return where a node is, for messages: its label, and whose output it works on.
+
+        Args:
+            name: of a node; one that others share the label with is told by the last node
+                before it that has parameters.
+
+        Example:
+            >>> graph = Graph(nn.Linear(3, 2), torch.zeros(4, 3))
+            >>> graph.place("linear")
+            "'linear'"
+        """
+        label = self.nodes[name].label if name in self.nodes else name
+        if self._labels[label] < 2:
+            return repr(label)
+        before = self._before(name)
+        return repr(label) if before is None else f"{label!r} after {self.nodes[before].label!r}"
+
+    @cached_property
+    def _labels(self) -> Counter[str]:
+        return Counter(node.label for node in self.nodes.values())
+
+    def _before(self, name: str) -> str | None:
+        """Return the nearest node before one that has parameters."""
+        nearest = list(self.nodes[name].sources)
+        for source in nearest:  # grows while it is read: the nearest come first
+            node = self.nodes.get(source)
+            if node is not None and node.parameters:
+                return source
+            nearest += [each for each in node.sources if each not in nearest] if node else []
+        return None
+
     @cached_property
     def calls(self) -> Mapping[str, torch.fx.Node]:
         """All nodes of the exported graph by name, with the arguments of their operators."""
@@ -176,6 +209,7 @@ class Graph:
         visit: VisitTogether | None = None,
         *,
         enter: Enter | None = None,
+        call: str = "features",
     ) -> list[list[Tensor]]:
         """Run several networks on a batch in step, one node after the other.
 
@@ -189,6 +223,7 @@ class Graph:
                 other values, with which the networks then go on.
             enter: called before a node in `nodes` that is an operator is run, with what it
                 is run on.
+            call: the public function that is running, for messages.
 
         Returns:
             For each network the counted outputs, flattened.
@@ -198,7 +233,7 @@ class Graph:
         """
         if signature_of(inputs) != self.signature:
             raise OneBasinError(
-                f"features: the batch has shapes {signature_of(inputs)}, the graph was made for "
+                f"{call}: the batch has shapes {signature_of(inputs)}, the graph was made for "
                 f"{self.signature}; make one graph for each shape"
             )
         graph_module = self.traced.exported.graph_module
@@ -209,23 +244,22 @@ class Graph:
                 if enter is not None and shown and node.op == "call_function":
                     given = tuple(run.fetch_args_kwargs_from_env(node) for run in runs)
                     enter(Call(node.name, cast(Callable[..., Any], node.target), given))
-                values = [self._value(run, node) for run in runs]
+                values = [self._value(run, node, call) for run in runs]
                 if visit is not None and shown:
                     values = visit(node.name, values) or values
                 for run, value in zip(runs, values, strict=True):
                     run.keep(node, value)
         return [run.outputs for run in runs]
 
-    def _value(self, run: _Run, node: torch.fx.Node) -> Any:
+    def _value(self, run: _Run, node: torch.fx.Node, call: str) -> Any:
         """Return the value of a node, or say where the model does not run."""
         try:
             return run.run_node(node)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            label = self.nodes[node.name].label if node.name in self.nodes else node.name
             reason = next(iter(str(error).strip().splitlines()), repr(error))
             raise OneBasinError(
-                f"features: the model does not run on the batch, at {label!r}: {reason}; pass data "
-                "of the dtype and kind that it takes"
+                f"{call}: the model does not run on the batch, at {self.place(node.name)}: {reason}"
+                "; pass data of the dtype and kind that it takes"
             ) from error
 
     @cached_property

@@ -75,6 +75,6 @@ def _check_memory(
     if needed > cache_bytes:
         raise OneBasinError(
             f"{call}: the first layers of {len(networks)} networks on {len(chain.inputs)} examples"
-            f" take {needed / 2**30:.1f} GiB, more than cache_bytes; pass fewer examples, or raise"
-            " cache_bytes"
+            f" take {needed:,} bytes, but cache_bytes is {cache_bytes:,}; pass fewer examples, or"
+            " raise cache_bytes"
         )

@@ -39,7 +39,8 @@ class Repaired:
 
     Args:
         params: parameters and buffers, under the names of the network that was repaired.
-        sites: what was repaired: layers and norms as `module.operator`.
+        sites: what was repaired: layers and norms as `module.operator`, or as
+            `module.operator of weight` where a module has several.
         skipped: what could not be, and why.
     """
 
@@ -129,8 +130,10 @@ class Repairer:
         self.method: Folded = method
         self.sites, self.skipped = find_repair_sites(self.features.graph)
         if not self.sites:
+            reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
             raise OneBasinError(
                 f"{call}: the model has no hidden layer or norm whose parameters can be rescaled"
+                + (f" ({reasons})" if reasons else "")
             )
         if method == "repair":
             biasless = (site.label for site in self.sites.values() if site.bias is None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -36,7 +36,7 @@ class RepairSite:
 
     Args:
         node: its name.
-        label: for people.
+        label: for people; sites of one module and operator have the weight's name, too.
         weight: the parameter that scales the units.
         bias: the one that shifts them, or None.
         unit_dim: dimension of the output that holds the units.
@@ -89,16 +89,32 @@ def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, st
     shared = {name for names in graph.symmetry.tied for name in names}
     sites: dict[str, RepairSite] = {}
     skipped: dict[str, str] = {}
-    for node in graph.nodes.values():
-        site = _site(node, graph)
-        if site is None or _is_read_by_norms(graph, node):
-            continue
+    for name, site in _candidates(graph).items():
         tensors = [name for name in (site.weight, site.bias) if name is not None]
         if any(uses[name] > 1 or name in shared for name in tensors):
             skipped[site.label] = "its parameters are used more than once"
         else:
-            sites[node.name] = site
+            sites[name] = site
     return sites, skipped
+
+
+def _candidates(graph: Graph) -> dict[str, RepairSite]:
+    """Return sites by node, whoever else uses their parameters; labels tell these apart."""
+    found = ((node.name, _site(node, graph)) for node in graph.nodes.values())
+    sites = {
+        name: site
+        for name, site in found
+        if site is not None and not _is_read_by_norms(graph, graph.nodes[name])
+    }
+    weights: dict[str, set[str]] = {}
+    for site in sites.values():
+        weights.setdefault(site.label, set()).add(site.weight)
+    return {
+        name: site
+        if len(weights[site.label]) == 1
+        else replace(site, label=f"{site.label} of {site.weight}")
+        for name, site in sites.items()
+    }
 
 
 def _site(node: FeatureNode, graph: Graph) -> RepairSite | None:
