@@ -217,6 +217,8 @@ def search(call: Call) -> Dims:
     """`bucketize`, `searchsorted`: every entry on its own, among numbers in order."""
     sequence = call.get("boundaries", call.get("sorted_sequence")).dims
     call.pin(sequence[-1:], "in ascending order")
+    if call.get("sorter") is not None:
+        call.pin(call["sorter"].dims, ADDRESSED)
     operand = call["self"]
     if not isinstance(operand, Value):
         return ()
