@@ -76,6 +76,17 @@ def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -
     assert values[0] < values[1]
 
 
+@pytest.mark.parametrize("assignment", ["greedy", "optimal"])
+def test_units_that_nothing_tells_apart_stay_where_they_are(assignment: str) -> None:
+    symmetry, model, a, _, batch = twins("mlp")
+    nothing = {name: torch.zeros_like(tensor) for name, tensor in a.items()}
+    found = match_functional_difference(
+        symmetry, a, nothing, model=model, data=[batch], assignment=assignment
+    )
+    assert not any(found.permutation.num_moved.values())
+    assert found.objective[0] == found.objective[1] < 0
+
+
 def test_a_model_without_layers_is_refused() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
     batch = torch.tensor([0, 1])

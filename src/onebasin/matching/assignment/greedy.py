@@ -16,6 +16,8 @@ def assign_greedily(
 ) -> Int[Tensor, "b n"]:
     """Return for every problem of a stack the permutation that a global sort gives.
 
+    Of pairs that are equally similar, those of a unit with the one in its own place come first.
+
     Args:
         similarities: finite, on the CPU; row i is a unit of A, column j one of B.
         num_threads: not used: a sort is quick.
@@ -32,7 +34,10 @@ def _greedy(similarity: Float[np.ndarray, "n n"]) -> Int[np.ndarray, " n"]:
     size = len(similarity)
     found = np.full(size, -1)
     taken = np.zeros(size, dtype=bool)
-    for place in np.argsort(-similarity, axis=None, kind="stable"):
+    places = np.arange(size * size)
+    stays = places % (size + 1) == 0
+    places = np.concatenate((places[stays], places[~stays]))
+    for place in places[np.argsort(-similarity.reshape(-1)[places], kind="stable")]:
         row, column = divmod(int(place), size)
         if found[row] < 0 and not taken[column]:
             found[row], taken[column] = column, True
