@@ -75,6 +75,28 @@ def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, arguments, message
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("case", ["damaged", "unknown", "another configuration"])
+def test_a_bad_study_does_not_keep_the_others_from_their_report(capsys, out, case):
+    succeed(capsys, "study", "run", "counterexample", "--out", out, "--jobs", 1)
+    manifest = json.loads((out / "studies" / "counterexample.json").read_text())
+    name = "unheard-of" if case == "unknown" else "symmetries"
+    text = "{}" if case == "damaged" else json.dumps({**manifest, "study": name})
+    (out / "studies" / f"{name}.json").write_text(text)
+    (out / "report" / "index.html").unlink()
+    found = run(capsys, "study", "report", out)
+    assert found.code == SOME_FAILED
+    assert found.out.startswith("counterexample: reproduced")
+    assert found.err.startswith(f"onebasin: note: study {name} cannot be reported: ")
+    assert found.err.count("\n") == 1
+    assert "counterexample" in (out / "report" / "index.html").read_text()
+    again = run(capsys, "study", "run", "counterexample", "--out", out, "--jobs", 1)
+    assert again.code == 0
+    assert f"study {name} cannot be reported: " in again.err
+    (out / "studies" / "counterexample.json").unlink()
+    line = fail(capsys, "study", "report", out)
+    assert line.startswith(f"study {name} cannot be reported: ")
+
+
 def test_a_folder_of_something_else_is_refused(capsys, tmp_path):
     (tmp_path / "file").write_text("x")
     line = fail(capsys, "study", "run", "counterexample", "--out", tmp_path)

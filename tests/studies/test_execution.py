@@ -1,4 +1,6 @@
 import hashlib
+import json
+import os
 import re
 
 import pytest
@@ -7,9 +9,10 @@ from onebasin.errors import OneBasinError
 from onebasin.studies import Task, run_studies
 from onebasin.studies.engines import InlineEngine, LocalEngine
 from onebasin.studies.folder import StudyFolder
+from onebasin.studies.progress import Progress
 from onebasin.studies.schedule import TRIES
 from onebasin.studies.status import status_of
-from onebasin.studies.store import DiskFullError
+from onebasin.studies.store import DiskFullError, Store
 from tests.studies import toy
 from tests.studies.runs import run, stored_files, value_of
 
@@ -193,6 +196,49 @@ def test_a_folder_of_another_format_is_refused(tmp_path, out):
         run(out, toy.study("one", give(tmp_path, 1)))
 
 
+@pytest.mark.parametrize("lost", [["studies.json"], ["studies.json", "studies/one.json"]])
+def test_a_folder_that_lost_what_says_what_it_holds_goes_on(tmp_path, out, lost):
+    study = toy.study("one", give(tmp_path, 1))
+    run(out, study)
+    for name in lost:
+        (out / name).unlink()
+    if len(lost) == 1:
+        with pytest.raises(OneBasinError, match=r"out: holds studies of scale 'smoke', not 'desk'"):
+            run(out, study, scale="desk")
+    assert run(out, study).progress.reused == 1
+    assert StudyFolder(out).scale == "smoke"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("studies.json", '{"format": 1}'),
+        ("studies.json", "[]"),
+        ("studies/one.json", "{}"),
+        ("studies/one.json", '{"scale": "smoke", "config": {}, "tasks": [1]}'),
+        ("progress.json", "{}"),
+        ("progress.json", '{"state": 1, "progress": {"total": 1, "running": [], "x": 1}}'),
+    ],
+)
+def test_damaged_json_is_one_line_and_its_remedy_works(tmp_path, out, name, text):
+    study = toy.study("one", give(tmp_path, 1))
+    run(out, study)
+    (out / name).write_text(text)
+    with pytest.raises(OneBasinError, match=rf"out/{name}: is corrupt; remove it and run again"):
+        status_of(StudyFolder(out))
+    (out / name).unlink()
+    assert run(out, study).progress.reused == 1
+    assert status_of(StudyFolder(out)).studies[0].state == "complete"
+
+
+def test_a_damaged_sign_of_life_stops_no_run(tmp_path, out):
+    study = toy.study("one", give(tmp_path, 1))
+    run(out, study)
+    (out / "progress.json").write_text("{}")
+    assert run(out, study).is_complete
+    assert status_of(StudyFolder(out)).state == "finished"
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OneBasinError, match=r"file/out: cannot be made into a folder \(Not a dir"):
@@ -206,6 +252,52 @@ def test_two_runs_do_not_share_a_folder(tmp_path, out):
     ):
         run(out, toy.study("one", give(tmp_path, 1)))
     assert run(out, toy.study("one", give(tmp_path, 1))).is_complete
+
+
+def test_a_file_url_is_locked_like_the_folder_it_names(tmp_path, out):
+    with (
+        StudyFolder(out).locked(),
+        pytest.raises(OneBasinError, match=r"out: another run is at work there; wait for it"),
+    ):
+        run(f"file://{out}", toy.study("one", give(tmp_path, 1)))
+
+
+@pytest.mark.parametrize(("place", "host"), [("memory", None), ("memory", "other"), ("", "other")])
+def test_a_run_that_gives_signs_of_life_is_left_alone(tmp_path, out, place, host):
+    """Where there is no lock, or it does not reach the other machine."""
+    root = f"memory://{tmp_path}/out" if place else str(out)
+    study = toy.study("one", give(tmp_path, 1))
+    run(root, study)
+    folder = StudyFolder(root)
+    folder.beat(Progress(total=1))
+    beat = json.loads(folder.files.read("progress.json") or b"")
+    sign = {**beat, "host": host or beat["host"]}
+    folder.files.write("progress.json", json.dumps(sign).encode())
+    message = (
+        rf"out: another run is at work there \(on {sign['host']}, process {os.getpid()}\); wait"
+    )
+    with pytest.raises(OneBasinError, match=message):
+        run(root, study)
+    old = {**sign, "time": beat["time"] - 61}
+    folder.files.write("progress.json", json.dumps(old).encode())
+    assert run(root, study).is_complete
+
+
+def test_memory_is_no_place_for_workers(tmp_path):
+    study = toy.study("one", give(tmp_path, 1))
+    url = f"memory://{tmp_path}/out"
+    with pytest.raises(OneBasinError, match=rf"{url}: is the memory of this process, where worker"):
+        run(url, study, engine=LocalEngine(1))
+    assert toy.trace_of(tmp_path) == []
+
+
+def test_what_a_worker_says_it_has_kept_must_be_there(tmp_path, out, monkeypatch):
+    """As on a cluster whose nodes have a folder of that name each."""
+    monkeypatch.setattr("onebasin.studies.execution.SIGHT", 0.0)
+    monkeypatch.setattr(Store, "save", lambda store, key, result, about: None)
+    with pytest.raises(OneBasinError, match=r"out: a worker has put results there that cannot be"):
+        run(out, toy.study("one", give(tmp_path, 1)))
+    assert status_of(StudyFolder(out)).state == "stopped"
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(tmp_path, out):

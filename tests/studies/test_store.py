@@ -20,7 +20,7 @@ KEY = TASK.key
 ORIGIN = {"finished": 1.0, "host": "here", "cores": 4, "versions": {"torch": "2"}}
 
 
-@pytest.fixture(params=["folder", "file://", "memory://"])
+@pytest.fixture(params=["folder", "memory://"])
 def store(request, tmp_path):
     if request.param == "folder":
         return Store(tmp_path / "here")
@@ -165,6 +165,26 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch, 
         path for path in before if path.is_file()
     ]
     assert store.check(KEY) is not None
+
+
+def test_a_full_disk_behind_a_url_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+    files = Files(f"memory://{tmp_path}/full")
+    memory = files._remote
+
+    def pipe(path, data):
+        memory.__class__.pipe_file(memory, path, data[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(memory, "pipe_file", pipe, raising=False)
+    with pytest.raises(DiskFullError, match=r"full: the disk is full; make room and run again"):
+        files.write("results/ab/one.json", b"data")
+    assert [path for path in memory.find(f"{tmp_path}/full") if ".part-" in path] == []
+
+
+def test_a_file_url_is_the_folder_that_it_names(tmp_path):
+    files = Files(f"file://{tmp_path}/here")
+    assert files.folder == tmp_path / "here"
+    assert files.root == f"{tmp_path}/here"
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

@@ -121,10 +121,12 @@ def status(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
 
 
 @study.command()
-def report(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
+def report(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> int:
     """Write the pages, figures and tables of a folder's studies again.
 
     They are in DIR/report: index.html, and for each study a page, SVG figures and CSV tables.
+    Exits with 3 when a study cannot be reported, because it is damaged or of another version of
+    onebasin; the others are.
 
     \b
     Example:
@@ -134,8 +136,12 @@ def report(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
     from onebasin.studies.folder import StudyFolder
 
     with open_console(as_json, quiet) as console:
-        found = write_study_reports(StudyFolder(folder))
-        console.result(_verdicts(found), _text(found, folder))
+        wrong: list[str] = []
+        found = write_study_reports(StudyFolder(folder), wrong.append)
+        for line in wrong:
+            console.note(line)
+        console.result({**_verdicts(found), "unreported": wrong}, _text(found, folder))
+        return SOME_FAILED if wrong else 0
 
 
 def choose_engine(name: str, *, address: str | None, jobs: int | None) -> Engine:
@@ -180,11 +186,12 @@ def run_named(
         outcome = run_studies(
             studies, scale=scale, out=out, engine=engine, note=line.note, progress=line.show
         )
-    found = [one for one in write_study_reports(StudyFolder(out)) if one.study.name in studies]
+    reported = write_study_reports(StudyFolder(out), console.note)
+    found = [one for one in reported if one.study.name in studies]
     data = {"out": out, **outcome.progress.to_json(), **_verdicts(found)}
     data["failures"] = [vars(failure) for failure in outcome.failures]
     console.result(data, f"{_text(found, out)}{_failed(outcome)}")
-    return 0 if outcome.is_complete else SOME_FAILED
+    return 0 if outcome.is_complete and len(found) == len(studies) else SOME_FAILED
 
 
 def _verdicts(found: Sequence[CollectedStudy]) -> dict[str, Any]:

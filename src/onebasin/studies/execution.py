@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from onebasin.errors import OneBasinError
 from onebasin.studies.engines.call import Call, Report, failures_of, import_paths
 from onebasin.studies.engines.engine import Engine
 from onebasin.studies.folder import StudyFolder
@@ -20,6 +21,9 @@ from onebasin.studies.task import Task
 Note = Callable[[str], None]
 BEAT = 2.0
 """Seconds between two signs of life."""
+
+SIGHT = 10.0
+"""Seconds within which what a worker has written must be seen, on a network's file system too."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,16 @@ def run_studies(
         What was done and what failed.
 
     Raises:
-        OneBasinError: when the folder holds something else, or the disk is full.
+        OneBasinError: when the folder holds something else, is one that workers do not reach,
+            or the disk is full.
     """
     plan = Plan.of({name: study.tasks(study.config(scale)) for name, study in studies.items()})
     folder = StudyFolder(out)
+    if folder.files.is_private and not engine.is_here:
+        raise OneBasinError(
+            f"{folder.files.root}: is the memory of this process, where workers cannot put their "
+            "results; choose a folder or a URL that they reach"
+        )
     with folder.locked():
         folder.claim(studies, scale, plan)
         run = _Run(plan, folder, note or (lambda text: None))
@@ -148,6 +158,7 @@ class _Run:
                 "finished is kept"
             )
         if report.ending == "done":
+            self._check_kept(call)
             self.schedule.finish(call.tasks)
             for task in call.tasks:
                 self.estimate.learn(task, report.seconds / len(call.tasks))
@@ -160,6 +171,17 @@ class _Run:
                 self.note(f"{call}: lost, {report.reason}; it is started again")
             return
         self._fail(call, report)
+
+    def _check_kept(self, call: Call) -> None:
+        """Check that results are where a worker says that it has put them."""
+        end = time.monotonic() + SIGHT
+        while not all(map(self.folder.store.has, call.keys)):
+            if time.monotonic() > end:
+                raise OneBasinError(
+                    f"{self.folder.files.root}: a worker has put results there that cannot be seen "
+                    "from here; --out must be one place that this process and all workers reach"
+                )
+            time.sleep(0.5)
 
     def _reopen(self, call: Call, report: Report) -> bool:
         """Have a corrupt result made again, unless that is on its way; tell whether it is."""

@@ -77,13 +77,15 @@ def status_of(folder: StudyFolder) -> Status:
     Raises:
         OneBasinError: when the folder holds no studies.
     """
-    held = folder.studies()
+    names = folder.studies()
     done, failed = folder.store.finished(), set(folder.store.failures())
     studies = []
-    for name, data in sorted(held.items()):
-        keys = {task["key"] for task in data["tasks"]}
-        counts = len(keys), len(keys & done), len((keys & failed) - done)
-        studies.append(StudyStatus(name, str(data["scale"]), *counts))
+    for name in names:
+        data = folder.manifest(name)
+        if data is not None:
+            keys = {task["key"] for task in data["tasks"]}
+            counts = len(keys), len(keys & done), len((keys & failed) - done)
+            studies.append(StudyStatus(name, data["scale"], *counts))
     beat = folder.heartbeat()
     if beat is None:
         return Status(studies, "never run")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from onebasin.errors import OneBasinError
 from onebasin.report.studies.pages import index_page, study_page
 from onebasin.report.studies.pictures import draw, svg_bytes
 from onebasin.studies.collection import CollectedStudy, collect
@@ -15,9 +16,10 @@ from onebasin.studies.store.rows import columns_of
 from onebasin.studies.study import Table
 
 REPORT = "report"
+Note = Callable[[str], None]
 
 
-def write_study_reports(folder: StudyFolder) -> list[CollectedStudy]:
+def write_study_reports(folder: StudyFolder, note: Note | None = None) -> list[CollectedStudy]:
     """Write the report of every study in a folder, and the index over them.
 
     `report/` gets `index.html`, and for each study NAME `NAME.html`, `NAME.csv` (the table),
@@ -25,20 +27,36 @@ def write_study_reports(folder: StudyFolder) -> list[CollectedStudy]:
 
     Args:
         folder: of studies, complete or not.
+        note: gets a line about each study that cannot be reported; the others are.
 
     Returns:
         What the reports are of, in order of their names.
 
     Raises:
-        OneBasinError: when the folder holds no studies, a result is corrupt, or a file cannot
-            be written.
+        OneBasinError: when the folder holds no studies, none of them can be reported, or a file
+            cannot be written.
     """
-    found = [collect(folder, name) for name in sorted(folder.studies())]
+    found, wrong = _collect(folder)
+    for text in wrong if found else []:
+        (note or (lambda text: None))(text)
+    if not found:
+        raise OneBasinError("; ".join(wrong))
     for one in found:
         for name, data in report_files(one).items():
             folder.files.write(f"{REPORT}/{name}", data)
     folder.files.write(f"{REPORT}/index.html", index_page(found).encode())
     return found
+
+
+def _collect(folder: StudyFolder) -> tuple[list[CollectedStudy], list[str]]:
+    """Return what there is of each study, and a line for each of which it cannot be told."""
+    found, wrong = [], []
+    for name in folder.studies():
+        try:
+            found.append(collect(folder, name))
+        except OneBasinError as error:
+            wrong.append(f"study {name} cannot be reported: {error}")
+    return found, wrong
 
 
 def report_files(found: CollectedStudy) -> dict[str, bytes]:

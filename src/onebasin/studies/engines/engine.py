@@ -17,6 +17,11 @@ class Engine(Protocol):
     """
 
     @property
+    def is_here(self) -> bool:
+        """Whether calls are carried out in this process."""
+        ...
+
+    @property
     def slots(self) -> int:
         """How many one-core calls can run at a time."""
         ...
@@ -42,6 +47,7 @@ class Engine(Protocol):
 class InlineEngine:
     """Runs one call after the other in this process, for tests and debuggers."""
 
+    is_here = True
     slots = 1
     threads = 1
 

@@ -35,6 +35,8 @@ class LocalEngine:
         OneBasinError: when there would be no worker.
     """
 
+    is_here = False
+
     def __init__(self, jobs: int | None = None) -> None:
         cores = num_cores()
         self.slots = cores if jobs is None else jobs

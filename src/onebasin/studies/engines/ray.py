@@ -38,6 +38,8 @@ class RayEngine:
         OneBasinError: when Ray is missing or the cluster cannot be reached.
     """
 
+    is_here = False
+
     def __init__(self, address: str | None = None, *, jobs: int | None = None) -> None:
         if jobs is not None and jobs < 1:
             raise OneBasinError(f"--jobs is {jobs}; it must be at least 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -26,7 +27,8 @@ class Files:
     moment and after any crash, sees the old file, the new one or none.
 
     Args:
-        root: a folder, which need not exist, or a URL such as `s3://bucket/studies`.
+        root: a folder, which need not exist, or a URL such as `s3://bucket/studies`; one of
+            `file://` is the folder that it names.
 
     Raises:
         OneBasinError: when the package for a URL's protocol is missing.
@@ -37,13 +39,20 @@ class Files:
         self._remote: Any = None
         if "://" in self.root:
             self._remote, self._base = _open_url(self.root)
-        else:
+        if self._remote is not None and "file" in _protocols(self._remote):
+            self.root, self._remote = self._base or "/", None
+        if self._remote is None:
             self.root = os.path.abspath(self.root)
 
     @property
     def folder(self) -> Path | None:
         """The root where it is a folder of this machine, or None."""
         return Path(self.root) if self._remote is None else None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether no other process can see the files, because they are in memory."""
+        return self._remote is not None and "memory" in _protocols(self._remote)
 
     def shown(self, name: str) -> str:
         """Return how a message names a file."""
@@ -86,6 +95,8 @@ class Files:
         try:
             if self._remote is None:
                 return Path(self.root, name).stat().st_size
+            # What was known of a file from before says nothing of what others wrote since.
+            self._remote.invalidate_cache()
             return int(self._remote.info(self._path(name))["size"])
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -141,8 +152,14 @@ class Files:
         folder, _, file = self._path(name).rpartition("/")
         self._remote.makedirs(folder, exist_ok=True)
         temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(6)}-{file}"
-        self._remote.pipe_file(temporary, data)
-        self._remote.mv(temporary, f"{folder}/{file}")
+        try:
+            self._remote.pipe_file(temporary, data)
+            self._remote.mv(temporary, f"{folder}/{file}")
+        except BaseException:
+            # A part of a file must not lie about, and least of all where there is no room.
+            with contextlib.suppress(Exception):
+                self._remote.rm_file(temporary)
+            raise
 
     def _unwritable(self, name: str, error: OSError) -> OneBasinError:
         if error.errno in FULL:
@@ -164,6 +181,10 @@ def _open_url(url: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise OneBasinError(f"{url}: cannot be opened ({error})") from error
     return remote, base.rstrip("/")
+
+
+def _protocols(remote: Any) -> tuple[str, ...]:
+    return (remote.protocol,) if isinstance(remote.protocol, str) else tuple(remote.protocol)
 
 
 def _is_temporary(path: str) -> bool:

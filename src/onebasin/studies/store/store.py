@@ -74,6 +74,10 @@ class Store:
         """Return the keys of all results that have a record."""
         return {_key_of(name) for name in self.files.names(RESULTS) if _is_record(name)}
 
+    def has(self, key: str) -> bool:
+        """Return whether a result has a record."""
+        return self.files.size(_path(key, ".json")) is not None
+
     def record(self, key: str) -> Record | None:
         """Return the record of a result, or None where there is none.
 
