@@ -41,6 +41,22 @@ def test_a_planted_permutation_is_found_up_to_dead_units(name: str, choice: Any)
     assert found.objective[1] > found.objective[0]
 
 
+@pytest.mark.parametrize("statistic", ["inner", "correlation"])
+def test_units_that_are_dead_on_the_data_are_matched_by_their_weights(statistic: Any) -> None:
+    torch.manual_seed(0)
+    widths = [(6, 12), (12, 12), (12, 3)]
+    layers = [part for sizes in widths for part in (nn.Linear(*sizes), nn.ReLU())][:-1]
+    model, batch = nn.Sequential(*layers).double(), torch.randn(50, 6, dtype=torch.float64)
+    a = model.state_dict()
+    for name in ("0.bias", "2.bias"):
+        a[name][3:8] = -100.0
+    symmetry = trace(model, batch)
+    b = Permutation.random(symmetry, seed=1).apply(a)
+    found = match_activations(symmetry, a, b, model=model, data=[batch], statistic=statistic)
+    moved = found.permutation.apply(b)
+    assert all(torch.equal(moved[name], a[name]) for name in a)
+
+
 def test_the_inner_product_is_that_of_all_examples() -> None:
     model, batch = build("mlp")
     symmetry = trace(model, batch)

@@ -10,11 +10,14 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from onebasin.errors import check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
+from onebasin.matching.assignment.linear import assign
 from onebasin.matching.descent.runs import begin_search
 from onebasin.matching.descent.search import Search
 from onebasin.matching.descent.trees import Key
@@ -28,7 +31,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_activations"
 
 SWEEPS = 10
-"""Sweeps over what features do not show."""
+"""Sweeps at most over what features do not show: hidden groups, then dead units."""
 
 
 def match_activations(
@@ -56,7 +59,9 @@ def match_activations(
         - A group whose units lie on one value together with others' waits until these are
           matched; then the data is read once more, as it is where the similarities of all
           groups do not fit into `cache_bytes`.
-        - Groups that no value shows (in a product of two matrices, say) are matched by weights.
+        - Groups that no value shows (in a product of two matrices, say) are matched by weights;
+          so are, among themselves, units that never vary in both networks (dead ones), unless
+          other groups nest in theirs. A dead unit of B that is left for a live one of A is any.
 
     Args:
         symmetry: of the architecture of both.
@@ -99,6 +104,7 @@ def match_activations(
     run = _Run(search, seen, progress)
     run.match_shown(cache_bytes)
     run.match_hidden()
+    run.match_dead()
     return Matching(
         permutation=Permutation(symmetry, search.indices),
         objective=(run.before, run.after),
@@ -123,6 +129,7 @@ class _Run:
         self.search, self.seen, self.progress = search, seen, progress
         self.waiting = list(search.trees)
         self.known: set[str] = set()
+        self.dead: dict[str, Tensor] = {}
         self.before = self.after = 0.0
 
     def match_shown(self, cache_bytes: int) -> None:
@@ -143,9 +150,43 @@ class _Run:
         self.search.indices.update(solver.solve(sums, self.search.indices))
         self.known.update(self.search.trees[root].members)
         self.after += self.search.value(root, sums)
+        if self.search.trees[root].members == (root,):
+            self.dead[root] = _dead(sums, self.search.indices[root])
 
     def match_hidden(self) -> None:
         """Match by weights what no feature shows."""
         for _ in range(SWEEPS if self.waiting else 0):
             if not any([self.search.step(root).moved for root in self.waiting]):
                 break
+
+    def match_dead(self) -> None:
+        """Match by weights the units that features do not tell apart from each other."""
+        for _ in range(SWEEPS):
+            if not any([self._match_some(root, units) for root, units in self.dead.items()]):
+                break
+
+    def _match_some(self, root: str, units: Int[Tensor, " m"]) -> bool:
+        """Match some units of A to the partners that they have; return whether that gained."""
+        sums = self.search.similarities(root) if len(units) > 1 else {}
+        if not sums:
+            return False
+        index = self.search.indices[root].clone()
+        (values,) = torch.stack(list(sums.values())).sum(0)
+        self.search.num_solves += 1
+        index[units] = index[units][assign(values[units][:, index[units]])]
+        changed = {root: index}
+        _, exceeds = self.search.gain(root, sums, changed, judged=self.search.judged[root])
+        if exceeds:
+            self.search.indices.update(changed)
+        return exceeds
+
+
+def _dead(
+    sums: Mapping[Key, Float[Tensor, "o n n"]], index: Int[Tensor, "*outer n"]
+) -> Int[Tensor, " m"]:
+    """Return the units of A that are as similar to all of B as to one, their partners likewise."""
+    (values,) = sums.values()
+    if len(values) > 1:  # a problem for every unit that they nest in
+        return index.new_empty(0)
+    rows, columns = ((each == each[:, :1]).all(1) for each in (values[0], values[0].T))
+    return (rows & columns[index.flatten()]).nonzero().flatten()
