@@ -77,8 +77,9 @@ def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -
 
 
 @pytest.mark.parametrize("assignment", ["greedy", "optimal"])
-def test_units_that_nothing_tells_apart_stay_where_they_are(assignment: str) -> None:
-    symmetry, model, a, _, batch = twins("mlp")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_units_that_nothing_tells_apart_stay_where_they_are(name: str, assignment: str) -> None:
+    symmetry, model, a, _, batch = twins(name)
     nothing = {name: torch.zeros_like(tensor) for name, tensor in a.items()}
     found = match_functional_difference(
         symmetry, a, nothing, model=model, data=[batch], assignment=assignment
