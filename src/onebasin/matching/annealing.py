@@ -59,8 +59,10 @@ def match_annealing(
 
     Networks of linear layers with ReLU between, recognised in the traced graph, compute from
     the swapped layer up; with one hidden layer a step is compiled (where numba is installed)
-    and costs the rows of the swapped units. Others run the model anew every step: pass fewer
-    steps.
+    and costs the rows of the swapped units. Others run the model anew every step. The default
+    of 50,000 steps is meant for the compiled ones, which take seconds; deeper MLPs take an hour
+    or more, and any other network the time of 50,000 passes over the data: pass fewer `steps`
+    there, and fewer examples.
 
     Differs from the paper:
         - Any symmetry; what nests in a swapped unit moves along.
