@@ -18,6 +18,17 @@ def run(out, *studies: Study, engine: Engine | None = None, note=None, scale="sm
     )
 
 
+def as_if_of_mnist(rows):
+    """Rows of smoke as if they were of data that the claims are about, to be judged."""
+    return [
+        {
+            column: value.replace("digits", "MNIST") if isinstance(value, str) else value
+            for column, value in row.items()
+        }
+        for row in rows
+    ]
+
+
 def value_of(out, task: Task) -> int:
     """The one value that a stored task has made."""
     ((_, value),) = [*StudyFolder(out).store.load(task.key).rows[0].items()]

@@ -1,6 +1,7 @@
 """The studies of barriers of Entezari et al.: what runs at smoke, and what they make of rows."""
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,8 @@ def test_width_wants_a_peak_where_the_data_is_just_fitted():
     far = made("width", PEAK, error={**FITS_AT_64, 64: 0.02, 256: 0.001})
     assert judge("width", far).judgement == "not reproduced"
     never = judge("width", made("width", PEAK, error=0.1))
-    assert never.judgement == "not reproduced"
-    assert "no width reaches a training error of 1%" in never.sentence
+    assert never.judgement == "not enough data", "where it falls was not measured"
+    assert "does not fit its data and some of which do (1% training error)" in never.sentence
     assert judge("width", rows[:-1]).judgement == "not enough data"
     cut = made("width", {16: 0.5, 64: 0.4, 256: 0.05, 512: 0.04})
     assert judge("width", cut).judgement == "not enough data", "the side that rises is missing"
@@ -155,7 +156,32 @@ def test_depth_wants_a_rise_that_levels_off():
     assert judge("depth", steep).judgement == "not reproduced"
     flat = made("depth", {1: 0.1, 2: 0.1, 4: 1.4, 8: 1.6})
     assert judge("depth", flat).judgement == "not reproduced"
+    back = made("depth", {1: 0.1, 2: 0.8, 4: 1.4, 8: 0.2})
+    assert judge("depth", back).judgement == "not reproduced", "it falls as fast as it rose"
+    unsure = made("depth", {1: 0.1, 2: 0.8, 4: 1.4, 8: 1.6}, spread=0.5)
+    assert judge("depth", unsure).judgement == "not reproduced"
     assert judge("depth", rows[:5]).judgement == "not enough data"
+    told = judge("depth", rows).sentence
+    assert "the last one adds 0.200 and the one before 0.600, which is more by 0.400 (" in told
+
+
+@pytest.mark.parametrize(
+    "barrier",
+    [lambda d: 0.2 + 0.5 * math.log2(d), {1: 0.1, 2: 0.6, 4: 1.2, 8: 2.2}.__getitem__],
+)
+def test_what_never_levels_off_with_depth_is_not_said_to(barrier):
+    """As in the logarithm of the depth, and faster than that."""
+    rows = made("depth", {depth: barrier(depth) for depth in (1, 2, 4, 8)}, pairs=5, spread=0.005)
+    assert judge("depth", rows).judgement == "not reproduced"
+
+
+def test_steps_of_depth_count_for_each_doubling():
+    """From 4 to 6 is more than half a doubling, as is from 6 to 8 less than one."""
+    even = {2: 0.1, 4: 0.9, 6: 0.9 + 0.9 * math.log2(6 / 4), 8: 0.9 + 0.9}
+    rows = made("depth", even, family="shallow-cnn")
+    assert judge("depth", rows).judgement == "not reproduced", "equal steps for each doubling"
+    less = {**even, 8: even[6] + 0.45 * math.log2(8 / 6)}
+    assert judge("depth", made("depth", less, family="shallow-cnn")).judgement == "reproduced"
 
 
 def difficulty_rows(pairs):
@@ -214,6 +240,11 @@ def test_real_vs_model_wants_both_worlds_alike_before_and_after():
     ]
     assert judge("real-vs-model", swapped).judgement == "not reproduced"
     assert agreement_of(places_of(swapped, "before")).correlation == pytest.approx(-1)
+    low = judge("real-vs-model", world_rows(before, after, shift=-0.08))
+    assert low.judgement == "not reproduced", "little beside barriers before, and all of them after"
+    assert "the model's pairs deviate by 0.010 among themselves" in low.sentence
+    near = judge("real-vs-model", world_rows(before, after, shift=-0.008))
+    assert near.judgement == "reproduced"
     some = [row for row in world_rows(before, after) if row["world"] == "real"]
     assert judge("real-vs-model", some).judgement == "not enough data"
 
@@ -315,4 +346,4 @@ def test_small_networks_are_searched_and_measured_as_one_by_one(smoke):
     pair = measure_all_pairs(**setting, networks=networks[2:], searches=[again], num_points=3)
     (row,) = select(pair.rows, split="train", quantity="loss")
     assert row["barrier"] == pytest.approx(max(0, expected), abs=1e-5)
-    assert before.labels == {"state": "as trained"}
+    assert before.labels == {"state": "as trained", "data": "digits"}

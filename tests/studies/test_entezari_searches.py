@@ -66,12 +66,13 @@ def test_annealing_gains_with_two_shallow_networks_only():
     assert judged("annealing", [*none, *five, *shallow, *deep]) == "not enough data"
     cnn = [{**row, "family": "shallow-cnn"} for row in two]
     assert judged("annealing", [*cnn, *five, *shallow, *deep]) == "not enough data"
-    elsewhere = [{**row, "data": "cifar10"} for row in two]
-    assert judged("annealing", [*elsewhere, *five, *shallow, *deep]) == "not enough data"
+    for data in ("cifar10", "digits"):
+        elsewhere = [{**row, "data": data} for row in two]
+        assert judged("annealing", [*elsewhere, *five, *shallow, *deep]) == "not enough data"
 
 
-def walks(*means, pairs=3, schedule="published"):
-    """Rows whose mean barriers after 10, 100, ... steps are these."""
+def walks(*means, pairs=3, schedule="published", spread=0.0, last=50_000):
+    """Rows whose mean barriers are these: after 10, 100, ... steps, and after the last."""
     return [
         {
             **POINT,
@@ -80,8 +81,8 @@ def walks(*means, pairs=3, schedule="published"):
             "schedule": schedule,
             "width": 16,
             "pair": pair,
-            "steps": 10 ** (1 + k),
-            "error_barrier": mean + 0.01 * (pair - 1),
+            "steps": 10 ** (1 + k) if k < len(means) - 1 else last,
+            "error_barrier": mean + (0.01 + spread * (-1) ** k) * (pair - 1),
         }
         for k, mean in enumerate(means)
         for pair in range(pairs)
@@ -91,25 +92,27 @@ def walks(*means, pairs=3, schedule="published"):
 def test_the_barrier_must_fall_with_every_increase_of_the_steps():
     assert judged("annealing-cost", walks(0.4, 0.3, 0.1)) == "reproduced"
     assert judged("annealing-cost", walks(0.4, 0.3, 0.31)) == "not reproduced"
-    assert judged("annealing-cost", walks(0.4, 0.3, pairs=2)) == "not enough data"
-    assert judged("annealing-cost", walks(0.4)) == "not enough data"
-    assert judged("annealing-cost", walks(0.4, 0.3, schedule="calibrated")) == "not enough data"
+    assert judged("annealing-cost", walks(0.4, 0.3, 0.1, spread=0.05)) == "not reproduced"
+    assert judged("annealing-cost", walks(0.4, 0.3, 0.1, pairs=2)) == "not enough data"
+    assert judged("annealing-cost", walks(0.4, 0.3)) == "not enough data"
+    rows = walks(0.4, 0.3, 0.1, schedule="calibrated")
+    assert judged("annealing-cost", rows) == "not enough data"
+    assert judged("annealing-cost", walks(0.4, 0.3, 0.1, last=1000)) == "not enough data"
+    short = find_study("annealing-cost").verdict(walks(0.4, 0.3, 0.1, last=1000))
+    assert short.sentence == "Width 16: 1,000 steps at most, not 50,000."
 
 
 def test_the_published_barriers_stand_beside_those_of_mnist_only():
     study = find_study("annealing-cost")
-    columns = study.table(walks(0.4, 0.3)).header
+    columns = study.table(walks(0.4, 0.3, 0.2)).header
     at = columns.index("published")
-    assert [row[at] for row in study.table(walks(0.4, 0.3)).rows] == ["0.47", "0.331"]
-    digits = [{**row, "data": "digits"} for row in walks(0.4, 0.3)]
-    assert [row[at] for row in study.table(digits).rows] == ["-", "-"]
+    rows = walks(0.4, 0.3, 0.2)
+    assert [row[at] for row in study.table(rows).rows] == ["0.47", "0.331", "0.055"]
+    assert [row[at] for row in study.table(_on("digits", rows)).rows] == ["-", "-", "-"]
     told = study.verdict(walks(0.4, 0.3, 0.05, 0.04)).sentence
     assert "(published: 0.055 at 50,000, reached at 1,000 steps here)" in told
-    assert "not reached here" in study.verdict(walks(0.4, 0.3)).sentence
-    assert (
-        "published"
-        not in study.verdict([{**r, "data": "digits"} for r in walks(0.4, 0.3)]).sentence
-    )
+    assert "not reached here" in study.verdict(rows).sentence
+    assert "published" not in study.verdict(_on("cifar10", rows)).sentence
 
 
 def moved(annealing, difference, pairs=3, spread=0.005):

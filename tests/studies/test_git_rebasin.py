@@ -18,7 +18,7 @@ from onebasin.studies.statistics import select
 from onebasin.studies.tasks import train_networks
 from onebasin.studies.tasks.merging import compare_networks, merge_networks
 from onebasin.studies.tasks.packing import take_network
-from tests.studies.runs import run
+from tests.studies.runs import as_if_of_mnist, run
 
 STUDIES = ("plane", "matchers", "epochs", "width-matched", "split-data", "merge-many")
 SETTING = {"data": "digits", "network": {"name": "mlp", "width": 16, "depth": 1}}
@@ -27,11 +27,15 @@ RECIPE = {"epochs": 3, "precision": "float32"}
 
 @pytest.fixture(scope="module")
 def rows_of(tmp_path_factory):
-    """The rows of each study, all run into one folder."""
+    """The rows of each study, all run into one folder; as if they were not of digits."""
     out = tmp_path_factory.mktemp("git_rebasin")
     outcome = run(out, *(find_study(name) for name in STUDIES))
     assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
-    return {name: list(collect(StudyFolder(out), name).rows) for name in STUDIES}
+    found = {name: collect(StudyFolder(out), name) for name in STUDIES}
+    for one in found.values():
+        assert one.verdict().judgement == "not enough data"
+        assert "Only digits were measured" in one.verdict().sentence
+    return {name: as_if_of_mnist(one.rows) for name, one in found.items()}
 
 
 def changed(rows, column, value, **wanted):
@@ -120,9 +124,47 @@ def test_widths_are_judged_by_their_slope_and_their_end(rows_of):
     assert study.verdict(high).judgement == "not reproduced"
     flat = changed(judged, "barrier", 0.05, state="matched")
     assert study.verdict(flat).judgement == "not reproduced"
+    widest = {"width": 128.0, "state": "matched"}
+    unsure = changed(judged, "barrier", 0.0, **widest)
+    unsure = changed(unsure, "barrier", 0.14, **widest, pair=2)
+    assert study.verdict(unsure).judgement == "not reproduced", "a tenth is within the interval"
+    none = changed(judged, "barrier", 0.0, width=128.0, state="matched")
+    assert study.verdict(none).judgement == "reproduced"
+    for value in (math.nan, math.inf):
+        lost = changed(judged, "barrier", value, width=128.0, state="matched", pair=1)
+        assert study.verdict(lost).sentence == "MLP on MNIST: a barrier is not finite."
+        assert study.verdict(lost).judgement == "not enough data"
+    pairs = [row for row in judged if row["pair"] < 2]
+    assert study.verdict(pairs).judgement == "not enough data"
     assert study.verdict(select(judged, state="matched")).judgement == "not enough data"
     two = [row for row in judged if row["width"] > 8]
     assert study.verdict(two).judgement == "not enough data"
+
+
+def test_widths_are_judged_where_networks_are_wide(rows_of):
+    """A fall among narrow networks says nothing of wide ones."""
+    study = find_study("width-matched")
+    (one, *_) = select(rows_of["width-matched"], split="train", state="matched")
+
+    def rows(levels):
+        return [
+            {
+                **one,
+                "width": width,
+                "pair": pair,
+                "state": state,
+                "barrier": value * (1 + pair / 99),
+            }
+            for width, level in levels.items()
+            for pair in range(3)
+            for state, value in (("matched", level), ("unmatched", 1.0))
+        ]
+
+    falling = {8.0: 2.0, 16.0: 1.0, 32.0: 0.5, 64.0: 0.06, 128.0: 0.03, 256.0: 0.015}
+    assert study.verdict(rows(falling)).judgement == "reproduced"
+    assert "from width 64 on" in study.verdict(rows(falling)).sentence
+    stuck = {**falling, 64.0: 0.05, 128.0: 0.05, 256.0: 0.05}
+    assert study.verdict(rows(stuck)).judgement == "not reproduced"
 
 
 def test_split_data_is_judged_by_loss_and_calibration(rows_of):
@@ -134,6 +176,9 @@ def test_split_data_is_judged_by_loss_and_calibration(rows_of):
     for value, level in (("loss", 0.85), ("loss", 0.2), ("ece", 0.85)):
         wrong = changed(rows, value, level, row="candidate", name="merged")
         assert study.verdict(wrong).judgement == "not reproduced"
+    unsure = changed(rows, "loss", 0.95, row="candidate", name="merged", pair=0)
+    assert study.verdict(unsure).judgement == "not reproduced", "lower on the mean, but not surely"
+    assert "loss of A alone less that of merged (" in study.verdict(unsure).sentence
     without = [row for row in rows if row["name"] != "B"]
     assert study.verdict(without).judgement == "not enough data"
 
@@ -158,6 +203,8 @@ def test_merge_many_is_judged_by_every_set(rows_of):
     assert study.verdict(wrong).judgement == "not reproduced"
     second = changed([{**row, "set": 1} for row in rows], "loss", 9.0, name="merged", split="test")
     assert study.verdict([*rows, *second]).judgement == "not reproduced"
+    four = [row for row in rows if row.get("name") != "input 5"]
+    assert study.verdict(four).judgement == "not enough data", "the claim is about five"
 
 
 def test_the_plane_comes_back_from_its_rows_and_is_judged_by_its_passes(rows_of):
@@ -167,6 +214,16 @@ def test_the_plane_comes_back_from_its_rows_and_is_judged_by_its_passes(rows_of)
         {key: row[key] for key in plane.rows()[0]} for row in rows if row["point"]
     ]
     assert len(plane.losses) == len(plane.losses[0]) == 13
+    one = study.verdict(rows)
+    assert one.judgement == "not enough data"
+    assert one.sentence.endswith("Planes of three pairs are needed.")
+    near, far = (f"{pass_height(plane, 'A', other):.4f}" for other in ("π(B)", "B"))
+    assert {near, far} <= set(study.table(rows).rows[0])
+    assert f"pair 1: {near} from A to π(B), {far} from A to B" in one.sentence
+    (picture,) = study.figures(rows)
+    assert "training loss" in picture.alt and "Training loss" in picture.caption
+    assert all(ax.get_ylabel() for ax in picture.figure.axes)
+    rows = [{**row, "pair": pair} for pair in range(3) for row in rows]
     assert study.verdict(rows).judgement == "reproduced"
     flat = [{**row, "loss": 0.1} for row in rows]
     assert study.verdict(flat).judgement == "not reproduced", "B lies in the basin of A, too"

@@ -11,6 +11,7 @@ from onebasin.studies.llfc import additivity, commutativity, lemma, llfc, pairs,
 from onebasin.studies.plan import Plan
 from onebasin.studies.tasks.features import measure_features
 from onebasin.studies.tasks.specs import data_of, network_of
+from tests.studies.runs import as_if_of_mnist
 
 STUDIES = {
     module.STUDY.name: module.STUDY for module in (llfc, additivity, commutativity, lemma, spawning)
@@ -19,11 +20,14 @@ STUDIES = {
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """The rows of every study at smoke, from one run, by name."""
+    """The rows of every study at smoke, from one run, by name; as if they were not of digits."""
     out = tmp_path_factory.mktemp("llfc")
     outcome = run_studies(STUDIES, scale="smoke", out=out, engine=InlineEngine())
     assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
-    return {name: list(collect(StudyFolder(out), name).rows) for name in STUDIES}
+    found = {name: collect(StudyFolder(out), name) for name in STUDIES}
+    for one in found.values():
+        assert "Only digits were measured" in one.verdict().sentence
+    return {name: as_if_of_mnist(one.rows) for name, one in found.items()}
 
 
 def judged_at_smoke(name, rows):
@@ -31,7 +35,7 @@ def judged_at_smoke(name, rows):
 
     Outputs of matched MLPs on digits are so alike that a fifth of their distance is little.
     """
-    return profiles.select(rows, setting="MLP on digits, spawned") if name == "llfc" else rows
+    return profiles.select(rows, setting="MLP on MNIST, spawned") if name == "llfc" else rows
 
 
 def changed(rows, factor, **wanted):
@@ -76,13 +80,12 @@ def test_nothing_is_claimed_without_connected_pairs_or_without_pairs_apart(name,
     assert study.verdict([]).judgement == "not enough data"
     barriers = [{**r, "error_barrier": 0.5} for r in some if r["quantity"] == pairs.BARRIER]
     features = profiles.features_of(some)
-    if name != "spawning":
+    if name not in ("spawning", "lemma"):
         found = study.verdict([*barriers, *features])
         assert found.judgement == "not enough data"
         assert "4 of 4 spawned or matched pairs are not connected" in found.sentence
-    if name != "lemma":
-        rest = [row for row in some if row["kind"] != pairs.APART]
-        assert study.verdict(rest).judgement == "not enough data"
+    rest = [row for row in some if row["kind"] != pairs.APART]
+    assert study.verdict(rest).judgement == "not enough data"
 
 
 @pytest.mark.parametrize(("kind", "factor"), [(pairs.SPAWNED, 1e4), (pairs.APART, 1e-6)])
@@ -94,7 +97,7 @@ def test_either_side_alone_is_not_enough(name, kind, factor, rows):
 
 
 def test_matching_brings_features_closer_to_the_mix(rows):
-    some = profiles.select(rows["llfc"], setting="MLP on digits")
+    some = profiles.select(rows["llfc"], setting="MLP on MNIST")
     near, far = (
         profiles.by_layer(profiles.select(some, kind=kind), "1-cos", 0.5)
         for kind in (pairs.MATCHED, pairs.APART)
@@ -135,6 +138,33 @@ def test_the_lemma_is_judged_pair_by_pair(rows):
     found = lemma.verdict([*barriers, *wrong])
     assert found.judgement == "not reproduced"
     assert "more than arithmetic allows" in found.sentence
+
+
+def test_no_pair_is_left_out_of_the_lemma_for_its_barrier(rows):
+    """Else those that are left could hardly break the bound."""
+    some = rows["lemma"]
+    apart = [{**r, "error_barrier": 0.5} if r["quantity"] == pairs.BARRIER else r for r in some]
+    assert lemma.verdict(apart) == lemma.verdict(some)
+    assert "4 spawned or matched pairs" in lemma.verdict(some).sentence
+    high = changed(apart, 30, kind=pairs.MATCHED, measure="error", alpha=0.5)
+    assert lemma.verdict(high).judgement == "not reproduced"
+
+
+def test_the_lemma_is_judged_where_its_bound_can_be_broken(rows):
+    some = rows["lemma"]
+    low = {"kind": pairs.APART, "measure": "error"}
+    tame = [
+        r | {"mean": 0.0} if low.items() <= r.items() and 0 < r["alpha"] < 1 else r for r in some
+    ]
+    found = lemma.verdict(tame)
+    assert found.judgement == "not enough data"
+    assert found.sentence.startswith("0 spawned or matched pairs that make errors")
+    (name, *_) = profiles.grouped(some, "setting")
+    part = [new if new["setting"] == name[0] else old for new, old in zip(tame, some, strict=True)]
+    more = [{**row, "pair": row["pair"] + 2} for row in part]
+    assert f"No pair apart exceeds it, so not judged: {name[0]}." in (
+        lemma.verdict([*part, *more]).sentence
+    )
 
 
 def test_barriers_must_fall_with_shared_epochs(rows):

@@ -2,9 +2,11 @@ from math import isnan
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from onebasin.studies.statistics import (
     bootstrap,
+    contrast,
     grouped,
     select,
     slope,
@@ -62,6 +64,29 @@ def test_a_line_is_fitted_with_the_interval_of_its_slope():
     assert rough.low < rough.slope < rough.high
     # By hand: squared residuals add to 0.45, over 2 degrees of freedom and 5 squares of x.
     assert rough.high - rough.slope == pytest.approx(4.30265 * (0.45 / 2 / 5) ** 0.5, abs=1e-4)
+
+
+def test_a_contrast_has_the_interval_of_welch():
+    """As `scipy.stats.ttest_ind` without equal variances has it, for two samples."""
+    a, b = [1.0, 2.0, 4.0], [5.0, 5.5, 7.0, 6.0]
+    found = contrast([a, b], [-1, 1])
+    known = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((known.low, known.high))
+    assert found.mean == pytest.approx(np.mean(b) - np.mean(a))
+    doubled = contrast([a, b], [-2, 2])
+    assert (doubled.low, doubled.high) == pytest.approx((2 * found.low, 2 * found.high))
+    sure = contrast([[1.0, 1.0], [3.0, 3.0]], [-1, 1])
+    assert (sure.low, sure.high) == (2.0, 2.0)
+
+
+def test_the_interval_of_a_contrast_holds_it_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    holds = []
+    for _ in range(400):
+        samples = [list(generator.normal(m, s, n)) for m, s, n in ((0, 1, 4), (1, 3, 6), (2, 2, 5))]
+        found = contrast(samples, [-1, 2, -1])
+        holds.append(found.low <= 0 <= found.high)
+    assert 0.92 < np.mean(holds) < 0.98
 
 
 def test_a_bootstrap_draws_by_its_seed():

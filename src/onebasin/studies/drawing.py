@@ -5,7 +5,7 @@ Colours, fonts and sizes are the report's, which calls a study's `figures` withi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,17 @@ def panels(
     return figure, list(axes[:num])
 
 
+def explain(ax: Axes, styles: Mapping[str, str]) -> None:
+    """Add lines to a legend that say what a style means, whatever the colour.
+
+    Args:
+        ax: that is to get a legend.
+        styles: "-", "--", "-." or ":", by the words of the legend.
+    """
+    for words, style in styles.items():
+        ax.plot([], [], linestyle=style, color="gray", label=words)
+
+
 def legend_below(ax: Axes, title: str = "") -> None:
     """Explain the lines of an axes below its figure, where it hides none of them.
 
@@ -57,7 +68,9 @@ def legend_below(ax: Axes, title: str = "") -> None:
 def draw_means(
     ax: Axes, summaries: Sequence[Summary], x: str, *, label: str = "", **style: Any
 ) -> None:
-    """Draw means as a line, with a band for their intervals.
+    """Draw means as a line, with a band for their intervals, or a bar where there is one.
+
+    What studies measure is never below 0, so bands and bars end there.
 
     Args:
         ax: where to draw.
@@ -69,15 +82,32 @@ def draw_means(
     places = [summary.group[x] for summary in summaries]
     (line,) = ax.plot(places, [s.mean for s in summaries], marker="o", label=label, **style)
     sure = [(p, s) for p, s in zip(places, summaries, strict=True) if isfinite(s.low)]
-    if sure:
-        ax.fill_between(
-            [place for place, _ in sure],
-            [s.low for _, s in sure],
-            [s.high for _, s in sure],
-            color=line.get_color(),
-            alpha=0.18,
-            linewidth=0,
-        )
+    lows, highs = ([f(s) for _, s in sure] for f in (lambda s: max(0.0, s.low), lambda s: s.high))
+    places = [place for place, _ in sure]
+    color = line.get_color()
+    if len(summaries) == 1 and sure:
+        # A band over a single place has no width.
+        (mean,) = (s.mean for s in summaries)
+        reach = [[mean - lows[0]], [highs[0] - mean]]
+        ax.errorbar(places, [mean], yerr=reach, fmt="none", ecolor=color, capsize=3)
+    elif sure:
+        ax.fill_between(places, lows, highs, color=color, alpha=0.18, linewidth=0)
+
+
+def size_axis(ax: Axes, x: str, ticks: Sequence[Any]) -> None:
+    """Give an axis the sizes that were measured, two to the power of equal steps.
+
+    Args:
+        ax: the axes.
+        x: "width" or "depth".
+        ticks: the sizes.
+    """
+    ax.set_xscale("log", base=2)
+    places = sorted(set(ticks))
+    step = max(1, -(-len(places) // 7))
+    ax.set_xticks(places[::step], [f"{place:g}" for place in places[::step]])
+    ax.minorticks_off()
+    ax.set_xlabel(x)
 
 
 def told(summaries: Sequence[Summary], x: str, *, form: str = ".3g") -> str:

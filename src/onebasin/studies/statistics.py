@@ -22,8 +22,9 @@ class Summary:
         mean: of the values.
         low: lower end of the 95 % interval of the mean (Student's t); NaN for one value.
         high: upper end.
-        deviation: standard deviation of the values; NaN for one value.
+        deviation: standard deviation of the values; NaN for one value, and of a contrast.
         n: how many there are.
+        form: of both numbers where none is asked for, as in a table.
     """
 
     group: Mapping[str, Any]
@@ -32,6 +33,15 @@ class Summary:
     high: float
     deviation: float
     n: int
+    form: str | None = None
+
+    @property
+    def reach(self) -> float:
+        """Half the interval; NaN for one value."""
+        return (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        return self.to_text(self.form)
 
     def to_text(self, form: str | None = None) -> str:
         """Return "mean ± half the interval".
@@ -44,12 +54,15 @@ class Summary:
             >>> Summary({}, 0.75823, 0.65923, 0.85723, 0.0, 3).to_text()
             '0.758 ± 0.099'
         """
-        reach = (self.high - self.low) / 2
-        if not isfinite(reach):
+        if not isfinite(self.reach):
             return format(self.mean, form or ".3g")
-        if form is None:
-            form = f".{max(0, 1 - floor(log10(reach)))}f" if reach > 0 else ".3g"
-        return f"{self.mean:{form}} ± {reach:{form}}"
+        form = form or (f".{self.digits}f" if self.reach > 0 else ".3g")
+        return f"{self.mean:{form}} ± {self.reach:{form}}"
+
+    @property
+    def digits(self) -> int:
+        """How many digits behind the point show two of the interval; 0 where there is none."""
+        return max(0, 1 - floor(log10(self.reach))) if self.reach > 0 else 0
 
 
 def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
@@ -111,6 +124,36 @@ def summary(values: Sequence[float | int], group: Mapping[str, Any] | None = Non
     deviation = float(np.std(values, ddof=1))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / n**0.5
     return Summary(group or {}, mean, mean - reach, mean + reach, deviation, n)
+
+
+def contrast(samples: Sequence[Sequence[float | int]], weights: Sequence[float | int]) -> Summary:
+    r"""Return a weighted sum of the means of samples that have nothing to do with each other.
+
+    \(\sum_i w_i \bar x_i\), whose variance is \(\sum_i w_i^2 s_i^2 / n_i\); the interval is
+    Student's t with the degrees of freedom of Welch and Satterthwaite.
+
+    Args:
+        samples: of at least two values each.
+        weights: of their means.
+
+    Example:
+        >>> found = contrast([[1, 2, 3], [5, 6, 7]], [-1, 1])
+        >>> found.mean, round(found.low, 2), round(found.high, 2)
+        (4.0, 1.73, 6.27)
+    """
+    from scipy import stats
+
+    assert len(samples) == len(weights) and min(map(len, samples)) > 1
+    means = [float(np.mean(values)) for values in samples]
+    mean = sum(w * m for w, m in zip(weights, means, strict=True))
+    parts = [
+        w * w * float(np.var(values, ddof=1)) / len(values)
+        for w, values in zip(weights, samples, strict=True)
+    ]
+    below = sum(p * p / (len(values) - 1) for p, values in zip(parts, samples, strict=True))
+    freedom = sum(parts) ** 2 / below if below else 1.0
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * sum(parts) ** 0.5
+    return Summary({}, mean, mean - reach, mean + reach, nan, sum(map(len, samples)))
 
 
 @dataclass(frozen=True)

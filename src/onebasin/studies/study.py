@@ -5,6 +5,7 @@ Owns the form that every entry of the catalogue has; a study holds no state and 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -15,7 +16,14 @@ from onebasin.studies.task import Result, Task
 Scale = Literal["smoke", "desk", "paper"]
 Judgement = Literal["reproduced", "not reproduced", "not enough data"]
 Row: TypeAlias = Mapping[str, Any]
+Judge: TypeAlias = Callable[[Sequence[Row]], "Verdict"]
 SCALES: tuple[str, ...] = get_args(Scale)
+
+DIGITS = "digits"
+"""What smoke scale trains on, and no paper did."""
+
+NAMING = ("data", "setting", "family")
+"""Columns that say what a row was measured on."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,30 @@ class Verdict:
     def too_little(sentence: str) -> Verdict:
         """Return "not enough data"."""
         return Verdict("not enough data", sentence)
+
+
+def beyond_digits(judge: Judge) -> Judge:
+    """Make a verdict one that counts no row of the digits, as no claim is about them.
+
+    Args:
+        judge: from rows to a verdict; its docstring, the criterion, is told of this, too.
+    """
+
+    def judged(rows: Sequence[Row]) -> Verdict:
+        counted = [row for row in rows if not _is_of_digits(row)]
+        if rows and not counted:
+            return Verdict.too_little(
+                "Only digits were measured: they show that everything runs, and no claim is "
+                "about them."
+            )
+        return judge(counted)
+
+    judged.__doc__ = f"{inspect.cleandoc(judge.__doc__ or '')}\n\nDigits do not count.\n"
+    return judged
+
+
+def _is_of_digits(row: Row) -> bool:
+    return any(DIGITS in str(row.get(column, "")).lower() for column in NAMING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +120,7 @@ class Study:
         scales: a configuration (a dataclass of JSON values) for each of smoke, desk, paper.
         tasks: from a configuration to the tasks whose rows are the study's rows; the tasks
             they take as inputs come along by themselves.
-        verdict: from rows to a verdict.
+        verdict: from rows to a verdict; its docstring is the criterion, and is printed.
         figures: from rows to pictures.
         table: from rows to a table.
         rows: from a task and its result to rows; by default the result's, with its labels.
@@ -100,10 +132,16 @@ class Study:
     claim: str
     scales: Mapping[str, Any]
     tasks: Callable[[Any], Sequence[Task]]
-    verdict: Callable[[Sequence[Row]], Verdict]
+    verdict: Judge
     figures: Callable[[Sequence[Row]], Sequence[Picture]]
     table: Callable[[Sequence[Row]], Table]
     rows: Callable[[Task, Result], Sequence[Row]] | None = None
+
+    @property
+    def criterion(self) -> str:
+        """What decides on the claim, in paragraphs: the docstring of `verdict`."""
+        text = inspect.getdoc(self.verdict) or ""
+        return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
     def config(self, scale: str) -> Any:
         """Return the configuration of a scale.

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
 
-from onebasin.studies.drawing import draw_means, panels, told
+from onebasin.studies.drawing import draw_means, panels, size_axis, told
 from onebasin.studies.entezari import PAPER
-from onebasin.studies.entezari.charts import mean_text, size_axis
+from onebasin.studies.entezari.charts import mean_text
 from onebasin.studies.entezari.search import Search, file_name
 from onebasin.studies.entezari.settings import (
     CIFAR10_SAMPLE,
@@ -23,7 +23,7 @@ from onebasin.studies.entezari.settings import (
     published_widths,
 )
 from onebasin.studies.statistics import grouped, select, summarise, summary, values_of
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 from onebasin.studies.tasks.sets import measure_set
 
@@ -113,15 +113,16 @@ def _gain(states: Mapping[str, Row], barrier: str) -> float:
     return 1 - after / before if before > 0 else nan
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """On MNIST two shallow MLPs gain much; five of them little, and so do two deep ones.
 
     The gain is the share of the training-error barrier that annealing takes away. The interval of
     its mean over widths and sets lies above 50 % for two networks of one hidden layer, and below
-    50 % for five of them and for two of the greatest depth. At least three sets of each; on
-    digits, where there is nothing else. The gain of the loss is told and does not count.
+    50 % for five of them and for two of the greatest depth. At least three sets of each. The
+    gain of the loss is told and does not count.
     """
-    found = [r for r in gains(rows) if r["data"] in ("mnist", SMALL) and r["family"] == "mlp"]
+    found = [r for r in gains(rows) if r["data"] == "mnist" and r["family"] == "mlp"]
     deep = select(found, axis="depth", networks=FEW)
     deepest = max((row["depth"] for row in deep), default=1)
     kinds = {

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from onebasin.studies.drawing import draw_means, panels, told
-from onebasin.studies.statistics import grouped, select, summarise
+from onebasin.studies.drawing import draw_means, panels, size_axis, told
+from onebasin.studies.statistics import Summary, grouped, select, summarise
 from onebasin.studies.study import Picture, Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 SERIES = ("family", "data", "normalization")
 """The columns that tell one curve of a paper's figure from another."""
@@ -24,22 +21,6 @@ def series_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
         told = f", statistics {normalization}" if many and family in ("vgg", "resnet") else ""
         found[f"{family} on {data}{told}"] = part
     return found
-
-
-def size_axis(ax: Axes, x: str, ticks: Sequence[Any]) -> None:
-    """Give an axis the sizes that were measured, two to the power of equal steps.
-
-    Args:
-        ax: the axes.
-        x: "width" or "depth".
-        ticks: the sizes.
-    """
-    ax.set_xscale("log", base=2)
-    places = sorted(set(ticks))
-    step = max(1, -(-len(places) // 7))
-    ax.set_xticks(places[::step], [str(place) for place in places[::step]])
-    ax.minorticks_off()
-    ax.set_xlabel(x)
 
 
 def barrier_picture(rows: Sequence[Row], x: str, split: str) -> Picture:
@@ -98,12 +79,7 @@ def barrier_table(rows: Sequence[Row], x: str) -> Table:
     return Table(header, body, "Mean over pairs ± half of the 95 % interval; errors of networks.")
 
 
-def mean_text(rows: Sequence[Row], column: str, form: str = ".3f") -> str:
-    """Return the mean of a column with its interval, or a dash where there is none."""
+def mean_text(rows: Sequence[Row], column: str, form: str = ".3f") -> Summary | str:
+    """Return the mean of a column, written with its interval, or a dash where there is none."""
     found = summarise(rows, column)
-    return found[0].to_text(form) if found else "-"
-
-
-def means_by(rows: Sequence[Row], column: str, x: str) -> Mapping[Any, float]:
-    """Return the mean of a column at each size."""
-    return {summary.group[x]: summary.mean for summary in summarise(rows, column, by=[x])}
+    return replace(found[0], form=form) if found else "-"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import log2
 
+from onebasin.studies.drawing import told
 from onebasin.studies.entezari import PAPER
 from onebasin.studies.entezari.charts import barrier_picture, barrier_table, series_of
 from onebasin.studies.entezari.settings import (
@@ -16,8 +19,15 @@ from onebasin.studies.entezari.settings import (
     measured_pairs,
     published_depths,
 )
-from onebasin.studies.statistics import select, summarise
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.statistics import (
+    Summary,
+    contrast,
+    grouped,
+    select,
+    summarise,
+    values_of,
+)
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 FEWEST_PAIRS, FEWEST_DEPTHS = 3, 3
@@ -44,11 +54,15 @@ def tasks(config: Config) -> list[Task]:
     return measured_pairs(config.series, config.num_points)
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """Train-loss barriers rise from the least depth on, and at last by less than before.
+    """Train-loss barriers rise from the least depth on, and level off towards the greatest.
 
-    In every series of MLPs and shallow CNNs the second depth's mean is above the interval of
-    the first one's, and the last step in depth adds less than all steps before it together.
+    In every series of MLPs and shallow CNNs: the mean rises from the first depth to the second;
+    and for each doubling of the depth the last step is smaller than the step before it, be it up
+    or down. Steps are differences of means over networks that have nothing to do with each
+    other; their 95 % intervals (Welch's) must lie above 0, that of the rise and those of the
+    step before less and plus the last. At least three depths of three pairs each.
     """
     train = series_of(select(rows, split="train"))
     judged = {label: _judge(part) for label, part in train.items() if _suffices(part)}
@@ -67,14 +81,28 @@ def _suffices(rows: Sequence[Row]) -> bool:
 
 
 def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
-    means = summarise(rows, "barrier", by=["depth"])
-    first, second, before, last = means[0], means[1], means[-2], means[-1]
-    told = ", ".join(f"{mean.mean:.3f} at depth {mean.group['depth']}" for mean in means)
-    early, late = before.mean - first.mean, last.mean - before.mean
-    holds = second.mean > first.high and late < early
-    return holds, (
-        f"mean train-loss barrier {told}; the last step adds {late:.3f}, those before {early:.3f}"
+    pairs = {depth: values_of(part, "barrier") for (depth,), part in grouped(rows, "depth").items()}
+    depths, values = list(pairs), list(pairs.values())
+    rise = contrast(values[:2], [-1, 1])
+    # A step for each doubling of the depth.
+    before, last = (1 / log2(b / a) for a, b in pairwise(depths[-3:]))
+    less, more = (
+        contrast(values[-3:], [-before, before + sign * last, -sign * last]) for sign in (1, -1)
     )
+    means = summarise(rows, "barrier", by=["depth"])
+    steps = [
+        factor * (b.mean - a.mean)
+        for factor, (a, b) in zip((before, last), pairwise(means[-3:]), strict=True)
+    ]
+    return min(rise.low, less.low, more.low) > 0, (
+        f"mean train-loss barrier {told(means, 'depth', form='.3f')}; the first step adds "
+        f"{_interval(rise)}; for each doubling the last one adds {steps[1]:.3f} and the one before "
+        f"{steps[0]:.3f}, which is more by {_interval(less)}"
+    )
+
+
+def _interval(found: Summary) -> str:
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:

@@ -22,7 +22,7 @@ from onebasin.studies.entezari.settings import (
     published_depths,
 )
 from onebasin.studies.statistics import bootstrap, grouped, select, summarise
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 FEWEST_PAIRS, FEWEST_POINTS = 3, 5
@@ -66,6 +66,7 @@ def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Test error and barrier of plain networks go together, and deep ones are apart from that.
 

@@ -22,7 +22,7 @@ from onebasin.studies.entezari.settings import (
     points_of,
 )
 from onebasin.studies.statistics import Summary, grouped, select, summarise, summary
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 from onebasin.studies.tasks.merging import compare_networks, merge_networks
 from onebasin.studies.tasks.packing import take_network
@@ -109,6 +109,7 @@ def _middle(point: Point, ends: Sequence[Task]) -> Task:
     return Task.of(merge_networks, **point.setting, members=list(ends))
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In the middle, test accuracy rises from FD to SL to FD+SL, on every dataset.
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onebasin.studies.drawing import draw_means, panels, told
+from onebasin.studies.drawing import draw_means, panels, size_axis, told
 from onebasin.studies.entezari import PAPER
-from onebasin.studies.entezari.charts import mean_text, size_axis
+from onebasin.studies.entezari.charts import mean_text
 from onebasin.studies.entezari.search import Search, file_name, matched
 from onebasin.studies.entezari.settings import (
     CIFAR10_SAMPLE,
@@ -21,7 +21,7 @@ from onebasin.studies.entezari.settings import (
     published_widths,
 )
 from onebasin.studies.statistics import Summary, grouped, select, summarise, summary
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 UNMOVED, ANNEALED, DIFFERENCE = "none", "annealing (published)", "functional-difference"
@@ -81,6 +81,7 @@ def differences(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Functional difference leaves a lower training-error barrier than published annealing.
 

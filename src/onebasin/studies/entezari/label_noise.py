@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from onebasin.studies.drawing import draw_means, panels, told
+from onebasin.studies.drawing import draw_means, panels, size_axis, told
 from onebasin.studies.entezari import PAPER
-from onebasin.studies.entezari.charts import mean_text, size_axis
+from onebasin.studies.entezari.charts import mean_text
 from onebasin.studies.entezari.settings import (
     DESK_RECIPE,
     MNIST_MLP,
@@ -19,7 +19,7 @@ from onebasin.studies.entezari.settings import (
     powers,
 )
 from onebasin.studies.statistics import grouped, select, slope, summarise
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 FEWEST_PAIRS, FEWEST_WIDTHS = 3, 4
@@ -72,6 +72,7 @@ def tasks(config: Config) -> list[Task]:
     ]
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """With wrong labels the curve of barriers has the same shape, and is higher on average.
 

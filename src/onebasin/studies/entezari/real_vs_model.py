@@ -33,7 +33,7 @@ from onebasin.studies.entezari.worlds import (
     sweep_picture,
 )
 from onebasin.studies.statistics import select, summarise
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 from onebasin.studies.tasks.matching import match_pair, permute_network
 
@@ -109,12 +109,16 @@ def _ends(sweep: Sweep, point: Point, a: Task, b: Task) -> Iterator[tuple[str, T
     yield "weights", Task.of(match_pair, **point.setting, a=a, b=b, method="weights")
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The model's barriers are those of the real world, before and after annealing.
 
     Over architectures the mean train-loss barriers of both worlds correlate at 0.9 or more
-    before the search. Their mean difference, before and after, is at most a fifth of the mean
-    barrier before the search. Architectures count with three pairs or more.
+    before the search, and differ by at most a fifth of the mean barrier then. After the search,
+    when barriers are low, they differ by no more than pairs of the model do among themselves: by
+    the mean of the standard deviations of its pairs. Differences are absolute, of the means of
+    both worlds for an architecture, on the mean over architectures. Those of three pairs or more
+    count, and four are needed.
     """
     before, after = (_enough(places_of(rows, state)) for state in ("before", "after"))
     if min(len(before), len(after)) < FEWEST_PLACES:
@@ -124,12 +128,13 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         )
     first, then = agreement_of(before), agreement_of(after)
     holds = first.correlation >= CORRELATION
-    holds &= max(first.difference, then.difference) <= GAP * first.level
+    holds &= first.difference <= GAP * first.level and then.difference <= then.spread
     text = (
         f"Over {first.n} architectures, before the search: correlation {first.correlation:.3f}, "
         f"mean difference {first.difference:.3f} of barriers of {first.level:.3f}. After "
         f"annealing: correlation {then.correlation:.3f}, mean difference {then.difference:.3f} of "
-        f"barriers of {then.level:.3f}.{_weights_sentence(rows)}{_mnist_sentence(rows)}"
+        f"barriers of {then.level:.3f}, while the model's pairs deviate by {then.spread:.3f} among "
+        f"themselves.{_weights_sentence(rows)}{_mnist_sentence(rows)}"
     )
     return Verdict.of(bool(holds), text)
 

@@ -19,9 +19,10 @@ from onebasin.studies.entezari.settings import (
     SMOKE_RECIPE,
     Point,
     Series,
+    data_label,
 )
 from onebasin.studies.statistics import bootstrap, select, summary, values_of
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Result, Task
 from onebasin.studies.tasks.specs import Spec, data_of, network_of, symmetry_of
 from onebasin.studies.tasks.splits import SPLITS, batches_of, evaluator_of
@@ -151,9 +152,12 @@ def tasks(config: Config) -> list[Task]:
     setting = {"data": config.measure_data, "network": point.network, "networks": networks}
     before = Task.of(measure_all_pairs, **setting, num_points=config.num_points)
     after = Task.of(measure_all_pairs, **setting, searches=searches, num_points=config.num_points)
-    return [task.labelled(state=s) for s, task in zip(STATES, (before, after), strict=True)]
+    data = data_label(config.measure_data)
+    measures = zip(STATES, (before, after), strict=True)
+    return [task.labelled(state=state, data=data) for state, task in measures]
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The best permutation lowers barriers, and a third network on the way lowers them further.
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from onebasin.matching.theorem import match_theorem
 from onebasin.merging.averages import merge
-from onebasin.studies.drawing import draw_means, panels, told
+from onebasin.studies.drawing import draw_means, explain, legend_below, panels, size_axis, told
 from onebasin.studies.entezari import PAPER
-from onebasin.studies.entezari.charts import size_axis
 from onebasin.studies.entezari.settings import powers
 from onebasin.studies.statistics import Slope, grouped, select, slope, summarise
 from onebasin.studies.study import Picture, Row, Study, Table, Verdict
@@ -178,8 +177,8 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     size_axis(ax, "width", [row["width"] for row in rows])
     ax.set_yscale("log")
     ax.set_ylabel("|f(middle) - mean of f|")
-    if rows:
-        ax.legend(frameon=False)
+    explain(ax, {"random order": ":", "promised rate": "--"})
+    legend_below(ax)
     alt = f"Difference between the middle network and the mean of outputs. {'; '.join(words)}."
     caption = (
         "Solid: constructed permutation; dotted: random permutation; dashed: the promised rate. "

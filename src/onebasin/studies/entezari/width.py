@@ -18,7 +18,7 @@ from onebasin.studies.entezari.settings import (
     published_widths,
 )
 from onebasin.studies.statistics import Summary, select, summarise
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 DEEP = ("vgg", "resnet")
@@ -50,6 +50,7 @@ def tasks(config: Config) -> list[Task]:
     return measured_pairs(config.series, config.num_points)
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Barriers on the training set rise and fall; those of networks with BatchNorm stay high.
 
@@ -57,15 +58,15 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     barrier of the narrowest and of the widest networks, and its peak is within a factor of 4 of
     the narrowest width whose training error is at most 1 %. It stays high when the widest
     networks have at least half of the highest mean. A curve without BatchNorm counts where its
-    narrowest networks do not fit the data: otherwise the side that rises was not measured.
-    Curves that do not count, or have too few widths or pairs, are named.
+    narrowest networks do not fit the data and some wider ones do: otherwise one of its sides was
+    not measured. Curves that do not count, or have too few widths or pairs, are named.
     """
     train = series_of(select(rows, split="train"))
     judged = {label: _judge(part) for label, part in train.items() if _suffices(part)}
     if not judged:
         return Verdict.too_little(
             f"No series has {FEWEST_WIDTHS} widths with {FEWEST_PAIRS} pairs each, the narrowest "
-            "of which does not fit its data."
+            f"of which does not fit its data and some of which do ({FITTED:.0%} training error)."
         )
     text = " ".join(f"{label}: {sentence}" for label, (_, sentence) in judged.items())
     others = [label for label in train if label not in judged]
@@ -78,7 +79,7 @@ def _suffices(rows: Sequence[Row]) -> bool:
     if len(means) < FEWEST_WIDTHS or any(mean.n < FEWEST_PAIRS for mean in means):
         return False
     is_deep = rows[0]["family"] in DEEP
-    return is_deep or _narrowest_fitting(rows) != means[0].group["width"]
+    return is_deep or _narrowest_fitting(rows) not in (None, means[0].group["width"])
 
 
 def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
@@ -94,8 +95,7 @@ def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
         return last.mean >= peak.mean / 2, f"{text}; it must stay above half of the highest."
     falls = peak.low > max(first.mean, last.mean)
     fitting = _narrowest_fitting(rows)
-    if fitting is None:
-        return False, f"{text}; no width reaches a training error of {FITTED:.0%}."
+    assert fitting is not None, "such a curve does not count"
     is_near = 1 / NEAR <= peak.group["width"] / fitting <= NEAR
     return falls and is_near, f"{text}; width {fitting} is the narrowest that fits the data."
 

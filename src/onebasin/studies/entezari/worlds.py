@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onebasin.studies.drawing import draw_means, panels, told
-from onebasin.studies.entezari.charts import mean_text, size_axis
+from onebasin.studies.drawing import draw_means, panels, size_axis, told
+from onebasin.studies.entezari.charts import mean_text
 from onebasin.studies.statistics import grouped, select, slope, summarise, values_of
 from onebasin.studies.study import Picture, Row, Table
 
@@ -29,12 +29,14 @@ class Place:
         real: the mean over pairs of S.
         model: the mean over pairs of S′.
         n: pairs in the world that has fewer.
+        spread: standard deviation of the model's pairs; NaN for one.
     """
 
     labels: dict[str, Any]
     real: float
     model: float
     n: int
+    spread: float
 
 
 def places_of(rows: Sequence[Row], state: str, split: str = "train") -> list[Place]:
@@ -45,7 +47,8 @@ def places_of(rows: Sequence[Row], state: str, split: str = "train") -> list[Pla
         if all(worlds):
             (real,), (model,) = worlds
             labels: dict[str, Any] = dict(zip(PLACE, key, strict=True))
-            found.append(Place(labels, real.mean, model.mean, min(real.n, model.n)))
+            n = min(real.n, model.n)
+            found.append(Place(labels, real.mean, model.mean, n, model.deviation))
     return found
 
 
@@ -57,12 +60,14 @@ class Agreement:
         correlation: Pearson's.
         difference: mean of the absolute differences.
         level: mean of all barriers, of both worlds.
+        spread: mean of the standard deviations of the model's pairs.
         n: places.
     """
 
     correlation: float
     difference: float
     level: float
+    spread: float
     n: int
 
 
@@ -75,9 +80,14 @@ def agreement_of(places: Sequence[Place]) -> Agreement:
     real, model = [p.real for p in places], [p.model for p in places]
     constant = len(set(real)) < 2 or len(set(model)) < 2
     correlation = 0.0 if constant else slope(real, model).correlation
-    differences = [abs(p.real - p.model) for p in places]
     n = len(places)
-    return Agreement(correlation, sum(differences) / n, (sum(real) + sum(model)) / (2 * n), n)
+    return Agreement(
+        correlation=correlation,
+        difference=sum(abs(p.real - p.model) for p in places) / n,
+        level=(sum(real) + sum(model)) / (2 * n),
+        spread=sum(p.spread for p in places) / n,
+        n=n,
+    )
 
 
 def sweep_picture(rows: Sequence[Row], sweep: str, split: str) -> Picture:

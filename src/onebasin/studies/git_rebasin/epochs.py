@@ -19,7 +19,7 @@ from onebasin.studies.git_rebasin.settings import (
     seeds_of,
 )
 from onebasin.studies.statistics import grouped, select, summarise, summary
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 LEAST_PAIRS = 3
@@ -43,6 +43,7 @@ def tasks(config: Pairs) -> list[Task]:
     return wanted
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The matched train-loss barrier is lower after the last epoch than after the first.
 

@@ -20,7 +20,7 @@ from onebasin.studies.git_rebasin.settings import (
     vgg,
 )
 from onebasin.studies.statistics import grouped, select, summarise, summary, values_of
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 from onebasin.studies.tasks import measure_curve
 
@@ -58,6 +58,7 @@ def barriers(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return barriers_of(rows, "setting", "method", "split", "pair")
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In the first setting, matched mean train and test barriers are at most 5 % of unmatched ones.
 

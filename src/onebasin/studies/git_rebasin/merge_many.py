@@ -10,14 +10,14 @@ from onebasin.studies.drawing import panels
 from onebasin.studies.git_rebasin import PAPER
 from onebasin.studies.git_rebasin.settings import DIGITS_MLP, MNIST_MLP, MNIST_MLP_DESK, Setting
 from onebasin.studies.statistics import grouped, select, summarise, values_of
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 from onebasin.studies.tasks.merging import compare_networks, merge_networks
 
 SPLITS = ("train", "test")
 MERGED, ENSEMBLE, UNMATCHED = "merged", "probabilities", "weights"
 WORDS = {MERGED: "merged", ENSEMBLE: "ensemble", UNMATCHED: "merged unmatched"}
-LEAST_MEMBERS = 3
+LEAST_MEMBERS = 5
 LOST_ACCURACY = 0.01
 PUBLISHED = (
     "Published: test loss .111 to .153, merged .0727; accuracy .9854 to .9871, merged .9831."
@@ -57,7 +57,7 @@ def tasks(config: Config) -> list[Task]:
                 other_names=[MERGED],
                 split=split,
             )
-            wanted.append(comparison.labelled(set=number))
+            wanted.append(comparison.labelled(set=number, data=setting.data_name))
     return wanted
 
 
@@ -65,16 +65,18 @@ def _candidates(rows: Sequence[Row]) -> list[Row]:
     return select(rows, row="candidate")
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every set the merged test loss is below that of all inputs.
 
-    And the merged test accuracy is at most one percentage point below the inputs' mean.
+    And the merged test accuracy is at most one percentage point below the inputs' mean. A set
+    has at least five networks.
     """
     parts, holds = [], True
     for (number,), part in grouped(select(_candidates(rows), split="test"), "set").items():
         inputs, (merged,) = select(part, kind="member"), select(part, name=MERGED)
         if len(inputs) < LEAST_MEMBERS:
-            return Verdict.too_little("Fewer than three networks were merged.")
+            return Verdict.too_little("Fewer than five networks were merged.")
         losses, accuracy = values_of(inputs, "loss"), values_of(inputs, "accuracy")
         lost = sum(accuracy) / len(accuracy) - merged["accuracy"]
         holds &= merged["loss"] < min(losses) and lost <= LOST_ACCURACY

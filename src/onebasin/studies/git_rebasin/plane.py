@@ -20,14 +20,14 @@ from onebasin.studies.git_rebasin.settings import (
     seeds_of,
 )
 from onebasin.studies.statistics import grouped
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Result, Task
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
 from onebasin.studies.tasks.splits import evaluator_of
 
 NAMES = ("A", "B", "π(B)")
 A, B, MOVED = NAMES
-SHARE = 0.1
+SHARE, LEAST_PLANES = 0.1, 3
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def tasks(config: Config) -> list[Task]:
             num_points=config.num_points,
             margin=config.margin,
         )
-        wanted.append(plane.labelled(pair=pair))
+        wanted.append(plane.labelled(pair=pair, data=setting.data_name))
     return wanted
 
 
@@ -155,20 +155,27 @@ def _nearest(plane: Plane, name: str) -> tuple[int, int]:
     return int(row), int(column)
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The pass from A to π(B) on the plane is at most a tenth as high as that from A to B.
 
-    In every plane, and the latter is above 0: else B lies in the basin of A, too.
+    In every plane of the training loss, and the latter is above 0: else B lies in the basin of
+    A, too. At least three planes.
     """
     parts, holds = [], True
     for (pair,), part in grouped(rows, "pair").items():
         plane = plane_of(part)
         near, far = (pass_height(plane, A, other) for other in (MOVED, B))
         holds &= far > 0 and near <= SHARE * far
-        parts.append(f"pair {pair + 1}: {near:.3f} from A to π(B), {far:.3f} from A to B")
+        parts.append(f"pair {pair + 1}: {near:.4f} from A to π(B), {far:.4f} from A to B")
     if not parts:
         return Verdict.too_little("No plane was measured.")
-    text = f"Height of the lowest way on the grid above its higher end, {'; '.join(parts)}."
+    text = (
+        "Height of the lowest way on the grid above its higher end, in training loss, "
+        f"{'; '.join(parts)}."
+    )
+    if len(parts) < LEAST_PLANES:
+        return Verdict.too_little(f"{text} Planes of three pairs are needed.")
     return Verdict.of(holds, text)
 
 
@@ -183,9 +190,9 @@ def _figure(pair: int, plane: Plane) -> Picture:
     near, far = (pass_height(plane, A, other) for other in (MOVED, B))
     alt = (
         "Contours of the training loss on the plane through A, B and π(B). The lowest way rises "
-        f"by {near:.2g} from A to π(B), and by {far:.2g} from A to B."
+        f"by {near:.4f} from A to π(B), and by {far:.4f} from A to B."
     )
-    caption = f"Pair {pair + 1}. Colours lie closer together near the lowest loss."
+    caption = f"Training loss, pair {pair + 1}. Colours lie closer together near the lowest loss."
     return Picture(f"plane-{pair + 1}", figure, alt, caption)
 
 
@@ -198,7 +205,12 @@ def table(rows: Sequence[Row]) -> Table:
         heights = (pass_height(plane, A, other) for other in (MOVED, B))
         cells = (*(loss for loss, _ in plane.found), *heights)
         body.append((pair + 1, *(f"{value:.4f}" for value in cells)))
-    return Table(header, body, "A pass is the lowest way on the grid, above its higher end.")
+    return Table(
+        header,
+        body,
+        "Losses are those of the training set. A pass is the lowest way on the grid, above its "
+        "higher end.",
+    )
 
 
 STUDY = Study(
@@ -210,7 +222,7 @@ STUDY = Study(
     scales={
         "smoke": Config(DIGITS_MLP, num_points=13),
         "desk": Config(MNIST_MLP_DESK),
-        "paper": Config(MNIST_MLP, num_points=51),
+        "paper": Config(MNIST_MLP, num_pairs=3, num_points=51),
     },
     tasks=tasks,
     verdict=verdict,

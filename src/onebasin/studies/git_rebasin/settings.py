@@ -51,6 +51,11 @@ class Setting:
         return {"data": self.measured or self.data, "network": self.network}
 
     @property
+    def data_name(self) -> str:
+        """What rows call the data."""
+        return self.data if isinstance(self.data, str) else self.data["name"]
+
+    @property
     def last_epoch(self) -> int:
         """After which training ends."""
         return self.recipe["epochs"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from onebasin.studies.drawing import draw_means, legend_below, panels
 from onebasin.studies.git_rebasin import PAPER
-from onebasin.studies.git_rebasin.lines import by_setting
+from onebasin.studies.git_rebasin.lines import by_setting, paired
 from onebasin.studies.git_rebasin.settings import (
     CIFAR_MLP_DESK,
     MNIST_MLP_DESK,
@@ -16,7 +16,7 @@ from onebasin.studies.git_rebasin.settings import (
     residual,
 )
 from onebasin.studies.statistics import grouped, select, summarise, summary, values_of
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 from onebasin.studies.tasks import measure_curve
 from onebasin.studies.tasks.merging import compare_networks, merge_networks
@@ -24,6 +24,15 @@ from onebasin.studies.tasks.merging import compare_networks, merge_networks
 LEAST_PAIRS = 3
 A, B, MERGED, ALL = "A", "B", "merged", "all data"
 ENSEMBLE, UNMATCHED = "probabilities", "weights"
+DIFFERENCES = (
+    (A, MERGED, "loss"),
+    (B, MERGED, "loss"),
+    (MERGED, ENSEMBLE, "loss"),
+    (A, MERGED, "ece"),
+    (B, MERGED, "ece"),
+)
+"""Which of two must be higher, and in what."""
+
 WORDS: Mapping[str, str] = {
     A: "A alone",
     B: "B alone",
@@ -92,27 +101,35 @@ def _pair_tasks(setting: Setting, config: Config, pair: int) -> list[Task]:
     return [comparison, *curves]
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Merged: test loss below A's and B's and above the ensemble's, and better calibrated.
 
-    In the first setting, by means over at least three pairs; better calibrated than A and B by
-    the expected calibration error.
+    In the first setting, over at least three pairs: the 95 % interval of each of these
+    differences, taken pair by pair, lies above 0. Better calibrated than A and B is by the
+    expected calibration error.
     """
     judged = select(rows, row="candidate", judged=True)
     names = (A, B, MERGED, ENSEMBLE)
-    losses, errors = (
-        {name: values_of(select(judged, name=name), column) for name in names}
+    found = {name: select(judged, name=name) for name in names}
+    if min(map(len, found.values())) < LEAST_PAIRS:
+        return Verdict.too_little("Fewer than three pairs were trained on parts of the data.")
+    loss, ece = (
+        {name: summary(values_of(part, column)).mean for name, part in found.items()}
         for column in ("loss", "ece")
     )
-    if min(len(values) for values in losses.values()) < LEAST_PAIRS:
-        return Verdict.too_little("Fewer than three pairs were trained on parts of the data.")
-    loss = {name: summary(values).mean for name, values in losses.items()}
-    ece = {name: summary(values).mean for name, values in errors.items()}
-    holds = loss[ENSEMBLE] < loss[MERGED] < min(loss[A], loss[B])
-    holds &= ece[MERGED] < min(ece[A], ece[B])
     told = ", ".join(f"{WORDS[n]} {loss[n]:.3f} (ECE {ece[n]:.1%})" for n in names)
-    text = f"{judged[0]['setting']}, mean test loss of {len(losses[A])} pairs: {told}."
-    return Verdict.of(holds, text)
+    text = f"{judged[0]['setting']}, mean test loss of {len(found[A])} pairs: {told}."
+    steps = [
+        summary(paired(found[more], found[less], column)) for more, less, column in DIFFERENCES
+    ]
+    unsure = [
+        f"{column} of {WORDS[more]} less that of {WORDS[less]} ({step.low:.3f} to {step.high:.3f})"
+        for (more, less, column), step in zip(DIFFERENCES, steps, strict=True)
+        if not step.low > 0
+    ]
+    text += f" Not above 0, pair by pair: {'; '.join(unsure)}." if unsure else ""
+    return Verdict.of(not unsure, text)
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:

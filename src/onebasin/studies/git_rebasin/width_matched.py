@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log2
-from typing import Any
+from math import isfinite, log2
+from typing import TYPE_CHECKING, Any
 
-from onebasin.studies.drawing import draw_means, panels, told
+from onebasin.studies.drawing import draw_means, panels, size_axis, told
 from onebasin.studies.git_rebasin import PAPER
 from onebasin.studies.git_rebasin.settings import (
     DIGITS_MLP,
@@ -18,12 +18,24 @@ from onebasin.studies.git_rebasin.settings import (
     seeds_of,
     vgg,
 )
-from onebasin.studies.statistics import Slope, grouped, select, slope, summarise, summary, values_of
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.statistics import (
+    Slope,
+    Summary,
+    grouped,
+    select,
+    slope,
+    summarise,
+    summary,
+    values_of,
+)
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
-LEAST_PAIRS, LEAST_WIDTHS = 2, 3
-SHARE = 0.1
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEAST_PAIRS, LEAST_WIDTHS = 3, 3
+SHARE, LEAST_SHARE, TINY = 0.1, 1e-3, 1e-12
 STATES = ("matched", "unmatched")
 
 
@@ -57,70 +69,104 @@ def tasks(config: Config) -> list[Task]:
     return wanted
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every family, matched train-loss barriers fall with the width, towards 0.
 
-    Their slope against the log2 of the width has a 95 % interval below 0, and at the largest
-    width their mean is at most a tenth of that of unmatched ones. At least three widths of at
-    least two pairs.
+    They fall where networks are wide: over the wider half of the widths, three at least, the
+    slope of the logarithm of the barrier against that of the width has a 95 % interval below 0.
+    And they come close: at the largest width the upper end of their mean's interval is at most a
+    tenth of the mean of unmatched ones. A barrier below a thousandth of that of unmatched ones
+    of its width counts as a thousandth. At least three widths of three pairs, all finite.
     """
     parts, holds = [], True
     for (family,), part in grouped(select(rows, split="train"), "family").items():
-        trend, share = _trend(part), _share(part)
-        if trend is None or share is None:
-            return Verdict.too_little(f"{family}: fewer than three widths of two pairs.")
-        holds &= trend.high < 0 and share <= SHARE
+        if lack := _lack(part):
+            return Verdict.too_little(f"{family}: {lack}.")
+        first, trend = _trend(part)
+        matched, unmatched = _ends(part)
+        holds &= trend.high < 0 and matched.high <= SHARE * unmatched.mean
         parts.append(
-            f"{family}: slope {trend.slope:.3f} ({trend.low:.3f} to {trend.high:.3f}) per doubling "
-            f"of the width; at the largest, {share:.1%} of the unmatched barrier"
+            f"{family}: from width {first:g} on it goes with the width to the power of "
+            f"{trend.slope:.2f} ({trend.low:.2f} to {trend.high:.2f}); at the largest it is "
+            f"{matched}, unmatched {unmatched}"
         )
     if not parts:
         return Verdict.too_little("Nothing was measured.")
     return Verdict.of(holds, f"Matched train-loss barrier, {'; '.join(parts)}.")
 
 
-def _trend(rows: Sequence[Row]) -> Slope | None:
-    matched = select(rows, state="matched")
-    by_width = grouped(matched, "width")
-    if len(by_width) < LEAST_WIDTHS or min(map(len, by_width.values())) < LEAST_PAIRS:
-        return None
-    return slope([log2(row["width"]) for row in matched], [row["barrier"] for row in matched])
+def _lack(rows: Sequence[Row]) -> str:
+    """Return what is missing to judge a family, or nothing."""
+    if not all(isfinite(row["barrier"]) for row in rows):
+        return "a barrier is not finite"
+    counts = [
+        len(select(part, state=state))
+        for part in grouped(rows, "width").values()
+        for state in STATES
+    ]
+    is_little = len(counts) < LEAST_WIDTHS * len(STATES) or min(counts) < LEAST_PAIRS
+    return "fewer than three widths of three pairs" if is_little else ""
 
 
-def _share(rows: Sequence[Row]) -> float | None:
-    """Return the matched mean barrier at the largest width, as a share of the unmatched one."""
+def _trend(rows: Sequence[Row]) -> tuple[float, Slope]:
+    """Return the least of the wider widths, and the slope of logarithms from there on."""
+    by_width = {width: part for (width,), part in grouped(rows, "width").items()}
+    wide = list(by_width)[-max(LEAST_WIDTHS, -(-len(by_width) // 2)) :]
+    points = [
+        (log2(width), log2(max(row["barrier"], LEAST_SHARE * _mean(by_width[width], "unmatched"))))
+        for width in wide
+        for row in select(by_width[width], state="matched")
+    ]
+    return wide[0], slope([x for x, _ in points], [y for _, y in points])
+
+
+def _mean(rows: Sequence[Row], state: str) -> float:
+    """Return a mean barrier; never 0, which has no logarithm."""
+    return max(summary(values_of(select(rows, state=state), "barrier")).mean, TINY)
+
+
+def _ends(rows: Sequence[Row]) -> list[Summary]:
+    """Return the barriers at the largest width, matched and unmatched."""
     widest = select(rows, width=max(row["width"] for row in rows))
-    means = [values_of(select(widest, state=state), "barrier") for state in STATES]
-    if not all(means):
-        return None
-    matched, unmatched = (summary(values).mean for values in means)
-    return matched / unmatched if unmatched > 0 else None
+    return [summary(values_of(select(widest, state=state), "barrier")) for state in STATES]
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw barriers against the width for each family."""
+    """Draw barriers against the width for each family, and below on a scale of logarithms."""
     return [_figure(name, part) for (name,), part in grouped(rows, "family").items()]
 
 
 def _figure(family: str, rows: Sequence[Row]) -> Picture:
-    figure, (ax,) = panels()
-    words = []
+    figure, axes = panels(2, height=2.8)
+    for ax in axes:
+        _draw(ax, rows)
+    axes[0].set_title(family)
+    axes[0].legend(frameon=False)
+    axes[1].set_yscale("log")
+    words = [
+        f"{state}: {told(_means(select(rows, state=state), 'train'), 'width')}" for state in STATES
+    ]
+    alt = f"Loss barriers against the width, {family}. On the training set, {'; '.join(words)}."
+    caption = (
+        "Solid: train; dashed: test. Means over pairs with their 95 % intervals; below, the same "
+        "on a scale of logarithms."
+    )
+    return Picture("-".join(["width", *family.lower().split()]), figure, alt, caption)
+
+
+def _draw(ax: Axes, rows: Sequence[Row]) -> None:
     for state in STATES:
         part = select(rows, state=state)
-        train = summarise(select(part, split="train"), "barrier", by=["width"])
-        test = summarise(select(part, split="test"), "barrier", by=["width"])
-        draw_means(ax, train, "width", label=state)
+        draw_means(ax, _means(part, "train"), "width", label=state)
         style = {"color": ax.lines[-1].get_color(), "linestyle": "--", "markersize": 3}
-        draw_means(ax, test, "width", **style)
-        words.append(f"{state}: {told(train, 'width')}")
-    ax.set_xscale("log", base=2)
-    ax.set_title(family)
-    ax.set_xlabel("width")
+        draw_means(ax, _means(part, "test"), "width", **style)
+    size_axis(ax, "width", [row["width"] for row in rows])
     ax.set_ylabel("loss barrier")
-    ax.legend(frameon=False)
-    alt = f"Loss barriers against the width, {family}. On the training set, {'; '.join(words)}."
-    caption = "Solid: train; dashed: test. Means over pairs with their 95 % intervals."
-    return Picture("-".join(["width", *family.lower().split()]), figure, alt, caption)
+
+
+def _means(rows: Sequence[Row], split: str) -> list[Summary]:
+    return summarise(select(rows, split=split), "barrier", by=["width"])
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -132,7 +178,7 @@ def table(rows: Sequence[Row]) -> Table:
             summarise(select(part, state=state, split=split), "barrier")
             for state, split in (("matched", "train"), ("matched", "test"), ("unmatched", "train"))
         ]
-        texts = (s[0].to_text() if s else "" for s in cells)
+        texts = (s[0] if s else "" for s in cells)
         body.append((family, f"{width:g}", len({row["pair"] for row in part}), *texts))
     return Table(header, body, "Loss barriers: mean over pairs ± half the 95 % interval.")
 

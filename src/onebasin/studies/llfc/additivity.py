@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from onebasin.studies.llfc import PAPER
 from onebasin.studies.llfc.conditions import Condition
 from onebasin.studies.llfc.pairs import DESK, PAPER_CONFIG, SMOKE, Config, measured
-from onebasin.studies.study import Row, Study, Verdict
+from onebasin.studies.study import Row, Study, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 CONDITION = Condition(
@@ -25,6 +25,7 @@ def tasks(config: Config) -> list[Task]:
     return measured(config, "additivity")
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every setting that can be judged, additivity holds for connected pairs, not for others.
 

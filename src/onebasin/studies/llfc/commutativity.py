@@ -8,7 +8,7 @@ from dataclasses import replace
 from onebasin.studies.llfc import PAPER
 from onebasin.studies.llfc.conditions import Condition
 from onebasin.studies.llfc.pairs import DESK, PAPER_CONFIG, SMOKE, Config, measured
-from onebasin.studies.study import Row, Study, Verdict
+from onebasin.studies.study import Row, Study, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 CONDITION = Condition(
@@ -29,6 +29,7 @@ def tasks(config: Config) -> list[Task]:
     return measured(config, "commutativity")
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every setting that can be judged, commutativity holds for connected pairs, not others.
 

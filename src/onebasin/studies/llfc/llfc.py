@@ -23,7 +23,7 @@ from onebasin.studies.llfc.profiles import (
     unjudged,
 )
 from onebasin.studies.statistics import grouped, select, summarise
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 COSINE, ENDS, COEFFICIENT = "1-cos", "1-cos ends", "c"
@@ -45,6 +45,7 @@ def tasks(config: Config) -> list[Task]:
     return measured(config, "llfc")
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every setting that can be judged, connected pairs have LLFC, and pairs apart do not.
 

@@ -21,7 +21,7 @@ from onebasin.studies.llfc.pairs import (
 )
 from onebasin.studies.llfc.profiles import features_of, slug
 from onebasin.studies.statistics import Summary, grouped, select, summarise
-from onebasin.studies.study import Picture, Row, Study, Table, Verdict
+from onebasin.studies.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin.studies.task import Task
 
 LEAST_PAIRS = 2
@@ -64,6 +64,7 @@ def tasks(config: Config) -> list[Task]:
     return found
 
 
+@beyond_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every setting barriers fall with the epochs that are shared, nearly to nothing.
 

@@ -1,0 +1,49 @@
+from dataclasses import replace
+
+import pytest
+
+from onebasin.studies import STUDIES, Verdict, find_study
+from onebasin.studies.study import beyond_digits
+from tests.studies.toy import Task, give, study
+
+WITHOUT_DATA = ("theorem", "symmetries", "counterexample")
+
+
+@beyond_digits
+def judge(rows):
+    """There are
+    rows.
+
+    Any will do.
+    """
+    return Verdict.of(bool(rows), f"{len(rows)} rows.")
+
+
+def test_no_claim_is_judged_by_digits():
+    digits = [
+        {"data": "digits"},
+        {"data": "digits (200)"},
+        {"setting": "MLP on digits, spawned"},
+        {"family": "MLP on digits", "width": 8},
+    ]
+    assert judge(digits).judgement == "not enough data"
+    assert judge(digits).sentence.startswith("Only digits were measured: they show that everyth")
+    others = [{"data": "mnist"}, {"setting": "VGG11 on CIFAR-10"}, {"width": 8}]
+    assert judge([*digits, *others]) == Verdict.of(True, "3 rows.")
+    assert judge([]) == Verdict.of(False, "0 rows.")
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name not in WITHOUT_DATA])
+def test_a_study_of_data_tells_that_digits_do_not_count(name):
+    found = find_study(name)
+    assert found.criterion.endswith("Digits do not count.")
+    labels = [task.labels for task in found.tasks(found.config("smoke"))]
+    rows = [{**label, "study": name} for label in labels]
+    assert "Only digits were measured" in found.verdict(rows).sentence
+
+
+def test_the_criterion_is_what_the_verdict_says_of_itself():
+    toy = study("toy", Task.of(give, folder="x", value=1))
+    stated = replace(toy, verdict=judge)
+    assert stated.criterion == "There are rows.\n\nAny will do.\n\nDigits do not count."
+    assert replace(toy, verdict=lambda rows: judge(rows)).criterion == ""
