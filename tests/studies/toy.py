@@ -63,6 +63,22 @@ def square(*, folder: str, values: list[int]) -> list[Result]:
     return [Result([{"value": value**2}]) for value in values]
 
 
+@declare(each="values", interim="interim")
+def climb(*, folder: str, values: list[int], stop: str, interim: str | None = None) -> list[Result]:
+    """Take four steps; where `stop` says how, be stopped after the second, but only once."""
+    kept = Path(interim or folder, "steps")
+    done = len(kept.read_text()) if kept.exists() else 0
+    for step in range(done, 4):
+        leave_trace(folder, f"step-{step}-of-" + "-".join(map(str, values)))
+        kept.write_text("x" * (step + 1))
+        if step == 1 and trace_of(Path(folder)).count("stop") == 0 and stop:
+            leave_trace(folder, "stop")
+            if stop == "interrupt":
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGKILL)
+    return [Result([{"value": value}]) for value in values]
+
+
 def fail(*, folder: str) -> Result:
     leave_trace(folder, "fail")
     raise ZeroDivisionError("a task\nthat fails")

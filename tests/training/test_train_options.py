@@ -177,6 +177,7 @@ def test_wrong_options_are_named():
             {"epochs": 4, "warmup_epochs": 4.5},
             "warmup_epochs is 4.5, but there are 4 epochs; it must not be above that",
         ),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds is -1; it must be at least 0 and finite"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0; it must be a whole number of at least 1"),
         ({"group_size": -1}, "group_size is -1; it must be a whole number of at least 1"),
         ({"checkpoints": ""}, "checkpoints is empty; name a folder, '.' for the working one"),

@@ -14,7 +14,7 @@ from onebasin.studies.folder import StudyFolder
 from onebasin.studies.plan import Plan
 from onebasin.studies.progress import Estimate, Progress
 from onebasin.studies.schedule import TRIES, Schedule
-from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Store
+from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Interim, Store
 from onebasin.studies.study import Study
 from onebasin.studies.task import Task
 
@@ -97,7 +97,7 @@ class _Run:
         self.start = self.last_beat = time.monotonic()
         self.estimate = Estimate()
         done = _usable(plan, folder.store, self.estimate, note)
-        self.schedule = Schedule(plan, done)
+        self.schedule = Schedule(plan, done, _begun(plan, done, folder.store))
         self.calls: list[Call] = []
         self.failures: list[Failure] = []
         self.skipped: list[str] = []
@@ -225,6 +225,17 @@ def _usable(plan: Plan, store: Store, estimate: Estimate, note: Note) -> set[str
             usable.add(key)
             estimate.learn(plan.tasks[key], record.seconds)
     return usable
+
+
+def _begun(plan: Plan, done: set[str], store: Store) -> list[tuple[str, ...]]:
+    """Return the calls that were stopped in the middle; what they need not go on from goes."""
+    interim, found = Interim(store.files), []
+    for keys in interim.begun():
+        if all(key in plan.tasks and key not in done for key in keys):
+            found.append(keys)
+        elif any(key in done for key in keys):
+            interim.close(keys)
+    return found
 
 
 def _slots(task: Task, engine: Engine) -> int:

@@ -24,7 +24,9 @@ FORMAT = 1
 SILENCE = 60.0
 """Seconds without a sign after which a run elsewhere counts as ended."""
 
-OURS = re.compile(r"results/[0-9a-f]{2}/[0-9a-f]{32}\.[\w.]+|(studies|report)/[^/]+|" + HEARTBEAT)
+OURS = re.compile(
+    r"results/[0-9a-f]{2}/[0-9a-f]{32}\.[\w.]+|(studies|report)/[^/]+|partial/.+|" + HEARTBEAT
+)
 
 
 class StudyFolder:

@@ -24,9 +24,13 @@ class Schedule:
     Args:
         plan: what is wanted.
         done: keys of results that are there; all others are needed.
+        begun: keys of the tasks of each call that was stopped in the middle and has kept what
+            it can go on from, if it is the same tasks again.
     """
 
-    def __init__(self, plan: Plan, done: Iterable[str]) -> None:
+    def __init__(
+        self, plan: Plan, done: Iterable[str], begun: Iterable[Sequence[str]] = ()
+    ) -> None:
         self.plan = plan
         there = set(done)
         self.needed = {key: None for key in plan.tasks if key not in there}
@@ -35,6 +39,10 @@ class Schedule:
         self.skipped: set[str] = set()
         self.running: set[str] = set()
         self._alone: set[str] = set()
+        self._begun: dict[str, Sequence[str]] = {}
+        for keys in begun:
+            if keys and all(key in self.needed and key not in self._begun for key in keys):
+                self._begun |= dict.fromkeys(keys, keys)
         self._losses: dict[str, int] = {}
         self._reopened: dict[str, int] = {}
         self._dependents = plan.dependents()
@@ -58,13 +66,17 @@ class Schedule:
     def next_call(self, free: int) -> list[Task]:
         """Return tasks for one call, the largest work first; none where nothing is ready.
 
-        Kin are divided such that every free slot gets some.
+        Calls that were begun go on before all others. Kin are divided such that every free slot
+        gets some.
 
         Args:
             free: slots that are free.
         """
         groups: dict[str, list[Task]] = {}
-        for task in self.ready():
+        ready = self.ready()
+        if free > 0 and (begun := self._next_begun(ready)):
+            return begun
+        for task in ready:
             is_alone = task.key in self._alone
             groups.setdefault(task.key if is_alone else task.kin, []).append(task)
         if not groups or free < 1:
@@ -72,6 +84,14 @@ class Schedule:
         largest = max(groups.values(), key=lambda tasks: sum(task.cost for task in tasks))
         share = ceil(len(largest) / max(1, ceil(free / len(groups))))
         return largest[: min(share, MOST_TOGETHER)]
+
+    def _next_begun(self, ready: Sequence[Task]) -> list[Task]:
+        there = {task.key: task for task in ready}
+        for key in there:
+            keys = self._begun.get(key, ())
+            if keys and all(each in there for each in keys):
+                return [there[each] for each in keys]
+        return []
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Note that a call of tasks has begun."""
@@ -89,6 +109,8 @@ class Schedule:
     def put_back(self, tasks: Sequence[Task], *, is_lost: bool) -> bool:
         """Let tasks whose call did not end well be tried again, each alone.
 
+        A call that keeps what it can go on from is tried as a whole when it is lost first.
+
         Args:
             tasks: of the call.
             is_lost: whether the worker died; otherwise a function raised, which it would do
@@ -104,9 +126,15 @@ class Schedule:
         else:
             is_retried = len(tasks) > 1
         if is_retried:
-            keys = {task.key for task in tasks}
-            self.running -= keys
-            self._alone |= keys
+            keys = [task.key for task in tasks]
+            self.running.difference_update(keys)
+            is_first = is_lost and max(self._losses[key] for key in keys) == 1
+            if is_first and tasks[0].declaration.interim is not None:
+                self._begun |= dict.fromkeys(keys, keys)
+            else:
+                self._alone.update(keys)
+                for key in keys:
+                    self._begun.pop(key, None)
         return is_retried
 
     def reopen(self, key: str, waiting: Sequence[Task]) -> bool:

@@ -40,16 +40,24 @@ class Declaration:
             Tasks that differ in nothing else may be run by one call.
         cpus: cores that a call can use.
         gpus: share of a GPU to reserve, on a cluster that has any.
+        interim: an argument that is no part of the key: a folder where a call can keep what it
+            goes on from after it was killed, or None. With it, it must come to the same.
     """
 
     version: int = 1
     each: str | None = None
     cpus: int = 1
     gpus: float | int = 0.0
+    interim: str | None = None
 
 
 def declare(
-    *, version: int = 1, each: str | None = None, cpus: int = 1, gpus: float | int = 0.0
+    *,
+    version: int = 1,
+    each: str | None = None,
+    cpus: int = 1,
+    gpus: float | int = 0.0,
+    interim: str | None = None,
 ) -> Callable[[Any], Any]:
     """Decorate a task's function with what engines must know; see `Declaration`.
 
@@ -57,7 +65,7 @@ def declare(
     """
 
     def attach(function: Any) -> Any:
-        function.declaration = Declaration(version, each, cpus, gpus)
+        function.declaration = Declaration(version, each, cpus, gpus, interim)
         return function
 
     return attach
@@ -108,6 +116,8 @@ class Task:
         name = _name_of(function)
         bound = inspect.signature(function).bind(**arguments)
         bound.apply_defaults()  # what is left out and what says the default are one task
+        if interim := declaration_of(function).interim:
+            bound.arguments.pop(interim, None)
         inputs = {key: _input(value) for key, value in bound.arguments.items() if _is_input(value)}
         rest = {key: value for key, value in bound.arguments.items() if key not in inputs}
         plain = {key: _plain(name, key, value) for key, value in rest.items()}

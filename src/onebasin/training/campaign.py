@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from onebasin.training.trained import TrainedNetwork
 from onebasin.training.workers import Check, Tell, Work, run_workers
 
 Progress = Callable[[int, int], None]
+SHARE_OF_WORK = 20.0
+"""How much longer work takes than the writings between, where there is a least time."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,18 @@ class Saving:
         folder: where, or None for nowhere.
         every: epochs between two writings of a group.
         kept_epochs: after which networks are kept.
+        seconds: the least time between two writings of a group, and where it is above 0 they
+            are so rare that they take about a twentieth of the time.
     """
 
     folder: Folder | None = None
     every: int = 1
     kept_epochs: frozenset[int] = frozenset()
+    seconds: float | int = 0.0
+
+    def pause(self, spent: float) -> float:
+        """Return how long to wait after a writing that took some seconds."""
+        return max(self.seconds, SHARE_OF_WORK * spent) if self.seconds else 0.0
 
 
 class Campaign:
@@ -142,9 +152,9 @@ class Campaign:
             state = self._start(number, tell)
             if state is None:
                 return
-            limit = self._job.recipe.epochs
+            limit, due = self._job.recipe.epochs, time.monotonic() + self._saving.seconds
             for epoch in epochs_of(self._job, state, limit, leaves=True, check=check):
-                self._save(number, epoch)
+                due = self._save(number, epoch, due)
                 # Epochs that a network did not need count as done with it.
                 spared = sum(limit - len(network.history) for network in epoch.left)
                 tell(_Done(number, epoch, len(epoch.before.seeds) * (limit > 0) + spared))
@@ -177,10 +187,11 @@ class Campaign:
         tell(_Done(number, Epoch(state, state, ()), done))
         return state
 
-    def _save(self, number: int, epoch: Epoch) -> None:
+    def _save(self, number: int, epoch: Epoch, due: float) -> float:
+        """Write what is to be written after an epoch; return when the group is due again."""
         folder = self._saving.folder
         if folder is None:
-            return
+            return due
         if epoch.before.epoch in self._saving.kept_epochs:
             folder.write_epoch(epoch.before)
         # Networks that are done come first: after a kill in between they are trained once
@@ -189,8 +200,11 @@ class Campaign:
             folder.write_network(network)
         if not epoch.state.seeds:
             folder.remove_state(group_name(number))
-        elif epoch.state.epoch % self._saving.every == 0:
+        elif epoch.state.epoch % self._saving.every == 0 and time.monotonic() >= due:
+            began = time.monotonic()
             folder.write_state(group_name(number), epoch.state)
+            due = time.monotonic() + self._saving.pause(time.monotonic() - began)
+        return due
 
     def _handle(self, event: _Done | _Found) -> None:
         if isinstance(event, _Found):

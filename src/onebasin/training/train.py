@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from onebasin.checkpoints.messages import described
-from onebasin.errors import OneBasinError, check_whole, is_whole
+from onebasin.errors import OneBasinError, check_amount, check_whole, is_whole
 from onebasin.training.augmenting import Augment, augment_name, check_augment
 from onebasin.training.campaign import Campaign, Progress, Saving, Watch
 from onebasin.training.datasets.dataset import Dataset
@@ -40,6 +40,7 @@ def train(
     tests: bool = False,
     checkpoints: str | PathLike[str] | None = None,
     checkpoint_every: int = 1,
+    checkpoint_seconds: float | int = 0.0,
     keep_epochs: Sequence[int] | Literal["all"] = (),
     resume: bool = True,
     engine: EngineName | None = None,
@@ -75,6 +76,8 @@ def train(
             `onebasin.training.folder`. A training that was killed and is called once more
             gives the same bytes as one that was not.
         checkpoint_every: epochs between two writings of what is needed to go on.
+        checkpoint_seconds: the least time between them; where it is above 0, writing takes no
+            more than about a twentieth of the time.
         keep_epochs: epochs after which networks are kept in the folder, or "all"; later than
             `spawn_epoch`, up to which there is only one network.
         resume: whether to go on with what is in the folder; else it is replaced.
@@ -104,6 +107,7 @@ def train(
     seeds, trunk_seed = check_seeds("train", seeds), check_seed("train", trunk_seed, "trunk_seed")
     spawn_epoch = checked_spawn_epoch(spawn_epoch, recipe.epochs)
     check_whole("train", "checkpoint_every", checkpoint_every, least=1)
+    check_amount("train", "checkpoint_seconds", checkpoint_seconds)
     if group_size is not None:
         check_whole("train", "group_size", group_size, least=1)
     check_augment(augment)
@@ -130,7 +134,7 @@ def train(
         campaign = Campaign(
             job,
             grouping,
-            Saving(folder, checkpoint_every, kept),
+            Saving(folder, checkpoint_every, kept, checkpoint_seconds),
             spawn_epoch=spawn_epoch,
             trunk_seed=trunk_seed,
             progress=progress,

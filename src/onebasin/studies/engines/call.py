@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from onebasin.errors import OneBasinError
-from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Store
+from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Interim, Store
 from onebasin.studies.store.records import about
 from onebasin.studies.task import Result, Task, declaration_of, resolve
 
@@ -113,12 +113,14 @@ def _run(call: Call) -> None:
     function = resolve(first.function)
     _limit_threads(call.threads)
     start = time.perf_counter()
-    results = _results(function, _arguments(call, store), call)
+    interim = Interim(store.files)
+    results = _resumed(function, _arguments(call, store), call, interim)
     share = (time.perf_counter() - start) / len(call.tasks)
     machine = {"host": socket.gethostname(), "cores": os.cpu_count()}
     origin = {"finished": time.time(), **machine, "versions": dict(versions())}
     for task, result in zip(call.tasks, results, strict=True):
         store.save(task.key, result, about(task, share, together=len(call.tasks), **origin))
+    interim.close(call.keys)
 
 
 def _arguments(call: Call, store: Store) -> dict[str, Any]:
@@ -132,6 +134,27 @@ def _arguments(call: Call, store: Store) -> dict[str, Any]:
         else:
             arguments[name] = [store.load(task.key) for task in value]
     return arguments
+
+
+def _resumed(
+    function: Any, arguments: Mapping[str, Any], call: Call, interim: Interim
+) -> list[Result]:
+    """Return the results of a call that goes on from what it has kept, where it keeps anything."""
+    name = call.tasks[0].declaration.interim
+    folder = None if name is None else interim.open(call.keys)
+    if folder is None:
+        return _results(function, arguments, call)
+    is_begun = any(folder.iterdir())
+    try:
+        return _results(function, {**arguments, str(name): str(folder)}, call)
+    except Exception as error:
+        if _is_disk_full(error):
+            raise
+        interim.close(call.keys)
+        if not is_begun:
+            raise
+    # What was kept may be the reason, damaged or of another version.
+    return _results(function, {**arguments, str(name): str(interim.open(call.keys))}, call)
 
 
 def _results(function: Any, arguments: Mapping[str, Any], call: Call) -> list[Result]:
@@ -153,8 +176,12 @@ def _limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _is_disk_full(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Tell whether an exception, or what it was raised from, is about a lack of room."""
+    if error is None:
+        return False
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return is_full or isinstance(error, DiskFullError) or _is_disk_full(error.__cause__)
 
 
 def import_paths() -> tuple[str, ...]:

@@ -18,8 +18,11 @@ from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.train import train
 from onebasin.training.trained import TrainedNetwork
 
+CHECKPOINT_SECONDS = 2.0
+"""Between two writings of what a killed training goes on from; more where writing takes long."""
 
-@declare(each="seeds", gpus=1)
+
+@declare(each="seeds", gpus=1, interim="interim")
 def train_networks(
     *,
     data: Spec,
@@ -29,6 +32,7 @@ def train_networks(
     augment: Mapping[str, Any] | None = None,
     part: Mapping[str, Any] | None = None,
     keep: Sequence[int] | None = None,
+    interim: str | None = None,
 ) -> list[Result]:
     """Train a network from each of several seeds.
 
@@ -46,6 +50,7 @@ def train_networks(
             `Dataset.split_by_class`.
         keep: epochs after which networks are kept, from 1, for `take_network`; the last one of
             the recipe always is. Without it the result is the trained network itself.
+        interim: a folder to go on from after a kill; what comes out does not depend on it.
 
     Returns:
         For each seed its parameters as tensors, under `EPOCH/NAME` where epochs are kept, and a
@@ -62,21 +67,17 @@ def train_networks(
     if augment is not None:
         options["augment"] = _augmentation(augment)
     examples = _part_of(dataset, part)
+    if interim is not None:
+        options |= {"checkpoints": interim, "checkpoint_seconds": CHECKPOINT_SECONDS}
     if keep is None:
         found = train(module, examples, seeds=list(seeds), **options)
         return [Result(network.rows(), network.params) for network in found]
-    with TemporaryDirectory() as folder:
-        found = train(
-            module,
-            examples,
-            seeds=list(seeds),
-            checkpoints=folder,
-            checkpoint_every=recipe["epochs"],
-            keep_epochs=list(keep),
-            **options,
-        )
-        epochs = sorted({*keep, recipe["epochs"]})
-        return [_kept(network, Path(folder) / "epochs", epochs) for network in found]
+    with TemporaryDirectory() as scratch:
+        if interim is None:
+            options |= {"checkpoints": scratch, "checkpoint_every": recipe["epochs"]}
+        found = train(module, examples, seeds=list(seeds), keep_epochs=list(keep), **options)
+        folder, epochs = Path(options["checkpoints"], "epochs"), {*keep, recipe["epochs"]}
+        return [_kept(network, folder, sorted(epochs)) for network in found]
 
 
 def _kept(network: TrainedNetwork, folder: Path, epochs: Sequence[int]) -> Result:
