@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from onebasin.checkpoints import build_architecture
+from onebasin.cli.methods import Matcher
 from onebasin.measuring.curves import Curve
 from tests.cli.run import TINY, fail, network, run, succeed, write
 
@@ -114,6 +115,13 @@ def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
         ]["aligned"]["train"]
         for way in ("interpolated", "reset")
     }
+    hint = (
+        "onebasin: note: running statistics are interpolated; merge --data resets them, which "
+        "--normalization reset measures\n"
+    )
+    for way, expected in (("interpolated", hint), ("reset", "")):
+        options = ("--num-points", 2, "--normalization", way)
+        assert succeed(capsys, *arguments, *options).err == expected
     plain, reset = curves["interpolated"], curves["reset"]
     assert (reset["normalization"], reset["num_reset"]) == ("reset", 1)
     assert (plain["losses"][0], plain["losses"][2]) == (reset["losses"][0], reset["losses"][2])
@@ -158,6 +166,46 @@ def test_the_method_can_be_chosen_and_sees_the_data(capsys, a, b):
     line = fail(capsys, "barrier", "mlp", a, b, "--data", "digits", "--method", "nonsense", *TINY)
     assert "nonsense" in line
     assert "weights" in line
+
+
+def test_b_is_aligned_as_it_is_for_merging(capsys, tmp_path, a, b):
+    options = ("--data", "digits", "--num-train", 200, *TINY)
+    merging = succeed(capsys, "merge", "mlp", a, b, "-o", tmp_path / "m.pt", "--json", *options)
+    measured = succeed(capsys, "barrier", "mlp", a, b, "--num-points", 2, "--json", *options)
+    aligned = succeed(capsys, "align", "mlp", a, b, "-o", tmp_path / "b.pt", "--json", *options)
+    kinds = ("method", "objective", "moved_units")
+    first, *others = (
+        [found.data["matching"][kind] for kind in kinds] for found in (merging, measured, aligned)
+    )
+    assert first[0] == "combined"
+    assert others == [first, first]
+
+
+def test_what_is_measured_repaired_is_matched_as_it_is_for_merging(capsys, tmp_path, a, b):
+    options = ("--data", "digits", "--num-train", 100, "--method", "sinkhorn", *TINY)
+    options += ("--method-arg", "max_steps=1")
+    asked = []
+
+    def preferring(self, **given):
+        asked.append(given)
+        return self
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Matcher, "preferring", preferring)
+        for way in ("interpolated", "repair"):
+            given = ("--num-points", 2, "--normalization", way, *options)
+            succeed(capsys, "barrier", "mlp", a, b, *given)
+    assert asked == [{"normalization": "batch"}]
+
+
+def test_it_says_what_was_measured_and_how(capsys, a, b):
+    options = ("--data", "digits", "--num-points", 3, "--num-train", 50, *TINY)
+    given = ("barrier", "mlp", a, b, *options, "--normalization", "repair")
+    assert succeed(capsys, *given, "--json").data["inputs"] == [str(a), str(b)]
+    found = succeed(capsys, *given)
+    assert "\ncombined: objective " in found.out
+    assert "\nstatistics between the ends: repair\n" in found.out
+    assert found.err == ""
 
 
 def test_the_numbers_are_saved(capsys, tmp_path, a, b):

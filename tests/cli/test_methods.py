@@ -121,7 +121,7 @@ def test_what_a_method_cannot_take_is_named(capsys, tmp_path, a, b, options, mes
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "align: method weights uses no data; leave --data out or choose a --method that"),
+        (["--method", "weights"], "method weights uses no data; leave --data out or choose a --me"),
         (["--method", "exhaustive"], "align: method exhaustive uses no data; leave --data out or"),
         (
             ["--method", "sinkhorn", "--method-arg", "objective=weights"],

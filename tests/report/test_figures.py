@@ -22,7 +22,15 @@ def test_each_quantity_has_a_panel_with_every_line():
         (error, [c.curve.errors for c in LINES]),
     ):
         assert [tuple(line.get_ydata()) for line in ax.get_lines()] == values
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == [c.label for c in LINES]
+
+
+def test_lines_are_named_once():
+    loss, error = curve_figure(LINES).get_axes()
+    legend = loss.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [c.label for c in LINES]
+    assert error.get_legend() is None
+    assert curve_figure(LINES, ["error"]).get_axes()[0].get_legend() is not None
 
 
 def test_naive_and_aligned_train_and_test_can_be_told_apart():

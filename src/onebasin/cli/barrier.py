@@ -19,7 +19,7 @@ from onebasin.cli.measuring import (
     TableFile,
     check_several,
 )
-from onebasin.cli.options import Arch
+from onebasin.cli.options import Arch, NumTrain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,7 @@ def barrier(
     ],
     data: DataName,
     data_root: DataRoot = None,
+    num_train: NumTrain = None,
     split: Annotated[
         Literal["both", "train", "test"], typer.Option(help="Which part of the data.")
     ] = "both",
@@ -70,8 +71,10 @@ def barrier(
 ) -> None:
     """Measure the barrier between two checkpoints, or between all pairs of more.
 
-    Before and after alignment, on training and test data, for loss and error. Of more than
-    two, each pair is aligned by itself, and the barriers around a third network are shown too.
+    Before and after alignment, on training and test data, for loss and error. B is aligned as
+    merge --data aligns it; --normalization reset or repair measures what is merged there. Of
+    more than two, each pair is aligned by itself, and the barriers around a third network are
+    shown too.
 
     \b
     Examples:
@@ -91,7 +94,7 @@ def barrier(
     with options.open_console() as console:
         run(
             request,
-            DataChoice(data, data_root, splits),
+            DataChoice(data, data_root, splits, num_train, options.seed),
             measuring=MeasuringChoice(num_points, normalization, chord, plot, save),
             console=console,
         )
@@ -114,7 +117,14 @@ def run_barrier(
     from onebasin.report.figures import curve_figure, save_figure
 
     measuring.check_outputs(request.paths)
-    with open_with_data(request, data_choice, call="barrier", console=console) as opened:
+    opening = open_with_data(
+        request,
+        data_choice,
+        normalization=measuring.normalization,
+        call="barrier",
+        console=console,
+    )
+    with opening as opened:
         networks, data = opened.networks, opened.data
         alignment = None
         ends: dict[str, Mapping[str, Tensor]] = {"naive": networks.params_list[1]}
@@ -132,7 +142,7 @@ def run_barrier(
     if measuring.save is not None:
         _save(curves, measuring.save)
     text = _text(curves, alignment, measuring)
-    console.result(_data(curves, alignment, measuring, data.name), text)
+    console.result(_data(request, curves, alignment, measuring, data.name), text)
 
 
 def _measure(
@@ -172,7 +182,11 @@ def _save(curves: Curves, path: Path) -> None:
 
 
 def _data(
-    curves: Curves, alignment: Alignment | None, measuring: MeasuringChoice, data_name: str
+    request: Request,
+    curves: Curves,
+    alignment: Alignment | None,
+    measuring: MeasuringChoice,
+    data_name: str,
 ) -> dict[str, Any]:
     from onebasin.measuring.curves import plain_number
     from onebasin.report.comparison import barriers_of
@@ -181,6 +195,7 @@ def _data(
     summary = alignment.to_json() if alignment else {"symmetry": None, "matching": None}
     return {
         "command": "barrier",
+        "inputs": list(map(str, request.paths)),
         "data": data_name,
         "barrier": {
             state: {
@@ -203,6 +218,7 @@ def _text(curves: Curves, alignment: Alignment | None, measuring: MeasuringChoic
     from onebasin.report.comparison import barrier_rows, barriers_of
 
     parts = [alignment.to_text()] if alignment else []
+    parts.append(measuring.to_text())
     parts.append(columns(barrier_rows(barriers_of(curves, measuring.chord))))
     parts += [f"wrote {path}" for path in (measuring.plot, measuring.save) if path]
     return "\n".join(parts)

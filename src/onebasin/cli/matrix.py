@@ -45,7 +45,14 @@ def run_matrix(
     names = names_of(request.paths, "barrier")
     measuring.check_outputs(request.paths)
     found: Matrices = {}
-    with open_with_data(request, data_choice, call="barrier", console=console) as opened:
+    opening = open_with_data(
+        request,
+        data_choice,
+        normalization=measuring.normalization,
+        call="barrier",
+        console=console,
+    )
+    with opening as opened:
         networks, data = opened.networks, opened.data
         moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
         if request.aligns:
@@ -69,11 +76,15 @@ def run_matrix(
     _write(found, measuring)
     result = {
         "command": "barrier",
+        "inputs": list(map(str, request.paths)),
         "data": data.name,
         "checkpoints": names,
+        "method": opened.matcher.name if request.aligns else None,
         **_data(found, measuring),
     }
-    console.result(result, _text(found, measuring))
+    aligned = [f"each pair aligned by {opened.matcher.name}"] if request.aligns else []
+    text = [*aligned, measuring.to_text(), _text(found, measuring)]
+    console.result(result, "\n".join(text))
 
 
 def _aligned(

@@ -69,17 +69,21 @@ class DataChoice:
         name: which dataset.
         root: where its folder is, or None.
         splits: "train", "test" or both.
+        num_train: how many training examples, or None for all.
+        seed: of which ones.
     """
 
     name: str
     root: Path | None = None
     splits: tuple[str, ...] = ("train", "test")
+    num_train: int | None = None
+    seed: int = 0
 
     def load(self) -> Dataset:
-        """Load the dataset; the same whatever `--seed` is, as it was trained on."""
-        from onebasin.training.datasets.catalogue import load_dataset
+        """Load the dataset; the same test set whatever `--seed` is, as it was trained on."""
+        from onebasin.cli.data import load
 
-        return load_dataset(self.name, root=self.root)
+        return load(self.name, self.root, self.num_train, seed=self.seed)
 
     def evaluators(self, data: Dataset) -> dict[str, Evaluator]:
         """Return what evaluates a model on each of the splits."""
@@ -125,6 +129,10 @@ class MeasuringChoice:
             if path is not None:
                 check(path)
                 check_file_writable(path, inputs=inputs)
+
+    def to_text(self) -> str:
+        """Return a line for people that says what happens between the ends."""
+        return f"statistics between the ends: {self.normalization}"
 
 
 def check_several(call: str, checkpoints: Sequence[Path]) -> None:

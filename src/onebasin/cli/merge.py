@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from onebasin.measuring.repairing import Repaired
     from onebasin.training.datasets.dataset import Dataset
 
-WITH_DATA = "combined"
-"""The method where there is data: the best of benchmarks/matchers.py that needs no labels.
-
-`MergingData` and docs/cli.md tell the user.
-"""
-
 
 @with_blocks
 def merge(
@@ -178,7 +172,6 @@ def _matcher(request: Request, data: Dataset | None, mending: Repair | None) -> 
         call="merge",
         data=data,
         is_of_use=mending is not None or request.is_fitted,
-        default="weights" if data is None else WITH_DATA,
     )
     if mending is None:
         return matcher

@@ -19,13 +19,21 @@ from onebasin.matching.catalogue import METHODS, Method, check_options, find_met
 from onebasin.symmetry import Permutation, Symmetry
 from onebasin.training.datasets.dataset import Dataset
 
+WITH_DATA = "combined"
+"""The method for two networks where there is data: the best of benchmarks/matchers.py that needs
+no labels.
+
+Options and docs/matching.md tell the user.
+"""
+
 
 @dataclass(frozen=True)
 class MethodChoice:
     """What the user said about the method.
 
     Args:
-        name: `--method`; None for the one that suits the number of networks.
+        name: `--method`; None for the one that suits the number of networks, and whether there
+            is data.
         arguments: texts of `--method-arg`.
         restarts: `--restarts`, an option like those, or None.
         init: `--init`: the method whose permutation the search starts from, or None.
@@ -51,7 +59,6 @@ class MethodChoice:
         call: str,
         data: Dataset | None = None,
         is_of_use: bool = False,
-        default: str = "weights",
     ) -> Matcher:
         """Check all of it; the data go to a method that looks at data.
 
@@ -60,12 +67,12 @@ class MethodChoice:
             call: the command, for messages.
             data: what `load` returned, fitted to the architecture.
             is_of_use: whether the data are there for another reason, too.
-            default: the method for two networks where the user named none.
 
         Raises:
             OneBasinError: when there is no such method, it has no such option, does not take
                 so many networks, needs data and has none, or has data and no use for it.
         """
+        default = "weights" if data is None else WITH_DATA
         name = self.name or (default if num_networks == 2 else "many")
         method = _find(name, num_networks, call)
         options = parse_arguments(self.arguments, option="--method-arg", example=_example(method))

@@ -97,7 +97,7 @@ MethodName = Annotated[
         "--method",
         metavar="NAME",
         help="How to match; a NAME that there is not lists those that there are.",
-        show_default="weights",
+        show_default="weights; with data combined; for more than two many",
     ),
 ]
 MethodArgs = Annotated[
@@ -143,7 +143,7 @@ MergingData = Annotated[
         "--data",
         metavar="NAME",
         help="Data to match and repair with, such as digits; with it two networks are matched "
-        "by the method combined and the mean is repaired, unless --method and --repair say "
+        "by weights and features and the mean is repaired, unless --method and --repair say "
         "otherwise.",
         show_default=False,
     ),

@@ -19,7 +19,7 @@ from onebasin.cli.measuring import (
     TableFile,
     names_of,
 )
-from onebasin.cli.options import Arch
+from onebasin.cli.options import Arch, NumTrain
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def plane(
         ),
     ],
     data_root: DataRoot = None,
+    num_train: NumTrain = None,
     split: Annotated[
         Literal["test", "train"], typer.Option(help="Which part of the data.")
     ] = "test",
@@ -123,7 +124,7 @@ def plane(
     with options.open_console() as console:
         run_plane(
             request,
-            DataChoice(data, data_root, (split,)),
+            DataChoice(data, data_root, (split,), num_train, options.seed),
             drawing=Drawing(out, save, quantity, num_points, margin, normalization),
             console=console,
         )
@@ -146,7 +147,14 @@ def run_plane(
 
     names = names_of(request.paths, "plane")
     drawing.check_outputs(request.paths)
-    with open_with_data(request, data_choice, call="plane", console=console) as opened:
+    opening = open_with_data(
+        request,
+        data_choice,
+        normalization=drawing.normalization,
+        call="plane",
+        console=console,
+    )
+    with opening as opened:
         networks = opened.networks
         refuse_same(networks, "plane")
         corners: dict[str, Mapping[str, Tensor]] = dict(
@@ -158,7 +166,8 @@ def run_plane(
             corners[f"{names[1]} aligned"] = alignment.moved(networks.params_list)[1]
         found = _measure(opened, corners, data_choice, drawing, console)
     _write(found, drawing)
-    console.result(_data(found, alignment, data_choice, drawing), _text(found, alignment, drawing))
+    result = _data(request, found, alignment, data_choice, drawing)
+    console.result(result, _text(found, alignment, drawing))
 
 
 def _measure(
@@ -201,13 +210,18 @@ def _write(found: Plane, drawing: Drawing) -> None:
 
 
 def _data(
-    found: Plane, alignment: Alignment | None, data_choice: DataChoice, drawing: Drawing
+    request: Request,
+    found: Plane,
+    alignment: Alignment | None,
+    data_choice: DataChoice,
+    drawing: Drawing,
 ) -> dict[str, Any]:
     from onebasin.measuring.results import plain_rows
 
     summary = alignment.to_json() if alignment else {"symmetry": None, "matching": None}
     return {
         "command": "plane",
+        "inputs": list(map(str, request.paths)),
         "output": str(drawing.output),
         "data": data_choice.name,
         "split": data_choice.splits[0],

@@ -14,6 +14,8 @@ from onebasin.cli.measuring import DataChoice
 from onebasin.cli.methods import Matcher, MethodChoice
 from onebasin.cli.pairs import ArchitectureChoice, Networks, open_networks
 from onebasin.cli.symmetries import SymmetryChoice
+from onebasin.forward.normalization import layers_with_statistics
+from onebasin.measuring.curves import LineNormalization
 from onebasin.training.datasets.dataset import Dataset
 
 
@@ -86,15 +88,21 @@ class Opened:
 
 @contextlib.contextmanager
 def open_with_data(
-    request: Request, data_choice: DataChoice, *, call: str, console: Console
+    request: Request,
+    data_choice: DataChoice,
+    *,
+    normalization: LineNormalization,
+    call: str,
+    console: Console,
 ) -> Iterator[Opened]:
     """Load data and open the networks that are to be measured on it, for the time of a block.
 
     Args:
         request: which networks.
         data_choice: what to measure on.
+        normalization: where the statistics between the networks will come from.
         call: the command, for messages.
-        console: where progress is shown.
+        console: where progress and notes are shown.
 
     Raises:
         OneBasinError: as `DataChoice.load`, `MethodChoice.prepare`, `open_networks` and
@@ -102,6 +110,13 @@ def open_with_data(
     """
     request, data = request.fitted(data_choice.load())
     matcher = request.method.prepare(call=call, data=data, is_of_use=True)
+    if normalization != "interpolated":  # as `merge` matches what it will repair
+        matcher = matcher.preferring(normalization="batch")
     with request.open(call=call, console=console) as networks:
         data = laid_out(networks.architecture, data, call=call)
+        if normalization == "interpolated" and layers_with_statistics(networks.architecture.module):
+            console.note(
+                "running statistics are interpolated; merge --data resets them, which "
+                "--normalization reset measures"
+            )
         yield Opened(networks, data, matcher.seeing(data))

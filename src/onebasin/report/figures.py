@@ -84,6 +84,8 @@ def curve_figure(
         panels = figure.subplots(1, len(quantities), squeeze=False)[0]
         for ax, quantity in zip(panels, quantities, strict=True):
             _draw(ax, lines, quantity)
+        # All panels show the same lines.
+        panels[0].legend(frameon=False, fontsize=9, handlelength=1.8)
     return figure
 
 
@@ -109,7 +111,6 @@ def _draw(ax: Axes, lines: Sequence[Line], quantity: Quantity) -> None:
     ax.spines["left"].set_visible(False)
     if quantity == "error":
         ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
-    ax.legend(frameon=False, fontsize=9, handlelength=1.8)
 
 
 def svg_source(figure: Figure) -> str:
