@@ -9,7 +9,7 @@ import torch
 from onebasin import trace
 from onebasin.cli.methods import MethodChoice
 from onebasin.forward.batches import Batches
-from onebasin.matching import match_combined, match_sinkhorn
+from onebasin.matching import match_combined, match_straight_through
 from onebasin.matching.catalogue import METHODS, Method
 from onebasin.networks import MLP
 from onebasin.training.datasets.digits import load_digits
@@ -89,7 +89,11 @@ def test_an_unknown_method_lists_the_known(capsys, tmp_path, a, b, command):
             ["--method", "exhaustive", "--method-arg", "objective=loss"],
             "align: method exhaustive with objective=loss looks at data; name it with --data, such",
         ),
-        (["--method-arg", "sweeps=3"], "method weights has no option 'sweeps'; its options are: "),
+        (
+            ["--method-arg", "sweeps=3"],
+            "method weights has no option 'sweeps'; its options and their defaults are: max_sweeps"
+            "=100, restarts=1, cache_bytes=",
+        ),
         (["--method-arg", "seed=3"], "method weights has no option 'seed'"),
         (["--method-arg", "sweeps"], "--method-arg 'sweeps': expected KEY=VALUE"),
         (["--method-arg", "max_sweeps=no"], "cannot be 'no'; it must be a whole number"),
@@ -122,7 +126,10 @@ def test_what_a_method_cannot_take_is_named(capsys, tmp_path, a, b, options, mes
     ("options", "message"),
     [
         (["--method", "weights"], "method weights uses no data; leave --data out or choose a --me"),
-        (["--method", "exhaustive"], "align: method exhaustive uses no data; leave --data out or"),
+        (
+            ["--method", "exhaustive", "--method-arg", "objective=weights"],
+            "align: method exhaustive with objective=weights uses no data; leave --data out or cho",
+        ),
         (
             ["--method", "sinkhorn", "--method-arg", "objective=weights"],
             "method sinkhorn with objective=weights uses no data; leave --data out or choose anoth",
@@ -207,24 +214,27 @@ def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_
 
 def test_a_search_starts_from_what_another_method_finds(capsys, tmp_path, a, b):
     out = tmp_path / "out.safetensors"
-    options = ("--method", "sinkhorn", "--init", "combined", "--data", "digits", *TINY)
+    options = ("--method", "straight-through", "--init", "combined", "--data", "digits", *TINY)
     options += ("--num-train", "100")
-    steps = ("--method-arg", "max_steps=20")
+    steps = ("--method-arg", "max_epochs=1")
     found = succeed(capsys, *ALIGN, a, b, "-o", out, *options, *steps, "--json").data
-    assert (found["matching"]["method"], found["matching"]["init"]) == ("sinkhorn", "combined")
+    assert (found["matching"]["method"], found["matching"]["init"]) == (
+        "straight-through",
+        "combined",
+    )
     data, model = load_digits().subset(100, seed=0), MLP(width=6, depth=2)
     symmetry = trace(model, data.train_inputs[:2])
     given = {"model": model, "data": Batches(data.train_inputs, data.train_labels)}
     params = [network(0), network(1)]
     init = match_combined(symmetry, *params, **given).permutation
-    matching = match_sinkhorn(symmetry, *params, **given, init=init, max_steps=20)
+    matching = match_straight_through(symmetry, *params, **given, init=init, max_epochs=1)
     assert found["matching"]["objective"] == pytest.approx(matching.objective, abs=1e-6)
     for name, tensor in matching.permutation.apply(network(1)).items():
         assert torch.equal(read(out)[name], tensor)
     plain = succeed(capsys, *ALIGN, a, b, "-o", out, *options[:2], *options[4:], *steps).out
-    assert "\nsinkhorn: objective " in plain
+    assert "\nstraight-through: objective " in plain
     assert (
-        "\nsinkhorn from combined: objective "
+        "\nstraight-through from combined: objective "
         in succeed(capsys, *ALIGN, a, b, "-o", out, *options, *steps).out
     )
 
@@ -257,3 +267,24 @@ def test_methods_of_two_and_of_many_start_from_each_other(capsys, tmp_path, a, b
 def test_a_start_that_cannot_be_is_named(capsys, tmp_path, a, b, options, message):
     out = tmp_path / "out.safetensors"
     assert message in fail(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)
+
+
+@pytest.mark.parametrize(("features", "units", "is_random"), [(64, 6, True), (1, 64, False)])
+def test_cells_that_tell_no_units_apart_are_noted(capsys, tmp_path, features, units, is_random):
+    files = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        net = MLP(in_features=features, width=units, depth=1)
+        for layer in net.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.reset_parameters()
+        files.append(write(tmp_path / f"{seed}.safetensors", dict(net.state_dict())))
+    sizes = {"in_features": features, "width": units, "depth": 1}
+    options = [f"--arch-arg={name}={size}" for name, size in sizes.items()]
+    given = (*ALIGN, *files, "-o", tmp_path / "out.safetensors", "--method", "theorem", *options)
+    note = (
+        "onebasin: note: every unit lay in its partner's cell before: the cells tell no units "
+        "apart and the permutation is random; cut them smaller with --method-arg cells=2, or "
+        "choose another --method\n"
+    )
+    assert succeed(capsys, *given).err == (note if is_random else "")

@@ -1,6 +1,7 @@
 """The catalogue reads from a matcher's signature what a caller must know of it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from onebasin import OneBasinError, match_weights, trace
 from onebasin.matching import ManyMatching
-from onebasin.matching.catalogue import METHODS, Method, check_options, find_method
+from onebasin.matching.catalogue import METHODS, Method, _words, check_options, find_method
 
 SEEN = []
 
@@ -63,12 +64,53 @@ def test_what_bounds_a_search_is_read_from_the_signature():
         ("sinkhorn", {}, None),
         ("sinkhorn", {"objective": "path"}, True),
         ("sinkhorn", {"objective": "weights"}, False),
-        ("exhaustive", {}, False),
+        ("exhaustive", {}, None),
+        ("exhaustive", {"objective": "weights"}, False),
         ("exhaustive", {"objective": "error"}, True),
     ],
 )
 def test_options_decide_whether_a_method_looks_at_data(name, options, looks):
     assert METHODS[name].looks_at_data(options) is looks
+
+
+def test_a_loss_is_looked_at_where_an_option_says_which():
+    without = {name for name, method in METHODS.items() if not method.looks_at_loss({})}
+    assert without == {
+        "weights", "activations", "combined", "functional-difference", "commutativity",
+        "frank-wolfe", "theorem", "many", "cycle-consistent",
+    }  # fmt: skip
+    assert not METHODS["sinkhorn"].looks_at_loss({"objective": "weights"})
+
+
+def cells_of(page, start):
+    """Return the first cell of every row of the table below a line, and the row."""
+    lines = page[page.index(start) :].split("\n\n")[0].splitlines()[2:]
+    return {line.split("|")[1].split("`")[1]: line for line in lines}
+
+
+def test_the_page_lists_all_methods_and_options():
+    page = (Path(__file__).parents[2] / "docs" / "matching.md").read_text(encoding="utf-8")
+    methods = cells_of(page, "| `--method` | makes alike")
+    assert list(methods) == list(METHODS)
+    options = cells_of(page, "| `--method` | options")
+    assert options == {
+        name: f"| `{name}` | {', '.join(f'`{option}`' for option in method.defaults)} |"
+        for name, method in METHODS.items()
+    }
+    hints = {name: hint for method in METHODS.values() for name, hint in method.options.items()}
+    meanings = cells_of(page, "| option | may be")
+    assert list(meanings) == sorted(hints)
+    for name, method in METHODS.items():
+        _, _, _, data, labels, networks, _, _ = methods[name].split("|")
+        uses = method.looks_at_data({})
+        assert data.strip() == {True: "yes", False: "no", None: "for a loss"}[uses], name
+        on_loss = {True: "yes", None: "for a loss"}.get(uses, "no")
+        assert labels.strip() == (on_loss if method.looks_at_loss({}) else "no"), name
+        assert networks.strip() == ("any number" if method.takes_many else "two"), name
+    for method in METHODS.values():
+        for option, hint in method.options.items():
+            for choice in " or ".join(_words(hint)).split(" or "):
+                assert choice in meanings[option].replace("`", ""), option
 
 
 def test_only_plain_options_are_offered(oddly):
@@ -103,7 +145,10 @@ def test_a_whole_number_is_a_number(oddly):
     [
         ({"way": "left"}, "test: option way of method oddly cannot be 'left'; it must be up or do"),
         ({"rate": True}, "option rate of method oddly cannot be True; it must be a number"),
-        ({"init": "x"}, "test: method oddly has no option 'init'; its options are: rate, way"),
+        (
+            {"init": "x"},
+            "method oddly has no option 'init'; its options and their defaults are: rate=0.1, wa",
+        ),
         ({"callback": [1]}, "has no option 'callback'"),
     ],
 )

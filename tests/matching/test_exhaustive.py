@@ -76,6 +76,16 @@ def test_on_data_it_is_the_best_of_all(name, objective):
     assert halfway(found.permutation) == pytest.approx(min(values), abs=1e-6)
 
 
+def test_where_there_is_data_the_loss_counts_unless_told_otherwise():
+    model, symmetry, (a, b), data = tiny("three units")
+    loss = match_exhaustively(symmetry, a, b, objective="loss", model=model, data=data)
+    weights = match_exhaustively(symmetry, a, b)
+    assert match_exhaustively(symmetry, a, b, model=model, data=data).objective == loss.objective
+    given = {"objective": "weights", "model": model, "data": data}
+    assert match_exhaustively(symmetry, a, b, **given).objective == weights.objective
+    assert weights.objective != loss.objective
+
+
 def test_any_function_of_the_parameters_is_minimised():
     _, symmetry, (a, b), _ = tiny("two layers")
     target = point_between(a, Permutation.random(symmetry, seed=5).apply(b), 0.5)

@@ -159,6 +159,12 @@ def match(
     if matcher.method.settles and not matching.converged:
         more = f"more {matcher.method.unit}s could improve it"
         console.note(f"the matching stopped before it settled; {more}")
+    if matcher.name == "theorem" and matching.objective[0] == _num_units(found.symmetry):
+        console.note(
+            "every unit lay in its partner's cell before: the cells tell no units apart and the "
+            "permutation is random; cut them smaller with --method-arg cells=2, or choose another "
+            "--method"
+        )
     return Alignment(found, matcher.name, matching, matcher.init and matcher.init.name)
 
 

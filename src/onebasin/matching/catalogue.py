@@ -130,6 +130,14 @@ class Method:
             }
         )
 
+    @property
+    def defaults(self) -> list[str]:
+        """Its options with what they are unless told otherwise, such as `max_sweeps=100`.
+
+        `none` leaves the choice to the matcher.
+        """
+        return [f"{name}={_written(self.parameters[name].default)}" for name in self.options]
+
     def _needs(self, name: str) -> bool:
         parameter = self.parameters.get(name)
         return parameter is not None and parameter.default is Parameter.empty
@@ -230,9 +238,10 @@ def check_options(name: str, options: Mapping[str, Any], *, call: str) -> dict[s
     checked = {}
     for option, value in options.items():
         if option not in known:
-            listed = ", ".join(known) or "none"
+            listed = ", ".join(find_method(name, call=call).defaults) or "none"
             raise OneBasinError(
-                f"{call}: method {name} has no option {option!r}; its options are: {listed}"
+                f"{call}: method {name} has no option {option!r}; its options and their defaults "
+                f"are: {listed}"
             )
         if type(value) is int and int not in _alternatives(known[option]):
             value = float(value) if float in _alternatives(known[option]) else value
@@ -267,6 +276,11 @@ def _fits(value: Any, hint: Any) -> bool:
         value in get_args(t) if get_origin(t) is Literal else type(value) is t
         for t in _alternatives(hint)
     )
+
+
+def _written(value: Any) -> str:
+    """Return how a value of an option is written on the command line."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _words(hint: Any) -> list[str]:

@@ -46,7 +46,7 @@ def match_exhaustively(
     params_a: Mapping[str, Tensor],
     params_b: Mapping[str, Tensor],
     *,
-    objective: Objective = "weights",
+    objective: Objective | None = None,
     evaluate: Callable[[Mapping[str, Tensor]], float] | None = None,
     model: nn.Module | None = None,
     data: Iterable[Any] | None = None,
@@ -66,7 +66,8 @@ def match_exhaustively(
         params_a: the reference: parameters, and buffers where networks are run.
         params_b: what is moved, likewise.
         objective: `weights` maximises `<A, P(B)>` like `match_weights`; `loss` and `error`
-            minimise that of the network halfway between A and P(B) on the data.
+            minimise that of the network halfway between A and P(B) on the data; by default
+            `loss` if there is data, else `weights`.
         evaluate: instead of these, what to minimise: a function of the parameters halfway.
         model: the architecture, for loss and error.
         data: batches `(inputs, labels)`, for loss and error; read once and kept.
@@ -94,6 +95,7 @@ def match_exhaustively(
         True
     """
     began = time.perf_counter()
+    objective = objective or ("weights" if data is None else "loss")
     check_choice(CALL, "objective", objective, Objective)
     enumeration = Enumeration(symmetry, network=1, limit=limit, call=CALL)
     pair = Pair(symmetry, params_a, params_b, call=CALL)
