@@ -1,18 +1,22 @@
 import os
 import secrets
+import socket
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Task
+from onebasin.studies import Task, run_studies
 from onebasin.studies.folder import StudyFolder
+from onebasin.studies.status import status_of
 from tests.studies import toy
 from tests.studies.runs import run, value_of
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'onebasin[ray]'")
 
-from onebasin.studies.engines.ray import ENVIRONMENT, RayEngine
+from onebasin.studies.engines.ray import ENVIRONMENT, TOKENS, RayEngine, _connect, _own_token
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,51 @@ def test_the_environment_stays_as_it_is(address):
     assert {k: v for k, v in os.environ.items() if k in ENVIRONMENT} == {
         k: v for k, v in before.items() if k in ENVIRONMENT
     }
+
+
+def test_a_cluster_that_does_not_answer_any_more_is_a_line(tmp_path, address, monkeypatch):
+    monkeypatch.setattr("onebasin.studies.engines.ray.SILENCE", 0.5)
+    engine, out = RayEngine(address), tmp_path / "out"
+    folder = str(tmp_path)
+    waits = Task.of(toy.meet, folder=folder, value=1, other=2)
+    study = toy.study("one", Task.of(toy.give, folder=folder, value=3), waits)
+
+    def leave(progress):
+        if progress.done:
+            engine._head = ("127.0.0.1", 1)
+
+    with pytest.raises(OneBasinError, match=r"127.0.0.1:1 is lost \(.*refused\); all that is fini"):
+        run_studies({"one": study}, scale="smoke", out=out, engine=engine, progress=leave)
+    assert value_of(out, Task.of(toy.give, folder=folder, value=3)) == 3
+    assert status_of(StudyFolder(out)).state == "stopped"
+
+
+def test_a_cluster_that_refuses_our_token_is_a_line(capfd):
+    """What Ray's libraries say of it they write to the process's stderr, line after line."""
+
+    def init(**options):
+        os.write(2, b"W gcs_client.cc:210: Unauthenticated: RPC error: InvalidAuthToken\n" * 20)
+        raise ConnectionError("Failed to connect to Ray cluster at 127.0.0.1:1")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "127.0.0.1:{1}".format(*server.getsockname())
+        message = rf"--address {address}: the Ray cluster refuses the token of this machine; put"
+        with pytest.raises(OneBasinError, match=message):
+            _connect(SimpleNamespace(init=init), address, None, {})
+    assert capfd.readouterr().err == ""
+
+
+def test_the_token_of_a_cluster_of_our_own_is_not_left_behind(monkeypatch):
+    for name in TOKENS:
+        monkeypatch.delenv(name, raising=False)
+    with ExitStack() as scratch:
+        found = _own_token(scratch)
+        path = Path(found["RAY_AUTH_TOKEN_PATH"])
+        assert (len(path.read_text()), path.stat().st_mode & 0o777) == (64, 0o600)
+    assert not path.exists()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with ExitStack() as scratch:
+        assert _own_token(scratch) == {}
 
 
 @pytest.mark.parametrize(
