@@ -1,5 +1,7 @@
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,35 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(capsys, monkeypatch, tmp_path, 
     found = run(capsys, "align", "mlp", a, b, "-o", tmp_path / "out.safetensors", *TINY)
     assert (found.code, found.out, found.err) == (130, "", "onebasin: interrupted\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_ctrl_c_that_is_swallowed_by_an_import_is_still_ctrl_c(capsys, monkeypatch):
+    def swallowing(*args, **kwargs):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise AttributeError("module 'numpy' has no attribute 'minimum'")
+
+    monkeypatch.setattr("onebasin.cli.inspect.run_inspect", swallowing)
+    before = signal.getsignal(signal.SIGINT)
+    found = run(capsys, "inspect", "mlp")
+    assert (found.code, found.out, found.err) == (130, "", "onebasin: interrupted\n")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_a_line():
+    code = """
+import builtins, sys
+usual = builtins.__import__
+def interrupted(name, *args, **kwargs):
+    if name == "typer":
+        raise KeyboardInterrupt
+    return usual(name, *args, **kwargs)
+builtins.__import__ = interrupted
+from onebasin.__main__ import start
+sys.exit(start())
+"""
+    found = python(code)
+    assert (found.returncode, found.stderr) == (130, "onebasin: interrupted\n")
 
 
 def test_a_fault_of_onebasin_is_one_line_too(capsys, monkeypatch):

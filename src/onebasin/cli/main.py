@@ -6,9 +6,12 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from types import FrameType
 
 import typer
 
@@ -32,22 +35,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 2 for bad input or usage; 3 where a command did its work and nothing
         came of it; 130 after Ctrl-C; 1 for a fault of onebasin itself.
     """
-    try:
-        return _run(argv)
-    except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
-    except OneBasinError as error:
+    with _noticed_interrupts() as interrupts:
+        try:
+            return _run(argv)
+        except (KeyboardInterrupt, typer.Abort):
+            return _interrupted()
+        except Exception as error:
+            # A package whose import is cut short may swallow Ctrl-C, and fail later, elsewhere.
+            return _interrupted() if interrupts else _explained(error)
+
+
+def _explained(error: Exception) -> int:
+    """Print the one line about what went wrong, and return the exit code."""
+    if isinstance(error, OneBasinError):
         return _fail(str(error), BAD_INPUT)
-    except OSError as error:
+    if isinstance(error, OSError):
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}", BAD_INPUT)
-    except Exception as error:
-        usage = getattr(error, "format_message", None)
-        if callable(usage):
-            return _fail(f"{str(usage()).rstrip('. ')}; see {_command(error)} --help", BAD_INPUT)
-        if os.environ.get("ONEBASIN_TRACEBACK"):
-            raise
-        text = f"{type(error).__name__}: {error}; a fault of onebasin, please report it with what"
-        return _fail(f"{text} ONEBASIN_TRACEBACK=1 shows", 1)
+    usage = getattr(error, "format_message", None)
+    if callable(usage):
+        return _fail(f"{str(usage()).rstrip('. ')}; see {_command(error)} --help", BAD_INPUT)
+    if os.environ.get("ONEBASIN_TRACEBACK"):
+        raise error
+    text = f"{type(error).__name__}: {error}; a fault of onebasin, please report it with what"
+    return _fail(f"{text} ONEBASIN_TRACEBACK=1 shows", 1)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -70,6 +80,27 @@ def _check_given(args: Sequence[str]) -> None:
                 f"the argument after {place} is empty; give a value (an unset variable of the "
                 "shell gives none)"
             )
+
+
+@contextlib.contextmanager
+def _noticed_interrupts() -> Iterator[list[int]]:
+    """Collect the signal of each Ctrl-C that raises a KeyboardInterrupt in a block."""
+    found: list[int] = []
+    usual = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or usual is not signal.default_int_handler:
+        yield found
+        return
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        found.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield found
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 @contextlib.contextmanager
