@@ -284,7 +284,7 @@ def test_cells_that_tell_no_units_apart_are_noted(capsys, tmp_path, features, un
     given = (*ALIGN, *files, "-o", tmp_path / "out.safetensors", "--method", "theorem", *options)
     note = (
         "onebasin: note: every unit lay in its partner's cell before: the cells tell no units "
-        "apart and the permutation is random; cut them smaller with --method-arg cells=2, or "
-        "choose another --method\n"
+        "apart and the permutation is random; choose another --method or, where inputs are few, "
+        "smaller cells by --method-arg cells=N\n"
     )
     assert succeed(capsys, *given).err == (note if is_random else "")

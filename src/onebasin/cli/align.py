@@ -38,10 +38,10 @@ def align(
 ) -> None:
     """Move checkpoint B to checkpoint A.
 
-    The units of B are put into the order in which its weights are closest to A's, or, with
-    another --method, its activations; what it computes stays the same. Proving the symmetry
-    first takes memory for the model in float64; --no-prove does without, and then checkpoints
-    larger than memory can be aligned.
+    The units of B are put into the order in which its weights are closest to A's, with --data
+    its weights and features, or as another --method says; what it computes stays the same.
+    Proving the symmetry first takes memory for the model in float64; --no-prove does without,
+    and then checkpoints larger than memory can be aligned.
 
     \b
     Examples:

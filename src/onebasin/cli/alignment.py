@@ -162,8 +162,8 @@ def match(
     if matcher.name == "theorem" and matching.objective[0] == _num_units(found.symmetry):
         console.note(
             "every unit lay in its partner's cell before: the cells tell no units apart and the "
-            "permutation is random; cut them smaller with --method-arg cells=2, or choose another "
-            "--method"
+            "permutation is random; choose another --method or, where inputs are few, smaller "
+            "cells by --method-arg cells=N"
         )
     return Alignment(found, matcher.name, matching, matcher.init and matcher.init.name)
 

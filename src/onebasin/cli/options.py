@@ -133,7 +133,8 @@ MethodData = Annotated[
     typer.Option(
         "--data",
         metavar="NAME",
-        help="Data for a method that looks at activations or losses, such as digits.",
+        help="Data to match with, such as digits: by weights and features together, unless "
+        "--method says otherwise.",
         show_default=False,
     ),
 ]
