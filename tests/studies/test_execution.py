@@ -330,6 +330,20 @@ def test_progress_is_told_with_an_estimate(tmp_path, out):
     assert told[0].to_text() == "1 of 4 tasks done, about 0 s left"
 
 
+def test_what_must_run_is_checked_before_anything_does(tmp_path, out):
+    def refuse(tasks):
+        asked.append([task.key for task in tasks])
+        raise OneBasinError("no data")
+
+    asked = []
+    study = toy.study("one", give(tmp_path, 1), give(tmp_path, 2))
+    run(out, toy.study("two", give(tmp_path, 1)))
+    with pytest.raises(OneBasinError, match="no data"):
+        run_studies({"one": study}, scale="smoke", out=out, engine=InlineEngine(), check=refuse)
+    assert asked == [[give(tmp_path, 2).key]]
+    assert toy.trace_of(tmp_path) == ["give-1"]
+
+
 def test_status_shows_what_was_asked_and_what_is_there(tmp_path, out):
     with pytest.raises(OneBasinError, match=r"out: holds no studies; give the --out of a `study"):
         status_of(StudyFolder(out))

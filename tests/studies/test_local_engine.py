@@ -56,7 +56,7 @@ def test_a_worker_that_is_killed_takes_only_its_task_along(tmp_path, out):
     assert value_of(out, dying) == 1
     assert outcome.progress.done == 4
     assert [failure.key for failure in outcome.failures] == [doomed.key]
-    reason = "its worker was killed (by the system, where memory ran out)"
+    reason = "its worker was killed (by someone, or by the system where memory ran out)"
     assert notes.count(f"{dying}: lost, {reason}; it is started again") == 1
     assert notes.count(f"{doomed}: lost, {reason}; it is started again") == 2
     assert notes.count(f"{doomed}: failed: {reason} (started 3 times)") == 1

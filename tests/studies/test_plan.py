@@ -1,5 +1,10 @@
+import pytest
+
+from onebasin.errors import OneBasinError
 from onebasin.studies import Task
+from onebasin.studies.catalogue import STUDIES, find_studies
 from onebasin.studies.plan import Plan
+from onebasin.studies.progress import Estimate
 from onebasin.studies.schedule import MOST_TOGETHER, Schedule
 from tests.studies import toy
 
@@ -106,3 +111,22 @@ def test_a_worker_may_die_over_a_task_three_times():
         schedule.start([task])
         found.append(schedule.put_back([task], is_lost=True))
     assert found == [True, True, False]
+
+
+def test_what_was_never_seen_counts_like_a_task_and_not_like_its_units():
+    estimate = Estimate()
+    assert estimate.left([give(1)], 1) is None
+    for value in range(4):
+        estimate.learn(give(value).costing(1e6), 10.0)
+    assert estimate.left([give(9).costing(2e6)], 1) == 20.0
+    unseen = [add(give(value)).costing(3.0) for value in range(8)]
+    assert estimate.left(unseen, 1) == 80.0
+    assert estimate.left(unseen, 4) == 20.0
+    estimate.learn(unseen[0], 0.3)
+    assert estimate.left(unseen[1:3], 1) == pytest.approx(0.6)
+
+
+def test_all_studies_may_be_named_beside_others():
+    assert list(find_studies(["all", "width"], "smoke")) == list(STUDIES)
+    with pytest.raises(OneBasinError, match=r"unknown study 'wdth'; did you mean 'width'"):
+        find_studies(["all", "wdth"], "smoke")

@@ -61,7 +61,7 @@ def find_study(name: str) -> Study:
 
 
 def find_studies(names: Iterable[str], scale: str) -> dict[str, Study]:
-    """Return studies by name that have a scale; "all" is every one.
+    """Return studies by name that have a scale; "all" is every one, whatever stands beside it.
 
     Raises:
         OneBasinError: when a name or the scale is unknown, or there is no name.
@@ -69,7 +69,8 @@ def find_studies(names: Iterable[str], scale: str) -> dict[str, Study]:
     if scale not in SCALES:
         raise OneBasinError(f"study: unknown scale {scale!r}; known are {', '.join(SCALES)}")
     asked = list(names)
-    wanted = STUDIES if asked == ["all"] else dict.fromkeys(asked)
+    named = [name for name in dict.fromkeys(asked) if name != "all"]
+    wanted = named if "all" not in asked else [*STUDIES, *(n for n in named if n not in STUDIES)]
     if not wanted:
         raise OneBasinError(f"study: name a study, or all; known are {', '.join(STUDIES)}")
     found = {name: find_study(name) for name in wanted}

@@ -54,6 +54,7 @@ def run_studies(
     engine: Engine,
     note: Note | None = None,
     progress: Callable[[Progress], None] | None = None,
+    check: Callable[[Sequence[Task]], None] | None = None,
 ) -> Outcome:
     """Run studies, whatever of them is not in the folder already.
 
@@ -67,6 +68,7 @@ def run_studies(
         engine: carries the tasks out; it is entered and left here.
         note: gets lines about what went wrong on the way.
         progress: called about once a second.
+        check: called with the tasks that must run before any of them does; may raise.
 
     Returns:
         What was done and what failed.
@@ -85,6 +87,8 @@ def run_studies(
     with folder.locked():
         folder.claim(studies, scale, plan)
         run = _Run(plan, folder, note or (lambda text: None))
+        if check is not None:
+            check([plan.tasks[key] for key in run.schedule.needed])
         with engine:
             return run.to_end(engine, progress or (lambda progress: None))
 

@@ -57,17 +57,20 @@ class Estimate:
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._costs: dict[str, float] = {}
+        self._numbers: dict[str, int] = {}
 
     def learn(self, task: Task, seconds: float) -> None:
         """Take in how long a task took."""
         name = task.function
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds
         self._costs[name] = self._costs.get(name, 0.0) + task.cost
+        self._numbers[name] = self._numbers.get(name, 0) + 1
 
     def left(self, tasks: Iterable[Task], slots: int) -> float | None:
         """Return how long tasks will take side by side, or None before anything is known.
 
-        A function of which nothing is known counts like the mean of the others.
+        A task whose function was never seen counts like the mean task of the others: units of
+        cost are each function's own.
         """
         rest = list(tasks)
         if not rest:
@@ -75,8 +78,11 @@ class Estimate:
         rates = {n: s / self._costs[n] for n, s in self._seconds.items() if self._costs[n]}
         if not rates:
             return None
-        typical = sum(rates.values()) / len(rates)
-        each = [task.cost * rates.get(task.function, typical) for task in rest]
+        usual = [seconds / self._numbers[name] for name, seconds in self._seconds.items()]
+        typical = sum(usual) / len(usual)
+        each = [
+            task.cost * rates[task.function] if task.function in rates else typical for task in rest
+        ]
         return max(sum(each) / slots, max(each))
 
 

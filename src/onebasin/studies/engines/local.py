@@ -160,6 +160,6 @@ def num_cores() -> int:
 
 def _cause(code: int, last_words: str) -> str:
     if code == -signal.SIGKILL:
-        return "its worker was killed (by the system, where memory ran out)"
+        return "its worker was killed (by someone, or by the system where memory ran out)"
     said = f": {last_words}" if last_words else ""
     return f"its worker ended with code {code}{said}"

@@ -5,7 +5,7 @@ Owns how a task names its data and its network, and what is made of these names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.networks.catalogue import build_network
+from onebasin.studies.task import Task
 from onebasin.symmetry import Symmetry, trace
 from onebasin.training.datasets.catalogue import load_dataset
 from onebasin.training.datasets.dataset import Dataset
@@ -32,6 +33,24 @@ def data_of(spec: Spec) -> Dataset:
     """
     name, options = _parts(spec, "data")
     return load_dataset(name, **options)
+
+
+def check_data(tasks: Sequence[Task]) -> None:
+    """Check that the data of tasks can be loaded here, so that they do not fail one by one.
+
+    Args:
+        tasks: whose argument "data", if they have one, is a spec.
+
+    Raises:
+        OneBasinError: naming the first data that are missing, and the remedy.
+    """
+    specs: dict[str, Spec] = {}
+    for task in tasks:
+        spec = task.arguments.get("data")
+        if isinstance(spec, str | Mapping):
+            specs.setdefault(_parts(spec, "data")[0], spec)
+    for spec in specs.values():
+        data_of(spec)
 
 
 def network_of(spec: Spec, data: Dataset) -> nn.Module:
