@@ -56,7 +56,7 @@ def test_json_is_the_result_and_the_commands_repeat_it(capsys, tmp_path, brief):
         out = tmp_path / "again.safetensors"
         succeed(capsys, command, "mlp", a, b, "-o", out, "--seed", "3")
         assert out.read_bytes() == (tmp_path / f"{name}.safetensors").read_bytes()
-    options = ("--data", "digits", "--json", "--seed", "3")
+    options = ("--data", "digits", "--method", "weights", "--json", "--seed", "3")
     curves = succeed(capsys, "barrier", "mlp", a, b, *options).data["curves"]
     for state in ("naive", "aligned"):
         found, expected = (Curve.from_json(c[state]["test"]) for c in (curves, data["curves"]))
