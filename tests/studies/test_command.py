@@ -18,10 +18,25 @@ def out(tmp_path):
 
 def test_studies_are_listed(capsys):
     found = succeed(capsys, "study", "list")
-    assert [line.split()[0] for line in found.out.splitlines()] == ["study", *STUDIES]
+    heads = [line.split()[0] for line in found.out.splitlines() if not line.startswith("  ")]
+    assert heads == ["study", *STUDIES]
     data = succeed(capsys, "study", "list", "--json").data
+    assert all(f"\n  {study['claim']}\n" in found.out for study in data["studies"])
     assert [study["name"] for study in data["studies"]] == list(STUDIES)
     assert all(study["claim"] for study in data["studies"])
+
+
+def test_study_alone_shows_its_help(capsys):
+    found = succeed(capsys, "study")
+    assert found.out == succeed(capsys, "study", "--help").out
+    assert "status" in found.out
+
+
+def test_data_that_are_not_there_are_told_once_before_anything_runs(capsys, monkeypatch, out):
+    monkeypatch.setenv("ONEBASIN_DATA", "nowhere")
+    line = fail(capsys, "study", "run", "matchers", "epochs", "--scale", "desk", "--out", out)
+    assert line == "data: ONEBASIN_DATA is nowhere, which is not a folder"
+    assert not (out / "results").exists()
 
 
 def test_a_study_is_run_watched_and_reported(capsys, out):

@@ -26,9 +26,16 @@ Folder = Annotated[
 study = typer.Typer(
     name="study",
     help="Re-run the experiments of papers: list, run, status, report.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
+
+
+@study.callback()
+def show_help(context: typer.Context) -> None:
+    """Re-run the experiments of papers: list, run, status, report."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @study.command("list")
@@ -40,9 +47,9 @@ def list_studies(as_json: Json = False, quiet: Quiet = False) -> None:
         found = [find_study(name) for name in STUDIES]
         data = [{"name": s.name, "paper": s.paper, "item": s.item, "claim": s.claim} for s in found]
         rows = [(s.name, s.item, s.paper.partition(",")[0]) for s in found]
-        console.result(
-            {"studies": data}, columns([("study", "item", "paper"), *rows], numbers_from=9)
-        )
+        table = columns([("study", "item", "paper"), *rows], numbers_from=9).splitlines()
+        lines = [f"{row}\n  {s.claim}" for row, s in zip(table[1:], found, strict=True)]
+        console.result({"studies": data}, "\n".join([table[0], *lines]))
 
 
 @study.command()
@@ -84,6 +91,7 @@ def run(
     """Run studies, and write their reports.
 
     What DIR holds already is not computed again: run the same command to go on after a stop.
+    Data other than digits are read below the folder that ONEBASIN_DATA names, or fetched.
     Exits with 3 when tasks failed; their tracebacks are in the report.
 
     \b
@@ -179,13 +187,16 @@ def run_named(
     from onebasin.cli.study_progress import progress_line
     from onebasin.report.studies import write_study_reports
     from onebasin.studies import find_studies, run_studies
+    from onebasin.studies.engines import LocalEngine
     from onebasin.studies.folder import StudyFolder
+    from onebasin.studies.tasks.specs import check_data
 
     studies = find_studies(names, scale)
+    # Elsewhere data may be where they are not here.
+    check = check_data if isinstance(engine, LocalEngine) else None
     with progress_line(console) as line:
-        outcome = run_studies(
-            studies, scale=scale, out=out, engine=engine, note=line.note, progress=line.show
-        )
+        told = {"note": line.note, "progress": line.show}
+        outcome = run_studies(studies, scale=scale, out=out, engine=engine, check=check, **told)
     reported = write_study_reports(StudyFolder(out), console.note)
     found = [one for one in reported if one.study.name in studies]
     data = {"out": out, **outcome.progress.to_json(), **_verdicts(found)}
