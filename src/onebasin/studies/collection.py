@@ -59,7 +59,8 @@ class CollectedStudy:
         found = self.study.verdict(self.rows)
         if not self.num_missing:
             return found
-        gap = f"{self.num_missing} of its measurements are missing."
+        is_one = self.num_missing == 1
+        gap = f"{self.num_missing} of its measurements {'is' if is_one else 'are'} missing."
         return Verdict(found.judgement, f"{found.sentence} {gap}")
 
 

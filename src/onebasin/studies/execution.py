@@ -59,7 +59,8 @@ def run_studies(
     """Run studies, whatever of them is not in the folder already.
 
     A task that raises is recorded with its traceback, and only what needs its result is not
-    run. A run that is killed at any moment loses at most the calls in flight.
+    run. A run that is killed at any moment loses at most the tasks in flight; a training that is
+    killed goes on from where it was (behind a URL it does not).
 
     Args:
         studies: by name.

@@ -12,7 +12,7 @@ from onebasin.studies.plan import Plan
 from onebasin.studies.task import Task
 
 MOST_TOGETHER = 20
-"""Tasks that one call does at most: what a killed run loses."""
+"""Tasks that one call does at most."""
 
 TRIES = 3
 """How often a task is started whose worker dies."""

@@ -30,7 +30,7 @@ def test_the_page_says_what_was_claimed_found_and_done():
     for words in (
         "Somebody et al. 2022, A Title, Figure 2",
         "The barrier <i>falls</i> with the width.",
-        "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 of its measurements are missing.",
+        "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 of its measurements is missing.",
         "Mean & interval over 3 pairs.",
         "scale desk tasks 11 of 12 done",
         "work 1 h 7 min, all tasks together",
@@ -151,6 +151,6 @@ def test_a_report_of_what_is_missing_says_so(tmp_path):
     (found,) = write_study_reports(StudyFolder(tmp_path))
     assert found.num_missing == 1
     assert found.verdict().judgement == "not enough data"
-    assert "3 of 4 permutations were measured. 1 of its measurements are missing." in (
+    assert "3 of 4 permutations were measured. 1 of its measurements is missing." in (
         found.verdict().sentence
     )
