@@ -10,7 +10,7 @@ PROGRAM = """
 import json, sys
 import torch
 from torch import nn
-from onebasin import matching, merge, repair, trace
+from onebasin import Permutation, matching, merge, repair, trace
 from onebasin.errors import OneBasinError
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring import interpolate
@@ -18,6 +18,7 @@ from onebasin.training import Dataset, train
 
 inputs, labels, model = torch.randn(8, 2), torch.tensor([0, 1] * 4), nn.Linear(2, 2)
 params, evaluate = model.state_dict(), lambda model: 0.0
+arrays = {name: tensor.numpy() for name, tensor in params.items()}
 
 def dataset(inputs=inputs, labels=labels, num_classes=2):
     return Dataset("toy", inputs, labels, inputs, labels, num_classes=num_classes)
@@ -27,6 +28,7 @@ def trained(network=model, data=dataset(), **options):
 
 net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
 symmetry, a = trace(net, inputs), net.state_dict()
+b, unmoved = {name: tensor.numpy() for name, tensor in a.items()}, Permutation.identity(symmetry)
 
 def match(name, data=[(inputs, labels)], **options):
     return getattr(matching, f"match_{name}")(symmetry, a, a, model=net, data=data, **options)
@@ -65,6 +67,18 @@ CASES = {
     "dataset(labels=[0, 1] * 4)": "data: train labels of toy are of type list; they must be a",
     "dataset(labels=labels[:, None])": "data: labels of toy are torch.int64 (8, 1); they must",
     "dataset(inputs=[[0.0]] * 8)": "data: train inputs of toy are of type list; they must be",
+    "interpolate(model, params, params, None)": "evaluate is None; pass a function of the model",
+    "trace(nn.Linear, inputs)": "trace: model is of type type; pass a torch.nn.Module",
+    "trace(model, None)": "trace: example_args is None; pass the inputs of one call of the mod",
+    "symmetry.prove(model, 'x')": "prove: example_args is 'x'; pass the inputs of one call",
+    "symmetry.prove('mlp', inputs)": "prove: model is 'mlp'; pass a torch.nn.Module",
+    "matching.match_weights(symmetry, net, a)": "match_weights: A is of type Sequential; pass a",
+    "matching.match_weights(symmetry, a, b)": "match_weights: tensor '0.weight' of B is of type n",
+    "unmoved.apply(net)": "apply: params is of type Sequential; pass a state dict, such as",
+    "unmoved.apply(b)": "apply: tensor '0.weight' is of type ndarray; state dicts hold",
+    "merge(None)": "merge: params_list is None; pass a list of state dicts",
+    "merge(params)": "merge: params_list is of type OrderedDict; pass a list of state dicts",
+    "merge([arrays, arrays])": "tensor 'weight' is of type ndarray; state dicts hold torch.Tensor",
     "interpolate(model, None, params, evaluate)": "parameters: params_a is None; pass a state",
     "interpolate(model, params, model, evaluate)": "parameters: params_b is of type Linear; p",
     "interpolate('mlp', params, params, evaluate)": "interpolate: model is 'mlp'; pass a torch",

@@ -1,7 +1,6 @@
 """Pieces of one-line error texts: names cut short, values, other libraries' texts folded."""
 
 from collections.abc import Iterable
-from typing import Any
 
 
 def some_names(names: Iterable[str], *, limit: int = 3) -> str:
@@ -41,14 +40,3 @@ def one_line(error: BaseException, *, limit: int = 200) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a count with its noun: `1 tensor`, `3 tensors`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def described(value: Any) -> str:
-    """Write a value that is out of place: itself where it is short, else its type.
-
-    Examples:
-        >>> described("mlp"), described([1, 2])
-        ("'mlp'", 'of type list')
-    """
-    is_short = value is None or isinstance(value, bool | int | float | str)
-    return repr(value) if is_short else f"of type {type(value).__name__}"

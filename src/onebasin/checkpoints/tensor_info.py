@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onebasin.arguments import check_tensor
+
 SAFETENSORS_DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -71,10 +73,15 @@ def describe(params: Mapping[str, Tensor], name: str) -> TensorInfo:
 
     Returns:
         Shape and dtype.
+
+    Raises:
+        OneBasinError: What the mapping has there is no tensor.
     """
     metadata = getattr(params, "metadata", None)
     if callable(metadata):
         info = metadata(name)
         assert isinstance(info, TensorInfo)
         return info
-    return TensorInfo.of(params[name])
+    tensor = params[name]
+    check_tensor(f"tensor {name!r}", tensor)
+    return TensorInfo.of(tensor)

@@ -14,7 +14,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from onebasin.checkpoints.messages import described
+from onebasin.arguments import described
 from onebasin.errors import OneBasinError
 
 IGNORED = -100

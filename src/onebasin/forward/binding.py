@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from onebasin.checkpoints.messages import described
+from onebasin.arguments import check_mapping
 from onebasin.errors import OneBasinError
 
 
@@ -97,23 +97,6 @@ def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
             own_only[name] = own
     precision = precision_of(model, bound)
     return bound if precision is None else widened({**bound, **own_only}, precision)
-
-
-def check_mapping(call: str, params: Any, name: str) -> None:
-    """Check that the parameters of a network are a mapping.
-
-    Args:
-        call: who asks, for the message.
-        params: what was given.
-        name: what it is called there.
-
-    Raises:
-        OneBasinError: when they are not, a module for example.
-    """
-    if not isinstance(params, Mapping):
-        raise OneBasinError(
-            f"{call}: {name} is {described(params)}; pass a state dict, such as model.state_dict()"
-        )
 
 
 def precision_of(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | None:

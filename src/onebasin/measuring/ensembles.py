@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import check_model
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import call_on, device_of, output_of
 from onebasin.forward.binding import BoundModel
-from onebasin.measuring.checks import check_model
 from onebasin.measuring.evaluation import Evaluator
 from onebasin.measuring.paths import point_at
 from onebasin.measuring.results import Result, axes_for

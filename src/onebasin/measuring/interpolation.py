@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin.arguments import check_model
 from onebasin.errors import check_choice, check_whole
-from onebasin.measuring.checks import check_model
 from onebasin.measuring.curves import Curve, LineNormalization
 from onebasin.measuring.evaluation import Evaluate, Evaluation
 from onebasin.measuring.paths import same_point

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from onebasin.arguments import check_mapping
 from onebasin.checkpoints.messages import counted
 from onebasin.errors import OneBasinError
-from onebasin.forward.binding import check_mapping
 
 # A point: the share of each network in it, by the network's place in a sequence. Their sum is 1.
 Shares: TypeAlias = Mapping[int, float]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from onebasin.arguments import check_model
 from onebasin.errors import OneBasinError, check_amount, check_choice, check_whole
-from onebasin.measuring.checks import check_model
 from onebasin.measuring.coordinates import basis_of
 from onebasin.measuring.curves import LineNormalization, Quantity
 from onebasin.measuring.evaluation import Evaluate

@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import described
 from onebasin.errors import OneBasinError
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring.evaluation import Evaluate, Evaluation, Evaluator, as_evaluation
@@ -57,8 +58,15 @@ def evaluate_points(
         For each point its evaluations, by the names of `evaluates`.
 
     Raises:
-        OneBasinError: when the parameters do not fit the model or each other.
+        OneBasinError: when the parameters do not fit the model or each other, or what is to
+            evaluate is no function.
     """
+    for evaluate in evaluates.values():
+        if not callable(evaluate):
+            raise OneBasinError(
+                f"evaluate is {described(evaluate)}; pass a function of the model, such as"
+                " evaluator(inputs, labels)"
+            )
     distinct = {_key(point): point for point in points}
     found: dict[Key, Evaluations] = {}
     for keys in _parts(list(distinct), _at_once(model, evaluates, together)):

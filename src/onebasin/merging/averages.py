@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from onebasin.arguments import check_mapping, described
 from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError
-from onebasin.forward.binding import check_mapping
 from onebasin.forward.normalization import is_variance
 from onebasin.measuring.paths import mean_of, shares_of
 
@@ -136,6 +136,10 @@ def _check(
     params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None
 ) -> list[float]:
     """Check that the networks can be merged, and return weights with a sum of 1."""
+    if isinstance(params_list, Mapping) or not isinstance(params_list, Sequence):
+        raise OneBasinError(
+            f"merge: params_list is {described(params_list)}; pass a list of state dicts"
+        )
     if len(params_list) < 2:
         raise OneBasinError(
             f"merge: {counted(len(params_list), 'network')} given; give at least two"

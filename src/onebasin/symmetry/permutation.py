@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from onebasin.arguments import check_mapping, check_tensor
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.movement import Mover, SharedResults
 from onebasin.symmetry.nesting import spread
@@ -98,6 +99,7 @@ class Permutation:
         moved = {}
         for name in params:
             tensor = params[name]
+            check_tensor(f"apply: tensor {name!r}", tensor)
             layouts = self.symmetry.layouts.get(name)
             known = shared.find(tensor, layouts)
             moved[name] = self.apply_tensor(name, tensor) if known is None else known
@@ -258,6 +260,7 @@ def _check_index(symmetry: Symmetry, name: str, index: Tensor) -> None:
 
 
 def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
+    check_mapping("apply", params, "params")
     for name in params:
         if name not in symmetry.layouts:
             raise OneBasinError(f"apply: the symmetry has no tensor {name!r}; leave it out")
@@ -273,6 +276,7 @@ def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
 
 
 def _check_shape(symmetry: Symmetry, name: str, tensor: Tensor) -> None:
+    check_tensor(f"apply: tensor {name!r}", tensor)
     if tuple(tensor.shape) != symmetry.shapes[name]:
         raise OneBasinError(
             f"apply: tensor {name!r} is {tuple(tensor.shape)} but the symmetry expects"

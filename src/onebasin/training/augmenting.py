@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebasin.checkpoints.messages import described
+from onebasin.arguments import described
 from onebasin.errors import OneBasinError
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from onebasin.checkpoints.messages import described
+from onebasin.arguments import described
 from onebasin.errors import OneBasinError
 from onebasin.training.draws import seeded
 

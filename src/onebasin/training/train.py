@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from onebasin.checkpoints.messages import described
+from onebasin.arguments import described
 from onebasin.errors import OneBasinError, check_amount, check_whole, is_whole
 from onebasin.training.augmenting import Augment, augment_name, check_augment
 from onebasin.training.campaign import Campaign, Progress, Saving, Watch

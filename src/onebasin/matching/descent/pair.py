@@ -13,6 +13,7 @@ from math import isfinite, sqrt
 import torch
 from torch import Tensor
 
+from onebasin.arguments import check_mapping, check_tensor
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.symmetry import Symmetry
@@ -64,6 +65,8 @@ class Pair:
         self.symmetry, self.call = symmetry, call
         self.labels = {"A": labels[0], "B": labels[1]}
         self.params = {"A": params_a, "B": params_b}
+        for side, params in self.params.items():
+            check_mapping(call, params, self.labels[side])
         self.dtype = torch.float32
         # `in` reads the tensor of a mapping that has no `__contains__` of its own.
         self.present = {side: dict.fromkeys(params) for side, params in self.params.items()}
@@ -142,6 +145,7 @@ class Pair:
 
     def _checked(self, side: str, name: str) -> Tensor:
         tensor, shape = self._raw(side, name), self.symmetry.shapes[name]
+        check_tensor(self._place(side, name), tensor)
         if tensor.is_meta:
             raise OneBasinError(
                 f"{self._place(side, name)} is on the meta device and has no values; load the"

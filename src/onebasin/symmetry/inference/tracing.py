@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import check_model, inputs_tuple
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.inference.atoms import Dims
 from onebasin.symmetry.inference.calls import Value
@@ -107,7 +108,8 @@ class _Inference:
         *,
         doubles: bool,
     ) -> None:
-        args = (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
+        check_model("trace", model)
+        args = inputs_tuple("trace", example_args)
         kwargs = dict(example_kwargs or {})
         self.state = dict(model.state_dict(keep_vars=True))
         if not self.state:

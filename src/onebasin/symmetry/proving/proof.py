@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin.arguments import check_model, inputs_tuple
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.pinning import without_groups
@@ -93,7 +94,8 @@ def prove(
     """
     start = time.perf_counter()
     kwargs = example_kwargs or {}
-    args = (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
+    check_model("prove", model)
+    args = inputs_tuple("prove", example_args)
     specimen = Specimen(symmetry, model, args, kwargs, seed=seed, outputs=outputs)
     trial = _Trial(specimen, _reference(specimen, symmetry))
     symmetry, max_error, failed = _find_what_holds(trial, symmetry, seed)

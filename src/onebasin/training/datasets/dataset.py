@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebasin.checkpoints.messages import described
+from onebasin.arguments import described
 from onebasin.errors import OneBasinError, check_whole, is_share
 from onebasin.training.datasets import noise, splits, subsets
 from onebasin.training.datasets.examples import Examples, Tokens, as_tensor
