@@ -85,7 +85,9 @@ def _winners(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
         "Test loss halfway, divided by the best of its pair, on average over the pairs. *reset,",
         "else repair* is what `onebasin merge --data` does: running statistics are reset where",
-        "there are some, and other networks are repaired.",
+        "there are some, and other networks are repaired. It matches by *combined*, which needs no",
+        "labels and one pass over the data; the search by the loss that can follow costs many, and",
+        "is had by `--method straight-through --init combined`.",
         "",
         "| matcher | repair | times the best |",
         "|---|---|--:|",
