@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from onebasin.cli.study import SOME_FAILED
-from onebasin.studies import STUDIES
+from onebasin.studies import STUDIES, find_study
 from onebasin.studies.folder import StudyFolder
 from tests.cli.run import fail, run, succeed
 from tests.studies import toy
@@ -54,6 +54,23 @@ def test_a_study_is_run_watched_and_reported(capsys, out):
     reported = succeed(capsys, "study", "report", out, "--json").data
     assert reported["verdicts"] == again["verdicts"]
     assert (out / "report" / "index.html").is_file()
+
+
+def test_many_folders_are_reported_with_an_index(capsys, out, tmp_path):
+    study = find_study("counterexample")
+    for name in ("one", "two"):
+        run_study(tmp_path / name, study)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    line = fail(capsys, "study", "report", *folders)
+    assert line == "study report: 2 folders given; name one for the index with --out"
+    data = succeed(capsys, "study", "report", *folders, "--out", out, "--json").data
+    found = {run: list(each["verdicts"].items()) for run, each in data["runs"].items()}
+    assert list(found) == ["one", "two"]
+    assert [verdict["judgement"] for ((_, verdict),) in found.values()] == ["reproduced"] * 2
+    assert (out / "two" / "counterexample.html").is_file()
+    text = succeed(capsys, "study", "report", *folders, "--out", out).out
+    assert text.startswith("one\ncounterexample: reproduced\n  Error of A")
+    assert text.endswith(f"\n\nwrote {out}/index.html\n")
 
 
 def test_the_exit_code_says_that_tasks_failed(capsys, monkeypatch, out, tmp_path):

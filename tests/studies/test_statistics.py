@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import isnan
 
 import numpy as np
@@ -48,6 +49,8 @@ def test_an_interval_is_written_with_two_digits_and_the_mean_to_the_same_place()
     ]
     assert texts == ["0.50 ± 0.13", "2.000 ± 0.013", "0.00006 ± 0.00025", "40.0 ± 6.4"]
     assert summary([0.25, 0.25]).to_text() == "0.25 ± 0"
+    assert summary([1e-14, 3e-14]).to_text() == "2.0e-14 ± 1.3e-13"
+    assert str(replace(summary([0.1, 0.3]), form=".0%")) == "20% ± 127%"
 
 
 def test_the_interval_holds_the_mean_as_often_as_it_says():

@@ -11,7 +11,7 @@ from onebasin.cli.options import Json, Quiet
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from onebasin.cli.console import Console
     from onebasin.studies import Outcome
@@ -129,27 +129,62 @@ def status(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
 
 
 @study.command()
-def report(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> int:
+def report(
+    folders: Annotated[
+        list[str],
+        typer.Argument(metavar="DIR...", help="The --out of `study run`s.", show_default=False),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="INDEX",
+            help="Folder or fsspec URL for the reports of many, and the index over them.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
     """Write the pages, figures and tables of a folder's studies again.
 
     They are in DIR/report: index.html, and for each study a page, SVG figures and CSV tables.
-    Exits with 3 when a study cannot be reported, because it is damaged or of another version of
-    onebasin; the others are.
+    With --out they are in a folder of INDEX for each DIR, and INDEX/index.html tells what came
+    out of each study in each of them. Exits with 3 when a study cannot be reported, because it
+    is damaged or of another version of onebasin; the others are.
 
     \b
-    Example:
+    Examples:
       onebasin study report studies-out
+      onebasin study report smoke-out desk-out --out all-runs
     """
-    from onebasin.report.studies import write_study_reports
-    from onebasin.studies.folder import StudyFolder
-
     with open_console(as_json, quiet) as console:
         wrong: list[str] = []
-        found = write_study_reports(StudyFolder(folder), wrong.append)
+        data, text = _reported(folders, out, wrong.append)
         for line in wrong:
             console.note(line)
-        console.result({**_verdicts(found), "unreported": wrong}, _text(found, folder))
+        console.result({**data, "unreported": wrong}, text)
         return SOME_FAILED if wrong else 0
+
+
+def _reported(
+    folders: Sequence[str], out: str | None, note: Callable[[str], None]
+) -> tuple[dict[str, Any], str]:
+    """Write reports; return what came out as data and as text."""
+    from onebasin.report.studies import write_run_index, write_study_reports
+    from onebasin.studies.folder import StudyFolder
+
+    if out is None and len(folders) > 1:
+        raise OneBasinError(
+            f"study report: {len(folders)} folders given; name one for the index with --out"
+        )
+    if out is None:
+        found = write_study_reports(StudyFolder(folders[0]), note)
+        return _verdicts(found), _text(found, folders[0])
+    runs = write_run_index([StudyFolder(folder) for folder in folders], out, note)
+    blocks = [f"{name}\n{_lines(found)}" for name, found in runs.items()]
+    text = "\n\n".join([*blocks, f"wrote {out}/index.html"])
+    return {"runs": {name: _verdicts(found) for name, found in runs.items()}}, text
 
 
 def choose_engine(name: str, *, address: str | None, jobs: int | None) -> Engine:
@@ -211,11 +246,12 @@ def _verdicts(found: Sequence[CollectedStudy]) -> dict[str, Any]:
 
 
 def _text(found: Sequence[CollectedStudy], folder: str) -> str:
-    blocks = []
-    for one in found:
-        verdict = one.verdict()
-        blocks.append(f"{one.study.name}: {verdict.judgement}\n  {verdict.sentence}")
-    return "\n".join([*blocks, f"\nwrote {folder}/report/index.html"])
+    return f"{_lines(found)}\n\nwrote {folder}/report/index.html"
+
+
+def _lines(found: Sequence[CollectedStudy]) -> str:
+    verdicts = {one.study.name: one.verdict() for one in found}
+    return "\n".join(f"{name}: {v.judgement}\n  {v.sentence}" for name, v in verdicts.items())
 
 
 def _failed(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from onebasin.errors import OneBasinError
@@ -28,6 +29,7 @@ class CollectedStudy:
         num_missing: targets without rows.
         failures: of its tasks.
         seconds: of work by all its tasks, those shared with other studies included.
+        elapsed: seconds in which at least one of them was at work.
         finished: when the last one was done, in seconds since 1970; None before the first.
         versions: of the packages it was run with, by name; several where they changed.
         machines: that it was run on, as "host (cores)".
@@ -42,6 +44,7 @@ class CollectedStudy:
     num_missing: int
     failures: Sequence[Failure] = ()
     seconds: float = 0.0
+    elapsed: float = 0.0
     finished: float | None = None
     versions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     machines: Sequence[str] = ()
@@ -95,6 +98,7 @@ def collect(folder: StudyFolder, name: str) -> CollectedStudy:
         num_missing=num_missing,
         failures=[failures[key] for key in plan.tasks if key in failures],
         seconds=sum(record.seconds for record in records),
+        elapsed=_elapsed(records),
         finished=max((record.data["finished"] for record in records), default=None),
         versions=_versions(records),
         machines=sorted({f"{r.data['host']} ({r.data['cores']} cores)" for r in records}),
@@ -113,6 +117,19 @@ def _rows(
         else:
             num_missing += 1
     return rows, num_missing
+
+
+def _elapsed(records: Iterable[Record]) -> float:
+    """Return how long at least one task was at work; tasks of one call end together."""
+    spans = []
+    for record in records:
+        end, share = record.data["finished"], record.seconds
+        spans.append((end - share * record.data.get("together", 1), end))
+    total, last = 0.0, -inf
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, last))
+        last = max(last, end)
+    return total
 
 
 def _versions(records: Iterable[Record]) -> dict[str, list[str]]:

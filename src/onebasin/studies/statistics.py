@@ -11,6 +11,8 @@ import numpy as np
 
 Row = Mapping[str, Any]
 CONFIDENCE = 0.95
+MOST_DIGITS = 6
+"""Behind the point; smaller numbers are written with a power of ten."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Summary:
 
         Args:
             form: of both numbers; without it the interval has two digits, and the mean as
-                many behind the point.
+                many behind the point, or both a power of ten where these are more than six.
 
         Example:
             >>> Summary({}, 0.75823, 0.65923, 0.85723, 0.0, 3).to_text()
@@ -56,6 +58,8 @@ class Summary:
         """
         if not isfinite(self.reach):
             return format(self.mean, form or ".3g")
+        if form is None and self.digits > MOST_DIGITS:
+            form = ".1e"
         form = form or (f".{self.digits}f" if self.reach > 0 else ".3g")
         return f"{self.mean:{form}} ± {self.reach:{form}}"
 

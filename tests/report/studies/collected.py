@@ -24,6 +24,11 @@ class Config:
 
 
 def verdict(rows):
+    """The mean is
+    below 1 & falls.
+
+    Over all widths.
+    """
     mean = sum(values_of(rows, "barrier")) / len(rows)
     return Verdict.of(mean < 1, f"Mean barrier {mean:.3f} < 1 & <b>falls</b>.")
 
@@ -40,7 +45,10 @@ def figures(rows):
 
 def table(rows):
     header = [f"a column of number {n}" for n in range(12)]
-    return Table(header, [[f"{n + 0.123456:.6f}" for n in range(12)]] * 3, "Wide.")
+    means = summarise(rows, "barrier", ["width"])
+    return Table(
+        header, [[mean, *(f"{n + 0.123456:.6f}" for n in range(11))] for mean in means], "Wide."
+    )
 
 
 STUDY = Study(
@@ -64,6 +72,7 @@ FOUND = CollectedStudy(
     num_missing=1,
     failures=[FAILURE],
     seconds=4000.0,
+    elapsed=1500.0,
     finished=0.0,
     versions={"python": ["3.11.7"], "torch": ["2.12.0", "2.13.0+cpu"]},
     machines=["desk (4 cores)"],

@@ -10,6 +10,7 @@ import pytest
 
 from onebasin.report.studies.files import report_files
 from onebasin.report.studies.pages import index_page
+from onebasin.report.studies.runs import runs_page
 from tests.report.studies.collected import EMPTY, FOUND
 
 CHROMIUM = next(
@@ -18,8 +19,8 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: apt-get install chromium"
 )
-WIDTH = 375
-PROBE = """<!doctype html><body><iframe width="375" height="800"></iframe><pre></pre><script>
+WIDTH, DESK = 375, 1280
+PROBE = """<!doctype html><body><iframe width="WIDTH" height="800"></iframe><pre></pre><script>
 const frame = document.querySelector("iframe"), errors = [];
 frame.srcdoc = PAGE;
 frame.onload = async () => {
@@ -28,22 +29,25 @@ frame.onload = async () => {
   const images = [...inside.images];
   await Promise.all(images.map((image) => image.decode().catch((e) => errors.push(String(e)))));
   const wide = [...inside.body.querySelectorAll("*")].filter((element) =>
-    element.getBoundingClientRect().right > 375.5 && !element.closest(".scroll, pre"));
+    element.getBoundingClientRect().right > WIDTH + .5 && !element.closest(".scroll, pre"));
   document.querySelector("pre").textContent = JSON.stringify({
     width: top.clientWidth, scroll: top.scrollWidth, errors,
     images: images.map((image) => image.naturalWidth),
     wide: wide.map((element) => element.outerHTML.slice(0, 80)),
+    moved: [...inside.querySelectorAll(".scroll")].map((box) => box.scrollWidth - box.clientWidth),
+    left: [...inside.querySelectorAll(".scroll")].map((box) => box.getBoundingClientRect().left),
     title: inside.title,
   });
 };
 </script></body>"""
 
 
-def look_at(html: str, folder: Path) -> dict:
-    """Return what a browser of a phone's width says of a page."""
+def look_at(html: str, folder: Path, width: int = WIDTH) -> dict:
+    """Return what a browser says of a page, as wide as a phone unless told otherwise."""
     probe = folder / "probe.html"
     source = json.dumps(html).replace("</", "<\\/")
-    probe.write_text(PROBE.replace("PAGE", source), encoding="utf-8")
+    frame = PROBE.replace("WIDTH", str(width)).replace("PAGE", source)
+    probe.write_text(frame, encoding="utf-8")
     command = [
         CHROMIUM,
         "--headless",
@@ -51,6 +55,7 @@ def look_at(html: str, folder: Path) -> dict:
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--hide-scrollbars",
+        "--window-size=1600,900",
         "--virtual-time-budget=5000",
         f"--user-data-dir={folder / 'profile'}",
         "--dump-dom",
@@ -66,6 +71,7 @@ PAGES = {
     "study": lambda: report_files(FOUND)["width.html"].decode(),
     "empty": lambda: report_files(EMPTY)["width.html"].decode(),
     "index": lambda: index_page([FOUND, EMPTY]),
+    "runs": lambda: runs_page({"a-run-with-a-long-name": [FOUND], "b": [EMPTY]}),
 }
 
 
@@ -77,6 +83,14 @@ def test_a_page_fits_a_phone(name, tmp_path):
     assert found["errors"] == []
     assert len(found["images"]) == (1 if name == "study" else 0)
     assert all(width > 0 for width in found["images"])
+
+
+def test_a_table_takes_the_room_of_a_desk(tmp_path):
+    """Twelve columns do not fit the lines of a text, but do fit the window."""
+    found = look_at(PAGES["study"](), tmp_path, DESK)
+    assert (found["scroll"], found["wide"], found["moved"]) == (DESK, [], [0])
+    assert found["left"][0] > 0
+    assert look_at(PAGES["study"](), tmp_path)["moved"][0] > 0, "it is wide on a phone"
 
 
 def test_the_look_notices_what_is_wrong(tmp_path):

@@ -2,16 +2,22 @@ import csv
 import io
 import re
 from dataclasses import replace
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.report.studies import write_study_reports
+from onebasin.report.studies import write_run_index, write_study_reports
 from onebasin.report.studies.files import report_files
 from onebasin.report.studies.pages import _shown, index_page
 from onebasin.report.studies.pictures import draw
-from onebasin.studies import find_study
+from onebasin.report.studies.tables import table_numbers, table_texts
+from onebasin.studies import Table, find_study
+from onebasin.studies.collection import _elapsed
 from onebasin.studies.folder import StudyFolder
+from onebasin.studies.statistics import summary
+from onebasin.studies.store.records import Record
 from tests.report.studies.collected import EMPTY, FOUND, ROWS, STUDY
 from tests.report.test_pages import parsed
 from tests.studies.runs import run, stored_files
@@ -30,10 +36,12 @@ def test_the_page_says_what_was_claimed_found_and_done():
     for words in (
         "Somebody et al. 2022, A Title, Figure 2",
         "The barrier <i>falls</i> with the width.",
-        "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 of its measurements is missing.",
+        "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 of its measurements is missing. "
+        "Criterion. The mean is below 1 & falls. Over all widths. Mean & interval",
         "Mean & interval over 3 pairs.",
         "scale desk tasks 11 of 12 done",
         "work 1 h 7 min, all tasks together",
+        "elapsed 25 min in which at least one of them was at work",
         "finished 1970-01-01 00:00 UTC",
         "machine desk (4 cores)",
         "versions python 3.11.7, torch 2.12.0 and 2.13.0+cpu",
@@ -86,15 +94,51 @@ def test_every_figure_is_a_file_and_every_table_too():
     assert len(rows) == len(ROWS)
     assert [float(row["barrier"]) for row in rows] == [row["barrier"] for row in ROWS]
     header, *body = csv.reader(io.StringIO(files["width.csv"].decode()))
-    assert (len(header), len(body)) == (12, 3)
+    assert (len(header), len(body)) == (13, 3)
+    assert header[:2] == ["a column of number 0", "± of a column of number 0"]
+    assert [float(row[0]) for row in body] == [0.25, 0.0625, 0.015625]
+    assert float(body[0][1]) == pytest.approx(0.25 * 4.302652729696142 / 3**0.5)
+    svg = ElementTree.fromstring(files["width-width.svg"])
+    space = "{http://www.w3.org/2000/svg}"
+    assert [child.tag for child in svg[:2]] == [f"{space}title", f"{space}desc"]
+    assert svg[0].text == "width: width"
+    assert str(svg[1].text).startswith('Barrier against width, "falling": 0.25 at width 4')
 
 
 def test_a_study_without_rows_has_a_page_too():
     files = report_files(EMPTY)
     assert set(files) == {"width.html"}
     text = text_of(files["width.html"].decode())
-    assert "not enough data Nothing is measured yet. What was done" in text
+    assert "not enough data Nothing is measured yet. Criterion. The mean is below 1" in text
+    assert "Over all widths. What was done" in text
     assert "finished not yet" in text
+
+
+def test_means_of_a_table_are_words_on_the_page_and_numbers_in_the_file():
+    same, other = (replace(summary(v), group={}) for v in ([0.0] * 3, [0.01, 0.012, 0.02]))
+    percent = replace(other, form=".1%")
+    body = Table(("a", "b", "c"), [(4, same, percent), (8, other, "-"), (16, summary([1]), "")])
+    assert table_texts(body) == [
+        ["4", "0.000 ± 0.000", "1.4% ± 1.3%"],
+        ["8", "0.014 ± 0.013", "-"],
+        ["16", "1", ""],
+    ]
+    header, first, second, third = table_numbers(body)
+    assert header == ["a", "b", "± of b", "c", "± of c"]
+    assert first == [4, 0.0, 0.0, other.mean, other.reach]
+    assert second == [8, other.mean, other.reach, "-", None]
+    assert third == [16, 1.0, None, "", None]
+    assert table_numbers(Table(("a",), [])) == [["a"]]
+    assert table_numbers(Table((), ())) == [] == table_texts(Table((), ()))
+
+
+def test_time_that_passed_is_counted_once():
+    """Tasks side by side, four of one call, and a pause between two runs."""
+    spans = [(10.0, 4.0, 1), (12.0, 4.0, 1), (20.0, 0.5, 4), (20.0, 0.5, 4), (19.5, 0.5, 1)]
+    records = [Record({"finished": f, "seconds": s, "together": n}) for f, s, n in spans]
+    assert _elapsed(records) == 6.0 + 2.0
+    assert _elapsed([]) == 0.0
+    assert _elapsed([Record({"finished": 5.0, "seconds": 2.0})]) == 2.0
 
 
 def test_a_figure_without_words_is_refused():
@@ -113,6 +157,30 @@ def test_the_index_has_every_study_with_its_verdict():
     assert text.index("Another et al.") < text.index("Somebody et al.")
     links = [attrs["href"] for tag, attrs in parsed(html).seen if tag == "a"]
     assert links == ["depth.html", "width.html"]
+
+
+def test_the_index_over_runs_has_each_study_once(tmp_path):
+    study = find_study("counterexample")
+    folders = [tmp_path / name / "out <1>" for name in ("a", "b")]
+    for folder in folders:
+        run(folder, study)
+    stored_files(folders[1], study.tasks(study.config("smoke"))[0])[".json"].unlink()
+    for _ in range(2):
+        runs = write_run_index(list(map(StudyFolder, folders)), tmp_path / "index")
+        assert list(runs) == ["out <1>", "out <1>-2"]
+    assert not (folders[0] / "report").exists()
+    html = (tmp_path / "index" / "index.html").read_text()
+    tags = parsed(html)
+    links = [attrs["href"] for tag, attrs in tags.seen if tag == "a"]
+    assert len(links) == 4
+    for link in links:
+        assert (tmp_path / "index" / unquote(link)).is_file(), link
+    text = text_of(html)
+    assert "1 study in 2 runs: out <1> (smoke scale), out <1>-2 (smoke scale)." in text
+    assert text.count(study.claim) == 1
+    assert text.index("out <1> reproduced") < text.index("out <1>-2 not enough data 3 of 4")
+    names = {path.name for path in (tmp_path / "index" / "out <1>").iterdir()}
+    assert {"index.html", "counterexample.html", "counterexample-curves.svg"} <= names
 
 
 def test_reports_are_written_from_what_a_folder_holds(tmp_path):

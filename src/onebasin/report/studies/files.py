@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from onebasin.errors import OneBasinError
 from onebasin.report.studies.pages import index_page, study_page
 from onebasin.report.studies.pictures import draw, svg_bytes
+from onebasin.report.studies.runs import runs_page
+from onebasin.report.studies.tables import table_numbers
 from onebasin.studies.collection import CollectedStudy, collect
 from onebasin.studies.folder import StudyFolder
+from onebasin.studies.store.files import Files
 from onebasin.studies.store.rows import columns_of
 from onebasin.studies.study import Table
 
@@ -36,27 +40,65 @@ def write_study_reports(folder: StudyFolder, note: Note | None = None) -> list[C
         OneBasinError: when the folder holds no studies, none of them can be reported, or a file
             cannot be written.
     """
-    found, wrong = _collect(folder)
-    for text in wrong if found else []:
-        (note or (lambda text: None))(text)
-    if not found:
-        raise OneBasinError("; ".join(wrong))
-    for one in found:
-        for name, data in report_files(one).items():
-            folder.files.write(f"{REPORT}/{name}", data)
-    folder.files.write(f"{REPORT}/index.html", index_page(found).encode())
+    found = _collected(folder, note)
+    _write(found, folder.files, REPORT)
     return found
 
 
-def _collect(folder: StudyFolder) -> tuple[list[CollectedStudy], list[str]]:
-    """Return what there is of each study, and a line for each of which it cannot be told."""
+def write_run_index(
+    folders: Sequence[StudyFolder], out: str | os.PathLike[str], note: Note | None = None
+) -> dict[str, list[CollectedStudy]]:
+    """Write the reports of several folders into one, and an index over all of them.
+
+    Args:
+        folders: of studies; they stay as they are.
+        out: the folder or URL that gets `index.html`, and in a folder for each run, of its own
+            name, what `write_study_reports` writes.
+        note: gets a line about each study that cannot be reported; the others are.
+
+    Returns:
+        What the reports are of, by the name of the run.
+
+    Raises:
+        OneBasinError: as for `write_study_reports`, for any of the folders.
+    """
+    runs: dict[str, list[CollectedStudy]] = {}
+    for folder in folders:
+        runs[_free_name(folder, runs)] = _collected(folder, note)
+    files = Files(out)
+    for name, found in runs.items():
+        _write(found, files, name)
+    files.write("index.html", runs_page(runs).encode())
+    return runs
+
+
+def _free_name(folder: StudyFolder, taken: Collection[str]) -> str:
+    """Return the last part of a folder's name, with a number where it is taken."""
+    name = folder.files.root.rpartition("/")[2] or "run"
+    names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 2)))
+    return next(each for each in names if each not in taken)
+
+
+def _collected(folder: StudyFolder, note: Note | None) -> list[CollectedStudy]:
+    """Return what there is of each study; a line about each of which it cannot be told is noted."""
     found, wrong = [], []
     for name in folder.studies():
         try:
             found.append(collect(folder, name))
         except OneBasinError as error:
             wrong.append(f"study {name} cannot be reported: {error}")
-    return found, wrong
+    if not found:
+        raise OneBasinError("; ".join(wrong))
+    for text in wrong:
+        (note or (lambda text: None))(text)
+    return found
+
+
+def _write(found: Sequence[CollectedStudy], files: Files, place: str) -> None:
+    for one in found:
+        for name, data in report_files(one).items():
+            files.write(f"{place}/{name}", data)
+    files.write(f"{place}/index.html", index_page(found).encode())
 
 
 def report_files(found: CollectedStudy) -> dict[str, bytes]:
@@ -69,9 +111,9 @@ def report_files(found: CollectedStudy) -> dict[str, bytes]:
     pictures = draw(found.study, found.rows) if found.rows else []
     body = found.study.table(found.rows) if found.rows else Table((), ())
     for picture in pictures:
-        files[f"{name}-{picture.name}.svg"] = svg_bytes(picture)
+        files[f"{name}-{picture.name}.svg"] = svg_bytes(picture, f"{name}: {picture.name}")
     if found.rows:
-        files[f"{name}.csv"] = _csv([body.header, *body.rows])
+        files[f"{name}.csv"] = _csv(table_numbers(body))
         files[f"{name}-rows.csv"] = rows_csv(found.rows)
     return {f"{name}.html": study_page(found, pictures, body, list(files)).encode(), **files}
 

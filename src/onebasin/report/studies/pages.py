@@ -11,6 +11,7 @@ from typing import Any
 
 from onebasin.report.figures import svg_source
 from onebasin.report.pages import page, table
+from onebasin.report.studies.tables import table_texts
 from onebasin.studies.collection import CollectedStudy
 from onebasin.studies.progress import duration
 from onebasin.studies.store import Failure
@@ -33,7 +34,7 @@ def study_page(
         f"<header>\n<p>{escape(study.paper)}, {escape(study.item)}</p>\n"
         f"<h1>{escape(study.name)}</h1>\n</header>",
         f'<p class="lead">{escape(study.claim)}</p>',
-        _verdict(found.verdict()),
+        _verdict(found),
         *map(_figure, pictures),
         _table(body),
         "<h2>What was done</h2>",
@@ -43,7 +44,7 @@ def study_page(
         _links(files),
         '<footer><a href="index.html">All studies</a></footer>',
     ]
-    return page(f"{study.name}, a study with onebasin", parts, style=_style())
+    return page(f"{study.name}, a study with onebasin", parts, style=study_style())
 
 
 def index_page(all_found: Sequence[CollectedStudy]) -> str:
@@ -63,29 +64,42 @@ def index_page(all_found: Sequence[CollectedStudy]) -> str:
     for paper, group in groupby(ordered, key=lambda found: found.study.paper):
         cards = "\n".join(map(_card, group))
         parts.append(f'<h2>{escape(paper)}</h2>\n<ul class="cards">\n{cards}\n</ul>')
-    return page("Studies with onebasin", parts, style=_style())
+    return page("Studies with onebasin", parts, style=study_style())
 
 
-def _style() -> str:
+def study_style() -> str:
+    """Return the CSS of pages of studies."""
     folder = resources.files("onebasin.report.studies")
     return folder.joinpath("study.css").read_text(encoding="utf-8")
 
 
-def _kind(verdict: Verdict) -> str:
+def kind_of(verdict: Verdict) -> str:
+    """Return the class of the style sheet for a verdict."""
     return verdict.judgement.replace(" ", "-")
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(found: CollectedStudy) -> str:
+    verdict = found.verdict()
     return (
-        f'<div class="verdict {_kind(verdict)}">\n<span class="badge">'
-        f"{escape(verdict.judgement)}</span>\n<p>{escape(verdict.sentence)}</p>\n</div>"
+        f'<div class="verdict {kind_of(verdict)}">\n<span class="badge">'
+        f"{escape(verdict.judgement)}</span>\n<p>{escape(verdict.sentence)}</p>\n"
+        f"{_criterion(found.study.criterion)}</div>"
     )
+
+
+def _criterion(text: str) -> str:
+    """Return what decides, as HTML; its first sentence is the criterion in short."""
+    first, *rest = (f"<p>{escape(part)}</p>" for part in text.split("\n\n"))
+    if not text:
+        return ""
+    first = first.replace("<p>", "<p><b>Criterion.</b> ", 1)
+    return f'<div class="criterion">\n{"".join([first, *rest])}\n</div>\n'
 
 
 def _card(found: CollectedStudy) -> str:
     verdict, name = found.verdict(), escape(found.study.name)
     return (
-        f'<li class="{_kind(verdict)}"><h3><a href="{name}.html">{name}</a> '
+        f'<li class="{kind_of(verdict)}"><h3><a href="{name}.html">{name}</a> '
         f'<span class="soft">{escape(found.study.item)}</span></h3>\n'
         f'<span class="badge">{escape(verdict.judgement)}</span>\n'
         f'<p>{escape(found.study.claim)}</p>\n<p class="soft">{escape(verdict.sentence)}</p></li>'
@@ -103,8 +117,7 @@ def _figure(picture: Picture) -> str:
 def _table(body: Table) -> str:
     if not body.rows:
         return ""
-    rows = [[str(cell) for cell in row] for row in body.rows]
-    inside = table(list(map(str, body.header)), rows)
+    inside = table(list(map(str, body.header)), table_texts(body))
     # A table too wide for a phone is moved inside its box, not the page; its caption stays.
     box = f'<div class="scroll" tabindex="0" role="region" aria-label="Table">\n{inside}\n</div>'
     return f"<figure>\n{box}\n<figcaption>{escape(body.caption)}</figcaption>\n</figure>"
@@ -115,6 +128,7 @@ def _setting(found: CollectedStudy) -> str:
         ("scale", found.scale),
         ("tasks", f"{found.num_done} of {found.num_tasks} done"),
         ("work", f"{duration(found.seconds)}, all tasks together"),
+        ("elapsed", f"{duration(found.elapsed)} in which at least one of them was at work"),
         ("finished", _date(found.finished)),
         ("machine", ", ".join(found.machines) or "none yet"),
         ("versions", _versions(found.versions)),

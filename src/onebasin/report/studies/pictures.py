@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 from onebasin.errors import OneBasinError
@@ -34,6 +35,14 @@ def draw(study: Study, rows: Sequence[Mapping[str, Any]]) -> Sequence[Picture]:
     return pictures
 
 
-def svg_bytes(picture: Picture) -> bytes:
-    """Return the SVG file of a picture; the same picture gives the same bytes."""
-    return base64.b64decode(svg_source(picture.figure).partition(",")[2])
+def svg_bytes(picture: Picture, title: str) -> bytes:
+    """Return the SVG file of a picture; the same picture gives the same bytes.
+
+    Args:
+        picture: to be written; its words become the file's description.
+        title: of the file.
+    """
+    text = base64.b64decode(svg_source(picture.figure).partition(",")[2]).decode()
+    start = text.index(">", text.index("<svg")) + 1
+    words = f"\n <title>{escape(title)}</title>\n <desc>{escape(picture.alt)}</desc>"
+    return f"{text[:start]}{words}{text[start:]}".encode()

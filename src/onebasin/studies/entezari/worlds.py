@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from onebasin.studies.drawing import draw_means, panels, size_axis, told
 from onebasin.studies.entezari.charts import mean_text
 from onebasin.studies.statistics import grouped, select, slope, summarise, values_of
 from onebasin.studies.study import Picture, Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEWEST_POINTS = 10
+"""Points without which there is no density to speak of."""
 
 WORLDS, STATES = ("real", "model"), ("before", "after", "weights")
 PLACE = ("sweep", "family", "data", "width", "depth", "normalization")
@@ -115,15 +123,12 @@ def sweep_picture(rows: Sequence[Row], sweep: str, split: str) -> Picture:
 
 
 def density_picture(rows: Sequence[Row]) -> Picture:
-    """Draw pairs of the model over pairs of the real world, before and after the search."""
+    """Draw the density of pairs of the model over pairs of the real world, in either state."""
     figure, axes = panels(2)
     words = []
     for ax, state in zip(axes, STATES[:2], strict=True):
         points = _paired(select(rows, state=state, split="train"))
-        real, model = [p[0] for p in points], [p[1] for p in points]
-        ax.scatter(real, model, s=14, alpha=0.45, linewidths=0)
-        highest = max([*real, *model, 0.01])
-        ax.plot([0, highest], [0, highest], ":", color="gray", linewidth=1)
+        _draw_density(ax, points)
         ax.set_xlabel(f"real barrier, {state} the search")
         ax.set_ylabel("model barrier")
         words.append(f"{state} the search {len(points)} pairs")
@@ -137,7 +142,38 @@ def density_picture(rows: Sequence[Row]) -> Picture:
         "Train loss barriers of pairs of the model over those of real pairs, with the diagonal: "
         f"{'; '.join(words)}."
     )
-    return Picture("density", figure, alt, "A point for every pair of each architecture.")
+    caption = (
+        "A point for every pair of each architecture, and their density where there are ten or "
+        "more; on the dotted line both worlds are alike."
+    )
+    return Picture("density", figure, alt, caption)
+
+
+def _draw_density(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Draw points, with the density of the square root of their barriers behind them.
+
+    Barriers of all sizes show on axes of square roots, and 0 does, which has no logarithm.
+    """
+    from scipy.stats import gaussian_kde
+
+    roots = np.sqrt(np.array(points, dtype=float).reshape(-1, 2)).T
+    highest = 1.1 * max([*roots.flatten(), 0.1])
+    if len(points) >= FEWEST_POINTS and np.linalg.matrix_rank(np.cov(roots)) == 2:
+        grid = np.linspace(0, highest, 80)
+        x, y = np.meshgrid(grid, grid)
+        density = gaussian_kde(roots)(np.stack([x.flatten(), y.flatten()])).reshape(x.shape)
+        levels = np.linspace(0, density.max(), 9)[1:]
+        ax.contourf(grid**2, grid**2, density, levels, cmap="GnBu", extend="max")
+    ax.scatter(*roots**2, s=12, color="black", alpha=0.6, linewidths=0, clip_on=False)
+    ax.plot([0, highest**2], [0, highest**2], ":", color="gray", linewidth=1)
+    for scale, limit in ((ax.set_xscale, ax.set_xlim), (ax.set_yscale, ax.set_ylim)):
+        scale("function", functions=(_root, np.square))
+        limit(0, highest**2)
+    ax.grid(visible=False)
+
+
+def _root(values: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(values, 0))
 
 
 def _paired(rows: Sequence[Row]) -> list[tuple[float, float]]:

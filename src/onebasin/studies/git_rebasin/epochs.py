@@ -117,7 +117,7 @@ def table(rows: Sequence[Row]) -> Table:
             summarise(select(part, state=state, split=split), "barrier")
             for state, split in (("matched", "train"), ("matched", "test"), ("unmatched", "train"))
         ]
-        body.append((name, epoch, *(s[0].to_text() if s else "" for s in (loss, *cells))))
+        body.append((name, epoch, *(s[0] if s else "" for s in (loss, *cells))))
     return Table(header, body, "Loss barriers: mean over pairs ± half the 95 % interval.")
 
 

@@ -120,7 +120,7 @@ def table(rows: Sequence[Row]) -> Table:
         for method in (UNMOVED, *METHODS):
             part = found.get((method,), [])
             cells = [
-                summary(values_of(select(part, split=split), column)).to_text()
+                summary(values_of(select(part, split=split), column))
                 for column in ("barrier", "error_barrier")
                 for split in ("train", "test")
                 if part

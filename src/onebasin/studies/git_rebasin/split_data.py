@@ -217,7 +217,7 @@ def table(rows: Sequence[Row]) -> Table:
             own = select(part, name=name)
             cells = [summarise(own, column) for column in ("loss", "error", "ece")]
             runs = own[0]["networks"] if own else ""
-            body.append((setting, word, runs, *(s[0].to_text() if s else "" for s in cells)))
+            body.append((setting, word, runs, *(s[0] if s else "" for s in cells)))
     return Table(header, body, "Mean over pairs ± half the 95 % interval.")
 
 

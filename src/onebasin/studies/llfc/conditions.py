@@ -23,7 +23,7 @@ from onebasin.studies.llfc.profiles import (
     slug,
     unjudged,
 )
-from onebasin.studies.statistics import grouped, select, summarise, values_of
+from onebasin.studies.statistics import Summary, grouped, select, summarise, values_of
 from onebasin.studies.study import Picture, Row, Table, Verdict
 
 
@@ -112,5 +112,5 @@ class Condition:
         at = "" if self.alpha is None else f" at α = {self.alpha:g}"
         return Table(header, body, f"Between {self.what}{at}; means over pairs.")
 
-    def _cell(self, rows: Sequence[Row]) -> str:
-        return summarise(rows, "mean")[0].to_text() if values_of(rows, "mean") else ""
+    def _cell(self, rows: Sequence[Row]) -> Summary | str:
+        return summarise(rows, "mean")[0] if values_of(rows, "mean") else ""

@@ -125,7 +125,9 @@ def _cosines(name: str, rows: Sequence[Row]) -> Picture:
         part = select(rows, kind=kind)
         alphas = sorted({r["alpha"] for r in part if r["measure"] == COSINE})
         for alpha in alphas:
-            draw_layers(ax, part, COSINE, alpha, f"α = {alpha:g}", markersize=3)
+            # Shares of A and of B that are alike have nearly one line.
+            style = {"markersize": 3} if alpha <= 0.5 else {"markersize": 2, "linestyle": ":"}
+            draw_layers(ax, part, COSINE, alpha, f"α = {alpha:g}", **style)
         draw_layers(ax, part, ENDS, None, "A and B", markersize=3, linestyle="--")
         ax.set_title(f"{name}: {kind}" if kind not in name else name)
         ax.set_ylabel("1 − E[cos]")
@@ -173,7 +175,7 @@ def table(rows: Sequence[Row]) -> Table:
             for measure, alpha in ((COSINE, half), (ENDS, None), (COEFFICIENT, half))
         ]
         pairs = len({row["pair"] for row in part})
-        told = (found[0].to_text() if found else "" for found in cells)
+        told = (found[0] if found else "" for found in cells)
         body.append((name, kind, layer, pairs, *told))
     return Table(header, body, f"Means over pairs. {APART}: neither spawned nor matched.")
 

@@ -167,7 +167,7 @@ def table(rows: Sequence[Row]) -> Table:
             *(summarise(of, column) for column in ("path", "ends")),
         ]
         pairs = len({row["pair"] for row in part})
-        cells = (s[0].to_text() if s else "" for s in found)
+        cells = (s[0] if s else "" for s in found)
         body.append((name, shared or APART, pairs, *cells))
     caption = "Test barriers; 1−cos of path and mix, and of A and B, at α=½, mean of later layers."
     return Table(header, body, caption)
