@@ -97,7 +97,7 @@ def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
     return min(rise.low, less.low, more.low) > 0, (
         f"mean train-loss barrier {told(means, 'depth', form='.3f')}; the first step adds "
         f"{_interval(rise)}; for each doubling the last one adds {steps[1]:.3f} and the one before "
-        f"{steps[0]:.3f}, which is more by {_interval(less)}"
+        f"{steps[0]:.3f}, less the last that is {_interval(less)}"
     )
 
 
