@@ -221,7 +221,7 @@ STUDY = Study(
     "does not.",
     scales={
         "smoke": Config(DIGITS_MLP, num_points=13),
-        "desk": Config(MNIST_MLP_DESK),
+        "desk": Config(MNIST_MLP_DESK, num_pairs=3),
         "paper": Config(MNIST_MLP, num_pairs=3, num_points=51),
     },
     tasks=tasks,
