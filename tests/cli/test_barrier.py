@@ -108,7 +108,8 @@ def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
             for name, tensor in params.items()
         }
         files.append(write(tmp_path / f"{seed}.safetensors", params))
-    arguments = ("barrier", architecture.name, *files, "--input", "2x64", "--data", "digits")
+    options = ("--input", "2x64", "--data", "digits", "--method", "weights")
+    arguments = ("barrier", architecture.name, *files, *options)
     curves = {
         way: succeed(capsys, *arguments, "--num-points", 3, "--json", "--normalization", way).data[
             "curves"
@@ -168,10 +169,13 @@ def test_the_method_can_be_chosen_and_sees_the_data(capsys, a, b):
     assert "weights" in line
 
 
-def test_b_is_aligned_as_it_is_for_merging(capsys, tmp_path, a, b):
+def test_b_is_aligned_by_weights_or_as_it_is_for_merging(capsys, tmp_path, a, b):
     options = ("--data", "digits", "--num-train", 200, *TINY)
     merging = succeed(capsys, "merge", "mlp", a, b, "-o", tmp_path / "m.pt", "--json", *options)
-    measured = succeed(capsys, "barrier", "mlp", a, b, "--num-points", 2, "--json", *options)
+    measuring = ("barrier", "mlp", a, b, "--num-points", 2, "--json", *options)
+    plain = succeed(capsys, *measuring)
+    assert plain.data["matching"]["method"] == "weights"
+    measured = succeed(capsys, *measuring, "--normalization", "repair")
     aligned = succeed(capsys, "align", "mlp", a, b, "-o", tmp_path / "b.pt", "--json", *options)
     kinds = ("method", "objective", "moved_units")
     first, *others = (

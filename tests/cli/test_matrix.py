@@ -17,7 +17,7 @@ def test_all_pairs_are_measured(capsys, three):
     found = succeed(capsys, "barrier", "mlp", *three, *DIGITS, "--json", *TINY).data
     assert found["checkpoints"] == ["net0", "net1", "net2"]
     assert found["inputs"] == list(map(str, three))
-    assert found["method"] == "combined"
+    assert found["method"] == "weights"
     for state in ("naive", "aligned"):
         for split in ("train", "test"):
             direct = found["barrier"][state][split]["loss"]
@@ -42,7 +42,7 @@ def test_a_pair_of_the_matrix_is_the_pair_alone(capsys, three):
 def test_small_matrices_are_printed(capsys, three):
     out = succeed(capsys, "barrier", "mlp", *three, *DIGITS, *TINY).out
     aligned, statistics, header, *rows = out.splitlines()
-    assert aligned == "each pair aligned by combined"
+    assert aligned == "each pair aligned by weights"
     assert statistics == "statistics between the ends: interpolated"
     assert "naive mean" in header
     assert "aligned max" in header

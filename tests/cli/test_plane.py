@@ -35,7 +35,7 @@ def test_without_a_third_b_is_aligned(capsys, tmp_path, a, b):
     b_at, moved_at = ((points[n]["x"], points[n]["y"]) for n in ("b", "b aligned"))
     assert moved_at[0] ** 2 + moved_at[1] ** 2 < b_at[0] ** 2 + b_at[1] ** 2
     assert data["split"] == "train"
-    assert data["matching"]["method"] == "combined"
+    assert data["matching"]["method"] == "weights"
     assert data["inputs"] == [str(a), str(b)]
 
 

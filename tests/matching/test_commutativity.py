@@ -96,9 +96,7 @@ def test_starts_and_sweeps_that_make_no_sense_are_named() -> None:
     match = partial(match_commutativity, symmetry, params, model=model, data=[batch])
     with pytest.raises(OneBasinError, match=r"^match_commutativity: init is a permutation of"):
         match(params, init=foreign)
-    with pytest.raises(
-        OneBasinError, match=r"^match_commutativity: max_sweeps is 0; it must"
-    ):
+    with pytest.raises(OneBasinError, match=r"^match_commutativity: max_sweeps is 0; it must"):
         match(params, max_sweeps=0)
     with pytest.raises(OneBasinError, match=r"^match_commutativity: tensor 'more' of B"):
         match({**params, "more": batch})

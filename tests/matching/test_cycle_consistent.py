@@ -56,7 +56,5 @@ def test_too_few_steps_are_a_status():
 
 def test_counts_below_one_are_refused():
     problem = unrelated("perceptron")
-    with pytest.raises(
-        OneBasinError, match="restarts is 0; it must be a whole number"
-    ):
+    with pytest.raises(OneBasinError, match="restarts is 0; it must be a whole number"):
         match_cycle_consistent(problem.symmetry, [problem.a, problem.b], max_steps=1, restarts=0)

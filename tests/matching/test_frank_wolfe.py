@@ -134,9 +134,7 @@ def test_too_few_steps_are_a_status_and_counts_below_one_are_refused():
     params = problem.symmetry, problem.a, problem.b
     found = match_frank_wolfe(*params, max_steps=1)
     assert (found.num_sweeps, found.converged) == (1, False)
-    with pytest.raises(
-        OneBasinError, match="max_steps is 0; it must be a whole number"
-    ):
+    with pytest.raises(OneBasinError, match="max_steps is 0; it must be a whole number"):
         match_frank_wolfe(*params, max_steps=0)
 
 

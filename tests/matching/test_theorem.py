@@ -120,7 +120,5 @@ def test_other_networks_are_refused():
 
 def test_cells_below_one_are_refused():
     model, a = untrained(2, 50, 3, seed=0)
-    with pytest.raises(
-        OneBasinError, match="match_theorem: cells is 0; it must be a whole"
-    ):
+    with pytest.raises(OneBasinError, match="match_theorem: cells is 0; it must be a whole"):
         match_theorem(trace(model, torch.zeros(2, 2)), a, a, cells=0)

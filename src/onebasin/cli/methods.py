@@ -59,6 +59,7 @@ class MethodChoice:
         call: str,
         data: Dataset | None = None,
         is_of_use: bool = False,
+        with_data: str = WITH_DATA,
     ) -> Matcher:
         """Check all of it; the data go to a method that looks at data.
 
@@ -67,12 +68,13 @@ class MethodChoice:
             call: the command, for messages.
             data: what `load` returned, fitted to the architecture.
             is_of_use: whether the data are there for another reason, too.
+            with_data: the method for two networks where there are data and the user named none.
 
         Raises:
             OneBasinError: when there is no such method, it has no such option, does not take
                 so many networks, needs data and has none, or has data and no use for it.
         """
-        default = "weights" if data is None else WITH_DATA
+        default = "weights" if data is None else with_data
         name = self.name or (default if num_networks == 2 else "many")
         method = _find(name, num_networks, call)
         options = parse_arguments(self.arguments, option="--method-arg", example=_example(method))

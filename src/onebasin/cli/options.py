@@ -97,7 +97,8 @@ MethodName = Annotated[
         "--method",
         metavar="NAME",
         help="How to match; a NAME that there is not lists those that there are.",
-        show_default="weights; with data combined; for more than two many",
+        show_default="weights; with data combined, but where statistics are interpolated; "
+        "for more than two many",
     ),
 ]
 MethodArgs = Annotated[

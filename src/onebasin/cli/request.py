@@ -109,8 +109,10 @@ def open_with_data(
             `laid_out` do.
     """
     request, data = request.fitted(data_choice.load())
-    matcher = request.method.prepare(call=call, data=data, is_of_use=True)
-    if normalization != "interpolated":  # as `merge` matches what it will repair
+    if normalization == "interpolated":  # what the papers measure
+        matcher = request.method.prepare(call=call, data=data, is_of_use=True, with_data="weights")
+    else:  # as `merge` matches what it will repair
+        matcher = request.method.prepare(call=call, data=data, is_of_use=True)
         matcher = matcher.preferring(normalization="batch")
     with request.open(call=call, console=console) as networks:
         data = laid_out(networks.architecture, data, call=call)
