@@ -56,9 +56,10 @@ def index_page(all_found: Sequence[CollectedStudy]) -> str:
     verdicts = [found.verdict().judgement for found in all_found]
     counts = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
     scale = all_found[0].scale if all_found else "no"
+    number = "1 study" if len(all_found) == 1 else f"{len(all_found)} studies"
     parts = [
         "<header>\n<p>onebasin studies</p>\n<h1>What came out</h1>\n</header>",
-        f'<p class="lead">{len(all_found)} studies at {escape(scale)} scale: {escape(counts)}.</p>',
+        f'<p class="lead">{number} at {escape(scale)} scale: {escape(counts)}.</p>',
     ]
     ordered = sorted(all_found, key=lambda found: found.study.paper)
     for paper, group in groupby(ordered, key=lambda found: found.study.paper):
