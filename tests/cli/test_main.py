@@ -88,10 +88,14 @@ def test_ctrl_c_that_is_swallowed_by_an_import_is_still_ctrl_c(capsys, monkeypat
         raise AttributeError("module 'numpy' has no attribute 'minimum'")
 
     monkeypatch.setattr("onebasin.cli.inspect.run_inspect", swallowing)
-    before = signal.getsignal(signal.SIGINT)
-    found = run(capsys, "inspect", "mlp")
+    # Where the tests run in the background of a shell, the signal is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        found = run(capsys, "inspect", "mlp")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (found.code, found.out, found.err) == (130, "", "onebasin: interrupted\n")
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_while_the_command_line_is_imported_is_a_line():

@@ -40,7 +40,7 @@ def test_rows_scattered_by_a_mask_keep_their_channels(mask):
     "mask",
     [
         lambda ids, text: (ids == 7)[..., None] & (torch.arange(6) < 4),
-        lambda ids, text: text > 0,
+        lambda ids, text: (text > 0) & (ids == 7)[..., None],
     ],
 )
 def test_entries_scattered_by_a_mask_stay(mask):
