@@ -37,27 +37,36 @@ LLAMA = {
 """The shape of a decoder with 1.1 billion parameters."""
 
 
+MODELS = ("resnet50", "vgg16_bn", "vit_b_16", "llama-1b")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure every case that is asked for, print it, and write the page."""
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1")
     context = multiprocessing.get_context("spawn")
-    rows = []
+    found = {row["model"]: row for row in _kept(options.out)} if options.keep else {}
     for name in options.models:
         with context.Pool(1) as pool:
-            rows.append(pool.apply(measure, (name, options.threads, options.runs)))
+            row = pool.apply(measure, (name, options.threads, options.runs))
         with TemporaryDirectory() as folder:
             with context.Pool(1) as pool:
                 pool.apply(write_networks, (name, folder))
             with context.Pool(1) as pool:
-                rows[-1] |= pool.apply(measure_memory, (name, folder, options.threads))
+                row |= pool.apply(measure_memory, (name, folder, options.threads))
         if options.peer:
-            rows[-1] |= _peer(context, name, options)
-        print(json.dumps(rows[-1]), flush=True)
-    environment = _environment(options)
+            row |= _peer(context, name, options)
+        found[name] = row
+        print(json.dumps(row), flush=True)
+    rows, environment = [found[name] for name in MODELS if name in found], _environment(options)
     document = {"environment": environment, "rows": rows}
     publish("weight_matching", page(rows, environment), document, options.out)
     return 0
+
+
+def _kept(folder: Path) -> list[dict[str, Any]]:
+    """Return what the page has already."""
+    return json.loads((folder / "weight_matching.json").read_text())["rows"]
 
 
 def measure(name: str, threads: int, runs: int) -> dict[str, Any]:
@@ -280,14 +289,14 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    models = ["resnet50", "vgg16_bn", "vit_b_16", "llama-1b"]
-    parser.add_argument("--models", nargs="+", choices=models, default=models)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peer", action="store_true", help="measure rebasin, too")
     parser.add_argument(
         "--peer-limit", type=float, default=300.0, metavar="SECONDS", help="patience with rebasin"
     )
+    parser.add_argument("--keep", action="store_true", help="keep what the page has of others")
     add_folder(parser)
     return parser
 
