@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import arguments_of, device_of
 from onebasin.forward.binding import bind, precision_of, widened
-from onebasin.symmetry.inference.export import PREFIX, is_getitem
+from onebasin.forward.nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
 from onebasin.symmetry.inference.tracing import TracedGraph, trace_graph
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -113,11 +113,11 @@ class Graph:
         found = {}
         for node in self.traced.exported.graph_module.graph.nodes:
             if node.name in self.features.layouts:
-                inputs = list(_tensor_inputs(node))
+                inputs = list(tensor_inputs(node))
                 found[node.name] = FeatureNode(
                     name=node.name,
-                    operator=_operator(node),
-                    module=_module(node),
+                    operator=operator_of(node),
+                    module=module_of(node),
                     sources=tuple(name for name in inputs if name not in tensors),
                     parameters=tuple(tensors[name] for name in inputs if name in tensors),
                 )
@@ -268,7 +268,7 @@ class Graph:
         needed = set(self.traced.exported.live)
         nodes = list(self.traced.exported.graph_module.graph.nodes)
         for node in reversed(nodes):
-            if node in needed or (node.op == "call_function" and _writes(node)):
+            if node in needed or (node.op == "call_function" and writes(node)):
                 needed |= {node, *node.all_input_nodes}
         return [node for node in nodes if node.op != "call_function" or node in needed]
 
@@ -294,9 +294,9 @@ class Graph:
         written = [
             source
             for node in self._order
-            for source in _shared(node, lambda alias: alias is not None and alias.is_write)
+            for source in shared(node, lambda alias: alias is not None and alias.is_write)
         ]
-        return frozenset(node.name for source in written for node in _origins(source))
+        return frozenset(node.name for source in written for node in origins(source))
 
     def _bound(self, params: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.dtype | None]:
         """Return values by name, on the graph's device, and what inputs are widened to."""
@@ -333,56 +333,6 @@ class _Run(torch.fx.Interpreter):
     def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.outputs = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
         return self.outputs
-
-
-def _tensor_inputs(node: torch.fx.Node) -> Iterator[str]:
-    """Yield the nodes whose tensors a node takes; of a picked one, those it was made from."""
-    for source in node.all_input_nodes:
-        if isinstance(source.meta.get("val"), list | tuple):
-            yield from _tensor_inputs(source)
-        else:
-            yield source.name
-
-
-def _writes(node: torch.fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is None or schema.is_mutable
-
-
-IDENTITIES = frozenset({"dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"})
-"""Operators that return their input itself in evaluation mode, which their schemas do not tell."""
-
-
-def _shared(node: torch.fx.Node, shares: Callable[[Any], bool]) -> Iterator[torch.fx.Node]:
-    """Yield the inputs of a node whose aliasing, as the operator's schema has it, is as asked."""
-    schema = getattr(node.target, "_schema", None)
-    for place, argument in enumerate(schema.arguments if schema is not None else ()):
-        given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
-        if shares(argument.alias_info):
-            yield from (x for x in pytree.tree_leaves(given) if isinstance(x, torch.fx.Node))
-
-
-def _origins(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
-    """Yield the placeholders whose memory a value may share."""
-    if node.op == "placeholder":
-        yield node
-        return
-    keeps = is_getitem(node) or _operator(node) in IDENTITIES
-    sources = node.all_input_nodes if keeps else _shared(node, lambda alias: alias is not None)
-    for source in sources:
-        yield from _origins(source)
-
-
-def _operator(node: torch.fx.Node) -> str:
-    """Return the operator's name; of a picked output, that of what it was picked from."""
-    source = node.all_input_nodes[0] if is_getitem(node) else node
-    name = getattr(source.target, "__name__", str(source.target))
-    return name.split(".")[0].rstrip("_")
-
-
-def _module(node: torch.fx.Node) -> str:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return str(stack[-1][0]).removeprefix(PREFIX[:-1]).removeprefix(".") if stack else ""
 
 
 def signature_of(inputs: Any) -> tuple[Any, ...]:
