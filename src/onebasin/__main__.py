@@ -1,10 +1,16 @@
 """`python -m onebasin`, and what the `onebasin` script calls: the way to the command line."""
 
+import os
 import sys
 
 
 def start() -> int:
-    """Run the command line; Ctrl-C while it is imported ends it with 130 too."""
+    """Run the command line; Ctrl-C while it is imported ends it with 130 too.
+
+    Threads that have nothing to do sleep, unless the environment says otherwise: where they
+    spin they take the cores from all that the machine does beside, and from each other.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from onebasin.cli import main
     except KeyboardInterrupt:

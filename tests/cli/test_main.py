@@ -114,6 +114,22 @@ sys.exit(start())
     assert (found.returncode, found.stderr) == (130, "onebasin: interrupted\n")
 
 
+@pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_idle_threads_sleep_unless_the_environment_says_otherwise(given, policy, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    code = """
+import os, sys
+import onebasin.__main__
+assert "torch" not in sys.modules, "it reads the environment when it is imported"
+sys.argv[1:] = ["--version"]
+onebasin.__main__.start()
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+    assert python(code).stdout.splitlines()[-1] == policy
+
+
 def test_a_fault_of_onebasin_is_one_line_too(capsys, monkeypatch):
     def broken(*args, **kwargs):
         raise TypeError("two\nlines")
