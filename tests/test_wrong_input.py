@@ -69,6 +69,7 @@ CASES = {
     "dataset(inputs=[[0.0]] * 8)": "data: train inputs of toy are of type list; they must be",
     "interpolate(model, params, params, None)": "evaluate is None; pass a function of the model",
     "trace(nn.Linear, inputs)": "trace: model is of type type; pass a torch.nn.Module",
+    "trace(nn.LazyLinear(2), inputs)": "trace: tensor 'weight' of the model is yet to be made; r",
     "trace(model, None)": "trace: example_args is None; pass the inputs of one call of the mod",
     "symmetry.prove(model, 'x')": "prove: example_args is 'x'; pass the inputs of one call",
     "symmetry.prove('mlp', inputs)": "prove: model is 'mlp'; pass a torch.nn.Module",

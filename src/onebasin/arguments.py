@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from onebasin.errors import OneBasinError
 
@@ -29,10 +31,30 @@ def check_model(call: str, model: Any) -> None:
         model: what was given.
 
     Raises:
-        OneBasinError: when it is something else, a name or a class for example.
+        OneBasinError: when it is something else, a name or a class for example, or has
+            parameters that are yet to be made.
     """
     if not isinstance(model, nn.Module):
         raise OneBasinError(f"{call}: model is {described(model)}; pass a torch.nn.Module")
+    check_made(call, model)
+
+
+def check_made(call: str, model: nn.Module) -> None:
+    """Check that no parameter of a model waits for its first input.
+
+    Args:
+        call: who asks, for the message.
+        model: the architecture.
+
+    Raises:
+        OneBasinError: when one does, as those of `nn.LazyLinear` do.
+    """
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if is_lazy(tensor):
+            raise OneBasinError(
+                f"{call}: tensor {name!r} of the model is yet to be made; run the model once on an"
+                " input first"
+            )
 
 
 def check_mapping(call: str, params: Any, name: str) -> None:

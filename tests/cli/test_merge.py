@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from onebasin.checkpoints import build_architecture
 from onebasin.matching import ManyMatching, match_weights
 from onebasin.matching.catalogue import METHODS, Method
 from onebasin.symmetry import Permutation, Symmetry
@@ -234,3 +235,16 @@ def test_no_permutation_replaces_an_input(capsys, tmp_path, a, b, c):
     out = tmp_path / "merged.safetensors"
     line = fail(capsys, "merge", "mlp", taken, b, c, "-o", out, *options)
     assert str(taken) in line
+
+
+def test_averaged_running_statistics_are_noted(capsys, tmp_path):
+    arguments = ("--arch-arg", "width=0.25", "--arch-arg", "norm=batch")
+    files = []
+    for seed in (0, 1):
+        module = build_architecture("resnet20", arch_args=arguments[1::2], seed=seed).module
+        files.append(write(tmp_path / f"{seed}.safetensors", module.state_dict()))
+    given = ("merge", "resnet20", *files, "-o", tmp_path / "m.safetensors", *arguments)
+    found = succeed(capsys, *given, "--no-align")
+    assert found.err == (
+        "onebasin: note: running statistics are averaged; --data sets them as they should be\n"
+    )

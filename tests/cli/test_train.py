@@ -62,6 +62,24 @@ def test_flat_data_become_images_where_the_network_takes_them(capsys, tmp_path):
     assert "convolutions" in found.data["reason"]
 
 
+def test_a_model_of_ones_own_gets_the_shape_of_its_inputs_from_the_data(
+    capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "own_models.py").write_text(
+        "from torch import nn\n"
+        "def build(): return nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))\n"
+        "def lazy(): return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 10))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    given = ("--data", "digits", "-o", tmp_path / "out", "--epochs", "1")
+    succeed(capsys, "train", "own_models:build", *given)
+    assert load_file(tmp_path / "out" / "seed-0.safetensors")["0.weight"].shape == (8, 64)
+    assert fail(capsys, "train", "own_models:lazy", *given) == (
+        "own_models:lazy: tensor '0.weight' of the model is yet to be made; run the model once "
+        "on an input first"
+    )
+
+
 def test_text_is_a_table(capsys, tmp_path):
     found = succeed(capsys, "train", "mlp", "--data", "digits", "-o", tmp_path, *SMALL)
     assert found.out.splitlines()[0].split()[:3] == ["seed", "epochs", "loss"]

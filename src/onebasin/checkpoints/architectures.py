@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import check_made
 from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, BuiltinArchitecture
 from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec
@@ -97,6 +98,7 @@ def build_architecture(
         return _build(recipe, arguments, device, seed)
 
     module = build(device)
+    check_made(spec, module)
     specs = recipe.inputs(module) if specs is None else _name_inputs(specs, module)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     args, kwargs = make_inputs(specs, dtype=dtype, device=device, seed=seed)

@@ -71,10 +71,10 @@ def barrier(
 ) -> None:
     """Measure the barrier between two checkpoints, or between all pairs of more.
 
-    Before and after alignment, on training and test data, for loss and error. B is aligned as
-    merge --data aligns it; --normalization reset or repair measures what is merged there. Of
-    more than two, each pair is aligned by itself, and the barriers around a third network are
-    shown too.
+    Before and after alignment, on training and test data, for loss and error. B is aligned by
+    weights; --normalization reset or repair measures what merge --data makes, and B is aligned
+    as there. Of more than two, each pair is aligned by itself, and the barriers around a third
+    network are shown too.
 
     \b
     Examples:

@@ -38,6 +38,16 @@ def fitted(arch: str, data: Dataset) -> tuple[dict[str, Any], Dataset]:
     return {**sizes, "num_classes": data.num_classes}, data
 
 
+def inputs_text(data: Dataset) -> str:
+    """Return `--input` for two examples of a dataset, such as 2x1x28x28.
+
+    Args:
+        data: laid out as the architecture takes it.
+    """
+    shape = "x".join(map(str, (2, *data.input_shape)))
+    return shape if data.train_inputs.is_floating_point() else f"{shape}:int64<2"
+
+
 def load(name: str, root: Path | None, num_train: int | None = None, *, seed: int = 0) -> Dataset:
     """Return the dataset that `--data` names, or some of it.
 

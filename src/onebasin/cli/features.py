@@ -125,7 +125,7 @@ def features(
     \b
     Examples:
       onebasin features mlp a.safetensors b.safetensors --data digits -o features
-      onebasin features mlp a.pt b.pt --data digits --permutation p --measure all -o features
+      onebasin features mlp a.pt b.pt --data digits --permutation p.safetensors -o features
     """
     choice = FeaturesChoice(measure, split, layer, normalization, batch_size)
     choice.refuse_useless()

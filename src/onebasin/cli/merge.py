@@ -128,6 +128,7 @@ def run_merge(
     from onebasin.cli.outputs import check_outputs, save_permutations
     from onebasin.cli.pairs import refuse_same
     from onebasin.cli.repairing import Repair
+    from onebasin.forward.normalization import layers_with_statistics
     from onebasin.measuring.paths import shares_of
 
     check_several("merge", request.paths)
@@ -142,6 +143,8 @@ def run_merge(
     with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")
         architecture, alignment = networks.architecture, None
+        if data is None and layers_with_statistics(architecture.module):
+            console.note("running statistics are averaged; --data sets them as they should be")
         if mending is not None:
             mending = mending.suited(architecture.module).laid_out(architecture)
         if matcher is not None:

@@ -175,13 +175,14 @@ def run_train(
     """
     from onebasin.checkpoints import build_architecture
     from onebasin.checkpoints.arguments import parse_arguments
-    from onebasin.cli.data import fitted
+    from onebasin.cli.data import fitted, inputs_text
     from onebasin.training import train
     from onebasin.training.datasets.augmentation import Augmentation
 
     arguments = parse_arguments(arch_args)
     sizes, data = fitted(arch, data_choice.load())
-    module = build_architecture(arch, arch_args={**sizes, **arguments}).module
+    inputs = None if arch.startswith("hf:") else inputs_text(data)
+    module = build_architecture(arch, arch_args={**sizes, **arguments}, input_spec=inputs).module
     with _bars(console) as watch:
         networks = train(
             module,
