@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -247,4 +249,28 @@ def test_averaged_running_statistics_are_noted(capsys, tmp_path):
     found = succeed(capsys, *given, "--no-align")
     assert found.err == (
         "onebasin: note: running statistics are averaged; --data sets them as they should be\n"
+    )
+
+
+@pytest.mark.parametrize("norm", ["spectral_norm", "parametrizations.spectral_norm"])
+def test_averaged_vectors_of_spectral_normalisation_are_noted(capsys, tmp_path, monkeypatch, norm):
+    (tmp_path / "spectral_models.py").write_text(
+        "import warnings\n"
+        "from torch import nn\n"
+        "def build():\n"
+        "    with warnings.catch_warnings():\n"
+        "        warnings.simplefilter('ignore')\n"
+        f"        hidden = nn.utils.{norm}(nn.Linear(4, 8))\n"
+        "    return nn.Sequential(hidden, nn.ReLU(), nn.Linear(8, 2))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "spectral_models", raising=False)
+    files = []
+    for seed in (0, 1):
+        module = build_architecture("spectral_models:build", input_spec="2x4", seed=seed).module
+        files.append(write(tmp_path / f"{seed}.safetensors", module.state_dict()))
+    given = ("merge", "spectral_models:build", *files, "-o", tmp_path / "m.safetensors")
+    found = succeed(capsys, *given, "--no-align", "--input", "2x4")
+    assert found.err.startswith(
+        "onebasin: note: the vectors of spectral normalisation are averaged"
     )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from onebasin.measuring.repairing import Repaired
     from onebasin.training.datasets.dataset import Dataset
 
+SPECTRAL = ("weight_u", "weight.0._u")
+"""How the vectors of spectral normalisation end, by either interface of PyTorch."""
+
 
 @with_blocks
 def merge(
@@ -145,6 +148,11 @@ def run_merge(
         architecture, alignment = networks.architecture, None
         if data is None and layers_with_statistics(architecture.module):
             console.note("running statistics are averaged; --data sets them as they should be")
+        if any(name.endswith(SPECTRAL) for name, _ in architecture.module.named_buffers()):
+            console.note(
+                "the vectors of spectral normalisation are averaged; give the merged network some "
+                "passes in training mode, which makes them anew"
+            )
         if mending is not None:
             mending = mending.suited(architecture.module).laid_out(architecture)
         if matcher is not None:
