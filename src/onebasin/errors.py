@@ -1,4 +1,7 @@
-"""The one exception that a user of onebasin can mend, and checks of arguments that raise it."""
+"""The one exception that a user of onebasin can mend, and checks of plain values that raise it.
+
+Checks of modules and tensors are in `arguments`: this module is imported before torch is.
+"""
 
 import operator
 from math import inf

@@ -16,7 +16,7 @@ from onebasin.cli.methods import Matcher, permutation_of
 from onebasin.cli.pairs import Networks
 from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry
 from onebasin.matching import ManyMatching, Matching, Step
-from onebasin.matching.catalogue import METHODS
+from onebasin.matching.catalogue import find_method
 from onebasin.merging.moved import Moved
 from onebasin.symmetry import Permutation, Symmetry
 
@@ -113,7 +113,7 @@ class Alignment:
         num, seconds = self.matching.num_sweeps, f"{self.matching.seconds:.1f} s"
         if num == 0 and self.matching.converged:
             return f"solved by the start in {seconds} (settled)"
-        method = METHODS[self.method]
+        method = find_method(self.method, call="align")
         effort = f"in {counted(num, method.unit)} and {seconds}"
         if not method.settles:
             return effort

@@ -14,6 +14,8 @@ from onebasin.cli.options import Arch, MergingData, NumTrain, Output, Permutatio
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
     from onebasin.cli.methods import Matcher
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
     from onebasin.cli.request import Request
     from onebasin.measuring.repairing import Repaired
     from onebasin.training.datasets.dataset import Dataset
-
-SPECTRAL = ("weight_u", "weight.0._u")
-"""How the vectors of spectral normalisation end, by either interface of PyTorch."""
 
 
 @with_blocks
@@ -126,12 +125,10 @@ def run_merge(
         permutation_file: where the permutation goes, or None.
         console: where the result is printed.
     """
-
     from onebasin.cli.alignment import align_networks
     from onebasin.cli.outputs import check_outputs, save_permutations
     from onebasin.cli.pairs import refuse_same
     from onebasin.cli.repairing import Repair
-    from onebasin.forward.normalization import layers_with_statistics
     from onebasin.measuring.paths import shares_of
 
     check_several("merge", request.paths)
@@ -146,13 +143,7 @@ def run_merge(
     with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")
         architecture, alignment = networks.architecture, None
-        if data is None and layers_with_statistics(architecture.module):
-            console.note("running statistics are averaged; --data sets them as they should be")
-        if any(name.endswith(SPECTRAL) for name, _ in architecture.module.named_buffers()):
-            console.note(
-                "the vectors of spectral normalisation are averaged; give the merged network some "
-                "passes in training mode, which makes them anew"
-            )
+        _note_averages(architecture.module, has_data=data is not None, console=console)
         if mending is not None:
             mending = mending.suited(architecture.module).laid_out(architecture)
         if matcher is not None:
@@ -172,6 +163,19 @@ def run_merge(
     parts = [alignment.to_text() if alignment else "averaged without aligning"]
     parts += [mending.to_text(mended)] if mending and mended else []
     console.result(result, "\n".join([*parts, *(f"wrote {path}" for path in (output, *saved))]))
+
+
+def _note_averages(model: nn.Module, *, has_data: bool, console: Console) -> None:
+    """Say what is averaged that does not belong to the averaged weights."""
+    from onebasin.forward.normalization import keeps_spectral_vectors, layers_with_statistics
+
+    if layers_with_statistics(model) and not has_data:
+        console.note("running statistics are averaged; --data sets them as they should be")
+    if keeps_spectral_vectors(model):
+        console.note(
+            "the vectors of spectral normalisation are averaged; give the merged network some "
+            "passes in training mode, which makes them anew"
+        )
 
 
 def _matcher(request: Request, data: Dataset | None, mending: Repair | None) -> Matcher | None:

@@ -1,4 +1,4 @@
-"""Normalization: which layers of a model keep running statistics, and under which names."""
+"""Normalization: what layers of a model keep beside their weights, and under which names."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def statistics_of(layers: Mapping[str, _NormBase]) -> dict[str, Tensor]:
         for name, layer in layers.items()
         for buffer, tensor in layer.named_buffers(recurse=False)
     }
+
+
+SPECTRAL = ("weight_u", "weight.0._u")
+"""How the vectors of spectral normalisation end, by either interface of PyTorch."""
+
+
+def keeps_spectral_vectors(model: nn.Module) -> bool:
+    """Tell whether layers keep the vectors of a power iteration (spectral normalisation)."""
+    return any(name.endswith(SPECTRAL) for name, _ in model.named_buffers())
 
 
 def is_variance(name: str) -> bool:
