@@ -11,6 +11,12 @@ from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, MLP, BuiltinArch
 from onebasin.checkpoints.inputs import InputSpec
 from onebasin.checkpoints.outputs import check_file_writable, check_writable
 from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
+from onebasin.checkpoints.records import (
+    ArchitectureRecord,
+    merged_arguments,
+    read_record,
+    shared_record,
+)
 from onebasin.checkpoints.tensor_info import TensorInfo
 from onebasin.checkpoints.ties import TiedView, tied_names
 from onebasin.checkpoints.validation import (
@@ -27,6 +33,7 @@ __all__ = [
     "BUILTIN_ARCHITECTURES",
     "MLP",
     "Architecture",
+    "ArchitectureRecord",
     "BuiltinArchitecture",
     "Checkpoint",
     "InputSpec",
@@ -43,9 +50,12 @@ __all__ = [
     "check_writable",
     "is_same_checkpoint",
     "load_module",
+    "merged_arguments",
     "open_checkpoint",
     "open_checkpoint_for",
+    "read_record",
     "require_matchable",
+    "shared_record",
     "tied_names",
     "write_checkpoint",
 ]

@@ -1,0 +1,195 @@
+"""Architecture records: how a network was built, kept in the metadata of its file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.errors import OneBasinError
+
+KEY = "onebasin.architecture"
+LONGEST = 100_000
+_SOURCES = ("torchvision", "timm", "hf")
+
+
+@dataclass(frozen=True)
+class ArchitectureRecord:
+    """How a network was built and what it was trained on.
+
+    Args:
+        spec: the architecture, as `build_architecture` takes it.
+        arguments: its arguments as `KEY=VALUE` texts.
+        inputs: the shapes of its inputs, as `--input` takes them.
+        data: the name of the training data, or None.
+        normalization: the mean and std per channel of the inputs, or None if unknown.
+    """
+
+    spec: str
+    arguments: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    data: str | None = None
+    normalization: Mapping[str, Sequence[float]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        spec: str,
+        arguments: Mapping[str, Any],
+        *,
+        inputs: Iterable[str] = (),
+        data: str | None = None,
+        normalization: Mapping[str, Sequence[float]] | None = None,
+    ) -> ArchitectureRecord:
+        """Return a record from the values of arguments.
+
+        Example:
+            >>> ArchitectureRecord.of("mlp", {"width": 64}).arguments
+            ('width=64',)
+        """
+        texts = tuple(f"{key}={value!r}" for key, value in arguments.items())
+        return cls(spec, texts, tuple(inputs), data, normalization)
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether building it imports a module of the user; a file alone must not cause that."""
+        prefix, colon, _ = self.spec.partition(":")
+        return bool(colon) and prefix not in _SOURCES
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the record as metadata of a safetensors file."""
+        content = {name: value for name, value in vars(self).items() if value}
+        return {KEY: json.dumps(content)}
+
+    def __str__(self) -> str:
+        """Return the architecture and its arguments as a user would write them."""
+        return " ".join([self.spec, *(f"--arch-arg {text}" for text in self.arguments)])
+
+
+def read_record(path: str | os.PathLike[str]) -> ArchitectureRecord | None:
+    """Return the architecture that a checkpoint records.
+
+    Args:
+        path: a `.safetensors` file, or a folder with `model.safetensors`.
+
+    Returns:
+        The record, or None where the file has none or cannot be read: `open_checkpoint`
+        reports unreadable files.
+
+    Raises:
+        OneBasinError: when the record is malformed.
+    """
+    file = Path(path)
+    file = file / "model.safetensors" if file.is_dir() else file
+    if file.suffix != ".safetensors" or not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as opened:
+            text = (opened.metadata() or {}).get(KEY)
+    except (SafetensorError, OSError):
+        return None
+    return None if text is None else _parsed(file, text)
+
+
+def shared_record(paths: Sequence[str | os.PathLike[str]]) -> ArchitectureRecord | None:
+    """Return the architecture that checkpoints record; None where none of them does.
+
+    Args:
+        paths: checkpoints of one architecture; some may have no record.
+
+    Raises:
+        OneBasinError: when a record is malformed, or two of them contradict each other.
+    """
+    found = [(path, record) for path in paths if (record := read_record(path)) is not None]
+    if not found:
+        return None
+    first, shared = found[0]
+    for path, record in found[1:]:
+        if shared.spec != record.spec or _values(shared) != _values(record):
+            raise OneBasinError(
+                f"{path}: was trained as '{record}', but {first} as '{shared}'; give checkpoints "
+                "of one architecture"
+            )
+    return shared
+
+
+def merged_arguments(
+    record: ArchitectureRecord, spec: str, arguments: Mapping[str, Any], path: object
+) -> dict[str, Any]:
+    """Return the arguments of a record together with those that a user gave.
+
+    Args:
+        record: of the checkpoint.
+        spec: the architecture that the user named.
+        arguments: those of the user.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        OneBasinError: when the two contradict each other.
+
+    Example:
+        >>> merged_arguments(ArchitectureRecord.of("mlp", {"width": 64}), "mlp", {"depth": 2}, "a")
+        {'width': 64, 'depth': 2}
+    """
+    if spec != record.spec:
+        if record.runs_code and ":" in spec:  # the user may have renamed a module
+            return dict(arguments)
+        raise OneBasinError(
+            f"{path}: was trained as '{record}', but ARCH is {spec!r}; leave ARCH out or give the "
+            "recorded one"
+        )
+    recorded = _values(record)
+    for key, value in arguments.items():
+        if key in recorded and not _same(recorded[key], value):
+            raise OneBasinError(
+                f"{path}: was trained with --arch-arg {key}={recorded[key]!r}, but {value!r} was "
+                "given; leave it out"
+            )
+    return {**recorded, **arguments}
+
+
+def _values(record: ArchitectureRecord) -> dict[str, Any]:
+    return parse_arguments(record.arguments)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return repr(one) == repr(other) or one == other
+
+
+def _parsed(path: Path, text: str) -> ArchitectureRecord:
+    try:
+        if len(text) > LONGEST:
+            raise ValueError(f"{len(text)} characters")
+        content = json.loads(text)
+        record = ArchitectureRecord(
+            spec=_text(content["spec"]),
+            arguments=tuple(map(_text, content.get("arguments", ()))),
+            inputs=tuple(map(_text, content.get("inputs", ()))),
+            data=None if content.get("data") is None else _text(content["data"]),
+            normalization=_normalization(content.get("normalization")),
+        )
+        _values(record)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise OneBasinError(
+            f"{path}: the metadata {KEY!r} is not a valid architecture record; write the file "
+            "again without it, or train again"
+        ) from error
+    return record
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    return value
+
+
+def _normalization(value: Any) -> dict[str, list[float]] | None:
+    if value is None:
+        return None
+    return {key: [float(number) for number in value[key]] for key in ("mean", "std")}

@@ -1,0 +1,97 @@
+"""The architecture that a checkpoint records: written, read, merged with what a user gives."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from onebasin.checkpoints import write_checkpoint
+from onebasin.checkpoints.records import (
+    KEY,
+    ArchitectureRecord,
+    merged_arguments,
+    read_record,
+    shared_record,
+)
+from onebasin.errors import OneBasinError
+
+RECORD = ArchitectureRecord.of(
+    "mlp",
+    {"width": 64, "sizes": (8, 16), "norm": "batch"},
+    inputs=["2x64"],
+    data="digits",
+    normalization={"mean": [0.5], "std": [0.25]},
+)
+
+
+def written(path, record=RECORD):
+    write_checkpoint(path, {"w": torch.ones(2)}, metadata=record.to_metadata())
+    return path
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    assert read_record(written(tmp_path / "a.safetensors")) == RECORD
+    assert read_record(written(tmp_path / "folder")) == RECORD
+
+
+def test_values_keep_their_types(tmp_path):
+    record = read_record(written(tmp_path / "a.safetensors"))
+    assert record is not None
+    values = merged_arguments(record, "mlp", {}, "a")
+    assert values == {"width": 64, "sizes": (8, 16), "norm": "batch"}
+
+
+def test_files_without_a_record_give_none(tmp_path):
+    save_file({"w": torch.ones(2)}, tmp_path / "plain.safetensors")
+    torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    (tmp_path / "broken.safetensors").write_bytes(b"x")
+    for name in ("plain.safetensors", "a.pt", "broken.safetensors", "missing.safetensors"):
+        assert read_record(tmp_path / name) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        json.dumps({"spec": 3}),
+        json.dumps({"spec": "mlp\x1b[2J"}),
+        json.dumps({"spec": "mlp", "arguments": ["width"]}),
+        json.dumps({"spec": "mlp", "normalization": {"mean": [1]}}),
+        "[" * 100_000,
+    ],
+)
+def test_malformed_records_are_refused(tmp_path, text):
+    path = tmp_path / "a.safetensors"
+    save_file({"w": torch.ones(2)}, path, metadata={KEY: text})
+    with pytest.raises(OneBasinError, match=r"a\.safetensors: the metadata"):
+        read_record(path)
+
+
+def test_contradictions_between_checkpoints_are_refused(tmp_path):
+    a = written(tmp_path / "a.safetensors")
+    b = written(tmp_path / "b.safetensors", ArchitectureRecord.of("mlp", {"width": 32}))
+    torch.save({"w": torch.ones(2)}, tmp_path / "c.pt")
+    assert shared_record([tmp_path / "c.pt", a]) == RECORD
+    with pytest.raises(OneBasinError, match="width=32"):
+        shared_record([a, b])
+
+
+def test_contradictions_with_the_user_are_refused():
+    given = merged_arguments(RECORD, "mlp", {"width": 64, "depth": 2}, "a.safetensors")
+    assert given["depth"] == 2
+    with pytest.raises(OneBasinError, match="width=64, but 32"):
+        merged_arguments(RECORD, "mlp", {"width": 32}, "a.safetensors")
+    with pytest.raises(OneBasinError, match="but ARCH is 'vit'"):
+        merged_arguments(RECORD, "vit", {}, "a.safetensors")
+
+
+def test_only_callables_of_the_user_run_code():
+    assert ArchitectureRecord("my.models:build").runs_code
+    assert ArchitectureRecord("subprocess:run").runs_code
+    for spec in ("mlp", "torchvision:resnet18", "timm:vit_tiny_patch16_224", "hf:folder"):
+        assert not ArchitectureRecord(spec).runs_code
+    renamed = merged_arguments(ArchitectureRecord("old.models:build"), "new.models:build", {}, "a")
+    assert renamed == {}
