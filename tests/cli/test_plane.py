@@ -50,7 +50,7 @@ def test_errors_can_be_drawn(capsys, tmp_path, a, b, c):
 def test_wrong_calls_are_named_at_once(capsys, tmp_path, a, b, c):
     out = ("-o", tmp_path / "plane.png")
     line = fail(capsys, "plane", "mlp", a, *DIGITS, *out, *TINY)
-    assert line.startswith("plane: 1 checkpoints given; give three, or two")
+    assert line.startswith("plane: 1 checkpoint given after ARCH 'mlp'; give 2 or 3, the")
     line = fail(capsys, "plane", "mlp", a, b, c, *DIGITS, *out, "--method", "weights", *TINY)
     assert line.startswith("plane: --method has no use with three checkpoints")
     line = fail(capsys, "plane", "mlp", a, b, c, *DIGITS, "-o", tmp_path / "plane.txt", *TINY)

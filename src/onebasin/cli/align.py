@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
 from onebasin.cli.measuring import DataRoot
 from onebasin.cli.options import (
-    Arch,
-    CheckpointA,
-    CheckpointB,
+    ArchAndTwo,
     MethodData,
     NumTrain,
     Output,
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
 @with_blocks
 def align(
     *,
-    arch: Arch,
-    a: CheckpointA,
-    b: CheckpointB,
+    networks: ArchAndTwo,
     out: Output,
     matching: MatchingOptions,
     data: MethodData = None,
@@ -46,12 +42,18 @@ def align(
     \b
     Examples:
       onebasin align mlp a.safetensors b.safetensors -o aligned.safetensors
-      onebasin align hf:my-model/ a/ b/ -o aligned/ --no-prove
+      onebasin align a/ b/ -o aligned/ --no-prove
       onebasin align mlp a.pt b.pt -o aligned.pt --method activations --data digits
       onebasin align my.models:build a.pt b.pt -o aligned.pt --input 2x3x32x32
     """
     request = matching.request(
-        arch, (a, b), options.seed, data=data, data_root=data_root, num_train=num_train
+        "align",
+        networks,
+        options.seed,
+        maximum=2,
+        data=data,
+        data_root=data_root,
+        num_train=num_train,
     )
     with options.open_console() as console:
         run_align(request, out, permutation_file=save_permutation, console=console)

@@ -17,9 +17,8 @@ from onebasin.cli.measuring import (
     LineNormalizationName,
     MeasuringChoice,
     TableFile,
-    check_several,
 )
-from onebasin.cli.options import Arch, NumTrain
+from onebasin.cli.options import ArchAndSeveral, NumTrain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,15 +33,7 @@ if TYPE_CHECKING:
 @with_blocks
 def barrier(
     *,
-    arch: Arch,
-    checkpoints: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="A B ...",
-            help="The reference and the checkpoint to move; of more, all pairs are measured.",
-            show_default=False,
-        ),
-    ],
+    networks: ArchAndSeveral,
     data: DataName,
     data_root: DataRoot = None,
     num_train: NumTrain = None,
@@ -84,13 +75,12 @@ def barrier(
     """
     from onebasin.cli.matrix import run_matrix
 
-    check_several("barrier", checkpoints)
     splits = ("train", "test") if split == "both" else (split,)
-    request = matching.request(arch, checkpoints, options.seed)
+    request = matching.request("barrier", networks, options.seed)
     if not align:
         matching.refuse_useless("barrier", "with --no-align")
         request = request.unaligned()
-    run = run_barrier if len(checkpoints) == 2 else run_matrix
+    run = run_barrier if len(request.paths) == 2 else run_matrix
     with options.open_console() as console:
         run(
             request,

@@ -59,21 +59,36 @@ class ModelOptions:
     symmetry: SymmetryFile = None
     prove: Prove = True
 
-    def request(self, arch: str, paths: Sequence[Path], seed: int) -> Request:
-        """Return what the user asks for.
+    def request(
+        self,
+        call: str,
+        words: Sequence[str],
+        seed: int,
+        *,
+        minimum: int = 2,
+        maximum: int | None = None,
+    ) -> Request:
+        """Return the networks that a command works on.
 
         Args:
-            arch: ARCH.
-            paths: checkpoints, the reference first.
-            seed: of everything that is drawn at random.
+            call: the command, for messages.
+            words: the positional arguments, `[ARCH] A B ...`.
+            seed: random seed of the command.
+            minimum: fewest checkpoints.
+            maximum: most checkpoints, or None for any number.
+
+        Raises:
+            OneBasinError: as `split_positionals` does.
         """
         from onebasin.cli.pairs import ArchitectureChoice
+        from onebasin.cli.positionals import split_positionals
         from onebasin.cli.request import Request
         from onebasin.cli.symmetries import SymmetryChoice
 
+        given = split_positionals(call, words, minimum=minimum, maximum=maximum)
         return Request(
-            ArchitectureChoice(arch, self.arch_arg, self.input_, seed),
-            tuple(paths),
+            ArchitectureChoice.of(given.architecture, self.arch_arg, self.input_, seed),
+            given.paths,
             SymmetryChoice(self.symmetry, self.prove, seed),
         )
 
@@ -89,20 +104,24 @@ class MatchingOptions(ModelOptions):
 
     def request(
         self,
-        arch: str,
-        paths: Sequence[Path],
+        call: str,
+        words: Sequence[str],
         seed: int,
         *,
+        minimum: int = 2,
+        maximum: int | None = None,
         data: str | None = None,
         data_root: Path | None = None,
         num_train: int | None = None,
     ) -> Request:
-        """Return what the user asks for.
+        """Return the networks that a command works on, and how they are matched.
 
         Args:
-            arch: ARCH.
-            paths: checkpoints, the reference first.
-            seed: of everything that is drawn at random.
+            call: the command, for messages.
+            words: the positional arguments, `[ARCH] A B ...`.
+            seed: random seed of the command.
+            minimum: fewest checkpoints.
+            maximum: most checkpoints, or None for any number.
             data: `--data` of a command where only the matching looks at it, or None.
             data_root: its `--data-root`, or None.
             num_train: its `--num-train`, or None.
@@ -121,7 +140,8 @@ class MatchingOptions(ModelOptions):
             num_train=num_train,
             seed=seed,
         )
-        return replace(super().request(arch, paths, seed), method=chosen)
+        request = super().request(call, words, seed, minimum=minimum, maximum=maximum)
+        return replace(request, method=chosen)
 
     def refuse_useless(
         self,

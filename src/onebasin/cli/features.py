@@ -12,7 +12,7 @@ import typer
 from onebasin.cli.blocks import ModelOptions, RunOptions, with_blocks
 from onebasin.cli.console import columns
 from onebasin.cli.measuring import DataChoice, DataName, DataRoot, LineNormalizationName
-from onebasin.cli.options import Arch, CheckpointA
+from onebasin.cli.options import ArchAndTwo
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
@@ -74,12 +74,7 @@ class FeaturesChoice:
 @with_blocks
 def features(
     *,
-    arch: Arch,
-    a: CheckpointA,
-    b: Annotated[
-        Path,
-        typer.Argument(metavar="B", help="What A is compared with.", show_default=False),
-    ],
+    networks: ArchAndTwo,
     data: DataName,
     output: Annotated[
         Path,
@@ -131,7 +126,7 @@ def features(
     choice.refuse_useless()
     with options.open_console() as console:
         run_features(
-            model.request(arch, (a, b), options.seed),
+            model.request("features", networks, options.seed, maximum=2),
             DataChoice(data, data_root),
             output,
             permutation_file=permutation,

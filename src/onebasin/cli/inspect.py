@@ -56,14 +56,16 @@ def inspect(
     Examples:
       onebasin inspect torchvision:resnet18
       onebasin inspect timm:vit_tiny_patch16_224 --all
+      onebasin inspect model-folder/
       onebasin inspect mypackage.models:build --input 2x3x32x32 --save symmetry.json
     """
     from onebasin.cli.pairs import ArchitectureChoice
+    from onebasin.cli.positionals import inspected_architecture
     from onebasin.cli.symmetries import SymmetryChoice
 
     with options.open_console() as console:
         run_inspect(
-            ArchitectureChoice(arch, arch_arg, input_, options.seed),
+            ArchitectureChoice.of(inspected_architecture(arch), arch_arg, input_, options.seed),
             symmetry=SymmetryChoice(symmetry, prove, options.seed),
             shows_all=shows_all,
             is_meta=meta,

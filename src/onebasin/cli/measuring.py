@@ -135,16 +135,6 @@ class MeasuringChoice:
         return f"statistics between the ends: {self.normalization}"
 
 
-def check_several(call: str, checkpoints: Sequence[Path]) -> None:
-    """Check that a command was given two checkpoints or more.
-
-    Raises:
-        OneBasinError: when it was given one.
-    """
-    if len(checkpoints) < 2:
-        raise OneBasinError(f"{call}: 1 checkpoint given; give two or more, the reference first")
-
-
 def names_of(paths: Sequence[Path], call: str) -> list[str]:
     """Return what checkpoints are called: the shortest that tells them apart.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from onebasin.cli.blocks import MatchingOptions, RunOptions, refuse_given, with_blocks
-from onebasin.cli.measuring import DataRoot, check_several
-from onebasin.cli.options import Arch, MergingData, NumTrain, Output, PermutationFile
+from onebasin.cli.measuring import DataRoot
+from onebasin.cli.options import ArchAndSeveral, MergingData, NumTrain, Output, PermutationFile
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
@@ -29,15 +29,7 @@ if TYPE_CHECKING:
 @with_blocks
 def merge(
     *,
-    arch: Arch,
-    checkpoints: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="A B",
-            help="The reference and the checkpoints to merge with it.",
-            show_default=False,
-        ),
-    ],
+    networks: ArchAndSeveral,
     out: Output,
     weights: Annotated[
         str | None,
@@ -77,12 +69,12 @@ def merge(
     Examples:
       onebasin merge mlp a.safetensors b.safetensors -o merged.safetensors
       onebasin merge timm:resnet18 a.pt b.pt -o merged.safetensors --weights 0.7,0.3
-      onebasin merge hf:a/ a/ b/ -o merged/ --no-prove
+      onebasin merge a/ b/ -o merged/ --no-prove
       onebasin merge mlp a.pt b.pt -o merged.pt --data digits
       onebasin merge mlp a.pt b.pt c.pt -o mean.pt --no-align
     """
     request = matching.request(
-        arch, checkpoints, options.seed, data=data, data_root=data_root, num_train=num_train
+        "merge", networks, options.seed, data=data, data_root=data_root, num_train=num_train
     )
     if not align:
         unused = {} if data else {"--data-root": data_root}
@@ -131,7 +123,6 @@ def run_merge(
     from onebasin.cli.repairing import Repair
     from onebasin.measuring.paths import shares_of
 
-    check_several("merge", request.paths)
     shares = shares_of(None if weights is None else parse_weights(weights), len(request.paths))
     check_outputs(output, permutation_file, inputs=request.paths)
     data = request.method.load()

@@ -16,16 +16,23 @@ Arch = Annotated[
         show_default=False,
     ),
 ]
-CheckpointA = Annotated[
-    Path,
-    typer.Argument(
-        metavar="A",
-        help="The reference: .safetensors, .pt, .pth, .bin, .th or a folder of shards.",
-        show_default=False,
-    ),
+_POSITIONALS = (
+    "Checkpoints, the reference first: .safetensors, .pt, .pth, .bin, .th or a folder. Before "
+    "them the architecture: torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable or a "
+    "built-in one such as mlp. ARCH can be omitted where A determines it: a folder with a "
+    "config.json, or a file that train wrote."
+)
+ArchAndTwo = Annotated[
+    list[str],
+    typer.Argument(metavar="[ARCH] A B", help=_POSITIONALS, show_default=False),
 ]
-CheckpointB = Annotated[
-    Path, typer.Argument(metavar="B", help="The checkpoint to move.", show_default=False)
+ArchAndTwoOrThree = Annotated[
+    list[str],
+    typer.Argument(metavar="[ARCH] A B [C]", help=_POSITIONALS, show_default=False),
+]
+ArchAndSeveral = Annotated[
+    list[str],
+    typer.Argument(metavar="[ARCH] A B ...", help=_POSITIONALS, show_default=False),
 ]
 Output = Annotated[
     Path,

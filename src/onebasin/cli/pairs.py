@@ -24,6 +24,7 @@ from onebasin.checkpoints import (
     tied_names,
 )
 from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.checkpoints.recorded import RecordedArchitecture
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 
@@ -40,6 +41,7 @@ class ArchitectureChoice:
         inputs: texts of example inputs.
         seed: of random weights and inputs.
         sizes: arguments that fit it to data, where the user gives no others.
+        recorded: arguments that a checkpoint records, where the user gives no others.
     """
 
     spec: str
@@ -47,6 +49,27 @@ class ArchitectureChoice:
     inputs: Sequence[str] | None = None
     seed: int = 0
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        architecture: RecordedArchitecture,
+        arguments: Sequence[str] | None,
+        inputs: Sequence[str] | None,
+        seed: int,
+    ) -> ArchitectureChoice:
+        """Return the choice of a named or recorded architecture.
+
+        Args:
+            architecture: name, and what a checkpoint records about it.
+            arguments: `--arch-arg`, which takes precedence.
+            inputs: `--input`, which takes precedence.
+            seed: random seed of weights and inputs.
+        """
+        inputs = inputs or list(architecture.inputs) or None
+        recorded = architecture.arguments
+        return cls(architecture.spec, arguments, inputs, seed, recorded=recorded)
 
     def build(self, console: Console, *, without_memory: bool = False) -> Architecture:
         """Build the architecture.
@@ -74,7 +97,7 @@ class ArchitectureChoice:
     def _build_on(self, device: str) -> Architecture:
         return build_architecture(
             self.spec,
-            arch_args={**self.sizes, **parse_arguments(self.arguments)},
+            arch_args={**self.sizes, **self.recorded, **parse_arguments(self.arguments)},
             input_spec=list(self.inputs) if self.inputs else None,
             device=device,
             seed=self.seed,

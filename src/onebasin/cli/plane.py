@@ -19,8 +19,7 @@ from onebasin.cli.measuring import (
     TableFile,
     names_of,
 )
-from onebasin.cli.options import Arch, NumTrain
-from onebasin.errors import OneBasinError
+from onebasin.cli.options import ArchAndTwoOrThree, NumTrain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,15 +65,7 @@ class Drawing:
 @with_blocks
 def plane(
     *,
-    arch: Arch,
-    checkpoints: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="A B [C]",
-            help="Three checkpoints; without C, B aligned to A is the third.",
-            show_default=False,
-        ),
-    ],
+    networks: ArchAndTwoOrThree,
     data: DataName,
     out: Annotated[
         Path,
@@ -112,13 +103,8 @@ def plane(
       onebasin plane mlp a.safetensors b.safetensors --data digits -o plane.png
       onebasin plane mlp a.pt b.pt c.pt --data digits -o plane.svg --split train --save plane.csv
     """
-    if len(checkpoints) not in (2, 3):
-        raise OneBasinError(
-            f"plane: {len(checkpoints)} checkpoints given; give three, or two and the second is "
-            "aligned to the first"
-        )
-    request = matching.request(arch, checkpoints, options.seed)
-    if len(checkpoints) == 3:
+    request = matching.request("plane", networks, options.seed, maximum=3)
+    if len(request.paths) == 3:
         matching.refuse_useless("plane", "with three checkpoints, which stay as they are")
         request = request.unaligned()
     with options.open_console() as console:

@@ -1,0 +1,129 @@
+"""Positional arguments: ARCH and the checkpoints, with ARCH omitted where A determines it."""
+
+import json
+
+import pytest
+from safetensors.torch import save_file
+
+from onebasin.checkpoints.recorded import RecordedArchitecture, recorded_architecture
+from onebasin.cli.positionals import split_positionals
+from onebasin.errors import OneBasinError
+from tests.cli.run import TINY, WIDTH, fail, network, succeed
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Folders a, b, c with a config.json, a file without a record and one with a record."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    record("r.safetensors", RecordedArchitecture("mlp", {"width": WIDTH, "depth": 2}))
+    save_file(network(1), "plain.safetensors")
+    return tmp_path
+
+
+def record(path: str, architecture: RecordedArchitecture) -> None:
+    save_file(network(0), path, metadata=architecture.to_metadata())
+
+
+@pytest.mark.parametrize(
+    ("words", "spec", "paths"),
+    [
+        ("mlp x.pt y.pt", "mlp", "x.pt y.pt"),
+        ("hf:a x y", "hf:a", "x y"),
+        ("hf:a hf:a hf:b", "hf:a", "a b"),
+        ("a a b", "hf:a", "a b"),
+        ("a b", "hf:a", "a b"),
+        ("a hf:b c", "hf:a", "a b c"),
+        ("hf:a hf:b", "hf:a", "a b"),
+        ("hf:a hf:b hf:c", "hf:a", "a b c"),
+        ("hf:a b c", "hf:a", "b c"),
+        ("my.module:build a b", "my.module:build", "a b"),
+        ("r.safetensors plain.safetensors", "mlp", "r.safetensors plain.safetensors"),
+    ],
+)
+def test_arguments_are_split(files, words, spec, paths):
+    found = split_positionals("merge", words.split())
+    assert found.architecture.spec == spec
+    assert " ".join(map(str, found.paths)) == paths
+
+
+def test_a_number_of_checkpoints_decides_what_hf_means(files):
+    found = split_positionals("align", ["hf:a", "hf:b", "hf:c"], maximum=2)
+    assert (found.architecture.spec, [str(path) for path in found.paths]) == ("hf:a", ["b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("mlp a", "merge: 1 checkpoint given after ARCH 'mlp'; give two or more, the reference"),
+        ("a", "merge: 1 checkpoint given; give two or more, the reference first"),
+        ("plain.safetensors r.safetensors", "merge: ARCH is missing (plain.safetensors: no arch"),
+        ("x.pt y.pt", "x.pt: no such file or folder; check the path"),
+        ("./ a b", "the folder has no config.json); give ARCH before the checkpoints"),
+    ],
+)
+def test_wrong_arguments_are_explained(files, words, message):
+    with pytest.raises(OneBasinError) as error:
+        split_positionals("merge", words.split())
+    assert message in str(error.value)
+
+
+def test_too_many_checkpoints_are_refused(files):
+    with pytest.raises(OneBasinError, match=r"^align: 3 checkpoints given after ARCH 'mlp'; give"):
+        split_positionals("align", ["mlp", "a", "b", "c"], maximum=2)
+
+
+def test_a_built_in_name_is_an_architecture_even_beside_a_folder_of_that_name(files):
+    (files / "a").rename(files / "mlp")
+    assert split_positionals("merge", ["mlp", "b", "c"]).architecture.spec == "mlp"
+    assert split_positionals("merge", ["./mlp", "b", "c"]).architecture.spec == "hf:./mlp"
+
+
+def test_a_record_is_read_back(files):
+    record("x.safetensors", RecordedArchitecture("mlp", {"width": 3}, ("2x8",)))
+    assert recorded_architecture("x.safetensors") == RecordedArchitecture(
+        "mlp", {"width": 3}, ("2x8",)
+    )
+    assert recorded_architecture("plain.safetensors") is None
+    assert recorded_architecture("a") is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"spec": 1}', "[" * 100_000])
+def test_a_damaged_record_is_refused(files, text):
+    save_file(network(0), "x.safetensors", metadata={"onebasin.architecture": text})
+    with pytest.raises(OneBasinError, match="the record of its architecture is damaged; give ARCH"):
+        recorded_architecture("x.safetensors")
+
+
+def test_a_record_imports_no_module(files):
+    record("x.safetensors", RecordedArchitecture("os:abort"))
+    with pytest.raises(OneBasinError, match="records the architecture 'os:abort', which is not pa"):
+        split_positionals("merge", ["x.safetensors", "plain.safetensors"])
+
+
+def test_commands_use_the_record(capsys, files):
+    out = files / "out.safetensors"
+    succeed(capsys, "align", "r.safetensors", "plain.safetensors", "-o", out)
+    plain = succeed(capsys, "inspect", "r.safetensors", "--json").data
+    assert plain == succeed(capsys, "inspect", "mlp", *TINY, "--json").data
+    line = fail(capsys, "align", "plain.safetensors", "r.safetensors", "-o", out)
+    assert "onebasin align torchvision:resnet50 plain.safetensors r.safetensors" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("adapter_config.json", "holds a PEFT adapter, not a whole model; merge it into its base"),
+        ("model_index.json", "holds a diffusers pipeline of several models; give the file of one"),
+        ("model.gguf", "the file model.gguf is a GGUF file, whose weights are quantized for llama"),
+        ("tf_model.h5", "the file tf_model.h5 holds TensorFlow weights; use the PyTorch weights"),
+        ("flax_model.msgpack", "holds Flax weights; use the PyTorch weights of the same model"),
+        ("model.onnx", "holds an ONNX graph; use the PyTorch checkpoint that it was exported"),
+    ],
+)
+def test_folders_of_other_tools(capsys, files, name, message):
+    (files / "other").mkdir()
+    (files / "other" / name).write_text(json.dumps({}))
+    assert message in fail(capsys, "merge", "other", "a", "-o", "out.safetensors")
