@@ -16,12 +16,8 @@ from onebasin.checkpoints.records import (
 )
 from onebasin.errors import OneBasinError
 
-RECORD = ArchitectureRecord.of(
-    "mlp",
-    {"width": 64, "sizes": (8, 16), "norm": "batch"},
-    inputs=["2x64"],
-    data="digits",
-    normalization={"mean": [0.5], "std": [0.25]},
+RECORD = ArchitectureRecord(
+    "mlp", {"width": 64, "norm": "batch"}, ("2x64",), "digits", "mean 0.5, std 0.25"
 )
 
 
@@ -33,13 +29,6 @@ def written(path, record=RECORD):
 def test_a_record_is_read_as_it_was_written(tmp_path):
     assert read_record(written(tmp_path / "a.safetensors")) == RECORD
     assert read_record(written(tmp_path / "folder")) == RECORD
-
-
-def test_values_keep_their_types(tmp_path):
-    record = read_record(written(tmp_path / "a.safetensors"))
-    assert record is not None
-    values = merged_arguments(record, "mlp", {}, "a")
-    assert values == {"width": 64, "sizes": (8, 16), "norm": "batch"}
 
 
 def test_files_without_a_record_give_none(tmp_path):
@@ -59,7 +48,8 @@ def test_files_without_a_record_give_none(tmp_path):
         json.dumps({"spec": 3}),
         json.dumps({"spec": "mlp\x1b[2J"}),
         json.dumps({"spec": "mlp", "arguments": ["width"]}),
-        json.dumps({"spec": "mlp", "normalization": {"mean": [1]}}),
+        json.dumps({"spec": "mlp", "arguments": {"a b": 1}}),
+        json.dumps({"spec": "mlp", "normalization": [1]}),
         "[" * 100_000,
     ],
 )
@@ -72,7 +62,7 @@ def test_malformed_records_are_refused(tmp_path, text):
 
 def test_contradictions_between_checkpoints_are_refused(tmp_path):
     a = written(tmp_path / "a.safetensors")
-    b = written(tmp_path / "b.safetensors", ArchitectureRecord.of("mlp", {"width": 32}))
+    b = written(tmp_path / "b.safetensors", ArchitectureRecord("mlp", {"width": 32}))
     torch.save({"w": torch.ones(2)}, tmp_path / "c.pt")
     assert shared_record([tmp_path / "c.pt", a]) == RECORD
     with pytest.raises(OneBasinError, match="width=32"):
@@ -84,6 +74,8 @@ def test_contradictions_with_the_user_are_refused():
     assert given["depth"] == 2
     with pytest.raises(OneBasinError, match="width=64, but 32"):
         merged_arguments(RECORD, "mlp", {"width": 32}, "a.safetensors")
+    tuples = ArchitectureRecord("mlp", {"sizes": [8, 16]})
+    assert merged_arguments(tuples, "mlp", {"sizes": (8, 16)}, "a") == {"sizes": (8, 16)}
     with pytest.raises(OneBasinError, match="but ARCH is 'vit'"):
         merged_arguments(RECORD, "vit", {}, "a.safetensors")
 

@@ -27,6 +27,7 @@ def test_progress_is_for_terminals(monkeypatch, is_terminal, quiet, is_shown):
         if progress is not None:
             progress(1, 2)
     assert ("counting" in stderr.getvalue()) == bool(is_shown)
+    assert ("1/2" in stderr.getvalue()) == bool(is_shown)
 
 
 def test_only_the_result_goes_to_stdout(capsys):

@@ -4,6 +4,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from onebasin.checkpoints import read_record
 from tests.cli.run import fail, run, succeed
 
 SMALL = ("--arch-arg", "width=8", "--arch-arg", "depth=1", "--epochs", "2")
@@ -25,6 +26,10 @@ def test_networks_history_and_picture_are_written(capsys, tmp_path):
     assert load_file(out / "seed-2.safetensors")["layers.0.weight"].shape == (8, 64)
     with safe_open(out / "seed-2.safetensors", "pt") as file:
         assert file.metadata()["seed"] == "2"
+    record = read_record(out / "seed-2.safetensors")
+    assert record is not None
+    assert (record.spec, record.data, record.inputs) == ("mlp", "digits", ("2x64",))
+    assert record.arguments == {"width": 8, "depth": 1, "in_features": 64, "num_classes": 10}
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert [(row["seed"], row["epoch"]) for row in rows] == [
         (seed, epoch) for seed in (1, 2, 3) for epoch in (1, 2)

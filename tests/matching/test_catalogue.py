@@ -10,6 +10,7 @@ import torch
 from onebasin import OneBasinError, match_weights, trace
 from onebasin.matching import ManyMatching
 from onebasin.matching.catalogue import METHODS, Method, _words, check_options, find_method
+from onebasin.matching.method_names import ALIASES, EXPLANATIONS
 
 SEEN = []
 
@@ -158,7 +159,7 @@ def test_wrong_options_are_named(oddly, options, message):
 
 
 def test_an_unknown_method_lists_the_known(oddly):
-    with pytest.raises(OneBasinError, match=r"^test: unknown method 'even'; known are: oddly \(an"):
+    with pytest.raises(OneBasinError, match=r"^test: unknown method 'even'; known are: oddly$"):
         find_method("even", call="test")
 
 
@@ -169,3 +170,9 @@ def test_every_method_is_complete(name):
     assert "symmetry" in method.parameters
     assert not method.needs_data or "model" in method.parameters
     assert method.function.__name__.startswith(("match_", "anneal"))
+
+
+def test_aliases_name_methods_of_the_catalog():
+    assert set(ALIASES.values()) <= set(METHODS)
+    assert not (ALIASES.keys() | EXPLANATIONS.keys()) & METHODS.keys()
+    assert find_method("Weight_Matching", call="test") is METHODS["weights"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.errors import OneBasinError
 
 KEY = "onebasin.architecture"
@@ -25,36 +24,17 @@ class ArchitectureRecord:
 
     Args:
         spec: the architecture, as `build_architecture` takes it.
-        arguments: its arguments as `KEY=VALUE` texts.
-        inputs: the shapes of its inputs, as `--input` takes them.
+        arguments: its arguments, plain JSON values.
+        inputs: the shapes of its inputs, as `--input` takes them; empty for the defaults.
         data: the name of the training data, or None.
-        normalization: the mean and std per channel of the inputs, or None if unknown.
+        normalization: the normalization of its inputs in words, or None where it is unknown.
     """
 
     spec: str
-    arguments: tuple[str, ...] = ()
-    inputs: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Sequence[str] = ()
     data: str | None = None
-    normalization: Mapping[str, Sequence[float]] | None = None
-
-    @classmethod
-    def of(
-        cls,
-        spec: str,
-        arguments: Mapping[str, Any],
-        *,
-        inputs: Iterable[str] = (),
-        data: str | None = None,
-        normalization: Mapping[str, Sequence[float]] | None = None,
-    ) -> ArchitectureRecord:
-        """Return a record from the values of arguments.
-
-        Example:
-            >>> ArchitectureRecord.of("mlp", {"width": 64}).arguments
-            ('width=64',)
-        """
-        texts = tuple(f"{key}={value!r}" for key, value in arguments.items())
-        return cls(spec, texts, tuple(inputs), data, normalization)
+    normalization: str | None = None
 
     @property
     def runs_code(self) -> bool:
@@ -63,13 +43,19 @@ class ArchitectureRecord:
         return bool(colon) and prefix not in _SOURCES
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the record as metadata of a safetensors file."""
+        """Return the record as metadata of a safetensors file.
+
+        Example:
+            >>> ArchitectureRecord("mlp", {"width": 8}).to_metadata()
+            {'onebasin.architecture': '{"spec": "mlp", "arguments": {"width": 8}}'}
+        """
         content = {name: value for name, value in vars(self).items() if value}
-        return {KEY: json.dumps(content)}
+        return {KEY: json.dumps(content, default=_plain)}
 
     def __str__(self) -> str:
         """Return the architecture and its arguments as a user would write them."""
-        return " ".join([self.spec, *(f"--arch-arg {text}" for text in self.arguments)])
+        given = (f"--arch-arg {key}={value}" for key, value in self.arguments.items())
+        return " ".join([self.spec, *given])
 
 
 def read_record(path: str | os.PathLike[str]) -> ArchitectureRecord | None:
@@ -111,7 +97,7 @@ def shared_record(paths: Sequence[str | os.PathLike[str]]) -> ArchitectureRecord
         return None
     first, shared = found[0]
     for path, record in found[1:]:
-        if shared.spec != record.spec or _values(shared) != _values(record):
+        if shared.spec != record.spec or not _same(shared.arguments, record.arguments):
             raise OneBasinError(
                 f"{path}: was trained as '{record}', but {first} as '{shared}'; give checkpoints "
                 "of one architecture"
@@ -134,7 +120,7 @@ def merged_arguments(
         OneBasinError: when the two contradict each other.
 
     Example:
-        >>> merged_arguments(ArchitectureRecord.of("mlp", {"width": 64}), "mlp", {"depth": 2}, "a")
+        >>> merged_arguments(ArchitectureRecord("mlp", {"width": 64}), "mlp", {"depth": 2}, "a")
         {'width': 64, 'depth': 2}
     """
     if spec != record.spec:
@@ -144,22 +130,24 @@ def merged_arguments(
             f"{path}: was trained as '{record}', but ARCH is {spec!r}; leave ARCH out or give the "
             "recorded one"
         )
-    recorded = _values(record)
+    recorded = record.arguments
     for key, value in arguments.items():
         if key in recorded and not _same(recorded[key], value):
             raise OneBasinError(
-                f"{path}: was trained with --arch-arg {key}={recorded[key]!r}, but {value!r} was "
+                f"{path}: was trained with --arch-arg {key}={recorded[key]}, but {value!r} was "
                 "given; leave it out"
             )
     return {**recorded, **arguments}
 
 
-def _values(record: ArchitectureRecord) -> dict[str, Any]:
-    return parse_arguments(record.arguments)
-
-
 def _same(one: Any, other: Any) -> bool:
-    return repr(one) == repr(other) or one == other
+    """Tell whether two values are the same in JSON, where tuples are lists."""
+    texts = (json.dumps(value, default=_plain, sort_keys=True) for value in (one, other))
+    return len(set(texts)) == 1
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value, key=repr) if isinstance(value, set | frozenset) else str(value)
 
 
 def _parsed(path: Path, text: str) -> ArchitectureRecord:
@@ -167,29 +155,26 @@ def _parsed(path: Path, text: str) -> ArchitectureRecord:
         if len(text) > LONGEST:
             raise ValueError(f"{len(text)} characters")
         content = json.loads(text)
-        record = ArchitectureRecord(
+        arguments = content.get("arguments", {})
+        if not isinstance(arguments, dict) or not all(map(str.isidentifier, arguments)):
+            raise TypeError("the arguments have no valid names")
+        return ArchitectureRecord(
             spec=_text(content["spec"]),
-            arguments=tuple(map(_text, content.get("arguments", ()))),
+            arguments=arguments,
             inputs=tuple(map(_text, content.get("inputs", ()))),
             data=None if content.get("data") is None else _text(content["data"]),
-            normalization=_normalization(content.get("normalization")),
+            normalization=None
+            if content.get("normalization") is None
+            else _text(content["normalization"]),
         )
-        _values(record)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OneBasinError(
-            f"{path}: the metadata {KEY!r} is not a valid architecture record; write the file "
-            "again without it, or train again"
+            f"{path}: the metadata {KEY!r} is not a valid architecture record; give ARCH before "
+            "the checkpoints, or train again"
         ) from error
-    return record
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable():
         raise TypeError(f"expected text, got {type(value).__name__}")
     return value
-
-
-def _normalization(value: Any) -> dict[str, list[float]] | None:
-    if value is None:
-        return None
-    return {key: [float(number) for number in value[key]] for key in ("mean", "std")}

@@ -68,18 +68,31 @@ class Console:
             yield None
             return
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as RichProgress
 
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            TimeRemainingColumn(),
         )
         with RichProgress(*columns, console=RichConsole(file=sys.stderr), transient=True) as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            task = bar.add_task(title, total=None, count="", left="")
+
+            def show(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total, count=f"{done}/{total}", left="left")
+
+            yield show
 
 
 @contextlib.contextmanager

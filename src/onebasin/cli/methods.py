@@ -16,6 +16,7 @@ from onebasin.errors import OneBasinError
 from onebasin.forward.batches import Batches
 from onebasin.matching import ManyMatching, Matching
 from onebasin.matching.catalogue import METHODS, Method, check_options, find_method
+from onebasin.matching.method_names import canonical_name
 from onebasin.symmetry import Permutation, Symmetry
 from onebasin.training.datasets.dataset import Dataset
 
@@ -75,7 +76,7 @@ class MethodChoice:
                 so many networks, needs data and has none, or has data and no use for it.
         """
         default = "weights" if data is None else with_data
-        name = self.name or (default if num_networks == 2 else "many")
+        name = canonical_name(self.name or (default if num_networks == 2 else "many"))
         method = _find(name, num_networks, call)
         options = parse_arguments(self.arguments, option="--method-arg", example=_example(method))
         if self.restarts is not None:
@@ -99,10 +100,11 @@ class MethodChoice:
                 f"{call}: method {name} starts from no permutation; leave --init out or choose a "
                 f"--method that does: {known}"
             )
-        first = _find(self.init, num_networks, call)
+        init = canonical_name(self.init)
+        first = _find(init, num_networks, call)
         if data is None:
-            self._check_data(self.init, first, {}, call)
-        return Matcher(self.init, first, {}, data if first.takes_data else None, self.seed)
+            self._check_data(init, first, {}, call)
+        return Matcher(init, first, {}, data if first.takes_data else None, self.seed)
 
     def _check_data(self, name: str, method: Method, options: Mapping[str, Any], call: str) -> None:
         looks = method.looks_at_data(options)

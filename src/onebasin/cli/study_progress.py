@@ -36,7 +36,7 @@ class ProgressLine:
             return
         if self._is_terminal:
             text = f"{progress.to_text()}; {', '.join(progress.running)}"
-            sys.stderr.write(f"{CLEAR}{text[: _columns() - 1]}")
+            sys.stderr.write(f"{CLEAR}{shortened(text, _columns() - 1)}")
             sys.stderr.flush()
         elif time.monotonic() - self._last >= INTERVAL:
             self._last = time.monotonic()
@@ -62,6 +62,22 @@ def progress_line(console: Console) -> Iterator[ProgressLine]:
         yield line
     finally:
         line.clear()
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a text that fits into a line, cut between words.
+
+    Args:
+        text: one line.
+        width: the most characters.
+
+    Example:
+        >>> shortened("3 of 8 tasks done; training", 24)
+        '3 of 8 tasks done; ...'
+    """
+    import textwrap
+
+    return textwrap.shorten(text, max(width, 4), placeholder=" ...")
 
 
 def _columns() -> int:

@@ -94,8 +94,9 @@ def train(
     """Train networks from several seeds at once.
 
     A built-in ARCH is fitted to the data. DIR gets a file for each network, seed-1.safetensors
-    and so on, history.jsonl with a line for each epoch of each, and curves.png. Called again
-    after it was stopped, it goes on where it was. Exits with 3 when all networks diverged.
+    and so on, history.jsonl with a line for each epoch of each, and curves.png. The files of the
+    networks record ARCH and its arguments. Called again after it was stopped, it goes on where
+    it was. Exits with 3 when all networks diverged.
 
     \b
     Examples:
@@ -173,7 +174,7 @@ def run_train(
     Returns:
         The exit code: 3 when all networks diverged.
     """
-    from onebasin.checkpoints import build_architecture
+    from onebasin.checkpoints import ArchitectureRecord, build_architecture
     from onebasin.checkpoints.arguments import parse_arguments
     from onebasin.cli.data import fitted, inputs_text
     from onebasin.training import train
@@ -182,7 +183,9 @@ def run_train(
     arguments = parse_arguments(arch_args)
     sizes, data = fitted(arch, data_choice.load())
     inputs = None if arch.startswith("hf:") else inputs_text(data)
-    module = build_architecture(arch, arch_args={**sizes, **arguments}, input_spec=inputs).module
+    arguments = {**sizes, **arguments}
+    module = build_architecture(arch, arch_args=arguments, input_spec=inputs).module
+    record = ArchitectureRecord(arch, arguments, [inputs] if inputs else [], data.name)
     with _bars(console) as watch:
         networks = train(
             module,
@@ -192,6 +195,7 @@ def run_train(
             augment=Augmentation() if choice.augments else None,
             tests=choice.tests,
             checkpoints=folder,
+            metadata=record.to_metadata(),
             keep_epochs=choice.keep_epochs,
             resume=not restarts,
             device=choice.device,
@@ -217,19 +221,32 @@ def _bars(console: Console) -> Iterator[Callable[[GroupProgress], None] | None]:
         yield None
         return
     from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    text = TextColumn("{task.description}")
-    count = TextColumn("{task.completed}/{task.total} epochs  loss {task.fields[loss]:.4f}")
-    screen = RichConsole(file=sys.stderr)
+    parts = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} epochs  {task.fields[loss]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     bars: dict[int, Any] = {}
-    with Progress(text, BarColumn(), count, TimeElapsedColumn(), console=screen) as progress:
+    with Progress(*parts, console=RichConsole(file=sys.stderr)) as progress:
 
         def watch(found: GroupProgress) -> None:
             if found.group not in bars:
                 title = "trunk" if found.group < 0 else f"seeds {_span(found.seeds)}"
-                bars[found.group] = progress.add_task(title, total=found.epochs, loss=0.0)
-            progress.update(bars[found.group], completed=found.epoch, loss=found.loss)
+                bars[found.group] = progress.add_task(title, total=found.epochs, loss="")
+            # Before the first epoch has ended there is no loss.
+            loss = f"loss {found.loss:.4f}" if found.epoch else "first epoch"
+            progress.update(bars[found.group], completed=found.epoch, loss=loss)
 
         yield watch
 

@@ -27,6 +27,7 @@ from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.functional_difference import match_functional_difference
 from onebasin.matching.many import match_many
 from onebasin.matching.matching import ManyMatching, Matching
+from onebasin.matching.method_names import canonical_name, unknown_name
 from onebasin.matching.sinkhorn import match_sinkhorn
 from onebasin.matching.straight_through import match_straight_through
 from onebasin.matching.theorem import match_theorem
@@ -200,20 +201,20 @@ def find_method(name: str, *, call: str) -> Method:
     """Return a matcher by name.
 
     Args:
-        name: one of `METHODS`.
+        name: one of `METHODS`, or another name that it is known by, such as "git-rebasin".
         call: who asks, for the message.
 
     Raises:
-        OneBasinError: when there is none of that name; the known ones are listed.
+        OneBasinError: when the name is unknown; the message suggests the nearest ones.
 
     Example:
         >>> find_method("weights", call="align").needs_data
         False
     """
-    if name not in METHODS:
-        known = "; ".join(f"{known} ({_traits(METHODS[known])})" for known in METHODS)
-        raise OneBasinError(f"{call}: unknown method {name!r}; known are: {known}")
-    return METHODS[name]
+    method = METHODS.get(canonical_name(name))
+    if method is None:
+        raise OneBasinError(f"{call}: {unknown_name(name, METHODS)}")
+    return method
 
 
 def check_options(name: str, options: Mapping[str, Any], *, call: str) -> dict[str, Any]:
@@ -252,13 +253,6 @@ def check_options(name: str, options: Mapping[str, Any], *, call: str) -> dict[s
             )
         checked[option] = value
     return checked
-
-
-def _traits(method: Method) -> str:
-    parts = [method.description]
-    parts += ["needs data"] if method.needs_data else []
-    parts += ["any number of networks"] if method.takes_many else []
-    return ", ".join(parts)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

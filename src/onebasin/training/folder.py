@@ -43,10 +43,12 @@ class Folder:
 
     Args:
         path: the folder; made where it is missing.
+        metadata: further metadata of the networks' files, such as an architecture record.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self._metadata = dict(metadata or {})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -103,6 +105,7 @@ class Folder:
         lines = [json.dumps(row) + "\n" for row in network.rows()]
         self._write_text(self._history_file(network.seed), "".join(lines))
         metadata = {
+            **self._metadata,
             "seed": str(network.seed),
             "status": network.status,
             "epochs": str(len(network.history)),
@@ -124,7 +127,7 @@ class Folder:
             write_checkpoint(
                 self.epoch_file(seed, state.epoch),
                 state.network(seed),
-                metadata={"seed": str(seed), "epoch": str(state.epoch)},
+                metadata={**self._metadata, "seed": str(seed), "epoch": str(state.epoch)},
             )
 
     def write_state(self, name: str, state: GroupState) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +39,7 @@ def train(
     augment: Augment | None = None,
     tests: bool = False,
     checkpoints: str | PathLike[str] | None = None,
+    metadata: Mapping[str, str] | None = None,
     checkpoint_every: int = 1,
     checkpoint_seconds: float | int = 0.0,
     keep_epochs: Sequence[int] | Literal["all"] = (),
@@ -75,6 +76,7 @@ def train(
         checkpoints: a folder for networks, histories and whatever is needed to go on; see
             `onebasin.training.folder`. A training that was killed and is called once more
             gives the same bytes as one that was not.
+        metadata: further metadata of the checkpoint files, such as an architecture record.
         checkpoint_every: epochs between two writings of what is needed to go on.
         checkpoint_seconds: the least time between them; where it is above 0, writing takes no
             more than about a twentieth of the time.
@@ -123,7 +125,7 @@ def train(
         network, data, recipe, device=device, engine=engine, augment=augment, tests=tests
     )
     grouping = group_seeds(seeds, job, num_threads=torch.get_num_threads(), group_size=group_size)
-    folder = None if checkpoints is None else Folder(Path(checkpoints))
+    folder = None if checkpoints is None else Folder(Path(checkpoints), metadata)
     with contextlib.nullcontext() if folder is None else folder.locked():
         if folder is not None:
             wanted = describe(job, seeds, spawn_epoch=spawn_epoch, trunk_seed=trunk_seed)
