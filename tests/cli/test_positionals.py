@@ -57,6 +57,7 @@ def test_a_number_of_checkpoints_decides_what_hf_means(files):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("mlp", "merge: 0 checkpoints given after ARCH 'mlp'; give two or more, the reference"),
         ("mlp a", "merge: 1 checkpoint given after ARCH 'mlp'; give two or more, the reference"),
         ("a", "merge: 1 checkpoint given; give two or more, the reference first"),
         ("plain.safetensors r.safetensors", "merge: ARCH is missing (plain.safetensors: no arch"),
