@@ -70,14 +70,14 @@ def test_contradictions_between_checkpoints_are_refused(tmp_path):
 
 
 def test_contradictions_with_the_user_are_refused():
-    given = merged_arguments(RECORD, "mlp", {"width": 64, "depth": 2}, "a.safetensors")
+    given = merged_arguments(RECORD, "mlp", {"width": 64, "depth": 2})
     assert given["depth"] == 2
     with pytest.raises(OneBasinError, match="width=64, but 32"):
-        merged_arguments(RECORD, "mlp", {"width": 32}, "a.safetensors")
+        merged_arguments(RECORD, "mlp", {"width": 32})
     tuples = ArchitectureRecord("mlp", {"sizes": [8, 16]})
-    assert merged_arguments(tuples, "mlp", {"sizes": (8, 16)}, "a") == {"sizes": (8, 16)}
+    assert merged_arguments(tuples, "mlp", {"sizes": (8, 16)}) == {"sizes": (8, 16)}
     with pytest.raises(OneBasinError, match="but ARCH is 'vit'"):
-        merged_arguments(RECORD, "vit", {}, "a.safetensors")
+        merged_arguments(RECORD, "vit", {})
 
 
 def test_only_callables_of_the_user_run_code():
@@ -85,5 +85,5 @@ def test_only_callables_of_the_user_run_code():
     assert ArchitectureRecord("subprocess:run").runs_code
     for spec in ("mlp", "torchvision:resnet18", "timm:vit_tiny_patch16_224", "hf:folder"):
         assert not ArchitectureRecord(spec).runs_code
-    renamed = merged_arguments(ArchitectureRecord("old.models:build"), "new.models:build", {}, "a")
+    renamed = merged_arguments(ArchitectureRecord("old.models:build"), "new.models:build", {})
     assert renamed == {}

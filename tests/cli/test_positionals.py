@@ -5,7 +5,7 @@ import json
 import pytest
 from safetensors.torch import save_file
 
-from onebasin.checkpoints.recorded import RecordedArchitecture, recorded_architecture
+from onebasin.checkpoints import ArchitectureRecord
 from onebasin.cli.positionals import split_positionals
 from onebasin.errors import OneBasinError
 from tests.cli.run import TINY, WIDTH, fail, network, succeed
@@ -18,12 +18,12 @@ def files(tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
-    record("r.safetensors", RecordedArchitecture("mlp", {"width": WIDTH, "depth": 2}))
+    record("r.safetensors", ArchitectureRecord("mlp", {"width": WIDTH, "depth": 2}))
     save_file(network(1), "plain.safetensors")
     return tmp_path
 
 
-def record(path: str, architecture: RecordedArchitecture) -> None:
+def record(path: str, architecture: ArchitectureRecord) -> None:
     save_file(network(0), path, metadata=architecture.to_metadata())
 
 
@@ -82,24 +82,8 @@ def test_a_built_in_name_is_an_architecture_even_beside_a_folder_of_that_name(fi
     assert split_positionals("merge", ["./mlp", "b", "c"]).architecture.spec == "hf:./mlp"
 
 
-def test_a_record_is_read_back(files):
-    record("x.safetensors", RecordedArchitecture("mlp", {"width": 3}, ("2x8",)))
-    assert recorded_architecture("x.safetensors") == RecordedArchitecture(
-        "mlp", {"width": 3}, ("2x8",)
-    )
-    assert recorded_architecture("plain.safetensors") is None
-    assert recorded_architecture("a") is None
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"spec": 1}', "[" * 100_000])
-def test_a_damaged_record_is_refused(files, text):
-    save_file(network(0), "x.safetensors", metadata={"onebasin.architecture": text})
-    with pytest.raises(OneBasinError, match="the record of its architecture is damaged; give ARCH"):
-        recorded_architecture("x.safetensors")
-
-
 def test_a_record_imports_no_module(files):
-    record("x.safetensors", RecordedArchitecture("os:abort"))
+    record("x.safetensors", ArchitectureRecord("os:abort"))
     with pytest.raises(OneBasinError, match="records the architecture 'os:abort', which is not pa"):
         split_positionals("merge", ["x.safetensors", "plain.safetensors"])
 
@@ -111,6 +95,21 @@ def test_commands_use_the_record(capsys, files):
     assert plain == succeed(capsys, "inspect", "mlp", *TINY, "--json").data
     line = fail(capsys, "align", "plain.safetensors", "r.safetensors", "-o", out)
     assert "onebasin align torchvision:resnet50 plain.safetensors r.safetensors" in line
+
+
+def test_a_record_completes_a_given_architecture_and_must_not_contradict_it(capsys, files):
+    out = files / "out.safetensors"
+    succeed(capsys, "align", "mlp", "r.safetensors", "plain.safetensors", "-o", out)
+    given = ("align", "mlp", "r.safetensors", "plain.safetensors", "-o", out)
+    line = fail(capsys, *given, "--arch-arg", f"width={WIDTH + 1}")
+    assert line.endswith(
+        f"was trained with --arch-arg width={WIDTH}, but 7 was given; leave it out"
+    )
+    line = fail(capsys, "align", "vit", "r.safetensors", "plain.safetensors", "-o", out)
+    assert "but ARCH is 'vit'; leave ARCH out" in line
+    record("s.safetensors", ArchitectureRecord("mlp", {"width": 3}))
+    line = fail(capsys, "align", "r.safetensors", "s.safetensors", "-o", out)
+    assert "s.safetensors: was trained as 'mlp --arch-arg width=3', but r.safetensors as" in line
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class ArchitectureRecord:
         inputs: the shapes of its inputs, as `--input` takes them; empty for the defaults.
         data: the name of the training data, or None.
         normalization: the normalization of its inputs in words, or None where it is unknown.
+        path: the file that holds the record, for messages.
     """
 
     spec: str
@@ -35,6 +36,7 @@ class ArchitectureRecord:
     inputs: Sequence[str] = ()
     data: str | None = None
     normalization: str | None = None
+    path: Path | None = field(default=None, compare=False)
 
     @property
     def runs_code(self) -> bool:
@@ -49,7 +51,7 @@ class ArchitectureRecord:
             >>> ArchitectureRecord("mlp", {"width": 8}).to_metadata()
             {'onebasin.architecture': '{"spec": "mlp", "arguments": {"width": 8}}'}
         """
-        content = {name: value for name, value in vars(self).items() if value}
+        content = {name: value for name, value in vars(self).items() if value and name != "path"}
         return {KEY: json.dumps(content, default=_plain)}
 
     def __str__(self) -> str:
@@ -97,7 +99,9 @@ def shared_record(paths: Sequence[str | os.PathLike[str]]) -> ArchitectureRecord
         return None
     first, shared = found[0]
     for path, record in found[1:]:
-        if shared.spec != record.spec or not _same(shared.arguments, record.arguments):
+        common = shared.arguments.keys() & record.arguments.keys()
+        agree = all(_same(shared.arguments[key], record.arguments[key]) for key in common)
+        if shared.spec != record.spec or not agree:
             raise OneBasinError(
                 f"{path}: was trained as '{record}', but {first} as '{shared}'; give checkpoints "
                 "of one architecture"
@@ -106,7 +110,7 @@ def shared_record(paths: Sequence[str | os.PathLike[str]]) -> ArchitectureRecord
 
 
 def merged_arguments(
-    record: ArchitectureRecord, spec: str, arguments: Mapping[str, Any], path: object
+    record: ArchitectureRecord, spec: str, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments of a record together with those that a user gave.
 
@@ -114,28 +118,29 @@ def merged_arguments(
         record: of the checkpoint.
         spec: the architecture that the user named.
         arguments: those of the user.
-        path: of the checkpoint, for messages.
 
     Raises:
         OneBasinError: when the two contradict each other.
 
     Example:
-        >>> merged_arguments(ArchitectureRecord("mlp", {"width": 64}), "mlp", {"depth": 2}, "a")
+        >>> merged_arguments(ArchitectureRecord("mlp", {"width": 64}), "mlp", {"depth": 2})
         {'width': 64, 'depth': 2}
     """
     if spec != record.spec:
-        if record.runs_code and ":" in spec:  # the user may have renamed a module
+        # The user may have renamed a module or moved a folder.
+        kinds = [each.partition(":")[0] for each in (spec, record.spec)]
+        if (record.runs_code and ":" in spec) or kinds == ["hf", "hf"]:
             return dict(arguments)
         raise OneBasinError(
-            f"{path}: was trained as '{record}', but ARCH is {spec!r}; leave ARCH out or give the "
-            "recorded one"
+            f"{record.path}: was trained as '{record}', but ARCH is {spec!r}; leave ARCH out or "
+            "give the recorded one"
         )
     recorded = record.arguments
     for key, value in arguments.items():
         if key in recorded and not _same(recorded[key], value):
             raise OneBasinError(
-                f"{path}: was trained with --arch-arg {key}={recorded[key]}, but {value!r} was "
-                "given; leave it out"
+                f"{record.path}: was trained with --arch-arg {key}={recorded[key]}, but "
+                f"{value!r} was given; leave it out"
             )
     return {**recorded, **arguments}
 
@@ -166,6 +171,7 @@ def _parsed(path: Path, text: str) -> ArchitectureRecord:
             normalization=None
             if content.get("normalization") is None
             else _text(content["normalization"]),
+            path=path,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OneBasinError(

@@ -24,7 +24,7 @@ from onebasin.checkpoints import (
     tied_names,
 )
 from onebasin.checkpoints.arguments import parse_arguments
-from onebasin.checkpoints.recorded import RecordedArchitecture
+from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 
@@ -54,7 +54,7 @@ class ArchitectureChoice:
     @classmethod
     def of(
         cls,
-        architecture: RecordedArchitecture,
+        architecture: ArchitectureRecord,
         arguments: Sequence[str] | None,
         inputs: Sequence[str] | None,
         seed: int,
@@ -63,12 +63,16 @@ class ArchitectureChoice:
 
         Args:
             architecture: name, and what a checkpoint records about it.
-            arguments: `--arch-arg`, which takes precedence.
+            arguments: `--arch-arg`, which must not contradict a record.
             inputs: `--input`, which takes precedence.
             seed: random seed of weights and inputs.
+
+        Raises:
+            OneBasinError: when the arguments contradict a record.
         """
         inputs = inputs or list(architecture.inputs) or None
         recorded = architecture.arguments
+        merged_arguments(architecture, architecture.spec, parse_arguments(arguments))
         return cls(architecture.spec, arguments, inputs, seed, recorded=recorded)
 
     def build(self, console: Console, *, without_memory: bool = False) -> Architecture:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES
 from onebasin.checkpoints.foreign import refuse_foreign_folder
 from onebasin.checkpoints.outputs import TORCH_OUTPUT_SUFFIXES
-from onebasin.checkpoints.recorded import RecordedArchitecture, recorded_architecture
+from onebasin.checkpoints.records import (
+    ArchitectureRecord,
+    merged_arguments,
+    read_record,
+    shared_record,
+)
 from onebasin.errors import OneBasinError
 
 _HF = "hf:"
@@ -31,7 +36,7 @@ class Positionals:
         paths: checkpoints, the reference first.
     """
 
-    architecture: RecordedArchitecture
+    architecture: ArchitectureRecord
     paths: tuple[Path, ...]
 
 
@@ -55,12 +60,22 @@ def split_positionals(
         paths = words
     else:
         spec = f"{_HF}{first}" if _is_model_folder(first) else first
-        architecture, paths = RecordedArchitecture(spec), others
+        architecture, paths = ArchitectureRecord(spec), others
     _check_number(call, first, len(paths), len(words), minimum, maximum)
-    return Positionals(architecture, tuple(Path(_without_hf(path)) for path in paths))
+    files = tuple(Path(_without_hf(path)) for path in paths)
+    return Positionals(_with_record(architecture, files), files)
 
 
-def inspected_architecture(word: str) -> RecordedArchitecture:
+def _with_record(architecture: ArchitectureRecord, paths: Sequence[Path]) -> ArchitectureRecord:
+    """Return an architecture with what the checkpoints record, which must not contradict it."""
+    record = shared_record(paths)
+    if record is None:
+        return architecture
+    arguments = merged_arguments(record, architecture.spec, architecture.arguments)
+    return replace(record, spec=architecture.spec, arguments=arguments)
+
+
+def inspected_architecture(word: str) -> ArchitectureRecord:
     """Return the architecture that the one argument of `inspect` determines.
 
     Args:
@@ -70,7 +85,7 @@ def inspected_architecture(word: str) -> RecordedArchitecture:
         OneBasinError: when it is a checkpoint that does not.
     """
     if _is_named(word) or not _is_path(word):
-        return RecordedArchitecture(word)
+        return ArchitectureRecord(word)
     return _architecture_of("inspect", word, [word])
 
 
@@ -105,17 +120,17 @@ def _without_hf(word: str) -> str:
     return folder if os.path.isdir(folder) else word
 
 
-def _architecture_of(call: str, word: str, words: Sequence[str]) -> RecordedArchitecture:
+def _architecture_of(call: str, word: str, words: Sequence[str]) -> ArchitectureRecord:
     """Return the architecture of a checkpoint."""
     path = _without_hf(word)
     if not os.path.exists(path):
         raise OneBasinError(f"{path}: no such file or folder; check the path")
-    recorded = recorded_architecture(path)
+    recorded = read_record(path)
     if recorded is not None:
         _check_trusted(call, recorded.spec, words)
         return recorded
     if os.path.isfile(os.path.join(path, "config.json")):
-        return RecordedArchitecture(f"{_HF}{path}")
+        return ArchitectureRecord(f"{_HF}{path}")
     if os.path.isdir(path):
         refuse_foreign_folder(path)
     what = "the folder has no config.json" if os.path.isdir(path) else "no architecture is recorded"
