@@ -221,7 +221,7 @@ def test_without_architectures_the_base_model_is_built(transformers: Any, tmp_pa
     [
         (None, "the folder has no config.json; copy it there"),
         ("{", r"config\.json: not valid JSON"),
-        ("[]", r"config\.json: has no 'model_type'"),
+        ("[]", r"config\.json: expected a JSON object"),
         ('{"hidden_size": 3}', r"config\.json: has no 'model_type'"),
         (
             '{"model_type": "no_such_model"}',

@@ -1,0 +1,42 @@
+"""Building models without the network: Hugging Face libraries in offline mode for a block."""
+
+import contextlib
+import importlib
+import threading
+from collections.abc import Iterator
+
+# The mode is global to the process, so blocks of several threads follow one another.
+_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Set the offline mode of huggingface_hub for the time of a block.
+
+    Every request of the hub then raises before it reaches the network. The mode is restored
+    afterwards. Without huggingface_hub nothing happens.
+    """
+    try:
+        constants = importlib.import_module("huggingface_hub.constants")
+    except ImportError:
+        yield
+        return
+    with _LOCK:
+        before = constants.HF_HUB_OFFLINE
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
+
+
+def needs_network(error: BaseException) -> bool:
+    """Return whether an exception, or one that led to it, is a request refused by `offline`."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        if type(current).__name__ == "OfflineModeIsEnabled":
+            return True
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
+    return False

@@ -1,0 +1,191 @@
+"""The configuration of a transformers model: read without running code or using the network."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from onebasin.checkpoints.foreign import refuse_foreign_folder
+from onebasin.checkpoints.messages import one_line, some_names
+from onebasin.checkpoints.sources.offline import needs_network, offline
+from onebasin.errors import OneBasinError
+
+CONFIG = "config.json"
+_RESERVED = ("trust_remote_code", "auto_map", "code_revision", "local_files_only")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping.
+
+    Args:
+        path: an existing file.
+
+    Raises:
+        OneBasinError: It cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise OneBasinError(
+            f"{path}: not valid JSON ({one_line(error)}); copy or download it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise OneBasinError(f"{path}: expected a JSON object; copy or download it again")
+    return content
+
+
+def config_content(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the content of a folder's config.json, with the entries that select a class checked.
+
+    Args:
+        folder: a local folder.
+
+    Raises:
+        OneBasinError: The folder or the file is missing or invalid.
+    """
+    path = Path(folder, CONFIG)
+    if not os.path.isdir(folder):
+        raise OneBasinError(
+            f"hf:{folder}: no such folder; give a local folder with a config.json, "
+            "since nothing is downloaded"
+        )
+    if not os.path.isfile(path):
+        refuse_foreign_folder(folder)
+        raise OneBasinError(f"hf:{folder}: the folder has no config.json; copy it there")
+    content = read_json(path)
+    if not isinstance(content.get("model_type"), str):
+        raise OneBasinError(
+            f"{path}: has no 'model_type'; expected the configuration of a transformers model"
+        )
+    names = content.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise OneBasinError(
+            f"{path}: 'architectures' is {names!r:.60}; expected a list of class names, such as "
+            '["BertForMaskedLM"]'
+        )
+    return content
+
+
+def read_config(transformers: Any, folder: str, arguments: Mapping[str, Any]) -> Any:
+    """Return a configuration that runs no code of the folder and needs no network.
+
+    Args:
+        transformers: the package.
+        folder: a local folder with a config.json.
+        arguments: replace entries of the configuration.
+
+    Raises:
+        OneBasinError: The configuration is invalid, or needs code or the network.
+    """
+    content = config_content(folder)
+    reserved = [key for key in arguments if key in _RESERVED]
+    if reserved:
+        raise OneBasinError(
+            f"hf:{folder}: {reserved[0]} cannot be set; code of a folder is never run and nothing "
+            "is downloaded"
+        )
+    try:
+        with offline():
+            config = transformers.AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **arguments
+            )
+    # transformers raises whatever its validation meets.
+    except Exception as error:
+        raise _refused(transformers, folder, content, error) from error
+    unknown = [key for key in arguments if not hasattr(config, key)]
+    if unknown:
+        raise OneBasinError(
+            f"hf:{folder}: the configuration has no {unknown[0]!r}; check --arch-arg"
+        )
+    for part in _parts(config):
+        _make_safe(part)
+    return config
+
+
+def refuse_code(transformers: Any, folder: str, content: Mapping[str, Any], why: str) -> None:
+    """Refuse a configuration that needs the code of its folder.
+
+    Args:
+        transformers: the package.
+        folder: the folder.
+        content: of its config.json.
+        why: what is missing without the code.
+
+    Raises:
+        OneBasinError: It names code files; nothing happens where it names none.
+    """
+    files = sorted(set(_code_files(content)))
+    if files:
+        raise OneBasinError(
+            f"hf:{folder}: {why}, and the code that config.json names ({some_names(files)}) is "
+            f"never run; use a model that transformers {transformers.__version__} has built in"
+        )
+
+
+def needs_download(folder: str, content: Mapping[str, Any]) -> OneBasinError:
+    """Return the error for a configuration that needs the network.
+
+    Args:
+        folder: the folder.
+        content: of its config.json.
+    """
+    backbone = content.get("backbone")
+    what = f"the backbone {backbone!r:.60}" if isinstance(backbone, str) else "something"
+    return OneBasinError(
+        f"hf:{folder}: config.json names {what} of the Hugging Face hub, and nothing is "
+        "downloaded; replace it with a 'backbone_config' that holds the backbone's configuration"
+    )
+
+
+def _refused(
+    transformers: Any, folder: str, content: Mapping[str, Any], error: Exception
+) -> OneBasinError:
+    if needs_network(error):
+        return needs_download(folder, content)
+    known = transformers.models.auto.configuration_auto.CONFIG_MAPPING
+    if content["model_type"] not in known:
+        why = f"transformers does not know the model_type {content['model_type']!r:.60}"
+        try:
+            refuse_code(transformers, folder, content, why)
+        except OneBasinError as refusal:
+            return refusal
+    return OneBasinError(
+        f"hf:{folder}: transformers {transformers.__version__} does not accept the "
+        f"config.json ({one_line(error)}); use a model that it knows without remote code"
+    )
+
+
+def _code_files(content: Any) -> Iterator[str]:
+    """Yield the code files that `auto_map` entries name, at any depth."""
+    if isinstance(content, list):
+        for value in content:
+            yield from _code_files(value)
+    if not isinstance(content, dict):
+        return
+    for key, value in content.items():
+        if key != "auto_map":
+            yield from _code_files(value)
+        elif isinstance(value, dict):
+            for reference in value.values():
+                if isinstance(reference, str):
+                    yield f"{reference.rpartition('.')[0] or reference}.py"
+
+
+def _parts(config: Any) -> Iterator[Any]:
+    """Yield a configuration and those inside it."""
+    yield config
+    for value in list(vars(config).values()):
+        if hasattr(value, "to_dict") and hasattr(value, "model_type"):
+            yield from _parts(value)
+
+
+def _make_safe(config: Any) -> None:
+    """Remove what would run code, load a kernel or download weights while a model is built."""
+    vars(config).pop("auto_map", None)
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    if getattr(config, "use_pretrained_backbone", None):
+        config.use_pretrained_backbone = False
+    if "/" in str(getattr(config, "_attn_implementation", None)):
+        config._attn_implementation = None
