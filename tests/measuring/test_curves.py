@@ -114,3 +114,12 @@ def test_infinite_losses_survive_the_file(tmp_path):
     curve.save(tmp_path / "curve.json")
     assert Curve.load(tmp_path / "curve.json") == curve
     assert "Infinity" not in (tmp_path / "curve.json").read_text()
+
+
+def test_the_repr_is_one_line():
+    curve = Curve((0.0, 0.5, 1.0), (1.0, 3.0, 1.0), (0.1, 0.3, 0.1))
+    assert repr(curve) == (
+        "Curve: 3 points from B to A, loss: B 1.0000, A 1.0000, highest 3.0000, barrier 2.0000; "
+        "error barrier 20.00%; statistics interpolated"
+    )
+    assert "error" not in repr(Curve((0.0, 1.0), (1.0, 1.0), (float("nan"), float("nan"))))

@@ -34,6 +34,9 @@ def test_training_learns_the_digits():
     assert len(trained.losses) == 15
     assert trained.losses[-1] < trained.losses[0] / 3
     assert trained.seconds > 0
+    text = repr(trained)
+    assert text.startswith("TrainedNetwork: seed 0, finished after 15 epochs, loss 0.")
+    assert len(text) < 200
 
 
 def test_a_seed_gives_the_same_network_beside_any_other():

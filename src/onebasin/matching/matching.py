@@ -40,6 +40,10 @@ class Matching:
     seconds: float
     restarts: tuple[float, ...] = ()
 
+    def __repr__(self) -> str:
+        moved = sum(self.permutation.num_moved.values())
+        return f"Matching: {_summary(self)}, {moved} units moved"
+
 
 @dataclass(frozen=True)
 class ManyMatching:
@@ -65,6 +69,11 @@ class ManyMatching:
     num_solves: int
     seconds: float
     restarts: tuple[float, ...] = ()
+
+    def __repr__(self) -> str:
+        moved = sum(sum(each.num_moved.values()) for each in self.permutations)
+        networks = len(self.permutations)
+        return f"ManyMatching: {networks} networks, {_summary(self)}, {moved} units moved"
 
     def apply(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
         """Return the networks moved to the first; what was given stays as it is.
@@ -115,3 +124,11 @@ class Step:
 
 
 Progress: TypeAlias = Callable[[Step], object]
+
+
+def _summary(matching: Matching | ManyMatching) -> str:
+    """Return how a search went, for people."""
+    ends = [f"{value:.6g}" for value in (matching.objective[:1] + matching.objective[-1:])]
+    state = "converged" if matching.converged else "not converged"
+    objective = f"objective {' -> '.join(ends)}" if ends else "no objective"
+    return f"{objective}, {state} after {matching.num_sweeps} sweeps and {matching.seconds:.1f} s"

@@ -46,6 +46,21 @@ class Curve(Result):
     normalization: LineNormalization = "interpolated"
     num_reset: int = 0
 
+    def __repr__(self) -> str:
+        losses = ", ".join(
+            f"{name} {value:.4f}"
+            for name, value in (
+                ("B", self.losses[0]),
+                ("A", self.losses[-1]),
+                ("highest", max(self.losses)),
+                ("barrier", self.barrier()),
+            )
+        )
+        has_errors = not all(map(isnan, self.errors))
+        errors = f"; error barrier {self.barrier('error'):.2%}" if has_errors else ""
+        points = f"{len(self.alphas)} points from B to A"
+        return f"Curve: {points}, loss: {losses}{errors}; statistics {self.normalization}"
+
     def barrier(self, quantity: Quantity = "loss", chord: Chord = "ends") -> float:
         r"""Return by how much the curve exceeds its chord: at least 0, and 0 for equal ends.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import exp, inf, nan
 from typing import Any, TypeAlias
 
 import torch
@@ -38,6 +38,14 @@ class Evaluation:
     def accuracy(self) -> float:
         """Share of rightly classified examples, `1 - error`."""
         return 1.0 - self.error
+
+    @property
+    def perplexity(self) -> float:
+        """Exponential of the loss, where that is a mean cross-entropy per token."""
+        try:
+            return exp(self.loss)
+        except OverflowError:
+            return inf
 
 
 # What `interpolate` takes: a function from a model to its evaluation, its loss, or both numbers.

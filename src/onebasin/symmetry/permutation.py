@@ -20,6 +20,7 @@ from torch import Tensor
 
 from onebasin.arguments import check_mapping, check_tensor
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.display import permutation_text
 from onebasin.symmetry.movement import Mover, SharedResults
 from onebasin.symmetry.nesting import spread
 from onebasin.symmetry.seeds import generator_for
@@ -65,6 +66,9 @@ class Permutation:
         _check_names(self.symmetry, self.indices)
         for name, index in self.indices.items():
             _check_index(self.symmetry, name, index)
+
+    def __repr__(self) -> str:
+        return permutation_text(self)
 
     @classmethod
     def identity(cls, symmetry: Symmetry) -> Permutation:

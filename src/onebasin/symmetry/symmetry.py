@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.blocks import Block, blocks_of
+from onebasin.symmetry.display import symmetry_html, symmetry_text
 from onebasin.symmetry.layouts import Layout, layout_from_json, layout_to_json
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ class Symmetry:
     buffers: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+
+    def __repr__(self) -> str:
+        return symmetry_text(self)
+
+    def _repr_html_(self) -> str:
+        return symmetry_html(self)
 
     @cached_property
     def blocks(self) -> Mapping[str, tuple[Block, ...]]:

@@ -40,6 +40,19 @@ class TrainedNetwork:
     engine: EngineName = "loop"
     reason: str = ""
 
+    def __repr__(self) -> str:
+        size = sum(tensor.numel() for tensor in self.params.values())
+        numbers = ""
+        if self.history:
+            last = self.history[-1]
+            found = {"loss": last.loss, "error": last.error}
+            found |= {"test loss": last.test_loss, "test error": last.test_error}
+            numbers = "".join(f", {k} {v:.4f}" for k, v in found.items() if v is not None)
+        return (
+            f"TrainedNetwork: seed {self.seed}, {self.status} after {len(self.history)} epochs"
+            f"{numbers}, {size:,} values in {len(self.params)} tensors"
+        )
+
     @property
     def losses(self) -> tuple[float, ...]:
         """Mean training cross-entropy of each epoch, as met on the way."""

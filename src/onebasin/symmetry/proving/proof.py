@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from onebasin.arguments import check_model, inputs_tuple
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.display import proof_text
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.pinning import without_groups
 from onebasin.symmetry.proving.agreement import disagreement
@@ -57,6 +58,9 @@ class Proof:
     unverified: tuple[str, ...] = ()
     tolerance: float = TOLERANCE
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        return proof_text(self)
 
 
 def prove(
