@@ -25,11 +25,13 @@ class Value:
         dims: the layout of every dimension.
         constant: gives the tensor's values where the graph fixes them, else None.
         boolean: whether its entries are true or false: as an index it is a mask.
+        dense: whether it is contiguous and starts where its storage starts.
     """
 
     dims: Dims
     constant: Callable[[], Tensor | None] = lambda: None
     boolean: bool = False
+    dense: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,6 +53,7 @@ class Call:
         location: place in the user's source.
         tensors: every layout seen so far; rules add what only exists inside an operator.
         made: the dimensions of outputs that `fixed` made.
+        read: names of the arguments that the rule has read.
     """
 
     operator: str
@@ -59,12 +62,15 @@ class Call:
     location: str
     tensors: list[Dims]
     made: list[Atom] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
 
     def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
         return self.arguments[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an argument, or the default where this overload has none of that name."""
+        self.read.add(name)
         return self.arguments.get(name, default)
 
     @property
@@ -75,12 +81,26 @@ class Call:
 
     @property
     def values(self) -> list[Value]:
-        """Every tensor among the arguments, those in lists included."""
-        found = []
-        for argument in self.arguments.values():
-            items = argument if isinstance(argument, list | tuple) else [argument]
-            found += [item for item in items if isinstance(item, Value)]
-        return found
+        """Every tensor among the arguments, those in lists included; all count as read."""
+        self.read.update(self.arguments)
+        return [value for argument in self.arguments.values() for value in _values_in(argument)]
+
+    @property
+    def first(self) -> Value:
+        """The first tensor among the arguments; the others count as unread."""
+        name = next(n for n, argument in self.arguments.items() if _values_in(argument))
+        self.read.add(name)
+        return _values_in(self.arguments[name])[0]
+
+    @property
+    def unread(self) -> list[str]:
+        """Names of the arguments with tensors of several entries that the rule has not read."""
+        return [
+            name
+            for name, argument in self.arguments.items()
+            if name not in self.read
+            and any(atom.size > 1 for value in _values_in(argument) for atom in value.dims)
+        ]
 
     def reason(self, text: str, *, refused: bool = False) -> Reason:
         """Return a reason that names this operator and its place."""
@@ -163,3 +183,8 @@ class Call:
 
 
 Rule: TypeAlias = Callable[[Call], Result]
+
+
+def _values_in(argument: Any) -> list[Value]:
+    items = argument if isinstance(argument, list | tuple) else [argument]
+    return [item for item in items if isinstance(item, Value)]

@@ -10,6 +10,7 @@ import logging
 import operator
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.inference.aliasing import (
+    needs_functionalization,
+    replace_evaluation_dropout,
+)
 from onebasin.symmetry.inference.rules import rule_for
 from onebasin.symmetry.isolation import isolated
 from onebasin.symmetry.outputs import select_outputs
@@ -44,7 +49,8 @@ class Exported:
         live: nodes that a counted output depends on.
         outputs: the counted outputs.
         inputs: placeholder names of the user's inputs, in the order of their leaves.
-        mutations: pairs of (new value, placeholder name) for buffers that forward writes.
+        mutations: pairs of (new value, placeholder name) for the parameters, buffers and
+            constants that forward writes.
     """
 
     graph_module: GraphModule
@@ -96,6 +102,7 @@ def export_model(
         try:
             program = torch.export.export(counted, args, dict(kwargs), strict=False)
             if not _has_rules(program.graph_module):
+                replace_evaluation_dropout(program.graph_module)
                 program = program.run_decompositions(_decompositions())
         except Exception as error:
             cause = error.__cause__ if isinstance(error, _Refused) else error
@@ -137,19 +144,11 @@ def _unchecked() -> Iterator[None]:
 
 
 def _has_rules(graph_module: GraphModule) -> bool:
-    """Whether every operator has a rule as it is, so that nothing need be decomposed."""
+    """Return whether rules can read every operator, so that no decomposition is needed."""
     nodes = [n for n in graph_module.graph.nodes if n.op == "call_function"]
     targets = {n.target for n in nodes}
     known = all(rule_for(t) is not None for t in targets - {operator.getitem})
-    return known and not any(map(_writes_numbers, nodes))
-
-
-def _writes_numbers(node: Node) -> bool:
-    """Whether a node changes whole numbers in place, whose values rules may read as an index."""
-    schema = getattr(node.target, "_schema", None)
-    value = node.meta.get("val")
-    written = schema is not None and schema.is_mutable
-    return written and isinstance(value, Tensor) and not value.is_floating_point()
+    return known and not needs_functionalization(graph_module)
 
 
 def _decompositions() -> Any:
@@ -177,8 +176,10 @@ def _describe(program: torch.export.ExportedProgram) -> Exported:
     signature, graph = program.graph_signature, program.graph
     nodes = {node.name: node for node in graph.nodes}
     tensors, constants = {}, {}
+    placeholders: dict[str | None, list[str]] = defaultdict(list)
     for spec in signature.input_specs:
         name, target = getattr(spec.arg, "name", ""), spec.target or ""
+        placeholders[spec.target].append(name)
         if spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
             tensors[name] = target.removeprefix(PREFIX)
         elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
@@ -192,27 +193,34 @@ def _describe(program: torch.export.ExportedProgram) -> Exported:
             continue
         if spec.kind is OutputKind.USER_OUTPUT:
             outputs.append(node)
-        elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target is not None:
-            target = spec.target.removeprefix(PREFIX)
-            mutations += [(node, name) for name, tensor in tensors.items() if tensor == target]
+        elif spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION):
+            mutations += [(node, name) for name in placeholders.get(spec.target, ())]
     inputs = [
         getattr(spec.arg, "name", "")
         for spec in signature.input_specs
         if spec.kind is InputKind.USER_INPUT
     ]
+    live = _live(outputs, mutations)
     return Exported(
-        program.graph_module, tensors, constants, _live(outputs), outputs, inputs, tuple(mutations)
+        program.graph_module, tensors, constants, live, outputs, inputs, tuple(mutations)
     )
 
 
-def _live(outputs: Sequence[Node]) -> frozenset[Node]:
+def _live(outputs: Sequence[Node], mutations: Sequence[tuple[Node, str]] = ()) -> frozenset[Node]:
+    """Return what outputs depend on, and what is written to tensors that they depend on.
+
+    What a call writes, the next call reads.
+    """
     live: set[Node] = set()
     waiting = list(outputs)
     while waiting:
-        node = waiting.pop()
-        if node not in live:
-            live.add(node)
-            waiting += node.all_input_nodes
+        while waiting:
+            node = waiting.pop()
+            if node not in live:
+                live.add(node)
+                waiting += node.all_input_nodes
+        names = {node.name for node in live}
+        waiting = [node for node, name in mutations if name in names and node not in live]
     return frozenset(live)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from onebasin.symmetry.inference.atoms import Dims, Reason, flat_factors, fresh,
 from onebasin.symmetry.inference.calls import Call, Value
 from onebasin.symmetry.inference.constants import Constants
 from onebasin.symmetry.inference.export import Exported, is_getitem, location_of
-from onebasin.symmetry.inference.rules import refuse, rule_for
+from onebasin.symmetry.inference.rules import infer_layouts, refuse, rule_for
 from onebasin.symmetry.inference.unification import check_scope, unify
 from onebasin.symmetry.ties import overlaps
 
@@ -78,10 +79,11 @@ class Solver:
             if isinstance(value, Value):
                 for atom in value.dims:
                     pin(atom, Reason("an output of the model"))
+        written = {node.name: value for node, value in inputs.items()}
         for node, name in exported.mutations:
-            value, target = values.get(node), self.dims.get(self._kept(exported.tensors[name]))
-            if isinstance(value, Value) and target is not None and node in exported.live:
-                for a, b in zip(value.dims, target, strict=True):
+            value, target = values.get(node), written.get(name)
+            if isinstance(value, Value) and isinstance(target, Value):
+                for a, b in zip(value.dims, target.dims, strict=True):
                     unify(a, b, Reason("a buffer that forward writes"))
         while any([check_scope(dims, Reason("needed elsewhere")) for dims in self.tensors]):
             pass
@@ -103,15 +105,21 @@ class Solver:
         name = node.name
         if name in self.exported.tensors:
             kept = self._kept(self.exported.tensors[name])
-            return _valued(self.dims[kept], self.state[kept])
+            return self._readable(node, _valued(self.dims[kept], self.state[kept]))
         if name in self.exported.constants:
-            return self._constant(self.exported.constants[name])
+            return self._readable(node, self._constant(self.exported.constants[name]))
         value = node.meta.get("val")
         if not isinstance(value, Tensor):
             return value
         reason = Reason("an input of the model")
         dims = tuple(fresh(int(size), reason) for size in value.shape)
-        return Value(dims, boolean=value.dtype is torch.bool)
+        return Value(dims, boolean=value.dtype is torch.bool, dense=_is_dense(node))
+
+    def _readable(self, node: Node, value: Value) -> Value:
+        """Return a value whose entries cannot be read where forward writes them."""
+        mutated = any(name == node.name for _, name in self.exported.mutations)
+        shown = Value(value.dims, boolean=value.boolean) if mutated else value
+        return replace(shown, dense=_is_dense(node))
 
     def _constant(self, tensor: Tensor) -> Value:
         dims = tuple(fresh(size) for size in tensor.shape)
@@ -157,11 +165,16 @@ class Solver:
         )
         if all(shape is None for shape in call.shapes):
             return None
-        results = _as_tuple((rule_for(node.target) or refuse)(call), call)
+        results = infer_layouts(rule_for(node.target), call)
         made = tuple(
             None
             if dims is None
-            else Value(dims, constants.thunk(node, i, len(results)), _is_boolean(node, i))
+            else Value(
+                dims,
+                constants.thunk(node, i, len(results)),
+                _is_boolean(node, i),
+                _is_dense(node, i),
+            )
             for i, dims in enumerate(results)
         )
         self._note(call, made)
@@ -169,9 +182,8 @@ class Solver:
 
     def _note(self, call: Call, made: tuple[Value | None, ...]) -> None:
         reason = call.reason("mixes positions")
-        for value, shape in zip(made, call.shapes, strict=False):
+        for value in made:
             if value is not None:
-                assert value.shape == shape, f"{call.operator}: {value.shape} is not {shape}"
                 self.tensors.append(value.dims)
                 check_scope(value.dims, reason)
                 self._note_rest(call, value.dims)
@@ -233,10 +245,20 @@ def _valued(dims: Dims, tensor: Tensor) -> Value:
     return Value(dims, lambda: _known(tensor), tensor.dtype is torch.bool)
 
 
-def _is_boolean(node: Node, place: int) -> bool:
-    shown = node.meta.get("val")
-    value = shown[place] if isinstance(shown, list | tuple) else shown
+def _is_boolean(node: Node, place: int = 0) -> bool:
+    value = _example(node, place)
     return isinstance(value, Tensor) and value.dtype is torch.bool
+
+
+def _is_dense(node: Node, place: int = 0) -> bool:
+    value = _example(node, place)
+    return isinstance(value, Tensor) and value.is_contiguous() and value.storage_offset() == 0
+
+
+def _example(node: Node, place: int) -> Any:
+    """Return what `torch.export` knows of one output of a node: a fake tensor, most often."""
+    shown = node.meta.get("val")
+    return shown[place] if isinstance(shown, list | tuple) else shown
 
 
 def _by_name(target: torch._ops.OpOverload, args: tuple, kwargs: Mapping) -> dict[str, Any]:
@@ -257,14 +279,6 @@ def _shapes(value: Any) -> tuple[tuple[int, ...] | None, ...]:
         tuple(int(size) for size in out.shape) if isinstance(out, Tensor) else None
         for out in outputs
     )
-
-
-def _as_tuple(result: Any, call: Call) -> tuple[Dims | None, ...]:
-    """Rules for one output return its dimensions, others one entry per output."""
-    single = isinstance(result, tuple) and all(hasattr(item, "root") for item in result)
-    if len(call.shapes) == 1 and single and (result or call.shape == ()):
-        return (result,)
-    return tuple(result)
 
 
 def _flat(args: Any) -> list[Any]:

@@ -7,7 +7,8 @@ need no entry. An operator that is in neither is never guessed: see `refuse`.
 import torch
 from torch._ops import OpOverload
 
-from onebasin.symmetry.inference.calls import Rule
+from onebasin.symmetry.inference.atoms import Atom, Dims
+from onebasin.symmetry.inference.calls import Call, Result, Rule
 from onebasin.symmetry.inference.rules.contractions import CONTRACTIONS
 from onebasin.symmetry.inference.rules.convolutions import CONVOLUTIONS
 from onebasin.symmetry.inference.rules.indexing import INDEXING
@@ -16,6 +17,11 @@ from onebasin.symmetry.inference.rules.pointwise import POINTWISE, pointwise, re
 from onebasin.symmetry.inference.rules.reductions import REDUCTIONS
 from onebasin.symmetry.inference.rules.reshapes import RESHAPES
 from onebasin.symmetry.inference.rules.slices import SLICES
+
+_SHAPE_ALONE = """
+    full_like zeros_like ones_like empty_like new_zeros new_ones new_full new_empty
+    new_empty_strided rand_like randn_like randint_like
+""".split()
 
 RULES: dict[str, Rule] = {
     **POINTWISE,
@@ -27,6 +33,13 @@ RULES: dict[str, Rule] = {
     **NORMALIZATIONS,
     **INDEXING,
 }
+
+
+IRRELEVANT: dict[str, frozenset[str]] = {
+    **{f"aten.{name}": frozenset({"other"}) for name in ("type_as", "to", "view_as")},
+    **{f"aten.{name}": frozenset({"self"}) for name in ("copy", *_SHAPE_ALONE)},
+}
+"""Operands whose entries do not affect the result: only their shape, dtype or device does."""
 
 
 def rule_for(target: object) -> Rule | None:
@@ -44,4 +57,41 @@ def rule_for(target: object) -> Rule | None:
     return RULES.get(name) or (pointwise if RULES.get(plain) is pointwise else None)
 
 
-__all__ = ["RULES", "refuse", "rule_for"]
+def infer_layouts(rule: Rule | None, call: Call) -> tuple[Dims | None, ...]:
+    """Return the layouts of an operator's outputs, by its rule where that is reliable.
+
+    An operator is refused if it has no rule, if its rule fails or returns layouts of other
+    sizes, or if its rule ignores an operand that is not in `IRRELEVANT`.
+    """
+    if rule is None:
+        return refuse(call)
+    try:
+        results = _as_tuple(rule(call), call)
+        _check_shapes(results, call)
+    except Exception as error:  # a rule met what it was not written for
+        return refuse(call, f"its typing rule failed ({type(error).__name__}: {error})")
+    irrelevant = IRRELEVANT.get(_name(call.operator), frozenset())
+    ignored = [name for name in call.unread if name not in irrelevant]
+    return refuse(call, f"its typing rule ignores {ignored[0]!r}") if ignored else results
+
+
+def _name(operator: str) -> str:
+    """Return an operator's name without its overload: `aten.view` of `aten.view.dtype`."""
+    return ".".join(operator.split(".")[:2])
+
+
+def _as_tuple(result: Result, call: Call) -> tuple[Dims | None, ...]:
+    """Rules for one output return its dimensions, others one entry per output."""
+    atoms = tuple(item for item in result if isinstance(item, Atom))
+    if len(call.shapes) == 1 and len(atoms) == len(result) and (atoms or call.shape == ()):
+        return (atoms,)
+    return tuple(item for item in result if not isinstance(item, Atom))
+
+
+def _check_shapes(results: tuple[Dims | None, ...], call: Call) -> None:
+    shapes = tuple(None if dims is None else tuple(atom.size for atom in dims) for dims in results)
+    if any(s is not None and s != wanted for s, wanted in zip(shapes, call.shapes, strict=True)):
+        raise ValueError(f"layouts of sizes {shapes} for outputs of shapes {call.shapes}")
+
+
+__all__ = ["RULES", "infer_layouts", "refuse", "rule_for"]

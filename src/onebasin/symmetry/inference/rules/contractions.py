@@ -61,27 +61,31 @@ def attention(call: Call) -> tuple[Dims | None, ...]:
     )
     call.unify(query[-1], key[-1])
     call.unify(key[-2], value[-2])
-    call.unify(key[-3], value[-3])
-    _share_heads(call, query[-3], key[-3])
-    scores = (*batch, query[-3], query[-2], key[-2])
-    mask = call.get("attn_mask", call.get("attn_bias"))
-    if mask is not None:
-        broadcast(call, [Value(scores), mask], tuple(atom.size for atom in scores))
+    heads = _shared_heads(call, (query[-3], key[-3], value[-3]))
+    scores = (*batch, heads, query[-2], key[-2])
+    for name in ("attn_mask", "attn_bias", "dropout_mask"):
+        if call.get(name) is not None:
+            broadcast(call, [Value(scores), call[name]], tuple(atom.size for atom in scores))
     if call.get("is_causal"):
         call.pin((query[-2], key[-2]), "a position sees only those before it")
     for channels in (query[-1], value[-1]):
         call.mix((*scores, channels))
-    call.mix((*batch, query[-3], query[-2]))
-    output = (*batch, query[-3], query[-2], value[-1])
+    call.mix((*batch, heads, query[-2]))
+    output = (*batch, heads, query[-2], value[-1])
     return (output, *(_side_output(call, output, shape) for shape in call.shapes[1:]))
 
 
-def _share_heads(call: Call, query: Atom, key: Atom) -> None:
-    if query.size == key.size:
-        call.unify(query, key)
-    elif key.size > 1:
-        outer, _ = call.factor(query, [key.size, query.size // key.size])
-        call.unify(outer, key)
+def _shared_heads(call: Call, heads: Dims) -> Atom:
+    """Return the heads of the output; fewer heads of an operand are each used several times."""
+    size = call.shape[-3]
+    whole = next(atom for atom in heads if atom.size == size)
+    for atom in heads:
+        if atom.size == size:
+            call.unify(whole, atom)
+        elif atom.size > 1:
+            outer, _ = call.factor(whole, [atom.size, size // atom.size])
+            call.unify(outer, atom)
+    return whole.root
 
 
 def _side_output(call: Call, output: Dims, shape: tuple[int, ...] | None) -> Dims | None:
@@ -93,7 +97,9 @@ def _side_output(call: Call, output: Dims, shape: tuple[int, ...] | None) -> Dim
 
 def grouped_matmul(call: Call) -> Dims:
     """Rows sorted by expert, each times its expert's matrix: `(s, k)` by `(experts, k, n)`."""
-    rows, weight = call.values[0].dims, call.values[1].dims
+    rows, weight = (value.dims for value in call.values[:2])
+    for value in call.values[2:]:
+        call.pin(value.dims, "numbers of rows")
     call.unify(rows[-1], weight[-2])
     call.pin(weight[:-2], "chosen by number")
     call.mix((*rows[:-1], *weight[-2:]))
@@ -119,7 +125,8 @@ def distances_within(call: Call) -> Dims:
 
 def trilinear(call: Call) -> Dims:
     """Three operands broadcast, multiplied and summed over some dimensions (`nn.Bilinear`)."""
-    operands = [Value(_unsqueezed(call[f"i{i}"].dims, call[f"expand{i}"])) for i in (1, 2, 3)]
+    pairs = (("i1", "expand1"), ("i2", "expand2"), ("i3", "expand3"))
+    operands = [Value(_unsqueezed(call[name].dims, call[expand])) for name, expand in pairs]
     sizes = zip(*(value.shape for value in operands), strict=True)
     dims = broadcast(call, operands, tuple(max(each) for each in sizes))
     call.mix(dims)

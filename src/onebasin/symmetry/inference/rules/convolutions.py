@@ -1,7 +1,7 @@
 """Rules for convolutions, pooling and resampling: positions slide, channels are units."""
 
 from onebasin.symmetry.inference.atoms import ONE, Dims, product_of
-from onebasin.symmetry.inference.calls import Call, Rule
+from onebasin.symmetry.inference.calls import Call, Result, Rule
 
 SLIDING = "positions that a window slides over"
 
@@ -65,7 +65,7 @@ def _per_position(value: int | str | list[int], rank: int) -> list[int | str]:
 def _windows(rank: int) -> Rule:
     def rule(call: Call) -> tuple[Dims | None, ...]:
         """Pooling or resampling over the last positions; batch and channels stay."""
-        operand = call.values[0].dims
+        operand = call.first.dims
         kept, positions = operand[:-rank], operand[-rank:]
         shapes = [shape for shape in call.shapes if shape is not None]
         if all(size == 1 for size in shapes[0][-rank:]) and "adaptive_avg" in call.operator:
@@ -78,6 +78,31 @@ def _windows(rank: int) -> Rule:
             else (*kept, *(call.fixed(size, SLIDING) for size in shape[-rank:]))
             for shape in call.shapes
         )
+
+    return rule
+
+
+def _unpooling(rank: int) -> Rule:
+    def rule(call: Call) -> Dims:
+        """Every value goes to the position that its index names; batch and channels stay."""
+        operand, places = call["self"].dims, call["indices"].dims
+        call.unify_all(operand[:-rank], places[:-rank])
+        call.pin((*operand[-rank:], *places[-rank:]), SLIDING)
+        return (*operand[:-rank], *(call.fixed(size, SLIDING) for size in call.shape[-rank:]))
+
+    return rule
+
+
+def _random_windows(rank: int) -> Rule:
+    def rule(call: Call) -> Result:
+        """Pooling over windows that samples for every batch entry and channel choose."""
+        operand = call["self"].dims
+        *kept, coordinates = call["random_samples"].dims
+        call.pin([coordinates], "coordinates")
+        for atom, other in zip(reversed(operand[:-rank]), reversed(kept), strict=False):
+            if other.size > 1:
+                call.unify(atom, other)
+        return _windows(rank)(call)
 
     return rule
 
@@ -114,19 +139,20 @@ def folded(call: Call) -> Dims:
 _RANKED = """
     max_pool{}d max_pool{}d_with_indices avg_pool{}d _adaptive_avg_pool{}d adaptive_avg_pool{}d
     adaptive_max_pool{}d upsample_nearest{}d upsample_linear{}d _upsample_nearest_exact{}d
-    max_unpool{}d fractional_max_pool{}d
 """.split()
 _PLANE = """
     upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
 """.split()
 
-_CONVOLUTIONS = "convolution _convolution conv1d conv2d conv3d mkldnn_convolution".split()
+_CONVOLUTIONS = "convolution _convolution conv1d conv2d conv3d".split()
 
 CONVOLUTIONS: dict[str, Rule] = {
     **{f"aten.{n}": convolution for n in _CONVOLUTIONS},
     **{f"aten.conv_transpose{rank}d": transposed_convolution for rank in (1, 2, 3)},
     **{f"aten.{n.format(rank)}": _windows(rank) for n in _RANKED for rank in (1, 2, 3)},
     **{f"aten.{n}": _windows(2) for n in _PLANE},
+    **{f"aten.max_unpool{rank}d": _unpooling(rank) for rank in (2, 3)},
+    **{f"aten.fractional_max_pool{rank}d": _random_windows(rank) for rank in (2, 3)},
     "aten.upsample_trilinear3d": _windows(3),
     "aten.grid_sampler_2d": grid_sample,
     "aten.grid_sampler_3d": grid_sample,

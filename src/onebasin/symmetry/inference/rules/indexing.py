@@ -26,6 +26,9 @@ def embedding(call: Call) -> Dims:
 def embedding_bag(call: Call) -> tuple[Dims | None, ...]:
     """Rows of a table, summed over bags; the other outputs are numbers of rows and bags."""
     rest = _address(call, call["weight"].dims, {0})
+    for name in ("indices", "offsets", "per_sample_weights"):
+        if call.get(name) is not None:
+            call.pin(call[name].dims, "bags in order")
     bags, *numbers = call.shapes
     assert bags is not None
     return (
@@ -206,7 +209,7 @@ def index_write(call: Call) -> Dims:
     """`index_add`, `index_copy`: slices of one dimension written."""
     dims, source = call["self"].dims, call["source"].dims
     place = call["dim"] % max(len(dims), 1)
-    call.pin([source[place]], ADDRESSED)
+    call.pin([*source[place : place + 1], *call["index"].dims], ADDRESSED)
     for i in set(range(len(dims))) - {place}:
         call.unify(dims[i], source[i])
     _address(call, dims, {place})

@@ -56,13 +56,14 @@ def group_norm(call: Call) -> tuple[Dims | None, ...]:
 
 
 def weight_norm(call: Call) -> tuple[Dims | None, ...]:
-    """`g * v / |v|` with the norm over all dimensions but one."""
+    """`g * v / |v|` with the norm over all dimensions but one, or over all of them."""
     direction, length = call["v"].dims, call["g"].dims
-    place = call.get("dim", 0)
-    if len(length) == len(direction):
-        call.unify(direction[place], length[place])
-    else:
-        call.unify(direction[place], length[0])
+    kept: Dims = ()
+    if length:
+        place = call.get("dim", 0)
+        kept = direction[place : place + 1]
+        call.unify(kept[0], length[place if len(length) == len(direction) else 0])
+    call.mix(kept)
     return tuple(
         None if s is None else (length if i else direction) for i, s in enumerate(call.shapes)
     )

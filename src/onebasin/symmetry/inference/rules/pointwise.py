@@ -44,9 +44,10 @@ def distinct(call: Call) -> tuple[Dims | None, ...]:
     )
 
 
-def identity(call: Call) -> Dims:
-    """An operator that returns its first operand as it is."""
-    return call.values[0].dims
+def identity(call: Call) -> tuple[Dims | None, ...]:
+    """An operator that returns its first operand, with another dtype, device or memory."""
+    dims = call.first.dims
+    return tuple(dims if shape is not None else None for shape in call.shapes)
 
 
 def nothing(call: Call) -> tuple[None, ...]:
@@ -54,9 +55,8 @@ def nothing(call: Call) -> tuple[None, ...]:
     return (None,) * len(call.shapes)
 
 
-def refuse(call: Call) -> tuple[Dims | None, ...]:
+def refuse(call: Call, reason: str = "has no typing rule") -> tuple[Dims | None, ...]:
     """Pin everything an operator without a rule touches."""
-    reason = "has no typing rule"
     for value in call.values:
         call.pin(value.dims, reason, refused=True)
     return tuple(
@@ -79,12 +79,12 @@ def view_as_complex(call: Call) -> Dims:
 
 _IDENTITY = """
     _to_copy clone alias detach lift_fresh lift_fresh_copy contiguous _conj conj resolve_conj
-    resolve_neg view_as real imag native_dropout dropout alias_copy detach_copy
-    _neg_view to fused_dropout nan_to_num
+    resolve_neg real imag native_dropout dropout alias_copy detach_copy
+    _neg_view to fused_dropout nan_to_num type_as
 """.split()
 _POINTWISE = """
     where masked_fill add sub mul div pow maximum minimum clamp complex polar lerp addcmul
-    addcdiv fill _prelu_kernel __and__ __or__ __xor__ type_as square
+    addcdiv fill _prelu_kernel __and__ __or__ __xor__ square
 """.split()
 _UNIFORM = """
     zeros ones full full_like zeros_like ones_like new_zeros new_ones new_full empty empty_like
@@ -101,7 +101,8 @@ _NOTHING = """
 """.split()
 
 POINTWISE: dict[str, Rule] = {
-    **{f"aten.{name}": pointwise for name in [*_POINTWISE, *_IDENTITY]},
+    **{f"aten.{name}": pointwise for name in _POINTWISE},
+    **{f"aten.{name}": identity for name in _IDENTITY},
     **{f"aten.{name}": uniform for name in _UNIFORM},
     **{f"aten.{name}": distinct for name in _DISTINCT},
     **{f"aten.{name}": nothing for name in _NOTHING},

@@ -12,6 +12,8 @@ def _reduced(dims: Dims, places: set[int], *, keep: bool) -> Dims:
 
 def _places(call: Call, dims: Dims) -> set[int]:
     wanted = call.get("dim")
+    if wanted == [] and call.shape == tuple(atom.size for atom in dims):
+        return set()  # `any` and `all` then reduce over no dimension, other operators over all
     if wanted is None or wanted == []:
         return set(range(len(dims)))
     return {i % max(len(dims), 1) for i in ([wanted] if isinstance(wanted, int) else wanted)}
@@ -19,14 +21,14 @@ def _places(call: Call, dims: Dims) -> set[int]:
 
 def reduce(call: Call) -> tuple[Dims | None, ...]:
     """A symmetric reduction: the order of what it reduces over does not matter."""
-    dims = call.values[0].dims
+    dims = call.first.dims
     result = _reduced(dims, _places(call, dims), keep=call.get("keepdim", False))
     return tuple(result if shape is not None else None for shape in call.shapes)
 
 
 def locate(call: Call) -> tuple[Dims | None, ...]:
     """A reduction that also says where: positions in its dimension are read off."""
-    dims = call.values[0].dims
+    dims = call.first.dims
     places = _places(call, dims)
     call.pin([dims[i] for i in places], "its positions are returned as numbers")
     return reduce(call)
@@ -41,14 +43,14 @@ def extreme(call: Call) -> tuple[Dims | None, ...]:
 
 def softmax(call: Call) -> Dims:
     """Normalisation along one dimension: symmetric in it, mixing over it."""
-    dims = call.values[0].dims
+    dims = call.first.dims
     call.mix(_reduced(dims, _places(call, dims), keep=False))
     return dims
 
 
 def scan(call: Call) -> tuple[Dims | None, ...]:
     """Cumulative operators: the order of their dimension is what they are about."""
-    dims = call.values[0].dims
+    dims = call.first.dims
     places = _places(call, dims)
     call.pin([dims[i] for i in places], "accumulated in order")
     call.mix(_reduced(dims, places, keep=False))
@@ -57,8 +59,17 @@ def scan(call: Call) -> tuple[Dims | None, ...]:
 
 def order(call: Call) -> tuple[Dims | None, ...]:
     """`sort` and `topk`: the operand's positions are returned, the result's are ranks."""
-    dims = call.values[0].dims
-    place = call.get("dim", -1) % max(len(dims), 1)
+    return _order(call, call.get("dim", -1))
+
+
+def order_first(call: Call) -> tuple[Dims | None, ...]:
+    """`msort` sorts along the first dimension."""
+    return _order(call, 0)
+
+
+def _order(call: Call, dim: int) -> tuple[Dims | None, ...]:
+    dims = call.first.dims
+    place = dim % max(len(dims), 1)
     call.pin(dims[place : place + 1], "sorted, its positions returned as numbers")
     call.mix(_reduced(dims, {place}, keep=False))
     return tuple(
@@ -104,7 +115,8 @@ REDUCTIONS: dict[str, Rule] = {
     **_each("argmax argmin median nanmedian mode kthvalue", locate),
     **_each("_softmax _log_softmax softmax log_softmax _safe_softmax", softmax),
     **_each("cumsum cumprod logcumsumexp cummax cummin", scan),
-    **_each("sort topk argsort msort", order),
+    **_each("sort topk argsort", order),
+    **_each("msort", order_first),
     **_each("tril triu", triangle),
     **_each("_fft_c2c _fft_r2c _fft_c2r", fourier),
 }

@@ -8,8 +8,17 @@ from onebasin.symmetry.inference.calls import Call, Rule
 
 
 def view(call: Call) -> Dims:
-    """A row-major reshape: products are made and undone."""
-    return call.regroup(call["self"].dims, call.shape)
+    """A row-major reshape: products are made and undone; or a reading as another dtype."""
+    dims = call["self"].dims
+    if call.get("dtype") is None or not dims:
+        return call.regroup(dims, call.shape)
+    size, last = call.shape[-1], dims[-1]
+    if size >= last.size:  # every entry becomes several smaller ones
+        pieces = call.fixed(size // last.size, "bytes of an entry")
+        return (*dims[:-1], product_of([last, pieces]))
+    outer, inner = call.factor(last, [size, last.size // size])
+    call.pin([inner], "bytes of an entry")
+    return (*dims[:-1], outer)
 
 
 def permute(call: Call) -> Dims:
@@ -97,7 +106,7 @@ def move(call: Call) -> Dims:
 def as_strided(call: Call) -> Dims:
     """A strided view that is a permuted or contiguous view of the operand; others are refused."""
     operand, sizes, strides = call["self"], list(call["size"]), list(call["stride"])
-    if prod(sizes) == prod(operand.shape) and not call.get("storage_offset"):
+    if operand.dense and prod(sizes) == prod(operand.shape) and not call.get("storage_offset"):
         if _is_contiguous(sizes, strides):
             return call.regroup(operand.dims, sizes)
         order = sorted(range(len(sizes)), key=lambda i: -strides[i])
@@ -172,6 +181,7 @@ RESHAPES: dict[str, Rule] = {
         f"aten.{n}": view
         for n in (
             "view",
+            "view_as",
             "_unsafe_view",
             "reshape",
             "flatten",

@@ -160,6 +160,11 @@ def difference(call: Call) -> Dims:
     """Neighbours subtracted from each other."""
     dims = call["self"].dims
     dim = call.get("dim", -1) % len(dims)
+    for name in ("prepend", "append"):
+        if call.get(name) is not None:
+            others = call[name].dims
+            call.unify_all(dims[:dim] + dims[dim + 1 :], others[:dim] + others[dim + 1 :])
+            call.pin([others[dim]], "neighbours are compared")
     call.pin([dims[dim]], "neighbours are compared")
     fixed = call.fixed(call.shape[dim], "neighbours are compared")
     return (*dims[:dim], fixed, *dims[dim + 1 :])
