@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 # The mode is global to the process, so blocks of several threads follow one another.
 _LOCK = threading.RLock()
@@ -17,7 +18,7 @@ def offline() -> Iterator[None]:
     afterwards. Without huggingface_hub nothing happens.
     """
     try:
-        constants = importlib.import_module("huggingface_hub.constants")
+        constants: Any = importlib.import_module("huggingface_hub.constants")
     except ImportError:
         yield
         return
