@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -24,6 +25,11 @@ from onebasin.checkpoints import (
     tied_names,
 )
 from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.checkpoints.folders import (
+    check_same_configuration,
+    check_same_folder,
+    model_folder,
+)
 from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
@@ -145,8 +151,9 @@ def open_networks(
 
     Raises:
         OneBasinError: when the architecture cannot be built, a checkpoint cannot be read, does
-            not fit, or holds NaN or Inf.
+            not fit, or holds NaN or Inf, or folders contradict each other.
     """
+    _compare_folders(choice, paths, call, console)
     size = min(_num_entries(path) for path in paths)
     architecture = choice.build(console, without_memory=not is_run and size >= LARGE)
     with contextlib.ExitStack() as stack:
@@ -163,6 +170,26 @@ def open_networks(
             pairs = combinations(opened, 2)
             twins = next((pair for pair in pairs if is_same_checkpoint(*pair)), None)
         yield Networks(architecture, opened, tuple(TiedView(c, ties) for c in opened), twins)
+
+
+def _compare_folders(
+    choice: ArchitectureChoice, paths: Sequence[Path], call: str, console: Console
+) -> None:
+    """Compare the Hugging Face folders of checkpoints with that of the reference."""
+    reference = model_folder(paths[0])
+    if reference is None:
+        return
+    source, _, folder = choice.spec.partition(":")
+    if source == "hf" and os.path.isdir(folder):
+        skipped = parse_arguments(choice.arguments)
+        check_same_configuration(Path(folder), reference, call=call, skipped=skipped)
+    for path in paths[1:]:
+        other = model_folder(path)
+        if other is None:
+            console.note(f"{path} has no config.json, so its configuration is not compared")
+            continue
+        for note in check_same_folder(reference, other, call=call):
+            console.note(note)
 
 
 def _num_entries(path: Path) -> int:

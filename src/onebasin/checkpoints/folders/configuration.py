@@ -1,0 +1,186 @@
+"""Differences between the config.json files of two folders.
+
+Every field that its configuration class defines is taken to change the function, unless it is
+listed here: a wrong refusal costs the user a look at one field, a wrong merge costs the network.
+Fields that the class does not define are not read by the model, so they are only mentioned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onebasin.checkpoints.folders.difference import Difference, Effect, flatten
+from onebasin.checkpoints.packages import import_package
+from onebasin.checkpoints.sources.transformers_config import CONFIG, read_config, read_json
+from onebasin.checkpoints.torchvision_import import import_torchvision
+from onebasin.errors import OneBasinError
+
+# By the last part of a dotted name.
+_NO_EFFECT = frozenset(
+    "_attn_implementation _attn_implementation_internal _commit_hash _name_or_path auto_map "
+    "attn_implementation dtype experts_implementation finetuning_task gradient_checkpointing "
+    "init_std initializer_factor initializer_range label2id name_or_path output_attentions "
+    "output_hidden_states pretraining_tp return_dict task_specific_params torch_dtype torchscript "
+    "transformers_version use_cache use_pretrained_backbone".split()
+)
+_TRAINING = ("dropout", "pdrop", "drop_path", "layerdrop", "label_smoothing", "drop_rate")
+_TRAINING_FIELDS = frozenset(
+    "aux_loss_coef classifier_dropout ctc_loss_reduction ctc_zero_infinity mask_feature_length "
+    "mask_feature_prob mask_time_length mask_time_prob apply_spec_augment problem_type "
+    "router_aux_loss_coef router_z_loss_coef semantic_loss_ignore_index use_auxiliary_head "
+    "auxiliary_loss_weight".split()
+)
+_GENERATION = frozenset(
+    "begin_suppress_tokens bos_token_id decoder_start_token_id diversity_penalty do_sample "
+    "early_stopping eos_token_id exponential_decay_length_penalty forced_bos_token_id "
+    "forced_eos_token_id length_penalty max_length min_length no_repeat_ngram_size num_beam_groups "
+    "num_beams num_return_sequences repetition_penalty suppress_tokens temperature tokenizer_class "
+    "top_k top_p typical_p prefix".split()
+)
+# Rotary embeddings of these kinds depend on the longest sequence.
+_LENGTH_DEPENDENT = ("dynamic", "longrope", "yarn", "su")
+_GENERIC_LABEL = "LABEL_"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A configuration with the defaults of its class.
+
+    Args:
+        values: by dotted name.
+        undefined: names that the class does not define.
+    """
+
+    values: Mapping[str, Any]
+    undefined: frozenset[str] = field(default_factory=frozenset)
+
+
+def configuration_differences(
+    a: Path, b: Path, skipped: frozenset[str] = frozenset()
+) -> Iterator[Difference]:
+    """Yield the fields in which the configurations of two folders differ.
+
+    Args:
+        a: a folder with a config.json.
+        b: another one.
+        skipped: fields that are set otherwise for both.
+
+    Raises:
+        OneBasinError: when a config.json is not valid.
+    """
+    config_a, config_b = _read_both(a, b)
+    names = [*config_a.values, *(name for name in config_b.values if name not in config_a.values)]
+    for name in names:
+        value_a, value_b = config_a.values.get(name), config_b.values.get(name)
+        if name in skipped or _is_equal(name, value_a, value_b):
+            continue
+        effect = _effect(name, config_a, config_b)
+        if effect is not Effect.NONE:
+            yield Difference(CONFIG, name, value_a, value_b, effect)
+    yield from _label_differences(config_a.values, config_b.values)
+
+
+def _is_equal(name: str, a: Any, b: Any) -> bool:
+    if name.endswith("architectures") and isinstance(a, list) and isinstance(b, list):
+        return [str(each).casefold() for each in a] == [str(each).casefold() for each in b]
+    return a == b
+
+
+def _effect(name: str, a: Configuration, b: Configuration) -> Effect:
+    key = name.rpartition(".")[2]
+    if key in _NO_EFFECT or "id2label" in name or "label2id" in name:
+        return Effect.NONE  # labels are compared as a whole
+    if key == "architectures" and None in (a.values.get(name), b.values.get(name)):
+        return Effect.USE
+    if key in _TRAINING_FIELDS or any(word in key for word in _TRAINING):
+        return Effect.USE
+    if key in _GENERATION:
+        return Effect.FUNCTION if _pools_by_token(name, a) else Effect.USE
+    if key == "pad_token_id" and _is_causal_language_model(a):
+        return Effect.USE  # other models compute positions or pool by it
+    if key == "max_position_embeddings" and not _depends_on_length(a):
+        return Effect.USE  # a table of positions has this many rows, which are compared too
+    if name in a.undefined | b.undefined:
+        return Effect.USE
+    return Effect.FUNCTION
+
+
+def _pools_by_token(name: str, config: Configuration) -> bool:
+    """Return whether a model reads its output at the position of a special token, as CLIP does."""
+    prefix = name.rpartition(".")[0]
+    kind = config.values.get(f"{prefix}.model_type" if prefix else "model_type")
+    return "clip" in str(kind) and name.endswith("eos_token_id")
+
+
+def _is_causal_language_model(config: Configuration) -> bool:
+    names = config.values.get("architectures") or []
+    return any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+
+
+def _depends_on_length(config: Configuration) -> bool:
+    return any(
+        value in _LENGTH_DEPENDENT
+        for name, value in config.values.items()
+        if name.endswith(("rope_type", ".type"))
+    )
+
+
+def _label_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Difference]:
+    labels_a, labels_b = _labels(a), _labels(b)
+    if not labels_a or not labels_b:
+        return
+    if labels_a.keys() != labels_b.keys():
+        yield Difference(CONFIG, "number of labels", len(labels_a), len(labels_b), Effect.FUNCTION)
+        return
+    for index, label in labels_a.items():
+        other = labels_b[index]
+        if label.casefold() == other.casefold():
+            continue
+        is_generic = label.startswith(_GENERIC_LABEL) or other.startswith(_GENERIC_LABEL)
+        effect = Effect.USE if is_generic else Effect.FUNCTION
+        yield Difference(CONFIG, f"id2label[{index}]", label, other, effect)
+        return  # one label is enough to show that the order or the meaning differs
+
+
+def _labels(values: Mapping[str, Any]) -> dict[str, str]:
+    prefix = "id2label."
+    return {k.removeprefix(prefix): str(v) for k, v in values.items() if k.startswith(prefix)}
+
+
+def _read_both(a: Path, b: Path) -> tuple[Configuration, Configuration]:
+    """Return both configurations with defaults, or both as written where that is impossible."""
+    try:
+        import_torchvision()
+    except OneBasinError:
+        pass  # most configurations do without
+    try:
+        transformers = import_package("transformers", extra="hub")
+        configs = [read_config(transformers, str(folder), {}) for folder in (a, b)]
+    except OneBasinError:
+        written_a, written_b = (flatten(read_json(folder / CONFIG)) for folder in (a, b))
+        # Without its class, the default of a field that one file omits is unknown.
+        omitted = frozenset(written_a.keys() ^ written_b.keys())
+        return Configuration(written_a, omitted), Configuration(written_b, omitted)
+    first, second = map(_with_defaults, configs)
+    return first, second
+
+
+def _with_defaults(config: Any, prefix: str = "") -> Configuration:
+    values: dict[str, Any] = {}
+    undefined: set[str] = set()
+    defined = getattr(type(config), "__dataclass_fields__", None)
+    for key, value in config.to_dict().items():
+        part = getattr(config, key, None)
+        if hasattr(part, "to_dict") and hasattr(part, "model_type"):
+            inner = _with_defaults(part, f"{prefix}{key}.")
+            values |= inner.values
+            undefined |= inner.undefined
+            continue
+        flat = flatten({key: value}, prefix)
+        values |= flat
+        if defined is not None and key not in defined and not hasattr(type(config), key):
+            undefined |= flat.keys()
+    return Configuration(values, frozenset(undefined))
