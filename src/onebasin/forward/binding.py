@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from onebasin.arguments import check_mapping
+from onebasin.dtypes import common_dtype
 from onebasin.errors import OneBasinError
 
 
@@ -110,7 +111,7 @@ def precision_of(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype |
     for name, own in _named_tensors(model, remove_duplicate=True):
         value = bound.get(name, own)
         if value.dtype != own.dtype and value.is_floating_point():
-            found = torch.promote_types(found or value.dtype, value.dtype)
+            found = common_dtype(found or value.dtype, value.dtype)
     return found
 
 
@@ -129,7 +130,7 @@ def widened(values: Any, precision: torch.dtype | None) -> Any:
 def _widened(value: Any, precision: torch.dtype) -> Any:
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
-    return value.to(torch.promote_types(value.dtype, precision))
+    return value.to(common_dtype(value.dtype, precision))
 
 
 def first_names(model: nn.Module) -> dict[str, str]:

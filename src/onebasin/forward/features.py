@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from onebasin.dtypes import all_finite
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import inputs_of, is_empty, rereadable
 from onebasin.forward.graph import Enter, Graph, VisitTogether, signature_of
@@ -155,7 +155,7 @@ def check_finite(
         network = ascii_uppercase[number] if number < len(ascii_uppercase) else f"network {number}"
         if last is not None and number == len(values) - 1:
             network = last
-        if not bool(torch.isfinite(value).all()):
+        if not all_finite(value):
             raise OneBasinError(
                 f"{call}: the features of {network} at {graph.place(name)} are not finite;"
                 " check its weights and the data"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from onebasin.dtypes import common_dtype
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import arguments_of, device_of
 from onebasin.forward.binding import bind, precision_of, widened
@@ -237,7 +238,8 @@ class Graph:
                 f"{self.signature}; make one graph for each shape"
             )
         graph_module = self.traced.exported.graph_module
-        runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in params]
+        bound = self._bound_together(params)
+        runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in bound]
         with torch.no_grad():
             for node in self._order:
                 shown = node.name in self.nodes
@@ -272,15 +274,14 @@ class Graph:
                 needed |= {node, *node.all_input_nodes}
         return [node for node in nodes if node.op != "call_function" or node in needed]
 
-    def _placeholders(self, params: Mapping[str, Tensor], inputs: Any) -> list[Any]:
-        exported = self.traced.exported
-        bound, precision = self._bound(params)
+    def _placeholders(self, bound: Bound, inputs: Any) -> list[Any]:
+        exported, precision = self.traced.exported, bound.precision
         leaves = pytree.tree_leaves(arguments_of(_in_order(inputs), self.device))
         given = dict(zip(exported.inputs, leaves, strict=True))
         values: list[Any] = []
         for node in exported.graph_module.graph.find_nodes(op="placeholder"):
             if node.name in exported.tensors:
-                value = bound[exported.tensors[node.name]]
+                value = bound.values[exported.tensors[node.name]]
             elif node.name in given:
                 value = widened(given[node.name], precision)
             else:
@@ -298,15 +299,36 @@ class Graph:
         ]
         return frozenset(node.name for source in written for node in origins(source))
 
-    def _bound(self, params: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.dtype | None]:
-        """Return values by name, on the graph's device, and what inputs are widened to."""
+    def _bound_together(self, params: Sequence[Mapping[str, Tensor]]) -> list[Bound]:
+        """Return the values of each network; all run in the precision of the most precise one."""
+        bound = [self._bound(each) for each in params]
+        precisions = {each.precision for each in bound if each.precision is not None}
+        if len({each.precision for each in bound}) < 2:
+            return bound
+        precision = common_dtype(*precisions)
+        return [Bound(widened(each.values, precision), precision) for each in bound]
+
+    def _bound(self, params: Mapping[str, Tensor]) -> Bound:
         bound = bind(self.model, params)
         aliases = {id(t): name for name, t in _named(self.model, remove_duplicate=True)}
         values = {
             name: bound.get(aliases[id(own)], own).to(self.device)
             for name, own in _named(self.model, remove_duplicate=False)
         }
-        return values, precision_of(self.model, bound)
+        return Bound(values, precision_of(self.model, bound))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The tensors of one network, ready to run.
+
+    Args:
+        values: parameters and buffers by name, on the device of the graph.
+        precision: dtype that inputs are converted to, or None if they stay as they are.
+    """
+
+    values: Mapping[str, Tensor]
+    precision: torch.dtype | None
 
 
 def _named(model: nn.Module, *, remove_duplicate: bool) -> list[tuple[str, Tensor]]:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from onebasin.dtypes import compute_dtype
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import (
     IGNORED,
@@ -217,7 +218,7 @@ class Ends:
         for name in self.names:
             if name in pair.names or name in pair.present[side]:
                 tensor = pair.tensor(side, name)
-                wide = torch.promote_types(tensor.dtype, pair.dtype)
+                wide = compute_dtype(tensor.dtype, pair.dtype)
                 found[name] = tensor.to(wide) if tensor.is_floating_point() else tensor
         return found
 
@@ -228,6 +229,11 @@ class Ends:
     def between(self, moved: Mapping[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
         """Return the network that lies a share of the way from A to a moved B."""
         return {
-            name: torch.lerp(tensor, moved[name], share) if name in moved else tensor
+            name: _between(tensor, moved[name], share) if name in moved else tensor
             for name, tensor in self.a.items()
         }
+
+
+def _between(a: Tensor, b: Tensor, share: float) -> Tensor:
+    dtype = compute_dtype(a.dtype, b.dtype)
+    return torch.lerp(a.to(dtype), b.to(dtype), share)

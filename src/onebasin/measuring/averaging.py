@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from onebasin.dtypes import compute_dtype, is_inexact, round_to
 from onebasin.errors import OneBasinError
 from onebasin.measuring.paths import check_same_names
 
@@ -45,14 +46,17 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
             mean[name] = _step(name, mean.get(name), checkpoint[name].detach(), count)
     if not count:
         raise OneBasinError("average_checkpoints: there is no checkpoint; pass at least one")
-    return {name: tensor.to(dtypes[name]) for name, tensor in mean.items()}
+    return {
+        name: round_to(f"average_checkpoints: the mean of tensor {name!r}", tensor, dtypes[name])
+        for name, tensor in mean.items()
+    }
 
 
 def _step(name: str, mean: Tensor | None, value: Tensor, count: int) -> Tensor:
-    if not (value.is_floating_point() or value.is_complex()):
+    if not is_inexact(value):
         return value.clone()
     if mean is None:
-        return value.to(torch.promote_types(value.dtype, torch.float32), copy=True)
+        return value.to(compute_dtype(value.dtype), copy=True)
     if mean.shape != value.shape:
         raise OneBasinError(
             f"average_checkpoints: tensor {name!r} is {tuple(mean.shape)} in the first checkpoint "

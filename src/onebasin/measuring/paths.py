@@ -9,8 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from onebasin.arguments import check_mapping
+from onebasin.arguments import check_mapping, check_tensor
 from onebasin.checkpoints.messages import counted
+from onebasin.dtypes import all_finite, common_dtype, compute_dtype, is_inexact, round_to
 from onebasin.errors import OneBasinError
 
 # A point: the share of each network in it, by the network's place in a sequence. Their sum is 1.
@@ -38,18 +39,13 @@ def point_between(
         OneBasinError: naming the first tensor that is missing or has another shape.
     """
     check_same_names(params_a, params_b)
-    return {name: _between(name, params_a[name], params_b[name], alpha) for name in params_a}
-
-
-def _between(name: str, a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    _check_shape(name, a, b)
-    if not (a.is_floating_point() or a.is_complex()):
-        return a
-    wide = torch.promote_types(a.dtype, torch.float32)
-    return torch.lerp(b.detach().to(a.device, wide), a.detach().to(wide), alpha).to(a.dtype)
+    shares = [alpha, 1 - alpha]
+    return {name: _mean(name, [params_a[name], params_b[name]], shares) for name in params_a}
 
 
 def _check_shape(name: str, a: Tensor, b: Tensor) -> None:
+    check_tensor(f"parameters: tensor {name!r} of params_a", a)
+    check_tensor(f"parameters: tensor {name!r} of params_b", b)
     if a.shape != b.shape:
         raise OneBasinError(
             f"parameters: tensor {name!r} is {tuple(a.shape)} in params_a but {tuple(b.shape)} in "
@@ -95,31 +91,66 @@ def point_at(networks: Sequence[Mapping[str, Tensor]], shares: Shares) -> Mappin
 def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     for tensor in tensors[1:]:
         _check_shape(name, tensors[0], tensor)
-    return mean_of(tensors, shares)
+    return mean_of(f"parameters: tensor {name!r} of the point", tensors, shares)
 
 
-def mean_of(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+def mean_of(place: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     """Return the weighted mean of tensors: the heaviest plus differences, which are 0 for equals.
 
+    Entries that are equal in all tensors stay as they are, infinite ones too. All others are
+    finite if the tensors are.
+
     Args:
-        tensors: of one shape. Floating ones are averaged in float32 or better; the mean has the
-            dtype and device of the first, and so have integers and booleans, which are its.
+        place: the public function and the tensor, for messages.
+        tensors: of one shape. Floating-point and complex ones are averaged in `compute_dtype`.
+            The mean has the dtype and device of the first. An integer or boolean first tensor
+            is returned as a copy.
         shares: one for each; their sum is 1.
 
     Returns:
         A new tensor.
+
+    Raises:
+        OneBasinError: when the mean has values that the first dtype cannot hold, or real and
+            complex tensors are mixed.
     """
     first = tensors[0].detach()
-    if not (first.is_floating_point() or first.is_complex()):
+    if not is_inexact(first):
         return first.clone()
-    wide = torch.promote_types(first.dtype, torch.float32)
+    dtypes = [tensor.dtype for tensor in tensors]
+    dtype = compute_dtype(*dtypes)
+    if dtype.is_complex and not all(each.is_complex for each in dtypes):
+        raise OneBasinError(
+            f"{place} is real in some networks and complex in others; convert them to one kind"
+        )
+    mean = _sum_of_differences(tensors, shares, dtype)
+    if not all_finite(mean):
+        mean = _without_overflow(mean, tensors, shares)
+    return round_to(place, mean, first.dtype)
+
+
+def _sum_of_differences(
+    tensors: Sequence[Tensor], shares: Sequence[float], dtype: torch.dtype
+) -> Tensor:
     heaviest = max(range(len(shares)), key=lambda i: abs(shares[i]))
-    base = tensors[heaviest].detach().to(first.device, wide)
+    base = tensors[heaviest].detach().to(tensors[0].device, dtype)
     mean = base.clone()
     for i, (tensor, share) in enumerate(zip(tensors, shares, strict=True)):
         if i != heaviest and share:
-            mean.add_(tensor.detach().to(base.device, wide) - base, alpha=share)
-    return mean.to(first.dtype)
+            mean.add_(tensor.detach().to(base.device, dtype) - base, alpha=share)
+    return mean
+
+
+def _without_overflow(mean: Tensor, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Return a mean with entries that are not finite computed in another way where possible."""
+    double = common_dtype(mean.dtype, torch.float64)
+    values = [tensor.detach().to(mean.device, double) for tensor in tensors]
+    used = [(value, share) for value, share in zip(values, shares, strict=True) if share]
+    total = sum((value * share for value, share in used), start=torch.zeros_like(values[0]))
+    total = torch.where(torch.isfinite(mean), mean.to(double), total)
+    base = used[0][0]
+    same = torch.stack([value == base for value, _ in used]).all(0)
+    return torch.where(same, base, total)
 
 
 def same_point(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor]) -> bool:

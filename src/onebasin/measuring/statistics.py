@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from onebasin.checkpoints.messages import one_line
+from onebasin.dtypes import all_finite
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import call_on, inputs_of, is_empty, mixed, readable, rereadable
 from onebasin.forward.binding import bind, evaluation_mode, first_names, precision_of, widened
@@ -157,7 +158,7 @@ def _check_finite(found: Mapping[str, Any], values: Mapping[str, Tensor], call: 
         for layer, moments in found.items()
         if not bool(torch.isfinite(moments.mean + moments.variance).all())
     ]
-    if broken and all(bool(torch.isfinite(value).all()) for value in values.values()):
+    if broken and all(map(all_finite, values.values())):
         raise OneBasinError(
             f"{call}: what layer {broken[0]!r} is given is not finite, though the parameters are; "
             "check the data"

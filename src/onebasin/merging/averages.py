@@ -152,7 +152,7 @@ def _check(
 
 
 def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    mean = mean_of(tensors, shares)
+    mean = mean_of(f"merge: the mean of tensor {name!r}", tensors, shares)
     if min(shares) < 0 and is_variance(name):
         lowest = torch.stack([tensor.detach().to(mean) for tensor in tensors]).amin(0)
         mean = torch.maximum(mean, lowest)

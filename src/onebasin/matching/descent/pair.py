@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from onebasin.arguments import check_mapping, check_tensor
+from onebasin.dtypes import all_finite
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.symmetry import Symmetry
@@ -133,7 +134,7 @@ class Pair:
                 self.dtype = torch.float64
             ab, aa, bb = _moments(a, b)
             for side, square in zip(self.params, (aa, bb), strict=True):
-                if not isfinite(square) and not bool(torch.isfinite(tensors[side]).all()):
+                if not isfinite(square) and not all_finite(tensors[side]):
                     raise OneBasinError(
                         f"{self._place(side, name)} has NaN or infinite entries; use a checkpoint"
                         " from before the training diverged"

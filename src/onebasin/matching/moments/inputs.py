@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onebasin.dtypes import compute_dtype
 from onebasin.forward.features import Features, Passage, check_finite
 from onebasin.forward.graph import Call, Enter
 from onebasin.matching.moments.layers import Layer, Windows
@@ -44,7 +45,7 @@ class InputMoments:
     @classmethod
     def of(cls, a: Float[Tensor, "n d"]) -> InputMoments:
         """Return moments of nothing, for rows like `a`."""
-        dtype = torch.promote_types(a.dtype, torch.float32)
+        dtype = compute_dtype(a.dtype)
         size = a.shape[1] + 1
         empty = torch.zeros(size, size, dtype=dtype, device=a.device)
         return cls(empty, empty.clone(), empty.clone())

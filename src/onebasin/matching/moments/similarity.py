@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from onebasin.dtypes import compute_dtype
 from onebasin.matching.descent.trees import Indices, Key, Tree, View
 
 Statistic = Literal["inner", "correlation"]
@@ -58,7 +59,7 @@ class FeatureSimilarity:
         left, right = view.arrange(a), view.arrange(b)
         if view.movable:
             right = right.index_select(0, view.held.old_positions(indices).to(right.device))
-        dtype = torch.promote_types(left.dtype, torch.float32)
+        dtype = compute_dtype(left.dtype, right.dtype)
         left, right = (x.reshape(num_outer, -1, size).to(dtype) for x in (left, right))
         moments = self.moments.get(place)
         if moments is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
+from onebasin.dtypes import compute_dtype
 from onebasin.matching.walks.swaps import Swap, transposition
 from onebasin.matching.walks.walk import Orders, Walk
 from onebasin.symmetry.permutation import Permutation
@@ -92,8 +92,8 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
     first = tensors[0].detach()
     if not first.is_floating_point():
         return first
-    wide = torch.promote_types(first.dtype, torch.float32)
-    total = first.to(wide)
+    dtype = compute_dtype(*(tensor.dtype for tensor in tensors))
+    total = first.to(dtype)
     for tensor in tensors[1:]:
-        total = total + tensor.detach().to(first.device, wide)
+        total = total + tensor.detach().to(first.device, dtype)
     return (total / len(tensors)).to(first.dtype)

@@ -6,17 +6,20 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from onebasin.dtypes import compute_dtype
+
 COSINE, DISTANCE, PROJECTION = "1-cos", "distance", "projection"
 
 
 def mixed(a: Tensor, b: Tensor, alpha: float) -> Tensor:
     r"""Return \(\alpha a + (1-\alpha) b\), which is exactly `a` where both are equal."""
-    return torch.lerp(wide(b), wide(a), alpha)
+    dtype = compute_dtype(a.dtype, b.dtype)
+    return torch.lerp(b.to(dtype), a.to(dtype), alpha)
 
 
 def wide(value: Tensor) -> Tensor:
     """Return a value in float32 or better."""
-    return value.to(torch.promote_types(value.dtype, torch.float32))
+    return value.to(compute_dtype(value.dtype))
 
 
 def compare(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> dict[str, Float64[Tensor, " n"]]:
