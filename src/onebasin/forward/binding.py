@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from onebasin.arguments import check_mapping
-from onebasin.dtypes import common_dtype
+from onebasin.arguments import check_mapping, check_tensor
+from onebasin.dtypes import common_dtype, is_inexact
 from onebasin.errors import OneBasinError
 
 
@@ -163,12 +163,24 @@ def _check_known(params: Mapping[str, Tensor], known: set[str]) -> None:
 
 
 def _of_shape(name: str, value: Tensor, own: Tensor) -> Tensor:
+    check_tensor(f"parameters: tensor {name!r}", value)
     if value.shape != own.shape:
         raise OneBasinError(
             f"parameters: tensor {name!r} is {tuple(value.shape)} but {tuple(own.shape)} in the "
             "model; pass the state dict of a model of this architecture"
         )
+    if is_inexact(own) and _kind(value) != _kind(own):
+        raise OneBasinError(
+            f"parameters: tensor {name!r} is {_kind(value)} ({value.dtype}) but {_kind(own)} in "
+            "the model; convert it to the dtype of the model"
+        )
     return value
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return "complex"
+    return "floating-point" if tensor.is_floating_point() else "integer"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from onebasin.arguments import check_mapping, described
 from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
+from onebasin.dtypes import compute_dtype
 from onebasin.errors import OneBasinError
 from onebasin.forward.normalization import is_variance
 from onebasin.measuring.paths import mean_of, shares_of
@@ -153,9 +154,10 @@ def _check(
 
 def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     mean = mean_of(f"merge: the mean of tensor {name!r}", tensors, shares)
-    if min(shares) < 0 and is_variance(name):
-        lowest = torch.stack([tensor.detach().to(mean) for tensor in tensors]).amin(0)
-        mean = torch.maximum(mean, lowest)
+    if min(shares) < 0 and is_variance(name) and mean.is_floating_point():
+        dtype = compute_dtype(mean.dtype)
+        lowest = torch.stack([t.detach().to(mean.device, dtype) for t in tensors]).amin(0)
+        mean = torch.maximum(mean.to(dtype), lowest).to(mean.dtype)
     return mean
 
 

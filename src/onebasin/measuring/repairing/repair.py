@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
+from onebasin.dtypes import compute_dtype
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import mixed
 from onebasin.forward.features import Features, Passage, check_finite
@@ -169,7 +170,9 @@ class Repairer:
 
 def _check_variances(params: Mapping[str, Tensor], call: str) -> None:
     for name, tensor in params.items():
-        if is_variance(name) and bool((tensor < 0).any()):
+        if not is_variance(name) or not tensor.is_floating_point():
+            continue
+        if bool((tensor.to(compute_dtype(tensor.dtype)) < 0).any()):
             raise OneBasinError(
                 f"{call}: tensor {name!r} of the merged network is below 0, which no variance is; "
                 'use onebasin.merge, or estimate it from data first with method="reset"'

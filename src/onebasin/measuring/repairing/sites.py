@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float64
 from torch import Tensor
 
+from onebasin.dtypes import round_to
 from onebasin.forward.graph import FeatureNode, Graph
 from onebasin.symmetry.layouts import Units, leaves
 from onebasin.symmetry.symmetry import Symmetry
@@ -68,11 +69,16 @@ class RepairSite:
         shape = [1] * weight.dim()
         shape[self.weight_dim] = -1
         scale, shift = scale.to(weight.device), shift.to(weight.device)
-        changed = {self.weight: (weight.double() * scale.view(shape)).to(weight.dtype)}
+        changed = {self.weight: _rounded(self.weight, weight.double() * scale.view(shape), weight)}
         if self.bias is not None:
             bias = params[self.bias]
-            changed[self.bias] = (bias.double() * scale + shift / self.beta).to(bias.dtype)
+            repaired = bias.double() * scale + shift / self.beta
+            changed[self.bias] = _rounded(self.bias, repaired, bias)
         return changed
+
+
+def _rounded(name: str, repaired: Tensor, own: Tensor) -> Tensor:
+    return round_to(f"repair: tensor {name!r}", repaired, own.dtype)
 
 
 def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, str]]:

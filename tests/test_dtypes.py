@@ -1,0 +1,139 @@
+"""Dtypes: promotion, rounding, and every public function on checkpoints of every dtype."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from onebasin.dtypes import all_finite, common_dtype, compute_dtype, round_to
+from onebasin.errors import OneBasinError
+from onebasin.forward import graph
+from onebasin.symmetry.inference.tracing import trace_graph
+from tests.public_calls import CALLS, reference
+
+F8, F8B = torch.float8_e4m3fn, torch.float8_e5m2
+F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
+
+PAIRS = {"8 bits": (F8, F8), "32 and 64 bits": (F32, F64)}
+PATCHWORK = {
+    "0.weight": F8,
+    "0.bias": F64,
+    "1.weight": F16,
+    "1.bias": F8B,
+    "1.running_mean": BF16,
+    "1.running_var": F8,
+    "3.weight": F64,
+    "3.bias": F16,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_graph_is_made_once():
+    """Keep graphs between calls: most of the time would go into making the same one."""
+    graphs: dict[Any, Any] = {}
+
+    def trace_once(model, args, kwargs):
+        key = tuple(tuple(each.shape) for each in args)
+        if key not in graphs:
+            graphs[key] = trace_graph(model, args, kwargs)
+        return graphs[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "trace_graph", trace_once)
+        yield
+
+
+def converted(
+    params: Mapping[str, Tensor], dtype: torch.dtype, part: str = ""
+) -> dict[str, Tensor]:
+    return {
+        name: tensor.to(dtype) if tensor.is_floating_point() and part in name else tensor
+        for name, tensor in params.items()
+    }
+
+
+def numbers(result: Any) -> list[float]:
+    """Return all numbers of a result."""
+    if isinstance(result, Mapping):
+        return numbers([result[name] for name in sorted(result)])
+    if isinstance(result, list | tuple):
+        return [number for each in result for number in numbers(each)]
+    return torch.as_tensor(result).double().flatten().tolist()
+
+
+def approx(expected: list[float], tolerance: float) -> Any:
+    return pytest.approx(expected, rel=tolerance, abs=tolerance, nan_ok=True)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, list[float]]:
+    a, b = reference()
+    return {name: numbers(call(a, b)) for name, call in CALLS.items()}
+
+
+@pytest.mark.parametrize("dtypes", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("name", CALLS)
+def test_results_are_those_of_float32(expected, name, dtypes):
+    pair = [converted(params, dtype) for params, dtype in zip(reference(), dtypes, strict=True)]
+    # Results in the dtype of A are rounded to it.
+    tolerance = max(torch.finfo(dtypes[0]).eps, 1e-3)
+    assert numbers(CALLS[name](*pair)) == approx(expected[name], tolerance)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_tensor_may_have_its_own_dtype(expected, name):
+    a, b = reference()
+    a = {n: tensor.to(PATCHWORK.get(n, tensor.dtype)) for n, tensor in a.items()}
+    assert numbers(CALLS[name](a, b)) == approx(expected[name], 0.25)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int8], ids=str)
+@pytest.mark.parametrize("name", CALLS)
+def test_other_dtypes_work_or_are_refused_in_a_line(name, dtype):
+    a, b = (converted(params, dtype) for params in reference())
+    try:
+        CALLS[name](a, b)
+    except OneBasinError as error:
+        assert "\n" not in str(error)
+        assert "tensor '" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        ([F8], F32),
+        ([F8, F8B], F32),
+        ([F8, BF16], BF16),
+        ([F8, torch.int64], F32),
+        ([torch.float8_e8m0fnu, F16], F32),
+        ([F16, BF16], F32),
+        ([F8, F64], F64),
+        ([F8, torch.complex64], torch.complex64),
+        ([torch.int8, torch.int64], torch.int64),
+    ],
+    ids=str,
+)
+def test_promotion_holds_all_values(dtypes, expected):
+    assert common_dtype(*dtypes) == expected
+    assert common_dtype(*reversed(dtypes)) == expected
+    assert compute_dtype(*dtypes) == torch.promote_types(expected, F32)
+
+
+@pytest.mark.parametrize("dtype", [F8, F8B, torch.float8_e8m0fnu, F16, F32], ids=str)
+def test_entries_that_are_not_finite_are_seen_in_every_dtype(dtype):
+    assert all_finite(torch.tensor([1.0, 2.0]).to(dtype))
+    assert not all_finite(torch.tensor([1.0, float("nan")]).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [F8, F8B, F16, BF16, F32], ids=str)
+def test_only_what_rounds_to_the_largest_number_is_written(dtype):
+    limit = torch.finfo(dtype)
+    largest = torch.tensor([limit.max, -limit.max, 1.0], dtype=F64)
+    assert torch.equal(round_to("place", largest, dtype).double(), largest)
+    near = largest * (1 + limit.eps / 8)
+    assert torch.equal(round_to("place", near, dtype).double()[:2], largest[:2])
+    with pytest.raises(OneBasinError, match=r"^place has values up to .*, too large for .*; conv"):
+        round_to("place", largest * (1 + limit.eps / 2), dtype)
+    assert round_to("place", torch.tensor([float("inf")]), F16).isinf().all()
