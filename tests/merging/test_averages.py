@@ -74,6 +74,37 @@ def test_low_precision_is_averaged_in_float32():
     assert merge(small)["w"] == torch.tensor([257.0]).bfloat16()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        (torch.float16, [60000.0, 200000.0]),
+        (torch.float8_e4m3fn, [400.0, 600.0]),
+        (torch.float32, [3e38, 5e38]),
+    ],
+    ids=str,
+)
+def test_means_that_are_too_large_for_the_first_dtype_are_refused(dtype, values):
+    a, b = (torch.tensor([value, 1.0], dtype=torch.float64) for value in values)
+    with pytest.raises(
+        OneBasinError, match=r"merge: the mean of tensor 'w' has values up to .*; c"
+    ):
+        merge([{"w": a.to(dtype)}, {"w": b}])
+
+
+def test_differences_do_not_overflow():
+    a, b = torch.tensor([3e38, 1.0]), torch.tensor([-3e38, 3.0])
+    assert merge([{"w": a}, {"w": b}])["w"].tolist() == [0.0, 2.0]
+    assert merge([{"w": a}, {"w": b}], [3, 1])["w"].tolist() == pytest.approx([1.5e38, 1.5])
+
+
+def test_infinite_entries_of_masks_stay_and_others_are_refused():
+    mask = torch.tensor([0.0, -torch.inf])
+    assert torch.equal(merge([{"m": mask}] * 3, [1, 2, 3])["m"], mask)
+    for bad in (torch.tensor([0.0, 1.0]), torch.tensor([torch.nan, -torch.inf])):
+        with pytest.raises(OneBasinError, match=r"merge: tensor 'm' of params_list\[\d\] has NaN"):
+            merge([{"m": mask}, {"m": bad}])
+
+
 def test_inputs_are_untouched_and_not_shared():
     a, b = params(1), params(2)
     found = merge([a, b])

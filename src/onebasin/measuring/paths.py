@@ -132,6 +132,10 @@ def mean_of(place: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> T
 def _sum_of_differences(
     tensors: Sequence[Tensor], shares: Sequence[float], dtype: torch.dtype
 ) -> Tensor:
+    if sorted(share for share in shares if share) == [0.5, 0.5]:
+        a, b = (each.detach() for each, share in zip(tensors, shares, strict=True) if share)
+        device = tensors[0].device
+        return a.to(device, dtype, copy=True).add_(b.to(device, dtype)).mul_(0.5)
     heaviest = max(range(len(shares)), key=lambda i: abs(shares[i]))
     base = tensors[heaviest].detach().to(tensors[0].device, dtype)
     mean = base.clone()

@@ -18,6 +18,7 @@ from onebasin.errors import OneBasinError
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring.evaluation import Evaluate, Evaluation, Evaluator, as_evaluation
 from onebasin.measuring.paths import Shares, point_at
+from onebasin.measuring.pruning import with_common_masks
 from onebasin.measuring.together import FEWEST, evaluate_together, num_at_once
 
 Params: TypeAlias = Mapping[str, Tensor]
@@ -67,6 +68,7 @@ def evaluate_points(
                 f"evaluate is {described(evaluate)}; pass a function of the model, such as"
                 " evaluator(inputs, labels)"
             )
+    networks = with_common_masks(networks)
     distinct = {_key(point): point for point in points}
     found: dict[Key, Evaluations] = {}
     for keys in _parts(list(distinct), _at_once(model, evaluates, together)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -11,10 +12,11 @@ from onebasin.arguments import check_mapping, described
 from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
-from onebasin.dtypes import compute_dtype
+from onebasin.dtypes import all_finite, compute_dtype
 from onebasin.errors import OneBasinError
 from onebasin.forward.normalization import is_variance
 from onebasin.measuring.paths import mean_of, shares_of
+from onebasin.merging.rules import rules_for
 
 
 def merge(
@@ -23,11 +25,20 @@ def merge(
     r"""Return the weighted mean \(\sum_i w_i \theta_i / \sum_i w_i\) of two or more networks.
 
     Means are computed in float32 or better and have the dtype and device of the first
-    network's tensor; integer and boolean tensors are copies of the first's. The mean of
-    equal networks is exactly theirs. Names that share one tensor in every network share one
-    in the result. Beyond the networks, with negative weights, running variances (buffers
-    called `running_var`) are no lower than in the network where they are lowest: below 0 there
-    is no variance, and near it layers would blow up what they are given.
+    network's tensor. The mean of equal networks is exactly theirs. Names that share one tensor
+    in every network share one in the result.
+
+    Not every tensor is averaged:
+
+    - Integers and booleans must be equal in all networks. Counters (one entry, such as
+      `num_batches_tracked`) are those of the first.
+    - Masks of pruned tensors (`weight_mask` with `weight_orig`) stay 0 or 1. The mean keeps
+      every entry that one of the networks keeps; what is averaged is `weight_orig * weight_mask`.
+    - Scales with different zero points are those of the first, and so are the zero points.
+    - With negative weights, a `running_var` is never lower than the lowest of the networks,
+      since variances are positive.
+
+    A Python warning tells when masks or zero points differ.
 
     Args:
         params_list: parameters and buffers (state dicts) of networks of one architecture,
@@ -40,22 +51,25 @@ def merge(
 
     Raises:
         OneBasinError: when there are fewer than two networks, their tensors differ in name or
-            shape, or the weights are not one finite number each with a sum other than 0.
+            shape, or the weights are not one finite number each with a sum other than 0; when
+            integers, or the scales of 8-bit weights, differ; when a tensor has NaN or infinite
+            entries, or its mean is too large for the dtype of the first network.
 
     Example:
         >>> import torch
         >>> merge([{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}])
         {'w': tensor([2., 4.])}
     """
-    shares = _check(params_list, weights)
+    average = Mean(params_list, weights)
+    warn_of(average.notes)
     merged: dict[str, Tensor] = {}
     # The tensors are kept beside their mean, so that no other can come to lie in their memory.
     made: dict[tuple[object, ...], tuple[list[Tensor], Tensor]] = {}
     for name in params_list[0]:
-        tensors = [params[name] for params in params_list]
+        tensors = average.tensors(name)
         key = tuple(map(_memory, tensors))
         if key not in made:
-            made[key] = tensors, _mean(name, tensors, shares)
+            made[key] = tensors, average.mean(name, tensors)
         merged[name] = made[key][1]
     return merged
 
@@ -87,7 +101,13 @@ class Mean(Mapping[str, Tensor]):
     ) -> None:
         """Check the networks and weights; no mean is computed."""
         self._shares = _check(params_list, weights)
-        self._params_list = params_list
+        self._rules = rules_for(params_list)
+        self._params_list = self._rules.networks
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence for each tensor that is not simply averaged and changes the result."""
+        return self._rules.notes
 
     def metadata(self, name: str) -> TensorInfo:
         """Describe a tensor without computing it; it is like that of the first network."""
@@ -95,7 +115,17 @@ class Mean(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         """Return the mean of a tensor."""
-        return _mean(name, [params[name] for params in self._params_list], self._shares)
+        return self.mean(name, self.tensors(name))
+
+    def tensors(self, name: str) -> list[Tensor]:
+        """Return a tensor of every network, as it is averaged."""
+        return [params[name] for params in self._params_list]
+
+    def mean(self, name: str, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the mean of a tensor from its values in every network."""
+        if name in self._rules.kept:
+            return tensors[0].detach().clone()
+        return _mean(name, tensors, self._shares)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a tensor of that name, without computing it."""
@@ -130,7 +160,15 @@ def merge_tensors(
         >>> dict(merge_tensors([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3]))
         {'w': tensor([0.7500])}
     """
-    return iter(Mean(params_list, weights).items())
+    average = Mean(params_list, weights)
+    warn_of(average.notes)
+    return iter(average.items())
+
+
+def warn_of(notes: Sequence[str]) -> None:
+    """Issue a Python warning for each note of a merge."""
+    for note in notes:
+        warnings.warn(f"merge: {note}", stacklevel=3)
 
 
 def _check(
@@ -154,11 +192,28 @@ def _check(
 
 def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     mean = mean_of(f"merge: the mean of tensor {name!r}", tensors, shares)
+    if not all_finite(mean):
+        _check_finite(name, mean, tensors)
     if min(shares) < 0 and is_variance(name) and mean.is_floating_point():
         dtype = compute_dtype(mean.dtype)
         lowest = torch.stack([t.detach().to(mean.device, dtype) for t in tensors]).amin(0)
         mean = torch.maximum(mean.to(dtype), lowest).to(mean.dtype)
     return mean
+
+
+def _check_finite(name: str, mean: Tensor, tensors: Sequence[Tensor]) -> None:
+    """Check that a mean with NaN or infinite entries has them where all networks are equal."""
+    dtype = compute_dtype(mean.dtype)
+    wide = [tensor.detach().to(mean.device, dtype) for tensor in tensors]
+    # NaN differs from itself; infinite entries of masks are equal in all networks.
+    same = torch.stack([tensor == wide[0] for tensor in wide]).all(0)
+    broken = ~torch.isfinite(mean.to(dtype)) & ~same
+    for number, tensor in enumerate(wide):
+        if bool((broken & ~torch.isfinite(tensor)).any()):
+            raise OneBasinError(
+                f"merge: tensor {name!r} of params_list[{number}] has NaN or infinite entries; use"
+                " a checkpoint from before training diverged"
+            )
 
 
 def _memory(tensor: Tensor) -> object:

@@ -1,0 +1,139 @@
+"""Pruned networks: their masks made equal, without a change of what a network computes.
+
+Pruning (`torch.nn.utils.prune`) stores `weight_orig` and a mask of 0 and 1, `weight_mask`. A
+mean of masks is no mask, so networks get a common one before they are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from onebasin.checkpoints.tensor_info import TensorInfo, describe
+from onebasin.errors import OneBasinError
+
+MASK = "_mask"
+
+
+def differing_masks(
+    networks: Sequence[Mapping[str, Tensor]], call: str = "parameters"
+) -> dict[str, str]:
+    """Return the pruned tensors whose masks differ between networks, each with its mask.
+
+    Args:
+        networks: with the same names and shapes; only masks are read.
+        call: the public function that is running, for messages.
+
+    Raises:
+        OneBasinError: when a mask differs that belongs to no tensor.
+    """
+    found = {}
+    for mask in networks[0]:
+        if is_mask_name(mask) and all(_has_mask(params, mask) for params in networks):
+            first = networks[0][mask].bool()
+            others = [params[mask].bool().to(first.device) for params in networks[1:]]
+            if not all(torch.equal(first, other) for other in others):
+                found[_masked(networks[0], mask, call)] = mask
+    return found
+
+
+def with_common_masks(
+    networks: Sequence[Mapping[str, Tensor]], call: str = "parameters"
+) -> Sequence[Mapping[str, Tensor]]:
+    """Return networks that compute the same with one mask: it keeps what any of them keeps.
+
+    Args:
+        networks: with the same names and shapes.
+        call: the public function that is running, for messages.
+
+    Returns:
+        The networks themselves where masks are equal; else views that mask tensors on access.
+
+    Raises:
+        OneBasinError: as for `differing_masks`.
+
+    Example:
+        >>> one, zero = torch.ones(1), torch.zeros(1)
+        >>> a = {"weight_orig": one, "weight_mask": one}
+        >>> _, b = with_common_masks([a, {"weight_orig": one, "weight_mask": zero}])
+        >>> b["weight_orig"], b["weight_mask"]
+        (tensor([0.]), tensor([1.]))
+    """
+    masks = differing_masks(networks, call)
+    return [_WithCommonMask(params, masks, networks) for params in networks] if masks else networks
+
+
+class _WithCommonMask(Mapping[str, Tensor]):
+    """A network whose pruned tensors are masked, with the union of all masks.
+
+    Args:
+        params: of the network.
+        masks: by the names of the pruned tensors.
+        networks: all, for the union.
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Tensor],
+        masks: Mapping[str, str],
+        networks: Sequence[Mapping[str, Tensor]],
+    ) -> None:
+        self._params, self._masks, self._networks = params, masks, networks
+        self._unions = set(masks.values())
+
+    def metadata(self, name: str) -> TensorInfo:
+        """Describe a tensor without computing it."""
+        return describe(self._params, name)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a tensor, masked, or the union of masks."""
+        tensor = self._params[name]
+        if name in self._masks:
+            mask = self._params[self._masks[name]].bool()
+            return tensor.detach() * mask.to(tensor.dtype)
+        if name not in self._unions:
+            return tensor
+        union = torch.zeros_like(tensor, dtype=torch.bool)
+        for params in self._networks:
+            union |= params[name].bool().to(union.device)
+        return union.to(tensor.dtype)
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a tensor of that name."""
+        return name in self._params
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(self._params)
+
+
+def is_mask_name(name: str) -> bool:
+    """Return whether a tensor is called `mask` or `..._mask`."""
+    last = name.rpartition(".")[2]
+    return last == "mask" or last.endswith(MASK)
+
+
+def _has_mask(params: Mapping[str, Tensor], name: str) -> bool:
+    tensor = params[name] if name in params else None
+    if not isinstance(tensor, Tensor) or tensor.is_complex():
+        return False
+    value = tensor.detach().float()
+    return bool(((value == 0) | (value == 1)).all())
+
+
+def _masked(params: Mapping[str, Tensor], mask: str, call: str) -> str:
+    """Return the tensor that a mask applies to: `weight_orig` or `weight` of `weight_mask`."""
+    base, shape = mask.removesuffix(MASK), describe(params, mask).shape
+    for name in (f"{base}_orig", base):
+        if name in params and name != mask and describe(params, name).shape == shape:
+            return name
+    raise OneBasinError(
+        f"{call}: mask {mask!r} differs between the networks and cannot be averaged; use networks"
+        " with the same mask"
+    )

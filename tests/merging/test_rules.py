@@ -1,0 +1,85 @@
+"""Tensors that are not simply averaged."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from onebasin.errors import OneBasinError
+from onebasin.measuring import evaluator, interpolate
+from onebasin.merging.averages import Mean, merge
+
+INPUTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+
+
+def pruned(seed: int, amount: float = 0.5) -> nn.Module:
+    torch.manual_seed(seed)
+    layer = nn.Linear(4, 6)
+    prune.random_unstructured(layer, "weight", amount)
+    return layer
+
+
+def test_masks_stay_masks_and_the_effective_weights_are_averaged():
+    a, b = pruned(1), pruned(2)
+    with pytest.warns(UserWarning, match="merge: 1 pruned tensor .* with different masks"):
+        merged = merge([a.state_dict(), b.state_dict()])
+    union = (a.weight_mask + b.weight_mask) > 0
+    assert torch.equal(merged["weight_mask"], union.float())
+    effective = merged["weight_orig"] * merged["weight_mask"]
+    torch.testing.assert_close(effective, (a.weight + b.weight) / 2)
+
+
+def test_equal_masks_need_no_note():
+    a, b = pruned(1), pruned(2)
+    b.weight_mask.copy_(a.weight_mask)
+    networks = [a.state_dict(), b.state_dict()]
+    assert Mean(networks).notes == ()
+    torch.testing.assert_close(merge(networks)["weight_orig"], (a.weight_orig + b.weight_orig) / 2)
+
+
+def test_paths_between_pruned_networks_average_effective_weights():
+    a, b = pruned(1), pruned(2)
+    model = pruned(3)
+    measured = evaluator(INPUTS, torch.zeros(8, 6), loss="mse")
+    curve = interpolate(model, a.state_dict(), b.state_dict(), measured, num_points=3)
+    middle = INPUTS @ (a.weight + b.weight).T / 2 + (a.bias + b.bias) / 2
+    expected = [b(INPUTS), middle, a(INPUTS)]
+    losses = [float(output.square().mean()) for output in expected]
+    assert curve.losses == pytest.approx(losses, rel=1e-5)
+
+
+def test_masks_of_no_tensor_are_refused_when_they_differ():
+    a = {"weight": torch.ones(4, 4), "mask": torch.eye(4)}
+    assert torch.equal(merge([a, a])["mask"], torch.eye(4))
+    with pytest.raises(OneBasinError, match="merge: mask 'mask' differs between the networks"):
+        merge([a, {**a, "mask": 1 - torch.eye(4)}])
+
+
+def test_integers_are_counters_or_equal():
+    a = {"index": torch.arange(4), "steps": torch.tensor(3)}
+    merged = merge([a, {**a, "steps": torch.tensor(5)}])
+    assert torch.equal(merged["index"], a["index"])
+    assert int(merged["steps"]) == 3
+    with pytest.raises(OneBasinError, match=r"merge: tensor 'index' \(int64\) differs .* integers"):
+        merge([a, {**a, "index": torch.arange(4).flip(0)}])
+    with pytest.raises(OneBasinError, match=r"merge: tensor 'index' \(int64\) differs"):
+        merge([{**a, "index": torch.arange(4.0)}, a])
+
+
+def test_quantization_parameters_stay_together():
+    a = {"scale": torch.tensor([0.1, 0.2]), "zero_point": torch.tensor([3, 4])}
+    b = {"scale": torch.tensor([0.3, 0.4]), "zero_point": torch.tensor([3, 5])}
+    with pytest.warns(UserWarning, match="merge: quantization parameters .* calibrate"):
+        merged = merge([a, b])
+    assert all(torch.equal(merged[name], a[name]) for name in a)
+    merged = merge([a, {**b, "zero_point": a["zero_point"]}])
+    torch.testing.assert_close(merged["scale"], torch.tensor([0.2, 0.3]))
+
+
+@pytest.mark.parametrize("scale", ["w.weight_scale", "w.weight_scale_inv", "w.scale_weight"])
+def test_scales_of_8_bit_weights_must_be_equal(scale):
+    a = {"w.weight": torch.ones(2, 2).to(torch.float8_e4m3fn), scale: torch.tensor(0.5)}
+    b = {"w.weight": 3 * torch.ones(2, 2), scale: torch.tensor(0.5)}
+    assert merge([a, b])["w.weight"].float().eq(2).all()
+    with pytest.raises(OneBasinError, match=r"'w.weight' \(float8_e4m3fn\) is scaled by '"):
+        merge([a, {**b, scale: torch.tensor(0.25)}])
