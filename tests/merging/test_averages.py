@@ -85,9 +85,7 @@ def test_low_precision_is_averaged_in_float32():
 )
 def test_means_that_are_too_large_for_the_first_dtype_are_refused(dtype, values):
     a, b = (torch.tensor([value, 1.0], dtype=torch.float64) for value in values)
-    with pytest.raises(
-        OneBasinError, match=r"merge: the mean of tensor 'w' has values up to .*; c"
-    ):
+    with pytest.raises(OneBasinError, match=r"merge: the mean of tensor 'w' has values up"):
         merge([{"w": a.to(dtype)}, {"w": b}])
 
 

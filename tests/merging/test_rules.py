@@ -8,6 +8,17 @@ from torch.nn.utils import prune
 from onebasin.errors import OneBasinError
 from onebasin.measuring import evaluator, interpolate
 from onebasin.merging.averages import Mean, merge
+from tests.cli.run import succeed
+
+PRUNED = """
+from torch import nn
+from torch.nn.utils import prune
+
+def build():
+    first, last = nn.Linear(4, 6), nn.Linear(6, 2)
+    prune.identity(first, "weight")
+    return nn.Sequential(first, nn.ReLU(), last)
+"""
 
 INPUTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
 
@@ -29,6 +40,21 @@ def test_masks_stay_masks_and_the_effective_weights_are_averaged():
     torch.testing.assert_close(effective, (a.weight + b.weight) / 2)
 
 
+def test_the_command_line_tells_what_becomes_of_masks(capsys, tmp_path, monkeypatch):
+    (tmp_path / "pruned_net.py").write_text(PRUNED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for seed, name in enumerate(("a.pt", "b.pt")):
+        torch.manual_seed(seed)
+        last = nn.Linear(6, 2)
+        torch.save(nn.Sequential(pruned(seed), nn.ReLU(), last).state_dict(), name)
+    arguments = ("pruned_net:build", "a.pt", "b.pt", "-o", "m.pt", "--input", "2x4")
+    found = succeed(capsys, "merge", *arguments)
+    assert "with different masks: the merged network keeps" in found.err
+    mask = torch.load("m.pt")["0.weight_mask"]
+    assert ((mask == 0) | (mask == 1)).all()
+
+
 def test_equal_masks_need_no_note():
     a, b = pruned(1), pruned(2)
     b.weight_mask.copy_(a.weight_mask)
@@ -44,7 +70,7 @@ def test_paths_between_pruned_networks_average_effective_weights():
     curve = interpolate(model, a.state_dict(), b.state_dict(), measured, num_points=3)
     middle = INPUTS @ (a.weight + b.weight).T / 2 + (a.bias + b.bias) / 2
     expected = [b(INPUTS), middle, a(INPUTS)]
-    losses = [float(output.square().mean()) for output in expected]
+    losses = [float(output.detach().square().mean()) for output in expected]
     assert curve.losses == pytest.approx(losses, rel=1e-5)
 
 

@@ -201,6 +201,8 @@ def _write(
     moved = alignment.moved(params_list) if alignment else params_list
     reference, *others = networks.checkpoints
     mean, mended = Mean(moved, weights), None
+    for note in mean.notes:
+        console.note(note)
     if mending is not None:
         mended = mending.run(networks.architecture, moved, weights, console)
     with console.progress(f"writing {output}"):

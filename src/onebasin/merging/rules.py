@@ -90,9 +90,7 @@ def _check_integers(networks: Sequence[Mapping[str, Tensor]], name: str, info: T
     entries = torch.Size(info.shape).numel()
     if all(kinds) or entries <= 1 or (not any(kinds) and not _differs(networks, name)):
         return
-    whole = next(
-        describe(p, name).dtype for p, each in zip(networks, kinds, strict=True) if not each
-    )
+    whole = describe(networks[kinds.index(False)], name).dtype
     raise OneBasinError(
         f"merge: tensor {name!r} ({dtype_name(whole)}) differs between the networks, and integers"
         " cannot be averaged; dequantize the checkpoints, or copy the tensor of one network to all"
