@@ -251,7 +251,9 @@ class Graph:
                     values = visit(node.name, values) or values
                 for run, value in zip(runs, values, strict=True):
                     run.keep(node, value)
-        return [run.outputs for run in runs]
+        # What the model writes to its buffers comes before what it returns.
+        counted = [isinstance(n.meta.get("val"), Tensor) for n in self.traced.exported.outputs]
+        return [run.outputs[-sum(counted) :] if any(counted) else [] for run in runs]
 
     def _value(self, run: _Run, node: torch.fx.Node, call: str) -> Any:
         """Return the value of a node, or say where the model does not run."""
