@@ -177,7 +177,7 @@ def test_a_broken_manifest_is_named(tmp_path, change):
     train(noisy(), blobs(), **options)
     file = tmp_path / "manifest.json"
     file.write_text(change(json.loads(file.read_text())))
-    with pytest.raises(OneBasinError, match=r"manifest.json: is no manifest .* start anew with"):
+    with pytest.raises(OneBasinError, match=r"manifest.json: not the manifest .* start again with"):
         train(noisy(), blobs(), **options)
     train(noisy(), blobs(), resume=False, **options)
 

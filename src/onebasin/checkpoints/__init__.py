@@ -1,12 +1,12 @@
 """Files in and out: checkpoints, safe writing of any file, and architecture names to modules."""
 
+from onebasin._atomic import atomic_folder, atomic_path
 from onebasin.checkpoints.architectures import (
     Architecture,
     build_architecture,
     load_module,
     open_checkpoint_for,
 )
-from onebasin.checkpoints.atomic import atomic_folder, atomic_path
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, MLP, BuiltinArchitecture
 from onebasin.checkpoints.inputs import InputSpec
 from onebasin.checkpoints.outputs import check_file_writable, check_writable

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from onebasin.checkpoints.atomic import check_creatable, check_vacant
+from onebasin._atomic import check_creatable, check_vacant
 from onebasin.checkpoints.reading import INDEX_SUFFIX, Checkpoint
 from onebasin.errors import OneBasinError
 

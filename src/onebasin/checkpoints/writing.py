@@ -7,18 +7,18 @@ the file's names are not those of the module.
 """
 
 import contextlib
-import fnmatch
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import torch
 from torch import Tensor
 
-from onebasin.checkpoints.atomic import atomic_folder, atomic_path
+from onebasin._atomic import atomic_folder, atomic_path
+from onebasin.checkpoints.companions import companion_files
 from onebasin.checkpoints.conversions import on_meta
 from onebasin.checkpoints.outputs import Input, check_writable, output_form
 from onebasin.checkpoints.reading import Checkpoint
@@ -30,19 +30,6 @@ Pairs = Iterable[tuple[str, Tensor]]
 Tensors = Mapping[str, Tensor] | Pairs
 MAX_SHARD_SIZE = 5_000_000_000
 _INDEX = "model.safetensors.index.json"
-_COMPANIONS = (
-    "*config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "chat_template*",
-    "LICENSE*",
-    "NOTICE*",
-)
 
 
 def write_checkpoint(
@@ -90,6 +77,8 @@ def write_checkpoint(
         stored = like.as_stored(on_meta(specs).items())
         specs = {name: TensorInfo.of(tensor) for name, tensor in stored}
     _check_room(path, specs)
+    source = like.folder if like is not None and output_form(path) == "folder" else None
+    companions = [] if source is None else companion_files(source)
     header = {"format": "pt", **(metadata or {})}
     try:
         match output_form(path):
@@ -102,7 +91,8 @@ def write_checkpoint(
             case "folder":
                 with atomic_folder(path) as temporary:
                     _write_folder(temporary, pairs, specs, header, max_shard_size)
-                    _copy_companions(temporary, like)
+                    for file in companions:
+                        shutil.copyfile(file, temporary / file.name)
     except OSError as error:
         raise OneBasinError(
             f"{path}: cannot be written ({error.strerror}); free space or choose another output"
@@ -172,7 +162,35 @@ def _write_pickle(
     assert found == specs, "the tensors are not the announced ones"
     # Given a path, torch.save would put its random name into the file.
     with open(path, "wb") as file:
-        torch.save({name: content[name] for name in specs}, file)
+        recorder = _ErrorRecorder(file)
+        try:
+            torch.save({name: content[name] for name in specs}, cast(BinaryIO, recorder))
+        except RuntimeError as error:
+            raise recorder.error or error from error
+
+
+class _ErrorRecorder:
+    """A file that remembers why writing failed: torch.save reports another error.
+
+    Args:
+        file: open for writing in binary mode.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Write as the file does."""
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Flush as the file does."""
+        self._file.flush()
 
 
 def _compact(tensor: Tensor) -> Tensor:
@@ -218,11 +236,3 @@ def _shards(
         shard[name] = info
         size += info.nbytes
     yield shard
-
-
-def _copy_companions(folder: Path, like: Checkpoint | None) -> None:
-    source = like.folder if like is not None else None
-    for file in sorted(source.iterdir()) if source is not None else ():
-        wanted = any(fnmatch.fnmatch(file.name, pattern) for pattern in _COMPANIONS)
-        if wanted and file.is_file():
-            shutil.copyfile(file, folder / file.name)

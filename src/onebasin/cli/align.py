@@ -76,7 +76,7 @@ def run_align(
     from onebasin.cli.pairs import refuse_same
     from onebasin.merging.moved import Moved
 
-    check_outputs(output, permutation_file, inputs=request.paths)
+    check_outputs(output, permutation_file, request, like=request.paths[1])
     data = request.method.load()
     if data is not None:
         request, data = request.fitted(data)

@@ -102,11 +102,12 @@ def run_barrier(
         console: where the result is printed.
     """
     from onebasin.cli.alignment import align_networks
+    from onebasin.cli.outputs import input_files
     from onebasin.cli.request import open_with_data
     from onebasin.report.comparison import lines_of
     from onebasin.report.figures import curve_figure, save_figure
 
-    measuring.check_outputs(request.paths)
+    measuring.check_outputs(input_files(request, data_choice.name))
     opening = open_with_data(
         request,
         data_choice,

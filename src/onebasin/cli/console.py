@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onebasin._text import printable
+
 Progress = Callable[[int, int], None]
 
 
@@ -33,11 +35,11 @@ class Console:
     def note(self, text: str) -> None:
         """Tell the user something on stderr that is no error."""
         if not self.quiet:
-            print(f"onebasin: note: {text}", file=sys.stderr)
+            print(f"onebasin: note: {printable(text)}", file=sys.stderr)
 
     def complain(self, text: str) -> None:
         """Tell the user on stderr, always, that nothing came of what was asked for."""
-        print(f"onebasin: error: {text}", file=sys.stderr)
+        print(f"onebasin: error: {printable(text)}", file=sys.stderr)
 
     def result(self, data: Mapping[str, Any], text: str) -> None:
         """Print the result of a command, for machines or for people."""
@@ -48,7 +50,7 @@ class Console:
 
     def _print(self, text: str) -> None:
         try:
-            print(text, file=self.stdout, flush=True)
+            print(printable(text, keep="\n"), file=self.stdout, flush=True)
         except BrokenPipeError:
             # Whoever read it has left, as in `onebasin inspect ... | head`; without this the
             # interpreter would complain when it flushes once more at its end.

@@ -93,7 +93,7 @@ def run_inspect(
         save: where the symmetry goes, or None.
         console: where the result is printed.
     """
-    from onebasin.checkpoints import atomic_path, check_file_writable
+    from onebasin.checkpoints import check_file_writable
     from onebasin.cli.symmetries import find_symmetry
 
     if is_meta and symmetry.proves:
@@ -102,12 +102,12 @@ def run_inspect(
             "leave one of them out"
         )
     if save is not None:
-        check_file_writable(save)
+        inputs = [*choice.files, *([symmetry.file] if symmetry.file is not None else [])]
+        check_file_writable(save, inputs=inputs)
     architecture = choice.build(console, without_memory=is_meta)
     found = find_symmetry(architecture, symmetry, console)
     if save is not None:
-        with atomic_path(save) as temporary:
-            found.symmetry.save(temporary)
+        found.symmetry.save(save)
     text = inspection_text(architecture, found, shows_all)
     console.result(_data(architecture, found), f"{text}\nwrote {save}" if save else text)
 

@@ -15,6 +15,7 @@ from types import FrameType
 
 import typer
 
+from onebasin._text import printable
 from onebasin.cli.app import app
 from onebasin.errors import OneBasinError
 
@@ -122,7 +123,7 @@ def _interrupted() -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     print(f"onebasin: error: {line}", file=sys.stderr)
     return code
 

@@ -37,13 +37,14 @@ def run_matrix(
         measuring: how to measure.
         console: where the result is printed.
     """
+    from onebasin.cli.outputs import input_files
     from onebasin.cli.request import open_with_data
     from onebasin.cli.symmetries import find_symmetry
     from onebasin.forward.batches import Batches
     from onebasin.measuring.pairs import measure_pairs_splits
 
     names = names_of(request.paths, "barrier")
-    measuring.check_outputs(request.paths)
+    measuring.check_outputs(input_files(request, data_choice.name))
     found: Matrices = {}
     opening = open_with_data(
         request,

@@ -124,7 +124,7 @@ def run_merge(
     from onebasin.measuring.paths import shares_of
 
     shares = shares_of(None if weights is None else parse_weights(weights), len(request.paths))
-    check_outputs(output, permutation_file, inputs=request.paths)
+    check_outputs(output, permutation_file, request, like=request.paths[0])
     data = request.method.load()
     if data is not None:
         request, data = request.fitted(data)

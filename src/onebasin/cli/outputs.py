@@ -3,22 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from onebasin.checkpoints import check_file_writable, check_writable
+from onebasin.checkpoints.companions import companion_files
+from onebasin.checkpoints.outputs import output_form
+from onebasin.checkpoints.sources.callables import module_files
 from onebasin.cli.alignment import Alignment
+from onebasin.cli.request import Request
 from onebasin.errors import OneBasinError
 
 
-def check_outputs(output: Path, permutation_file: Path | None, *, inputs: Sequence[Path]) -> None:
-    """Check, before long work, that what is asked for can be written.
+def input_files(request: Request, data: str | None = None) -> tuple[Path, ...]:
+    """Return every file that a command reads, none of which may be replaced.
+
+    Args:
+        request: the networks of the command, with their symmetry and architecture.
+        data: `--data`, or None.
+    """
+    files = [*request.paths, *request.architecture.files]
+    if request.symmetry.file is not None:
+        files.append(request.symmetry.file)
+    for name in (data, request.method.data):
+        if isinstance(name, str) and os.path.isfile(name):
+            files.append(Path(name))
+        elif isinstance(name, str) and ":" in name:
+            files += module_files(name.partition(":")[0])
+    return tuple(files)
+
+
+def check_outputs(
+    output: Path, permutation_file: Path | None, request: Request, *, like: Path
+) -> None:
+    """Check, before long work, that the outputs of a command can be written.
+
+    Args:
+        output: where a network goes.
+        permutation_file: where a permutation goes, or None.
+        request: the networks of the command.
+        like: the checkpoint whose configuration files go to an output folder.
 
     Raises:
-        OneBasinError: when a path cannot be written, is an input, or is given twice.
+        OneBasinError: when a path cannot be written, is an input, or is given twice, or a file
+            that would be copied to a folder is outside the folder of the checkpoint.
     """
+    inputs = input_files(request)
     check_writable(output, inputs=inputs)
-    for path in permutation_files(permutation_file, len(inputs)):
+    if output_form(output) == "folder" and like.is_dir():
+        companion_files(like)
+    for path in permutation_files(permutation_file, len(request.paths)):
         check_file_writable(path, inputs=inputs)
         if path.suffix != ".safetensors":
             raise OneBasinError(

@@ -31,6 +31,7 @@ from onebasin.checkpoints.folders import (
     model_folder,
 )
 from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments
+from onebasin.checkpoints.sources.callables import module_files
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 
@@ -56,6 +57,15 @@ class ArchitectureChoice:
     seed: int = 0
     sizes: Mapping[str, Any] = field(default_factory=dict)
     recorded: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that determine the architecture: of a folder, or the module of a callable."""
+        source, _, name = self.spec.partition(":")
+        if source == "hf":
+            return (Path(name),)
+        is_callable = bool(name) and source not in ("torchvision", "timm")
+        return module_files(source) if is_callable else ()
 
     @classmethod
     def of(

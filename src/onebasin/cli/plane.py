@@ -128,11 +128,12 @@ def run_plane(
         console: where the result is printed.
     """
     from onebasin.cli.alignment import align_networks
+    from onebasin.cli.outputs import input_files
     from onebasin.cli.pairs import refuse_same
     from onebasin.cli.request import open_with_data
 
     names = names_of(request.paths, "plane")
-    drawing.check_outputs(request.paths)
+    drawing.check_outputs(input_files(request, data_choice.name))
     opening = open_with_data(
         request,
         data_choice,

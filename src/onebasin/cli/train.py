@@ -203,7 +203,7 @@ def run_train(
             **choice.recipe,
         )
     _write_history(networks, folder)
-    _draw_curves(networks, folder / "curves.png")
+    _draw_curves(networks, folder)
     console.result(_data(networks, data, arch, folder), _text(networks, folder))
     if any(network.status != "diverged" for network in networks):
         return 0
@@ -257,17 +257,20 @@ def _span(seeds: Sequence[int]) -> str:
 
 def _write_history(networks: Sequence[TrainedNetwork], folder: Path) -> None:
     from onebasin.checkpoints import atomic_path
+    from onebasin.training.folder import HISTORY
 
     lines = [json.dumps(row) + "\n" for network in networks for row in network.rows()]
-    with atomic_path(folder / "history.jsonl") as temporary:
+    with atomic_path(folder / HISTORY) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
-def _draw_curves(networks: Sequence[TrainedNetwork], path: Path) -> None:
+def _draw_curves(networks: Sequence[TrainedNetwork], folder: Path) -> None:
     """Draw the learning curves; where there is nothing to draw, leave no older picture either."""
     from onebasin.measuring.pictures import save_figure
     from onebasin.report.learning_curves import has_curves, learning_curves
+    from onebasin.training.folder import CURVES
 
+    path = folder / CURVES
     if has_curves(networks):
         save_figure(learning_curves(networks), path)
     else:

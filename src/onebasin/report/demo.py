@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from onebasin.checkpoints.atomic import atomic_path
+from onebasin._atomic import atomic_path
 from onebasin.report.comparison import Barriers, Curves, barrier_rows, barriers_of, lines_of
 from onebasin.report.figures import curve_figure, save_figure, svg_source
 from onebasin.report.pages import command_lines, numbers, page, panels, table

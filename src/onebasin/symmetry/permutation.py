@@ -6,18 +6,17 @@ How an index reaches the entries of one tensor is `onebasin.symmetry.movement`'s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from onebasin._atomic import atomic_path
 from onebasin.arguments import check_mapping, check_tensor
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.display import permutation_text
@@ -172,21 +171,12 @@ class Permutation:
         Raises:
             OneBasinError: when the file cannot be written; nothing half-written is left.
         """
-        path = Path(path)
         # One entry only: the file format writes several in no fixed order.
         metadata = {FORMAT: self.symmetry.fingerprint}
         indices = {name: index.contiguous() for name, index in self.indices.items()}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with atomic_path(path) as temporary:
             # Written like any file: safetensors itself lets only its owner read what it writes.
             temporary.write_bytes(save(indices, metadata=metadata))
-            os.replace(temporary, path)
-        except (OSError, SafetensorError) as error:
-            raise OneBasinError(
-                f"{path}: cannot be written ({error}); choose a writable path"
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | PathLike[str], symmetry: Symmetry) -> Permutation:

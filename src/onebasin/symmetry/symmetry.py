@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from onebasin._atomic import atomic_path
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.blocks import Block, blocks_of
 from onebasin.symmetry.display import symmetry_html, symmetry_text
@@ -204,8 +205,13 @@ class Symmetry:
         )
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the symmetry to a JSON file."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        """Write the symmetry to a JSON file.
+
+        Raises:
+            OneBasinError: when the file cannot be written; nothing half-written is left.
+        """
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Symmetry:

@@ -36,6 +36,10 @@ from onebasin.training.trained import TrainedNetwork
 
 TRUNK = "trunk"
 LOCK = ".lock"
+HISTORY = "history.jsonl"
+CURVES = "curves.png"
+_FOLDERS = ("running", "history", "epochs")
+_FILES = (MANIFEST, LOCK, HISTORY, CURVES)
 
 
 class Folder:
@@ -60,6 +64,7 @@ class Folder:
         lock = FileLock(self.path / LOCK)
         with self._used():
             self.path.mkdir(parents=True, exist_ok=True)
+            self._check_links()
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
@@ -93,7 +98,7 @@ class Folder:
                 self._check_empty()
             else:
                 check_same(self.path, there["wanted"], manifest["wanted"])
-            for part in ("running", "history", "epochs"):
+            for part in _FOLDERS:
                 (self.path / part).mkdir(exist_ok=True)
         if there is None:
             self._write_text(self.path / MANIFEST, json.dumps(manifest, indent=1) + "\n")
@@ -230,6 +235,20 @@ class Folder:
             file.unlink()
         # Last: while anything is left, the manifest says what it is of.
         (self.path / MANIFEST).unlink(missing_ok=True)
+
+    def _check_links(self) -> None:
+        """Refuse links at the places where training writes: they may lead outside the folder."""
+        for part in (*_FOLDERS, *_FILES):
+            self._check_link(self.path / part)
+        for file in self._files():
+            self._check_link(file)
+
+    def _check_link(self, place: Path) -> None:
+        if place.is_symlink():
+            raise OneBasinError(
+                f"{place}: is a symbolic link, and training writes only inside its folder; remove "
+                "the link or choose another folder"
+            )
 
     def _check_empty(self) -> None:
         found = next(self._files(), None)

@@ -25,12 +25,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        found = json.loads(file.read_text("utf-8"))
-    except ValueError:
+        found = json.loads(file.read_text("utf-8")) if file.is_file() else None
+    except (ValueError, RecursionError):
         found = None
     if not _is_manifest(found):
         raise OneBasinError(
-            f"{file}: is no manifest of a training; choose another folder, or start anew with "
+            f"{file}: not the manifest of a training; choose another folder, or start again with "
             "resume=False (--restart)"
         )
     return found

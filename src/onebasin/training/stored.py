@@ -108,7 +108,14 @@ def explained(file: Path) -> Iterator[None]:
         raise _broken(file, f"its metadata or rows have no {error}") from error
     except _Unexpected as error:
         raise _broken(file, str(error)) from error
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise _broken(file, one_line(error)) from error
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -52,6 +53,18 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
         return f"{attribute}({given}){_place(found, error)}"
 
     return Recipe(path, lambda: _call(found, path, arguments), inputs, calling=calling)
+
+
+def module_files(name: str) -> tuple[Path, ...]:
+    """Return the source files that a module name may refer to, without importing anything.
+
+    Args:
+        name: such as `package.module`.
+    """
+    parts = Path(*name.split("."))
+    roots = [Path(), *map(Path, sys.path)]
+    candidates = [root / file for root in roots for file in (f"{parts}.py", parts / "__init__.py")]
+    return tuple(file for file in candidates if file.is_file())
 
 
 def _place(build: Callable[..., Any], error: BaseException) -> str:

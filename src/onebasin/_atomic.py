@@ -1,9 +1,11 @@
 """Writes files and folders under a temporary name and renames them when they are complete.
 
-An exception, Ctrl-C, SIGTERM or SIGHUP on the way removes what was written so far.
+An exception, Ctrl-C, SIGTERM or SIGHUP on the way removes what was written so far. A full disk is
+reported with the path of the output.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -15,6 +17,7 @@ from types import FrameType
 
 from onebasin.errors import OneBasinError
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -52,8 +55,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     with _stop_signals_raise():
         try:
             _create(temporary, shown)
-            yield temporary
-            _sync(temporary)
+            with _room_explained(shown):
+                yield temporary
+                _sync(temporary)
             _rename(temporary, target, shown)
             _sync(target.parent)
         finally:
@@ -82,10 +86,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             _check_name(shown)
             with _explained(shown):
                 temporary.mkdir()
-            yield temporary
-            for file in temporary.iterdir():
-                _sync(file)
-            _sync(temporary)
+            with _room_explained(shown):
+                yield temporary
+                for file in temporary.iterdir():
+                    _sync(file)
+                _sync(temporary)
             _rename(temporary, target, shown)
             _sync(target.parent)
         finally:
@@ -132,8 +137,8 @@ def check_creatable(path: str | os.PathLike[str]) -> None:
 
 
 def _temporary_name(target: Path) -> Path:
-    # Cut, because a target whose name is just short enough leaves no room for more.
-    stem = target.name.removesuffix(target.suffix)[:100]
+    # Cut to bytes, because a target whose name is just short enough leaves no room for more.
+    stem = os.fsencode(target.name.removesuffix(target.suffix))[:100].decode("utf-8", "ignore")
     return target.with_name(f".{stem}.{secrets.token_hex(6)}{target.suffix[:20]}")
 
 
@@ -175,6 +180,19 @@ def _explained(shown: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def _room_explained(shown: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the output where the disk is full: the operating system does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OneBasinError(
+            f"{shown}: cannot be written ({error.strerror}); free space or choose another output"
+        ) from error
+
+
 def _sync(path: Path) -> None:
     """Flush to disk; folders as far as the system lets them be opened."""
     try:
@@ -194,21 +212,30 @@ def _stop_signals_raise() -> Iterator[None]:
     """Turn signals that would end the process at once into SystemExit, so that blocks clean up.
 
     Only the main thread can, and only a signal left at its default is touched: a handler
-    that someone installed stays in charge.
+    that someone installed stays in charge. Libraries in C++ replace an exception that is raised
+    in a callback, as torch.save does, so SystemExit is raised again at the end of the block.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ours = [s for s in _STOP_SIGNALS if signal.getsignal(s) is signal.SIG_DFL]
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        received.append(number)
+        raise SystemExit(128 + number)
+
     try:
         for number in ours:
-            signal.signal(number, _stop)
+            signal.signal(number, stop)
         yield
+        if received:
+            raise SystemExit(128 + received[0])
+    except Exception as error:
+        if received:
+            raise SystemExit(128 + received[0]) from error
+        raise
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
-    raise SystemExit(128 + number)
