@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from onebasin.cli import main
 from onebasin.cli.console import Console, columns, open_console
 
 
@@ -47,3 +48,19 @@ def test_quiet_silences_notes_and_text_but_not_json(capsys):
             console.result({}, "text")
     found = capsys.readouterr()
     assert (found.out, found.err) == ("{}\n", "")
+
+
+def test_no_output_holds_escape_sequences_of_input(capsys, tmp_path):
+    """A terminal would obey them, and bytes that are not UTF-8 could not be printed."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text('{"model_type": "\\u001b[2Jx"}')
+    main(["inspect", str(tmp_path / "a")])
+    main(["inspect", "mlp", "--input", "\x1b[31m\udcff"])
+    with open_console(False, False) as console:
+        console.note("\x1b[2J")
+        console.complain("\x1b[2J")
+        console.result({}, "one\ntwo\x1b[2J")
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.err + captured.out
+    assert captured.err.count("\\x1b") >= 4
+    assert captured.out == "one\ntwo\\x1b[2J\n"

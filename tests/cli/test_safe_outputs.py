@@ -69,9 +69,7 @@ def test_training_removes_nothing_behind_a_linked_folder(capsys, trained):
 def test_a_damaged_manifest_is_named(capsys, trained, content):
     folder, _ = trained
     (folder / "manifest.json").write_text(content)
-    assert "manifest.json: not the manifest of a training" in fail(
-        capsys, *TRAIN, "-o", folder
-    )
+    assert "manifest.json: not the manifest of a training" in fail(capsys, *TRAIN, "-o", folder)
 
 
 def test_a_manifest_that_is_a_pipe_does_not_block(capsys, trained):
