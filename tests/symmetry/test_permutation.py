@@ -381,10 +381,10 @@ def test_load_names_what_is_wrong(tmp_path) -> None:
 
 def test_save_leaves_nothing_half_written(tmp_path) -> None:
     permutation = Permutation.random(two_layers())
-    with pytest.raises(OneBasinError, match="cannot be written"):
+    with pytest.raises(OneBasinError, match="does not exist; create it first"):
         permutation.save(tmp_path / "no" / "such" / "folder.safetensors")
     (tmp_path / "taken").mkdir()
-    with pytest.raises(OneBasinError, match="cannot be written"):
+    with pytest.raises(OneBasinError, match="is a folder; give the path of a file"):
         permutation.save(tmp_path / "taken")
     assert os.listdir(tmp_path) == ["taken"]
 
