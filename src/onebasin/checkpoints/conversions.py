@@ -115,6 +115,7 @@ class ConvertedCheckpoint(Checkpoint):
     def __init__(self, checkpoint: Checkpoint, conversions: Sequence[Conversion]) -> None:
         source = ConvertedSource(checkpoint, conversions)
         super().__init__(checkpoint.path, source, source.names())
+        self.notes = checkpoint.notes
         self._by_name = source.by_name
 
     def as_stored(self, pairs: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

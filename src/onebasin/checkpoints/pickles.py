@@ -1,21 +1,23 @@
 """Reads files of torch.save, as plain tensors only: nothing in them is ever executed."""
 
 import re
-import warnings
-from collections.abc import Mapping
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from onebasin.checkpoints.diagnosis import TORCH_SAVE, ZIP_MAGIC, first_bytes, unreadable
+from onebasin.checkpoints.inert import UnsafeGlobalError, load_inert
+from onebasin.checkpoints.state_dicts import select_state_dict
 from onebasin.checkpoints.tensor_info import TensorInfo
 from onebasin.errors import OneBasinError
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
 _REMEDY = "save plain tensors with torch.save(model.state_dict(), path)"
 _REFUSED = re.compile(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL) (\S+)")
+_MAX_OVERLAP = 1 << 26
 
 
 class PickleFile:
@@ -25,15 +27,24 @@ class PickleFile:
 
     Args:
         path: An existing file.
+        key: Which state dict of the file to read; see `select_state_dict`.
 
     Raises:
         OneBasinError: The file is damaged, or holds anything but named plain tensors.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str | None = None) -> None:
         self.path = path
         self.files = (path,)
-        self._tensors = _plain_tensors(_unwrap(_load(path)), path)
+        content = _load(path)
+        try:
+            selected = select_state_dict(content, key)
+        except OneBasinError as error:
+            raise OneBasinError(f"{path}: {error}") from error
+        self.notes = selected.notes
+        self._tensors = {
+            name: _plain_tensor(name, value, path) for name, value in selected.tensors.items()
+        }
 
     def names(self) -> tuple[str, ...]:
         """List the tensors, in the order of the file."""
@@ -54,57 +65,57 @@ class PickleFile:
 
 def _load(path: Path) -> Any:
     is_zip = first_bytes(path, 4) == ZIP_MAGIC
+    if is_zip:
+        _check_stored(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        return load_inert(path, mmap=is_zip)
+    except UnsafeGlobalError as error:
+        raise _refused(path, error.name, is_zip) from error
+    except MemoryError as error:
+        raise OneBasinError(f"{path}: reading it takes more memory than is available") from error
     # The legacy unpickler meets damage with EOFError, IndexError, KeyError, struct.error
     # and more, so everything short of running out of memory is taken for damage.
-    except MemoryError:
-        raise
     except Exception as error:
-        raise _explain(path, error) from error
+        raise _explain(path, error, is_zip) from error
 
 
-def _explain(path: Path, error: Exception) -> OneBasinError:
+def _check_stored(path: Path) -> None:
+    """Refuse compressed records: a small file could unpack to any size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise unreadable(path, TORCH_SAVE, error) from error
+    if any(record.filename.endswith("/constants.pkl") for record in records):
+        raise OneBasinError(f"{path}: a TorchScript archive, not a state dict; {_REMEDY}")
+    compressed = [record.filename for record in records if record.compress_type]
+    if compressed:
+        raise OneBasinError(
+            f"{path}: a compressed zip archive (record {compressed[0]!r}), which torch.save "
+            "does not write; unpack it, or save the checkpoint again"
+        )
+
+
+def _explain(path: Path, error: Exception, is_zip: bool) -> OneBasinError:
     text = str(error)
-    if "TorchScript" in text:
-        return OneBasinError(f"{path}: a TorchScript archive, not a state dict; {_REMEDY}")
+    if "persistent_load of storage" in text and not is_zip:
+        return OneBasinError(f"{path}: holds a pickled module in an old format; {_REMEDY}")
     refused = _REFUSED.search(text)
     if refused is None:
         return unreadable(path, TORCH_SAVE, error)
+    return _refused(path, refused.group(1), is_zip)
+
+
+def _refused(path: Path, name: str, is_zip: bool) -> OneBasinError:
     # A file of the old format may also be cut off in the middle of a harmless name.
-    damage = "" if first_bytes(path, 4) == ZIP_MAGIC else ", or is cut short"
+    damage = "" if is_zip else ", or is cut short"
     return OneBasinError(
-        f"{path}: holds a pickled {refused.group(1)}, not only tensors{damage}; loading it "
-        f"could run code, so {_REMEDY}"
+        f"{path}: holds a pickled {name}, not only tensors{damage}; loading it could run code, "
+        f"so {_REMEDY}"
     )
 
 
-def _unwrap(content: Any) -> Any:
-    """Descend into `{"state_dict": {...}, "epoch": 3}` and the like, however often nested."""
-    while isinstance(content, Mapping):
-        inner = next((content[k] for k in WRAPPERS if isinstance(content.get(k), Mapping)), None)
-        if inner is None:
-            return content
-        content = inner
-    return content
-
-
-def _plain_tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    if not isinstance(content, Mapping):
-        raise OneBasinError(
-            f"{path}: holds {type(content).__name__}, not a mapping of names to tensors; {_REMEDY}"
-        )
-    return {name: _plain_tensor(name, value, path) for name, value in content.items()}
-
-
-def _plain_tensor(name: Any, value: Any, path: Path) -> Tensor:
-    if not isinstance(name, str) or not isinstance(value, Tensor):
-        raise OneBasinError(
-            f"{path}: entry {name!r} is of type {type(value).__name__}, not a named tensor; "
-            f"{_REMEDY}, or put the state dict under one of the keys {', '.join(WRAPPERS)}"
-        )
+def _plain_tensor(name: str, value: Tensor, path: Path) -> Tensor:
     kind = _unusual_kind(value)
     if kind is not None:
         raise OneBasinError(
@@ -117,10 +128,14 @@ def _plain_tensor(name: Any, value: Any, path: Path) -> Tensor:
 def _unusual_kind(tensor: Tensor) -> str | None:
     if tensor.is_quantized:
         return "quantised"
+    if tensor.is_nested:
+        return "nested"
     if tensor.layout != torch.strided:
         return "sparse"
     if tensor.is_meta:
         return "on the meta device, so without values"
-    if type(tensor) not in (Tensor, torch.nn.Parameter):
+    if type(tensor) not in (Tensor, Parameter):
         return f"a {type(tensor).__name__}"
+    if tensor.nbytes > max(_MAX_OVERLAP, tensor.untyped_storage().nbytes()):
+        return "an expanded view of fewer elements"
     return None

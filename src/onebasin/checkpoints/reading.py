@@ -7,21 +7,35 @@ from types import TracebackType
 
 from torch import Tensor
 
+from onebasin._files import check_regular_file
+from onebasin.checkpoints.diagnosis import ZIP_MAGIC, first_bytes
+from onebasin.checkpoints.names import clean_names
 from onebasin.checkpoints.pickles import PickleFile
 from onebasin.checkpoints.safetensors_file import SafetensorsFile
 from onebasin.checkpoints.shards import ShardedFiles, TensorSource
+from onebasin.checkpoints.state_dicts import DEFAULT_KEY, with_prefix
 from onebasin.checkpoints.tensor_info import TensorInfo
 from onebasin.errors import OneBasinError
 
-PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".th", ".ckpt")
-INDEX_SUFFIX = ".index.json"
+PICKLE_SUFFIXES = (
+    ".pt",
+    ".pth",
+    ".bin",
+    ".th",
+    ".ckpt",
+    ".tar",
+    ".checkpoint",
+    ".model",
+    ".weights",
+)
+INDEX_NAME = "index.json"
+INDEX_SUFFIX = f".{INDEX_NAME}"
 FOLDER_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -35,19 +49,30 @@ class Checkpoint(Mapping[str, Tensor]):
         path: The path as the user gave it; error texts name it.
         source: The open file or files.
         expected_names: Names the caller hopes for; see `open_checkpoint`.
+        prefix: Only tensors whose names begin with it and a dot are read, without both.
 
     Raises:
         OneBasinError: There is no tensor at all.
     """
 
     def __init__(
-        self, path: Path, source: TensorSource, expected_names: Collection[str] | None = None
+        self,
+        path: Path,
+        source: TensorSource,
+        expected_names: Collection[str] | None = None,
+        *,
+        prefix: str | None = None,
     ) -> None:
         self.path = path
         self._source = source
-        self._raw_names = _clean_names(source.names(), expected_names)
-        if not self._raw_names:
-            raise OneBasinError(f"{path}: holds no tensors; save a model's state dict there")
+        stored = {name: name for name in source.names()}
+        if prefix is not None:
+            stored = with_prefix(stored, prefix)
+        if not stored:
+            raise OneBasinError(f"{path}: {_no_tensors(prefix)}")
+        renaming = clean_names(stored, expected_names)
+        self._raw_names = {name: stored[raw] for name, raw in renaming.stored.items()}
+        self.notes = (*getattr(source, "notes", ()), *renaming.notes)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -126,21 +151,29 @@ class Checkpoint(Mapping[str, Tensor]):
 
 
 def open_checkpoint(
-    path: str | os.PathLike[str], *, expected_names: Collection[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    expected_names: Collection[str] | None = None,
 ) -> Checkpoint:
     """Open a checkpoint without reading its tensors.
 
-    Accepted are `.safetensors` files; files of torch.save (`.pt`, `.pth`, `.bin`, `.th`,
-    `.ckpt`), which are never allowed to run code; `*.index.json` files and the folders that
-    hold one, or a `model.safetensors` or `pytorch_model.bin`. A state dict under the key
-    `state_dict`, `model_state_dict` or `model` is unwrapped, and the prefixes `module.` and
-    `_orig_mod.` are stripped where all names share them.
+    Accepted are `.safetensors` files; files of torch.save (`.pt`, `.pth`, `.ckpt`,
+    `.pth.tar` and others), whose code never runs; `*.index.json` files; and folders with
+    one of these. Options, configurations and other objects in a file are ignored.
+
+    Of a file with training state, the state dict of the model is read: the value of
+    `state_dict`, `model_state_dict`, `model`, `net` or another usual key. Names are read
+    without the prefixes of wrappers such as DataParallel and `torch.compile`.
+    `Checkpoint.notes` says what was selected and renamed.
 
     Args:
         path: File or folder.
-        expected_names: Names of the architecture's tensors. With them a prefix is stripped
-            only where that finds more of them, so a model whose only child is called
-            `module` keeps its names.
+        key: Which state dict of a file to read, such as `model_ema` or
+            `state_dict.encoder`. The last part may be a prefix of the names. Default: the
+            state dict of the model.
+        expected_names: Names of the architecture's tensors. A prefix that all names share is
+            removed or added where that finds more of them.
 
     Returns:
         The lazy mapping, which is also a context manager.
@@ -150,54 +183,59 @@ def open_checkpoint(
             other than plain named tensors, or nothing.
     """
     shown = Path(path)
-    return Checkpoint(shown, _open_source(_locate(shown)), expected_names)
+    key = None if key == DEFAULT_KEY else key
+    source = _open_source(_locate(shown), key)
+    prefix = None if isinstance(source, PickleFile) else key
+    return Checkpoint(shown, source, expected_names, prefix=prefix)
+
+
+def _no_tensors(prefix: str | None) -> str:
+    if prefix is None:
+        return "holds no tensors; save a model's state dict there"
+    return f"no tensor name begins with {prefix + '.'!r}; leave out --key, or correct it"
 
 
 def _locate(path: Path) -> Path:
     """Find the file to open for a path that may be a folder."""
-    if os.path.isdir(path):
-        found = next((path / n for n in FOLDER_FILES if os.path.isfile(path / n)), None)
-        if found is None:
-            raise OneBasinError(
-                f"{path}: the folder holds no checkpoint; expected one of "
-                f"{', '.join(FOLDER_FILES)}, or give the path of a file"
-            )
-        return found
-    if not os.path.exists(path):
-        raise OneBasinError(f"{path}: no such file or folder; check the path")
-    return path
+    if not os.path.isdir(path):
+        if not os.path.lexists(path):
+            raise OneBasinError(f"{path}: no such file or folder; check the path")
+        check_regular_file(path)
+        return path
+    present = [name for name in FOLDER_FILES if os.path.isfile(path / name)]
+    if not present:
+        raise OneBasinError(
+            f"{path}: the folder holds no checkpoint; expected one of "
+            f"{', '.join(FOLDER_FILES)}, or give the path of a file"
+        )
+    # A single file next to an index is a leftover, or the shards are: nobody can tell.
+    if f"{present[0]}.{INDEX_NAME}" in present:
+        raise OneBasinError(
+            f"{path}: holds both {present[0]} and {present[0]}.{INDEX_NAME}; give the path of "
+            "the one to read, or remove the other"
+        )
+    return path / present[0]
 
 
-def _open_source(path: Path) -> TensorSource:
+def _open_source(path: Path, key: str | None) -> TensorSource:
     if path.name.endswith(INDEX_SUFFIX):
         return ShardedFiles(path, _open_file)
-    return _open_file(path)
+    return _open_file(path, key)
 
 
-def _open_file(path: Path) -> TensorSource:
+def _open_file(path: Path, key: str | None = None) -> TensorSource:
+    check_regular_file(path)
     if path.suffix == ".safetensors":
         return SafetensorsFile(path)
     if path.suffix in PICKLE_SUFFIXES:
-        return PickleFile(path)
+        return PickleFile(path, key)
+    # Another suffix, or none: the content decides.
+    start = first_bytes(path)
+    if start.startswith(ZIP_MAGIC):
+        return PickleFile(path, key)
+    if start[8:10] == b'{"':
+        return SafetensorsFile(path)
     raise OneBasinError(
         f"{path}: unknown kind of checkpoint {path.suffix!r}; expected .safetensors, "
         f"{', '.join(PICKLE_SUFFIXES)}, *{INDEX_SUFFIX} or a folder with one of these"
     )
-
-
-def _clean_names(names: Collection[str], expected: Collection[str] | None) -> dict[str, str]:
-    """Map the names without shared wrapper prefixes to the names in the file."""
-    candidates = [{name: name for name in names}]
-    while (prefix := _shared_prefix(candidates[-1])) is not None:
-        candidates.append({k.removeprefix(prefix): v for k, v in candidates[-1].items()})
-    if expected is None:
-        return candidates[-1]
-    wanted = set(expected)
-    return max(reversed(candidates), key=lambda candidate: len(wanted & candidate.keys()))
-
-
-def _shared_prefix(names: Collection[str]) -> str | None:
-    for prefix in _WRAPPER_PREFIXES:
-        if names and all(name.startswith(prefix) and name != prefix for name in names):
-            return prefix
-    return None

@@ -1,13 +1,14 @@
 """Reads a checkpoint that an index file spreads over several files, as transformers writes it."""
 
-import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from onebasin._files import read_json
 from onebasin.checkpoints.messages import counted, one_line, some_names
 from onebasin.checkpoints.tensor_info import TensorInfo
 from onebasin.errors import OneBasinError
@@ -109,24 +110,43 @@ def _existing_shard(index: Path, shard: str) -> Path:
 
 def _read_weight_map(path: Path) -> dict[str, str]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        content = read_json(path, object_pairs_hook=_unique_keys)
         weight_map = content["weight_map"]
         if not all(isinstance(shard, str) for shard in weight_map.values()):
             raise TypeError("weight_map must map tensor names to file names")
-    except OneBasinError as error:
+    except _RepeatedKeys as error:
         raise OneBasinError(f"{path}: {error}; write the index again") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except OneBasinError as error:
+        problem = str(error).removeprefix(f"{path}: ")
+        raise OneBasinError(f"{path}: not a valid checkpoint index: {problem}") from error
+    except (KeyError, TypeError, AttributeError) as error:
         raise OneBasinError(
             f"{path}: not a valid checkpoint index ({one_line(error)}); expected JSON with a "
             "'weight_map' of tensor names to file names; download it again"
         ) from error
+    for shard in sorted(set(weight_map.values())):
+        _check_inside(path, shard)
     return weight_map
+
+
+def _check_inside(index: Path, shard: str) -> None:
+    """Refuse a file outside the folder of the index: it belongs to something else."""
+    parts = Path(shard).parts
+    if not parts or os.path.isabs(shard) or ".." in parts or "\0" in shard:
+        raise OneBasinError(
+            f"{index}: names the file {shard!r}, which is outside its folder; an index may "
+            "name files of its own folder only"
+        )
+
+
+class _RepeatedKeys(OneBasinError):
+    """Names that an index gives twice."""
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        raise OneBasinError(f"{some_names(repeated)} named twice")
+        counts = Counter(key for key, _ in pairs)
+        repeated = sorted(key for key, count in counts.items() if count > 1)
+        raise _RepeatedKeys(f"{some_names(repeated)} named twice")
     return result
