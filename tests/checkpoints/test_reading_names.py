@@ -1,5 +1,6 @@
 """Prefixes that wrappers put before every name, and when they are taken off."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from onebasin.checkpoints import open_checkpoint
+from onebasin.checkpoints.names import clean_names
 
 
 def names_after_opening(
@@ -47,3 +49,46 @@ def test_shared_prefixes_are_stripped(tmp_path: Path, names: list[str], clean: l
 )
 def test_expected_names_decide(tmp_path: Path, expected: list[str], clean: list[str]) -> None:
     assert names_after_opening(tmp_path, ["module.a", "module.b"], expected) == clean
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "clean"),
+    [
+        (["model.a", "model.b.c"], ["a", "b.c"], ["a", "b.c"]),
+        (["net.backbone.a", "net.backbone.b"], ["a", "b"], ["a", "b"]),
+        (["net.backbone.a", "net.backbone.b"], ["backbone.a", "backbone.b"], None),
+        (["a", "b"], ["encoder.a", "encoder.b"], ["encoder.a", "encoder.b"]),
+        (["module.a", "module.b"], ["net.a", "net.b"], ["net.a", "net.b"]),
+        (["x._orig_mod.a", "x._orig_mod.b"], ["x.a", "x.b"], ["x.a", "x.b"]),
+        (["x.a", "x.b"], ["x._orig_mod.a", "x._orig_mod.b"], None),
+        (["_orig_mod.x._orig_mod.a", "_orig_mod.y"], ["x.a", "y"], ["x.a", "y"]),
+        (["n_averaged", "module.a", "module.b"], ["a", "b"], ["a", "b"]),
+        (["model.a", "loss.b"], ["a"], ["loss.b", "model.a"]),
+        (["n_averaged", "a"], ["a"], ["a", "n_averaged"]),
+    ],
+)
+def test_any_prefix_of_all_names_gives_way_to_the_expected_names(
+    tmp_path: Path, names: list[str], expected: list[str], clean: list[str] | None
+) -> None:
+    assert clean_names(names, expected).stored.keys() == set(clean or expected)
+    assert set(clean_names(names, expected).stored.values()) <= set(names)
+
+
+def test_what_is_removed_is_reported() -> None:
+    renaming = clean_names(["n_averaged", "module.a", "module.b"], ["a", "b"])
+    assert renaming.notes == (
+        "the counter 'n_averaged' of an averaged model is left out",
+        "the prefix 'module.' of all names is removed",
+    )
+    assert clean_names(["a", "b"], ["a", "b"]).notes == ()
+    assert clean_names(["a", "x._orig_mod.b"], ["a", "x.b"]).notes == (
+        "names are read without wrappers, such as 'x.b' for 'x._orig_mod.b'",
+    )
+
+
+def test_many_repeated_prefixes_take_little_time() -> None:
+    names = [f"{'module.' * 900}{number}" for number in range(900)]
+    start = time.process_time()
+    assert sorted(clean_names(names).stored) == sorted(map(str, range(900)))
+    assert len(clean_names(names, ["other"]).stored) == 900
+    assert time.process_time() - start < 5

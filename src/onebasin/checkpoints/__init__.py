@@ -9,6 +9,7 @@ from onebasin.checkpoints.architectures import (
 )
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, MLP, BuiltinArchitecture
 from onebasin.checkpoints.inputs import InputSpec
+from onebasin.checkpoints.optional import completed, optional_names, with_unsaved
 from onebasin.checkpoints.outputs import check_file_writable, check_writable
 from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
 from onebasin.checkpoints.records import (
@@ -48,14 +49,17 @@ __all__ = [
     "check_fits",
     "check_same_architecture",
     "check_writable",
+    "completed",
     "is_same_checkpoint",
     "load_module",
     "merged_arguments",
     "open_checkpoint",
     "open_checkpoint_for",
+    "optional_names",
     "read_record",
     "require_matchable",
     "shared_record",
     "tied_names",
+    "with_unsaved",
     "write_checkpoint",
 ]

@@ -105,7 +105,9 @@ def build_architecture(
     return Architecture(spec, module, args, kwargs, build, recipe.adapt)
 
 
-def open_checkpoint_for(architecture: Architecture, path: str | os.PathLike[str]) -> Checkpoint:
+def open_checkpoint_for(
+    architecture: Architecture, path: str | os.PathLike[str], *, key: str | None = None
+) -> Checkpoint:
     """Open a checkpoint with the tensor names of an architecture.
 
     As `open_checkpoint`, but wrapper prefixes are judged by the architecture's names, and
@@ -116,6 +118,7 @@ def open_checkpoint_for(architecture: Architecture, path: str | os.PathLike[str]
     Args:
         architecture: What the checkpoint should be one of; `check_fits` tells whether it is.
         path: File or folder.
+        key: Which state dict of a file to read; see `open_checkpoint`.
 
     Returns:
         The lazy mapping.
@@ -123,9 +126,20 @@ def open_checkpoint_for(architecture: Architecture, path: str | os.PathLike[str]
     Raises:
         OneBasinError: As `open_checkpoint`.
     """
-    names = saved_tensors(architecture.module)
-    checkpoint = open_checkpoint(path, expected_names=list(names))
-    return architecture.adapt(architecture.module, checkpoint)
+    module = architecture.module
+    names = list(saved_tensors(module))
+    if architecture.adapt is as_it_is:
+        return open_checkpoint(path, key=key, expected_names=names)
+    # The library's own rules come first: they know how to write the names back.
+    checkpoint = architecture.adapt(module, open_checkpoint(path, key=key))
+    if set(names) <= set(checkpoint):
+        return checkpoint
+    renamed = open_checkpoint(path, key=key, expected_names=names)
+    return max(
+        checkpoint,
+        architecture.adapt(module, renamed),
+        key=lambda candidate: len(set(names) & set(candidate)),
+    )
 
 
 def load_module(architecture: Architecture, params: Mapping[str, Tensor]) -> nn.Module:
@@ -149,7 +163,8 @@ def load_module(architecture: Architecture, params: Mapping[str, Tensor]) -> nn.
     stored = TiedView(params, tied_names(module))
     with torch.no_grad():
         for name, target in saved_tensors(module).items():
-            target.copy_(stored[name])
+            if name in stored:  # BatchNorm counters may be missing
+                target.copy_(stored[name])
     return module
 
 
@@ -179,12 +194,24 @@ def _build(recipe: Recipe, arguments: Mapping[str, Any], device: str, seed: int)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.default_generator.manual_seed(seed)
         try:
-            return _on_device(recipe.build().eval(), device)
+            return _on_device(_unwrapped(recipe.build()).eval(), device)
         except OneBasinError:
             raise
         # A builder is the user's or another library's code and may raise anything.
         except Exception as error:
             raise OneBasinError(_build_failed(recipe, arguments, device, error)) from error
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module inside the wrappers of `torch.compile`, DataParallel and DDP."""
+    while True:
+        compiled = module.__dict__.get("_modules", {}).get("_orig_mod")
+        if isinstance(compiled, nn.Module):
+            module = compiled
+        elif isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            module = module.module
+        else:
+            return module
 
 
 def _on_device(module: nn.Module, device: str) -> nn.Module:

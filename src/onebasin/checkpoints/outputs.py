@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from onebasin._atomic import check_creatable, check_vacant
-from onebasin.checkpoints.reading import INDEX_SUFFIX, Checkpoint
+from onebasin.checkpoints.reading import INDEX_SUFFIX, PICKLE_SUFFIXES, Checkpoint
 from onebasin.errors import OneBasinError
 
 OutputForm = Literal["safetensors", "torch", "folder"]
 Input = str | os.PathLike[str] | Checkpoint
-TORCH_OUTPUT_SUFFIXES = (".pt", ".pth", ".bin", ".th")
+TORCH_OUTPUT_SUFFIXES = PICKLE_SUFFIXES
 
 
 def output_form(path: str | os.PathLike[str]) -> OutputForm:

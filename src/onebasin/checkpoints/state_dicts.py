@@ -199,7 +199,7 @@ def _state_dict_keys(content: Any) -> Iterator[str]:
         seen.add(id(mapping))
         if keys and _direct_tensors(mapping):
             yield ".".join(keys)
-        for key, value in reversed(mapping.items()):
+        for key, value in reversed([*mapping.items()]):
             if isinstance(key, str) and isinstance(value, Mapping):
                 stack.append((value, (*keys, key)))
 

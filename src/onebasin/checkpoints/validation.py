@@ -1,12 +1,13 @@
 """Refuses checkpoints that cannot be worked with: one clear line each, before the work starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 
 import torch
 from torch import Tensor, nn
 
 from onebasin.checkpoints.messages import counted, some_names
+from onebasin.checkpoints.optional import optional_names
 from onebasin.checkpoints.tensor_info import TensorInfo, describe, dtype_name
 from onebasin.checkpoints.ties import tied_names
 from onebasin.errors import OneBasinError
@@ -94,6 +95,7 @@ def check_same_architecture(
     *,
     call: str = "align",
     ties: Sequence[Sequence[str]] = (),
+    optional: Collection[str] = (),
 ) -> None:
     """Refuse two checkpoints whose names or shapes differ; dtypes may.
 
@@ -102,13 +104,14 @@ def check_same_architecture(
         params_b: The other one.
         call: What the user asked for; it starts the error text.
         ties: Names of tied tensors (see `tied_names`); one name of a group is enough.
+        optional: Names that only one of them may have (see `optional_names`).
 
     Raises:
         OneBasinError: Names are in one of them only, or a shape differs.
     """
     label_a, label_b = _two_labels(params_a, params_b)
-    only_a = _unmatched(params_a, params_b, ties)
-    only_b = _unmatched(params_b, params_a, ties)
+    only_a = _unmatched(params_a, params_b, ties, optional)
+    only_b = _unmatched(params_b, params_a, ties, optional)
     parts = [
         f"{counted(len(names), 'tensor')} only in {where} ({some_names(names)})"
         for names, where in ((only_a, label_a), (only_b, label_b))
@@ -129,8 +132,9 @@ def check_same_architecture(
 def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "align") -> None:
     """Refuse a checkpoint that is not one of the given architecture.
 
-    A tied tensor may be stored under any one of its names, and buffers that the module does
-    not save may be stored or not.
+    A tied tensor may be stored under any one of its names; under several, its values must be
+    equal. Buffers that the module does not save, and counters of BatchNorm layers, may be
+    missing.
 
     Args:
         params: The checkpoint.
@@ -138,15 +142,16 @@ def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "
         call: What the user asked for; it starts the error text.
 
     Raises:
-        OneBasinError: Names are missing or unexpected, a shape differs, or an integer or
-            complex tensor stands where the architecture has a floating-point one.
+        OneBasinError: Names are missing or unexpected, a shape differs, an integer or
+            complex tensor stands where the architecture has a floating-point one, or the
+            names of a tied tensor have different values.
     """
     where = label(params)
     wanted = saved_tensors(module)
     ties = tied_names(module)
-    missing = _unmatched(wanted, params, ties)
-    unsaved = {name for name, _ in module.named_buffers(remove_duplicate=False)}
-    unexpected = [name for name in params if name not in wanted and name not in unsaved]
+    missing = _unmatched(wanted, params, ties, optional_names(module))
+    known = {**dict(module.named_buffers(remove_duplicate=False)), **wanted}
+    unexpected = [name for name in params if name not in known]
     parts = [
         f"{counted(len(names), 'tensor')} {what} {where} ({some_names(names)})"
         for what, names in (("missing in", missing), ("unexpected in", unexpected))
@@ -155,8 +160,21 @@ def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "
     if parts:
         raise OneBasinError(f"{call}: {' and '.join(parts)}; {_names_remedy(params, wanted)}")
     for name in params:
-        if name in wanted:
-            _check_tensor_fits(name, describe(params, name), wanted[name], where, call)
+        _check_tensor_fits(name, describe(params, name), known[name], where, call)
+    for names in ties:
+        _check_tie([name for name in names if name in params], params, where, call)
+
+
+def _check_tie(names: Sequence[str], params: Mapping[str, Tensor], where: str, call: str) -> None:
+    """Refuse different tensors under the names of one tensor: the module holds only one."""
+    for name in names[1:]:
+        first, other = params[names[0]], params[name]
+        if first is not other and not torch.equal(first, other.to(first.dtype)):
+            raise OneBasinError(
+                f"{call}: {names[0]!r} and {name!r} differ in {where}, but they are one tensor in "
+                "the architecture; build it without the tie (tie_word_embeddings=False in "
+                "config.json of a Hugging Face folder), or remove one from the file"
+            )
 
 
 def _check_tensor_fits(name: str, info: TensorInfo, wanted: Tensor, where: str, call: str) -> None:
@@ -215,18 +233,37 @@ def _two_labels(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[str, 
 
 
 def _unmatched(
-    names: Mapping[str, Tensor], others: Mapping[str, Tensor], ties: Sequence[Sequence[str]]
+    names: Mapping[str, Tensor],
+    others: Mapping[str, Tensor],
+    ties: Sequence[Sequence[str]],
+    optional: Collection[str],
 ) -> list[str]:
-    """List the names that are not in `others`, under no name of the same tied tensor."""
+    """List the required names that `others` lacks, under all names of the same tied tensor."""
     aliases = {name: group for group in ties for name in group}
     return [
         name
         for name in names
-        if name not in others and not any(alias in others for alias in aliases.get(name, ()))
+        if name not in others
+        and name not in optional
+        and not any(alias in others for alias in aliases.get(name, ()))
     ]
 
 
+def _covering_prefix(params: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """Return a prefix under which a checkpoint has all wanted names, beside other tensors."""
+    first = next(iter(wanted), None)
+    ends = () if first is None else (name for name in params if name.endswith(f".{first}"))
+    for name in ends:
+        prefix = name.removesuffix(f".{first}")
+        if all(f"{prefix}.{each}" in params for each in wanted):
+            return prefix
+    return None
+
+
 def _names_remedy(params: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    prefix = _covering_prefix(params, wanted)
+    if prefix:
+        return f"pass --key {prefix} to read only the tensors whose names begin with '{prefix}.'"
     if any(name in wanted for name in params):
         return "check the architecture's name and arguments"
     return (

@@ -20,6 +20,7 @@ from onebasin.cli.options import (
     Init,
     Inputs,
     Json,
+    Keys,
     MethodArgs,
     MethodName,
     Prove,
@@ -56,6 +57,7 @@ class ModelOptions:
 
     arch_arg: ArchArgs = None
     input_: Inputs = None
+    key: Keys = None
     symmetry: SymmetryFile = None
     prove: Prove = True
 
@@ -90,6 +92,7 @@ class ModelOptions:
             ArchitectureChoice.of(given.architecture, self.arch_arg, self.input_, seed),
             given.paths,
             SymmetryChoice(self.symmetry, self.prove, seed),
+            keys=tuple(self.key or ()),
         )
 
 

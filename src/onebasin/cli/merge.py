@@ -194,7 +194,7 @@ def _write(
     console: Console,
 ) -> Repaired | None:
     """Write the mean, repaired, under the names and with the dtypes of the reference's file."""
-    from onebasin.checkpoints import write_checkpoint
+    from onebasin.checkpoints import with_unsaved, write_checkpoint
     from onebasin.merging.averages import Mean
 
     params_list = networks.params_list
@@ -207,7 +207,7 @@ def _write(
         mended = mending.run(networks.architecture, moved, weights, console)
     with console.progress(f"writing {output}"):
         params = mean if mended is None else mended.params
-        write_checkpoint(output, params, like=reference, inputs=others)
+        write_checkpoint(output, with_unsaved(params, reference), like=reference, inputs=others)
     return mended
 
 

@@ -53,6 +53,16 @@ ArchArgs = Annotated[
         show_default=False,
     ),
 ]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="Which state dict of a file to read, such as model_ema or state_dict.encoder; once "
+        "for all checkpoints, or once for each. Default: the one of the model.",
+        show_default=False,
+    ),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(

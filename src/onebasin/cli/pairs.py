@@ -19,9 +19,11 @@ from onebasin.checkpoints import (
     check_all_finite,
     check_fits,
     check_same_architecture,
+    completed,
     is_same_checkpoint,
     open_checkpoint,
     open_checkpoint_for,
+    optional_names,
     tied_names,
 )
 from onebasin.checkpoints.arguments import parse_arguments
@@ -149,6 +151,7 @@ def open_networks(
     call: str,
     console: Console,
     is_run: bool = True,
+    keys: Sequence[str] | None = None,
 ) -> Iterator[Networks]:
     """Open checkpoints of an architecture for the time of a block.
 
@@ -158,28 +161,37 @@ def open_networks(
         call: the command, for messages.
         console: where progress is shown.
         is_run: whether the module will be run; where not, a large one is built without memory.
+        keys: which state dict of each file to read: one for all, or one for each; None for
+            the defaults.
 
     Raises:
         OneBasinError: when the architecture cannot be built, a checkpoint cannot be read, does
             not fit, or holds NaN or Inf, or folders contradict each other.
     """
     _compare_folders(choice, paths, call, console)
-    size = min(_num_entries(path) for path in paths)
+    all_keys = keys_for(keys, len(paths), call=call)
+    size = min(_num_entries(path, key) for path, key in zip(paths, all_keys, strict=True))
     architecture = choice.build(console, without_memory=not is_run and size >= LARGE)
     with contextlib.ExitStack() as stack:
         module = architecture.module
-        opened = tuple(stack.enter_context(open_checkpoint_for(architecture, p)) for p in paths)
-        ties = tied_names(module)
+        opened = tuple(
+            stack.enter_context(open_checkpoint_for(architecture, path, key=key))
+            for path, key in zip(paths, all_keys, strict=True)
+        )
+        ties, optional = tied_names(module), optional_names(module)
         for checkpoint in opened:
             check_fits(checkpoint, module, call=call)
         for checkpoint in opened[1:]:
-            check_same_architecture(opened[0], checkpoint, call=call, ties=ties)
+            check_same_architecture(opened[0], checkpoint, call=call, ties=ties, optional=optional)
+        for text in dict.fromkeys(f"{c.path}: {note}" for c in opened for note in c.notes):
+            console.note(text)
         with console.progress("reading the checkpoints"):
             for checkpoint in opened:
                 check_all_finite(checkpoint)
             pairs = combinations(opened, 2)
             twins = next((pair for pair in pairs if is_same_checkpoint(*pair)), None)
-        yield Networks(architecture, opened, tuple(TiedView(c, ties) for c in opened), twins)
+        params_list = tuple(TiedView(c, ties) for c in completed(opened, module))
+        yield Networks(architecture, opened, params_list, twins)
 
 
 def _compare_folders(
@@ -202,9 +214,34 @@ def _compare_folders(
             console.note(note)
 
 
-def _num_entries(path: Path) -> int:
+def keys_for(keys: Sequence[str] | None, num_paths: int, *, call: str) -> list[str | None]:
+    """Return the key of each checkpoint.
+
+    Args:
+        keys: `--key`, given once for all checkpoints or once for each.
+        num_paths: number of checkpoints.
+        call: the command, for messages.
+
+    Raises:
+        OneBasinError: when the number of keys is another one.
+
+    Example:
+        >>> keys_for(["model_ema"], 2, call="align")
+        ['model_ema', 'model_ema']
+    """
+    if not keys:
+        return [None] * num_paths
+    if len(keys) not in (1, num_paths):
+        raise OneBasinError(
+            f"{call}: --key is given {len(keys)} times for {num_paths} checkpoints; give it once "
+            "for all, or once for each ('.' for the default of a file)"
+        )
+    return [*keys] * (num_paths if len(keys) == 1 else 1)
+
+
+def _num_entries(path: Path, key: str | None) -> int:
     """Count the entries of a checkpoint's tensors; this finds unreadable files early, too."""
-    with open_checkpoint(path) as checkpoint:
+    with open_checkpoint(path, key=key) as checkpoint:
         return sum(prod(checkpoint.metadata(name).shape) for name in checkpoint)
 
 

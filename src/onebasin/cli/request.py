@@ -29,6 +29,7 @@ class Request:
         symmetry: where the symmetry comes from.
         method: how to match.
         aligns: whether they are matched at all.
+        keys: `--key`: which state dict of each file to read.
     """
 
     architecture: ArchitectureChoice
@@ -36,6 +37,7 @@ class Request:
     symmetry: SymmetryChoice
     method: MethodChoice = field(default_factory=MethodChoice)
     aligns: bool = True
+    keys: tuple[str, ...] = ()
 
     def unaligned(self) -> Request:
         """Return the same without aligning."""
@@ -67,7 +69,12 @@ class Request:
         """
         proves = self.aligns and self.symmetry.proves
         return open_networks(
-            self.architecture, self.paths, call=call, console=console, is_run=is_run or proves
+            self.architecture,
+            self.paths,
+            call=call,
+            console=console,
+            is_run=is_run or proves,
+            keys=self.keys,
         )
 
 

@@ -1,0 +1,114 @@
+"""Buffers that a checkpoint may lack although the module, or another checkpoint, has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.checkpoints.tensor_info import TensorInfo, describe
+
+_COUNTER = "num_batches_tracked"
+
+
+def optional_names(module: nn.Module) -> frozenset[str]:
+    """Return the names that a checkpoint of a module may lack.
+
+    These are the buffers that the module does not save, and the counters of BatchNorm layers,
+    which PyTorch before 0.4.1 did not have. `load_state_dict` accepts both.
+
+    Args:
+        module: the architecture, on any device.
+    """
+    saved = module.state_dict()
+    return frozenset(
+        name
+        for name, _ in module.named_buffers(remove_duplicate=False)
+        if name not in saved or name.rpartition(".")[2] == _COUNTER
+    )
+
+
+class CompletedView(Mapping[str, Tensor]):
+    """Tensors of a checkpoint, some of them read from other mappings.
+
+    Args:
+        sources: for each name the mapping to read it from.
+        path: the path of the checkpoint, for messages.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, Mapping[str, Tensor]], path: Path | None = None
+    ) -> None:
+        self._sources = sources
+        self.path = path
+
+    def metadata(self, name: str) -> TensorInfo:
+        """Describe a tensor, without reading it where the mapping underneath can tell."""
+        return describe(self._sources[name], name)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._sources[name][name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def completed(
+    params_list: Sequence[Mapping[str, Tensor]], module: nn.Module
+) -> tuple[CompletedView, ...]:
+    """Give checkpoints of one module the same buffers: those that the module saves.
+
+    A counter that a checkpoint lacks is read from the first checkpoint that has it, else from
+    the module. Buffers that the module does not save are left out.
+
+    Args:
+        params_list: the checkpoints.
+        module: the architecture, on any device, meta included.
+    """
+    saved, own = module.state_dict(), _own_buffers(module)
+    unsaved = own.keys() - saved.keys()
+    missing = {
+        name: next((params for params in params_list if name in params), own)
+        for name in saved
+        if name in own
+    }
+    return tuple(
+        CompletedView(
+            {
+                **{name: params for name in params if name not in unsaved},
+                **{name: source for name, source in missing.items() if name not in params},
+            },
+            getattr(params, "path", None),
+        )
+        for params in params_list
+    )
+
+
+def with_unsaved(
+    params: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Return tensors together with those that only the checkpoint has, for writing like it.
+
+    Args:
+        params: tensors of the module.
+        checkpoint: the checkpoint whose names the output has.
+    """
+    return CompletedView({name: params if name in params else checkpoint for name in checkpoint})
+
+
+def _own_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Return the optional buffers of a module; on meta, counters are zero as in a new module."""
+    optional = optional_names(module)
+    return {
+        name: torch.zeros_like(buffer, device="cpu") if buffer.is_meta else buffer.detach()
+        for name, buffer in module.named_buffers(remove_duplicate=False)
+        if name in optional
+    }
