@@ -119,5 +119,5 @@ def test_timm_computes() -> None:
 def test_missing_timm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     build("torchvision:squeezenet1_1", device="meta")  # skips without torchvision
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(OneBasinError, match=r"^timm is not installed; .*'onebasin\[vision\]'$"):
+    with pytest.raises(OneBasinError, match=r"^timm is not installed; .*extra 'vision': pip"):
         build_architecture("timm:resnet18")

@@ -74,7 +74,7 @@ def test_other_failures_are_passed_on(tmp_path: Path) -> None:
     fake_torchvision(tmp_path, "raise RuntimeError('operator torchvision::roi does not exist')")
     assert run(IMPORT, tmp_path) == (
         "torchvision cannot be imported (RuntimeError: operator torchvision::roi does not exist); "
-        "reinstall it with pip install --force-reinstall 'onebasin[vision]'"
+        "reinstall it: pip install --force-reinstall 'timm>=1.0.20' 'torchvision>=0.26'"
     )
 
 
@@ -91,6 +91,6 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, spec: str) ->
     from onebasin.errors import OneBasinError
 
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    text = r"^torchvision is not installed; install it with pip install 'onebasin\[vision\]'$"
+    text = r"^torchvision is not installed; install the extra 'vision': pip install 'timm>=1"
     with pytest.raises(OneBasinError, match=text):
         build_architecture(spec)

@@ -260,5 +260,5 @@ def test_missing_folder_is_never_downloaded(tmp_path: Path) -> None:
 def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = write_config(tmp_path, "BertForMaskedLM")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(OneBasinError, match=r"^transformers is not installed; .*onebasin\[hub\]'"):
+    with pytest.raises(OneBasinError, match=r"^transformers is not installed; .*extra 'hub': pip"):
         build_architecture(spec)

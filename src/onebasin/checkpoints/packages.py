@@ -1,6 +1,7 @@
 """Imports the optional packages, and says how to get those that are missing."""
 
 import importlib
+import importlib.metadata
 from types import ModuleType
 
 from onebasin.checkpoints.messages import one_line
@@ -25,15 +26,36 @@ def import_package(name: str, *, extra: str) -> ModuleType:
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             raise OneBasinError(
-                f"{name} is not installed; install it with pip install 'onebasin[{extra}]'"
+                f"{name} is not installed; install the extra {extra!r}: {install_command(extra)}"
             ) from error
         raise OneBasinError(_broken(name, extra, error)) from error
     except RuntimeError as error:
         raise OneBasinError(_broken(name, extra, error)) from error
 
 
+def install_command(extra: str) -> str:
+    """Return a command that installs an extra, wherever onebasin itself was installed from.
+
+    Args:
+        extra: the extra of onebasin.
+
+    Examples:
+        >>> install_command("annealing")
+        "pip install 'numba>=0.62'"
+    """
+    try:
+        requirements = importlib.metadata.requires("onebasin") or []
+    except importlib.metadata.PackageNotFoundError:
+        requirements = []
+    parts = [each.partition(";") for each in requirements]
+    needed = [
+        requirement.strip()
+        for requirement, _, marker in parts
+        if marker.replace('"', "'").strip() == f"extra == '{extra}'"
+    ]
+    return "pip install " + " ".join(repr(each) for each in needed or [f"onebasin[{extra}]"])
+
+
 def _broken(name: str, extra: str, error: Exception) -> str:
-    return (
-        f"{name} cannot be imported ({one_line(error)}); "
-        f"reinstall it with pip install --force-reinstall 'onebasin[{extra}]'"
-    )
+    command = install_command(extra).replace("install", "install --force-reinstall", 1)
+    return f"{name} cannot be imported ({one_line(error)}); reinstall it: {command}"

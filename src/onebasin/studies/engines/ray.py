@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from onebasin.checkpoints.packages import install_command
 from onebasin.errors import OneBasinError
 from onebasin.studies.engines.call import Call, Report, carry_out
 from onebasin.studies.engines.local import num_cores
@@ -149,7 +150,7 @@ def _import_ray(environment: Mapping[str, str]) -> Any:
             import ray
     except ImportError as error:
         raise OneBasinError(
-            "--engine ray needs Ray; install it with pip install 'onebasin[ray]'"
+            f"--engine ray needs Ray; install the extra 'ray': {install_command('ray')}"
         ) from error
     return ray
 

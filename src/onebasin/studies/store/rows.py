@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from onebasin.checkpoints.packages import install_command
 from onebasin.errors import OneBasinError
 
 
@@ -56,8 +57,8 @@ def _pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise OneBasinError(
-            "studies keep their rows as parquet, which needs pyarrow; install it with "
-            "pip install 'onebasin[studies]'"
+            "studies keep their rows as parquet, which needs pyarrow; install the extra "
+            f"'studies': {install_command('studies')}"
         ) from error
     return pyarrow, parquet
 
