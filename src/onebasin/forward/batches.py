@@ -1,6 +1,6 @@
 """Batches: data that can be read more than once, and how a model is called on a batch.
 
-Owns the forms in which a user may hand over data, and nothing about losses.
+Owns the accepted forms of a batch, and nothing about losses.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -19,6 +20,9 @@ from onebasin.errors import OneBasinError
 
 IGNORED = -100
 """The label of what does not count, as in `torch.nn.functional.cross_entropy`."""
+
+LABEL_KEYS = ("labels", "label")
+"""Entries of a mapping that hold the labels."""
 
 # Seed of the order of examples, no number that splits are drawn with.
 MIXING = 0x6D69786564
@@ -32,8 +36,8 @@ class Inputs(Protocol):
         """Return the number of inputs."""
         ...
 
-    def __getitem__(self, rows: Any, /) -> Tensor:
-        """Return some of them."""
+    def __getitem__(self, rows: Any, /) -> Any:
+        """Return some of them: a tensor, or a tuple or mapping of tensors."""
         ...
 
 
@@ -43,19 +47,19 @@ class Batches:
 
     Args:
         inputs: all inputs.
-        labels: all labels, one row for each input.
+        labels: all labels, one row for each input; None for unlabeled data.
         batch_size: examples in a batch; the last one may be smaller.
         order: the rows in the order in which they are read; as they come without it.
     """
 
     inputs: Inputs
-    labels: Shaped[Tensor, " n *each"]
+    labels: Shaped[Tensor, " n *each"] | Inputs | None
     batch_size: int = 1000
     order: Int64[Tensor, " n"] | None = None
 
     def __post_init__(self) -> None:
         """Check that inputs, labels and batch size fit together."""
-        if len(self.inputs) != len(self.labels):
+        if self.labels is not None and len(self.inputs) != len(self.labels):
             raise OneBasinError(
                 f"batches: {len(self.inputs)} inputs but {len(self.labels)} labels; "
                 "there must be one label for each input"
@@ -67,15 +71,15 @@ class Batches:
         """Return the number of batches."""
         return -(-len(self.inputs) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Yield the batches in order."""
         for place in range(len(self)):
             yield self.batch(place)
 
-    def batch(self, place: int) -> tuple[Tensor, Tensor]:
-        """Return one batch, the same every time."""
+    def batch(self, place: int) -> tuple[Any, Any]:
+        """Return inputs and labels (or None) of one batch, the same every time."""
         rows = self.rows(place)
-        return self.inputs[rows], self.labels[rows]
+        return self.inputs[rows], None if self.labels is None else self.labels[rows]
 
     def rows(self, place: int) -> slice | Int64[Tensor, " m"]:
         """Return where a batch lies."""
@@ -108,6 +112,16 @@ def readable(data: Iterable[Any], name: str) -> Iterable[Any]:
     Raises:
         OneBasinError: when it is something else, None for example.
     """
+    if isinstance(data, Tensor):
+        raise OneBasinError(
+            f"{name}: the data is one tensor of shape {tuple(data.shape)}; pass a list of batches, "
+            "such as [(inputs, labels)], or a DataLoader"
+        )
+    if isinstance(data, Mapping):
+        raise OneBasinError(
+            f"{name}: the data is one {type(data).__name__}; pass a list of batches, such as "
+            "[batch], or a DataLoader"
+        )
     try:
         iter(data)
     except TypeError as error:
@@ -136,9 +150,74 @@ def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
     return data
 
 
+def split_batch(batch: Any) -> tuple[Any, Any]:
+    """Return inputs and labels of a batch; the labels are None where it has none.
+
+    Args:
+        batch: `(inputs, labels)`, the inputs alone (a tensor or a tuple of one), or a mapping
+            whose entry `labels` (or `label`) holds the labels and whose other entries are
+            keyword arguments. Labels of a mapping that repeat its `input_ids` follow the
+            convention of transformers: they are shifted, each position predicts the next token.
+
+    Raises:
+        OneBasinError: for a tuple of three or more.
+
+    Examples:
+        >>> split_batch({"x": 1, "labels": 2})
+        ({'x': 1}, 2)
+        >>> split_batch((1, 2))
+        (1, 2)
+    """
+    if isinstance(batch, Mapping):
+        name = next((name for name in LABEL_KEYS if name in batch), None)
+        inputs = {key: value for key, value in batch.items() if key != name}
+        return inputs, None if name is None else _shifted(inputs, batch[name])
+    if not isinstance(batch, tuple | list):
+        return batch, None
+    if not 1 <= len(batch) <= 2:
+        raise OneBasinError(
+            f"data: a batch has {len(batch)} entries; pass (inputs, labels), where the inputs may "
+            "be a tuple of positional arguments or a mapping of keyword arguments"
+        )
+    return batch[0], batch[1] if len(batch) == 2 else None
+
+
+def _shifted(inputs: Mapping[str, Any], labels: Any) -> Any:
+    """Return labels that repeat the input tokens as those of the next position."""
+    ids = inputs.get("input_ids")
+    if not (isinstance(ids, Tensor) and isinstance(labels, Tensor)):
+        return labels
+    if ids.shape != labels.shape or ids.ndim != 2 or ids.dtype != labels.dtype:
+        return labels
+    counted = labels != IGNORED
+    if not bool(counted.any()) or not torch.equal(labels[counted], ids[counted]):
+        return labels
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+
+
 def inputs_of(batch: Any) -> Any:
-    """Return the inputs of a batch that is `(inputs, labels)` or the inputs alone."""
-    return batch[0] if isinstance(batch, tuple | list) else batch
+    """Return the inputs of a batch; see `split_batch`."""
+    return split_batch(batch)[0]
+
+
+def labels_of(batch: Any, number: int, call: str) -> Tensor:
+    """Return the labels of a batch.
+
+    Args:
+        batch: as for `split_batch`.
+        number: of the batch, for the message.
+        call: the public function that is running, for the message.
+
+    Raises:
+        OneBasinError: when it has none.
+    """
+    labels = split_batch(batch)[1]
+    if labels is None:
+        raise OneBasinError(
+            f"{call}: batch {number} of the data ({type(batch).__name__}) has no labels; pass "
+            "(inputs, labels) or a mapping with 'labels'"
+        )
+    return torch.as_tensor(labels)
 
 
 def is_empty(batch: Any) -> bool:
@@ -154,7 +233,28 @@ def device_of(model: torch.nn.Module) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def call_on(function: Callable[..., Any], inputs: Any, device: torch.device) -> Any:
+def dtype_of(model: torch.nn.Module) -> torch.dtype | None:
+    """Return the dtype of a model's first floating-point parameter or buffer, if it has any."""
+    tensors = (tensor for source in (model.parameters(), model.buffers()) for tensor in source)
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
+
+
+def run_model(model: torch.nn.Module, inputs: Any) -> Any:
+    """Run a model on the inputs of a batch, moved to its device and floating-point dtype.
+
+    Args:
+        model: the module.
+        inputs: as for `call_on`.
+    """
+    return call_on(model, inputs, device_of(model), dtype_of(model))
+
+
+def call_on(
+    function: Callable[..., Any],
+    inputs: Any,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+) -> Any:
     """Call a model on the inputs of a batch.
 
     Args:
@@ -162,28 +262,34 @@ def call_on(function: Callable[..., Any], inputs: Any, device: torch.device) -> 
         inputs: a tensor (the one argument), a tuple (positional arguments) or a mapping
             (keyword arguments).
         device: where tensors are moved to first.
+        dtype: of floating-point tensors; None keeps theirs.
     """
-    args, kwargs = arguments_of(inputs, device)
+    args, kwargs = arguments_of(inputs, device, dtype)
     return function(*args, **kwargs)
 
 
-def arguments_of(inputs: Any, device: torch.device) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments_of(
+    inputs: Any, device: torch.device, dtype: torch.dtype | None = None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the positional and keyword arguments that the inputs of a batch stand for.
 
     Args:
         inputs: a tensor (the one argument), a tuple (positional arguments) or a mapping
             (keyword arguments).
         device: where tensors are moved to.
+        dtype: of floating-point tensors; None keeps theirs.
     """
     if isinstance(inputs, Mapping):
-        return (), {name: _to(value, device) for name, value in inputs.items()}
+        return (), {name: _to(value, device, dtype) for name, value in inputs.items()}
     if isinstance(inputs, tuple | list):
-        return tuple(_to(value, device) for value in inputs), {}
-    return (_to(inputs, device),), {}
+        return tuple(_to(value, device, dtype) for value in inputs), {}
+    return (_to(inputs, device, dtype),), {}
 
 
-def _to(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
+def _to(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(device, dtype if value.is_floating_point() else None)
 
 
 def output_of(output: Any) -> Tensor:

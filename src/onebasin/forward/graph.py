@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from onebasin.dtypes import common_dtype
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import arguments_of, device_of
+from onebasin.forward.batches import arguments_of, device_of, dtype_of
 from onebasin.forward.binding import bind, precision_of, widened
 from onebasin.forward.nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
 from onebasin.symmetry.inference.tracing import TracedGraph, trace_graph
@@ -91,7 +91,7 @@ class Graph:
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         """Export the model and infer the layouts of all that is in its graph."""
         self.model, self.device = model, device_of(model)
-        args, kwargs = arguments_of(_in_order(inputs), self.device)
+        args, kwargs = arguments_of(_in_order(inputs), self.device, dtype_of(model))
         self.traced: TracedGraph = trace_graph(model, args, kwargs)
         self.signature = signature_of(inputs)
         leaves = pytree.tree_leaves(arguments_of(inputs, self.device))
@@ -278,14 +278,15 @@ class Graph:
 
     def _placeholders(self, bound: Bound, inputs: Any) -> list[Any]:
         exported, precision = self.traced.exported, bound.precision
-        leaves = pytree.tree_leaves(arguments_of(_in_order(inputs), self.device))
+        dtype = precision or dtype_of(self.model)
+        leaves = pytree.tree_leaves(arguments_of(_in_order(inputs), self.device, dtype))
         given = dict(zip(exported.inputs, leaves, strict=True))
         values: list[Any] = []
         for node in exported.graph_module.graph.find_nodes(op="placeholder"):
             if node.name in exported.tensors:
                 value = bound.values[exported.tensors[node.name]]
             elif node.name in given:
-                value = widened(given[node.name], precision)
+                value = given[node.name]
             else:
                 value = widened(exported.constants[node.name].to(self.device), precision)
             values.append(value.clone() if node.name in self._overwritten else value)

@@ -23,11 +23,14 @@ from onebasin.forward.batches import (
     IGNORED,
     call_on,
     device_of,
+    dtype_of,
+    inputs_of,
     is_empty,
+    labels_of,
     output_of,
     rereadable,
 )
-from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
+from onebasin.forward.binding import bind, evaluation_mode, precision_of
 from onebasin.forward.normalization import layers_with_statistics, statistics_of
 from onebasin.matching.descent.pair import Pair
 from onebasin.symmetry.permutation import Permutation
@@ -113,7 +116,7 @@ class DataLoss:
             if is_empty(batch):
                 continue
             loss = float(self.of_batch(params, batch, number))
-            labels = torch.as_tensor(batch[1])
+            labels = labels_of(batch, number, self.call)
             size = int((labels != IGNORED).sum()) if self.loss == "cross_entropy" else len(labels)
             total, count = total + loss * size, count + size
         if not count:
@@ -122,6 +125,7 @@ class DataLoss:
 
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
         bound = bind(self.model, params)
+        precision = precision_of(self.model, bound)
         values = {name: value.to(self.device) for name, value in bound.items()}
         # PyTorch has no derivative of normalisation with respect to given statistics.
         for name, _ in self.model.named_buffers():
@@ -130,8 +134,9 @@ class DataLoss:
         with evaluation_mode(self.model), self._statistics(values):
             return call_on(
                 lambda *args, **kwargs: functional_call(self.model, values, args, kwargs),
-                widened(inputs, precision_of(self.model, bound)),
+                inputs,
                 self.device,
+                precision or dtype_of(self.model),
             )
 
     @contextmanager
@@ -179,7 +184,7 @@ class DataLoss:
 
 
 def labelled(batch: Any, number: int, call: str) -> tuple[Any, Any]:
-    """Return the inputs and the labels of a batch.
+    """Return the inputs and the labels of a batch; see `split_batch`.
 
     Args:
         batch: both, as data gives them.
@@ -187,14 +192,9 @@ def labelled(batch: Any, number: int, call: str) -> tuple[Any, Any]:
         call: the public function that is running, for the message.
 
     Raises:
-        OneBasinError: when it is something else, inputs alone for example.
+        OneBasinError: when it has no labels.
     """
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise OneBasinError(
-            f"{call}: batch {number} of the data is {type(batch).__name__}, not inputs and"
-            " labels; a loss needs both"
-        )
-    return batch[0], batch[1]
+    return inputs_of(batch), labels_of(batch, number, call)
 
 
 class Ends:

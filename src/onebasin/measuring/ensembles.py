@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from onebasin.arguments import check_model
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import call_on, device_of, output_of
+from onebasin.forward.batches import inputs_of, labels_of, output_of, run_model
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring.evaluation import Evaluator
 from onebasin.measuring.paths import point_at
@@ -120,11 +120,12 @@ def compare_ensembles(
     mean = mean if prepare is None else prepare(mean)
     run = [BoundModel(model, params) for params in (*members, mean, *others.values())]
     tallies = tallies_of(list(networks), list(others), num_bins)
-    device, num_members = device_of(run[0]), len(members)
+    num_members = len(members)
     with torch.no_grad():
-        for inputs, labels in evaluate.batches:
-            outputs = [output_of(call_on(each, inputs, device)) for each in run]
-            logits, classes = classes_of(outputs, torch.as_tensor(labels))
+        for number, batch in enumerate(evaluate.batches):
+            labels = labels_of(batch, number, "compare_ensembles")
+            outputs = [output_of(run_model(each, inputs_of(batch))) for each in run]
+            logits, classes = classes_of(outputs, labels)
             averages = averages_of(logits[:num_members])
             alone = logits.log_softmax(-1)
             every = [*alone[:num_members], *averages, *alone[num_members:]]

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import Batches, call_on, device_of, output_of, rereadable
+from onebasin.forward.batches import (
+    Batches,
+    inputs_of,
+    labels_of,
+    output_of,
+    rereadable,
+    run_model,
+)
 from onebasin.forward.binding import evaluation_mode
 from onebasin.measuring.losses import Loss, Part, measure_batch
 
@@ -57,7 +64,7 @@ class Evaluator:
     """Evaluates any model on the same batches; made by `evaluator`.
 
     Args:
-        batches: `(inputs, labels)` pairs that can be read more than once.
+        batches: batches with labels that can be read more than once, see `split_batch`.
         loss: "cross_entropy", "mse" or a function of outputs and labels.
     """
 
@@ -66,12 +73,12 @@ class Evaluator:
 
     def __call__(self, model: nn.Module, /) -> Evaluation:
         """Return the evaluation of a model; it is run in evaluation mode and not changed."""
-        device, parts = device_of(model), []
+        parts = []
         with evaluation_mode(model), torch.no_grad():
-            for inputs, labels in self.batches:
-                outputs = output_of(call_on(model, inputs, device))
-                labels = torch.as_tensor(labels).to(outputs.device)
-                parts.append(measure_batch(outputs, labels, self.loss))
+            for number, batch in enumerate(self.batches):
+                labels = labels_of(batch, number, "evaluator")
+                outputs = output_of(run_model(model, inputs_of(batch)))
+                parts.append(measure_batch(outputs, labels.to(outputs.device), self.loss))
         return summed(parts)
 
 
@@ -102,9 +109,10 @@ def evaluator(
     the batches. Labels of -100 do not count. Tensors move to the device of the model.
 
     Args:
-        inputs: all inputs, `(n, ...)`; or, without `labels`, an iterable of
-            `(inputs, labels)` batches such as a DataLoader. The inputs of a batch may be a
-            tensor, a tuple of positional arguments or a mapping of keyword arguments.
+        inputs: all inputs, `(n, ...)`; or, without `labels`, an iterable of batches such as a
+            DataLoader. A batch is `(inputs, labels)`, where the inputs are a tensor, a tuple of
+            positional arguments or a mapping of keyword arguments; or one mapping, whose
+            `labels` are the labels and whose other entries are keyword arguments.
         labels: classes `(n,)`, or `(n, t)` for one class per token; targets for "mse".
         batch_size: examples per batch where `labels` is given.
         loss: "cross_entropy", "mse", or a function of outputs and labels that returns one

@@ -21,8 +21,16 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from onebasin.checkpoints.messages import one_line
 from onebasin.dtypes import all_finite
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import call_on, inputs_of, is_empty, mixed, readable, rereadable
-from onebasin.forward.binding import bind, evaluation_mode, first_names, precision_of, widened
+from onebasin.forward.batches import (
+    call_on,
+    dtype_of,
+    inputs_of,
+    is_empty,
+    mixed,
+    readable,
+    rereadable,
+)
+from onebasin.forward.binding import bind, evaluation_mode, first_names, precision_of
 from onebasin.forward.normalization import layers_with_statistics, path_of, statistics_of
 from onebasin.measuring.moments import UnitMoments
 
@@ -115,17 +123,17 @@ def _run(
     own = statistics_of(layers) if training else {}
     held = {**values, **{name: values.get(name, each).clone() for name, each in own.items()}}
     device = next(iter(values.values())).device
-    num_batches = 0
+    precision, num_batches = precision_of(model, held), 0
     with evaluation_mode(model), _watched(layers, found, training=training), torch.no_grad():
         for number, batch in enumerate(data):
             if is_empty(batch):
                 continue
-            inputs = widened(inputs_of(batch), precision_of(model, held))
             try:
                 call_on(
                     lambda *args, **kwargs: functional_call(model, held, args, kwargs),
-                    inputs,
+                    inputs_of(batch),
                     device,
+                    precision or dtype_of(model),
                 )
             except OneBasinError:
                 raise

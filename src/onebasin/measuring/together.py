@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from onebasin.forward.batches import arguments_of, output_of
-from onebasin.forward.binding import bind, evaluation_mode, precision_of, widened
+from onebasin.forward.batches import arguments_of, dtype_of, inputs_of, labels_of, output_of
+from onebasin.forward.binding import bind, evaluation_mode, precision_of
 from onebasin.measuring.evaluation import Evaluation, Evaluator, summed
 from onebasin.measuring.losses import Part, measure_batch_together
 
@@ -58,7 +58,7 @@ def evaluate_together(
     """
     stacked = _stacked(model, networks)
     device = next((tensor.device for tensor in stacked.values()), torch.device("cpu"))
-    precision = precision_of(model, stacked)
+    precision = precision_of(model, stacked) or dtype_of(model)
     parts: list[list[Part]] = []
 
     def run(params: dict[str, Tensor], args: Any, kwargs: Any) -> Tensor:
@@ -66,10 +66,11 @@ def evaluate_together(
 
     together = vmap(run, in_dims=(0, None, None))
     with evaluation_mode(model), torch.no_grad():
-        for inputs, labels in evaluate.batches:
-            args, kwargs = widened(arguments_of(inputs, device), precision)
+        for number, batch in enumerate(evaluate.batches):
+            labels = labels_of(batch, number, "evaluator")
+            args, kwargs = arguments_of(inputs_of(batch), device, precision)
             outputs = together(stacked, args, kwargs)
-            labels = torch.as_tensor(labels).to(outputs.device)
+            labels = labels.to(outputs.device)
             parts.append(measure_batch_together(outputs, labels, evaluate.loss))
     return [summed(each) for each in zip(*parts, strict=True)] if parts else [summed([])]
 

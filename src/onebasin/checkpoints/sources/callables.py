@@ -31,9 +31,8 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
     Raises:
         OneBasinError: The module cannot be imported, or has no such callable.
     """
-    module_name, _, attribute = path.partition(":")
-    with _current_folder_importable():
-        found = _lookup(_import(module_name, path), attribute, path)
+    attribute = path.partition(":")[2]
+    found = find_callable(path)
     if isinstance(found, nn.Module):
         raise OneBasinError(f"{path}: is a module already; name a callable that builds one")
     if not callable(found):
@@ -67,6 +66,20 @@ def module_files(name: str) -> tuple[Path, ...]:
     return tuple(file for file in candidates if file.is_file())
 
 
+def find_callable(path: str) -> Any:
+    """Find an object by its import path; the current folder counts as importable.
+
+    Args:
+        path: `package.module:attribute`, the latter possibly dotted.
+
+    Raises:
+        OneBasinError: The module cannot be imported, or has no such attribute.
+    """
+    module_name, _, attribute = path.partition(":")
+    with importable_folder():
+        return _lookup(_import(module_name, path), attribute, path)
+
+
 def _place(build: Callable[..., Any], error: BaseException) -> str:
     """Tell where in the callable's file it failed, or where it begins; empty where unknown."""
     try:
@@ -78,7 +91,7 @@ def _place(build: Callable[..., Any], error: BaseException) -> str:
 
 
 def _call(build: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> nn.Module:
-    with _current_folder_importable():
+    with importable_folder():
         module = build(**arguments)
     if not isinstance(module, nn.Module):
         raise OneBasinError(
@@ -119,7 +132,8 @@ def _lookup(module: Any, attribute: str, path: str) -> Any:
 
 
 @contextlib.contextmanager
-def _current_folder_importable() -> Iterator[None]:
+def importable_folder() -> Iterator[None]:
+    """Let modules in the working folder be imported for the time of a block."""
     folder = os.getcwd()
     sys.path.insert(0, folder)
     try:

@@ -22,7 +22,7 @@ from onebasin._atomic import atomic_folder
 from onebasin.errors import OneBasinError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 CHECKED_BYTES = 1 << 30
 """Of a larger file only the beginning and the end are checked when it is opened."""
 

@@ -118,7 +118,7 @@ def load_dataset(
     if name == DIGITS:
         data = load_digits(seed=seed)
     else:
-        found = _set(name, _root(root))
+        found = _set(name, data_root(root))
         splits = {
             "train": (train_split,) if train_split else ("train",),
             "test": (test_split,) if test_split else found.test_splits,
@@ -151,15 +151,29 @@ def _set(name: str, root: Path | None) -> HubSet:
     if folder is not None and folder.is_dir():
         return replace(found or HubSet(hub), folder=folder)
     if found is None:
-        known = ", ".join(sorted(DATASETS))
-        raise OneBasinError(
-            f"data: unknown dataset {name!r}; known are: {known}; others are OWNER/NAME on the "
-            f"Hugging Face hub, or a folder of parquet files in {root or 'the root (--data-root)'}"
-        )
+        raise unknown_dataset(name, root)
     return found
 
 
-def _root(given: str | os.PathLike[str] | None) -> Path | None:
+def unknown_dataset(name: str, root: Path | None) -> OneBasinError:
+    """Return the error for a text that names no data."""
+    known = ", ".join(sorted(DATASETS))
+    return OneBasinError(
+        f"data: unknown dataset {name!r}; known are: {known}; others are a file or folder, "
+        "package.module:callable, OWNER/NAME on the Hugging Face hub, or a folder in "
+        f"{root or 'the root (--data-root)'}"
+    )
+
+
+def data_root(given: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder with a folder for each set, or None.
+
+    Args:
+        given: the folder, if the caller knows it; otherwise that of ONEBASIN_DATA.
+
+    Raises:
+        OneBasinError: when it is not a folder.
+    """
     root = given if given is not None else os.environ.get("ONEBASIN_DATA") or None
     if root is None:
         return None

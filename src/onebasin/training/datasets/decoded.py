@@ -6,24 +6,28 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from onebasin.training.datasets.cache import Stored, cache_folder, cached
+from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.dataset import Dataset
 from onebasin.training.datasets.decoders import Reading
-from onebasin.training.datasets.examples import Pixels, Tokens
+from onebasin.training.datasets.example_splits import ArraySplit
+from onebasin.training.datasets.examples import MaskedTokens, Pixels, Tokens
 from onebasin.training.datasets.folders import digest, open_files, parquet_files
 from onebasin.training.datasets.hub import open_hub
+from onebasin.training.datasets.normalization import describe_normalisation
 from onebasin.training.datasets.reading import Progress, decode_tables
+from onebasin.training.datasets.source import Table
 
 TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("inputs", "labels"))
 FACTS = ("kind", "num_classes", "class_names")
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
-"""Mean and deviation of each channel, in units of 1 = 255."""
+"""Mean and deviation of each channel, or one for all, in units of 1 = 255."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def load_set(
     cache: str | os.PathLike[str] | None,
     progress: Progress | None,
 ) -> Dataset:
-    """Return a set, decoded into the cache where it is not there yet.
+    """Return a set with labels and a test split, decoded into the cache if it is not there yet.
 
     Args:
         name: what the user calls it.
@@ -67,40 +71,149 @@ def load_set(
     Raises:
         OneBasinError: when it cannot be found, fetched or decoded.
     """
-    files = None if source.folder is None else parquet_files(source.folder, splits)
-    origin: Any = [source.hub, source.config, {split: list(s) for split, s in splits.items()}]
-    if files is not None:
-        origin = {split: digest(paths) for split, paths in files.items()}
-    key = hashlib.sha256(json.dumps([origin, source.reading.to_json()]).encode()).hexdigest()
-    shown = re.sub(r"[^\w-]+", "-", name)
-    folder = cache_folder(cache) / "datasets" / f"{shown}-{key[:16]}"
-
-    def write(temporary: Path) -> Mapping[str, Any]:
-        if files is None:
-            tables = open_hub(source.hub, source.config, splits)
-        else:
-            tables = {split: open_files(paths) for split, paths in files.items()}
-        return decode_tables(tables, source.reading, temporary, progress)
-
-    return _dataset(name, cached(folder, write, needed=(TENSORS, FACTS)), source.normalisation)
-
-
-def _dataset(name: str, stored: Stored, normalisation: Normalisation | None) -> Dataset:
-    facts, tensors = stored.facts, stored.tensors
-    inputs = {}
-    for split in ("train", "test"):
-        raw = tensors[f"{split}_inputs"]
-        if facts["kind"] == "texts":
-            inputs[split] = Tokens(raw, facts["vocabulary"])
-        else:
-            mean, deviation = normalisation or (facts["mean"], facts["deviation"])
-            inputs[split] = Pixels(raw, tuple(mean), tuple(deviation))
+    required = ("train", "test")
+    tables, origin = open_tables(source, splits, required)
+    stored = decode_source(
+        name, tables, origin, source.reading, cache=cache, progress=progress, needed=TENSORS
+    )
+    inputs = {split: inputs_of_split(stored, split, source.normalisation) for split in required}
     return Dataset(
         name,
         inputs["train"],
-        tensors["train_labels"],
+        stored.tensors["train_labels"],
         inputs["test"],
-        tensors["test_labels"],
-        facts["num_classes"],
-        tuple(facts["class_names"]),
+        stored.tensors["test_labels"],
+        stored.facts["num_classes"],
+        tuple(stored.facts["class_names"]),
     )
+
+
+def load_set_data(
+    name: str,
+    source: HubSet,
+    splits: Mapping[str, Sequence[str]],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Data:
+    """Return a set with the labels and splits that it has; the first split is required.
+
+    Args:
+        name: as for `load_set`.
+        source: as for `load_set`.
+        splits: as for `load_set`.
+        cache: as for `load_set`.
+        progress: as for `load_set`.
+    """
+    tables, origin = open_tables(source, splits, ("train",))
+    return decode_data(
+        name,
+        tables,
+        origin,
+        source.reading,
+        normalisation=source.normalisation,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def decode_data(
+    name: str,
+    tables: OpenTables,
+    origin: Any,
+    reading: Reading,
+    *,
+    normalisation: Normalisation | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Data:
+    """Return the data of any tables, with the labels and splits that they have.
+
+    Args:
+        name: what the user calls it.
+        tables: opens the splits; called only if the cache does not hold them.
+        origin: JSON values that change when the source changes.
+        reading: how rows are read.
+        normalisation: of images; None for the mean and deviation of the training images.
+        cache: the folder of the cache.
+        progress: called with the number of rows decoded and their total.
+
+    Raises:
+        OneBasinError: when a row cannot be decoded.
+    """
+    stored = decode_source(
+        name,
+        tables,
+        ["optional", origin],
+        reading,
+        cache=cache,
+        progress=progress,
+        needed=("train_inputs",),
+    )
+    found: dict[str, ArraySplit] = {}
+    for split in ("train", "test"):
+        if f"{split}_inputs" in stored.tensors:
+            inputs = inputs_of_split(stored, split, normalisation)
+            kept = MaskedTokens(inputs) if isinstance(inputs, Tokens) else inputs
+            found[split] = ArraySplit(kept, stored.tensors.get(f"{split}_labels"))
+    train, has_labels = found["train"], found["train"].has_labels
+    return Data(
+        name,
+        train,
+        found.get("test"),
+        "classification" if has_labels else None,
+        stored.facts["num_classes"],
+        describe_normalisation(train.inputs),
+        tuple(stored.facts["class_names"]),
+    )
+
+
+OpenTables = Callable[[], Mapping[str, Table]]
+"""Opens the splits of a source."""
+
+
+def open_tables(
+    source: HubSet, splits: Mapping[str, Sequence[str]], required: Sequence[str]
+) -> tuple[OpenTables, Any]:
+    """Return a function that opens the splits of a set, and JSON values that identify it."""
+    if source.folder is None:
+        origin = [source.hub, source.config, {split: list(s) for split, s in splits.items()}]
+        return lambda: open_hub(source.hub, source.config, splits, required), origin
+    files = parquet_files(source.folder, splits, required)
+    origin = {split: digest(paths) for split, paths in files.items()}
+    return lambda: {split: open_files(paths) for split, paths in files.items()}, origin
+
+
+def decode_source(
+    name: str,
+    tables: OpenTables,
+    origin: Any,
+    reading: Reading,
+    *,
+    cache: str | os.PathLike[str] | None,
+    progress: Progress | None,
+    needed: Sequence[str],
+) -> Stored:
+    """Return the decoded splits of a source; they are decoded if the cache lacks them."""
+    key = hashlib.sha256(json.dumps([origin, reading.to_json()]).encode()).hexdigest()
+    shown = re.sub(r"[^\w-]+", "-", name)[-80:]
+    folder = cache_folder(cache) / "datasets" / f"{shown}-{key[:16]}"
+
+    def write(temporary: Path) -> Mapping[str, Any]:
+        labels = "train_labels" in needed
+        return decode_tables(tables(), reading, temporary, progress, needs_labels=labels)
+
+    return cached(folder, write, needed=(needed, FACTS))
+
+
+def inputs_of_split(
+    stored: Stored, split: str, normalisation: Normalisation | None
+) -> Pixels | Tokens:
+    """Return the inputs of a decoded split."""
+    facts, raw = stored.facts, stored.tensors[f"{split}_inputs"]
+    if facts["kind"] == "texts":
+        return Tokens(raw[:, 1:], facts["vocabulary"], raw[:, 0])
+    mean, deviation = normalisation or (facts["mean"], facts["deviation"])
+    channels = raw.shape[1]
+    mean, deviation = (v if len(v) == channels else tuple(v) * channels for v in (mean, deviation))
+    return Pixels(raw, tuple(mean), tuple(deviation))

@@ -19,6 +19,8 @@ from onebasin.training.datasets.images import ImageForm, decode, form_of
 from onebasin.training.datasets.source import Columns
 
 MAX_THREADS = 8
+CHUNK_BYTES = 1 << 26
+"""The most bytes of pixels that are decoded at once."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Reading:
             one size.
         crop: share of a scaled image that is kept.
         tokenizer: what makes tokens of texts.
-        max_length: tokens of a text.
+        max_length: tokens of a text, or of a block of unlabeled text.
     """
 
     input_column: str | None = None
@@ -77,11 +79,20 @@ class Decoder(ABC):
             split: the split they belong to.
 
         Returns:
-            An array `(n, *shape)` of type `dtype`.
+            An array `(n, *shape)` of type `dtype`; unlabeled text gives blocks, whose number
+            is not that of the values.
 
         Raises:
             OneBasinError: naming the row, when one is broken.
         """
+
+    def finish(self) -> np.ndarray | None:
+        """Return the inputs that are left at the end of a split, if any."""
+        return None
+
+    def chunks(self, values: Sequence[Any], where: str, row: int) -> int:
+        """Return how many values may be decoded at once in bounded memory."""
+        return len(values)
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -99,7 +110,9 @@ def decoder(columns: Columns, reading: Reading) -> Decoder:
         columns: of the set.
         reading: how it is read.
     """
-    return TextDecoder(reading) if columns.is_text else ImageDecoder(reading)
+    if not columns.is_text:
+        return ImageDecoder(reading)
+    return TextDecoder(reading) if columns.labels is not None else BlockDecoder(reading)
 
 
 class ImageDecoder(Decoder):
@@ -121,13 +134,22 @@ class ImageDecoder(Decoder):
 
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
         """Decode images and, of the training set, add up their values."""
-        if self.form is None:
-            size, crop = self.reading.image_size, self.reading.crop
-            self.form = form_of(values[0], f"{where}, row {row}", image_size=size, crop=crop)
-        pixels = decode(values, self.form, where, row, self.pool)
+        form = self._form(values, where, row)
+        pixels = decode(values, form, where, row, self.pool)
         if split == "train":
             self._add_up(pixels)
         return pixels
+
+    def chunks(self, values: Sequence[Any], where: str, row: int) -> int:
+        """Return how many images may be decoded at once in bounded memory."""
+        form = self._form(values, where, row)
+        return max(1, CHUNK_BYTES // (form.channels * form.height * form.width))
+
+    def _form(self, values: Sequence[Any], where: str, row: int) -> ImageForm:
+        if self.form is None:
+            size, crop = self.reading.image_size, self.reading.crop
+            self.form = form_of(values[0], f"{where}, row {row}", image_size=size, crop=crop)
+        return self.form
 
     def _add_up(self, pixels: UInt8[np.ndarray, "n c h w"]) -> None:
         flat = pixels.transpose(1, 0, 2, 3).reshape(pixels.shape[1], -1)
@@ -154,7 +176,7 @@ class ImageDecoder(Decoder):
 
 
 class TextDecoder(Decoder):
-    """Texts as tokens."""
+    """Texts as tokens: each text is one row of the number of its tokens and the tokens."""
 
     dtype = "int32"
 
@@ -164,8 +186,8 @@ class TextDecoder(Decoder):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one text, `(length,)`."""
-        return (self.length,)
+        """The shape of one text, `(1 + length,)`."""
+        return (1 + self.length,)
 
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
         """Make tokens of texts."""
@@ -174,3 +196,26 @@ class TextDecoder(Decoder):
     def facts(self) -> dict[str, Any]:
         """Return kind and number of tokens."""
         return {"kind": "texts", "vocabulary": self.tokenizer.vocabulary}
+
+
+class BlockDecoder(TextDecoder):
+    """Unlabeled texts as blocks of tokens for language models, one text after the other."""
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__(reading)
+        self.left: list[int] = []
+
+    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
+        """Return all whole blocks; the tokens that are left begin the next one."""
+        texts.check_texts(values, where, row)
+        for text in values:
+            self.left += self.tokenizer.encode_all(text)
+        whole = len(self.left) // self.length * self.length
+        blocks = np.array(self.left[:whole], dtype=np.int32).reshape(-1, self.length)
+        self.left = self.left[whole:]
+        return np.insert(blocks, 0, self.length, axis=1)
+
+    def finish(self) -> np.ndarray | None:
+        """Return the last block, padded."""
+        last, self.left = self.left, []
+        return texts.padded([last], self.tokenizer, self.length) if last else None

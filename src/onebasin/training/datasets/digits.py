@@ -8,13 +8,16 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from onebasin.errors import OneBasinError
 from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.datasets.normalization import MeanAndStd
 from onebasin.training.draws import check_seed
 
 NUM_TEST = 360
+LARGEST_PIXEL = 16.0
 
 
-def load_digits(*, seed: int = 0) -> Dataset:
+def load_digits(*, seed: int = 0, normalisation: MeanAndStd | None = None) -> Dataset:
     """Return scikit-learn's digits: 1437 for training and 360 for testing.
 
     All pixels are shifted and scaled by the one mean and standard deviation of the training
@@ -22,6 +25,8 @@ def load_digits(*, seed: int = 0) -> Dataset:
 
     Args:
         seed: which images are set aside for testing.
+        normalisation: mean and standard deviation of pixels from 0 to 1; those of the training
+            images unless given.
 
     Returns:
         Images flattened to `(n, 64)` float32, ten classes.
@@ -37,7 +42,13 @@ def load_digits(*, seed: int = 0) -> Dataset:
     generator = torch.Generator().manual_seed(check_seed("data", seed))
     order = torch.randperm(len(images), generator=generator)
     test, train = order[:NUM_TEST], order[NUM_TEST:]
-    mean, deviation = images[train].mean(), images[train].std()
+    if normalisation is None:
+        mean, deviation = images[train].mean(), images[train].std()
+    else:
+        images = images / LARGEST_PIXEL
+        mean, deviation = (torch.tensor(values) for values in normalisation)
+        if mean.numel() != 1:
+            raise OneBasinError(f"data: digits has 1 channel, but {mean.numel()} means were given")
 
     def normalised(rows: Int64[Tensor, " n"]) -> Float32[Tensor, "n 64"]:
         return (images[rows] - mean) / deviation

@@ -15,13 +15,18 @@ from onebasin.training.datasets.tables import ROWS, arrow, class_names_of, featu
 TAIL_BYTES = 1 << 16
 
 
-def parquet_files(folder: Path, splits: Mapping[str, Sequence[str]]) -> dict[str, list[Path]]:
+def parquet_files(
+    folder: Path,
+    splits: Mapping[str, Sequence[str]],
+    required: Sequence[str] = ("train", "test"),
+) -> dict[str, list[Path]]:
     """Find the files of each split, `SPLIT*.parquet` in the folder or in `data` in it.
 
     Args:
         folder: where to look.
         splits: for "train" and "test" the names that the split may have, the first that is
             there counts.
+        required: the splits that must be there.
 
     Raises:
         OneBasinError: when there is no folder, or no file of a split.
@@ -34,6 +39,8 @@ def parquet_files(folder: Path, splits: Mapping[str, Sequence[str]]) -> dict[str
     for split, names in splits.items():
         globs = [f"{inner}{name}*.parquet" for name in names for inner in ("", "data/")]
         files = next((f for f in (sorted(folder.glob(glob)) for glob in globs) if f), None)
+        if files is None and split not in required:
+            continue
         if files is None:
             there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
             raise OneBasinError(
@@ -71,6 +78,9 @@ def open_files(files: Sequence[Path]) -> Table:
     opened = [_open(path) for path in files]
     schema = opened[0].schema_arrow
     features = features_of(schema)
+    if len(set(schema.names)) < len(schema.names):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise OneBasinError(f"data: {files[0]} has two columns {twice!r}; rename one of them")
     for path, file in zip(files, opened, strict=True):
         if file.schema_arrow.names != schema.names:
             raise OneBasinError(

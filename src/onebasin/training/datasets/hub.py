@@ -15,7 +15,10 @@ from onebasin.training.datasets.tables import ROWS, class_names_of, kinds_of
 
 
 def open_hub(
-    name: str, config: str | None, splits: Mapping[str, Sequence[str]]
+    name: str,
+    config: str | None,
+    splits: Mapping[str, Sequence[str]],
+    required: Sequence[str] = ("train", "test"),
 ) -> dict[str, Table]:
     """Open the splits of a set of the hub, fetching it where it is not there yet.
 
@@ -24,6 +27,7 @@ def open_hub(
         config: which of its configurations, where it has several.
         splits: for "train" and "test" the names that the split may have, the first that is
             there counts.
+        required: the splits that must be there.
 
     Raises:
         OneBasinError: when `datasets` is not installed, the set cannot be fetched, or it lacks a
@@ -43,6 +47,8 @@ def open_hub(
     found = {}
     for split, names in splits.items():
         there = next((choice for choice in names if choice in opened), None)
+        if there is None and split not in required:
+            continue
         if there is None:
             raise OneBasinError(
                 f"data: {name} has no split {' or '.join(names)}; its splits are "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,12 @@ Progress = Callable[[int, int], None]
 
 
 def decode_tables(
-    tables: Mapping[str, Table], reading: Reading, folder: Path, progress: Progress | None = None
+    tables: Mapping[str, Table],
+    reading: Reading,
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    needs_labels: bool = True,
 ) -> dict[str, Any]:
     """Decode the splits of a source into files `SPLIT_inputs.bin` and `SPLIT_labels.bin`.
 
@@ -30,6 +36,7 @@ def decode_tables(
         reading: how they are read.
         folder: where the files are written.
         progress: called with the number of rows done and their total.
+        needs_labels: whether tables without a column of labels are refused.
 
     Returns:
         What the files hold: kind of inputs, class names, number of classes, shapes and types of
@@ -42,57 +49,96 @@ def decode_tables(
         if not table.num_rows:
             raise OneBasinError(f"data: {table.place} has no rows; fetch it again")
     first = next(iter(tables.values()))
-    columns = find_columns(first, inputs=reading.input_column, labels=reading.label_column)
-    names = first.class_names.get(columns.labels, ())
+    columns = find_columns(
+        first,
+        inputs=reading.input_column,
+        labels=reading.label_column,
+        needs_labels=needs_labels,
+    )
+    names = first.class_names.get(columns.labels or "", ())
     total, done, largest, tensors = sum(table.num_rows for table in tables.values()), 0, -1, {}
     with contextlib.closing(decoder(columns, reading)) as inputs:
         for split, table in tables.items():
-            if find_columns(table, inputs=columns.inputs, labels=columns.labels) != columns:
+            named = {"inputs": columns.inputs, "labels": columns.labels}
+            if find_columns(table, **named, needs_labels=needs_labels) != columns:
                 raise OneBasinError(f"data: {table.place} has other columns than {first.place}")
-            start = done
-            for rows, largest_label in _decode_split(
-                split, _rows(table, columns), inputs, len(names), folder
-            ):
-                done, largest = done + rows, max(largest, largest_label)
+            pieces, stored = _rows(table, columns, names), 0
+            for rows, written, largest_label in _decode_split(split, pieces, inputs, folder):
+                done, stored = done + rows, stored + written
+                largest = max(largest, largest_label)
                 if progress is not None:
                     progress(done, total)
-            shape = [done - start, *inputs.shape]
+            shape = [stored, *inputs.shape]
             tensors[f"{split}_inputs"] = {"dtype": inputs.dtype, "shape": shape}
-            tensors[f"{split}_labels"] = {"dtype": "int64", "shape": shape[:1]}
+            if columns.labels is not None:
+                tensors[f"{split}_labels"] = {"dtype": "int64", "shape": shape[:1]}
         return {
             **inputs.facts(),
             "class_names": list(names),
-            "num_classes": len(names) or largest + 1,
+            "num_classes": None if columns.labels is None else len(names) or largest + 1,
             "tensors": tensors,
         }
 
 
-Piece = tuple[str, int, list[Any], list[Any]]
-"""Where rows come from, number of the first of them there, inputs and labels."""
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of a table.
+
+    Args:
+        where: where the rows come from.
+        row: the number of the first of them there.
+        inputs: their inputs.
+        labels: their labels, or None.
+    """
+
+    where: str
+    row: int
+    inputs: Sequence[Any]
+    labels: Int64[np.ndarray, " n"] | None
+
+    def parts(self, size: int) -> Iterator[Piece]:
+        """Yield the rows in pieces of at most a size."""
+        for start in range(0, len(self.inputs), size):
+            rows = slice(start, start + size)
+            labels = None if self.labels is None else self.labels[rows]
+            yield Piece(self.where, self.row + start, self.inputs[rows], labels)
 
 
 def _decode_split(
-    split: str, pieces: Iterable[Piece], inputs: Decoder, num_names: int, folder: Path
-) -> Iterator[tuple[int, int]]:
-    """Write the files of a split; yield number of rows and largest label of every piece."""
+    split: str, pieces: Iterable[Piece], inputs: Decoder, folder: Path
+) -> Iterator[tuple[int, int, int]]:
+    """Write the files of a split; yield rows read, rows written and the largest label."""
     with (
         (folder / f"{split}_inputs.bin").open("wb") as input_file,
         (folder / f"{split}_labels.bin").open("wb") as label_file,
     ):
-        for where, row, values, classes in pieces:
-            inputs.decode(values, where, row, split).tofile(input_file)
-            labels = _labels(classes, num_names, where, row)
-            labels.tofile(label_file)
-            yield len(values), int(labels.max())
+        for piece in pieces:
+            for part in piece.parts(inputs.chunks(piece.inputs, piece.where, piece.row)):
+                decoded = inputs.decode(part.inputs, part.where, part.row, split)
+                decoded.tofile(input_file)
+                if part.labels is not None:
+                    part.labels.tofile(label_file)
+                largest = -1 if part.labels is None else int(part.labels.max())
+                yield len(part.inputs), len(decoded), largest
+        last = inputs.finish()
+        if last is not None:
+            last.tofile(input_file)
+            yield 0, len(last), -1
 
 
-def _rows(table: Table, columns: Columns) -> Iterator[Piece]:
+def _rows(table: Table, columns: Columns, names: Sequence[str]) -> Iterator[Piece]:
     place, row = None, 0
-    for where, piece in table.read([columns.inputs, columns.labels]):
+    for where, rows in table.read(columns.names):
         row = 0 if where != place else row
         place = where
-        yield where, row, piece[columns.inputs], piece[columns.labels]
-        row += len(piece[columns.labels])
+        inputs = rows[columns.inputs]
+        if not inputs:
+            continue
+        labels = None
+        if columns.labels is not None:
+            labels = _labels(rows[columns.labels], len(names), where, row)
+        yield Piece(where, row, inputs, labels)
+        row += len(inputs)
 
 
 def _labels(

@@ -46,22 +46,30 @@ class Columns:
 
     Args:
         inputs: name of the column with the inputs.
-        labels: name of the column with the labels.
+        labels: name of the column with the labels; None for unlabeled data.
         is_text: whether the inputs are texts; otherwise they are images.
     """
 
     inputs: str
-    labels: str
+    labels: str | None
     is_text: bool
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [self.inputs] if self.labels is None else [self.inputs, self.labels]
 
-def find_columns(table: Table, *, inputs: str | None, labels: str | None) -> Columns:
+
+def find_columns(
+    table: Table, *, inputs: str | None, labels: str | None, needs_labels: bool = True
+) -> Columns:
     """Find the columns of inputs and labels.
 
     Args:
         table: a split.
-        inputs: the name, where the caller knows it.
-        labels: likewise.
+        inputs: the name of the column with the inputs, if the caller knows it.
+        labels: the name of the column with the labels, if the caller knows it.
+        needs_labels: whether a table without a column of labels is refused.
 
     Raises:
         OneBasinError: when there is none, or several that no rule can choose from.
@@ -75,7 +83,10 @@ def find_columns(table: Table, *, inputs: str | None, labels: str | None) -> Col
             "give another input_column"
         )
     classes = _named(table, ("class",), LABEL_NAMES) or _named(table, ("integer",), LABEL_NAMES)
-    found_labels = _one(table, "label", labels, [name for name in classes if name != found])
+    candidates = [name for name in classes if name != found]
+    if labels is None and not candidates and not needs_labels:
+        return Columns(found, None, table.kinds[found] == "text")
+    found_labels = _one(table, "label", labels, candidates)
     if table.kinds[found_labels] not in ("class", "integer"):
         raise OneBasinError(
             f"data: column {found_labels!r} of {table.place} holds no classes (integers from 0); "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,15 @@ from onebasin.checkpoints.packages import import_package
 from onebasin.errors import OneBasinError, check_whole
 
 BYTES = "bytes"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+)
+"""Files of which a folder with a tokenizer of transformers has at least one."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +33,13 @@ class Tokenizer:
 
     Args:
         encode: for each text the numbers of its tokens, cut at the length that was asked for.
+        encode_all: the numbers of all tokens of one text, without special tokens.
         padding: the token that fills what a text leaves free.
         vocabulary: tokens are 0 to `vocabulary - 1`.
     """
 
     encode: Callable[[list[str]], Sequence[Sequence[int]]]
+    encode_all: Callable[[str], Sequence[int]]
     padding: int
     vocabulary: int
 
@@ -44,50 +57,95 @@ def tokenizer(name: str, length: int) -> Tokenizer:
     """
     length = check_whole("data", "max_length", length, least=1)
     if name == BYTES:
-        return Tokenizer(lambda texts: [_bytes(text, length) for text in texts], 0, 257)
-    library = import_package("transformers", extra="hub")
-    try:
-        found = library.AutoTokenizer.from_pretrained(name)
-    # The library, the network and the tokenizer's own files may raise anything.
-    except Exception as error:
-        raise OneBasinError(
-            f"data: there is no tokenizer {name!r} ({one_line(error)}); give {BYTES!r}, or the "
-            "name or folder of one of transformers"
-        ) from error
+        return Tokenizer(
+            lambda texts: [_bytes(text)[:length] for text in texts], _bytes, 0, 1 + 256
+        )
+    found = _pretrained(name)
 
     def encode(texts: list[str]) -> Sequence[Sequence[int]]:
         return found(texts, truncation=True, max_length=length)["input_ids"]
 
+    def encode_all(text: str) -> Sequence[int]:
+        return found(text, add_special_tokens=False, verbose=False)["input_ids"]
+
     padding = found.pad_token_id if found.pad_token_id is not None else found.eos_token_id
-    return Tokenizer(encode, padding or 0, len(found))
+    return Tokenizer(encode, encode_all, padding or 0, len(found))
+
+
+def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder of transformers holds the files of a tokenizer."""
+    return any((Path(folder) / name).is_file() for name in TOKENIZER_FILES)
+
+
+def _pretrained(name: str) -> Any:
+    """Read a tokenizer of transformers; its code is never run."""
+    library = import_package("transformers", extra="hub")
+    is_folder = Path(name).is_dir()
+    if is_folder and not has_tokenizer(name):
+        raise OneBasinError(
+            f"data: the folder {name} has no tokenizer files (such as tokenizer.json); copy them "
+            "there, or name another tokenizer with --tokenizer"
+        )
+    try:
+        return library.AutoTokenizer.from_pretrained(
+            name, local_files_only=is_folder, trust_remote_code=False
+        )
+    # The library, the network and the tokenizer's own files may raise anything.
+    except Exception as error:
+        raise OneBasinError(
+            f"data: tokenizer {name!r} cannot be loaded ({one_line(error)}); give {BYTES!r}, or "
+            "the name or folder of a tokenizer of transformers"
+        ) from error
+
+
+def check_texts(texts: Sequence[Any], where: str, first_row: int) -> None:
+    """Check that all values are texts.
+
+    Args:
+        texts: the values.
+        where: where they come from, for messages.
+        first_row: number of the first, for messages.
+
+    Raises:
+        OneBasinError: when one is not.
+    """
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise OneBasinError(f"data: {where}, row {first_row + place}: there is no text")
 
 
 def encode(
     texts: Sequence[Any], tokens: Tokenizer, length: int, where: str, first_row: int
-) -> Int32[np.ndarray, "n {length}"]:
+) -> Int32[np.ndarray, "n row"]:
     """Make tokens of texts.
 
     Args:
         texts: the texts.
         tokens: the tokenizer.
-        length: tokens of each; what a text leaves free is padding.
+        length: tokens of each; shorter texts are padded.
         where: where they come from, for messages.
         first_row: number of the first, for messages.
 
     Returns:
-        Tokens of each.
+        As `padded`.
 
     Raises:
-        OneBasinError: when one is no text.
+        OneBasinError: when one is not a text.
     """
-    for place, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise OneBasinError(f"data: {where}, row {first_row + place}: there is no text")
-    found = np.full((len(texts), length), tokens.padding, dtype=np.int32)
-    for row, numbers in enumerate(tokens.encode(list(texts))):
-        found[row, : len(numbers)] = numbers
+    check_texts(texts, where, first_row)
+    return padded(tokens.encode(list(texts)), tokens, length)
+
+
+def padded(
+    rows: Sequence[Sequence[int]], tokens: Tokenizer, length: int
+) -> Int32[np.ndarray, "n row"]:
+    """Return for each text the number of its tokens, then its tokens and the padding."""
+    found = np.full((len(rows), 1 + length), tokens.padding, dtype=np.int32)
+    for row, numbers in enumerate(rows):
+        found[row, 0] = len(numbers)
+        found[row, 1 : 1 + len(numbers)] = numbers
     return found
 
 
-def _bytes(text: str, length: int) -> list[int]:
-    return [byte + 1 for byte in text.encode()[:length]]
+def _bytes(text: str) -> list[int]:
+    return [byte + 1 for byte in text.encode("utf-8", "surrogatepass")]
