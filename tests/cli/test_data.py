@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from onebasin.checkpoints import build_architecture
-from onebasin.cli.data import load
+from onebasin.cli.measuring import DataChoice
 from onebasin.training.datasets.digits import load_digits
 from tests.cli.run import TINY, fail, succeed, write
 
@@ -87,9 +87,9 @@ def test_fewer_examples_are_drawn_by_the_seed(capsys, tmp_path, a, b):
         succeed(capsys, "merge", "mlp", a, b, "-o", out, *options)
         found[name] = out.read_bytes()
     assert found["first"] == found["again"] != found["other"]
-    few, everything = load("digits", None, 20, seed=1), load_digits()
-    assert len(few.train_inputs) == 20
-    assert torch.equal(few.test_inputs, everything.test_inputs)
+    few, everything = DataChoice("digits", num_train=20, seed=1).load(), load_digits()
+    assert few.num_examples() == 20
+    assert torch.equal(few.test.first(360), everything.test_inputs)
 
 
 def test_a_number_of_no_data_is_refused(capsys, tmp_path, a, b):

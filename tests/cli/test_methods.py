@@ -12,6 +12,7 @@ from onebasin.forward.batches import Batches
 from onebasin.matching import match_combined, match_straight_through
 from onebasin.matching.catalogue import METHODS, Method
 from onebasin.networks import MLP
+from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.digits import load_digits
 from tests.cli.run import TINY, fail, network, outputs, read, succeed, write
 
@@ -206,7 +207,7 @@ def test_a_preference_is_taken_where_the_method_has_it_and_none_is_given(
     method, arguments, options
 ):
     matcher = MethodChoice(method, arguments).prepare(
-        call="merge", data=load_digits(), is_of_use=True
+        call="merge", data=Data.from_dataset(load_digits()), is_of_use=True
     )
     assert matcher.preferring(normalization="batch").options == options
 

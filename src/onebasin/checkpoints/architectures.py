@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ _SOURCES: Mapping[str, Callable[[str, Mapping[str, Any]], Recipe]] = {
     "timm": timm_recipe,
     "hf": transformers_recipe,
 }
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword inputs of a module."""
 _FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable"
 
 
@@ -48,8 +50,8 @@ class Architecture:
 
     name: str
     module: nn.Module
-    example_args: tuple[Tensor, ...]
-    example_kwargs: dict[str, Tensor]
+    example_args: tuple[Any, ...]
+    example_kwargs: dict[str, Any]
     build: Callable[[str], nn.Module] = field(repr=False)
     adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(default=as_it_is, repr=False)
 
@@ -62,6 +64,7 @@ def build_architecture(
     device: str = "cpu",
     seed: int = 0,
     builtin: Mapping[str, BuiltinArchitecture] = BUILTIN_ARCHITECTURES,
+    example_inputs: Callable[[nn.Module], Arguments | None] | None = None,
 ) -> Architecture:
     """Build the architecture that a text names.
 
@@ -77,6 +80,8 @@ def build_architecture(
         device: `cpu`, or `meta` to build without memory.
         seed: For the random weights and inputs.
         builtin: The architectures known by name alone.
+        example_inputs: Returns positional and keyword inputs for the module, instead of the
+            source's defaults; or None.
 
     Returns:
         The module and its example inputs.
@@ -99,6 +104,9 @@ def build_architecture(
 
     module = build(device)
     check_made(spec, module)
+    example = None if example_inputs is None else example_inputs(module)
+    if example is not None:
+        return Architecture(spec, module, *example, build, recipe.adapt)
     specs = recipe.inputs(module) if specs is None else _name_inputs(specs, module)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     args, kwargs = make_inputs(specs, dtype=dtype, device=device, seed=seed)

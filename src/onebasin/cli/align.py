@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
-from onebasin.cli.measuring import DataRoot
+from onebasin.cli.blocks import DataOptions, MatchingOptions, RunOptions, with_blocks
 from onebasin.cli.options import (
     ArchAndTwo,
     MethodData,
-    NumTrain,
     Output,
     PermutationFile,
 )
@@ -27,8 +25,7 @@ def align(
     out: Output,
     matching: MatchingOptions,
     data: MethodData = None,
-    data_root: DataRoot = None,
-    num_train: NumTrain = None,
+    reading: DataOptions,
     save_permutation: PermutationFile = None,
     options: RunOptions,
 ) -> None:
@@ -51,9 +48,7 @@ def align(
         networks,
         options.seed,
         maximum=2,
-        data=data,
-        data_root=data_root,
-        num_train=num_train,
+        data=reading.optional_choice(data, options.seed),
     )
     with options.open_console() as console:
         run_align(request, out, permutation_file=save_permutation, console=console)
@@ -77,9 +72,7 @@ def run_align(
     from onebasin.merging.moved import Moved
 
     check_outputs(output, permutation_file, request, like=request.paths[1])
-    data = request.method.load()
-    if data is not None:
-        request, data = request.fitted(data)
+    request, data = request.load_optional(call="align")
     matcher = request.method.prepare(call="align", data=data, is_of_use=request.is_fitted)
     opening = request.open(call="align", console=console, is_run=matcher.runs_model)
     with opening as networks:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
+from onebasin.cli.blocks import DataOptions, MatchingOptions, RunOptions, with_blocks
 from onebasin.cli.console import columns
 from onebasin.cli.measuring import (
     DataChoice,
     DataName,
-    DataRoot,
     LineNormalizationName,
     MeasuringChoice,
     TableFile,
 )
-from onebasin.cli.options import ArchAndSeveral, NumTrain
+from onebasin.cli.options import ArchAndSeveral
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from onebasin.cli.request import Opened, Request
     from onebasin.measuring.curves import Curve
     from onebasin.report.comparison import Curves
+    from onebasin.training.datasets.data import Data
 
 
 @with_blocks
@@ -35,8 +35,7 @@ def barrier(
     *,
     networks: ArchAndSeveral,
     data: DataName,
-    data_root: DataRoot = None,
-    num_train: NumTrain = None,
+    reading: DataOptions,
     split: Annotated[
         Literal["both", "train", "test"], typer.Option(help="Which part of the data.")
     ] = "both",
@@ -84,7 +83,7 @@ def barrier(
     with options.open_console() as console:
         run(
             request,
-            DataChoice(data, data_root, splits, num_train, options.seed),
+            reading.choice(data, options.seed, splits),
             measuring=MeasuringChoice(num_points, normalization, chord, plot, save),
             console=console,
         )
@@ -133,7 +132,7 @@ def run_barrier(
     if measuring.save is not None:
         _save(curves, measuring.save)
     text = _text(curves, alignment, measuring)
-    console.result(_data(request, curves, alignment, measuring, data.name), text)
+    console.result(_data(request, curves, alignment, measuring, data), text)
 
 
 def _measure(
@@ -144,7 +143,6 @@ def _measure(
     progress: Progress | None,
 ) -> dict[str, Curve]:
     """Return the curves between A and a network, by split."""
-    from onebasin.forward.batches import Batches
     from onebasin.measuring.interpolation import interpolate_splits
 
     networks, data = opened.networks, opened.data
@@ -155,7 +153,7 @@ def _measure(
         data_choice.evaluators(data),
         num_points=measuring.num_points,
         normalization=measuring.normalization,
-        data=Batches(data.train_inputs, data.train_labels),
+        data=data.batches(),
         progress=progress,
     )
 
@@ -177,7 +175,7 @@ def _data(
     curves: Curves,
     alignment: Alignment | None,
     measuring: MeasuringChoice,
-    data_name: str,
+    data: Data,
 ) -> dict[str, Any]:
     from onebasin.measuring.curves import plain_number
     from onebasin.report.comparison import barriers_of
@@ -187,7 +185,8 @@ def _data(
     return {
         "command": "barrier",
         "inputs": list(map(str, request.paths)),
-        "data": data_name,
+        "data": data.name,
+        "normalize": data.normalization,
         "barrier": {
             state: {
                 split: {name: plain_number(value) for name, value in values.items()}

@@ -11,23 +11,29 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from onebasin.cli.console import open_console
 from onebasin.cli.options import (
     ArchArgs,
+    Context,
+    DataRoot,
+    ImageSize,
     Init,
     Inputs,
     Json,
     Keys,
+    LabelColumn,
     MethodArgs,
     MethodName,
+    Normalize,
+    NumTrain,
     Prove,
     Quiet,
     Restarts,
     Seed,
     SymmetryFile,
+    TokenizerName,
 )
 from onebasin.errors import OneBasinError
 
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from onebasin.cli.console import Console
+    from onebasin.cli.measuring import DataChoice
     from onebasin.cli.request import Request
 
 
@@ -49,6 +56,53 @@ class RunOptions:
     def open_console(self) -> AbstractContextManager[Console]:
         """Give the command its console; see `onebasin.cli.console.open_console`."""
         return open_console(self.as_json, self.quiet)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where data come from and how they are read, besides `--data` itself."""
+
+    data_root: DataRoot = None
+    num_train: NumTrain = None
+    normalize: Normalize = None
+    image_size: ImageSize = None
+    label_column: LabelColumn = None
+    tokenizer: TokenizerName = None
+    context: Context = None
+
+    def choice(
+        self, data: str, seed: int, splits: tuple[str, ...] = ("train", "test")
+    ) -> DataChoice:
+        """Return the choice of data.
+
+        Args:
+            data: `--data`.
+            seed: random seed of the choice of examples.
+            splits: "train", "test" or both.
+        """
+        from onebasin.cli.measuring import DataChoice
+        from onebasin.training.datasets.read_options import ReadOptions
+
+        options = ReadOptions(
+            self.normalize, self.image_size, self.label_column, self.tokenizer, self.context
+        )
+        return DataChoice(data, self.data_root, splits, self.num_train, seed, options)
+
+    def optional_choice(self, data: str | None, seed: int) -> DataChoice | None:
+        """Return the choice of data, or None without `--data`.
+
+        Raises:
+            OneBasinError: when there are options for data, but no data.
+        """
+        if data is not None:
+            return self.choice(data, seed)
+        for field in fields(self):
+            if getattr(self, field.name) is not None:
+                option = "--" + field.name.replace("_", "-")
+                raise OneBasinError(
+                    f"data: {option} has no use without --data; leave it out or name data"
+                )
+        return None
 
 
 @dataclass(frozen=True)
@@ -113,9 +167,7 @@ class MatchingOptions(ModelOptions):
         *,
         minimum: int = 2,
         maximum: int | None = None,
-        data: str | None = None,
-        data_root: Path | None = None,
-        num_train: int | None = None,
+        data: DataChoice | None = None,
     ) -> Request:
         """Return the networks that a command works on, and how they are matched.
 
@@ -125,9 +177,7 @@ class MatchingOptions(ModelOptions):
             seed: random seed of the command.
             minimum: fewest checkpoints.
             maximum: most checkpoints, or None for any number.
-            data: `--data` of a command where only the matching looks at it, or None.
-            data_root: its `--data-root`, or None.
-            num_train: its `--num-train`, or None.
+            data: data of a command that does not measure, or None.
         """
         from dataclasses import replace
 
@@ -139,8 +189,6 @@ class MatchingOptions(ModelOptions):
             self.restarts,
             self.init,
             data=data,
-            data_root=data_root,
-            num_train=num_train,
             seed=seed,
         )
         request = super().request(call, words, seed, minimum=minimum, maximum=maximum)
@@ -191,7 +239,7 @@ def refuse_given(call: str, given: Mapping[str, object], reason: str) -> None:
             raise OneBasinError(f"{call}: {option} has no use {reason}; leave one of them out")
 
 
-def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
+def with_blocks(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command take blocks: a parameter that is one becomes the options of its fields.
 
     Typer, and so `--help`, sees each option where the block stands among the parameters.
@@ -210,10 +258,10 @@ def with_blocks(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
-    def run(**given: Any) -> None:
+    def run(**given: Any) -> Any:
         for name, block in blocks.items():
             given[name] = block(**{each.name: given.pop(each.name) for each in fields(block)})
-        command(**given)
+        return command(**given)
 
     # Typer reads both.
     run.__annotations__ = {each.name: each.annotation for each in parameters}

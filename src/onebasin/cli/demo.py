@@ -140,8 +140,9 @@ def _curves(
 ) -> Curves:
     from onebasin.cli.measuring import DataChoice
     from onebasin.measuring.interpolation import interpolate_splits
+    from onebasin.training.datasets.data import Data
 
-    evaluators = DataChoice(data.name).evaluators(data)
+    evaluators = DataChoice(data.name).evaluators(Data.from_dataset(data))
     curves = {}
     for state, params_b in networks.items():
         with console.progress(f"measuring {state}") as progress:

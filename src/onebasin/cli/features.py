@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.blocks import ModelOptions, RunOptions, with_blocks
+from onebasin.cli.blocks import DataOptions, ModelOptions, RunOptions, with_blocks
 from onebasin.cli.console import columns
-from onebasin.cli.measuring import DataChoice, DataName, DataRoot, LineNormalizationName
+from onebasin.cli.measuring import DataChoice, DataName, LineNormalizationName
 from onebasin.cli.options import ArchAndTwo
 from onebasin.errors import OneBasinError
 
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from onebasin.cli.console import Console
     from onebasin.cli.pairs import Networks
     from onebasin.cli.request import Request
-    from onebasin.forward.batches import Batches
     from onebasin.measuring.curves import LineNormalization
     from onebasin.measuring.features import FeatureTable
-    from onebasin.training.datasets.dataset import Dataset
+    from onebasin.training.datasets.data import Data
 
 MeasureName = Literal[
     "llfc", "additivity", "commutativity", "similarity", "lemma", "averaging", "all"
@@ -86,7 +85,7 @@ def features(
             show_default=False,
         ),
     ],
-    data_root: DataRoot = None,
+    reading: DataOptions,
     measure: Annotated[MeasureName, typer.Option(help="What to measure.")] = "llfc",
     split: Annotated[Split, typer.Option(help="Which examples.")] = "test",
     permutation: Annotated[
@@ -127,7 +126,7 @@ def features(
     with options.open_console() as console:
         run_features(
             model.request("features", networks, options.seed, maximum=2),
-            DataChoice(data, data_root),
+            reading.choice(data, options.seed, (split,)),
             output,
             permutation_file=permutation,
             choice=choice,
@@ -157,7 +156,9 @@ def run_features(
     from onebasin.cli.data import laid_out
     from onebasin.cli.outputs import made_folder
 
-    request, data = request.fitted(data_choice.load())
+    request, data = request.load(data_choice, call="features")
+    data_choice.note_splits(data, console)
+    choice = replace(choice, split=data_choice.available(data)[0])
     with (
         made_folder(output, "--output") as folder,
         request.open(call="features", console=console) as networks,
@@ -204,22 +205,15 @@ def _moved(
 def measure_all(
     module: nn.Module,
     params: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-    data: Dataset,
+    data: Data,
     choice: FeaturesChoice,
     console: Console,
 ) -> dict[str, FeatureTable]:
     """Return what is asked for by name, all but averaging from one pass over the data."""
-    from onebasin.forward.batches import Batches
     from onebasin.measuring.features import average_features
 
-    train, test = (
-        Batches(inputs, labels, batch_size=choice.batch_size)
-        for inputs, labels in (
-            (data.train_inputs, data.train_labels),
-            (data.test_inputs, data.test_labels),
-        )
-    )
-    batches = train if choice.split == "train" else test
+    train = data.batches("train", choice.batch_size)
+    batches = data.batches(choice.split, choice.batch_size)
     # Read into memory once: they are run batch by batch, and a permutation moves at every read.
     params_a, params_b = ({name: each[name] for name in each} for each in params)
     tables: dict[str, FeatureTable] = {}
@@ -243,7 +237,7 @@ def measure_all(
 def _survey(
     module: Any,
     params: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-    batches: tuple[Batches, Batches],
+    batches: tuple[Iterable[Any], Iterable[Any]],
     choice: FeaturesChoice,
     console: Console,
 ) -> dict[str, FeatureTable]:
@@ -262,8 +256,9 @@ def _survey(
     measures = {n: make() for n, make in makers.items() if everything or n == choice.measure}
     alphas = ALPHAS if {"llfc", "lemma"} & measures.keys() else ()
     data, statistics = batches
+    total = len(data) if isinstance(data, Sized) else 0
     with console.progress(f"measuring {choice.measure}, each batch") as progress:
-        show = None if progress is None else lambda done: progress(done, len(data))
+        show = None if progress is None else lambda done: progress(done, total)
         path = path_between(
             module,
             *params,

@@ -40,7 +40,6 @@ def run_matrix(
     from onebasin.cli.outputs import input_files
     from onebasin.cli.request import open_with_data
     from onebasin.cli.symmetries import find_symmetry
-    from onebasin.forward.batches import Batches
     from onebasin.measuring.pairs import measure_pairs_splits
 
     names = names_of(request.paths, "barrier")
@@ -69,7 +68,7 @@ def run_matrix(
                     move=move,
                     num_points=measuring.num_points,
                     normalization=measuring.normalization,
-                    data=Batches(data.train_inputs, data.train_labels),
+                    data=data.batches(),
                     progress=progress,
                 )
     if networks.twins is not None:
@@ -79,6 +78,7 @@ def run_matrix(
         "command": "barrier",
         "inputs": list(map(str, request.paths)),
         "data": data.name,
+        "normalize": data.normalization,
         "checkpoints": names,
         "method": opened.matcher.name if request.aligns else None,
         **_data(found, measuring),

@@ -12,26 +12,19 @@ import typer
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
+    from onebasin.cli.console import Console
     from onebasin.measuring.curves import Chord, LineNormalization
     from onebasin.measuring.evaluation import Evaluator
-    from onebasin.training.datasets.dataset import Dataset
+    from onebasin.training.datasets.data import Data, SplitName
+    from onebasin.training.datasets.read_options import ReadOptions
 
 DataName = Annotated[
     str,
     typer.Option(
         "--data",
-        metavar="NAME",
-        help="Data to measure on: digits, mnist, cifar10, ...; a NAME that there is not lists "
-        "those that there are.",
-        show_default=False,
-    ),
-]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-root",
-        metavar="DIR",
-        help="Folder with a folder of parquet files for each dataset; else ONEBASIN_DATA.",
+        metavar="DATA",
+        help="Data to measure on: a name such as digits, a file or folder, or "
+        "package.module:callable.",
         show_default=False,
     ),
 ]
@@ -63,14 +56,15 @@ TableFile = Annotated[
 
 @dataclass(frozen=True)
 class DataChoice:
-    """What the user said about data.
+    """What the user says about data.
 
     Args:
-        name: which dataset.
-        root: where its folder is, or None.
+        name: `--data`.
+        root: folder with a folder for each dataset, or None.
         splits: "train", "test" or both.
-        num_train: how many training examples, or None for all.
-        seed: of which ones.
+        num_train: number of training examples, or None for all.
+        seed: random seed of the choice of examples.
+        options: how the data are read.
     """
 
     name: str
@@ -78,23 +72,36 @@ class DataChoice:
     splits: tuple[str, ...] = ("train", "test")
     num_train: int | None = None
     seed: int = 0
+    options: ReadOptions | None = None
 
-    def load(self) -> Dataset:
-        """Load the dataset; the same test set whatever `--seed` is, as it was trained on."""
-        from onebasin.cli.data import load
+    def load(self, arch: str | None = None) -> Data:
+        """Load the data; the test split does not depend on the seed.
 
-        return load(self.name, self.root, self.num_train, seed=self.seed)
+        Args:
+            arch: ARCH; a folder of transformers brings its own tokenizer.
 
-    def evaluators(self, data: Dataset) -> dict[str, Evaluator]:
-        """Return what evaluates a model on each of the splits."""
-        from onebasin.measuring.evaluation import evaluator
+        Raises:
+            OneBasinError: when there are no such data, or too few.
+        """
+        from onebasin.training.datasets.loading import load_data
+        from onebasin.training.datasets.tokenizers import options_for
 
-        made = {}
-        for split in self.splits:
-            inputs = data.train_inputs if split == "train" else data.test_inputs
-            labels = data.train_labels if split == "train" else data.test_labels
-            made[split] = evaluator(inputs, labels)
-        return made
+        options = options_for(arch, self.options)
+        data = load_data(self.name, root=self.root, options=options)
+        return data.take(self.num_train, seed=self.seed)
+
+    def available(self, data: Data) -> tuple[SplitName, ...]:
+        """Return the chosen splits that the data have; the training split if they have none."""
+        return data.splits(self.splits) or ("train",)
+
+    def note_splits(self, data: Data, console: Console) -> None:
+        """Say so if the data lack a chosen split."""
+        if self.available(data) != self.splits:
+            console.note(f"{data.name} has no test split; its training examples are used")
+
+    def evaluators(self, data: Data) -> dict[str, Evaluator]:
+        """Return a function that evaluates a model for each of the available splits."""
+        return {split: data.evaluator(split) for split in self.available(data)}
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from onebasin.cli.blocks import MatchingOptions, RunOptions, refuse_given, with_blocks
-from onebasin.cli.measuring import DataRoot
-from onebasin.cli.options import ArchAndSeveral, MergingData, NumTrain, Output, PermutationFile
+from onebasin.cli.blocks import DataOptions, MatchingOptions, RunOptions, refuse_given, with_blocks
+from onebasin.cli.options import ArchAndSeveral, MergingData, Output, PermutationFile
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from onebasin.cli.repairing import Repair, RepairName
     from onebasin.cli.request import Request
     from onebasin.measuring.repairing import Repaired
-    from onebasin.training.datasets.dataset import Dataset
+    from onebasin.training.datasets.data import Data
 
 
 @with_blocks
@@ -45,8 +44,7 @@ def merge(
     ] = True,
     matching: MatchingOptions,
     data: MergingData = None,
-    data_root: DataRoot = None,
-    num_train: NumTrain = None,
+    reading: DataOptions,
     repair: Annotated[
         Literal["none", "reset", "repair", "rescale"] | None,
         typer.Option(
@@ -74,15 +72,13 @@ def merge(
       onebasin merge mlp a.pt b.pt c.pt -o mean.pt --no-align
     """
     request = matching.request(
-        "merge", networks, options.seed, data=data, data_root=data_root, num_train=num_train
+        "merge", networks, options.seed, data=reading.optional_choice(data, options.seed)
     )
     if not align:
-        unused = {} if data else {"--data-root": data_root}
         matching.refuse_useless(
             "merge",
             "with --no-align",
             before={"--save-permutation": save_permutation},
-            after=unused,
         )
         if repair == "none":
             refuse_given("merge", {"--data": data}, "with --no-align and --repair none")
@@ -125,9 +121,7 @@ def run_merge(
 
     shares = shares_of(None if weights is None else parse_weights(weights), len(request.paths))
     check_outputs(output, permutation_file, request, like=request.paths[0])
-    data = request.method.load()
-    if data is not None:
-        request, data = request.fitted(data)
+    request, data = request.load_optional(call="merge")
     mending = Repair.of(repair, data)
     matcher = _matcher(request, data, mending)
     is_run = mending is not None or bool(matcher and matcher.runs_model)
@@ -169,7 +163,7 @@ def _note_averages(model: nn.Module, *, has_data: bool, console: Console) -> Non
         )
 
 
-def _matcher(request: Request, data: Dataset | None, mending: Repair | None) -> Matcher | None:
+def _matcher(request: Request, data: Data | None, mending: Repair | None) -> Matcher | None:
     """Return the method that the user asked for, or the default; None where nothing is aligned."""
     if not request.aligns:
         return None

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.arguments import parse_arguments
-from onebasin.cli.data import laid_out, load
+from onebasin.cli.data import laid_out
+from onebasin.cli.measuring import DataChoice
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import Batches
 from onebasin.matching import ManyMatching, Matching
 from onebasin.matching.catalogue import METHODS, Method, check_options, find_method
 from onebasin.matching.method_names import canonical_name
 from onebasin.symmetry import Permutation, Symmetry
-from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.datasets.data import Data
 
 WITH_DATA = "combined"
 """The method for two networks where there is data: the best of benchmarks/matchers.py that needs
@@ -38,19 +37,15 @@ class MethodChoice:
         arguments: texts of `--method-arg`.
         restarts: `--restarts`, an option like those, or None.
         init: `--init`: the method whose permutation the search starts from, or None.
-        data: `--data`, or None.
-        data_root: `--data-root`, or None.
-        num_train: `--num-train`: how many examples of the data, or None for all.
-        seed: of the search, and of which examples.
+        data: what the user says about data, or None.
+        seed: of the search.
     """
 
     name: str | None = None
     arguments: Sequence[str] | None = None
     restarts: int | None = None
     init: str | None = None
-    data: str | None = None
-    data_root: Path | None = None
-    num_train: int | None = None
+    data: DataChoice | None = None
     seed: int = 0
 
     def prepare(
@@ -58,7 +53,7 @@ class MethodChoice:
         num_networks: int = 2,
         *,
         call: str,
-        data: Dataset | None = None,
+        data: Data | None = None,
         is_of_use: bool = False,
         with_data: str = WITH_DATA,
     ) -> Matcher:
@@ -67,7 +62,7 @@ class MethodChoice:
         Args:
             num_networks: how many are to be matched.
             call: the command, for messages.
-            data: what `load` returned, fitted to the architecture.
+            data: as loaded, fitted to the architecture.
             is_of_use: whether the data are there for another reason, too.
             with_data: the method for two networks where there are data and the user named none.
 
@@ -89,7 +84,7 @@ class MethodChoice:
         return Matcher(name, method, options, seen, self.seed, init)
 
     def _prepare_init(
-        self, name: str, method: Method, num_networks: int, *, call: str, data: Dataset | None
+        self, name: str, method: Method, num_networks: int, *, call: str, data: Data | None
     ) -> Matcher | None:
         """Check `--init`, and return the matcher that it names, with its defaults."""
         if self.init is None:
@@ -125,20 +120,6 @@ class MethodChoice:
                 f"{call}: {named} uses no data; leave --data out or choose another objective"
             )
 
-    def load(self) -> Dataset | None:
-        """Return the data, if any was named; which examples of `num_train` the seed draws.
-
-        Raises:
-            OneBasinError: as `onebasin.cli.data.load`; when there is a number of no data.
-        """
-        if self.data is not None:
-            return load(self.data, self.data_root, self.num_train, seed=self.seed)
-        if self.num_train is not None:
-            raise OneBasinError(
-                "data: --num-train has no use without --data; leave it out or name data"
-            )
-        return None
-
 
 @dataclass(frozen=True)
 class Matcher:
@@ -156,7 +137,7 @@ class Matcher:
     name: str
     method: Method
     options: Mapping[str, Any] = field(default_factory=dict)
-    data: Dataset | None = None
+    data: Data | None = None
     seed: int = 0
     init: Matcher | None = None
 
@@ -180,7 +161,7 @@ class Matcher:
         init = None if self.init is None else self.init.preferring(**options)
         return replace(self, options={**known, **self.options}, init=init)
 
-    def seeing(self, data: Dataset) -> Matcher:
+    def seeing(self, data: Data) -> Matcher:
         """Return the same with other data, where it sees any."""
         init = None if self.init is None else self.init.seeing(data)
         return replace(self, data=None if self.data is None else data, init=init)
@@ -217,7 +198,7 @@ class Matcher:
             symmetry,
             params_list,
             model=architecture.module,
-            data=None if data is None else Batches(data.train_inputs, data.train_labels),
+            data=None if data is None else data.batches(),
             seed=self.seed,
             progress=progress,
             **options,

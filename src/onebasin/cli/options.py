@@ -136,6 +136,63 @@ Init = Annotated[
         show_default=False,
     ),
 ]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        metavar="DIR",
+        help="Folder with a folder for each dataset; else ONEBASIN_DATA.",
+        show_default=False,
+    ),
+]
+Normalize = Annotated[
+    str | None,
+    typer.Option(
+        "--normalize",
+        metavar="none|MEAN,STD",
+        help="Normalization of pixels, which are 0 to 1: none, or means and then standard "
+        "deviations, such as 0.5,0.25.",
+        show_default="of the dataset, or of the training images",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size",
+        metavar="N",
+        min=1,
+        help="Scale and crop images to N x N pixels.",
+        show_default=False,
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        metavar="NAME",
+        help="Column with the labels, of a table.",
+        show_default="label, target, class, ...",
+    ),
+]
+TokenizerName = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        metavar="NAME",
+        help="Tokenizer of texts: bytes, or a folder or name of transformers.",
+        show_default="that of an hf: folder; else bytes",
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        metavar="N",
+        min=1,
+        help="Tokens of a text, or of a block of text for a language model.",
+        show_default="128",
+    ),
+]
 NumTrain = Annotated[
     int | None,
     typer.Option(
@@ -150,9 +207,9 @@ MethodData = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="NAME",
-        help="Data to match with, such as digits: by weights and features together, unless "
-        "--method says otherwise.",
+        metavar="DATA",
+        help="Data to match with, such as digits or a file: by weights and features together, "
+        "unless --method says otherwise.",
         show_default=False,
     ),
 ]
@@ -160,10 +217,10 @@ MergingData = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="NAME",
-        help="Data to match and repair with, such as digits; with it two networks are matched "
-        "by weights and features and the mean is repaired, unless --method and --repair say "
-        "otherwise.",
+        metavar="DATA",
+        help="Data to match and repair with, such as digits or a file; with it two networks are "
+        "matched by weights and features and the mean is repaired, unless --method and "
+        "--repair say otherwise.",
         show_default=False,
     ),
 ]

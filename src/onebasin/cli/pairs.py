@@ -11,6 +11,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from onebasin.checkpoints import (
     Architecture,
     Checkpoint,
@@ -26,6 +28,7 @@ from onebasin.checkpoints import (
     optional_names,
     tied_names,
 )
+from onebasin.checkpoints.architectures import Arguments
 from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.checkpoints.folders import (
     check_same_configuration,
@@ -36,6 +39,9 @@ from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments
 from onebasin.checkpoints.sources.callables import module_files
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
+from onebasin.forward.batches import arguments_of, device_of, dtype_of
+from onebasin.training.datasets.data import Data
+from onebasin.training.fitting import fit_data
 
 LARGE = 1_000_000_000
 
@@ -51,6 +57,8 @@ class ArchitectureChoice:
         seed: of random weights and inputs.
         sizes: arguments that fit it to data, where the user gives no others.
         recorded: arguments that a checkpoint records, where the user gives no others.
+        data: example inputs come from these, where the user gives no others, or None.
+        call: the command, for messages about the data.
     """
 
     spec: str
@@ -59,6 +67,8 @@ class ArchitectureChoice:
     seed: int = 0
     sizes: Mapping[str, Any] = field(default_factory=dict)
     recorded: Mapping[str, Any] = field(default_factory=dict)
+    data: Data | None = None
+    call: str = "data"
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -116,6 +126,14 @@ class ArchitectureChoice:
         console.note(f"{self.spec} cannot be built without memory; it was built on the CPU")
         return architecture
 
+    def _example_of_data(self, module: nn.Module) -> Arguments | None:
+        """Return example inputs from the data, in a form that the module takes."""
+        if self.data is None or self.inputs:
+            return None
+        words = {"call": self.call, "name": self.spec, "remedy": "another --arch-arg"}
+        data = fit_data(module, self.data, needs_loss=False, **words)
+        return arguments_of(data.example_inputs(), device_of(module), dtype_of(module))
+
     def _build_on(self, device: str) -> Architecture:
         return build_architecture(
             self.spec,
@@ -123,6 +141,7 @@ class ArchitectureChoice:
             input_spec=list(self.inputs) if self.inputs else None,
             device=device,
             seed=self.seed,
+            example_inputs=None if device == "meta" else self._example_of_data,
         )
 
 

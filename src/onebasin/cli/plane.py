@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.blocks import MatchingOptions, RunOptions, with_blocks
+from onebasin.cli.blocks import DataOptions, MatchingOptions, RunOptions, with_blocks
 from onebasin.cli.console import columns
 from onebasin.cli.measuring import (
     DataChoice,
     DataName,
-    DataRoot,
     NormalizationName,
     TableFile,
     names_of,
 )
-from onebasin.cli.options import ArchAndTwoOrThree, NumTrain
+from onebasin.cli.options import ArchAndTwoOrThree
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from onebasin.cli.request import Opened, Request
     from onebasin.measuring.curves import Normalization, Quantity
     from onebasin.measuring.planes import Plane
+    from onebasin.training.datasets.data import Data
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def plane(
             show_default=False,
         ),
     ],
-    data_root: DataRoot = None,
-    num_train: NumTrain = None,
+    reading: DataOptions,
     split: Annotated[
         Literal["test", "train"], typer.Option(help="Which part of the data.")
     ] = "test",
@@ -110,7 +109,7 @@ def plane(
     with options.open_console() as console:
         run_plane(
             request,
-            DataChoice(data, data_root, (split,), num_train, options.seed),
+            reading.choice(data, options.seed, (split,)),
             drawing=Drawing(out, save, quantity, num_points, margin, normalization),
             console=console,
         )
@@ -153,7 +152,7 @@ def run_plane(
             corners[f"{names[1]} aligned"] = alignment.moved(networks.params_list)[1]
         found = _measure(opened, corners, data_choice, drawing, console)
     _write(found, drawing)
-    result = _data(request, found, alignment, data_choice, drawing)
+    result = _data(request, found, alignment, data_choice, opened.data, drawing)
     console.result(result, _text(found, alignment, drawing))
 
 
@@ -164,7 +163,6 @@ def _measure(
     drawing: Drawing,
     console: Console,
 ) -> Plane:
-    from onebasin.forward.batches import Batches
     from onebasin.measuring.planes import measure_plane
 
     data = opened.data
@@ -177,7 +175,7 @@ def _measure(
             num_points=drawing.num_points,
             margin=drawing.margin,
             normalization=drawing.normalization,
-            data=Batches(data.train_inputs, data.train_labels),
+            data=data.batches(),
             progress=progress,
         )
 
@@ -201,6 +199,7 @@ def _data(
     found: Plane,
     alignment: Alignment | None,
     data_choice: DataChoice,
+    data: Data,
     drawing: Drawing,
 ) -> dict[str, Any]:
     from onebasin.measuring.results import plain_rows
@@ -210,8 +209,9 @@ def _data(
         "command": "plane",
         "inputs": list(map(str, request.paths)),
         "output": str(drawing.output),
-        "data": data_choice.name,
-        "split": data_choice.splits[0],
+        "data": data.name,
+        "normalize": data.normalization,
+        "split": data_choice.available(data)[0],
         "normalization": found.normalization,
         **summary,
         "points": plain_rows(found.rows()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,11 +13,10 @@ from onebasin.checkpoints.messages import counted
 from onebasin.cli.console import Console
 from onebasin.cli.data import laid_out
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import Batches
 from onebasin.forward.normalization import layers_with_statistics
 from onebasin.measuring.repairing import Repaired, repair
 from onebasin.merging.averages import Mean
-from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.datasets.data import Data
 
 RepairName = Literal["none", "reset", "repair", "rescale"]
 
@@ -32,10 +31,10 @@ class Repair:
     """
 
     method: Literal["reset", "repair", "rescale"] | None
-    data: Dataset
+    data: Data
 
     @classmethod
-    def of(cls, name: RepairName | None, data: Dataset | None) -> Repair | None:
+    def of(cls, name: RepairName | None, data: Data | None) -> Repair | None:
         """Return what the user asked for; one that suits where there is data and nothing was said.
 
         Raises:
@@ -96,9 +95,10 @@ class Repair:
         assert self.method is not None, "see `suited`"
         # Resetting looks at the mean alone, so that the ends need not be in memory.
         held = [] if self.method == "reset" else [dict(end) for end in ends]
-        batches = Batches(self.data.train_inputs, self.data.train_labels)
+        batches = self.data.batches()
+        total = len(batches) if isinstance(batches, Sized) else 0
         with console.progress(f"repairing by {self.method}") as progress:
-            show = None if progress is None else lambda done: progress(done, len(batches))
+            show = None if progress is None else lambda done: progress(done, total)
             found = repair(
                 architecture.module,
                 dict(Mean(held or ends, weights)),
@@ -121,7 +121,8 @@ class Repair:
         return {
             "method": self.method,
             "data": self.data.name,
-            "examples": len(self.data.train_labels),
+            "normalize": self.data.normalization,
+            "examples": self.data.num_examples(),
             "sites": list(found.sites),
             "skipped": dict(found.skipped),
         }

@@ -16,7 +16,7 @@ from onebasin.cli.pairs import ArchitectureChoice, Networks, open_networks
 from onebasin.cli.symmetries import SymmetryChoice
 from onebasin.forward.normalization import layers_with_statistics
 from onebasin.measuring.curves import LineNormalization
-from onebasin.training.datasets.dataset import Dataset
+from onebasin.training.datasets.data import Data
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,25 @@ class Request:
         """Whether the architecture was fitted to data, which are of use then for any method."""
         return bool(self.architecture.sizes)
 
-    def fitted(self, data: Dataset) -> tuple[Request, Dataset]:
-        """Return the same with a built-in architecture that takes the data, and the data for it.
+    def load(self, choice: DataChoice, *, call: str) -> tuple[Request, Data]:
+        """Load data, and return the same with an architecture that takes them, and the data.
+
+        Example inputs come from the data, unless the user gives --input.
+
+        Args:
+            choice: what the user says about data.
+            call: the command, for messages.
 
         Raises:
-            OneBasinError: when the two do not go together.
+            OneBasinError: when there are no such data, or the architecture cannot take them.
         """
-        sizes, data = fitted(self.architecture.spec, data)
-        return replace(self, architecture=replace(self.architecture, sizes=sizes)), data
+        sizes, data = fitted(self.architecture.spec, choice.load(self.architecture.spec))
+        architecture = replace(self.architecture, sizes=sizes, data=data, call=call)
+        return replace(self, architecture=architecture), data
+
+    def load_optional(self, *, call: str) -> tuple[Request, Data | None]:
+        """Do the same with the data of the method, if there are any."""
+        return (self, None) if self.method.data is None else self.load(self.method.data, call=call)
 
     def open(
         self, *, call: str, console: Console, is_run: bool = True
@@ -89,7 +100,7 @@ class Opened:
     """
 
     networks: Networks
-    data: Dataset
+    data: Data
     matcher: Matcher
 
 
@@ -115,7 +126,8 @@ def open_with_data(
         OneBasinError: as `DataChoice.load`, `MethodChoice.prepare`, `open_networks` and
             `laid_out` do.
     """
-    request, data = request.fitted(data_choice.load())
+    request, data = request.load(data_choice, call=call)
+    data_choice.note_splits(data, console)
     if normalization == "interpolated":  # what the papers measure
         matcher = request.method.prepare(call=call, data=data, is_of_use=True, with_data="weights")
     else:  # as `merge` matches what it will repair

@@ -12,29 +12,33 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from onebasin.cli.blocks import DataOptions, with_blocks
 from onebasin.cli.console import columns, open_console
-from onebasin.cli.measuring import DataChoice, DataRoot
 from onebasin.cli.options import Arch, ArchArgs, Json, Quiet
 from onebasin.cli.seeds import numbers_of
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
     from onebasin.cli.console import Console
+    from onebasin.cli.measuring import DataChoice
     from onebasin.training import GroupProgress, TrainedNetwork
     from onebasin.training.datasets.dataset import Dataset
 
 
 ALL_DIVERGED = 3
+FIT_REMEDY = "another --arch-arg"
 
 
+@with_blocks
 def train(
+    *,
     arch: Arch,
     data: Annotated[
         str,
         typer.Option(
-            metavar="NAME",
-            help="Data to train on: digits, mnist, cifar10, ...; a NAME that there is not lists "
-            "those that there are.",
+            metavar="DATA",
+            help="Data to train on: a name such as digits, a file or folder, or "
+            "package.module:callable.",
             show_default=False,
         ),
     ],
@@ -45,7 +49,7 @@ def train(
         ),
     ],
     seeds: Annotated[str, typer.Option(metavar="SEEDS", help="Such as 1..20, or 1,2,5.")] = "0",
-    data_root: DataRoot = None,
+    reading: DataOptions,
     arch_arg: ArchArgs = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples in a step.")] = None,
@@ -123,7 +127,7 @@ def train(
         numbers_of(seeds, "--seeds"), given, spawn, augment, test, _kept(keep_epochs), device
     )
     with open_console(as_json, quiet) as console:
-        chosen = DataChoice(data, data_root)
+        chosen = reading.choice(data, 0)
         return run_train(arch, arch_arg, chosen, out, choice, restarts=restart, console=console)
 
 
@@ -179,12 +183,18 @@ def run_train(
     from onebasin.cli.data import fitted, inputs_text
     from onebasin.training import train
     from onebasin.training.datasets.augmentation import Augmentation
+    from onebasin.training.datasets.conversion import to_dataset
+    from onebasin.training.fitting import fit_data
 
     arguments = parse_arguments(arch_args)
-    sizes, data = fitted(arch, data_choice.load())
-    inputs = None if arch.startswith("hf:") else inputs_text(data)
+    sizes, given = fitted(arch, data_choice.load(arch))
+    inputs = None if arch.startswith("hf:") else inputs_text(given)
     arguments = {**sizes, **arguments}
     module = build_architecture(arch, arch_args=arguments, input_spec=inputs).module
+    given = fit_data(module, given, call="train", name=arch, needs_loss=True, remedy=FIT_REMEDY)
+    data = to_dataset(given)
+    if given.test is None:
+        console.note(f"{data.name} has no test split; networks are not tested")
     record = ArchitectureRecord(arch, arguments, [inputs] if inputs else [], data.name)
     with _bars(console) as watch:
         networks = train(
@@ -193,7 +203,7 @@ def run_train(
             seeds=choice.seeds,
             spawn_epoch=choice.spawn_epoch,
             augment=Augmentation() if choice.augments else None,
-            tests=choice.tests,
+            tests=choice.tests and given.test is not None,
             checkpoints=folder,
             metadata=record.to_metadata(),
             keep_epochs=choice.keep_epochs,

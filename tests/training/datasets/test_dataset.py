@@ -181,7 +181,7 @@ def test_normalisation_has_a_number_for_each_channel():
 
 
 def test_inputs_beyond_the_memory_are_refused(monkeypatch):
-    monkeypatch.setattr("onebasin.training.datasets.examples._memory", lambda: 100)
+    monkeypatch.setattr("onebasin.training.datasets.examples.memory_bytes", lambda: 100)
     with pytest.raises(OneBasinError, match=r"all inputs of toy take .* take a subset, or read"):
         _ = toy().train_inputs
     assert toy().subset(1).train_inputs.shape == (1, 2, 3, 3)

@@ -17,6 +17,7 @@ from onebasin.training.datasets.examples import MaskedTokens, NextTokens, Tokens
 
 Task: TypeAlias = Literal["classification", "next token"]
 SplitName: TypeAlias = Literal["train", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "test")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,14 +76,10 @@ class Data:
             )
         return found
 
-    def splits(self, wanted: Sequence[str] = ("train", "test")) -> tuple[str, ...]:
-        """Return the wanted splits that exist.
-
-        Raises:
-            OneBasinError: when none of them does.
-        """
-        found = tuple(name for name in wanted if name == "train" or self.test is not None)
-        return found if found else (self.split("test") and ("test",))
+    def splits(self, wanted: Sequence[str] = SPLITS) -> tuple[SplitName, ...]:
+        """Return the wanted splits that exist."""
+        known = SPLITS if self.test is not None else SPLITS[:1]
+        return tuple(name for name in known if name in wanted)
 
     def has_labels(self, split: SplitName) -> bool:
         """Whether the examples of a split have labels."""
@@ -163,13 +160,21 @@ class Data:
         Raises:
             OneBasinError: when the data are no texts.
         """
-        splits = {}
-        for name, split in {"train": self.train, "test": self.test}.items():
-            tokens = None if split is None else _tokens_of(split)
-            if split is not None and tokens is None:
+        splits: dict[str, AnySplit] = {}
+        for name in self.splits():
+            split = self.split(name)
+            tokens = _tokens_of(split)
+            if tokens is None or not isinstance(split, ArraySplit):
                 raise OneBasinError(f"data: {self.name} has no texts; a language model needs some")
-            splits[name] = split and replace(split, labels=NextTokens(tokens))
-        return replace(self, **splits, task="next token", num_classes=None, class_names=())
+            splits[name] = replace(split, labels=NextTokens(tokens))
+        return replace(
+            self,
+            train=splits["train"],
+            test=splits.get("test"),
+            task="next token",
+            num_classes=None,
+            class_names=(),
+        )
 
     def _with_inputs(self, change: Callable[[Any], Any]) -> Data:
         test = None if self.test is None else self.test.map_inputs(change)

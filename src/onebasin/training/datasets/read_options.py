@@ -9,6 +9,7 @@ from typing import Any
 from onebasin.errors import OneBasinError
 from onebasin.training.datasets.decoders import Reading
 from onebasin.training.datasets.normalization import MeanAndStd, parse_normalization
+from onebasin.training.datasets.texts import BYTES
 
 LENGTH = 128
 """Tokens of a text or block, unless the user or the model says otherwise."""
@@ -24,6 +25,8 @@ class ReadOptions:
         label_column: the column with the labels.
         tokenizer: `bytes`, or the name or folder of a tokenizer of transformers.
         context: tokens of a text, or of a block of unlabeled text.
+        default_tokenizer: the tokenizer if the user names none.
+        default_context: the tokens if the user gives no number.
     """
 
     normalize: str | None = None
@@ -31,6 +34,8 @@ class ReadOptions:
     label_column: str | None = None
     tokenizer: str | None = None
     context: int | None = None
+    default_tokenizer: str = BYTES
+    default_context: int = LENGTH
 
     @property
     def normalization(self) -> MeanAndStd | None:
@@ -43,8 +48,8 @@ class ReadOptions:
         given = {
             "image_size": self.image_size,
             "label_column": self.label_column,
-            "tokenizer": self.tokenizer,
-            "max_length": self.context,
+            "tokenizer": self.tokenizer or self.default_tokenizer,
+            "max_length": self.context or self.default_context,
         }
         return {name: value for name, value in given.items() if value is not None}
 

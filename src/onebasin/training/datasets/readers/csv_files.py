@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def text_data(
         class_names = {"label": tuple(names)} if names else {}
         return Table(str(paths[split]), len(columns["text"]), kinds, class_names, read)  # pyright: ignore[reportArgumentType]
 
-    reading = ReadOptions(tokenizer=options.tokenizer, context=options.context).to_reading()
+    reading = replace(options, label_column=None).to_reading()
     origin = {split: [*file_key(path), options.label_column] for split, path in paths.items()}
     return decode_data(name, lambda: {split: table(split) for split in texts}, origin, reading)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from onebasin.arguments import described
 from onebasin.checkpoints.messages import one_line
@@ -70,7 +70,7 @@ def _pair(value: Any) -> tuple[Any, Any]:
         return value["train"], test
     if not isinstance(value, tuple) or len(value) != 2 or _is_array(value[0]):
         return value, None
-    first, second = value
+    first, second = value[0], value[1]
     if second is None or (isinstance(first, Mapping | tuple) and _is_array(second)):
         return (first, None) if second is None else (value, None)
     return first, second
@@ -90,6 +90,7 @@ def _is_arrays(value: Any) -> bool:
 
 
 def _inputs_and_labels(name: str, value: Any) -> tuple[Any, Any]:
+    """Return the inputs and the labels (or None) of arrays."""
     if isinstance(value, Mapping):
         labels = next((key for key in ("labels", "label", "y") if key in value), None)
         return {k: v for k, v in value.items() if k != labels}, value.get(labels)
@@ -100,29 +101,26 @@ def _inputs_and_labels(name: str, value: Any) -> tuple[Any, Any]:
             f"data: {name} is a tuple of {len(value)} arrays; give (inputs, labels), where inputs "
             "may be a tuple of arrays"
         )
-    return value[0], value[1] if len(value) == 2 else None
+    inputs, labels = value if len(value) == 2 else (*value, None)
+    return inputs, labels
 
 
-def _loader(name: str, value: Any) -> LoaderSplit:
+def _loader(name: str, given: Any) -> LoaderSplit:
     """Return a loader as a split; datasets of torch get a DataLoader."""
-    from torch.utils.data import DataLoader, Dataset, IterableDataset
+    from torch.utils.data import DataLoader, Dataset
 
-    if _is_arrays(value):
-        split = data_of_splits(name, {"train": _inputs_and_labels(name, value)}).train
+    if _is_arrays(given):
+        split = data_of_splits(name, {"train": _inputs_and_labels(name, given)}).train
         return LoaderSplit(split.batches(), name)
-    is_map = hasattr(value, "__getitem__") and hasattr(value, "__len__")
-    is_dataset = isinstance(value, Dataset) or (
-        is_map and not isinstance(value, list | tuple | str | bytes | Mapping)
-    )
-    if is_dataset and not isinstance(value, DataLoader):
-        if not isinstance(value, IterableDataset) and not len(value):
-            raise OneBasinError(f"data: {name} has no examples; give at least one")
-        return LoaderSplit(DataLoader(value, batch_size=BATCH_SIZE), name)
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise OneBasinError(f"data: {name} is {described(value)}; give {FORMS}")
-    if isinstance(value, Iterator):
-        return LoaderSplit(_kept(name, value), name)
-    return LoaderSplit(value, name)
+    is_plain = isinstance(given, list | tuple | str | bytes | Mapping | DataLoader)
+    is_map = hasattr(given, "__getitem__") and hasattr(given, "__len__")
+    if is_map and not len(given):
+        raise OneBasinError(f"data: {name} has no examples; give at least one")
+    if isinstance(given, Dataset) or (is_map and not is_plain):
+        return LoaderSplit(DataLoader(given, batch_size=BATCH_SIZE), name)
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise OneBasinError(f"data: {name} is {described(given)}; give {FORMS}")
+    return LoaderSplit(_kept(name, given) if isinstance(given, Iterator) else given, name)
 
 
 def _kept(name: str, batches: Iterator[Any]) -> list[Any]:
@@ -131,7 +129,7 @@ def _kept(name: str, batches: Iterator[Any]) -> list[Any]:
     try:
         for batch in batches:
             kept.append(batch)
-            leaves = torch.utils._pytree.tree_leaves(batch)
+            leaves = pytree.tree_leaves(batch)
             size += sum(leaf.nbytes for leaf in leaves if _is_array(leaf))
             if size > MAX_KEPT_BYTES:
                 raise OneBasinError(
