@@ -11,6 +11,7 @@ from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.tensor_info import TensorInfo
 from onebasin.cli.console import Console
 from onebasin.cli.repairing import Repair
+from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.digits import load_digits
 
 
@@ -57,7 +58,7 @@ def test_every_tensor_of_the_ends_is_read_once(method):
     quiet = Console(as_json=False, quiet=True, stdout=None)
     gc.disable()
     try:
-        Repair(method, data).run(architecture, ends, [0.5, 0.5], quiet)
+        Repair(method, Data.from_dataset(data)).run(architecture, ends, [0.5, 0.5], quiet)
     finally:
         gc.enable()
     for end in ends:
@@ -70,7 +71,7 @@ def test_every_tensor_of_the_ends_is_read_once(method):
 
 @pytest.mark.parametrize(("given", "suits"), [(None, "reset"), ("repair", "repair")])
 def test_networks_with_running_statistics_are_reset_unless_told_otherwise(given, suits):
-    asked = Repair.of(given, load_digits())
+    asked = Repair.of(given, Data.from_dataset(load_digits()))
     assert asked is not None
     assert asked.suited(build(0)).method == suits
     assert asked.suited(nn.Sequential(nn.Linear(4, 2))).method == "repair"
