@@ -155,13 +155,18 @@ def _set(name: str, root: Path | None) -> HubSet:
     return found
 
 
-def unknown_dataset(name: str, root: Path | None) -> OneBasinError:
-    """Return the error for a text that names no data."""
+def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinError:
+    """Return the error for a text that names no data.
+
+    Args:
+        name: the text.
+        root: the folder with a folder for each set, or None.
+        kinds: what else could have been named, with a comma at its end.
+    """
     known = ", ".join(sorted(DATASETS))
     return OneBasinError(
-        f"data: unknown dataset {name!r}; known are: {known}; others are a file or folder, "
-        "package.module:callable, OWNER/NAME on the Hugging Face hub, or a folder in "
-        f"{root or 'the root (--data-root)'}"
+        f"data: unknown dataset {name!r}; known are: {known}; others are {kinds}OWNER/NAME on the "
+        f"Hugging Face hub, or a folder of parquet files in {root or 'the root (--data-root)'}"
     )
 
 

@@ -76,7 +76,7 @@ def load_data(
         return read_callable(spec, options)
     known = DATASETS.get(spec)
     if known is None and (name == spec and ("/" not in spec or _looks_like_path(spec))):
-        raise unknown_dataset(spec, folder)
+        raise unknown_dataset(spec, folder, "a file or folder, package.module:callable, ")
     return _load_set(spec, known or HubSet(name), options)
 
 
