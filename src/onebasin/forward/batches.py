@@ -234,9 +234,10 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def dtype_of(model: torch.nn.Module) -> torch.dtype | None:
-    """Return the dtype of a model's first floating-point parameter or buffer, if it has any."""
+    """Return the dtype of a model's first floating-point tensor; None for 8-bit floats."""
     tensors = (tensor for source in (model.parameters(), model.buffers()) for tensor in source)
-    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
+    first = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
+    return None if first is None or first.itemsize < 2 else first
 
 
 def run_model(model: torch.nn.Module, inputs: Any) -> Any:

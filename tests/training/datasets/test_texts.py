@@ -49,7 +49,7 @@ def test_tokenizers_of_transformers_are_named_by_their_folder(load, tmp_path):
 
 def test_unknown_tokenizers_are_named(load):
     pytest.importorskip("transformers", reason="needs onebasin[hub]")
-    text = r"there is no tokenizer '/nowhere/at/all' \(.*; give 'bytes', or the name or folder"
+    text = r"tokenizer '/nowhere/at/all' cannot be loaded \(.*; give 'bytes', or the name or folder"
     with pytest.raises(OneBasinError, match=text):
         load(tokenizer="/nowhere/at/all")
 
