@@ -19,6 +19,7 @@ from onebasin.checkpoints import (
     load_module,
     open_checkpoint,
 )
+from onebasin.checkpoints.sources.recipe import suggestion
 from onebasin.errors import OneBasinError
 
 USER_MODULE = """
@@ -265,3 +266,32 @@ def test_nothing_is_left_in_the_current_folder(user_folder: Path) -> None:
     before = set(os.listdir(user_folder))
     build_architecture("mlp")
     assert set(os.listdir(user_folder)) == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("small_models:Small_Net", "did you mean 'SmallNet'"),
+        ("small_models.py:SmallNet", "not a file; write small_models:SmallNet and run in the fol"),
+        ("nets/small.py:Net", "not a file; write nets.small:Net and run in the folder"),
+        ("mpl", r"^unknown architecture 'mpl'; did you mean 'mlp'\? Known are mlp, "),
+    ],
+)
+def test_names_that_are_nearly_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, text: str
+) -> None:
+    code = "from torch import nn\nclass SmallNet(nn.Linear): pass\nsmall = 3\n"
+    (tmp_path / "small_models.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OneBasinError, match=text):
+        build_architecture(spec, input_spec="2x3")
+
+
+def test_upper_and_lower_case_do_not_hide_a_name() -> None:
+    assert suggestion("Cnn", ["nn", "torch", "CNN"]) == "did you mean 'CNN' or 'nn'?"
+    assert suggestion("cnn", ["Cnn", "CNN"]) == "did you mean 'Cnn' or 'CNN'?"
+
+
+def test_an_unknown_device_is_named() -> None:
+    with pytest.raises(OneBasinError, match="device is 'gpu'; it must be a device of torch"):
+        build_architecture("mlp", device="gpu")

@@ -54,6 +54,7 @@ def test_several_texts() -> None:
         ("2x3:float32<5", "a bound must be at least 1 and goes with integers"),
         ("2x3:bool<5", "a bound must be at least 1 and goes with integers"),
         ("2x3:int64<0", "a bound must be at least 1 and goes with integers"),
+        ("2,3,32,32", "4 inputs of one dimension; write .* with x, such as 2x3x32x32"),
         ("x=2,x=3", "--input x=2,x=3: an input is named twice"),
     ],
 )

@@ -97,6 +97,7 @@ def build_architecture(
     """
     arguments = parse_arguments(arch_args)
     specs = None if input_spec is None else parse_input_spec(input_spec)
+    _check_device(device)
     recipe = _find_recipe(spec, arguments, builtin)
 
     def build(device: str) -> nn.Module:
@@ -176,6 +177,16 @@ def load_module(architecture: Architecture, params: Mapping[str, Tensor]) -> nn.
     return module
 
 
+def _check_device(device: str) -> None:
+    try:
+        torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise OneBasinError(
+            f"build_architecture: device is {device!r}; it must be a device of torch, such as "
+            "'cpu', 'cuda' or 'meta'"
+        ) from error
+
+
 def _find_recipe(
     spec: str, arguments: Mapping[str, Any], builtin: Mapping[str, BuiltinArchitecture]
 ) -> Recipe:
@@ -184,8 +195,10 @@ def _find_recipe(
         entry = builtin[spec]
         return Recipe(spec, lambda: entry.build(**arguments), entry.inputs)
     if not colon or not prefix or not name:
+        close = get_close_matches(spec, builtin, n=1)
+        known = f"did you mean {close[0]!r}? Known are" if close else "known are"
         raise OneBasinError(
-            f"unknown architecture {spec!r}; known are {', '.join(sorted(builtin))}, and {_FORMS}"
+            f"unknown architecture {spec!r}; {known} {', '.join(sorted(builtin))}, and {_FORMS}"
         )
     if prefix in _SOURCES:
         return _SOURCES[prefix](name, arguments)

@@ -55,6 +55,11 @@ def parse_input_spec(text: str | Sequence[str]) -> tuple[InputSpec, ...]:
         (InputSpec(shape=(2, 16), dtype=torch.int64, low=0, high=1000, keyword=None),)
     """
     texts = text.split(",") if isinstance(text, str) else [p for t in text for p in t.split(",")]
+    if len(texts) > 1 and all(part.strip().isdecimal() for part in texts):
+        raise OneBasinError(
+            f"--input {','.join(texts)}: {len(texts)} inputs of one dimension; write the sizes of "
+            f"one input with x, such as {'x'.join(part.strip() for part in texts)}"
+        )
     specs = tuple(_parse_one(part.strip()) for part in texts)
     keywords = [spec.keyword for spec in specs if spec.keyword]
     if len(set(keywords)) != len(keywords):

@@ -76,6 +76,7 @@ def find_callable(path: str) -> Any:
         OneBasinError: The module cannot be imported, or has no such attribute.
     """
     module_name, _, attribute = path.partition(":")
+    _check_module_name(module_name, attribute)
     with importable_folder():
         return _lookup(_import(module_name, path), attribute, path)
 
@@ -98,6 +99,17 @@ def _call(build: Callable[..., Any], path: str, arguments: Mapping[str, Any]) ->
             f"{path}: returned {type(module).__name__}; it must return an nn.Module"
         )
     return module
+
+
+def _check_module_name(name: str, attribute: str) -> None:
+    """Refuse the path of a file in the place of a module's name."""
+    if not name.endswith(".py") and os.sep not in name:
+        return
+    module = ".".join(Path(name).with_suffix("").parts).lstrip(".")
+    raise OneBasinError(
+        f"{name}:{attribute}: expected the name of a module, not a file; write "
+        f"{module or 'module'}:{attribute} and run in the folder that holds it"
+    )
 
 
 def _import(name: str, path: str) -> Any:

@@ -42,13 +42,21 @@ def suggestion(name: str, known: list[str]) -> str:
     """Name the most similar known names, or some of them where none is similar.
 
     Args:
-        name: What the user wrote.
-        known: What there is, not empty.
+        name: What the user wrote; upper and lower case count as equal.
+        known: The names that exist, not empty.
 
     Returns:
         Text such as `did you mean 'resnet50' or 'resnet152'?`.
+
+    Examples:
+        >>> suggestion("Cnn", ["nn", "CNN", "torch"])
+        "did you mean 'CNN' or 'nn'?"
     """
-    close = get_close_matches(name, known, n=3)
+    spellings: dict[str, list[str]] = {}
+    for each in known:
+        spellings.setdefault(each.casefold(), []).append(each)
+    folded = get_close_matches(name.casefold(), spellings, n=3)
+    close = [spelling for each in folded for spelling in spellings[each]][:3]
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     return f"known are {', '.join(repr(other) for other in known[:3])} and others"
