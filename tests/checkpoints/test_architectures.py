@@ -140,7 +140,8 @@ def test_further_builtin_architectures_are_passed_in() -> None:
 @pytest.mark.parametrize("spec", ["resnet51", "", ":", "torchvision:", ":resnet50"])
 def test_unknown_name(spec: str) -> None:
     text = (
-        rf"^unknown architecture '{spec}'; (did you mean '\w+'\? K|k)nown are mlp, .*, vit, and torchvision:NAME, "
+        rf"^unknown architecture '{spec}'; (did you mean '\w+'\? K|k)nown are mlp, .*, vit, and "
+        r"torchvision:NAME, "
         r"timm:NAME, hf:FOLDER, package\.module:callable$"
     )
     with pytest.raises(OneBasinError, match=text):
