@@ -19,6 +19,8 @@ def check_regular_file(path: str | os.PathLike[str]) -> None:
     """
     try:
         mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        raise OneBasinError(f"{path}: no such file; check the path") from error
     except OSError as error:
         raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

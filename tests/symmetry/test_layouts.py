@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 
+from onebasin.errors import OneBasinError
 from onebasin.symmetry.layouts import (
     Family,
     Fixed,
@@ -15,10 +16,10 @@ from onebasin.symmetry.layouts import (
     Sum,
     Units,
     children,
-    layout_from_json,
     layout_to_json,
     leaves,
 )
+from onebasin.symmetry.stored import layout_from_json
 from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry.random_symmetries import symmetries
 
@@ -66,5 +67,5 @@ def test_json_keeps_reasons_and_keys() -> None:
 
 @pytest.mark.parametrize("data", [{}, {"units": "h"}, {"family": []}, {"sum": [{}]}])
 def test_json_of_another_form_is_refused(data: dict) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(OneBasinError):
         layout_from_json(data)

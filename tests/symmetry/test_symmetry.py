@@ -87,13 +87,10 @@ def test_fingerprint_ignores_reasons_only() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "{",
         "[]",
         "{}",
         '"text"',
         '{"format": "onebasin-symmetry-0"}',
-        '{"format": "onebasin-symmetry-1", "groups": []}',
     ],
 )
 def test_load_refuses_what_is_no_symmetry(tmp_path, text: str) -> None:
@@ -104,13 +101,13 @@ def test_load_refuses_what_is_no_symmetry(tmp_path, text: str) -> None:
 
 
 def test_load_names_a_missing_file(tmp_path) -> None:
-    with pytest.raises(OneBasinError, match=r"none\.json: cannot be read \(No such file"):
+    with pytest.raises(OneBasinError, match=r"none\.json: no such file"):
         Symmetry.load(tmp_path / "none.json")
 
 
 def test_load_refuses_bytes_that_are_no_text(tmp_path) -> None:
     (tmp_path / "s.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(OneBasinError, match="not a symmetry file"):
+    with pytest.raises(OneBasinError, match="invalid UTF-8 at byte 0"):
         Symmetry.load(tmp_path / "s.json")
 
 

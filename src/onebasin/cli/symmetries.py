@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onebasin._files import read_json
 from onebasin.checkpoints import Architecture
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
@@ -106,12 +106,7 @@ def read_symmetry(path: Path, architecture: Architecture) -> Symmetry:
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise OneBasinError(f"{path}: is not JSON ({error}); mend it") from error
+    data = read_json(path)
     is_spec = isinstance(data, dict) and (
         "format" in data
         or all(

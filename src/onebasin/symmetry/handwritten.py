@@ -62,7 +62,7 @@ def symmetry_from_spec(
         for name, shape in sizes.items()
     }
     for name, dims in layouts.items():
-        _check_families(name, dims)
+        check_families(name, dims)
     found = _group_sizes(layouts)
     within = {name: tuple(outers) for name, outers in (within or {}).items()}
     _check_used(found, [*within, *axes])
@@ -157,7 +157,7 @@ def _layout(name: str, dim: int, entry: Any, size: int) -> Layout:
     return entry
 
 
-def _check_families(name: str, layouts: Sequence[Layout]) -> None:
+def check_families(name: str, layouts: Sequence[Layout]) -> None:
     """Check that each family has one member of equal size for each part of its sum."""
     parts = {t.key: len(t.parts) for t in _terms(layouts) if isinstance(t, Sum) and t.key}
     for family in _terms(layouts):

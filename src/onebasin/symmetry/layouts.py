@@ -157,20 +157,3 @@ def layout_to_json(layout: Layout) -> dict[str, Any]:
             return {"sum": [layout_to_json(part) for part in parts]} | ({"key": key} if key else {})
         case Family(key, members):
             return {"family": [layout_to_json(member) for member in members], "key": key}
-
-
-def layout_from_json(data: dict[str, Any]) -> Layout:
-    """Return the layout that `layout_to_json` wrote.
-
-    Raises:
-        KeyError, TypeError: when the data has another form.
-    """
-    if "fixed" in data:
-        return Fixed(int(data["fixed"]), data.get("reason", ""))
-    if "units" in data:
-        return Units(str(data["units"]), int(data["size"]))
-    if "product" in data:
-        return Product(tuple(map(layout_from_json, data["product"])))
-    if "sum" in data:
-        return Sum(tuple(map(layout_from_json, data["sum"])), data.get("key", ""))
-    return Family(data["key"], tuple(map(layout_from_json, data["family"])))

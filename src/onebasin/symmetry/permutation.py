@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from onebasin._atomic import atomic_path
+from onebasin._files import check_regular_file
 from onebasin.arguments import check_mapping, check_tensor
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.display import permutation_text
@@ -186,12 +187,11 @@ class Permutation:
             OneBasinError: when the file is missing, damaged, no permutation, or was written
                 for another symmetry.
         """
+        check_regular_file(path)
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 indices = {name: file.get_tensor(name) for name in file.keys()}
-        except FileNotFoundError as error:
-            raise OneBasinError(f"{path}: no such file") from error
         except (OSError, SafetensorError) as error:
             raise OneBasinError(f"{path}: not a readable safetensors file ({error})") from error
         if FORMAT not in metadata:

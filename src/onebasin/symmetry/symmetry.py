@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import lgamma, log, prod
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from onebasin._atomic import atomic_path
+from onebasin._files import read_json
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.blocks import Block, blocks_of
 from onebasin.symmetry.display import symmetry_html, symmetry_text
-from onebasin.symmetry.layouts import Layout, layout_from_json, layout_to_json
+from onebasin.symmetry.layouts import Layout, layout_to_json
 
 if TYPE_CHECKING:
     from onebasin.symmetry.proving.proof import Proof
@@ -171,21 +171,14 @@ class Symmetry:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Symmetry:
-        """Return the symmetry that `to_json` wrote."""
-        return cls(
-            groups={
-                n: Group(n, int(g["size"]), tuple(g["within"])) for n, g in data["groups"].items()
-            },
-            layouts={n: tuple(map(layout_from_json, ls)) for n, ls in data["layouts"].items()},
-            axes={n: int(size) for n, size in data["axes"].items()},
-            tied=tuple(tuple(names) for names in data["tied"]),
-            buffers=tuple(data["buffers"]),
-            unused=tuple(data["unused"]),
-            refusals=tuple(
-                Refusal(r["operator"], r["location"], r["reason"], tuple(r["tensors"]))
-                for r in data["refusals"]
-            ),
-        )
+        """Return the symmetry that `to_json` wrote.
+
+        Raises:
+            OneBasinError: when an entry is missing, of another type, or contradicts another.
+        """
+        from onebasin.symmetry.stored import symmetry_from_json
+
+        return symmetry_from_json(data)
 
     def prove(
         self,
@@ -220,17 +213,15 @@ class Symmetry:
         Raises:
             OneBasinError: when the file is missing or is not a symmetry.
         """
-        try:
-            data = json.loads(Path(path).read_text())
-            if data["format"] != FORMAT:
-                raise KeyError(data["format"])
-            return cls.from_json(data)
-        except OSError as error:
-            raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        data = read_json(path)
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise OneBasinError(
                 f"{path}: not a symmetry file of this version; write it with Symmetry.save"
-            ) from error
+            )
+        try:
+            return cls.from_json(data)
+        except OneBasinError as error:
+            raise OneBasinError(f"{path}: not a valid symmetry: {error}; write it again") from error
 
 
 def _without_reasons(value: Any) -> Any:

@@ -1,0 +1,109 @@
+"""Symmetry files: every damaged entry is refused in one line, or harmless."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry import Permutation, Symmetry
+from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
+from onebasin.symmetry.symmetry import Group, Refusal
+
+VALUES: list[Any] = [
+    None, True, 0, 1, -1, 2.5, 10**30, 1e400, "a", "", [], {}, [1], [[]], ["a"], {"a": 1},
+    {"fixed": 1}, {"units": "h", "size": 2},
+]  # fmt: skip
+
+
+def example() -> Symmetry:
+    fused = (Sum((Fixed(1), Fixed(1)), key="k"), Family("k", (Units("h", 3), Fixed(3, "no"))))
+    layouts = {
+        "w": (Product((Units("h", 3), Units("d", 2))), Fixed(4)),
+        "v": (Product((Units("h", 3), Units("d", 2))), Fixed(4)),
+        "fused": fused,
+    }
+    groups = {"h": Group("h", 3), "d": Group("d", 2, ("h",))}
+    refusals = (Refusal("aten.cumsum", "model.py", "has no rule", ("w",)),)
+    return Symmetry(groups, layouts, {}, (("w", "v"),), ("fused",), ("fused",), refusals)
+
+
+def places(value: Any) -> Iterator[list[Any]]:
+    """The path of every entry of nested JSON values."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        yield [key]
+        if isinstance(inner, dict | list):
+            yield from ([key, *rest] for rest in places(inner))
+
+
+def variants() -> Iterator[Any]:
+    """The JSON of the example with one entry replaced or removed."""
+    data = json.loads(json.dumps(example().to_json()))
+    for path in places(data):
+        for value in [*VALUES, "removed"]:
+            changed = copy.deepcopy(data)
+            parent = changed
+            for key in path[:-1]:
+                parent = parent[key]
+            if value == "removed":
+                del parent[path[-1]]
+            else:
+                parent[path[-1]] = value
+            yield changed
+
+
+def test_damaged_symmetries_are_refused_or_usable() -> None:
+    num_refused = num_accepted = 0
+    for data in variants():
+        try:
+            symmetry = Symmetry.from_json(data)
+        except OneBasinError as error:
+            num_refused += 1
+            assert "\n" not in str(error)
+            continue
+        num_accepted += 1
+        # Whatever was accepted has a consistent meaning.
+        Permutation.random(symmetry).inverse()
+        assert len(symmetry.fingerprint) == 64
+        assert symmetry.log10_order >= 0
+        assert Symmetry.from_json(json.loads(json.dumps(symmetry.to_json()))) == symmetry
+    assert num_refused > 800
+    assert num_accepted > 50
+
+
+def test_the_example_is_read_back() -> None:
+    assert Symmetry.from_json(json.loads(json.dumps(example().to_json()))) == example()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('{"format": "onebasin-symmetry-1", "groups": 3}', "'groups' is 3; it must be a mapping"),
+        ('{"format": "onebasin-symmetry-1"}', "the entry 'groups' is missing"),
+        ("{", "invalid JSON"),
+        ("[]", "not a symmetry file of this version"),
+    ],
+)
+def test_files_are_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "s.json"
+    path.write_text(text)
+    with pytest.raises(OneBasinError, match=message) as caught:
+        Symmetry.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layout_of_a_hundred_thousand_levels_is_refused(tmp_path: Path) -> None:
+    data = example().to_json()
+    deep = '{"product": [' * 900 + '{"fixed": 4}' + "]}" * 900
+    text = json.dumps(data).replace('{"fixed": 4}', deep, 1)
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(OneBasinError, match="nested too deep"):
+        Symmetry.load(tmp_path / "s.json")
