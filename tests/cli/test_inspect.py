@@ -90,7 +90,7 @@ def test_where_no_symmetry_can_be_written_is_named(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "is not JSON"),
+        ("nonsense", "invalid JSON"),
         ("[1]", "expected what inspect --save writes, or a mapping"),
         ('{"layers.0.weight": [1]}', "expected what inspect --save writes, or a mapping"),
         ('{"other.weight": ["h"]}', "the model has no tensor 'other.weight'"),

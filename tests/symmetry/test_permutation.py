@@ -375,7 +375,7 @@ def test_load_names_what_is_wrong(tmp_path) -> None:
     save_file({"w": torch.zeros(2)}, path)
     with pytest.raises(OneBasinError, match="not a permutation file"):
         Permutation.load(path, symmetry)
-    with pytest.raises(OneBasinError, match="not a readable"):
+    with pytest.raises(OneBasinError, match="is a folder"):
         Permutation.load(tmp_path, symmetry)
 
 
