@@ -202,7 +202,9 @@ def test_msort_orders_the_first_dimension():
     model = Function(
         lambda m, h: m.b(torch.msort(m.a(h).t()).t()), a=nn.Linear(3, 6), b=nn.Linear(6, 2)
     )
-    assert sizes(check(model, x(4, 3))) == []
+    symmetry = check(model, x(4, 3))
+    assert str(symmetry.layouts["a.weight"][0]) == "a:6"
+    assert str(symmetry.layouts["b.weight"][1]) == "6"
 
 
 def test_a_strided_view_of_a_transpose_is_refused():
@@ -262,3 +264,31 @@ def test_entries_made_of_several_smaller_ones_move_together():
         b=nn.Linear(2, 2),
     )
     assert sizes(check(model, x(4, 3))) == [(2, 0)]
+
+
+VALUES = {
+    "max": lambda h: h * h.max(1, keepdim=True)[0],
+    "min": lambda h: h - h.min(1, True).values,
+    "median": lambda h: h - h.median(1, keepdim=True)[0],
+    "kthvalue": lambda h: h - h.kthvalue(3, 1, keepdim=True)[0],
+    "k-winners": lambda h: h * (h >= h.topk(3, 1)[0][:, -1:]),
+    "quantile": lambda h: h - torch.quantile(h, 0.5, dim=1, keepdim=True),
+    "sparsemax": lambda h: F.relu(
+        h - ((h.sort(1, True)[0].cumsum(1) - 1) / torch.arange(1, 7)).amax(1, keepdim=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_chosen_by_size_leave_the_units_free(name):
+    model = Function(lambda m, h: m.b(VALUES[name](m.a(h))), a=nn.Linear(3, 6), b=nn.Linear(6, 2))
+    assert sizes(check(model, x(4, 3))) == [(6, 0)]
+
+
+def test_positions_of_chosen_values_fix_the_units():
+    def forward(m, h):
+        values, places = m.a(h).topk(3, 1)
+        return m.b(values) + places.sum(1, keepdim=True)
+
+    model = Function(forward, a=nn.Linear(3, 6), b=nn.Linear(3, 2))
+    assert sizes(check(model, x(4, 3))) == []

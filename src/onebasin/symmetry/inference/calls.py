@@ -54,6 +54,7 @@ class Call:
         tensors: every layout seen so far; rules add what only exists inside an operator.
         made: the dimensions of outputs that `fixed` made.
         read: names of the arguments that the rule has read.
+        used: places of the outputs that the graph reads; None where all count as read.
     """
 
     operator: str
@@ -63,6 +64,7 @@ class Call:
     tensors: list[Dims]
     made: list[Atom] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
+    used: frozenset[int] | None = None
 
     def __getitem__(self, name: str) -> Any:
         self.read.add(name)
@@ -101,6 +103,10 @@ class Call:
             if name not in self.read
             and any(atom.size > 1 for value in _values_in(argument) for atom in value.dims)
         ]
+
+    def uses(self, place: int) -> bool:
+        """Return whether the graph reads this output."""
+        return self.used is None or place in self.used
 
     def reason(self, text: str, *, refused: bool = False) -> Reason:
         """Return a reason that names this operator and its place."""

@@ -162,6 +162,7 @@ class Solver:
             shapes=_shapes(node.meta.get("val")),
             location=location_of(node),
             tensors=self.tensors,
+            used=_used(node),
         )
         if all(shape is None for shape in call.shapes):
             return None
@@ -243,6 +244,15 @@ def _known(tensor: Tensor) -> Tensor | None:
 def _valued(dims: Dims, tensor: Tensor) -> Value:
     """Return a value whose entries are there to be read."""
     return Value(dims, lambda: _known(tensor), tensor.dtype is torch.bool)
+
+
+def _used(node: Node) -> frozenset[int] | None:
+    """Return which outputs of a node with several are read; None if it has one output."""
+    if not isinstance(node.meta.get("val"), list | tuple):
+        return None
+    if not all(is_getitem(user) for user in node.users):
+        return None
+    return frozenset(int(user.args[1]) for user in node.users if user.users)  # type: ignore[arg-type]
 
 
 def _is_boolean(node: Node, place: int = 0) -> bool:

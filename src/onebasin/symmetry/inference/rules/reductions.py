@@ -27,7 +27,9 @@ def reduce(call: Call) -> tuple[Dims | None, ...]:
 
 
 def locate(call: Call) -> tuple[Dims | None, ...]:
-    """A reduction that also says where: positions in its dimension are read off."""
+    """A reduction that also returns positions; without them it is a symmetric one."""
+    if len(call.shapes) > 1 and not call.uses(1):
+        return reduce(call)
     dims = call.first.dims
     places = _places(call, dims)
     call.pin([dims[i] for i in places], "its positions are returned as numbers")
@@ -58,7 +60,10 @@ def scan(call: Call) -> tuple[Dims | None, ...]:
 
 
 def order(call: Call) -> tuple[Dims | None, ...]:
-    """`sort` and `topk`: the operand's positions are returned, the result's are ranks."""
+    """`sort` and `topk`: the dimension of the result holds ranks.
+
+    The values alone do not depend on the order of the operand, the returned positions do.
+    """
     return _order(call, call.get("dim", -1))
 
 
@@ -70,7 +75,9 @@ def order_first(call: Call) -> tuple[Dims | None, ...]:
 def _order(call: Call, dim: int) -> tuple[Dims | None, ...]:
     dims = call.first.dims
     place = dim % max(len(dims), 1)
-    call.pin(dims[place : place + 1], "sorted, its positions returned as numbers")
+    returns_positions = call.operator.startswith("aten.argsort")
+    if returns_positions or (len(call.shapes) > 1 and call.uses(1)):
+        call.pin(dims[place : place + 1], "sorted, its positions returned as numbers")
     call.mix(_reduced(dims, {place}, keep=False))
     return tuple(
         (*dims[:place], call.fixed(shape[place], "ranks"), *dims[place + 1 :])
@@ -112,7 +119,8 @@ REDUCTIONS: dict[str, Rule] = {
         reduce,
     ),
     **_each("max min", extreme),
-    **_each("argmax argmin median nanmedian mode kthvalue", locate),
+    **_each("argmax argmin", locate),
+    **_each("median nanmedian mode kthvalue", extreme),
     **_each("_softmax _log_softmax softmax log_softmax _safe_softmax", softmax),
     **_each("cumsum cumprod logcumsumexp cummax cummin", scan),
     **_each("sort topk argsort", order),
