@@ -18,7 +18,14 @@ if TYPE_CHECKING:
         match_many,
         match_weights,
     )
-    from onebasin.measuring import Curve, Evaluation, evaluator, interpolate, reset_statistics
+    from onebasin.measuring import (
+        Curve,
+        Evaluation,
+        evaluate,
+        evaluator,
+        interpolate,
+        reset_statistics,
+    )
     from onebasin.merging import merge, repair
     from onebasin.symmetry import (
         Group,
@@ -44,6 +51,7 @@ __all__ = [
     "Symmetry",
     "__version__",
     "build_architecture",
+    "evaluate",
     "evaluator",
     "interpolate",
     "match_activations",
@@ -71,7 +79,14 @@ _HOMES = {
         "match_many",
         "match_weights",
     ),
-    "onebasin.measuring": ("Curve", "Evaluation", "evaluator", "interpolate", "reset_statistics"),
+    "onebasin.measuring": (
+        "Curve",
+        "Evaluation",
+        "evaluate",
+        "evaluator",
+        "interpolate",
+        "reset_statistics",
+    ),
     "onebasin.merging": ("merge", "repair"),
     "onebasin.symmetry": (
         "Group",

@@ -27,6 +27,12 @@ class Run:
     def data(self):
         return json.loads(self.out)
 
+    @property
+    def notes(self) -> str:
+        """What went to stderr, but for notes on weak networks: those of the tests are random."""
+        lines = self.err.splitlines(keepends=True)
+        return "".join(line for line in lines if "constant prediction" not in line)
+
 
 def run(capsys, *arguments) -> Run:
     """Run `onebasin` with these arguments."""

@@ -49,7 +49,7 @@ def test_a_network_has_no_barrier_to_itself(capsys, tmp_path, a):
     same = write(tmp_path / "same.safetensors", network(0))
     found = run(capsys, "barrier", "mlp", a, same, "--data", "digits", "--json", *TINY)
     assert found.code == 0
-    assert found.err == "onebasin: note: A and B hold the same tensors\n"
+    assert found.notes == "onebasin: note: A and B hold the same tensors\n"
     zero = {"loss": 0.0, "error": 0.0}
     assert found.data["barrier"] == {"naive": {"train": zero, "test": zero}}
 
@@ -122,7 +122,7 @@ def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
     )
     for way, expected in (("interpolated", hint), ("reset", "")):
         options = ("--num-points", 2, "--normalization", way)
-        assert succeed(capsys, *arguments, *options).err == expected
+        assert succeed(capsys, *arguments, *options).notes == expected
     plain, reset = curves["interpolated"], curves["reset"]
     assert (reset["normalization"], reset["num_reset"]) == ("reset", 1)
     assert (plain["losses"][0], plain["losses"][2]) == (reset["losses"][0], reset["losses"][2])
@@ -209,7 +209,7 @@ def test_it_says_what_was_measured_and_how(capsys, a, b):
     found = succeed(capsys, *given)
     assert "\ncombined: objective " in found.out
     assert "\nstatistics between the ends: repair\n" in found.out
-    assert found.err == ""
+    assert found.notes == ""
 
 
 def test_the_numbers_are_saved(capsys, tmp_path, a, b):

@@ -15,8 +15,9 @@ DATA = ("--data", "digits")
 
 def test_llfc_is_printed_and_written(capsys, tmp_path, a, b):
     out = tmp_path / "features"
-    found = succeed(capsys, "features", "mlp", a, b, *DATA, "-o", out, *TINY)
-    head, *lines, _, last = found.out.splitlines()
+    found = succeed(capsys, "features", "mlp", a, b, *DATA, "-o", out, "--no-align", *TINY)
+    how, _, head, *lines, _, last = found.out.splitlines()
+    assert how == "B is not aligned"
     titles = [title for title in re.split(" {2,}", head) if title]
     assert titles == ["llfc, α = 0.5", "1-cos", "distance", "projection", "c", "1-cos ends"]
     assert [line.split()[0] for line in lines] == [
@@ -58,14 +59,15 @@ def test_a_permutation_moves_b_first(capsys, tmp_path, a):
         rows = data["features"]["llfc"]["rows"]
         return max(row["mean"] for row in rows if row["measure"] == "1-cos")
 
-    assert largest() > 0.01
+    assert largest("--no-align") > 0.01
     assert largest("--permutation", permutation) < 1e-12
+    assert largest("--num-train", 100) < 1e-12, "B is aligned by default"
 
 
 def test_layers_can_be_chosen(capsys, tmp_path, a, b):
     options = (*DATA, "-o", tmp_path / "f", "--measure", "similarity", "--layer", "relu*", *TINY)
-    lines = succeed(capsys, "features", "mlp", a, b, *options).out.splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["similarity", "relu#1", "relu#2"]
+    lines = succeed(capsys, "features", "mlp", a, b, *options).out.split("\n\n")[1].splitlines()
+    assert [line.split()[0] for line in lines] == ["similarity", "relu#1", "relu#2"]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +90,9 @@ def test_layers_can_be_chosen_of_measures_that_find_their_own(
 
 def test_the_lemma_is_told_in_a_line(capsys, tmp_path, a, b):
     options = (*DATA, "-o", tmp_path / "f", "--measure", "lemma", *TINY)
-    found = succeed(capsys, "features", "mlp", a, b, *options).out
+    found = succeed(capsys, "features", "mlp", a, b, *options).out.split("\n\n")[1]
     assert found.startswith("lemma: error of the ends at most 0.")
-    assert re.search(r"; the bound of 1\.\d{4} is kept$", found.splitlines()[0])
+    assert re.search(r"; the bound of 1\.\d{4} is kept$", found)
 
 
 BAD = {
@@ -109,6 +111,10 @@ BAD = {
     ),
     "measure": ([*DATA, "--measure", "cka"], "Invalid value for '--measure'"),
     "permutation": ([*DATA, "--permutation", "nowhere"], "nowhere: no such file"),
+    "two ways": (
+        [*DATA, "--permutation", "p", "--method", "weights"],
+        "features: --method has no use with --permutation; leave one of them out",
+    ),
 }
 
 

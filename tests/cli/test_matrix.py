@@ -79,7 +79,7 @@ def test_pairs_that_did_not_settle_are_counted_where_a_method_can(
 ):
     given = (*DIGITS, "--split", "test", "--method", method, "--method-arg", option)
     found = succeed(capsys, "barrier", "mlp", *three, *given, *TINY)
-    assert found.err == (f"onebasin: {told}\n" if told else "")
+    assert found.notes == (f"onebasin: {told}\n" if told else "")
 
 
 def test_equal_checkpoints_are_noted(capsys, tmp_path, three):

@@ -149,7 +149,6 @@ def test_a_method_for_two_does_not_take_three(capsys, tmp_path, methods, a, b, c
         ("--method-arg", "max_sweeps=2"),
         ("--restarts", "2"),
         ("--init", "weights"),
-        ("--data-root", "folder"),
     ],
 )
 def test_what_says_how_to_align_has_no_use_without(capsys, tmp_path, a, b, option):

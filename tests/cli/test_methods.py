@@ -171,9 +171,9 @@ def test_what_is_stopped_by_its_limit_says_what_more_of_would_help(capsys, tmp_p
     given = (*ALIGN, a, b, "-o", out, *TINY)
     steps = ("--method", "frank-wolfe", "--method-arg", "max_steps=1")
     more = "onebasin: note: the matching stopped before it settled; more {} could improve it\n"
-    assert succeed(capsys, *given, *steps).err == more.format("steps")
+    assert succeed(capsys, *given, *steps).notes == more.format("steps")
     sweeps = ("--method", "weights", "--method-arg", "max_sweeps=1")
-    assert succeed(capsys, *given, *sweeps).err == more.format("sweeps")
+    assert succeed(capsys, *given, *sweeps).notes == more.format("sweeps")
 
 
 @pytest.mark.parametrize("method", ["annealing", "annealing-many"])
@@ -181,7 +181,7 @@ def test_a_method_that_ends_by_its_steps_gives_no_advice(capsys, tmp_path, a, b,
     out = tmp_path / "out.safetensors"
     given = ("--method", method, "--data", "digits", *QUICK[method])
     found = succeed(capsys, *ALIGN, a, b, "-o", out, *given, *TINY)
-    assert found.err == ""
+    assert found.notes == ""
     assert " in 50 steps and " in found.out
     assert "settled" not in found.out
     assert " of 12 units moved\n" in found.out
@@ -310,4 +310,4 @@ def test_cells_that_tell_no_units_apart_are_noted(capsys, tmp_path, features, un
         "apart and the permutation is random; choose another --method or, where inputs are few, "
         "smaller cells by --method-arg cells=N\n"
     )
-    assert succeed(capsys, *given).err == (note if is_random else "")
+    assert succeed(capsys, *given).notes == (note if is_random else "")

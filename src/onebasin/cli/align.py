@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onebasin.cli.blocks import DataOptions, MatchingOptions, RunOptions, with_blocks
+from onebasin.cli.blocks import (
+    DataOptions,
+    EvaluationOptions,
+    MatchingOptions,
+    RunOptions,
+    with_blocks,
+)
 from onebasin.cli.options import (
     ArchAndTwo,
     MethodData,
@@ -14,8 +20,13 @@ from onebasin.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
+    from onebasin.cli.evaluation_reports import Report
+    from onebasin.cli.evaluations import EvaluationChoice
+    from onebasin.cli.pairs import Networks
     from onebasin.cli.request import Request
+    from onebasin.training.datasets.data import Data
 
 
 @with_blocks
@@ -27,12 +38,14 @@ def align(
     data: MethodData = None,
     reading: DataOptions,
     save_permutation: PermutationFile = None,
+    evaluation: EvaluationOptions,
     options: RunOptions,
 ) -> None:
     """Move checkpoint B to checkpoint A.
 
     The units of B are put into the order in which its weights are closest to A's, with --data
     its weights and features, or as another --method says; what it computes stays the same.
+    With --data the loss and error of A, B, aligned B and their averages are printed.
     Proving the symmetry first takes memory for the model in float64; --no-prove does without,
     and then checkpoints larger than memory can be aligned.
 
@@ -51,11 +64,22 @@ def align(
         data=reading.optional_choice(data, options.seed),
     )
     with options.open_console() as console:
-        run_align(request, out, permutation_file=save_permutation, console=console)
+        run_align(
+            request,
+            out,
+            permutation_file=save_permutation,
+            evaluation=evaluation.choice(data),
+            console=console,
+        )
 
 
 def run_align(
-    request: Request, output: Path, *, permutation_file: Path | None, console: Console
+    request: Request,
+    output: Path,
+    *,
+    permutation_file: Path | None,
+    evaluation: EvaluationChoice,
+    console: Console,
 ) -> None:
     """Align B to A and write it.
 
@@ -63,11 +87,12 @@ def run_align(
         request: which networks, and how to match them.
         output: where B goes.
         permutation_file: where the permutation goes, or None.
+        evaluation: whether and how the networks are evaluated, if there are data.
         console: where the result is printed.
     """
     from onebasin.checkpoints import write_checkpoint
     from onebasin.cli.alignment import align_networks
-    from onebasin.cli.outputs import check_outputs, save_permutations
+    from onebasin.cli.outputs import check_outputs, output_metadata, save_permutations
     from onebasin.cli.pairs import refuse_same
     from onebasin.merging.moved import Moved
 
@@ -81,7 +106,10 @@ def run_align(
         alignment = align_networks(networks, request.symmetry, matcher, console)
         a, b = networks.checkpoints
         with console.progress(f"writing {output}"):
-            write_checkpoint(output, Moved(b, alignment.permutation), like=b, inputs=[a])
+            moved = Moved(b, alignment.permutation)
+            metadata = output_metadata(networks, "align", method=alignment.method)
+            write_checkpoint(output, moved, like=b, inputs=[a], metadata=metadata)
+        report = _report(networks, alignment, data, evaluation, console)
     saved = save_permutations(alignment, permutation_file)
     result = {
         "command": "align",
@@ -89,6 +117,38 @@ def run_align(
         "output": str(output),
         "permutations": list(map(str, saved)),
         **alignment.to_json(),
+        "evaluation": None if report is None else report.to_json(),
     }
-    wrote = [f"wrote {path}" for path in (output, *saved)]
-    console.result(result, "\n".join([alignment.to_text(), *wrote]))
+    parts = [alignment.to_text(), *([report.to_text()] if report else [])]
+    parts += [f"wrote {path}" for path in (output, *saved)]
+    console.result(result, "\n".join(parts))
+
+
+def _report(
+    networks: Networks,
+    alignment: Alignment,
+    data: Data | None,
+    evaluation: EvaluationChoice,
+    console: Console,
+) -> Report | None:
+    """Return the evaluations of A, B, aligned B and their averages."""
+    from onebasin.cli.evaluations import ALIGNED, UNALIGNED, note_changed_function
+    from onebasin.merging.averages import Mean
+
+    a, b = networks.params_list
+    moved = alignment.moved(networks.params_list)[1]
+    named = {"A": a, "B": b, "B aligned": moved}
+    named |= {UNALIGNED: Mean([a, b]), ALIGNED: Mean([a, moved])}
+    report = evaluation.report(
+        networks.architecture,
+        named,
+        data,
+        call="align",
+        given=["A", "B"],
+        ensemble=False,
+        console=console,
+    )
+    if report is not None:
+        report.note_weaknesses(["A", "B"], console)
+        note_changed_function(report, console)
+    return report

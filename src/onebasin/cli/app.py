@@ -14,6 +14,7 @@ from onebasin import __version__
 from onebasin.cli.align import align
 from onebasin.cli.barrier import barrier
 from onebasin.cli.demo import demo
+from onebasin.cli.evaluate import evaluate
 from onebasin.cli.features import features
 from onebasin.cli.inspect import inspect
 from onebasin.cli.merge import merge
@@ -61,6 +62,7 @@ for command in (
     inspect,
     align,
     merge,
+    evaluate,
     barrier,
     plane,
     features,

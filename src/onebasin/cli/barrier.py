@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console, Progress
+    from onebasin.cli.evaluation_reports import EvaluationReport
     from onebasin.cli.request import Opened, Request
     from onebasin.measuring.curves import Curve
     from onebasin.report.comparison import Curves
@@ -61,7 +62,8 @@ def barrier(
 ) -> None:
     """Measure the barrier between two checkpoints, or between all pairs of more.
 
-    Before and after alignment, on training and test data, for loss and error. B is aligned by
+    Before and after alignment, on training and test data, for loss and error. The loss and
+    error of the networks and of their averages are shown too. B is aligned by
     weights; --normalization reset or repair measures what merge --data makes, and B is aligned
     as there. Of more than two, each pair is aligned by itself, and the barriers around a third
     network are shown too.
@@ -101,6 +103,7 @@ def run_barrier(
         console: where the result is printed.
     """
     from onebasin.cli.alignment import align_networks
+    from onebasin.cli.evaluations import report_of_curves
     from onebasin.cli.outputs import input_files
     from onebasin.cli.request import open_with_data
     from onebasin.report.comparison import lines_of
@@ -125,14 +128,17 @@ def run_barrier(
         for state, params_b in ends.items():
             with console.progress(f"measuring {state}") as progress:
                 curves[state] = _measure(opened, params_b, data_choice, measuring, progress)
+        report = report_of_curves(curves, data_choice.evaluators(data), data)
     if networks.twins is not None:
         console.note("A and B hold the same tensors")
+    report.note_weaknesses(["A", "B"], console)
     if measuring.plot is not None:
         save_figure(curve_figure(lines_of(curves)), measuring.plot)
     if measuring.save is not None:
         _save(curves, measuring.save)
-    text = _text(curves, alignment, measuring)
-    console.result(_data(request, curves, alignment, measuring, data), text)
+    text = _text(curves, alignment, report, measuring)
+    result = _data(request, curves, alignment, measuring, data)
+    console.result({**result, "evaluation": report.to_json()}, text)
 
 
 def _measure(
@@ -204,11 +210,17 @@ def _data(
     }
 
 
-def _text(curves: Curves, alignment: Alignment | None, measuring: MeasuringChoice) -> str:
+def _text(
+    curves: Curves,
+    alignment: Alignment | None,
+    report: EvaluationReport,
+    measuring: MeasuringChoice,
+) -> str:
     from onebasin.report.comparison import barrier_rows, barriers_of
 
     parts = [alignment.to_text()] if alignment else []
     parts.append(measuring.to_text())
     parts.append(columns(barrier_rows(barriers_of(curves, measuring.chord))))
+    parts += ["", report.to_text()]
     parts += [f"wrote {path}" for path in (measuring.plot, measuring.save) if path]
     return "\n".join(parts)

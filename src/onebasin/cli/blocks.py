@@ -18,6 +18,7 @@ from onebasin.cli.options import (
     ArchArgs,
     Context,
     DataRoot,
+    Evaluate,
     ImageSize,
     Init,
     Inputs,
@@ -27,6 +28,7 @@ from onebasin.cli.options import (
     MethodArgs,
     MethodName,
     Normalize,
+    NumTest,
     NumTrain,
     Prove,
     Quiet,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from onebasin.cli.console import Console
+    from onebasin.cli.evaluations import EvaluationChoice
     from onebasin.cli.measuring import DataChoice
     from onebasin.cli.request import Request
 
@@ -106,14 +109,35 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """How the architecture is built, and where its symmetry comes from."""
+class EvaluationOptions:
+    """Whether and on what the networks of a command are evaluated."""
+
+    evaluate: Evaluate = True
+    num_test: NumTest = None
+
+    def choice(self, data: object) -> EvaluationChoice:
+        """Return the choice.
+
+        Args:
+            data: what the user says about data, or None.
+
+        Raises:
+            OneBasinError: when there is a number of test examples, but no data.
+        """
+        from onebasin.cli.evaluations import EvaluationChoice
+
+        if data is None:
+            refuse_given("data", {"--num-test": self.num_test}, "without --data")
+        return EvaluationChoice(self.evaluate, self.num_test)
+
+
+@dataclass(frozen=True)
+class ArchitectureOptions:
+    """How the architecture is built."""
 
     arch_arg: ArchArgs = None
     input_: Inputs = None
     key: Keys = None
-    symmetry: SymmetryFile = None
-    prove: Prove = True
 
     def request(
         self,
@@ -145,9 +169,42 @@ class ModelOptions:
         return Request(
             ArchitectureChoice.of(given.architecture, self.arch_arg, self.input_, seed),
             given.paths,
-            SymmetryChoice(self.symmetry, self.prove, seed),
+            SymmetryChoice(proves=False, seed=seed),
             keys=tuple(self.key or ()),
         )
+
+
+@dataclass(frozen=True)
+class ModelOptions(ArchitectureOptions):
+    """How the architecture is built, and where its symmetry comes from."""
+
+    symmetry: SymmetryFile = None
+    prove: Prove = True
+
+    def request(
+        self,
+        call: str,
+        words: Sequence[str],
+        seed: int,
+        *,
+        minimum: int = 2,
+        maximum: int | None = None,
+    ) -> Request:
+        """Return the networks that a command works on, and where their symmetry comes from.
+
+        Args:
+            call: the command, for messages.
+            words: the positional arguments, `[ARCH] A B ...`.
+            seed: random seed of the command.
+            minimum: fewest checkpoints.
+            maximum: most checkpoints, or None for any number.
+        """
+        from dataclasses import replace
+
+        from onebasin.cli.symmetries import SymmetryChoice
+
+        request = super().request(call, words, seed, minimum=minimum, maximum=maximum)
+        return replace(request, symmetry=SymmetryChoice(self.symmetry, self.prove, seed))
 
 
 @dataclass(frozen=True)

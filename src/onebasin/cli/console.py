@@ -92,7 +92,9 @@ class Console:
             task = bar.add_task(title, total=None, count="", left="")
 
             def show(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total, count=f"{done}/{total}", left="left")
+                # A total of 0 is an unknown one.
+                count, left = (f"{done}/{total}", "left") if total else (str(done), "")
+                bar.update(task, completed=done, total=total or None, count=count, left=left)
 
             yield show
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.blocks import DataOptions, ModelOptions, RunOptions, with_blocks
+from onebasin.cli.blocks import (
+    DataOptions,
+    MatchingOptions,
+    RunOptions,
+    refuse_given,
+    with_blocks,
+)
 from onebasin.cli.console import columns
 from onebasin.cli.measuring import DataChoice, DataName, LineNormalizationName
 from onebasin.cli.options import ArchAndTwo
@@ -18,9 +24,9 @@ from onebasin.errors import OneBasinError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
-    from onebasin.cli.pairs import Networks
-    from onebasin.cli.request import Request
+    from onebasin.cli.request import Opened, Request
     from onebasin.measuring.curves import LineNormalization
     from onebasin.measuring.features import FeatureTable
     from onebasin.training.datasets.data import Data
@@ -92,10 +98,13 @@ def features(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Move B first, by a permutation that align --save-permutation wrote.",
+            help="Move B by a permutation of align --save-permutation instead of aligning it.",
             show_default=False,
         ),
     ] = None,
+    align: Annotated[
+        bool, typer.Option("--align/--no-align", help="Align B to A first, as barrier does.")
+    ] = True,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,11 +115,12 @@ def features(
     ] = None,
     normalization: LineNormalizationName = "interpolated",
     batch_size: Annotated[int, typer.Option(min=1, help="Examples that are run at once.")] = 500,
-    model: ModelOptions,
+    matching: MatchingOptions,
     options: RunOptions,
 ) -> None:
     """Compare two checkpoints inside, layer by layer.
 
+    B is aligned to A first, as barrier aligns it; --no-align compares the networks unaligned.
     Is a feature of the network halfway the mix of A's and B's (llfc)? Do their nonlinear
     functions add up (additivity), do their weights commute (commutativity), how similar are
     they (similarity), does the lemma of 2ε hold (lemma), and what could a merge reach
@@ -119,13 +129,22 @@ def features(
     \b
     Examples:
       onebasin features mlp a.safetensors b.safetensors --data digits -o features
+      onebasin features mlp a.pt b.pt --data digits --num-train 1000 --measure all -o features
       onebasin features mlp a.pt b.pt --data digits --permutation p.safetensors -o features
     """
     choice = FeaturesChoice(measure, split, layer, normalization, batch_size)
     choice.refuse_useless()
+    request = matching.request("features", networks, options.seed, maximum=2)
+    if not align:
+        refuse_given("features", {"--permutation": permutation}, "with --no-align")
+        matching.refuse_useless("features", "with --no-align")
+        request = request.unaligned()
+    if permutation is not None:
+        given = {"--method": matching.method, "--init": matching.init}
+        refuse_given("features", given, "with --permutation")
     with options.open_console() as console:
         run_features(
-            model.request("features", networks, options.seed, maximum=2),
+            request,
             reading.choice(data, options.seed, (split,)),
             output,
             permutation_file=permutation,
@@ -146,60 +165,78 @@ def run_features(
     """Measure features of A and B on a dataset, print and write them.
 
     Args:
-        request: which networks, and where their symmetry comes from.
+        request: which networks, and how to match them.
         data_choice: which dataset.
         output: folder for tables and pictures.
-        permutation_file: what moves B first, or None.
+        permutation_file: a permutation that moves B instead of matching, or None.
         choice: what to measure, and how.
         console: where the result is printed.
     """
-    from onebasin.cli.data import laid_out
     from onebasin.cli.outputs import made_folder
+    from onebasin.cli.request import open_with_data
 
-    request, data = request.load(data_choice, call="features")
-    data_choice.note_splits(data, console)
-    choice = replace(choice, split=data_choice.available(data)[0])
-    with (
-        made_folder(output, "--output") as folder,
-        request.open(call="features", console=console) as networks,
-    ):
-        data = laid_out(
-            networks.architecture, data, call="features", has_classes=choice.measure in OF_LOSSES
-        )
-        params = networks.params_list[0], _moved(networks, request, permutation_file, console)
+    opening = open_with_data(
+        request,
+        data_choice,
+        normalization=choice.normalization,
+        call="features",
+        console=console,
+        needs_loss=choice.measure in OF_LOSSES,
+    )
+    with made_folder(output, "--output") as folder, opening as opened:
+        networks, data = opened.networks, opened.data
+        choice = replace(choice, split=data_choice.available(data)[0])
+        params_b, alignment = _moved(opened, request, permutation_file, console)
+        params = networks.params_list[0], params_b
         tables = measure_all(networks.architecture.module, params, data, choice, console)
         if not tables:
             raise OneBasinError(f"features: the model has nothing to measure as {choice.measure}")
         files = [folder / f"{name}.{form}" for name in tables for form in FORMS]
         for path in files:
             tables[path.stem].save(path)
+    summary = alignment.to_json() if alignment else {"symmetry": None, "matching": None}
+    how = alignment.to_text() if alignment else _unaligned(permutation_file)
     console.result(
         {
             "command": "features",
             "data": data.name,
             "split": choice.split,
+            **summary,
             "files": list(map(str, files)),
             "features": {name: table.to_json() for name, table in tables.items()},
         },
         "\n\n".join(
-            [*(_text(n, t) for n, t in tables.items()), f"wrote {len(files)} files to {folder}"]
+            [
+                how,
+                *(_text(n, t) for n, t in tables.items()),
+                f"wrote {len(files)} files to {folder}",
+            ]
         ),
     )
 
 
+def _unaligned(path: Path | None) -> str:
+    return "B is not aligned" if path is None else f"B is moved by {path}"
+
+
 def _moved(
-    networks: Networks, request: Request, path: Path | None, console: Console
-) -> Mapping[str, Tensor]:
-    """Return B, moved where the user has a permutation for it."""
-    params_b = networks.params_list[1]
-    if path is None:
-        return params_b
+    opened: Opened, request: Request, path: Path | None, console: Console
+) -> tuple[Mapping[str, Tensor], Alignment | None]:
+    """Return B, aligned to A or moved by the permutation of a file, and the alignment."""
+    from onebasin.cli.alignment import align_networks
     from onebasin.cli.symmetries import find_symmetry
     from onebasin.merging.moved import Moved
     from onebasin.symmetry import Permutation
 
-    found = find_symmetry(networks.architecture, request.symmetry, console)
-    return Moved(params_b, Permutation.load(path, found.symmetry))
+    networks = opened.networks
+    params_b = networks.params_list[1]
+    if path is not None:
+        found = find_symmetry(networks.architecture, request.symmetry, console)
+        return Moved(params_b, Permutation.load(path, found.symmetry)), None
+    if not request.aligns or networks.twins is not None:
+        return params_b, None
+    alignment = align_networks(networks, request.symmetry, opened.matcher, console)
+    return alignment.moved(networks.params_list)[1], alignment
 
 
 def measure_all(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from onebasin.cli.console import Console
+    from onebasin.cli.evaluation_reports import EvaluationReport
     from onebasin.cli.measuring import DataChoice, MeasuringChoice
     from onebasin.cli.request import Opened, Request
     from onebasin.cli.symmetries import Found
@@ -37,6 +38,7 @@ def run_matrix(
         measuring: how to measure.
         console: where the result is printed.
     """
+    from onebasin.cli.evaluations import report_of_pairs
     from onebasin.cli.outputs import input_files
     from onebasin.cli.request import open_with_data
     from onebasin.cli.symmetries import find_symmetry
@@ -71,6 +73,12 @@ def run_matrix(
                     data=data.batches(),
                     progress=progress,
                 )
+        pairs = {
+            state: {split: barriers.curves for split, barriers in splits.items()}
+            for state, splits in found.items()
+        }
+        report = report_of_pairs(pairs, names, data_choice.evaluators(data), data)
+    report.note_weaknesses(names, console)
     if networks.twins is not None:
         console.note("{} and {} hold the same tensors".format(*(c.path for c in networks.twins)))
     _write(found, measuring)
@@ -82,9 +90,10 @@ def run_matrix(
         "checkpoints": names,
         "method": opened.matcher.name if request.aligns else None,
         **_data(found, measuring),
+        "evaluation": report.to_json(),
     }
     aligned = [f"each pair aligned by {opened.matcher.name}"] if request.aligns else []
-    text = [*aligned, measuring.to_text(), _text(found, measuring)]
+    text = [*aligned, measuring.to_text(), _text(found, report, measuring)]
     console.result(result, "\n".join(text))
 
 
@@ -178,8 +187,8 @@ def _plain(matrix: np.ndarray) -> list[list[float | str | None]]:
     return [[plain_number(value) for value in row] for row in matrix.tolist()]
 
 
-def _text(found: Matrices, measuring: MeasuringChoice) -> str:
-    parts = [columns(_summary(found, measuring))]
+def _text(found: Matrices, report: EvaluationReport, measuring: MeasuringChoice) -> str:
+    parts = [columns(_summary(found, measuring)), "", report.to_text()]
     for state, splits in found.items():
         for split, barriers in splits.items():
             if len(barriers.names) <= SHOWN_WHOLE:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from onebasin.cli.blocks import DataOptions, MatchingOptions, RunOptions, refuse_given, with_blocks
+from onebasin.cli.blocks import (
+    DataOptions,
+    EvaluationOptions,
+    MatchingOptions,
+    RunOptions,
+    refuse_given,
+    with_blocks,
+)
 from onebasin.cli.options import ArchAndSeveral, MergingData, Output, PermutationFile
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from onebasin.cli.alignment import Alignment
     from onebasin.cli.console import Console
+    from onebasin.cli.evaluation_reports import Report
+    from onebasin.cli.evaluations import EvaluationChoice
     from onebasin.cli.methods import Matcher
     from onebasin.cli.pairs import Networks
     from onebasin.cli.repairing import Repair, RepairName
@@ -54,14 +63,16 @@ def merge(
         ),
     ] = None,
     save_permutation: PermutationFile = None,
+    evaluation: EvaluationOptions,
     options: RunOptions,
 ) -> None:
     """Align checkpoints and average them.
 
     With --data, networks are matched by weights and features together, and the units of the
-    mean get the statistics that they should have: narrow networks merge far better so. The
-    mean has the names and dtypes of A's file. --no-align averages the checkpoints as they
-    are: for networks that are aligned already.
+    mean get the statistics that they should have: narrow networks merge far better so. Then
+    the loss and error of all networks, of the unaligned average, of the result and of the
+    ensemble are printed. The mean has the names and dtypes of A's file. --no-align averages
+    the checkpoints without moving them: for networks that are aligned already.
 
     \b
     Examples:
@@ -90,6 +101,7 @@ def merge(
             weights=weights,
             repair=repair,
             permutation_file=save_permutation,
+            evaluation=evaluation.choice(data),
             console=console,
         )
 
@@ -101,6 +113,7 @@ def run_merge(
     weights: str | None,
     repair: RepairName | None,
     permutation_file: Path | None,
+    evaluation: EvaluationChoice,
     console: Console,
 ) -> None:
     """Align networks, average them and write the mean.
@@ -111,10 +124,11 @@ def run_merge(
         weights: numbers separated by commas, or None for equal ones.
         repair: what is done to the mean; None for what suits it where there is data.
         permutation_file: where the permutation goes, or None.
+        evaluation: whether and how the networks are evaluated, if there are data.
         console: where the result is printed.
     """
     from onebasin.cli.alignment import align_networks
-    from onebasin.cli.outputs import check_outputs, save_permutations
+    from onebasin.cli.outputs import check_outputs, output_metadata, save_permutations
     from onebasin.cli.pairs import refuse_same
     from onebasin.cli.repairing import Repair
     from onebasin.measuring.paths import shares_of
@@ -134,7 +148,16 @@ def run_merge(
         if matcher is not None:
             matcher = matcher.laid_out(architecture, call="merge")
             alignment = align_networks(networks, request.symmetry, matcher, console)
-        mended = _write(networks, alignment, shares, mending, output, console)
+        params, mended = _average(networks, alignment, shares, mending, console)
+        metadata = output_metadata(
+            networks,
+            "merge",
+            weights=shares,
+            method=alignment and alignment.method,
+            repair=None if mending is None else mending.method,
+        )
+        _write(networks, params, output, metadata, console)
+        report = _report(networks, params, shares, data, evaluation, console)
     saved = save_permutations(alignment, permutation_file) if alignment else []
     result = {
         "command": "merge",
@@ -144,9 +167,11 @@ def run_merge(
         "weights": shares,
         **(alignment.to_json() if alignment else {"symmetry": None, "matching": None}),
         "repair": None if mending is None or mended is None else mending.to_json(mended),
+        "evaluation": None if report is None else report.to_json(),
     }
     parts = [alignment.to_text() if alignment else "averaged without aligning"]
     parts += [mending.to_text(mended)] if mending and mended else []
+    parts += [report.to_text()] if report else []
     console.result(result, "\n".join([*parts, *(f"wrote {path}" for path in (output, *saved))]))
 
 
@@ -179,30 +204,72 @@ def _matcher(request: Request, data: Data | None, mending: Repair | None) -> Mat
     return matcher.preferring(normalization="batch")
 
 
-def _write(
+def _average(
     networks: Networks,
     alignment: Alignment | None,
     weights: Sequence[float],
     mending: Repair | None,
-    output: Path,
     console: Console,
-) -> Repaired | None:
-    """Write the mean, repaired, under the names and with the dtypes of the reference's file."""
-    from onebasin.checkpoints import with_unsaved, write_checkpoint
+) -> tuple[Mapping[str, Tensor], Repaired | None]:
+    """Return the mean, and what was repaired; without a repair the mean is lazy."""
     from onebasin.merging.averages import Mean
 
     params_list = networks.params_list
     moved = alignment.moved(params_list) if alignment else params_list
-    reference, *others = networks.checkpoints
-    mean, mended = Mean(moved, weights), None
+    mean = Mean(moved, weights)
     for note in mean.notes:
         console.note(note)
-    if mending is not None:
-        mended = mending.run(networks.architecture, moved, weights, console)
+    if mending is None:
+        return mean, None
+    mended = mending.run(networks.architecture, moved, weights, console)
+    return mended.params, mended
+
+
+def _write(
+    networks: Networks,
+    params: Mapping[str, Tensor],
+    output: Path,
+    metadata: Mapping[str, str],
+    console: Console,
+) -> None:
+    """Write the mean under the names and with the dtypes of the reference's file."""
+    from onebasin.checkpoints import with_unsaved, write_checkpoint
+
+    reference, *others = networks.checkpoints
     with console.progress(f"writing {output}"):
-        params = mean if mended is None else mended.params
-        write_checkpoint(output, with_unsaved(params, reference), like=reference, inputs=others)
-    return mended
+        tensors = with_unsaved(params, reference)
+        write_checkpoint(output, tensors, like=reference, inputs=others, metadata=metadata)
+
+
+def _report(
+    networks: Networks,
+    params: Mapping[str, Tensor],
+    weights: Sequence[float],
+    data: Data | None,
+    evaluation: EvaluationChoice,
+    console: Console,
+) -> Report | None:
+    """Return the evaluations of the parents, their average, the result and the ensemble."""
+    from onebasin.cli.evaluations import UNALIGNED
+    from onebasin.cli.measuring import names_of
+    from onebasin.merging.averages import Mean
+
+    paths = [checkpoint.path for checkpoint in networks.checkpoints]
+    given = ["A", "B"] if len(paths) == 2 else names_of(paths, "merge")
+    named: dict[str, Mapping[str, Tensor]] = dict(zip(given, networks.params_list, strict=True))
+    named |= {UNALIGNED: Mean(networks.params_list, weights), "merged": params}
+    report = evaluation.report(
+        networks.architecture,
+        named,
+        data,
+        call="merge",
+        given=given,
+        ensemble=True,
+        console=console,
+    )
+    if report is not None:
+        report.note_weaknesses(given, console)
+    return report
 
 
 def parse_weights(text: str) -> list[float]:

@@ -22,6 +22,10 @@ _POSITIONALS = (
     "built-in one such as mlp. ARCH can be omitted where A determines it: a folder with a "
     "config.json, or a file that train wrote."
 )
+ArchAndOne = Annotated[
+    list[str],
+    typer.Argument(metavar="[ARCH] CHECKPOINT...", help=_POSITIONALS, show_default=False),
+]
 ArchAndTwo = Annotated[
     list[str],
     typer.Argument(metavar="[ARCH] A B", help=_POSITIONALS, show_default=False),
@@ -201,6 +205,24 @@ NumTrain = Annotated[
         min=1,
         help="Use N of the training examples, drawn by the seed.",
         show_default="all",
+    ),
+]
+NumTest = Annotated[
+    int | None,
+    typer.Option(
+        "--num-test",
+        metavar="N",
+        min=1,
+        help="Evaluate on N of the test examples.",
+        show_default="all",
+    ),
+]
+Evaluate = Annotated[
+    bool,
+    typer.Option(
+        "--evaluate/--no-evaluate",
+        help="With --data, also print the loss and error of all networks: one pass over the test "
+        "examples for each.",
     ),
 ]
 MethodData = Annotated[

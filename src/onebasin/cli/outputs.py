@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from onebasin.checkpoints import check_file_writable, check_writable
 from onebasin.checkpoints.companions import companion_files
 from onebasin.checkpoints.outputs import output_form
 from onebasin.checkpoints.sources.callables import module_files
 from onebasin.cli.alignment import Alignment
+from onebasin.cli.pairs import Networks
 from onebasin.cli.request import Request
 from onebasin.errors import OneBasinError
 
@@ -85,6 +88,22 @@ def permutation_files(path: Path | None, num_networks: int) -> list[Path]:
         path.with_name(f"{path.stem}-{number}{path.suffix}")
         for number in range(2, num_networks + 1)
     ]
+
+
+def output_metadata(networks: Networks, command: str, **facts: Any) -> dict[str, str]:
+    """Return the metadata of a network that a command writes: architecture and provenance.
+
+    Args:
+        networks: what it was made of.
+        command: the command.
+        **facts: more about it, plain JSON values; None is left out.
+    """
+    import onebasin
+
+    given = {name: value for name, value in facts.items() if value is not None}
+    sources = [checkpoint.path.name for checkpoint in networks.checkpoints]
+    content = {"command": command, "sources": sources, **given, "version": onebasin.__version__}
+    return {**networks.metadata, "onebasin.provenance": json.dumps(content)}
 
 
 def make_folder(folder: Path, option: str) -> Path:

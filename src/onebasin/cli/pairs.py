@@ -103,6 +103,17 @@ class ArchitectureChoice:
         merged_arguments(architecture, architecture.spec, parse_arguments(arguments))
         return cls(architecture.spec, arguments, inputs, seed, recorded=recorded)
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The record of the architecture, for files of networks that are made of these.
+
+        Folders of transformers have a config.json instead.
+        """
+        if self.spec.startswith("hf:"):
+            return {}
+        arguments = {**self.sizes, **self.recorded, **parse_arguments(self.arguments)}
+        return ArchitectureRecord(self.spec, arguments, self.inputs or ()).to_metadata()
+
     def build(self, console: Console, *, without_memory: bool = False) -> Architecture:
         """Build the architecture.
 
@@ -154,12 +165,14 @@ class Networks:
         checkpoints: as stored.
         params_list: the same under all names of tied tensors.
         twins: two that hold the same tensors, or None.
+        metadata: the record of the architecture, for files of networks that are made of these.
     """
 
     architecture: Architecture
     checkpoints: tuple[Checkpoint, ...]
     params_list: tuple[TiedView, ...]
     twins: tuple[Checkpoint, Checkpoint] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -210,7 +223,7 @@ def open_networks(
             pairs = combinations(opened, 2)
             twins = next((pair for pair in pairs if is_same_checkpoint(*pair)), None)
         params_list = tuple(TiedView(c, ties) for c in completed(opened, module))
-        yield Networks(architecture, opened, params_list, twins)
+        yield Networks(architecture, opened, params_list, twins, choice.metadata)
 
 
 def _compare_folders(
@@ -272,7 +285,7 @@ def refuse_same(networks: Networks, call: str) -> None:
     """
     if networks.twins is not None:
         a, b = (checkpoint.path for checkpoint in networks.twins)
+        same = f"{a} is given twice" if a == b else f"{a} and {b} hold the same tensors"
         raise OneBasinError(
-            f"{call}: {a} and {b} hold the same tensors, so there is nothing to {call}; "
-            "give networks that were trained apart"
+            f"{call}: {same}, so there is nothing to {call}; give independently trained networks"
         )

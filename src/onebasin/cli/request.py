@@ -112,6 +112,7 @@ def open_with_data(
     normalization: LineNormalization,
     call: str,
     console: Console,
+    needs_loss: bool = True,
 ) -> Iterator[Opened]:
     """Load data and open the networks that are to be measured on it, for the time of a block.
 
@@ -121,6 +122,7 @@ def open_with_data(
         normalization: where the statistics between the networks will come from.
         call: the command, for messages.
         console: where progress and notes are shown.
+        needs_loss: whether a loss is measured, which needs labels.
 
     Raises:
         OneBasinError: as `DataChoice.load`, `MethodChoice.prepare`, `open_networks` and
@@ -134,7 +136,7 @@ def open_with_data(
         matcher = request.method.prepare(call=call, data=data, is_of_use=True)
         matcher = matcher.preferring(normalization="batch")
     with request.open(call=call, console=console) as networks:
-        data = laid_out(networks.architecture, data, call=call)
+        data = laid_out(networks.architecture, data, call=call, has_classes=needs_loss)
         if normalization == "interpolated" and layers_with_statistics(networks.architecture.module):
             console.note(
                 "running statistics are interpolated; merge --data resets them, which "

@@ -1,0 +1,240 @@
+"""Reports of evaluations: a table of loss and error of all networks, and notes on weak ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from onebasin.cli.console import columns
+from onebasin.measuring.baselines import Baseline
+from onebasin.measuring.evaluation import Evaluation
+from onebasin.measuring.network_evaluations import ENSEMBLE
+from onebasin.measuring.output_distances import OutputDistance
+from onebasin.measuring.results import plain_number
+
+if TYPE_CHECKING:
+    from onebasin.cli.console import Console
+
+CONSTANT = "constant prediction"
+CAUSES = "check --normalize, the order of the labels, the tokenizer and the checkpoint"
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What networks achieve on one split.
+
+    Args:
+        split: "train" or "test".
+        networks: the evaluations by name, in the order of the table.
+        baseline: the best constant prediction, or None.
+        per_token: whether every token has a label.
+    """
+
+    split: str
+    networks: Mapping[str, Evaluation]
+    baseline: Baseline | None = None
+    per_token: bool = False
+
+    def weaknesses(self, names: Sequence[str]) -> list[str]:
+        """Return what is wrong with networks that should work on these data.
+
+        Args:
+            names: the networks that were given, not those that were made of them.
+        """
+        if self.baseline is None:
+            return []
+        failing = [n for n in names if not self.baseline.has_lower_error(self.networks[n])]
+        costly = [
+            n
+            for n in names
+            if n not in failing and not self.baseline.has_lower_loss(self.networks[n])
+        ]
+        found = []
+        if failing:
+            found.append(
+                f"{_joined(failing)} no better than a constant prediction on the {self.split} "
+                f"split (error {self._shown(failing, 'error')}, constant "
+                f"{self.baseline.error:.2%}); {CAUSES}"
+            )
+        if costly:
+            found.append(
+                f"the loss of {_listed(costly)} on the {self.split} split is above that of a "
+                f"constant prediction ({self._shown(costly, 'loss')}, constant "
+                f"{self.baseline.loss:.4f}); {CAUSES}"
+            )
+        return found
+
+    def _shown(self, names: Sequence[str], quantity: str) -> str:
+        form = "{:.2%}" if quantity == "error" else "{:.4f}"
+        return ", ".join(form.format(getattr(self.networks[name], quantity)) for name in names)
+
+    def cells(self, name: str) -> list[str]:
+        """Return the cells of a network's row: loss, perplexity and error where they exist."""
+        found = self.baseline if name == CONSTANT else self.networks.get(name)
+        if found is None:
+            return [""] * len(self.header)
+        loss = Evaluation(found.loss, found.error)
+        cells = [f"{loss.loss:.4f}"]
+        cells += [f"{loss.perplexity:.4g}"] if self.per_token else []
+        return cells + ([f"{loss.error:.2%}"] if self.has_errors else [])
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether labels are classes."""
+        return not all(isnan(each.error) for each in self.networks.values())
+
+    @property
+    def header(self) -> list[str]:
+        """The names of the cells."""
+        header = ["loss", *(["perplexity"] if self.per_token else [])]
+        return header + (["error"] if self.has_errors else [])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the evaluations as plain JSON values."""
+        networks = {
+            name: {key: plain_number(value) for key, value in self._numbers(found).items()}
+            for name, found in self.networks.items()
+        }
+        baseline = None if self.baseline is None else self.baseline.to_json()
+        return {"networks": networks, "baseline": baseline}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each network, and one for the constant prediction."""
+        found = dict(self.networks)
+        if self.baseline is not None:
+            constant = self.baseline
+            found[CONSTANT] = Evaluation(constant.loss, constant.error, constant.num_examples)
+        return [
+            {"split": self.split, "name": name, **self._numbers(each)}
+            for name, each in found.items()
+        ]
+
+    def _numbers(self, found: Evaluation) -> dict[str, float]:
+        numbers = {"loss": found.loss, "error": found.error, "accuracy": found.accuracy}
+        if self.per_token:
+            numbers["perplexity"] = found.perplexity
+        return {**numbers, "examples": found.num_examples}
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Loss and error of all networks of a command.
+
+    Args:
+        data: name of the data.
+        splits: one report for each measured split.
+    """
+
+    data: str
+    splits: Sequence[SplitReport]
+
+    def note_weaknesses(self, names: Sequence[str], console: Console) -> None:
+        """Note which of the given networks do not work on these data.
+
+        Args:
+            names: the networks that were given.
+            console: where notes go. The last split, the test split where it exists, decides.
+        """
+        for text in self.splits[-1].weaknesses(names):
+            console.note(text)
+
+    def to_text(self) -> str:
+        """Return a table: a row for each network, columns for each split."""
+        last = self.splits[-1]
+        names = [*last.networks, *([CONSTANT] if last.baseline is not None else [])]
+        several = len(self.splits) > 1
+        header = [
+            f"{cell}, {split.split}" if several else cell
+            for split in self.splits
+            for cell in split.header
+        ]
+        count = "" if several else f", {last.split} split ({_count(last)})"
+        rows = [(f"on {self.data}{count}", *header)]
+        rows += [(name, *(c for split in self.splits for c in split.cells(name))) for name in names]
+        return columns(rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the evaluations as plain JSON values, by split."""
+        return {split.split: split.to_json() for split in self.splits}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each network and split."""
+        return [row for split in self.splits for row in split.rows()]
+
+
+@dataclass(frozen=True)
+class DistanceReport:
+    """Distances of the outputs of all networks of a command, for data without labels.
+
+    Args:
+        data: name of the data.
+        split: "train" or "test".
+        networks: the distances by name.
+    """
+
+    data: str
+    split: str
+    networks: Mapping[str, OutputDistance]
+
+    def note_weaknesses(self, names: Sequence[str], console: Console) -> None:
+        """Do nothing: without labels nothing tells whether a network works."""
+
+    def to_text(self) -> str:
+        """Return a table: a row for each network."""
+        count = next(iter(self.networks.values())).num_examples
+        rows = [
+            (
+                f"outputs on {self.data}, {self.split} split ({count} rows, no labels)",
+                "distance",
+                "agreement",
+            )
+        ]
+        for name, found in self.networks.items():
+            shown = "" if isnan(found.agreement) else f"{found.agreement:.2%}"
+            rows.append((name, f"{found.distance:.4f}", shown))
+        return f"{columns(rows)}\n(to the mean output of the networks given; a constant has 1)"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the distances as plain JSON values, by split."""
+        networks = {
+            name: {
+                "distance": plain_number(found.distance),
+                "agreement": plain_number(found.agreement),
+                "examples": found.num_examples,
+            }
+            for name, found in self.networks.items()
+        }
+        return {self.split: {"networks": networks, "baseline": None}}
+
+
+Report = EvaluationReport | DistanceReport
+
+
+def named_ensemble(
+    networks: Mapping[str, Evaluation], members: Sequence[str]
+) -> dict[str, Evaluation]:
+    """Return evaluations with a name for the ensemble that says what it is made of.
+
+    Args:
+        networks: from `evaluate_networks`.
+        members: of the ensemble.
+    """
+    who = " and ".join(members) if len(members) < 3 else f"all {len(members)}"
+    return {f"{ENSEMBLE} of {who}" if n == ENSEMBLE else n: e for n, e in networks.items()}
+
+
+def _count(split: SplitReport) -> str:
+    number = next(iter(split.networks.values())).num_examples
+    return f"{number} {'tokens' if split.per_token else 'examples'}"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return f"{_listed(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,237 @@
+"""Evaluation of the networks of a command: which data, which split, and the report."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from onebasin.cli.data import laid_out
+from onebasin.cli.evaluation_reports import (
+    DistanceReport,
+    EvaluationReport,
+    Report,
+    SplitReport,
+    named_ensemble,
+)
+from onebasin.errors import OneBasinError
+from onebasin.measuring.baselines import baseline_of
+from onebasin.measuring.evaluation import Evaluation, Evaluator
+from onebasin.measuring.network_evaluations import evaluate_networks
+from onebasin.measuring.output_distances import compare_outputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from onebasin.checkpoints import Architecture
+    from onebasin.cli.console import Console
+    from onebasin.measuring.curves import Curve
+    from onebasin.training.datasets.data import Data, SplitName
+
+UNALIGNED, ALIGNED = "average, unaligned", "average, aligned"
+CHANGED = 0.01
+"""A larger relative difference between the losses of B before and after moving is no rounding."""
+
+
+@dataclass(frozen=True)
+class EvaluationChoice:
+    """What the user says about evaluating the networks of `merge` and `align`.
+
+    Args:
+        evaluates: whether to evaluate.
+        num_test: number of test examples, or None for all.
+    """
+
+    evaluates: bool = True
+    num_test: int | None = None
+
+    def report(
+        self,
+        architecture: Architecture,
+        networks: Mapping[str, Mapping[str, Tensor]],
+        data: Data | None,
+        *,
+        call: str,
+        given: Sequence[str],
+        ensemble: bool,
+        console: Console,
+    ) -> Report | None:
+        """Evaluate networks on the test split, or else on the training split.
+
+        Without labels, or where they do not fit the outputs, outputs are compared instead.
+
+        Args:
+            architecture: of all networks.
+            networks: parameters and buffers by name, in the order of the table.
+            data: the examples; None for no report.
+            call: the command, for messages.
+            given: names of the networks that the user gave.
+            ensemble: whether to evaluate their ensemble.
+            console: where progress and notes are shown.
+        """
+        if data is None or not self.evaluates:
+            return None
+        data = with_num_test(data, self.num_test)
+        split: SplitName = "train" if data.test is None else "test"
+        if data.test is None:
+            console.note(f"{data.name} has no test split; its training examples are evaluated")
+        data, batches = _evaluator_of(architecture, data, split, call=call, console=console)
+        module, members = architecture.module, given if ensemble else ()
+        title = f"evaluating on {data.name}"
+        if batches is not None:
+            with progress_of(console, title, batches.batches) as show:
+                found = evaluate_networks(
+                    module, networks, batches, ensemble=members, progress=show
+                )
+            named = named_ensemble(found.networks, given)
+            report = SplitReport(split, named, found.baseline, found.per_token)
+            return EvaluationReport(data.name, [report])
+        inputs = data.batches(split)
+        with progress_of(console, title, inputs) as show:
+            distances = compare_outputs(module, networks, inputs, reference=given, progress=show)
+        return DistanceReport(data.name, split, distances)
+
+
+def _evaluator_of(
+    architecture: Architecture, data: Data, split: SplitName, *, call: str, console: Console
+) -> tuple[Data, Evaluator | None]:
+    """Return data as the architecture takes them, and what evaluates, if labels fit."""
+    try:
+        labeled = laid_out(architecture, data, call=call)
+        return labeled, labeled.evaluator(split)
+    except OneBasinError as error:
+        if data.has_labels(split):
+            console.note(f"the labels are not used: {error}")
+    return laid_out(architecture, data, call=call, has_classes=False), None
+
+
+def report_of_curves(
+    curves: Mapping[str, Mapping[str, Curve]], evaluators: Mapping[str, Evaluator], data: Data
+) -> EvaluationReport:
+    """Return the report of two networks from curves between them, without evaluating again.
+
+    Args:
+        curves: by "naive" or "aligned", then by split.
+        evaluators: by split; their labels give the constant prediction.
+        data: what was measured on.
+    """
+    splits = []
+    for split, evaluator in evaluators.items():
+        naive = curves["naive"][split]
+        points = {"A": (naive, -1), "B": (naive, 0)}
+        for name, state in ((UNALIGNED, "naive"), (ALIGNED, "aligned")):
+            curve = curves.get(state, {}).get(split)
+            if curve is not None and 0.5 in curve.alphas:
+                points[name] = curve, curve.alphas.index(0.5)
+        splits.append(_split_report(split, points, evaluator, data))
+    return EvaluationReport(data.name, splits)
+
+
+def report_of_pairs(
+    pairs: Mapping[str, Mapping[str, Mapping[tuple[int, int], Curve]]],
+    names: Sequence[str],
+    evaluators: Mapping[str, Evaluator],
+    data: Data,
+) -> EvaluationReport:
+    """Return the report of several networks from the curves between all pairs.
+
+    Args:
+        pairs: by "naive" or "aligned", then by split and pair.
+        names: of the networks.
+        evaluators: as for `report_of_curves`.
+        data: as for `report_of_curves`.
+    """
+    splits = []
+    for split, evaluator in evaluators.items():
+        points = {}
+        for (i, j), curve in pairs["naive"][split].items():
+            points[names[i]], points[names[j]] = (curve, -1), (curve, 0)
+        report = _split_report(split, {name: points[name] for name in names}, evaluator, data)
+        averages = {}
+        for name, state in ((UNALIGNED, "naive"), (ALIGNED, "aligned")):
+            curves = [*pairs.get(state, {}).get(split, {}).values()]
+            if curves and 0.5 in curves[0].alphas:
+                middle = curves[0].alphas.index(0.5)
+                averages[f"{name}, mean of pairs"] = Evaluation(
+                    _mean([curve.losses[middle] for curve in curves]),
+                    _mean([curve.errors[middle] for curve in curves]),
+                    next(iter(report.networks.values())).num_examples,
+                )
+        splits.append(replace(report, networks={**report.networks, **averages}))
+    return EvaluationReport(data.name, splits)
+
+
+def _split_report(
+    split: str,
+    points: Mapping[str, tuple[Curve, int]],
+    evaluator: Evaluator,
+    data: Data,
+) -> SplitReport:
+    has_errors = not all(isnan(each) for curve, _ in points.values() for each in curve.errors)
+    baseline = baseline_of(evaluator.batches, data.num_classes) if has_errors else None
+    number = 0 if baseline is None else baseline.num_examples
+    networks = {
+        name: Evaluation(curve.losses[i], curve.errors[i], number)
+        for name, (curve, i) in points.items()
+    }
+    return SplitReport(split, networks, baseline, data.task == "next token")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def note_changed_function(report: Report | None, console: Console) -> None:
+    """Note that moving B changed what it computes, if it did.
+
+    Args:
+        report: of `align`, or None.
+        console: where the note goes.
+    """
+    if not isinstance(report, EvaluationReport):
+        return
+    networks = report.splits[-1].networks
+    before, after = networks["B"].loss, networks["B aligned"].loss
+    if abs(after - before) > CHANGED * max(abs(before), CHANGED):
+        console.note(
+            f"aligned B computes another function than B (loss {after:.4f}, before {before:.4f}): "
+            "the symmetry is wrong for this model; do not use the result"
+        )
+
+
+@contextlib.contextmanager
+def progress_of(
+    console: Console, title: str, batches: Iterable[Any]
+) -> Iterator[Callable[[int], object] | None]:
+    """Show a progress bar that counts batches while a block runs.
+
+    Args:
+        console: where it is shown.
+        title: what is being done.
+        batches: what is counted; the bar has no end where their number is unknown.
+    """
+    total = len(batches) if isinstance(batches, Sized) else 0
+    with console.progress(title) as progress:
+        yield None if progress is None else lambda done: progress(done, total)
+
+
+def with_num_test(data: Data, number: int | None) -> Data:
+    """Return data with some of the test examples.
+
+    Args:
+        data: the examples.
+        number: how many test examples, drawn at random with a fixed seed; None keeps all.
+
+    Raises:
+        OneBasinError: when there are fewer.
+    """
+    if number is None or data.test is None:
+        return data
+    known = data.test.num_examples
+    if known is not None and number > known:
+        raise OneBasinError(
+            f"data: --num-test is {number}, but {data.name} has {known} test examples; give fewer"
+        )
+    return replace(data, test=data.test.take(number, seed=0))

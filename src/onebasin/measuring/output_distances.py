@@ -1,0 +1,130 @@
+"""Distances between the outputs of networks, for data without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, nan, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.arguments import check_model
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import inputs_of, is_empty, output_of, readable, run_model
+from onebasin.forward.binding import BoundModel
+
+
+@dataclass(frozen=True)
+class OutputDistance:
+    r"""The distance of a network's outputs from reference outputs.
+
+    With \(f(x)\) the outputs and \(r(x)\) the reference, the distance is
+    \(\sqrt{\sum_x |f(x)-r(x)|^2 / \sum_x |r(x)-\bar r|^2}\): 0 for the same outputs, and 1 for
+    the best constant one.
+
+    Args:
+        distance: this distance.
+        agreement: fraction of examples with the same largest output; NaN for a single output.
+        num_examples: number of rows of outputs.
+    """
+
+    distance: float
+    agreement: float
+    num_examples: int
+
+
+def compare_outputs(
+    model: nn.Module,
+    networks: Mapping[str, Mapping[str, Tensor]],
+    data: Iterable[Any],
+    *,
+    reference: Sequence[str],
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, OutputDistance]:
+    """Compare the outputs of networks with the mean output of some of them.
+
+    Args:
+        model: the architecture; its own parameters do not matter.
+        networks: parameters and buffers by name.
+        data: batches; labels are ignored.
+        reference: names of the networks whose mean output is the reference.
+        progress: called with the number of batches done.
+
+    Returns:
+        The distance of each network by name.
+
+    Raises:
+        OneBasinError: when the parameters do not fit the model, or the data has no example.
+
+    Example:
+        >>> networks = {"a": {"weight": torch.eye(2)}, "b": {"weight": -torch.eye(2)}}
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> compare_outputs(model, networks, [torch.eye(2)], reference=["a"])["b"].distance
+        2.8284271247461903
+    """
+    check_model("evaluate", model)
+    bound = {name: BoundModel(model, params) for name, params in networks.items()}
+    sums = {name: _Sums() for name in bound}
+    spread = _Spread()
+    with torch.no_grad():
+        for number, batch in enumerate(readable(data, "evaluate")):
+            if is_empty(batch):
+                continue
+            rows = {
+                name: _rows(output_of(run_model(each, inputs_of(batch))))
+                for name, each in bound.items()
+            }
+            mean = torch.stack([rows[name] for name in reference]).mean(0)
+            spread.add(mean)
+            for name, each in rows.items():
+                sums[name].add(each, mean)
+            if progress is not None:
+                progress(number + 1)
+    if not spread.count:
+        raise OneBasinError("evaluate: the data has no examples; pass at least one batch")
+    return {name: each.result(spread) for name, each in sums.items()}
+
+
+def _rows(output: Tensor) -> Tensor:
+    """Return outputs as float64 rows: one for each example, or for each token."""
+    wide = output.double()
+    return wide.reshape(-1, wide.shape[-1]) if wide.ndim > 1 else wide.reshape(-1, 1)
+
+
+class _Spread:
+    """Sum of squared deviations of rows from their mean, added up batch by batch."""
+
+    def __init__(self) -> None:
+        self.count, self._sum, self._squares = 0, torch.zeros(()), 0.0
+
+    def add(self, rows: Tensor) -> None:
+        self.count += len(rows)
+        self._sum = self._sum.to(rows) + rows.sum(0)
+        self._squares += float(rows.square().sum())
+
+    @property
+    def total(self) -> float:
+        """The sum; rounding makes it no less than 0."""
+        return max(0.0, self._squares - float(self._sum.square().sum()) / max(self.count, 1))
+
+
+class _Sums:
+    """What one network has achieved so far."""
+
+    def __init__(self) -> None:
+        self.squares, self.agreeing, self.has_choice = 0.0, 0, False
+
+    def add(self, rows: Tensor, reference: Tensor) -> None:
+        self.squares += float((rows - reference).square().sum())
+        self.has_choice = rows.shape[-1] > 1
+        self.agreeing += int((rows.argmax(-1) == reference.argmax(-1)).sum())
+
+    def result(self, spread: _Spread) -> OutputDistance:
+        if spread.total:
+            distance = sqrt(self.squares / spread.total)
+        else:
+            distance = inf if self.squares else 0.0
+        agreement = self.agreeing / spread.count if self.has_choice else nan
+        return OutputDistance(distance, agreement, spread.count)

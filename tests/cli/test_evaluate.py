@@ -1,0 +1,189 @@
+"""Loss and error in the reports of commands, against plain PyTorch, and notes on weak networks."""
+
+import csv
+import json
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+
+from onebasin.checkpoints import MLP, ArchitectureRecord
+from onebasin.training.datasets.digits import load_digits
+from onebasin.training.train import train
+from tests.cli.run import fail, read, run, succeed, write
+
+SIZES = {"width": 16, "depth": 2}
+WEAK = "no better than a constant prediction"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """Two networks that know the digits, and the digits in files: shifted and without labels."""
+    folder = tmp_path_factory.mktemp("networks")
+    data, model = load_digits(), MLP(**SIZES)
+    metadata = ArchitectureRecord("mlp", SIZES).to_metadata()
+    train(model, data, seeds=[0, 1], epochs=8, learning_rate=0.01, checkpoints=folder,
+          metadata=metadata)  # fmt: skip
+    for name, seed in (("a", 0), ("b", 1)):
+        (folder / f"seed-{seed}.safetensors").rename(folder / f"{name}.safetensors")
+    arrays = {
+        "x_train": data.train_inputs.numpy(),
+        "y_train": data.train_labels.numpy(),
+        "x_test": data.test_inputs.numpy(),
+        "y_test": data.test_labels.numpy(),
+    }
+    np.savez(folder / "digits.npz", **arrays)
+    shifted = {key: each + 40 if key.startswith("x") else each for key, each in arrays.items()}
+    np.savez(folder / "shifted.npz", **shifted)
+    relabeled = {key: (each + 1) % 10 if key[0] == "y" else each for key, each in arrays.items()}
+    np.savez(folder / "relabeled.npz", **relabeled)
+    np.savez(folder / "unlabeled.npz", x=arrays["x_train"][:300])
+    return folder
+
+
+@pytest.fixture
+def pair(files: Path) -> tuple[Path, Path]:
+    return files / "a.safetensors", files / "b.safetensors"
+
+
+def outputs_of(path: Path) -> torch.Tensor:
+    model = MLP(**SIZES)
+    model.load_state_dict(read(path))
+    with torch.no_grad():
+        return model.eval()(load_digits().test_inputs)
+
+
+def check(found: dict, probabilities: torch.Tensor) -> None:
+    """Compare numbers of a report with those that plain PyTorch gives."""
+    labels = load_digits().test_labels
+    assert found["loss"] == pytest.approx(float(F.nll_loss(probabilities.log(), labels)), rel=1e-4)
+    wrong = int((probabilities.argmax(1) != labels).sum())
+    assert found["error"] == pytest.approx(wrong / len(labels))
+    assert found["examples"] == len(labels)
+
+
+def test_evaluate_is_what_plain_pytorch_measures(capsys, tmp_path, pair):
+    table = tmp_path / "table.csv"
+    found = succeed(
+        capsys, "evaluate", *pair, "--data", "digits", "--ensemble", "--json", "--save", table
+    )
+    test = found.data["splits"]["test"]
+    probabilities = [outputs_of(path).softmax(1) for path in pair]
+    check(test["networks"]["a"], probabilities[0])
+    check(test["networks"]["b"], probabilities[1])
+    check(test["networks"]["ensemble of a and b"], torch.stack(probabilities).mean(0))
+    frequencies = load_digits().test_labels.bincount() / 360
+    assert test["baseline"]["error"] == pytest.approx(1 - float(frequencies.max()))
+    assert test["baseline"]["chance_loss"] == pytest.approx(log(10))
+    rows = {row["name"]: row for row in csv.DictReader(table.read_text().splitlines())}
+    assert float(rows["a"]["loss"]) == test["networks"]["a"]["loss"]
+    assert list(rows) == ["a", "b", "ensemble of a and b", "constant prediction"]
+    assert found.err == ""
+
+
+def test_evaluate_prints_a_table(capsys, pair):
+    lines = succeed(capsys, "evaluate", *pair, "--data", "digits", "--split", "both").out
+    header, *rows = lines.splitlines()
+    assert header.split("  ")[0] == "on digits"
+    assert header.count("loss") == header.count("error") == 2
+    assert [row.split()[0] for row in rows] == ["a", "b", "constant"]
+    one = succeed(capsys, "evaluate", pair[0], "--data", "digits", "--num-test", "100").out
+    assert one.startswith("on digits, test split (100 examples)")
+
+
+def test_evaluate_refuses_what_it_cannot_measure(capsys, files, pair):
+    line = fail(capsys, "evaluate", *pair, "--data", files / "unlabeled.npz")
+    assert "no labels" in line
+    line = fail(capsys, "evaluate", pair[0], "--data", "digits", "--num-test", "999")
+    assert line == "data: --num-test is 999, but digits has 360 test examples; give fewer"
+    line = fail(capsys, "evaluate", pair[0], pair[0], "--data", "digits")
+    assert "is given twice" in line
+
+
+def test_good_networks_get_no_note(capsys, pair):
+    for command in ("evaluate", "barrier"):
+        found = run(capsys, command, *pair, "--data", "digits")
+        assert found.code == 0
+        assert "constant" not in found.err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "barrier", "merge", "align"])
+def test_a_wrong_normalization_is_noted(capsys, tmp_path, files, pair, command):
+    out = ("-o", tmp_path / "out.safetensors") if command in ("merge", "align") else ()
+    found = succeed(capsys, command, *pair, "--data", files / "shifted.npz", *out)
+    assert WEAK in found.err
+    assert "check --normalize" in found.err
+
+
+def test_another_order_of_labels_is_noted(capsys, files, pair):
+    found = succeed(capsys, "barrier", *pair, "--data", files / "relabeled.npz")
+    assert WEAK in found.err or "above that of a constant prediction" in found.err
+
+
+def test_merge_reports_its_parents_the_average_and_the_ensemble(capsys, tmp_path, pair):
+    out = tmp_path / "merged.safetensors"
+    arguments = ("merge", *pair, "-o", out, "--data", "digits")
+    found = succeed(capsys, *arguments, "--json").data["evaluation"]["test"]["networks"]
+    assert list(found) == ["A", "B", "average, unaligned", "merged", "ensemble of A and B"]
+    check(found["A"], outputs_of(pair[0]).softmax(1))
+    check(found["merged"], outputs_of(out).softmax(1))
+    a, b = map(read, pair)
+    naive = write(tmp_path / "naive.safetensors", {n: (a[n] + b[n]) / 2 for n in a})
+    check(found["average, unaligned"], outputs_of(naive).softmax(1))
+    mean = torch.stack([outputs_of(path).softmax(1) for path in pair]).mean(0)
+    check(found["ensemble of A and B"], mean)
+    text = succeed(capsys, *arguments).out
+    assert "on digits, test split (360 examples)" in text
+    again = succeed(capsys, "evaluate", out, "--data", "digits", "--json").data
+    assert again["splits"]["test"]["networks"]["merged"] == pytest.approx(found["merged"], rel=1e-5)
+    provenance = json.loads(safe_open(out, "pt").metadata()["onebasin.provenance"])
+    assert provenance["sources"] == ["a.safetensors", "b.safetensors"]
+    assert (provenance["method"], provenance["repair"]) == ("combined", "repair")
+    quiet = succeed(capsys, *arguments, "--no-evaluate", "--json").data
+    assert quiet["evaluation"] is None
+
+
+def test_align_reports_b_before_and_after(capsys, tmp_path, pair):
+    out = tmp_path / "aligned.safetensors"
+    arguments = ("align", *pair, "-o", out, "--data", "digits", "--json")
+    found = succeed(capsys, *arguments).data["evaluation"]["test"]["networks"]
+    names = ["A", "B", "B aligned", "average, unaligned", "average, aligned"]
+    assert list(found) == names
+    assert found["B aligned"]["loss"] == pytest.approx(found["B"]["loss"], rel=1e-4)
+    a, moved = read(pair[0]), read(out)
+    middle = write(tmp_path / "middle.safetensors", {n: (a[n] + moved[n]) / 2 for n in a})
+    check(found["average, aligned"], outputs_of(middle).softmax(1))
+    assert found["average, aligned"]["loss"] < found["average, unaligned"]["loss"]
+
+
+def test_without_data_nothing_is_evaluated(capsys, tmp_path, pair):
+    for command in ("merge", "align"):
+        out = tmp_path / f"{command}.safetensors"
+        found = succeed(capsys, command, *pair, "-o", out, "--json")
+        assert found.data["evaluation"] is None
+    line = fail(capsys, "merge", *pair, "-o", out, "--num-test", "5")
+    assert "--num-test has no use without --data" in line
+
+
+def test_barrier_reports_ends_and_midpoints(capsys, pair):
+    found = succeed(capsys, "barrier", *pair, "--data", "digits", "--num-points", "3", "--json")
+    test = found.data["evaluation"]["test"]["networks"]
+    assert list(test) == ["A", "B", "average, unaligned", "average, aligned"]
+    check(test["A"], outputs_of(pair[0]).softmax(1))
+    curve = found.data["curves"]["aligned"]["test"]
+    assert test["average, aligned"]["loss"] == curve["losses"][1]
+    assert set(found.data["evaluation"]) == {"train", "test"}
+
+
+def test_data_without_labels_compare_outputs(capsys, tmp_path, files, pair):
+    out = tmp_path / "out.safetensors"
+    arguments = ("merge", *pair, "-o", out, "--data", files / "unlabeled.npz")
+    found = succeed(capsys, *arguments, "--json").data["evaluation"]["train"]["networks"]
+    assert list(found) == ["A", "B", "average, unaligned", "merged"]
+    assert found["A"]["distance"] == pytest.approx(found["B"]["distance"], rel=1e-4)
+    assert 0 < found["merged"]["distance"] < found["average, unaligned"]["distance"]
+    assert "no labels" in succeed(capsys, *arguments).out
