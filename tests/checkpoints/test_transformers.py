@@ -220,7 +220,7 @@ def test_without_architectures_the_base_model_is_built(transformers: Any, tmp_pa
     ("content", "text"),
     [
         (None, "the folder has no config.json; copy it there"),
-        ("{", r"config\.json: not valid JSON"),
+        ("{", r"config\.json: invalid JSON"),
         ("[]", r"config\.json: expected a JSON object"),
         ('{"hidden_size": 3}', r"config\.json: has no 'model_type'"),
         (

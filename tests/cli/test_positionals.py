@@ -127,3 +127,14 @@ def test_folders_of_other_tools(capsys, files, name, message):
     (files / "other").mkdir()
     (files / "other" / name).write_text(json.dumps({}))
     assert message in fail(capsys, "merge", "other", "a", "-o", "out.safetensors")
+
+
+@pytest.mark.parametrize("name", ["x.gguf", "x.h5", "x.msgpack", "x.onnx"])
+def test_files_of_other_tools(capsys, files, name):
+    (files / name).write_bytes(b"GGUF")
+    line = fail(capsys, "merge", "mlp", "r.safetensors", name, "-o", "out.safetensors", *TINY)
+    assert line.startswith(f"{name}: unknown kind of checkpoint; the file ")
+    (files / "only").mkdir()
+    (files / "only" / name).write_bytes(b"GGUF")
+    line = fail(capsys, "merge", "mlp", "r.safetensors", "only", "-o", "out.safetensors", *TINY)
+    assert line.startswith(f"only: holds no PyTorch checkpoint; the file {name} ")

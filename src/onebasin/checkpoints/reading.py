@@ -9,6 +9,7 @@ from torch import Tensor
 
 from onebasin._files import check_regular_file
 from onebasin.checkpoints.diagnosis import ZIP_MAGIC, first_bytes
+from onebasin.checkpoints.foreign import refuse_foreign_file, refuse_foreign_folder
 from onebasin.checkpoints.names import clean_names
 from onebasin.checkpoints.pickles import PickleFile
 from onebasin.checkpoints.safetensors_file import SafetensorsFile
@@ -204,6 +205,7 @@ def _locate(path: Path) -> Path:
         return path
     present = [name for name in FOLDER_FILES if os.path.isfile(path / name)]
     if not present:
+        refuse_foreign_folder(path)
         raise OneBasinError(
             f"{path}: the folder holds no checkpoint; expected one of "
             f"{', '.join(FOLDER_FILES)}, or give the path of a file"
@@ -235,6 +237,7 @@ def _open_file(path: Path, key: str | None = None) -> TensorSource:
         return PickleFile(path, key)
     if start[8:10] == b'{"':
         return SafetensorsFile(path)
+    refuse_foreign_file(path)
     raise OneBasinError(
         f"{path}: unknown kind of checkpoint {path.suffix!r}; expected .safetensors, "
         f"{', '.join(PICKLE_SUFFIXES)}, *{INDEX_SUFFIX} or a folder with one of these"

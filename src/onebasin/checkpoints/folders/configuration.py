@@ -14,7 +14,7 @@ from typing import Any
 
 from onebasin.checkpoints.folders.difference import Difference, Effect, flatten
 from onebasin.checkpoints.packages import import_package
-from onebasin.checkpoints.sources.transformers_config import CONFIG, read_config, read_json
+from onebasin.checkpoints.sources.transformers_config import CONFIG, read_config, read_object
 from onebasin.checkpoints.torchvision_import import import_torchvision
 from onebasin.errors import OneBasinError
 
@@ -160,7 +160,7 @@ def _read_both(a: Path, b: Path) -> tuple[Configuration, Configuration]:
         transformers = import_package("transformers", extra="hub")
         configs = [read_config(transformers, str(folder), {}) for folder in (a, b)]
     except OneBasinError:
-        written_a, written_b = (flatten(read_json(folder / CONFIG)) for folder in (a, b))
+        written_a, written_b = (flatten(read_object(folder / CONFIG)) for folder in (a, b))
         # Without its class, the default of a field that one file omits is unknown.
         omitted = frozenset(written_a.keys() ^ written_b.keys())
         return Configuration(written_a, omitted), Configuration(written_b, omitted)

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from onebasin.checkpoints.sources.transformers_config import read_json
+from onebasin.checkpoints.sources.transformers_config import read_object
 
 _WIDTH = 60
 
@@ -57,7 +57,7 @@ def read_mapping(folder: Path, name: str) -> dict[str, Any] | None:
         OneBasinError: when it is not a JSON object.
     """
     path = folder / name
-    return read_json(path) if path.is_file() else None
+    return read_object(path) if path.is_file() else None
 
 
 def flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The configuration of a transformers model: read without running code or using the network."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onebasin._files import read_json
 from onebasin.checkpoints.foreign import refuse_foreign_folder
 from onebasin.checkpoints.messages import one_line, some_names
 from onebasin.checkpoints.sources.offline import needs_network, offline
@@ -15,8 +15,8 @@ CONFIG = "config.json"
 _RESERVED = ("trust_remote_code", "auto_map", "code_revision", "local_files_only")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping.
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
 
     Args:
         path: an existing file.
@@ -24,12 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         OneBasinError: It cannot be read, or holds something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise OneBasinError(
-            f"{path}: not valid JSON ({one_line(error)}); copy or download it again"
-        ) from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise OneBasinError(f"{path}: expected a JSON object; copy or download it again")
     return content
@@ -53,7 +48,7 @@ def config_content(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not os.path.isfile(path):
         refuse_foreign_folder(folder)
         raise OneBasinError(f"hf:{folder}: the folder has no config.json; copy it there")
-    content = read_json(path)
+    content = read_object(path)
     if not isinstance(content.get("model_type"), str):
         raise OneBasinError(
             f"{path}: has no 'model_type'; expected the configuration of a transformers model"
