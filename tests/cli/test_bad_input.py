@@ -142,9 +142,9 @@ def test_a_missing_file(refuse, tmp_path):
 
 
 def test_an_unknown_kind_of_file(refuse, tmp_path):
-    b = tmp_path / "b.weights"
+    b = tmp_path / "b.xyz"
     b.write_bytes(b"x")
-    assert f"{b}: unknown kind of checkpoint '.weights'; expected .safetensors" in refuse(b)
+    assert f"{b}: unknown kind of checkpoint '.xyz'; expected .safetensors" in refuse(b)
 
 
 ARCHITECTURES = {
