@@ -40,7 +40,7 @@ def overlaps(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, tuple[int,
     """
     together: defaultdict[Hashable, list[str]] = defaultdict(list)
     for name, tensor in state.items():
-        if (storage := _storage(tensor)) is not None and tensor.numel():
+        if (storage := storage_of(tensor)) is not None and tensor.numel():
             together[storage].append(name)
     for names in together.values():
         for a, b in combinations(names, 2):
@@ -50,14 +50,14 @@ def overlaps(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, tuple[int,
 
 
 def _identity(tensor: Tensor) -> Hashable:
-    storage = _storage(tensor)
+    storage = storage_of(tensor)
     if storage is None or not tensor.numel():
         return id(tensor)
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
-def _storage(tensor: Tensor) -> int | None:
-    """Return what tells one storage from another, for tensors that have one."""
+def storage_of(tensor: Tensor) -> int | None:
+    """Return an identifier of the storage of a tensor, or None if it has none."""
     try:
         return tensor.untyped_storage()._cdata
     except (NotImplementedError, RuntimeError):

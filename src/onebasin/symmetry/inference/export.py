@@ -97,13 +97,9 @@ def export_model(
         OneBasinError: when the model does not run on the inputs, or `torch.export` cannot take
             it; says where.
     """
-    with isolated(model) as own, torch.no_grad(), _silence(), _unchecked():
-        counted = _Counted(own, outputs).eval()
+    with isolated(model) as own, torch.no_grad(), silenced(), _unchecked():
         try:
-            program = torch.export.export(counted, args, dict(kwargs), strict=False)
-            if not _has_rules(program.graph_module):
-                replace_evaluation_dropout(program.graph_module)
-                program = program.run_decompositions(_decompositions())
+            program = _export(own, args, kwargs, outputs, training=False)
         except Exception as error:
             cause = error.__cause__ if isinstance(error, _Refused) else error
             failure = _failure(own, args, kwargs)
@@ -114,8 +110,48 @@ def export_model(
     return exported
 
 
+def export_variant(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+    *,
+    training: bool = False,
+) -> Exported | None:
+    """Export a model that has been exported before, at other inputs or in training mode.
+
+    Returns:
+        The graph, or None where `torch.export` cannot take the model this way.
+    """
+    with isolated(model) as own, torch.no_grad(), silenced(), _unchecked():
+        with torch.random.fork_rng(devices=[]):
+            try:
+                program = _export(own, args, kwargs, outputs, training=training)
+                exported = _describe(program)
+                _refuse_unknown_sizes(model, exported)
+            except Exception:  # the user's code, on inputs that it need not take
+                return None
+    return exported
+
+
+def _export(
+    own: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+    *,
+    training: bool,
+) -> torch.export.ExportedProgram:
+    counted = _Counted(own, outputs).train(training)
+    program = torch.export.export(counted, args, dict(kwargs), strict=False)
+    if not _has_rules(program.graph_module):
+        replace_evaluation_dropout(program.graph_module)
+        program = program.run_decompositions(_decompositions())
+    return program
+
+
 @contextmanager
-def _silence() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keep what torch.export warns of and logs from people who did not call it.
 
     Whoever asked torch for more than warnings, with TORCH_LOGS say, still gets it.

@@ -47,7 +47,7 @@ def publish(
         features: dimensions of values inside the graph, to be written beside the tensors;
             units that no tensor of the state carries are fixed there.
     """
-    live = _live_names(solver)
+    live = frozenset().union(*solver.live_names())
     unused = {n for n, t in state.items() if t.dim() and aliases.get(n, n) not in live}
     used = {name: dims for name, dims in solver.dims.items() if name not in unused}
     writer = _Writer(used.values(), nesting)
@@ -69,12 +69,6 @@ def publish(
             refusals=_refusals(solver, used),
         )
     )
-
-
-def _live_names(solver: Solver) -> set[str]:
-    tensors = solver.exported.tensors
-    live = {tensors[node.name] for node in solver.exported.live if node.name in tensors}
-    return {solver.aliases.get(name, name) for name in live}
 
 
 def _tied(state: Iterable[str], aliases: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:

@@ -1,13 +1,14 @@
-"""The solver: gives every tensor of a graph its layouts by running the typing rules.
+"""The solver: gives every tensor of a model its layouts by running the typing rules.
 
 Parameters start as free atoms, inputs and counted outputs are pinned, and families that
-no tensor can hold any more are collapsed until nothing changes.
+no tensor can hold any more are collapsed until nothing changes. All graphs of the model
+constrain the same parameters.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,31 +22,35 @@ from onebasin.symmetry.inference.calls import Call, Value
 from onebasin.symmetry.inference.constants import Constants
 from onebasin.symmetry.inference.export import Exported, is_getitem, location_of
 from onebasin.symmetry.inference.rules import infer_layouts, refuse, rule_for
+from onebasin.symmetry.inference.state import used_names
 from onebasin.symmetry.inference.unification import check_scope, unify
-from onebasin.symmetry.ties import overlaps
+from onebasin.symmetry.inference.unread import fix_unread, is_read
+from onebasin.symmetry.ties import overlaps, storage_of
 
 SUBGRAPHS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4, "wrap": 0}
 """Higher-order operators that only run a subgraph, and where among their arguments it is."""
 
 
 class Solver:
-    """Layouts of everything in an exported graph.
+    """Layouts of everything in the exported graphs of one model.
 
     Args:
-        exported: the graph.
+        graphs: the graphs; `values` are those of the first.
         state: every parameter and buffer, by name, tied ones under their first name.
         constant: names of buffers that training never writes.
         aliases: the other names of tied tensors, to their first.
+        fixed: names of tensors that may not move.
     """
 
     def __init__(
         self,
-        exported: Exported,
+        graphs: Sequence[Exported],
         state: Mapping[str, Tensor],
         constant: frozenset[str],
         aliases: Mapping[str, str],
+        fixed: Collection[str] = (),
     ) -> None:
-        self.exported = exported
+        self.graphs = graphs
         self.aliases = aliases
         self.tensors: list[Dims] = []
         self.state = state
@@ -53,8 +58,15 @@ class Solver:
         self.dims = {name: _parameter(tuple(tensor.shape)) for name, tensor in state.items()}
         self.tensors += self.dims.values()
         self.values: dict[Node, Any] = {}
+        self.reads: list[list[Dims]] = [[] for _ in graphs]
+        self._read: list[Dims] = []
+        self._held: dict[int | None, list[str]] = {}
+        for name, tensor in state.items():
+            self._held.setdefault(storage_of(tensor), []).append(name)
         for name in constant:
             _pin_varying(self.dims[name], state[name])
+        for name in fixed:
+            _pin_all(self.dims[name], Reason("read differently at other input shapes"))
         for a, b, order in overlaps(state):
             self._overlap(a, b, order)
 
@@ -62,32 +74,45 @@ class Solver:
         """Tie tensors that share memory: a transpose moves along, other views stay."""
         reason = Reason(f"{a} and {b} share memory", refused=order is None)
         if order is None:
-            for atom in (*self.dims[a], *self.dims[b]):
-                pin(atom, reason)
+            _pin_all((*self.dims[a], *self.dims[b]), reason)
         else:
             for atom, place in zip(self.dims[a], order, strict=True):
                 unify(atom, self.dims[b][place], reason)
 
     def solve(self) -> None:
         """Run every rule once, then collapse families until nothing changes."""
-        exported = self.exported
+        for graph, self._read in zip(self.graphs, self.reads, strict=True):
+            values = self._solve_graph(graph)
+            self.values = self.values or values
+        self._settle()
+        while fix_unread(self.dims, self.live_names(), self.reads):
+            self._settle()
+        self._pin_constants()
+
+    def live_names(self) -> list[set[str]]:
+        """Return for each graph the state tensors that its outputs depend on."""
+        return [used_names([graph], self.aliases) for graph in self.graphs]
+
+    def _settle(self) -> None:
+        while any([check_scope(dims, Reason("needed elsewhere")) for dims in self.tensors]):
+            pass
+
+    def _solve_graph(self, exported: Exported) -> dict[Node, Any]:
         placeholders = exported.graph_module.graph.find_nodes(op="placeholder")
-        inputs = {node: self._placeholder(node) for node in placeholders}
-        values = self.values = self._run(exported.graph_module, inputs, exported.live)
+        inputs = {node: self._placeholder(exported, node) for node in placeholders}
+        values = self._run(exported.graph_module, inputs, exported.live)
         for node in exported.outputs:
             value = values.get(node)
             if isinstance(value, Value):
-                for atom in value.dims:
-                    pin(atom, Reason("an output of the model"))
+                self._read.append(value.dims)
+                _pin_all(value.dims, Reason("an output of the model"))
         written = {node.name: value for node, value in inputs.items()}
         for node, name in exported.mutations:
             value, target = values.get(node), written.get(name)
             if isinstance(value, Value) and isinstance(target, Value):
                 for a, b in zip(value.dims, target.dims, strict=True):
                     unify(a, b, Reason("a buffer that forward writes"))
-        while any([check_scope(dims, Reason("needed elsewhere")) for dims in self.tensors]):
-            pass
-        self._pin_constants()
+        return values
 
     def _pin_constants(self) -> None:
         """Pin what only constants carry: of equal entries the order is no freedom."""
@@ -101,13 +126,13 @@ class Solver:
     def _kept(self, name: str) -> str:
         return self.aliases.get(name, name)
 
-    def _placeholder(self, node: Node) -> Any:
+    def _placeholder(self, exported: Exported, node: Node) -> Any:
         name = node.name
-        if name in self.exported.tensors:
-            kept = self._kept(self.exported.tensors[name])
-            return self._readable(node, _valued(self.dims[kept], self.state[kept]))
-        if name in self.exported.constants:
-            return self._readable(node, self._constant(self.exported.constants[name]))
+        if name in exported.tensors:
+            kept = self._kept(exported.tensors[name])
+            return _readable(exported, node, _valued(self.dims[kept], self.state[kept]))
+        if name in exported.constants:
+            return _readable(exported, node, self._constant(exported.constants[name]))
         value = node.meta.get("val")
         if not isinstance(value, Tensor):
             return value
@@ -115,15 +140,15 @@ class Solver:
         dims = tuple(fresh(int(size), reason) for size in value.shape)
         return Value(dims, boolean=value.dtype is torch.bool, dense=_is_dense(node))
 
-    def _readable(self, node: Node, value: Value) -> Value:
-        """Return a value whose entries cannot be read where forward writes them."""
-        mutated = any(name == node.name for _, name in self.exported.mutations)
-        shown = Value(value.dims, boolean=value.boolean) if mutated else value
-        return replace(shown, dense=_is_dense(node))
-
     def _constant(self, tensor: Tensor) -> Value:
+        """Return the value of a constant; one that is a parameter elsewhere stays as it is."""
         dims = tuple(fresh(size) for size in tensor.shape)
-        _pin_varying(dims, tensor)
+        storage = storage_of(tensor)
+        held = self._held.get(storage, []) if storage is not None else []
+        if not held:
+            _pin_varying(dims, tensor)
+        for fixed in (dims, *(self.dims[name] for name in held)) if held else ():
+            _pin_all(fixed, Reason("read by a reference that is no parameter of a module"))
         self.tensors.append(dims)
         return _valued(dims, tensor)
 
@@ -167,6 +192,8 @@ class Solver:
         if all(shape is None for shape in call.shapes):
             return None
         results = infer_layouts(rule_for(node.target), call)
+        if is_read(node.target):
+            self._read += [value.dims for value in call.values]
         made = tuple(
             None
             if dims is None
@@ -211,6 +238,7 @@ class Solver:
             location=location_of(node),
             tensors=self.tensors,
         )
+        self._read += [value.dims for value in call.values]
         made = tuple(None if d is None else Value(d) for d in refuse(call))
         return made if isinstance(node.meta.get("val"), list | tuple) else made[0]
 
@@ -227,6 +255,11 @@ def _parameter(shape: tuple[int, ...]) -> Dims:
         if atom.size > 1:
             atom.homes = frozenset([dims])
     return dims
+
+
+def _pin_all(dims: Dims, reason: Reason) -> None:
+    for atom in dims:
+        pin(atom, reason)
 
 
 def _pin_varying(dims: Dims, tensor: Tensor) -> None:
@@ -253,6 +286,13 @@ def _used(node: Node) -> frozenset[int] | None:
     if not all(is_getitem(user) for user in node.users):
         return None
     return frozenset(int(user.args[1]) for user in node.users if user.users)  # type: ignore[arg-type]
+
+
+def _readable(exported: Exported, node: Node, value: Value) -> Value:
+    """Return a value whose entries cannot be read where forward writes them."""
+    mutated = any(name == node.name for _, name in exported.mutations)
+    shown = Value(value.dims, boolean=value.boolean) if mutated else value
+    return replace(shown, dense=_is_dense(node))
 
 
 def _is_boolean(node: Node, place: int = 0) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,29 +13,66 @@ from torch.utils import _pytree as pytree
 
 from onebasin.symmetry.inference.export import Exported
 from onebasin.symmetry.isolation import isolated
+from onebasin.symmetry.model_state import ModelState
 
 RUNNING = ("running_mean", "running_var")
 
 
+def with_state_names(exported: Exported, model: nn.Module, state: ModelState) -> Exported:
+    """Return a graph whose tensors have the names of the state dict.
+
+    A parameter or buffer that the state dict leaves out is a constant of the graph.
+    """
+    own = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+    tensors, constants = {}, dict(exported.constants)
+    for node, name in exported.tensors.items():
+        if name in state.state_names:
+            tensors[node] = state.state_names[name]
+        else:
+            constants[node] = own[name]
+    return replace(exported, tensors=tensors, constants=constants)
+
+
+def used_names(graphs: Iterable[Exported], aliases: Mapping[str, str]) -> set[str]:
+    """Return the state tensors that the counted outputs of any graph depend on."""
+    names = {
+        graph.tensors[node.name]
+        for graph in graphs
+        for node in graph.live
+        if node.op == "placeholder" and node.name in graph.tensors
+    }
+    return {aliases.get(name, name) for name in names}
+
+
 def constant_buffers(
     model: nn.Module,
+    state: ModelState,
     exported: Exported,
-    state: Mapping[str, Tensor],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> frozenset[str]:
-    """Return the names of the buffers in the state dict that training never writes.
+    """Return the names of the tensors in the state dict that training never writes.
 
-    Running statistics of normalisation layers, frozen ones with all that is frozen beside
+    Running statistics of normalization layers, frozen ones with all that is frozen next to
     them, and what a forward pass in training mode writes in place (the vectors of spectral
-    norm) move with their channels; a table of frequencies or a mask does not.
+    norm) move with their channels. A table of frequencies or a mask does not.
+
+    Args:
+        model: the model.
+        state: its state.
+        exported: its graph, with the names of the state dict.
+        args, kwargs: example inputs.
     """
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    buffers = {name for name in state if name not in parameters}
-    unsure = {n for n in buffers if state[n].dim()} - _running_statistics(exported)
-    unsure -= _frozen_normalisations(unsure, state)
-    if any(state[name].is_floating_point() for name in unsure):
-        unsure -= _written_in_training(model, unsure, args, kwargs)
+    tensors = state.tensors
+    unsure = {n for n, t in tensors.items() if n not in state.parameters and t.dim()}
+    unsure -= _running_statistics(exported)
+    unsure -= _frozen_normalisations(unsure, tensors)
+    if any(tensors[name].is_floating_point() for name in unsure):
+        written = _written_in_training(model, args, kwargs)
+        unsure -= {state.state_names.get(name) for name in written}
     return frozenset(unsure)
 
 
@@ -60,17 +98,17 @@ def _frozen_normalisations(buffers: set[str], state: Mapping[str, Tensor]) -> se
 
 
 def _written_in_training(
-    model: nn.Module, names: set[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> set[str]:
     """Run a training step's forward pass on meta copies and see which buffers it writes."""
     tensors = {
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
     }
-    before = {name: tensors[name]._version for name in names if name in tensors}
+    before = {name: tensors[name]._version for name, _ in model.named_buffers()}
     inputs = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), (args, dict(kwargs)))
     with isolated(model) as own, torch.no_grad(), suppress(Exception):
-        # Should this fail, what was written counts; the rest stays pinned, which is safe.
+        # Should this fail, what was written counts; the rest stays fixed, which is safe.
         torch.func.functional_call(own.train(), tensors, *inputs)
     return {name for name, version in before.items() if tensors[name]._version != version}
 

@@ -18,10 +18,17 @@ from onebasin.errors import OneBasinError
 from onebasin.symmetry.inference.atoms import Dims
 from onebasin.symmetry.inference.calls import Value
 from onebasin.symmetry.inference.export import Exported, export_model
+from onebasin.symmetry.inference.graphs import graph_in_training, graphs_at_other_shapes
 from onebasin.symmetry.inference.groups import find_nesting
 from onebasin.symmetry.inference.publication import publish
 from onebasin.symmetry.inference.solver import Solver
-from onebasin.symmetry.inference.state import constant_buffers, doubled
+from onebasin.symmetry.inference.state import (
+    constant_buffers,
+    doubled,
+    used_names,
+    with_state_names,
+)
+from onebasin.symmetry.model_state import model_state
 from onebasin.symmetry.symmetry import Symmetry
 from onebasin.symmetry.ties import tied_names
 
@@ -111,26 +118,37 @@ class _Inference:
         check_model("trace", model)
         args = inputs_tuple("trace", example_args)
         kwargs = dict(example_kwargs or {})
-        self.state = dict(model.state_dict(keep_vars=True))
-        if not self.state:
+        self.state = model_state(model)
+        if not self.state.tensors:
             raise OneBasinError(
                 f"trace: {type(model).__name__} has no parameters, so nothing can move; "
                 "give a model that has some"
             )
-        self.exported = _export(model, args, kwargs, outputs, doubles)
-        self.aliases = tied_names(self.state)
-        kept = {n: tensor for n, tensor in self.state.items() if n not in self.aliases}
-        constant = constant_buffers(model, self.exported, kept, args, kwargs)
-        self.solver = Solver(self.exported, kept, constant, self.aliases)
+        self.exported, args, kwargs = _export(model, args, kwargs, outputs, doubles)
+        first = with_state_names(self.exported, model, self.state)
+        self.aliases = tied_names(self.state.tensors)
+        kept = {n: t for n, t in self.state.tensors.items() if n not in self.aliases}
+        constant = constant_buffers(model, self.state, first, args, kwargs)
+        others = graphs_at_other_shapes(model, args, kwargs, outputs)
+        graphs = [first, *(with_state_names(g, model, self.state) for g in others.graphs)]
+        unused = self.state.parameters - self.aliases.keys() - used_names(graphs, self.aliases)
+        trained = graph_in_training(model, args, kwargs, outputs, unused)
+        graphs += [with_state_names(graph, model, self.state) for graph in trained]
+        fixed = {self.state.state_names.get(name, "") for name in others.fixed}
+        fixed = {self.aliases.get(name, name) for name in fixed} & kept.keys()
+        self.solver = Solver(graphs, kept, constant, self.aliases, fixed)
         self.solver.solve()
         self.nesting = find_nesting(self.solver.dims.values(), self.solver.tensors)
-        named = model.named_parameters(remove_duplicate=False)
-        self.parameters = frozenset(name for name, _ in named)
 
     def symmetry(self, features: Mapping[str, Dims] | None = None) -> Symmetry:
         """Return the public symmetry, with the layouts of some values beside the tensors."""
         return publish(
-            self.solver, self.nesting, self.state, self.parameters, self.aliases, features
+            self.solver,
+            self.nesting,
+            self.state.tensors,
+            self.state.parameters,
+            self.aliases,
+            features,
         )
 
     def graph(self) -> TracedGraph:
@@ -141,7 +159,7 @@ class _Inference:
             if isinstance(value, Value) and node.op == "call_function"
         }
         both = self.symmetry(found)
-        own = {name: layouts for name, layouts in both.layouts.items() if name in self.state}
+        own = {name: both.layouts[name] for name in self.state.tensors}
         inner = {name.removeprefix(NODE): both.layouts[name] for name in found}
         return TracedGraph(
             exported=self.exported,
@@ -156,13 +174,17 @@ def _export(
     kwargs: dict[str, Any],
     outputs: Callable[[Any], Any] | None,
     doubles: bool,
-) -> Exported:
-    """Export, if wanted with a doubled batch where it is one and the model takes that."""
+) -> tuple[Exported, tuple[Any, ...], dict[str, Any]]:
+    """Export, if wanted with a doubled batch where it is one and the model takes that.
+
+    Returns:
+        The graph and the inputs that it is for.
+    """
     twice = doubled((args, kwargs)) if doubles else None
     if twice is not None:
         try:
-            return export_model(model, twice[0], twice[1], outputs)
+            return export_model(model, twice[0], twice[1], outputs), twice[0], twice[1]
         except OneBasinError:
             pass
     with torch.random.fork_rng(devices=[]):
-        return export_model(model, args, kwargs, outputs)
+        return export_model(model, args, kwargs, outputs), args, kwargs

@@ -176,8 +176,13 @@ def check_scope(dims: Iterable[Atom], reason: Reason) -> bool:
     dims, changed = tuple(dims), False
     while (family := _out_of_scope(dims)) is not None:
         changed = True
-        _guarded(lambda found=family: collapse(found), family, reason)
+        merge_members(family, reason)
     return changed
+
+
+def merge_members(family: Atom, reason: Reason) -> None:
+    """Turn a family into one layout; where that is impossible fix it, for the reason given."""
+    _guarded(lambda: collapse(family), family, reason)
 
 
 def _out_of_scope(dims: tuple[Atom, ...]) -> Atom | None:

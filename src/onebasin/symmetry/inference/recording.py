@@ -1,0 +1,237 @@
+"""Records of forward passes: which functions a model calls, on which tensors, in which order.
+
+A record is made on tensors without values, so it costs a small fraction of an export. Two
+records of one model at different input shapes show whether the shapes change what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from onebasin.symmetry.isolation import isolated
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor comes from.
+
+    Args:
+        label: equal for corresponding tensors of two records that agree so far.
+        state: names of the parameters and buffers it is computed from.
+        depends_on_inputs: whether it is computed from an input of the model.
+    """
+
+    label: tuple[Any, ...]
+    state: frozenset[str] = frozenset()
+    depends_on_inputs: bool = False
+
+
+OUTSIDE = Origin(("outside",))
+"""A tensor that is neither state nor input nor the result of a recorded call."""
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """One call of a PyTorch function.
+
+    Args:
+        name: name of the function.
+        operands: origins of its tensor arguments.
+        shapes: shapes of its tensor arguments.
+        others: all other arguments, with the structure of lists and slices.
+        floating: whether its first result holds floating-point numbers.
+        results: shapes of its results.
+    """
+
+    name: str
+    operands: tuple[Origin, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    others: tuple[Any, ...]
+    floating: bool
+    results: tuple[tuple[int, ...], ...]
+
+    @property
+    def state(self) -> frozenset[str]:
+        """Names of the parameters and buffers that its operands are computed from."""
+        return frozenset().union(*(origin.state for origin in self.operands))
+
+
+class CallRecorder:
+    """Records forward passes of one model.
+
+    Args:
+        model: the model, on any device; it is not changed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        named = [
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        ]
+        self._model, self._tensors = model, dict(named)
+        self._first: dict[int, str] = {}
+        for name, tensor in named:
+            self._first.setdefault(id(tensor), name)
+        self._backends = [_meta_backend, _fake_backend]
+
+    def record(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, training: bool = False
+    ) -> list[RecordedCall] | None:
+        """Return the calls of one forward pass, or None if it fails on tensors without values."""
+        for backend in self._backends:
+            calls = self._record(backend, args, kwargs, training)
+            if calls is not None:
+                self._backends = [backend]
+                return calls
+        return None
+
+    def _record(
+        self, backend: _Backend, args: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool
+    ) -> list[RecordedCall] | None:
+        convert, mode = backend()
+        try:
+            by_id = {id(t): convert(t.detach()) for t in self._tensors.values()}
+            tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
+            inputs = pytree.tree_map_only(Tensor, convert, (args, dict(kwargs)))
+            recorder = _Recorder(self._origins(by_id, inputs))
+            with isolated(self._model) as own, torch.no_grad(), _exporting(), mode, recorder:
+                torch.func.functional_call(own.train() if training else own, tensors, *inputs)
+        except Exception:  # the user's code, or an operator that needs values
+            return None
+        return recorder.calls
+
+    def _origins(self, by_id: Mapping[int, Tensor], inputs: Any) -> Iterator[tuple[Tensor, Origin]]:
+        for tensor in self._tensors.values():
+            name = self._first[id(tensor)]
+            origin = Origin(("state", name), frozenset([name]))
+            yield by_id[id(tensor)], origin
+            yield tensor, origin  # a parameter that forward reaches by a closure or a list
+        leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        for i, leaf in enumerate(leaves):
+            yield leaf, Origin(("input", i), depends_on_inputs=True)
+
+
+_Backend = Callable[[], tuple[Callable[[Tensor], Tensor], AbstractContextManager[Any]]]
+
+
+def _meta_backend() -> tuple[Callable[[Tensor], Tensor], AbstractContextManager[Any]]:
+    return lambda tensor: torch.empty_like(tensor, device="meta"), nullcontext()
+
+
+def _fake_backend() -> tuple[Callable[[Tensor], Tensor], AbstractContextManager[Any]]:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    return mode.from_tensor, mode
+
+
+@contextmanager
+def _exporting() -> Iterator[None]:
+    """Let the model take the paths that it takes under `torch.export`."""
+    flags = torch.compiler._is_compiling_flag, torch.compiler._is_exporting_flag
+    try:
+        torch.compiler._is_compiling_flag = torch.compiler._is_exporting_flag = True
+        yield
+    finally:
+        torch.compiler._is_compiling_flag, torch.compiler._is_exporting_flag = flags
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes every call of a PyTorch function that takes or makes tensors."""
+
+    def __init__(self, origins: Iterator[tuple[Tensor, Origin]]) -> None:
+        super().__init__()
+        self.calls: list[RecordedCall] = []
+        self._origins: dict[int, Origin] = {}
+        self._kept: list[Tensor] = []  # an id is unique only as long as its tensor lives
+        for tensor, origin in origins:
+            self._set(tensor, origin)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tensors, others = _flatten((args, kwargs))
+        shapes = tuple(tuple(tensor.shape) for tensor in tensors)
+        name = _name_of(func)
+        result = _quick_batch_norm(tensors) if name == "batch_norm" else None
+        result = func(*args, **kwargs) if result is None else result
+        made = _flatten(result)[0]
+        if made or name == "__setitem__":
+            self._note(name, tensors, shapes, others, made)
+        return result
+
+    def _note(
+        self,
+        name: str,
+        tensors: list[Tensor],
+        shapes: tuple[tuple[int, ...], ...],
+        others: list[Any],
+        made: list[Tensor],
+    ) -> None:
+        operands = tuple(self._origins.get(id(tensor), OUTSIDE) for tensor in tensors)
+        results = tuple(tuple(tensor.shape) for tensor in made)
+        floating = bool(made) and made[0].is_floating_point()
+        call = RecordedCall(name, operands, shapes, tuple(others), floating, results)
+        fed = any(origin.depends_on_inputs for origin in operands)
+        written = made if name != "__setitem__" else tensors[:1]
+        for i, tensor in enumerate(written):
+            self._set(tensor, Origin((len(self.calls), i), call.state, fed))
+        self.calls.append(call)
+
+    def _set(self, tensor: Tensor, origin: Origin) -> None:
+        self._origins[id(tensor)] = origin
+        self._kept.append(tensor)
+
+
+def _quick_batch_norm(operands: list[Tensor]) -> Tensor | None:
+    """Return what batch norm makes of an input of the right width.
+
+    Without values PyTorch runs it as a dozen Python functions.
+    """
+    first, *channels = operands
+    fits = first.dim() > 1 and all(t.shape == first.shape[1:2] for t in channels)
+    return torch.empty_like(first) if fits else None
+
+
+def _name_of(func: Any) -> str:
+    """Return the name of a function; a property has that of its attribute."""
+    name = getattr(func, "__name__", str(func))
+    owner = getattr(func, "__self__", None)
+    return getattr(owner, "__name__", name) if name == "__get__" else name
+
+
+def _flatten(value: Any) -> tuple[list[Tensor], list[Any]]:
+    """Return the tensors of nested arguments, and all else in a form that can be compared."""
+    tensors: list[Tensor] = []
+    others: list[Any] = []
+    _collect(value, tensors, others)
+    return tensors, others
+
+
+def _collect(value: Any, tensors: list[Tensor], others: list[Any]) -> None:
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        others.append(Tensor)
+    elif isinstance(value, tuple | list):
+        others.append(len(value))
+        for item in value:
+            _collect(item, tensors, others)
+    elif isinstance(value, dict):
+        others.append(tuple(value))
+        for item in value.values():
+            _collect(item, tensors, others)
+    elif isinstance(value, slice):
+        others.append(slice)
+        _collect((value.start, value.stop, value.step), tensors, others)
+    elif value is None or isinstance(value, bool | int | float | complex | str):
+        others.append(value)
+    else:
+        others.append(type(value).__name__)

@@ -1,0 +1,71 @@
+"""The tensors of a model under the names that its checkpoints use.
+
+A state dict can differ from the parameters and buffers: hooks rename entries, extra state
+adds some that are no tensors, and a module can leave out a frozen part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """What a model saves.
+
+    Args:
+        tensors: every tensor of the state dict by its name there.
+        state_names: for each parameter and buffer of the module that is saved, its name in
+            the state dict by its name in the module.
+        parameters: the names in `tensors` that are parameters.
+    """
+
+    tensors: Mapping[str, Tensor]
+    state_names: Mapping[str, str]
+    parameters: frozenset[str]
+
+
+def model_state(model: nn.Module) -> ModelState:
+    """Return the state of a model: its own tensors, not copies.
+
+    An entry that is neither a parameter nor a buffer (extra state, or what a hook computed)
+    has no name in the module.
+
+    Example:
+        >>> state = model_state(nn.BatchNorm1d(2))
+        >>> sorted(state.tensors)
+        ['bias', 'num_batches_tracked', 'running_mean', 'running_var', 'weight']
+        >>> sorted(state.parameters)
+        ['bias', 'weight']
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    own = {**parameters, **dict(model.named_buffers(remove_duplicate=False))}
+    tensors = {
+        name: own[name] if name in own and _is_copy(value, own[name]) else value
+        for name, value in model.state_dict(keep_vars=True).items()
+        if isinstance(value, Tensor)
+    }
+    by_id: dict[int, str] = {}
+    for name, tensor in tensors.items():
+        by_id.setdefault(id(tensor), name)
+    state_names = {
+        name: name if tensors.get(name) is tensor else by_id[id(tensor)]
+        for name, tensor in own.items()
+        if id(tensor) in by_id
+    }
+    kinds = {id(tensor) for tensor in parameters.values()}
+    saved = frozenset(name for name, tensor in tensors.items() if id(tensor) in kinds)
+    return ModelState(tensors, state_names, saved)
+
+
+def _is_copy(value: Tensor, own: Tensor) -> bool:
+    """Whether an entry under the name of a tensor has its values: a hook cloned or detached it."""
+    if value is own:
+        return True
+    if value.shape != own.shape or value.dtype != own.dtype or value.is_meta or own.is_meta:
+        return False
+    return torch.equal(value.detach(), own.detach())
