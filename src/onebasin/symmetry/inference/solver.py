@@ -39,7 +39,7 @@ class Solver:
         state: every parameter and buffer, by name, tied ones under their first name.
         constant: names of buffers that training never writes.
         aliases: the other names of tied tensors, to their first.
-        fixed: names of tensors that may not move.
+        fixed: dimensions that may not move, for names of tensors.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Solver:
         state: Mapping[str, Tensor],
         constant: frozenset[str],
         aliases: Mapping[str, str],
-        fixed: Collection[str] = (),
+        fixed: Mapping[str, Collection[int]] | None = None,
     ) -> None:
         self.graphs = graphs
         self.aliases = aliases
@@ -65,8 +65,9 @@ class Solver:
             self._held.setdefault(storage_of(tensor), []).append(name)
         for name in constant:
             _pin_varying(self.dims[name], state[name])
-        for name in fixed:
-            _pin_all(self.dims[name], Reason("read differently at other input shapes"))
+        for name, places in (fixed or {}).items():
+            atoms = tuple(self.dims[name][place] for place in places)
+            _pin_all(atoms, Reason("read differently at other input shapes"))
         for a, b, order in overlaps(state):
             self._overlap(a, b, order)
 
@@ -81,7 +82,8 @@ class Solver:
 
     def solve(self) -> None:
         """Run every rule once, then collapse families until nothing changes."""
-        for graph, self._read in zip(self.graphs, self.reads, strict=True):
+        for graph, reads in zip(self.graphs, self.reads, strict=True):
+            self._read = reads
             values = self._solve_graph(graph)
             self.values = self.values or values
         self._settle()

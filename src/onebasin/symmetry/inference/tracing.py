@@ -6,8 +6,9 @@ solver, the groups, and the public layouts with their names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from onebasin.symmetry.inference.calls import Value
 from onebasin.symmetry.inference.export import Exported, export_model
 from onebasin.symmetry.inference.graphs import graph_in_training, graphs_at_other_shapes
 from onebasin.symmetry.inference.groups import find_nesting
+from onebasin.symmetry.inference.partitions import differing_dims
 from onebasin.symmetry.inference.publication import publish
 from onebasin.symmetry.inference.solver import Solver
 from onebasin.symmetry.inference.state import (
@@ -131,14 +133,19 @@ class _Inference:
         constant = constant_buffers(model, self.state, first, args, kwargs)
         others = graphs_at_other_shapes(model, args, kwargs, outputs)
         graphs = [first, *(with_state_names(g, model, self.state) for g in others.graphs)]
+        fixed = {self.aliases.get(name, name) for name in self._saved(others.fixed)}
+        solver = partial(Solver, state=kept, constant=constant, aliases=self.aliases)
+        fixed_dims = _differing_dims(solver, graphs) | {n: range(kept[n].dim()) for n in fixed}
         unused = self.state.parameters - self.aliases.keys() - used_names(graphs, self.aliases)
         trained = graph_in_training(model, args, kwargs, outputs, unused)
         graphs += [with_state_names(graph, model, self.state) for graph in trained]
-        fixed = {self.state.state_names.get(name, "") for name in others.fixed}
-        fixed = {self.aliases.get(name, name) for name in fixed} & kept.keys()
-        self.solver = Solver(graphs, kept, constant, self.aliases, fixed)
+        self.solver = solver(graphs, fixed=fixed_dims)
         self.solver.solve()
         self.nesting = find_nesting(self.solver.dims.values(), self.solver.tensors)
+
+    def _saved(self, module_names: Iterable[str]) -> Iterator[str]:
+        names = self.state.state_names
+        return (names[name] for name in module_names if name in names)
 
     def symmetry(self, features: Mapping[str, Dims] | None = None) -> Symmetry:
         """Return the public symmetry, with the layouts of some values beside the tensors."""
@@ -166,6 +173,20 @@ class _Inference:
             symmetry=replace(both, layouts=own),
             features=Symmetry(both.groups, inner, both.axes),
         )
+
+
+def _differing_dims(
+    solver: Callable[[Sequence[Exported]], Solver], graphs: Sequence[Exported]
+) -> dict[str, Collection[int]]:
+    """Return the dimensions that graphs at different input shapes divide differently."""
+    if len(graphs) == 1:
+        return {}
+    solved = []
+    for graph in graphs:
+        alone = solver([graph])
+        alone.solve()
+        solved.append((alone.dims, alone.live_names()[0]))
+    return {**differing_dims(solved)}
 
 
 def _export(

@@ -1,0 +1,202 @@
+"""A symmetry holds at every input shape and in training mode, not only where it was traced."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from onebasin import trace
+from onebasin.symmetry.inference import graphs
+from tests.symmetry.inference.equivariance import assert_equivariant, sizes
+from tests.symmetry.inference.snippets import Function, tokens, x
+
+WIDTH, ROWS = 6, 12
+
+
+def parameter(*shape):
+    return nn.Parameter(x(*shape))
+
+
+def embed_positions(m, ids):
+    return m.head(torch.tanh(m.tokens(ids) + m.positions[:, : ids.shape[1]]))
+
+
+def mix_positions(m, h):
+    length = h.shape[1]
+    return m.head(torch.tanh(torch.einsum("ts,bsc->btc", m.mixing[:length, :length], m.e(h))))
+
+
+def read_queries(m, h):
+    keys = m.e(h)
+    scores = torch.softmax(m.queries[: h.shape[1]] @ keys.mT, -1)
+    return m.head(torch.tanh(scores @ keys).mean(1))
+
+
+def read_numbered_rows(m, h):
+    return m.head(torch.tanh(m.e(h) + m.table[torch.arange(h.shape[1])]).mean(1))
+
+
+def head():
+    return nn.Linear(WIDTH, 2)
+
+
+def positions():
+    tables = {"tokens": nn.Embedding(11, WIDTH), "positions": parameter(1, ROWS, WIDTH)}
+    return Function(embed_positions, **tables, head=head()), lambda n: tokens(2, n)
+
+
+def mixing():
+    model = Function(
+        mix_positions, e=nn.Linear(3, WIDTH), mixing=parameter(ROWS, ROWS), head=head()
+    )
+    return model, lambda n: x(2, n, 3)
+
+
+def queries():
+    model = Function(
+        read_queries, e=nn.Linear(3, WIDTH), queries=parameter(ROWS, WIDTH), head=head()
+    )
+    return model, lambda n: x(2, n, 3)
+
+
+def numbered():
+    model = Function(
+        read_numbered_rows, e=nn.Linear(3, WIDTH), table=parameter(ROWS, WIDTH), head=head()
+    )
+    return model, lambda n: x(2, n, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "length"), [(positions, 5), (mixing, 5), (queries, ROWS), (numbered, ROWS)]
+)
+def test_rows_that_only_longer_inputs_read_stay(build, length):
+    model, inputs = build()
+    symmetry = trace(model, inputs(length))
+    for other in (3, length, ROWS):
+        assert_equivariant(symmetry, model, (inputs(other),))
+    assert sizes(symmetry) == [(WIDTH, 0)]
+
+
+def test_positions_of_a_table_that_is_always_read_whole_may_move():
+    model = Function(
+        lambda m, h: m.head(torch.tanh(torch.softmax(m.e(h) @ m.table.T, -1) @ m.table).mean(1)),
+        e=nn.Linear(3, WIDTH),
+        table=parameter(ROWS, WIDTH),
+        head=head(),
+    )
+    assert sizes(trace(model, x(2, 5, 3))) == [(WIDTH, 0), (ROWS, 0)]
+
+
+def test_a_part_that_no_input_reads_makes_no_group():
+    model = Function(
+        lambda m, h: m.head(torch.relu(F.linear(h, m.weight[:WIDTH]))),
+        weight=parameter(2 * WIDTH, 3),
+        head=head(),
+    )
+    symmetry = trace(model, x(4, 3))
+    assert_equivariant(symmetry, model, (x(4, 3),))
+    assert sizes(symmetry) == [(WIDTH, 0)]
+
+
+def long_or_short(m, h):
+    return m.head(torch.relu(m.e(h)) if h.shape[1] < 8 else m.gain * torch.relu(m.e(h)))
+
+
+def test_units_are_read_by_what_only_longer_inputs_use():
+    model = Function(long_or_short, e=nn.Linear(3, WIDTH), gain=nn.Parameter(x(WIDTH)), head=head())
+    symmetry = trace(model, x(2, 5, 3))
+    for length in (5, 10):
+        assert_equivariant(symmetry, model, (x(2, length, 3),))
+    (tensors,) = symmetry.carriers.values()
+    assert set(tensors) == {"gain", "e.weight", "e.bias", "head.weight"}
+
+
+def test_units_that_a_length_cuts_stay():
+    model = Function(
+        lambda m, h: m.head(torch.relu(m.e(h))) * m.e(h)[..., : h.shape[1]].sum(-1, keepdim=True),
+        e=nn.Linear(3, WIDTH),
+        head=head(),
+    )
+    symmetry = trace(model, x(2, WIDTH, 3))
+    assert sizes(symmetry) == []
+
+
+class Auxiliary(nn.Module):
+    """A second head that only training uses, and a token that only pretraining uses."""
+
+    def __init__(self, *, exportable: bool = True) -> None:
+        super().__init__()
+        self.a, self.head = nn.Linear(4, WIDTH), head()
+        self.auxiliary, self.mask_token = head(), parameter(WIDTH)
+        self.exportable = exportable
+
+    def forward(self, h, hidden=None):
+        h = torch.relu(self.a(h))
+        if hidden is not None:
+            h = torch.where(hidden[:, None], self.mask_token, h)
+        if not self.training:
+            return self.head(h)
+        if not self.exportable and bool((h > 1).any()):
+            raise ValueError("no training without data")
+        return self.head(h), self.auxiliary(h)
+
+
+def test_a_head_that_only_training_uses_moves_with_the_units_it_reads():
+    model = Auxiliary()
+    symmetry = trace(model, x(3, 4))
+    assert symmetry.carriers["a"] == ("a.weight", "a.bias", "head.weight", "auxiliary.weight")
+    assert symmetry.unused == ("mask_token",)
+
+
+def test_what_cannot_be_exported_in_training_mode_is_unused():
+    symmetry = trace(Auxiliary(exportable=False), x(3, 4))
+    assert sizes(symmetry) == [(WIDTH, 0)]
+    assert symmetry.unused == ("mask_token", "auxiliary.weight", "auxiliary.bias")
+
+
+def test_training_does_not_change_running_statistics():
+    model = nn.Sequential(nn.Linear(4, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU(), head())
+    model.register_parameter("never", parameter(3))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trace(model, x(3, 4))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+CONVOLUTIONS = nn.Sequential(
+    nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    nn.Linear(4, 2),
+)  # fmt: skip
+FLEXIBLE = {
+    "convolutions": (CONVOLUTIONS, x(2, 3, 8, 8)),
+    "attention": (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), x(2, 5, 8)),
+    "recurrence": (nn.LSTM(3, 4, batch_first=True), x(2, 5, 3)),
+}
+
+
+@pytest.mark.parametrize("name", FLEXIBLE)
+def test_a_model_that_does_the_same_at_every_shape_is_exported_once(name, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("exported again")
+
+    monkeypatch.setattr(graphs, "export_variant", refuse)
+    model, example = FLEXIBLE[name]
+    trace(model, example, outputs=lambda out: out if isinstance(out, torch.Tensor) else out[0])
+
+
+class Held(nn.Module):
+    """Reads a bias by a reference in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+        nn.init.zeros_(self.a.bias)
+        self.biases = [self.a.bias]
+
+    def forward(self, h):
+        return self.b(torch.relu(F.linear(h, self.a.weight, self.biases[0])))
+
+
+def test_a_parameter_that_forward_reads_by_another_reference_stays():
+    assert sizes(trace(Held(), x(2, 4))) == []
