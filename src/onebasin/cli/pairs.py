@@ -222,8 +222,20 @@ def open_networks(
                 check_all_finite(checkpoint)
             pairs = combinations(opened, 2)
             twins = next((pair for pair in pairs if is_same_checkpoint(*pair)), None)
+        _load_numbers(module, opened[0])
         params_list = tuple(TiedView(c, ties) for c in completed(opened, module))
         yield Networks(architecture, opened, params_list, twins, choice.metadata)
+
+
+def _load_numbers(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give a module the whole-number and boolean buffers of a checkpoint.
+
+    They can be indices or masks, which a symmetry depends on.
+    """
+    for name, buffer in module.named_buffers():
+        if name in checkpoint and buffer.dim() and not buffer.is_meta:
+            if not (buffer.is_floating_point() or buffer.is_complex()):
+                buffer.copy_(checkpoint[name])
 
 
 def _compare_folders(

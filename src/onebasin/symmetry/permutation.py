@@ -20,6 +20,7 @@ from onebasin._atomic import atomic_path
 from onebasin._files import check_regular_file
 from onebasin.arguments import check_mapping, check_tensor
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.buffer_values import check_buffer_values
 from onebasin.symmetry.display import permutation_text
 from onebasin.symmetry.movement import Mover, SharedResults
 from onebasin.symmetry.nesting import spread
@@ -267,6 +268,7 @@ def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
             raise OneBasinError(
                 f"apply: tensor {name!r} is missing; give every parameter and buffer of the model"
             )
+    check_buffer_values("apply: params", symmetry.buffer_values, params)
 
 
 def _check_shape(symmetry: Symmetry, name: str, tensor: Tensor) -> None:

@@ -38,6 +38,7 @@ def symmetry_from_json(data: Any) -> Symmetry:
             buffers=tuple(_names("buffers", _get(data, "buffers"))),
             unused=tuple(_names("unused", _get(data, "unused"))),
             refusals=tuple(_refusals(_get(data, "refusals"))),
+            buffer_values=_mapping({"buffer_values": {}} | dict(data), "buffer_values", _text),
         )
     except RecursionError as error:
         raise OneBasinError("the layouts are nested too deep") from error

@@ -75,6 +75,7 @@ class Symmetry:
         buffers: names in `layouts` that are buffers; all others are parameters.
         unused: tensors that no counted output depends on; their layouts are fixed.
         refusals: operators that pinned what they touched.
+        buffer_values: digests of the buffers whose values the layouts depend on, by name.
     """
 
     groups: Mapping[str, Group]
@@ -84,6 +85,7 @@ class Symmetry:
     buffers: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    buffer_values: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return symmetry_text(self)
@@ -167,6 +169,7 @@ class Symmetry:
             "buffers": list(self.buffers),
             "unused": list(self.unused),
             "refusals": [{**vars(r), "tensors": list(r.tensors)} for r in self.refusals],
+            "buffer_values": dict(self.buffer_values),
         }
 
     @classmethod

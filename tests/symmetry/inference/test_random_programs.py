@@ -13,9 +13,9 @@ from functools import cache
 import pytest
 import torch
 
-from onebasin.symmetry.inference import tracing
+from onebasin.symmetry.inference import graphs, tracing
 from tests.symmetry.inference.faults import Finding, inspect, shrunk
-from tests.symmetry.inference.quick_graphs import quick_export
+from tests.symmetry.inference.quick_graphs import quick_export, quick_variant
 from tests.symmetry.inference.random_operators import OPERATORS
 from tests.symmetry.inference.random_programs import Line, Program, Source, random_program
 
@@ -48,6 +48,7 @@ def test_what_may_move_leaves_the_function(first, findings, monkeypatch):
         with monkeypatch.context() as patch:
             if seed % EXPORTED:
                 patch.setattr(tracing, "export_model", quick_export)
+                patch.setattr(graphs, "export_variant", quick_variant)
             found = findings[seed] = inspect(program(seed))
             if found.fault:
                 small = shrunk(program(seed), lambda p, k=found.kind: inspect(p).kind == k)

@@ -16,6 +16,7 @@ from torch import Tensor
 from onebasin.arguments import check_mapping, check_tensor
 from onebasin.dtypes import all_finite
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.buffer_values import check_buffer_values
 from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -78,6 +79,9 @@ class Pair:
                         f"{self._place(side, name)} is not in the symmetry; trace the architecture"
                         " of these checkpoints, or leave the tensor out"
                     )
+        for side, params in self.params.items():
+            place = f"{call}: {self.labels[side]}"
+            check_buffer_values(place, symmetry.buffer_values, params)
         self.names = tuple(self._counted())
 
     def _place(self, side: str, name: str) -> str:

@@ -26,12 +26,14 @@ class Value:
         constant: gives the tensor's values where the graph fixes them, else None.
         boolean: whether its entries are true or false: as an index it is a mask.
         dense: whether it is contiguous and starts where its storage starts.
+        sources: gives the names of the buffers that its known values come from.
     """
 
     dims: Dims
     constant: Callable[[], Tensor | None] = lambda: None
     boolean: bool = False
     dense: bool = False
+    sources: Callable[[], frozenset[str]] = frozenset
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,6 +57,7 @@ class Call:
         made: the dimensions of outputs that `fixed` made.
         read: names of the arguments that the rule has read.
         used: places of the outputs that the graph reads; None where all count as read.
+        buffers: names of the buffers whose values any rule has used.
     """
 
     operator: str
@@ -65,6 +68,7 @@ class Call:
     made: list[Atom] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     used: frozenset[int] | None = None
+    buffers: set[str] = field(default_factory=set)
 
     def __getitem__(self, name: str) -> Any:
         self.read.add(name)

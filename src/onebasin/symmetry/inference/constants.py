@@ -47,6 +47,20 @@ class Constants:
 
         return value
 
+    def sources(self, node: Node) -> frozenset[str]:
+        """Return the names of the buffers that the value of a node is computed from."""
+        found: set[str] = set()
+        seen, waiting = set[Node](), [node]
+        while waiting:
+            current = waiting.pop()
+            value = self.values.get(current)
+            if current.op == "call_function":
+                waiting += [each for each in current.all_input_nodes if each not in seen]
+                seen.update(current.all_input_nodes)
+            elif isinstance(value, Value):
+                found |= value.sources()
+        return frozenset(found)
+
     def _evaluate(self, node: Node) -> Any:
         if node not in self.known:
             self.known[node] = self._compute(node)

@@ -14,6 +14,7 @@ from math import prod
 
 from torch import Tensor
 
+from onebasin.symmetry.buffer_values import digest
 from onebasin.symmetry.inference.algebra import cut, family_marks, restrict
 from onebasin.symmetry.inference.atoms import Atom, Dims, Fam, Prod, Reason, Sum, walk
 from onebasin.symmetry.inference.canonical import canonical, product_layout
@@ -66,6 +67,7 @@ def publish(
             tied=_tied(state, aliases),
             buffers=tuple(name for name in state if name not in parameters),
             unused=tuple(name for name in state if name in unused),
+            buffer_values={name: digest(state[name]) for name in sorted(solver.buffers)},
             refusals=_refusals(solver, used),
         )
     )

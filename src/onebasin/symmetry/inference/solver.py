@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class Solver:
         self.values: dict[Node, Any] = {}
         self.reads: list[list[Dims]] = [[] for _ in graphs]
         self._read: list[Dims] = []
+        self.buffers: set[str] = set()
         self._held: dict[int | None, list[str]] = {}
         for name, tensor in state.items():
             self._held.setdefault(storage_of(tensor), []).append(name)
@@ -132,7 +134,7 @@ class Solver:
         name = node.name
         if name in exported.tensors:
             kept = self._kept(exported.tensors[name])
-            return _readable(exported, node, _valued(self.dims[kept], self.state[kept]))
+            return _readable(exported, node, _valued(self.dims[kept], self.state[kept], kept))
         if name in exported.constants:
             return _readable(exported, node, self._constant(exported.constants[name]))
         value = node.meta.get("val")
@@ -190,6 +192,7 @@ class Solver:
             location=location_of(node),
             tensors=self.tensors,
             used=_used(node),
+            buffers=self.buffers,
         )
         if all(shape is None for shape in call.shapes):
             return None
@@ -204,6 +207,7 @@ class Solver:
                 constants.thunk(node, i, len(results)),
                 _is_boolean(node, i),
                 _is_dense(node, i),
+                partial(constants.sources, node),
             )
             for i, dims in enumerate(results)
         )
@@ -276,9 +280,10 @@ def _known(tensor: Tensor) -> Tensor | None:
     return None if _is_unreal(tensor) or tensor.is_floating_point() else tensor
 
 
-def _valued(dims: Dims, tensor: Tensor) -> Value:
-    """Return a value whose entries are there to be read."""
-    return Value(dims, lambda: _known(tensor), tensor.dtype is torch.bool)
+def _valued(dims: Dims, tensor: Tensor, *names: str) -> Value:
+    """Return a value whose entries can be read, of a buffer with a name or of a constant."""
+    boolean = tensor.dtype is torch.bool
+    return Value(dims, lambda: _known(tensor), boolean, sources=lambda: frozenset(names))
 
 
 def _used(node: Node) -> frozenset[int] | None:

@@ -1,6 +1,7 @@
 """Rules for reading and writing at positions that other tensors give."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from math import prod
 
 import torch
@@ -76,7 +77,7 @@ def index_select(call: Call) -> Dims:
     value = call["index"]
     place = call["dim"] % max(len(dims), 1)
     if not value.dims:
-        value = Value((fresh(1),), value.constant)
+        value = replace(value, dims=(fresh(1),))
     return _index_one(call, dims, place, value)
 
 
@@ -84,6 +85,7 @@ def _index_one(call: Call, dims: Dims, place: int, value: Value) -> Dims:
     known = None if is_pinned(dims[place]) else value.constant()
     pieces = None if known is None else _known_index(call, dims, place, known)
     if pieces is not None:
+        call.buffers.update(value.sources())
         return pieces
     _address(call, dims, {place})
     return (*dims[:place], *value.dims, *dims[place + 1 :])

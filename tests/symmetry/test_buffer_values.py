@@ -1,0 +1,50 @@
+"""A symmetry that was read off a buffer's values holds only for checkpoints that have them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin import OneBasinError, Permutation, match_weights, trace
+from onebasin.symmetry import Symmetry
+
+
+class Select(nn.Module):
+    """Reads its units in an order that a buffer holds."""
+
+    def __init__(self, index) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+        self.register_buffer("index", torch.tensor(index))
+
+    def forward(self, x):
+        h = torch.relu(self.a(x))
+        return self.b(h) + torch.tanh(self.c(h[:, self.index]))
+
+
+IN_ORDER, HALVES = list(range(8)), [4, 5, 6, 7, 0, 1, 2, 3]
+
+
+def test_networks_with_other_values_of_an_index_are_refused():
+    symmetry = trace(Select(IN_ORDER), torch.randn(2, 3))
+    assert symmetry.groups and list(symmetry.buffer_values) == ["index"]
+    right, wrong = Select(IN_ORDER).state_dict(), Select(HALVES).state_dict()
+    match_weights(symmetry, right, right)
+    for pair, side in (((wrong, right), "A"), ((right, wrong), "B")):
+        with pytest.raises(OneBasinError, match=f"match_weights: .*{side}.*'index' has other"):
+            match_weights(symmetry, *pair)
+    with pytest.raises(OneBasinError, match="buffer 'index' has other values"):
+        Permutation.identity(symmetry).apply(wrong)
+
+
+def test_an_index_in_no_order_is_not_depended_on():
+    symmetry = trace(Select([3, 1, 4, 0, 5, 7, 2, 6]), torch.randn(2, 3))
+    assert symmetry.buffer_values == {}
+    Permutation.identity(symmetry).apply(Select(HALVES).state_dict())
+
+
+def test_a_saved_symmetry_keeps_the_values(tmp_path):
+    symmetry = trace(Select(HALVES), torch.randn(2, 3))
+    symmetry.save(tmp_path / "symmetry.json")
+    assert Symmetry.load(tmp_path / "symmetry.json").buffer_values == symmetry.buffer_values
