@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from math import prod
 
 from torch import Tensor
 
@@ -98,13 +99,13 @@ Block = tuple[tuple[int, ...], tuple[int, ...]]
 
 def _blocks(before: Sequence[int], after: Sequence[int]) -> list[Block]:
     """Return the smallest runs of dimensions that a reshape maps to each other."""
-    if 0 in before or 0 in after:
+    if 0 in before or prod(before) != prod(after):  # the dtype changed, too
         return [(tuple(before), tuple(after))]
     blocks: list[Block] = []
     left, right = list(before), list(after)
     while left or right:
         group, wanted = [left.pop(0)] if left else [], [right.pop(0)] if right else []
-        have, want = _product(group), _product(wanted)
+        have, want = prod(group), prod(wanted)
         while have != want:
             if have < want:
                 group.append(left.pop(0))
@@ -114,13 +115,6 @@ def _blocks(before: Sequence[int], after: Sequence[int]) -> list[Block]:
                 want *= wanted[-1]
         blocks.append((tuple(group), tuple(wanted)))
     return blocks
-
-
-def _product(sizes: Sequence[int]) -> int:
-    result = 1
-    for size in sizes:
-        result *= size
-    return result
 
 
 def _same_index(a: RecordedCall, b: RecordedCall) -> bool:
