@@ -26,15 +26,22 @@ class Mover:
         symmetry: groups and layouts.
         indices: an index tensor per group, as `Permutation` holds them; a group without one
             stays as it is.
+        alone: answers of `stands_alone`, kept by the caller for other movers of the symmetry.
     """
 
-    def __init__(self, symmetry: Symmetry, indices: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        symmetry: Symmetry,
+        indices: Mapping[str, Tensor],
+        *,
+        alone: dict[Layout, bool] | None = None,
+    ) -> None:
         """Compute nothing yet: index vectors are made when a layout first asks for them."""
         self._symmetry = symmetry
         self._indices = indices
-        self._within = {name: group.within for name, group in symmetry.groups.items()}
+        self._within = symmetry.nesting
         self._vectors: dict[Layout, Tensor | None] = {}
-        self._alone: dict[Layout, bool] = {}
+        self._alone: dict[Layout, bool] = {} if alone is None else alone
 
     def move(self, name: str, tensor: Tensor) -> Tensor:
         """Return a moved copy of the symmetry's tensor `name`."""
@@ -52,17 +59,33 @@ class Mover:
     def _vector(self, layout: Layout) -> Tensor | None:
         """Return the old position for every new position along a dimension; None if unmoved."""
         if layout not in self._vectors:
-            vector = torch.empty(layout.size, dtype=torch.int64)
-            for block in blocks_of([layout]):
-                old = torch.tensor(block.offset)
-                orders = self._orders(block, (layout.size,), {0})
-                for axis, factor in enumerate(block.factors):
-                    still = spread(torch.arange(factor.size), (axis,), len(block.factors))
-                    old = old + orders.get(axis, still) * factor.stride
-                block.view(vector).copy_(old)
+            if isinstance(layout, Sum) and not layout.key:
+                vector = self._joined(layout.parts)
+            else:
+                vector = self._by_blocks(layout)
             moves = not torch.equal(vector, torch.arange(layout.size))
             self._vectors[layout] = vector if moves else None
         return self._vectors[layout]
+
+    def _joined(self, parts: Sequence[Layout]) -> Tensor:
+        """Return the old positions of parts that lie one after the other."""
+        vectors, offset = [], 0
+        for part in parts:
+            vector = self._vector(part)
+            vectors.append((torch.arange(part.size) if vector is None else vector) + offset)
+            offset += part.size
+        return torch.cat(vectors)
+
+    def _by_blocks(self, layout: Layout) -> Tensor:
+        vector = torch.empty(layout.size, dtype=torch.int64)
+        for block in blocks_of([layout]):
+            old = torch.tensor(block.offset)
+            orders = self._orders(block, (layout.size,), {0})
+            for axis, factor in enumerate(block.factors):
+                still = spread(torch.arange(factor.size), (axis,), len(block.factors))
+                old = old + orders.get(axis, still) * factor.stride
+            block.view(vector).copy_(old)
+        return vector
 
     def _orders(self, block: Block, shape: Sequence[int], dims: set[int]) -> dict[int, Tensor]:
         """For each axis in `dims` that moves, outer axes first, its index spread over the block.

@@ -116,6 +116,22 @@ class Symmetry:
                     found[group].append(tensor)
         return {group: tuple(tensors) for group, tensors in found.items()}
 
+    @cached_property
+    def carried_blocks(self) -> Mapping[str, tuple[tuple[str, Block], ...]]:
+        """For each group the blocks that carry it, each with the name of its tensor."""
+        found: dict[str, list[tuple[str, Block]]] = {name: [] for name in self.groups}
+        for tensor in dict.fromkeys(name for names in self.carriers.values() for name in names):
+            for block in self.blocks[tensor]:
+                for group in dict.fromkeys(block.groups):
+                    if group in found:
+                        found[group].append((tensor, block))
+        return {group: tuple(blocks) for group, blocks in found.items()}
+
+    @cached_property
+    def nesting(self) -> Mapping[str, tuple[str, ...]]:
+        """For each group the groups and fixed axes that it nests in, outermost first."""
+        return {name: group.within for name, group in self.groups.items()}
+
     def size_of(self, name: str) -> int:
         """Return the size of a group or fixed axis."""
         return self.groups[name].size if name in self.groups else self.axes[name]

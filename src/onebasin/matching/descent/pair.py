@@ -17,6 +17,7 @@ from onebasin.arguments import check_mapping, check_tensor
 from onebasin.dtypes import all_finite
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.buffer_values import check_buffer_values
+from onebasin.symmetry.layouts import Layout
 from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -70,6 +71,7 @@ class Pair:
         for side, params in self.params.items():
             check_mapping(call, params, self.labels[side])
         self.dtype = torch.float32
+        self._alone: dict[Layout, bool] = {}
         # `in` reads the tensor of a mapping that has no `__contains__` of its own.
         self.present = {side: dict.fromkeys(params) for side, params in self.params.items()}
         for side, present in self.present.items():
@@ -182,7 +184,7 @@ class Pair:
         self, candidates: Sequence[Mapping[str, Tensor]], names: Iterable[str]
     ) -> list[float]:
         """Return what some tensors add to the objective, for several moves of B."""
-        movers = [Mover(self.symmetry, indices) for indices in candidates]
+        movers = [Mover(self.symmetry, each, alone=self._alone) for each in candidates]
         totals = [0.0] * len(movers)
         for name in names:
             a, b = self.read(name)

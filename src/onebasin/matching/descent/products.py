@@ -1,23 +1,16 @@
-"""Products: the similarities of one tree's units, kept up to date as other groups move.
-
-With a tree's own axes last and all others flattened into rows, a block of A is `(rows, n)`,
-one of B the same, and the similarity `A.T @ B[old rows]`. Only rows that moved since the
-last time are multiplied again.
-"""
+"""Products: the similarities of one tree's units, kept up to date as other groups move."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from onebasin.matching.descent.packs import Pack
 from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.terms import Term, Workspace, add_products
 from onebasin.matching.descent.trees import Indices, Key, Tree, View
-
-CHUNK = 2**22
-"""Entries of rearranged rows that are multiplied at a time."""
 
 
 class Products:
@@ -29,14 +22,24 @@ class Products:
         pair: both networks.
         hold: whether to keep the similarities, and only correct them.
         space: shared by all trees.
+        packed: keys whose small blocks are multiplied together.
     """
 
     def __init__(
-        self, tree: Tree, views: Sequence[View], pair: Pair, *, hold: bool, space: Workspace
+        self,
+        tree: Tree,
+        views: Sequence[View],
+        pair: Pair,
+        *,
+        hold: bool,
+        space: Workspace,
+        packed: Mapping[Key, Sequence[View]] | None = None,
     ) -> None:
         self.tree, self.pair, self.hold, self.space = tree, pair, hold, space
         self.keys = tuple(dict.fromkeys(view.key for view in views))
-        self.terms = [_Term(view) for view in views]
+        self.packs = [Pack(key, small, pair, space) for key, small in (packed or {}).items()]
+        together = {id(term.view) for pack in self.packs for term in pack.terms}
+        self.terms = [Term(view) for view in views if id(view) not in together]
         self.sums: dict[Key, Tensor] = {}
 
     def update(self, indices: Indices, known: Collection[str] | None = None) -> dict[Key, Tensor]:
@@ -53,19 +56,21 @@ class Products:
             if key not in self.sums:
                 outer, size = key.num_outer(self.tree), key.num_own(self.tree)
                 self.sums[key] = torch.zeros(outer, size, size, dtype=self.pair.dtype)
-        pending: dict[str, list[tuple[_Term, Tensor]]] = {}
+        pending: dict[str, list[tuple[Term, Tensor]]] = {}
         for term in self.terms:
             old = term.sources(indices, known)
             if not torch.equal(old, term.used):
                 pending.setdefault(term.view.tensor, []).append((term, old))
         for name, terms in pending.items():
             self._add(name, terms)
+        for pack in self.packs:
+            pack.update(self.sums[pack.key], indices, known)
         sums = dict(self.sums)
         if not self.hold:
             self.forget()
         return sums
 
-    def _add(self, name: str, terms: list[tuple[_Term, Tensor]]) -> None:
+    def _add(self, name: str, terms: list[tuple[Term, Tensor]]) -> None:
         """Correct the similarities by the rows of one tensor; nothing of it is kept."""
         pair = self.pair.read(name)
         for term, old in terms:
@@ -76,107 +81,5 @@ class Products:
     def forget(self) -> None:
         """Drop the similarities; the next update makes them anew."""
         self.sums = {}
-        for term in self.terms:
-            term.used = term.unknown
-
-
-class _Term:
-    """A view, and where its rows came from when they were last multiplied."""
-
-    def __init__(self, view: View) -> None:
-        self.view = view
-        self.unknown = torch.full((view.num_rows,), -1)
-        self.used = self._old = self.unknown
-        self._seen: list[Tensor | None] | None = None
-
-    def sources(self, indices: Indices, known: Collection[str] | None) -> Int[Tensor, " r"]:
-        """Return the old row for every row; -1 where it is not known."""
-        if known is not None and not self.view.movable.issubset(known):
-            return self.unknown
-        seen, last = [indices.get(name) for name in self.view.held.names], self._seen
-        if last is None or any(x is not y for x, y in zip(seen, last, strict=True)):
-            self._old, self._seen = self.view.held.old_positions(indices), seen
-        return self._old
-
-
-class Workspace:
-    """Memory that is used again and again: fresh pages cost more than what is written to them.
-
-    Args:
-        dtype: of the products.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self._room: dict[str, Tensor] = {}
-
-    def take(
-        self, slot: str, rows: Float[Tensor, "r f n"], places: Int[Tensor, " p"]
-    ) -> Float[Tensor, "p f n"]:
-        """Return some rows, contiguous, valid until the slot is used again.
-
-        A view where they are neighbours and need no copy.
-        """
-        first, last = int(places[0]), int(places[-1])
-        neighbours = last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all())
-        if neighbours:
-            part = rows[first : last + 1]
-            if part.dtype == self.dtype and part.is_contiguous():
-                return part
-            return self._buffer(slot, part.shape).copy_(part)
-        if rows.dtype == self.dtype:
-            shape = torch.Size((len(places), *rows.shape[1:]))
-            return torch.index_select(rows, 0, places, out=self._buffer(slot, shape))
-        part = rows.index_select(0, places)
-        return self._buffer(slot, part.shape).copy_(part)
-
-    def change(
-        self, rows: Float[Tensor, "r f n"], new: Int[Tensor, " p"], used: Int[Tensor, " p"]
-    ) -> Float[Tensor, "p f n"]:
-        """Return new rows less the ones used before; nothing where a place is -1."""
-        fresh, gone = used < 0, new < 0
-        change = self.take("new", rows, new.clamp(min=0))
-        if not bool(fresh.all()):
-            before = self.take("used", rows, used.clamp(min=0))
-            if bool(fresh.any()):
-                before = before.masked_fill(fresh[:, None, None], 0)
-            change = torch.sub(change, before, out=self._buffer("change", change.shape))
-        return change.masked_fill(gone[:, None, None], 0) if bool(gone.any()) else change
-
-    def _buffer(self, slot: str, shape: torch.Size) -> Tensor:
-        room = self._room.get(slot)
-        if room is None or room.numel() < shape.numel():
-            room = self._room[slot] = torch.empty(shape.numel(), dtype=self.dtype)
-        return room[: shape.numel()].view(shape)
-
-
-def add_products(
-    sums: Float[Tensor, "o n n"],
-    a: Float[Tensor, "r f n"],
-    b: Float[Tensor, "r f n"],
-    new: Int[Tensor, " r"],
-    used: Int[Tensor, " r"],
-    space: Workspace,
-) -> None:
-    """Add what changes when rows of B come from other places than before, in place.
-
-    Args:
-        sums: similarities of n units at each of o outer positions.
-        a: entries of A, rows of all outer positions one after the other, in f fixed places;
-            of any dtype.
-        b: entries of unmoved B, likewise.
-        new: old row of B for every row; -1 where it is unknown.
-        used: the same as it was when the row was last added.
-        space: for the rows that are multiplied.
-    """
-    outer, size = sums.shape[:2]
-    if outer > 1:
-        left = space.take("a", a, torch.arange(len(new))).view(outer, -1, size)
-        right = space.change(b, new, used).view(outer, -1, size)
-        sums.baddbmm_(left.transpose(1, 2), right)
-        return
-    changed = (new != used).nonzero().flatten()
-    for part in changed.split(max(1, CHUNK // (a.shape[1] * size))):
-        left = space.take("a", a, part).view(-1, size)
-        right = space.change(b, new[part], used[part]).view(-1, size)
-        sums[0].addmm_(left.T, right)
+        for each in (*self.terms, *self.packs):
+            each.used = each.unknown

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from onebasin.matching.assignment.nested import NestedSolver
+from onebasin.matching.descent.packs import bytes_of, packable
 from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.products import Products, Workspace
+from onebasin.matching.descent.products import Products
+from onebasin.matching.descent.terms import Workspace
 from onebasin.matching.descent.trees import Indices, Key, Tree, View, tree_of, views_of
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -61,6 +63,7 @@ class Search:
         self.trees: dict[str, Tree] = {}
         self.views: dict[str, list[View]] = {}
         self.judged: dict[str, bool] = {}
+        self._counted = frozenset(pair.names)
         self._plant()
         self.neighbours = self._neighbours()
         self.products = self._products(cache_bytes)
@@ -83,14 +86,15 @@ class Search:
         """Collect the views of a tree; return inner groups on blocks that it does not see."""
         self.views[tree.root], self.judged[tree.root] = [], False
         unseen: set[str] = set()
-        for name in self._carriers(tree.root):
-            for block in self.symmetry.blocks[name]:
-                count = block.groups.count(tree.root)
-                views = views_of(self.symmetry, tree, name, block) if count else []
-                self.views[tree.root] += views
-                self.judged[tree.root] |= count > 1 or len(views) < count
-                if len(views) < count:
-                    unseen.update(n for n in block.groups if n in self._nested(tree.root))
+        for name, block in self.symmetry.carried_blocks[tree.root]:
+            if name not in self._counted:
+                continue
+            count = block.groups.count(tree.root)
+            views = views_of(self.symmetry, tree, name, block)
+            self.views[tree.root] += views
+            self.judged[tree.root] |= count > 1 or len(views) < count
+            if len(views) < count:
+                unseen.update(n for n in block.groups if n in self._nested(tree.root))
         return unseen
 
     def _nested(self, root: str) -> set[str]:
@@ -118,8 +122,17 @@ class Search:
             needed = self._sum_entries(root) * self.pair.dtype.itemsize
             hold = needed <= left
             left -= needed if hold else 0
+            packed = packable(self.trees[root], self.views[root]) if hold else {}
+            needed = sum(bytes_of(views, self.pair.dtype) for views in packed.values())
+            packed = packed if needed <= left else {}
+            left -= needed if packed else 0
             products[root] = Products(
-                self.trees[root], self.views[root], self.pair, hold=hold, space=space
+                self.trees[root],
+                self.views[root],
+                self.pair,
+                hold=hold,
+                space=space,
+                packed=packed,
             )
         return products
 
@@ -204,7 +217,7 @@ class Search:
         return total, total > 2 * torch.finfo(self.pair.dtype).eps * scale
 
     def _carriers(self, group: str) -> list[str]:
-        return [name for name in self.symmetry.carriers[group] if name in self.pair.names]
+        return [name for name in self.symmetry.carriers[group] if name in self._counted]
 
     def value(self, root: str, sums: Mapping[Key, Tensor], indices: Indices | None = None) -> float:
         """Return what the rows in a tree's similarities add up to, by default as it is now."""

@@ -7,7 +7,7 @@ other groups can change: the moments of their weights.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import torch
 from jaxtyping import Float, Float64
@@ -79,6 +79,9 @@ class _Waiting:
         for view in views:
             self.entries[view.movable] += view.block.num_entries
         self.total = max(1, sum(self.entries.values()))
+        self.holding: defaultdict[str, set[frozenset[str]]] = defaultdict(set)
+        for held in self.entries:
+            self._hold(held)
 
     @property
     def share(self) -> float:
@@ -87,8 +90,16 @@ class _Waiting:
 
     def learn(self, names: set[str]) -> None:
         """Wait for some groups no longer."""
-        for held in [held for held in self.entries if held & names]:
-            self.entries[held - names] += self.entries.pop(held)
+        for held in {held for name in names for held in self.holding.pop(name, ())}:
+            rest = held - names
+            self.entries[rest] += self.entries.pop(held)
+            for name in rest:
+                self.holding[name].discard(held)
+            self._hold(rest)
+
+    def _hold(self, held: frozenset[str]) -> None:
+        for name in held:
+            self.holding[name].add(held)
 
 
 def signatures(search: Search) -> None:

@@ -176,7 +176,7 @@ def views_of(symmetry: Symmetry, tree: Tree, tensor: str, block: Block) -> list[
     Elsewhere on the block the tree counts as held: a view is linear in its own axes. What
     cannot be seen so, because own groups lie side by side on it, is left out.
     """
-    within = {name: group.within for name, group in symmetry.groups.items()}
+    within = symmetry.nesting
     bound = outer_axes(block, within, symmetry.shapes[tensor])
     names = [factor.group or "" for factor in block.factors]
     views = []

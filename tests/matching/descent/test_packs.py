@@ -1,0 +1,116 @@
+"""Small blocks of one tree that are multiplied together."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import onebasin
+from onebasin.matching.descent import packs, products
+from onebasin.matching.descent.pair import Pair
+from onebasin.matching.descent.search import Search
+from onebasin.symmetry import Permutation, Symmetry
+
+
+class Dense(nn.Module):
+    """Every layer reads the outputs of all layers before it."""
+
+    def __init__(self, num_layers: int, width: int = 3) -> None:
+        super().__init__()
+        sizes = [2 + width * place for place in range(num_layers + 1)]
+        self.layers = nn.ModuleList(nn.Linear(size, width) for size in sizes[:-1])
+        self.head = nn.Linear(sizes[-1], 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.cat([x, torch.relu(layer(x))], 1)
+        return self.head(x)
+
+
+def problem(num_layers: int) -> tuple[Symmetry, dict[str, Tensor], dict[str, Tensor]]:
+    model = Dense(num_layers)
+    symmetry = onebasin.trace(model, torch.zeros(2, 2))
+    a, b = (
+        {
+            name: torch.randn(own.shape, generator=torch.Generator().manual_seed(seed + place))
+            for place, (name, own) in enumerate(model.state_dict().items())
+        }
+        for seed in (100, 500)
+    )
+    return symmetry, a, b
+
+
+def search_of(symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Search:
+    pair = Pair(symmetry, a, b)
+    pair.survey()
+    search = Search(symmetry, pair, cache_bytes=2**20)
+    search.indices = dict(Permutation.identity(symmetry).indices)
+    return search
+
+
+def test_similarities_are_those_of_single_products(monkeypatch):
+    symmetry, a, b = problem(10)
+    packed = search_of(symmetry, a, b)
+    monkeypatch.setattr(packs, "SMALL", 0)
+    single = search_of(symmetry, a, b)
+    assert any(each.packs for each in packed.products.values())
+    assert not any(each.packs for each in single.products.values())
+    roots: Sequence[str] = list(symmetry.groups)[::3]
+    known = set(roots[:2])
+    for number in range(3):
+        indices = dict(Permutation.random(symmetry, seed=number).indices)
+        for search in (packed, single):
+            search.indices = dict(indices)
+            if number == 2:
+                search.forget()
+        for root in roots:
+            found, expected = (
+                each.similarities(root, None if number else known) for each in (packed, single)
+            )
+            assert found.keys() == expected.keys()
+            for key, values in expected.items():
+                torch.testing.assert_close(found[key], values)
+
+
+def test_views_with_fixed_places_are_packed_too():
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3))
+    symmetry = onebasin.trace(model, torch.zeros(2, 2, 8, 8))
+    a, b = ({n: torch.randn(t.shape) for n, t in model.state_dict().items()} for _ in range(2))
+    (root,) = symmetry.groups
+    expected = search_of(symmetry, a, b).similarities(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packs, "FEWEST", 1)
+        search = search_of(symmetry, a, b)
+    assert search.products[root].packs
+    assert not search.products[root].terms
+    for key, values in search.similarities(root).items():
+        torch.testing.assert_close(values, expected[key])
+
+
+def test_a_step_takes_a_bounded_number_of_products(monkeypatch):
+    num_layers = 24
+    counts = {"products": 0, "steps": 0}
+
+    def counting(function, name):
+        def call(*args, **kwargs):
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    for module in (packs, products):
+        patched = counting(module.add_products, "products")
+        monkeypatch.setattr(module, "add_products", patched)
+    monkeypatch.setattr(Search, "step", counting(Search.step, "steps"))
+    found = onebasin.match_weights(*problem(num_layers), max_sweeps=1)
+    assert found.num_solves >= num_layers
+    assert counts["products"] <= 6 * counts["steps"]
+
+
+def test_little_memory_is_respected():
+    symmetry, a, b = problem(10)
+    pair = Pair(symmetry, a, b)
+    pair.survey()
+    search = Search(symmetry, pair, cache_bytes=600)
+    assert not any(each.packs for each in search.products.values())
