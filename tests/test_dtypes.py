@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from onebasin.dtypes import all_finite, common_dtype, compute_dtype, round_to
 from onebasin.errors import OneBasinError
 from onebasin.forward import graph
 from onebasin.symmetry.inference.tracing import trace_graph
-from tests.public_calls import CALLS, reference
+from tests.public_calls import CALLS, DATA, MODEL, reference
 
 F8, F8B = torch.float8_e4m3fn, torch.float8_e5m2
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
@@ -67,10 +68,53 @@ def approx(expected: list[float], tolerance: float) -> Any:
     return pytest.approx(expected, rel=tolerance, abs=tolerance, nan_ok=True)
 
 
+class Watched(dict[str, Tensor]):
+    """A state dict that tells what a function changed."""
+
+    def __init__(self, params: Mapping[str, Tensor]) -> None:
+        super().__init__(params)
+        self.before = {
+            name: (tensor, tensor.clone(), tensor._version) for name, tensor in params.items()
+        }
+
+    def changes(self) -> list[str]:
+        """Return the names that are new, gone, replaced, or written to."""
+        changed = [name for name in self if name not in self.before]
+        for name, (tensor, values, version) in self.before.items():
+            is_same = self.get(name) is tensor and tensor._version == version
+            if not (is_same and torch.equal(tensor, values)):
+                changed.append(name)
+        return changed
+
+
 @pytest.fixture(scope="module")
-def expected() -> dict[str, list[float]]:
-    a, b = reference()
-    return {name: numbers(call(a, b)) for name, call in CALLS.items()}
+def calls() -> dict[str, tuple[list[float], list[str]]]:
+    """The result of every function in float32, and what it changed of its inputs."""
+    found = {}
+    for name, call in CALLS.items():
+        data = {str(place): each for place, each in enumerate(pytree.tree_leaves(DATA))}
+        watched = [Watched(each) for each in (*reference(), MODEL.state_dict(), data)]
+        result = numbers(call(watched[0], watched[1]))
+        found[name] = result, [each for inputs in watched for each in inputs.changes()]
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected(calls) -> dict[str, list[float]]:
+    return {name: result for name, (result, _) in calls.items()}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_inputs_model_and_data_stay_as_they_are(calls, name):
+    assert calls[name][1] == []
+
+
+def test_writes_are_seen():
+    watched = Watched({"kept": torch.zeros(2), "written": torch.zeros(2), "gone": torch.zeros(1)})
+    watched["written"].add_(0)
+    del watched["gone"]
+    watched["new"] = torch.zeros(1)
+    assert watched.changes() == ["new", "written", "gone"]
 
 
 @pytest.mark.parametrize("dtypes", PAIRS.values(), ids=PAIRS)

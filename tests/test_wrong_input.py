@@ -13,7 +13,11 @@ from torch import nn
 from onebasin import Permutation, matching, merge, repair, trace
 from onebasin.errors import OneBasinError
 from onebasin.forward.binding import BoundModel
-from onebasin.measuring import interpolate
+from onebasin.measuring import (
+    average_checkpoints, compare_ensembles, evaluator, interpolate, measure_pairs, measure_plane,
+    permuted_copies, reset_statistics,
+)
+from onebasin.measuring.features import measure_llfc, measure_similarity
 from onebasin.training import Dataset, train
 
 inputs, labels, model = torch.randn(8, 2), torch.tensor([0, 1] * 4), nn.Linear(2, 2)
@@ -36,10 +40,17 @@ def match(name, data=[(inputs, labels)], **options):
 def match_weights(**options):
     return matching.match_weights(symmetry, a, a, **options)
 
+def changed(name="0.weight", value=None):
+    return {**a, name: value}
+
+data, measured = [(inputs, labels)], evaluator(inputs, labels)
+nan, wide = changed(value=a["0.weight"] * float("nan")), changed(value=torch.zeros(5, 2))
+short = {name: tensor for name, tensor in a.items() if name != "0.weight"}
+
 found = []
 for call in json.load(sys.stdin):
     try:
-        found.append(f"accepted: {eval(call)}")
+        found.append(f"accepted: {type(eval(call)).__name__}")
     except OneBasinError as error:
         found.append(str(error))
     except Exception as error:
@@ -69,19 +80,16 @@ CASES = {
     "dataset(inputs=[[0.0]] * 8)": "data: train inputs of toy are of type list; they must be",
     "interpolate(model, params, params, None)": "evaluate is None; pass a function of the model",
     "trace(nn.Linear, inputs)": "trace: model is of type type; pass a torch.nn.Module",
-    "trace(nn.LazyLinear(2), inputs)": "trace: tensor 'weight' of the model is yet to be made; r",
+    "trace(nn.LazyLinear(2), inputs)": "trace: tensor 'weight' of the model is uninitialized; ru",
     "trace(model, None)": "trace: example_args is None; pass the inputs of one call of the mod",
     "symmetry.prove(model, 'x')": "prove: example_args is 'x'; pass the inputs of one call",
     "symmetry.prove('mlp', inputs)": "prove: model is 'mlp'; pass a torch.nn.Module",
-    "matching.match_weights(symmetry, net, a)": "match_weights: A is of type Sequential; pass a",
     "matching.match_weights(symmetry, a, b)": "match_weights: tensor '0.weight' of B is of type n",
-    "unmoved.apply(net)": "apply: params is of type Sequential; pass a state dict, such as",
     "unmoved.apply(b)": "apply: tensor '0.weight' is of type ndarray; state dicts hold",
     "merge(None)": "merge: params_list is None; pass a list of state dicts",
     "merge(params)": "merge: params_list is of type OrderedDict; pass a list of state dicts",
     "merge([arrays, arrays])": "tensor 'weight' is of type ndarray; state dicts hold torch.Tensor",
     "interpolate(model, None, params, evaluate)": "parameters: params_a is None; pass a state",
-    "interpolate(model, params, model, evaluate)": "parameters: params_b is of type Linear; p",
     "interpolate('mlp', params, params, evaluate)": "interpolate: model is 'mlp'; pass a torch",
     "BoundModel(model, None)": "parameters: params is None; pass a state dict, such as model.s",
     "match_weights(seed=-1)": "match_weights: seed is -1; it must be a whole number of at least 0",
@@ -109,7 +117,83 @@ CASES = {
     "repair(net, a, [a], None)": "repair: the data is None; pass a list of batches or a DataLoad",
     "repair(net, a, [a], 3, method='reset')": "repair: the data is 3; pass a list of batches or a",
     "repair(net, a, [], [inputs[:, :1]], method='reset')": "repair: the model does not run on bat",
-    "merge([params, model])": "merge: params_list[1] is of type Linear; pass a state dict, such",
+    "matching.match_weights(net, a, a)": "match_weights: symmetry is the model (Sequential); pass",
+    "matching.match_weights(None, a, a)": "match_weights: symmetry is None; pass a symmetry, such",
+    "matching.match_weights(symmetry, a, nan)": "match_weights: tensor '0.weight' of B has NaN or",
+    "matching.match_weights(symmetry, a, short)": "match_weights: tensor '0.weight' of the symmet",
+    "matching.match_weights(symmetry, a, wide)": "match_weights: tensor '0.weight' is (5, 2) in B",
+    "matching.match_weights(symmetry, a, changed())": "match_weights: tensor '0.weight' of B is N",
+    "matching.match_weights(symmetry, a, changed('x', inputs))": "match_weights: tensor 'x' of B",
+    "matching.match_weights(symmetry, a, 'b.pt')": "match_weights: B is 'b.pt'; pass a state dict",
+    "match_weights(init='x')": "match_weights: init is 'x'; pass a Permutation",
+    "match_weights(init=[unmoved])": "match_weights: init is of type list; pass a Permutation",
+    "match_weights(progress=3)": "match_weights: progress is 3; pass a function",
+    "match_weights(max_sweeps=0)": "match_weights: max_sweeps is 0; it must be a whole number of",
+    "matching.match_many(symmetry, a)": "match_many: params_list is of type OrderedDict; pass a l",
+    "matching.match_many(symmetry, (x for x in [a, a]))": "match_many: params_list is of type gen",
+    "matching.match_many(symmetry, None)": "match_many: params_list is None; pass a list of state",
+    "matching.match_many(symmetry, [a])": "match_many: 1 network given; give at least two of one",
+    "matching.match_many(symmetry, [a, 'b.pt'])": "match_many: params_list[1] is 'b.pt'; pass a s",
+    "matching.match_many(symmetry, [a, a], init=unmoved)": "match_many: init is of type Permutat",
+    "matching.match_many(symmetry, [a, a], init=[unmoved])": "match_many: init has 1 permutation",
+    "matching.match_cycle_consistent(symmetry, 3)": "match_cycle_consistent: params_list is 3; pa",
+    "matching.match_activations(symmetry, a, a, model=None, data=data)": "match_activations: mode",
+    "match('combined', balance=float('nan'))": "match_combined: balance is nan; it must be at lea",
+    "merge([a, nan])": "merge: tensor '0.weight' of params_list[1] has NaN or infinite entries; u",
+    "merge([a, short])": "merge: 1 tensor only in the parameters (A) ('0.weight'); both must be t",
+    "merge([a, wide])": "merge: tensor '0.weight' is (4, 2) in the parameters (A) but (5, 2) in t",
+    "merge([a, changed()])": "tensor '0.weight' is None; state dicts hold torch.Tensor only",
+    "merge([{}, {}])": "merge: params_list[0] has no tensors; pass a state dict with some",
+    "merge([a, a], '12')": "merge: weights is '12'; pass one number for each network",
+    "merge([a, a], 1)": "merge: weights is 1; pass one number for each network",
+    "merge([a, a], [None, 1])": "merge: weights is of type list; pass one number for each network",
+    "merge([a, a], [1, 2, 3])": "merge: 3 weights (1, 2, 3) for 2 networks; give one for each",
+    "merge([a, a], [float('inf'), 1])": "merge: the weights are inf, 1; they must be finite and",
+    "interpolate(net, a, short, measured)": "parameters: tensor '0.weight' is in params_a but not",
+    "interpolate(net, a, wide, measured)": "parameters: tensor '0.weight' is (5, 2) but (4, 2) in",
+    "interpolate(net, a, changed(), measured)": "parameters: tensor '0.weight' of params_b is Non",
+    "interpolate(net, {}, {}, measured)": "parameters: tensor '0.weight' is missing; pass the sta",
+    "interpolate(net, a, a, measured, num_points=1)": "interpolate: num_points is 1; it must be a",
+    "interpolate(net, a, wide, measured, normalization='x')": "interpolate: normalization is 'x';",
+    "measure_pairs(net, None, measured)": "measure_pairs: networks is None; pass a list of state",
+    "measure_pairs(net, {'a': a}, measured)": "measure_pairs: networks is of type dict; pass a li",
+    "measure_plane(net, [a, a, a], measured)": "measure_plane: networks is of type list; pass a m",
+    "measure_plane(net, {'a': a}, measured)": "measure_plane: 1 networks given; give three",
+    "compare_ensembles(net, {'a': a, 'b': a}, None)": "compare_ensembles: evaluate is None; pass",
+    "average_checkpoints([])": "average_checkpoints: there is no checkpoint; pass at least one",
+    "average_checkpoints(None)": "average_checkpoints: checkpoints is None; pass a list of state",
+    "average_checkpoints(a)": "average_checkpoints: checkpoints is of type OrderedDict; pass a li",
+    "average_checkpoints([a, 3])": "average_checkpoints: checkpoint 2 is 3; pass a state dict, su",
+    "reset_statistics(None, a, data)": "reset_statistics: model is None; pass a torch.nn.Module",
+    "reset_statistics(net, short, data)": "parameters: tensor '0.weight' is missing; pass the sta",
+    "reset_statistics(net, a, [])": "reset_statistics: the data has no batch; pass at least one",
+    "repair(None, a, [a], data)": "repair: model is None; pass a torch.nn.Module",
+    "repair(net, a, a, data)": "repair: ends is of type OrderedDict; pass a list of state dicts",
+    "repair(net, a, [a, a], data, weights=[1])": "repair: 1 weight (1) for 2 networks; give one f",
+    "repair(net, a, [a], data, method='x')": "repair: method is 'x'; it must be 'reset' or 'repair",
+    "permuted_copies(symmetry, a, 1.5)": "permuted_copies: num_copies is 1.5; it must be a whole",
+    "permuted_copies(symmetry, short, 1)": "apply: tensor '0.weight' is missing; give every param",
+    "measure_llfc(net, a, a, data, alphas=0.5)": "llfc: alphas is 0.5; give several, such as [0.25",
+    "measure_llfc(net, a, a, data, alphas=[2])": "llfc: alpha is 2; it must be between 0 and 1",
+    "measure_llfc(net, a, a, data, layers=[3])": "llfc: layer 3 is not a name; pass text",
+    "measure_similarity(net, a, a, data, max_features=0)": "similarity: max_features is 0; it must",
+    "unmoved.apply(short)": "apply: tensor '0.weight' is missing; give every parameter and buffer",
+    "unmoved.apply(None)": "apply: params is None; pass a state dict, such as model.state_dict()",
+}
+
+
+ACCEPTED = {
+    "matching.match_weights(symmetry, net, a)": "Matching",
+    "matching.match_weights(symmetry.prove(net, inputs), a, net)": "Matching",
+    "matching.match_many(symmetry, [net, a])": "ManyMatching",
+    "matching.match_many(symmetry, [a, a], init=[unmoved, unmoved])": "ManyMatching",
+    "unmoved.apply(net)": "dict",
+    "merge([net, a])": "dict",
+    "merge([a, a], torch.tensor([1.0, 3.0]))": "dict",
+    "average_checkpoints([net, a])": "dict",
+    "interpolate(net, net, a, measured, num_points=2)": "Curve",
+    "compare_ensembles(net, {'a': net, 'b': a}, measured)": "Comparison",
+    "reset_statistics(net, net, data)": "dict",
 }
 
 
@@ -117,16 +201,21 @@ CASES = {
 def messages(tmp_path_factory) -> dict[str, str]:
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        input=json.dumps(list(CASES)),
+        input=json.dumps([*CASES, *ACCEPTED]),
         capture_output=True,
         text=True,
         cwd=tmp_path_factory.mktemp("user"),
     )
     assert found.returncode == 0, found.stderr
-    return dict(zip(CASES, json.loads(found.stdout), strict=True))
+    return dict(zip([*CASES, *ACCEPTED], json.loads(found.stdout), strict=True))
 
 
 @pytest.mark.parametrize("call", CASES)
 def test_wrong_input_is_told_in_a_line(messages, call):
     assert messages[call].startswith(CASES[call])
     assert "\n" not in messages[call]
+
+
+@pytest.mark.parametrize("call", ACCEPTED)
+def test_modules_and_proofs_are_accepted(messages, call):
+    assert messages[call] == f"accepted: {ACCEPTED[call]}"

@@ -1,15 +1,20 @@
-"""Arguments: what nearly every public function is given, and what it says when it is not that."""
+"""Validation of common arguments: modules, state dicts, symmetries, example inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from inspect import signature
 from itertools import chain
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from onebasin.errors import OneBasinError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def described(value: Any) -> str:
@@ -28,11 +33,11 @@ def check_model(call: str, model: Any) -> None:
 
     Args:
         call: the public function that is running, for the message.
-        model: what was given.
+        model: the argument.
 
     Raises:
         OneBasinError: when it is something else, a name or a class for example, or has
-            parameters that are yet to be made.
+            uninitialized parameters.
     """
     if not isinstance(model, nn.Module):
         raise OneBasinError(f"{call}: model is {described(model)}; pass a torch.nn.Module")
@@ -40,19 +45,19 @@ def check_model(call: str, model: Any) -> None:
 
 
 def check_made(call: str, model: nn.Module) -> None:
-    """Check that no parameter of a model waits for its first input.
+    """Check that no parameter of a model is uninitialized.
 
     Args:
-        call: who asks, for the message.
+        call: the public function that is running, for the message.
         model: the architecture.
 
     Raises:
-        OneBasinError: when one does, as those of `nn.LazyLinear` do.
+        OneBasinError: when one is, as those of `nn.LazyLinear` are before the first input.
     """
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if is_lazy(tensor):
             raise OneBasinError(
-                f"{call}: tensor {name!r} of the model is yet to be made; run the model once on an"
+                f"{call}: tensor {name!r} of the model is uninitialized; run the model once on an"
                 " input first"
             )
 
@@ -106,3 +111,117 @@ def inputs_tuple(call: str, example_args: Any) -> tuple[Any, ...]:
             " model, a tensor or a tuple"
         )
     return tuple(example_args)
+
+
+NETWORKS = frozenset({"params", "params_a", "params_b"})
+"""Names of arguments that are the parameters of one network."""
+
+SEVERAL_NETWORKS = frozenset({"params_list", "networks", "ends"})
+"""Names of arguments that hold several networks: a list, or a mapping if they have names."""
+
+
+def checks_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the common arguments of a public function before it runs.
+
+    A module is accepted for its state dict, and a proof for its symmetry.
+
+    Args:
+        function: any function; arguments are recognized by their names.
+
+    Example:
+        >>> @checks_arguments
+        ... def first(params):
+        ...     return next(iter(params))
+        >>> first(nn.Linear(2, 3))
+        'weight'
+    """
+    names = signature(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            bound = names.bind(*args, **kwargs)
+        except TypeError:  # Python's own message is the best one
+            return function(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if value is not names.parameters[name].default:
+                kind = str(names.parameters[name].annotation)
+                bound.arguments[name] = _checked(function.__name__, name, value, kind)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _checked(call: str, name: str, value: Any, kind: str) -> Any:
+    """Return an argument, converted if needed; `kind` is its annotation."""
+    if name in NETWORKS:
+        return state_of(value)
+    if name in SEVERAL_NETWORKS:
+        return (
+            _named_states(call, name, value)
+            if "Mapping[str, Mapping" in kind
+            else (_listed_states(call, name, value))
+        )
+    if name == "symmetry":
+        return _symmetry_of(call, value)
+    if name == "model":
+        check_model(call, value)
+    if name == "init":
+        _check_init(call, value, several=kind.startswith("Sequence"))
+    if name == "progress" and not callable(value):
+        raise OneBasinError(f"{call}: progress is {described(value)}; pass a function")
+    return value
+
+
+def state_of(value: Any) -> Any:
+    """Return the tensors of the state dict of a module; other values as they are."""
+    if not isinstance(value, nn.Module):
+        return value
+    return {name: each for name, each in value.state_dict().items() if isinstance(each, Tensor)}
+
+
+def _listed_states(call: str, name: str, value: Any) -> Any:
+    if isinstance(value, Mapping | str) or not isinstance(value, Sequence):
+        raise OneBasinError(f"{call}: {name} is {described(value)}; pass a list of state dicts")
+    states = [state_of(each) for each in value]
+    for place, state in enumerate(states):
+        check_mapping(call, state, f"{name}[{place}]")
+    return states
+
+
+def _named_states(call: str, name: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise OneBasinError(
+            f"{call}: {name} is {described(value)}; pass a mapping of names to state dicts"
+        )
+    states = {label: state_of(each) for label, each in value.items()}
+    for label, state in states.items():
+        check_mapping(call, state, f"{name}[{label!r}]")
+    return states
+
+
+def _symmetry_of(call: str, value: Any) -> Any:
+    """Return the symmetry of a proof; a symmetry itself.
+
+    Raises:
+        OneBasinError: when it is something else, a model for example.
+    """
+    if hasattr(value, "layouts") and hasattr(value, "groups"):
+        return value
+    if hasattr(value, "failed_groups") and hasattr(value, "symmetry"):
+        return value.symmetry
+    if isinstance(value, nn.Module):
+        raise OneBasinError(
+            f"{call}: symmetry is the model ({type(value).__name__}); pass its symmetry, "
+            "trace(model, example_inputs)"
+        )
+    raise OneBasinError(
+        f"{call}: symmetry is {described(value)}; pass a symmetry, such as trace(model, inputs)"
+    )
+
+
+def _check_init(call: str, value: Any, *, several: bool) -> None:
+    given = value if several and isinstance(value, list | tuple) else [value]
+    if (several and given is not value) or not all(hasattr(each, "indices") for each in given):
+        wanted = "a list of Permutations, one for each network" if several else "a Permutation"
+        raise OneBasinError(f"{call}: init is {described(value)}; pass {wanted}")

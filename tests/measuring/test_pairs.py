@@ -220,7 +220,7 @@ def test_copies_depend_on_seed_and_number_only():
 
 def test_nothing_to_copy_is_named():
     model, symmetry = symmetry_of_two_layers()
-    with pytest.raises(OneBasinError, match="permuted_copies: 0 copies asked for"):
+    with pytest.raises(OneBasinError, match="permuted_copies: num_copies is 0"):
         permuted_copies(symmetry, model.state_dict(), 0)
     linear = torch.nn.Linear(4, 3)
     with pytest.raises(OneBasinError, match="no group that can move"):

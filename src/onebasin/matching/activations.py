@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
@@ -34,6 +35,7 @@ SWEEPS = 10
 """Sweeps at most over what features do not show: hidden groups, then dead units."""
 
 
+@checks_arguments
 def match_activations(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import check_amount, check_choice
 from onebasin.matching.checks import check_counts, check_seed
 from onebasin.matching.descent.gathering import Gathering
@@ -32,6 +33,7 @@ from onebasin.symmetry.symmetry import Symmetry
 Averages = Literal["all", "pairs"]
 
 
+@checks_arguments
 def match_annealing(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],
@@ -124,6 +126,7 @@ def match_annealing(
     return Matching(permutation=many.permutations[1], **found)
 
 
+@checks_arguments
 def match_many_annealing(
     symmetry: Symmetry,
     params_list: Sequence[Mapping[str, Tensor]],

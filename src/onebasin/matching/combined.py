@@ -14,6 +14,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import check_amount, check_choice
 from onebasin.forward.features import Features
 from onebasin.forward.sites import Position
@@ -31,6 +32,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_combined"
 
 
+@checks_arguments
 def match_combined(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.forward.features import Features
 from onebasin.matching.activations import match_activations
 from onebasin.matching.checks import check_counts, check_init, check_seed
@@ -28,6 +29,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_commutativity"
 
 
+@checks_arguments
 def match_commutativity(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import check_amount
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.many import Meeting
@@ -22,6 +23,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_cycle_consistent"
 
 
+@checks_arguments
 def match_cycle_consistent(
     symmetry: Symmetry,
     params_list: Sequence[Mapping[str, Tensor]],

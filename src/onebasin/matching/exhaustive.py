@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.matching.descent.pair import Pair
 from onebasin.matching.losses import Normalization
@@ -41,6 +42,7 @@ SEGMENT = 4096
 """Permutations after which progress is told."""
 
 
+@checks_arguments
 def match_exhaustively(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from onebasin.arguments import checks_arguments
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.matching import Matching, Progress
 from onebasin.matching.relaxed.ascent import climb_from_starts
@@ -21,6 +22,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_frank_wolfe"
 
 
+@checks_arguments
 def match_frank_wolfe(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import check_choice
 from onebasin.forward.features import Features
 from onebasin.matching.assignment.greedy import assign_greedily
@@ -35,6 +36,7 @@ CALL = "match_functional_difference"
 Assignment = Literal["greedy", "optimal"]
 
 
+@checks_arguments
 def match_functional_difference(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import check_amount
 from onebasin.matching.checks import check_counts, check_seed
 from onebasin.matching.descent.gathering import Gathering
@@ -22,6 +23,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_many"
 
 
+@checks_arguments
 def match_many(
     symmetry: Symmetry,
     params_list: Sequence[Mapping[str, Tensor]],

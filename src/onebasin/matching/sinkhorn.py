@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.matching.checks import check_counts, check_init, check_learning_rate, check_seed
 from onebasin.matching.descent.gathering import Gathering
@@ -38,6 +39,7 @@ SETTLED = 0.99
 """The share of its units' weight that every group has in one place each, where learning ends."""
 
 
+@checks_arguments
 def match_sinkhorn(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

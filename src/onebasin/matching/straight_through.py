@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import check_amount
 from onebasin.matching.checks import check_counts, check_init, check_learning_rate, check_seed
 from onebasin.matching.descent.descent import Descent
@@ -27,6 +28,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_straight_through"
 
 
+@checks_arguments
 def match_straight_through(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

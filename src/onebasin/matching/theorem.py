@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.matching.checks import check_counts, check_seed
 from onebasin.matching.descent.pair import Pair
@@ -31,6 +32,7 @@ SLACK = 1e-5
 """How far, relatively, an entry may lie outside of the cube by rounding."""
 
 
+@checks_arguments
 def match_theorem(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from onebasin.arguments import checks_arguments
 from onebasin.matching.checks import check_counts, check_init, check_seed
 from onebasin.matching.descent.runs import begin_search, descend_from_starts
 from onebasin.matching.matching import Matching, Progress
@@ -23,6 +24,7 @@ CACHE_BYTES = 2 * 2**30
 """Enough for all groups of a ResNet50 forty times over, or for eight of 8192 units."""
 
 
+@checks_arguments
 def match_weights(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],

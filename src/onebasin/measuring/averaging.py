@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from onebasin.arguments import check_mapping, described, state_of
 from onebasin.dtypes import compute_dtype, is_inexact, round_to
 from onebasin.errors import OneBasinError
 from onebasin.measuring.paths import check_same_names
@@ -37,7 +39,9 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
     mean: dict[str, Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
     count = 0
-    for count, checkpoint in enumerate(checkpoints, 1):
+    for count, given in enumerate(_iterated(checkpoints), 1):
+        checkpoint = state_of(given)
+        check_mapping("average_checkpoints", checkpoint, f"checkpoint {count}")
         if count == 1:
             dtypes = {name: checkpoint[name].dtype for name in checkpoint}
         else:
@@ -50,6 +54,15 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
         name: round_to(f"average_checkpoints: the mean of tensor {name!r}", tensor, dtypes[name])
         for name, tensor in mean.items()
     }
+
+
+def _iterated(checkpoints: Any) -> Iterable[Any]:
+    if isinstance(checkpoints, Mapping | str) or not isinstance(checkpoints, Iterable):
+        raise OneBasinError(
+            f"average_checkpoints: checkpoints is {described(checkpoints)}; pass a list of state "
+            "dicts"
+        )
+    return checkpoints
 
 
 def _step(name: str, mean: Tensor | None, value: Tensor, count: int) -> Tensor:

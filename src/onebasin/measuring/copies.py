@@ -10,12 +10,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.arguments import checks_arguments
+from onebasin.errors import OneBasinError, check_whole
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.symmetry import Symmetry
 
 
+@checks_arguments
 def permuted_copies(
     symmetry: Symmetry, params: Mapping[str, Tensor], num_copies: int, *, seed: int = 0
 ) -> list[dict[str, Tensor]]:
@@ -38,8 +40,7 @@ def permuted_copies(
         OneBasinError: when no copy is asked for, or the symmetry does not fit the parameters
             or has nothing that can move.
     """
-    if num_copies < 1:
-        raise OneBasinError(f"permuted_copies: {num_copies} copies asked for; ask for one or more")
+    num_copies = check_whole("permuted_copies", "num_copies", num_copies, least=1)
     if not symmetry.groups:
         raise OneBasinError(
             "permuted_copies: the symmetry has no group that can move, so every copy would be the "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import check_model
+from onebasin.arguments import check_model, checks_arguments, described
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import inputs_of, labels_of, output_of, run_model
 from onebasin.forward.binding import BoundModel
@@ -80,6 +80,7 @@ class Comparison(Result):
         return ax
 
 
+@checks_arguments
 def compare_ensembles(
     model: nn.Module,
     networks: Mapping[str, Mapping[str, Tensor]],
@@ -137,6 +138,10 @@ def compare_ensembles(
 def _check(networks: Mapping[str, Any], others: Mapping[str, Any], evaluate: Evaluator) -> None:
     if len(networks) < 2:
         raise OneBasinError(f"compare_ensembles: {len(networks)} networks given; give at least two")
+    if not isinstance(evaluate, Evaluator):
+        raise OneBasinError(
+            f"compare_ensembles: evaluate is {described(evaluate)}; pass an evaluator of the data"
+        )
     if evaluate.loss != "cross_entropy":
         raise OneBasinError(
             f"compare_ensembles: the loss is {evaluate.loss!r}, but averages of probabilities have "

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin.arguments import check_model
+from onebasin.arguments import check_model, checks_arguments
 from onebasin.errors import check_choice, check_whole
 from onebasin.measuring.curves import Curve, LineNormalization
 from onebasin.measuring.evaluation import Evaluate, Evaluation
@@ -17,6 +17,7 @@ from onebasin.measuring.points import Prepare, evaluate_points
 from onebasin.measuring.preparation import preparation
 
 
+@checks_arguments
 def interpolate(
     model: nn.Module,
     params_a: Mapping[str, Tensor],
@@ -76,6 +77,7 @@ def interpolate(
     return curves[""]
 
 
+@checks_arguments
 def interpolate_splits(
     model: nn.Module,
     params_a: Mapping[str, Tensor],

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.measuring.curves import Curve, LineNormalization
 from onebasin.measuring.evaluation import Evaluate
@@ -25,6 +26,7 @@ Move = Callable[[int, int], Mapping[str, Tensor]]
 PAIRS_AT_ONCE = 32
 
 
+@checks_arguments
 def measure_pairs(
     model: nn.Module,
     networks: Sequence[Mapping[str, Tensor]],
@@ -79,6 +81,7 @@ def measure_pairs(
     return found[""]
 
 
+@checks_arguments
 def measure_pairs_splits(
     model: nn.Module,
     networks: Sequence[Mapping[str, Tensor]],

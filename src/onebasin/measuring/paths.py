@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import fsum, isfinite
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from onebasin.arguments import check_mapping, check_tensor
+from onebasin.arguments import check_mapping, check_tensor, described
 from onebasin.checkpoints.messages import counted
 from onebasin.dtypes import all_finite, common_dtype, compute_dtype, is_inexact, round_to
 from onebasin.errors import OneBasinError
@@ -160,10 +160,12 @@ def _without_overflow(mean: Tensor, tensors: Sequence[Tensor], shares: Sequence[
 def same_point(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor]) -> bool:
     """Tell whether all tensors of two networks are equal, reading no further than needed."""
     check_same_names(params_a, params_b)
-    return all(_equal(params_a[name], params_b[name]) for name in params_a)
+    return all(_equal(name, params_a[name], params_b[name]) for name in params_a)
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
+def _equal(name: str, a: Tensor, b: Tensor) -> bool:
+    check_tensor(f"parameters: tensor {name!r} of params_a", a)
+    check_tensor(f"parameters: tensor {name!r} of params_b", b)
     return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b.to(a.device))
 
 
@@ -201,7 +203,7 @@ def shares_of(
         >>> shares_of([1, 3], 2)
         [0.25, 0.75]
     """
-    weights = [1.0] * num_networks if weights is None else weights
+    weights = [1.0] * num_networks if weights is None else _numbers(weights, call)
     listed = ", ".join(f"{weight:g}" for weight in weights)
     if len(weights) != num_networks:
         raise OneBasinError(
@@ -214,3 +216,15 @@ def shares_of(
             f"{call}: the weights are {listed}; they must be finite and their sum not 0"
         )
     return [weight / total for weight in weights]
+
+
+def _numbers(weights: Any, call: str) -> list[float]:
+    """Return weights as numbers of Python; those of NumPy and PyTorch are accepted."""
+    try:
+        if isinstance(weights, Mapping | str):
+            raise TypeError
+        return [float(weight) for weight in weights]
+    except (TypeError, ValueError) as error:
+        raise OneBasinError(
+            f"{call}: weights is {described(weights)}; pass one number for each network"
+        ) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from onebasin.arguments import check_model
+from onebasin.arguments import check_model, checks_arguments
 from onebasin.errors import OneBasinError, check_amount, check_choice, check_whole
 from onebasin.measuring.coordinates import basis_of
 from onebasin.measuring.curves import LineNormalization, Quantity
@@ -134,6 +134,7 @@ class Plane(Result):
             )
 
 
+@checks_arguments
 def measure_plane(
     model: nn.Module,
     networks: Mapping[str, Mapping[str, Tensor]],

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from onebasin.arguments import checks_arguments
 from onebasin.checkpoints.messages import one_line
 from onebasin.dtypes import all_finite
 from onebasin.errors import OneBasinError
@@ -37,6 +38,7 @@ from onebasin.measuring.moments import UnitMoments
 CALL = "reset_statistics"
 
 
+@checks_arguments
 def reset_statistics(
     model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any], *, exact: bool = False
 ) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from onebasin.arguments import check_mapping, described
+from onebasin.arguments import check_mapping, checks_arguments, described
 from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
@@ -19,6 +19,7 @@ from onebasin.measuring.paths import mean_of, shares_of
 from onebasin.merging.rules import rules_for
 
 
+@checks_arguments
 def merge(
     params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None = None
 ) -> dict[str, Tensor]:
@@ -140,6 +141,7 @@ class Mean(Mapping[str, Tensor]):
         return len(self._params_list[0])
 
 
+@checks_arguments
 def merge_tensors(
     params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None = None
 ) -> Iterator[tuple[str, Tensor]]:
@@ -185,6 +187,8 @@ def _check(
         )
     for place, params in enumerate(params_list):
         check_mapping("merge", params, f"params_list[{place}]")
+    if not params_list[0]:
+        raise OneBasinError("merge: params_list[0] has no tensors; pass a state dict with some")
     for params in params_list[1:]:
         check_same_architecture(params_list[0], params, call="merge")
     return shares_of(weights, len(params_list))

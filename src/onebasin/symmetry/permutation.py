@@ -18,7 +18,7 @@ from torch import Tensor
 
 from onebasin._atomic import atomic_path
 from onebasin._files import check_regular_file
-from onebasin.arguments import check_mapping, check_tensor
+from onebasin.arguments import check_mapping, check_tensor, checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.buffer_values import check_buffer_values
 from onebasin.symmetry.display import permutation_text
@@ -87,6 +87,7 @@ class Permutation:
             indices[name] = keys.argsort(dim=-1)
         return cls(symmetry, indices)
 
+    @checks_arguments
     def apply(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the moved parameters and buffers, under the names given.
 
@@ -142,6 +143,8 @@ class Permutation:
 
     def __matmul__(self, other: Permutation) -> Permutation:
         """Return the permutation that applies `other` first and this one after it."""
+        if not isinstance(other, Permutation):
+            return NotImplemented
         if other.symmetry.fingerprint != self.symmetry.fingerprint:
             raise OneBasinError(
                 "p @ q: the two permutations belong to different symmetries; trace both models"

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.forward.graph import Call
 from onebasin.forward.sites import NONLINEAR
@@ -46,6 +47,7 @@ class Additivity(FeatureTable):
         return {f"1 − cos, α = {alpha:g}": (COSINE, alpha), "1 − cos of A and B": (ENDS, None)}
 
 
+@checks_arguments
 def measure_additivity(
     model: nn.Module,
     params_a: Mapping[str, Tensor],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import IGNORED, rereadable
 from onebasin.forward.binding import BoundModel
@@ -69,6 +70,7 @@ class Averaging(FeatureTable):
         return ax
 
 
+@checks_arguments
 def average_features(
     model: nn.Module,
     params_a: Mapping[str, Tensor],

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.forward.graph import Call, Graph
 from onebasin.measuring.features.comparison import COSINE, DISTANCE, compare, wide
@@ -43,6 +44,7 @@ class Commutativity(FeatureTable):
     """
 
 
+@checks_arguments
 def measure_commutativity(
     model: nn.Module,
     params_a: Mapping[str, Tensor],

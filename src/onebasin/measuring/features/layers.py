@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from onebasin.arguments import described
 from onebasin.errors import OneBasinError
 from onebasin.forward.graph import FeatureNode, Graph
 from onebasin.forward.sites import NONLINEAR
@@ -127,6 +128,8 @@ def _trained(model: nn.Module) -> set[str]:
 
 
 def _check_pattern(pattern: str, layers: Sequence[Layer], call: str) -> None:
+    if not isinstance(pattern, str):
+        raise OneBasinError(f"{call}: layer {described(pattern)} is not a name; pass text")
     if not any(fnmatchcase(layer.name, pattern) for layer in layers):
         shown = ", ".join(layer.name for layer in layers[:SHOWN])
         rest = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""

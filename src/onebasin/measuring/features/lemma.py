@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import IGNORED
 from onebasin.measuring.curves import LineNormalization
@@ -88,6 +89,7 @@ class Lemma(FeatureTable):
         return ax
 
 
+@checks_arguments
 def check_lemma(
     model: nn.Module,
     params_a: Mapping[str, Tensor],

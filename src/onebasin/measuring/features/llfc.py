@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.measuring.curves import LineNormalization
 from onebasin.measuring.features.comparison import COSINE, PROJECTION, compare, mixed
 from onebasin.measuring.features.layers import Layer
@@ -44,6 +45,7 @@ class LLFC(FeatureTable):
         return {f"1 − cos, α = {alpha:g}": (COSINE, alpha), "1 − cos of A and B": (ENDS, None)}
 
 
+@checks_arguments
 def measure_llfc(
     model: nn.Module,
     params_a: Mapping[str, Tensor],

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from onebasin.errors import check_choice
+from onebasin.arguments import checks_arguments
+from onebasin.errors import check_choice, check_whole
 from onebasin.measuring.features.cka import CKA, HSIC, BatchCKA, WholeCKA
 from onebasin.measuring.features.comparison import wide
 from onebasin.measuring.features.layers import Layer
@@ -39,6 +40,7 @@ class Similarity(FeatureTable):
     """
 
 
+@checks_arguments
 def measure_similarity(
     model: nn.Module,
     params_a: Mapping[str, Tensor],
@@ -76,6 +78,7 @@ def measure_similarity(
     Raises:
         OneBasinError: when parameters, data or patterns do not fit.
     """
+    max_features = check_whole("similarity", "max_features", max_features, least=1)
     measure = SimilarityMeasure(hsic, max_features)
     ends = params_a, params_b
     run_measure(measure, model, ends, data, call="similarity", layers=layers, progress=progress)

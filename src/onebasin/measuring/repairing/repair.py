@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
+from onebasin.arguments import checks_arguments
 from onebasin.dtypes import compute_dtype
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.forward.batches import mixed
@@ -50,6 +51,7 @@ class Repaired:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
+@checks_arguments
 def repair(
     model: nn.Module,
     params: Mapping[str, Tensor],
