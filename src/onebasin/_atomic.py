@@ -118,6 +118,22 @@ def check_vacant(path: str | os.PathLike[str]) -> None:
         )
 
 
+def check_no_link(path: str | os.PathLike[str]) -> None:
+    """Refuse a link at a place that a command chooses itself: it may lead to any file.
+
+    Args:
+        path: a file or folder inside an output folder.
+
+    Raises:
+        OneBasinError: `path` is a symbolic link.
+    """
+    if os.path.islink(path):
+        raise OneBasinError(
+            f"{path}: is a symbolic link, and files are written only inside the output folder; "
+            "remove the link or choose another folder"
+        )
+
+
 def check_creatable(path: str | os.PathLike[str]) -> None:
     """Refuse a path in whose folder nothing can be created, by creating something there.
 

@@ -53,7 +53,7 @@ def test_training_writes_through_no_link(capsys, trained, name, options):
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(victim)
     line = fail(capsys, *TRAIN, "-o", folder, *options)
-    assert line.startswith(f"{folder / name}: is a symbolic link, and training writes only")
+    assert line.startswith(f"{folder / name}: is a symbolic link, and files are written only")
     assert victim.read_text() == "precious"
 
 
@@ -105,6 +105,36 @@ def test_the_symmetry_that_is_read_is_not_replaced(capsys, tmp_path, symmetry_fi
     assert "which is never replaced" in fail(capsys, "barrier", "mlp", a, b, *options, *TINY)
     assert json.loads(file.read_text())["format"]
     assert not (tmp_path / "o.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("demo", "--out"), "report.html"),
+        (("demo", "--out"), "merged.safetensors"),
+        (("features", "mlp", "a", "b", "--data", "digits", "-o"), "llfc.csv"),
+    ],
+)
+def test_other_folders_are_not_written_through_links_either(capsys, tmp_path, command, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "out" / name).symlink_to("../victim")
+    line = fail(capsys, *command, tmp_path / "out")
+    assert line.startswith(f"{tmp_path / 'out' / name}: is a symbolic link, and files are written")
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_data_files_are_not_replaced(capsys, tmp_path, a, b, symmetry_file):
+    data = tmp_path / "llfc.csv"
+    data.write_text("x,label\n")
+    for command in ("barrier", "evaluate"):
+        line = fail(capsys, command, "mlp", a, b, "--data", data, "--save", data, *TINY)
+        assert line.startswith(f"{data}: is the input {data}")
+    options = ("--data", data, "-o", tmp_path)
+    assert "which is never replaced" in fail(capsys, "features", "mlp", a, b, *options, *TINY)
+    file = symmetry_file("llfc.json")
+    options = ("--data", "digits", "-o", tmp_path, "--symmetry", file)
+    assert "which is never replaced" in fail(capsys, "features", "mlp", a, b, *options, *TINY)
 
 
 def test_the_module_file_is_not_replaced(capsys, tmp_path, monkeypatch):

@@ -57,12 +57,13 @@ def run_demo(folder: Path, *, seed: int, console: Console) -> None:
         console: where the result is printed.
     """
     from onebasin.checkpoints import build_architecture, write_checkpoint
-    from onebasin.cli.outputs import make_folder
+    from onebasin.cli.outputs import check_files_in, make_folder
     from onebasin.merging.averages import merge
-    from onebasin.report.demo import DemoResult, write_demo
+    from onebasin.report.demo import FILES, DemoResult, write_demo
     from onebasin.training.datasets.digits import load_digits
     from onebasin.training.train import train
 
+    check_files_in(folder, [*FILES, "report.html"])
     make_folder(folder, "--out")
     seconds: dict[str, float] = {}
     with timed(seconds, "total"):

@@ -83,10 +83,11 @@ def run_evaluate(
     """
     from onebasin.cli.evaluation_reports import EvaluationReport
     from onebasin.cli.evaluations import with_num_test
+    from onebasin.cli.outputs import input_files
     from onebasin.measuring.results import save_rows
 
     names = names_of(request.paths, "evaluate")
-    _check_save(save, request.paths)
+    _check_save(save, input_files(request, data_choice.name))
     request, data = request.load(data_choice, call="evaluate")
     data = with_num_test(data, num_test)
     with request.open(call="evaluate", console=console) as networks:

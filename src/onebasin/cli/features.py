@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -172,7 +172,7 @@ def run_features(
         choice: what to measure, and how.
         console: where the result is printed.
     """
-    from onebasin.cli.outputs import made_folder
+    from onebasin.cli.outputs import check_files_in, input_files, made_folder
     from onebasin.cli.request import open_with_data
 
     opening = open_with_data(
@@ -183,6 +183,8 @@ def run_features(
         console=console,
         needs_loss=choice.measure in OF_LOSSES,
     )
+    names = [f"{name}.{form}" for name in get_args(MeasureName) for form in FORMS]
+    check_files_in(output, names, input_files(request, data_choice.name))
     with made_folder(output, "--output") as folder, opening as opened:
         networks, data = opened.networks, opened.data
         choice = replace(choice, split=data_choice.available(data)[0])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from onebasin._atomic import check_no_link
 from onebasin.checkpoints import check_file_writable, check_writable
 from onebasin.checkpoints.companions import companion_files
 from onebasin.checkpoints.outputs import output_form
@@ -29,12 +30,39 @@ def input_files(request: Request, data: str | None = None) -> tuple[Path, ...]:
     files = [*request.paths, *request.architecture.files]
     if request.symmetry.file is not None:
         files.append(request.symmetry.file)
-    for name in (data, request.method.data):
-        if isinstance(name, str) and os.path.isfile(name):
-            files.append(Path(name))
-        elif isinstance(name, str) and ":" in name:
-            files += module_files(name.partition(":")[0])
+    for_matching = request.method.data.name if request.method.data is not None else None
+    for name in (data, for_matching):
+        if name is not None:
+            files += data_files(name)
     return tuple(files)
+
+
+def data_files(name: str) -> tuple[Path, ...]:
+    """Return the files that `--data` names: a file, or the module of a callable.
+
+    Args:
+        name: `--data`.
+    """
+    if os.path.isfile(name):
+        return (Path(name),)
+    return module_files(name.partition(":")[0]) if ":" in name else ()
+
+
+def check_files_in(folder: Path, names: Iterable[str], inputs: Sequence[Path] = ()) -> None:
+    """Check that the files that a command puts into a folder can be written there.
+
+    Args:
+        folder: the output folder.
+        names: of the files.
+        inputs: files that must not be replaced.
+
+    Raises:
+        OneBasinError: when one of them is a link, a folder or an input.
+    """
+    for name in names:
+        check_no_link(folder / name)
+        if os.path.lexists(folder / name):
+            check_file_writable(folder / name, inputs=inputs)
 
 
 def check_outputs(

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from onebasin._atomic import check_no_link
 from onebasin.checkpoints import atomic_path, write_checkpoint
 from onebasin.errors import OneBasinError
 from onebasin.training.group import GroupState
@@ -239,16 +240,9 @@ class Folder:
     def _check_links(self) -> None:
         """Refuse links at the places where training writes: they may lead outside the folder."""
         for part in (*_FOLDERS, *_FILES):
-            self._check_link(self.path / part)
+            check_no_link(self.path / part)
         for file in self._files():
-            self._check_link(file)
-
-    def _check_link(self, place: Path) -> None:
-        if place.is_symlink():
-            raise OneBasinError(
-                f"{place}: is a symbolic link, and training writes only inside its folder; remove "
-                "the link or choose another folder"
-            )
+            check_no_link(file)
 
     def _check_empty(self) -> None:
         found = next(self._files(), None)
