@@ -25,7 +25,7 @@ from onebasin.symmetry.display import symmetry_html, symmetry_text
 from onebasin.symmetry.layouts import Layout, layout_to_json
 
 if TYPE_CHECKING:
-    from onebasin.symmetry.proving.proof import Proof
+    from onebasin.symmetry.proving.proof import Inputs, Proof
 
 FORMAT = "onebasin-symmetry-1"
 
@@ -208,12 +208,22 @@ class Symmetry:
         seed: int = 0,
         outputs: Callable[[Any], Any] | None = None,
         controls: bool | int = True,
+        other_inputs: Sequence[Inputs] = (),
+        states: Sequence[Mapping[str, Tensor]] = (),
     ) -> Proof:
         """Test this symmetry on the original module; see `onebasin.symmetry.prove`."""
         from onebasin.symmetry.proving.proof import prove
 
         return prove(
-            self, model, example_args, example_kwargs, seed=seed, outputs=outputs, controls=controls
+            self,
+            model,
+            example_args,
+            example_kwargs,
+            seed=seed,
+            outputs=outputs,
+            controls=controls,
+            other_inputs=other_inputs,
+            states=states,
         )
 
     def save(self, path: str | PathLike[str]) -> None:

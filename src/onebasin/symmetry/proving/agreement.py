@@ -1,4 +1,4 @@
-"""Agreement: how far two runs of a model are apart, as one number."""
+"""Agreement: how far two runs of a model are apart, one number per output tensor."""
 
 from __future__ import annotations
 
@@ -11,23 +11,36 @@ from torch import Tensor
 MASKED = 1e30
 CANCELLED = 1e-12
 
+LEAST_MASK, MASK_RATIO, MASK_SPREAD, MOST_MASKS = 1e3, 1e3, 0.99, 4
+"""A mask is larger than `LEAST_MASK` and `MASK_RATIO` times larger than all other entries.
 
-def disagreement(reference: Sequence[Tensor], others: Sequence[Tensor]) -> float:
-    """Return the worst relative difference between the outputs of two runs.
+All entries with the same mask agree to within `MASK_SPREAD`: logits may be added to it.
+"""
+
+
+def disagreements(reference: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
+    """Return the worst relative difference for each output tensor of two runs.
 
     An entry is compared relative to itself or to the median entry of its tensor, whichever
-    is larger. Integers, booleans and infinities must be equal.
+    is larger; masks such as -1e9 do not count for the median. Integers, booleans and
+    infinities must be equal.
 
     Args:
         reference: the tensors of one run.
         others: the tensors of the other run, in the same order.
 
     Returns:
-        0.0 where all are equal, infinity where shapes, integers or infinities differ.
+        For each tensor 0.0 if all entries are equal, and infinity if shapes, integers or
+        infinities differ. All are infinite if the numbers of tensors differ.
     """
     if len(reference) != len(others):
-        return inf
-    return max(map(_difference, reference, others), default=0.0)
+        return [inf] * max(len(reference), len(others))
+    return list(map(_difference, reference, others))
+
+
+def disagreement(reference: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    """Return the largest of the `disagreements`, 0.0 without tensors."""
+    return max(disagreements(reference, others), default=0.0)
 
 
 def _difference(reference: Tensor, other: Tensor) -> float:
@@ -40,14 +53,24 @@ def _difference(reference: Tensor, other: Tensor) -> float:
         return 0.0
     if not reference.is_floating_point():
         return inf
-    scale = reference.abs().clamp(min=_typical(reference))
+    scale = reference.abs().clamp(min=typical_size(reference))
     relative = ((reference - other).abs() / scale)[differs]
     return float(relative.nan_to_num(nan=inf, posinf=inf).max())
 
 
-def _typical(tensor: Tensor) -> float:
-    """The median size of the entries that are neither masks nor what cancellation left."""
-    sizes = tensor.abs()
-    sizes = sizes[sizes < MASKED]
+def typical_size(tensor: Tensor) -> float:
+    """Return the median size of the entries that are neither masks nor left by cancellation."""
+    sizes = _without_masks(tensor.abs().flatten())
     sizes = sizes[sizes > CANCELLED * sizes.max()] if sizes.numel() else sizes
     return float(sizes.median()) if sizes.numel() else 1.0
+
+
+def _without_masks(sizes: Tensor) -> Tensor:
+    sizes = sizes[sizes < MASKED]
+    for _ in range(MOST_MASKS):
+        top = float(sizes.max()) if sizes.numel() else 0.0
+        rest = sizes[sizes < MASK_SPREAD * top]
+        if top < LEAST_MASK or not bool(rest.any()) or float(rest.max()) * MASK_RATIO > top:
+            break
+        sizes = rest
+    return sizes

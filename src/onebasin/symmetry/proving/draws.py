@@ -7,6 +7,7 @@ then. The draws here move every group, and two of them generate all orders of a 
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import prod
 
 import torch
 from torch import Tensor
@@ -15,7 +16,9 @@ from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.symmetry import Symmetry
 
-SMALL = 4
+SMALL = 16
+TINY = 3
+MOST_UNIFORM = 6
 
 
 def draw_cycles(symmetry: Symmetry, *, seed: int) -> Permutation:
@@ -27,16 +30,53 @@ def draw_cycles(symmetry: Symmetry, *, seed: int) -> Permutation:
 
 
 def draw_exchanges(symmetry: Symmetry, *, seed: int) -> Permutation:
-    """Return a random permutation; a row of few units only exchanges two neighbours.
+    """Return a random permutation; a row of at most `SMALL` units only exchanges two of them.
 
-    They are neighbours in the cycle that `draw_cycles` makes of the row with the same seed:
-    the two draws then generate all its orders.
+    They are neighbors in the cycle that `draw_cycles` makes of the row with the same seed:
+    the two draws then generate all its orders. One of the two is odd in a larger row.
     """
     indices = dict(Permutation.random(symmetry, seed=seed).indices)
     for name, cycle in draw_cycles(symmetry, seed=seed).indices.items():
-        if 1 < cycle.shape[-1] <= SMALL:
+        size = cycle.shape[-1]
+        if 1 < size <= SMALL:
             indices[name] = _exchanges(cycle, generator_for(seed, f"exchange {name}"))
+        elif size > SMALL and size % 2:  # the cycle is even
+            indices[name] = _odd(indices[name])
     return Permutation(symmetry, indices)
+
+
+def uniform_draws(symmetry: Symmetry, *, seed: int) -> list[Permutation]:
+    """Return random permutations that tell tiny rows that must move together from others.
+
+    The draws that move every row do the same to all rows of two units. In a random one each
+    of them moves or not. Empty if at most one row is tiny.
+    """
+    num_rows = sum(
+        prod(symmetry.outer_shape(name))
+        for name, group in symmetry.groups.items()
+        if 1 < group.size <= TINY
+    )
+    count = min(MOST_UNIFORM, 2 + num_rows.bit_length()) if num_rows > 1 else 0
+    return [Permutation.random(symmetry, seed=seed + i) for i in range(1, 1 + count)]
+
+
+def _odd(order: Tensor) -> Tensor:
+    """Return orders `(..., n)` in which those that are even have their first two units swapped."""
+    flat = order.reshape(-1, order.shape[-1]).clone()
+    for row in flat:
+        if not _is_odd(row.tolist()):
+            row[:2] = row[:2].flip(0)
+    return flat.reshape(order.shape)
+
+
+def _is_odd(order: list[int]) -> bool:
+    num_cycles, seen = 0, [False] * len(order)
+    for start in range(len(order)):
+        num_cycles += not seen[start]
+        while not seen[start]:
+            seen[start] = True
+            start = order[start]
+    return (len(order) - num_cycles) % 2 == 1
 
 
 def _exchanges(cycle: Tensor, generator: torch.Generator) -> Tensor:

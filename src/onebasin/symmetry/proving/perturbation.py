@@ -15,6 +15,7 @@ from torch import Tensor
 RELATIVE = 0.2
 LOGARITHMIC = 0.3
 NEGLIGIBLE = 1e-3
+VECTOR_SIZE = 0.5
 ENDLESS = 1e30
 """Larger entries stand for infinity, as the least number of a dtype does in a mask."""
 
@@ -48,17 +49,38 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return generic if finite.all() else torch.where(finite, generic, tensor)
 
 
-def jitter(tensor: Tensor, generator: torch.Generator) -> Tensor:
+def randomize(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Return random values of a usual size, whatever signs and sizes a tensor has.
+
+    Vectors with equal entries, such as fresh gains, keep their sign and size as in `perturb`.
+
+    Args:
+        tensor: float64 or complex128, on any device.
+        generator: a CPU generator.
+    """
+    if tensor.is_complex():
+        return torch.view_as_complex(randomize(torch.view_as_real(tensor), generator))
+    is_flat = tensor.dim() < 2 and bool((tensor == tensor.flatten()[:1]).all())
+    if not tensor.is_floating_point() or is_flat or not bool((tensor.abs() < ENDLESS).all()):
+        return perturb(tensor, generator)
+    size = sqrt(2 / max(1, prod(tensor.shape[1:]))) if tensor.dim() > 1 else VECTOR_SIZE
+    return unit_noise(tensor, generator).to(tensor.dtype) * size
+
+
+def jitter(
+    tensor: Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Return a tensor with every entry changed by about one unit in its last place, either way.
 
     Args:
         tensor: float64; others are returned as they are.
         generator: a CPU generator.
+        dtype: the precision whose last place it is.
     """
     if tensor.dtype != torch.float64:
         return tensor
     signs = torch.randint(0, 2, tensor.shape, generator=generator, dtype=torch.int8)
-    steps = (signs.to(tensor.device).double() * 2 - 1) * torch.finfo(torch.float64).eps
+    steps = (signs.to(tensor.device).double() * 2 - 1) * torch.finfo(dtype).eps
     return tensor * (1 + steps)
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from onebasin.symmetry.proving.grouped_products import grouped_product
+from onebasin.symmetry.proving.noise import is_random, without_noise
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
@@ -38,12 +39,17 @@ class OnePrecision(TorchDispatchMode):
 
     Args:
         dtype: float64 or float32.
+        replaces_noise: whether random operators return their mean in every entry.
     """
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    replaces_calls = True
+
+    def __init__(self, dtype: torch.dtype, *, replaces_noise: bool = False) -> None:
         """Choose the precision."""
         super().__init__()
         self.dtype = dtype
+        self.is_random = False
+        self._replaces_noise = replaces_noise
         self._literals = _Literals(dtype)
         self.dtypes = dict.fromkeys(FLOATING, dtype) | dict.fromkeys(COMPLEX, COMPLEX_OF[dtype])
 
@@ -89,7 +95,40 @@ class OnePrecision(TorchDispatchMode):
         self.prepare(func, given)
         positional = tuple(given.pop(name) for name in names[: len(args)])
         result = KERNELS.get(func, func)(*positional, **given)
+        if is_random(func):
+            self.is_random = True
+            result = without_noise(func, result, args) if self._replaces_noise else result
         return result if written else self._convert(result)
+
+
+class PlainPrecision:
+    """Gives a model inputs and tensors of one precision; its own casts are granted.
+
+    For models that `OnePrecision` cannot run, such as those with higher-order operators.
+
+    Args:
+        dtype: floating precision.
+    """
+
+    replaces_calls = False
+    is_random = False
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        """Choose the precision."""
+        self.dtype = dtype
+        self._dtypes = dict.fromkeys(FLOATING, dtype)
+        self._dtypes |= dict.fromkeys(COMPLEX, COMPLEX_OF.get(dtype, torch.complex64))
+
+    def __enter__(self) -> PlainPrecision:
+        """Do nothing."""
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Do nothing."""
+
+    def convert(self, value: Any) -> Any:
+        """Return a pytree with all its floating and complex tensors in this precision."""
+        return tree_map_only(Tensor, lambda x: x.to(self._dtypes.get(x.dtype, x.dtype)), value)
 
 
 class _Literals(TorchFunctionMode):

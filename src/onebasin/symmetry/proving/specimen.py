@@ -1,11 +1,12 @@
 """Specimen: a model at a generic point of its parameter space, run in one precision.
 
-Owns the runs that a proof compares. The user's module is only borrowed: its tensors,
+Owns the runs that a verification compares. The user's module is only borrowed: its tensors,
 attributes, training flags and the random number generators are as before after every run.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,18 +16,19 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.isolation import isolated
 from onebasin.symmetry.outputs import select_outputs
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.proving.calibration import Calibrating
-from onebasin.symmetry.proving.perturbation import jitter, perturb
-from onebasin.symmetry.proving.precision import OnePrecision
-from onebasin.symmetry.proving.substitution import substituted
+from onebasin.symmetry.proving.perturbation import jitter, perturb, randomize
+from onebasin.symmetry.proving.precision import OnePrecision, PlainPrecision
+from onebasin.symmetry.proving.substitution import Redirect, substituted
 from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.symmetry import Symmetry
 
-# Generic values of models up to this size are kept; those of larger ones are made anew.
+# Generic values of models up to this size are kept; those of larger ones are computed again.
 KEPT_ENTRIES = 2**26
+
+Precision = OnePrecision | PlainPrecision
 
 
 class Specimen:
@@ -53,8 +55,8 @@ class Specimen:
         seed: int,
         outputs: Callable[[Any], Any] | None,
     ) -> None:
-        """Check that model and symmetry belong together; choose the generic values."""
-        self._model, self._seed, self._outputs = model, seed, outputs
+        """Check that model and symmetry belong together."""
+        self.symmetry, self._model, self._seed, self._outputs = symmetry, model, seed, outputs
         self._inputs = (args, dict(kwargs))
         self._tensors = tensors_of(model)
         check_model(symmetry, self._tensors)
@@ -66,60 +68,157 @@ class Specimen:
                     f"prove: {first!r} and {name!r} are one tensor in the model but differ in"
                     " layout; give both the same"
                 )
-        self._num_entries = sum(self._tensors[name].numel() for name in self._names.values())
+        self.num_entries = sum(self._tensors[name].numel() for name in self._names.values())
+        self._device: torch.device | None = None
+        self._redirects = True
+        self.is_strict, self.dtype, self._replaces_noise = True, torch.float64, False
+        self._spread, self._values = perturb, {n: self._tensors[n] for n in symmetry.layouts}
+        self._start()
+
+    def _start(self) -> None:
+        """Choose which buffers keep their values, and calibrate the others."""
         self._generic: dict[str, Tensor] = {}
         self._tables = {
-            name for name in symmetry.buffers if _is_table(symmetry, name, self._tensors[name])
+            name
+            for name in self.symmetry.buffers
+            if _is_table(self.symmetry, name, self._values[name], self._spread is randomize)
         }
-        if set(symmetry.buffers) > self._tables:
+        if self.is_strict and set(self.symmetry.buffers) > self._tables:
             self._calibrate()
+
+    def in_plain_precision(self, dtype: torch.dtype) -> Specimen:
+        """Return the specimen with a precision in which the model's own casts are granted."""
+        return self._variant(is_strict=False, dtype=dtype)
+
+    def without_noise(self) -> Specimen:
+        """Return the specimen with random operators that give every entry the same value."""
+        return self._variant(_replaces_noise=True)
+
+    def at_random(self) -> Specimen:
+        """Return the specimen at random parameters, not near those of the model."""
+        return self._variant(_spread=randomize)
+
+    def with_buffers(self, state: Mapping[str, Tensor]) -> Specimen | None:
+        """Return the specimen with the buffers of a checkpoint; None if they are the same."""
+        own = [name for name in self.symmetry.buffers if self._keeps(name) and name in state]
+        others = {name: state[name] for name in own}
+        if all(_equal(self._values[name], others[name]) for name in own):
+            return None
+        return self._variant(_values={**self._values, **others})
+
+    def _keeps(self, name: str) -> bool:
+        """Whether a buffer of a checkpoint can decide what the model computes."""
+        is_counter = name.endswith("num_batches_tracked")
+        is_statistic = self._values[name].is_floating_point() and name not in self._tables
+        return not (is_counter or is_statistic)
+
+    def with_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Specimen:
+        """Return the specimen at the same parameters with other inputs.
+
+        Where the model is on an accelerator this one runs on the CPU: an index out of range
+        stops a CUDA device for good.
+        """
+        other = copy.copy(self)
+        other._inputs = (args, dict(kwargs))
+        if any(tensor.device.type != "cpu" for tensor in self._tensors.values()):
+            other._device = torch.device("cpu")
+        return other
+
+    def _variant(self, **changes: Any) -> Specimen:
+        other = copy.copy(self)
+        vars(other).update(changes)
+        other._start()
+        return other
 
     def generic(self, name: str) -> Tensor:
         """Return the generic values of one tensor in float64; not to be written into."""
         first = self.name_of(name)
         if first in self._generic:
             return self._generic[first]
-        values = OnePrecision(torch.float64).convert(self._tensors[first].detach())
+        tensor = self._values[first].detach().to(self._tensors[first].device)
+        values = OnePrecision(torch.float64).convert(tensor)
         if first not in self._tables:
-            values = perturb(values, generator_for(self._seed, first))
-        if self._num_entries <= KEPT_ENTRIES:
+            is_buffer = first in self.symmetry.buffers
+            spread = perturb if is_buffer else self._spread
+            values = spread(values, generator_for(self._seed, first))
+        if self.num_entries <= KEPT_ENTRIES:
             self._generic[first] = values
         return values
 
-    def moved(
-        self, permutation: Permutation, dtype: torch.dtype = torch.float64
-    ) -> dict[str, Tensor]:
+    def moved(self, permutation: Permutation) -> dict[str, Tensor]:
         """Return the generic values of every tensor, moved; a tied one under one name."""
-        names, convert = self._names.values(), OnePrecision(dtype).convert
-        return {n: permutation.apply_tensor(n, convert(self.generic(n))) for n in names}
+        names = self._names.values()
+        return {n: permutation.apply_tensor(n, self.generic(n)) for n in names}
 
-    def jittered(self) -> dict[str, Tensor]:
+    def jittered(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Return the generic values of every tensor with the last bit of each entry changed."""
-        return {
-            n: jitter(self.generic(n), generator_for(self._seed, n)) for n in self._names.values()
-        }
+        names = self._names.values()
+        return {n: jitter(self.generic(n), generator_for(self._seed, n), dtype) for n in names}
 
     def name_of(self, name: str) -> str:
         """Return the name under which `moved` has a tensor that may be tied."""
         return self._names[id(self._tensors[name])]
 
-    def run(
-        self, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float64
-    ) -> list[Tensor]:
+    @property
+    def inputs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword inputs."""
+        return self._inputs
+
+    @property
+    def own_dtype(self) -> torch.dtype:
+        """The floating precision of most of the model's parameter entries."""
+        sizes: dict[torch.dtype, int] = {}
+        for tensor in self._tensors.values():
+            if tensor.is_floating_point():
+                sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.numel()
+        return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
+
+    def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the counted outputs of the module on these tensors.
 
         Args:
             tensors: one entry for each that `moved` returns.
-            dtype: the precision to run in: float64, or float32 to be quick.
 
         Raises:
             OneBasinError: when the forward pass raises in this precision.
         """
-        found, _ = self._run(tensors, OnePrecision(dtype))
-        return found
+        with torch.no_grad():
+            return self._run(tensors, self._precision())[0]
+
+    def is_random(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Return whether a run draws random numbers, as dropout does."""
+        precision = self._precision()
+        with torch.no_grad():
+            self._run(tensors, precision)
+        return precision.is_random
+
+    def differentiate(
+        self,
+        tensors: Mapping[str, Tensor],
+        backward: Callable[[list[Tensor]], None],
+    ) -> None:
+        """Run forward with gradients and call `backward` on the outputs, in the same precision.
+
+        Args:
+            tensors: as for `run`; those that require gradients get them.
+            backward: what to do with the outputs.
+
+        Raises:
+            OneBasinError: when the forward or the backward pass raises.
+        """
+        with torch.enable_grad():
+            self._run(tensors, self._precision(), backward)
+
+    def _precision(self) -> Precision:
+        if not self.is_strict:
+            return PlainPrecision(self.dtype)
+        return OnePrecision(self.dtype, replaces_noise=self._replaces_noise)
 
     def _run(
-        self, tensors: Mapping[str, Tensor], precision: OnePrecision
+        self,
+        tensors: Mapping[str, Tensor],
+        precision: Precision,
+        backward: Callable[[list[Tensor]], None] | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Return the counted outputs, and the buffers as the forward pass left them."""
         buffers = {id(tensor) for tensor in self._model.buffers()}
@@ -128,32 +227,53 @@ class Specimen:
         def substitute(tensor: Tensor) -> Tensor:
             name = self._names.get(id(tensor))
             value = precision.convert(tensor.detach() if name is None else tensors[name])
+            value = value if self._device is None else value.to(self._device)
             if id(tensor) in buffers:
                 value = value.clone()
                 used[name or ""] = value
             return value
 
-        args, kwargs = tree_map_only(Tensor, torch.clone, precision.convert(self._inputs))
-        with isolated(self._model) as model, substituted(model, substitute), self._seeded():
-            try:
-                with torch.no_grad(), precision:
-                    found = select_outputs(model(*args, **kwargs), self._outputs)
-            except Exception as error:
-                raise OneBasinError(self._explain(error, precision)) from error
+        args, kwargs = tree_map_only(Tensor, self._own_input, precision.convert(self._inputs))
+        redirect = Redirect() if self._redirects and precision.replaces_calls else None
+        try:
+            with (
+                self._seeded(),
+                substituted(self._model, substitute, redirect=redirect) as model,
+                precision,
+            ):
+                found = select_outputs(model(*args, **kwargs), self._outputs)
+                if backward is not None:
+                    backward(found)
+        except Exception as error:
+            raise OneBasinError(self._explain(error, precision)) from error
+        self._redirects = redirect is not None and redirect.is_needed
         return precision.convert([tensor.detach() for tensor in found]), used
 
+    def _own_input(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().clone()
+        return tensor if self._device is None else tensor.to(self._device)
+
     def _calibrate(self) -> None:
-        """Let normalisation statistics fit what flows through the generic model."""
+        """Let normalization statistics fit what flows through the generic model."""
         mode = Calibrating(torch.float32, seed=self._seed)
         names = self._names.values()
-        _, used = self._run({name: self.generic(name) for name in names}, mode)
+        try:
+            with torch.no_grad():
+                _, used = self._run({name: self.generic(name) for name in names}, mode)
+        except OneBasinError:  # the first run will say so, or another precision will do
+            return
         for name, value in used.items():
             if name and id(value) in mode.calibrated:
                 self._generic[name] = OnePrecision(torch.float64).convert(value)
 
-    def _explain(self, error: Exception, precision: OnePrecision) -> str:
+    def _explain(self, error: Exception, precision: Precision) -> str:
         name, width = type(self._model).__name__, str(precision.dtype).removeprefix("torch.")
         reason = " ".join(str(error).split())[:300]
+        if is_out_of_memory(error):
+            return (
+                f"prove: not enough memory to run {name} in {width}; use smaller example inputs,"
+                " or leave the verification out (--no-prove)"
+            )
         return (
             f"prove: {name} cannot be run in {width} on the example inputs"
             f" ({type(error).__name__}: {reason}); give inputs it accepts"
@@ -170,10 +290,23 @@ class Specimen:
             yield
 
 
-def _is_table(symmetry: Symmetry, name: str, tensor: Tensor) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that memory has run out, on the CPU or a device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+def _is_table(symmetry: Symmetry, name: str, tensor: Tensor, spreads_scalars: bool) -> bool:
     """Whether a buffer is fixed and generic as it is: a mask or a table, not a fresh statistic."""
     moves = any(group in symmetry.groups for b in symmetry.blocks[name] for group in b.groups)
-    return not moves and (tensor.numel() < 2 or bool((tensor != tensor.flatten()[0]).any()))
+    if moves or (tensor.numel() < 2 and spreads_scalars):
+        return False
+    return tensor.numel() < 2 or bool((tensor != tensor.flatten()[0]).any())
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a.detach().cpu(), b.detach().cpu().to(a.dtype))
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,184 @@
+"""Trials: a specimen on some inputs, whose outputs under permutations are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+import torch
+from torch import Tensor
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.proving.agreement import disagreements
+from onebasin.symmetry.proving.draws import restrict
+from onebasin.symmetry.proving.specimen import Specimen
+from onebasin.symmetry.symmetry import Symmetry
+
+TOLERANCE = 1e-9
+"""Smaller differences are rounding in any model."""
+
+HEADROOM = 30.0
+"""A permuted model rounds otherwise; by how much, changes in the last bits of the parameters show.
+
+On deep networks from 18 to 800 layers the difference of a permuted model is 0.4 to 1.3 times
+what such changes make; a wrong group's is 1e-4 or more.
+"""
+
+LOOSEST, LOOSEST_PLAIN = 3e-5, 1e-3
+"""An output tensor whose rounding is larger shows nothing: it fails no group and verifies none."""
+
+MOST_SEARCH_RUNS = 256
+"""Runs that look for the groups to blame; what they cannot tell apart fails together."""
+
+
+@dataclass
+class Trial:
+    """One point of parameter space and one example, with the outputs when nothing is moved.
+
+    Args:
+        specimen: the model there.
+        reference: its outputs.
+        place: where it differs from the model's own parameters and example, for messages.
+    """
+
+    specimen: Specimen
+    reference: list[Tensor]
+    place: str = ""
+    runs_left: int = MOST_SEARCH_RUNS
+    _measured: list[list[float]] = field(default_factory=list)
+
+    @property
+    def tolerances(self) -> list[float]:
+        """For each output tensor the largest difference that counts as rounding."""
+        return self._measured[-1] if self._measured else [TOLERANCE] * len(self.reference)
+
+    @property
+    def informative(self) -> list[bool]:
+        """For each output tensor whether a change of it verifies a group.
+
+        It does not where rounding is large. Neither do whole numbers, such as the indices of
+        the largest scores: equal ones do not show that the scores are.
+        """
+        return [
+            tolerance <= self._loosest and (x.is_floating_point() or x.is_complex())
+            for tolerance, x in zip(self.tolerances, self.reference, strict=True)
+        ]
+
+    @property
+    def tolerance(self) -> float:
+        """The largest tolerance of an informative output tensor."""
+        return max((t for t in self.tolerances if t <= self._loosest), default=TOLERANCE)
+
+    def errors(self, permutation: Permutation) -> list[float]:
+        """Return for each output tensor how far a permutation of the parameters moves it."""
+        return disagreements(self.reference, self.specimen.run(self.specimen.moved(permutation)))
+
+    def fails(self, errors: Sequence[float]) -> bool:
+        """Return whether some difference is more than rounding.
+
+        Raises:
+            OneBasinError: when the outputs are others each time the model is run.
+        """
+        if max(errors, default=0.0) <= TOLERANCE:
+            return False
+        if not self._measured:
+            self._check_repeatable()
+        for level in range(len(self._precisions)):
+            if level == len(self._measured):
+                self._measured.append(self._rounding(self._precisions[level]))
+            if not _exceed(errors, self._measured[level]):
+                return False
+        return True
+
+    def visible(self, changes: Sequence[float], least: float) -> float:
+        """Return the largest change that is more than rounding, 0.0 if there is none."""
+        visible = [
+            change
+            for change, tolerance, counts in zip(
+                changes, self.tolerances, self.informative, strict=False
+            )
+            if counts and change > max(least, tolerance)
+        ]
+        return max(visible, default=0.0)
+
+    def largest(self, errors: Sequence[float]) -> float:
+        """Return the largest difference of the informative output tensors."""
+        counted = zip(errors, self.informative, strict=False)
+        return max((error for error, counts in counted if counts), default=0.0)
+
+    def _check_repeatable(self) -> None:
+        still = Permutation.identity(self.specimen.symmetry)
+        if max(self.errors(still), default=0.0) > self._loosest:
+            raise OneBasinError(
+                "prove: the model returns other outputs each time it is run; make its forward"
+                " pass deterministic in evaluation mode"
+            )
+
+    @property
+    def _loosest(self) -> float:
+        return LOOSEST if self.specimen.is_strict else LOOSEST_PLAIN
+
+    @property
+    def _precisions(self) -> tuple[torch.dtype, ...]:
+        """Precisions in whose last bits the parameters change to measure rounding."""
+        if self.specimen.is_strict:
+            return (torch.float64,)
+        return tuple(dict.fromkeys((self.specimen.dtype, torch.float32)))
+
+    def _rounding(self, dtype: torch.dtype) -> list[float]:
+        rounded = self.specimen.run(self.specimen.jittered(dtype))
+        found = disagreements(self.reference, rounded)
+        if len(found) != len(self.reference):
+            return [inf] * len(self.reference)
+        return [max(TOLERANCE, HEADROOM * rounding) for rounding in found]
+
+
+def _exceed(errors: Sequence[float], tolerances: Sequence[float]) -> bool:
+    if len(errors) != len(tolerances):
+        return True
+    return any(not e <= t for e, t in zip(errors, tolerances, strict=True))
+
+
+def further_trial(specimen: Specimen, symmetry: Symmetry, place: str) -> Trial:
+    """Return a trial at another point or on other inputs.
+
+    Args:
+        specimen: at another point or on other inputs.
+        symmetry: what is claimed of the model.
+        place: where it is, for messages.
+
+    Raises:
+        OneBasinError: when the model refuses the inputs or returns NaN.
+    """
+    reference = specimen.run(specimen.moved(Permutation.identity(symmetry)))
+    if not reference or any(bool(x.isnan().any()) for x in reference):
+        raise OneBasinError(f"prove: the model returns NaN or nothing {place}")
+    return Trial(specimen, reference, place)
+
+
+def failing_groups(
+    trial: Trial, permutation: Permutation, errors: Sequence[float]
+) -> dict[str, float]:
+    """Return the groups to blame for a permutation that changes the outputs, and their changes.
+
+    Permutations that hold form a group: if each of two holds, so does the product. So some
+    group fails alone, and halving finds it. Should rounding hide that, all are returned.
+    """
+    return _blame(trial, permutation, list(permutation.symmetry.groups), max(errors))
+
+
+def _blame(
+    trial: Trial, permutation: Permutation, groups: list[str], error: float
+) -> dict[str, float]:
+    if len(groups) == 1 or trial.runs_left <= 0:
+        return dict.fromkeys(groups, error)
+    culprits: dict[str, float] = {}
+    middle = len(groups) // 2
+    for half in (groups[:middle], groups[middle:]):
+        trial.runs_left -= 1
+        errors = trial.errors(restrict(permutation, half))
+        if trial.fails(errors):
+            culprits |= _blame(trial, permutation, half, max(errors))
+    return culprits or dict.fromkeys(groups, error)
