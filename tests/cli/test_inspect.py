@@ -13,7 +13,7 @@ def test_the_symmetry_is_summed_up(capsys):
 
 
 def test_it_is_proved_where_asked_for(capsys):
-    assert "parameters move, proved to " in succeed(capsys, "inspect", "mlp", "--prove", *TINY).out
+    assert " (verified, max error " in succeed(capsys, "inspect", "mlp", "--prove", *TINY).out
 
 
 def test_all_shows_every_group_and_fixed_dimension(capsys):

@@ -46,7 +46,7 @@ def align(
     The units of B are put into the order in which its weights are closest to A's, with --data
     its weights and features, or as another --method says; what it computes stays the same.
     With --data the loss and error of A, B, aligned B and their averages are printed.
-    Proving the symmetry first takes memory for the model in float64; --no-prove does without,
+    Verifying the symmetry first takes memory for the model in float64; --no-prove does without,
     and then checkpoints larger than memory can be aligned.
 
     \b

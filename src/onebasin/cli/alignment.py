@@ -96,14 +96,12 @@ class Alignment:
     def to_text(self) -> str:
         """Return a summary of two lines for people."""
         symmetry, objective = self.found.symmetry, self.matching.objective
-        proof = self.found.proof
-        proved = f"proved to {proof.max_error:.0e}" if proof else "not proved"
         moved = f"{self.num_moved} of {self.num_units} units moved"
         starts = len(self.matching.restarts)
         before = f"best of {starts} starts: " if starts > 1 else f"{objective[0]:.6g} -> "
         groups = counted(len(symmetry.groups), "group")
         return (
-            f"{groups} ({proved}), {moved}\n"
+            f"{groups} ({self.found.verification}), {moved}\n"
             f"{self.method}{f' from {self.init}' if self.init else ''}: "
             f"objective {before}{objective[-1]:.6g} {self._effort}"
         )
@@ -131,7 +129,7 @@ def align_networks(
         matcher: how to match.
         console: where progress and notes are shown.
     """
-    found = find_symmetry(networks.architecture, choice, console)
+    found = find_symmetry(networks.architecture, choice, console, states=networks.params_list)
     if not found.symmetry.groups:
         console.note("the architecture has no group that can move; B stays as it is")
     return match(found, networks.params_list, networks.architecture, matcher, console)

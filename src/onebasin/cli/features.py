@@ -233,7 +233,9 @@ def _moved(
     networks = opened.networks
     params_b = networks.params_list[1]
     if path is not None:
-        found = find_symmetry(networks.architecture, request.symmetry, console)
+        found = find_symmetry(
+            networks.architecture, request.symmetry, console, states=networks.params_list
+        )
         return Moved(params_b, Permutation.load(path, found.symmetry)), None
     if not request.aligns or networks.twins is not None:
         return params_b, None

@@ -33,7 +33,7 @@ def inspect(
     input_: Inputs = None,
     symmetry: SymmetryFile = None,
     prove: Annotated[
-        bool, typer.Option("--prove", help="Also test the symmetry on the model in float64.")
+        bool, typer.Option("--prove", help="Also verify the symmetry on the model in float64.")
     ] = False,
     meta: Annotated[
         bool,
@@ -87,7 +87,7 @@ def run_inspect(
 
     Args:
         choice: of the architecture.
-        symmetry: where the symmetry comes from, and whether it is proved.
+        symmetry: where the symmetry comes from, and whether it is verified.
         shows_all: print every group and every fixed dimension.
         is_meta: build the module without memory.
         save: where the symmetry goes, or None.
@@ -144,18 +144,20 @@ def inspection_text(architecture: Architecture, found: Found, shows_all: bool) -
 
     Args:
         architecture: whose symmetry it is.
-        found: the symmetry and its proof.
+        found: the symmetry and its verification.
         shows_all: every group and every fixed dimension, not only the first and the sums.
     """
     from onebasin.checkpoints.messages import counted
 
     symmetry = found.symmetry
-    proof = f", proved to {found.proof.max_error:.0e}" if found.proof else ""
+    verification = f" ({found.verification})" if found.proof else ""
     parts = [
-        f"{architecture.name}: {counted(len(symmetry.groups), 'group')}, "
+        f"{architecture.name}: {counted(len(symmetry.groups), 'group')}{verification}, "
         f"10^{symmetry.log10_order:.2f} equivalent copies, "
-        f"{_percent(symmetry.moved_fraction)} of the parameters move{proof}"
+        f"{_percent(symmetry.moved_fraction)} of the parameters move"
     ]
+    if found.proof is not None:
+        parts.append(f"\nverified on inputs {'; '.join(found.proof.inputs)}")
     parts += _groups(symmetry, shows_all)
     parts += _fixed(symmetry, shows_all)
     parts += _refusals(symmetry, shows_all)

@@ -58,7 +58,9 @@ def run_matrix(
         networks, data = opened.networks, opened.data
         moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
         if request.aligns:
-            proved = find_symmetry(networks.architecture, request.symmetry, console)
+            proved = find_symmetry(
+                networks.architecture, request.symmetry, console, states=networks.params_list
+            )
             moves["aligned"] = _aligned(opened, proved, console)
         for state, move in moves.items():
             with console.progress(f"measuring {state} pairs") as progress:

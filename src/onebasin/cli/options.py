@@ -90,7 +90,7 @@ Prove = Annotated[
     bool,
     typer.Option(
         "--prove/--no-prove",
-        help="Test the symmetry on the model in float64 first, and drop groups that fail.",
+        help="Verify the symmetry on the model in float64 first, and drop groups that fail.",
     ),
 ]
 PermutationFile = Annotated[

@@ -1,14 +1,17 @@
-"""Symmetries: found or read, then proved, as the user chose."""
+"""Symmetries: inferred or read, then verified, as the user chose."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from onebasin._files import read_json
 from onebasin.checkpoints import Architecture
+from onebasin.checkpoints.messages import some_names
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 from onebasin.symmetry import Symmetry, trace
@@ -22,8 +25,8 @@ class SymmetryChoice:
 
     Args:
         file: a JSON file; without one the architecture is traced.
-        proves: whether to test it on the model.
-        seed: of the proof's permutations.
+        proves: whether to verify it on the model.
+        seed: random seed of the verification.
     """
 
     file: Path | None = None
@@ -37,21 +40,49 @@ class Found:
 
     Args:
         symmetry: without groups that failed.
-        proof: what was tested, or None.
+        proof: the outcome of the verification, or None.
     """
 
     symmetry: Symmetry
     proof: Proof | None = None
+
+    @property
+    def verification(self) -> str:
+        """How far the groups are verified, such as `verified, max error 3e-15`."""
+        if self.proof is None:
+            return "not verified"
+        num_open = len(self.proof.unverified)
+        num_verified = len(self.symmetry.groups) - num_open
+        if not num_verified and num_open:
+            return "unverified"
+        precision = self.proof.precision
+        within = "" if precision == "float64" else f" in {precision}"
+        error = f"max error {self.proof.max_error:.0e}"
+        if not num_open:
+            return f"verified{within}, {error}"
+        return f"{num_verified} verified{within}, {error}; {num_open} unverified"
 
     def to_json(self) -> dict[str, Any]:
         """Return a summary as plain JSON values."""
         return symmetry_summary(self.symmetry) | {"proof": proof_summary(self.proof)}
 
 
-def find_symmetry(architecture: Architecture, choice: SymmetryChoice, console: Console) -> Found:
-    """Trace or read the symmetry of an architecture and prove it.
+def find_symmetry(
+    architecture: Architecture,
+    choice: SymmetryChoice,
+    console: Console,
+    *,
+    states: Sequence[Mapping[str, Tensor]] = (),
+) -> Found:
+    """Infer or read the symmetry of an architecture and verify it.
 
-    Groups that fail are dropped, and named in a note.
+    Notes name the groups that fail, which are dropped, and those that stay unverified.
+
+    Args:
+        architecture: with its module and example inputs.
+        choice: where the symmetry comes from, and whether to verify it.
+        console: where progress and notes are shown.
+        states: checkpoints of the architecture; the symmetry must hold with their buffers.
 
     Raises:
         OneBasinError: when the model cannot be traced or run, or the file is no symmetry of it.
@@ -64,27 +95,48 @@ def find_symmetry(architecture: Architecture, choice: SymmetryChoice, console: C
             symmetry = trace(*args)
     if not choice.proves or not symmetry.groups:
         return Found(symmetry)
-    with console.progress(f"proving the symmetry of {architecture.name}"):
-        proof = prove(symmetry, architecture, choice.seed)
+    with console.progress(f"verifying the symmetry of {architecture.name}"):
+        proof = verify(symmetry, architecture, choice.seed, states)
     for name, reason in proof.failed_groups.items():
-        console.note(f"group {name!r} fails the proof ({reason}) and stays fixed")
+        console.note(f"group {name!r} failed verification ({reason}) and will not be permuted")
+    if proof.unverified:
+        units = "group" if len(proof.unverified) == 1 else "groups"
+        console.note(
+            f"{units} {some_names(proof.unverified)} could not be verified: the outputs do not "
+            "visibly depend on the order of these units; check that it does not matter"
+        )
     return Found(proof.symmetry, proof)
 
 
-def prove(symmetry: Symmetry, architecture: Architecture, seed: int) -> Proof:
+def verify(
+    symmetry: Symmetry,
+    architecture: Architecture,
+    seed: int,
+    states: Sequence[Mapping[str, Tensor]] = (),
+) -> Proof:
     """Test a symmetry on the architecture's module.
+
+    Args:
+        symmetry: the claim.
+        architecture: with its module and example inputs.
+        seed: random seed of the verification.
+        states: checkpoints whose buffers are tried, too.
 
     Raises:
         OneBasinError: when the module cannot be run, memory included.
     """
     try:
         return symmetry.prove(
-            architecture.module, architecture.example_args, architecture.example_kwargs, seed=seed
+            architecture.module,
+            architecture.example_args,
+            architecture.example_kwargs,
+            seed=seed,
+            states=states,
         )
     except MemoryError as error:
         raise OneBasinError(
-            f"{architecture.name}: proving it in float64 takes more memory than there is; "
-            "pass --no-prove"
+            f"{architecture.name}: not enough memory to verify the symmetry in float64; "
+            "pass --no-prove to skip it"
         ) from error
 
 
@@ -147,11 +199,14 @@ def symmetry_summary(symmetry: Symmetry) -> dict[str, Any]:
 
 
 def proof_summary(proof: Proof | None) -> dict[str, Any] | None:
-    """Return the outcome of a proof as plain JSON values."""
+    """Return the outcome of a verification as plain JSON values."""
     if proof is None:
         return None
     return {
         "max_error": proof.max_error,
+        "precision": proof.precision,
+        "inputs": list(proof.inputs),
+        "verified": [n for n in proof.symmetry.groups if n not in proof.unverified],
         "failed_groups": dict(proof.failed_groups),
         "unverified": list(proof.unverified),
         "seconds": proof.seconds,

@@ -92,8 +92,9 @@ def proof_text(proof: Proof) -> str:
     Args:
         proof: the outcome.
     """
+    num_verified = len(proof.symmetry.groups) - len(proof.unverified)
     lines = [
-        f"Proof: {_counted(len(proof.symmetry.groups), 'group')} verified, largest relative error "
+        f"Proof: {_counted(num_verified, 'group')} verified, largest relative error "
         f"{proof.max_error:.1e} (tolerance {proof.tolerance:.1e}), {proof.seconds:.1f} s"
     ]
     lines += _listed("failed", proof.failed_groups)

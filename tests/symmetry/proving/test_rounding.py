@@ -26,7 +26,7 @@ def test_rounding_that_the_model_blows_up_is_no_wrong_group() -> None:
     model, x = Sensitive(1e8), torch.randn(4, 6)
     proof = trace(model, x).prove(model, x)
     assert not proof.failed_groups
-    assert 1e-9 < proof.max_error <= proof.tolerance <= 1e-6
+    assert 1e-9 < proof.max_error <= proof.tolerance <= 3e-5
 
 
 def test_a_wrong_group_is_found_all_the_same() -> None:

@@ -130,7 +130,7 @@ def test_a_model_that_never_answers_twice_the_same_is_refused() -> None:
 
     model = Counting()
     symmetry = symmetry_from_spec({"net.weight": ("o", None), "net.bias": ("o",)}, model)
-    with pytest.raises(OneBasinError, match="answers differently each time"):
+    with pytest.raises(OneBasinError, match="other outputs each time it is run"):
         prove(symmetry, model, (torch.randn(2, 4),))
 
 

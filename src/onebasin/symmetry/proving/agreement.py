@@ -18,7 +18,9 @@ All entries with the same mask agree to within `MASK_SPREAD`: logits may be adde
 """
 
 
-def disagreements(reference: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
+def disagreements(
+    reference: Sequence[Tensor], others: Sequence[Tensor], least_sizes: Sequence[float] = ()
+) -> list[float]:
     """Return the worst relative difference for each output tensor of two runs.
 
     An entry is compared relative to itself or to the median entry of its tensor, whichever
@@ -28,6 +30,7 @@ def disagreements(reference: Sequence[Tensor], others: Sequence[Tensor]) -> list
     Args:
         reference: the tensors of one run.
         others: the tensors of the other run, in the same order.
+        least_sizes: for each tensor a size that entries are at least compared with.
 
     Returns:
         For each tensor 0.0 if all entries are equal, and infinity if shapes, integers or
@@ -35,7 +38,7 @@ def disagreements(reference: Sequence[Tensor], others: Sequence[Tensor]) -> list
     """
     if len(reference) != len(others):
         return [inf] * max(len(reference), len(others))
-    return list(map(_difference, reference, others))
+    return list(map(_difference, reference, others, least_sizes or [0.0] * len(reference)))
 
 
 def disagreement(reference: Sequence[Tensor], others: Sequence[Tensor]) -> float:
@@ -43,17 +46,18 @@ def disagreement(reference: Sequence[Tensor], others: Sequence[Tensor]) -> float
     return max(disagreements(reference, others), default=0.0)
 
 
-def _difference(reference: Tensor, other: Tensor) -> float:
+def _difference(reference: Tensor, other: Tensor, least_size: float) -> float:
     if reference.shape != other.shape or reference.dtype != other.dtype:
         return inf
     if reference.is_complex():
-        return _difference(torch.view_as_real(reference), torch.view_as_real(other))
+        parts = torch.view_as_real(reference), torch.view_as_real(other)
+        return _difference(*parts, least_size)
     differs = reference != other
     if not bool(differs.any()):
         return 0.0
     if not reference.is_floating_point():
         return inf
-    scale = reference.abs().clamp(min=typical_size(reference))
+    scale = reference.abs().clamp(min=max(typical_size(reference), least_size))
     relative = ((reference - other).abs() / scale)[differs]
     return float(relative.nan_to_num(nan=inf, posinf=inf).max())
 

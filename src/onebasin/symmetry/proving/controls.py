@@ -19,7 +19,7 @@ from torch.autograd.function import BackwardCFunction
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.movement import Mover
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.proving.agreement import disagreements, typical_size
+from onebasin.symmetry.proving.agreement import typical_size
 from onebasin.symmetry.proving.draws import draw_cycles
 from onebasin.symmetry.proving.trial import Trial
 from onebasin.symmetry.seeds import generator_for
@@ -200,7 +200,7 @@ def _by_forward_passes(trial: Trial, undone: Undone, groups: Sequence[str]) -> d
             name = specimen.name_of(tensor)
             changed = undone.values(group, tensor, specimen.generic(name))
             found = specimen.run({**specimen.moved(still), name: changed})
-            change = trial.visible(disagreements(trial.reference, found), VISIBLE)
+            change = trial.visible(trial.differences(found), VISIBLE)
             if change:
                 shown[group] = Control(tensor, change)
                 break

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from onebasin.symmetry.proving.grouped_products import grouped_product
 from onebasin.symmetry.proving.noise import is_random, without_noise
@@ -43,6 +44,7 @@ class OnePrecision(TorchDispatchMode):
     """
 
     replaces_calls = True
+    supports_higher_order_operators = True
 
     def __init__(self, dtype: torch.dtype, *, replaces_noise: bool = False) -> None:
         """Choose the precision."""
@@ -52,6 +54,11 @@ class OnePrecision(TorchDispatchMode):
         self._replaces_noise = replaces_noise
         self._literals = _Literals(dtype)
         self.dtypes = dict.fromkeys(FLOATING, dtype) | dict.fromkeys(COMPLEX, COMPLEX_OF[dtype])
+
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """Let higher-order operators compile while this mode is active."""
+        return True
 
     def __enter__(self) -> Any:
         """Begin to convert, literals included."""
@@ -85,6 +92,8 @@ class OnePrecision(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator on arguments of this precision and return results in it."""
+        if isinstance(func, HigherOrderOperator):  # what it calls runs outside of this mode
+            return tree_map(self._convert, func(*self.convert(args), **self.convert(kwargs or {})))
         names, written = _arguments_of(func)
         given = dict(zip(names, args, strict=False)) | (kwargs or {})
         for name, value in given.items():

@@ -212,7 +212,7 @@ class _Verification:
         if not self.symmetry.groups:
             return True
         try:
-            trial = further_trial(specimen, self.symmetry, place)
+            trial = further_trial(specimen, self.symmetry, place, self.first)
             self._hold(trial, draws or self._cycles)
         except OneBasinError:
             return False

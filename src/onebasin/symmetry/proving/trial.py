@@ -11,7 +11,7 @@ from torch import Tensor
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.proving.agreement import disagreements
+from onebasin.symmetry.proving.agreement import disagreements, typical_size
 from onebasin.symmetry.proving.draws import restrict
 from onebasin.symmetry.proving.specimen import Specimen
 from onebasin.symmetry.symmetry import Symmetry
@@ -41,11 +41,14 @@ class Trial:
         specimen: the model there.
         reference: its outputs.
         place: where it differs from the model's own parameters and example, for messages.
+        least_sizes: sizes of the outputs on the example. Where units saturate, outputs may
+            cancel to less, and would be compared with rounding.
     """
 
     specimen: Specimen
     reference: list[Tensor]
     place: str = ""
+    least_sizes: Sequence[float] = ()
     runs_left: int = MOST_SEARCH_RUNS
     _measured: list[list[float]] = field(default_factory=list)
 
@@ -73,7 +76,11 @@ class Trial:
 
     def errors(self, permutation: Permutation) -> list[float]:
         """Return for each output tensor how far a permutation of the parameters moves it."""
-        return disagreements(self.reference, self.specimen.run(self.specimen.moved(permutation)))
+        return self.differences(self.specimen.run(self.specimen.moved(permutation)))
+
+    def differences(self, outputs: Sequence[Tensor]) -> list[float]:
+        """Return for each output tensor how far it is from the reference."""
+        return disagreements(self.reference, outputs, self.least_sizes)
 
     def fails(self, errors: Sequence[float]) -> bool:
         """Return whether some difference is more than rounding.
@@ -109,12 +116,15 @@ class Trial:
         return max((error for error, counts in counted if counts), default=0.0)
 
     def _check_repeatable(self) -> None:
-        still = Permutation.identity(self.specimen.symmetry)
-        if max(self.errors(still), default=0.0) > self._loosest:
+        if max(self.errors(self._still), default=0.0) > self._loosest:
             raise OneBasinError(
                 "prove: the model returns other outputs each time it is run; make its forward"
                 " pass deterministic in evaluation mode"
             )
+
+    @property
+    def _still(self) -> Permutation:
+        return Permutation.identity(self.specimen.symmetry)
 
     @property
     def _loosest(self) -> float:
@@ -128,8 +138,7 @@ class Trial:
         return tuple(dict.fromkeys((self.specimen.dtype, torch.float32)))
 
     def _rounding(self, dtype: torch.dtype) -> list[float]:
-        rounded = self.specimen.run(self.specimen.jittered(dtype))
-        found = disagreements(self.reference, rounded)
+        found = self.differences(self.specimen.run(self.specimen.jittered(dtype)))
         if len(found) != len(self.reference):
             return [inf] * len(self.reference)
         return [max(TOLERANCE, HEADROOM * rounding) for rounding in found]
@@ -141,13 +150,14 @@ def _exceed(errors: Sequence[float], tolerances: Sequence[float]) -> bool:
     return any(not e <= t for e, t in zip(errors, tolerances, strict=True))
 
 
-def further_trial(specimen: Specimen, symmetry: Symmetry, place: str) -> Trial:
+def further_trial(specimen: Specimen, symmetry: Symmetry, place: str, first: Trial) -> Trial:
     """Return a trial at another point or on other inputs.
 
     Args:
         specimen: at another point or on other inputs.
         symmetry: what is claimed of the model.
         place: where it is, for messages.
+        first: the trial on the example.
 
     Raises:
         OneBasinError: when the model refuses the inputs or returns NaN.
@@ -155,7 +165,8 @@ def further_trial(specimen: Specimen, symmetry: Symmetry, place: str) -> Trial:
     reference = specimen.run(specimen.moved(Permutation.identity(symmetry)))
     if not reference or any(bool(x.isnan().any()) for x in reference):
         raise OneBasinError(f"prove: the model returns NaN or nothing {place}")
-    return Trial(specimen, reference, place)
+    sizes = [typical_size(x) if x.is_floating_point() else 0.0 for x in first.reference]
+    return Trial(specimen, reference, place, sizes if len(sizes) == len(reference) else ())
 
 
 def failing_groups(
