@@ -6,7 +6,7 @@ import torch
 from onebasin.checkpoints import build_architecture
 from onebasin.cli.measuring import DataChoice
 from onebasin.training.datasets.digits import load_digits
-from tests.cli.run import TINY, fail, succeed, write
+from tests.cli.run import TINY, fail, run, succeed, write
 
 MODELS = """
 from torch import nn
@@ -98,3 +98,50 @@ def test_a_number_of_no_data_is_refused(capsys, tmp_path, a, b):
     assert line == "data: --num-train has no use without --data; leave it out or name data"
     line = fail(capsys, *given, 5000, "--data", "digits")
     assert line == "data: subset of 5000 train examples of digits; it has 1437"
+
+
+OWN = """
+import torch
+from torch import nn
+
+def model():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+                         nn.Linear(36, 3))
+
+def unlabeled():
+    return [torch.rand(40, 1, 5, 5, generator=torch.Generator().manual_seed(0)) * 9 for _ in "ab"]
+
+def labeled():
+    return torch.rand(40, 1, 5, 5), torch.arange(40) % 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Return the arguments for two networks of an own architecture, without --input."""
+    (tmp_path / "own_of_test_data.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    arch, files = "own_of_test_data:model", []
+    for seed in (0, 1):
+        built = build_architecture(arch, input_spec="2x1x5x5", seed=seed)
+        files.append(write(tmp_path / f"own-{seed}.safetensors", built.module.state_dict()))
+    return arch, *files
+
+
+def test_merging_needs_no_labels_no_test_split_and_no_input(capsys, own):
+    found = run(capsys, "merge", *own, "-o", "m.pt", "--data", "own_of_test_data:unlabeled")
+    assert found.code == 0, found.err
+    assert "reset: 1 layer on own_of_test_data:unlabeled" in found.out
+    # These pixels are 0 to 9, and the networks have the statistics of no data at all.
+    assert "warning: with its statistics reset" in found.err
+    line = fail(capsys, "barrier", *own, "--data", "own_of_test_data:unlabeled", "--quiet")
+    assert "own_of_test_data:unlabeled has no labels, and a loss needs them" in line
+
+
+def test_a_barrier_on_training_data_alone_says_so(capsys, own):
+    arguments = (*own, "--data", "own_of_test_data:labeled", "--num-points", 3, "--json")
+    found = run(capsys, "barrier", *arguments, "--normalize", "0.5,0.25")
+    assert found.code == 0, found.err
+    assert "has no test split; its training examples are used" in found.err
+    assert list(found.data["barrier"]["naive"]) == ["train"]
+    assert found.data["normalize"] == "mean 0.5, std 0.25"

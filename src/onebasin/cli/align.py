@@ -92,6 +92,7 @@ def run_align(
     """
     from onebasin.checkpoints import write_checkpoint
     from onebasin.cli.alignment import align_networks
+    from onebasin.cli.data import note_normalization
     from onebasin.cli.outputs import check_outputs, output_metadata, save_permutations
     from onebasin.cli.pairs import refuse_same
     from onebasin.merging.moved import Moved
@@ -103,6 +104,9 @@ def run_align(
     with opening as networks:
         refuse_same(networks, "align")
         matcher = matcher.laid_out(networks.architecture, call="align")
+        if matcher.data is not None:
+            reference = networks.params_list[0]
+            note_normalization(networks.architecture, reference, matcher.data, console)
         alignment = align_networks(networks, request.symmetry, matcher, console)
         a, b = networks.checkpoints
         with console.progress(f"writing {output}"):

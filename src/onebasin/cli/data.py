@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from onebasin.checkpoints import Architecture
+from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
+from onebasin.measuring.statistics_check import LARGE_DIFFERENCE, reset_difference
 from onebasin.networks import NETWORKS
 from onebasin.training.datasets.data import Data
 from onebasin.training.fitting import fit_data
+
+LEAST_CHECKED, CHECKED = 50, 2000
+"""How many examples the normalization is checked on."""
 
 
 def fitted(arch: str, data: Data) -> tuple[dict[str, Any], Data]:
@@ -85,4 +93,32 @@ def laid_out(
         name=architecture.name,
         needs_loss=has_classes,
         remedy=remedy,
+    )
+
+
+def note_normalization(
+    architecture: Architecture, params: Mapping[str, Tensor], data: Data, console: Console
+) -> None:
+    """Warn if the data do not look like those that a network was trained on.
+
+    Args:
+        architecture: with its module.
+        params: the reference network.
+        data: laid out for the architecture.
+        console: where the warning is shown.
+    """
+    known = data.num_examples()
+    if known is not None and known < LEAST_CHECKED:
+        return
+    sample = data.take(CHECKED if known is None else min(known, CHECKED))
+    try:
+        difference = reset_difference(architecture.module, params, sample.batches())
+    except OneBasinError:
+        return  # the command itself reports what is wrong with the batches
+    if difference is None or difference <= LARGE_DIFFERENCE:
+        return
+    console.note(
+        f"warning: with its statistics reset on {data.name}, A gives other outputs (relative "
+        f"difference {difference:.2f}); was A trained on these data with this normalization "
+        f"({data.normalization or 'as given'})? If not, set --normalize"
     )

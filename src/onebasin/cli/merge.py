@@ -128,6 +128,7 @@ def run_merge(
         console: where the result is printed.
     """
     from onebasin.cli.alignment import align_networks
+    from onebasin.cli.data import note_normalization
     from onebasin.cli.outputs import check_outputs, output_metadata, save_permutations
     from onebasin.cli.pairs import refuse_same
     from onebasin.cli.repairing import Repair
@@ -147,6 +148,10 @@ def run_merge(
             mending = mending.suited(architecture.module).laid_out(architecture)
         if matcher is not None:
             matcher = matcher.laid_out(architecture, call="merge")
+        seen = mending.data if mending is not None else matcher and matcher.data
+        if seen is not None:
+            note_normalization(architecture, networks.params_list[0], seen, console)
+        if matcher is not None:
             alignment = align_networks(networks, request.symmetry, matcher, console)
         params, mended = _average(networks, alignment, shares, mending, console)
         metadata = output_metadata(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onebasin.cli.console import Console
-from onebasin.cli.data import fitted, laid_out
+from onebasin.cli.data import fitted, laid_out, note_normalization
 from onebasin.cli.measuring import DataChoice
 from onebasin.cli.methods import Matcher, MethodChoice
 from onebasin.cli.pairs import ArchitectureChoice, Networks, open_networks
@@ -137,6 +137,7 @@ def open_with_data(
         matcher = matcher.preferring(normalization="batch")
     with request.open(call=call, console=console) as networks:
         data = laid_out(networks.architecture, data, call=call, has_classes=needs_loss)
+        note_normalization(networks.architecture, networks.params_list[0], data, console)
         if normalization == "interpolated" and layers_with_statistics(networks.architecture.module):
             console.note(
                 "running statistics are interpolated; merge --data resets them, which "

@@ -13,6 +13,9 @@ from onebasin.training.datasets.source import Table
 from onebasin.training.datasets.tables import ROWS, arrow, class_names_of, features_of, kinds_of
 
 TAIL_BYTES = 1 << 16
+SUSPICIOUS_RATIO = 50
+"""A column that is packed better than this is read in small pieces."""
+PIECE_BYTES = 1 << 26
 
 
 def parquet_files(
@@ -107,20 +110,35 @@ def _open(path: Path) -> Any:
 
     try:
         return pyarrow.parquet.ParquetFile(path)
-    except (OSError, arrow().ArrowException) as error:
+    except (OSError, ValueError, RecursionError, arrow().ArrowException) as error:
         raise _unreadable(path, error) from error
+
+
+def _rows_at_once(file: Any) -> int:
+    """Return how many rows to read at a time: few where a file is packed suspiciously well.
+
+    One packed value can stand for many copies of a long text.
+    """
+    groups = (file.metadata.row_group(place) for place in range(file.metadata.num_row_groups))
+    sizes = [
+        (column.total_uncompressed_size, column.total_compressed_size)
+        for group in groups
+        for column in (group.column(place) for place in range(group.num_columns))
+    ]
+    large = [unpacked for unpacked, packed in sizes if unpacked > SUSPICIOUS_RATIO * packed]
+    return max(1, min(ROWS, PIECE_BYTES // max(large))) if large else ROWS
 
 
 def _read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, list[Any]]]]:
     with _open(path) as file:
-        pieces = file.iter_batches(batch_size=ROWS, columns=list(columns))
+        pieces = file.iter_batches(batch_size=_rows_at_once(file), columns=list(columns))
         while True:
             try:
                 piece = next(pieces, None)
                 if piece is None:
                     return
                 rows = {name: piece.column(name).to_pylist() for name in columns}
-            except (OSError, ValueError, arrow().ArrowException) as error:
+            except (OSError, ValueError, KeyError, MemoryError, arrow().ArrowException) as error:
                 raise _unreadable(path, error) from error
             yield str(path), rows
 

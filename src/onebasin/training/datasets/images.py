@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from jaxtyping import UInt8
 
 from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
+
+MAX_PIXELS = 36_000_000
+"""The largest image that is decoded; a few kilobytes can state a far larger one."""
 
 SLICE = 128
 """How many images a thread decodes at a time."""
@@ -139,6 +143,15 @@ def _fitted(image: Any, size: int, crop: float) -> Any:
     return image.crop((left, top, left + size, top + size))
 
 
+def _check_size(image: Any, where: str) -> None:
+    """Check the size that a file states before it is decoded."""
+    if image.width * image.height > MAX_PIXELS:
+        raise OneBasinError(
+            f"data: {where}: the image is {image.height}x{image.width}, more than "
+            f"{MAX_PIXELS / 1e6:.0f} million pixels; make it smaller"
+        )
+
+
 def _open(encoded: Any, where: str) -> Any:
     from PIL import Image
 
@@ -148,8 +161,13 @@ def _open(encoded: Any, where: str) -> Any:
             f"data: {where}: there are no bytes of an image; the set must hold its images itself"
         )
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+            _check_size(image, where)
+            image.load()
+    except OneBasinError:
+        raise
     # A broken file makes Pillow raise many things, struct.error and SyntaxError among them.
     except Exception as error:
         raise OneBasinError(

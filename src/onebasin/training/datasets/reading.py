@@ -18,6 +18,9 @@ from onebasin.training.datasets.source import Columns, Table, find_columns
 MAX_CLASSES = 1_000_000
 """Of a column without names of classes; what is larger is no class but a number or a name."""
 
+BOMB_BYTES, BOMB_RATIO = 1 << 30, 1000
+"""What unpacks to more than both is refused."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -112,10 +115,18 @@ def _decode_split(
         (folder / f"{split}_inputs.bin").open("wb") as input_file,
         (folder / f"{split}_labels.bin").open("wb") as label_file,
     ):
+        size, packed = 0, 0
         for piece in pieces:
             for part in piece.parts(inputs.chunks(piece.inputs, piece.where, piece.row)):
                 decoded = inputs.decode(part.inputs, part.where, part.row, split)
                 decoded.tofile(input_file)
+                size += decoded.nbytes
+                packed += sum(map(_packed_size, part.inputs))
+                if size > BOMB_BYTES and size > BOMB_RATIO * packed:
+                    raise OneBasinError(
+                        f"data: {part.where} unpacks to more than {BOMB_RATIO} times its size; "
+                        "give ordinary images or texts"
+                    )
                 if part.labels is not None:
                     part.labels.tofile(label_file)
                 largest = -1 if part.labels is None else int(part.labels.max())
@@ -124,6 +135,11 @@ def _decode_split(
         if last is not None:
             last.tofile(input_file)
             yield 0, len(last), -1
+
+
+def _packed_size(value: Any) -> int:
+    value = value.get("bytes") if isinstance(value, dict) else value
+    return len(value) if isinstance(value, str | bytes) else 0
 
 
 def _rows(table: Table, columns: Columns, names: Sequence[str]) -> Iterator[Piece]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from jaxtyping import Int32
 
 from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.packages import import_package
+from onebasin.checkpoints.torchvision_import import import_torchvision
 from onebasin.errors import OneBasinError, check_whole
 
 BYTES = "bytes"
@@ -79,6 +81,8 @@ def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
 
 def _pretrained(name: str) -> Any:
     """Read a tokenizer of transformers; its code is never run."""
+    with contextlib.suppress(OneBasinError):
+        import_torchvision()  # transformers imports it, and some installations need help with that
     library = import_package("transformers", extra="hub")
     is_folder = Path(name).is_dir()
     if is_folder and not has_tokenizer(name):

@@ -187,7 +187,7 @@ def _numbered(name: str, array: np.ndarray) -> Int64[Tensor, ...]:
     if array.ndim == 2 and array.dtype.kind in "biuf" and _is_one_hot(array):
         array = array.argmax(1)
     whole = array.dtype.kind in "biu" or (
-        array.dtype.kind == "f" and bool(np.all(array == np.floor(array)))
+        array.dtype.kind == "f" and array.ndim == 1 and bool(np.all(array == np.floor(array)))
     )
     if not array.ndim or not whole:
         raise OneBasinError(

@@ -1,0 +1,55 @@
+"""A check of the data: a network whose statistics are reset on it must behave the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.forward.batches import inputs_of, is_empty, output_of, rereadable, run_model
+from onebasin.forward.binding import BoundModel
+from onebasin.forward.normalization import layers_with_statistics
+from onebasin.measuring.statistics import fresh_statistics
+
+CALL = "reset_difference"
+LARGE_DIFFERENCE = 0.5
+"""A difference above this means that the data differ from those that a network was trained on."""
+
+
+@torch.no_grad()
+def reset_difference(
+    model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]
+) -> float | None:
+    r"""Return how much the outputs of a network change when its statistics are reset on data.
+
+    The difference of outputs \(y\) (as trained) and \(y'\) (after the reset) over all examples is
+    \(\|y' - y\| / \|y - \bar y\|\), where \(\bar y\) is the mean output: 0 for equal outputs, about
+    1 or more for unrelated ones. On data with the normalization of the training it is small.
+
+    Args:
+        model: the architecture; not changed.
+        params: parameters and buffers of the network.
+        data: batches of inputs, with or without labels; read twice.
+
+    Returns:
+        The difference; None for a network without running statistics.
+
+    Raises:
+        OneBasinError: when the data can be read only once, or the model refuses a batch.
+    """
+    if not layers_with_statistics(model):
+        return None
+    batches = rereadable(data, CALL)
+    before = BoundModel(model, params)
+    after = BoundModel(model, fresh_statistics(model, params, batches, call=CALL))
+    old, new = [], []
+    for batch in batches:
+        if not is_empty(batch):
+            inputs = inputs_of(batch)
+            old.append(output_of(run_model(before, inputs)).double().flatten(1))
+            new.append(output_of(run_model(after, inputs)).double().flatten(1))
+    outputs, changed = torch.cat(old), torch.cat(new)
+    spread = (outputs - outputs.mean(0)).norm()
+    return float((changed - outputs).norm() / spread.clamp(min=1e-12))
