@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from onebasin.checkpoints import MLP, ArchitectureRecord
 from onebasin.training.datasets.digits import load_digits
@@ -117,6 +118,15 @@ def test_a_wrong_normalization_is_noted(capsys, tmp_path, files, pair, command):
     found = succeed(capsys, command, *pair, "--data", files / "shifted.npz", *out)
     assert WEAK in found.err
     assert "check --normalize" in found.err
+
+
+def test_another_normalization_than_that_of_the_training_is_noted(capsys, tmp_path, pair):
+    record = ArchitectureRecord("mlp", SIZES, normalization="mean 0.5, std 0.25")
+    a = tmp_path / "a.safetensors"
+    save_file(read(pair[0]), a, metadata=record.to_metadata())
+    err = succeed(capsys, "evaluate", a, "--data", "digits", "--normalize", "none").err
+    assert "was trained on inputs normalized with mean 0.5, std 0.25, but here it is none" in err
+    assert "normalized" not in succeed(capsys, "evaluate", pair[1], "--data", "digits").err
 
 
 def test_another_order_of_labels_is_noted(capsys, files, pair):

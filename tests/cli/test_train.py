@@ -29,6 +29,7 @@ def test_networks_history_and_picture_are_written(capsys, tmp_path):
     record = read_record(out / "seed-2.safetensors")
     assert record is not None
     assert (record.spec, record.data, record.inputs) == ("mlp", "digits", ("2x64",))
+    assert record.normalization == "mean and std of the training images"
     assert record.arguments == {"width": 8, "depth": 1, "in_features": 64, "num_classes": 10}
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert [(row["seed"], row["epoch"]) for row in rows] == [

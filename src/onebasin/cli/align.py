@@ -100,7 +100,8 @@ def run_align(
     check_outputs(output, permutation_file, request, like=request.paths[1])
     request, data = request.load_optional(call="align")
     matcher = request.method.prepare(call="align", data=data, is_of_use=request.is_fitted)
-    opening = request.open(call="align", console=console, is_run=matcher.runs_model)
+    is_run = matcher.runs_model or evaluation.runs_model(data)
+    opening = request.open(call="align", console=console, is_run=is_run)
     with opening as networks:
         refuse_same(networks, "align")
         matcher = matcher.laid_out(networks.architecture, call="align")

@@ -85,8 +85,8 @@ class Console:
             BarColumn(),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
         )
         with RichProgress(*columns, console=RichConsole(file=sys.stderr), transient=True) as bar:
             task = bar.add_task(title, total=None, count="", left="")

@@ -86,7 +86,7 @@ def run_evaluate(
     from onebasin.cli.outputs import input_files
     from onebasin.measuring.results import save_rows
 
-    names = names_of(request.paths, "evaluate")
+    names = _names(request)
     _check_save(save, input_files(request, data_choice.name))
     request, data = request.load(data_choice, call="evaluate")
     data = with_num_test(data, num_test)
@@ -105,6 +105,14 @@ def run_evaluate(
         save_rows(report.rows(), save)
     text = [report.to_text(), *([f"wrote {save}"] if save else [])]
     console.result(_result(request, data, report), "\n".join(text))
+
+
+def _names(request: Request) -> list[str]:
+    """Return the names of the networks; with one key for each they tell the keys, too."""
+    if len(request.keys) < 2 or len(request.keys) != len(request.paths):
+        return names_of(request.paths, "evaluate")
+    pairs = zip(request.paths, request.keys, strict=True)
+    return names_of([Path(f"{path.stem}[{key}]") for path, key in pairs], "evaluate")
 
 
 def _check_save(save: Path | None, inputs: tuple[Path, ...]) -> None:

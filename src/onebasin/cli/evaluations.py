@@ -47,6 +47,10 @@ class EvaluationChoice:
     evaluates: bool = True
     num_test: int | None = None
 
+    def runs_model(self, data: Data | None) -> bool:
+        """Whether the module is run on data, and so must be built with memory."""
+        return data is not None and self.evaluates
+
     def report(
         self,
         architecture: Architecture,
@@ -71,7 +75,7 @@ class EvaluationChoice:
             ensemble: whether to evaluate their ensemble.
             console: where progress and notes are shown.
         """
-        if data is None or not self.evaluates:
+        if data is None or not self.runs_model(data):
             return None
         data = with_num_test(data, self.num_test)
         split: SplitName = "train" if data.test is None else "test"

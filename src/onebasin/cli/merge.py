@@ -140,6 +140,7 @@ def run_merge(
     mending = Repair.of(repair, data)
     matcher = _matcher(request, data, mending)
     is_run = mending is not None or bool(matcher and matcher.runs_model)
+    is_run = is_run or evaluation.runs_model(data)
     with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")
         architecture, alignment = networks.architecture, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import prod
 from pathlib import Path
@@ -56,7 +56,7 @@ class ArchitectureChoice:
         inputs: texts of example inputs.
         seed: of random weights and inputs.
         sizes: arguments that fit it to data, where the user gives no others.
-        recorded: arguments that a checkpoint records, where the user gives no others.
+        record: what a checkpoint records about it, or None.
         data: example inputs come from these, where the user gives no others, or None.
         call: the command, for messages about the data.
     """
@@ -66,7 +66,7 @@ class ArchitectureChoice:
     inputs: Sequence[str] | None = None
     seed: int = 0
     sizes: Mapping[str, Any] = field(default_factory=dict)
-    recorded: Mapping[str, Any] = field(default_factory=dict)
+    record: ArchitectureRecord | None = None
     data: Data | None = None
     call: str = "data"
 
@@ -99,9 +99,14 @@ class ArchitectureChoice:
             OneBasinError: when the arguments contradict a record.
         """
         inputs = inputs or list(architecture.inputs) or None
-        recorded = architecture.arguments
         merged_arguments(architecture, architecture.spec, parse_arguments(arguments))
-        return cls(architecture.spec, arguments, inputs, seed, recorded=recorded)
+        return cls(architecture.spec, arguments, inputs, seed, record=architecture)
+
+    @property
+    def all_arguments(self) -> dict[str, Any]:
+        """The arguments of the architecture: fitted to data, recorded, or given by the user."""
+        recorded = {} if self.record is None else self.record.arguments
+        return {**self.sizes, **recorded, **parse_arguments(self.arguments)}
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -111,8 +116,9 @@ class ArchitectureChoice:
         """
         if self.spec.startswith("hf:"):
             return {}
-        arguments = {**self.sizes, **self.recorded, **parse_arguments(self.arguments)}
-        return ArchitectureRecord(self.spec, arguments, self.inputs or ()).to_metadata()
+        known = self.record or ArchitectureRecord(self.spec)
+        arguments, inputs = self.all_arguments, tuple(self.inputs or ())
+        return replace(known, arguments=arguments, inputs=inputs).to_metadata()
 
     def build(self, console: Console, *, without_memory: bool = False) -> Architecture:
         """Build the architecture.
@@ -148,7 +154,7 @@ class ArchitectureChoice:
     def _build_on(self, device: str) -> Architecture:
         return build_architecture(
             self.spec,
-            arch_args={**self.sizes, **self.recorded, **parse_arguments(self.arguments)},
+            arch_args=self.all_arguments,
             input_spec=list(self.inputs) if self.inputs else None,
             device=device,
             seed=self.seed,
@@ -201,6 +207,7 @@ def open_networks(
             not fit, or holds NaN or Inf, or folders contradict each other.
     """
     _compare_folders(choice, paths, call, console)
+    _compare_normalization(choice, console)
     all_keys = keys_for(keys, len(paths), call=call)
     size = min(_num_entries(path, key) for path, key in zip(paths, all_keys, strict=True))
     architecture = choice.build(console, without_memory=not is_run and size >= LARGE)
@@ -236,6 +243,18 @@ def _load_numbers(module: nn.Module, checkpoint: Checkpoint) -> None:
         if name in checkpoint and buffer.dim() and not buffer.is_meta:
             if not (buffer.is_floating_point() or buffer.is_complex()):
                 buffer.copy_(checkpoint[name])
+
+
+def _compare_normalization(choice: ArchitectureChoice, console: Console) -> None:
+    """Note that the data are normalized in another way than those of the training."""
+    trained = choice.record and choice.record.normalization
+    here = choice.data and choice.data.normalization
+    if trained and here and trained != here:
+        assert choice.record is not None
+        console.note(
+            f"{choice.record.path} was trained on inputs normalized with {trained}, but here it is "
+            f"{here}; pass --normalize to change that"
+        )
 
 
 def _compare_folders(

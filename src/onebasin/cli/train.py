@@ -195,7 +195,8 @@ def run_train(
     data = to_dataset(given)
     if given.test is None:
         console.note(f"{data.name} has no test split; networks are not tested")
-    record = ArchitectureRecord(arch, arguments, [inputs] if inputs else [], data.name)
+    shapes = (inputs,) if inputs else ()
+    record = ArchitectureRecord(arch, arguments, shapes, data.name, given.normalization)
     with _bars(console) as watch:
         networks = train(
             module,
@@ -244,15 +245,15 @@ def _bars(console: Console) -> Iterator[Callable[[GroupProgress], None] | None]:
         BarColumn(),
         TextColumn("{task.completed}/{task.total} epochs  {task.fields[loss]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     bars: dict[int, Any] = {}
     with Progress(*parts, console=RichConsole(file=sys.stderr)) as progress:
 
         def watch(found: GroupProgress) -> None:
             if found.group not in bars:
-                title = "trunk" if found.group < 0 else f"seeds {_span(found.seeds)}"
+                title = "trunk" if found.group < 0 else _span(found.seeds)
                 bars[found.group] = progress.add_task(title, total=found.epochs, loss="")
             # Before the first epoch has ended there is no loss.
             loss = f"loss {found.loss:.4f}" if found.epoch else "first epoch"
@@ -262,7 +263,7 @@ def _bars(console: Console) -> Iterator[Callable[[GroupProgress], None] | None]:
 
 
 def _span(seeds: Sequence[int]) -> str:
-    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
 
 
 def _write_history(networks: Sequence[TrainedNetwork], folder: Path) -> None:
