@@ -89,6 +89,7 @@ def refused(folders: tuple[Path, Path], name: str, a: Any, b: Any) -> str:
         (BERT, {"layer_norm_eps": 1e-6}, "layer_norm_eps is 1e-12 in "),
         (BERT, {"tie_word_embeddings": False}, "tie_word_embeddings is True in "),
         (BERT, {"is_decoder": True}, "is_decoder is False in "),
+        (BERT, {"eos_token_id": 3}, "eos_token_id is None in "),
         (BERT, {"pad_token_id": 3}, "pad_token_id is 0 in "),
         (BERT, {"architectures": ["BertForMaskedLM"]}, "architectures is ['BertForSequenceClass"),
         (BERT, {"id2label": {"0": "POSITIVE", "1": "NEGATIVE"}}, "id2label[0] is 'NEGATIVE' in "),
@@ -146,6 +147,7 @@ def test_harmless_fields_are_ignored(folders, base, changes):
         (BERT, {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "id2label[0] is 'NEGATIVE' in"),
         (BERT, {"max_position_embeddings": 32}, "max_position_embeddings is 16 in"),
         (BERT, {"a_field_of_another_tool": 3}, "a_field_of_another_tool is None in"),
+        (LLAMA, {"top_k": 7}, "top_k is None in"),
         (LLAMA, {"eos_token_id": 7}, "eos_token_id is 2 in"),
         (
             {**LLAMA, "architectures": ["LlamaForCausalLM"]},
@@ -220,6 +222,7 @@ def test_tokenizers_and_preprocessors_that_differ_are_refused(folders, name, a, 
     [
         ("tokenizer.json", FAST, model(merges=[["a", "b"]])),
         ("tokenizer.json", FAST, model(dropout=0.1, ignore_merges=False)),
+        ("tokenizer.json", FAST, fast(added_tokens=3)),
         ("tokenizer.json", FAST, fast(truncation={"max_length": 3}, version="1.0")),
         ("merges.txt", "#version: 0.2\na b\n", "a b\r\n"),
         ("tokenizer_config.json", {"model_max_length": 3}, {"model_max_length": 4}),

@@ -33,12 +33,10 @@ _TRAINING_FIELDS = frozenset(
     "router_aux_loss_coef router_z_loss_coef semantic_loss_ignore_index use_auxiliary_head "
     "auxiliary_loss_weight".split()
 )
+# Generation reads them. Other settings of generation are not fields of configuration classes.
 _GENERATION = frozenset(
-    "begin_suppress_tokens bos_token_id decoder_start_token_id diversity_penalty do_sample "
-    "early_stopping eos_token_id exponential_decay_length_penalty forced_bos_token_id "
-    "forced_eos_token_id length_penalty max_length min_length no_repeat_ngram_size num_beam_groups "
-    "num_beams num_return_sequences repetition_penalty suppress_tokens temperature tokenizer_class "
-    "top_k top_p typical_p prefix".split()
+    "begin_suppress_tokens bos_token_id eos_token_id forced_bos_token_id forced_eos_token_id "
+    "suppress_tokens".split()
 )
 # Rotary embeddings of these kinds depend on the longest sequence.
 _LENGTH_DEPENDENT = ("dynamic", "longrope", "yarn", "su")
@@ -109,10 +107,15 @@ def _effect(name: str, a: Configuration, b: Configuration) -> Effect:
 
 
 def _pools_by_token(name: str, config: Configuration) -> bool:
-    """Return whether a model reads its output at the position of a special token, as CLIP does."""
+    """Return whether a model reads its output at the position of the end-of-text token.
+
+    CLIP does, and so do classifiers that are made of encoder and decoder.
+    """
     prefix = name.rpartition(".")[0]
     kind = config.values.get(f"{prefix}.model_type" if prefix else "model_type")
-    return "clip" in str(kind) and name.endswith("eos_token_id")
+    classes = config.values.get("architectures") or []
+    is_classifier = any(str(each).endswith("ForSequenceClassification") for each in classes)
+    return name.endswith("eos_token_id") and ("clip" in str(kind) or is_classifier)
 
 
 def _is_causal_language_model(config: Configuration) -> bool:

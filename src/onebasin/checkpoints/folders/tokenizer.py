@@ -46,7 +46,8 @@ def _tokens(folder: Path, fast: Mapping[str, Any] | None) -> dict[int, str] | No
         model = fast.get("model")
         vocab = model.get("vocab") if isinstance(model, dict) else None
         tokens = _by_id(vocab)
-        for added in fast.get("added_tokens") or []:
+        added_tokens = fast.get("added_tokens")
+        for added in added_tokens if isinstance(added_tokens, list) else []:
             if isinstance(added, dict) and isinstance(added.get("id"), int):
                 tokens[added["id"]] = str(added.get("content"))
         return tokens
