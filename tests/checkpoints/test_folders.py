@@ -128,6 +128,7 @@ def test_fields_that_change_the_function_are_refused(folders, base, changes, mes
         (BERT, {"architectures": ["BERTForSequenceClassification"]}),
         (BERT, {"use_cache": False, "initializer_range": 0.1, "gradient_checkpointing": True}),
         (BERT, {"hidden_act": "gelu"}),
+        (LLAMA, {"top_k": 7, "max_length": 30}),
         (BERT, {"label2id": {"NEGATIVE": 0, "POSITIVE": 1}}),
         (BERT, {"id2label": {"0": "negative", "1": "positive"}}),
         (LLAMA, {"rope_theta": None, "rope_parameters": {"rope_theta": 10000.0}}),
@@ -147,7 +148,6 @@ def test_harmless_fields_are_ignored(folders, base, changes):
         (BERT, {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "id2label[0] is 'NEGATIVE' in"),
         (BERT, {"max_position_embeddings": 32}, "max_position_embeddings is 16 in"),
         (BERT, {"a_field_of_another_tool": 3}, "a_field_of_another_tool is None in"),
-        (LLAMA, {"top_k": 7}, "top_k is None in"),
         (LLAMA, {"eos_token_id": 7}, "eos_token_id is 2 in"),
         (
             {**LLAMA, "architectures": ["LlamaForCausalLM"]},
