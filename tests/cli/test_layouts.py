@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from onebasin.checkpoints.provenance import read_provenance
 from tests.cli.run import TINY, fail, network, read, succeed, write
 
 
@@ -53,3 +54,19 @@ def test_names_cannot_write_to_the_terminal(capsys, tmp_path, a):
     b = write(tmp_path / "b.safetensors", {**network(1), "x\x1b[2J\u202e": torch.zeros(1)})
     line = fail(capsys, "align", "mlp", a, b, "-o", tmp_path / "o.pt", *TINY)
     assert "\x1b" not in line and "x\\x1b[2J\\u202e" in line
+
+
+def test_outputs_record_how_they_were_computed(capsys, tmp_path, a):
+    b, out = write(tmp_path / "b.safetensors", network(1)), tmp_path / "out.safetensors"
+    succeed(capsys, "merge", "mlp", a, b, "-o", out, "--weights", "3,1", "--seed", "5", *TINY)
+    written = read_provenance(out)
+    assert written is not None
+    assert written["sources"] == [a.name, b.name]
+    assert (written["command"], written["method"], written["seed"]) == ("merge", "weights", 5)
+    assert written["weights"] == [0.75, 0.25]
+    first = out.read_bytes()
+    succeed(capsys, "merge", "mlp", a, b, "-o", out, "--weights", "3,1", "--seed", "5", *TINY)
+    assert out.read_bytes() == first
+    succeed(capsys, "align", "mlp", a, b, "-o", out, *TINY)
+    aligned = read_provenance(out)
+    assert aligned is not None and aligned["command"] == "align"

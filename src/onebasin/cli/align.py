@@ -112,7 +112,13 @@ def run_align(
         a, b = networks.checkpoints
         with console.progress(f"writing {output}"):
             moved = Moved(b, alignment.permutation)
-            metadata = output_metadata(networks, "align", method=alignment.method)
+            metadata = output_metadata(
+                networks,
+                "align",
+                method=alignment.method,
+                seed=request.method.seed,
+                keys=list(request.keys) or None,
+            )
             write_checkpoint(output, moved, like=b, inputs=[a], metadata=metadata)
         report = _report(networks, alignment, data, evaluation, console)
     saved = save_permutations(alignment, permutation_file)

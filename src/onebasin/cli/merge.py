@@ -161,6 +161,8 @@ def run_merge(
             weights=shares,
             method=alignment and alignment.method,
             repair=None if mending is None else mending.method,
+            seed=request.method.seed,
+            keys=list(request.keys) or None,
         )
         _write(networks, params, output, metadata, console)
         report = _report(networks, params, shares, data, evaluation, console)

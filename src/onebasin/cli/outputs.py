@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from onebasin._atomic import check_no_link
 from onebasin.checkpoints import check_file_writable, check_writable
 from onebasin.checkpoints.companions import companion_files
 from onebasin.checkpoints.outputs import output_form
+from onebasin.checkpoints.provenance import provenance_metadata
 from onebasin.checkpoints.sources.callables import module_files
 from onebasin.cli.alignment import Alignment
 from onebasin.cli.pairs import Networks
@@ -126,12 +126,8 @@ def output_metadata(networks: Networks, command: str, **facts: Any) -> dict[str,
         command: the command.
         **facts: more about it, plain JSON values; None is left out.
     """
-    import onebasin
-
-    given = {name: value for name, value in facts.items() if value is not None}
-    sources = [checkpoint.path.name for checkpoint in networks.checkpoints]
-    content = {"command": command, "sources": sources, **given, "version": onebasin.__version__}
-    return {**networks.metadata, "onebasin.provenance": json.dumps(content)}
+    sources = [checkpoint.path for checkpoint in networks.checkpoints]
+    return {**networks.metadata, **provenance_metadata(command, sources, **facts)}
 
 
 def make_folder(folder: Path, option: str) -> Path:
