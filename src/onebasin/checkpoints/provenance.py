@@ -18,25 +18,24 @@ KEY = "onebasin.provenance"
 
 
 def provenance_metadata(
-    command: str, sources: Sequence[str | os.PathLike[str]], **facts: Any
+    command: str, sources: Sequence[str | os.PathLike[str]], *, version: str, **facts: Any
 ) -> dict[str, str]:
-    """Return metadata of a safetensors file: how it was computed, and the version of onebasin.
+    """Return metadata of a safetensors file: how it was computed.
 
     Args:
         command: what was done, such as `merge`.
         sources: the checkpoints, the reference first; their names are kept, not their folders.
+        version: the version of onebasin.
         **facts: more about it, such as the method, plain JSON values; None is left out.
 
     Example:
-        >>> text = provenance_metadata("merge", ["runs/a.pt", "b.pt"], seed=0)[KEY]
+        >>> text = provenance_metadata("merge", ["runs/a.pt", "b.pt"], version="1.0")[KEY]
         >>> json.loads(text)["sources"]
         ['a.pt', 'b.pt']
     """
-    from onebasin import __version__
-
     given = {name: value for name, value in facts.items() if value is not None}
     names = [Path(source).name for source in sources]
-    content = {"command": command, "sources": names, **given, "version": __version__}
+    content = {"command": command, "sources": names, **given, "version": version}
     return {KEY: json.dumps(content)}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from onebasin import __version__
 from onebasin._atomic import check_no_link
 from onebasin.checkpoints import check_file_writable, check_writable
 from onebasin.checkpoints.companions import companion_files
@@ -127,6 +128,7 @@ def output_metadata(networks: Networks, command: str, **facts: Any) -> dict[str,
         **facts: more about it, plain JSON values; None is left out.
     """
     sources = [checkpoint.path for checkpoint in networks.checkpoints]
+    facts["version"] = __version__
     return {**networks.metadata, **provenance_metadata(command, sources, **facts)}
 
 
