@@ -10,8 +10,7 @@ from torch.utils import _pytree as pytree
 
 from onebasin.dtypes import all_finite, common_dtype, compute_dtype, round_to
 from onebasin.errors import OneBasinError
-from onebasin.forward import graph
-from onebasin.symmetry.inference.tracing import trace_graph
+from tests.forward.graphs import graphs_made_once
 from tests.public_calls import CALLS, DATA, MODEL, reference
 
 F8, F8B = torch.float8_e4m3fn, torch.float8_e5m2
@@ -33,16 +32,7 @@ PATCHWORK = {
 @pytest.fixture(scope="module", autouse=True)
 def each_graph_is_made_once():
     """Keep graphs between calls: most of the time would go into making the same one."""
-    graphs: dict[Any, Any] = {}
-
-    def trace_once(model, args, kwargs):
-        key = tuple(tuple(each.shape) for each in args)
-        if key not in graphs:
-            graphs[key] = trace_graph(model, args, kwargs)
-        return graphs[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "trace_graph", trace_once)
+    with graphs_made_once():
         yield
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from onebasin.matching.descent.pair import Pair
 from onebasin.matching.descent.search import Search
 from onebasin.matching.functional_difference import match_functional_difference
 from onebasin.matching.moments.seen import SeenTrees
+from tests.forward.graphs import graphs_made_once
 from tests.forward.networks import NETWORKS, build
 from tests.matching.twins import twins
 
@@ -27,15 +31,25 @@ CHOICES = [
 ]
 
 
+twins_once = cache(twins)
+
+
+@pytest.fixture(scope="module")
+def graphs_once() -> Iterator[None]:
+    with graphs_made_once():
+        yield
+
+
+@pytest.mark.usefixtures("graphs_once")
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join(c.values()))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_planted_permutation_is_found_up_to_dead_units(name: str, choice: Any) -> None:
-    symmetry, model, a, b, batch = twins(name)
+    symmetry, model, a, b, batch = twins_once(name)
     found = match_activations(symmetry, a, b, model=model, data=[batch, batch[:2]], **choice)
     moved = found.permutation.apply(b)
-    model.load_state_dict(moved)
-    fresh, _ = build(name)
-    torch.testing.assert_close(model(batch), fresh(batch))
+    copied, (fresh, _) = deepcopy(model), build(name)
+    copied.load_state_dict(moved)
+    torch.testing.assert_close(copied(batch), fresh(batch))
     if choice["position"] == "pre":
         assert all(torch.equal(moved[tensor], a[tensor]) for tensor in a)
     assert found.objective[1] > found.objective[0]
