@@ -12,6 +12,7 @@ import pytest
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry import Permutation, Symmetry
+from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
 from onebasin.symmetry.symmetry import Group, Refusal
 
@@ -107,3 +108,11 @@ def test_a_layout_of_a_hundred_thousand_levels_is_refused(tmp_path: Path) -> Non
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(OneBasinError, match="nested too deep"):
         Symmetry.load(tmp_path / "s.json")
+
+
+def test_empty_group_names_are_refused() -> None:
+    text = json.dumps(example().to_json()).replace('"h"', '""')
+    with pytest.raises(OneBasinError, match="the name of a group or axis is empty"):
+        Symmetry.from_json(json.loads(text))
+    with pytest.raises(OneBasinError, match="dimension 0 of 'w' has an empty group name"):
+        symmetry_from_spec({"w": ("", None)}, {"w": (2, 3)})

@@ -189,6 +189,11 @@ def _group_sizes(layouts: Mapping[str, tuple[Layout, ...]]) -> dict[str, int]:
         for dim, layout in enumerate(dims):
             for leaf in leaves(layout):
                 if isinstance(leaf, Units):
+                    if not leaf.group:
+                        raise OneBasinError(
+                            f"{CALL}: dimension {dim} of {name!r} has an empty group name; give a"
+                            " name, or None for a fixed dimension"
+                        )
                     size, other, at = seen.setdefault(leaf.group, (leaf.size, name, dim))
                     if size != leaf.size:
                         raise OneBasinError(

@@ -151,6 +151,8 @@ def _refusals(value: Any) -> Iterator[Refusal]:
 
 def _check_names(symmetry: Symmetry) -> None:
     """Check that the names of groups and tensors are known."""
+    if "" in symmetry.groups or "" in symmetry.axes:
+        raise OneBasinError("the name of a group or axis is empty")
     both = symmetry.groups.keys() & symmetry.axes.keys()
     if both:
         raise OneBasinError(f"{min(both)!r} is both a group and an axis")
