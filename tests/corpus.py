@@ -287,7 +287,7 @@ def _sharded(folder: Path) -> dict[str, Any]:
 def _folders() -> Entries:
     def with_index(change: Callable[[str], str]) -> Callable[[Path], Path]:
         def create(folder: Path) -> Path:
-            (folder / INDEX).write_text(change(json.dumps(_sharded(folder))))
+            _write_text(folder / INDEX, change(json.dumps(_sharded(folder))))
             return folder
 
         return create

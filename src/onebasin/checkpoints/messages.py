@@ -18,8 +18,12 @@ def some_names(names: Iterable[str], *, limit: int = 3) -> str:
         "'a', 'b' and 1 more"
     """
     names = list(names)
-    text = ", ".join(repr(name) for name in names[:limit])
+    text = ", ".join(repr(_shortened(name)) for name in names[:limit])
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
+
+
+def _shortened(name: str, limit: int = 200) -> str:
+    return name if len(name) <= limit else f"{name[: limit - 3]}..."
 
 
 def one_line(error: BaseException, *, limit: int = 200) -> str:

@@ -21,6 +21,7 @@ from onebasin.errors import OneBasinError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+LONGEST_LINE = 1_500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,6 +125,8 @@ def _interrupted() -> int:
 
 def _fail(text: str, code: int) -> int:
     line = printable(" ".join(text.split()))
+    if len(line) > LONGEST_LINE:  # a name in a file may have any length
+        line = f"{line[: LONGEST_LINE - 300]} ... {line[-250:]}"
     print(f"onebasin: error: {line}", file=sys.stderr)
     return code
 
