@@ -93,26 +93,6 @@ def check_tensor(place: str, value: Any) -> None:
         raise OneBasinError(f"{place} is {described(value)}; state dicts hold torch.Tensor only")
 
 
-def inputs_tuple(call: str, example_args: Any) -> tuple[Any, ...]:
-    """Return example inputs as the positional arguments of a model.
-
-    Args:
-        call: the public function that is running, for the message.
-        example_args: one tensor, or several inputs.
-
-    Raises:
-        OneBasinError: when there are none, or they cannot be told apart.
-    """
-    if isinstance(example_args, Tensor):
-        return (example_args,)
-    if not isinstance(example_args, tuple | list):
-        raise OneBasinError(
-            f"{call}: example_args is {described(example_args)}; pass the inputs of one call of the"
-            " model, a tensor or a tuple"
-        )
-    return tuple(example_args)
-
-
 NETWORKS = frozenset({"params", "params_a", "params_b"})
 """Names of arguments that are the parameters of one network."""
 

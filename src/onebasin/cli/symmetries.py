@@ -93,6 +93,7 @@ def find_symmetry(
         args = architecture.module, architecture.example_args, architecture.example_kwargs
         with console.progress(f"tracing {architecture.name}"):
             symmetry = trace(*args)
+    note_unused(symmetry, console)
     if not choice.proves or not symmetry.groups:
         return Found(symmetry)
     with console.progress(f"verifying the symmetry of {architecture.name}"):
@@ -106,6 +107,16 @@ def find_symmetry(
             "visibly depend on the order of these units; check that it does not matter"
         )
     return Found(proof.symmetry, proof)
+
+
+def note_unused(symmetry: Symmetry, console: Console) -> None:
+    """Say which parameters could not be moved, because the example inputs do not use them."""
+    unused = [name for name in symmetry.unused if name not in symmetry.buffers]
+    if unused and symmetry.groups:
+        console.note(
+            "parameters that the model does not use on the example inputs are not permuted"
+            f" ({some_names(unused)}); outputs that use them can change"
+        )
 
 
 def verify(

@@ -202,7 +202,7 @@ class Symmetry:
     def prove(
         self,
         model: nn.Module,
-        example_args: Sequence[Any] | Tensor,
+        example_args: Sequence[Any] | Mapping[str, Any] | Tensor,
         example_kwargs: Mapping[str, Any] | None = None,
         *,
         seed: int = 0,

@@ -34,8 +34,8 @@ SCALED = frozenset(
 NUMBERED = frozenset({"arange", "linspace"})
 """Functions that make positions: more of them are the same, others of one number are not."""
 
-INDEXED = frozenset({"index_select", "gather", "take", "take_along_dim"})
-"""Functions that read at numbers, which may be the positions up to a size."""
+INDEXED = frozenset({"index_select"})
+"""Functions whose rules read known numbers as slices, such as the positions up to a size."""
 
 
 def changed_state(base: Sequence[RecordedCall], other: Sequence[RecordedCall]) -> set[str] | None:
@@ -68,7 +68,7 @@ def _agree(a: RecordedCall, b: RecordedCall) -> bool:
         return _only_sizes(differing) and _same_blocks(a, b)
     if a.name == "__getitem__":
         return _only_sizes(differing) and _same_index(a, b)
-    if a.name in INDEXED and a.shapes != b.shapes:
+    if a.name in INDEXED and a.floating and a.shapes != b.shapes:
         return all(origin.depends_on_inputs for origin in a.operands)
     if all(isinstance(x, float) and isinstance(y, float) for x, y in differing):
         return True
@@ -129,7 +129,7 @@ def _same_index(a: RecordedCall, b: RecordedCall) -> bool:
     for (dim, x), (_, y) in zip(left, right, strict=True):
         if x != y and a.floating and (dim is None or a.shapes[0][dim] == b.shapes[0][dim]):
             return False
-    if len(a.operands) != 2 or len(a.shapes[1]) != 1:
+    if len(a.operands) != 2 or len(a.shapes[1]) != 1 or not a.floating:
         return True
     return a.operands[1].depends_on_inputs or a.shapes[1] == b.shapes[1]
 

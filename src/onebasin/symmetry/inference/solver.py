@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
 from onebasin.symmetry.inference.algebra import pin
 from onebasin.symmetry.inference.atoms import Dims, Reason, flat_factors, fresh, walk
@@ -182,7 +183,7 @@ class Solver:
         if is_getitem(node):
             return args[0][args[1]] if args[0] is not None else None
         if isinstance(node.target, torch._ops.HigherOrderOperator):
-            return self._higher_order(node, args)
+            return self._higher_order(node, args, kwargs)
         if not isinstance(node.target, torch._ops.OpOverload):
             return None
         call = Call(
@@ -231,15 +232,18 @@ class Solver:
         if any(name in made for name, _ in factors):
             call.mix(factor for name, factor in factors if name not in made)
 
-    def _higher_order(self, node: Node, args: tuple[Any, ...]) -> Any:
-        """Run a subgraph in place; control flow that data decides is refused."""
+    def _higher_order(self, node: Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run a subgraph in place, and both branches of `cond`; other control flow is refused."""
         place = SUBGRAPHS.get(node.target.name())  # type: ignore[union-attr]
         if place is not None:
             submodule, operands = args[place], args[place + 1 :]
             return self._subgraph(submodule, operands)
+        if node.target.name() == "cond":  # type: ignore[union-attr]
+            _, *branches, operands = args
+            return self._joined(node, *(self._subgraph(each, operands) for each in branches))
         call = Call(
             operator=str(node.target),
-            arguments={str(i): value for i, value in enumerate(_flat(args))},
+            arguments={str(i): v for i, v in enumerate(pytree.tree_leaves((args, dict(kwargs))))},
             shapes=_shapes(node.meta.get("val")),
             location=location_of(node),
             tensors=self.tensors,
@@ -247,6 +251,15 @@ class Solver:
         self._read += [value.dims for value in call.values]
         made = tuple(None if d is None else Value(d) for d in refuse(call))
         return made if isinstance(node.meta.get("val"), list | tuple) else made[0]
+
+    def _joined(self, node: Node, first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+        """Return the results of two branches that data chooses between: they have one layout."""
+        reason = Reason("branches that data chooses between", "cond", location_of(node))
+        for a, b in zip(first, second, strict=True):
+            if isinstance(a, Value) and isinstance(b, Value):
+                for x, y in zip(a.dims, b.dims, strict=True):
+                    unify(x, y, reason)
+        return [Value(a.dims) if isinstance(a, Value) else None for a in first]
 
     def _subgraph(self, submodule: GraphModule, operands: tuple[Any, ...]) -> Any:
         placeholders = submodule.graph.find_nodes(op="placeholder")
@@ -336,12 +349,6 @@ def _shapes(value: Any) -> tuple[tuple[int, ...] | None, ...]:
         tuple(int(size) for size in out.shape) if isinstance(out, Tensor) else None
         for out in outputs
     )
-
-
-def _flat(args: Any) -> list[Any]:
-    if isinstance(args, list | tuple):
-        return [leaf for item in args for leaf in _flat(item)]
-    return [args]
 
 
 def _is_unreal(tensor: Tensor) -> bool:

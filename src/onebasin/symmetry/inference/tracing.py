@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import check_model, inputs_tuple
+from onebasin._inputs import model_inputs
+from onebasin.arguments import check_model
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.depth import recursion_for
 from onebasin.symmetry.inference.atoms import Dims
 from onebasin.symmetry.inference.calls import Value
 from onebasin.symmetry.inference.export import Exported, export_model
@@ -40,7 +42,7 @@ NODE = "node:"
 
 def trace(
     model: nn.Module,
-    example_args: tuple[Any, ...] | Tensor,
+    example_args: tuple[Any, ...] | Mapping[str, Any] | Tensor,
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     outputs: Callable[[Any], Any] | None = None,
@@ -49,12 +51,15 @@ def trace(
 
     Every dimension of every tensor gets a layout: operators are typing rules on the graph
     of `torch.export`, and unification finds the most general solution. Inputs and counted
-    outputs stay fixed. The model is not changed; it may be on the meta device.
+    outputs stay fixed. Where the model does something else at other input shapes, or uses more
+    parameters in training mode, those graphs constrain the symmetry, too. The model is not
+    changed; it may be on the meta device.
 
     Args:
         model: any module that `torch.export` can take; traced in evaluation mode.
-        example_args: positional inputs, or one tensor. A batch of one is doubled, since a
-            dimension of size one hides what it stands for.
+        example_args: positional inputs, one tensor, or a mapping of keyword inputs such as a
+            batch of a data loader. A batch of one is doubled, since a dimension of size one
+            hides what it stands for.
         example_kwargs: keyword inputs.
         outputs: maps the model's return value to the tensors that must stay as they are; by
             default all but the caches of mapping-like outputs.
@@ -71,7 +76,9 @@ def trace(
         >>> symmetry.groups
         {'0': Group(name='0', size=8, within=())}
     """
-    return _Inference(model, example_args, example_kwargs, outputs, doubles=True).symmetry()
+    check_model("trace", model)
+    with recursion_for(model, "trace"):
+        return _Inference(model, example_args, example_kwargs, outputs, doubles=True).symmetry()
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class TracedGraph:
 
 def trace_graph(
     model: nn.Module,
-    example_args: tuple[Any, ...] | Tensor,
+    example_args: tuple[Any, ...] | Mapping[str, Any] | Tensor,
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     outputs: Callable[[Any], Any] | None = None,
@@ -102,7 +109,9 @@ def trace_graph(
     Takes and raises what `trace` does, but the batch stays as it is: the graph is made to be
     run on batches of these shapes. A dimension of size one hides what it stands for.
     """
-    return _Inference(model, example_args, example_kwargs, outputs, doubles=False).graph()
+    check_model("trace", model)
+    with recursion_for(model, "trace"):
+        return _Inference(model, example_args, example_kwargs, outputs, doubles=False).graph()
 
 
 class _Inference:
@@ -111,15 +120,13 @@ class _Inference:
     def __init__(
         self,
         model: nn.Module,
-        example_args: tuple[Any, ...] | Tensor,
+        example_args: tuple[Any, ...] | Mapping[str, Any] | Tensor,
         example_kwargs: Mapping[str, Any] | None,
         outputs: Callable[[Any], Any] | None,
         *,
         doubles: bool,
     ) -> None:
-        check_model("trace", model)
-        args = inputs_tuple("trace", example_args)
-        kwargs = dict(example_kwargs or {})
+        args, kwargs = model_inputs("trace", model, example_args, example_kwargs)
         self.state = model_state(model)
         if not self.state.tensors:
             raise OneBasinError(

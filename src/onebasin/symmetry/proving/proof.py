@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import check_model, inputs_tuple
+from onebasin._inputs import model_inputs
+from onebasin.arguments import check_model
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.display import proof_text
 from onebasin.symmetry.permutation import Permutation
@@ -67,7 +68,7 @@ class Proof:
 def prove(
     symmetry: Symmetry,
     model: nn.Module,
-    example_args: Sequence[Any] | Tensor,
+    example_args: Sequence[Any] | Mapping[str, Any] | Tensor,
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     seed: int = 0,
@@ -107,8 +108,8 @@ def prove(
     """
     start = time.perf_counter()
     check_model("prove", model)
-    example = Example(inputs_tuple("prove", example_args), dict(example_kwargs or {}))
-    others = [Example(inputs_tuple("prove", args), dict(kwargs)) for args, kwargs in other_inputs]
+    example = Example(*model_inputs("prove", model, example_args, example_kwargs))
+    others = [Example(*model_inputs("prove", model, *inputs)) for inputs in other_inputs]
     specimen = Specimen(symmetry, model, example.args, example.kwargs, seed=seed, outputs=outputs)
     run = _Verification(symmetry, seed, _first_trial(specimen, symmetry), [str(example)])
     run.test_first()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry.model_state import model_state
 from onebasin.symmetry.outputs import select_outputs
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.proving.calibration import Calibrating
@@ -310,9 +311,10 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return every parameter and buffer of a module under each of its names."""
+    """Return every parameter and buffer of a module, and its state, under each of its names."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    return {**parameters, **dict(model.named_buffers(remove_duplicate=False))}
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    return {**parameters, **buffers, **model_state(model).tensors}
 
 
 def check_model(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> None:

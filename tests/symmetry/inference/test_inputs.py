@@ -1,0 +1,133 @@
+"""Example inputs in the form of a batch, control flow, deep nesting and unusual state dicts."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin import OneBasinError, trace
+from tests.symmetry.inference.equivariance import sizes
+from tests.symmetry.inference.snippets import x
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, h, scale=1.0):
+        return self.b(torch.relu(self.a(h))) * scale
+
+
+class OfBatch(Net):
+    def forward(self, batch):
+        return super().forward(batch["h"])
+
+
+@pytest.mark.parametrize("model", [Net(), OfBatch()])
+def test_a_batch_of_named_inputs_is_taken(model):
+    symmetry = trace(model, {"h": x(3, 4), "labels": torch.zeros(3)})
+    assert sizes(symmetry) == [(8, 0)]
+    assert not symmetry.prove(model, {"h": x(3, 4), "labels": torch.zeros(3)}).failed_groups
+
+
+def test_an_input_that_the_model_does_not_take_is_named():
+    with pytest.raises(OneBasinError, match="trace: Net takes no input 'mask'; it takes h, scale"):
+        trace(Net(), {"h": x(3, 4), "mask": x(3)})
+
+
+class Choice(Net):
+    """Data decides whether the halves of the units change places."""
+
+    def forward(self, h):
+        h = torch.cond(
+            h.sum() > 0,
+            lambda u: torch.cat([u[:, 4:], u[:, :4]], 1),
+            torch.tanh,
+            (self.a(h),),
+        )
+        return self.b(h)
+
+
+def test_both_branches_that_data_chooses_between_count():
+    assert sizes(trace(Choice(), x(3, 4))) == [(4, 0)]
+
+
+def test_modules_nested_deeply_are_traced():
+    model = nn.Sequential(Net())
+    for _ in range(200):
+        model = nn.Sequential(model)
+    limit = sys.getrecursionlimit()
+    assert sizes(trace(model, x(3, 4))) == [(8, 0)]
+    assert sys.getrecursionlimit() == limit
+
+
+def test_modules_nested_too_deeply_are_refused():
+    model = Net()
+    for _ in range(501):
+        model = nn.Sequential(model)
+    with pytest.raises(OneBasinError, match="nested more than 500 levels deep"):
+        trace(model, x(3, 4))
+
+
+class Extra(Net):
+    """Saves more than its tensors."""
+
+    def __init__(self, value) -> None:
+        super().__init__()
+        self.value = value
+
+    def get_extra_state(self):
+        return self.value
+
+    def set_extra_state(self, state):
+        pass
+
+
+class Renamed(Net):
+    """Saves its first layer under another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._register_state_dict_hook(self._rename)
+
+    @staticmethod
+    def _rename(module, state, prefix, metadata):
+        state[f"{prefix}first.weight"] = state.pop(f"{prefix}a.weight")
+
+
+class Lean(Net):
+    """Leaves a frozen layer out of its state dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = nn.Linear(4, 8)
+
+    def forward(self, h):
+        return self.b(torch.relu(self.a(h)) + self.frozen(h))
+
+    def state_dict(self, *args, **kwargs):
+        state = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in state.items() if "frozen" not in name}
+
+
+UNUSUAL = {
+    "extra dict": (lambda: Extra({"version": 3}), [(8, 0)]),
+    "extra tensor": (lambda: Extra(torch.arange(4)), [(8, 0)]),
+    "renamed": (Renamed, [(8, 0)]),
+    "lean": (Lean, []),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_state_dicts_that_are_more_or_less_than_the_tensors(name):
+    build, expected = UNUSUAL[name]
+    model = build()
+    symmetry = trace(model, x(3, 4))
+    assert sizes(symmetry) == expected
+    tensors = {n for n, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    assert set(symmetry.layouts) == tensors
+    assert not symmetry.prove(model, x(3, 4)).failed_groups
