@@ -110,7 +110,9 @@ def precision_of(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype |
     found: torch.dtype | None = None
     for name, own in _named_tensors(model, remove_duplicate=True):
         value = bound.get(name, own)
-        if value.dtype != own.dtype and value.is_floating_point():
+        # A counter that is stored as a float says nothing about the precision.
+        is_real = own.is_floating_point() and value.is_floating_point()
+        if is_real and value.dtype != own.dtype:
             found = common_dtype(found or value.dtype, value.dtype)
     return found
 
