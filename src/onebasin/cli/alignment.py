@@ -129,7 +129,13 @@ def align_networks(
         matcher: how to match.
         console: where progress and notes are shown.
     """
-    found = find_symmetry(networks.architecture, choice, console, states=networks.params_list)
+    found = find_symmetry(
+        networks.architecture,
+        choice,
+        console,
+        states=networks.params_list,
+        data=matcher.data,
+    )
     if not found.symmetry.groups:
         console.note("the architecture has no group that can move; B stays as it is")
     return match(found, networks.params_list, networks.architecture, matcher, console)

@@ -14,9 +14,14 @@ from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import some_names
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
+from onebasin.forward.batches import arguments_of, device_of, dtype_of
 from onebasin.symmetry import Symmetry, trace
 from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.proving.proof import Proof
+from onebasin.training.datasets.data import Data
+
+NUM_EXAMPLES = 4
+"""Examples of the data on which a symmetry is verified."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def find_symmetry(
     console: Console,
     *,
     states: Sequence[Mapping[str, Tensor]] = (),
+    data: Data | None = None,
 ) -> Found:
     """Infer or read the symmetry of an architecture and verify it.
 
@@ -83,6 +89,7 @@ def find_symmetry(
         choice: where the symmetry comes from, and whether to verify it.
         console: where progress and notes are shown.
         states: checkpoints of the architecture; the symmetry must hold with their buffers.
+        data: examples that the architecture takes, on which the symmetry must hold, too.
 
     Raises:
         OneBasinError: when the model cannot be traced or run, or the file is no symmetry of it.
@@ -97,7 +104,7 @@ def find_symmetry(
     if not choice.proves or not symmetry.groups:
         return Found(symmetry)
     with console.progress(f"verifying the symmetry of {architecture.name}"):
-        proof = verify(symmetry, architecture, choice.seed, states)
+        proof = verify(symmetry, architecture, choice.seed, states, data)
     for name, reason in proof.failed_groups.items():
         console.note(f"group {name!r} failed verification ({reason}) and will not be permuted")
     if proof.unverified:
@@ -124,6 +131,7 @@ def verify(
     architecture: Architecture,
     seed: int,
     states: Sequence[Mapping[str, Tensor]] = (),
+    data: Data | None = None,
 ) -> Proof:
     """Test a symmetry on the architecture's module.
 
@@ -132,6 +140,7 @@ def verify(
         architecture: with its module and example inputs.
         seed: random seed of the verification.
         states: checkpoints whose buffers are tried, too.
+        data: examples that are tried, too.
 
     Raises:
         OneBasinError: when the module cannot be run, memory included.
@@ -143,12 +152,20 @@ def verify(
             architecture.example_kwargs,
             seed=seed,
             states=states,
+            other_inputs=() if data is None else [_arguments(architecture, data)],
         )
     except MemoryError as error:
         raise OneBasinError(
             f"{architecture.name}: not enough memory to verify the symmetry in float64; "
             "pass --no-prove to skip it"
         ) from error
+
+
+def _arguments(architecture: Architecture, data: Data) -> tuple[tuple[Any, ...], Any]:
+    module = architecture.module
+    inputs = data.example_inputs(NUM_EXAMPLES)
+    args, kwargs = arguments_of(inputs, device_of(module), dtype_of(module))
+    return tuple(args), kwargs
 
 
 def read_symmetry(path: Path, architecture: Architecture) -> Symmetry:

@@ -1,0 +1,88 @@
+"""Symmetries on the command line: every outcome of a verification is stated."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin.checkpoints import Architecture
+from onebasin.cli.console import Console
+from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry, proof_summary
+from onebasin.errors import OneBasinError
+from onebasin.symmetry import Symmetry, symmetry_from_spec
+from onebasin.symmetry.proving.controls import Control
+from onebasin.symmetry.proving.proof import Proof
+from onebasin.training.datasets.data import Data
+from onebasin.training.datasets.example_splits import ArraySplit
+
+
+class Rare(nn.Module):
+    """A network whose hidden units count for inputs that start with a seven."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x[:, :1] == 7, self.b(torch.relu(self.a(x))), x)
+
+
+WRONG = {"a.weight": ["h", None], "a.bias": [None], "b.weight": [None, "h"], "b.bias": [None]}
+
+
+def found_for(folder: Path, data: Data | None = None) -> Found:
+    file = folder / "wrong.json"
+    file.write_text(json.dumps(WRONG))
+    architecture = Architecture("rare", Rare(), (torch.randn(2, 4),), {}, lambda _: Rare())
+    return find_symmetry(
+        architecture, SymmetryChoice(file), Console(False, False, sys.stdout), data=data
+    )
+
+
+def test_unverified_groups_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = found_for(tmp_path)
+    assert found.verification == "unverified"
+    assert "note: group 'h' could not be verified" in capsys.readouterr().err
+    summary = proof_summary(found.proof)
+    assert summary is not None
+    assert summary["unverified"] == ["h"]
+    assert summary["verified"] == []
+    assert summary["inputs"] == ["2x4", "1x4", "3x4"]
+
+
+def test_the_data_of_a_command_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = torch.randn(6, 4)
+    inputs[:, 0] = 7.0
+    found = found_for(tmp_path, Data("toy", ArraySplit(inputs)))
+    assert not found.symmetry.groups
+    assert "note: group 'h' failed verification" in capsys.readouterr().err
+
+
+def outcome(num_verified: int, num_open: int, precision: str = "float64") -> str:
+    names = [f"g{i}" for i in range(num_verified + num_open)]
+    model = nn.ParameterDict({name: torch.zeros(2) for name in names})
+    symmetry: Symmetry = symmetry_from_spec({name: [name] for name in names}, model)
+    controls = {name: Control(name, 1.0) for name in names[:num_verified]}
+    proof = Proof(symmetry, 3e-15, {}, controls, tuple(names[num_verified:]), precision=precision)
+    return Found(symmetry, proof).verification
+
+
+def test_only_verified_groups_count_as_verified() -> None:
+    assert outcome(2, 0) == "verified, max error 3e-15"
+    assert outcome(2, 1) == "2 verified, max error 3e-15; 1 unverified"
+    assert outcome(0, 1) == "unverified"
+    assert outcome(1, 0, "float32") == "verified in float32, max error 3e-15"
+
+
+def test_too_little_memory_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(Rare, "forward", too_large)
+    with pytest.raises(OneBasinError, match="not enough memory to run Rare in float64"):
+        found_for(tmp_path)
