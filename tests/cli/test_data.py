@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from onebasin.checkpoints import build_architecture
 from onebasin.cli.measuring import DataChoice
@@ -145,3 +146,12 @@ def test_a_barrier_on_training_data_alone_says_so(capsys, own):
     assert "has no test split; its training examples are used" in found.err
     assert list(found.data["barrier"]["naive"]) == ["train"]
     assert found.data["normalize"] == "mean 0.5, std 0.25"
+
+
+def test_trained_files_record_the_layout_that_the_network_takes(capsys, tmp_path, monkeypatch):
+    (tmp_path / "models_of_test_data.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    options = ("--data", "digits", "--num-train", 50, "--epochs", 1, "-o", "runs")
+    succeed(capsys, "train", "models_of_test_data:images", *options)
+    with safe_open("runs/seed-0.safetensors", "pt") as file:
+        assert "2x1x8x8" in str(file.metadata())

@@ -192,6 +192,8 @@ def run_train(
     arguments = {**sizes, **arguments}
     module = build_architecture(arch, arch_args=arguments, input_spec=inputs).module
     given = fit_data(module, given, call="train", name=arch, needs_loss=True, remedy=FIT_REMEDY)
+    # The module may take another layout than the stored one, such as images instead of rows.
+    inputs = inputs_text(given) if inputs else None
     data = to_dataset(given)
     if given.test is None:
         console.note(f"{data.name} has no test split; networks are not tested")
