@@ -128,12 +128,13 @@ def test_a_checkpoint_without_tensors(refuse, tmp_path):
 
 
 def test_the_same_network_twice(refuse, tmp_path, a):
-    assert "hold the same tensors" in refuse(a)
+    assert f"{a} is given twice" in refuse(a)
     b = write(tmp_path / "b.safetensors", network(0))
     line = refuse(b)
     assert str(a) in line
     assert str(b) in line
-    assert "give networks that were trained apart" in line
+    assert "hold the same tensors" in line
+    assert "give independently trained networks" in line
 
 
 def test_a_missing_file(refuse, tmp_path):
