@@ -316,5 +316,6 @@ def test_data_with_labels_can_be_trained_on():
     data = to_dataset(data_of("mine", DataLoader(PAIRS, batch_size=4)))
     assert torch.equal(data.train_inputs, X)
     assert (len(data.test_labels), data.num_classes) == (0, 3)
+    assert to_dataset(data_of("mine", (X.double(), Y))).train_inputs.dtype == torch.float32
     with pytest.raises(OneBasinError, match="mine has no labels"):
         to_dataset(data_of("mine", X))

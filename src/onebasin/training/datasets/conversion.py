@@ -16,7 +16,7 @@ MAX_BYTES = 8 << 30
 
 
 def to_dataset(data: Data) -> Dataset:
-    """Return data with labels as a `Dataset`; without a test split its test set is empty.
+    """Return data with labels as a `Dataset` of float32; its test set may be empty.
 
     Args:
         data: in a form that the network takes; those of a loader are read into memory.
@@ -56,6 +56,8 @@ def _arrays(data: Data, split: AnySplit) -> tuple[Examples, Tensor]:
             f"train: labels of {data.name} are {labels.dtype} {tuple(labels.shape)}; training "
             "needs one class for each example"
         )
+    if isinstance(inputs, Tensor) and inputs.is_floating_point():
+        inputs = inputs.float()
     return inputs, labels.long()
 
 
