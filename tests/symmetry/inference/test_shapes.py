@@ -100,6 +100,24 @@ def test_a_part_that_no_input_reads_makes_no_group():
     assert sizes(symmetry) == [(WIDTH, 0)]
 
 
+def interpolate(m, h):
+    table = m.table
+    if h.shape[1] != ROWS - 1:
+        rest = F.interpolate(table[:, 1:].mT, size=h.shape[1]).mT
+        table = torch.cat([table[:, :1], rest], 1)
+    h = torch.cat([m.token.expand(len(h), -1, -1), m.e(h)], 1)
+    return m.head(torch.tanh(h + table).mean(1))
+
+
+def test_channels_of_a_table_that_other_sizes_interpolate_may_move():
+    tables = {"table": parameter(1, ROWS, WIDTH), "token": parameter(1, 1, WIDTH)}
+    model = Function(interpolate, e=nn.Linear(3, WIDTH), **tables, head=head())
+    symmetry = trace(model, x(2, ROWS - 1, 3))
+    for length in (5, ROWS - 1):
+        assert_equivariant(symmetry, model, (x(2, length, 3),))
+    assert sizes(symmetry) == [(WIDTH, 0)]
+
+
 def long_or_short(m, h):
     return m.head(torch.relu(m.e(h)) if h.shape[1] < 8 else m.gain * torch.relu(m.e(h)))
 
@@ -129,7 +147,7 @@ class Auxiliary(nn.Module):
     def __init__(self, *, exportable: bool = True) -> None:
         super().__init__()
         self.a, self.head = nn.Linear(4, WIDTH), head()
-        self.auxiliary, self.mask_token = head(), parameter(WIDTH)
+        self.norm, self.auxiliary, self.mask_token = nn.BatchNorm1d(WIDTH), head(), parameter(WIDTH)
         self.exportable = exportable
 
     def forward(self, h, hidden=None):
@@ -140,20 +158,22 @@ class Auxiliary(nn.Module):
             return self.head(h)
         if not self.exportable and bool((h > 1).any()):
             raise ValueError("no training without data")
-        return self.head(h), self.auxiliary(h)
+        return self.head(h), self.auxiliary(self.norm(h))
 
 
 def test_a_head_that_only_training_uses_moves_with_the_units_it_reads():
     model = Auxiliary()
     symmetry = trace(model, x(3, 4))
-    assert symmetry.carriers["a"] == ("a.weight", "a.bias", "head.weight", "auxiliary.weight")
-    assert symmetry.unused == ("mask_token",)
+    (tensors,) = symmetry.carriers.values()
+    norm = {f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var")}
+    assert set(tensors) == {"a.weight", "a.bias", "head.weight", "auxiliary.weight"} | norm
+    assert "mask_token" in symmetry.unused and "auxiliary.weight" not in symmetry.unused
 
 
 def test_what_cannot_be_exported_in_training_mode_is_unused():
     symmetry = trace(Auxiliary(exportable=False), x(3, 4))
     assert sizes(symmetry) == [(WIDTH, 0)]
-    assert symmetry.unused == ("mask_token", "auxiliary.weight", "auxiliary.bias")
+    assert {"mask_token", "norm.weight", "auxiliary.weight"} <= set(symmetry.unused)
 
 
 def test_training_does_not_change_running_statistics():

@@ -24,7 +24,9 @@ def _partition(atom: Atom) -> Partition:
     if root.form is None:
         return root.size
     if isinstance(root.form, Fam):
-        return ("family", *root.form.spans, *map(_partition, root.form.members))
+        # Where the ranges of a family differ, unification joins the members that overlap.
+        members = list(dict.fromkeys(map(_partition, root.form.members)))
+        return members[0] if len(members) == 1 else ("family", *members)
     kind = "sum" if isinstance(root.form, Sum) else "product"
     return (kind, *map(_partition, parts_of(root)))
 

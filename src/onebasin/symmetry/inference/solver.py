@@ -94,6 +94,11 @@ class Solver:
             self._settle()
         self._pin_constants()
 
+    def refusing(self) -> set[str]:
+        """Return the operators whose operands were fixed because no rule fits."""
+        roots = (root for dims in self.tensors for root in walk(dims))
+        return {root.pinned.operator for root in roots if root.pinned and root.pinned.refused}
+
     def live_names(self) -> list[set[str]]:
         """Return for each graph the state tensors that its outputs depend on."""
         return [used_names([graph], self.aliases) for graph in self.graphs]

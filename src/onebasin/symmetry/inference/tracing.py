@@ -145,9 +145,14 @@ class _Inference:
         fixed_dims = _differing_dims(solver, graphs) | {n: range(kept[n].dim()) for n in fixed}
         unused = self.state.parameters - self.aliases.keys() - used_names(graphs, self.aliases)
         trained = graph_in_training(model, args, kwargs, outputs, unused)
-        graphs += [with_state_names(graph, model, self.state) for graph in trained]
         self.solver = solver(graphs, fixed=fixed_dims)
         self.solver.solve()
+        if trained:
+            both = [*graphs, *(with_state_names(graph, model, self.state) for graph in trained)]
+            in_training = solver(both, fixed=fixed_dims)
+            in_training.solve()
+            if in_training.refusing() <= self.solver.refusing():  # else its operators fix too much
+                self.solver = in_training
         self.nesting = find_nesting(self.solver.dims.values(), self.solver.tensors)
 
     def _saved(self, module_names: Iterable[str]) -> Iterator[str]:

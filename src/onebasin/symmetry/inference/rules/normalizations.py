@@ -80,6 +80,8 @@ NORMALIZATIONS: dict[str, Rule] = {
             "_native_batch_norm_legit_no_training",
             "_batch_norm_no_update",
             "_batch_norm_with_update",
+            "_native_batch_norm_legit_functional",
+            "_batch_norm_with_update_functional",
         )
     },
     **{
