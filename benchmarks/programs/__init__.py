@@ -1,0 +1,1 @@
+"""Random modules that accept inputs of several shapes, and the check of their symmetries."""
