@@ -292,3 +292,13 @@ def test_positions_of_chosen_values_fix_the_units():
 
     model = Function(forward, a=nn.Linear(3, 6), b=nn.Linear(3, 2))
     assert sizes(check(model, x(4, 3))) == []
+
+
+def test_coordinates_of_points_have_one_order_for_all_pairs():
+    model = Function(
+        lambda m, h: (torch.pdist(m.points) * m.gain).sum() * h.sum(),
+        points=nn.Parameter(x(5, 4)),
+        gain=nn.Parameter(x(10)),
+    )
+    symmetry = check(model, x(3, 2))
+    assert [(group.size, group.within) for group in symmetry.groups.values()] == [(4, ())]

@@ -147,6 +147,8 @@ def _export(
     if not _has_rules(program.graph_module):
         replace_evaluation_dropout(program.graph_module)
         program = program.run_decompositions(_decompositions())
+        if needs_functionalization(program.graph_module):
+            raise RuntimeError("torch.export leaves writes in place that another alias sees")
     return program
 
 

@@ -119,7 +119,7 @@ def distances_within(call: Call) -> Dims:
     """Distances between all pairs of one set of points, pair after pair."""
     points, coordinates = call["self"].dims
     call.pin([points], "pairs in order")
-    call.mix((points, coordinates))
+    call.mix((coordinates,))  # every pair needs one order of the coordinates
     return (call.fixed(call.shape[0], "pairs in order"),)
 
 
