@@ -197,3 +197,14 @@ def test_data_without_labels_compare_outputs(capsys, tmp_path, files, pair):
     assert found["A"]["distance"] == pytest.approx(found["B"]["distance"], rel=1e-4)
     assert 0 < found["merged"]["distance"] < found["average, unaligned"]["distance"]
     assert "no labels" in succeed(capsys, *arguments).out
+
+
+def test_labels_that_do_not_fit_do_not_stop_a_merge(capsys, tmp_path, files, pair):
+    arrays = dict(np.load(files / "digits.npz"))
+    arrays |= {key: arrays[key] + 5 for key in ("y_train", "y_test")}
+    np.savez(tmp_path / "other.npz", **arrays)
+    out = tmp_path / "out.safetensors"
+    found = succeed(capsys, "merge", "mlp", *pair, "-o", out, "--data", tmp_path / "other.npz",
+                    "--arch-arg", "num_classes=10", "--json")  # fmt: skip
+    assert "the labels are not used" in found.err
+    assert "distance" in found.data["evaluation"]["test"]["networks"]["merged"]

@@ -81,34 +81,55 @@ class EvaluationChoice:
         split: SplitName = "train" if data.test is None else "test"
         if data.test is None:
             console.note(f"{data.name} has no test split; its training examples are evaluated")
-        data, batches = _evaluator_of(architecture, data, split, call=call, console=console)
-        module, members = architecture.module, given if ensemble else ()
-        title = f"evaluating on {data.name}"
-        if batches is not None:
-            with progress_of(console, title, batches.batches) as show:
-                found = evaluate_networks(
-                    module, networks, batches, ensemble=members, progress=show
-                )
-            named = named_ensemble(found.networks, given)
-            report = SplitReport(split, named, found.baseline, found.per_token)
-            return EvaluationReport(data.name, [report])
-        inputs = data.batches(split)
-        with progress_of(console, title, inputs) as show:
-            distances = compare_outputs(module, networks, inputs, reference=given, progress=show)
+        try:
+            labeled = laid_out(architecture, data, call=call)
+            return self._labeled(architecture, networks, labeled, split, given, ensemble, console)
+        except OneBasinError as error:
+            # The result is written already, and neither matching nor repair needs labels.
+            if data.has_labels(split):
+                console.note(f"the labels are not used: {error}")
+        try:
+            data = laid_out(architecture, data, call=call, has_classes=False)
+            return self._unlabeled(architecture, networks, data, split, given, console)
+        except OneBasinError as error:
+            console.note(f"the networks are not evaluated: {error}")
+            return None
+
+    def _labeled(
+        self,
+        architecture: Architecture,
+        networks: Mapping[str, Mapping[str, Tensor]],
+        data: Data,
+        split: SplitName,
+        given: Sequence[str],
+        ensemble: bool,
+        console: Console,
+    ) -> Report:
+        evaluator = data.evaluator(split)
+        with progress_of(console, f"evaluating on {data.name}", evaluator.batches) as show:
+            members = given if ensemble else ()
+            found = evaluate_networks(
+                architecture.module, networks, evaluator, ensemble=members, progress=show
+            )
+        named = named_ensemble(found.networks, given)
+        report = SplitReport(split, named, found.baseline, found.per_token)
+        return EvaluationReport(data.name, [report])
+
+    def _unlabeled(
+        self,
+        architecture: Architecture,
+        networks: Mapping[str, Mapping[str, Tensor]],
+        data: Data,
+        split: SplitName,
+        given: Sequence[str],
+        console: Console,
+    ) -> Report:
+        batches = data.batches(split)
+        with progress_of(console, f"evaluating on {data.name}", batches) as show:
+            distances = compare_outputs(
+                architecture.module, networks, batches, reference=given, progress=show
+            )
         return DistanceReport(data.name, split, distances)
-
-
-def _evaluator_of(
-    architecture: Architecture, data: Data, split: SplitName, *, call: str, console: Console
-) -> tuple[Data, Evaluator | None]:
-    """Return data as the architecture takes them, and what evaluates, if labels fit."""
-    try:
-        labeled = laid_out(architecture, data, call=call)
-        return labeled, labeled.evaluator(split)
-    except OneBasinError as error:
-        if data.has_labels(split):
-            console.note(f"the labels are not used: {error}")
-    return laid_out(architecture, data, call=call, has_classes=False), None
 
 
 def report_of_curves(
