@@ -157,7 +157,7 @@ def test_a_full_disk_is_named(folder):
     def full(temporary: Path) -> dict:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OneBasinError, match=r"cannot be written \(No space left on device\); make"):
+    with pytest.raises(OneBasinError, match=r"cannot be written \(No space left on device\)"):
         cached(folder, full)
 
 
