@@ -137,3 +137,19 @@ def test_values_that_hold_units_across_dimensions_have_none_of_them():
 def test_parts_of_a_stack_keep_orders_of_their_own():
     model = parameters(lambda m, h: torch.stack([h, m.p[0]]).sum((0, 1, 2)), (6, 5, 3))
     assert sizes(check(model, x(6, 5, 3))) == [(5, 2), (6, 1)]
+
+
+def test_a_layout_without_disjoint_blocks_is_fixed_and_moves_nothing():
+    def forward(m, h):
+        a = m.a(h)
+        mixed = torch.cat([a[:, ::2], a[:, 1::2]], 1) + a
+        return m.c(m.b(h).relu()), m.d(mixed.relu())
+
+    model = Function(
+        forward, a=nn.Linear(3, 12), b=nn.Linear(3, 5), c=nn.Linear(5, 2), d=nn.Linear(12, 2)
+    )
+    symmetry = check(model, x(4, 3))
+    assert sizes(symmetry) == [(5, 0)]
+    for tensor, blocks in symmetry.blocks.items():
+        entries = sum(block.num_entries for block in blocks)
+        assert entries == model.state_dict()[tensor].numel()

@@ -18,6 +18,7 @@ from onebasin.symmetry.buffer_values import digest
 from onebasin.symmetry.inference.algebra import cut, family_marks, restrict
 from onebasin.symmetry.inference.atoms import Atom, Dims, Fam, Prod, Reason, Sum, walk
 from onebasin.symmetry.inference.canonical import canonical, product_layout
+from onebasin.symmetry.inference.coverage import with_disjoint_blocks
 from onebasin.symmetry.inference.groups import Nesting
 from onebasin.symmetry.inference.naming import named
 from onebasin.symmetry.inference.solver import Solver
@@ -59,7 +60,7 @@ def publish(
         else:
             layouts[name] = writer.layouts(solver.dims[aliases.get(name, name)])
     layouts |= {name: writer.layouts(dims) for name, dims in (features or {}).items()}
-    return named(
+    symmetry = named(
         Symmetry(
             groups=writer.groups(),
             layouts=layouts,
@@ -71,6 +72,7 @@ def publish(
             refusals=_refusals(solver, used),
         )
     )
+    return with_disjoint_blocks(symmetry)
 
 
 def _tied(state: Iterable[str], aliases: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
