@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -81,7 +81,7 @@ class CallRecorder:
         self._first: dict[int, str] = {}
         for name, tensor in named:
             self._first.setdefault(id(tensor), name)
-        self._backends = [_meta_backend, _fake_backend]
+        self._backends = [_meta_backend(), _fake_backend()]
 
     def record(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, training: bool = False
@@ -97,13 +97,18 @@ class CallRecorder:
     def _record(
         self, backend: _Backend, args: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool
     ) -> list[RecordedCall] | None:
-        convert, mode = backend()
         try:
-            by_id = {id(t): convert(t.detach()) for t in self._tensors.values()}
+            by_id = {id(t): backend.state_of(t) for t in self._tensors.values()}
             tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
-            inputs = pytree.tree_map_only(Tensor, convert, (args, dict(kwargs)))
+            inputs = pytree.tree_map_only(Tensor, backend.convert, (args, dict(kwargs)))
             recorder = _Recorder(self._origins(by_id, inputs))
-            with isolated(self._model) as own, torch.no_grad(), _exporting(), mode, recorder:
+            with (
+                isolated(self._model) as own,
+                torch.no_grad(),
+                _exporting(),
+                backend.mode,
+                recorder,
+            ):
                 torch.func.functional_call(own.train() if training else own, tensors, *inputs)
         except Exception:  # the user's code, or an operator that needs values
             return None
@@ -120,16 +125,34 @@ class CallRecorder:
             yield leaf, Origin(("input", i), depends_on_inputs=True)
 
 
-_Backend = Callable[[], tuple[Callable[[Tensor], Tensor], AbstractContextManager[Any]]]
+@dataclass(frozen=True)
+class _Backend:
+    """A way to run a model on tensors without values.
+
+    Args:
+        convert: returns such a tensor of the shape and dtype of a given one.
+        mode: the context to run in.
+        known: the parameters and buffers that have been converted, by `id`.
+    """
+
+    convert: Callable[[Tensor], Tensor]
+    mode: AbstractContextManager[Any]
+    known: dict[int, Tensor] = field(default_factory=dict)
+
+    def state_of(self, tensor: Tensor) -> Tensor:
+        """Return a parameter or buffer of the model without values."""
+        if id(tensor) not in self.known:
+            self.known[id(tensor)] = self.convert(tensor.detach())
+        return self.known[id(tensor)]
 
 
-def _meta_backend() -> tuple[Callable[[Tensor], Tensor], AbstractContextManager[Any]]:
-    return lambda tensor: torch.empty_like(tensor, device="meta"), nullcontext()
+def _meta_backend() -> _Backend:
+    return _Backend(lambda tensor: torch.empty_like(tensor, device="meta"), nullcontext())
 
 
-def _fake_backend() -> tuple[Callable[[Tensor], Tensor], AbstractContextManager[Any]]:
+def _fake_backend() -> _Backend:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    return mode.from_tensor, mode
+    return _Backend(mode.from_tensor, mode)
 
 
 @contextmanager
