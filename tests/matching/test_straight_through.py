@@ -164,7 +164,7 @@ def test_bad_input_is_named_in_one_line() -> None:
     assert "the data has no batches; pass at least one" in bad(data=[])
     assert "no label counts, all are -100" in bad(data=[(inputs, torch.full_like(labels, -100))])
     assert "iterator that can be read only once" in bad(data=iter([(inputs, labels)]))
-    assert "batch 0 of the data is Tensor, not inputs and labels" in bad(data=[inputs])
+    assert "batch 0 of the data (Tensor) has no labels; pass (inputs, labels)" in bad(data=[inputs])
     assert "does not run on batch 0 of the data: mat1 and mat2" in bad(
         data=[(inputs[:, :2], labels)]
     )
