@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from onebasin.checkpoints import MLP, ArchitectureRecord
+from onebasin.cli.report_names import names_of
 from onebasin.training.datasets.digits import load_digits
 from onebasin.training.train import train
 from tests.cli.run import fail, read, run, succeed, write
@@ -155,6 +156,50 @@ def test_merge_reports_its_parents_the_average_and_the_ensemble(capsys, tmp_path
     assert (provenance["method"], provenance["repair"]) == ("combined", "repair")
     quiet = succeed(capsys, *arguments, "--no-evaluate", "--json").data
     assert quiet["evaluation"] is None
+
+
+def test_reserved_names_of_checkpoints_do_not_replace_rows(capsys, tmp_path, pair):
+    names = ("merged", "ensemble", "average, unaligned")
+    paths = [tmp_path / f"{name}.safetensors" for name in names]
+    for path, source in zip(paths, (*pair, pair[0]), strict=True):
+        tensors = read(source)
+        tensors[next(iter(tensors))] += 0.01 * (path == paths[2])
+        write(path, tensors)
+    sizes = ("--arch-arg", "width=16", "--arch-arg", "depth=2")
+    out = tmp_path / "out.safetensors"
+    options = ("--data", "digits", "--json", *sizes)
+    merge = succeed(capsys, "merge", "mlp", *paths, "-o", out, "--no-align", *options)
+    found = merge.data["evaluation"]["test"]["networks"]
+    results = ["average, unaligned", "merged", "ensemble of all 3"]
+    assert list(found) == [*(path.name for path in paths), *results]
+    check(found["merged.safetensors"], outputs_of(paths[0]).softmax(1))
+    check(found["merged"], outputs_of(out).softmax(1))
+    mean = torch.stack([outputs_of(path).softmax(1) for path in paths]).mean(0)
+    check(found["ensemble of all 3"], mean)
+    alone = succeed(capsys, "evaluate", "mlp", *paths[:2], *options, "--ensemble").data
+    rows = alone["splits"]["test"]["networks"]
+    assert list(rows) == ["merged", "ensemble", "ensemble of merged and ensemble"]
+    check(rows["ensemble"], outputs_of(pair[1]).softmax(1))
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x/a.pt", "y/a.pt"], ["x/a.pt", "y/a.pt"]),
+        (["constant prediction", "b"], ["./constant prediction", "./b"]),
+        (["b aligned.pt", "b.pt"], ["b aligned.pt", "b.pt"]),
+        (["ensemble of all 3.pt", "b.pt"], ["./ensemble of all 3.pt", "./b.pt"]),
+    ],
+)
+def test_names_of_checkpoints_are_distinct_from_results(paths, names):
+    found = names_of([Path(path) for path in paths], "barrier")
+    assert found == names
+
+
+def test_keys_distinguish_checkpoints():
+    paths = [Path("x/a.pt"), Path("y/a.pt"), Path("x/a.pt")]
+    assert names_of(paths[::2], "evaluate", keys=["m.b", "m.c"]) == ["a[m.b]", "a[m.c]"]
+    assert names_of(paths[:2], "evaluate", keys=["m", "m"]) == ["x/a.pt[m]", "y/a.pt[m]"]
 
 
 def test_align_reports_b_before_and_after(capsys, tmp_path, pair):

@@ -52,10 +52,21 @@ def test_loss_and_error_are_those_of_plain_pytorch():
         assert (alone.error, alone.num_examples) == (wrong / 50, 50)
         assert alone.loss == pytest.approx(found[name].loss, rel=1e-6)
     mean = torch.stack(probabilities).mean(0)
-    assert found["ensemble"].loss == pytest.approx(float(F.nll_loss(mean.log(), labels)), rel=1e-5)
-    assert found["ensemble"].error == int((mean.argmax(1) != labels).sum()) / 50
+    assert found.ensemble.loss == pytest.approx(float(F.nll_loss(mean.log(), labels)), rel=1e-5)
+    assert found.ensemble.error == int((mean.argmax(1) != labels).sum()) / 50
     assert [row["name"] for row in found.rows()] == ["A", "B", "ensemble"]
     assert {row["examples"] for row in found.rows()} == {50}
+
+
+def test_a_network_may_be_called_ensemble():
+    nets = {"ensemble": network(0), "B": network(1)}
+    found = evaluate_networks(model(), nets, [data()], ensemble=("ensemble", "B"))
+    alone = evaluate(model(), network(0), data())
+    assert found["ensemble"].loss == pytest.approx(alone.loss, rel=1e-6)
+    assert found.ensemble is not None
+    assert found.ensemble.loss != pytest.approx(alone.loss, rel=1e-3)
+    assert [row["name"] for row in found.rows()] == ["ensemble", "B", "ensemble"]
+    assert len(found.plot().patches) == 3
 
 
 def test_the_baseline_is_the_best_constant_prediction():
@@ -95,7 +106,7 @@ def test_squared_errors_have_the_mean_output_as_ensemble():
     found = evaluate_networks(module, nets, evaluate_mse, ensemble=("A", "B"))
     outputs = [F.linear(inputs, net["weight"], net["bias"]) for net in nets.values()]
     expected = F.mse_loss(torch.stack(outputs).mean(0), targets)
-    assert found["ensemble"].loss == pytest.approx(float(expected), rel=1e-5)
+    assert found.ensemble.loss == pytest.approx(float(expected), rel=1e-5)
     assert found.baseline is None
 
 

@@ -143,7 +143,8 @@ def _report(
     console: Console,
 ) -> Report | None:
     """Return the evaluations of A, B, aligned B and their averages."""
-    from onebasin.cli.evaluations import ALIGNED, UNALIGNED, note_changed_function
+    from onebasin.cli.evaluations import note_changed_function
+    from onebasin.cli.report_names import ALIGNED, UNALIGNED
     from onebasin.merging.averages import Mean
 
     a, b = networks.params_list

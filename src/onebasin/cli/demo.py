@@ -31,7 +31,7 @@ NETWORK = "64-512-512-512-10"
 def demo(
     *,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for everything that is made.")
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the report and all files.")
     ] = Path("demo-out"),
     options: RunOptions,
 ) -> None:
@@ -87,9 +87,11 @@ def run_demo(folder: Path, *, seed: int, console: Console) -> None:
             curves = _curves(architecture, a.params, networks, data, console)
             accuracy = _accuracy(architecture, curves, merged, data)
     files = {"a": a.params, "b": b.params, "aligned": aligned, "merged": merged}
+    metadata = _metadata(folder, alignment.method, seed)
     for name, params in files.items():
-        # In the order in which files are read, so that `align` and `merge` write the same bytes.
-        write_checkpoint(folder / f"{name}.safetensors", dict(sorted(params.items())))
+        # Sorted as files are read, so that `align` and `merge` write the same bytes.
+        params = dict(sorted(params.items()))
+        write_checkpoint(folder / f"{name}.safetensors", params, metadata=metadata[name])
     result = DemoResult(
         curves=curves,
         accuracy=accuracy,
@@ -102,9 +104,25 @@ def run_demo(folder: Path, *, seed: int, console: Console) -> None:
     console.result(result.to_json(), _text(result, folder))
 
 
+def _metadata(folder: Path, method: str, seed: int) -> dict[str, dict[str, str]]:
+    """Return the metadata of each file, equal to that of `align` and `merge`."""
+    from onebasin.checkpoints import ArchitectureRecord
+    from onebasin.cli.outputs import result_metadata
+
+    record = ArchitectureRecord("mlp").to_metadata()
+    sources = [folder / "a.safetensors", folder / "b.safetensors"]
+    facts = {"method": method, "seed": seed}
+    return {
+        "a": record,
+        "b": record,
+        "aligned": result_metadata(record, "align", sources, **facts),
+        "merged": result_metadata(record, "merge", sources, weights=[0.5, 0.5], **facts),
+    }
+
+
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Put down how many seconds a block took."""
+    """Store the seconds that a block takes."""
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
@@ -212,14 +230,14 @@ def _setting(seed: int) -> dict[str, Any]:
 
 def _text(result: DemoResult, folder: Path) -> str:
     from onebasin.report.comparison import barrier_rows
-    from onebasin.report.demo import NETWORKS
+    from onebasin.report.demo import FILES, NETWORKS
 
     accuracies = [(text, f"{result.accuracy[name]:.2%}") for name, text in NETWORKS.items()]
     return "\n\n".join(
         [
             columns(barrier_rows(result.barriers())),
             columns([("test accuracy", ""), *accuracies]),
-            f"wrote {folder / 'report.html'} and what it tells of, in "
-            f"{result.seconds['total']:.0f} s",
+            f"wrote {folder / 'report.html'} and {len(FILES)} other files "
+            f"({result.seconds['total']:.0f} s)",
         ]
     )

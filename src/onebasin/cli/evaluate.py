@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from onebasin.cli.blocks import ArchitectureOptions, DataOptions, RunOptions, with_blocks
-from onebasin.cli.measuring import DataName, TableFile, names_of
+from onebasin.cli.measuring import DataName, TableFile
 from onebasin.cli.options import ArchAndOne, NumTest
+from onebasin.cli.report_names import ensemble_name, names_of
 
 if TYPE_CHECKING:
     from onebasin.cli.console import Console
@@ -108,11 +109,9 @@ def run_evaluate(
 
 
 def _names(request: Request) -> list[str]:
-    """Return the names of the networks; with one key for each they tell the keys, too."""
-    if len(request.keys) < 2 or len(request.keys) != len(request.paths):
-        return names_of(request.paths, "evaluate")
-    pairs = zip(request.paths, request.keys, strict=True)
-    return names_of([Path(f"{path.stem}[{key}]") for path, key in pairs], "evaluate")
+    """Return the names of the networks, which include the keys if each network has its own."""
+    has_keys = 1 < len(request.keys) == len(request.paths)
+    return names_of(request.paths, "evaluate", keys=request.keys if has_keys else ())
 
 
 def _check_save(save: Path | None, inputs: tuple[Path, ...]) -> None:
@@ -136,7 +135,7 @@ def _measure(
     console: Console,
 ) -> SplitReport:
     """Return the evaluations on a split, one network in memory at a time without an ensemble."""
-    from onebasin.cli.evaluation_reports import SplitReport, named_ensemble
+    from onebasin.cli.evaluation_reports import SplitReport
     from onebasin.cli.evaluations import progress_of
     from onebasin.measuring.network_evaluations import evaluate_networks
 
@@ -151,7 +150,9 @@ def _measure(
         with progress_of(console, title, batches.batches) as show:
             members = names if ensemble else ()
             evaluations = evaluate_networks(model, part, batches, ensemble=members, progress=show)
-        found |= named_ensemble(evaluations.networks, names)
+        found |= evaluations.networks
+        if evaluations.ensemble is not None:
+            found[ensemble_name(names)] = evaluations.ensemble
         baseline, per_token = evaluations.baseline, evaluations.per_token
     return SplitReport(split, found, baseline, per_token)
 

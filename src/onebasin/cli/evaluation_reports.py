@@ -8,16 +8,15 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from onebasin.cli.console import columns
+from onebasin.cli.report_names import CONSTANT
 from onebasin.measuring.baselines import Baseline
 from onebasin.measuring.evaluation import Evaluation
-from onebasin.measuring.network_evaluations import ENSEMBLE
 from onebasin.measuring.output_distances import OutputDistance
 from onebasin.measuring.results import plain_number
 
 if TYPE_CHECKING:
     from onebasin.cli.console import Console
 
-CONSTANT = "constant prediction"
 CAUSES = "check --normalize, the order of the labels, the tokenizer and the checkpoint"
 
 
@@ -210,19 +209,6 @@ class DistanceReport:
 
 
 Report = EvaluationReport | DistanceReport
-
-
-def named_ensemble(
-    networks: Mapping[str, Evaluation], members: Sequence[str]
-) -> dict[str, Evaluation]:
-    """Return evaluations with a name for the ensemble that says what it is made of.
-
-    Args:
-        networks: from `evaluate_networks`.
-        members: of the ensemble.
-    """
-    who = " and ".join(members) if len(members) < 3 else f"all {len(members)}"
-    return {f"{ENSEMBLE} of {who}" if n == ENSEMBLE else n: e for n, e in networks.items()}
 
 
 def _count(split: SplitReport) -> str:

@@ -14,8 +14,8 @@ from onebasin.cli.evaluation_reports import (
     EvaluationReport,
     Report,
     SplitReport,
-    named_ensemble,
 )
+from onebasin.cli.report_names import ALIGNED, OF_PAIRS, UNALIGNED, ensemble_name
 from onebasin.errors import OneBasinError
 from onebasin.measuring.baselines import baseline_of
 from onebasin.measuring.evaluation import Evaluation, Evaluator
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from onebasin.measuring.curves import Curve
     from onebasin.training.datasets.data import Data, SplitName
 
-UNALIGNED, ALIGNED = "average, unaligned", "average, aligned"
 CHANGED = 0.01
 """A larger relative difference between the losses of B before and after moving is no rounding."""
 
@@ -111,7 +110,9 @@ class EvaluationChoice:
             found = evaluate_networks(
                 architecture.module, networks, evaluator, ensemble=members, progress=show
             )
-        named = named_ensemble(found.networks, given)
+        named = dict(found.networks)
+        if found.ensemble is not None:
+            named[ensemble_name(given)] = found.ensemble
         report = SplitReport(split, named, found.baseline, found.per_token)
         return EvaluationReport(data.name, [report])
 
@@ -179,7 +180,7 @@ def report_of_pairs(
             curves = [*pairs.get(state, {}).get(split, {}).values()]
             if curves and 0.5 in curves[0].alphas:
                 middle = curves[0].alphas.index(0.5)
-                averages[f"{name}, mean of pairs"] = Evaluation(
+                averages[f"{name}{OF_PAIRS}"] = Evaluation(
                     _mean([curve.losses[middle] for curve in curves]),
                     _mean([curve.errors[middle] for curve in curves]),
                     next(iter(report.networks.values())).num_examples,

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from onebasin.cli.console import columns
-from onebasin.cli.measuring import names_of
+from onebasin.cli.report_names import names_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from onebasin.errors import OneBasinError
-
 if TYPE_CHECKING:
     from onebasin.cli.console import Console
     from onebasin.measuring.curves import Chord, LineNormalization
@@ -140,25 +138,3 @@ class MeasuringChoice:
     def to_text(self) -> str:
         """Return a line for people that says what happens between the ends."""
         return f"statistics between the ends: {self.normalization}"
-
-
-def names_of(paths: Sequence[Path], call: str) -> list[str]:
-    """Return what checkpoints are called: the shortest that tells them apart.
-
-    Args:
-        paths: of the checkpoints.
-        call: the command, for the message.
-
-    Raises:
-        OneBasinError: when a path is given twice.
-
-    Example:
-        >>> names_of([Path("runs/a.pt"), Path("runs/b.pt")], "barrier")
-        ['a', 'b']
-    """
-    for shown in (lambda path: path.stem, lambda path: path.name, str):
-        names = [shown(path) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    twice = next(path for path in paths if list(paths).count(path) > 1)
-    raise OneBasinError(f"{call}: {twice} is given twice; give each checkpoint once")

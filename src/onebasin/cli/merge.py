@@ -258,14 +258,13 @@ def _report(
     console: Console,
 ) -> Report | None:
     """Return the evaluations of the parents, their average, the result and the ensemble."""
-    from onebasin.cli.evaluations import UNALIGNED
-    from onebasin.cli.measuring import names_of
+    from onebasin.cli.report_names import MERGED, UNALIGNED, names_of
     from onebasin.merging.averages import Mean
 
     paths = [checkpoint.path for checkpoint in networks.checkpoints]
-    given = ["A", "B"] if len(paths) == 2 else names_of(paths, "merge")
+    given = ["A", "B"] if len(paths) == 2 else names_of(paths, "merge", reserved=[MERGED])
     named: dict[str, Mapping[str, Tensor]] = dict(zip(given, networks.params_list, strict=True))
-    named |= {UNALIGNED: Mean(networks.params_list, weights), "merged": params}
+    named |= {UNALIGNED: Mean(networks.params_list, weights), MERGED: params}
     report = evaluation.report(
         networks.architecture,
         named,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,16 +120,30 @@ def permutation_files(path: Path | None, num_networks: int) -> list[Path]:
 
 
 def output_metadata(networks: Networks, command: str, **facts: Any) -> dict[str, str]:
-    """Return the metadata of a network that a command writes: architecture and provenance.
+    """Return the metadata of a network that a command computes from checkpoints.
 
     Args:
-        networks: what it was made of.
+        networks: the checkpoints and the record of their architecture.
         command: the command.
-        **facts: more about it, plain JSON values; None is left out.
+        **facts: further plain JSON values, such as the method; None is omitted.
     """
     sources = [checkpoint.path for checkpoint in networks.checkpoints]
+    return result_metadata(networks.metadata, command, sources, **facts)
+
+
+def result_metadata(
+    record: Mapping[str, str], command: str, sources: Sequence[Path], **facts: Any
+) -> dict[str, str]:
+    """Return a record of an architecture together with provenance.
+
+    Args:
+        record: metadata that records the architecture.
+        command: the command.
+        sources: the checkpoints, the reference first.
+        **facts: further plain JSON values, such as the method; None is omitted.
+    """
     facts["version"] = __version__
-    return {**networks.metadata, **provenance_metadata(command, sources, **facts)}
+    return {**record, **provenance_metadata(command, sources, **facts)}
 
 
 def make_folder(folder: Path, option: str) -> Path:

@@ -16,9 +16,9 @@ from onebasin.cli.measuring import (
     DataName,
     NormalizationName,
     TableFile,
-    names_of,
 )
 from onebasin.cli.options import ArchAndTwoOrThree
+from onebasin.cli.report_names import names_of
 
 if TYPE_CHECKING:
     from torch import Tensor

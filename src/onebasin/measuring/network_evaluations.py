@@ -22,8 +22,6 @@ from onebasin.measuring.results import Result, axes_for
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ENSEMBLE = "ensemble"
-
 
 @dataclass(frozen=True)
 class NetworkEvaluations(Result):
@@ -33,19 +31,25 @@ class NetworkEvaluations(Result):
         networks: the evaluations by name.
         baseline: the best constant prediction; None where labels are not classes.
         per_token: whether every token has a label, so that the loss has a perplexity.
+        ensemble: the evaluation of the ensemble, or None.
     """
 
     networks: Mapping[str, Evaluation]
     baseline: Baseline | None = None
     per_token: bool = False
+    ensemble: Evaluation | None = None
 
     def __getitem__(self, name: str) -> Evaluation:
         """Return the evaluation of a network."""
         return self.networks[name]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row for each network: loss, error, accuracy, perplexity and examples."""
-        return [self._row(name, found) for name, found in self.networks.items()]
+        """Return one row for each network, and a last one for the ensemble."""
+        return [self._row(name, found) for name, found in self._entries()]
+
+    def _entries(self) -> list[tuple[str, Evaluation]]:
+        ensemble = [] if self.ensemble is None else [("ensemble", self.ensemble)]
+        return [*self.networks.items(), *ensemble]
 
     def _row(self, name: str, found: Evaluation) -> dict[str, Any]:
         numbers = {"loss": found.loss, "error": found.error, "accuracy": found.accuracy}
@@ -54,18 +58,18 @@ class NetworkEvaluations(Result):
         return {"name": name, **numbers, "examples": found.num_examples}
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw one bar for each network: its error, or its loss where there are no classes.
+        """Draw one bar for each network and the ensemble: the error, or the loss without classes.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: axes to draw on; default: a new figure.
 
         Returns:
             The axes with the bars.
         """
         ax = axes_for(ax)
-        has_errors = not any(isnan(each.error) for each in self.networks.values())
-        quantity = "error" if has_errors else "loss"
-        ax.bar(list(self.networks), [getattr(e, quantity) for e in self.networks.values()])
+        names, found = zip(*self._entries(), strict=True)
+        quantity = "loss" if any(isnan(each.error) for each in found) else "error"
+        ax.bar(range(len(names)), [getattr(each, quantity) for each in found], tick_label=names)
         if self.baseline is not None:
             ax.axhline(getattr(self.baseline, quantity), linestyle="--", color="gray")
         ax.set_ylabel(quantity)
@@ -135,7 +139,7 @@ def evaluate_networks(
         progress: called with the number of batches done.
 
     Returns:
-        The evaluations by name; that of the ensemble is called "ensemble" and comes last.
+        The evaluations by name, and that of the ensemble as `ensemble`.
 
     Raises:
         OneBasinError: as for `evaluate`, or when the ensemble needs outputs that a loss function
@@ -150,8 +154,7 @@ def evaluate_networks(
         )
     bound = {name: BoundModel(model, params) for name, params in networks.items()}
     parts: dict[str, list[Part]] = {name: [] for name in bound}
-    if ensemble:
-        parts[ENSEMBLE] = []
+    of_ensemble: list[Part] = []
     counts, num_classes, per_token = ClassCounts(), 0, False
     with torch.no_grad():
         for number, batch in enumerate(found.batches):
@@ -159,11 +162,11 @@ def evaluate_networks(
             outputs = {
                 name: output_of(run_model(each, inputs_of(batch))) for name, each in bound.items()
             }
-            if ensemble:
-                members = [outputs[name] for name in ensemble]
-                outputs[ENSEMBLE] = mean_output(members, found.loss)
             for name, each in outputs.items():
                 parts[name].append(measure_batch(each, labels.to(each.device), found.loss))
+            if ensemble:
+                mean = mean_output([outputs[name] for name in ensemble], found.loss)
+                of_ensemble.append(measure_batch(mean, labels.to(mean.device), found.loss))
             first = next(iter(outputs.values()))
             if found.loss == "cross_entropy" and are_classes(first, labels):
                 counts.add(labels)
@@ -174,6 +177,7 @@ def evaluate_networks(
         {name: summed(each) for name, each in parts.items()},
         counts.result(num_classes) if num_classes else None,
         per_token,
+        summed(of_ensemble) if ensemble else None,
     )
 
 
