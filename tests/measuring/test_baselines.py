@@ -41,6 +41,31 @@ def test_data_without_labels_that_count_are_refused():
         baseline_of([(torch.ones(2, 1), torch.tensor([-100, -100]))])
 
 
+def test_a_pair_of_tensors_is_one_batch():
+    inputs, labels = torch.ones(4, 2), torch.tensor([0, 0, 0, 1])
+    assert baseline_of((inputs, labels)) == baseline_of([(inputs, labels)])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "the data is None; pass a list of batches"),
+        ([torch.ones(2, 1)], "batch 0 of the data .* has no labels"),
+        ([(None, torch.tensor([0, -1]))], "labels are -1 to 0, but .* or -100"),
+        ([(None, torch.tensor([0.0, 0.5]))], "labels are float32; pass integer classes"),
+    ],
+    ids=["None", "unlabeled", "negative", "float"],
+)
+def test_wrong_data_are_refused(data, message):
+    with pytest.raises(OneBasinError, match=f"^baseline_of: {message}"):
+        baseline_of(data)
+
+
+def test_large_labels_need_no_memory():
+    found = baseline_of([(None, torch.tensor([0, 2**40]))])
+    assert (found.error, found.num_classes) == (0.5, 2**40 + 1)
+
+
 @pytest.mark.parametrize(
     ("error", "is_better"), [(0.05, True), (0.86, True), (0.89, False), (0.9, False), (1.0, False)]
 )

@@ -1,18 +1,21 @@
-"""Baselines: what a constant prediction achieves on labeled data."""
+"""Baselines: the loss and error of constant predictions on labeled data."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isnan, log, sqrt
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from onebasin.checkpoints.tensor_info import dtype_name
+from onebasin.dtypes import is_inexact
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import IGNORED, Batches, split_batch
+from onebasin.forward.batches import IGNORED, Batches, labels_of, readable
 from onebasin.measuring.evaluation import Evaluation
+from onebasin.measuring.losses import check_classes
 
 STANDARD_ERRORS = 2.0
 """A smaller difference from a baseline can be chance."""
@@ -75,59 +78,75 @@ class Baseline:
 
 
 class ClassCounts:
-    """The number of examples of each class, added up batch by batch."""
+    """The number of examples of each class, added up batch by batch.
 
-    def __init__(self) -> None:
-        self._counts = torch.zeros(0, dtype=torch.int64)
+    Args:
+        call: the public function that is running, for messages.
+    """
+
+    def __init__(self, call: str = "evaluate") -> None:
+        """Begin with no examples."""
+        self._counts: Counter[int] = Counter()
+        self._call = call
 
     def add(self, labels: Tensor) -> None:
-        """Add the labels of a batch; those of -100 do not count."""
-        labels = labels.reshape(-1)
-        counts = labels[labels != IGNORED].long().bincount().cpu()
-        if len(counts) > len(self._counts):
-            counts, self._counts = self._counts, counts
-        self._counts = self._counts.clone()
-        self._counts[: len(counts)] += counts
+        """Add the labels of a batch; those of -100 do not count.
+
+        Raises:
+            OneBasinError: when the labels are not integers, or one is negative.
+        """
+        if is_inexact(labels):
+            raise OneBasinError(
+                f"{self._call}: labels are {dtype_name(labels.dtype)}; pass integer classes"
+            )
+        labels = labels.reshape(-1).long()
+        classes, counts = labels[labels != IGNORED].unique(return_counts=True)
+        if len(classes):
+            check_classes(self._call, classes, int(classes.max()) + 1)
+        self._counts.update(dict(zip(classes.tolist(), counts.tolist(), strict=True)))
 
     def result(self, num_classes: int | None = None) -> Baseline:
         """Return the baseline.
 
         Args:
-            num_classes: number of outputs of the model; the classes that occur without it.
+            num_classes: number of outputs of the model; by default one more than the largest label.
 
         Raises:
             OneBasinError: when no label counts.
         """
-        total = int(self._counts.sum())
+        total = self._counts.total()
         if not total:
-            raise OneBasinError("evaluate: the data has no labels that count; check the labels")
-        fractions = self._counts[self._counts > 0].double() / total
-        loss = max(0.0, float(-(fractions * fractions.log()).sum()))
-        known = max(len(self._counts), num_classes or 0)
-        return Baseline(loss, 1 - float(fractions.max()), total, known)
+            raise OneBasinError(
+                f"{self._call}: the data has no labels that count; check the labels"
+            )
+        fractions = [count / total for count in self._counts.values()]
+        loss = max(0.0, -sum(fraction * log(fraction) for fraction in fractions))
+        known = max(max(self._counts) + 1, num_classes or 0)
+        return Baseline(loss, 1 - max(fractions), total, known)
 
 
 def baseline_of(data: Iterable[Any], num_classes: int | None = None) -> Baseline:
-    """Return the best constant prediction on labeled batches.
+    """Return the best constant prediction on labeled data.
 
     Args:
-        data: batches with integer labels; of `Batches` only the labels are read.
+        data: batches with integer labels, or `(inputs, labels)` tensors; of `Batches` and of
+            tensors only the labels are read.
         num_classes: as for `ClassCounts.result`.
 
     Raises:
-        OneBasinError: when no label counts.
+        OneBasinError: when the data have no labels, no label counts, or one is not a class.
 
     Example:
         >>> baseline = baseline_of([(torch.randn(4, 2), torch.tensor([0, 0, 0, 1]))])
         >>> baseline.error, round(baseline.loss, 4)
         (0.25, 0.5623)
     """
-    counts = ClassCounts()
+    counts = ClassCounts("baseline_of")
     if isinstance(data, Batches) and isinstance(data.labels, Tensor):
         counts.add(data.labels)
+    elif isinstance(data, tuple) and len(data) == 2 and all(isinstance(e, Tensor) for e in data):
+        counts.add(data[1])
     else:
-        for batch in data:
-            labels = split_batch(batch)[1]
-            if labels is not None:
-                counts.add(torch.as_tensor(labels))
+        for number, batch in enumerate(readable(data, "baseline_of")):
+            counts.add(labels_of(batch, number, "baseline_of"))
     return counts.result(num_classes)

@@ -66,14 +66,14 @@ def compare_outputs(
     """
     check_model("evaluate", model)
     bound = {name: BoundModel(model, params) for name, params in networks.items()}
-    sums = {name: _Sums() for name in bound}
-    spread = _Spread()
+    sums = {name: DistanceSums() for name in bound}
+    spread = Spread("evaluate")
     with torch.no_grad():
         for number, batch in enumerate(readable(data, "evaluate")):
             if is_empty(batch):
                 continue
             rows = {
-                name: _rows(output_of(run_model(each, inputs_of(batch))))
+                name: output_rows(output_of(run_model(each, inputs_of(batch))))
                 for name, each in bound.items()
             }
             mean = torch.stack([rows[name] for name in reference]).mean(0)
@@ -87,19 +87,35 @@ def compare_outputs(
     return {name: each.result(spread) for name, each in sums.items()}
 
 
-def _rows(output: Tensor) -> Tensor:
+def output_rows(output: Tensor) -> Tensor:
     """Return outputs as float64 rows: one for each example, or for each token."""
     wide = output.double()
-    return wide.reshape(-1, wide.shape[-1]) if wide.ndim > 1 else wide.reshape(-1, 1)
+    return wide.flatten(0, -2) if wide.ndim > 1 else wide.reshape(-1, 1)
 
 
-class _Spread:
-    """Sum of squared deviations of rows from their mean, added up batch by batch."""
+class Spread:
+    """Sum of squared deviations of rows from their mean, added up batch by batch.
 
-    def __init__(self) -> None:
-        self.count, self._sum, self._squares = 0, torch.zeros(()), 0.0
+    Args:
+        call: the public function that is running, for messages.
+    """
+
+    def __init__(self, call: str) -> None:
+        """Begin with no rows."""
+        self.count, self._call = 0, call
+        self._sum, self._squares = torch.zeros(()), 0.0
 
     def add(self, rows: Tensor) -> None:
+        """Add rows.
+
+        Raises:
+            OneBasinError: when their width differs from that of earlier rows.
+        """
+        if self._sum.ndim and self._sum.shape != rows.shape[1:]:
+            raise OneBasinError(
+                f"{self._call}: outputs have {len(self._sum)} entries a row in one batch and "
+                f"{rows.shape[1]} in another; pad all inputs to one size"
+            )
         self.count += len(rows)
         self._sum = self._sum.to(rows) + rows.sum(0)
         self._squares += float(rows.square().sum())
@@ -110,18 +126,22 @@ class _Spread:
         return max(0.0, self._squares - float(self._sum.square().sum()) / max(self.count, 1))
 
 
-class _Sums:
-    """What one network has achieved so far."""
+class DistanceSums:
+    """Squared differences and equal choices of one network, added up batch by batch."""
 
     def __init__(self) -> None:
+        """Begin with no rows."""
         self.squares, self.agreeing, self.has_choice = 0.0, 0, False
 
     def add(self, rows: Tensor, reference: Tensor) -> None:
+        """Add rows of the network and of the reference."""
         self.squares += float((rows - reference).square().sum())
         self.has_choice = rows.shape[-1] > 1
-        self.agreeing += int((rows.argmax(-1) == reference.argmax(-1)).sum())
+        if self.has_choice:
+            self.agreeing += int((rows.argmax(-1) == reference.argmax(-1)).sum())
 
-    def result(self, spread: _Spread) -> OutputDistance:
+    def result(self, spread: Spread) -> OutputDistance:
+        """Return the distance for the spread of the reference."""
         if spread.total:
             distance = sqrt(self.squares / spread.total)
         else:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from onebasin.forward.batches import inputs_of, is_empty, output_of, rereadable, run_model
 from onebasin.forward.binding import BoundModel
 from onebasin.forward.normalization import layers_with_statistics
+from onebasin.measuring.output_distances import DistanceSums, Spread, output_rows
 from onebasin.measuring.statistics import fresh_statistics
 
 CALL = "reset_difference"
@@ -24,9 +25,10 @@ def reset_difference(
 ) -> float | None:
     r"""Return how much the outputs of a network change when its statistics are reset on data.
 
-    The difference of outputs \(y\) (as trained) and \(y'\) (after the reset) over all examples is
-    \(\|y' - y\| / \|y - \bar y\|\), where \(\bar y\) is the mean output: 0 for equal outputs, about
-    1 or more for unrelated ones. On data with the normalization of the training it is small.
+    The difference of outputs \(y\) (as trained) and \(y'\) (after the reset) is
+    \(\|y' - y\| / \|y - \bar y\|\) over all examples, or tokens. \(\bar y\) is the mean output.
+    It is 0 for equal outputs and about 1 or more for unrelated ones. It is small on data with the
+    normalization of the training.
 
     Args:
         model: the architecture; not changed.
@@ -37,19 +39,19 @@ def reset_difference(
         The difference; None for a network without running statistics.
 
     Raises:
-        OneBasinError: when the data can be read only once, or the model refuses a batch.
+        OneBasinError: when the data can be read only once, the model refuses a batch, or its
+            outputs have one width in one batch and another in the next.
     """
     if not layers_with_statistics(model):
         return None
     batches = rereadable(data, CALL)
     before = BoundModel(model, params)
     after = BoundModel(model, fresh_statistics(model, params, batches, call=CALL))
-    old, new = [], []
+    sums, spread = DistanceSums(), Spread(CALL)
     for batch in batches:
         if not is_empty(batch):
             inputs = inputs_of(batch)
-            old.append(output_of(run_model(before, inputs)).double().flatten(1))
-            new.append(output_of(run_model(after, inputs)).double().flatten(1))
-    outputs, changed = torch.cat(old), torch.cat(new)
-    spread = (outputs - outputs.mean(0)).norm()
-    return float((changed - outputs).norm() / spread.clamp(min=1e-12))
+            old, new = (output_rows(output_of(run_model(each, inputs))) for each in (before, after))
+            spread.add(old)
+            sums.add(new, old)
+    return sums.result(spread).distance
