@@ -143,6 +143,19 @@ def test_a_key_selects_a_prefix_inside_the_default(tmp_path: Path) -> None:
     assert value_of(path, "model")[0] == 1.0
 
 
+@pytest.mark.parametrize(("key", "value"), [("encoder", 1.0), ("decoder", 2.0)])
+def test_a_key_selects_where_the_file_has_no_default(
+    tmp_path: Path, key: str, value: float
+) -> None:
+    path = save(tmp_path / "a.pt", {"encoder": state(1.0), "decoder": state(2.0)})
+    assert value_of(path, key)[0] == value
+
+
+def test_a_note_names_no_state_of_an_optimizer(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pt", {"model": state(1.0), "Optimizer": {"State": state(2.0)}})
+    assert value_of(path) == (1.0, ())
+
+
 def test_a_pickled_module_is_read_without_its_code(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     module.register_buffer("unsaved", torch.zeros(2), persistent=False)
@@ -159,6 +172,7 @@ def test_a_pickled_module_is_read_without_its_code(tmp_path: Path) -> None:
     [
         ({"encoder": state(1.0), "decoder": state(2.0)}, None, "'encoder', 'decoder'.*--key"),
         ({"model": state(1.0)}, "ema", "no key 'ema' that holds tensors; the file holds 'model'"),
+        ({"encoder": state(1.0), "decoder": state(2.0)}, "x", "no key 'x'.*'encoder', 'decoder'"),
         ({"model": state(1.0)}, "model.head", "no key 'model.head'"),
         (argparse.Namespace(a=1), None, "holds argparse.Namespace, not a mapping"),
     ],

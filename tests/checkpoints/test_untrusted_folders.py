@@ -120,6 +120,22 @@ def test_a_backbone_of_the_hub_is_not_downloaded(folder: Path, config: Any) -> N
     assert f"names the backbone {name!r} of the Hugging Face hub" in refused(folder, config)
 
 
+@pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "cache_dir"])
+def test_a_configuration_cannot_name_files_that_timm_reads(folder: Path, key: str) -> None:
+    pytest.importorskip("timm")
+    config = {"architecture": "resnet18", "model_type": "timm_wrapper", "num_classes": 3}
+    wrapper = {**config, "architectures": ["TimmWrapperForImageClassification"]}
+    message = refused(folder, {**wrapper, "model_args": {key: str(folder / "evil.pth")}})
+    assert f"{key}=" in message and "would read files" in message
+
+
+def test_arguments_cannot_name_files_that_timm_reads(folder: Path) -> None:
+    pytest.importorskip("timm")
+    for arguments in ({"checkpoint_path": "evil.pth"}, {"block_args": {"cache_dir": "x"}}):
+        with pytest.raises(OneBasinError, match="would read files while the model is built"):
+            build_architecture("timm:resnet18", arch_args=arguments)
+
+
 def test_a_pretrained_timm_backbone_is_built_without_its_weights(folder: Path) -> None:
     pytest.importorskip("timm")
     config = {

@@ -183,8 +183,13 @@ def without(names: list[str]) -> dict[str, Tensor]:
         without(["embed.weight"]),
         without([]) | {"positions": torch.arange(4)},
         {name: value.half() for name, value in without([]).items()},
+        {
+            **without([]),
+            "embed.weight": torch.full((5, 3), torch.nan),
+            "head.weight": torch.full((5, 3), torch.nan),
+        },
     ],
-    ids=["all", "no-alias", "alias-only", "unsaved-buffer", "half"],
+    ids=["all", "no-alias", "alias-only", "unsaved-buffer", "half", "nan"],
 )
 def test_fitting_checkpoints(params: dict[str, Tensor], device: str) -> None:
     with torch.device(device):

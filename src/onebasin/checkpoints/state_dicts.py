@@ -38,7 +38,7 @@ KEYS = (
 _REMEDY = "save plain tensors with torch.save(model.state_dict(), path)"
 _MAX_DEPTH = 8
 _MAX_VISITS = 100_000
-# What training scripts store beside the model, which holds tensors, too.
+# Other entries with tensors that training scripts store; names are compared in lower case.
 _NOT_A_MODEL = re.compile(r"optim|sched|scaler|rng|callbacks|loops|amp$|history|metrics|args")
 
 
@@ -88,14 +88,13 @@ def select_state_dict(content: Any, key: str | None = None) -> StateDict:
             ambiguous, or what is selected is not a mapping of names to tensors.
     """
     content = _with_plain_modules(content)
-    default = _default(content, ())
     if key in (None, DEFAULT_KEY):
-        selected, keys = default
+        selected, keys = _default(content, ())
         others = _other_keys(content, ".".join(keys))
         return _checked(selected, ".".join(keys), others)
     chosen = _resolve(content, key)
-    if chosen is None and default[1]:
-        chosen = _resolve(default[0], key)
+    if chosen is None:
+        chosen = _resolve_in_default(content, key)
     if chosen is None:
         available = list(_state_dict_keys(content))
         known = f"the file holds {some_names(available, limit=8)}" if available else "leave it out"
@@ -149,6 +148,15 @@ def _resolve(content: Any, key: str) -> Mapping[Any, Any] | None:
     return with_prefix(content, key) or None
 
 
+def _resolve_in_default(content: Any, key: str) -> Mapping[Any, Any] | None:
+    """Follow a key inside the default state dict; None where there is no default."""
+    try:
+        default, keys = _default(content, ())
+    except OneBasinError:
+        return None
+    return _resolve(default, key) if keys else None
+
+
 def with_prefix(content: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
     """Return the entries whose names begin with a prefix and a dot, without both."""
     start = f"{prefix}."
@@ -184,7 +192,9 @@ def _other_keys(content: Any, selected: str) -> tuple[str, ...]:
     return tuple(
         key
         for key in _state_dict_keys(content)
-        if key != selected and not key.startswith(f"{selected}.") and not _NOT_A_MODEL.search(key)
+        if key != selected
+        and not key.startswith(f"{selected}.")
+        and not _NOT_A_MODEL.search(key.lower())
     )
 
 

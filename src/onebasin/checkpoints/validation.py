@@ -169,12 +169,19 @@ def _check_tie(names: Sequence[str], params: Mapping[str, Tensor], where: str, c
     """Refuse different tensors under the names of one tensor: the module holds only one."""
     for name in names[1:]:
         first, other = params[names[0]], params[name]
-        if first is not other and not torch.equal(first, other.to(first.dtype)):
+        if first is not other and not _equal_or_nan(first, other.to(first.dtype)):
             raise OneBasinError(
                 f"{call}: {names[0]!r} and {name!r} differ in {where}, but they are one tensor in "
                 "the architecture; build it without the tie (tie_word_embeddings=False in "
                 "config.json of a Hugging Face folder), or remove one from the file"
             )
+
+
+def _equal_or_nan(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors of one dtype are equal, where NaN equals NaN."""
+    if torch.equal(a, b) or a.shape != b.shape or not a.is_floating_point():
+        return torch.equal(a, b)
+    return torch.allclose(a.double(), b.double(), rtol=0, atol=0, equal_nan=True)
 
 
 def _check_tensor_fits(name: str, info: TensorInfo, wanted: Tensor, where: str, call: str) -> None:

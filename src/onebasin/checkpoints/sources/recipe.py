@@ -17,6 +17,10 @@ def as_it_is(module: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
+FILE_ARGUMENTS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""Arguments of `timm.create_model` that make it read or write files."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to build an architecture and what to feed it.
@@ -79,3 +83,29 @@ def refuse_downloads(spec: str, arguments: Mapping[str, Any], keys: Iterable[str
                 f"{spec}: {key}={arguments[key]!r} would download weights, and nothing is "
                 "downloaded; give the weights as a checkpoint file"
             )
+
+
+def refuse_files(spec: str, arguments: Any) -> None:
+    """Refuse arguments with which timm would read a file while it builds a model.
+
+    Args:
+        spec: The architecture, for the error text.
+        arguments: Plain values; mappings and lists inside them are searched, too.
+
+    Raises:
+        OneBasinError: A mapping has one of `FILE_ARGUMENTS` with a value.
+    """
+    stack = [arguments]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list | tuple):
+            stack.extend(value)
+        if not isinstance(value, Mapping):
+            continue
+        for key in FILE_ARGUMENTS:
+            if value.get(key) is not None:
+                raise OneBasinError(
+                    f"{spec}: {key}={value[key]!r:.60} would read files while the model is built; "
+                    "leave it out and give the weights as a checkpoint file"
+                )
+        stack.extend(value.values())

@@ -7,7 +7,12 @@ from torch import nn
 
 from onebasin.checkpoints.inputs import InputSpec
 from onebasin.checkpoints.packages import import_package
-from onebasin.checkpoints.sources.recipe import Recipe, refuse_downloads, suggestion
+from onebasin.checkpoints.sources.recipe import (
+    Recipe,
+    refuse_downloads,
+    refuse_files,
+    suggestion,
+)
 from onebasin.checkpoints.torchvision_import import import_torchvision
 from onebasin.errors import OneBasinError
 
@@ -23,7 +28,7 @@ def timm_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
         How to build it; weights are never downloaded.
 
     Raises:
-        OneBasinError: timm is missing or has no such model, or weights are asked for.
+        OneBasinError: timm is missing or has no such model, or an argument loads weights.
     """
     import_torchvision()
     timm = import_package("timm", extra="vision")
@@ -32,6 +37,7 @@ def timm_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
             f"timm:{name}: timm has no such model; {suggestion(name, timm.list_models())}"
         )
     refuse_downloads(f"timm:{name}", arguments, ("pretrained",))
+    refuse_files(f"timm:{name}", arguments)
     kwargs = {"pretrained": False, **arguments}
 
     def inputs(module: nn.Module) -> tuple[InputSpec, ...]:

@@ -9,6 +9,7 @@ from onebasin._files import read_json
 from onebasin.checkpoints.foreign import refuse_foreign_folder
 from onebasin.checkpoints.messages import one_line, some_names
 from onebasin.checkpoints.sources.offline import needs_network, offline
+from onebasin.checkpoints.sources.recipe import refuse_files
 from onebasin.errors import OneBasinError
 
 CONFIG = "config.json"
@@ -94,6 +95,8 @@ def read_config(transformers: Any, folder: str, arguments: Mapping[str, Any]) ->
             f"hf:{folder}: the configuration has no {unknown[0]!r}; check --arch-arg"
         )
     for part in _parts(config):
+        for value in vars(part).values():
+            refuse_files(f"hf:{folder}", value)
         _make_safe(part)
     return config
 
