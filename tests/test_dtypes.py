@@ -51,7 +51,9 @@ def numbers(result: Any) -> list[float]:
         return numbers([result[name] for name in sorted(result)])
     if isinstance(result, list | tuple):
         return [number for each in result for number in numbers(each)]
-    return torch.as_tensor(result).double().flatten().tolist()
+    values = torch.as_tensor(result)
+    assert not (values.is_complex() and values.imag.any())
+    return values.real.double().flatten().tolist()
 
 
 def approx(expected: list[float], tolerance: float) -> Any:
@@ -123,15 +125,67 @@ def test_every_tensor_may_have_its_own_dtype(expected, name):
     assert numbers(CALLS[name](a, b)) == approx(expected[name], 0.25)
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64, torch.int8], ids=str)
-@pytest.mark.parametrize("name", CALLS)
-def test_other_dtypes_work_or_are_refused_in_a_line(name, dtype):
-    a, b = (converted(params, dtype) for params in reference())
-    try:
-        CALLS[name](a, b)
-    except OneBasinError as error:
-        assert "\n" not in str(error)
-        assert "tensor '" in str(error)
+REORDERING = {"permuted_copies", "apply"}
+AVERAGING = {"merge", "merge, weights", "merge_tensors", "average_checkpoints"}
+ACCEPTED = {torch.complex64: REORDERING | AVERAGING, torch.int8: REORDERING}
+"""Calls that need no real floating-point numbers."""
+
+INTEGERS = {"average_checkpoints"}
+"""Calls that return the integers of the last network."""
+
+
+def other_pair(dtype: torch.dtype) -> list[dict[str, Tensor]]:
+    # Complex numbers have no order: only a real variance has a lower limit.
+    return [
+        {**converted(params, dtype), "1.running_var": params["1.running_var"]}
+        for params in reference()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(dtype, name) for dtype in ACCEPTED for name in sorted(ACCEPTED[dtype])],
+    ids=str,
+)
+def test_other_dtypes_give_the_results_of_their_numbers(name, dtype):
+    pair = other_pair(dtype)
+    real = [{n: t.real.float() for n, t in params.items()} for params in pair]
+    assert numbers(CALLS[name](*pair)) == approx(numbers(CALLS[name](*real)), 1e-6)
+
+
+def test_averaged_integers_are_those_of_the_last_network():
+    a, b = (converted(params, torch.int8) for params in reference())
+    for name in INTEGERS:
+        assert numbers(CALLS[name](a, b)) == numbers(b)
+
+
+REFUSED = [(torch.complex64, name) for name in CALLS if name not in ACCEPTED[torch.complex64]]
+REFUSED += [(torch.int8, name) for name in CALLS if name not in ACCEPTED[torch.int8] | INTEGERS]
+
+
+@pytest.mark.parametrize(("dtype", "name"), REFUSED, ids=str)
+def test_other_dtypes_are_refused_in_a_line(name, dtype):
+    with pytest.raises(OneBasinError, match="tensor '") as caught:
+        CALLS[name](*(converted(params, dtype) for params in reference()))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wider"),
+    [(torch.complex32, "complex64"), (torch.complex64, "complex128"), (F32, "float64")],
+    ids=str,
+)
+def test_values_that_are_too_large_name_a_wider_dtype_of_the_same_kind(dtype, wider):
+    unit, widest = (1j, torch.complex128) if dtype.is_complex else (1, F64)
+    value = torch.tensor([2 * torch.finfo(dtype).max * unit], dtype=widest)
+    with pytest.raises(OneBasinError, match=f"too large for .*; convert .* to {wider}$"):
+        round_to("place", value, dtype)
+
+
+def test_large_parts_of_complex_numbers_are_not_too_large():
+    limit = torch.finfo(torch.complex64).max
+    value = torch.tensor([limit * (1 + 1j)], dtype=torch.complex128)
+    assert round_to("place", value, torch.complex64).isfinite().all()
 
 
 @pytest.mark.parametrize(

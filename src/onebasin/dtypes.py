@@ -33,7 +33,7 @@ def common_dtype(*dtypes: torch.dtype) -> torch.dtype:
     """
     assert dtypes, "no dtypes to promote"
     others = [dtype for dtype in dtypes if dtype not in HALF_IS_ENOUGH]
-    if not any(dtype.is_floating_point or dtype.is_complex for dtype in others):
+    if not any(map(is_inexact, others)):
         others += [torch.float32] * (len(others) < len(dtypes))
     # What is left of the 8-bit dtypes (float8_e8m0fnu) has the range of float32.
     wide = [torch.float32 if _is_tiny(dtype) else dtype for dtype in others]
@@ -52,14 +52,14 @@ def compute_dtype(*dtypes: torch.dtype) -> torch.dtype:
     return common_dtype(torch.float32, *dtypes)
 
 
-def is_inexact(tensor: Tensor) -> bool:
-    """Return whether a tensor is floating-point or complex."""
-    return tensor.is_floating_point() or tensor.is_complex()
+def is_inexact(dtype: torch.dtype) -> bool:
+    """Return whether a dtype is floating-point or complex."""
+    return dtype.is_floating_point or dtype.is_complex
 
 
 def all_finite(tensor: Tensor) -> bool:
     """Return whether a tensor of any dtype has neither NaN nor infinite entries."""
-    if not is_inexact(tensor):
+    if not is_inexact(tensor.dtype):
         return True
     wide = tensor.detach().float() if _is_tiny(tensor.dtype) else tensor.detach()
     return bool(torch.isfinite(wide).all())
@@ -77,21 +77,36 @@ def round_to(place: str, value: Tensor, dtype: torch.dtype) -> Tensor:
         OneBasinError: when a finite entry is too large for the dtype. It would become infinite,
             or the largest number of the dtype.
     """
-    if value.dtype == dtype or not (dtype.is_floating_point and value.numel()):
+    if value.dtype == dtype or not (is_inexact(dtype) and value.numel()):
         return value.to(dtype)
     limit = torch.finfo(dtype)
     # Half a step above the largest number still rounds to it.
     largest = limit.max * (1 + limit.eps / 4)
-    size = value.detach().abs()
+    size = _parts(value.detach()).abs()
     excess = (size > largest) & torch.isfinite(size)
     if bool(excess.any()):
-        name = str(dtype).removeprefix("torch.")
-        wider = "float32" if dtype.itemsize < 4 else "float64"
         raise OneBasinError(
-            f"{place} has values up to {float(size[excess].max()):.4g}, too large for {name} "
-            f"(at most {limit.max:.4g}); convert the first checkpoint to {wider}"
+            f"{place} has values up to {float(size[excess].max()):.4g}, too large for "
+            f"{_name(dtype)} (at most {limit.max:.4g}); convert the first checkpoint to "
+            f"{_name(_wider(dtype))}"
         )
     return value.to(dtype)
+
+
+def _parts(value: Tensor) -> Tensor:
+    """Return a real tensor, or the real and imaginary parts of a complex one."""
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _wider(dtype: torch.dtype) -> torch.dtype:
+    """Return a dtype of the same kind with a larger range."""
+    if dtype.is_complex:
+        return torch.complex64 if dtype.itemsize < 8 else torch.complex128
+    return torch.float32 if dtype.itemsize < 4 else torch.float64
 
 
 def _is_tiny(dtype: torch.dtype) -> bool:

@@ -49,12 +49,12 @@ def test_a_pair_of_tensors_is_one_batch():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, "the data is None; pass a list of batches"),
+        (torch.ones(2), "the data is one tensor"),
         ([torch.ones(2, 1)], "batch 0 of the data .* has no labels"),
         ([(None, torch.tensor([0, -1]))], "labels are -1 to 0, but .* or -100"),
         ([(None, torch.tensor([0.0, 0.5]))], "labels are float32; pass integer classes"),
     ],
-    ids=["None", "unlabeled", "negative", "float"],
+    ids=["tensor", "unlabeled", "negative", "float"],
 )
 def test_wrong_data_are_refused(data, message):
     with pytest.raises(OneBasinError, match=f"^baseline_of: {message}"):

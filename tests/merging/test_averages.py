@@ -89,6 +89,22 @@ def test_means_that_are_too_large_for_the_first_dtype_are_refused(dtype, values)
         merge([{"w": a.to(dtype)}, {"w": b}])
 
 
+def test_finite_complex_networks_are_not_blamed_for_infinite_entries():
+    a = {"w": torch.tensor([1.0 + 1j], dtype=torch.complex64)}
+    b = {"w": torch.tensor([1e300 + 0j], dtype=torch.complex128)}
+    with pytest.raises(
+        OneBasinError, match=r"'w' has values up to 5e\+299, too large for complex64"
+    ):
+        merge([a, b])
+
+
+def test_the_network_with_infinite_entries_is_named():
+    a = {"w": torch.tensor([1e300], dtype=torch.float64)}
+    b = {"w": torch.tensor([torch.inf])}
+    with pytest.raises(OneBasinError, match=r"params_list\[2\] has NaN or infinite"):
+        merge([{"w": torch.tensor([1.0])}, a, b])
+
+
 def test_differences_do_not_overflow():
     a, b = torch.tensor([3e38, 1.0]), torch.tensor([-3e38, 3.0])
     assert merge([{"w": a}, {"w": b}])["w"].tolist() == [0.0, 2.0]

@@ -7,6 +7,7 @@ from torch.nn.utils import prune
 
 from onebasin.errors import OneBasinError
 from onebasin.measuring import evaluator, interpolate
+from onebasin.measuring.pruning import differing_masks
 from onebasin.merging.averages import Mean, merge
 from tests.cli.run import succeed
 
@@ -61,6 +62,46 @@ def test_equal_masks_need_no_note():
     networks = [a.state_dict(), b.state_dict()]
     assert Mean(networks).notes == ()
     torch.testing.assert_close(merge(networks)["weight_orig"], (a.weight_orig + b.weight_orig) / 2)
+
+
+@pytest.mark.parametrize("own_mask", [False, True])
+def test_tied_pruned_tensors_stay_tied(own_mask):
+    a, b = (pruned(seed).state_dict() for seed in (1, 2))
+    for params in (a, b):
+        mask = params["weight_mask"]
+        params["tied_orig"] = params["weight_orig"]
+        params["tied_mask"] = mask.clone() if own_mask else mask
+    with pytest.warns(UserWarning, match="different masks"):
+        merged = merge([a, b])
+    assert merged["tied_orig"] is merged["weight_orig"]
+    assert (merged["tied_mask"] is merged["weight_mask"]) != own_mask
+
+
+def test_one_tensor_with_two_masks_gives_two_means():
+    a, b = (pruned(seed).state_dict() for seed in (1, 2))
+    for params in (a, b):
+        params["tied_orig"], params["tied_mask"] = params["weight_orig"], 1 - params["weight_mask"]
+    with pytest.warns(UserWarning, match="different masks"):
+        merged = merge([a, b])
+    for name in ("weight", "tied"):
+        effective = [params[f"{name}_orig"] * params[f"{name}_mask"] for params in (a, b)]
+        torch.testing.assert_close(merged[f"{name}_orig"], sum(effective) / 2)
+
+
+def test_masks_are_compared_only_once():
+    class Counted(dict):
+        reads = 0
+
+        def __getitem__(self, name):
+            self.reads += name == "weight_mask"
+            return super().__getitem__(name)
+
+    a, b = (Counted(pruned(seed).state_dict()) for seed in (1, 2))
+    differing_masks([a, b])
+    reads = a.reads
+    a.reads = 0
+    Mean([a, b])
+    assert a.reads < 2 * reads
 
 
 def test_paths_between_pruned_networks_average_effective_weights():

@@ -171,7 +171,7 @@ def _of_shape(name: str, value: Tensor, own: Tensor) -> Tensor:
             f"parameters: tensor {name!r} is {tuple(value.shape)} but {tuple(own.shape)} in the "
             "model; pass the state dict of a model of this architecture"
         )
-    if is_inexact(own) and _kind(value) != _kind(own):
+    if is_inexact(own.dtype) and _kind(value) != _kind(own):
         raise OneBasinError(
             f"parameters: tensor {name!r} is {_kind(value)} ({value.dtype}) but {_kind(own)} in "
             "the model; convert it to the dtype of the model"

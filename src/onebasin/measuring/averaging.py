@@ -66,7 +66,7 @@ def _iterated(checkpoints: Any) -> Iterable[Any]:
 
 
 def _step(name: str, mean: Tensor | None, value: Tensor, count: int) -> Tensor:
-    if not is_inexact(value):
+    if not is_inexact(value.dtype):
         return value.clone()
     if mean is None:
         return value.to(compute_dtype(value.dtype), copy=True)

@@ -95,7 +95,7 @@ class ClassCounts:
         Raises:
             OneBasinError: when the labels are not integers, or one is negative.
         """
-        if is_inexact(labels):
+        if is_inexact(labels.dtype):
             raise OneBasinError(
                 f"{self._call}: labels are {dtype_name(labels.dtype)}; pass integer classes"
             )
@@ -137,6 +137,7 @@ def baseline_of(data: Iterable[Any], num_classes: int | None = None) -> Baseline
         OneBasinError: when the data have no labels, no label counts, or one is not a class.
 
     Example:
+        >>> import torch
         >>> baseline = baseline_of([(torch.randn(4, 2), torch.tensor([0, 0, 0, 1]))])
         >>> baseline.error, round(baseline.loss, 4)
         (0.25, 0.5623)

@@ -115,7 +115,7 @@ def mean_of(place: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> T
             complex tensors are mixed.
     """
     first = tensors[0].detach()
-    if not is_inexact(first):
+    if not is_inexact(first.dtype):
         return first.clone()
     dtypes = [tensor.dtype for tensor in tensors]
     dtype = compute_dtype(*dtypes)

@@ -61,7 +61,18 @@ def with_common_masks(
         >>> b["weight_orig"], b["weight_mask"]
         (tensor([0.]), tensor([1.]))
     """
-    masks = differing_masks(networks, call)
+    return apply_common_masks(networks, differing_masks(networks, call))
+
+
+def apply_common_masks(
+    networks: Sequence[Mapping[str, Tensor]], masks: Mapping[str, str]
+) -> Sequence[Mapping[str, Tensor]]:
+    """Return networks with one mask for each pruned tensor, as `with_common_masks` does.
+
+    Args:
+        networks: with the same names and shapes.
+        masks: as `differing_masks` returns them, so that masks are read only once.
+    """
     return [_WithCommonMask(params, masks, networks) for params in networks] if masks else networks
 
 

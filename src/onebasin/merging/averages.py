@@ -39,7 +39,7 @@ def merge(
     - With negative weights, a `running_var` is never lower than the lowest of the networks,
       since variances are positive.
 
-    A Python warning tells when masks or zero points differ.
+    A Python warning is issued when masks or zero points differ.
 
     Args:
         params_list: parameters and buffers (state dicts) of networks of one architecture,
@@ -64,14 +64,16 @@ def merge(
     average = Mean(params_list, weights)
     warn_of(average.notes)
     merged: dict[str, Tensor] = {}
-    # The tensors are kept beside their mean, so that no other can come to lie in their memory.
-    made: dict[tuple[object, ...], tuple[list[Tensor], Tensor]] = {}
+    # All tensors are kept with their mean, so that no later tensor takes their memory.
+    means: dict[tuple[object, ...], list[tuple[list[Tensor], list[Tensor], Tensor]]] = {}
     for name in params_list[0]:
-        tensors = average.tensors(name)
-        key = tuple(map(_memory, tensors))
-        if key not in made:
-            made[key] = tensors, average.mean(name, tensors)
-        merged[name] = made[key][1]
+        sources, tensors = average.sources(name), average.tensors(name)
+        known = means.setdefault(tuple(map(_memory, sources)), [])
+        mean = next((each for _, others, each in known if _are_equal(tensors, others)), None)
+        if mean is None:
+            mean = average.mean(name, tensors)
+            known.append((sources, tensors, mean))
+        merged[name] = mean
     return merged
 
 
@@ -79,7 +81,7 @@ class Mean(Mapping[str, Tensor]):
     """The weighted mean of networks, each tensor computed when it is asked for.
 
     One tensor of each network is held at a time, so that lazy mappings may be larger than
-    memory. Nothing is kept: every access computes anew.
+    memory. Nothing is kept: every access computes the mean again.
 
     Args:
         params_list: as for `merge`; checked at once, without reading tensors where the
@@ -103,7 +105,7 @@ class Mean(Mapping[str, Tensor]):
         """Check the networks and weights; no mean is computed."""
         self._shares = _check(params_list, weights)
         self._rules = rules_for(params_list)
-        self._params_list = self._rules.networks
+        self._sources, self._params_list = params_list, self._rules.networks
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -118,6 +120,10 @@ class Mean(Mapping[str, Tensor]):
         """Return the mean of a tensor."""
         return self.mean(name, self.tensors(name))
 
+    def sources(self, name: str) -> list[Tensor]:
+        """Return a tensor of every network, before masks are applied."""
+        return [params[name] for params in self._sources]
+
     def tensors(self, name: str) -> list[Tensor]:
         """Return a tensor of every network, as it is averaged."""
         return [params[name] for params in self._params_list]
@@ -129,7 +135,7 @@ class Mean(Mapping[str, Tensor]):
         return _mean(name, tensors, self._shares)
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether there is a tensor of that name, without computing it."""
+        """Return whether the networks have a tensor of that name, without computing it."""
         return name in self._params_list[0]
 
     def __iter__(self) -> Iterator[str]:
@@ -207,7 +213,7 @@ def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tens
 
 def _check_finite(name: str, mean: Tensor, tensors: Sequence[Tensor]) -> None:
     """Check that a mean with NaN or infinite entries has them where all networks are equal."""
-    dtype = compute_dtype(mean.dtype)
+    dtype = compute_dtype(*(tensor.dtype for tensor in tensors))
     wide = [tensor.detach().to(mean.device, dtype) for tensor in tensors]
     # NaN differs from itself; infinite entries of masks are equal in all networks.
     same = torch.stack([tensor == wide[0] for tensor in wide]).all(0)
@@ -218,6 +224,13 @@ def _check_finite(name: str, mean: Tensor, tensors: Sequence[Tensor]) -> None:
                 f"merge: tensor {name!r} of params_list[{number}] has NaN or infinite entries; use"
                 " a checkpoint from before training diverged"
             )
+
+
+def _are_equal(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Return whether tensors are equal pairwise; those of one memory are."""
+    return all(
+        _memory(a) == _memory(b) or torch.equal(a, b) for a, b in zip(tensors, others, strict=True)
+    )
 
 
 def _memory(tensor: Tensor) -> object:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe, dtype_name
+from onebasin.dtypes import is_inexact
 from onebasin.errors import OneBasinError
-from onebasin.measuring.pruning import differing_masks, with_common_masks
+from onebasin.measuring.pruning import apply_common_masks, differing_masks
 
 SCALES = ("{}_scale", "{}_scale_inv", "{}.scale", "{}.scale_weight", "{}.weight_scale")
 """Names of the scale of a quantized tensor: after its own name, or after its module's."""
@@ -54,7 +55,7 @@ def rules_for(networks: Sequence[Mapping[str, Tensor]]) -> Rules:
         if name not in kept and name not in masks.values():
             _check_integers(networks, name, infos[name])
             _check_scaled(networks, name, infos)
-    shared = with_common_masks(networks, "merge") if masks else networks
+    shared = apply_common_masks(networks, masks)
     return Rules(shared, frozenset(kept), tuple(_notes(masks, kept)))
 
 
@@ -86,7 +87,7 @@ def _differing_quantization(
 
 def _check_integers(networks: Sequence[Mapping[str, Tensor]], name: str, info: TensorInfo) -> None:
     """Refuse integers that differ, except for counters, which have one entry."""
-    kinds = [_is_inexact(describe(params, name).dtype) for params in networks]
+    kinds = [is_inexact(describe(params, name).dtype) for params in networks]
     entries = torch.Size(info.shape).numel()
     if all(kinds) or entries <= 1 or (not any(kinds) and not _differs(networks, name)):
         return
@@ -111,10 +112,6 @@ def _check_scaled(
                 f"merge: tensor {name!r} ({dtype_name(infos[name].dtype)}) is scaled by {scale!r},"
                 " which differs between the networks; dequantize the checkpoints first"
             )
-
-
-def _is_inexact(dtype: torch.dtype) -> bool:
-    return dtype.is_floating_point or dtype.is_complex
 
 
 def _differs(networks: Sequence[Mapping[str, Tensor]], name: str) -> bool:
