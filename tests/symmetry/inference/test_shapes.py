@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -220,3 +223,79 @@ class Held(nn.Module):
 
 def test_a_parameter_that_forward_reads_by_another_reference_stays():
     assert sizes(trace(Held(), x(2, 4))) == []
+
+
+def read_rows(m, *inputs):
+    *others, h = inputs
+    rows = m.table[: h.shape[1]]
+    read = m.head(torch.tanh(torch.softmax(m.e(h) @ rows.T, -1) @ rows).mean(1))
+    return sum((other.mean(1, keepdim=True) for other in others), start=read)
+
+
+def table_of_rows(forward, **members):
+    parts = {"e": nn.Linear(3, WIDTH), "table": parameter(ROWS, WIDTH), "head": head()}
+    return Function(forward, **parts, **members)
+
+
+def test_rows_stay_however_many_inputs_come_first():
+    others = [x(2, n) for n in range(ROWS + 1, ROWS + 8)]
+    assert sizes(trace(table_of_rows(read_rows), (*others, x(2, ROWS, 3)))) == [(WIDTH, 0)]
+
+
+def test_rows_stay_in_a_model_that_reads_a_value():
+    model = table_of_rows(lambda m, *inputs: read_rows(m, *inputs) * m.scale.item())
+    model.register_buffer("scale", torch.tensor(2.0))
+    assert sizes(trace(model, (x(2, 7), x(2, ROWS, 3)))) == [(WIDTH, 0)]
+    assert model.scale == 2
+
+
+def test_units_are_read_by_what_only_longer_inputs_use_with_a_value():
+    def scale_longer(m, h):
+        h = torch.relu(m.e(h))
+        return m.head(h if h.shape[1] < 8 else m.gain * h * m.scale.item())
+
+    model = Function(scale_longer, e=nn.Linear(3, WIDTH), gain=parameter(WIDTH), head=head())
+    model.register_buffer("scale", torch.tensor(2.0))
+    (tensors,) = trace(model, x(2, 5, 3)).carriers.values()
+    assert "gain" in tensors
+
+
+def test_a_model_that_cannot_be_recorded_is_exported_at_every_shape(monkeypatch):
+    monkeypatch.setattr(graphs.CallRecorder, "record", lambda *args: None)
+    model = table_of_rows(read_rows)
+    assert sizes(trace(model, (x(2, 7), x(2, ROWS, 3)))) == [(WIDTH, 0)]
+
+
+def test_units_stay_if_a_dimension_of_size_one_cannot_be_enlarged_in_a_graph(monkeypatch):
+    model = Function(lambda m, h: m.head(torch.relu(m.e(h))), e=nn.Linear(3, WIDTH), head=head())
+    assert sizes(trace(model, x(2, 1, 3))) == [(WIDTH, 0)]
+    monkeypatch.setattr(graphs, "export_variant", lambda *args, **kwargs: None)
+    assert sizes(trace(model, x(2, 1, 3))) == []
+
+
+class Noisy(nn.Module):
+    """Draws from every global generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, WIDTH), head(), nn.Linear(3, 2)
+
+    def forward(self, h):
+        noise = torch.randn(2) + random.random() + np.random.random()  # noqa: NPY002
+        rest = self.c(h) if self.training else noise
+        return self.b(torch.relu(self.a(h))) + rest
+
+
+def test_tracing_keeps_the_global_random_states():
+    def seed():
+        torch.manual_seed(0), random.seed(0), np.random.seed(0)  # noqa: NPY002
+
+    def draws():
+        return torch.rand(1).item(), random.random(), np.random.random()  # noqa: NPY002
+
+    model = Noisy()
+    seed()
+    expected = draws()
+    seed()
+    trace(model, x(4, 3))
+    assert draws() == expected

@@ -124,13 +124,12 @@ def export_variant(
         The graph, or None where `torch.export` cannot take the model this way.
     """
     with isolated(model) as own, torch.no_grad(), silenced(), _unchecked():
-        with torch.random.fork_rng(devices=[]):
-            try:
-                program = _export(own, args, kwargs, outputs, training=training)
-                exported = _describe(program)
-                _refuse_unknown_sizes(model, exported)
-            except Exception:  # the user's code, on inputs that it need not take
-                return None
+        try:
+            program = _export(own, args, kwargs, outputs, training=training)
+            exported = _describe(program)
+            _refuse_unknown_sizes(model, exported)
+        except Exception:  # the user's code, on inputs that it need not take
+            return None
     return exported
 
 

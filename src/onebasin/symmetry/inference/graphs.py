@@ -4,10 +4,10 @@ One graph shows what a model does at one input shape in evaluation mode. Others 
 where it does something else: at other shapes, and in training mode. An export is slow, so
 records of the forward pass, which are quick, decide where.
 
-The decision is sound in this sense: if the records at two shapes agree (see `comparison`),
-both graphs hold the same operators on the same parameters, and the same rules apply. It
-covers the shapes that were tried: a larger and a smaller one for every size among the
-inputs. A model that changes what it does only beyond them is not noticed.
+If the records at two shapes agree (see `comparison`), both graphs hold the same operators on
+the same parameters, and the same rules apply. The tried shapes have a larger and a smaller
+size in place of every size among the inputs, where the model accepts it. Dimensions of equal
+size change together. A model that changes what it does only at other shapes is not noticed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from onebasin.symmetry.inference.export import Exported, export_variant, silence
 from onebasin.symmetry.inference.recording import CallRecorder, RecordedCall
 from onebasin.symmetry.inference.variations import Variation, find_variations
 
-MAX_UNKNOWN = 2
-"""Exports at other shapes of a model whose forward pass cannot be recorded."""
-
 
 @dataclass
 class OtherGraphs:
@@ -33,8 +30,8 @@ class OtherGraphs:
 
     Args:
         graphs: at other shapes and in training mode.
-        fixed: state tensors that are read differently at another shape, of which
-            `torch.export` has no graph.
+        fixed: state tensors that may be read differently at a shape that the model accepts
+            and `torch.export` refuses.
     """
 
     graphs: list[Exported] = field(default_factory=list)
@@ -85,7 +82,7 @@ def _graphs_at_other_shapes(
             continue
         graph = export_variant(model, variation.args, variation.kwargs, outputs)
         if graph is None:
-            others.fixed |= changed or set()
+            others.fixed |= _all_state(calls) if changed is None else changed
         else:
             others.graphs.append(graph)
             known.append(calls)
@@ -100,18 +97,21 @@ def _least_change(
     return None if None in changes else changes[0]
 
 
+def _all_state(calls: Sequence[RecordedCall]) -> set[str]:
+    """Return all state that a record reads."""
+    return set().union(*(call.state for call in calls))
+
+
 def _graphs_unrecorded(
     model: nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     outputs: Callable[[Any], Any] | None,
 ) -> OtherGraphs:
-    """Export a model at some other shapes, whatever it does there."""
+    """Export a model at every other shape that it accepts: no record shows where it differs."""
     others = OtherGraphs()
 
     def accepts(variation: Variation) -> bool:
-        if len(others.graphs) == MAX_UNKNOWN:
-            return False
         graph = export_variant(model, variation.args, variation.kwargs, outputs)
         others.graphs += [graph] if graph is not None else []
         return graph is not None
@@ -136,7 +136,7 @@ def graph_in_training(
         unused: parameters that no graph so far depends on.
 
     Returns:
-        The graph, if there is one and it uses any of them.
+        The graph; nothing if all are used, or if `torch.export` cannot take the model.
     """
     if not unused:
         return []

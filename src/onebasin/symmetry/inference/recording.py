@@ -1,6 +1,7 @@
 """Records of forward passes: which functions a model calls, on which tensors, in which order.
 
-A record is made on tensors without values, so it costs a small fraction of an export. Two
+A record is made on tensors without values, so it costs a small fraction of an export. A model
+that reads values, with `Tensor.item` for example, is recorded on copies of its tensors. Two
 records of one model at different input shapes show whether the shapes change what it does.
 """
 
@@ -13,11 +14,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from onebasin.symmetry.isolation import isolated
+
+NEEDS_VALUES = (
+    NotImplementedError,
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
+"""Errors of operators that cannot run on tensors without values."""
 
 
 @dataclass(frozen=True)
@@ -82,36 +96,37 @@ class CallRecorder:
         for name, tensor in named:
             self._first.setdefault(id(tensor), name)
         self._backends = [_meta_backend(), _fake_backend()]
+        if not any(tensor.is_meta for tensor in self._tensors.values()):
+            self._backends.append(_value_backend())
+        self._accepted = False
 
-    def record(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, training: bool = False
-    ) -> list[RecordedCall] | None:
-        """Return the calls of one forward pass, or None if it fails on tensors without values."""
-        for backend in self._backends:
-            calls = self._record(backend, args, kwargs, training)
-            if calls is not None:
-                self._backends = [backend]
-                return calls
+    def record(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[RecordedCall] | None:
+        """Return the calls of one forward pass, or None if it fails.
+
+        Later inputs are run in the way that the first ones needed, or in a slower one if only
+        the values are missing. Any other failure shows that the model refuses the inputs.
+        """
+        for i, backend in enumerate(self._backends):
+            try:
+                calls = self._record(backend, args, kwargs)
+            except Exception as error:  # the user's code, or an operator that needs values
+                if self._accepted and not _needs_values(error):
+                    return None
+                continue
+            if not self._accepted:
+                self._accepted, self._backends = True, self._backends[i:]
+            return calls
         return None
 
     def _record(
-        self, backend: _Backend, args: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool
-    ) -> list[RecordedCall] | None:
-        try:
-            by_id = {id(t): backend.state_of(t) for t in self._tensors.values()}
-            tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
-            inputs = pytree.tree_map_only(Tensor, backend.convert, (args, dict(kwargs)))
-            recorder = _Recorder(self._origins(by_id, inputs))
-            with (
-                isolated(self._model) as own,
-                torch.no_grad(),
-                _exporting(),
-                backend.mode,
-                recorder,
-            ):
-                torch.func.functional_call(own.train() if training else own, tensors, *inputs)
-        except Exception:  # the user's code, or an operator that needs values
-            return None
+        self, backend: _Backend, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> list[RecordedCall]:
+        by_id = {id(t): backend.state_of(t) for t in self._tensors.values()}
+        tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
+        inputs = pytree.tree_map_only(Tensor, backend.convert, (args, dict(kwargs)))
+        recorder = _Recorder(self._origins(by_id, inputs), backend)
+        with isolated(self._model) as own, torch.no_grad(), _exporting(), backend.mode, recorder:
+            torch.func.functional_call(own, tensors, *inputs)
         return recorder.calls
 
     def _origins(self, by_id: Mapping[int, Tensor], inputs: Any) -> Iterator[tuple[Tensor, Origin]]:
@@ -127,20 +142,24 @@ class CallRecorder:
 
 @dataclass(frozen=True)
 class _Backend:
-    """A way to run a model on tensors without values.
+    """A way to run a model without a change of its tensors.
 
     Args:
-        convert: returns such a tensor of the shape and dtype of a given one.
+        convert: returns a tensor of the shape and dtype of a given one.
         mode: the context to run in.
+        has_values: whether these tensors have values.
         known: the parameters and buffers that have been converted, by `id`.
     """
 
     convert: Callable[[Tensor], Tensor]
     mode: AbstractContextManager[Any]
+    has_values: bool = False
     known: dict[int, Tensor] = field(default_factory=dict)
 
     def state_of(self, tensor: Tensor) -> Tensor:
-        """Return a parameter or buffer of the model without values."""
+        """Return the tensor that takes the place of a parameter or buffer."""
+        if self.has_values:  # an earlier pass may have written to it
+            return self.convert(tensor.detach())
         if id(tensor) not in self.known:
             self.known[id(tensor)] = self.convert(tensor.detach())
         return self.known[id(tensor)]
@@ -153,6 +172,15 @@ def _meta_backend() -> _Backend:
 def _fake_backend() -> _Backend:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     return _Backend(mode.from_tensor, mode)
+
+
+def _value_backend() -> _Backend:
+    return _Backend(lambda tensor: tensor.detach().clone(), nullcontext(), has_values=True)
+
+
+def _needs_values(error: Exception) -> bool:
+    """Whether a forward pass failed because its tensors have no values."""
+    return isinstance(error, NEEDS_VALUES) or "meta" in str(error).lower()
 
 
 @contextmanager
@@ -169,8 +197,9 @@ def _exporting() -> Iterator[None]:
 class _Recorder(TorchFunctionMode):
     """Notes every call of a PyTorch function that takes or makes tensors."""
 
-    def __init__(self, origins: Iterator[tuple[Tensor, Origin]]) -> None:
+    def __init__(self, origins: Iterator[tuple[Tensor, Origin]], backend: _Backend) -> None:
         super().__init__()
+        self._skips_batch_norm = not backend.has_values
         self.calls: list[RecordedCall] = []
         self._origins: dict[int, Origin] = {}
         self._kept: list[Tensor] = []  # an id is unique only as long as its tensor lives
@@ -184,7 +213,8 @@ class _Recorder(TorchFunctionMode):
         tensors, others = _flatten((args, kwargs))
         shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         name = _name_of(func)
-        result = _quick_batch_norm(tensors) if name == "batch_norm" else None
+        quick = self._skips_batch_norm and name == "batch_norm"
+        result = _quick_batch_norm(tensors) if quick else None
         result = func(*args, **kwargs) if result is None else result
         made = _flatten(result)[0]
         if made or name == "__setitem__":

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from onebasin._inputs import model_inputs
@@ -33,6 +32,7 @@ from onebasin.symmetry.inference.state import (
     with_state_names,
 )
 from onebasin.symmetry.model_state import model_state
+from onebasin.symmetry.random_state import random_state_kept
 from onebasin.symmetry.symmetry import Symmetry
 from onebasin.symmetry.ties import tied_names
 
@@ -52,8 +52,8 @@ def trace(
     Every dimension of every tensor gets a layout: operators are typing rules on the graph
     of `torch.export`, and unification finds the most general solution. Inputs and counted
     outputs stay fixed. Where the model does something else at other input shapes, or uses more
-    parameters in training mode, those graphs constrain the symmetry, too. The model is not
-    changed; it may be on the meta device.
+    parameters in training mode, those graphs constrain the symmetry, too. The model and the
+    global random states are not changed; the model may be on the meta device.
 
     Args:
         model: any module that `torch.export` can take; traced in evaluation mode.
@@ -77,7 +77,7 @@ def trace(
         {'0': Group(name='0', size=8, within=())}
     """
     check_model("trace", model)
-    with recursion_for(model, "trace"):
+    with recursion_for(model, "trace"), random_state_kept(model):
         return _Inference(model, example_args, example_kwargs, outputs, doubles=True).symmetry()
 
 
@@ -110,7 +110,7 @@ def trace_graph(
     run on batches of these shapes. A dimension of size one hides what it stands for.
     """
     check_model("trace", model)
-    with recursion_for(model, "trace"):
+    with recursion_for(model, "trace"), random_state_kept(model):
         return _Inference(model, example_args, example_kwargs, outputs, doubles=False).graph()
 
 
@@ -219,5 +219,4 @@ def _export(
             return export_model(model, twice[0], twice[1], outputs), twice[0], twice[1]
         except OneBasinError:
             pass
-    with torch.random.fork_rng(devices=[]):
-        return export_model(model, args, kwargs, outputs), args, kwargs
+    return export_model(model, args, kwargs, outputs), args, kwargs

@@ -18,8 +18,6 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 Place = tuple[int, int]
 """A dimension of an input: the number of the tensor among all leaves, and the dimension."""
 
-MAX_QUANTITIES = 6
-
 
 @dataclass(frozen=True)
 class Variation:
@@ -83,7 +81,7 @@ class _Search:
             for dim, size in enumerate(leaf.shape):
                 if dim or size != self.batch:
                     places.setdefault(int(size), []).append((i, dim))
-        return list(places.items())[:MAX_QUANTITIES]
+        return list(places.items())
 
     def _first(
         self, batch: int, places: Sequence[Place], choices: Sequence[int]
