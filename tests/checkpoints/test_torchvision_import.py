@@ -74,7 +74,8 @@ def test_missing_schemas_are_defined(tmp_path: Path) -> None:
 def test_other_failures_are_passed_on(tmp_path: Path) -> None:
     fake_torchvision(tmp_path, "raise RuntimeError('operator torchvision::roi does not exist')")
     assert re.fullmatch(
-        r"torchvision cannot be imported \(RuntimeError: operator torchvision::roi does not exist\); "
+        r"torchvision cannot be imported \(RuntimeError: operator torchvision::roi does not "
+        r"exist\); "
         r"reinstall it: pip install --force-reinstall 'timm>=[\d.]+' 'torchvision>=[\d.]+'",
         run(IMPORT, tmp_path),
     )

@@ -6,6 +6,7 @@ from safetensors import safe_open
 
 from onebasin.checkpoints import build_architecture
 from onebasin.cli.measuring import DataChoice
+from onebasin.errors import OneBasinError
 from onebasin.training.datasets.digits import load_digits
 from tests.cli.run import TINY, fail, run, succeed, write
 
@@ -91,6 +92,11 @@ def test_fewer_examples_are_drawn_by_the_seed(capsys, tmp_path, a, b):
     few, everything = DataChoice("digits", num_train=20, seed=1).load(), load_digits()
     assert few.num_examples() == 20
     assert torch.equal(few.test.first(360), everything.test_inputs)
+
+
+def test_a_missing_folder_of_a_model_is_named_before_data_are_read():
+    with pytest.raises(OneBasinError, match="hf:bert-base-uncased: no such folder"):
+        DataChoice("nothing-of-this-name").load("hf:bert-base-uncased")
 
 
 def test_a_number_of_no_data_is_refused(capsys, tmp_path, a, b):

@@ -137,6 +137,17 @@ def test_data_files_are_not_replaced(capsys, tmp_path, a, b, symmetry_file):
     assert "which is never replaced" in fail(capsys, "features", "mlp", a, b, *options, *TINY)
 
 
+@pytest.mark.parametrize("name", ["train.csv", "raw/train.csv"])
+def test_files_in_a_data_folder_are_not_replaced(capsys, tmp_path, a, name):
+    file = tmp_path / "root" / "toys" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("x,label\n")
+    for data in (("toys", "--data-root", tmp_path / "root"), (tmp_path / "root" / "toys",)):
+        line = fail(capsys, "evaluate", "mlp", a, "--data", *data, "--save", file, *TINY)
+        assert line.startswith(f"{file}: is the input {tmp_path / 'root' / 'toys'} or part of it")
+    assert file.read_text() == "x,label\n"
+
+
 def test_the_module_file_is_not_replaced(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = "from torch import nn\nbuild = lambda: nn.Linear(3, 3)\n"

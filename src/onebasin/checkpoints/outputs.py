@@ -80,12 +80,21 @@ def _check_not_input(path: str | os.PathLike[str], inputs: Iterable[Input]) -> N
     if not os.path.exists(path):
         return
     for source in inputs:
-        if any(os.path.exists(file) and os.path.samefile(path, file) for file in _files_of(source)):
+        if _is_below(path, source) or any(
+            os.path.exists(file) and os.path.samefile(path, file) for file in _files_of(source)
+        ):
             shown = source.path if isinstance(source, Checkpoint) else source
             raise OneBasinError(
                 f"{path}: is the input {shown} or part of it, which is never replaced; "
                 "choose another output"
             )
+
+
+def _is_below(path: str | os.PathLike[str], source: Input) -> bool:
+    """Return whether a path is a file inside an input folder, at any depth."""
+    if isinstance(source, Checkpoint) or not (os.path.isfile(path) and os.path.isdir(source)):
+        return False
+    return Path(path).resolve().is_relative_to(Path(source).resolve())
 
 
 def _files_of(source: Input) -> Iterator[Path]:

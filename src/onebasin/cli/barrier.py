@@ -109,7 +109,7 @@ def run_barrier(
     from onebasin.report.comparison import lines_of
     from onebasin.report.figures import curve_figure, save_figure
 
-    measuring.check_outputs(input_files(request, data_choice.name))
+    measuring.check_outputs(input_files(request, data_choice))
     opening = open_with_data(
         request,
         data_choice,

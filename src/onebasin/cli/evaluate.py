@@ -88,7 +88,7 @@ def run_evaluate(
     from onebasin.measuring.results import save_rows
 
     names = _names(request)
-    _check_save(save, input_files(request, data_choice.name))
+    _check_save(save, input_files(request, data_choice))
     request, data = request.load(data_choice, call="evaluate")
     data = with_num_test(data, num_test)
     with request.open(call="evaluate", console=console) as networks:

@@ -184,7 +184,7 @@ def run_features(
         needs_loss=choice.measure in OF_LOSSES,
     )
     names = [f"{name}.{form}" for name in get_args(MeasureName) for form in FORMS]
-    check_files_in(output, names, input_files(request, data_choice.name))
+    check_files_in(output, names, input_files(request, data_choice))
     with made_folder(output, "--output") as folder, opening as opened:
         networks, data = opened.networks, opened.data
         choice = replace(choice, split=data_choice.available(data)[0])

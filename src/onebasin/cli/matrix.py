@@ -45,7 +45,7 @@ def run_matrix(
     from onebasin.measuring.pairs import measure_pairs_splits
 
     names = names_of(request.paths, "barrier")
-    measuring.check_outputs(input_files(request, data_choice.name))
+    measuring.check_outputs(input_files(request, data_choice))
     found: Matrices = {}
     opening = open_with_data(
         request,

@@ -16,36 +16,40 @@ from onebasin.checkpoints.outputs import output_form
 from onebasin.checkpoints.provenance import provenance_metadata
 from onebasin.checkpoints.sources.callables import module_files
 from onebasin.cli.alignment import Alignment
+from onebasin.cli.measuring import DataChoice
 from onebasin.cli.pairs import Networks
 from onebasin.cli.request import Request
 from onebasin.errors import OneBasinError
 
 
-def input_files(request: Request, data: str | None = None) -> tuple[Path, ...]:
-    """Return every file that a command reads, none of which may be replaced.
+def input_files(request: Request, data: DataChoice | None = None) -> tuple[Path, ...]:
+    """Return the files and folders that a command reads, of which no file may be replaced.
 
     Args:
         request: the networks of the command, with their symmetry and architecture.
-        data: `--data`, or None.
+        data: the data of the command, or None.
     """
     files = [*request.paths, *request.architecture.files]
     if request.symmetry.file is not None:
         files.append(request.symmetry.file)
-    for_matching = request.method.data.name if request.method.data is not None else None
-    for name in (data, for_matching):
-        if name is not None:
-            files += data_files(name)
+    for choice in (data, request.method.data):
+        if choice is not None:
+            files += data_files(choice.name, choice.root)
     return tuple(files)
 
 
-def data_files(name: str) -> tuple[Path, ...]:
-    """Return the files that `--data` names: a file, or the module of a callable.
+def data_files(name: str, root: Path | None = None) -> tuple[Path, ...]:
+    """Return what `--data` names: a file, a folder, or the module of a callable.
 
     Args:
         name: `--data`.
+        root: `--data-root`, or None.
     """
-    if os.path.isfile(name):
-        return (Path(name),)
+    from onebasin.training.datasets.loading import local_data
+
+    local = local_data(name, root=root)
+    if local is not None:
+        return (local,)
     return module_files(name.partition(":")[0]) if ":" in name else ()
 
 

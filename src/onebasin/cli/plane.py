@@ -132,7 +132,7 @@ def run_plane(
     from onebasin.cli.request import open_with_data
 
     names = names_of(request.paths, "plane")
-    drawing.check_outputs(input_files(request, data_choice.name))
+    drawing.check_outputs(input_files(request, data_choice))
     opening = open_with_data(
         request,
         data_choice,

@@ -1,6 +1,7 @@
 """Data by the text that names them: callables, files and folders of every kind."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -310,6 +311,12 @@ def test_byte_tokens_are_refused_for_folders_of_transformers(tmp_path):
     assert options.reading["tokenizer"] == str(tmp_path)
     assert options.reading["max_length"] == 24
     assert options_for("mlp", None).reading["tokenizer"] == "bytes"
+
+
+def test_a_pipe_as_a_configuration_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(OneBasinError, match=r"config\.json"):
+        options_for(f"hf:{tmp_path}", None)
 
 
 def test_data_with_labels_can_be_trained_on():

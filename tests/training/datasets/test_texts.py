@@ -47,6 +47,20 @@ def test_tokenizers_of_transformers_are_named_by_their_folder(load, tmp_path):
     assert data.vocabulary == 7
 
 
+def test_another_tokenizer_in_a_folder_of_the_same_name_is_used(load, tmp_path, monkeypatch):
+    transformers = pytest.importorskip("transformers", reason="needs onebasin[hub]")
+    tokens = {}
+    for first, second in (("ab", "nee"), ("nee", "ab")):
+        place = tmp_path / first
+        place.mkdir()
+        (place / "vocab.txt").write_text(f"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{first}\n{second}\n")
+        made = transformers.BertTokenizerFast(vocab=str(place / "vocab.txt"))
+        made.save_pretrained(place / "model")
+        monkeypatch.chdir(place)
+        tokens[first] = load(tokenizer="model", max_length=4).train_inputs[0].tolist()
+    assert tokens == {"ab": [2, 5, 3, 0], "nee": [2, 6, 3, 0]}
+
+
 def test_unknown_tokenizers_are_named(load):
     pytest.importorskip("transformers", reason="needs onebasin[hub]")
     text = r"tokenizer '/nowhere/at/all' cannot be loaded \(.*; give 'bytes', or the name or folder"

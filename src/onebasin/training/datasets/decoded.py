@@ -22,6 +22,7 @@ from onebasin.training.datasets.hub import open_hub
 from onebasin.training.datasets.normalization import describe_normalisation
 from onebasin.training.datasets.reading import Progress, decode_tables
 from onebasin.training.datasets.source import Table
+from onebasin.training.datasets.texts import tokenizer_digest
 
 TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("inputs", "labels"))
 FACTS = ("kind", "num_classes", "class_names")
@@ -195,7 +196,8 @@ def decode_source(
     needed: Sequence[str],
 ) -> Stored:
     """Return the decoded splits of a source; they are decoded if the cache lacks them."""
-    key = hashlib.sha256(json.dumps([origin, reading.to_json()]).encode()).hexdigest()
+    identity = [origin, reading.to_json(), tokenizer_digest(reading.tokenizer)]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     shown = re.sub(r"[^\w-]+", "-", name)[-80:]
     folder = cache_folder(cache) / "datasets" / f"{shown}-{key[:16]}"
 

@@ -67,8 +67,8 @@ def load_data(
         return _digits(options)
     folder = data_root(root)
     name = spec.removeprefix(HUB_PREFIX)
-    below = None if folder is None else folder / name
-    if below is not None and below.is_dir():
+    below = _below_root(spec, folder)
+    if below is not None:
         return _read_folder(spec, below, options, DATASETS.get(spec))
     if spec not in DATASETS and Path(spec).exists():
         return _read_path(Path(spec), options)
@@ -78,6 +78,24 @@ def load_data(
     if known is None and (name == spec and ("/" not in spec or _looks_like_path(spec))):
         raise unknown_dataset(spec, folder, "a file or folder, package.module:callable, ")
     return _load_set(spec, known or HubSet(name), options)
+
+
+def local_data(spec: str, *, root: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the file or folder that `load_data` reads, or None where it reads no such path.
+
+    Args:
+        spec: as for `load_data`.
+        root: as for `load_data`.
+    """
+    if spec in ("", DIGITS):
+        return None
+    path = Path(spec) if spec not in DATASETS and Path(spec).exists() else None
+    return _below_root(spec, data_root(root)) or path
+
+
+def _below_root(spec: str, root: Path | None) -> Path | None:
+    below = None if root is None else root / spec.removeprefix(HUB_PREFIX)
+    return below if below is not None and below.is_dir() else None
 
 
 def _looks_like_path(spec: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from jaxtyping import Int32
 
 from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.packages import import_package
+from onebasin.checkpoints.sources.offline import offline
 from onebasin.checkpoints.torchvision_import import import_torchvision
 from onebasin.errors import OneBasinError, check_whole
 
@@ -27,6 +29,10 @@ TOKENIZER_FILES = (
     "vocab.json",
 )
 """Files of which a folder with a tokenizer of transformers has at least one."""
+
+
+SETTING_SUFFIXES = (".json", ".txt", ".model", ".spm", ".codes", ".tiktoken", ".vocab", ".bpe")
+"""Suffixes of the files of a folder that determine its tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,23 @@ def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
     return any((Path(folder) / name).is_file() for name in TOKENIZER_FILES)
 
 
+def tokenizer_digest(name: str) -> str | None:
+    """Return a digest of the files of a tokenizer's folder; None for a name without a folder.
+
+    Args:
+        name: as for `tokenizer`.
+    """
+    if name == BYTES or not Path(name).is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(Path(name).iterdir()):
+        if path.suffix in SETTING_SUFFIXES and path.is_file():
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256")
+            digest.update(f"{path.name}\0{content.hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
 def _pretrained(name: str) -> Any:
     """Read a tokenizer of transformers; its code is never run."""
     with contextlib.suppress(OneBasinError):
@@ -91,9 +114,10 @@ def _pretrained(name: str) -> Any:
             "there, or name another tokenizer with --tokenizer"
         )
     try:
-        return library.AutoTokenizer.from_pretrained(
-            name, local_files_only=is_folder, trust_remote_code=False
-        )
+        with offline() if is_folder else contextlib.nullcontext():
+            return library.AutoTokenizer.from_pretrained(
+                name, local_files_only=is_folder, trust_remote_code=False
+            )
     # The library, the network and the tokenizer's own files may raise anything.
     except Exception as error:
         raise OneBasinError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
+from onebasin.checkpoints.sources.transformers_config import config_content
 from onebasin.errors import OneBasinError
 from onebasin.training.datasets.read_options import LENGTH, ReadOptions
 from onebasin.training.datasets.texts import BYTES
@@ -25,30 +26,26 @@ def options_for(arch: str | None, options: ReadOptions | None) -> ReadOptions:
         options: what the user says.
 
     Raises:
-        OneBasinError: when byte tokens are asked for such a folder.
+        OneBasinError: when byte tokens are requested for such a folder, or it is missing or has
+            no valid config.json.
     """
     options = options or ReadOptions()
     if arch is None or not arch.startswith(HF_PREFIX):
         return options
-    folder = Path(arch.removeprefix(HF_PREFIX))
+    folder = arch.removeprefix(HF_PREFIX)
+    content = config_content(folder)
     if options.tokenizer == BYTES:
         raise OneBasinError(
             f"data: --tokenizer bytes does not suit {arch}: its model was trained on other tokens; "
             "leave --tokenizer out to use the tokenizer of the folder"
         )
     return replace(
-        options, default_tokenizer=str(folder), default_context=min(LENGTH, _positions(folder))
+        options, default_tokenizer=folder, default_context=min(LENGTH, _positions(content))
     )
 
 
-def _positions(folder: Path) -> int:
-    """Return the most tokens that a model takes, as its configuration says."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return LENGTH
-    if not isinstance(config, dict):
-        return LENGTH
+def _positions(config: Mapping[str, Any]) -> int:
+    """Return the largest number of tokens that a configuration allows."""
     known = [config.get(name) for name in POSITIONS]
     # Some models count positions from padding_idx + 1 (RoBERTa), so two are left.
     reserve = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
