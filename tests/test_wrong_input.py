@@ -9,13 +9,14 @@ import pytest
 PROGRAM = """
 import json, sys
 import torch
+import onebasin
 from torch import nn
 from onebasin import Permutation, matching, merge, repair, trace
 from onebasin.errors import OneBasinError
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring import (
-    average_checkpoints, compare_ensembles, evaluator, interpolate, measure_pairs, measure_plane,
-    permuted_copies, reset_statistics,
+    average_checkpoints, baseline_of, compare_ensembles, compare_outputs, evaluate_networks,
+    evaluator, interpolate, measure_pairs, measure_plane, permuted_copies, reset_statistics,
 )
 from onebasin.measuring.features import measure_llfc, measure_similarity
 from onebasin.training import Dataset, train
@@ -160,6 +161,17 @@ CASES = {
     "measure_plane(net, [a, a, a], measured)": "measure_plane: networks is of type list; pass a m",
     "measure_plane(net, {'a': a}, measured)": "measure_plane: 1 networks given; give three",
     "compare_ensembles(net, {'a': a, 'b': a}, None)": "compare_ensembles: evaluate is None; pass",
+    "baseline_of(None)": "baseline_of: the data is None; pass a list of batches or a DataLoader",
+    "evaluate_networks(net, {}, data)": "evaluate_networks: networks is empty; pass at least one",
+    "evaluate_networks(net, [a], data)": "evaluate_networks: networks is of type list; pass a ma",
+    "evaluate_networks(net, {'a': 3}, data)": "evaluate_networks: networks['a'] is 3; pass a sta",
+    "evaluate_networks('mlp', {'a': a}, data)": "evaluate_networks: model is 'mlp'; pass a torch",
+    "evaluate_networks(net, {'a': a}, data, ensemble=['b'])": "evaluate_networks: ensemble has th"
+    "e unknown network 'b'; the names are a",
+    "evaluate_networks(net, {'a': a}, data, ensemble='a')": "evaluate_networks: ensemble is 'a'; ",
+    "compare_outputs(net, {}, data, reference=[])": "compare_outputs: reference is empty; name at",
+    "compare_outputs(net, {'a': a}, data, reference=['b'])": "compare_outputs: reference has the ",
+    "compare_outputs(net, {'a': a}, None, reference=['a'])": "compare_outputs: the data is None; ",
     "average_checkpoints([])": "average_checkpoints: there is no checkpoint; pass at least one",
     "average_checkpoints(None)": "average_checkpoints: checkpoints is None; pass a list of state",
     "average_checkpoints(a)": "average_checkpoints: checkpoints is of type OrderedDict; pass a li",
@@ -192,6 +204,9 @@ ACCEPTED = {
     "merge([a, a], torch.tensor([1.0, 3.0]))": "dict",
     "average_checkpoints([net, a])": "dict",
     "interpolate(net, net, a, measured, num_points=2)": "Curve",
+    "onebasin.evaluate(net, net, data)": "Evaluation",
+    "evaluate_networks(net, {'a': net, 'b': a}, data, ensemble=['a'])": "NetworkEvaluations",
+    "compare_outputs(net, {'a': net, 'b': a}, data, reference=['a'])": "dict",
     "compare_ensembles(net, {'a': net, 'b': a}, measured)": "Comparison",
     "reset_statistics(net, net, data)": "dict",
 }
@@ -211,7 +226,7 @@ def messages(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("call", CASES)
-def test_wrong_input_is_told_in_a_line(messages, call):
+def test_wrong_input_gives_an_error_of_one_line(messages, call):
     assert messages[call].startswith(CASES[call])
     assert "\n" not in messages[call]
 

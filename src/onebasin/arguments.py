@@ -93,6 +93,30 @@ def check_tensor(place: str, value: Any) -> None:
         raise OneBasinError(f"{place} is {described(value)}; state dicts hold torch.Tensor only")
 
 
+def check_names(call: str, argument: str, names: Any, networks: Mapping[str, Any]) -> None:
+    """Check that an argument is a list of names of networks.
+
+    Args:
+        call: the public function that is running, for the message.
+        argument: name of the argument.
+        names: its value.
+        networks: all networks by name.
+
+    Raises:
+        OneBasinError: when it is not a list, or has an unknown name.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise OneBasinError(
+            f"{call}: {argument} is {described(names)}; pass a list of names of networks"
+        )
+    for name in names:
+        if name not in networks:
+            raise OneBasinError(
+                f"{call}: {argument} has the unknown network {described(name)}; the names are "
+                f"{', '.join(map(str, networks))}"
+            )
+
+
 NETWORKS = frozenset({"params", "params_a", "params_b"})
 """Names of arguments that are the parameters of one network."""
 
@@ -154,7 +178,7 @@ def _checked(call: str, name: str, value: Any, kind: str) -> Any:
 
 
 def state_of(value: Any) -> Any:
-    """Return the tensors of the state dict of a module; other values as they are."""
+    """Return the tensors of the state dict of a module; other values unchanged."""
     if not isinstance(value, nn.Module):
         return value
     return {name: each for name, each in value.state_dict().items() if isinstance(each, Tensor)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import check_model
+from onebasin.arguments import check_model, check_names, checks_arguments, state_of
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import inputs_of, labels_of, output_of, run_model
 from onebasin.forward.binding import BoundModel
@@ -111,9 +111,10 @@ def evaluate(
     """
     check_model("evaluate", model)
     found = _evaluator(data, loss, batch_size)
-    return found(model if network is None else BoundModel(model, network))
+    return found(model if network is None else BoundModel(model, state_of(network)))
 
 
+@checks_arguments
 def evaluate_networks(
     model: nn.Module,
     networks: Mapping[str, Mapping[str, Tensor]],
@@ -142,10 +143,12 @@ def evaluate_networks(
         The evaluations by name, and that of the ensemble as `ensemble`.
 
     Raises:
-        OneBasinError: as for `evaluate`, or when the ensemble needs outputs that a loss function
-            of the caller does not describe.
+        OneBasinError: as for `evaluate`; when there are no networks, or `ensemble` has an unknown
+            name; when an ensemble is evaluated with a loss function.
     """
-    check_model("evaluate", model)
+    if not networks:
+        raise OneBasinError("evaluate_networks: networks is empty; pass at least one network")
+    check_names("evaluate_networks", "ensemble", ensemble, networks)
     found = _evaluator(data, loss, batch_size)
     if ensemble and callable(found.loss):
         raise OneBasinError(

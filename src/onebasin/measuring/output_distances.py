@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import check_model
+from onebasin.arguments import check_names, checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import inputs_of, is_empty, output_of, readable, run_model
 from onebasin.forward.binding import BoundModel
@@ -35,6 +35,7 @@ class OutputDistance:
     num_examples: int
 
 
+@checks_arguments
 def compare_outputs(
     model: nn.Module,
     networks: Mapping[str, Mapping[str, Tensor]],
@@ -56,7 +57,8 @@ def compare_outputs(
         The distance of each network by name.
 
     Raises:
-        OneBasinError: when the parameters do not fit the model, or the data has no example.
+        OneBasinError: when the parameters do not fit the model, `reference` is empty or has an
+            unknown name, or the data has no example.
 
     Example:
         >>> networks = {"a": {"weight": torch.eye(2)}, "b": {"weight": -torch.eye(2)}}
@@ -64,12 +66,14 @@ def compare_outputs(
         >>> compare_outputs(model, networks, [torch.eye(2)], reference=["a"])["b"].distance
         2.8284271247461903
     """
-    check_model("evaluate", model)
+    check_names("compare_outputs", "reference", reference, networks)
+    if not reference:
+        raise OneBasinError("compare_outputs: reference is empty; name at least one network")
     bound = {name: BoundModel(model, params) for name, params in networks.items()}
     sums = {name: DistanceSums() for name in bound}
-    spread = Spread("evaluate")
+    spread = Spread("compare_outputs")
     with torch.no_grad():
-        for number, batch in enumerate(readable(data, "evaluate")):
+        for number, batch in enumerate(readable(data, "compare_outputs")):
             if is_empty(batch):
                 continue
             rows = {
@@ -83,7 +87,7 @@ def compare_outputs(
             if progress is not None:
                 progress(number + 1)
     if not spread.count:
-        raise OneBasinError("evaluate: the data has no examples; pass at least one batch")
+        raise OneBasinError("compare_outputs: the data has no examples; pass at least one batch")
     return {name: each.result(spread) for name, each in sums.items()}
 
 
