@@ -84,6 +84,7 @@ CASES = {
     "trace(nn.LazyLinear(2), inputs)": "trace: tensor 'weight' of the model is uninitialized; ru",
     "trace(model, None)": "trace: example_args is None; pass the inputs of one call of the mod",
     "symmetry.prove(model, 'x')": "prove: example_args is 'x'; pass the inputs of one call",
+    "symmetry.prove(net, inputs, other_inputs=inputs)": "prove: other_inputs is of type Tensor",
     "symmetry.prove('mlp', inputs)": "prove: model is 'mlp'; pass a torch.nn.Module",
     "matching.match_weights(symmetry, a, b)": "match_weights: tensor '0.weight' of B is of type n",
     "unmoved.apply(b)": "apply: tensor '0.weight' is of type ndarray; state dicts hold",

@@ -189,7 +189,7 @@ def _has_custom_gradients(outputs: Sequence[Tensor]) -> bool:
 
 
 def _by_forward_passes(trial: Trial, undone: Undone, groups: Sequence[str]) -> dict[str, Control]:
-    """Return the groups that forward passes show, as many as `MOST_CONTROL_RUNS` allow."""
+    """Return the groups whose control changes the outputs of at most `MOST_CONTROL_RUNS` runs."""
     specimen, shown, runs = trial.specimen, dict[str, Control](), 0
     still = Permutation.identity(undone.symmetry)
     for group in groups:
@@ -199,8 +199,8 @@ def _by_forward_passes(trial: Trial, undone: Undone, groups: Sequence[str]) -> d
             runs += 1
             name = specimen.name_of(tensor)
             changed = undone.values(group, tensor, specimen.generic(name))
-            found = specimen.run({**specimen.moved(still), name: changed})
-            change = trial.visible(trial.differences(found), VISIBLE)
+            changes = trial.differences_at({**specimen.moved(still), name: changed})
+            change = trial.visible(changes, VISIBLE)
             if change:
                 shown[group] = Control(tensor, change)
                 break

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._inputs import model_inputs
-from onebasin.arguments import check_model
+from onebasin.arguments import check_model, described
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.display import proof_text
 from onebasin.symmetry.permutation import Permutation
@@ -28,8 +28,6 @@ from onebasin.symmetry.symmetry import Symmetry
 
 INTEGER_DRAWS = 16
 """Draws for models whose outputs are all whole numbers, which show few changes."""
-
-Inputs = tuple[Sequence[Any] | Tensor, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def prove(
     seed: int = 0,
     outputs: Callable[[Any], Any] | None = None,
     controls: bool | int = True,
-    other_inputs: Sequence[Inputs] = (),
+    other_inputs: Sequence[Any] = (),
     states: Sequence[Mapping[str, Tensor]] = (),
 ) -> Proof:
     """Test a symmetry on the original module with permuted parameters.
@@ -109,15 +107,14 @@ def prove(
     start = time.perf_counter()
     check_model("prove", model)
     example = Example(*model_inputs("prove", model, example_args, example_kwargs))
-    others = [Example(*model_inputs("prove", model, *inputs)) for inputs in other_inputs]
+    others = _examples_of(model, other_inputs)
     specimen = Specimen(symmetry, model, example.args, example.kwargs, seed=seed, outputs=outputs)
     run = _Verification(symmetry, seed, _first_trial(specimen, symmetry), [str(example)])
     run.test_first()
-    if run.symmetry.groups:
-        run.test_values(example)
-        run.test_states(states)
-        run.test_inputs(others)
-        run.test_shapes(example)
+    run.test_values(example)
+    run.test_states(states)
+    run.test_inputs(others)
+    run.test_shapes(example)
     verified = run.control(len(symmetry.groups) if controls is True else int(controls))
     return Proof(
         symmetry=run.symmetry,
@@ -171,10 +168,10 @@ class _Verification:
     def test_inputs(self, examples: Sequence[Example]) -> None:
         """Test on inputs of the caller, which the model must accept."""
         for example in examples:
-            if not self._test_example(example):
-                self.first.specimen.with_inputs(example.args, example.kwargs).run(
-                    self.first.specimen.moved(Permutation.identity(self.symmetry))
-                )
+            if self.symmetry.groups:
+                specimen = self.first.specimen.with_inputs(example.args, example.kwargs)
+                self._hold(self._further_trial(specimen, f"on inputs {example}"), self._cycles)
+                self.inputs.append(str(example))
 
     def test_shapes(self, example: Example) -> None:
         """Test on inputs of other shapes, where the model accepts them."""
@@ -209,15 +206,24 @@ class _Verification:
         place: str,
         draws: Callable[[], Iterator[Permutation]] | None = None,
     ) -> bool:
-        """Test at another point or on other inputs; False where the model cannot be run."""
+        """Test at another point or on other inputs.
+
+        Returns:
+            Whether it was tested: some group is left, and the model accepts the inputs.
+        """
         if not self.symmetry.groups:
-            return True
-        try:
-            trial = further_trial(specimen, self.symmetry, place, self.first)
-            self._hold(trial, draws or self._cycles)
-        except OneBasinError:
             return False
+        try:
+            trial = self._further_trial(specimen, place)
+        except OneBasinError as error:
+            if is_out_of_memory(error.__cause__):
+                raise
+            return False
+        self._hold(trial, draws or self._cycles)
         return True
+
+    def _further_trial(self, specimen: Specimen, place: str) -> Trial:
+        return further_trial(specimen, self.symmetry, place, self.first)
 
     def _hold(self, trial: Trial, draws: Callable[[], Iterator[Permutation]]) -> None:
         """Fix the groups that fail until the rest passes."""
@@ -269,6 +275,26 @@ class _Verification:
         yield draw_cycles(self.symmetry, seed=self.seed)
 
 
+def _examples_of(model: nn.Module, other_inputs: Sequence[Any]) -> list[Example]:
+    """Return further inputs of the caller as examples."""
+    if not isinstance(other_inputs, list | tuple):
+        raise OneBasinError(
+            f"prove: other_inputs is {described(other_inputs)}; pass a list of pairs of positional"
+            " and keyword inputs"
+        )
+    for i, inputs in enumerate(other_inputs):
+        if not isinstance(inputs, list | tuple) or len(inputs) != 2 or not _is_mapping(inputs[1]):
+            raise OneBasinError(
+                f"prove: other_inputs[{i}] is not a pair of positional and keyword inputs (got"
+                f" {described(inputs)}); pass pairs such as ((x,), {{}})"
+            )
+    return [Example(*model_inputs("prove", model, *inputs)) for inputs in other_inputs]
+
+
+def _is_mapping(value: Any) -> bool:
+    return value is None or isinstance(value, Mapping)
+
+
 def _first_trial(specimen: Specimen, symmetry: Symmetry) -> Trial:
     """Return the trial at parameters near the model's own, in the first precision that works."""
     refusal: OneBasinError | None = None
@@ -276,7 +302,7 @@ def _first_trial(specimen: Specimen, symmetry: Symmetry) -> Trial:
         try:
             reference = own.run(own.moved(Permutation.identity(symmetry)))
         except OneBasinError as error:
-            if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+            if is_out_of_memory(error.__cause__):
                 raise
             refusal = refusal or error
         else:

@@ -71,14 +71,17 @@ class Specimen:
                 )
         self.num_entries = sum(self._tensors[name].numel() for name in self._names.values())
         self._device: torch.device | None = None
-        self._redirects = True
         self.is_strict, self.dtype, self._replaces_noise = True, torch.float64, False
         self._spread, self._values = perturb, {n: self._tensors[n] for n in symmetry.layouts}
         self._start()
 
-    def _start(self) -> None:
-        """Choose which buffers keep their values, and calibrate the others."""
-        self._generic: dict[str, Tensor] = {}
+    def _start(self, known: Mapping[str, Tensor] | None = None) -> None:
+        """Choose which buffers keep their values, and calibrate the others.
+
+        Args:
+            known: generic values of parameters that need no other computation.
+        """
+        self._generic: dict[str, Tensor] = dict(known or {})
         self._tables = {
             name
             for name in self.symmetry.buffers
@@ -101,13 +104,15 @@ class Specimen:
 
     def with_buffers(self, state: Mapping[str, Tensor]) -> Specimen | None:
         """Return the specimen with the buffers of a checkpoint; None if they are the same."""
-        own = [name for name in self.symmetry.buffers if self._keeps(name) and name in state]
+        own = [
+            name for name in self.symmetry.buffers if self._affects_outputs(name) and name in state
+        ]
         others = {name: state[name] for name in own}
         if all(_equal(self._values[name], others[name]) for name in own):
             return None
         return self._variant(_values={**self._values, **others})
 
-    def _keeps(self, name: str) -> bool:
+    def _affects_outputs(self, name: str) -> bool:
         """Whether a buffer of a checkpoint can decide what the model computes."""
         is_counter = name.endswith("num_batches_tracked")
         is_statistic = self._values[name].is_floating_point() and name not in self._tables
@@ -128,7 +133,9 @@ class Specimen:
     def _variant(self, **changes: Any) -> Specimen:
         other = copy.copy(self)
         vars(other).update(changes)
-        other._start()
+        shares = self._spread is other._spread
+        parameters = (n for n in self._generic if shares and n not in self.symmetry.buffers)
+        other._start({n: self._generic[n] for n in parameters})
         return other
 
     def generic(self, name: str) -> Tensor:
@@ -235,7 +242,7 @@ class Specimen:
             return value
 
         args, kwargs = tree_map_only(Tensor, self._own_input, precision.convert(self._inputs))
-        redirect = Redirect() if self._redirects and precision.replaces_calls else None
+        redirect = Redirect() if precision.replaces_calls else None
         try:
             with (
                 self._seeded(),
@@ -247,7 +254,6 @@ class Specimen:
                     backward(found)
         except Exception as error:
             raise OneBasinError(self._explain(error, precision)) from error
-        self._redirects = redirect is not None and redirect.is_needed
         return precision.convert([tensor.detach() for tensor in found]), used
 
     def _own_input(self, tensor: Tensor) -> Tensor:
@@ -291,7 +297,7 @@ class Specimen:
             yield
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Return whether an exception says that memory has run out, on the CPU or a device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True

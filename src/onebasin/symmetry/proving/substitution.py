@@ -52,7 +52,6 @@ class Redirect(TorchFunctionMode):
         """Nothing is replaced yet."""
         super().__init__()
         self.substitutes: Mapping[int, Tensor] = {}
-        self.is_needed = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -62,9 +61,7 @@ class Redirect(TorchFunctionMode):
 
     def _redirected(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            found = self.substitutes.get(id(value), value)
-            self.is_needed = self.is_needed or found is not value
-            return found
+            return self.substitutes.get(id(value), value)
         if type(value) in (list, tuple) and any(isinstance(entry, Tensor) for entry in value):
             return type(value)(map(self._redirected, value))
         return value
