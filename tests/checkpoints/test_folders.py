@@ -182,6 +182,18 @@ def model(**changes: Any) -> dict[str, Any]:
     return fast(model={**FAST["model"], **changes})
 
 
+UNTYPED = {key: value for key, value in FAST["model"].items() if key != "type"}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+REGEX = {"use_regex": True}
+OLD_SPACES = {"type": "Metaspace", "replacement": "_", "add_prefix_space": True}
+SPACES = {"type": "Metaspace", "replacement": "_", "prepend_scheme": "always", "split": True}
+
+
+def split_by(pattern: str) -> dict[str, Any]:
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": True}
+    return fast(pre_tokenizer={"type": "Sequence", "pretokenizers": [split, BYTES]})
+
+
 SWAPPED = {**FAST["model"]["vocab"], "a": 3, "b": 2}
 
 
@@ -193,6 +205,12 @@ SWAPPED = {**FAST["model"]["vocab"], "a": 3, "b": 2}
         ("tokenizer.json", FAST, model(merges=[]), "number of model.merges is 1 in "),
         ("tokenizer.json", FAST, model(type="WordPiece"), "model.type is 'BPE' in "),
         ("tokenizer.json", FAST, fast(normalizer={"type": "Lowercase"}), "normalizer is None in "),
+        (
+            "tokenizer.json",
+            split_by("a" * 90 + "b"),
+            split_by("a" * 90 + "c"),
+            "pre_tokenizer.pretokenizers.0.pattern.Regex is ...aaaaaaaaaaaaaaab' in ",
+        ),
         (
             "tokenizer.json",
             FAST,
@@ -223,6 +241,9 @@ def test_tokenizers_and_preprocessors_that_differ_are_refused(folders, name, a, 
         ("tokenizer.json", FAST, model(merges=[["a", "b"]])),
         ("tokenizer.json", FAST, model(dropout=0.1, ignore_merges=False)),
         ("tokenizer.json", FAST, fast(added_tokens=3)),
+        ("tokenizer.json", fast(pre_tokenizer=BYTES), fast(pre_tokenizer={**BYTES, **REGEX})),
+        ("tokenizer.json", fast(pre_tokenizer=OLD_SPACES), fast(pre_tokenizer=SPACES)),
+        ("tokenizer.json", {**FAST, "model": UNTYPED}, FAST),
         ("tokenizer.json", FAST, fast(truncation={"max_length": 3}, version="1.0")),
         ("merges.txt", "#version: 0.2\na b\n", "a b\r\n"),
         ("tokenizer_config.json", {"model_max_length": 3}, {"model_max_length": 4}),

@@ -47,7 +47,8 @@ class Difference:
     def to_text(self, folder_a: Path, folder_b: Path) -> str:
         """Return the difference on one line, with both files and values."""
         file_a, file_b = folder_a / self.file, folder_b / self.file
-        return f"{self.field} is {_short(self.a)} in {file_a} but {_short(self.b)} in {file_b}"
+        a, b = _shortened(repr(self.a), repr(self.b))
+        return f"{self.field} is {a} in {file_a} but {b} in {file_b}"
 
 
 def read_mapping(folder: Path, name: str) -> dict[str, Any] | None:
@@ -76,6 +77,14 @@ def flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def _shortened(a: str, b: str) -> tuple[str, str]:
+    """Return the part of two different texts in which they differ."""
+    pairs = enumerate(zip(a, b, strict=False))
+    start = next((place for place, (x, y) in pairs if x != y), min(len(a), len(b)))
+    start = 0 if start < _WIDTH - 6 else start - _WIDTH // 4
+    return _short(a, start), _short(b, start)
+
+
+def _short(text: str, start: int) -> str:
+    text = f"...{text[start:]}" if start else text
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

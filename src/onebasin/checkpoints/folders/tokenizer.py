@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,13 @@ _SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", 
 _TEXT_SETTINGS = ("do_lower_case", "strip_accents", "add_prefix_space", "tokenize_chinese_chars")
 _SPECIAL = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 _USE_SETTINGS = (*_SPECIAL, "add_bos_token", "add_eos_token", "padding_side")
+
+_STEPS = {
+    "normalizer": Effect.FUNCTION,
+    "pre_tokenizer": Effect.FUNCTION,
+    "post_processor": Effect.USE,
+}
+_NO_TOKENS = {"type": "BPE", "vocab": {}, "merges": []}
 
 
 def tokenizer_differences(a: Path, b: Path) -> Iterator[Difference]:
@@ -88,17 +97,51 @@ def _pipeline_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterato
     merges_a, merges_b = (_merges(model.pop("merges", None)) for model in (model_a, model_b))
     yield from _list_difference(_FAST, "model.merges", merges_a, merges_b)
     for key in sorted(model_a.keys() | model_b.keys()):
+        if key == "type" and not (model_a.keys() & model_b.keys() & {"type"}):
+            continue  # older files omit it
         # Older files omit settings that are off.
         if (model_a.get(key) or None) != (model_b.get(key) or None):
             values = model_a.get(key), model_b.get(key)
             yield Difference(_FAST, f"model.{key}", *values, Effect.FUNCTION)
-    for key, effect in (
-        ("normalizer", Effect.FUNCTION),
-        ("pre_tokenizer", Effect.FUNCTION),
-        ("post_processor", Effect.USE),
-    ):
-        if a.get(key) != b.get(key):
-            yield Difference(_FAST, key, a.get(key), b.get(key), effect)
+    steps_a, steps_b = _steps(a), _steps(b)
+    if steps_a != steps_b:
+        completed = [each for each in map(_with_defaults, (steps_a, steps_b)) if each is not None]
+        if len(completed) == 2:
+            steps_a, steps_b = completed
+    for key, effect in _STEPS.items():
+        if steps_a[key] != steps_b[key]:
+            field, left, right = _first_difference(key, steps_a[key], steps_b[key])
+            yield Difference(_FAST, field, left, right, effect)
+
+
+def _steps(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: content.get(key) for key in _STEPS}
+
+
+def _with_defaults(steps: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the steps of a tokenizer.json with the defaults that older versions omit.
+
+    Returns:
+        None where tokenizers is not installed or does not know a step.
+    """
+    try:
+        library: Any = importlib.import_module("tokenizers")
+        plain = {"version": "1.0", "added_tokens": [], "model": _NO_TOKENS, **steps}
+        return _steps(json.loads(library.Tokenizer.from_str(json.dumps(plain)).to_str()))
+    # The library raises a plain Exception for steps that its version does not have.
+    except Exception:
+        return None
+
+
+def _first_difference(field: str, a: Any, b: Any) -> tuple[str, Any, Any]:
+    """Return the name and both values of the first different entry of two JSON values."""
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        a, b = dict(enumerate(a)), dict(enumerate(b))
+    if isinstance(a, dict) and isinstance(b, dict) and a.get("type") == b.get("type"):
+        for key in [*a, *(key for key in b if key not in a)]:
+            if a.get(key) != b.get(key):
+                return _first_difference(f"{field}.{key}", a.get(key), b.get(key))
+    return field, a, b
 
 
 def _model(content: Mapping[str, Any]) -> dict[str, Any]:
