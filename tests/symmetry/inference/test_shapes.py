@@ -299,3 +299,17 @@ def test_tracing_keeps_the_global_random_states():
     seed()
     trace(model, x(4, 3))
     assert draws() == expected
+
+
+def test_an_operator_that_only_training_uses_and_no_rule_reads_is_reported():
+    def forward(m, h):
+        h = torch.relu(m.e(h))
+        return (m.head(h), m.auxiliary(torch.linalg.qr(h).R)) if m.training else m.head(h)
+
+    model = Function(forward, e=nn.Linear(3, WIDTH), head=head(), auxiliary=head())
+    symmetry = trace(model, x(4, 3))
+    assert sizes(symmetry) == [(WIDTH, 0)]
+    (refusal,) = symmetry.refusals
+    assert refusal.operator == "aten.linalg_qr.default" and "qr" in refusal.location
+    assert refusal.reason.startswith("in training mode: ")
+    assert refusal.tensors == ("auxiliary.bias", "auxiliary.weight")

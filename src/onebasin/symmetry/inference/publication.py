@@ -5,7 +5,7 @@ Atoms get provisional names here; `naming` gives them those a user knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -73,6 +73,25 @@ def publish(
         )
     )
     return with_disjoint_blocks(symmetry)
+
+
+def refusals_in_training(
+    solver: Solver, in_training: Solver, tensors: Sequence[str]
+) -> tuple[Refusal, ...]:
+    """Return the refusals because of which a training graph is left out.
+
+    Args:
+        solver: the layouts of the graphs in evaluation mode.
+        in_training: the layouts of all graphs.
+        tensors: names of the tensors that only the training graph uses.
+    """
+    refused = {reason for dims in in_training.tensors for reason in _refused(dims)}
+    further = {reason for reason in refused if reason.operator not in solver.refusing()}
+    keys = sorted({(r.operator, r.location, r.text) for r in further})
+    return tuple(
+        Refusal(operator, location, f"in training mode: {text}", tuple(tensors))
+        for operator, location, text in keys
+    )
 
 
 def _tied(state: Iterable[str], aliases: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:

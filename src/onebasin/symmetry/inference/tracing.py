@@ -23,7 +23,7 @@ from onebasin.symmetry.inference.export import Exported, export_model
 from onebasin.symmetry.inference.graphs import graph_in_training, graphs_at_other_shapes
 from onebasin.symmetry.inference.groups import find_nesting
 from onebasin.symmetry.inference.partitions import differing_dims
-from onebasin.symmetry.inference.publication import publish
+from onebasin.symmetry.inference.publication import publish, refusals_in_training
 from onebasin.symmetry.inference.solver import Solver
 from onebasin.symmetry.inference.state import (
     constant_buffers,
@@ -33,11 +33,11 @@ from onebasin.symmetry.inference.state import (
 )
 from onebasin.symmetry.model_state import model_state
 from onebasin.symmetry.random_state import random_state_kept
-from onebasin.symmetry.symmetry import Symmetry
+from onebasin.symmetry.symmetry import Refusal, Symmetry
 from onebasin.symmetry.ties import tied_names
 
 NODE = "node:"
-"""Before the names of values, where they stand beside the names of tensors."""
+"""Prefix that distinguishes the names of values from the names of tensors."""
 
 
 def trace(
@@ -55,17 +55,21 @@ def trace(
     parameters in training mode, those graphs constrain the symmetry, too. The model and the
     global random states are not changed; the model may be on the meta device.
 
+    A training graph is left out if `torch.export` cannot take it or if it has an operator that
+    no rule reads. `Symmetry.refusals` names the operator. Tensors that only training uses are
+    then `unused` and stay fixed, although the units that they read can move.
+
     Args:
         model: any module that `torch.export` can take; traced in evaluation mode.
         example_args: positional inputs, one tensor, or a mapping of keyword inputs such as a
             batch of a data loader. A batch of one is doubled, since a dimension of size one
             hides what it stands for.
         example_kwargs: keyword inputs.
-        outputs: maps the model's return value to the tensors that must stay as they are; by
-            default all but the caches of mapping-like outputs.
+        outputs: maps the model's return value to the tensors that must not change; by default
+            all but the caches of mapping-like outputs.
 
     Returns:
-        The symmetry; prove it with `Symmetry.prove` before relying on it.
+        The symmetry; verify it with `Symmetry.prove` before use.
 
     Raises:
         OneBasinError: when the model has no parameters, or `torch.export` cannot take it.
@@ -106,8 +110,8 @@ def trace_graph(
 ) -> TracedGraph:
     """Find the symmetry of a model and the layout of every value in its graph.
 
-    Takes and raises what `trace` does, but the batch stays as it is: the graph is made to be
-    run on batches of these shapes. A dimension of size one hides what it stands for.
+    Takes and raises what `trace` does, but does not double a batch of one: the graph runs on
+    batches of these shapes. A dimension of size one hides which units it has.
     """
     check_model("trace", model)
     with recursion_for(model, "trace"), random_state_kept(model):
@@ -134,34 +138,70 @@ class _Inference:
                 "give a model that has some"
             )
         self.exported, args, kwargs = _export(model, args, kwargs, outputs, doubles)
-        first = with_state_names(self.exported, model, self.state)
         self.aliases = tied_names(self.state.tensors)
-        kept = {n: t for n, t in self.state.tensors.items() if n not in self.aliases}
-        constant = constant_buffers(model, self.state, first, args, kwargs)
-        others = graphs_at_other_shapes(model, args, kwargs, outputs)
-        graphs = [first, *(with_state_names(g, model, self.state) for g in others.graphs)]
-        fixed = {self.aliases.get(name, name) for name in self._saved(others.fixed)}
-        solver = partial(Solver, state=kept, constant=constant, aliases=self.aliases)
-        fixed_dims = _differing_dims(solver, graphs) | {n: range(kept[n].dim()) for n in fixed}
+        graphs, fixed = self._graphs(model, args, kwargs, outputs)
+        build = self._solver(model, args, kwargs, graphs, fixed)
+        self.solver = _solved(build, graphs)
+        self.training_refusals: tuple[Refusal, ...] = ()
         unused = self.state.parameters - self.aliases.keys() - used_names(graphs, self.aliases)
         trained = graph_in_training(model, args, kwargs, outputs, unused)
-        self.solver = solver(graphs, fixed=fixed_dims)
-        self.solver.solve()
         if trained:
-            both = [*graphs, *(with_state_names(graph, model, self.state) for graph in trained)]
-            in_training = solver(both, fixed=fixed_dims)
-            in_training.solve()
-            if in_training.refusing() <= self.solver.refusing():  # else its operators fix too much
-                self.solver = in_training
+            in_training = [with_state_names(graph, model, self.state) for graph in trained]
+            self._add_training(build, graphs, in_training)
         self.nesting = find_nesting(self.solver.dims.values(), self.solver.tensors)
+
+    def _graphs(
+        self,
+        model: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        outputs: Callable[[Any], Any] | None,
+    ) -> tuple[list[Exported], set[str]]:
+        """Return the graphs in evaluation mode and the tensors that no graph covers."""
+        others = graphs_at_other_shapes(model, args, kwargs, outputs)
+        graphs = [self.exported, *others.graphs]
+        fixed = {self.aliases.get(name, name) for name in self._saved(others.fixed)}
+        return [with_state_names(graph, model, self.state) for graph in graphs], fixed
+
+    def _solver(
+        self,
+        model: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        graphs: Sequence[Exported],
+        fixed: Collection[str],
+    ) -> Callable[[Sequence[Exported]], Solver]:
+        """Return the constructor of solvers that fix what differs between input shapes."""
+        kept = {n: t for n, t in self.state.tensors.items() if n not in self.aliases}
+        constant = constant_buffers(model, self.state, graphs[0], args, kwargs)
+        build = partial(Solver, state=kept, constant=constant, aliases=self.aliases)
+        dims = _differing_dims(build, graphs) | {n: range(kept[n].dim()) for n in fixed}
+        return partial(build, fixed=dims)
+
+    def _add_training(
+        self,
+        build: Callable[[Sequence[Exported]], Solver],
+        graphs: Sequence[Exported],
+        in_training: Sequence[Exported],
+    ) -> None:
+        """Let the training graph constrain the symmetry, unless it has further refusals.
+
+        An operator without a rule would fix what evaluation can move.
+        """
+        solver = _solved(build, [*graphs, *in_training])
+        if solver.refusing() <= self.solver.refusing():
+            self.solver = solver
+            return
+        used = used_names(in_training, self.aliases) - used_names(graphs, self.aliases)
+        self.training_refusals = refusals_in_training(self.solver, solver, sorted(used))
 
     def _saved(self, module_names: Iterable[str]) -> Iterator[str]:
         names = self.state.state_names
         return (names[name] for name in module_names if name in names)
 
     def symmetry(self, features: Mapping[str, Dims] | None = None) -> Symmetry:
-        """Return the public symmetry, with the layouts of some values beside the tensors."""
-        return publish(
+        """Return the public symmetry, with the layouts of the tensors and of some values."""
+        symmetry = publish(
             self.solver,
             self.nesting,
             self.state.tensors,
@@ -169,6 +209,7 @@ class _Inference:
             self.aliases,
             features,
         )
+        return replace(symmetry, refusals=(*symmetry.refusals, *self.training_refusals))
 
     def graph(self) -> TracedGraph:
         """Return the graph with its symmetry, and the layouts of the values apart."""
@@ -193,12 +234,14 @@ def _differing_dims(
     """Return the dimensions that graphs at different input shapes divide differently."""
     if len(graphs) == 1:
         return {}
-    solved = []
-    for graph in graphs:
-        alone = solver([graph])
-        alone.solve()
-        solved.append((alone.dims, alone.live_names()[0]))
-    return {**differing_dims(solved)}
+    alone = [_solved(solver, [graph]) for graph in graphs]
+    return {**differing_dims([(each.dims, each.live_names()[0]) for each in alone])}
+
+
+def _solved(build: Callable[[Sequence[Exported]], Solver], graphs: Sequence[Exported]) -> Solver:
+    solver = build(graphs)
+    solver.solve()
+    return solver
 
 
 def _export(
