@@ -48,3 +48,17 @@ def test_a_saved_symmetry_keeps_the_values(tmp_path):
     symmetry = trace(Select(HALVES), torch.randn(2, 3))
     symmetry.save(tmp_path / "symmetry.json")
     assert Symmetry.load(tmp_path / "symmetry.json").buffer_values == symmetry.buffer_values
+
+
+def test_an_index_that_is_an_array_is_refused():
+    symmetry = trace(Select(IN_ORDER), torch.randn(2, 3))
+    params = Select(IN_ORDER).state_dict()
+    params["index"] = params.pop("index").numpy()
+    with pytest.raises(OneBasinError, match="'index' is .* hold torch"):
+        Permutation.identity(symmetry).apply(params)
+
+
+def test_an_index_without_values_is_not_checked():
+    symmetry = trace(Select(IN_ORDER), torch.randn(2, 3))
+    params = Select(HALVES).to("meta").state_dict()
+    assert Permutation.identity(symmetry).apply(params)["index"].is_meta

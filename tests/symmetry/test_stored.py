@@ -101,13 +101,20 @@ def test_files_are_refused_in_one_line(tmp_path: Path, text: str, message: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_layout_of_a_hundred_thousand_levels_is_refused(tmp_path: Path) -> None:
-    data = example().to_json()
-    deep = '{"product": [' * 900 + '{"fixed": 4}' + "]}" * 900
-    text = json.dumps(data).replace('{"fixed": 4}', deep, 1)
-    (tmp_path / "s.json").write_text(text)
-    with pytest.raises(OneBasinError, match="nested too deep"):
+def nested(levels: int) -> str:
+    deep = '{"product": [' * (levels - 1) + '{"fixed": 4}' + "]}" * (levels - 1)
+    return json.dumps(example().to_json()).replace('{"fixed": 4}', deep, 1)
+
+
+@pytest.mark.parametrize("levels", [101, 300, 900])
+def test_deeply_nested_layouts_are_refused(tmp_path: Path, levels: int) -> None:
+    (tmp_path / "s.json").write_text(nested(levels))
+    with pytest.raises(OneBasinError, match=r"nested (more than 100 levels|too) deep"):
         Symmetry.load(tmp_path / "s.json")
+
+
+def test_layouts_nested_as_deep_as_allowed_can_be_used() -> None:
+    assert Symmetry.from_json(json.loads(nested(100))).fingerprint
 
 
 def test_empty_group_names_are_refused() -> None:

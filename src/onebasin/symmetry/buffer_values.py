@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from onebasin.arguments import check_tensor
 from onebasin.errors import OneBasinError
 
 
@@ -34,13 +35,16 @@ def check_buffer_values(
     Args:
         place: the call and what the parameters are, for the message.
         expected: digests by the names of buffers, from `Symmetry.buffer_values`.
-        params: tensors by name; names that are missing are not checked.
+        params: tensors by name; missing ones and those on the meta device are not checked.
 
     Raises:
-        OneBasinError: naming the first buffer with other values.
+        OneBasinError: naming the first buffer that is not a tensor or has other values.
     """
     for name, wanted in expected.items():
-        if name in params and digest(params[name]) != wanted:
+        if name not in params:
+            continue
+        check_tensor(f"{place}: buffer {name!r}", params[name])
+        if not params[name].is_meta and digest(params[name]) != wanted:
             raise OneBasinError(
                 f"{place}: buffer {name!r} has other values than in the model that was traced, and"
                 " the symmetry depends on them; use networks with the same buffer, and trace the"

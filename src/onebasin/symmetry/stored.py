@@ -15,6 +15,9 @@ from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
 
 _LARGEST = 2**62
 _MOST_UNCARRIED = 1_000_000
+_DEEPEST = 100
+"""Levels of nested layouts; functions of layouts recurse over them."""
+
 T = TypeVar("T")
 
 
@@ -25,23 +28,19 @@ def symmetry_from_json(data: Any) -> Symmetry:
         OneBasinError: naming the first entry that is missing, of another type, or that
             contradicts another one.
     """
-    try:
-        groups = {
-            name: replace(group, name=name)
-            for name, group in _mapping(data, "groups", _group).items()
-        }
-        symmetry = Symmetry(
-            groups=dict(sorted(groups.items(), key=lambda item: len(item[1].within))),
-            layouts=_mapping(data, "layouts", _layouts),
-            axes=_mapping(data, "axes", _size),
-            tied=tuple(map(tuple, _lists(data, "tied"))),
-            buffers=tuple(_names("buffers", _get(data, "buffers"))),
-            unused=tuple(_names("unused", _get(data, "unused"))),
-            refusals=tuple(_refusals(_get(data, "refusals"))),
-            buffer_values=_mapping({"buffer_values": {}} | dict(data), "buffer_values", _text),
-        )
-    except RecursionError as error:
-        raise OneBasinError("the layouts are nested too deep") from error
+    groups = {
+        name: replace(group, name=name) for name, group in _mapping(data, "groups", _group).items()
+    }
+    symmetry = Symmetry(
+        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].within))),
+        layouts=_mapping(data, "layouts", _layouts),
+        axes=_mapping(data, "axes", _size),
+        tied=tuple(map(tuple, _lists(data, "tied"))),
+        buffers=tuple(_names("buffers", _get(data, "buffers"))),
+        unused=tuple(_names("unused", _get(data, "unused"))),
+        refusals=tuple(_refusals(_get(data, "refusals"))),
+        buffer_values=_mapping({"buffer_values": {}} | dict(data), "buffer_values", _text),
+    )
     _check_names(symmetry)
     for name, layouts in symmetry.layouts.items():
         check_families(name, layouts)
@@ -51,25 +50,28 @@ def symmetry_from_json(data: Any) -> Symmetry:
     return symmetry
 
 
-def layout_from_json(data: Any, where: str = "a tensor") -> Layout:
+def layout_from_json(data: Any, where: str = "a tensor", depth: int = 1) -> Layout:
     """Return the layout that `layout_to_json` wrote.
 
     Args:
         data: plain JSON values.
         where: the tensor, for messages.
+        depth: the level of the layout; one that is a dimension of a tensor is at level 1.
 
     Raises:
         OneBasinError: when the data has another form.
     """
     if not isinstance(data, Mapping):
         raise _fail(f"a layout of {where}", "a mapping", data)
+    if depth > _DEEPEST:
+        raise OneBasinError(f"the layouts of {where} are nested more than {_DEEPEST} levels deep")
     if "fixed" in data:
         return Fixed(_size(where, data["fixed"]), _text(where, data.get("reason", "")))
     if "units" in data:
         return Units(_text(where, data["units"]), _size(where, _get(data, "size")))
     for kind in ("product", "sum", "family"):
         if kind in data:
-            parts = _layouts(where, data[kind])
+            parts = _layouts(where, data[kind], depth + 1)
             if not parts:
                 raise OneBasinError(f"a {kind} in {where} has no parts")
             return _composed(where, kind, parts, data)
@@ -130,8 +132,8 @@ def _group(where: str, data: Any) -> Group:
     return Group("", size, tuple(within))
 
 
-def _layouts(where: str, value: Any) -> tuple[Layout, ...]:
-    return tuple(layout_from_json(entry, where) for entry in _list(where, value))
+def _layouts(where: str, value: Any, depth: int = 1) -> tuple[Layout, ...]:
+    return tuple(layout_from_json(entry, where, depth) for entry in _list(where, value))
 
 
 def _composed(where: str, kind: str, parts: tuple[Layout, ...], data: Mapping[str, Any]) -> Layout:

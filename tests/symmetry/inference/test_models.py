@@ -68,6 +68,7 @@ def test_small_models_are_proved(key):
     model = entry(key).build()
     args, kwargs = entry(key).example(model)
     symmetry = trace(model, args, kwargs)
+    assert [r for r in symmetry.refusals if "typing rule failed" in r.reason] == []
     proof = symmetry.prove(model, args, kwargs, controls=4)
     assert proof.failed_groups == {}
     assert proof.max_error < 1e-9
