@@ -131,5 +131,5 @@ def test_an_architecture_where_nothing_moves_leaves_b_as_it_is(capsys, tmp_path)
     out = tmp_path / "out.safetensors"
     found = run(capsys, "align", "mlp", *files, "-o", out, "--arch-arg", "depth=0")
     assert found.code == 0
-    assert "no group that can move" in found.err
+    assert "no permutable units" in found.err
     assert torch.equal(read(out)["layers.0.weight"], network(1, depth=0)["layers.0.weight"])

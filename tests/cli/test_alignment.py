@@ -14,12 +14,12 @@ from tests.cli.run import WIDTH, network
 @pytest.mark.parametrize(
     ("method", "num_sweeps", "converged", "says"),
     [
-        ("weights", 0, True, "solved by the start in 1.5 s (settled)"),
-        ("weights", 0, False, "in 0 sweeps and 1.5 s (stopped before it settled)"),
-        ("weights", 1, True, "in 1 sweep and 1.5 s (settled)"),
-        ("weights", 3, True, "in 3 sweeps and 1.5 s (settled)"),
-        ("frank-wolfe", 3, False, "in 3 steps and 1.5 s (stopped before it settled)"),
-        ("straight-through", 1, True, "in 1 epoch and 1.5 s (settled)"),
+        ("weights", 0, True, "converged at initialization (1.5 s)"),
+        ("weights", 0, False, "in 0 sweeps and 1.5 s (not converged)"),
+        ("weights", 1, True, "in 1 sweep and 1.5 s (converged)"),
+        ("weights", 3, True, "in 3 sweeps and 1.5 s (converged)"),
+        ("frank-wolfe", 3, False, "in 3 steps and 1.5 s (not converged)"),
+        ("straight-through", 1, True, "in 1 epoch and 1.5 s (converged)"),
         ("annealing", 300, False, "in 300 steps and 1.5 s"),
     ],
 )

@@ -42,7 +42,7 @@ def test_without_aligning_there_is_one_column(capsys, a, b):
 @pytest.mark.parametrize("option", [("--method", "many"), ("--restarts", 2)])
 def test_options_of_aligning_are_refused_where_nothing_is_aligned(capsys, a, b, option):
     line = fail(capsys, "barrier", "mlp", a, b, "--data", "digits", "--no-align", *option, *TINY)
-    assert line == f"barrier: {option[0]} has no use with --no-align; leave one of them out"
+    assert line == f"barrier: {option[0]} has no effect with --no-align; remove one of them"
 
 
 def test_a_network_has_no_barrier_to_itself(capsys, tmp_path, a):

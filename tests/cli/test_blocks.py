@@ -66,7 +66,7 @@ def test_two_blocks_cannot_have_the_same_option():
     ],
 )
 def test_options_of_the_matching_are_useless_without_one(given, option):
-    with pytest.raises(OneBasinError, match=f"^merge: {option} has no use with --no-align; "):
+    with pytest.raises(OneBasinError, match=f"^merge: {option} has no effect with --no-align; "):
         given.refuse_useless("merge", "with --no-align")
 
 

@@ -102,7 +102,7 @@ def test_a_missing_folder_of_a_model_is_named_before_data_are_read():
 def test_a_number_of_no_data_is_refused(capsys, tmp_path, a, b):
     given = ("align", "mlp", a, b, "-o", tmp_path / "out.safetensors", *TINY, "--num-train")
     line = fail(capsys, *given, 5)
-    assert line == "data: --num-train has no use without --data; leave it out or name data"
+    assert line == "data: --num-train has no effect without --data; remove it or give --data"
     line = fail(capsys, *given, 5000, "--data", "digits")
     assert line == "data: subset of 5000 train examples of digits; it has 1437"
 

@@ -106,6 +106,38 @@ def test_evaluate_refuses_what_it_cannot_measure(capsys, files, pair):
     assert "is given twice" in line
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--split", "train", "--num-test", 5), "--num-test has no effect with --split train"),
+        (("--num-train", 5), "--num-train has no effect with --split test"),
+        (("--ensemble",), "--ensemble has no effect with one checkpoint"),
+    ],
+)
+def test_evaluate_refuses_options_without_effect(capsys, pair, options, message):
+    line = fail(capsys, "evaluate", pair[0], "--data", "digits", *options)
+    assert line == f"evaluate: {message}; remove one of them"
+
+
+@pytest.mark.parametrize("command", ["merge", "align"])
+def test_num_test_without_effect_is_refused_before_work(capsys, tmp_path, files, pair, command):
+    out = tmp_path / "out.safetensors"
+    arguments = (command, *pair, "-o", out, "--num-test", "5", "--data")
+    line = fail(capsys, *arguments, "digits", "--no-evaluate")
+    assert line == "data: --num-test has no effect with --no-evaluate; remove one of them"
+    line = fail(capsys, *arguments, files / "unlabeled.npz")
+    assert "--num-test has no effect because unlabeled.npz has no test split" in line
+    assert not out.exists()
+
+
+def test_num_train_counts_without_a_test_split(capsys, files, tmp_path, pair):
+    arrays = np.load(files / "digits.npz")
+    np.savez(tmp_path / "train.npz", x=arrays["x_train"], y=arrays["y_train"])
+    given = ("evaluate", pair[0], "--data", tmp_path / "train.npz", "--num-train", "50")
+    assert "50 examples" in succeed(capsys, *given).out
+    assert "no test split" in fail(capsys, *given, "--num-test", "5")
+
+
 def test_good_networks_get_no_note(capsys, pair):
     for command in ("evaluate", "barrier"):
         found = run(capsys, command, *pair, "--data", "digits")
@@ -221,7 +253,7 @@ def test_without_data_nothing_is_evaluated(capsys, tmp_path, pair):
         found = succeed(capsys, command, *pair, "-o", out, "--json")
         assert found.data["evaluation"] is None
     line = fail(capsys, "merge", *pair, "-o", out, "--num-test", "5")
-    assert "--num-test has no use without --data" in line
+    assert "--num-test has no effect without --data" in line
 
 
 def test_barrier_reports_ends_and_midpoints(capsys, pair):

@@ -103,17 +103,25 @@ BAD = {
     ),
     "lemma's layers": (
         [*DATA, "--measure", "lemma", "--layer", "relu*"],
-        "features: --layer has no effect on --measure lemma, which looks at the outputs",
+        "features: --layer has no effect on --measure lemma, which uses the outputs",
     ),
     "statistics of ends": (
         [*DATA, "--measure", "similarity", "--normalization", "reset"],
-        "features: --normalization has no effect on --measure similarity, which looks at A and B",
+        "features: --normalization has no effect on --measure similarity, which uses only A and B",
     ),
     "measure": ([*DATA, "--measure", "cka"], "Invalid value for '--measure'"),
     "permutation": ([*DATA, "--permutation", "nowhere"], "nowhere: no such file"),
     "two ways": (
         [*DATA, "--permutation", "p", "--method", "weights"],
-        "features: --method has no use with --permutation; leave one of them out",
+        "features: --method has no effect with --permutation; remove one of them",
+    ),
+    "restarts": (
+        [*DATA, "--permutation", "p", "--restarts", "7"],
+        "features: --restarts has no effect with --permutation; remove one of them",
+    ),
+    "option of the method": (
+        [*DATA, "--permutation", "p", "--method-arg", "max_sweeps=2"],
+        "features: --method-arg has no effect with --permutation; remove one of them",
     ),
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import onebasin
+from onebasin.checkpoints.outputs import TORCH_OUTPUT_SUFFIXES
 from onebasin.cli import main
 from tests.cli.run import TINY, fail, run, succeed
 
@@ -36,6 +37,16 @@ def test_help_has_examples_and_the_options_of_all(capsys, command):
     out = succeed(capsys, command, "--help").out
     assert f"onebasin {command} " in out.split("Example", 1)[1]
     assert all(option in out for option in ("--json", "--seed", "--quiet"))
+
+
+def test_help_describes_checkpoints_and_seeds(capsys):
+    out = " ".join(succeed(capsys, "align", "--help").out.split())
+    assert all(suffix in out for suffix in (*TORCH_OUTPUT_SUFFIXES, ".safetensors"))
+    assert ".safetensors file that train, align, merge or demo wrote" in out
+    assert "Use N training examples, drawn at random with --seed" in out
+    train = " ".join(succeed(capsys, "train", "--help").out.split())
+    assert "All seeds use the same examples" in train
+    assert "with --seed." not in train
 
 
 def test_the_version_is_printed(capsys):
@@ -138,7 +149,7 @@ def test_a_fault_of_onebasin_is_one_line_too(capsys, monkeypatch):
     monkeypatch.delenv("ONEBASIN_TRACEBACK", raising=False)
     found = run(capsys, "inspect", "mlp")
     assert (found.code, found.out) == (1, "")
-    assert found.err.startswith("onebasin: error: TypeError: two lines; a fault of onebasin")
+    assert found.err.startswith("onebasin: error: TypeError: two lines; an internal error")
     assert found.err.count("\n") == 1
     monkeypatch.setenv("ONEBASIN_TRACEBACK", "1")
     with pytest.raises(TypeError, match="two\nlines"):

@@ -69,7 +69,7 @@ def test_pictures_and_numbers_are_written(capsys, tmp_path, three):
         (
             "weights",
             "max_sweeps=1",
-            "note: 3 of 3 matchings stopped before they settled",
+            "note: 3 of 3 matchings did not converge",
         ),
         ("annealing", "steps=20", ""),
     ],

@@ -36,7 +36,7 @@ def test_negative_weights_go_beyond_an_end(capsys, tmp_path, a, b):
     for name, tensor in network(0).items():
         torch.testing.assert_close(read(out)[name], 1.5 * network(1)[name] - 0.5 * tensor)
     told = " ".join(run(capsys, "merge", "--help").out.replace("│", " ").split())
-    assert "They may be negative, and are divided by their sum" in told
+    assert "They are divided by their sum and may be negative" in told
 
 
 def test_without_aligning_it_is_the_plain_mean(capsys, tmp_path, a, b):
@@ -154,7 +154,7 @@ def test_a_method_for_two_does_not_take_three(capsys, tmp_path, methods, a, b, c
 def test_what_says_how_to_align_has_no_use_without(capsys, tmp_path, a, b, option):
     out = tmp_path / "out.safetensors"
     line = fail(capsys, "merge", "mlp", a, b, "-o", out, "--no-align", *option, *TINY)
-    assert line == f"merge: {option[0]} has no use with --no-align; leave one of them out"
+    assert line == f"merge: {option[0]} has no effect with --no-align; remove one of them"
 
 
 def test_with_data_networks_are_matched_by_features_too_and_the_mean_is_repaired(
@@ -193,7 +193,7 @@ def test_data_have_no_use_where_nothing_is_aligned_or_repaired(capsys, tmp_path,
     out = tmp_path / "out.safetensors"
     options = ("--no-align", "--data", "digits", "--repair", "none", *TINY)
     assert fail(capsys, "merge", "mlp", a, b, "-o", out, *options) == (
-        "merge: --data has no use with --no-align and --repair none; leave one of them out"
+        "merge: --data has no effect with --no-align and --repair none; remove one of them"
     )
 
 
@@ -247,7 +247,7 @@ def test_averaged_running_statistics_are_noted(capsys, tmp_path):
     given = ("merge", "resnet20", *files, "-o", tmp_path / "m.safetensors", *arguments)
     found = succeed(capsys, *given, "--no-align")
     assert found.err == (
-        "onebasin: note: running statistics are averaged; --data sets them as they should be\n"
+        "onebasin: note: running statistics are averaged; pass --data to recompute them\n"
     )
 
 
@@ -271,5 +271,5 @@ def test_averaged_vectors_of_spectral_normalisation_are_noted(capsys, tmp_path, 
     given = ("merge", "spectral_models:build", *files, "-o", tmp_path / "m.safetensors")
     found = succeed(capsys, *given, "--no-align", "--input", "2x4")
     assert found.err.startswith(
-        "onebasin: note: the vectors of spectral normalisation are averaged"
+        "onebasin: note: the vectors of spectral normalization are averaged"
     )

@@ -170,7 +170,7 @@ def test_what_is_stopped_by_its_limit_says_what_more_of_would_help(capsys, tmp_p
     out = tmp_path / "out.safetensors"
     given = (*ALIGN, a, b, "-o", out, *TINY)
     steps = ("--method", "frank-wolfe", "--method-arg", "max_steps=1")
-    more = "onebasin: note: the matching stopped before it settled; more {} could improve it\n"
+    more = "onebasin: note: the matching did not converge; more {} could improve it\n"
     assert succeed(capsys, *given, *steps).notes == more.format("steps")
     sweeps = ("--method", "weights", "--method-arg", "max_sweeps=1")
     assert succeed(capsys, *given, *sweeps).notes == more.format("sweeps")
@@ -183,7 +183,7 @@ def test_a_method_that_ends_by_its_steps_gives_no_advice(capsys, tmp_path, a, b,
     found = succeed(capsys, *ALIGN, a, b, "-o", out, *given, *TINY)
     assert found.notes == ""
     assert " in 50 steps and " in found.out
-    assert "settled" not in found.out
+    assert "converged" not in found.out
     assert " of 12 units moved\n" in found.out
 
 
@@ -306,8 +306,7 @@ def test_cells_that_tell_no_units_apart_are_noted(capsys, tmp_path, features, un
     options = [f"--arch-arg={name}={size}" for name, size in sizes.items()]
     given = (*ALIGN, *files, "-o", tmp_path / "out.safetensors", "--method", "theorem", *options)
     note = (
-        "onebasin: note: every unit lay in its partner's cell before: the cells tell no units "
-        "apart and the permutation is random; choose another --method or, where inputs are few, "
-        "smaller cells by --method-arg cells=N\n"
+        "onebasin: note: all units fall into the same cell, so the permutation is random; use "
+        "another --method or, for few inputs, smaller cells (--method-arg cells=N)\n"
     )
     assert succeed(capsys, *given).notes == (note if is_random else "")

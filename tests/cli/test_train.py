@@ -81,7 +81,7 @@ def test_a_model_of_ones_own_gets_the_shape_of_its_inputs_from_the_data(
     succeed(capsys, "train", "own_models:build", *given)
     assert load_file(tmp_path / "out" / "seed-0.safetensors")["0.weight"].shape == (8, 64)
     assert fail(capsys, "train", "own_models:lazy", *given) == (
-        "own_models:lazy: tensor '0.weight' of the model is yet to be made; run the model once "
+        "own_models:lazy: tensor '0.weight' of the model is uninitialized; run the model once "
         "on an input first"
     )
 
@@ -95,7 +95,7 @@ def test_text_is_a_table(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        (("--seeds", "1.."), "--seeds: '1..' are no whole numbers; give a range such as 1..20"),
+        (("--seeds", "1.."), "--seeds: invalid numbers '1..'; expected a range such as 1..20"),
         (("--seeds", "5..1"), "--seeds: '5..1' has no numbers, or too many"),
         (("--seeds", "1,2,1"), "--seeds: '1,2,1' names a number twice"),
         (("--seeds", "9" * 23), "train: a seed is 9999"),
@@ -108,9 +108,9 @@ def test_text_is_a_table(capsys, tmp_path):
         (("--epochs", "-1"), "epochs is -1; it must be a whole number of at least 0"),
         (("--lr", "nan"), "learning_rate is nan; it must be at least 0 and finite"),
         (("--schedule", "steps"), "'steps' needs milestones"),
-        (("--milestones", "a"), "--milestones: 'a' are no epochs"),
+        (("--milestones", "a"), "--milestones: invalid epochs 'a'"),
         (("--momentum", "0.9"), "momentum and nesterov are of 'sgd'"),
-        (("--stop-loss", "low"), "--stop-loss: 'low' is no loss"),
+        (("--stop-loss", "low"), "--stop-loss: invalid loss 'low'"),
         (("--keep-epochs", "9"), "keep_epochs is [9]; it must be 'all' or epochs from 1 to 2"),
         (("--device", "cuda:77"), "device 'cuda:77' is not there"),
         (("--augment",), "inputs are (100, 64); it takes square images"),
@@ -148,7 +148,7 @@ def test_networks_that_all_diverge_are_told_and_not_drawn(capsys, tmp_path):
     found = run(capsys, *wild)
     assert found.code == 3
     assert [line.split()[-1] for line in found.out.splitlines()[1:3]] == ["diverged", "diverged"]
-    assert found.err.startswith("onebasin: error: train: all 2 networks diverged: the loss is no ")
+    assert found.err.startswith("onebasin: error: train: all 2 networks diverged (non-finite loss)")
     assert found.err.count("\n") == 1
     assert not (tmp_path / "curves.png").exists()
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2

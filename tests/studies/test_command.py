@@ -95,7 +95,7 @@ def test_the_exit_code_says_that_tasks_failed(capsys, monkeypatch, out, tmp_path
         (["run", "nothing"], r"study: unknown study 'nothing'; known are width, "),
         (["run", "symmetries", "--scale", "huge"], r"study: unknown scale 'huge'; known are smoke"),
         (["run", "symmetries", "--engine", "x"], r"study run: unknown engine 'x'; known are local"),
-        (["run", "symmetries", "--address", "x"], r"--address is of --engine ray"),
+        (["run", "symmetries", "--address", "x"], r"--address requires --engine ray"),
         (["run", "symmetries", "--jobs", "0"], r"--jobs is 0; it must be at least 1"),
         (["status", "nowhere"], r"nowhere: holds no studies; give the --out of a `study run`"),
         (["report", "nowhere"], r"nowhere: holds no studies; give the --out of a `study run`"),

@@ -1,4 +1,4 @@
-"""`onebasin align`: B moved to A, written tensor by tensor."""
+"""`onebasin align`: align B to A and write it tensor by tensor."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def align(
     evaluation: EvaluationOptions,
     options: RunOptions,
 ) -> None:
-    """Move checkpoint B to checkpoint A.
+    """Align checkpoint B to checkpoint A.
 
-    The units of B are put into the order in which its weights are closest to A's, with --data
-    its weights and features, or as another --method says; what it computes stays the same.
-    With --data the loss and error of A, B, aligned B and their averages are printed.
-    Verifying the symmetry first takes memory for the model in float64; --no-prove does without,
-    and then checkpoints larger than memory can be aligned.
+    Permutes the hidden units of B so that its weights are closest to those of A. With --data,
+    matching also uses features. The function that B computes does not change. With --data, the
+    command prints the loss and error of A, B, aligned B and their averages. Verifying the
+    symmetry needs memory for the model in float64. With --no-prove, checkpoints can be larger
+    than memory.
 
     \b
     Examples:
@@ -99,6 +99,7 @@ def run_align(
 
     check_outputs(output, permutation_file, request, like=request.paths[1])
     request, data = request.load_optional(call="align")
+    evaluation.check(data)
     matcher = request.method.prepare(call="align", data=data, is_of_use=request.is_fitted)
     is_run = matcher.runs_model or evaluation.runs_model(data)
     opening = request.open(call="align", console=console, is_run=is_run)

@@ -110,12 +110,12 @@ class Alignment:
     def _effort(self) -> str:
         num, seconds = self.matching.num_sweeps, f"{self.matching.seconds:.1f} s"
         if num == 0 and self.matching.converged:
-            return f"solved by the start in {seconds} (settled)"
+            return f"converged at initialization ({seconds})"
         method = find_method(self.method, call="align")
         effort = f"in {counted(num, method.unit)} and {seconds}"
         if not method.settles:
             return effort
-        return f"{effort} ({'settled' if self.matching.converged else 'stopped before it settled'})"
+        return f"{effort} ({'converged' if self.matching.converged else 'not converged'})"
 
 
 def align_networks(
@@ -137,7 +137,7 @@ def align_networks(
         data=matcher.data,
     )
     if not found.symmetry.groups:
-        console.note("the architecture has no group that can move; B stays as it is")
+        console.note("this architecture has no permutable units; B was left unchanged")
     return match(found, networks.params_list, networks.architecture, matcher, console)
 
 
@@ -162,12 +162,11 @@ def match(
         matching = matcher.run(found.symmetry, params_list, architecture, show)
     if matcher.method.settles and not matching.converged:
         more = f"more {matcher.method.unit}s could improve it"
-        console.note(f"the matching stopped before it settled; {more}")
+        console.note(f"the matching did not converge; {more}")
     if matcher.name == "theorem" and matching.objective[0] == _num_units(found.symmetry):
         console.note(
-            "every unit lay in its partner's cell before: the cells tell no units apart and the "
-            "permutation is random; choose another --method or, where inputs are few, smaller "
-            "cells by --method-arg cells=N"
+            "all units fall into the same cell, so the permutation is random; use another "
+            "--method or, for few inputs, smaller cells (--method-arg cells=N)"
         )
     return Alignment(found, matcher.name, matching, matcher.init and matcher.init.name)
 

@@ -38,23 +38,24 @@ def barrier(
     data: DataName,
     reading: DataOptions,
     split: Annotated[
-        Literal["both", "train", "test"], typer.Option(help="Which part of the data.")
+        Literal["both", "train", "test"], typer.Option(help="Split of the data.")
     ] = "both",
     align: Annotated[
-        bool, typer.Option("--align/--no-align", help="Also measure after aligning B to A.")
+        bool,
+        typer.Option("--align/--no-align", help="Also measure the barrier after aligning B to A."),
     ] = True,
     num_points: Annotated[
         int,
-        typer.Option(min=2, help="Points of each curve, both ends included; 3: ends and middle."),
+        typer.Option(min=2, help="Points of each curve, including both checkpoints."),
     ] = 25,
     normalization: LineNormalizationName = "interpolated",
     chord: Annotated[
         Literal["ends", "mean"],
-        typer.Option(help="Measure from the line between the ends, or from their mean."),
+        typer.Option(help="Baseline of the barrier: line between both losses, or their mean."),
     ] = "ends",
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the curves, or the matrices (.png, .svg or .pdf)."),
+        typer.Option(metavar="FILE", help="Plot the curves or matrices (.png, .svg or .pdf)."),
     ] = None,
     save: TableFile = None,
     matching: MatchingOptions,
@@ -62,11 +63,11 @@ def barrier(
 ) -> None:
     """Measure the barrier between two checkpoints, or between all pairs of more.
 
-    Before and after alignment, on training and test data, for loss and error. The loss and
-    error of the networks and of their averages are shown too. B is aligned by
-    weights; --normalization reset or repair measures what merge --data makes, and B is aligned
-    as there. Of more than two, each pair is aligned by itself, and the barriers around a third
-    network are shown too.
+    Measures loss and error before and after alignment, on training and test data. Also prints
+    the loss and error of the networks and of their averages. B is aligned by weights. Use
+    --normalization reset or repair to measure the result of merge --data, with the same
+    alignment. Three or more checkpoints are aligned in pairs, and the command also prints
+    barriers around a third network.
 
     \b
     Examples:

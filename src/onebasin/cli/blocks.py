@@ -30,6 +30,7 @@ from onebasin.cli.options import (
     Normalize,
     NumTest,
     NumTrain,
+    NumTrainFixed,
     Prove,
     Quiet,
     Restarts,
@@ -103,9 +104,16 @@ class DataOptions:
             if getattr(self, field.name) is not None:
                 option = "--" + field.name.replace("_", "-")
                 raise OneBasinError(
-                    f"data: {option} has no use without --data; leave it out or name data"
+                    f"data: {option} has no effect without --data; remove it or give --data"
                 )
         return None
+
+
+@dataclass(frozen=True)
+class TrainingDataOptions(DataOptions):
+    """Data options of `train`, whose examples do not depend on a seed."""
+
+    num_train: NumTrainFixed = None
 
 
 @dataclass(frozen=True)
@@ -122,12 +130,14 @@ class EvaluationOptions:
             data: what the user says about data, or None.
 
         Raises:
-            OneBasinError: when there is a number of test examples, but no data.
+            OneBasinError: when a number of test examples has no effect.
         """
         from onebasin.cli.evaluations import EvaluationChoice
 
         if data is None:
             refuse_given("data", {"--num-test": self.num_test}, "without --data")
+        if not self.evaluate:
+            refuse_given("data", {"--num-test": self.num_test}, "with --no-evaluate")
         return EvaluationChoice(self.evaluate, self.num_test)
 
 
@@ -259,41 +269,45 @@ class MatchingOptions(ModelOptions):
         before: Mapping[str, object] | None = None,
         after: Mapping[str, object] | None = None,
     ) -> None:
-        """Refuse options that say how to align where nothing is aligned.
+        """Refuse options of the alignment when the command does not align.
 
         Args:
             call: the command, for the message.
-            reason: why nothing is, such as "with --no-align".
-            before: more such options of the command by name, looked at first.
-            after: likewise, looked at last.
+            reason: the cause, such as "with --no-align".
+            before: further options by name, checked first.
+            after: further options by name, checked last.
 
         Raises:
-            OneBasinError: naming the first that was given.
+            OneBasinError: the message names the first given option.
         """
-        own = {
-            "--symmetry": self.symmetry,
+        own = {"--symmetry": self.symmetry}
+        refuse_given(call, {**(before or {}), **own, **self.of_method, **(after or {})}, reason)
+
+    @property
+    def of_method(self) -> dict[str, object]:
+        """The values of the options of the matching method, by name."""
+        return {
             "--method": self.method,
             "--method-arg": self.method_arg,
             "--restarts": self.restarts,
             "--init": self.init,
         }
-        refuse_given(call, {**(before or {}), **own, **(after or {})}, reason)
 
 
 def refuse_given(call: str, given: Mapping[str, object], reason: str) -> None:
-    """Refuse options that have no use.
+    """Refuse options that have no effect.
 
     Args:
         call: the command, for the message.
-        given: what was given for the options, by their names.
-        reason: why they have none, such as "with --no-align".
+        given: values of the options by name.
+        reason: the cause, such as "with --no-align".
 
     Raises:
-        OneBasinError: naming the first that was given.
+        OneBasinError: the message names the first given option.
     """
     for option, value in given.items():
         if value:
-            raise OneBasinError(f"{call}: {option} has no use {reason}; leave one of them out")
+            raise OneBasinError(f"{call}: {option} has no effect {reason}; remove one of them")
 
 
 def with_blocks(command: Callable[..., Any]) -> Callable[..., Any]:

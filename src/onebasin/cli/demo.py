@@ -1,4 +1,4 @@
-"""`onebasin demo`: two networks trained, aligned, merged and measured on the spot."""
+"""`onebasin demo`: train, align, merge and measure two networks."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def demo(
 ) -> None:
     """Train two networks, align, merge, and write a report.
 
-    Takes about half a minute. DIR gets report.html, curve.png, result.json and the networks:
-    a, b, aligned and merged.safetensors.
+    Takes about half a minute. Writes report.html, curve.png, result.json and the checkpoints
+    a.safetensors, b.safetensors, aligned.safetensors and merged.safetensors to DIR.
 
     \b
     Example:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.blocks import ArchitectureOptions, DataOptions, RunOptions, with_blocks
+from onebasin.cli.blocks import (
+    ArchitectureOptions,
+    DataOptions,
+    RunOptions,
+    refuse_given,
+    with_blocks,
+)
 from onebasin.cli.measuring import DataName, TableFile
 from onebasin.cli.options import ArchAndOne, NumTest
 from onebasin.cli.report_names import ensemble_name, names_of
@@ -28,11 +34,14 @@ def evaluate(
     data: DataName,
     reading: DataOptions,
     split: Annotated[
-        Literal["test", "train", "both"], typer.Option(help="Which part of the data.")
+        Literal["test", "train", "both"], typer.Option(help="Split of the data.")
     ] = "test",
     num_test: NumTest = None,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Also evaluate the mean of their probabilities.")
+        bool,
+        typer.Option(
+            "--ensemble", help="Also evaluate the ensemble: the mean of the probabilities."
+        ),
     ] = False,
     save: TableFile = None,
     architecture: ArchitectureOptions,
@@ -40,9 +49,9 @@ def evaluate(
 ) -> None:
     """Measure the loss and error of checkpoints on labeled data.
 
-    A constant prediction, the class frequencies of the data, is shown for comparison; a note
-    names networks that are no better. Text without labels has a next-token loss and a
-    perplexity.
+    The table includes a constant prediction (the class frequencies) for comparison. A note
+    names networks that are not better than it. For text without labels, the loss is the
+    next-token loss and the table has the perplexity.
 
     \b
     Examples:
@@ -52,6 +61,10 @@ def evaluate(
     """
     splits = ("train", "test") if split == "both" else (split,)
     request = architecture.request("evaluate", networks, options.seed, minimum=1)
+    if split == "train":
+        refuse_given("evaluate", {"--num-test": num_test}, "with --split train")
+    if len(request.paths) == 1:
+        refuse_given("evaluate", {"--ensemble": ensemble}, "with one checkpoint")
     with options.open_console() as console:
         run_evaluate(
             request,
@@ -90,6 +103,8 @@ def run_evaluate(
     names = _names(request)
     _check_save(save, input_files(request, data_choice))
     request, data = request.load(data_choice, call="evaluate")
+    if "train" not in data_choice.available(data):
+        refuse_given("evaluate", {"--num-train": data_choice.num_train}, "with --split test")
     data = with_num_test(data, num_test)
     with request.open(call="evaluate", console=console) as networks:
         data = _fitted(networks, data)

@@ -50,6 +50,15 @@ class EvaluationChoice:
         """Whether the module is run on data, and so must be built with memory."""
         return data is not None and self.evaluates
 
+    def check(self, data: Data | None) -> None:
+        """Check `num_test` before any long work.
+
+        Raises:
+            OneBasinError: the data have no test split, or fewer test examples.
+        """
+        if data is not None:
+            with_num_test(data, self.num_test)
+
     def report(
         self,
         architecture: Architecture,
@@ -248,13 +257,17 @@ def with_num_test(data: Data, number: int | None) -> Data:
 
     Args:
         data: the examples.
-        number: how many test examples, drawn at random with a fixed seed; None keeps all.
+        number: number of test examples, drawn at random with a fixed seed; None keeps all.
 
     Raises:
-        OneBasinError: when there are fewer.
+        OneBasinError: there is no test split, or it has fewer examples.
     """
-    if number is None or data.test is None:
+    if number is None:
         return data
+    if data.test is None:
+        raise OneBasinError(
+            f"data: --num-test has no effect because {data.name} has no test split; remove it"
+        )
     known = data.test.num_examples
     if known is not None and number > known:
         raise OneBasinError(

@@ -66,13 +66,13 @@ class FeaturesChoice:
         """
         if self.layers and self.measure == "lemma":
             raise OneBasinError(
-                "features: --layer has no effect on --measure lemma, which looks at the outputs; "
-                "leave it out"
+                "features: --layer has no effect on --measure lemma, which uses the outputs; "
+                "remove it"
             )
         if self.normalization != "interpolated" and self.measure in OF_ENDS:
             raise OneBasinError(
-                f"features: --normalization has no effect on --measure {self.measure}, which looks "
-                "at A and B alone; leave it out"
+                f"features: --normalization has no effect on --measure {self.measure}, which uses "
+                "only A and B; remove it"
             )
 
 
@@ -87,44 +87,43 @@ def features(
             "--output",
             "-o",
             metavar="DIR",
-            help="Folder for tables (.csv, .json) and pictures (.png).",
+            help="Output folder for tables (.csv, .json) and plots (.png).",
             show_default=False,
         ),
     ],
     reading: DataOptions,
-    measure: Annotated[MeasureName, typer.Option(help="What to measure.")] = "llfc",
-    split: Annotated[Split, typer.Option(help="Which examples.")] = "test",
+    measure: Annotated[MeasureName, typer.Option(help="Measurement to run.")] = "llfc",
+    split: Annotated[Split, typer.Option(help="Split of the data.")] = "test",
     permutation: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Move B by a permutation of align --save-permutation instead of aligning it.",
+            help="Apply a permutation of align --save-permutation to B instead of aligning it.",
             show_default=False,
         ),
     ] = None,
     align: Annotated[
-        bool, typer.Option("--align/--no-align", help="Align B to A first, as barrier does.")
+        bool, typer.Option("--align/--no-align", help="Align B to A first, as in barrier.")
     ] = True,
     layer: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PATTERN",
-            help="Layers to look at, such as 'layers.*' or '*relu*'; may be repeated.",
+            help="Layers to measure, such as 'layers.*' or '*relu*'; may be repeated.",
             show_default=False,
         ),
     ] = None,
     normalization: LineNormalizationName = "interpolated",
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples that are run at once.")] = 500,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples per batch.")] = 500,
     matching: MatchingOptions,
     options: RunOptions,
 ) -> None:
-    """Compare two checkpoints inside, layer by layer.
+    """Compare the features of two checkpoints layer by layer.
 
-    B is aligned to A first, as barrier aligns it; --no-align compares the networks unaligned.
-    Is a feature of the network halfway the mix of A's and B's (llfc)? Do their nonlinear
-    functions add up (additivity), do their weights commute (commutativity), how similar are
-    they (similarity), does the lemma of 2ε hold (lemma), and what could a merge reach
-    (averaging)?
+    B is aligned to A first, as in barrier; use --no-align to compare unaligned networks. The
+    measurements are layerwise linear feature connectivity of the midpoint (llfc), additivity of
+    nonlinear functions (additivity), commutativity of weights (commutativity), similarity of
+    features (similarity), the 2ε lemma (lemma), and the best possible average (averaging).
 
     \b
     Examples:
@@ -140,8 +139,7 @@ def features(
         matching.refuse_useless("features", "with --no-align")
         request = request.unaligned()
     if permutation is not None:
-        given = {"--method": matching.method, "--init": matching.init}
-        refuse_given("features", given, "with --permutation")
+        refuse_given("features", matching.of_method, "with --permutation")
     with options.open_console() as console:
         run_features(
             request,

@@ -37,7 +37,7 @@ def inspect(
     ] = False,
     meta: Annotated[
         bool,
-        typer.Option("--meta", help="Build the model without memory, for models too large for it."),
+        typer.Option("--meta", help="Build the model on the meta device, without memory."),
     ] = False,
     save: Annotated[
         Path | None,
@@ -50,7 +50,7 @@ def inspect(
 ) -> None:
     """Show the symmetry of an architecture.
 
-    What may move, what may not, and why.
+    Prints the permutation groups, the fixed dimensions, and the reason for each fixed dimension.
 
     \b
     Examples:
@@ -99,7 +99,7 @@ def run_inspect(
     if is_meta and symmetry.proves:
         raise OneBasinError(
             "inspect: --prove runs the model, which --meta builds without memory; "
-            "leave one of them out"
+            "remove one of them"
         )
     if save is not None:
         inputs = [*choice.files, *([symmetry.file] if symmetry.file is not None else [])]

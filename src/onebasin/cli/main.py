@@ -27,15 +27,15 @@ LONGEST_LINE = 1_500
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Bad input and bad usage give one line on stderr. What is not the user's to mend does too,
-    with its traceback where the environment variable ONEBASIN_TRACEBACK is set.
+    Bad input and bad usage print one line on stderr. Internal errors also print one line; set
+    ONEBASIN_TRACEBACK=1 for the traceback.
 
     Args:
-        argv: arguments; those of the process without it.
+        argv: command line arguments; default: the arguments of the process.
 
     Returns:
-        The exit code: 0; 2 for bad input or usage; 3 where a command did its work and nothing
-        came of it; 130 after Ctrl-C; 1 for a fault of onebasin itself.
+        The exit code: 0 for success; 2 for bad input or usage; 3 for a command without a usable
+        result; 130 after Ctrl-C; 1 for an internal error.
     """
     with _noticed_interrupts() as interrupts:
         try:
@@ -58,8 +58,8 @@ def _explained(error: Exception) -> int:
         return _fail(f"{str(usage()).rstrip('. ')}; see {_command(error)} --help", BAD_INPUT)
     if os.environ.get("ONEBASIN_TRACEBACK"):
         raise error
-    text = f"{type(error).__name__}: {error}; a fault of onebasin, please report it with what"
-    return _fail(f"{text} ONEBASIN_TRACEBACK=1 shows", 1)
+    text = f"{type(error).__name__}: {error}; an internal error; please report it with the"
+    return _fail(f"{text} traceback (set ONEBASIN_TRACEBACK=1)", 1)
 
 
 def _run(argv: Sequence[str] | None) -> int:

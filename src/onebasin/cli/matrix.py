@@ -118,7 +118,7 @@ def _aligned(
             if progress is not None:
                 progress(len(permutations), len(pairs))
     if num_open:
-        console.note(f"{num_open} of {len(pairs)} matchings stopped before they settled")
+        console.note(f"{num_open} of {len(pairs)} matchings did not converge")
     return lambda i, j: permutations[i, j].apply(params_list[j])
 
 

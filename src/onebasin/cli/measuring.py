@@ -21,7 +21,7 @@ DataName = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="Data to measure on: a name such as digits, a file or folder, or "
+        help="Data to evaluate on: a name such as digits, a file, a folder, or "
         "package.module:callable.",
         show_default=False,
     ),
@@ -30,15 +30,16 @@ NormalizationName = Annotated[
     Literal["interpolated", "reset"],
     typer.Option(
         "--normalization",
-        help="Running statistics between the ends: as they come, or from the training data.",
+        help="BatchNorm statistics between the checkpoints: interpolated, or recomputed from "
+        "training data (reset).",
     ),
 ]
 LineNormalizationName = Annotated[
     Literal["interpolated", "reset", "repair", "rescale"],
     typer.Option(
         "--normalization",
-        help="Statistics between the ends: running ones as they come, or reset from the "
-        "training data; or those of all units repaired or rescaled with it.",
+        help="Statistics between the checkpoints: interpolate BatchNorm statistics, recompute "
+        "them from training data (reset), or repair or rescale all units.",
     ),
 ]
 TableFile = Annotated[
@@ -46,7 +47,7 @@ TableFile = Annotated[
     typer.Option(
         "--save",
         metavar="FILE",
-        help="Write every number, one row each (.csv or .json).",
+        help="Write all numbers as rows of a table (.csv or .json).",
         show_default=False,
     ),
 ]

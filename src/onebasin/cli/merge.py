@@ -1,4 +1,4 @@
-"""`onebasin merge`: networks aligned and averaged, written tensor by tensor."""
+"""`onebasin merge`: align networks, average them and write the average tensor by tensor."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def merge(
         str | None,
         typer.Option(
             metavar="W_A,W_B,...",
-            help="Weights of the average, such as 0.7,0.3. They may be negative, and are divided "
-            "by their sum; equal ones without it.",
-            show_default=False,
+            help="Weights of the average, such as 0.7,0.3. They are divided by their sum and may "
+            "be negative.",
+            show_default="equal weights",
         ),
     ] = None,
     align: Annotated[
@@ -57,9 +57,11 @@ def merge(
     repair: Annotated[
         Literal["none", "reset", "repair", "rescale"] | None,
         typer.Option(
-            help="Set the statistics of the mean's units from data: BatchNorm's alone (reset), "
-            "means and deviations of all units (repair), or their sizes (rescale).",
-            show_default="with --data reset where there is BatchNorm, repair where not; else none",
+            help="Repair activation statistics of the average with data: recompute BatchNorm "
+            "statistics (reset), match mean and standard deviation of all units (repair), or "
+            "match only their scale (rescale).",
+            show_default="with --data: reset for BatchNorm networks, repair for others; "
+            "otherwise none",
         ),
     ] = None,
     save_permutation: PermutationFile = None,
@@ -68,11 +70,11 @@ def merge(
 ) -> None:
     """Align checkpoints and average them.
 
-    With --data, networks are matched by weights and features together, and the units of the
-    mean get the statistics that they should have: narrow networks merge far better so. Then
-    the loss and error of all networks, of the unaligned average, of the result and of the
-    ensemble are printed. The mean has the names and dtypes of A's file. --no-align averages
-    the checkpoints without moving them: for networks that are aligned already.
+    With --data, matching uses weights and features, and the activation statistics of the
+    average are repaired; this helps narrow networks most. The command then prints the loss and
+    error of all networks, of the unaligned average, of the result and of the ensemble. The
+    output has the tensor names and dtypes of A. Use --no-align for checkpoints that are
+    already aligned.
 
     \b
     Examples:
@@ -137,6 +139,7 @@ def run_merge(
     shares = shares_of(None if weights is None else parse_weights(weights), len(request.paths))
     check_outputs(output, permutation_file, request, like=request.paths[0])
     request, data = request.load_optional(call="merge")
+    evaluation.check(data)
     mending = Repair.of(repair, data)
     matcher = _matcher(request, data, mending)
     is_run = mending is not None or bool(matcher and matcher.runs_model)
@@ -184,15 +187,15 @@ def run_merge(
 
 
 def _note_averages(model: nn.Module, *, has_data: bool, console: Console) -> None:
-    """Say what is averaged that does not belong to the averaged weights."""
+    """Note averaged tensors that do not fit the averaged weights."""
     from onebasin.forward.normalization import keeps_spectral_vectors, layers_with_statistics
 
     if layers_with_statistics(model) and not has_data:
-        console.note("running statistics are averaged; --data sets them as they should be")
+        console.note("running statistics are averaged; pass --data to recompute them")
     if keeps_spectral_vectors(model):
         console.note(
-            "the vectors of spectral normalisation are averaged; give the merged network some "
-            "passes in training mode, which makes them anew"
+            "the vectors of spectral normalization are averaged; run a few forward passes in "
+            "training mode to recompute them"
         )
 
 

@@ -11,16 +11,17 @@ Arch = Annotated[
     str,
     typer.Argument(
         metavar="ARCH",
-        help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable, or a "
-        "built-in one such as mlp.",
+        help="Architecture: torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable, or a "
+        "built-in name such as mlp.",
         show_default=False,
     ),
 ]
 _POSITIONALS = (
-    "Checkpoints, the reference first: .safetensors, .pt, .pth, .bin, .th or a folder. Before "
-    "them the architecture: torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable or a "
-    "built-in one such as mlp. ARCH can be omitted where A determines it: a folder with a "
-    "config.json, or a file that train wrote."
+    "Checkpoints, the reference first: folders, or files (.safetensors, .pt, .pth, .bin, .th, "
+    ".ckpt, .tar, .checkpoint, .model, .weights). ARCH is the architecture: torchvision:NAME, "
+    "timm:NAME, hf:FOLDER, package.module:callable, or a built-in name such as mlp. Omit ARCH if "
+    "the first checkpoint determines it: a folder with a config.json, or a .safetensors file "
+    "that train, align, merge or demo wrote."
 )
 ArchAndOne = Annotated[
     list[str],
@@ -44,7 +45,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="Where to write: .safetensors, .pt, or a folder. Never one of the inputs.",
+        help="Output: a .safetensors or .pt file, or a folder. Inputs are never replaced.",
         show_default=False,
     ),
 ]
@@ -53,7 +54,7 @@ ArchArgs = Annotated[
     typer.Option(
         "--arch-arg",
         metavar="KEY=VALUE",
-        help="Argument for the architecture, such as width=256; may be repeated.",
+        help="Argument of the architecture, such as width=256; may be repeated.",
         show_default=False,
     ),
 ]
@@ -62,8 +63,8 @@ Keys = Annotated[
     typer.Option(
         "--key",
         metavar="KEY",
-        help="Which state dict of a file to read, such as model_ema or state_dict.encoder; once "
-        "for all checkpoints, or once for each. Default: the one of the model.",
+        help="State dict to read from a file, such as model_ema or state_dict.encoder. Give it "
+        "once for all checkpoints, or once for each. Default: the state dict of the model.",
         show_default=False,
     ),
 ]
@@ -72,7 +73,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="SHAPE",
-        help="Example input where the source gives none: 2x3x224x224, or ids=2x16:int64<1000.",
+        help="Shape of an example input, if ARCH has no default: 2x3x224x224, or "
+        "ids=2x16:int64<1000.",
         show_default=False,
     ),
 ]
@@ -81,8 +83,8 @@ SymmetryFile = Annotated[
     typer.Option(
         "--symmetry",
         metavar="FILE",
-        help="Take the symmetry from a JSON file instead of tracing: one that inspect --save "
-        "wrote, or a mapping of tensor name to a group name or null per dimension.",
+        help="Read the symmetry from a JSON file instead of tracing. The file is an output of "
+        "inspect --save, or maps each tensor name to a group name or null per dimension.",
         show_default=False,
     ),
 ]
@@ -98,7 +100,7 @@ PermutationFile = Annotated[
     typer.Option(
         "--save-permutation",
         metavar="FILE",
-        help="Also write the permutation found (.safetensors).",
+        help="Also write the permutation (.safetensors).",
         show_default=False,
     ),
 ]
@@ -108,7 +110,7 @@ Restarts = Annotated[
         "--restarts",
         metavar="N",
         min=1,
-        help="Starts of the matching; the best one counts.",
+        help="Number of restarts; the best result is used.",
         show_default="1",
     ),
 ]
@@ -117,9 +119,9 @@ MethodName = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        help="How to match; a NAME that there is not lists those that there are.",
-        show_default="weights; with data combined, but where statistics are interpolated; "
-        "for more than two many",
+        help="Matching method. An unknown name lists the available ones. barrier, plane and "
+        "features use combined only with --normalization reset, repair or rescale.",
+        show_default="weights; combined with --data; many for three or more checkpoints",
     ),
 ]
 MethodArgs = Annotated[
@@ -136,7 +138,7 @@ Init = Annotated[
     typer.Option(
         "--init",
         metavar="NAME",
-        help="Method to run first, with its defaults: the search starts from its permutation.",
+        help="Method to run first, with its defaults; its permutation initializes the search.",
         show_default=False,
     ),
 ]
@@ -145,8 +147,8 @@ DataRoot = Annotated[
     typer.Option(
         "--data-root",
         metavar="DIR",
-        help="Folder with a folder for each dataset; else ONEBASIN_DATA.",
-        show_default=False,
+        help="Folder with one subfolder for each dataset.",
+        show_default="the environment variable ONEBASIN_DATA",
     ),
 ]
 Normalize = Annotated[
@@ -154,9 +156,9 @@ Normalize = Annotated[
     typer.Option(
         "--normalize",
         metavar="none|MEAN,STD",
-        help="Normalization of pixels, which are 0 to 1: none, or means and then standard "
+        help="Normalization of pixel values between 0 and 1: none, or means followed by standard "
         "deviations, such as 0.5,0.25.",
-        show_default="of the dataset, or of the training images",
+        show_default="the dataset's own, or the statistics of the training images",
     ),
 ]
 ImageSize = Annotated[
@@ -174,7 +176,7 @@ LabelColumn = Annotated[
     typer.Option(
         "--label-column",
         metavar="NAME",
-        help="Column with the labels, of a table.",
+        help="Label column of a table.",
         show_default="label, target, class, ...",
     ),
 ]
@@ -183,8 +185,8 @@ TokenizerName = Annotated[
     typer.Option(
         "--tokenizer",
         metavar="NAME",
-        help="Tokenizer of texts: bytes, or a folder or name of transformers.",
-        show_default="that of an hf: folder; else bytes",
+        help="Tokenizer of texts: bytes, or a transformers folder or name.",
+        show_default="the tokenizer of an hf: folder; otherwise bytes",
     ),
 ]
 Context = Annotated[
@@ -193,7 +195,7 @@ Context = Annotated[
         "--context",
         metavar="N",
         min=1,
-        help="Tokens of a text, or of a block of text for a language model.",
+        help="Number of tokens per text, or per block of text for a language model.",
         show_default="128",
     ),
 ]
@@ -203,7 +205,17 @@ NumTrain = Annotated[
         "--num-train",
         metavar="N",
         min=1,
-        help="Use N of the training examples, drawn by the seed.",
+        help="Use N training examples, drawn at random with --seed.",
+        show_default="all",
+    ),
+]
+NumTrainFixed = Annotated[
+    int | None,
+    typer.Option(
+        "--num-train",
+        metavar="N",
+        min=1,
+        help="Train on N examples, drawn at random. All seeds use the same examples.",
         show_default="all",
     ),
 ]
@@ -213,7 +225,7 @@ NumTest = Annotated[
         "--num-test",
         metavar="N",
         min=1,
-        help="Evaluate on N of the test examples.",
+        help="Evaluate on N test examples, drawn at random.",
         show_default="all",
     ),
 ]
@@ -221,8 +233,8 @@ Evaluate = Annotated[
     bool,
     typer.Option(
         "--evaluate/--no-evaluate",
-        help="With --data, also print the loss and error of all networks: one pass over the test "
-        "examples for each.",
+        help="With --data, also print the loss and error of all networks. This takes one pass "
+        "over the test examples for each network.",
     ),
 ]
 MethodData = Annotated[
@@ -230,8 +242,8 @@ MethodData = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="Data to match with, such as digits or a file: by weights and features together, "
-        "unless --method says otherwise.",
+        help="Data for matching, such as digits or a file. The default method then uses weights "
+        "and features together.",
         show_default=False,
     ),
 ]
@@ -240,16 +252,16 @@ MergingData = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="Data to match and repair with, such as digits or a file; with it two networks are "
-        "matched by weights and features and the mean is repaired, unless --method and "
-        "--repair say otherwise.",
+        help="Data for matching and repair, such as digits or a file. By default, two networks "
+        "are then matched by weights and features, and the average is repaired.",
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same result.")]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON, and nothing else, to stdout.")
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, help="Random seed. Equal seeds give equal results."),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print only the result, as JSON, to stdout.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON where asked for).")
+    bool, typer.Option("--quiet", "-q", help="Print only errors (and JSON with --json).")
 ]

@@ -73,19 +73,17 @@ def plane(
             "--output",
             "-o",
             metavar="FILE",
-            help="Where the picture goes (.png, .svg or .pdf).",
+            help="Output picture (.png, .svg or .pdf).",
             show_default=False,
         ),
     ],
     reading: DataOptions,
-    split: Annotated[
-        Literal["test", "train"], typer.Option(help="Which part of the data.")
-    ] = "test",
-    quantity: Annotated[Literal["loss", "error"], typer.Option(help="What to draw.")] = "loss",
-    num_points: Annotated[int, typer.Option(min=2, help="Points along each side.")] = 25,
+    split: Annotated[Literal["test", "train"], typer.Option(help="Split of the data.")] = "test",
+    quantity: Annotated[Literal["loss", "error"], typer.Option(help="Quantity to draw.")] = "loss",
+    num_points: Annotated[int, typer.Option(min=2, help="Grid points along each side.")] = 25,
     margin: Annotated[
         float,
-        typer.Option(min=0, help="How far to go beyond the three, as a share of their distance."),
+        typer.Option(min=0, help="Margin around the checkpoints, relative to their distance."),
     ] = 0.25,
     normalization: NormalizationName = "interpolated",
     save: TableFile = None,
@@ -94,8 +92,8 @@ def plane(
 ) -> None:
     """Draw the loss on the plane through three checkpoints.
 
-    Without a third, B is aligned to A, and the picture shows whether that put it into A's
-    basin.
+    Without a third checkpoint, B aligned to A is the third one. The picture then shows whether
+    alignment moves B into the basin of A.
 
     \b
     Examples:
@@ -104,7 +102,7 @@ def plane(
     """
     request = matching.request("plane", networks, options.seed, maximum=3)
     if len(request.paths) == 3:
-        matching.refuse_useless("plane", "with three checkpoints, which stay as they are")
+        matching.refuse_useless("plane", "with three checkpoints, which are not aligned")
         request = request.unaligned()
     with options.open_console() as console:
         run_plane(

@@ -28,7 +28,7 @@ def numbers_of(text: str, option: str) -> list[int]:
         found = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
         if found is None:
             raise OneBasinError(
-                f"{option}: {text!r} are no whole numbers; give a range such as 1..20 or a list "
+                f"{option}: invalid numbers {text!r}; expected a range such as 1..20 or a list "
                 "such as 1,2,5"
             )
         first = int(found[1])

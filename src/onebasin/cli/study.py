@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 3
 Folder = Annotated[
-    str, typer.Argument(metavar="DIR", help="The --out of a `study run`.", show_default=False)
+    str, typer.Argument(metavar="DIR", help="Output folder of `study run`.", show_default=False)
 ]
 
 study = typer.Typer(
     name="study",
-    help="Re-run the experiments of papers: list, run, status, report.",
+    help="Reproduce experiments of papers: list, run, status, report.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -33,14 +33,14 @@ study = typer.Typer(
 
 @study.callback()
 def show_help(context: typer.Context) -> None:
-    """Re-run the experiments of papers: list, run, status, report."""
+    """Reproduce experiments of papers: list, run, status, report."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
 @study.command("list")
 def list_studies(as_json: Json = False, quiet: Quiet = False) -> None:
-    """List the studies, and what each claims."""
+    """List the studies and the claim of each study."""
     from onebasin.studies import STUDIES, find_study
 
     with open_console(as_json, quiet) as console:
@@ -55,7 +55,8 @@ def list_studies(as_json: Json = False, quiet: Quiet = False) -> None:
 @study.command()
 def run(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Studies, or all.", show_default=False)
+        list[str],
+        typer.Argument(metavar="NAME...", help="Names of studies, or all.", show_default=False),
     ],
     scale: Annotated[
         str,
@@ -72,14 +73,14 @@ def run(
         str | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="The Ray cluster, or auto; without it Ray starts on this machine.",
+            help="Address of the Ray cluster, or auto; default: start Ray on this machine.",
             show_default=False,
         ),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Tasks at a time; by default one per core.", show_default=False
+            metavar="N", help="Number of parallel tasks; default: one per core.", show_default=False
         ),
     ] = None,
     out: Annotated[
@@ -88,11 +89,11 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Run studies, and write their reports.
+    """Run studies and write their reports.
 
-    What DIR holds already is not computed again: run the same command to go on after a stop.
-    Data other than digits are read below the folder that ONEBASIN_DATA names, or fetched.
-    Exits with 3 when tasks failed; their tracebacks are in the report.
+    Results in DIR are not computed again: run the same command to resume an interrupted run.
+    Data other than digits are read from the folder in ONEBASIN_DATA, or downloaded. Exits with
+    3 if tasks failed; the report has their tracebacks.
 
     \b
     Examples:
@@ -107,9 +108,9 @@ def run(
 
 @study.command()
 def status(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Show how far the studies of a folder are.
+    """Show the progress of the studies in a folder.
 
-    It may be called while a run is at work, from any machine that can read DIR.
+    Works during a run, from any machine that can read DIR.
 
     \b
     Example:
@@ -132,7 +133,7 @@ def status(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
 def report(
     folders: Annotated[
         list[str],
-        typer.Argument(metavar="DIR...", help="The --out of `study run`s.", show_default=False),
+        typer.Argument(metavar="DIR...", help="Output folders of `study run`.", show_default=False),
     ],
     out: Annotated[
         str | None,
@@ -146,12 +147,12 @@ def report(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Write the pages, figures and tables of a folder's studies again.
+    """Write the report pages, figures and tables of a folder again.
 
-    They are in DIR/report: index.html, and for each study a page, SVG figures and CSV tables.
-    With --out they are in a folder of INDEX for each DIR, and INDEX/index.html tells what came
-    out of each study in each of them. Exits with 3 when a study cannot be reported, because it
-    is damaged or of another version of onebasin; the others are.
+    Writes index.html to DIR/report and, for each study, a page, SVG figures and CSV tables. With
+    --out, writes one folder for each DIR to INDEX, and the results of all studies to
+    INDEX/index.html. Exits with 3 if a study is damaged or belongs to another version of
+    onebasin; all other studies are reported.
 
     \b
     Examples:
@@ -207,7 +208,7 @@ def choose_engine(name: str, *, address: str | None, jobs: int | None) -> Engine
 
         return RayEngine(address, jobs=jobs)
     if address is not None:
-        raise OneBasinError("study run: --address is of --engine ray; the local engine has none")
+        raise OneBasinError("study run: --address requires --engine ray")
     return LocalEngine(jobs)
 
 

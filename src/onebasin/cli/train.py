@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.blocks import DataOptions, with_blocks
+from onebasin.cli.blocks import TrainingDataOptions, with_blocks
 from onebasin.cli.console import columns, open_console
 from onebasin.cli.options import Arch, ArchArgs, Json, Quiet
 from onebasin.cli.seeds import numbers_of
@@ -44,63 +44,75 @@ def train(
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder for the networks.", show_default=False
-        ),
+        typer.Option("--output", "-o", metavar="DIR", help="Output folder.", show_default=False),
     ],
-    seeds: Annotated[str, typer.Option(metavar="SEEDS", help="Such as 1..20, or 1,2,5.")] = "0",
-    reading: DataOptions,
+    seeds: Annotated[
+        str, typer.Option(metavar="SEEDS", help="Random seeds, such as 1..20 or 1,2,5.")
+    ] = "0",
+    reading: TrainingDataOptions,
     arch_arg: ArchArgs = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples in a step.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per step.")] = None,
     optimizer: Annotated[
-        Literal["adam", "adamw", "sgd"] | None, typer.Option(help="adam without it.")
+        Literal["adam", "adamw", "sgd"] | None, typer.Option(help="Optimizer; default: adam.")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     schedule: Annotated[
-        Literal["constant", "cosine", "steps"] | None, typer.Option(help="constant without it.")
+        Literal["constant", "cosine", "steps"] | None,
+        typer.Option(help="Learning rate schedule; default: constant."),
     ] = None,
     milestones: Annotated[
         str | None,
-        typer.Option(metavar="EPOCHS", help="Where the learning rate of steps falls: 80,120."),
+        typer.Option(
+            metavar="EPOCHS",
+            help="Epochs at which --schedule steps lowers the learning rate: 80,120.",
+        ),
     ] = None,
     warmup: Annotated[
-        float | None, typer.Option(metavar="EPOCHS", help="The learning rate first rises.")
+        float | None, typer.Option(metavar="EPOCHS", help="Epochs of linear learning rate warmup.")
     ] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of sgd.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of every optimizer.")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Momentum of sgd.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Weight decay, for any optimizer.")
+    ] = None,
     stop_loss: Annotated[
         str | None,
         typer.Option(
-            metavar="LOSS", help="A network stops below this training loss, 0.01; or none."
+            metavar="LOSS", help="Stop a network below this training loss, such as 0.01, or none."
         ),
     ] = None,
     spawn: Annotated[
-        int | None, typer.Option(metavar="EPOCH", help="Train one network up to here, then apart.")
+        int | None,
+        typer.Option(
+            metavar="EPOCH",
+            help="Train one shared network until this epoch, then train all seeds from it.",
+        ),
     ] = None,
     augment: Annotated[
-        bool, typer.Option("--augment", help="Crop, flip and turn images at random.")
+        bool, typer.Option("--augment", help="Randomly crop, flip and rotate images.")
     ] = False,
     test: Annotated[
-        bool, typer.Option("--test/--no-test", help="Measure on test data after every epoch.")
+        bool, typer.Option("--test/--no-test", help="Evaluate on test data after every epoch.")
     ] = True,
     keep_epochs: Annotated[
         str | None,
-        typer.Option(metavar="EPOCHS", help="Also keep the networks after these: 1,5,10 or all."),
+        typer.Option(
+            metavar="EPOCHS", help="Also keep the networks of these epochs: 1,5,10 or all."
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Such as cuda; the CPU without it.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device, such as cuda; default: CPU.")] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Replace what is in DIR instead of going on with it.")
+        bool, typer.Option("--restart", help="Replace the networks in DIR instead of resuming.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Train networks from several seeds at once.
 
-    A built-in ARCH is fitted to the data. DIR gets a file for each network, seed-1.safetensors
-    and so on, history.jsonl with a line for each epoch of each, and curves.png. The files of the
-    networks record ARCH and its arguments. Called again after it was stopped, it goes on where
-    it was. Exits with 3 when all networks diverged.
+    A built-in ARCH gets input and output sizes that fit the data. Writes one file for each
+    network (seed-1.safetensors, ...), history.jsonl with one line per epoch and network, and
+    curves.png. The files record ARCH and its arguments. Run the same command again to resume an
+    interrupted run. Exits with 3 if all networks diverged.
 
     \b
     Examples:
@@ -221,8 +233,8 @@ def run_train(
     if any(network.status != "diverged" for network in networks):
         return 0
     console.complain(
-        f"train: {_all(networks)} diverged: the loss is no finite number any more; lower --lr or "
-        "give --warmup, with --restart for the same folder"
+        f"train: {_all(networks)} diverged (non-finite loss); lower --lr or pass --warmup, and use "
+        "--restart for the same folder"
     )
     return ALL_DIVERGED
 
@@ -299,7 +311,7 @@ def _milestones(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise OneBasinError(
-            f"--milestones: {text!r} are no epochs; give numbers such as 80,120"
+            f"--milestones: invalid epochs {text!r}; expected e.g. 80,120"
         ) from error
 
 
@@ -308,7 +320,7 @@ def _stop_loss(text: str) -> float | None:
         return None if text.lower() == "none" else float(text)
     except ValueError as error:
         raise OneBasinError(
-            f"--stop-loss: {text!r} is no loss; give a number such as 0.01, or none"
+            f"--stop-loss: invalid loss {text!r}; expected e.g. 0.01, or none"
         ) from error
 
 
