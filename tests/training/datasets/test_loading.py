@@ -55,6 +55,9 @@ PAIRS = TensorDataset(X, Y)
         (((X, Y), (X[:2], Y[:2])), True, True),
         ({"train": (X, Y), "test": (X[:2], Y[:2])}, True, True),
         ({"x_train": X, "y_train": Y, "x_test": X[:2], "y_test": Y[:2]}, True, True),
+        ({"x": X, "y": Y, "x_test": X[:2], "y_test": Y[:2]}, True, True),
+        ({"train": PAIRS, "valid": PAIRS}, True, True),
+        ({"training": (X, Y), "val": (X[:2], Y[:2])}, True, True),
         ((DataLoader(PAIRS), DataLoader(PAIRS)), True, True),
         ((PAIRS, PAIRS), True, True),
     ],
@@ -93,6 +96,10 @@ def test_arrays_by_name_are_keyword_arguments():
         ((X, Y, Y), "tuple of 3 arrays"),
         ((X, X), r"labels of mine are float32 \(6, 4\)"),
         ((X, -Y), "classes begin at 0"),
+        ((X, np.array([9e18] * 6)), "a label of mine is 9e[+]18; classes must be below 1000000"),
+        ((X, np.array([0.0] * 5 + [np.inf])), r"labels of mine are float64 \(6,\)"),
+        ({"train": PAIRS, "dev": PAIRS}, "has the keys 'train', 'dev'; give .* without 'dev'"),
+        ({"x_test": X, "y_test": Y}, "name no training examples"),
         ((X * float("nan"), Y), "NaN or Inf"),
         (TensorDataset(X[:0]), "no examples"),
         ({"y": Y}, "no inputs"),
@@ -181,6 +188,14 @@ def test_csv_files_of_texts(tmp_path):
     assert inputs["input_ids"].tolist() == [[98, 45, 33], [100, 0, 0]]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert (labels.tolist(), data.class_names) == ([1, 0], ("neg", "pos"))
+
+
+def test_whole_numbers_are_classes_of_texts_in_their_order(tmp_path):
+    rows = "".join(f"word,{label}.0\n" for label in range(12))
+    (tmp_path / "a.csv").write_text(f"text,label\n{rows}")
+    data = load_data("a.csv")
+    assert batches_of(data)[0][1].tolist() == list(range(12))
+    assert (data.num_classes, data.class_names) == (12, ())
 
 
 @pytest.mark.parametrize(
@@ -292,7 +307,7 @@ def test_text_files_are_blocks(tmp_path):
     refused("--normalize has no effect", "a.txt", normalize="none")
 
 
-@pytest.mark.parametrize("text", ["x", "0.5", "0.5,0", "1,2,3", "", "0.5,nan"])
+@pytest.mark.parametrize("text", ["x", "0.5", "0.5,0", "1,2,3", "", "0.5,nan", "nan,1", "inf,1"])
 def test_wrong_normalizations_are_refused(text):
     refused("--normalize .* is not valid", "digits", normalize=text)
 

@@ -15,6 +15,7 @@ from onebasin.training.datasets.decoded import HubSet, Normalisation, load_set
 from onebasin.training.datasets.decoders import Reading
 from onebasin.training.datasets.digits import load_digits
 from onebasin.training.datasets.reading import Progress
+from onebasin.training.datasets.source import SPLIT_NAMES
 from onebasin.training.draws import check_seed
 
 Layout = Literal["images", "flat"]
@@ -120,7 +121,7 @@ def load_dataset(
     else:
         found = _set(name, data_root(root))
         splits = {
-            "train": (train_split,) if train_split else ("train",),
+            "train": (train_split,) if train_split else SPLIT_NAMES["train"],
             "test": (test_split,) if test_split else found.test_splits,
         }
         found = replace(

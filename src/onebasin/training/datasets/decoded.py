@@ -21,7 +21,7 @@ from onebasin.training.datasets.folders import digest, open_files, parquet_files
 from onebasin.training.datasets.hub import open_hub
 from onebasin.training.datasets.normalization import describe_normalisation
 from onebasin.training.datasets.reading import Progress, decode_tables
-from onebasin.training.datasets.source import Table
+from onebasin.training.datasets.source import SPLIT_NAMES, Table
 from onebasin.training.datasets.texts import tokenizer_digest
 
 TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("inputs", "labels"))
@@ -48,7 +48,7 @@ class HubSet:
     config: str | None = None
     normalisation: Normalisation | None = None
     reading: Reading = field(default_factory=Reading)
-    test_splits: tuple[str, ...] = ("test", "validation", "valid")
+    test_splits: tuple[str, ...] = SPLIT_NAMES["test"]
     folder: Path | None = None
 
 
@@ -196,7 +196,8 @@ def decode_source(
     needed: Sequence[str],
 ) -> Stored:
     """Return the decoded splits of a source; they are decoded if the cache lacks them."""
-    identity = [origin, reading.to_json(), tokenizer_digest(reading.tokenizer)]
+    tokens = tokenizer_digest(reading.tokenizer)
+    identity = [origin, reading.to_json(), *([] if tokens is None else [tokens])]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     shown = re.sub(r"[^\w-]+", "-", name)[-80:]
     folder = cache_folder(cache) / "datasets" / f"{shown}-{key[:16]}"

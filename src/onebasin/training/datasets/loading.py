@@ -27,8 +27,8 @@ from onebasin.training.datasets.readers.csv_files import read_csv_files
 from onebasin.training.datasets.readers.image_folders import is_image_folder, read_image_folder
 from onebasin.training.datasets.readers.npz import read_npz
 from onebasin.training.datasets.readers.text_files import read_text_files
+from onebasin.training.datasets.source import SPLIT_NAMES
 
-SPLIT_NAMES = {"train": ("train", "training"), "test": ("test", "validation", "valid", "val")}
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 FileReader = Callable[[str, Mapping[str, Path], ReadOptions], Data]
@@ -166,7 +166,7 @@ def _load_set(name: str, source: HubSet, options: ReadOptions) -> Data:
 
 
 def _names_of(source: HubSet) -> dict[str, tuple[str, ...]]:
-    return {"train": ("train",), "test": source.test_splits}
+    return {**SPLIT_NAMES, "test": source.test_splits}
 
 
 def _read_parquet(name: str, paths: Mapping[str, Path], options: ReadOptions) -> Data:

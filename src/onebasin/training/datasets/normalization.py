@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, TypeAlias
 
 from onebasin.errors import OneBasinError
@@ -34,6 +35,8 @@ def parse_normalization(text: str) -> MeanAndStd:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
+        numbers = []
+    if not all(map(isfinite, numbers)):
         numbers = []
     half = len(numbers) // 2
     mean, std = tuple(numbers[:half]), tuple(numbers[half:])

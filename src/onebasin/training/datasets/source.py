@@ -17,6 +17,11 @@ Kind = Literal["image", "text", "class", "integer", "other"]
 Column = Literal["input", "label"]
 
 INPUT_NAMES = ("image", "img", "text", "sentence", "content")
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "validation", "valid", "val"),
+}
+"""Names of files, folders, arrays and keys for each split, first choice first."""
 LABEL_NAMES = ("label", "labels", "fine_label", "class", "target")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,19 @@ from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.example_splits import ArraySplit
 from onebasin.training.datasets.examples import Fields, Pixels
 from onebasin.training.datasets.normalization import NONE, MeanAndStd, describe
+from onebasin.training.datasets.reading import MAX_CLASSES
+from onebasin.training.datasets.source import SPLIT_NAMES
 
 INPUTS = ("x", "inputs", "images", "image", "data", "features", "arr_0")
 LABELS = ("y", "labels", "label", "targets", "target", "classes", "arr_1")
-SPLITS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation")}
 
 
 def data_of_arrays(
     name: str, arrays: Mapping[str, Any], normalization: MeanAndStd | None = None
 ) -> Data:
     """Return data of arrays by name, such as `x` and `y`, or `x_train`, `y_train` and so on.
+
+    Without names of training arrays, arrays that name no split are the training examples.
 
     Args:
         name: what the user calls the data.
@@ -39,17 +42,19 @@ def data_of_arrays(
         OneBasinError: when names or shapes do not make data.
     """
     splits = {}
-    for split, words in SPLITS.items():
+    for split, words in SPLIT_NAMES.items():
         own = {_stem(key, words): value for key, value in arrays.items() if _has(key, words)}
         if own:
             splits[split] = own
     if "train" not in splits:
-        if splits:
+        words = [word for names in SPLIT_NAMES.values() for word in names]
+        train = {key: value for key, value in arrays.items() if not _has(key, words)}
+        if not train:
             raise OneBasinError(
                 f"data: {name} holds {some_names(arrays)}, which name no training examples; give "
                 "x and y, or x_train and y_train"
             )
-        splits = {"train": dict(arrays)}
+        splits = {"train": train, **splits}
     return data_of_splits(
         name, {split: _pick(name, own) for split, own in splits.items()}, normalization
     )
@@ -68,7 +73,7 @@ def data_of_splits(
         normalization: as for `data_of_arrays`.
     """
     labels = {split: given for split, (_, given) in splits.items() if given is not None}
-    classes, class_names = _classes(name, labels)
+    classes, class_names = classes_of(name, labels)
     made = {
         split: ArraySplit(to_inputs(name, inputs, normalization), classes.get(split))
         for split, (inputs, _) in splits.items()
@@ -151,7 +156,7 @@ def _pick(name: str, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
     return rest, given_labels
 
 
-def _has(key: str, words: tuple[str, ...]) -> bool:
+def _has(key: str, words: Sequence[str]) -> bool:
     return any(part in words for part in key.lower().replace(".", "_").split("_"))
 
 
@@ -161,10 +166,21 @@ def _stem(key: str, words: tuple[str, ...]) -> str:
     return "_".join(part for part in parts if part not in words) or "x"
 
 
-def _classes(
+def classes_of(
     name: str, labels: Mapping[str, Any]
 ) -> tuple[dict[str, Int64[Tensor, ...]], tuple[str, ...]]:
-    """Return labels as classes from 0; texts are numbered in alphabetical order."""
+    """Return labels as classes from 0; texts are numbered in alphabetical order.
+
+    Args:
+        name: of the data, for messages.
+        labels: arrays or tensors of the splits that have labels.
+
+    Returns:
+        The classes of each split, and the names of the classes if labels are texts.
+
+    Raises:
+        OneBasinError: when labels are neither texts nor whole numbers from 0.
+    """
     arrays = {split: _plain(value) for split, value in labels.items()}
     if any(array.dtype.kind in "US" for array in arrays.values()):
         names = sorted({str(label) for array in arrays.values() for label in array.tolist()})
@@ -187,12 +203,19 @@ def _numbered(name: str, array: np.ndarray) -> Int64[Tensor, ...]:
     if array.ndim == 2 and array.dtype.kind in "biuf" and _is_one_hot(array):
         array = array.argmax(1)
     whole = array.dtype.kind in "biu" or (
-        array.dtype.kind == "f" and array.ndim == 1 and bool(np.all(array == np.floor(array)))
+        array.dtype.kind == "f"
+        and array.ndim == 1
+        and bool(np.all(np.isfinite(array) & (array == np.floor(array))))
     )
     if not array.ndim or not whole:
         raise OneBasinError(
             f"data: the labels of {name} are {array.dtype} {array.shape}; give classes (whole "
             "numbers from 0)"
+        )
+    if array.size and array.max() >= MAX_CLASSES:
+        raise OneBasinError(
+            f"data: a label of {name} is {array.max()}; classes must be below {MAX_CLASSES}, so "
+            "choose other labels"
         )
     classes = torch.as_tensor(array.astype(np.int64))
     if array.size and array.ndim == 1 and int(classes.min()) < 0:

@@ -14,7 +14,7 @@ from onebasin.errors import OneBasinError
 from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.decoded import decode_data
 from onebasin.training.datasets.read_options import IMAGE_ONLY, TEXT_ONLY, ReadOptions
-from onebasin.training.datasets.readers.arrays import data_of_splits
+from onebasin.training.datasets.readers.arrays import classes_of, data_of_splits
 from onebasin.training.datasets.source import INPUT_NAMES, LABEL_NAMES, Table
 from onebasin.training.datasets.tables import ROWS, arrow
 
@@ -71,25 +71,21 @@ def text_data(
         paths: the file of each split.
         options: how texts become tokens.
     """
-    known = [each for each in labels.values() if each is not None]
-    strings = bool(known) and known[0].dtype.kind not in "biu"
-    names = sorted({str(v) for each in known for v in each.tolist()}) if strings else []
-    numbers = {label: number for number, label in enumerate(names)}
+    known = {split: each for split, each in labels.items() if each is not None}
+    classes, names = classes_of(name, known)
 
     def table(split: str) -> Table:
-        given = labels[split]
         columns: dict[str, list[Any]] = {"text": list(texts[split])}
-        if given is not None:
-            values = given.tolist()
-            columns["label"] = [numbers[str(v)] for v in values] if strings else values
+        if split in classes:
+            columns["label"] = classes[split].tolist()
 
         def read(wanted: Sequence[str]) -> Iterator[tuple[str, Mapping[str, list[Any]]]]:
             for start in range(0, len(columns["text"]), ROWS):
                 part = {c: columns[c][start : start + ROWS] for c in wanted}
                 yield str(paths[split]), part
 
-        kinds = {"text": "text"} | ({} if given is None else {"label": "class"})
-        class_names = {"label": tuple(names)} if names else {}
+        kinds = {"text": "text"} | ({"label": "class"} if split in classes else {})
+        class_names = {"label": names} if names else {}
         return Table(str(paths[split]), len(columns["text"]), kinds, class_names, read)  # pyright: ignore[reportArgumentType]
 
     reading = replace(options, label_column=None).to_reading()

@@ -13,11 +13,10 @@ from onebasin.errors import OneBasinError
 from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.decoded import Normalisation, decode_data
 from onebasin.training.datasets.decoders import Reading
-from onebasin.training.datasets.source import Table
+from onebasin.training.datasets.source import SPLIT_NAMES, Table
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
-TRAIN = ("train", "training")
-TEST = ("test", "val", "valid", "validation")
+TRAIN, TEST = SPLIT_NAMES["train"], SPLIT_NAMES["test"]
 FILES_AT_ONCE = 64
 MAX_FILE_BYTES = 1 << 28
 

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from onebasin.arguments import described
-from onebasin.checkpoints.messages import one_line
+from onebasin.checkpoints.messages import one_line, some_names
 from onebasin.errors import OneBasinError
 from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.example_splits import AnySplit, LoaderSplit
 from onebasin.training.datasets.normalization import MeanAndStd
 from onebasin.training.datasets.readers.arrays import data_of_arrays, data_of_splits
+from onebasin.training.datasets.source import SPLIT_NAMES
 
 BATCH_SIZE = 256
 MAX_KEPT_BYTES = 4 << 30
@@ -39,7 +40,7 @@ def data_of(name: str, value: Any, normalization: MeanAndStd | None = None) -> D
     """
     if isinstance(value, Data):
         return value
-    train, test = _pair(value)
+    train, test = _pair(name, value)
     sides = {"train": train} if test is None else {"train": train, "test": test}
     if all(map(_is_arrays, sides.values())):
         if isinstance(train, Mapping):
@@ -63,11 +64,21 @@ def _with_labels(name: str, train: AnySplit, test: AnySplit | None) -> Data:
     return Data(name, train, test, task)
 
 
-def _pair(value: Any) -> tuple[Any, Any]:
+def _pair(name: str, value: Any) -> tuple[Any, Any]:
     """Return the two splits of a pair, or the value and None."""
-    if isinstance(value, Mapping) and "train" in value:
-        test = next((value[key] for key in ("test", "validation", "val") if key in value), None)
-        return value["train"], test
+    if isinstance(value, Mapping) and any(key in value for key in SPLIT_NAMES["train"]):
+        known = [key for names in SPLIT_NAMES.values() for key in names]
+        unknown = [str(key) for key in value if key not in known]
+        if unknown:
+            raise OneBasinError(
+                f"data: {name} has the keys {some_names(map(str, value))}; give train and test "
+                f"only, without {unknown[0]!r}"
+            )
+        train, test = (
+            next((value[key] for key in names if key in value), None)
+            for names in SPLIT_NAMES.values()
+        )
+        return train, test
     if not isinstance(value, tuple) or len(value) != 2 or _is_array(value[0]):
         return value, None
     first, second = value[0], value[1]
