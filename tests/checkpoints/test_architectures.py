@@ -203,7 +203,7 @@ def test_callable_of_an_installed_package() -> None:
         ("usernets:constant", r"usernets:constant: is of type int, not a callable"),
         ("usernets:ready", r"usernets:ready: is a module already; name a callable that builds"),
         ("usernets:number", r"usernets:number: returned int; it must return an nn.Module"),
-        ("usernets:fails", r"raised RuntimeError: no such file; .*mend the callable"),
+        ("usernets:fails", r"raised RuntimeError: no such file; .*fix the callable"),
         ("usernets:Net", r"usernets:Net: has no default input; give .*--input 2x3x224x224"),
     ],
 )

@@ -252,11 +252,11 @@ def _build_failed(
     call = f"{recipe.name}: {what} raised {one_line(error)}"
     if device == "meta":
         return f"{call} on the meta device; build it on the cpu, or check its arguments"
-    return f"{call}; check the arguments given with --arch-arg, or mend the callable"
+    return f"{call}; check the arguments given with --arch-arg, or fix the callable"
 
 
 def _name_inputs(specs: Sequence[InputSpec], module: nn.Module) -> tuple[InputSpec, ...]:
-    """Give a single unnamed input its name where the module tells it, as transformers' do."""
+    """Name a single unnamed input by the `main_input_name` of the module."""
     main = getattr(module, "main_input_name", None)
     if len(specs) == 1 and specs[0].keyword is None and isinstance(main, str):
         only = specs[0]

@@ -128,7 +128,7 @@ def _shared_prefixes(names: Sequence[str]) -> list[str]:
 
 
 def _describe(pairs: dict[str, str]) -> Iterator[str]:
-    """Tell which prefix was removed or added; one tensor stands for all."""
+    """Describe the removed or added prefix, with one tensor as the example."""
     name, stored = next(iter(pairs.items()), ("", ""))
     if name == stored:
         changed = next(((n, s) for n, s in pairs.items() if n != s), None)

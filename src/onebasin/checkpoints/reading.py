@@ -210,7 +210,7 @@ def _locate(path: Path) -> Path:
             f"{path}: the folder holds no checkpoint; expected one of "
             f"{', '.join(FOLDER_FILES)}, or give the path of a file"
         )
-    # A single file next to an index is a leftover, or the shards are: nobody can tell.
+    # A single file next to an index is a leftover, or the shards are; the files do not say which.
     if f"{present[0]}.{INDEX_NAME}" in present:
         raise OneBasinError(
             f"{path}: holds both {present[0]} and {present[0]}.{INDEX_NAME}; give the path of "

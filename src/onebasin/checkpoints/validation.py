@@ -257,7 +257,7 @@ def _unmatched(
 
 
 def _covering_prefix(params: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
-    """Return a prefix under which a checkpoint has all wanted names, beside other tensors."""
+    """Return a prefix under which a checkpoint has all wanted names; it may have other tensors."""
     first = next(iter(wanted), None)
     ends = () if first is None else (name for name in params if name.endswith(f".{first}"))
     for name in ends:

@@ -128,7 +128,7 @@ def _import(name: str, path: str) -> Any:
     # A module may raise anything while it is imported.
     except Exception as error:
         raise OneBasinError(
-            f"{path}: importing {name} failed ({one_line(error)}); mend the module"
+            f"{path}: importing {name} failed ({one_line(error)}); fix the module"
         ) from error
 
 

@@ -28,7 +28,7 @@ FORMS = (
 
 
 def data_of(name: str, value: Any, normalization: MeanAndStd | None = None) -> Data:
-    """Return the data that a Python object stands for.
+    """Convert a Python object to data.
 
     Args:
         name: what the user calls it.
