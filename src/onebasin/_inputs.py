@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from onebasin.arguments import described
 from onebasin.errors import OneBasinError
 
-LABELS = frozenset({"label", "labels"})
-"""Entries of a batch that are no inputs of a model without a loss of its own."""
+LABEL_KEYS = ("labels", "label")
+"""Entries of a batch that hold the labels."""
 
 
 def model_inputs(
@@ -55,7 +55,7 @@ def _keyword_inputs(
     unknown = [name for name in batch if name not in named]
     if len(unknown) == len(batch) and named:
         return (batch,), kwargs
-    unknown = [name for name in unknown if name not in LABELS]
+    unknown = [name for name in unknown if name not in LABEL_KEYS]
     if unknown:
         raise OneBasinError(
             f"{call}: {type(model).__name__} takes no input {unknown[0]!r}; it takes"

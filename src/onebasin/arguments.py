@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
-from itertools import chain
 from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from onebasin._modules import named_tensors
 from onebasin.errors import OneBasinError
 
 P = ParamSpec("P")
@@ -54,7 +54,7 @@ def check_made(call: str, model: nn.Module) -> None:
     Raises:
         OneBasinError: when one is, as those of `nn.LazyLinear` are before the first input.
     """
-    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+    for name, tensor in named_tensors(model, all_names=False):
         if is_lazy(tensor):
             raise OneBasinError(
                 f"{call}: tensor {name!r} of the model is uninitialized; run the model once on an"

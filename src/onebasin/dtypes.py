@@ -87,8 +87,8 @@ def round_to(place: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     if bool(excess.any()):
         raise OneBasinError(
             f"{place} has values up to {float(size[excess].max()):.4g}, too large for "
-            f"{_name(dtype)} (at most {limit.max:.4g}); convert the first checkpoint to "
-            f"{_name(_wider(dtype))}"
+            f"{dtype_name(dtype)} (at most {limit.max:.4g}); convert the first checkpoint to "
+            f"{dtype_name(_wider(dtype))}"
         )
     return value.to(dtype)
 
@@ -98,7 +98,8 @@ def _parts(value: Tensor) -> Tensor:
     return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
 
 
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """Name a dtype as users write it: `float32`, not `torch.float32`."""
     return str(dtype).removeprefix("torch.")
 
 

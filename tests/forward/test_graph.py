@@ -122,7 +122,7 @@ def test_data_that_the_model_does_not_take_is_named_with_the_place() -> None:
     model, inputs = build("mlp")
     graph = Graph(model, inputs)
     with pytest.raises(OneBasinError, match=r"at '0\.linear': .*same dtype.*; pass data") as raised:
-        graph.run(model.state_dict(), inputs.float())
+        graph.run(model.state_dict(), inputs.long())
     assert "\n" not in str(raised.value)
 
 

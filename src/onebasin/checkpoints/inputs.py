@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onebasin.checkpoints.tensor_info import dtype_name
+from onebasin.dtypes import dtype_name
 from onebasin.errors import OneBasinError
 
 _PATTERN = re.compile(

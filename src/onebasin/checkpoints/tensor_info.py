@@ -59,11 +59,6 @@ class TensorInfo:
         return cls(tuple(tensor.shape), tensor.dtype)
 
 
-def dtype_name(dtype: torch.dtype) -> str:
-    """Name a dtype as users write it: `float32`, not `torch.float32`."""
-    return str(dtype).removeprefix("torch.")
-
-
 def describe(params: Mapping[str, Tensor], name: str) -> TensorInfo:
     """Describe one tensor of any mapping, without reading it where the mapping can tell.
 

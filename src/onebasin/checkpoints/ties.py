@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from onebasin._modules import named_tensors
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.symmetry import ties
 
@@ -19,10 +20,7 @@ def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:
     Returns:
         One tuple of names per tied tensor; tensors with one name are left out.
     """
-    state = {
-        **dict(module.named_parameters(remove_duplicate=False)),
-        **dict(module.named_buffers(remove_duplicate=False)),
-    }
+    state = dict(named_tensors(module))
     names: defaultdict[str, list[str]] = defaultdict(list)
     aliases = ties.tied_names(state)
     for name in state:

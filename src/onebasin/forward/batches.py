@@ -15,14 +15,12 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from onebasin._inputs import LABEL_KEYS
 from onebasin.arguments import described
 from onebasin.errors import OneBasinError
 
 IGNORED = -100
 """The label of what does not count, as in `torch.nn.functional.cross_entropy`."""
-
-LABEL_KEYS = ("labels", "label")
-"""Entries of a mapping that hold the labels."""
 
 # Seed of the order of examples, no number that splits are drawn with.
 MIXING = 0x6D69786564

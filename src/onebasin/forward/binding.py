@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,16 +16,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from onebasin._modules import named_tensors
 from onebasin.arguments import check_mapping, check_tensor
 from onebasin.dtypes import common_dtype, is_inexact
 from onebasin.errors import OneBasinError
+from onebasin.forward.batches import dtype_of
 
 
 class BoundModel(nn.Module):
     """A model in evaluation mode with its parameters and buffers taken from a mapping.
 
     It can be called, and asked for its parameters and buffers, like the model itself; it
-    has no submodules. The model's own tensors and training flags stay as they are.
+    has no submodules. The model's own tensors and training flags do not change.
 
     Args:
         model: the architecture.
@@ -83,7 +84,7 @@ def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     _check_known(params, {*required, *(name for names in aliases.values() for name in names)})
     bound: dict[str, Tensor] = {}
     own_only: dict[str, Tensor] = {}
-    for name, own in _named_tensors(model, remove_duplicate=True):
+    for name, own in named_tensors(model, all_names=False):
         names = aliases[id(own)]
         source = next((n for n in names if n in params), None)
         if source is not None:
@@ -108,13 +109,26 @@ def precision_of(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype |
         bound: as `bind` returns it.
     """
     found: torch.dtype | None = None
-    for name, own in _named_tensors(model, remove_duplicate=True):
+    for name, own in named_tensors(model, all_names=False):
         value = bound.get(name, own)
         # A counter that is stored as a float says nothing about the precision.
         is_real = own.is_floating_point() and value.is_floating_point()
         if is_real and value.dtype != own.dtype:
             found = common_dtype(found or value.dtype, value.dtype)
     return found
+
+
+def input_dtype(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | None:
+    """Return the dtype of floating-point inputs of a model that runs with given values.
+
+    Args:
+        model: the architecture.
+        bound: as `bind` returns it.
+
+    Returns:
+        The dtype; None where inputs keep theirs.
+    """
+    return precision_of(model, bound) or dtype_of(model)
 
 
 def widened(values: Any, precision: torch.dtype | None) -> Any:
@@ -143,16 +157,9 @@ def first_names(model: nn.Module) -> dict[str, str]:
 def _aliases(model: nn.Module) -> dict[int, list[str]]:
     """Return all names of each tensor of the model, by its id."""
     aliases: dict[int, list[str]] = {}
-    for name, own in _named_tensors(model, remove_duplicate=False):
+    for name, own in named_tensors(model):
         aliases.setdefault(id(own), []).append(name)
     return aliases
-
-
-def _named_tensors(model: nn.Module, remove_duplicate: bool) -> Iterator[tuple[str, Tensor]]:
-    return chain(
-        model.named_parameters(remove_duplicate=remove_duplicate),
-        model.named_buffers(remove_duplicate=remove_duplicate),
-    )
 
 
 def _check_known(params: Mapping[str, Tensor], known: set[str]) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from onebasin._modules import named_tensors
 from onebasin.dtypes import common_dtype
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import arguments_of, device_of, dtype_of
@@ -128,8 +129,8 @@ class Graph:
         """Return where a node is, for messages: its label, and whose output it works on.
 
         Args:
-            name: of a node; one that others share the label with is told by the last node
-                before it that has parameters.
+            name: name of a node. If other nodes have its label, the place includes the last
+                node before it that has parameters.
 
         Example:
             >>> graph = Graph(nn.Linear(3, 2), torch.zeros(4, 3))
@@ -313,10 +314,10 @@ class Graph:
 
     def _bound(self, params: Mapping[str, Tensor]) -> Bound:
         bound = bind(self.model, params)
-        aliases = {id(t): name for name, t in _named(self.model, remove_duplicate=True)}
+        aliases = {id(t): name for name, t in named_tensors(self.model, all_names=False)}
         values = {
             name: bound.get(aliases[id(own)], own).to(self.device)
-            for name, own in _named(self.model, remove_duplicate=False)
+            for name, own in named_tensors(self.model)
         }
         return Bound(values, precision_of(self.model, bound))
 
@@ -327,18 +328,11 @@ class Bound:
 
     Args:
         values: parameters and buffers by name, on the device of the graph.
-        precision: dtype that inputs are converted to, or None if they stay as they are.
+        precision: dtype that inputs are converted to, or None if they keep their own.
     """
 
     values: Mapping[str, Tensor]
     precision: torch.dtype | None
-
-
-def _named(model: nn.Module, *, remove_duplicate: bool) -> list[tuple[str, Tensor]]:
-    return [
-        *model.named_parameters(remove_duplicate=remove_duplicate),
-        *model.named_buffers(remove_duplicate=remove_duplicate),
-    ]
 
 
 class _Run(torch.fx.Interpreter):

@@ -23,14 +23,13 @@ from onebasin.forward.batches import (
     IGNORED,
     call_on,
     device_of,
-    dtype_of,
     inputs_of,
     is_empty,
     labels_of,
     output_of,
     rereadable,
 )
-from onebasin.forward.binding import bind, evaluation_mode, precision_of
+from onebasin.forward.binding import bind, evaluation_mode, input_dtype
 from onebasin.forward.normalization import layers_with_statistics, statistics_of
 from onebasin.matching.descent.pair import Pair
 from onebasin.symmetry.permutation import Permutation
@@ -125,7 +124,6 @@ class DataLoss:
 
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
         bound = bind(self.model, params)
-        precision = precision_of(self.model, bound)
         values = {name: value.to(self.device) for name, value in bound.items()}
         # PyTorch has no derivative of normalisation with respect to given statistics.
         for name, _ in self.model.named_buffers():
@@ -136,7 +134,7 @@ class DataLoss:
                 lambda *args, **kwargs: functional_call(self.model, values, args, kwargs),
                 inputs,
                 self.device,
-                precision or dtype_of(self.model),
+                input_dtype(self.model, bound),
             )
 
     @contextmanager

@@ -61,11 +61,11 @@ def canonical_name(name: str) -> str:
 
 
 def unknown_name(name: str, known: Collection[str]) -> str:
-    """Return what to tell a user about a name that is not in the catalog.
+    """Return the error message for a name that is not in the catalog.
 
     Args:
-        name: what was given.
-        known: the names of the catalog.
+        name: the unknown name.
+        known: names in the catalog.
 
     Example:
         >>> unknown_name("weigths", ["weights", "many"])

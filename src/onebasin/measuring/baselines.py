@@ -10,8 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from onebasin.checkpoints.tensor_info import dtype_name
-from onebasin.dtypes import is_inexact
+from onebasin.dtypes import dtype_name, is_inexact
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import IGNORED, Batches, labels_of, readable
 from onebasin.measuring.evaluation import Evaluation

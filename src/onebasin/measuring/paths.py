@@ -97,7 +97,7 @@ def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tens
 def mean_of(place: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     """Return the weighted mean of tensors: the heaviest plus differences, which are 0 for equals.
 
-    Entries that are equal in all tensors stay as they are, infinite ones too. All others are
+    Entries that are equal in all tensors do not change, infinite ones too. All others are
     finite if the tensors are.
 
     Args:

@@ -24,14 +24,13 @@ from onebasin.dtypes import all_finite
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import (
     call_on,
-    dtype_of,
     inputs_of,
     is_empty,
     mixed,
     readable,
     rereadable,
 )
-from onebasin.forward.binding import bind, evaluation_mode, first_names, precision_of
+from onebasin.forward.binding import bind, evaluation_mode, first_names, input_dtype
 from onebasin.forward.normalization import layers_with_statistics, path_of, statistics_of
 from onebasin.measuring.moments import UnitMoments
 
@@ -125,7 +124,7 @@ def _run(
     own = statistics_of(layers) if training else {}
     held = {**values, **{name: values.get(name, each).clone() for name, each in own.items()}}
     device = next(iter(values.values())).device
-    precision, num_batches = precision_of(model, held), 0
+    precision, num_batches = input_dtype(model, held), 0
     with evaluation_mode(model), _watched(layers, found, training=training), torch.no_grad():
         for number, batch in enumerate(data):
             if is_empty(batch):
@@ -135,7 +134,7 @@ def _run(
                     lambda *args, **kwargs: functional_call(model, held, args, kwargs),
                     inputs_of(batch),
                     device,
-                    precision or dtype_of(model),
+                    precision,
                 )
             except OneBasinError:
                 raise

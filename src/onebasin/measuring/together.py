@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from onebasin.forward.batches import arguments_of, dtype_of, inputs_of, labels_of, output_of
-from onebasin.forward.binding import bind, evaluation_mode, precision_of
+from onebasin.forward.batches import arguments_of, inputs_of, labels_of, output_of
+from onebasin.forward.binding import bind, evaluation_mode, input_dtype
 from onebasin.measuring.evaluation import Evaluation, Evaluator, summed
 from onebasin.measuring.losses import Part, measure_batch_together
 
@@ -58,7 +58,7 @@ def evaluate_together(
     """
     stacked = _stacked(model, networks)
     device = next((tensor.device for tensor in stacked.values()), torch.device("cpu"))
-    precision = precision_of(model, stacked) or dtype_of(model)
+    precision = input_dtype(model, stacked)
     parts: list[list[Part]] = []
 
     def run(params: dict[str, Tensor], args: Any, kwargs: Any) -> Tensor:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from onebasin.checkpoints.messages import counted
-from onebasin.checkpoints.tensor_info import TensorInfo, describe, dtype_name
-from onebasin.dtypes import is_inexact
+from onebasin.checkpoints.tensor_info import TensorInfo, describe
+from onebasin.dtypes import dtype_name, is_inexact
 from onebasin.errors import OneBasinError
 from onebasin.measuring.pruning import apply_common_masks, differing_masks
 

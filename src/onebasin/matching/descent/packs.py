@@ -44,7 +44,7 @@ class Pack:
 
     def __init__(self, key: Key, views: Sequence[View], pair: Pair, space: Workspace) -> None:
         self.key, self.pair, self.space = key, pair, space
-        # Views of one tensor stand together, so that it is read once.
+        # Views of one tensor are adjacent: it is read once.
         self.terms = [Term(view) for view in sorted(views, key=lambda view: view.tensor)]
         # A view of r rows with f fixed places has r * f rows here.
         fixed = [view.fixed for view in self._views for _ in range(view.num_rows)]

@@ -107,7 +107,7 @@ def add_products(
         sums: similarities of n units at each of o outer positions.
         a: entries of A, rows of all outer positions one after the other, in f fixed places;
             of any dtype.
-        b: entries of unmoved B, likewise.
+        b: entries of unmoved B, in the same order.
         new: old row of B for every row; -1 where it is unknown.
         used: the same as it was when the row was last added.
         space: for the rows that are multiplied.

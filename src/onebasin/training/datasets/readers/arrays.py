@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from onebasin._inputs import LABEL_KEYS
 from onebasin.checkpoints.messages import some_names
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import LABEL_KEYS, Inputs
+from onebasin.forward.batches import Inputs
 from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.example_splits import ArraySplit
 from onebasin.training.datasets.examples import Fields, Pixels
