@@ -7,8 +7,8 @@ import sys
 def start() -> int:
     """Run the command line; Ctrl-C while it is imported ends it with 130 too.
 
-    Threads that have nothing to do sleep, unless the environment says otherwise: where they
-    spin they take the cores from all that the machine does beside, and from each other.
+    Idle threads sleep, unless the environment sets another policy. Idle threads that spin take
+    the cores from other programs and from each other.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

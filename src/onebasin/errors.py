@@ -1,4 +1,4 @@
-"""The one exception that a user of onebasin can mend, and checks of plain values that raise it.
+"""The exception for invalid user input, and checks of plain values that raise it.
 
 Checks of modules and tensors are in `arguments`: this module is imported before torch is.
 """
@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 
 class OneBasinError(ValueError):
-    """Something a user can mend: bad input, mismatched checkpoints, an unreadable file.
+    """Invalid user input: wrong arguments, mismatched checkpoints, an unreadable file.
 
     The message is one line that names the call or file, what was expected, what came
     and the remedy. The command line prints it and exits with 2.

@@ -92,7 +92,7 @@ def mixed(data: Iterable[Any]) -> Iterable[Any]:
     often sorted by class.
 
     Args:
-        data: `Batches`; other iterables are left as they are.
+        data: `Batches`; other iterables are returned unchanged.
     """
     if not isinstance(data, Batches):
         return data

@@ -81,7 +81,7 @@ class Features:
             params: for each network its parameters and buffers.
             visit: called for every batch; returns what is called with the name of every node
                 and the networks' values (see `Graph.run_together`).
-            enter: likewise, for what is called before a node is run.
+            enter: as `visit`, but what it returns is called before each node.
             finish: called after every batch with each network's outputs and the batch.
             progress: called with the number of batches done.
 

@@ -1,4 +1,4 @@
-"""Normalization: what layers of a model keep beside their weights, and under which names."""
+"""Normalization: running statistics of the layers of a model, and their names."""
 
 from __future__ import annotations
 

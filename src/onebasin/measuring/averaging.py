@@ -20,7 +20,7 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
     A running mean, \(\bar\theta \leftarrow \bar\theta + (\theta_k - \bar\theta) / k\) (Izmailov et
     al. 2018, Algorithm 1), so that checkpoints can be read one after the other. It is kept in
     float32 or better; integer tensors are those of the last checkpoint. Statistics of
-    normalisation layers are averaged like all else: estimate them anew with
+    normalization layers are averaged, too: estimate them on data with
     `reset_statistics`, as the paper does.
 
     Args:

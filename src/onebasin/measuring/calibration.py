@@ -1,6 +1,6 @@
 """Calibration: whether a network is right as often as it is sure.
 
-Owns the reliability diagram and the errors that it tells.
+Owns the reliability diagram and the calibration errors.
 """
 
 from __future__ import annotations

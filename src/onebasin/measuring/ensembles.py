@@ -94,7 +94,7 @@ def compare_ensembles(
 
     With \(p_i\) the probabilities and \(z_i\) the logits of member i, "probabilities" answers
     \(\frac1n\sum_i p_i\), "logits" \(\mathrm{softmax}(\frac1n\sum_i z_i)\), and "weights" is the
-    network with the parameters \(\frac1n\sum_i \theta_i\), as they are: align them first. All are
+    network with the parameters \(\frac1n\sum_i \theta_i\); align the networks first. All are
     measured in one pass over the data, and only sums are kept.
 
     Args:

@@ -33,7 +33,7 @@ def interpolate(
 
     The curve begins at \(\alpha = 0\), which is B, and ends at \(\alpha = 1\), which is A.
     The model is run in evaluation mode with the parameters of each point; it is not changed.
-    The ends are evaluated as they are, whatever the normalization. Where A and B are equal
+    The ends keep their own statistics for every normalization. Where A and B are equal
     the line is one point, and it is evaluated once.
 
     Args:
@@ -44,7 +44,7 @@ def interpolate(
             `(loss, error)` pair or an `Evaluation`.
         num_points: points of the grid, both ends included; at least 2.
         normalization: "interpolated" takes running statistics as they come out of the
-            interpolation, "reset" estimates them anew at every point between the ends; "repair"
+            interpolation, "reset" estimates them again at every point between the ends; "repair"
             and "rescale" bring the statistics of all hidden units there, of networks without
             normalisation layers too, between those of the ends (see `repair`).
         data: batches for all but "interpolated", usually those of the training set.
@@ -127,7 +127,7 @@ class Line:
         alphas: evenly spaced, from exactly 0 to exactly 1.
         prepare: what is done to the parameters of points between the ends, or None.
         normalization: where the statistics of their units come from.
-        num_reset: layers whose statistics are estimated anew or repaired.
+        num_reset: number of layers whose statistics are reset or repaired.
     """
 
     alphas: tuple[float, ...]

@@ -114,7 +114,7 @@ class PairBarriers(Result):
                 matrix without it.
 
         Returns:
-            The axes with the matrix and, beside them, its scale.
+            The axes with the matrix and a color scale.
         """
         ax = axes_for(ax)
         image = ax.imshow(self.matrix(quantity, chord), cmap="viridis", vmin=0, vmax=highest)

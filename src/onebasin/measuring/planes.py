@@ -91,7 +91,7 @@ class Plane(Result):
             quantity: "loss" or "error".
 
         Returns:
-            The axes with the contours and, beside them, their scale.
+            The axes with the contours and a color scale.
 
         Raises:
             OneBasinError: when there are no such values.

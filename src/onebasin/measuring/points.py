@@ -50,7 +50,7 @@ def evaluate_points(
         evaluates: by name, each from `evaluator` or any function of the model; see
             `interpolate`.
         prepare: what is done to the parameters of a point between networks before it is
-            evaluated, such as estimating statistics anew; called with the parameters of the
+            evaluated, such as estimating its statistics; called with the parameters of the
             point, the networks and their shares in it.
         together: whether to evaluate points in one batched pass; without it where it pays.
         progress: called with the number of different points done and their total.

@@ -1,4 +1,4 @@
-"""Statistics: running means and variances of normalisation layers, estimated anew.
+"""Statistics: running means and variances of normalization layers, estimated on data.
 
 A merged network's activations have other statistics than its parents'. Owns resetting
 them from data.
@@ -41,7 +41,7 @@ CALL = "reset_statistics"
 def reset_statistics(
     model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any], *, exact: bool = False
 ) -> dict[str, Tensor]:
-    r"""Estimate the running statistics of all BatchNorm layers anew.
+    r"""Estimate the running statistics of all BatchNorm layers on data.
 
     Each statistic is the mean and the (unbiased) variance of all values that its layer is given
     in one pass over the data, pooled, so that batches count by their size and differences

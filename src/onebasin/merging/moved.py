@@ -14,7 +14,7 @@ class Moved(Mapping[str, Tensor]):
     """The parameters of a network moved by a permutation, computed at each access.
 
     Equal to `permutation.apply(params)` but for its memory: one tensor at a time. Tensors
-    that the symmetry does not know are passed on as they are.
+    that the symmetry does not contain are not changed.
 
     Args:
         params: parameters and buffers; not changed.

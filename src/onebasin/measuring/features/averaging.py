@@ -91,7 +91,7 @@ def average_features(
     (1-\alpha) h_B\), \(h_A\) and \(h_B\) being what A's and B's own weights make of what
     came before: from \(\ell\) on both go the same way. What a residual connection brings from
     before \(\ell\) is each network's own until its sum, which is a layer, too. The outputs
-    are mixed likewise.
+    are averaged in the same way.
 
     The earlier \(\ell\), the more is merged:
 

@@ -140,7 +140,7 @@ def unbiased_hsic(k: Float[Tensor, "n n"], l: Float[Tensor, "n n"]) -> Float[Ten
 
     Args:
         k: kernel of one feature with a diagonal of 0, of at least four examples.
-        l: kernel of the other, likewise.
+        l: kernel of the other, in the same form.
     """
     num = len(k)
     sums = k.sum() * l.sum() / ((num - 1) * (num - 2))

@@ -83,7 +83,7 @@ def measure_llfc(
         layers: patterns for names of layers, such as `layers.*`; None for the usual ones
             (see `find_layers`).
         normalization: "interpolated" takes the path's running statistics as they come,
-            "reset" estimates them anew from `statistics`; "repair" and "rescale" bring all
+            "reset" estimates them from `statistics`; "repair" and "rescale" bring all
             units of the path to the statistics between those of the ends (see `repair`). A and
             B keep their own, as in `interpolate`: LLFC is about the features of the networks as
             they were trained.

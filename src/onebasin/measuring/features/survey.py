@@ -1,7 +1,7 @@
 """Survey: one pass over data in which any number of feature measures look at the networks.
 
-Owns the networks on the path between the ends, the layers, and what a measure is told:
-it sees values batch by batch and keeps sums only.
+Owns the networks on the path between the ends, the layers, and the calls of a
+measure: it receives values batch by batch and keeps sums only.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Batch:
 class Measure:
     """What looks at networks during a survey; a base class that looks at nothing.
 
-    A measure is told the layers once, then, batch by batch, what happens; the values it is
-    given are right while it is called, and it keeps sums of them.
+    A measure receives the layers once, and then the values of every batch. The values are valid
+    only during the call: a measure keeps sums of them.
     """
 
     def begin(self, survey: Survey) -> None:
@@ -241,7 +241,7 @@ def path_between(
         params_b: those of B.
         alphas: share of A in each point, between 0 and 1; equal ones make one point.
         normalization: "interpolated" takes running statistics as they come out of the
-            interpolation, "reset" estimates them anew, "repair" and "rescale" bring all units
+            interpolation, "reset" estimates them on data, "repair" and "rescale" bring all units
             to the statistics between those of the ends; see `repair`.
         statistics: batches for all but the first, usually those of the training set.
         call: the public function that is running, for messages.

@@ -105,7 +105,7 @@ class FeatureTable(Result):
 
     @property
     def axis_label(self) -> str:
-        """What the values that `plot` draws are, for the axis beside them."""
+        """The names of the measures that `plot` draws."""
         return ", ".join(self.measures)
 
     def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:

@@ -68,8 +68,8 @@ def repair(
     deviation \(\sum_k w_k \sigma_k\) of the ends' units (Jordan et al. 2022, Eq. 3 and 4);
     with `rescale` only one factor, which brings its root mean square to that of the ends.
     Both are folded into weights and biases, or the scales of norms, where that is exact;
-    networks without normalisation are included. With `reset` the running statistics of
-    BatchNorm layers are estimated anew and nothing else.
+    networks without normalization are included. With `reset` the running statistics of
+    BatchNorm layers are estimated on the data; nothing else changes.
 
     Ends and merged network run in step, in evaluation mode: BatchNorm layers use the running
     statistics that each has. On the way the merged network's units are repaired by what they

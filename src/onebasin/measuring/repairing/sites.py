@@ -88,7 +88,7 @@ def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, st
         graph: the traced model.
 
     Returns:
-        Sites of hidden units only: outputs of the model stay as they are. A layer that only
+        Sites of hidden units only: outputs of the model are not repaired. A layer that only
         a norm reads is left to the norm.
     """
     uses = Counter(name for node in graph.nodes.values() for name in node.parameters)
@@ -105,7 +105,7 @@ def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, st
 
 
 def _candidates(graph: Graph) -> dict[str, RepairSite]:
-    """Return sites by node, whoever else uses their parameters; labels tell these apart."""
+    """Return sites by node, also those that share parameters with other nodes."""
     found = ((node.name, _site(node, graph)) for node in graph.nodes.values())
     sites = {
         name: site
