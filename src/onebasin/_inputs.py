@@ -48,17 +48,27 @@ def model_inputs(
 def _keyword_inputs(
     call: str, model: nn.Module, batch: dict[str, Any], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    parameters = signature(model.forward).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return (), {**batch, **kwargs}
-    unknown = [name for name in batch if name not in named]
-    if len(unknown) == len(batch) and named:
+    """Return a batch as keyword inputs, or as one positional input if no name is known."""
+    if not batch:
+        return (), kwargs
+    named, takes_any = _keywords(model)
+    if not takes_any and not any(name in named for name in batch):
         return (batch,), kwargs
-    unknown = [name for name in unknown if name not in LABEL_KEYS]
+    inputs = {
+        name: value for name, value in batch.items() if name in named or name not in LABEL_KEYS
+    }
+    inputs |= kwargs
+    unknown = [] if takes_any else [name for name in inputs if name not in named]
     if unknown:
         raise OneBasinError(
             f"{call}: {type(model).__name__} takes no input {unknown[0]!r}; it takes"
             f" {', '.join(named)}"
         )
-    return (), {name: value for name, value in {**batch, **kwargs}.items() if name in named}
+    return (), inputs
+
+
+def _keywords(model: nn.Module) -> tuple[list[str], bool]:
+    """Return the names of a model's keyword inputs, and whether it takes any other name."""
+    parameters = signature(model.forward).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)

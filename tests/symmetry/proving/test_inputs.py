@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import Tensor, nn
 
+from onebasin import symmetry_from_spec
+from onebasin.symmetry.proving import prove
 from onebasin.symmetry.proving.inputs import Example, resized_examples, scaled_examples
 
 
@@ -66,3 +70,54 @@ def test_larger_values_leave_masks_and_ids_alone() -> None:
         assert torch.equal(example.args[1], mask)
         assert torch.equal(example.args[2], ids)
     assert scaled_examples(Example((mask, ids), {}), seed=0) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.float8_e4m3fn, torch.bool])
+def test_dtypes_with_few_operators_are_resized(dtype: torch.dtype) -> None:
+    values = torch.tensor([[3, 1, 4], [1, 5, 9]]).to(dtype)
+    for ways in resized_examples(Example((values,), {}), seed=0):
+        for candidates in ways[0]:
+            assert all(candidate.args[0].dtype == dtype for candidate in candidates)
+    assert all(e.args[0].dtype == dtype for e in scaled_examples(Example((values,), {}), seed=0))
+
+
+def test_sparse_tensors_keep_their_shape_and_values() -> None:
+    adjacency = torch.eye(5).to_sparse()
+    example = Example((torch.randn(2, 3), adjacency), {})
+    assert [batch[0] for batch in shapes(example)[0]] == ["1x3, 5x5", "3x3, 5x5"]
+    assert len(shapes(example)) == 2
+    assert scaled_examples(example, seed=0)[0].args[1] is adjacency
+
+
+def test_every_other_image_size_differs_from_the_example() -> None:
+    choices = shapes(Example((torch.randn(2, 3, 64, 64),), {}))
+    assert "2x3x64x64" not in {shape for axis in choices for choice in axis for shape in choice}
+
+
+class Graph(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        return self.b(torch.relu(torch.sparse.mm(adjacency, self.a(x))))
+
+
+class Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(9, 8), nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.table(ids.long())))
+
+
+def test_models_with_sparse_inputs_and_unsigned_ids_are_verified() -> None:
+    spec = {"a.weight": ("h", None), "a.bias": ("h",), "b.weight": (None, "h"), "b.bias": (None,)}
+    graph, inputs = Graph(), (torch.randn(5, 4), torch.eye(5).to_sparse())
+    assert list(prove(symmetry_from_spec(spec, graph), graph, inputs).controls) == ["h"]
+    words, ids = Words(), torch.arange(6).reshape(2, 3).to(torch.uint16)
+    spec = {"table.weight": (None, "h"), "out.weight": (None, "h"), "out.bias": (None,)}
+    proof = prove(symmetry_from_spec(spec, words), words, ids)
+    assert list(proof.controls) == ["h"]
+    assert "2x4" in proof.inputs

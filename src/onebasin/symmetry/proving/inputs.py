@@ -1,7 +1,7 @@
 """Other inputs for a model: of other shapes and sizes than the example.
 
-A symmetry of a network holds for every input. What holds only for the shapes or the range
-of the example shows on other ones.
+A symmetry of a network holds for every input. A wrong one may hold on the example, and fail
+on other shapes or larger values.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ MOST_GROWTH = 2.5
 STRIDE = 32
 """Images often have to be multiples of it in height and width."""
 
+WIDE = {torch.uint16: torch.int64, torch.uint32: torch.int64, torch.uint64: torch.int64}
+"""Dtypes in which PyTorch has the operators that extend tensors of other dtypes."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -41,8 +44,13 @@ class Example:
     def __str__(self) -> str:
         """Return the shapes of the tensors, such as `2x16` or `input_ids=2x16, mask=2x16`."""
         paths, _ = tree_flatten_with_path((self.args, dict(self.kwargs)))
-        shapes = [(path, leaf.shape) for path, leaf in paths if isinstance(leaf, Tensor)]
-        return ", ".join(f"{_name(path)}{'x'.join(map(str, shape))}" for path, shape in shapes)
+        shapes = [(path, _shape(leaf)) for path, leaf in paths if isinstance(leaf, Tensor)]
+        return ", ".join(f"{_name(path)}{shape}" for path, shape in shapes)
+
+
+def _shape(tensor: Tensor) -> str:
+    has_none = tensor.is_nested and tensor.layout is torch.strided
+    return "nested" if has_none else "x".join(map(str, tensor.shape))
 
 
 def _name(path: Sequence[Any]) -> str:
@@ -63,7 +71,7 @@ def scaled_examples(example: Example, *, seed: int) -> list[Example]:
     """
 
     def enlarge(tensor: Tensor) -> Tensor:
-        return tensor * LARGE if _has_free_values(tensor) else tensor
+        return (_widened(tensor) * LARGE).to(tensor.dtype) if _has_free_values(tensor) else tensor
 
     def as_pixels(tensor: Tensor) -> Tensor:
         if not _has_free_values(tensor):
@@ -79,9 +87,19 @@ def scaled_examples(example: Example, *, seed: int) -> list[Example]:
 
 
 def _has_free_values(tensor: Tensor) -> bool:
-    if not tensor.is_floating_point() or not tensor.numel():
+    if not tensor.is_floating_point() or not _is_dense(tensor) or not tensor.numel():
         return False
+    tensor = _widened(tensor)
     return not bool(((tensor == 0) | (tensor == 1)).all())
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    is_tiny = tensor.is_floating_point() and tensor.itemsize == 1
+    return tensor.to(torch.float32 if is_tiny else WIDE.get(tensor.dtype, tensor.dtype))
 
 
 def resized_examples(example: Example, *, seed: int) -> Iterator[list[Resizing]]:
@@ -105,8 +123,9 @@ def resized_examples(example: Example, *, seed: int) -> Iterator[list[Resizing]]
 
 
 def _axes(tensors: Sequence[Tensor]) -> Sequence[Places]:
-    dims = {(i, d): n for i, x in enumerate(tensors) for d, n in enumerate(x.shape)}
-    first = next((x.shape[0] for x in tensors if x.dim()), 0)
+    dense = {i: x.shape for i, x in enumerate(tensors) if _is_dense(x)}
+    dims = {(i, d): n for i, shape in dense.items() for d, n in enumerate(shape)}
+    first = next((shape[0] for shape in dense.values() if shape), 0)
     batch = {place: n for place, n in dims.items() if place[1] == 0 and n == first}
     others = {place: n for place, n in dims.items() if place not in batch and n > 0}
     axes = [batch] if first else []
@@ -121,7 +140,8 @@ def _other_sizes(size: int, *, is_batch: bool, is_image: bool) -> tuple[list[int
         return [1] if size > 1 else [], [size + 1, 2 * size]
     smaller = [n for n in (size // 2, size - 1) if 0 < n < size]
     if is_image:
-        return smaller, [size + 1, size * 5 // 4, size * 3 // 2, (size // STRIDE + 1) * STRIDE]
+        larger = [size + 1, size * 5 // 4, size * 3 // 2, (size // STRIDE + 1) * STRIDE]
+        return smaller, [n for n in larger if n > size]
     return smaller, [size + 1, 2 * size]
 
 
@@ -149,13 +169,18 @@ def _candidates(example: Example, places: Places, sizes: Sequence[int], seed: in
 
 
 def _resized(tensor: Tensor, dimension: int, size: int, seed: int) -> Tensor:
-    """Return a tensor cut, or continued by its own entries, along one dimension.
+    """Return a tensor cut, or extended by its own entries, along one dimension.
 
     Positions continue to count. New floating entries get noise.
     """
     old = tensor.shape[dimension]
     if size <= old:
         return tensor.narrow(dimension, 0, size).contiguous()
+    return _extended(_widened(tensor), dimension, size, seed).to(tensor.dtype)
+
+
+def _extended(tensor: Tensor, dimension: int, size: int, seed: int) -> Tensor:
+    old = tensor.shape[dimension]
     added = torch.arange(old, size, device=tensor.device) % old
     more = tensor.index_select(dimension, added)
     if _counts(tensor, dimension):
