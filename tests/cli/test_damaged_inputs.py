@@ -50,7 +50,7 @@ def check(result, before: dict[str, str], folder: Path) -> None:
     assert {name: after.get(name) for name in before} == before, "an input was changed"
     assert result.code in (0, 2), (result.code, result.err)
     lines = result.err.splitlines()
-    assert result.err.isprintable() or all(c.isprintable() or c == "\n" for c in result.err)
+    assert all(c.isprintable() or c == "\n" for c in result.err), "control characters"
     assert all(line.startswith("onebasin: ") for line in lines), result.err
     errors = [line for line in lines if line.startswith("onebasin: error: ")]
     assert len(errors) == (result.code == 2), result.err
@@ -110,6 +110,8 @@ def test_the_oracle_finds_faults(tmp_path: Path) -> None:
     for code, text in ((1, good), (2, ""), (2, good * 2), (0, good), (2, "x\n" + good)):
         with pytest.raises(AssertionError):
             check(Run(code, "", text), {}, tmp_path)
+    with pytest.raises(AssertionError, match="control characters"):
+        check(Run(2, "", good.replace("copy", "\x1b[2Jcopy")), {}, tmp_path)
     (tmp_path / "left").touch()
     with pytest.raises(AssertionError, match="half-written"):
         check(Run(2, "", good), {}, tmp_path)

@@ -46,7 +46,7 @@ class Console:
         if self.as_json:
             self._print(json.dumps(data, indent=1, allow_nan=False))
         elif not self.quiet:
-            self._print(printable(text, keep="\n\t"))
+            self._print(text)
 
     def _print(self, text: str) -> None:
         try:
