@@ -99,6 +99,11 @@ def test_a_known_class_is_built_without_the_code(folder: Path) -> None:
     assert not (folder / "RAN").exists()
 
 
+@pytest.mark.parametrize("key", ["subfolder", "gguf_file", "cache_dir", "return_unused_kwargs"])
+def test_arguments_select_no_other_files(folder: Path, key: str) -> None:
+    assert f"{key} cannot be set; code" in refused(folder, BERT, arch_args=[f"{key}=x"])
+
+
 def test_code_cannot_be_allowed_by_an_argument(folder: Path) -> None:
     text = refused(folder, {**BLIP, "auto_map": CODE}, arch_args=["trust_remote_code=true"])
     assert "trust_remote_code cannot be set; code of a folder is never run" in text

@@ -13,7 +13,21 @@ from onebasin.checkpoints.sources.recipe import refuse_files
 from onebasin.errors import OneBasinError
 
 CONFIG = "config.json"
-_RESERVED = ("trust_remote_code", "auto_map", "code_revision", "local_files_only")
+_RESERVED = (
+    "trust_remote_code",
+    "auto_map",
+    "code_revision",
+    "local_files_only",
+    "cache_dir",
+    "force_download",
+    "proxies",
+    "token",
+    "revision",
+    "subfolder",
+    "gguf_file",
+    "return_unused_kwargs",
+)
+"""Arguments of `from_pretrained` that are not entries of a configuration."""
 
 
 def read_object(path: Path) -> dict[str, Any]:
