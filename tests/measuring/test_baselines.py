@@ -41,9 +41,9 @@ def test_data_without_labels_that_count_are_refused():
         baseline_of([(torch.ones(2, 1), torch.tensor([-100, -100]))])
 
 
-def test_a_pair_of_tensors_is_one_batch():
+def test_a_pair_of_tensors_is_one_batch_and_empty_batches_do_not_count():
     inputs, labels = torch.ones(4, 2), torch.tensor([0, 0, 0, 1])
-    assert baseline_of((inputs, labels)) == baseline_of([(inputs, labels)])
+    assert baseline_of((inputs, labels)) == baseline_of([(inputs, labels), (inputs[:0], [])])
 
 
 @pytest.mark.parametrize(

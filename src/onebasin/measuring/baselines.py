@@ -94,11 +94,12 @@ class ClassCounts:
         Raises:
             OneBasinError: when the labels are not integers, or one is negative.
         """
-        if is_inexact(labels.dtype):
+        labels = labels.reshape(-1)
+        if len(labels) and is_inexact(labels.dtype):  # An empty list is a float tensor.
             raise OneBasinError(
                 f"{self._call}: labels are {dtype_name(labels.dtype)}; pass integer classes"
             )
-        labels = labels.reshape(-1).long()
+        labels = labels.long()
         classes, counts = labels[labels != IGNORED].unique(return_counts=True)
         if len(classes):
             check_classes(self._call, classes, int(classes.max()) + 1)
