@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from onebasin.checkpoints import write_checkpoint
-from onebasin.checkpoints.provenance import KEY, provenance_metadata, read_provenance
+from onebasin.checkpoints import read_provenance, write_checkpoint
+from onebasin.checkpoints.provenance import KEY, provenance_metadata
 from onebasin.errors import OneBasinError
 
 MERGED = provenance_metadata(

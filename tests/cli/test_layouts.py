@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from onebasin.checkpoints.provenance import read_provenance
+from onebasin.checkpoints import read_provenance
 from tests.cli.run import TINY, fail, network, read, succeed, write
 
 

@@ -12,6 +12,7 @@ from onebasin.checkpoints.inputs import InputSpec
 from onebasin.checkpoints.optional import completed, optional_names, with_unsaved
 from onebasin.checkpoints.outputs import check_file_writable, check_writable
 from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
+from onebasin.checkpoints.provenance import read_provenance
 from onebasin.checkpoints.records import (
     ArchitectureRecord,
     merged_arguments,
@@ -56,6 +57,7 @@ __all__ = [
     "open_checkpoint",
     "open_checkpoint_for",
     "optional_names",
+    "read_provenance",
     "read_record",
     "require_matchable",
     "shared_record",

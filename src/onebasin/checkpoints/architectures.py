@@ -16,6 +16,7 @@ from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, BuiltinArchitect
 from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec
 from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
+from onebasin.checkpoints.records import SOURCES
 from onebasin.checkpoints.sources.callables import callable_recipe
 from onebasin.checkpoints.sources.recipe import Recipe, as_it_is
 from onebasin.checkpoints.sources.timm import timm_recipe
@@ -25,11 +26,9 @@ from onebasin.checkpoints.ties import TiedView, tied_names
 from onebasin.checkpoints.validation import check_fits, saved_tensors
 from onebasin.errors import OneBasinError
 
-_SOURCES: Mapping[str, Callable[[str, Mapping[str, Any]], Recipe]] = {
-    "torchvision": torchvision_recipe,
-    "timm": timm_recipe,
-    "hf": transformers_recipe,
-}
+_RECIPES: Mapping[str, Callable[[str, Mapping[str, Any]], Recipe]] = dict(
+    zip(SOURCES, (torchvision_recipe, timm_recipe, transformers_recipe), strict=True)
+)
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword inputs of a module."""
 _FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable"
@@ -200,9 +199,9 @@ def _find_recipe(
         raise OneBasinError(
             f"unknown architecture {spec!r}; {known} {', '.join(sorted(builtin))}, and {_FORMS}"
         )
-    if prefix in _SOURCES:
-        return _SOURCES[prefix](name, arguments)
-    close = get_close_matches(prefix, _SOURCES, n=1, cutoff=0.75)
+    if prefix in SOURCES:
+        return _RECIPES[prefix](name, arguments)
+    close = get_close_matches(prefix, SOURCES, n=1, cutoff=0.75)
     if close:
         raise OneBasinError(
             f"unknown architecture {spec!r}; did you mean '{close[0]}:{name}'? Known are "

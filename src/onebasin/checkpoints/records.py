@@ -15,7 +15,10 @@ from onebasin.errors import OneBasinError
 
 KEY = "onebasin.architecture"
 LONGEST = 100_000
-_SOURCES = ("torchvision", "timm", "hf")
+LIBRARIES = ("torchvision", "timm")
+"""Prefixes of architectures that a record may name, as they run only code of the library."""
+SOURCES = (*LIBRARIES, "hf")
+"""Known prefixes of architectures; any other prefix is a module of the user."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ArchitectureRecord:
     def runs_code(self) -> bool:
         """Whether building it imports a module of the user; a file alone must not cause that."""
         prefix, colon, _ = self.spec.partition(":")
-        return bool(colon) and prefix not in _SOURCES
+        return bool(colon) and prefix not in SOURCES
 
     def to_metadata(self) -> dict[str, str]:
         """Return the record as metadata of a safetensors file.

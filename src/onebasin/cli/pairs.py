@@ -35,7 +35,7 @@ from onebasin.checkpoints.folders import (
     check_same_folder,
     model_folder,
 )
-from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments
+from onebasin.checkpoints.records import LIBRARIES, ArchitectureRecord, merged_arguments
 from onebasin.checkpoints.sources.callables import module_files
 from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
@@ -76,7 +76,7 @@ class ArchitectureChoice:
         source, _, name = self.spec.partition(":")
         if source == "hf":
             return (Path(name),)
-        is_callable = bool(name) and source not in ("torchvision", "timm")
+        is_callable = bool(name) and source not in LIBRARIES
         return module_files(source) if is_callable else ()
 
     @classmethod

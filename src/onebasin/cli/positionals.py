@@ -15,6 +15,8 @@ from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES
 from onebasin.checkpoints.foreign import refuse_foreign_folder
 from onebasin.checkpoints.outputs import TORCH_OUTPUT_SUFFIXES
 from onebasin.checkpoints.records import (
+    LIBRARIES,
+    SOURCES,
     ArchitectureRecord,
     merged_arguments,
     read_record,
@@ -102,7 +104,8 @@ def _is_checkpoint(first: str, others: Sequence[str], minimum: int, maximum: int
 
 def _is_named(word: str) -> bool:
     """Return whether a word names an architecture even where a file has that name."""
-    return word in BUILTIN_ARCHITECTURES or word.startswith((_HF, "torchvision:", "timm:"))
+    source, colon, _ = word.partition(":")
+    return word in BUILTIN_ARCHITECTURES or (bool(colon) and source in SOURCES)
 
 
 def _is_path(word: str) -> bool:
@@ -142,8 +145,9 @@ def _architecture_of(call: str, word: str, words: Sequence[str]) -> Architecture
 
 def _check_trusted(call: str, spec: str, words: Sequence[str]) -> None:
     """Refuse to import a module because a file names it."""
-    is_known = spec in BUILTIN_ARCHITECTURES or spec.startswith(("torchvision:", "timm:"))
-    if not is_known:
+    source, colon, _ = spec.partition(":")
+    is_library = bool(colon) and source in LIBRARIES
+    if spec not in BUILTIN_ARCHITECTURES and not is_library:
         raise OneBasinError(
             f"{call}: {words[0]} records the architecture {spec!r}, which is not part of a known "
             f"library; if you trust it, give it as ARCH: onebasin {call} {spec} {' '.join(words)}"
