@@ -54,7 +54,7 @@ def test_an_index_that_is_an_array_is_refused():
     symmetry = trace(Select(IN_ORDER), torch.randn(2, 3))
     params = Select(IN_ORDER).state_dict()
     params["index"] = params.pop("index").numpy()
-    with pytest.raises(OneBasinError, match="'index' is .* hold torch"):
+    with pytest.raises(OneBasinError, match=r"'index' is .* hold torch"):
         Permutation.identity(symmetry).apply(params)
 
 

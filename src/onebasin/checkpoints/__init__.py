@@ -11,8 +11,8 @@ from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, MLP, BuiltinArch
 from onebasin.checkpoints.inputs import InputSpec
 from onebasin.checkpoints.optional import completed, optional_names, with_unsaved
 from onebasin.checkpoints.outputs import check_file_writable, check_writable
-from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
 from onebasin.checkpoints.provenance import read_provenance
+from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
 from onebasin.checkpoints.records import (
     ArchitectureRecord,
     merged_arguments,
