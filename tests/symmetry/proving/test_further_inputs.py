@@ -143,3 +143,26 @@ def test_checkpoints_with_other_buffers_share_the_parameters(
     }
     assert len(trials) > 4
     assert len(weights) == 1
+
+
+class Centered(Body):
+    """Subtracts the mean of the batch, which is zero for a batch of one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.a(x[..., :4]))
+        return self.b(hidden - hidden.mean(0))
+
+
+class AnyWidth(Body):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[..., :4])
+
+
+@pytest.mark.parametrize(("kind", "batch_size"), [(AnyWidth, 1), (Centered, 3)])
+def test_one_entry_of_the_batch_is_used_if_entries_are_independent(
+    kind: type[nn.Module], batch_size: int
+) -> None:
+    model = kind()
+    proof = prove(symmetry_from_spec(SPEC, model), model, torch.randn(3, 6))
+    assert list(proof.controls) == ["h"]
+    assert proof.inputs == ("3x6", "1x6", "4x6", f"{batch_size}x5", f"{batch_size}x7")

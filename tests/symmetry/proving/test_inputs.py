@@ -120,4 +120,4 @@ def test_models_with_sparse_inputs_and_unsigned_ids_are_verified() -> None:
     spec = {"table.weight": (None, "h"), "out.weight": (None, "h"), "out.bias": (None,)}
     proof = prove(symmetry_from_spec(spec, words), words, ids)
     assert list(proof.controls) == ["h"]
-    assert "2x4" in proof.inputs
+    assert "1x4" in proof.inputs

@@ -166,7 +166,7 @@ def test_other_lengths_are_tried() -> None:
     model = Positions()
     inputs, mask = torch.randn(2, 5, 4), {"mask": torch.ones(2, 5)}
     proof = prove(unread_rows(model), model, inputs, mask)
-    assert "on inputs 2x6x4, mask=2x6" in proof.failed_groups["rows"]
+    assert "on inputs 1x6x4, mask=1x6" in proof.failed_groups["rows"]
 
 
 def test_inputs_of_the_caller_are_tried() -> None:

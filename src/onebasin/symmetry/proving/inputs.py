@@ -102,11 +102,18 @@ def _widened(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32 if is_tiny else WIDE.get(tensor.dtype, tensor.dtype))
 
 
-def resized_examples(example: Example, *, seed: int) -> Iterator[list[Resizing]]:
+def resized_examples(
+    example: Example, *, seed: int, batch: Sequence[int] = ()
+) -> Iterator[list[Resizing]]:
     """Yield, for each dimension that may have another size, smaller and larger inputs.
 
     Dimensions of equal size in all inputs, such as the lengths of ids and their mask, or
     height and width, change together. The first dimensions are the batch.
+
+    Args:
+        example: inputs.
+        seed: random seed of the noise in new entries.
+        batch: numbers of the tensors that get a batch of one where another size changes.
 
     Yields:
         Ways to change one size: all dimensions of this size together, then those of one
@@ -119,7 +126,26 @@ def resized_examples(example: Example, *, seed: int) -> Iterator[list[Resizing]]
         ways = [places]
         if len(numbers) > 1:
             ways += [{p: n for p, n in places.items() if p[1] == number} for number in numbers]
-        yield [_resizing(example, way, seed) for way in ways]
+        yield [_resizing(example, way, seed, batch) for way in ways]
+
+
+def one_entry(example: Example, batch: Sequence[int]) -> Example:
+    """Return the first entry of the batch, as a batch of one.
+
+    Args:
+        example: inputs.
+        batch: numbers of the tensors whose first dimension is the batch.
+    """
+    tensors = enumerate(_tensors(example))
+    cut = iter([x.narrow(0, 0, 1).contiguous() if i in batch else x for i, x in tensors])
+    return _changed(example, lambda _: next(cut))
+
+
+def batched_tensors(example: Example) -> tuple[list[int], int]:
+    """Return the numbers of the tensors whose first dimension is the batch, and its size."""
+    dense = [(i, x) for i, x in enumerate(_tensors(example)) if x.dim() and _is_dense(x)]
+    size = dense[0][1].shape[0] if dense else 0
+    return [i for i, x in dense if x.shape[0] == size], size
 
 
 def _axes(tensors: Sequence[Tensor]) -> Sequence[Places]:
@@ -145,13 +171,15 @@ def _other_sizes(size: int, *, is_batch: bool, is_image: bool) -> tuple[list[int
     return smaller, [size + 1, 2 * size]
 
 
-def _resizing(example: Example, places: Places, seed: int) -> Resizing:
+def _resizing(example: Example, places: Places, seed: int, batch: Sequence[int]) -> Resizing:
     size = next(iter(places.values()))
     tensors = _tensors(example)
     is_batch = all(dimension == 0 for _, dimension in places)
     is_image = not is_batch and max(tensors[i].dim() for i, _ in places) > 3
     smaller, larger = _other_sizes(size, is_batch=is_batch, is_image=is_image)
-    return [_candidates(example, places, sizes, seed) for sizes in (smaller, larger)]
+    choices = [_candidates(example, places, sizes, seed) for sizes in (smaller, larger)]
+    kept = [] if is_batch else batch
+    return [[one_entry(candidate, kept) for candidate in choice] for choice in choices]
 
 
 def _candidates(example: Example, places: Places, sizes: Sequence[int], seed: int) -> list[Example]:
