@@ -43,7 +43,7 @@ def isolated(
         memo: dict[int, Any] = {**shared, **(replacements or {})}
         _copy_plain_modules(model, memo)
         own = copy.deepcopy(model, memo)
-    except Exception:  # attributes that cannot be copied are no business of ours
+    except Exception:  # some attribute cannot be copied: use the model itself
         own = model
     try:
         yield own.train().eval()

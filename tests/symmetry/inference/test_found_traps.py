@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin import trace
+from onebasin.symmetry.inference.coverage import REASON, with_disjoint_blocks
 from onebasin.symmetry.inference.tracing import trace_graph
+from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
+from onebasin.symmetry.symmetry import Group, Symmetry
 from tests.symmetry.inference.equivariance import sizes
 from tests.symmetry.inference.random_programs import placed
 from tests.symmetry.inference.snippets import Function, check, x
@@ -139,7 +142,7 @@ def test_parts_of_a_stack_keep_orders_of_their_own():
     assert sizes(check(model, x(6, 5, 3))) == [(5, 2), (6, 1)]
 
 
-def test_a_layout_without_disjoint_blocks_is_fixed_and_moves_nothing():
+def test_units_that_a_sum_reads_in_two_orders_have_disjoint_blocks():
     def forward(m, h):
         a = m.a(h)
         mixed = torch.cat([a[:, ::2], a[:, 1::2]], 1) + a
@@ -150,6 +153,18 @@ def test_a_layout_without_disjoint_blocks_is_fixed_and_moves_nothing():
     )
     symmetry = check(model, x(4, 3))
     assert sizes(symmetry) == [(5, 0)]
+    assert symmetry.layouts["a.weight"][1] == Fixed(3, "an input of the model")
     for tensor, blocks in symmetry.blocks.items():
         entries = sum(block.num_entries for block in blocks)
         assert entries == model.state_dict()[tensor].numel()
+
+
+def test_a_layout_without_disjoint_blocks_is_fixed_and_moves_nothing():
+    units, halves = Units("g", 2), Sum((Fixed(1), Fixed(1)), "k")
+    repeated = Product((halves, Family("k", (units, Fixed(2))), halves))
+    layouts = {"w": (repeated,), "v": (units,), "u": (Units("h", 2),)}
+    symmetry = Symmetry({name: Group(name, 2) for name in "gh"}, layouts)
+    fixed = with_disjoint_blocks(symmetry)
+    assert list(fixed.groups) == ["h"]
+    assert fixed.layouts["w"] == (Fixed(8, REASON),)
+    assert fixed.layouts["u"] == layouts["u"]

@@ -35,7 +35,7 @@ NUMBERED = frozenset({"arange", "linspace"})
 """Functions that make positions: more of them are the same, others of one number are not."""
 
 INDEXED = frozenset({"index_select"})
-"""Functions whose rules read known numbers as slices, such as the positions up to a size."""
+"""Functions whose rules read known indices, such as `arange(n)`, as slices."""
 
 
 def changed_state(base: Sequence[RecordedCall], other: Sequence[RecordedCall]) -> set[str] | None:
@@ -120,8 +120,8 @@ def _blocks(before: Sequence[int], after: Sequence[int]) -> list[Block]:
 def _same_index(a: RecordedCall, b: RecordedCall) -> bool:
     """Whether two reads `x[...]` take the same of every dimension of unchanged size.
 
-    The sizes of parameters and buffers never change, so any change of their bounds differs.
-    Whole numbers and masks are no units. Rules read only a single list of numbers as slices.
+    Parameters and buffers have fixed sizes, so every change of their bounds is a difference.
+    Integer and boolean tensors have no units. Rules read only a single list of indices as slices.
     """
     left, right = list(_items(a)), list(_items(b))
     if len(left) != len(right):

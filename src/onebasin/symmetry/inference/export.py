@@ -91,7 +91,7 @@ def export_model(
     kwargs: Mapping[str, Any],
     outputs: Callable[[Any], Any] | None,
 ) -> Exported:
-    """Export a model in evaluation mode, without a word; the model is left as it was.
+    """Export a model in evaluation mode without output; the model is not changed.
 
     Raises:
         OneBasinError: when the model does not run on the inputs, or `torch.export` cannot take
@@ -153,9 +153,9 @@ def _export(
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keep what torch.export warns of and logs from people who did not call it.
+    """Suppress the warnings and logs of torch.export.
 
-    Whoever asked torch for more than warnings, with TORCH_LOGS say, still gets it.
+    Logs below the level of warnings, which TORCH_LOGS enables, are still written.
     """
     logger = logging.getLogger("torch")
     level = logger.level
@@ -295,7 +295,7 @@ def _blame(model: nn.Module, error: Exception) -> str:
     """Return one line: how the model itself fails, and the user's line it was at."""
     return (
         f"trace: {type(model).__name__} cannot be run on the example inputs{_place_in(error)}: "
-        f"{_reason(error)}; give inputs that it takes, or mend it"
+        f"{_reason(error)}; give inputs that it takes, or fix the model"
     )
 
 

@@ -90,6 +90,8 @@ class Solver:
             values = self._solve_graph(graph)
             self.values = self.values or values
         self._settle()
+        while self._join_ambiguous():
+            self._settle()
         while fix_unread(self.dims, self.live_names(), self.reads):
             self._settle()
         self._pin_constants()
@@ -106,6 +108,11 @@ class Solver:
     def _settle(self) -> None:
         while any([check_scope(dims, Reason("needed elsewhere")) for dims in self.tensors]):
             pass
+
+    def _join_ambiguous(self) -> bool:
+        """Collapse families of which some block of a tensor selects no member."""
+        reason = Reason("selected in a part of the tensor")
+        return any([check_scope(dims, reason, every_block=True) for dims in self.dims.values()])
 
     def _solve_graph(self, exported: Exported) -> dict[Node, Any]:
         placeholders = exported.graph_module.graph.find_nodes(op="placeholder")

@@ -6,7 +6,6 @@ they depend on are collapsed by `check_scope`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from math import gcd
@@ -167,14 +166,19 @@ def collapse(atom: Atom) -> None:
         _link(root, target)
 
 
-def check_scope(dims: Iterable[Atom], reason: Reason) -> bool:
+def check_scope(dims: Iterable[Atom], reason: Reason, *, every_block: bool = False) -> bool:
     """Collapse every family in a tensor that does not carry, just once, what it depends on.
+
+    Args:
+        dims: the dimensions of the tensor.
+        reason: the reason for what is fixed.
+        every_block: whether a family that all blocks have must find it in every one of them.
 
     Returns:
         Whether anything was collapsed.
     """
     dims, changed = tuple(dims), False
-    while (family := _out_of_scope(dims)) is not None:
+    while (family := _out_of_scope(dims, every_block)) is not None:
         changed = True
         merge_members(family, reason)
     return changed
@@ -185,23 +189,42 @@ def merge_members(family: Atom, reason: Reason) -> None:
     _guarded(lambda: collapse(family), family, reason)
 
 
-def _out_of_scope(dims: tuple[Atom, ...]) -> Atom | None:
-    carried = list(walk(dims))
-    families = [root for root in carried if isinstance(root.form, Fam)]
-    if not families:
-        return None
-    counts = Counter(_keys_carried(dims))
-    for family in families:
+def _out_of_scope(dims: tuple[Atom, ...], every_block: bool) -> Atom | None:
+    for family in dict.fromkeys(root for root in walk(dims) if isinstance(root.form, Fam)):
         assert isinstance(family.form, Fam)
-        if counts[family.form.key.root] != 1 or not selects(family.form.key):
+        key = family.form.key.root
+        blocks = _joint(dims, family, key)
+        counts = {count for seen, count in blocks if seen}
+        everywhere = every_block and all(seen for seen, _ in blocks)
+        missing = 0 in counts if everywhere else counts == {0}
+        if missing or max(counts) > 1 or not selects(key):
             return family
     return None
 
 
-def _keys_carried(dims: Iterable[Atom]) -> Iterable[Atom]:
-    """Yield the roots of a tensor once per dimension they occur in, not once per member."""
+def _joint(dims: Iterable[Atom], family: Atom, key: Atom) -> set[tuple[bool, int]]:
+    """Return, for the blocks of some dimensions, if they have a family and how often its key.
+
+    A block has all factors of a product, but one part of a sum and one member of a family.
+    Two occurrences stand for more.
+    """
+    blocks = {(False, 0)}
     for atom in dims:
-        yield from set(walk([atom]))
+        own = _joint_of(atom.root, family, key)
+        blocks = {(a or b, min(i + j, 2)) for a, i in blocks for b, j in own}
+    return blocks
+
+
+def _joint_of(root: Atom, family: Atom, key: Atom) -> set[tuple[bool, int]]:
+    """Return what `_joint` does, for one dimension."""
+    if isinstance(root.form, Prod):
+        inner = _joint(root.form.factors, family, key)
+    else:
+        inner = set().union(*(_joint_of(part.root, family, key) for part in parts_of(root)))
+    if isinstance(root.form, Fam):  # its members may select those of the other family
+        inner = {(seen, max(count for _, count in inner)) for seen, _ in inner}
+    here = root is family, int(root is key)
+    return {(a or here[0], min(i + here[1], 2)) for a, i in inner or {(False, 0)}}
 
 
 def _guarded(action: Callable[[], None], atom: Atom, reason: Reason) -> None:

@@ -1,8 +1,8 @@
 """Entries of parameters that the traced graphs do not read, or do not always read.
 
-A model that reads `table[:length]` computes nothing from the other rows at this length, and
-does at a larger one. So unread positions are fixed. What depends on the position along the
-same dimension has the layout there that it has at the positions that are read.
+A model that reads `table[:length]` does not use the other rows at this length, but uses them
+at a larger one. So unread positions are fixed. Layouts that depend on the position along this
+dimension are the same at read and at unread positions.
 """
 
 from __future__ import annotations
