@@ -1,7 +1,7 @@
-"""Proving: a symmetry leaves a network's function as it is, shown on the module itself.
+"""Verification of a symmetry on the original module.
 
-Runs the module in float64 at a generic point of parameter space, with all groups permuted
-and, as negative controls, with layouts broken on purpose.
+Runs the module in float64 at generic parameters with all groups permuted. In negative
+controls one group is not permuted on one of its tensors.
 """
 
 from onebasin.symmetry.proving.proof import Proof, prove

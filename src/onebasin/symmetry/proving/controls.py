@@ -174,7 +174,7 @@ def _random_weights(trial: Trial) -> Iterator[Tensor | None]:
 
 
 def _has_custom_gradients(outputs: Sequence[Tensor]) -> bool:
-    """Whether a user's autograd function is in the graph: its gradient may be any."""
+    """Whether a user's autograd function, whose gradient may be wrong, is in the graph."""
     waiting: list[Any] = [output.grad_fn for output in outputs]
     seen = set()
     while waiting:

@@ -46,10 +46,10 @@ def draw_exchanges(symmetry: Symmetry, *, seed: int) -> Permutation:
 
 
 def uniform_draws(symmetry: Symmetry, *, seed: int) -> list[Permutation]:
-    """Return random permutations that tell tiny rows that must move together from others.
+    """Return random permutations that move some of the tiny rows and not the others.
 
-    The draws that move every row do the same to all rows of two units. In a random one each
-    of them moves or not. Empty if at most one row is tiny.
+    They find tiny rows that must move together: the other draws exchange all rows of two
+    units at once. Empty if at most one row is tiny.
     """
     num_rows = sum(
         prod(symmetry.outer_shape(name))

@@ -88,7 +88,7 @@ def prove(
     """Test a symmetry on the original module with permuted parameters.
 
     The module runs in float64 and evaluation mode, and is left exactly as it was. Two
-    permutations that move every group must leave the outputs as they are: at parameters
+    permutations that move every group must not change the outputs: at parameters
     near the module's own and at random ones, on the example and on larger values, other
     batch sizes, lengths and image sizes, as far as the module accepts them. A group that
     fails is found, fixed and named. Then the permutation is left off on one tensor of each
