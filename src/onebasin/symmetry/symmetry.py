@@ -25,7 +25,7 @@ from onebasin.symmetry.display import symmetry_html, symmetry_text
 from onebasin.symmetry.layouts import Layout, layout_to_json
 
 if TYPE_CHECKING:
-    from onebasin.symmetry.proving.proof import Inputs, Proof
+    from onebasin.symmetry.proving.proof import Proof
 
 FORMAT = "onebasin-symmetry-1"
 
@@ -208,7 +208,7 @@ class Symmetry:
         seed: int = 0,
         outputs: Callable[[Any], Any] | None = None,
         controls: bool | int = True,
-        other_inputs: Sequence[Inputs] = (),
+        other_inputs: Sequence[Any] = (),
         states: Sequence[Mapping[str, Tensor]] = (),
     ) -> Proof:
         """Test this symmetry on the original module; see `onebasin.symmetry.prove`."""
