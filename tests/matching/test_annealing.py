@@ -147,7 +147,7 @@ def inputs_of(data):
 
 BAD_DATA = [
     ([], "the data has no batches; pass at least one"),
-    ([torch.zeros(4, 3)], "batch 0 of the data (Tensor) has no labels; pass (inputs, labels)"),
+    ([torch.zeros(4, 3)], r"batch 0 of the data \(Tensor\) has no labels; pass \(inputs, labels\)"),
     ([(torch.zeros(4, 3), torch.zeros(4))], "the labels of batch 0 are torch.float32"),
     ([(torch.zeros(4, 7), torch.zeros(4).long())], "the model does not run on batch 0"),
     ([(torch.full((4, 3), float("nan")), torch.zeros(4).long())], "the loss on batch 0 .* is nan"),
