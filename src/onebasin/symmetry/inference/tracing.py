@@ -75,6 +75,7 @@ def trace(
         OneBasinError: when the model has no parameters, or `torch.export` cannot take it.
 
     Example:
+        >>> import torch
         >>> mlp = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> symmetry = trace(mlp, torch.zeros(2, 3))
         >>> symmetry.groups
