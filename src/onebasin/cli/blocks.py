@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -185,42 +185,11 @@ class ArchitectureOptions:
 
 
 @dataclass(frozen=True)
-class ModelOptions(ArchitectureOptions):
-    """How the architecture is built, and where its symmetry comes from."""
+class MatchingOptions(ArchitectureOptions):
+    """How the architecture is built, its symmetry inferred, and networks matched."""
 
     symmetry: SymmetryFile = None
     prove: Prove = True
-
-    def request(
-        self,
-        call: str,
-        words: Sequence[str],
-        seed: int,
-        *,
-        minimum: int = 2,
-        maximum: int | None = None,
-    ) -> Request:
-        """Return the networks that a command works on, and where their symmetry comes from.
-
-        Args:
-            call: the command, for messages.
-            words: the positional arguments, `[ARCH] A B ...`.
-            seed: random seed of the command.
-            minimum: fewest checkpoints.
-            maximum: most checkpoints, or None for any number.
-        """
-        from dataclasses import replace
-
-        from onebasin.cli.symmetries import SymmetryChoice
-
-        request = super().request(call, words, seed, minimum=minimum, maximum=maximum)
-        return replace(request, symmetry=SymmetryChoice(self.symmetry, self.prove, seed))
-
-
-@dataclass(frozen=True)
-class MatchingOptions(ModelOptions):
-    """The same, and how networks are matched."""
-
     method: MethodName = None
     method_arg: MethodArgs = None
     restarts: Restarts = None
@@ -232,9 +201,8 @@ class MatchingOptions(ModelOptions):
         words: Sequence[str],
         seed: int,
         *,
-        minimum: int = 2,
-        maximum: int | None = None,
         data: DataChoice | None = None,
+        **limits: Any,
     ) -> Request:
         """Return the networks that a command works on, and how they are matched.
 
@@ -242,24 +210,19 @@ class MatchingOptions(ModelOptions):
             call: the command, for messages.
             words: the positional arguments, `[ARCH] A B ...`.
             seed: random seed of the command.
-            minimum: fewest checkpoints.
-            maximum: most checkpoints, or None for any number.
             data: data of a command that does not measure, or None.
+            limits: numbers of checkpoints, as for `ArchitectureOptions.request`.
         """
-        from dataclasses import replace
-
         from onebasin.cli.methods import MethodChoice
+        from onebasin.cli.symmetries import SymmetryChoice
 
-        chosen = MethodChoice(
-            self.method,
-            self.method_arg,
-            self.restarts,
-            self.init,
-            data=data,
-            seed=seed,
+        method = MethodChoice(
+            self.method, self.method_arg, self.restarts, self.init, data=data, seed=seed
         )
-        request = super().request(call, words, seed, minimum=minimum, maximum=maximum)
-        return replace(request, method=chosen)
+        symmetry = SymmetryChoice(self.symmetry, self.prove, seed)
+        return replace(
+            super().request(call, words, seed, **limits), symmetry=symmetry, method=method
+        )
 
     def refuse_useless(
         self,

@@ -101,7 +101,7 @@ def merge(
             request,
             out,
             weights=weights,
-            repair=repair,
+            repair_name=repair,
             permutation_file=save_permutation,
             evaluation=evaluation.choice(data),
             console=console,
@@ -113,7 +113,7 @@ def run_merge(
     output: Path,
     *,
     weights: str | None,
-    repair: RepairName | None,
+    repair_name: RepairName | None,
     permutation_file: Path | None,
     evaluation: EvaluationChoice,
     console: Console,
@@ -124,7 +124,7 @@ def run_merge(
         request: which networks, and how to match them, if at all.
         output: where the mean goes.
         weights: numbers separated by commas, or None for equal ones.
-        repair: what is done to the mean; None for what suits it where there is data.
+        repair_name: repair of the mean; None for the default of the architecture and data.
         permutation_file: where the permutation goes, or None.
         evaluation: whether and how the networks are evaluated, if there are data.
         console: where the result is printed.
@@ -140,30 +140,30 @@ def run_merge(
     check_outputs(output, permutation_file, request, like=request.paths[0])
     request, data = request.load_optional(call="merge")
     evaluation.check(data)
-    mending = Repair.of(repair, data)
-    matcher = _matcher(request, data, mending)
-    is_run = mending is not None or bool(matcher and matcher.runs_model)
+    repair = Repair.of(repair_name, data)
+    matcher = _matcher(request, data, repair)
+    is_run = repair is not None or bool(matcher and matcher.runs_model)
     is_run = is_run or evaluation.runs_model(data)
     with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")
         architecture, alignment = networks.architecture, None
         _note_averages(architecture.module, has_data=data is not None, console=console)
-        if mending is not None:
-            mending = mending.suited(architecture.module).laid_out(architecture)
+        if repair is not None:
+            repair = repair.suited(architecture.module).laid_out(architecture)
         if matcher is not None:
             matcher = matcher.laid_out(architecture, call="merge")
-        seen = mending.data if mending is not None else matcher and matcher.data
+        seen = repair.data if repair is not None else matcher and matcher.data
         if seen is not None:
             note_normalization(architecture, networks.params_list[0], seen, console)
         if matcher is not None:
             alignment = align_networks(networks, request.symmetry, matcher, console)
-        params, mended = _average(networks, alignment, shares, mending, console)
+        params, repaired = _average(networks, alignment, shares, repair, console)
         metadata = output_metadata(
             networks,
             "merge",
             weights=shares,
             method=alignment and alignment.method,
-            repair=None if mending is None else mending.method,
+            repair=None if repair is None else repair.method,
             seed=request.method.seed,
             keys=list(request.keys) or None,
         )
@@ -177,11 +177,11 @@ def run_merge(
         "permutations": list(map(str, saved)),
         "weights": shares,
         **(alignment.to_json() if alignment else {"symmetry": None, "matching": None}),
-        "repair": None if mending is None or mended is None else mending.to_json(mended),
+        "repair": None if repair is None or repaired is None else repair.to_json(repaired),
         "evaluation": None if report is None else report.to_json(),
     }
     parts = [alignment.to_text() if alignment else "averaged without aligning"]
-    parts += [mending.to_text(mended)] if mending and mended else []
+    parts += [repair.to_text(repaired)] if repair and repaired else []
     parts += [report.to_text()] if report else []
     console.result(result, "\n".join([*parts, *(f"wrote {path}" for path in (output, *saved))]))
 
@@ -199,7 +199,7 @@ def _note_averages(model: nn.Module, *, has_data: bool, console: Console) -> Non
         )
 
 
-def _matcher(request: Request, data: Data | None, mending: Repair | None) -> Matcher | None:
+def _matcher(request: Request, data: Data | None, repair: Repair | None) -> Matcher | None:
     """Return the method that the user asked for, or the default; None where nothing is aligned."""
     if not request.aligns:
         return None
@@ -207,9 +207,9 @@ def _matcher(request: Request, data: Data | None, mending: Repair | None) -> Mat
         len(request.paths),
         call="merge",
         data=data,
-        is_of_use=mending is not None or request.is_fitted,
+        is_of_use=repair is not None or request.is_fitted,
     )
-    if mending is None:
+    if repair is None:
         return matcher
     # What the networks between will be, once repaired.
     return matcher.preferring(normalization="batch")
@@ -219,7 +219,7 @@ def _average(
     networks: Networks,
     alignment: Alignment | None,
     weights: Sequence[float],
-    mending: Repair | None,
+    repair: Repair | None,
     console: Console,
 ) -> tuple[Mapping[str, Tensor], Repaired | None]:
     """Return the mean, and what was repaired; without a repair the mean is lazy."""
@@ -230,10 +230,10 @@ def _average(
     mean = Mean(moved, weights)
     for note in mean.notes:
         console.note(note)
-    if mending is None:
+    if repair is None:
         return mean, None
-    mended = mending.run(networks.architecture, moved, weights, console)
-    return mended.params, mended
+    repaired = repair.run(networks.architecture, moved, weights, console)
+    return repaired.params, repaired
 
 
 def _write(
