@@ -12,12 +12,8 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from math import prod
 
-from torch import Tensor
-
+from onebasin.symmetry.inference.cuts import RESHAPES, index_items, take_same_parts
 from onebasin.symmetry.inference.recording import RecordedCall
-
-RESHAPES = frozenset({"view", "reshape", "unflatten", "flatten", "_unsafe_view", "view_as"})
-"""Functions whose sizes are compared block by block."""
 
 SIZED = frozenset(
     "expand expand_as broadcast_to repeat tile zeros ones empty full new_zeros new_ones new_empty "
@@ -61,7 +57,7 @@ def _correspond(a: RecordedCall, b: RecordedCall) -> bool:
 
 
 def _agree(a: RecordedCall, b: RecordedCall) -> bool:
-    if len(a.others) != len(b.others):
+    if len(a.others) != len(b.others) or not _same_cuts(a, b):
         return False
     differing = [(x, y) for x, y in zip(a.others, b.others, strict=True) if x != y]
     if a.name in RESHAPES:
@@ -75,6 +71,18 @@ def _agree(a: RecordedCall, b: RecordedCall) -> bool:
     sized = a.name in SIZED or (a.name.strip("_") in SCALED and a.floating)
     numbered = a.name in NUMBERED and a.results != b.results
     return _only_sizes(differing) and (sized or numbered)
+
+
+def _same_cuts(a: RecordedCall, b: RecordedCall) -> bool:
+    """Whether two calls take the same parts of dimensions; integers have no units."""
+    holds_units = a.floating or a.name == "__setitem__"
+    if not holds_units or not (a.cuts or b.cuts):
+        return True
+    first, second = a.operands[0], b.operands[0]
+    sizes_differ = [cut.size for cut in a.cuts] != [cut.size for cut in b.cuts]
+    if sizes_differ and first.hidden != second.hidden:
+        return False
+    return take_same_parts(a.cuts, b.cuts)
 
 
 def _only_sizes(differing: list[tuple[object, object]]) -> bool:
@@ -136,35 +144,6 @@ def _same_index(a: RecordedCall, b: RecordedCall) -> bool:
 
 def _items(call: RecordedCall) -> Iterator[tuple[int | None, tuple[object, ...]]]:
     """Yield the items of an index with the dimension that each applies to, None if unclear."""
-    items = _parsed(list(call.others[3:-1]))  # between the operand and the empty keywords
-    rank = len(call.shapes[0])
     has_index = len(call.operands) > 1
-    consumed = sum(item not in (("ellipsis",), (None,)) for item in items)
-    dim = 0
-    for item in items:
-        if item == ("ellipsis",):
-            dim += rank - consumed
-        elif item == (None,):
-            continue
-        else:
-            yield (None if has_index else dim), item
-            dim += 1
-
-
-def _parsed(others: list[object]) -> list[tuple[object, ...]]:
-    """Group the flat form of an index into its items."""
-    if others and isinstance(others[0], int) and len(others) > 1:
-        others = others[1:]  # the length of a tuple
-    items: list[tuple[object, ...]] = []
-    while others:
-        head = others.pop(0)
-        if head is slice:
-            items.append(("slice", *others[1:4]))
-            del others[:4]
-        elif head is Tensor:
-            items.append(("tensor",))
-        elif head == "ellipsis":
-            items.append(("ellipsis",))
-        else:
-            items.append((head,))
-    return items
+    for dim, item in index_items(len(call.shapes[0]), call.others):
+        yield (None if has_index else dim), item

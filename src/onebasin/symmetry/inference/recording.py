@@ -23,6 +23,14 @@ from torch._subclasses.fake_tensor import (
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from onebasin.symmetry.inference.cuts import (
+    RESHAPES,
+    Cut,
+    Parts,
+    PartsBySize,
+    cuts_of,
+    parts_of_result,
+)
 from onebasin.symmetry.isolation import isolated
 
 NEEDS_VALUES = (
@@ -42,11 +50,15 @@ class Origin:
         label: equal for corresponding tensors of two records that agree so far.
         state: names of the parameters and buffers it is computed from.
         depends_on_inputs: whether it is computed from an input of the model.
+        parts: what its dimensions are joined from.
+        hidden: parts of dimensions that a reshape has merged with others.
     """
 
     label: tuple[Any, ...]
     state: frozenset[str] = frozenset()
     depends_on_inputs: bool = False
+    parts: PartsBySize = field(default_factory=dict)
+    hidden: frozenset[Parts] = frozenset()
 
 
 OUTSIDE = Origin(("outside",))
@@ -64,6 +76,7 @@ class RecordedCall:
         others: all other arguments, with the structure of lists and slices.
         floating: whether its first result holds floating-point numbers.
         results: shapes of its results.
+        cuts: positions that it takes from its first operand.
     """
 
     name: str
@@ -72,6 +85,7 @@ class RecordedCall:
     others: tuple[Any, ...]
     floating: bool
     results: tuple[tuple[int, ...], ...]
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def state(self) -> frozenset[str]:
@@ -232,11 +246,25 @@ class _Recorder(TorchFunctionMode):
         operands = tuple(self._origins.get(id(tensor), OUTSIDE) for tensor in tensors)
         results = tuple(tuple(tensor.shape) for tensor in made)
         floating = bool(made) and made[0].is_floating_point()
-        call = RecordedCall(name, operands, shapes, tuple(others), floating, results)
+        parts = [origin.parts for origin in operands]
+        cuts = cuts_of(name, shapes[0], others, results, parts[0]) if shapes else ()
+        call = RecordedCall(name, operands, shapes, tuple(others), floating, results, cuts)
         fed = any(origin.depends_on_inputs for origin in operands)
         written = made if name != "__setitem__" else tensors[:1]
         for i, tensor in enumerate(written):
-            self._set(tensor, Origin((len(self.calls), i), call.state, fed))
+            joined = parts_of_result(name, shapes, tensor.shape, parts, cuts, others)
+            hidden = frozenset[Parts]().union(*(origin.hidden for origin in operands))
+            if name in RESHAPES:
+                lost = (
+                    way
+                    for own in parts
+                    for n, ways in own.items()
+                    if n not in joined
+                    for way in ways
+                )
+                hidden |= frozenset(lost)
+            origin = Origin((len(self.calls), i), call.state, fed, joined, hidden)
+            self._set(tensor, origin)
         self.calls.append(call)
 
     def _set(self, tensor: Tensor, origin: Origin) -> None:
@@ -274,6 +302,7 @@ def _collect(value: Any, tensors: list[Tensor], others: list[Any]) -> None:
         tensors.append(value)
         others.append(Tensor)
     elif isinstance(value, tuple | list):
+        others += [list] if isinstance(value, list) else []
         others.append(len(value))
         for item in value:
             _collect(item, tensors, others)
