@@ -23,6 +23,10 @@ def program(*lines: str, **parameters: tuple[int, ...]) -> Program:
     return Program(("B", "T", 5), SIZES, parameters, {}, lines, outputs)
 
 
+def two_layers(*lines: str) -> Program:
+    return program("v0 = F.linear(x0, p0)", *lines, p0=(6, 5), p1=(2, 6))
+
+
 @pytest.fixture
 def traced_shape_only(monkeypatch):
     """Use quick graphs of the traced shape alone: torch.export takes most of the time."""
@@ -65,14 +69,7 @@ def test_programs_use_every_operator_and_accept_every_input_shape():
 
 
 def test_the_check_sees_a_broken_rule(monkeypatch, traced_shape_only):
-    scan = program(
-        "v0 = F.linear(x0, p0)",
-        "v1 = v0.tanh()",
-        "v2 = v1.cumsum(-1)",
-        "v3 = F.linear(v2, p1)",
-        p0=(6, 5),
-        p1=(2, 6),
-    )
+    scan = two_layers("v1 = v0.tanh()", "v2 = v1.cumsum(-1)", "v3 = F.linear(v2, p1)")
     assert check([scan])[0].fault == ""
     monkeypatch.setitem(RULES, "aten.cumsum", lambda call: call["self"].dims)
     assert "wrong group" in check([scan])[0].fault
@@ -81,20 +78,14 @@ def test_the_check_sees_a_broken_rule(monkeypatch, traced_shape_only):
 
 
 def test_the_check_sees_an_unseen_write(monkeypatch):
-    written = program(
-        "v0 = F.linear(x0, p0)",
-        "v0[..., :3].tanh_()",
-        "v1 = F.linear(v0, p1)",
-        p0=(6, 5),
-        p1=(2, 6),
-    )
+    written = two_layers("v0[..., :3].tanh_()", "v1 = F.linear(v0, p1)")
     assert check([written])[0].fault == ""
     monkeypatch.setattr(export, "needs_functionalization", lambda graph_module: False)
     assert "wrong group" in check([written])[0].fault
 
 
 def test_a_failing_program_does_not_hide_the_others():
-    good = program("v0 = F.linear(x0, p0)", "v1 = F.linear(v0.tanh(), p1)", p0=(6, 5), p1=(2, 6))
+    good = two_layers("v1 = F.linear(v0.tanh(), p1)")
     bad = program("v0 = F.linear(x0, p0)", "v1 = v0[v0 > 0]", p0=(6, 5))
     outcomes = check([good, bad])
     assert [outcome.refused for outcome in outcomes] == [False, True]

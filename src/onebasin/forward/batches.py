@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from onebasin._inputs import LABEL_KEYS
+from onebasin._modules import named_tensors
 from onebasin.arguments import described
 from onebasin.errors import OneBasinError
 
@@ -227,14 +228,13 @@ def is_empty(batch: Any) -> bool:
 
 def device_of(model: torch.nn.Module) -> torch.device:
     """Return the device of a model's first parameter or buffer."""
-    tensors = (tensor for source in (model.parameters(), model.buffers()) for tensor in source)
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+    return next((tensor.device for _, tensor in named_tensors(model)), torch.device("cpu"))
 
 
 def dtype_of(model: torch.nn.Module) -> torch.dtype | None:
     """Return the dtype of a model's first floating-point tensor; None for 8-bit floats."""
-    tensors = (tensor for source in (model.parameters(), model.buffers()) for tensor in source)
-    first = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
+    floating = (t for _, t in named_tensors(model) if t.is_floating_point())
+    first = next((tensor.dtype for tensor in floating), None)
     return None if first is None or first.itemsize < 2 else first
 
 

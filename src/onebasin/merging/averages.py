@@ -17,6 +17,7 @@ from onebasin.errors import OneBasinError
 from onebasin.forward.normalization import is_variance
 from onebasin.measuring.paths import mean_of, shares_of
 from onebasin.merging.rules import rules_for
+from onebasin.symmetry.ties import memory_of
 
 
 @checks_arguments
@@ -68,7 +69,7 @@ def merge(
     means: dict[tuple[object, ...], list[tuple[list[Tensor], list[Tensor], Tensor]]] = {}
     for name in params_list[0]:
         sources, tensors = average.sources(name), average.tensors(name)
-        known = means.setdefault(tuple(map(_memory, sources)), [])
+        known = means.setdefault(tuple(map(memory_of, sources)), [])
         mean = next((each for _, others, each in known if _are_equal(tensors, others)), None)
         if mean is None:
             mean = average.mean(name, tensors)
@@ -229,10 +230,6 @@ def _check_finite(name: str, mean: Tensor, tensors: Sequence[Tensor]) -> None:
 def _are_equal(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Return whether tensors are equal pairwise; those of one memory are."""
     return all(
-        _memory(a) == _memory(b) or torch.equal(a, b) for a, b in zip(tensors, others, strict=True)
+        memory_of(a) == memory_of(b) or torch.equal(a, b)
+        for a, b in zip(tensors, others, strict=True)
     )
-
-
-def _memory(tensor: Tensor) -> object:
-    place = tensor.data_ptr() or id(tensor)
-    return place, tensor.shape, tensor.stride(), tensor.dtype, tensor.device

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from onebasin._modules import named_tensors
+
 
 @dataclass(frozen=True)
 class ModelState:
@@ -42,8 +44,7 @@ def model_state(model: nn.Module) -> ModelState:
         >>> sorted(state.parameters)
         ['bias', 'weight']
     """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    own = {**parameters, **dict(model.named_buffers(remove_duplicate=False))}
+    own = dict(named_tensors(model))
     tensors = {
         name: own[name] if name in own and _is_copy(value, own[name]) else value
         for name, value in model.state_dict(keep_vars=True).items()
@@ -57,8 +58,8 @@ def model_state(model: nn.Module) -> ModelState:
         for name, tensor in own.items()
         if id(tensor) in by_id
     }
-    kinds = {id(tensor) for tensor in parameters.values()}
-    saved = frozenset(name for name, tensor in tensors.items() if id(tensor) in kinds)
+    parameters = {id(tensor) for tensor in model.parameters()}
+    saved = frozenset(name for name, tensor in tensors.items() if id(tensor) in parameters)
     return ModelState(tensors, state_names, saved)
 
 

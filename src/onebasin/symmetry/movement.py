@@ -17,6 +17,7 @@ from onebasin.symmetry.gathers import reorder, select
 from onebasin.symmetry.layouts import Family, Layout, Sum, children
 from onebasin.symmetry.nesting import dimension_of, outer_axes, spread
 from onebasin.symmetry.symmetry import Symmetry
+from onebasin.symmetry.ties import memory_of
 
 
 class Mover:
@@ -151,14 +152,9 @@ class SharedResults:
 
     def find(self, tensor: Tensor, layouts: object) -> Tensor | None:
         """Return the result kept for a tensor in the same memory with the same layouts."""
-        holder, result = self._known.get(_memory(tensor, layouts), (None, None))
+        holder, result = self._known.get((memory_of(tensor), layouts), (None, None))
         return result if holder is not None and holder() is not None else None
 
     def keep(self, tensor: Tensor, layouts: object, result: Tensor) -> None:
         """Remember the result of a tensor for as long as the tensor lives."""
-        self._known[_memory(tensor, layouts)] = (weakref.ref(tensor), result)
-
-
-def _memory(tensor: Tensor, layouts: object) -> object:
-    place = tensor.data_ptr() or id(tensor)
-    return place, tensor.shape, tensor.stride(), tensor.dtype, tensor.device, layouts
+        self._known[memory_of(tensor), layouts] = (weakref.ref(tensor), result)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from onebasin._modules import named_tensors
+
 
 @contextmanager
 def random_state_kept(model: nn.Module) -> Iterator[None]:
@@ -18,12 +20,16 @@ def random_state_kept(model: nn.Module) -> Iterator[None]:
     Args:
         model: the model that runs in the block; the generators of its devices are restored.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    cuda = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        with torch.random.fork_rng(devices=cuda):
+        with torch.random.fork_rng(devices=cuda_devices(model)):
             yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+
+
+def cuda_devices(model: nn.Module) -> list[int]:
+    """Return the indices of the CUDA devices that hold parameters or buffers of a model."""
+    devices = {tensor.device for _, tensor in named_tensors(model, all_names=False)}
+    return sorted(device.index for device in devices if device.type == "cuda")

@@ -1,7 +1,7 @@
-"""Ties: which tensors of a model are one and the same memory, under several names.
+"""Ties: tensors of a model that share memory, under several names.
 
-Owns how that is told: by storage, offset, shape and strides, so that tensors that are
-other objects over the same memory count as tied too.
+Tensors are compared by storage, offset, shape and strides. So different tensor objects over
+the same memory are tied, too.
 """
 
 from __future__ import annotations
@@ -54,6 +54,16 @@ def _identity(tensor: Tensor) -> Hashable:
     if storage is None or not tensor.numel():
         return id(tensor)
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def memory_of(tensor: Tensor) -> Hashable:
+    """Return a key that equals that of another living tensor of the same entries in memory.
+
+    Unlike ties within a model, it does not depend on the storage object: tensors that are
+    read twice from one mapped file are equal.
+    """
+    place = tensor.data_ptr() or id(tensor)
+    return place, tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
 def storage_of(tensor: Tensor) -> int | None:

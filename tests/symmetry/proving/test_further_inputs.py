@@ -10,24 +10,8 @@ from torch import Tensor, nn
 
 from onebasin import OneBasinError, symmetry_from_spec
 from onebasin.symmetry.proving import proof as proof_module
-from onebasin.symmetry.proving.proof import Proof, prove
-
-SPEC = {"a.weight": ("h", None), "a.bias": ("h",), "b.weight": (None, "h"), "b.bias": (None,)}
-
-
-class Body(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.b(torch.relu(self.a(x)))
-
-
-def verified(model: nn.Module, **options: Any) -> Proof:
-    torch.manual_seed(1)
-    return prove(symmetry_from_spec(SPEC, model), model, torch.randn(4, 4), **options)
+from onebasin.symmetry.proving.proof import prove
+from tests.symmetry.proving.cases import RIGHT, Body, verified
 
 
 class ClosureForLargeInputs(Body):
@@ -133,7 +117,7 @@ def test_checkpoints_with_other_buffers_share_the_parameters(
 
     monkeypatch.setattr(proof_module, "control_groups", keep_trials)
     model = Ordered()
-    symmetry = symmetry_from_spec({**SPEC, "order": (None,)}, model)
+    symmetry = symmetry_from_spec({**RIGHT, "order": (None,)}, model)
     states = [{"order": torch.arange(4).roll(shift)} for shift in (1, 2, 3)]
     prove(symmetry, model, torch.randn(4, 4), states=states)
     weights = {
@@ -163,6 +147,6 @@ def test_one_entry_of_the_batch_is_used_if_entries_are_independent(
     kind: type[nn.Module], batch_size: int
 ) -> None:
     model = kind()
-    proof = prove(symmetry_from_spec(SPEC, model), model, torch.randn(3, 6))
+    proof = prove(symmetry_from_spec(RIGHT, model), model, torch.randn(3, 6))
     assert list(proof.controls) == ["h"]
     assert proof.inputs == ("3x6", "1x6", "4x6", f"{batch_size}x5", f"{batch_size}x7")

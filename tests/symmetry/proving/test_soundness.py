@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -12,28 +11,11 @@ from torch.nn import functional
 
 from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
-from onebasin.symmetry.proving.proof import Proof, prove
+from onebasin.symmetry.proving.proof import prove
 from onebasin.symmetry.symmetry import Symmetry
+from tests.symmetry.proving.cases import RIGHT, Body, verified
 
-
-class Body(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.b(torch.relu(self.a(x)))
-
-
-RIGHT = {"a.weight": ("h", None), "a.bias": ("h",), "b.weight": (None, "h"), "b.bias": (None,)}
 WRONG = {**RIGHT, "a.bias": (None,)}
-
-
-def verified(model: nn.Module, spec: dict[str, Any], *args: Tensor, **options: Any) -> Proof:
-    torch.manual_seed(1)
-    args = args or (torch.randn(4, 4),)
-    return prove(symmetry_from_spec(spec, model), model, args, **options)
 
 
 def dead_on_small_inputs() -> nn.Module:

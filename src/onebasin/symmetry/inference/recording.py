@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import (
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from onebasin._modules import named_tensors
 from onebasin.symmetry.inference.cuts import (
     RESHAPES,
     Cut,
@@ -101,13 +102,9 @@ class CallRecorder:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        named = [
-            *model.named_parameters(remove_duplicate=False),
-            *model.named_buffers(remove_duplicate=False),
-        ]
-        self._model, self._tensors = model, dict(named)
+        self._model, self._tensors = model, dict(named_tensors(model))
         self._first: dict[int, str] = {}
-        for name, tensor in named:
+        for name, tensor in self._tensors.items():
             self._first.setdefault(id(tensor), name)
         self._backends = [_meta_backend(), _fake_backend()]
         if not any(tensor.is_meta for tensor in self._tensors.values()):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from onebasin._modules import named_tensors
 from onebasin.symmetry.inference.export import Exported
 from onebasin.symmetry.isolation import isolated
 from onebasin.symmetry.model_state import ModelState
@@ -23,10 +24,7 @@ def with_state_names(exported: Exported, model: nn.Module, state: ModelState) ->
 
     A parameter or buffer that the state dict leaves out is a constant of the graph.
     """
-    own = {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
+    own = dict(named_tensors(model))
     tensors, constants = {}, dict(exported.constants)
     for node, name in exported.tensors.items():
         if name in state.state_names:
@@ -103,7 +101,7 @@ def _written_in_training(
     """Run a training step's forward pass on meta copies and see which buffers it writes."""
     tensors = {
         name: torch.empty_like(tensor, device="meta")
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+        for name, tensor in named_tensors(model, all_names=False)
     }
     before = {name: tensors[name]._version for name, _ in model.named_buffers()}
     inputs = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), (args, dict(kwargs)))

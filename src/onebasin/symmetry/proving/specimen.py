@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from onebasin._modules import named_tensors
 from onebasin.errors import OneBasinError
 from onebasin.symmetry.model_state import model_state
 from onebasin.symmetry.outputs import select_outputs
@@ -23,6 +24,7 @@ from onebasin.symmetry.proving.calibration import Calibrating
 from onebasin.symmetry.proving.perturbation import jitter, perturb, randomize
 from onebasin.symmetry.proving.precision import OnePrecision, PlainPrecision
 from onebasin.symmetry.proving.substitution import Redirect, substituted
+from onebasin.symmetry.random_state import cuda_devices
 from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -288,8 +290,7 @@ class Specimen:
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
-        tensors = self._tensors.values()
-        cuda = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
+        cuda = cuda_devices(self._model)
         with torch.random.fork_rng(devices=cuda):
             torch.default_generator.manual_seed(self._seed)
             for device in cuda:
@@ -318,9 +319,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """Return every parameter and buffer of a module, and its state, under each of its names."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    buffers = dict(model.named_buffers(remove_duplicate=False))
-    return {**parameters, **buffers, **model_state(model).tensors}
+    return {**dict(named_tensors(model)), **model_state(model).tensors}
 
 
 def check_model(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> None:
