@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.run import TINY, network, run, write
 from tests.corpus import Case, cases, commands_for
+from tests.corpus.writing import legacy_bytes
+from tests.time_limits import time_limit
 
 CORPUS = os.environ.get("ONEBASIN_CORPUS", "sample")
 SAMPLE = {"checkpoint": 8, "symmetry": 12, "permutation": 8, "architecture": 40, "data": 10}
@@ -61,19 +62,6 @@ def check(result, before: dict[str, str], folder: Path) -> None:
         assert " at 0x" not in errors[0]
 
 
-@pytest.fixture
-def time_limit() -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        raise AssertionError(f"a command took longer than {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize("case", selected(), ids=lambda case: f"{case.kind}-{case.name}"[:60])
 def test_a_damaged_input(case: Case, capsys, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -89,7 +77,8 @@ def test_a_damaged_input(case: Case, capsys, tmp_path: Path, monkeypatch) -> Non
     for name, words in commands.items():
         before = snapshot(tmp_path)
         options = TINY if "mlp" in words else ()
-        result = run(capsys, *words, *options)
+        with time_limit(SECONDS):
+            result = run(capsys, *words, *options)
         try:
             check(result, before, tmp_path)
         except AssertionError as error:
@@ -98,6 +87,16 @@ def test_a_damaged_input(case: Case, capsys, tmp_path: Path, monkeypatch) -> Non
             for file in path.rglob("*") if path.is_dir() else ():
                 file.unlink()
             path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_legacy_files_are_valid_and_the_same_in_every_run(tmp_path: Path) -> None:
+    contents = [{"model": network(1), "epoch": 3} for _ in range(2)]
+    first, second = (legacy_bytes(content) for content in contents)
+    assert first == second
+    (tmp_path / "x.pth").write_bytes(first)
+    loaded = torch.load(tmp_path / "x.pth", weights_only=True)
+    assert loaded["epoch"] == 3
+    assert all(torch.equal(loaded["model"][n], t) for n, t in contents[0]["model"].items())
 
 
 def test_the_oracle_finds_faults(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 import gc
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from onebasin.checkpoints import Architecture
+from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo
 from onebasin.cli.console import Console
 from onebasin.cli.repairing import Repair
@@ -15,10 +16,11 @@ from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.digits import load_digits
 
 
-class Watched(Mapping[str, Tensor]):
-    """A network on a disk, so to speak: tensors are made when they are read."""
+class Watched(LazyMapping):
+    """A network that counts how often each tensor is read, and how many exist at a time."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__(state)
         self.state = state
         self.reads: Counter[str] = Counter()
         self.most = 0
@@ -33,15 +35,6 @@ class Watched(Mapping[str, Tensor]):
         self._given.add(tensor)
         self.most = max(self.most, len(self._given))
         return tensor
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.state
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.state)
-
-    def __len__(self) -> int:
-        return len(self.state)
 
 
 def build(seed: int) -> nn.Module:

@@ -18,6 +18,7 @@ from onebasin.errors import OneBasinError
 from onebasin.networks.mlp import MLP
 from onebasin.symmetry import Permutation, Symmetry, trace
 from tests.cli.run import TINY, fail, network, succeed
+from tests.time_limits import time_limit
 
 TRAIN = ("train", "mlp", "--data", "digits", "--epochs", 1, "--arch-arg", "width=4")
 
@@ -76,7 +77,8 @@ def test_a_manifest_that_is_a_pipe_does_not_block(capsys, trained):
     folder, _ = trained
     (folder / "manifest.json").unlink()
     os.mkfifo(folder / "manifest.json")
-    assert "not the manifest of a training" in fail(capsys, *TRAIN, "-o", folder)
+    with time_limit(30):
+        assert "not the manifest of a training" in fail(capsys, *TRAIN, "-o", folder)
 
 
 @pytest.fixture

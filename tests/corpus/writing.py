@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import json
+import pickle
 import random
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,24 +29,64 @@ def write_text(path: Path, text: str) -> Path:
     return write(path, text.encode("utf-8", "surrogateescape"))
 
 
-def save(path: Path, content: Any, **options: Any) -> Path:
+def save(path: Path, content: Any) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.save(content, path, **options)
+        torch.save(content, path)
     return path
+
+
+def legacy_bytes(content: Any) -> bytes:
+    """Return a file of PyTorch before 1.6; torch.save would put memory addresses into it."""
+    file = io.BytesIO()
+    sizes = {"short": 2, "int": 4, "long": 4}
+    version = torch.serialization.PROTOCOL_VERSION
+    system = {"protocol_version": version, "little_endian": True, "type_sizes": sizes}
+    for part in (torch.serialization.MAGIC_NUMBER, version, system):
+        pickle.dump(part, file, protocol=2)
+    pickler = _LegacyPickler(file)
+    pickler.dump(content)
+    pickle.dump([str(number) for number in range(len(pickler.storages))], file, protocol=2)
+    for storage in pickler.storages.values():
+        file.write(struct.pack("<q", storage._size()) + bytes(storage._untyped_storage.tolist()))
+    return file.getvalue()
+
+
+class _LegacyPickler(pickle.Pickler):
+    """Pickles a storage by its number, in the order of first use, and a module with its source."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=2)
+        self.storages: dict[int, Any] = {}
+        self._modules: set[type] = set()
+
+    def persistent_id(self, value: Any) -> tuple[Any, ...] | None:
+        if isinstance(value, type) and issubclass(value, torch.nn.Module):
+            is_first = value not in self._modules
+            self._modules.add(value)
+            return ("module", value, "module.py", "class Module: ...") if is_first else None
+        if not isinstance(value, torch.storage.TypedStorage):
+            return None
+        address = value._cdata
+        self.storages.setdefault(address, value)
+        number = list(self.storages).index(address)
+        kind = getattr(torch, value._pickle_storage_type())
+        return ("storage", kind, str(number), "cpu", value._size(), None)
 
 
 @functools.cache
 def whole_files() -> dict[str, bytes]:
     """An undamaged file of each format."""
-    files = {}
-    for suffix, zipped in ((".pt", True), (".pth", False)):
-        buffer = io.BytesIO()
-        torch.save(network(1), buffer, _use_new_zipfile_serialization=zipped)
-        files[suffix] = buffer.getvalue()
     from safetensors.torch import save
 
-    return {**files, ".safetensors": save({n: t.contiguous() for n, t in network(1).items()})}
+    params = {name: tensor.contiguous() for name, tensor in network(1).items()}
+    buffer = io.BytesIO()
+    torch.save(params, buffer)
+    return {
+        ".pt": buffer.getvalue(),
+        ".pth": legacy_bytes(params),
+        ".safetensors": save(params),
+    }
 
 
 def mutations(data: bytes, seed: str) -> Iterator[tuple[str, bytes]]:

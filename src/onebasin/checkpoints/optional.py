@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 
 _COUNTER = "num_batches_tracked"
@@ -30,7 +31,7 @@ def optional_names(module: nn.Module) -> frozenset[str]:
     )
 
 
-class CompletedView(Mapping[str, Tensor]):
+class CompletedView(LazyMapping):
     """Tensors of a checkpoint, some of them read from other mappings.
 
     Args:
@@ -41,24 +42,16 @@ class CompletedView(Mapping[str, Tensor]):
     def __init__(
         self, sources: Mapping[str, Mapping[str, Tensor]], path: Path | None = None
     ) -> None:
+        super().__init__(sources)
         self._sources = sources
         self.path = path
 
     def metadata(self, name: str) -> TensorInfo:
-        """Describe a tensor, without reading it where the mapping underneath can tell."""
+        """Return the shape and dtype of a tensor, without reading it if its source can do so."""
         return describe(self._sources[name], name)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._sources[name][name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._sources
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._sources)
-
-    def __len__(self) -> int:
-        return len(self._sources)
 
 
 def completed(

@@ -1,7 +1,7 @@
 """Opens checkpoints of every supported form as one lazy mapping of names to tensors."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from onebasin._files import check_regular_file
 from onebasin.checkpoints.diagnosis import ZIP_MAGIC, first_bytes
 from onebasin.checkpoints.foreign import refuse_foreign_file, refuse_foreign_folder
+from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.names import clean_names
 from onebasin.checkpoints.pickles import PickleFile
 from onebasin.checkpoints.safetensors_file import SafetensorsFile
@@ -39,7 +40,7 @@ FOLDER_FILES = (
 )
 
 
-class Checkpoint(Mapping[str, Tensor]):
+class Checkpoint(LazyMapping):
     """A lazy, read-only mapping of tensor names to the tensors of a file or folder.
 
     Every access reads the tensor anew from the memory map; nothing is cached here. Two
@@ -73,6 +74,7 @@ class Checkpoint(Mapping[str, Tensor]):
             raise OneBasinError(f"{path}: {_no_tensors(prefix)}")
         renaming = clean_names(stored, expected_names)
         self._raw_names = {name: stored[raw] for name, raw in renaming.stored.items()}
+        super().__init__(self._raw_names)
         self.notes = (*getattr(source, "notes", ()), *renaming.notes)
 
     @property
@@ -121,15 +123,6 @@ class Checkpoint(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         return self._source.read(self._raw_names[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._raw_names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._raw_names)
-
-    def __len__(self) -> int:
-        return len(self._raw_names)
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, {len(self)} tensors)"

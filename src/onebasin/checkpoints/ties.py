@@ -1,12 +1,13 @@
 """Tensors that a module holds under several names, and files that keep only one of them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from onebasin._modules import named_tensors
+from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.symmetry import ties
 
@@ -28,7 +29,7 @@ def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(group) for group in names.values() if len(group) > 1)
 
 
-class TiedView(Mapping[str, Tensor]):
+class TiedView(LazyMapping):
     """A mapping that also answers to the missing names of tied tensors.
 
     Files that transformers writes keep one name of a tied tensor, files of torch.save keep
@@ -47,6 +48,7 @@ class TiedView(Mapping[str, Tensor]):
             present = next((name for name in group if name in params), None)
             if present is not None:
                 self._stored.update({name: present for name in group if name not in params})
+        super().__init__(self._stored)
 
     @property
     def path(self) -> Path | None:
@@ -54,17 +56,8 @@ class TiedView(Mapping[str, Tensor]):
         return getattr(self._params, "path", None)
 
     def metadata(self, name: str) -> TensorInfo:
-        """Describe a tensor, without reading it where the mapping underneath can tell."""
+        """Return the shape and dtype of a tensor, without reading it if its source can do so."""
         return describe(self._params, self._stored[name])
 
     def __getitem__(self, name: str) -> Tensor:
         return self._params[self._stored[name]]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._stored
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)

@@ -6,11 +6,12 @@ mean of masks is no mask, so networks get a common one before they are averaged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.errors import OneBasinError
 
@@ -76,7 +77,7 @@ def apply_common_masks(
     return [_WithCommonMask(params, masks, networks) for params in networks] if masks else networks
 
 
-class _WithCommonMask(Mapping[str, Tensor]):
+class _WithCommonMask(LazyMapping):
     """A network whose pruned tensors are masked, with the union of all masks.
 
     Args:
@@ -91,11 +92,12 @@ class _WithCommonMask(Mapping[str, Tensor]):
         masks: Mapping[str, str],
         networks: Sequence[Mapping[str, Tensor]],
     ) -> None:
+        super().__init__(params)
         self._params, self._masks, self._networks = params, masks, networks
         self._unions = set(masks.values())
 
     def metadata(self, name: str) -> TensorInfo:
-        """Describe a tensor without computing it."""
+        """Return the shape and dtype of a tensor, without computing it."""
         return describe(self._params, name)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -110,18 +112,6 @@ class _WithCommonMask(Mapping[str, Tensor]):
         for params in self._networks:
             union |= params[name].bool().to(union.device)
         return union.to(tensor.dtype)
-
-    def __contains__(self, name: object) -> bool:
-        """Tell whether there is a tensor of that name."""
-        return name in self._params
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
-        return iter(self._params)
-
-    def __len__(self) -> int:
-        """Count the names."""
-        return len(self._params)
 
 
 def is_mask_name(name: str) -> bool:

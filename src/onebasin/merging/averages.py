@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from onebasin.arguments import check_mapping, checks_arguments, described
+from onebasin.arguments import checks_arguments
+from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
@@ -78,7 +79,7 @@ def merge(
     return merged
 
 
-class Mean(Mapping[str, Tensor]):
+class Mean(LazyMapping):
     """The weighted mean of networks, each tensor computed when it is asked for.
 
     One tensor of each network is held at a time, so that lazy mappings may be larger than
@@ -107,6 +108,7 @@ class Mean(Mapping[str, Tensor]):
         self._shares = _check(params_list, weights)
         self._rules = rules_for(params_list)
         self._sources, self._params_list = params_list, self._rules.networks
+        super().__init__(self._params_list[0])
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ class Mean(Mapping[str, Tensor]):
         return self._rules.notes
 
     def metadata(self, name: str) -> TensorInfo:
-        """Describe a tensor without computing it; it is like that of the first network."""
+        """Return the shape and dtype of a tensor, which are those of the first network."""
         return describe(self._params_list[0], name)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -134,18 +136,6 @@ class Mean(Mapping[str, Tensor]):
         if name in self._rules.kept:
             return tensors[0].detach().clone()
         return _mean(name, tensors, self._shares)
-
-    def __contains__(self, name: object) -> bool:
-        """Return whether the networks have a tensor of that name, without computing it."""
-        return name in self._params_list[0]
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the names of the first network."""
-        return iter(self._params_list[0])
-
-    def __len__(self) -> int:
-        """Count the names."""
-        return len(self._params_list[0])
 
 
 @checks_arguments
@@ -184,16 +174,10 @@ def _check(
     params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None
 ) -> list[float]:
     """Check that the networks can be merged, and return weights with a sum of 1."""
-    if isinstance(params_list, Mapping) or not isinstance(params_list, Sequence):
-        raise OneBasinError(
-            f"merge: params_list is {described(params_list)}; pass a list of state dicts"
-        )
     if len(params_list) < 2:
         raise OneBasinError(
             f"merge: {counted(len(params_list), 'network')} given; give at least two"
         )
-    for place, params in enumerate(params_list):
-        check_mapping("merge", params, f"params_list[{place}]")
     if not params_list[0]:
         raise OneBasinError("merge: params_list[0] has no tensors; pass a state dict with some")
     for params in params_list[1:]:

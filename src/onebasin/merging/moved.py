@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
+from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.symmetry.permutation import Permutation
 
 
-class Moved(Mapping[str, Tensor]):
+class Moved(LazyMapping):
     """The parameters of a network moved by a permutation, computed at each access.
 
     Equal to `permutation.apply(params)` but for its memory: one tensor at a time. Tensors
@@ -22,28 +23,16 @@ class Moved(Mapping[str, Tensor]):
     """
 
     def __init__(self, params: Mapping[str, Tensor], permutation: Permutation) -> None:
-        """Compute nothing yet."""
+        super().__init__(params)
         self._params = params
         self._permutation = permutation
 
     def metadata(self, name: str) -> TensorInfo:
-        """Describe a tensor without moving it; shapes and dtypes stay."""
+        """Return the shape and dtype of a tensor, which a permutation does not change."""
         return describe(self._params, name)
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return a moved tensor."""
+        """Return a permuted tensor."""
         tensor = self._params[name]
         known = name in self._permutation.symmetry.layouts
         return self._permutation.apply_tensor(name, tensor) if known else tensor
-
-    def __contains__(self, name: object) -> bool:
-        """Tell whether there is a tensor of that name, without moving it."""
-        return name in self._params
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
-        return iter(self._params)
-
-    def __len__(self) -> int:
-        """Count the names."""
-        return len(self._params)

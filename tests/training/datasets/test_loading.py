@@ -16,6 +16,7 @@ from onebasin.training.datasets.loading import load_data
 from onebasin.training.datasets.read_options import ReadOptions
 from onebasin.training.datasets.readers.objects import data_of
 from onebasin.training.datasets.tokenizers import options_for
+from tests.time_limits import time_limit
 from tests.training.datasets.sets import encoded, image_column, images, write_set, write_split
 
 
@@ -330,7 +331,7 @@ def test_byte_tokens_are_refused_for_folders_of_transformers(tmp_path):
 
 def test_a_pipe_as_a_configuration_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "config.json")
-    with pytest.raises(OneBasinError, match=r"config\.json"):
+    with time_limit(10), pytest.raises(OneBasinError, match=r"config\.json"):
         options_for(f"hf:{tmp_path}", None)
 
 
