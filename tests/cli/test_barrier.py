@@ -212,6 +212,23 @@ def test_it_says_what_was_measured_and_how(capsys, a, b):
     assert found.notes == ""
 
 
+@pytest.mark.parametrize("command", ["barrier", "plane", "features"])
+def test_num_train_needs_training_examples(capsys, tmp_path, a, b, command):
+    out = {"plane": ("-o", tmp_path / "p.png"), "features": ("-o", tmp_path / "f")}.get(command, ())
+    given = (command, "mlp", a, b, *out, "--data", "digits", "--num-train", 20, *TINY)
+    line = fail(capsys, *given, "--split", "test")
+    assert line.startswith(f"{command}: --num-train has no effect because only the test split is")
+    assert not list(tmp_path.glob("[pf]*")), "nothing was written"
+
+
+def test_num_train_counts_where_training_examples_are_used(capsys, a, b):
+    given = ("barrier", "mlp", a, b, "--data", "digits", "--num-train", 20, "--num-points", 2)
+    for used in (("--normalization", "repair", "--no-align"), ("--method", "activations")):
+        succeed(capsys, *given, "--split", "test", *used, *TINY)
+    line = fail(capsys, *given, "--split", "test", "--no-align", *TINY)
+    assert "--num-train has no effect" in line
+
+
 def test_the_numbers_are_saved(capsys, tmp_path, a, b):
     table = tmp_path / "curves.csv"
     options = ("--data", "digits", "--num-points", 3, "--save", table)

@@ -61,7 +61,7 @@ def test_a_permutation_moves_b_first(capsys, tmp_path, a):
 
     assert largest("--no-align") > 0.01
     assert largest("--permutation", permutation) < 1e-12
-    assert largest("--num-train", 100) < 1e-12, "B is aligned by default"
+    assert largest("--split", "train", "--num-train", 100) < 1e-12, "B is aligned by default"
 
 
 def test_layers_can_be_chosen(capsys, tmp_path, a, b):

@@ -128,7 +128,7 @@ def features(
     \b
     Examples:
       onebasin features mlp a.safetensors b.safetensors --data digits -o features
-      onebasin features mlp a.pt b.pt --data digits --num-train 1000 --measure all -o features
+      onebasin features mlp a.pt b.pt --data digits --split train --num-train 1000 -o features
       onebasin features mlp a.pt b.pt --data digits --permutation p.safetensors -o features
     """
     choice = FeaturesChoice(measure, split, layer, normalization, batch_size)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from onebasin.errors import OneBasinError
+
 if TYPE_CHECKING:
     from onebasin.cli.console import Console
     from onebasin.measuring.curves import Chord, LineNormalization
@@ -92,6 +94,21 @@ class DataChoice:
     def available(self, data: Data) -> tuple[SplitName, ...]:
         """Return the chosen splits that the data have; the training split if they have none."""
         return data.splits(self.splits) or ("train",)
+
+    def refuse_num_train(self, call: str) -> None:
+        """Refuse `--num-train` when no training example is used.
+
+        Args:
+            call: the command, for the message.
+
+        Raises:
+            OneBasinError: `--num-train` is given.
+        """
+        if self.num_train is not None:
+            raise OneBasinError(
+                f"{call}: --num-train has no effect because only the test split is used; remove "
+                "it or give --split train"
+            )
 
     def note_splits(self, data: Data, console: Console) -> None:
         """Say so if the data lack a chosen split."""

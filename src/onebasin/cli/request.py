@@ -125,8 +125,8 @@ def open_with_data(
         needs_loss: whether a loss is measured, which needs labels.
 
     Raises:
-        OneBasinError: as `DataChoice.load`, `MethodChoice.prepare`, `open_networks` and
-            `laid_out` do.
+        OneBasinError: `--num-train` has no effect, or as `DataChoice.load`,
+            `MethodChoice.prepare`, `open_networks` and `laid_out` do.
     """
     request, data = request.load(data_choice, call=call)
     data_choice.note_splits(data, console)
@@ -135,6 +135,9 @@ def open_with_data(
     else:  # as `merge` matches what it will repair
         matcher = request.method.prepare(call=call, data=data, is_of_use=True)
         matcher = matcher.preferring(normalization="batch")
+    uses_training_data = normalization != "interpolated" or (request.aligns and matcher.sees_data)
+    if not uses_training_data and "train" not in data_choice.available(data):
+        data_choice.refuse_num_train(call)
     with request.open(call=call, console=console) as networks:
         data = laid_out(networks.architecture, data, call=call, has_classes=needs_loss)
         note_normalization(networks.architecture, networks.params_list[0], data, console)
