@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .program import Operator, Writer
+from .program import Writer, by_name
 
 ACTIVATIONS = (
     "{}.relu()",
@@ -202,14 +202,16 @@ def image_step(w: Writer, v: str) -> str | None:
     )
 
 
-LAYERS: dict[str, tuple[float, Operator]] = {
-    "activation": (4, activation),
-    "linear": (5, linear),
-    "hypernetwork": (1.5, hypernetwork),
-    "binary": (4, binary),
-    "bilinear": (1, bilinear),
-    "normalization": (3, normalization),
-    "attention": (2, attention),
-    "convolution": (2, convolution),
-    "image step": (3, image_step),
-}
+LAYERS = by_name(
+    {
+        activation: 4,
+        linear: 5,
+        hypernetwork: 1.5,
+        binary: 4,
+        bilinear: 1,
+        normalization: 3,
+        attention: 2,
+        convolution: 2,
+        image_step: 3,
+    }
+)

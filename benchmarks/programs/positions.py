@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .program import TABLE, Operator, Writer
+from .program import TABLE, Writer, by_name
 
 STATISTICS = (
     "mean({0}, True)",
@@ -51,8 +51,7 @@ def moved_positions(w: Writer, v: str) -> str | None:
     n = w.features(v)
     if n < 2:
         return None
-    order = list(range(n))
-    w.rng.shuffle(order)
+    order = w.order(n)
     return w.choice(
         (
             f"{v}.roll(1, 1)",
@@ -77,7 +76,7 @@ def moved_positions(w: Writer, v: str) -> str | None:
 def reshaping(w: Writer, v: str) -> str | None:
     """Features are split into factors that are handled apart."""
     n = w.features(v)
-    k = w.divisor(n) if n else None
+    k = w.divisor(n)
     if k is None:
         return None
     m = n // k
@@ -170,11 +169,13 @@ def sorting(w: Writer, v: str) -> list[str] | str | None:
     )
 
 
-POSITIONS: dict[str, tuple[float, Operator]] = {
-    "table of positions": (2.5, table_of_positions),
-    "moved positions": (2.5, moved_positions),
-    "reshaping": (4, reshaping),
-    "joining": (4, joining),
-    "reduction": (3, reduction),
-    "sorting": (2.5, sorting),
-}
+POSITIONS = by_name(
+    {
+        table_of_positions: 2.5,
+        moved_positions: 2.5,
+        reshaping: 4,
+        joining: 4,
+        reduction: 3,
+        sorting: 2.5,
+    }
+)

@@ -98,6 +98,14 @@ Operator = Callable[["Writer", str], str | Sequence[str] | None]
 """Returns an expression, or statements of which the last is an expression or empty."""
 
 
+def by_name(weights: Mapping[Operator, float]) -> dict[str, tuple[float, Operator]]:
+    """Return how often each operator is drawn, and the operator, by the name of its function."""
+    return {
+        operator.__name__.replace("_", " "): (weight, operator)
+        for operator, weight in weights.items()
+    }
+
+
 class Writer:
     """Writes a program.
 
@@ -163,6 +171,17 @@ class Writer:
         """Return a divisor that is neither 1 nor the number."""
         divisors = [d for d in range(2, number) if number % d == 0]
         return self.choice(divisors) if divisors else None
+
+    def interval(self, number: int) -> tuple[int, int]:
+        """Return the start and the end of a part of so many features that is not empty."""
+        start = self.rng.randrange(number)
+        return start, self.rng.randint(start + 1, number)
+
+    def order(self, number: int) -> list[int]:
+        """Return a random order of so many features."""
+        order = list(range(number))
+        self.rng.shuffle(order)
+        return order
 
     def like(self, name: str) -> str:
         """Return another value of the same dimensions, or the value itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .program import Operator, Writer
+from .program import Writer, by_name
 
 
 def slice_write(w: Writer, v: str) -> list[str] | None:
@@ -10,8 +10,7 @@ def slice_write(w: Writer, v: str) -> list[str] | None:
     n = w.features(v)
     if n < 2:
         return None
-    low = w.rng.randrange(n)
-    high = w.rng.randint(low + 1, n)
+    low, high = w.interval(n)
     part = w.choice((f"[..., {low}:{high}]", f"[..., {low}]", "[..., ::2]", "[0]", "[:, 0]"))
     change = w.choice(("relu_()", "tanh_()", "sigmoid_()", "mul_(2.0)", "neg_()", "zero_()"))
     return [f"{v}{part}.{change}", ""]
@@ -22,8 +21,7 @@ def slice_sum(w: Writer, v: str) -> list[str] | None:
     n = w.features(v)
     if n < 2:
         return None
-    low = w.rng.randrange(n)
-    high = w.rng.randint(low + 1, n)
+    low, high = w.interval(n)
     if w.chance(0.5):
         return [f"{v}[..., {low}:{high}].add_({w.parameter(high - low)})", ""]
     other = w.like(v)
@@ -53,7 +51,7 @@ def assignment(w: Writer, v: str) -> list[str] | None:
 def view_write(w: Writer, v: str) -> list[str] | None:
     """A reshaped, transposed or detached alias is changed."""
     n = w.features(v)
-    k = w.divisor(n) if n else None
+    k = w.divisor(n)
     if k is None:
         return None
     rest = n // k
@@ -82,7 +80,7 @@ def view_write(w: Writer, v: str) -> list[str] | None:
 def stale_view(w: Writer, v: str) -> list[str] | None:
     """A view is taken, its base is changed, and the view is read."""
     n = w.features(v)
-    k = w.divisor(n) if n else None
+    k = w.divisor(n)
     if k is None:
         return None
     view = w.choice(
@@ -136,8 +134,7 @@ def indexed_write(w: Writer, v: str) -> list[str] | None:
     n = w.features(v)
     if n < 2:
         return None
-    order = list(range(n))
-    w.rng.shuffle(order)
+    order = w.order(n)
     places = f"torch.tensor({order[: w.rng.randint(1, n)]})"
     return w.choice(
         [
@@ -160,13 +157,15 @@ def repeated_in_place(w: Writer, v: str) -> list[str] | None:
     return None if not n else [f"{v}.mul(2.0).relu_().add_({w.parameter(n)}).sigmoid_()"]
 
 
-WRITES: dict[str, tuple[float, Operator]] = {
-    "slice write": (2, slice_write),
-    "slice sum": (2, slice_sum),
-    "assignment": (2, assignment),
-    "view write": (3, view_write),
-    "stale view": (2, stale_view),
-    "filled buffer": (2, filled_buffer),
-    "indexed write": (2, indexed_write),
-    "repeated in place": (1, repeated_in_place),
-}
+WRITES = by_name(
+    {
+        slice_write: 2,
+        slice_sum: 2,
+        assignment: 2,
+        view_write: 3,
+        stale_view: 2,
+        filled_buffer: 2,
+        indexed_write: 2,
+        repeated_in_place: 1,
+    }
+)
