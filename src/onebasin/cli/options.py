@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+
+def _option(
+    *names: str, metavar: str, help: str, default: str | bool = False, least: int | None = None
+) -> Any:
+    """Declare an option with a value.
+
+    Args:
+        *names: the long name, and perhaps a short one.
+        metavar: the value in the help text.
+        help: the description.
+        default: text of the default in the help text; True shows the value, False nothing.
+        least: the smallest number, or None.
+    """
+    return typer.Option(*names, metavar=metavar, help=help, show_default=default, min=least)
+
+
+def _count(name: str, help: str, default: str | bool = False) -> Any:
+    """Declare an option whose value is a number of at least 1."""
+    return _option(name, metavar="N", help=help, default=default, least=1)
+
+
+def _argument(metavar: str, help: str) -> Any:
+    return typer.Argument(metavar=metavar, help=help, show_default=False)
+
+
 Arch = Annotated[
     str,
-    typer.Argument(
-        metavar="ARCH",
-        help="Architecture: torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable, or a "
+    _argument(
+        "ARCH",
+        "Architecture: torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable, or a "
         "built-in name such as mlp.",
-        show_default=False,
     ),
 ]
 _POSITIONALS = (
@@ -23,69 +47,52 @@ _POSITIONALS = (
     "the first checkpoint determines it: a folder with a config.json, or a .safetensors file "
     "that train, align, merge or demo wrote."
 )
-ArchAndOne = Annotated[
-    list[str],
-    typer.Argument(metavar="[ARCH] CHECKPOINT...", help=_POSITIONALS, show_default=False),
-]
-ArchAndTwo = Annotated[
-    list[str],
-    typer.Argument(metavar="[ARCH] A B", help=_POSITIONALS, show_default=False),
-]
-ArchAndTwoOrThree = Annotated[
-    list[str],
-    typer.Argument(metavar="[ARCH] A B [C]", help=_POSITIONALS, show_default=False),
-]
-ArchAndSeveral = Annotated[
-    list[str],
-    typer.Argument(metavar="[ARCH] A B ...", help=_POSITIONALS, show_default=False),
-]
+ArchAndOne = Annotated[list[str], _argument("[ARCH] CHECKPOINT...", _POSITIONALS)]
+ArchAndTwo = Annotated[list[str], _argument("[ARCH] A B", _POSITIONALS)]
+ArchAndTwoOrThree = Annotated[list[str], _argument("[ARCH] A B [C]", _POSITIONALS)]
+ArchAndSeveral = Annotated[list[str], _argument("[ARCH] A B ...", _POSITIONALS)]
 Output = Annotated[
     Path,
-    typer.Option(
+    _option(
         "--output",
         "-o",
         metavar="OUT",
         help="Output: a .safetensors or .pt file, or a folder. Inputs are never replaced.",
-        show_default=False,
     ),
 ]
 ArchArgs = Annotated[
     list[str] | None,
-    typer.Option(
+    _option(
         "--arch-arg",
         metavar="KEY=VALUE",
         help="Argument of the architecture, such as width=256; may be repeated.",
-        show_default=False,
     ),
 ]
 Keys = Annotated[
     list[str] | None,
-    typer.Option(
+    _option(
         "--key",
         metavar="KEY",
         help="State dict to read from a file, such as model_ema or state_dict.encoder. Give it "
         "once for all checkpoints, or once for each. Default: the state dict of the model.",
-        show_default=False,
     ),
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option(
+    _option(
         "--input",
         metavar="SHAPE",
         help="Shape of an example input, if ARCH has no default: 2x3x224x224, or "
         "ids=2x16:int64<1000.",
-        show_default=False,
     ),
 ]
 SymmetryFile = Annotated[
     Path | None,
-    typer.Option(
+    _option(
         "--symmetry",
         metavar="FILE",
         help="Read the symmetry from a JSON file instead of tracing. The file is an output of "
         "inspect --save, or maps each tensor name to a group name or null per dimension.",
-        show_default=False,
     ),
 ]
 Prove = Annotated[
@@ -97,137 +104,99 @@ Prove = Annotated[
 ]
 PermutationFile = Annotated[
     Path | None,
-    typer.Option(
+    _option(
         "--save-permutation",
         metavar="FILE",
         help="Also write the permutation (.safetensors).",
-        show_default=False,
     ),
 ]
 Restarts = Annotated[
-    int | None,
-    typer.Option(
-        "--restarts",
-        metavar="N",
-        min=1,
-        help="Number of restarts; the best result is used.",
-        show_default="1",
-    ),
+    int | None, _count("--restarts", "Number of restarts; the best result is used.", "1")
 ]
 MethodName = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--method",
         metavar="NAME",
         help="Matching method. An unknown name lists the available ones. barrier, plane and "
         "features use combined only with --normalization reset, repair or rescale.",
-        show_default="weights; combined with --data; many for three or more checkpoints",
+        default="weights; combined with --data; many for three or more checkpoints",
     ),
 ]
 MethodArgs = Annotated[
     list[str] | None,
-    typer.Option(
+    _option(
         "--method-arg",
         metavar="KEY=VALUE",
         help="Option of the method, such as max_sweeps=20; may be repeated.",
-        show_default=False,
     ),
 ]
 Init = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--init",
         metavar="NAME",
         help="Method to run first, with its defaults; its permutation initializes the search.",
-        show_default=False,
     ),
 ]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(
+    _option(
         "--data-root",
         metavar="DIR",
         help="Folder with one subfolder for each dataset.",
-        show_default="the environment variable ONEBASIN_DATA",
+        default="the environment variable ONEBASIN_DATA",
     ),
 ]
 Normalize = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--normalize",
         metavar="none|MEAN,STD",
         help="Normalization of pixel values between 0 and 1: none, or means followed by standard "
         "deviations, such as 0.5,0.25.",
-        show_default="the dataset's own, or the statistics of the training images",
+        default="the dataset's own, or the statistics of the training images",
     ),
 ]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(
-        "--image-size",
-        metavar="N",
-        min=1,
-        help="Scale and crop images to N x N pixels.",
-        show_default=False,
-    ),
-]
+ImageSize = Annotated[int | None, _count("--image-size", "Scale and crop images to N x N pixels.")]
 LabelColumn = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--label-column",
         metavar="NAME",
         help="Label column of a table.",
-        show_default="label, target, class, ...",
+        default="label, target, class, ...",
     ),
 ]
 TokenizerName = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--tokenizer",
         metavar="NAME",
         help="Tokenizer of texts: bytes, or a transformers folder or name.",
-        show_default="the tokenizer of an hf: folder; otherwise bytes",
+        default="the tokenizer of an hf: folder; otherwise bytes",
     ),
 ]
 Context = Annotated[
     int | None,
-    typer.Option(
-        "--context",
-        metavar="N",
-        min=1,
-        help="Number of tokens per text, or per block of text for a language model.",
-        show_default="128",
+    _count(
+        "--context", "Number of tokens per text, or per block of text for a language model.", "128"
     ),
 ]
 NumTrain = Annotated[
     int | None,
-    typer.Option(
-        "--num-train",
-        metavar="N",
-        min=1,
-        help="Use N training examples, drawn at random with --seed.",
-        show_default="all",
-    ),
+    _count("--num-train", "Use N training examples, drawn at random with --seed.", "all"),
 ]
 NumTrainFixed = Annotated[
     int | None,
-    typer.Option(
+    _count(
         "--num-train",
-        metavar="N",
-        min=1,
-        help="Train on N examples, drawn at random. All seeds use the same examples.",
-        show_default="all",
+        "Train on N examples, drawn at random. All seeds use the same examples.",
+        "all",
     ),
 ]
 NumTest = Annotated[
-    int | None,
-    typer.Option(
-        "--num-test",
-        metavar="N",
-        min=1,
-        help="Evaluate on N test examples, drawn at random.",
-        show_default="all",
-    ),
+    int | None, _count("--num-test", "Evaluate on N test examples, drawn at random.", "all")
 ]
 Evaluate = Annotated[
     bool,
@@ -239,27 +208,31 @@ Evaluate = Annotated[
 ]
 MethodData = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--data",
         metavar="DATA",
         help="Data for matching, such as digits or a file. The default method then uses weights "
         "and features together.",
-        show_default=False,
     ),
 ]
 MergingData = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--data",
         metavar="DATA",
         help="Data for matching and repair, such as digits or a file. By default, two networks "
         "are then matched by weights and features, and the average is repaired.",
-        show_default=False,
     ),
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", metavar="N", min=0, help="Random seed. Equal seeds give equal results."),
+    _option(
+        "--seed",
+        metavar="N",
+        help="Random seed. Equal seeds give equal results.",
+        default=True,
+        least=0,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print only the result, as JSON, to stdout.")]
 Quiet = Annotated[
