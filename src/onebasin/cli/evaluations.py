@@ -89,57 +89,61 @@ class EvaluationChoice:
         split: SplitName = "train" if data.test is None else "test"
         if data.test is None:
             console.note(f"{data.name} has no test split; its training examples are evaluated")
+        comparison = _Comparison(architecture, networks, given, split, console)
         try:
             labeled = laid_out(architecture, data, call=call)
-            return self._labeled(architecture, networks, labeled, split, given, ensemble, console)
+            return comparison.by_labels(labeled, ensemble)
         except OneBasinError as error:
             # The result is written already, and neither matching nor repair needs labels.
             if data.has_labels(split):
                 console.note(f"the labels are not used: {error}")
         try:
-            data = laid_out(architecture, data, call=call, has_classes=False)
-            return self._unlabeled(architecture, networks, data, split, given, console)
+            return comparison.by_outputs(laid_out(architecture, data, call=call, has_classes=False))
         except OneBasinError as error:
             console.note(f"the networks are not evaluated: {error}")
             return None
 
-    def _labeled(
-        self,
-        architecture: Architecture,
-        networks: Mapping[str, Mapping[str, Tensor]],
-        data: Data,
-        split: SplitName,
-        given: Sequence[str],
-        ensemble: bool,
-        console: Console,
-    ) -> Report:
-        evaluator = data.evaluator(split)
-        with progress_of(console, f"evaluating on {data.name}", evaluator.batches) as show:
-            members = given if ensemble else ()
-            found = evaluate_networks(
-                architecture.module, networks, evaluator, ensemble=members, progress=show
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Networks that are compared on one split.
+
+    Args:
+        architecture: of all networks.
+        networks: parameters and buffers by name.
+        given: names of the networks that the user gave.
+        split: "train" or "test".
+        console: where progress is shown.
+    """
+
+    architecture: Architecture
+    networks: Mapping[str, Mapping[str, Tensor]]
+    given: Sequence[str]
+    split: SplitName
+    console: Console
+
+    def by_labels(self, data: Data, ensemble: bool) -> EvaluationReport:
+        """Return loss and error of all networks, and of the ensemble of the given ones."""
+        module, evaluator = self.architecture.module, data.evaluator(self.split)
+        members = self.given if ensemble else ()
+        with progress_of(self.console, f"evaluating on {data.name}", evaluator.batches) as show:
+            evaluations = evaluate_networks(
+                module, self.networks, evaluator, ensemble=members, progress=show
             )
-        named = dict(found.networks)
-        if found.ensemble is not None:
-            named[ensemble_name(given)] = found.ensemble
-        report = SplitReport(split, named, found.baseline, found.per_token)
+        named = dict(evaluations.networks)
+        if evaluations.ensemble is not None:
+            named[ensemble_name(self.given)] = evaluations.ensemble
+        report = SplitReport(self.split, named, evaluations.baseline, evaluations.per_token)
         return EvaluationReport(data.name, [report])
 
-    def _unlabeled(
-        self,
-        architecture: Architecture,
-        networks: Mapping[str, Mapping[str, Tensor]],
-        data: Data,
-        split: SplitName,
-        given: Sequence[str],
-        console: Console,
-    ) -> Report:
-        batches = data.batches(split)
-        with progress_of(console, f"evaluating on {data.name}", batches) as show:
+    def by_outputs(self, data: Data) -> DistanceReport:
+        """Return the distances of all outputs from the mean output of the given networks."""
+        module, batches = self.architecture.module, data.batches(self.split)
+        with progress_of(self.console, f"evaluating on {data.name}", batches) as show:
             distances = compare_outputs(
-                architecture.module, networks, batches, reference=given, progress=show
+                module, self.networks, batches, reference=self.given, progress=show
             )
-        return DistanceReport(data.name, split, distances)
+        return DistanceReport(data.name, self.split, distances)
 
 
 def report_of_curves(

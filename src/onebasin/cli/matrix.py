@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onebasin.cli.measuring import DataChoice, MeasuringChoice
     from onebasin.cli.request import Opened, Request
     from onebasin.cli.symmetries import Found
+    from onebasin.measuring.evaluation import Evaluator
     from onebasin.measuring.matrices import PairBarriers
     from onebasin.symmetry import Permutation
 
@@ -41,12 +42,9 @@ def run_matrix(
     from onebasin.cli.evaluations import report_of_pairs
     from onebasin.cli.outputs import input_files
     from onebasin.cli.request import open_with_data
-    from onebasin.cli.symmetries import find_symmetry
-    from onebasin.measuring.pairs import measure_pairs_splits
 
     names = names_of(request.paths, "barrier")
     measuring.check_outputs(input_files(request, data_choice))
-    found: Matrices = {}
     opening = open_with_data(
         request,
         data_choice,
@@ -56,53 +54,71 @@ def run_matrix(
     )
     with opening as opened:
         networks, data = opened.networks, opened.data
-        moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
-        if request.aligns:
-            proved = find_symmetry(
-                networks.architecture, request.symmetry, console, states=networks.params_list
-            )
-            moves["aligned"] = _aligned(opened, proved, console)
-        for state, move in moves.items():
-            with console.progress(f"measuring {state} pairs") as progress:
-                found[state] = measure_pairs_splits(
-                    networks.architecture.module,
-                    networks.params_list,
-                    data_choice.evaluators(data),
-                    names=names,
-                    move=move,
-                    num_points=measuring.num_points,
-                    normalization=measuring.normalization,
-                    data=data.batches(),
-                    progress=progress,
-                )
+        evaluators = data_choice.evaluators(data)
+        matrices = _measure(opened, request, names, evaluators, measuring, console)
         pairs = {
             state: {split: barriers.curves for split, barriers in splits.items()}
-            for state, splits in found.items()
+            for state, splits in matrices.items()
         }
-        report = report_of_pairs(pairs, names, data_choice.evaluators(data), data)
+        report = report_of_pairs(pairs, names, evaluators, data)
     report.note_weaknesses(names, console)
     if networks.twins is not None:
         console.note("{} and {} hold the same tensors".format(*(c.path for c in networks.twins)))
-    _write(found, measuring)
+    _write(matrices, measuring)
+    method = opened.matcher.name if request.aligns else None
     result = {
         "command": "barrier",
         "inputs": list(map(str, request.paths)),
         "data": data.name,
         "normalize": data.normalization,
         "checkpoints": names,
-        "method": opened.matcher.name if request.aligns else None,
-        **_data(found, measuring),
+        "method": method,
+        **_data(matrices, measuring),
         "evaluation": report.to_json(),
     }
-    aligned = [f"each pair aligned by {opened.matcher.name}"] if request.aligns else []
-    text = [*aligned, measuring.to_text(), _text(found, report, measuring)]
-    console.result(result, "\n".join(text))
+    console.result(result, _text(matrices, method, report, measuring))
+
+
+def _measure(
+    opened: Opened,
+    request: Request,
+    names: Sequence[str],
+    evaluators: Mapping[str, Evaluator],
+    measuring: MeasuringChoice,
+    console: Console,
+) -> Matrices:
+    """Return the barriers between all pairs, unaligned and, if the request aligns, aligned."""
+    from onebasin.cli.symmetries import find_symmetry
+    from onebasin.measuring.pairs import measure_pairs_splits
+
+    networks = opened.networks
+    moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
+    if request.aligns:
+        verified = find_symmetry(
+            networks.architecture, request.symmetry, console, states=networks.params_list
+        )
+        moves["aligned"] = _aligned(opened, verified, console)
+    matrices: Matrices = {}
+    for state, move in moves.items():
+        with console.progress(f"measuring {state} pairs") as progress:
+            matrices[state] = measure_pairs_splits(
+                networks.architecture.module,
+                networks.params_list,
+                evaluators,
+                names=names,
+                move=move,
+                num_points=measuring.num_points,
+                normalization=measuring.normalization,
+                data=opened.data.batches(),
+                progress=progress,
+            )
+    return matrices
 
 
 def _aligned(
     opened: Opened, found: Found, console: Console
 ) -> Callable[[int, int], Mapping[str, Tensor]]:
-    """Match every pair, and return where the second network of a pair is moved to."""
+    """Match every pair; return a function that aligns the second network of a pair."""
     from onebasin.cli.methods import permutation_of
 
     params_list, matcher = opened.networks.params_list, opened.matcher
@@ -189,8 +205,11 @@ def _plain(matrix: np.ndarray) -> list[list[float | str | None]]:
     return [[plain_number(value) for value in row] for row in matrix.tolist()]
 
 
-def _text(found: Matrices, report: EvaluationReport, measuring: MeasuringChoice) -> str:
-    parts = [columns(_summary(found, measuring)), "", report.to_text()]
+def _text(
+    found: Matrices, method: str | None, report: EvaluationReport, measuring: MeasuringChoice
+) -> str:
+    parts = [f"each pair aligned by {method}"] if method else []
+    parts += [measuring.to_text(), columns(_summary(found, measuring)), "", report.to_text()]
     for state, splits in found.items():
         for split, barriers in splits.items():
             if len(barriers.names) <= SHOWN_WHOLE:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -129,9 +130,7 @@ def run_merge(
         evaluation: whether and how the networks are evaluated, if there are data.
         console: where the result is printed.
     """
-    from onebasin.cli.alignment import align_networks
-    from onebasin.cli.data import note_normalization
-    from onebasin.cli.outputs import check_outputs, output_metadata, save_permutations
+    from onebasin.cli.outputs import check_outputs, save_permutations
     from onebasin.cli.pairs import refuse_same
     from onebasin.cli.repairing import Repair
     from onebasin.measuring.paths import shares_of
@@ -146,44 +145,90 @@ def run_merge(
     is_run = is_run or evaluation.runs_model(data)
     with request.open(call="merge", console=console, is_run=is_run) as networks:
         refuse_same(networks, "merge")
-        architecture, alignment = networks.architecture, None
-        _note_averages(architecture.module, has_data=data is not None, console=console)
-        if repair is not None:
-            repair = repair.suited(architecture.module).laid_out(architecture)
-        if matcher is not None:
-            matcher = matcher.laid_out(architecture, call="merge")
-        seen = repair.data if repair is not None else matcher and matcher.data
-        if seen is not None:
-            note_normalization(architecture, networks.params_list[0], seen, console)
-        if matcher is not None:
-            alignment = align_networks(networks, request.symmetry, matcher, console)
-        params, repaired = _average(networks, alignment, shares, repair, console)
-        metadata = output_metadata(
-            networks,
-            "merge",
-            weights=shares,
-            method=alignment and alignment.method,
-            repair=None if repair is None else repair.method,
-            seed=request.method.seed,
-            keys=list(request.keys) or None,
-        )
-        _write(networks, params, output, metadata, console)
-        report = _report(networks, params, shares, data, evaluation, console)
-    saved = save_permutations(alignment, permutation_file) if alignment else []
-    result = {
+        merged = _merge(networks, request, shares, matcher, repair, data, console)
+        _write(networks, merged, request, output, console)
+        report = _report(networks, merged.params, shares, data, evaluation, console)
+    saved = save_permutations(merged.alignment, permutation_file) if merged.alignment else []
+    console.result(
+        _result(request, merged, report, output, saved),
+        _text(merged, report, [output, *saved]),
+    )
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """An average, and how it was computed.
+
+    Args:
+        params: its parameters and buffers.
+        weights: weights of the networks.
+        alignment: of the networks before averaging, or None.
+        repair: what was to be repaired, or None.
+        repaired: result of the repair, or None.
+    """
+
+    params: Mapping[str, Tensor]
+    weights: Sequence[float]
+    alignment: Alignment | None
+    repair: Repair | None
+    repaired: Repaired | None
+
+
+def _merge(
+    networks: Networks,
+    request: Request,
+    weights: Sequence[float],
+    matcher: Matcher | None,
+    repair: Repair | None,
+    data: Data | None,
+    console: Console,
+) -> _Merged:
+    """Align networks, if there is a matcher, and average and repair them."""
+    from onebasin.cli.alignment import align_networks
+    from onebasin.cli.data import note_normalization
+
+    architecture = networks.architecture
+    _note_averages(architecture.module, has_data=data is not None, console=console)
+    if repair is not None:
+        repair = repair.suited(architecture.module).laid_out(architecture)
+    if matcher is not None:
+        matcher = matcher.laid_out(architecture, call="merge")
+    seen = repair.data if repair is not None else matcher and matcher.data
+    if seen is not None:
+        note_normalization(architecture, networks.params_list[0], seen, console)
+    alignment = None
+    if matcher is not None:
+        alignment = align_networks(networks, request.symmetry, matcher, console)
+    params, repaired = _average(networks, alignment, weights, repair, console)
+    return _Merged(params, weights, alignment, repair, repaired)
+
+
+def _result(
+    request: Request,
+    merged: _Merged,
+    report: Report | None,
+    output: Path,
+    saved: Sequence[Path],
+) -> dict[str, Any]:
+    alignment, repair, repaired = merged.alignment, merged.repair, merged.repaired
+    return {
         "command": "merge",
         "inputs": list(map(str, request.paths)),
         "output": str(output),
         "permutations": list(map(str, saved)),
-        "weights": shares,
+        "weights": merged.weights,
         **(alignment.to_json() if alignment else {"symmetry": None, "matching": None}),
-        "repair": None if repair is None or repaired is None else repair.to_json(repaired),
+        "repair": repair.to_json(repaired) if repair and repaired else None,
         "evaluation": None if report is None else report.to_json(),
     }
-    parts = [alignment.to_text() if alignment else "averaged without aligning"]
+
+
+def _text(merged: _Merged, report: Report | None, written: Sequence[Path]) -> str:
+    repair, repaired = merged.repair, merged.repaired
+    parts = [merged.alignment.to_text() if merged.alignment else "averaged without aligning"]
     parts += [repair.to_text(repaired)] if repair and repaired else []
     parts += [report.to_text()] if report else []
-    console.result(result, "\n".join([*parts, *(f"wrote {path}" for path in (output, *saved))]))
+    return "\n".join([*parts, *(f"wrote {path}" for path in written)])
 
 
 def _note_averages(model: nn.Module, *, has_data: bool, console: Console) -> None:
@@ -237,18 +282,24 @@ def _average(
 
 
 def _write(
-    networks: Networks,
-    params: Mapping[str, Tensor],
-    output: Path,
-    metadata: Mapping[str, str],
-    console: Console,
+    networks: Networks, merged: _Merged, request: Request, output: Path, console: Console
 ) -> None:
     """Write the mean under the names and with the dtypes of the reference's file."""
     from onebasin.checkpoints import with_unsaved, write_checkpoint
+    from onebasin.cli.outputs import output_metadata
 
+    metadata = output_metadata(
+        networks,
+        "merge",
+        weights=merged.weights,
+        method=merged.alignment and merged.alignment.method,
+        repair=merged.repair and merged.repair.method,
+        seed=request.method.seed,
+        keys=list(request.keys) or None,
+    )
     reference, *others = networks.checkpoints
     with console.progress(f"writing {output}"):
-        tensors = with_unsaved(params, reference)
+        tensors = with_unsaved(merged.params, reference)
         write_checkpoint(output, tensors, like=reference, inputs=others, metadata=metadata)
 
 
