@@ -1,6 +1,9 @@
-"""Text from files made safe for a terminal."""
+"""Text for terminals: tables, and safe text from files."""
+
+from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 # Control characters, unpaired surrogates, and format characters that reorder a line.
 _UNSAFE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -32,3 +35,25 @@ def _is_unsafe(character: str) -> bool:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def columns(rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> str:
+    """Return rows of text as a table with aligned columns.
+
+    Args:
+        rows: the cells of each row, the same number in all rows.
+        numbers_from: columns from this one on are right-aligned.
+
+    Example:
+        >>> print(columns([("", "naive"), ("loss", "0.74")]))
+              naive
+        loss   0.74
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i >= numbers_from else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

@@ -17,6 +17,10 @@ class OneBasinError(ValueError):
     """
 
 
+class OneBasinWarning(UserWarning):
+    """A fact about a result that the user should know, such as a search that did not converge."""
+
+
 def check_choice(call: str, name: str, value: str, choices: Any) -> None:
     """Check that an argument is one of the values of a `Literal`.
 

@@ -5,7 +5,7 @@ import pytest
 
 from onebasin.errors import OneBasinError
 from onebasin.measuring.curves import Curve
-from onebasin.report.figures import Line, curve_figure, save_figure, svg_source
+from onebasin.measuring.figures import Line, curve_figure, save_figure, svg_source
 
 ALPHAS = (0.0, 0.5, 1.0)
 LINES = [

@@ -14,6 +14,7 @@ from onebasin.arguments import check_made
 from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, BuiltinArchitecture
 from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec
+from onebasin.checkpoints.memory import open_mapping
 from onebasin.checkpoints.messages import one_line
 from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
 from onebasin.checkpoints.records import SOURCES
@@ -114,19 +115,24 @@ def build_architecture(
 
 
 def open_checkpoint_for(
-    architecture: Architecture, path: str | os.PathLike[str], *, key: str | None = None
+    architecture: Architecture,
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    key: str | None = None,
+    label: str = "state dict",
 ) -> Checkpoint:
     """Open a checkpoint with the tensor names of an architecture.
 
-    As `open_checkpoint`, but wrapper prefixes are judged by the architecture's names, and
-    where transformers stores other names than its modules have, or many experts that its
-    modules hold as one, the module's view is given. `write_checkpoint(..., like=...)` writes
-    them back as they were stored.
+    As `open_checkpoint`, but the architecture's names decide which wrapper prefixes are removed.
+    If transformers stores other names than its modules have, or many experts that its modules
+    hold as one tensor, the result has the names and tensors of the module.
+    `write_checkpoint(..., like=...)` writes them as they were stored.
 
     Args:
-        architecture: What the checkpoint should be one of; `check_fits` tells whether it is.
-        path: File or folder.
-        key: Which state dict of a file to read; see `open_checkpoint`.
+        architecture: The architecture of the checkpoint; `check_fits` checks that.
+        source: File, folder or state dict.
+        key: Which state dict to read; see `open_checkpoint`.
+        label: Name of a state dict in memory, for messages.
 
     Returns:
         The lazy mapping.
@@ -136,13 +142,19 @@ def open_checkpoint_for(
     """
     module = architecture.module
     names = list(saved_tensors(module))
+
+    def opened(expected_names: list[str] | None) -> Checkpoint:
+        if isinstance(source, Mapping):
+            return open_mapping(source, label, key=key, expected_names=expected_names)
+        return open_checkpoint(source, key=key, expected_names=expected_names)
+
     if architecture.adapt is as_it_is:
-        return open_checkpoint(path, key=key, expected_names=names)
+        return opened(names)
     # The library's own rules come first: they know how to write the names back.
-    checkpoint = architecture.adapt(module, open_checkpoint(path, key=key))
+    checkpoint = architecture.adapt(module, opened(None))
     if set(names) <= set(checkpoint):
         return checkpoint
-    renamed = open_checkpoint(path, key=key, expected_names=names)
+    renamed = opened(names)
     return max(
         checkpoint,
         architecture.adapt(module, renamed),

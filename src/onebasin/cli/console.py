@@ -1,7 +1,4 @@
-"""Console: results on stdout, everything else on stderr.
-
-Owns what `--json` and `--quiet` mean, and progress bars, which only a terminal gets to see.
-"""
+"""Console: the result on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -9,23 +6,30 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from onebasin._text import printable
+from onebasin.cli.wording import as_options
+from onebasin.errors import OneBasinWarning
 
-Progress = Callable[[int, int], None]
+if TYPE_CHECKING:
+    from onebasin.api._reporter import Progress
+    from onebasin.api.results import Summarized
 
 
 @dataclass(frozen=True)
 class Console:
-    """Where a command says what it does and what came of it.
+    """The output of a command.
 
     Args:
-        as_json: print the result as JSON, and nothing else, to stdout.
-        quiet: print no progress, no notes and no text; errors and JSON remain.
-        stdout: the open text file that the result goes to.
+        as_json: print only the result, as JSON.
+        quiet: print no progress, notes or text; errors and JSON remain.
+        stdout: the open text file of the result.
     """
 
     as_json: bool
@@ -33,104 +37,72 @@ class Console:
     stdout: Any
 
     def note(self, text: str) -> None:
-        """Tell the user something on stderr that is no error."""
+        """Print a fact that the user should know to stderr."""
         if not self.quiet:
-            print(f"onebasin: note: {printable(text)}", file=sys.stderr)
+            print(f"onebasin: note: {printable(as_options(text))}", file=sys.stderr)
 
-    def complain(self, text: str) -> None:
-        """Tell the user on stderr, always, that nothing came of what was asked for."""
+    def error(self, text: str) -> None:
+        """Print an error to stderr."""
         print(f"onebasin: error: {printable(text)}", file=sys.stderr)
 
-    def result(self, data: Mapping[str, Any], text: str) -> None:
-        """Print the result of a command, for machines or for people."""
+    def print(self, data: Mapping[str, Any], text: str) -> None:
+        """Print the result of a command, as JSON or as text."""
         if self.as_json:
             self._print(json.dumps(data, indent=1, allow_nan=False))
         elif not self.quiet:
             self._print(text)
 
+    def result(
+        self,
+        command: str,
+        result: Summarized,
+        paths: Sequence[Path] | None = None,
+        written: Sequence[Path | None] = (),
+    ) -> None:
+        """Print what a function of the library returned.
+
+        Args:
+            command: the command.
+            result: the result.
+            paths: the checkpoints, or None.
+            written: the files that were written; None for files that were not.
+        """
+        inputs = {} if paths is None else {"inputs": list(map(str, paths))}
+        lines = [result.summary(), *(f"wrote {path}" for path in written if path is not None)]
+        self.print({"command": command, **inputs, **result.to_json()}, "\n".join(lines))
+
     def _print(self, text: str) -> None:
         try:
             print(printable(text, keep="\n"), file=self.stdout, flush=True)
         except BrokenPipeError:
-            # Whoever read it has left, as in `onebasin inspect ... | head`; without this the
-            # interpreter would complain when it flushes once more at its end.
+            # The reader ended, as in `onebasin inspect ... | head`. The interpreter would report
+            # another error when it flushes stdout at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
 
-    @contextlib.contextmanager
-    def progress(self, title: str) -> Iterator[Progress | None]:
-        """Show a progress bar while a block runs.
+    def progress(self, title: str) -> AbstractContextManager[Progress | None]:
+        """Show a progress bar on a terminal while a block runs; see `Reporter.progress`."""
+        from onebasin.api._reporter import Reporter
 
-        Args:
-            title: what is being done.
-
-        Yields:
-            A function to call with what is done and the total, or None where nobody looks.
-        """
-        if self.quiet or not sys.stderr.isatty():
-            yield None
-            return
-        from rich.console import Console as RichConsole
-        from rich.progress import (
-            BarColumn,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as RichProgress
-
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[left]}"),
-        )
-        with RichProgress(*columns, console=RichConsole(file=sys.stderr), transient=True) as bar:
-            task = bar.add_task(title, total=None, count="", left="")
-
-            def show(done: int, total: int) -> None:
-                # A total of 0 is an unknown one.
-                count, left = (f"{done}/{total}", "left") if total else (str(done), "")
-                bar.update(task, completed=done, total=total or None, count=count, left=left)
-
-            yield show
+        return Reporter(not self.quiet and sys.stderr.isatty()).progress(title)
 
 
 @contextlib.contextmanager
 def open_console(as_json: bool, quiet: bool) -> Iterator[Console]:
-    """Give a command its console, and stdout to its result alone.
+    """Open the console of a command.
 
-    What models of the user and other libraries print in the block goes to stderr.
+    In the block, warnings of onebasin are printed as notes, and what models of the user and
+    other libraries print goes to stderr.
 
     Args:
         as_json: as for `Console`.
         quiet: as for `Console`.
     """
-    stdout = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):
-        yield Console(as_json, quiet, stdout)
+    console = Console(as_json, quiet, sys.stdout)
 
+    def show(message: Warning | str, *details: Any, **more: Any) -> None:
+        console.note(str(message))
 
-def columns(rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> str:
-    """Lay out rows of text in columns.
-
-    Args:
-        rows: equally many cells each.
-        numbers_from: columns from this one on stand at the right.
-
-    Example:
-        >>> print(columns([("", "naive"), ("loss", "0.74")]))
-              naive
-        loss   0.74
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i >= numbers_from else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("always", OneBasinWarning)
+        warnings.showwarning = show
+        yield console

@@ -17,6 +17,7 @@ import typer
 
 from onebasin._text import printable
 from onebasin.cli.app import app
+from onebasin.cli.wording import as_options
 from onebasin.errors import OneBasinError
 
 BAD_INPUT = 2
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _explained(error: Exception) -> int:
     """Print the one line about what went wrong, and return the exit code."""
     if isinstance(error, OneBasinError):
-        return _fail(str(error), BAD_INPUT)
+        return _fail(as_options(str(error)), BAD_INPUT)
     if isinstance(error, OSError):
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}", BAD_INPUT)
     usage = getattr(error, "format_message", None)

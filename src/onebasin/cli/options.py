@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -95,10 +95,10 @@ SymmetryFile = Annotated[
         "inspect --save, or maps each tensor name to a group name or null per dimension.",
     ),
 ]
-Prove = Annotated[
+Verify = Annotated[
     bool,
     typer.Option(
-        "--prove/--no-prove",
+        "--verify/--no-verify",
         help="Verify the symmetry on the model in float64 first, and drop groups that fail.",
     ),
 ]
@@ -237,4 +237,39 @@ Seed = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print only the result, as JSON, to stdout.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only errors (and JSON with --json).")
+]
+DataName = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="Data to evaluate on: a name such as digits, a file, a folder, or "
+        "package.module:callable.",
+        show_default=False,
+    ),
+]
+NormalizationName = Annotated[
+    Literal["interpolated", "reset"],
+    typer.Option(
+        "--normalization",
+        help="BatchNorm statistics between the checkpoints: interpolated, or recomputed from "
+        "training data (reset).",
+    ),
+]
+LineNormalizationName = Annotated[
+    Literal["interpolated", "reset", "repair", "rescale"],
+    typer.Option(
+        "--normalization",
+        help="Statistics between the checkpoints: interpolate BatchNorm statistics, recompute "
+        "them from training data (reset), or repair or rescale all units.",
+    ),
+]
+TableFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--save",
+        metavar="FILE",
+        help="Write all numbers as rows of a table (.csv or .json).",
+        show_default=False,
+    ),
 ]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onebasin.cli.console import columns, open_console
+from onebasin._text import columns
+from onebasin.cli.console import open_console
 from onebasin.cli.options import Json, Quiet
 from onebasin.errors import OneBasinError
 
@@ -49,7 +50,7 @@ def list_studies(as_json: Json = False, quiet: Quiet = False) -> None:
         rows = [(s.name, s.item, s.paper.partition(",")[0]) for s in found]
         table = columns([("study", "item", "paper"), *rows], numbers_from=9).splitlines()
         lines = [f"{row}\n  {s.claim}" for row, s in zip(table[1:], found, strict=True)]
-        console.result({"studies": data}, "\n".join([table[0], *lines]))
+        console.print({"studies": data}, "\n".join([table[0], *lines]))
 
 
 @study.command()
@@ -126,7 +127,7 @@ def status(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
             for s in found.studies
         ]
         body = columns([("study", "scale", "state", "done", "failed"), *rows], numbers_from=3)
-        console.result(found.to_json(), f"{body}\n\n{found.to_text()}")
+        console.print(found.to_json(), f"{body}\n\n{found.to_text()}")
 
 
 @study.command()
@@ -164,7 +165,7 @@ def report(
         data, text = _reported(folders, out, wrong.append)
         for line in wrong:
             console.note(line)
-        console.result({**data, "unreported": wrong}, text)
+        console.print({**data, "unreported": wrong}, text)
         return SOME_FAILED if wrong else 0
 
 
@@ -237,7 +238,7 @@ def run_named(
     found = [one for one in reported if one.study.name in studies]
     data = {"out": out, **outcome.progress.to_json(), **_verdicts(found)}
     data["failures"] = [vars(failure) for failure in outcome.failures]
-    console.result(data, f"{_text(found, out)}{_failed(outcome)}")
+    console.print(data, f"{_text(found, out)}{_failed(outcome)}")
     return 0 if outcome.is_complete and len(found) == len(studies) else SOME_FAILED
 
 

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onebasin.cli.blocks import TrainingDataOptions, with_blocks
-from onebasin.cli.console import columns, open_console
+from onebasin._text import columns
+from onebasin.cli.console import open_console
+from onebasin.cli.option_groups import TrainingDataOptions, with_option_groups
 from onebasin.cli.options import Arch, ArchArgs, Json, Quiet
 from onebasin.cli.seeds import numbers_of
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:
+    from onebasin.api import DataSource
     from onebasin.cli.console import Console
-    from onebasin.cli.measuring import DataChoice
     from onebasin.training import GroupProgress, TrainedNetwork
     from onebasin.training.datasets.dataset import Dataset
 
@@ -29,7 +30,7 @@ ALL_DIVERGED = 3
 FIT_REMEDY = "another --arch-arg"
 
 
-@with_blocks
+@with_option_groups
 def train(
     *,
     arch: Arch,
@@ -139,7 +140,7 @@ def train(
         numbers_of(seeds, "--seeds"), given, spawn, augment, test, _kept(keep_epochs), device
     )
     with open_console(as_json, quiet) as console:
-        chosen = reading.choice(data, 0)
+        chosen = reading.source(data, 0)
         return run_train(arch, arch_arg, chosen, out, choice, restarts=restart, console=console)
 
 
@@ -169,7 +170,7 @@ class TrainingChoice:
 def run_train(
     arch: str,
     arch_args: Sequence[str] | None,
-    data_choice: DataChoice,
+    data_choice: DataSource,
     folder: Path,
     choice: TrainingChoice,
     *,
@@ -190,9 +191,9 @@ def run_train(
     Returns:
         The exit code: 3 when all networks diverged.
     """
+    from onebasin.api._data import fitted, inputs_text
     from onebasin.checkpoints import ArchitectureRecord, build_architecture
     from onebasin.checkpoints.arguments import parse_arguments
-    from onebasin.cli.data import fitted, inputs_text
     from onebasin.training import train
     from onebasin.training.datasets.augmentation import Augmentation
     from onebasin.training.datasets.conversion import to_dataset
@@ -229,10 +230,10 @@ def run_train(
         )
     _write_history(networks, folder)
     _draw_curves(networks, folder)
-    console.result(_data(networks, data, arch, folder), _text(networks, folder))
+    console.print(_data(networks, data, arch, folder), _text(networks, folder))
     if any(network.status != "diverged" for network in networks):
         return 0
-    console.complain(
+    console.error(
         f"train: {_all(networks)} diverged (non-finite loss); lower --lr or pass --warmup, and use "
         "--restart for the same folder"
     )

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from onebasin.errors import OneBasinError
-from onebasin.report.figures import ALIGNED, NAIVE, SETTINGS
+from onebasin.measuring.figures import ALIGNED, NAIVE, SETTINGS
 from onebasin.training.trained import Metric, TrainedNetwork
 
 if TYPE_CHECKING:

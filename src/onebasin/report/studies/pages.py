@@ -9,7 +9,7 @@ from importlib import resources
 from itertools import groupby
 from typing import Any
 
-from onebasin.report.figures import svg_source
+from onebasin.measuring.figures import svg_source
 from onebasin.report.pages import page, table
 from onebasin.report.studies.tables import table_texts
 from onebasin.studies.collection import CollectedStudy

@@ -1,7 +1,8 @@
-"""Symmetries: inferred or read, then verified, as the user chose."""
+"""The symmetry of a job: inferred, read or passed, then verified."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,117 +11,146 @@ from typing import Any
 from torch import Tensor
 
 from onebasin._files import read_json
+from onebasin.api._reporter import Reporter
+from onebasin.arguments import described
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import some_names
-from onebasin.cli.console import Console
 from onebasin.errors import OneBasinError
 from onebasin.forward.batches import arguments_of, device_of, dtype_of
-from onebasin.symmetry import Symmetry, trace
-from onebasin.symmetry.handwritten import symmetry_from_spec
-from onebasin.symmetry.proving.proof import Proof
+from onebasin.symmetry import Proof, Symmetry, symmetry_from_spec, trace
 from onebasin.training.datasets.data import Data
 
 NUM_EXAMPLES = 4
-"""Examples of the data on which a symmetry is verified."""
+"""Number of examples of the data on which a symmetry is verified."""
 
 
 @dataclass(frozen=True)
-class SymmetryChoice:
-    """Where the symmetry comes from.
+class SymmetryOptions:
+    """Where the symmetry comes from, and whether it is verified.
 
     Args:
-        file: a JSON file; without one the architecture is traced.
-        proves: whether to verify it on the model.
+        symmetry: a symmetry, its verification, or a JSON file; None to infer it.
+        verify: whether to verify it on the model.
         seed: random seed of the verification.
     """
 
-    file: Path | None = None
-    proves: bool = True
+    symmetry: Symmetry | Proof | Path | None = None
+    verify: bool = True
     seed: int = 0
+
+    @classmethod
+    def of(cls, call: str, symmetry: Any, verify: bool, seed: int) -> SymmetryOptions:
+        """Return the options of a public function.
+
+        Raises:
+            OneBasinError: `symmetry` has another form.
+        """
+        if isinstance(symmetry, str | os.PathLike):
+            symmetry = Path(symmetry)
+        if symmetry is not None and not isinstance(symmetry, Symmetry | Proof | Path):
+            raise OneBasinError(
+                f"{call}: symmetry is {described(symmetry)}; pass a Symmetry, its verification, "
+                "or the path of a JSON file"
+            )
+        return cls(symmetry, verify, seed)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file of the symmetry, if it is read."""
+        return (self.symmetry,) if isinstance(self.symmetry, Path) else ()
+
+    def get(self, architecture: Architecture, reporter: Reporter) -> Symmetry:
+        """Return the symmetry, before verification."""
+        given = self.symmetry
+        if isinstance(given, Path):
+            return read_symmetry(given, architecture)
+        if given is None:
+            args = architecture.module, architecture.example_args, architecture.example_kwargs
+            with reporter.progress(f"tracing {architecture.name}"):
+                return trace(*args)
+        symmetry = given.symmetry if isinstance(given, Proof) else given
+        _check_fits(symmetry, architecture, "symmetry")
+        return symmetry
 
 
 @dataclass(frozen=True)
-class Found:
-    """A symmetry to rely on.
+class VerifiedSymmetry:
+    """A symmetry without the groups that failed verification.
 
     Args:
-        symmetry: without groups that failed.
-        proof: the outcome of the verification, or None.
+        symmetry: the remaining groups.
+        verification: the outcome, or None if it was not verified.
     """
 
     symmetry: Symmetry
-    proof: Proof | None = None
+    verification: Proof | None = None
 
     @property
-    def verification(self) -> str:
-        """How far the groups are verified, such as `verified, max error 3e-15`."""
-        if self.proof is None:
+    def status(self) -> str:
+        """The outcome of the verification, such as `verified, max error 3e-15`."""
+        if self.verification is None:
             return "not verified"
-        num_open = len(self.proof.unverified)
+        num_open = len(self.verification.unverified)
         num_verified = len(self.symmetry.groups) - num_open
         if not num_verified and num_open:
             return "unverified"
-        precision = self.proof.precision
+        precision = self.verification.precision
         within = "" if precision == "float64" else f" in {precision}"
-        error = f"max error {self.proof.max_error:.0e}"
+        error = f"max error {self.verification.max_error:.0e}"
         if not num_open:
             return f"verified{within}, {error}"
         return f"{num_verified} verified{within}, {error}; {num_open} unverified"
 
     def to_json(self) -> dict[str, Any]:
         """Return a summary as plain JSON values."""
-        return symmetry_summary(self.symmetry) | {"proof": proof_summary(self.proof)}
+        return symmetry_summary(self.symmetry) | {"proof": proof_summary(self.verification)}
 
 
-def find_symmetry(
+def verified_symmetry(
     architecture: Architecture,
-    choice: SymmetryChoice,
-    console: Console,
+    options: SymmetryOptions,
+    reporter: Reporter,
     *,
     states: Sequence[Mapping[str, Tensor]] = (),
     data: Data | None = None,
-) -> Found:
+) -> VerifiedSymmetry:
     """Infer or read the symmetry of an architecture and verify it.
 
     Notes name the groups that fail, which are dropped, and those that stay unverified.
 
     Args:
         architecture: with its module and example inputs.
-        choice: where the symmetry comes from, and whether to verify it.
-        console: where progress and notes are shown.
+        options: where the symmetry comes from, and whether it is verified.
+        reporter: shows progress and notes.
         states: checkpoints of the architecture; the symmetry must hold with their buffers.
-        data: examples that the architecture takes, on which the symmetry must hold, too.
+        data: examples that the architecture takes; the symmetry must hold on them, too.
 
     Raises:
-        OneBasinError: when the model cannot be traced or run, or the file is no symmetry of it.
+        OneBasinError: the model cannot be traced or run, or the symmetry does not fit it.
     """
-    if choice.file is not None:
-        symmetry = read_symmetry(choice.file, architecture)
-    else:
-        args = architecture.module, architecture.example_args, architecture.example_kwargs
-        with console.progress(f"tracing {architecture.name}"):
-            symmetry = trace(*args)
-    note_unused(symmetry, console)
-    if not choice.proves or not symmetry.groups:
-        return Found(symmetry)
-    with console.progress(f"verifying the symmetry of {architecture.name}"):
-        proof = verify(symmetry, architecture, choice.seed, states, data)
+    symmetry = options.get(architecture, reporter)
+    note_unused(symmetry, reporter)
+    if not options.verify or not symmetry.groups:
+        given = options.symmetry
+        return VerifiedSymmetry(symmetry, given if isinstance(given, Proof) else None)
+    with reporter.progress(f"verifying the symmetry of {architecture.name}"):
+        proof = verify(symmetry, architecture, options.seed, states, data)
     for name, reason in proof.failed_groups.items():
-        console.note(f"group {name!r} failed verification ({reason}) and will not be permuted")
+        reporter.note(f"group {name!r} failed verification ({reason}) and will not be permuted")
     if proof.unverified:
         units = "group" if len(proof.unverified) == 1 else "groups"
-        console.note(
+        reporter.note(
             f"{units} {some_names(proof.unverified)} could not be verified: the outputs do not "
             "visibly depend on the order of these units; check that it does not matter"
         )
-    return Found(proof.symmetry, proof)
+    return VerifiedSymmetry(proof.symmetry, proof)
 
 
-def note_unused(symmetry: Symmetry, console: Console) -> None:
-    """Say which parameters could not be moved, because the example inputs do not use them."""
+def note_unused(symmetry: Symmetry, reporter: Reporter) -> None:
+    """Note which parameters are fixed because the example inputs do not use them."""
     unused = [name for name in symmetry.unused if name not in symmetry.buffers]
     if unused and symmetry.groups:
-        console.note(
+        reporter.note(
             "parameters that the model does not use on the example inputs are not permuted"
             f" ({some_names(unused)}); outputs that use them can change"
         )
@@ -133,17 +163,17 @@ def verify(
     states: Sequence[Mapping[str, Tensor]] = (),
     data: Data | None = None,
 ) -> Proof:
-    """Test a symmetry on the architecture's module.
+    """Verify a symmetry on the module of an architecture.
 
     Args:
-        symmetry: the claim.
+        symmetry: the symmetry.
         architecture: with its module and example inputs.
         seed: random seed of the verification.
-        states: checkpoints whose buffers are tried, too.
-        data: examples that are tried, too.
+        states: checkpoints with whose buffers the symmetry is also verified.
+        data: examples on which it is also verified.
 
     Raises:
-        OneBasinError: when the module cannot be run, memory included.
+        OneBasinError: the module cannot be run, or there is not enough memory.
     """
     try:
         return symmetry.prove(
@@ -156,8 +186,8 @@ def verify(
         )
     except MemoryError as error:
         raise OneBasinError(
-            f"{architecture.name}: not enough memory to verify the symmetry in float64; "
-            "pass --no-prove to skip it"
+            f"{architecture.name}: not enough memory to verify the symmetry in float64; pass "
+            "verify=False to skip it"
         ) from error
 
 
@@ -172,12 +202,12 @@ def read_symmetry(path: Path, architecture: Architecture) -> Symmetry:
     """Read a symmetry that was saved or written by hand, and check that it fits.
 
     Raises:
-        OneBasinError: when the file is missing, is no symmetry, or is that of another model.
+        OneBasinError: the file is missing, is not a symmetry, or does not fit the model.
     """
     data = _read_json(path)
     if "format" in data:
         symmetry = Symmetry.load(path)
-        _check_fits(symmetry, architecture, path)
+        _check_fits(symmetry, architecture, str(path))
         return symmetry
     try:
         return symmetry_from_spec(data, architecture.module)
@@ -202,15 +232,15 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return data
 
 
-def _check_fits(symmetry: Symmetry, architecture: Architecture, path: Path) -> None:
+def _check_fits(symmetry: Symmetry, architecture: Architecture, place: str) -> None:
     state = architecture.module.state_dict()
     for name in (*symmetry.shapes, *state):
         here = symmetry.shapes.get(name, "missing")
         there = tuple(state[name].shape) if name in state else "missing"
         if here != there:
             raise OneBasinError(
-                f"{path}: tensor {name!r} is {here} in the symmetry but {there} in "
-                f"{architecture.name}; save it again with inspect --save"
+                f"{place}: tensor {name!r} is {here} in the symmetry but {there} in "
+                f"{architecture.name}; infer it again, with inspect --save for a file"
             )
 
 

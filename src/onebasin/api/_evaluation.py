@@ -1,42 +1,33 @@
-"""Evaluation of the networks of a command: which data, which split, and the report."""
+"""Evaluation of the networks of a job: which data, which split, and the report."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
-from typing import TYPE_CHECKING, Any
 
-from onebasin.cli.data import laid_out
-from onebasin.cli.evaluation_reports import (
-    DistanceReport,
-    EvaluationReport,
-    Report,
-    SplitReport,
-)
-from onebasin.cli.report_names import ALIGNED, OF_PAIRS, UNALIGNED, ensemble_name
-from onebasin.errors import OneBasinError
+from torch import Tensor
+
+from onebasin.api._data import laid_out
+from onebasin.api._names import ALIGNED, OF_PAIRS, UNALIGNED, ensemble_name
+from onebasin.api._reporter import Reporter
+from onebasin.api.reports import DistanceReport, EvaluationReport, Report, SplitReport
+from onebasin.checkpoints import Architecture
+from onebasin.errors import OneBasinError, check_whole
 from onebasin.measuring.baselines import baseline_of
+from onebasin.measuring.curves import Curve
 from onebasin.measuring.evaluation import Evaluation, Evaluator
 from onebasin.measuring.network_evaluations import evaluate_networks
 from onebasin.measuring.output_distances import compare_outputs
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from onebasin.checkpoints import Architecture
-    from onebasin.cli.console import Console
-    from onebasin.measuring.curves import Curve
-    from onebasin.training.datasets.data import Data, SplitName
+from onebasin.training.datasets.data import Data, SplitName
 
 CHANGED = 0.01
-"""A larger relative difference between the losses of B before and after moving is no rounding."""
+"""A larger relative difference between the losses of B and aligned B is not rounding."""
 
 
 @dataclass(frozen=True)
-class EvaluationChoice:
-    """What the user says about evaluating the networks of `merge` and `align`.
+class EvaluationOptions:
+    """Whether and on what the networks of `merge` and `align` are evaluated.
 
     Args:
         evaluates: whether to evaluate.
@@ -54,8 +45,18 @@ class EvaluationChoice:
         """Check `num_test` before any long work.
 
         Raises:
-            OneBasinError: the data have no test split, or fewer test examples.
+            OneBasinError: `num_test` has no effect, or the data have fewer test examples.
         """
+        if self.num_test is not None:
+            check_whole("data", "num_test", self.num_test, least=1)
+            for is_unused, reason in (
+                (data is None, "without data="),
+                (not self.evaluates, "with evaluate=False"),
+            ):
+                if is_unused:
+                    raise OneBasinError(
+                        f"data: num_test= has no effect {reason}; remove one of them"
+                    )
         if data is not None:
             with_num_test(data, self.num_test)
 
@@ -68,7 +69,7 @@ class EvaluationChoice:
         call: str,
         given: Sequence[str],
         ensemble: bool,
-        console: Console,
+        reporter: Reporter,
     ) -> Report | None:
         """Evaluate networks on the test split, or else on the training split.
 
@@ -81,26 +82,26 @@ class EvaluationChoice:
             call: the command, for messages.
             given: names of the networks that the user gave.
             ensemble: whether to evaluate their ensemble.
-            console: where progress and notes are shown.
+            reporter: shows progress and notes.
         """
         if data is None or not self.runs_model(data):
             return None
         data = with_num_test(data, self.num_test)
         split: SplitName = "train" if data.test is None else "test"
         if data.test is None:
-            console.note(f"{data.name} has no test split; its training examples are evaluated")
-        comparison = _Comparison(architecture, networks, given, split, console)
+            reporter.note(f"{data.name} has no test split; its training examples are evaluated")
+        comparison = _Comparison(architecture, networks, given, split, reporter)
         try:
             labeled = laid_out(architecture, data, call=call)
             return comparison.by_labels(labeled, ensemble)
         except OneBasinError as error:
             # The result is written already, and neither matching nor repair needs labels.
             if data.has_labels(split):
-                console.note(f"the labels are not used: {error}")
+                reporter.note(f"the labels are not used: {error}")
         try:
             return comparison.by_outputs(laid_out(architecture, data, call=call, has_classes=False))
         except OneBasinError as error:
-            console.note(f"the networks are not evaluated: {error}")
+            reporter.note(f"the networks are not evaluated: {error}")
             return None
 
 
@@ -113,20 +114,20 @@ class _Comparison:
         networks: parameters and buffers by name.
         given: names of the networks that the user gave.
         split: "train" or "test".
-        console: where progress is shown.
+        reporter: shows progress.
     """
 
     architecture: Architecture
     networks: Mapping[str, Mapping[str, Tensor]]
     given: Sequence[str]
     split: SplitName
-    console: Console
+    reporter: Reporter
 
     def by_labels(self, data: Data, ensemble: bool) -> EvaluationReport:
         """Return loss and error of all networks, and of the ensemble of the given ones."""
         module, evaluator = self.architecture.module, data.evaluator(self.split)
         members = self.given if ensemble else ()
-        with progress_of(self.console, f"evaluating on {data.name}", evaluator.batches) as show:
+        with self.reporter.counting(f"evaluating on {data.name}", evaluator.batches) as show:
             evaluations = evaluate_networks(
                 module, self.networks, evaluator, ensemble=members, progress=show
             )
@@ -139,7 +140,7 @@ class _Comparison:
     def by_outputs(self, data: Data) -> DistanceReport:
         """Return the distances of all outputs from the mean output of the given networks."""
         module, batches = self.architecture.module, data.batches(self.split)
-        with progress_of(self.console, f"evaluating on {data.name}", batches) as show:
+        with self.reporter.counting(f"evaluating on {data.name}", batches) as show:
             distances = compare_outputs(
                 module, self.networks, batches, reference=self.given, progress=show
             )
@@ -222,38 +223,22 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def note_changed_function(report: Report | None, console: Console) -> None:
+def note_changed_function(report: Report | None, reporter: Reporter) -> None:
     """Note that moving B changed what it computes, if it did.
 
     Args:
         report: of `align`, or None.
-        console: where the note goes.
+        reporter: shows the note.
     """
     if not isinstance(report, EvaluationReport):
         return
     networks = report.splits[-1].networks
     before, after = networks["B"].loss, networks["B aligned"].loss
     if abs(after - before) > CHANGED * max(abs(before), CHANGED):
-        console.note(
+        reporter.note(
             f"aligned B computes another function than B (loss {after:.4f}, before {before:.4f}): "
             "the symmetry is wrong for this model; do not use the result"
         )
-
-
-@contextlib.contextmanager
-def progress_of(
-    console: Console, title: str, batches: Iterable[Any]
-) -> Iterator[Callable[[int], object] | None]:
-    """Show a progress bar that counts batches while a block runs.
-
-    Args:
-        console: where it is shown.
-        title: what is being done.
-        batches: what is counted; the bar has no end where their number is unknown.
-    """
-    total = len(batches) if isinstance(batches, Sized) else 0
-    with console.progress(title) as progress:
-        yield None if progress is None else lambda done: progress(done, total)
 
 
 def with_num_test(data: Data, number: int | None) -> Data:
@@ -270,11 +255,11 @@ def with_num_test(data: Data, number: int | None) -> Data:
         return data
     if data.test is None:
         raise OneBasinError(
-            f"data: --num-test has no effect because {data.name} has no test split; remove it"
+            f"data: num_test= has no effect because {data.name} has no test split; remove it"
         )
     known = data.test.num_examples
     if known is not None and number > known:
         raise OneBasinError(
-            f"data: --num-test is {number}, but {data.name} has {known} test examples; give fewer"
+            f"data: num_test= is {number}, but {data.name} has {known} test examples; give fewer"
         )
     return replace(data, test=data.test.take(number, seed=0))

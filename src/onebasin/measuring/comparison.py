@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from onebasin.measuring.curves import Chord, Curve
-from onebasin.report.figures import Line
+from onebasin.measuring.figures import Line
 
 # By "naive" or "aligned", then by "train" or "test".
 Curves: TypeAlias = Mapping[str, Mapping[str, Curve]]

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from onebasin.cli.console import columns
-from onebasin.cli.report_names import CONSTANT
+from onebasin._text import columns
+from onebasin.api._names import CONSTANT
+from onebasin.api._reporter import Reporter
 from onebasin.measuring.baselines import Baseline
 from onebasin.measuring.evaluation import Evaluation
 from onebasin.measuring.output_distances import OutputDistance
 from onebasin.measuring.results import plain_number
 
-if TYPE_CHECKING:
-    from onebasin.cli.console import Console
-
-CAUSES = "check --normalize, the order of the labels, the tokenizer and the checkpoint"
+CAUSES = "check normalize=, the order of the labels, the tokenizer and the checkpoint"
 
 
 @dataclass(frozen=True)
@@ -129,15 +127,15 @@ class EvaluationReport:
     data: str
     splits: Sequence[SplitReport]
 
-    def note_weaknesses(self, names: Sequence[str], console: Console) -> None:
+    def note_weaknesses(self, names: Sequence[str], reporter: Reporter) -> None:
         """Note which of the given networks do not work on these data.
 
         Args:
             names: the networks that were given.
-            console: where notes go. The last split, the test split where it exists, decides.
+            reporter: shows the notes. The last split, the test split where it exists, decides.
         """
         for text in self.splits[-1].weaknesses(names):
-            console.note(text)
+            reporter.note(text)
 
     def to_text(self) -> str:
         """Return a table: a row for each network, columns for each split."""
@@ -177,7 +175,7 @@ class DistanceReport:
     split: str
     networks: Mapping[str, OutputDistance]
 
-    def note_weaknesses(self, names: Sequence[str], console: Console) -> None:
+    def note_weaknesses(self, names: Sequence[str], reporter: Reporter) -> None:
         """Do nothing: without labels nothing tells whether a network works."""
 
     def to_text(self) -> str:

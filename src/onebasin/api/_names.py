@@ -1,4 +1,4 @@
-"""Names of the rows of a report: checkpoints, and the networks computed from them."""
+"""Names of the rows of a report: the networks, and those that are computed from them."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ def ensemble_name(members: Sequence[str]) -> str:
 
 
 def names_of(
-    paths: Sequence[Path],
+    labels: Sequence[str],
     call: str,
     *,
     keys: Sequence[str] = (),
     reserved: Collection[str] = (),
 ) -> list[str]:
-    """Return the shortest names that distinguish checkpoints from each other and from results.
+    """Return the shortest names that distinguish networks from each other and from results.
 
     Args:
-        paths: the checkpoints.
-        call: the command, for the message.
-        keys: one key for each checkpoint, which its name then includes, or none.
-        reserved: names of further rows of the command.
+        labels: paths of the networks, or other names.
+        call: name of the public function, for messages.
+        keys: one key for each network, which its name then includes, or none.
+        reserved: names of further rows of the report.
 
     Raises:
-        OneBasinError: when a checkpoint is given twice.
+        OneBasinError: a network is given twice.
 
     Example:
-        >>> names_of([Path("runs/a.pt"), Path("runs/b.pt")], "barrier")
+        >>> names_of(["runs/a.pt", "runs/b.pt"], "barrier")
         ['a', 'b']
-        >>> names_of([Path("a.pt"), Path("merged.pt")], "merge", reserved=["merged"])
+        >>> names_of(["a.pt", "merged.pt"], "merge", reserved=["merged"])
         ['a.pt', 'merged.pt']
     """
-    ends = [f"[{key}]" for key in keys] or [""] * len(paths)
-    given = list(zip(paths, ends, strict=True))
+    ends = [f"[{key}]" for key in keys] or [""] * len(labels)
+    given = list(zip(map(Path, labels), ends, strict=True))
     twice = next((each for each in given if given.count(each) > 1), None)
     if twice is not None:
         raise OneBasinError(

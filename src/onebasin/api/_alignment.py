@@ -1,0 +1,184 @@
+"""The matching of the networks of a job, under the symmetry of their architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from torch import Tensor
+
+from onebasin.api._matchers import Matcher, permutation_of
+from onebasin.api._networks import Networks
+from onebasin.api._reporter import Reporter
+from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified_symmetry
+from onebasin.checkpoints import Architecture
+from onebasin.checkpoints.messages import counted
+from onebasin.matching import ManyMatching, Matching, Step
+from onebasin.matching.catalogue import find_method
+from onebasin.merging.moved import Moved
+from onebasin.symmetry import Permutation, Symmetry
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Networks that were matched to the first one.
+
+    Args:
+        verified: the symmetry.
+        method: name of the method.
+        matching: the result of the search.
+        init: name of the method that initialized the search, or None.
+    """
+
+    verified: VerifiedSymmetry
+    method: str
+    matching: Matching | ManyMatching
+    init: str | None = None
+
+    @property
+    def permutations(self) -> tuple[Permutation, ...]:
+        """The permutations, one for each network that is permuted."""
+        if isinstance(self.matching, ManyMatching):
+            return self.matching.permutations
+        return (self.matching.permutation,)
+
+    @property
+    def permutation(self) -> Permutation:
+        """The permutation that aligns B to A, of two networks."""
+        return permutation_of(self.matching)
+
+    @property
+    def from_others(self) -> tuple[Permutation, ...]:
+        """The permutations that align each further network to the first."""
+        if isinstance(self.matching, Matching):
+            return (self.matching.permutation,)
+        return tuple(self.matching.between(i, 0) for i in range(1, len(self.permutations)))
+
+    def apply(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
+        """Return the permuted networks, lazily."""
+        num_fixed = len(params_list) - len(self.permutations)
+        fixed, others = params_list[:num_fixed], params_list[num_fixed:]
+        return [*fixed, *map(Moved, others, self.permutations)]
+
+    @property
+    def num_units(self) -> int:
+        """The number of units that can be permuted, over all outer positions of nested groups.
+
+        The reference of many networks does not count.
+        """
+        num_permuted = len(self.permutations) - isinstance(self.matching, ManyMatching)
+        return num_permuted * num_units(self.verified.symmetry)
+
+    @property
+    def num_moved(self) -> int:
+        """The number of units with another position."""
+        return sum(sum(p.num_moved.values()) for p in self.permutations)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a summary as plain JSON values."""
+        return {
+            "symmetry": self.verified.to_json(),
+            "matching": {
+                "method": self.method,
+                "init": self.init,
+                "objective": list(self.matching.objective),
+                "restarts": list(self.matching.restarts),
+                "sweeps": self.matching.num_sweeps,
+                "converged": self.matching.converged,
+                "units": self.num_units,
+                "moved_units": self.num_moved,
+                "seconds": self.matching.seconds,
+            },
+        }
+
+    def to_text(self) -> str:
+        """Return a summary of two lines."""
+        symmetry, objective = self.verified.symmetry, self.matching.objective
+        moved = f"{self.num_moved} of {self.num_units} units moved"
+        starts = len(self.matching.restarts)
+        before = f"best of {starts} starts: " if starts > 1 else f"{objective[0]:.6g} -> "
+        groups = counted(len(symmetry.groups), "group")
+        return (
+            f"{groups} ({self.verified.status}), {moved}\n"
+            f"{self.method}{f' from {self.init}' if self.init else ''}: "
+            f"objective {before}{objective[-1]:.6g} {self._effort}"
+        )
+
+    @property
+    def _effort(self) -> str:
+        num, seconds = self.matching.num_sweeps, f"{self.matching.seconds:.1f} s"
+        if num == 0 and self.matching.converged:
+            return f"converged at initialization ({seconds})"
+        method = find_method(self.method, call="align")
+        effort = f"in {counted(num, method.unit)} and {seconds}"
+        if not method.settles:
+            return effort
+        return f"{effort} ({'converged' if self.matching.converged else 'not converged'})"
+
+
+def match_networks(
+    networks: Networks, options: SymmetryOptions, matcher: Matcher, reporter: Reporter
+) -> Matched:
+    """Find the symmetry of an architecture and match networks to the first one.
+
+    Args:
+        networks: the networks.
+        options: where the symmetry comes from.
+        matcher: the method.
+        reporter: shows progress and notes.
+    """
+    verified = verified_symmetry(
+        networks.architecture,
+        options,
+        reporter,
+        states=networks.params_list,
+        data=matcher.data,
+    )
+    if not verified.symmetry.groups:
+        reporter.note("this architecture has no permutable units; B was left unchanged")
+    return match(verified, networks.params_list, networks.architecture, matcher, reporter)
+
+
+def match(
+    verified: VerifiedSymmetry,
+    params_list: Sequence[Mapping[str, Tensor]],
+    architecture: Architecture,
+    matcher: Matcher,
+    reporter: Reporter,
+) -> Matched:
+    """Match networks to the first one under a known symmetry.
+
+    Args:
+        verified: the symmetry.
+        params_list: the networks, the reference first.
+        architecture: of all networks.
+        matcher: the method.
+        reporter: shows progress and notes.
+    """
+    with reporter.progress(f"matching by {matcher.name}") as progress:
+
+        def show(step: Step) -> None:
+            if progress is not None:
+                progress(step.done, step.total)
+
+        matching = matcher.run(
+            verified.symmetry, params_list, architecture, None if progress is None else show
+        )
+    if matcher.method.settles and not matching.converged:
+        more = f"more {matcher.method.unit}s could improve it"
+        reporter.note(f"the matching did not converge; {more}")
+    if matcher.name == "theorem" and matching.objective[0] == num_units(verified.symmetry):
+        reporter.note(
+            "all units fall into the same cell, so the permutation is random; use another method= "
+            "or, for few inputs, smaller cells (cells=N)"
+        )
+    return Matched(verified, matcher.name, matching, matcher.init and matcher.init.name)
+
+
+def num_units(symmetry: Symmetry) -> int:
+    """Return the number of units of all groups, over all outer positions of nested groups."""
+    return sum(
+        prod(symmetry.outer_shape(name)) * group.size for name, group in symmetry.groups.items()
+    )

@@ -1,0 +1,258 @@
+"""The architecture of a job: a module that the user passes, or one that ARCH names."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from onebasin._inputs import model_inputs
+from onebasin._modules import named_tensors
+from onebasin.api._reporter import Reporter
+from onebasin.arguments import check_model, described
+from onebasin.checkpoints import Architecture, build_architecture
+from onebasin.checkpoints.architectures import Arguments
+from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.checkpoints.records import LIBRARIES, ArchitectureRecord, merged_arguments
+from onebasin.checkpoints.sources.callables import module_files
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import arguments_of, device_of, dtype_of
+from onebasin.training.datasets.data import Data
+from onebasin.training.fitting import fit_data
+
+
+@dataclass(frozen=True)
+class NamedArchitecture:
+    """An architecture that is built from its name.
+
+    Args:
+        spec: ARCH.
+        arguments: its arguments, without those that a checkpoint records.
+        inputs: shapes of example inputs, or none.
+        seed: random seed of weights and example inputs.
+        sizes: arguments that fit it to the data, of lowest priority.
+        record: what a checkpoint records about it, or None.
+        data: source of example inputs if `inputs` has none, or None.
+        call: name of the public function, for messages.
+    """
+
+    spec: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Sequence[str] = ()
+    seed: int = 0
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    record: ArchitectureRecord | None = None
+    data: Data | None = None
+    call: str = "data"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that determine the architecture: a folder, or the module of a callable."""
+        source, _, name = self.spec.partition(":")
+        if source == "hf":
+            return (Path(name),)
+        is_callable = bool(name) and source not in LIBRARIES
+        return module_files(source) if is_callable else ()
+
+    @property
+    def all_arguments(self) -> dict[str, Any]:
+        """The arguments: those that fit the data, those of the record, and the user's."""
+        recorded = {} if self.record is None else self.record.arguments
+        return {**self.sizes, **recorded, **self.arguments}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The record of the architecture, for output files; an hf: folder has a config.json."""
+        if self.spec.startswith("hf:"):
+            return {}
+        known = self.record or ArchitectureRecord(self.spec)
+        arguments, inputs = self.all_arguments, tuple(self.inputs)
+        return replace(known, arguments=arguments, inputs=inputs).to_metadata()
+
+    def with_data(self, data: Data, sizes: Mapping[str, Any]) -> NamedArchitecture:
+        """Return the architecture fitted to data, which also give example inputs."""
+        return replace(self, data=data, sizes=sizes)
+
+    def build(self, reporter: Reporter, *, without_memory: bool = False) -> Architecture:
+        """Build the architecture.
+
+        Some models, such as RegNets of torchvision, compute with tensors while they are built.
+        They cannot be built without memory; a warning says so.
+
+        Args:
+            reporter: shows progress and notes.
+            without_memory: build on the meta device if possible.
+
+        Raises:
+            OneBasinError: it cannot be built.
+        """
+        with reporter.progress(f"building {self.spec}"):
+            if not without_memory:
+                return self._build_on("cpu")
+            try:
+                return self._build_on("meta")
+            except OneBasinError:
+                architecture = self._build_on("cpu")
+        reporter.note(f"{self.spec} cannot be built without memory; it was built on the CPU")
+        return architecture
+
+    def _build_on(self, device: str) -> Architecture:
+        return build_architecture(
+            self.spec,
+            arch_args=self.all_arguments,
+            input_spec=list(self.inputs) or None,
+            device=device,
+            seed=self.seed,
+            example_inputs=None if device == "meta" else self._example_of_data,
+        )
+
+    def _example_of_data(self, module: nn.Module) -> Arguments | None:
+        if self.data is None or self.inputs:
+            return None
+        return _example_of_data(self.call, self.spec, module, self.data)
+
+
+@dataclass(frozen=True)
+class GivenModule:
+    """A module that the user passes; its weights are ignored and never changed.
+
+    Args:
+        module: the module.
+        example_inputs: the inputs of one call, or None.
+        data: source of example inputs otherwise, or None.
+        call: name of the public function, for messages.
+    """
+
+    module: nn.Module
+    example_inputs: Any = None
+    data: Data | None = None
+    call: str = "data"
+    record: ArchitectureRecord | None = None
+
+    @property
+    def spec(self) -> str:
+        """The name of the class."""
+        return type(self.module).__name__
+
+    files: tuple[Path, ...] = ()
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Empty: a module cannot be rebuilt from a name."""
+        return {}
+
+    def with_data(self, data: Data, sizes: Mapping[str, Any]) -> GivenModule:
+        """Return the architecture with data that give example inputs."""
+        return replace(self, data=data)
+
+    def build(self, reporter: Reporter, *, without_memory: bool = False) -> Architecture:
+        """Return a copy of the module that shares its tensors, with example inputs.
+
+        Raises:
+            OneBasinError: there are no example inputs, or the module does not take them.
+        """
+        module = _shallow_copy(self.module)
+        if self.example_inputs is not None:
+            args, kwargs = model_inputs(self.call, module, self.example_inputs, None)
+            args, kwargs = _on_device((args, kwargs), module)
+        elif self.data is not None:
+            args, kwargs = _example_of_data(self.call, self.spec, module, self.data)
+        else:
+            raise OneBasinError(
+                f"{self.call}: example inputs are missing; pass example_inputs= or data="
+            )
+        return Architecture(self.spec, module, tuple(args), kwargs, lambda device: module)
+
+
+AnyArchitecture = NamedArchitecture | GivenModule
+
+
+def architecture_of(
+    call: str,
+    model: Any,
+    *,
+    arch_args: Mapping[str, Any] | Iterable[str] | None = None,
+    example_inputs: Any = None,
+    seed: int = 0,
+    record: ArchitectureRecord | None = None,
+) -> AnyArchitecture:
+    """Return the architecture that the argument `model` stands for.
+
+    Args:
+        call: name of the public function, for messages.
+        model: a module, or ARCH: the name of an architecture.
+        arch_args: arguments of a named architecture, a mapping or `KEY=VALUE` texts.
+        example_inputs: the inputs of one call; for a named architecture also shapes, such as
+            "2x3x224x224".
+        seed: random seed of weights and example inputs of a named architecture.
+        record: what a checkpoint records about the architecture, or None.
+
+    Raises:
+        OneBasinError: `model` is something else, or arguments contradict the record.
+    """
+    if isinstance(model, nn.Module):
+        check_model(call, model)
+        if arch_args:
+            raise OneBasinError(
+                f"{call}: arch_args= has no effect because model is a module; remove it"
+            )
+        return GivenModule(model, example_inputs, call=call)
+    if not isinstance(model, str | os.PathLike):
+        raise OneBasinError(
+            f"{call}: model is {described(model)}; pass a torch.nn.Module, or the name of an "
+            "architecture such as 'torchvision:resnet50'"
+        )
+    spec = os.fspath(model)
+    if os.path.isfile(os.path.join(spec, "config.json")):
+        spec = f"hf:{spec}"
+    arguments = parse_arguments(arch_args)
+    if record is not None:
+        merged_arguments(record, spec, arguments)
+    shapes = [example_inputs] if isinstance(example_inputs, str) else example_inputs
+    inputs = tuple(shapes or (record.inputs if record is not None else ()))
+    if not all(isinstance(each, str) for each in inputs):
+        raise OneBasinError(
+            f"{call}: example_inputs= of a named architecture is a shape, such as '2x3x32x32'; "
+            "pass a module to use tensors"
+        )
+    return NamedArchitecture(spec, arguments, inputs, seed, record=record, call=call)
+
+
+def _example_of_data(call: str, name: str, module: nn.Module, data: Data) -> Arguments:
+    """Return example inputs from the data, in a form that the module takes."""
+    fitted = fit_data(
+        module, data, call=call, name=name, needs_loss=False, remedy="another architecture"
+    )
+    args, kwargs = arguments_of(fitted.example_inputs(), device_of(module), dtype_of(module))
+    return tuple(args), dict(kwargs)
+
+
+def _on_device(inputs: Any, module: nn.Module) -> Any:
+    from torch.utils import _pytree as pytree
+
+    device = device_of(module)
+    return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), inputs)
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode that shares all tensors but integers and booleans.
+
+    Integer and boolean buffers can be indices or masks that the symmetry depends on. They are
+    read from the checkpoints, and must not change in the module of the user.
+    """
+    memo: dict[int, Any] = {}
+    for _, tensor in named_tensors(module):
+        is_real = tensor.is_floating_point() or tensor.is_complex()
+        memo[id(tensor)] = tensor if is_real else tensor.clone()
+    try:
+        return copy.deepcopy(module, memo).eval()
+    except Exception as error:
+        raise OneBasinError(
+            f"{type(module).__name__} cannot be copied ({error}); pass the name of a function "
+            "that builds it, such as 'package.module:build'"
+        ) from error

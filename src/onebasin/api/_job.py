@@ -1,0 +1,264 @@
+"""A job: networks of one architecture, how they are matched, and data."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onebasin.api._architectures import AnyArchitecture, NamedArchitecture, architecture_of
+from onebasin.api._data import (
+    DataSource,
+    as_data,
+    fitted,
+    laid_out,
+    note_normalization,
+    splits_of,
+)
+from onebasin.api._matchers import AUTO, Matcher, MethodOptions
+from onebasin.api._measuring import check_num_train
+from onebasin.api._networks import Networks, open_networks
+from onebasin.api._reporter import Reporter
+from onebasin.api._sources import Source, sources_of
+from onebasin.api._symmetries import SymmetryOptions
+from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments, shared_record
+from onebasin.errors import OneBasinError, check_whole
+from onebasin.forward.normalization import layers_with_statistics
+from onebasin.measuring.curves import LineNormalization
+from onebasin.training.datasets.data import Data
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """The networks of a public function, and how they are matched.
+
+    Args:
+        call: name of the public function, for messages.
+        architecture: of all networks.
+        sources: the networks, the reference first.
+        reporter: shows progress and notes.
+        symmetry: where the symmetry comes from.
+        method: the matching method.
+        aligns: whether the networks are matched.
+        data: the loaded data, or None.
+        data_files: files of the data.
+        keys: which state dicts are read, as the user gave them.
+        names_data: whether the user gave the name of the data, not batches.
+    """
+
+    call: str
+    architecture: AnyArchitecture
+    sources: tuple[Source, ...]
+    reporter: Reporter
+    symmetry: SymmetryOptions
+    method: MethodOptions
+    aligns: bool = True
+    data: Data | None = None
+    data_files: tuple[Path, ...] = ()
+    keys: tuple[str, ...] = ()
+    names_data: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        call: str,
+        model: Any,
+        networks: Mapping[str, Any] | Sequence[Any],
+        *,
+        data: Any = None,
+        arch_args: Mapping[str, Any] | Iterable[str] | None = None,
+        example_inputs: Any = None,
+        keys: str | Sequence[str] | None = None,
+        align: bool = True,
+        method: str = AUTO,
+        method_options: Mapping[str, Any] | None = None,
+        init: str | None = None,
+        symmetry: Any = None,
+        verify: bool = True,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Job:
+        """Check the arguments that public functions share; nothing is loaded yet.
+
+        Raises:
+            OneBasinError: an argument is invalid, or has no effect without alignment.
+        """
+        seed = check_whole(call, "seed", seed, least=0, most=MAX_SEED)
+        sources = sources_of(call, networks, keys)
+        record = shared_record([each.path for each in sources if each.path is not None])
+        architecture = architecture_of(
+            call,
+            model,
+            arch_args=arch_args,
+            example_inputs=example_inputs,
+            seed=seed,
+            record=None if record is None else _of_model(record, model),
+        )
+        chosen = MethodOptions(method or AUTO, dict(method_options or {}), init, seed)
+        job = cls(
+            call,
+            architecture,
+            sources,
+            Reporter(progress),
+            SymmetryOptions.of(call, symmetry, verify, seed),
+            chosen,
+            align,
+        )
+        if not align:
+            job.reject_matching("with align=False")
+        given = (keys,) if isinstance(keys, str) else tuple(keys or ())
+        named = DataSource(data) if isinstance(data, str) else data
+        files = named.files if isinstance(named, DataSource) else ()
+        names_data = isinstance(named, DataSource)
+        return replace(job, data_files=files, keys=given, names_data=names_data)
+
+    def reject_matching(self, reason: str) -> None:
+        """Raise an error if options of the matching were given.
+
+        Args:
+            reason: why they have no effect, such as "with align=False".
+        """
+        given = "symmetry=" if self.symmetry.symmetry is not None else self.method.given
+        if given is not None:
+            raise OneBasinError(f"{self.call}: {given} has no effect {reason}; remove one of them")
+
+    @property
+    def input_files(self) -> tuple[Path, ...]:
+        """The files and folders that are read, which an output must not replace."""
+        paths = [source.path for source in self.sources if source.path is not None]
+        return (*paths, *self.architecture.files, *self.symmetry.files, *self.data_files)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the networks for reports."""
+        return [source.label for source in self.sources]
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the data determined arguments of the architecture."""
+        return isinstance(self.architecture, NamedArchitecture) and bool(self.architecture.sizes)
+
+    def load(self, data: Any) -> Job:
+        """Load data, and return the job with an architecture that takes them.
+
+        Args:
+            data: the argument `data` of the public function; None for none.
+
+        Raises:
+            OneBasinError: the data do not exist, or the architecture cannot take them.
+        """
+        if data is None:
+            return self
+        named = isinstance(self.architecture, NamedArchitecture)
+        spec = self.architecture.spec if named else None
+        loaded = as_data(self.call, data, spec)
+        sizes, loaded = fitted(spec, loaded) if spec else ({}, loaded)
+        architecture = self.architecture.with_data(loaded, sizes)
+        return replace(self, architecture=architecture, data=loaded)
+
+    def note_splits(self, split: str) -> None:
+        """Note that the named data have no test split, if it is needed."""
+        assert self.data is not None
+        if self.names_data and split != "train" and self.data.test is None:
+            self.reporter.note(
+                f"{self.data.name} has no test split; its training examples are used"
+            )
+
+    def open(self, *, is_run: bool = True) -> AbstractContextManager[Networks]:
+        """Open the networks for the time of a block; see `open_networks`.
+
+        Args:
+            is_run: whether the module is run, apart from verification.
+        """
+        verifies = self.aligns and self.symmetry.verify
+        return open_networks(
+            self.architecture,
+            self.sources,
+            call=self.call,
+            reporter=self.reporter,
+            is_run=is_run or verifies,
+        )
+
+
+def _of_model(record: ArchitectureRecord, model: Any) -> ArchitectureRecord | None:
+    """Return a record for the architecture that the user names, which it must not contradict."""
+    if not isinstance(model, str | os.PathLike):
+        return None
+    spec = os.fspath(model)
+    return replace(record, spec=spec, arguments=merged_arguments(record, spec, {}))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Networks that run on data, and the method that matches them.
+
+    Args:
+        networks: the networks, open while the block runs.
+        data: data in a form that the architecture takes.
+        matcher: the method, with these data if it uses any.
+    """
+
+    networks: Networks
+    data: Data
+    matcher: Matcher
+
+
+@contextlib.contextmanager
+def open_with_data(
+    job: Job,
+    data: Any,
+    *,
+    normalization: LineNormalization,
+    split: str,
+    needs_loss: bool = True,
+) -> Iterator[Opened]:
+    """Open networks that are to be measured on data, for the time of a block.
+
+    Args:
+        job: the networks.
+        data: the argument `data` of the public function.
+        normalization: where the statistics between the networks come from.
+        split: "train", "test" or "both".
+        needs_loss: whether a loss is measured, which needs labels.
+
+    Raises:
+        OneBasinError: as `MethodOptions.prepare`, `open_networks` and `laid_out` do.
+    """
+    job = job.load(data)
+    assert job.data is not None
+    job.note_splits(split)
+    matcher = matcher_between(job, normalization)
+    uses_training_data = normalization != "interpolated" or (job.aligns and matcher.uses_data)
+    if not uses_training_data and "train" not in splits_of(job.data, split):
+        check_num_train(job.call, data)
+    with job.open() as networks:
+        data = laid_out(networks.architecture, job.data, call=job.call, has_classes=needs_loss)
+        note_normalization(networks.architecture, networks.params_list[0], data, job.reporter)
+        if normalization == "interpolated" and layers_with_statistics(networks.architecture.module):
+            job.reporter.note(
+                "running statistics are interpolated; merge with data= resets them, which "
+                "normalization='reset' measures"
+            )
+        yield Opened(networks, data, matcher.with_data(data))
+
+
+def matcher_between(job: Job, normalization: LineNormalization) -> Matcher:
+    """Return the method that aligns networks before what lies between them is measured.
+
+    Args:
+        job: the networks, with loaded data.
+        normalization: where the statistics between the networks come from.
+    """
+    if normalization == "interpolated":  # as in the papers
+        return job.method.prepare(
+            call=job.call, data=job.data, data_is_used=True, default_with_data="weights"
+        )
+    # As `merge` matches what it will repair.
+    matcher = job.method.prepare(call=job.call, data=job.data, data_is_used=True)
+    return matcher.with_defaults(normalization="batch")

@@ -1,0 +1,235 @@
+"""The matching method of a job, checked before any long work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from onebasin.api._data import laid_out
+from onebasin.checkpoints import Architecture
+from onebasin.errors import OneBasinError
+from onebasin.matching import ManyMatching, Matching
+from onebasin.matching.catalogue import METHODS, Method, check_options, find_method
+from onebasin.matching.method_names import canonical_name
+from onebasin.symmetry import Permutation, Symmetry
+from onebasin.training.datasets.data import Data
+
+AUTO = "auto"
+WITH_DATA = "combined"
+"""The default method for two networks with data: the best of benchmarks/matchers.py that needs no
+labels."""
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """The matching method that the user chose.
+
+    Args:
+        name: name of the method; "auto" for the default.
+        options: its options.
+        init: name of the method that runs first, and whose permutation initializes the search.
+        seed: random seed of the search.
+    """
+
+    name: str = AUTO
+    options: Mapping[str, Any] = field(default_factory=dict)
+    init: str | None = None
+    seed: int = 0
+
+    @property
+    def given(self) -> str | None:
+        """The first argument that the user gave, or None."""
+        if self.name != AUTO:
+            return "method="
+        if self.options:
+            return f"{next(iter(self.options))}="
+        return None if self.init is None else "init="
+
+    def prepare(
+        self,
+        num_networks: int = 2,
+        *,
+        call: str,
+        data: Data | None = None,
+        data_is_used: bool = False,
+        default_with_data: str = WITH_DATA,
+    ) -> Matcher:
+        """Check the method and its options.
+
+        Args:
+            num_networks: number of networks to match.
+            call: name of the public function, for messages.
+            data: the loaded data, or None.
+            data_is_used: whether the data have another use, such as a repair.
+            default_with_data: the default method for two networks with data.
+
+        Raises:
+            OneBasinError: the method does not exist, has no such option, or does not take this
+                number of networks; it needs data and has none, or has data and does not use it.
+        """
+        default = "weights" if data is None else default_with_data
+        chosen = None if self.name == AUTO else self.name
+        name = canonical_name(chosen or (default if num_networks == 2 else "many"))
+        method = _find(name, num_networks, call)
+        options = check_options(name, self.options, call=call)
+        init = self._prepare_init(name, method, num_networks, call=call, data=data)
+        if not (data_is_used or (init is not None and init.uses_data)):
+            _check_data(name, method, options, data, call)
+        return Matcher(name, method, options, data if method.takes_data else None, self.seed, init)
+
+    def _prepare_init(
+        self, name: str, method: Method, num_networks: int, *, call: str, data: Data | None
+    ) -> Matcher | None:
+        """Check `init`, and return the matcher that it names, with its default options."""
+        if self.init is None:
+            return None
+        if "init" not in method.parameters:
+            known = ", ".join(known for known, m in METHODS.items() if "init" in m.parameters)
+            raise OneBasinError(
+                f"{call}: method {name} takes no initial permutation; remove init= or choose a "
+                f"method= that takes one: {known}"
+            )
+        init = canonical_name(self.init)
+        first = _find(init, num_networks, call)
+        if data is None:
+            _check_data(init, first, {}, data, call)
+        return Matcher(init, first, {}, data if first.takes_data else None, self.seed)
+
+
+def _check_data(
+    name: str, method: Method, options: Mapping[str, Any], data: Data | None, call: str
+) -> None:
+    uses = method.looks_at_data(options)
+    objective = options.get("objective")
+    named = f"method {name}" + (f" with objective={objective}" if objective else "")
+    if uses and data is None:
+        raise OneBasinError(f"{call}: {named} needs data; pass data=, such as data='digits'")
+    if data is not None and not method.takes_data:
+        known = ", ".join(known for known, m in METHODS.items() if m.takes_data)
+        raise OneBasinError(
+            f"{call}: {named} uses no data; remove data= or choose a method= that uses it: {known}"
+        )
+    if data is not None and uses is False:
+        raise OneBasinError(
+            f"{call}: {named} uses no data; remove data= or choose another objective"
+        )
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """A matching method with its options and data, ready to run.
+
+    Args:
+        name: name of the method.
+        method: its entry in the catalogue.
+        options: checked options.
+        data: its training split is used; None for methods without data.
+        seed: random seed of the search.
+        init: the matcher that runs first, or None.
+    """
+
+    name: str
+    method: Method
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: Data | None = None
+    seed: int = 0
+    init: Matcher | None = None
+
+    @property
+    def runs_model(self) -> bool:
+        """Whether the module is run, and so needs memory."""
+        return any(each.data is not None or each.method.needs_model for each in self._all)
+
+    @property
+    def uses_data(self) -> bool:
+        """Whether the method, or the one that runs first, uses data."""
+        return any(each.data is not None for each in self._all)
+
+    @property
+    def _all(self) -> list[Matcher]:
+        return [self] if self.init is None else [self.init, self]
+
+    def with_defaults(self, **options: Any) -> Matcher:
+        """Return the matcher with further options, if the method has them and none is given."""
+        known = {name: value for name, value in options.items() if name in self.method.options}
+        init = None if self.init is None else self.init.with_defaults(**options)
+        return replace(self, options={**known, **self.options}, init=init)
+
+    def with_data(self, data: Data) -> Matcher:
+        """Return the matcher with other data, if it uses any."""
+        init = None if self.init is None else self.init.with_data(data)
+        return replace(self, data=None if self.data is None else data, init=init)
+
+    def fitted(self, architecture: Architecture, *, call: str) -> Matcher:
+        """Return the matcher with data in a form that the architecture takes.
+
+        Raises:
+            OneBasinError: the architecture cannot be run on them, or the method uses a loss and
+                the labels do not fit the outputs.
+        """
+        with_data = [each for each in self._all if each.data is not None]
+        data = with_data[0].data if with_data else None
+        if data is None:
+            return self
+        has_classes = any(each.method.looks_at_loss(each.options) for each in with_data)
+        remedy = "other arch_args=" + (", or a method= without a loss" if has_classes else "")
+        data = laid_out(architecture, data, call=call, has_classes=has_classes, remedy=remedy)
+        return self.with_data(data)
+
+    def run(
+        self,
+        symmetry: Symmetry,
+        params_list: Sequence[Mapping[str, Tensor]],
+        architecture: Architecture,
+        progress: Callable[..., object] | None = None,
+    ) -> Matching | ManyMatching:
+        """Match networks to the first one."""
+        data, options = self.data, dict(self.options)
+        if self.init is not None:
+            first = self.init.run(symmetry, params_list, architecture, progress)
+            options["init"] = _initial(first, self.method)
+        return self.method.match(
+            symmetry,
+            params_list,
+            model=architecture.module,
+            data=None if data is None else data.batches(),
+            seed=self.seed,
+            progress=progress,
+            **options,
+        )
+
+
+def permutation_of(matching: Matching | ManyMatching) -> Permutation:
+    """Return the permutation that aligns B to A, of a matching of two networks."""
+    return matching.permutation if isinstance(matching, Matching) else matching.between(1, 0)
+
+
+def _initial(
+    matching: Matching | ManyMatching, method: Method
+) -> Permutation | Sequence[Permutation]:
+    """Return the initial permutation of a method, from the result of another one."""
+    if not method.takes_many:
+        return permutation_of(matching)
+    if isinstance(matching, ManyMatching):
+        return matching.permutations
+    return Permutation.identity(matching.permutation.symmetry), matching.permutation
+
+
+def _find(name: str, num_networks: int, call: str) -> Method:
+    """Return a method by name, if it takes this number of networks."""
+    if num_networks > 2:
+        _check_many(name, num_networks, call)
+    return find_method(name, call=call)
+
+
+def _check_many(name: str, num_networks: int, call: str) -> None:
+    known = [known for known, method in METHODS.items() if method.takes_many]
+    if name in known or name not in METHODS:
+        return
+    raise OneBasinError(
+        f"{call}: {num_networks} networks given, but method {name} matches two; choose a method= "
+        f"for more: {', '.join(known)}"
+    )

@@ -1,0 +1,187 @@
+"""The networks of a job: opened and checked before any long work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.api._architectures import AnyArchitecture, NamedArchitecture
+from onebasin.api._reporter import Reporter
+from onebasin.api._sources import Source
+from onebasin.checkpoints import (
+    Architecture,
+    Checkpoint,
+    TiedView,
+    check_all_finite,
+    check_fits,
+    check_same_architecture,
+    completed,
+    is_same_checkpoint,
+    optional_names,
+    tied_names,
+)
+from onebasin.checkpoints.folders import (
+    check_same_configuration,
+    check_same_folder,
+    model_folder,
+)
+from onebasin.checkpoints.lazy import LazyMapping
+from onebasin.checkpoints.tensor_info import TensorInfo, describe
+from onebasin.errors import OneBasinError
+from onebasin.forward.batches import device_of
+
+LARGE = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks that fit an architecture, the reference first.
+
+    Args:
+        architecture: with its module and example inputs.
+        checkpoints: the networks as stored.
+        params_list: the same under all names of tied tensors, on the device of the module.
+        duplicates: two that hold the same tensors, or None.
+        metadata: the record of the architecture, for output files.
+    """
+
+    architecture: Architecture
+    checkpoints: tuple[Checkpoint, ...]
+    params_list: tuple[Mapping[str, Tensor], ...]
+    duplicates: tuple[Checkpoint, Checkpoint] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def open_networks(
+    architecture: AnyArchitecture,
+    sources: Sequence[Source],
+    *,
+    call: str,
+    reporter: Reporter,
+    is_run: bool = True,
+) -> Iterator[Networks]:
+    """Open networks of an architecture for the time of a block.
+
+    Args:
+        architecture: of all networks.
+        sources: the reference, and one or more others.
+        call: name of the public function, for messages.
+        reporter: shows progress and notes.
+        is_run: whether the module will be run; otherwise a large one is built without memory.
+
+    Raises:
+        OneBasinError: the architecture cannot be built; a network cannot be read, does not fit,
+            or contains NaN or Inf; or folders contradict each other.
+    """
+    _compare_folders(architecture, sources, call, reporter)
+    _compare_normalization(architecture, reporter)
+    size = min(source.num_entries() for source in sources)
+    built = architecture.build(reporter, without_memory=not is_run and size >= LARGE)
+    with contextlib.ExitStack() as stack:
+        module = built.module
+        opened = tuple(stack.enter_context(source.open(built)) for source in sources)
+        ties, optional = tied_names(module), optional_names(module)
+        for checkpoint in opened:
+            check_fits(checkpoint, module, call=call)
+        for checkpoint in opened[1:]:
+            check_same_architecture(opened[0], checkpoint, call=call, ties=ties, optional=optional)
+        for text in dict.fromkeys(f"{c.path}: {note}" for c in opened for note in c.notes):
+            reporter.note(text)
+        with reporter.progress("reading the checkpoints"):
+            for checkpoint in opened:
+                check_all_finite(checkpoint)
+            pairs = combinations(opened, 2)
+            duplicates = next((pair for pair in pairs if is_same_checkpoint(*pair)), None)
+        _load_numbers(module, opened[0])
+        params_list = tuple(
+            on_device_of(module, TiedView(each, ties)) for each in completed(opened, module)
+        )
+        yield Networks(built, opened, params_list, duplicates, architecture.metadata)
+
+
+class _OnDevice(LazyMapping):
+    """Tensors that are moved to a device when they are read."""
+
+    def __init__(self, params: Mapping[str, Tensor], device: torch.device) -> None:
+        super().__init__(params)
+        self._params, self._device = params, device
+        self.path = getattr(params, "path", None)
+
+    def metadata(self, name: str) -> TensorInfo:
+        """Return the shape and dtype of a tensor, without reading it if its source can do so."""
+        return describe(self._params, name)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._params[name].to(self._device)
+
+
+def on_device_of(module: nn.Module, params: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the parameters of a network on the device of a module, lazily."""
+    device = device_of(module)
+    return params if device.type in ("cpu", "meta") else _OnDevice(params, device)
+
+
+def _load_numbers(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give a module the integer and boolean buffers of a checkpoint.
+
+    They can be indices or masks, which a symmetry depends on.
+    """
+    for name, buffer in module.named_buffers():
+        if name in checkpoint and buffer.dim() and not buffer.is_meta:
+            if not (buffer.is_floating_point() or buffer.is_complex()):
+                buffer.copy_(checkpoint[name])
+
+
+def _compare_normalization(architecture: AnyArchitecture, reporter: Reporter) -> None:
+    """Note that the normalization of the data differs from that of the training data."""
+    record = architecture.record
+    trained = record and record.normalization
+    here = architecture.data and architecture.data.normalization
+    if record is not None and trained and here and trained != here:
+        reporter.note(
+            f"{record.path} was trained on inputs normalized with {trained}, but here it is "
+            f"{here}; pass normalize= to change that"
+        )
+
+
+def _compare_folders(
+    architecture: AnyArchitecture, sources: Sequence[Source], call: str, reporter: Reporter
+) -> None:
+    """Compare the Hugging Face folders of networks with that of the reference."""
+    first = sources[0].path
+    reference = None if first is None else model_folder(first)
+    if reference is None:
+        return
+    source, _, folder = architecture.spec.partition(":")
+    if source == "hf" and os.path.isdir(folder) and isinstance(architecture, NamedArchitecture):
+        skipped = architecture.arguments
+        check_same_configuration(Path(folder), reference, call=call, skipped=skipped)
+    for each in sources[1:]:
+        other = None if each.path is None else model_folder(each.path)
+        if other is None:
+            reporter.note(f"{each.label} has no config.json, so its configuration is not compared")
+            continue
+        for note in check_same_folder(reference, other, call=call):
+            reporter.note(note)
+
+
+def check_distinct(networks: Networks, call: str) -> None:
+    """Check that no two networks hold the same tensors.
+
+    Raises:
+        OneBasinError: two of them do.
+    """
+    if networks.duplicates is not None:
+        a, b = (checkpoint.path for checkpoint in networks.duplicates)
+        same = f"{a} is given twice" if a == b else f"{a} and {b} hold the same tensors"
+        raise OneBasinError(
+            f"{call}: {same}, so there is nothing to {call}; give independently trained networks"
+        )

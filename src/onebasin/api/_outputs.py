@@ -1,0 +1,180 @@
+"""Files that a public function writes, checked before any long work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from onebasin import __version__
+from onebasin._atomic import check_no_link
+from onebasin.api._job import Job
+from onebasin.api._networks import Networks
+from onebasin.checkpoints import check_file_writable, check_writable, write_checkpoint
+from onebasin.checkpoints.companions import companion_files
+from onebasin.checkpoints.outputs import output_form
+from onebasin.checkpoints.provenance import provenance_metadata
+from onebasin.errors import OneBasinError
+from onebasin.symmetry import Permutation
+
+
+def check_outputs(job: Job, output: Any, permutation_file: Any, *, like: int) -> None:
+    """Check that the outputs of a function can be written.
+
+    Args:
+        job: the networks.
+        output: path of the resulting network, or None.
+        permutation_file: path of the permutation, or None.
+        like: index of the network whose configuration files are copied to an output folder.
+
+    Raises:
+        OneBasinError: a path cannot be written, is an input, or is given twice; or a file that
+            would be copied to a folder is outside of the folder of the checkpoint.
+    """
+    inputs = job.input_files
+    if output is not None:
+        check_writable(output, inputs=inputs)
+        source = job.sources[like].path
+        if output_form(output) == "folder" and source is not None and source.is_dir():
+            companion_files(source)
+    for path in permutation_files(permutation_file, len(job.sources)):
+        check_file_writable(path, inputs=inputs)
+        if path.suffix != ".safetensors":
+            raise OneBasinError(
+                f"{path}: a permutation is written as .safetensors; choose such a name"
+            )
+        if output is not None and path.resolve() == Path(output).resolve():
+            raise OneBasinError(
+                f"{output}: cannot hold both the network and the permutation; give two paths"
+            )
+
+
+def permutation_files(path: Any, num_networks: int) -> list[Path]:
+    """Return the files of the permutations of all networks but the first.
+
+    Args:
+        path: the path that the user gave, or None.
+        num_networks: number of networks, the reference included. For more than two, each file
+            has the number of its network in its name, counted from 1.
+
+    Example:
+        >>> [path.name for path in permutation_files("p.safetensors", 3)]
+        ['p-2.safetensors', 'p-3.safetensors']
+    """
+    if path is None:
+        return []
+    path = Path(path)
+    if num_networks == 2:
+        return [path]
+    return [
+        path.with_name(f"{path.stem}-{number}{path.suffix}")
+        for number in range(2, num_networks + 1)
+    ]
+
+
+def save_permutations(permutations: Sequence[Permutation], path: Any) -> tuple[Path, ...]:
+    """Write the permutations of all networks but the first, and return their files."""
+    paths = permutation_files(path, len(permutations) + 1)
+    for permutation, file in zip(permutations, paths, strict=bool(paths)):
+        permutation.save(file)
+    return tuple(paths)
+
+
+def metadata_of(networks: Networks, command: str, **facts: Any) -> dict[str, str]:
+    """Return the metadata of a network that is computed from others.
+
+    Args:
+        networks: the networks and the record of their architecture.
+        command: name of the public function.
+        **facts: further plain JSON values, such as the method; None is omitted.
+    """
+    sources = [checkpoint.path for checkpoint in networks.checkpoints]
+    facts["version"] = __version__
+    return {**networks.metadata, **provenance_metadata(command, sources, **facts)}
+
+
+def write_network(
+    job: Job,
+    networks: Networks,
+    path: Any,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    like: int,
+) -> None:
+    """Write a network under the names and with the dtypes of one of the given networks.
+
+    Args:
+        job: the networks.
+        networks: the same, opened.
+        path: the output.
+        tensors: the network; a lazy mapping is written tensor by tensor.
+        metadata: metadata of safetensors files.
+        like: index of the network whose names and dtypes are used.
+    """
+    checkpoints = networks.checkpoints
+    others = [source.path for source in job.sources if source.path is not None]
+    with job.reporter.progress(f"writing {path}"):
+        write_checkpoint(path, tensors, like=checkpoints[like], inputs=others, metadata=metadata)
+
+
+def check_files_in(folder: Path, names: Iterable[str], inputs: Sequence[Path] = ()) -> None:
+    """Check that files can be written to a folder.
+
+    Args:
+        folder: the output folder.
+        names: names of the files.
+        inputs: files that must not be replaced.
+
+    Raises:
+        OneBasinError: one of them is a link, a folder or an input.
+    """
+    for name in names:
+        check_no_link(folder / name)
+        if os.path.lexists(folder / name):
+            check_file_writable(folder / name, inputs=inputs)
+
+
+def make_folder(folder: Path, option: str) -> Path:
+    """Create a folder and its parents, and return it.
+
+    Args:
+        folder: the path.
+        option: the argument that names it, for messages.
+
+    Raises:
+        OneBasinError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OneBasinError(
+            f"{folder}: the folder cannot be created ({error.strerror}); choose another {option}"
+        ) from error
+    return folder
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path, option: str) -> Iterator[Path]:
+    """Create a folder, and remove it if a block raises an error and leaves it empty.
+
+    Args:
+        folder: the path.
+        option: the argument that names it, for messages.
+
+    Raises:
+        OneBasinError: it cannot be created.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder, option)
+    try:
+        yield folder
+    except BaseException:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise

@@ -1,0 +1,248 @@
+"""Loss barriers between networks, before and after alignment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+
+from onebasin._text import columns
+from onebasin.api._alignment import Matched, match_networks
+from onebasin.api._data import splits_of
+from onebasin.api._evaluation import report_of_curves
+from onebasin.api._job import Job, open_with_data
+from onebasin.api._matchers import AUTO
+from onebasin.api._measuring import check_measurement, check_result_files
+from onebasin.api.reports import EvaluationReport
+from onebasin.api.results import Summarized
+from onebasin.measuring.comparison import barrier_rows, barriers_of, lines_of
+from onebasin.measuring.curves import Chord, Curve, LineNormalization, Quantity, plain_number
+from onebasin.measuring.figures import curve_figure, save_figure
+from onebasin.measuring.interpolation import interpolate_splits
+from onebasin.measuring.results import save_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Curves = dict[str, dict[str, Curve]]
+
+
+@dataclass(frozen=True, repr=False)
+class Barrier(Summarized):
+    """Loss and error along the line between A and B; returned by `barrier`.
+
+    Args:
+        curves: by "naive" (B as given) or "aligned" (B aligned to A), then by "train" or "test".
+        evaluation: loss and error of A, B and their averages.
+        chord: baseline of the barrier: "ends" or "mean".
+        data: name of the data.
+        normalize: normalization of the data, or None where it is unknown.
+    """
+
+    curves: Mapping[str, Mapping[str, Curve]]
+    evaluation: EvaluationReport
+    chord: Chord
+    data: str
+    normalize: str | None
+    _matched: Matched | None = None
+
+    @property
+    def curve(self) -> Curve:
+        """The last curve: aligned if that was measured, and on test data if there are any."""
+        return list(list(self.curves.values())[-1].values())[-1]
+
+    def barrier(self, quantity: Quantity = "loss") -> float:
+        """Return the barrier of `curve`; see `Curve.barrier`."""
+        return self.curve.barrier(quantity, self.chord)
+
+    def plot(self, ax: Axes | None = None, quantity: Quantity = "loss") -> Axes:
+        """Draw `curve`; see `Curve.plot`."""
+        return self.curve.plot(ax, quantity=quantity)
+
+    def figure(self) -> Figure:
+        """Return a figure of all curves: loss and error."""
+        return curve_figure(lines_of(self.curves))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row for each point of each curve."""
+        return [
+            {"state": state, "split": split, **row}
+            for state, splits in self.curves.items()
+            for split, curve in splits.items()
+            for row in curve.rows()
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the figure (`.png`, `.svg`, `.pdf`) or the rows (`.csv`, `.json`).
+
+        Raises:
+            OneBasinError: the suffix is unknown, or the file cannot be written.
+        """
+        if Path(path).suffix in (".csv", ".json"):
+            save_rows(self.rows(), path)
+        else:
+            save_figure(self.figure(), Path(path))
+
+    def summary(self) -> str:
+        """Return the text that `onebasin barrier` prints."""
+        parts = [self._matched.to_text()] if self._matched else []
+        parts.append(f"statistics between the ends: {self.curve.normalization}")
+        parts.append(columns(barrier_rows(barriers_of(self.curves, self.chord))))
+        return "\n".join([*parts, "", self.evaluation.to_text()])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain JSON values."""
+        unmatched = {"symmetry": None, "matching": None}
+        return {
+            "data": self.data,
+            "normalize": self.normalize,
+            "barrier": {
+                state: {
+                    split: {name: plain_number(value) for name, value in values.items()}
+                    for split, values in splits.items()
+                }
+                for state, splits in barriers_of(self.curves, self.chord).items()
+            },
+            "chord": self.chord,
+            "normalization": self.curve.normalization,
+            **(self._matched.to_json() if self._matched else unmatched),
+            "curves": {
+                state: {split: curve.to_json() for split, curve in splits.items()}
+                for state, splits in self.curves.items()
+            },
+            "evaluation": self.evaluation.to_json(),
+        }
+
+    def _repr_png_(self) -> bytes:
+        import io
+
+        file = io.BytesIO()
+        self.figure().savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
+def barrier(
+    model: Any,
+    a: Any,
+    b: Any,
+    data: Any,
+    *,
+    split: Literal["both", "train", "test"] = "both",
+    align: bool = False,
+    num_points: int = 25,
+    normalization: LineNormalization = "interpolated",
+    chord: Chord = "ends",
+    plot: str | os.PathLike[str] | None = None,
+    save: str | os.PathLike[str] | None = None,
+    method: str = AUTO,
+    method_options: Mapping[str, Any] | None = None,
+    init: str | None = None,
+    symmetry: Any = None,
+    verify: bool = True,
+    example_inputs: Any = None,
+    arch_args: Mapping[str, Any] | Iterable[str] | None = None,
+    key: Any = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Barrier:
+    r"""Measure the barrier between two networks: by how much the loss between them is higher.
+
+    \(\sup_\alpha [L(\alpha\theta_A+(1-\alpha)\theta_B) -
+    (\alpha L(\theta_A)+(1-\alpha)L(\theta_B))]\) (Entezari et al. 2022, Eq. 1), for the loss and
+    the error, on a grid of points.
+
+    Args:
+        model: the architecture; see `align`.
+        a: a network: a module, a state dict, a path, or a result of `align`.
+        b: the other network, in the same forms.
+        data: labeled data: a DataLoader or other iterable of batches, `(inputs, labels)` tensors,
+            a dataset, or its name.
+        split: split of the data, if they have two.
+        align: whether to also align B to A and measure that barrier. The command does.
+        num_points: points of each curve, including both networks.
+        normalization: statistics between the networks: "interpolated", or "reset", "repair" or
+            "rescale", which use the training data.
+        chord: baseline: "ends" for the line between both losses, "mean" for their mean.
+        plot: picture of the curves to write (`.png`, `.svg` or `.pdf`).
+        save: table of all points to write (`.csv` or `.json`).
+        method: name of the matching method, if `align` is true; see `align`.
+        method_options: options of the method by name.
+        init: name of the method whose permutation initializes the search.
+        symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
+        verify: whether to verify the symmetry.
+        example_inputs: the inputs of one call of the module; see `align`.
+        arch_args: arguments of a named architecture.
+        key: which state dict of a file to read; see `align`.
+        seed: random seed of the search and the verification.
+        progress: whether to show progress bars.
+
+    Returns:
+        The curves and barriers, and the losses of the networks; `print` shows a summary.
+
+    Raises:
+        OneBasinError: an argument is invalid, the data have no labels, or the networks do not fit.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+        <torch...>
+        >>> model, a, b = nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 2)
+        >>> batches = [(torch.randn(8, 4), torch.randint(2, (8,)))]
+        >>> barrier(model, a, b, batches, num_points=3).barrier()  # a convex loss
+        0.0
+    """
+    job = Job.of(
+        "barrier",
+        model,
+        {"a": a, "b": b},
+        data=data,
+        arch_args=arch_args,
+        example_inputs=example_inputs,
+        keys=key,
+        align=align,
+        method=method,
+        method_options=method_options,
+        init=init,
+        symmetry=symmetry,
+        verify=verify,
+        seed=seed,
+        progress=progress,
+    )
+    check_measurement("barrier", data, split, normalization, num_points, chord=chord)
+    check_result_files(job.input_files, plot=plot, save=save)
+    with open_with_data(job, data, normalization=normalization, split=split) as opened:
+        networks = opened.networks
+        matched = None
+        ends: dict[str, Mapping[str, Tensor]] = {"naive": networks.params_list[1]}
+        if align and networks.duplicates is None:
+            matched = match_networks(networks, job.symmetry, opened.matcher, job.reporter)
+            ends["aligned"] = matched.apply(networks.params_list)[1]
+        evaluators = {name: opened.data.evaluator(name) for name in splits_of(opened.data, split)}
+        curves: Curves = {}
+        for state, params_b in ends.items():
+            with job.reporter.progress(f"measuring {state}") as show:
+                curves[state] = interpolate_splits(
+                    networks.architecture.module,
+                    networks.params_list[0],
+                    params_b,
+                    evaluators,
+                    num_points=num_points,
+                    normalization=normalization,
+                    data=opened.data.batches(),
+                    progress=show,
+                )
+        report = report_of_curves(curves, evaluators, opened.data)
+    if networks.duplicates is not None:
+        job.reporter.note("A and B hold the same tensors")
+    report.note_weaknesses(["A", "B"], job.reporter)
+    result = Barrier(curves, report, chord, opened.data.name, opened.data.normalization, matched)
+    for path in (plot, save):
+        if path is not None:
+            result.save(path)
+    return result

@@ -1,0 +1,289 @@
+"""Loss barriers between all pairs of three or more networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from onebasin._text import columns
+from onebasin.api._data import splits_of
+from onebasin.api._evaluation import report_of_pairs
+from onebasin.api._job import Job, Opened, open_with_data
+from onebasin.api._matchers import AUTO, permutation_of
+from onebasin.api._measuring import check_measurement, check_result_files
+from onebasin.api._names import names_of
+from onebasin.api._symmetries import VerifiedSymmetry, verified_symmetry
+from onebasin.api.reports import EvaluationReport
+from onebasin.api.results import Summarized
+from onebasin.errors import OneBasinError
+from onebasin.measuring.curves import Chord, LineNormalization
+from onebasin.measuring.matrices import PairBarriers
+from onebasin.measuring.pairs import measure_pairs_splits
+from onebasin.measuring.pictures import SETTINGS, save_figure
+from onebasin.measuring.results import plain_number, save_rows
+from onebasin.symmetry import Permutation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN_WHOLE = 8
+"""The largest number of networks whose matrices are printed."""
+
+Matrices = dict[str, dict[str, PairBarriers]]
+
+
+@dataclass(frozen=True, repr=False)
+class BarrierMatrix(Summarized):
+    """The barriers between all pairs of networks; returned by `barriers`.
+
+    Args:
+        matrices: by "naive" or "aligned", then by "train" or "test".
+        names: the names of the networks.
+        evaluation: loss and error of the networks, and the mean of their averages.
+        chord: baseline of the barriers: "ends" or "mean".
+        normalization: statistics between the networks.
+        method: name of the matching method, or None without alignment.
+        data: name of the data.
+        normalize: normalization of the data, or None where it is unknown.
+    """
+
+    matrices: Mapping[str, Mapping[str, PairBarriers]]
+    names: Sequence[str]
+    evaluation: EvaluationReport
+    chord: Chord
+    normalization: LineNormalization
+    method: str | None
+    data: str
+    normalize: str | None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row for each pair, quantity and baseline."""
+        return [
+            {"state": state, "split": split, **row}
+            for state, splits in self.matrices.items()
+            for split, barriers in splits.items()
+            for row in barriers.rows()
+        ]
+
+    def figure(self) -> Figure:
+        """Return a figure with a panel for each state and split, all on one color scale."""
+        import matplotlib
+        from matplotlib.figure import Figure
+
+        num_splits = len(next(iter(self.matrices.values())))
+        every = [
+            each.matrix("loss", self.chord)
+            for row in self.matrices.values()
+            for each in row.values()
+        ]
+        finite = np.stack(every)[np.isfinite(every)]
+        highest = float(finite.max()) or None
+        with matplotlib.rc_context(SETTINGS):
+            size = 4.6 * num_splits, 3.8 * len(self.matrices)
+            figure = Figure(figsize=size, layout="constrained")
+            panels = figure.subplots(len(self.matrices), num_splits, squeeze=False)
+            for row, (state, splits) in zip(panels, self.matrices.items(), strict=True):
+                for ax, (split, barriers) in zip(row, splits.items(), strict=True):
+                    barriers.plot(ax, chord=self.chord, highest=highest)
+                    ax.set_title(f"{state}, {split}")
+        return figure
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain JSON values."""
+        return {
+            "data": self.data,
+            "normalize": self.normalize,
+            "checkpoints": list(self.names),
+            "method": self.method,
+            "barrier": self._plain("matrix"),
+            "indirect": self._plain("indirect"),
+            "chord": self.chord,
+            "normalization": self.normalization,
+            "evaluation": self.evaluation.to_json(),
+        }
+
+    def _plain(self, kind: str) -> dict[str, Any]:
+        return {
+            state: {
+                split: {
+                    quantity: [
+                        [plain_number(value) for value in row]
+                        for row in getattr(barriers, kind)(quantity, self.chord).tolist()
+                    ]
+                    for quantity in barriers.quantities
+                }
+                for split, barriers in splits.items()
+            }
+            for state, splits in self.matrices.items()
+        }
+
+    def summary(self) -> str:
+        """Return the text that `onebasin barrier` prints."""
+        parts = [f"each pair aligned by {self.method}"] if self.method else []
+        parts.append(f"statistics between the ends: {self.normalization}")
+        parts += [columns(self._means()), "", self.evaluation.to_text()]
+        if len(self.names) <= SHOWN_WHOLE:
+            parts += [f"\n{columns(rows)}" for rows in self._whole()]
+        return "\n".join(parts)
+
+    def _whole(self) -> list[list[tuple[str, ...]]]:
+        """Return each matrix as the rows of a table."""
+        tables = []
+        for state, splits in self.matrices.items():
+            for split, barriers in splits.items():
+                matrix = barriers.matrix("loss", self.chord)
+                rows = [(f"{state}, {split}", *barriers.names)]
+                rows += [
+                    (name, *(f"{value:.4f}" for value in row))
+                    for name, row in zip(barriers.names, matrix, strict=True)
+                ]
+                tables.append(rows)
+        return tables
+
+    def _means(self) -> list[tuple[str, ...]]:
+        """Return a table of the mean and the highest barrier, and the mean indirect one."""
+        kinds = ("mean", "max", "via")
+        rows = [("barrier", *(f"{state} {kind}" for state in self.matrices for kind in kinds))]
+        upper = np.triu_indices(len(self.names), 1)
+        for split, first in next(iter(self.matrices.values())).items():
+            for quantity in first.quantities:
+                cells = []
+                for splits in self.matrices.values():
+                    direct = splits[split].matrix(quantity, self.chord)[upper]
+                    around = splits[split].indirect(quantity, self.chord)[upper]
+                    cells += [direct.mean(), direct.max(), around.mean()]
+                form = "{:.4f}" if quantity == "loss" else "{:.2%}"
+                rows.append((f"{quantity}, {split}", *(form.format(cell) for cell in cells)))
+        return rows
+
+
+def barriers(
+    model: Any,
+    networks: Sequence[Any],
+    data: Any,
+    *,
+    split: Literal["both", "train", "test"] = "both",
+    align: bool = False,
+    num_points: int = 25,
+    normalization: LineNormalization = "interpolated",
+    chord: Chord = "ends",
+    plot: str | os.PathLike[str] | None = None,
+    save: str | os.PathLike[str] | None = None,
+    method: str = AUTO,
+    method_options: Mapping[str, Any] | None = None,
+    init: str | None = None,
+    symmetry: Any = None,
+    verify: bool = True,
+    example_inputs: Any = None,
+    arch_args: Mapping[str, Any] | Iterable[str] | None = None,
+    key: str | Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> BarrierMatrix:
+    """Measure the barriers between all pairs of networks; see `barrier` for the arguments.
+
+    With `align`, every pair is also aligned by itself. The result includes the barriers on the
+    best way around a third network (Entezari et al. 2022, Figure 18).
+
+    Args:
+        networks: three or more networks.
+
+    Raises:
+        OneBasinError: as `barrier` does.
+    """
+    job = Job.of(
+        "barrier",
+        model,
+        networks,
+        data=data,
+        arch_args=arch_args,
+        example_inputs=example_inputs,
+        keys=key,
+        align=align,
+        method=method,
+        method_options=method_options,
+        init=init,
+        symmetry=symmetry,
+        verify=verify,
+        seed=seed,
+        progress=progress,
+    )
+    if len(job.sources) < 2:
+        raise OneBasinError(f"barrier: {len(job.sources)} networks given; pass two or more")
+    names = names_of(job.labels, "barrier")
+    check_measurement("barrier", data, split, normalization, num_points, chord=chord)
+    check_result_files(job.input_files, plot=plot, save=save)
+    with open_with_data(job, data, normalization=normalization, split=split) as opened:
+        moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
+        if align:
+            states = opened.networks.params_list
+            architecture = opened.networks.architecture
+            verified = verified_symmetry(architecture, job.symmetry, job.reporter, states=states)
+            moves["aligned"] = _aligned(job, opened, verified)
+        evaluators = {name: opened.data.evaluator(name) for name in splits_of(opened.data, split)}
+        matrices: Matrices = {}
+        for state, move in moves.items():
+            with job.reporter.progress(f"measuring {state} pairs") as show:
+                matrices[state] = measure_pairs_splits(
+                    opened.networks.architecture.module,
+                    opened.networks.params_list,
+                    evaluators,
+                    names=names,
+                    move=move,
+                    num_points=num_points,
+                    normalization=normalization,
+                    data=opened.data.batches(),
+                    progress=show,
+                )
+        pairs = {
+            state: {name: each.curves for name, each in splits.items()}
+            for state, splits in matrices.items()
+        }
+        report = report_of_pairs(pairs, names, evaluators, opened.data)
+    report.note_weaknesses(names, job.reporter)
+    if opened.networks.duplicates is not None:
+        a, b = (checkpoint.path for checkpoint in opened.networks.duplicates)
+        job.reporter.note(f"{a} and {b} hold the same tensors")
+    found = opened.data
+    result = BarrierMatrix(
+        matrices,
+        names,
+        report,
+        chord,
+        normalization,
+        opened.matcher.name if align else None,
+        found.name,
+        found.normalization,
+    )
+    if plot is not None:
+        save_figure(result.figure(), plot)
+    if save is not None:
+        save_rows(result.rows(), save)
+    return result
+
+
+def _aligned(
+    job: Job, opened: Opened, verified: VerifiedSymmetry
+) -> Callable[[int, int], Mapping[str, Tensor]]:
+    """Match every pair; return a function that aligns the second network of a pair."""
+    params_list, matcher = opened.networks.params_list, opened.matcher
+    pairs = list(combinations(range(len(params_list)), 2))
+    permutations: dict[tuple[int, int], Permutation] = {}
+    num_open = 0
+    with job.reporter.progress(f"matching pairs by {matcher.name}") as progress:
+        for i, j in pairs:
+            both = [params_list[i], params_list[j]]
+            matching = matcher.run(verified.symmetry, both, opened.networks.architecture)
+            permutations[i, j] = permutation_of(matching)
+            num_open += matcher.method.settles and not matching.converged
+            if progress is not None:
+                progress(len(permutations), len(pairs))
+    if num_open:
+        job.reporter.note(f"{num_open} of {len(pairs)} matchings did not converge")
+    return lambda i, j: permutations[i, j].apply(params_list[j])

@@ -1,0 +1,331 @@
+"""Merging of networks: align, average, repair."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from onebasin.api._alignment import Matched, match_networks
+from onebasin.api._data import note_normalization
+from onebasin.api._evaluation import EvaluationOptions
+from onebasin.api._job import Job
+from onebasin.api._matchers import AUTO, Matcher
+from onebasin.api._names import MERGED, UNALIGNED, names_of
+from onebasin.api._networks import Networks, check_distinct
+from onebasin.api._outputs import check_outputs, metadata_of, save_permutations
+from onebasin.api._repairs import Repair, RepairName
+from onebasin.api._reporter import Reporter
+from onebasin.api._written import finished
+from onebasin.api.reports import Report
+from onebasin.api.results import NetworkResult
+from onebasin.errors import OneBasinError
+from onebasin.forward.normalization import keeps_spectral_vectors, layers_with_statistics
+from onebasin.matching import ManyMatching, Matching
+from onebasin.measuring.paths import shares_of
+from onebasin.measuring.repairing import Repaired
+from onebasin.merging.averages import Mean
+from onebasin.symmetry import Permutation, Proof, Symmetry
+
+
+@dataclass(frozen=True)
+class Average:
+    """An average of networks, and how it was computed.
+
+    Args:
+        params: its parameters and buffers.
+        weights: weights of the networks.
+        matched: the matching, or None if the networks were not aligned.
+        repair: the repair, or None.
+        repaired: the result of the repair, or None.
+    """
+
+    params: Mapping[str, Tensor]
+    weights: Sequence[float]
+    matched: Matched | None
+    repair: Repair | None
+    repaired: Repaired | None
+
+
+@dataclass(frozen=True, repr=False)
+class Merged(NetworkResult):
+    """A merged network; returned by `merge`.
+
+    Args:
+        evaluation: loss and error of all networks, of the unaligned average, the result and the
+            ensemble; None without data.
+    """
+
+    _average: Average
+    evaluation: Report | None = None
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weights of the networks, with a sum of 1."""
+        return tuple(self._average.weights)
+
+    @property
+    def permutations(self) -> tuple[Permutation, ...]:
+        """The permutation of each network but the first; empty without alignment."""
+        matched = self._average.matched
+        return () if matched is None else matched.from_others
+
+    @property
+    def symmetry(self) -> Symmetry | None:
+        """The symmetry of the architecture, without groups that failed verification."""
+        matched = self._average.matched
+        return None if matched is None else matched.verified.symmetry
+
+    @property
+    def verification(self) -> Proof | None:
+        """The verification of the symmetry, or None if it was skipped."""
+        matched = self._average.matched
+        return None if matched is None else matched.verified.verification
+
+    @property
+    def matching(self) -> Matching | ManyMatching | None:
+        """The search: its objective over steps and whether it converged."""
+        matched = self._average.matched
+        return None if matched is None else matched.matching
+
+    @property
+    def repair(self) -> str | None:
+        """The name of the repair: "reset", "repair" or "rescale"; None without one."""
+        return None if self._average.repair is None else self._average.repair.method
+
+    def summary(self) -> str:
+        """Return the text that `onebasin merge` prints."""
+        average = self._average
+        parts = [average.matched.to_text() if average.matched else "averaged without aligning"]
+        if average.repair and average.repaired:
+            parts.append(average.repair.to_text(average.repaired))
+        return "\n".join([*parts, *([self.evaluation.to_text()] if self.evaluation else [])])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain JSON values."""
+        average = self._average
+        repair, repaired = average.repair, average.repaired
+        unmatched = {"symmetry": None, "matching": None}
+        return {
+            **self.files_to_json(),
+            "weights": list(average.weights),
+            **(average.matched.to_json() if average.matched else unmatched),
+            "repair": repair.to_json(repaired) if repair and repaired else None,
+            "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
+        }
+
+
+def merge(
+    model: Any,
+    networks: Sequence[Any],
+    *,
+    weights: Sequence[int | float] | None = None,
+    data: Any = None,
+    align: bool = True,
+    method: str = AUTO,
+    init: str | None = None,
+    symmetry: Any = None,
+    verify: bool = True,
+    repair: RepairName = "auto",
+    evaluate: bool = True,
+    num_test: int | None = None,
+    example_inputs: Any = None,
+    arch_args: Mapping[str, Any] | Iterable[str] | None = None,
+    key: str | Sequence[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    save_permutation: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+    method_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Merged:
+    r"""Merge independently trained networks into one: align them, average them, repair the average.
+
+    The networks are aligned to the first (Ainsworth et al. 2023), and their weighted average is
+    computed. With data, matching uses weights and features, and the activation statistics of the
+    average are repaired (Jordan et al. 2022).
+
+    Args:
+        model: the architecture; see `align`.
+        networks: two or more networks, the reference first: modules, state dicts, paths, or
+            results of `align`.
+        weights: a weight for each network; they are divided by their sum. Equal by default.
+        data: a DataLoader or other iterable of batches, `(inputs, labels)` tensors, a dataset, or
+            its name. Labels are used for the report only.
+        align: whether to align the networks first.
+        method: name of the matching method; an unknown name lists all. "auto" is "weights",
+            "combined" with data, or "many" for three or more networks.
+        init: name of the method whose permutation initializes the search.
+        symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
+        verify: whether to verify the symmetry on the module in float64.
+        repair: "none", "reset" (recompute BatchNorm statistics), "repair" (match mean and standard
+            deviation of all units) or "rescale". "auto" is "reset" for networks with BatchNorm and
+            "repair" for others if there are data, and "none" otherwise.
+        evaluate: whether to evaluate the networks on the data.
+        num_test: number of test examples to evaluate on; all by default.
+        example_inputs: the inputs of one call of the module; see `align`.
+        arch_args: arguments of a named architecture.
+        key: which state dict of a file to read; see `align`.
+        output: file or folder of the merged network. Without a repair it is written tensor by
+            tensor, so the networks can be larger than memory with `verify=False`.
+        save_permutation: file of the permutation (`.safetensors`), one for each further network.
+        seed: random seed of the search and the verification.
+        progress: whether to show progress bars.
+        method_options: options of the method by name.
+        **options: the same as keywords, such as `max_sweeps=20` or `restarts=5`.
+
+    Returns:
+        The merged network; `load_into(module)` and `save(path)` use it, `print` shows a summary.
+
+    Raises:
+        OneBasinError: an argument is invalid, the networks do not fit the model or contain NaN,
+            or the symmetry cannot be inferred.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> mlp = lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> model = mlp()
+        >>> merged = merge(model, [mlp(), mlp()], example_inputs=torch.zeros(2, 3))
+        >>> model = merged.load_into(model)
+        >>> merged.weights
+        (0.5, 0.5)
+    """
+    job = Job.of(
+        "merge",
+        model,
+        networks,
+        data=data,
+        arch_args=arch_args,
+        example_inputs=example_inputs,
+        keys=key,
+        align=align,
+        method=method,
+        method_options={**(method_options or {}), **options},
+        init=init,
+        symmetry=symmetry,
+        verify=verify,
+        seed=seed,
+        progress=progress,
+    )
+    _check(job, data, align, repair, save_permutation)
+    shares = shares_of(weights, len(job.sources))
+    check_outputs(job, output, save_permutation, like=0)
+    evaluation = EvaluationOptions(evaluate, num_test)
+    job = job.load(data)
+    evaluation.check(job.data)
+    chosen = Repair.of(repair, job.data)
+    matcher = _matcher(job, chosen)
+    is_run = chosen is not None or bool(matcher and matcher.runs_model)
+    with job.open(is_run=is_run or evaluation.runs_model(job.data)) as opened:
+        check_distinct(opened, "merge")
+        average = _average(job, opened, shares, matcher, chosen)
+        metadata = metadata_of(
+            opened,
+            "merge",
+            weights=list(average.weights),
+            method=average.matched and average.matched.method,
+            repair=average.repair and average.repair.method,
+            seed=seed,
+            keys=job.keys or None,
+        )
+        written = finished(job, opened, average.params, metadata, output, like=0)
+        report = _report(job, opened, average, evaluation)
+    saved = (
+        save_permutations(average.matched.from_others, save_permutation) if average.matched else ()
+    )
+    return Merged(*written, saved, _average=average, evaluation=report)
+
+
+def _check(job: Job, data: Any, align: bool, repair: RepairName, save_permutation: Any) -> None:
+    if len(job.sources) < 2:
+        raise OneBasinError(
+            f"merge: {len(job.sources)} networks given; pass two or more, the reference first"
+        )
+    if align:
+        return
+    if save_permutation is not None:
+        raise OneBasinError(
+            "merge: save_permutation= has no effect with align=False; remove one of them"
+        )
+    if repair == "none" and data is not None:
+        raise OneBasinError(
+            "merge: data= has no effect with align=False and repair='none'; remove one of them"
+        )
+
+
+def _matcher(job: Job, repair: Repair | None) -> Matcher | None:
+    """Return the method that the user chose, or the default; None without alignment."""
+    if not job.aligns:
+        return None
+    matcher = job.method.prepare(
+        len(job.sources),
+        call="merge",
+        data=job.data,
+        data_is_used=repair is not None or job.is_fitted,
+    )
+    # The networks between A and B are measured as they will be after the repair.
+    return matcher if repair is None else matcher.with_defaults(normalization="batch")
+
+
+def _average(
+    job: Job,
+    networks: Networks,
+    weights: Sequence[float],
+    matcher: Matcher | None,
+    repair: Repair | None,
+) -> Average:
+    """Align the networks if there is a matcher, average them, and repair the average."""
+    architecture, reporter = networks.architecture, job.reporter
+    _note_averages(architecture.module, has_data=job.data is not None, reporter=reporter)
+    repair = None if repair is None else repair.fitted(architecture)
+    matcher = None if matcher is None else matcher.fitted(architecture, call="merge")
+    used = repair.data if repair is not None else matcher and matcher.data
+    if used is not None:
+        note_normalization(architecture, networks.params_list[0], used, reporter)
+    matched = matcher and match_networks(networks, job.symmetry, matcher, reporter)
+    params_list = networks.params_list
+    aligned = matched.apply(params_list) if matched else params_list
+    mean = Mean(aligned, weights)
+    for note in mean.notes:
+        reporter.note(note)
+    if repair is None:
+        return Average(mean, weights, matched, None, None)
+    repaired = repair.run(architecture, aligned, weights, reporter)
+    return Average(repaired.params, weights, matched, repair, repaired)
+
+
+def _note_averages(model: nn.Module, *, has_data: bool, reporter: Reporter) -> None:
+    """Note averaged tensors that do not fit the averaged weights."""
+    if layers_with_statistics(model) and not has_data:
+        reporter.note("running statistics are averaged; pass data= to recompute them")
+    if keeps_spectral_vectors(model):
+        reporter.note(
+            "the vectors of spectral normalization are averaged; run a few forward passes in "
+            "training mode to recompute them"
+        )
+
+
+def _report(
+    job: Job, networks: Networks, average: Average, evaluation: EvaluationOptions
+) -> Report | None:
+    """Return the evaluations of the networks, their average, the result and the ensemble."""
+    labels = job.labels
+    given = ["A", "B"] if len(labels) == 2 else names_of(labels, "merge", reserved=[MERGED])
+    named: dict[str, Mapping[str, Tensor]] = dict(zip(given, networks.params_list, strict=True))
+    named |= {UNALIGNED: Mean(networks.params_list, average.weights), MERGED: average.params}
+    report = evaluation.report(
+        networks.architecture,
+        named,
+        job.data,
+        call="merge",
+        given=given,
+        ensemble=True,
+        reporter=job.reporter,
+    )
+    if report is not None:
+        report.note_weaknesses(given, job.reporter)
+    return report

@@ -1,0 +1,183 @@
+"""The loss on the plane through three networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+
+from onebasin._text import columns
+from onebasin.api._alignment import Matched, match_networks
+from onebasin.api._data import splits_of
+from onebasin.api._job import Job, open_with_data
+from onebasin.api._matchers import AUTO
+from onebasin.api._measuring import check_measurement, check_result_files
+from onebasin.api._names import names_of
+from onebasin.api._networks import check_distinct
+from onebasin.api.results import Summarized
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.measuring.curves import Normalization, Quantity
+from onebasin.measuring.pictures import SETTINGS, save_figure
+from onebasin.measuring.planes import Plane, measure_plane
+from onebasin.measuring.results import plain_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False)
+class PlaneResult(Summarized):
+    """The loss and error on a plane through three networks; returned by `plane`.
+
+    Args:
+        plane: the measured points.
+        quantity: what the figure shows: "loss" or "error".
+        data: name of the data.
+        normalize: normalization of the data, or None where it is unknown.
+        split: split of the data.
+    """
+
+    plane: Plane
+    quantity: Quantity
+    data: str
+    normalize: str | None
+    split: str
+    _matched: Matched | None = None
+
+    def figure(self) -> Figure:
+        """Return a contour plot."""
+        import matplotlib
+        from matplotlib.figure import Figure
+
+        with matplotlib.rc_context(SETTINGS):
+            figure = Figure(figsize=(5.8, 4.6), layout="constrained")
+            self.plane.plot(figure.subplots(), quantity=self.quantity)
+        return figure
+
+    def summary(self) -> str:
+        """Return the text that `onebasin plane` prints."""
+        plane = self.plane
+        rows = [("network", "x", "y", "loss", "error")]
+        for name, (x, y), (loss, error) in zip(plane.names, plane.places, plane.found, strict=True):
+            rows.append((name, f"{x:.3g}", f"{y:.3g}", f"{loss:.4f}", f"{error:.2%}"))
+        parts = [self._matched.to_text()] if self._matched else []
+        return "\n".join([*parts, columns(rows)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain JSON values."""
+        unmatched = {"symmetry": None, "matching": None}
+        return {
+            "data": self.data,
+            "normalize": self.normalize,
+            "split": self.split,
+            "normalization": self.plane.normalization,
+            **(self._matched.to_json() if self._matched else unmatched),
+            "points": plain_rows(self.plane.rows()),
+        }
+
+
+def plane(
+    model: Any,
+    networks: Sequence[Any],
+    data: Any,
+    *,
+    split: Literal["test", "train"] = "test",
+    quantity: Quantity = "loss",
+    num_points: int = 25,
+    margin: float = 0.25,
+    normalization: Normalization = "interpolated",
+    plot: str | os.PathLike[str] | None = None,
+    save: str | os.PathLike[str] | None = None,
+    method: str = AUTO,
+    method_options: Mapping[str, Any] | None = None,
+    init: str | None = None,
+    symmetry: Any = None,
+    verify: bool = True,
+    example_inputs: Any = None,
+    arch_args: Mapping[str, Any] | Iterable[str] | None = None,
+    key: str | Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> PlaneResult:
+    """Measure the loss on the plane through three networks.
+
+    With two networks, B aligned to A is the third one. See `barrier` for the other arguments.
+
+    Args:
+        networks: two or three networks.
+        split: split of the data.
+        quantity: "loss" or "error", for the picture.
+        num_points: grid points along each side.
+        margin: margin around the networks, relative to their distance.
+        normalization: BatchNorm statistics of the points: "interpolated", or "reset" on the
+            training data.
+        plot: picture to write (`.png`, `.svg` or `.pdf`).
+        save: table of all points to write (`.csv` or `.json`).
+
+    Raises:
+        OneBasinError: as `barrier` does.
+    """
+    aligns = len(networks) == 2
+    job = Job.of(
+        "plane",
+        model,
+        networks,
+        data=data,
+        arch_args=arch_args,
+        example_inputs=example_inputs,
+        keys=key,
+        method=method,
+        method_options=method_options,
+        init=init,
+        symmetry=symmetry,
+        verify=verify,
+        seed=seed,
+        progress=progress,
+    )
+    if not aligns:
+        job = _of_three(job)
+    check_measurement("plane", data, split, normalization, num_points)
+    check_choice("plane", "quantity", quantity, Quantity)
+    names = names_of(job.labels, "plane")
+    check_result_files(job.input_files, plot=plot, save=save)
+    with open_with_data(job, data, normalization=normalization, split=split) as opened:
+        opened_networks = opened.networks
+        check_distinct(opened_networks, "plane")
+        params = opened_networks.params_list
+        corners: dict[str, Mapping[str, Tensor]] = dict(zip(names, params, strict=True))
+        matched = None
+        if aligns:
+            matched = match_networks(opened_networks, job.symmetry, opened.matcher, job.reporter)
+            corners[f"{names[1]} aligned"] = matched.apply(params)[1]
+        (measured,) = splits_of(opened.data, split)
+        with job.reporter.progress("measuring the plane") as show:
+            points = measure_plane(
+                opened_networks.architecture.module,
+                corners,
+                opened.data.evaluator(measured),
+                num_points=num_points,
+                margin=margin,
+                normalization=normalization,
+                data=opened.data.batches(),
+                progress=show,
+            )
+    result = PlaneResult(
+        points, quantity, opened.data.name, opened.data.normalization, measured, matched
+    )
+    if plot is not None:
+        save_figure(result.figure(), plot)
+    if save is not None:
+        points.save(save)
+    return result
+
+
+def _of_three(job: Job) -> Job:
+    from dataclasses import replace
+
+    if len(job.sources) != 3:
+        raise OneBasinError(f"plane: {len(job.sources)} networks given; pass two or three")
+    job.reject_matching("with three networks, which are not aligned")
+    return replace(job, aligns=False)

@@ -1,0 +1,92 @@
+"""The base of what the public functions return."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from onebasin.arguments import check_model
+from onebasin.errors import OneBasinError
+
+
+class Summarized:
+    """A result with a summary in text, which `print` and notebooks show."""
+
+    def summary(self) -> str:
+        """Return the text that the command prints."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain JSON values."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.summary())}</pre>"
+
+
+Writer = Callable[[str | os.PathLike[str], Mapping[str, Tensor]], None]
+
+
+@dataclass(frozen=True, repr=False)
+class NetworkResult(Summarized):
+    """A network that a public function computed.
+
+    Args:
+        state_dict: parameters and buffers by name. With `output=`, the tensors are read from the
+            file when they are used.
+        output: the file or folder that was written, or None.
+        permutation_files: the files of permutations that were written.
+    """
+
+    state_dict: Mapping[str, Tensor]
+    output: Path | None
+    _write: Writer = field(repr=False)
+    permutation_files: tuple[Path, ...]
+
+    def files_to_json(self) -> dict[str, Any]:
+        """Return the paths of the written files as plain JSON values."""
+        output = None if self.output is None else str(self.output)
+        return {"output": output, "permutations": list(map(str, self.permutation_files))}
+
+    def load_into(self, module: nn.Module) -> nn.Module:
+        """Copy the network into a module of the same architecture, and return the module.
+
+        Raises:
+            OneBasinError: the tensors do not fit the module.
+        """
+        from onebasin.checkpoints import TiedView, check_fits, tied_names
+
+        check_model("load_into", module)
+        check_fits(self.state_dict, module, call="load_into")
+        params = TiedView(self.state_dict, tied_names(module))
+        try:
+            module.load_state_dict({name: params[name] for name in params}, strict=False)
+        except RuntimeError as error:
+            raise OneBasinError(
+                f"load_into: {type(module).__name__} does not take the tensors "
+                f"({' '.join(str(error).split())})"
+            ) from error
+        return module
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as the command does: names and dtypes as in the input file.
+
+        Args:
+            path: a `.safetensors` or `.pt` file, or a folder.
+
+        Raises:
+            OneBasinError: the path cannot be written, or is an input.
+        """
+        self._write(path, self.state_dict)
