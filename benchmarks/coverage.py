@@ -40,7 +40,7 @@ class _Job:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, write; return 0 when every model is proved (or traced, `--no-prove`)."""
+    """Measure, print, write; return 0 when every model is proved (or traced, `--no-verify`)."""
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     pattern = re.compile(options.only or "")
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--controls", type=int, help="groups with a negative control (default: all)"
     )
-    parser.add_argument("--no-prove", action="store_true", help="trace only")
+    parser.add_argument("--no-verify", action="store_true", help="trace only")
     parser.add_argument("--out", type=Path, help="folder of coverage.md and coverage.json")
     return parser
 

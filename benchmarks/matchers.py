@@ -148,7 +148,7 @@ def measure_line(
     """Return barriers and the network halfway, on every set, with a repair between the ends."""
     points = []
     for alpha in ALPHAS:
-        merged = onebasin.merge([a, b], [alpha, 1 - alpha])
+        merged = onebasin.average([a, b], [alpha, 1 - alpha])
         if kind != "none" and 0 < alpha < 1:
             shares = [alpha, 1 - alpha]
             merged = repair(

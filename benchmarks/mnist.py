@@ -100,7 +100,7 @@ def measure(
     """Return the figures of a pair as it is, and aligned by weight matching."""
     model = network()
     symmetry = onebasin.trace(model, torch.zeros(2, 784))
-    aligned = onebasin.match_weights(symmetry, a, b, seed=0).permutation.apply(b)
+    aligned = onebasin.matching.match_weights(symmetry, a, b, seed=0).permutation.apply(b)
     return {
         "naive": measure_pair(model, data, a, b, num_points),
         "aligned": measure_pair(model, data, a, aligned, num_points),
@@ -120,8 +120,8 @@ def measure_pair(
         "test": (data.test_inputs, data.test_labels),
     }
     curves = {
-        split: onebasin.interpolate(
-            model, a, b, onebasin.evaluator(*examples), num_points=num_points
+        split: onebasin.measuring.interpolate(
+            model, a, b, onebasin.measuring.evaluator(*examples), num_points=num_points
         )
         for split, examples in splits.items()
     }

@@ -83,7 +83,8 @@ def measure(name: str, threads: int, runs: int) -> dict[str, Any]:
     row |= {"groups": len(symmetry.groups)}
     related = onebasin.Permutation.random(symmetry, seed=1).apply(noisy(a))
     for pair, other in (("unrelated", b), ("related", related)):
-        found = [onebasin.match_weights(symmetry, a, other, seed=seed) for seed in range(runs)]
+        match = onebasin.matching.match_weights
+        found = [match(symmetry, a, other, seed=seed) for seed in range(runs)]
         floors = [floor(symmetry, a, other) for _ in range(runs)]
         row[pair] = {
             "seconds": statistics.median(m.seconds for m in found),
@@ -116,7 +117,7 @@ def measure_memory(name: str, folder: str, threads: int) -> dict[str, float]:
     paths = [Path(folder) / f"{side}.safetensors" for side in "ab"]
     with PeakMemory() as memory, onebasin.open_checkpoint(paths[0]) as a:
         with onebasin.open_checkpoint(paths[1]) as b:
-            found = onebasin.match_weights(symmetry, a, b)
+            found = onebasin.matching.match_weights(symmetry, a, b)
     size = paths[0].stat().st_size / 2**30
     return {
         "peak_gibibytes": memory.gibibytes,

@@ -29,14 +29,14 @@ def main(folder: Path) -> None:
 
     a = onebasin.open_checkpoint(folder / "a.safetensors")
     b = onebasin.open_checkpoint(folder / "b.safetensors")
-    matching = onebasin.match_weights(proof.symmetry, a, b, seed=0)
+    matching = onebasin.matching.match_weights(proof.symmetry, a, b, seed=0)
     aligned = matching.permutation.apply(b)
     onebasin.write_checkpoint(folder / "aligned.safetensors", aligned, like=b, inputs=[a])
     print(f"objective {matching.objective[0]:.1f} -> {matching.objective[-1]:.1f}")
 
-    evaluate = onebasin.evaluator(data.test_inputs, data.test_labels)
+    evaluate = onebasin.measuring.evaluator(data.test_inputs, data.test_labels)
     for name, other in {"as trained": b, "aligned": aligned}.items():
-        curve = onebasin.interpolate(network, a, other, evaluate, num_points=11)
+        curve = onebasin.measuring.interpolate(network, a, other, evaluate, num_points=11)
         print(f"barrier, {name}: {curve.barrier():.3f}")
 
 

@@ -40,11 +40,11 @@ def main() -> None:
         "down.weight": (None, "hidden"),
         "down.bias": (None,),
     }
-    proof = onebasin.symmetry_from_spec(spec, model).prove(model, x)
+    proof = onebasin.symmetry.symmetry_from_spec(spec, model).prove(model, x)
     print(f"right: {list(proof.symmetry.groups)}, largest error {proof.max_error:.0e}")
 
     wrong = spec | {"up.bias": (None,)}
-    proof = onebasin.symmetry_from_spec(wrong, model).prove(model, x)
+    proof = onebasin.symmetry.symmetry_from_spec(wrong, model).prove(model, x)
     print(f"wrong: {list(proof.symmetry.groups)}, dropped {list(proof.failed_groups)}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import onebasin
-from onebasin.merging import merge_tensors
+from onebasin.merging import average_tensors
 from onebasin.merging.moved import Moved
 
 
@@ -33,9 +33,9 @@ def main(folder: Path) -> None:
     print(f"traced without memory: {len(symmetry.groups)} groups")
 
     with onebasin.open_checkpoint(sources[0]) as a, onebasin.open_checkpoint(sources[1]) as b:
-        permutation = onebasin.match_weights(symmetry, a, b).permutation
+        permutation = onebasin.matching.match_weights(symmetry, a, b).permutation
         # Both are lazy: a tensor is moved and averaged when the writer asks for it.
-        pairs = merge_tensors([a, Moved(b, permutation)], weights=[0.5, 0.5])
+        pairs = average_tensors([a, Moved(b, permutation)], weights=[0.5, 0.5])
         onebasin.write_checkpoint(folder / "merged", pairs, like=a, inputs=[b])
 
     merged = onebasin.open_checkpoint(folder / "merged")

@@ -40,9 +40,9 @@ def main() -> None:
     model = network(0)
     a, b = model.state_dict(), network(1).state_dict()
     symmetry = onebasin.trace(model, X).prove(model, X).symmetry
-    aligned = onebasin.match_weights(symmetry, a, b).permutation.apply(b)
+    aligned = onebasin.matching.match_weights(symmetry, a, b).permutation.apply(b)
     for name, other in {"as trained": b, "aligned": aligned}.items():
-        curve = onebasin.interpolate(model, a, other, largest_miss, num_points=9)
+        curve = onebasin.measuring.interpolate(model, a, other, largest_miss, num_points=9)
         print(f"{name}: {curve.barrier():.2f} above the chord")
 
 

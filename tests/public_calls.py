@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import onebasin
 from onebasin import matching, measuring
 from onebasin.measuring import features
-from onebasin.merging import merge, merge_tensors, repair
+from onebasin.merging import average, average_tensors, repair
 from onebasin.symmetry import Permutation, Symmetry
 
 Params: TypeAlias = Mapping[str, Tensor]
@@ -137,9 +137,9 @@ CALLS: dict[str, Callable[[Params, Params], Any]] = {
     "match_many_annealing": _match_several("many_annealing", **RUN, steps=9, schedule="published"),
     "permuted_copies": lambda a, b: list(measuring.permuted_copies(symmetry(), a, 2)),
     "apply": lambda a, b: Permutation.random(symmetry(), seed=1).apply(b),
-    "merge": lambda a, b: merge([a, b]),
-    "merge, weights": lambda a, b: merge([a, b], [3, -1]),
-    "merge_tensors": lambda a, b: dict(merge_tensors([a, b])),
+    "average": lambda a, b: average([a, b]),
+    "average, weights": lambda a, b: average([a, b], [3, -1]),
+    "average_tensors": lambda a, b: dict(average_tensors([a, b])),
     "average_checkpoints": lambda a, b: measuring.average_checkpoints([a, b]),
     "repair": _repair("repair"),
     "repair, rescale": _repair("rescale"),

@@ -9,10 +9,11 @@ import torch
 import typer
 from safetensors.torch import save_file
 
+from onebasin.api._recorded import is_named, is_path, recorded_architecture
 from onebasin.checkpoints import ArchitectureRecord
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES
 from onebasin.cli.app import app
-from onebasin.cli.positionals import inspected_architecture, split_positionals
+from onebasin.cli.positionals import split_positionals
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHELL_BLOCK = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -69,7 +70,9 @@ def check_command(line: str) -> None:
         least = 1 if name == "evaluate" else 2
         split_positionals(name, networks, minimum=least, maximum=MOST.get(name))
     elif name == "inspect":
-        inspected_architecture(*create(params["arch"]))
+        (word,) = create(params["arch"])
+        if is_path(word) and not is_named(word):
+            recorded_architecture("inspect", word, [word])
 
 
 def problem_of(line: str) -> str:

@@ -11,7 +11,8 @@ import json, sys
 import torch
 import onebasin
 from torch import nn
-from onebasin import Permutation, matching, merge, repair, trace
+from onebasin import Permutation, matching, average, trace
+from onebasin.merging import repair
 from onebasin.errors import OneBasinError
 from onebasin.forward.binding import BoundModel
 from onebasin.measuring import (

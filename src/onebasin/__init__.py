@@ -1,109 +1,101 @@
-"""Put independently trained neural networks into one basin.
+"""Merge independently trained neural networks into one.
 
-onebasin finds the permutation symmetries of a PyTorch model, moves one network's hidden
-units to where another has them, merges the two in weight space and measures the barrier
-between them. This module owns the public surface: it re-exports names and defines none.
+onebasin infers the permutation symmetries of any PyTorch model, aligns one network to another,
+averages them into one network, and measures the loss barrier between them.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onebasin.checkpoints import build_architecture, open_checkpoint, write_checkpoint
-    from onebasin.errors import OneBasinError
-    from onebasin.matching import (
-        Matching,
-        match_activations,
-        match_combined,
-        match_many,
-        match_weights,
-    )
-    from onebasin.measuring import (
-        Curve,
-        Evaluation,
+    from onebasin.api import (
+        Alignment,
+        Barrier,
+        DataSource,
+        Evaluations,
+        Inspection,
+        Merged,
+        align,
+        barrier,
         evaluate,
-        evaluator,
-        interpolate,
-        reset_statistics,
+        inspect,
+        merge,
     )
-    from onebasin.merging import merge, repair
-    from onebasin.symmetry import (
-        Group,
-        Permutation,
-        Proof,
-        Symmetry,
-        prove,
-        symmetry_from_spec,
-        trace,
+    from onebasin.checkpoints import (
+        Architecture,
+        Checkpoint,
+        build_architecture,
+        open_checkpoint,
+        write_checkpoint,
     )
-    from onebasin.training import train
+    from onebasin.errors import OneBasinError, OneBasinWarning
+    from onebasin.matching import ManyMatching, Matching
+    from onebasin.measuring import Curve, Evaluation
+    from onebasin.merging import average
+    from onebasin.symmetry import Group, Permutation, Proof, Symmetry, prove, trace
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
+    "Alignment",
+    "Architecture",
+    "Barrier",
+    "Checkpoint",
     "Curve",
+    "DataSource",
     "Evaluation",
+    "Evaluations",
     "Group",
+    "Inspection",
+    "ManyMatching",
     "Matching",
+    "Merged",
     "OneBasinError",
+    "OneBasinWarning",
     "Permutation",
     "Proof",
     "Symmetry",
     "__version__",
+    "align",
+    "average",
+    "barrier",
     "build_architecture",
     "evaluate",
-    "evaluator",
-    "interpolate",
-    "match_activations",
-    "match_combined",
-    "match_many",
-    "match_weights",
+    "inspect",
     "merge",
     "open_checkpoint",
     "prove",
-    "repair",
-    "reset_statistics",
-    "symmetry_from_spec",
     "trace",
-    "train",
     "write_checkpoint",
 ]
 
-_HOMES = {
-    "onebasin.checkpoints": ("build_architecture", "open_checkpoint", "write_checkpoint"),
-    "onebasin.errors": ("OneBasinError",),
-    "onebasin.matching": (
-        "Matching",
-        "match_activations",
-        "match_combined",
-        "match_many",
-        "match_weights",
+_MODULES = {
+    "api": (
+        "Alignment Barrier DataSource Evaluations Inspection Merged align barrier evaluate inspect "
+        "merge"
     ),
-    "onebasin.measuring": (
-        "Curve",
-        "Evaluation",
-        "evaluate",
-        "evaluator",
-        "interpolate",
-        "reset_statistics",
-    ),
-    "onebasin.merging": ("merge", "repair"),
-    "onebasin.symmetry": (
-        "Group",
-        "Permutation",
-        "Proof",
-        "Symmetry",
-        "prove",
-        "symmetry_from_spec",
-        "trace",
-    ),
-    "onebasin.training": ("train",),
+    "checkpoints": "Architecture Checkpoint build_architecture open_checkpoint write_checkpoint",
+    "errors": "OneBasinError OneBasinWarning",
+    "matching": "ManyMatching Matching",
+    "measuring": "Curve Evaluation",
+    "merging": "average",
+    "symmetry": "Group Permutation Proof Symmetry prove trace",
 }
+
+_PACKAGES = ("api", "checkpoints", "matching", "measuring", "merging", "networks", "symmetry")
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, so that `onebasin --help` is quick."""
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(module), name)
+    """Import a public name when it is first used, so that `onebasin --help` is fast."""
+    for module, names in _MODULES.items():
+        if name in names.split():
+            value = getattr(import_module(f"onebasin.{module}"), name)
+            globals()[name] = value
+            return value
+    if name in _PACKAGES:
+        return import_module(f"onebasin.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -62,7 +62,7 @@ def test_same_seed_same_bytes(capsys, tmp_path, a, b):
     assert first == again
 
 
-@pytest.mark.parametrize("prove", ["--prove", "--no-prove"])
+@pytest.mark.parametrize("prove", ["--verify", "--no-verify"])
 def test_a_symmetry_written_by_hand_is_used(capsys, tmp_path, a, b, prove):
     spec = {name: [None] * tensor.ndim for name, tensor in network(0).items()}
     spec["layers.0.weight"][0] = spec["layers.0.bias"][0] = spec["layers.1.weight"][1] = "hidden"
@@ -73,7 +73,7 @@ def test_a_symmetry_written_by_hand_is_used(capsys, tmp_path, a, b, prove):
         capsys, "align", "mlp", a, b, "-o", out, "--symmetry", file, prove, "--json", *TINY
     )
     assert list(found.data["symmetry"]["groups"]) == ["hidden"]
-    assert (found.data["symmetry"]["proof"] is None) == (prove == "--no-prove")
+    assert (found.data["symmetry"]["proof"] is None) == (prove == "--no-verify")
     torch.testing.assert_close(outputs(read(out)), outputs(network(1)), atol=1e-12, rtol=0)
     assert torch.equal(read(out)["layers.2.weight"], network(1)["layers.2.weight"])
 

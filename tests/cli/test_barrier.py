@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from onebasin.api._matchers import Matcher
 from onebasin.checkpoints import build_architecture
-from onebasin.cli.methods import Matcher
 from onebasin.measuring.curves import Curve
 from tests.cli.run import TINY, fail, network, run, succeed, write
 
@@ -84,7 +84,7 @@ def test_data_that_does_not_fit_is_named(capsys, tmp_path, sizes, message):
     arguments = [f"--arch-arg={name}={size}" for name, size in sizes.items()]
     line = fail(capsys, "barrier", "mlp", *files, "--data", "digits", *arguments, *TINY)
     assert message in line
-    assert "choose other data or another --arch-arg" in line
+    assert "choose other data or other --arch-arg" in line
 
 
 NORMALISED = """
@@ -117,7 +117,7 @@ def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
         for way in ("interpolated", "reset")
     }
     hint = (
-        "onebasin: note: running statistics are interpolated; merge --data resets them, which "
+        "onebasin: note: running statistics are interpolated; merge with --data resets them, which "
         "--normalization reset measures\n"
     )
     for way, expected in (("interpolated", hint), ("reset", "")):
@@ -190,12 +190,12 @@ def test_what_is_measured_repaired_is_matched_as_it_is_for_merging(capsys, tmp_p
     options += ("--method-arg", "max_steps=1")
     asked = []
 
-    def preferring(self, **given):
+    def with_defaults(self, **given):
         asked.append(given)
         return self
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Matcher, "preferring", preferring)
+        patched.setattr(Matcher, "with_defaults", with_defaults)
         for way in ("interpolated", "repair"):
             given = ("--num-points", 2, "--normalization", way, *options)
             succeed(capsys, "barrier", "mlp", a, b, *given)

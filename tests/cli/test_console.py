@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
+from onebasin._text import columns
 from onebasin.cli import main
-from onebasin.cli.console import Console, columns, open_console
+from onebasin.cli.console import Console, open_console
 
 
 class Terminal(io.StringIO):
@@ -35,7 +36,7 @@ def test_only_the_result_goes_to_stdout(capsys):
     with open_console(True, False) as console:
         print("of a model")
         console.note("of a command")
-        console.result({"answer": 1}, "text")
+        console.print({"answer": 1}, "text")
     found = capsys.readouterr()
     assert found.out == '{\n "answer": 1\n}\n'
     assert found.err == "of a model\nonebasin: note: of a command\n"
@@ -45,7 +46,7 @@ def test_quiet_silences_notes_and_text_but_not_json(capsys):
     for as_json in (False, True):
         with open_console(as_json, True) as console:
             console.note("note")
-            console.result({}, "text")
+            console.print({}, "text")
     found = capsys.readouterr()
     assert (found.out, found.err) == ("{}\n", "")
 
@@ -58,8 +59,8 @@ def test_no_output_holds_escape_sequences_of_input(capsys, tmp_path):
     main(["inspect", "mlp", "--input", "\x1b[31m\udcff"])
     with open_console(False, False) as console:
         console.note("\x1b[2J")
-        console.complain("\x1b[2J")
-        console.result({}, "one\ntwo\x1b[2J")
+        console.error("\x1b[2J")
+        console.print({}, "one\ntwo\x1b[2J")
     captured = capsys.readouterr()
     assert "\x1b" not in captured.err + captured.out
     assert captured.err.count("\\x1b") >= 4

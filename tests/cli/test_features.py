@@ -92,7 +92,7 @@ def test_the_lemma_is_told_in_a_line(capsys, tmp_path, a, b):
     options = (*DATA, "-o", tmp_path / "f", "--measure", "lemma", *TINY)
     found = succeed(capsys, "features", "mlp", a, b, *options).out.split("\n\n")[1]
     assert found.startswith("lemma: error of the ends at most 0.")
-    assert re.search(r"; the bound of 1\.\d{4} is kept$", found)
+    assert re.search(r"; the bound of 1\.\d{4} is satisfied$", found)
 
 
 BAD = {
@@ -121,7 +121,7 @@ BAD = {
     ),
     "option of the method": (
         [*DATA, "--permutation", "p", "--method-arg", "max_sweeps=2"],
-        "features: --method-arg has no effect with --permutation; remove one of them",
+        "features: the method option max_sweeps has no effect with --permutation; remove one",
     ),
 }
 
@@ -149,7 +149,7 @@ def test_a_checkpoint_that_cannot_be_used_leaves_no_folder(capsys, tmp_path, a, 
 def test_a_folder_that_cannot_be_made_is_named(capsys, tmp_path, a, b):
     (tmp_path / "file").write_text("")
     line = fail(capsys, "features", "mlp", a, b, *DATA, "-o", tmp_path / "file", *TINY)
-    assert line.endswith("cannot be made into a folder (File exists); choose another --output")
+    assert line.endswith("the folder cannot be created (File exists); choose another --output")
 
 
 def test_data_that_does_not_fit_is_named(capsys, tmp_path):

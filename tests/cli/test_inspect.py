@@ -13,7 +13,7 @@ def test_the_symmetry_is_summed_up(capsys):
 
 
 def test_it_is_proved_where_asked_for(capsys):
-    assert " (verified, max error " in succeed(capsys, "inspect", "mlp", "--prove", *TINY).out
+    assert " (verified, max error " in succeed(capsys, "inspect", "mlp", "--verify", *TINY).out
 
 
 def test_all_shows_every_group_and_fixed_dimension(capsys):
@@ -28,7 +28,7 @@ def test_all_shows_every_group_and_fixed_dimension(capsys):
 
 
 def test_json_says_everything(capsys):
-    data = succeed(capsys, "inspect", "mlp", "--json", "--prove", *TINY).data
+    data = succeed(capsys, "inspect", "mlp", "--json", "--verify", *TINY).data
     assert data["architecture"] == "mlp"
     assert data["groups"]["layers.0"] == {"size": 6, "within": []}
     assert data["log10_order"] == pytest.approx(5.7147, abs=1e-3)
@@ -78,8 +78,8 @@ def test_a_model_that_computes_while_it_is_built_is_built_with_memory(
 
 
 def test_what_has_no_memory_cannot_be_proved(capsys):
-    line = fail(capsys, "inspect", "mlp", "--meta", "--prove", *TINY)
-    assert line.startswith("inspect: --prove runs the model, which --meta builds without memory; ")
+    line = fail(capsys, "inspect", "mlp", "--meta", "--verify", *TINY)
+    assert line.startswith("inspect: --verify runs the model, which --meta builds without memory; ")
 
 
 def test_where_no_symmetry_can_be_written_is_named(capsys, tmp_path):

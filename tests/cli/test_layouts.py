@@ -47,7 +47,7 @@ def test_a_wrong_number_of_keys_is_refused(capsys, tmp_path, a, released):
     b = write(tmp_path / "c.safetensors", network(3))
     keys = ("--key", ".", "--key", "model")
     line = fail(capsys, "merge", "mlp", a, b, released, "-o", tmp_path / "o.pt", *keys, *TINY)
-    assert "merge: --key is given 2 times for 3 checkpoints" in line
+    assert "merge: 2 keys for 3 networks; give --key once" in line
 
 
 def test_names_cannot_write_to_the_terminal(capsys, tmp_path, a):

@@ -98,7 +98,7 @@ def test_ctrl_c_that_is_swallowed_by_an_import_is_still_ctrl_c(capsys, monkeypat
             signal.raise_signal(signal.SIGINT)
         raise AttributeError("module 'numpy' has no attribute 'minimum'")
 
-    monkeypatch.setattr("onebasin.cli.inspect.run_inspect", swallowing)
+    monkeypatch.setattr("onebasin.api.inspect", swallowing)
     # Where the tests run in the background of a shell, the signal is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -145,7 +145,7 @@ def test_a_fault_of_onebasin_is_one_line_too(capsys, monkeypatch):
     def broken(*args, **kwargs):
         raise TypeError("two\nlines")
 
-    monkeypatch.setattr("onebasin.cli.inspect.run_inspect", broken)
+    monkeypatch.setattr("onebasin.api.inspect", broken)
     monkeypatch.delenv("ONEBASIN_TRACEBACK", raising=False)
     found = run(capsys, "inspect", "mlp")
     assert (found.code, found.out) == (1, "")

@@ -52,7 +52,7 @@ def test_wrong_calls_are_named_at_once(capsys, tmp_path, a, b, c):
     line = fail(capsys, "plane", "mlp", a, *DIGITS, *out, *TINY)
     assert line.startswith("plane: 1 checkpoint given after ARCH 'mlp'; give 2 or 3, the")
     line = fail(capsys, "plane", "mlp", a, b, c, *DIGITS, *out, "--method", "weights", *TINY)
-    assert line.startswith("plane: --method has no effect with three checkpoints")
+    assert line.startswith("plane: --method has no effect with three networks")
     line = fail(capsys, "plane", "mlp", a, b, c, *DIGITS, "-o", tmp_path / "plane.txt", *TINY)
     assert "unknown kind of picture '.txt'" in line
     line = fail(capsys, "plane", "mlp", a, b, a, *DIGITS, *out, *TINY)

@@ -45,13 +45,13 @@ def record(path: str, architecture: ArchitectureRecord) -> None:
 )
 def test_arguments_are_split(files, words, spec, paths):
     found = split_positionals("merge", words.split())
-    assert found.architecture.spec == spec
+    assert found.model == spec
     assert " ".join(map(str, found.paths)) == paths
 
 
 def test_a_number_of_checkpoints_decides_what_hf_means(files):
     found = split_positionals("align", ["hf:a", "hf:b", "hf:c"], maximum=2)
-    assert (found.architecture.spec, [str(path) for path in found.paths]) == ("hf:a", ["b", "c"])
+    assert (found.model, [str(path) for path in found.paths]) == ("hf:a", ["b", "c"])
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_too_many_checkpoints_are_refused(files):
 
 def test_a_built_in_name_is_an_architecture_even_beside_a_folder_of_that_name(files):
     (files / "a").rename(files / "mlp")
-    assert split_positionals("merge", ["mlp", "b", "c"]).architecture.spec == "mlp"
-    assert split_positionals("merge", ["./mlp", "b", "c"]).architecture.spec == "hf:./mlp"
+    assert split_positionals("merge", ["mlp", "b", "c"]).model == "mlp"
+    assert split_positionals("merge", ["./mlp", "b", "c"]).model == "hf:./mlp"
 
 
 def test_a_record_imports_no_module(files):

@@ -63,7 +63,7 @@ def commands_for(case: Case, given: Path, a: Path, out: Path) -> dict[str, list[
             "align": ["align", "mlp", *pair, "-o", f"{target}.pt", "--symmetry", x],
             "unproved": [
                 *["align", "mlp", *pair, "-o", f"{target}.pt"],
-                *["--symmetry", x, "--no-prove"],
+                *["--symmetry", x, "--no-verify"],
             ],
         }
     pair = [first, str(a.with_name("b.safetensors"))]

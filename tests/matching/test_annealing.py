@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, evaluator, trace
+from onebasin import OneBasinError, Permutation, trace
 from onebasin.matching import (
     enumerate_permutations,
     match_annealing,
@@ -16,6 +16,7 @@ from onebasin.matching import (
     match_many_annealing,
 )
 from onebasin.matching.walks.evaluated import average
+from onebasin.measuring import evaluator
 from tests.matching.tiny import tiny
 
 STEPS = {"one layer": 2000, "two layers": 800, "three layers": 400, "heads": 150, "square": 100}

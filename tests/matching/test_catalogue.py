@@ -7,8 +7,8 @@ from typing import Literal
 import pytest
 import torch
 
-from onebasin import OneBasinError, match_weights, trace
-from onebasin.matching import ManyMatching
+from onebasin import OneBasinError, trace
+from onebasin.matching import ManyMatching, match_weights
 from onebasin.matching.catalogue import METHODS, Method, _words, check_options, find_method
 from onebasin.matching.method_names import ALIASES, EXPLANATIONS
 

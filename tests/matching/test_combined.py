@@ -7,7 +7,8 @@ from math import inf, nan
 import pytest
 import torch
 
-from onebasin import OneBasinError, match_weights, trace
+from onebasin import OneBasinError, trace
+from onebasin.matching import match_weights
 from onebasin.matching.combined import match_combined
 from tests.forward.networks import NETWORKS, build
 from tests.matching.twins import strangers, twins

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, match_weights, trace
+from onebasin import OneBasinError, Permutation, trace
+from onebasin.matching import match_weights
 from onebasin.matching.activations import match_activations
 from onebasin.matching.commutativity import match_commutativity
 from tests.forward.networks import NETWORKS

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from onebasin import OneBasinError, Permutation, match_weights, symmetry_from_spec
+from onebasin import OneBasinError, Permutation
 from onebasin.matching import (
     ManyMatching,
     Matching,
@@ -32,8 +32,10 @@ from onebasin.matching import (
     match_many_annealing,
     match_sinkhorn,
     match_straight_through,
+    match_weights,
 )
 from onebasin.matching.activations import match_activations
+from onebasin.symmetry import symmetry_from_spec
 from tests.matching.problems import NETWORKS, Problem, planted, unrelated
 
 SEED = 3

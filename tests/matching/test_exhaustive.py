@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, evaluator, interpolate, match_weights, trace
-from onebasin.matching import enumerate_permutations, match_exhaustively
+from onebasin import OneBasinError, Permutation, trace
+from onebasin.matching import enumerate_permutations, match_exhaustively, match_weights
+from onebasin.measuring import evaluator, interpolate
 from onebasin.measuring.paths import point_between
 from tests.matching.problems import one_layer
 from tests.matching.tiny import tiny

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, match_weights, trace
-from onebasin.matching import match_frank_wolfe
+from onebasin import OneBasinError, Permutation, trace
+from onebasin.matching import match_frank_wolfe, match_weights
 from onebasin.matching.descent.gathering import Gathering
 from onebasin.matching.relaxed.agreement import Agreement, polynomial_peak
 from onebasin.matching.relaxed.ascent import Ascent

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from onebasin import OneBasinError, Permutation, match_weights
-from onebasin.matching import match_cycle_consistent, match_many
+from onebasin import OneBasinError, Permutation
+from onebasin.matching import match_cycle_consistent, match_many, match_weights
 from tests.matching.problems import planted, unrelated, weights
 
 BOTH = pytest.mark.parametrize("matcher", [match_many, match_cycle_consistent])

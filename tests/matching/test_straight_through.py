@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, match_weights, trace
-from onebasin.matching import match_straight_through
+from onebasin import OneBasinError, Permutation, trace
+from onebasin.matching import match_straight_through, match_weights
 from onebasin.matching.descent.pair import Pair
 from onebasin.matching.losses import DataLoss, Ends
 from onebasin.matching.straight_through import _Learned

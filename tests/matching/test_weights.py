@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, Symmetry, match_weights, trace
-from onebasin.matching import assign
+from onebasin import OneBasinError, Permutation, Symmetry, trace
+from onebasin.matching import assign, match_weights
 from tests.matching.problems import NETWORKS, best_of_one_layer, one_layer, unrelated, weights
 
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, merge
+from onebasin import OneBasinError
 from onebasin.forward.graph import Graph
 from onebasin.measuring.moments import UnitMoments
 from onebasin.measuring.repairing import repair
 from onebasin.measuring.repairing.sites import find_repair_sites
+from onebasin.merging import average
 from tests.forward.networks import NETWORKS, build
 
 Params = dict[str, Tensor]
@@ -39,7 +40,7 @@ def moments(graph: Graph, params: Params, batch: Tensor) -> dict[str, UnitMoment
 @pytest.mark.parametrize("name", NETWORKS)
 def test_on_one_batch_units_come_to_lie_between_their_parents(name: str, method: Any) -> None:
     model, a, b, batch = two(name)
-    merged = merge([a, b], [3, 1])
+    merged = average([a, b], [3, 1])
     fixed = repair(model, merged, [a, b], [batch], method=method, weights=[3, 1])
     graph = Graph(model, batch)
     of_a, of_b, before, after = (moments(graph, p, batch) for p in (a, b, merged, fixed.params))
@@ -59,7 +60,7 @@ def test_on_one_batch_units_come_to_lie_between_their_parents(name: str, method:
 def test_beyond_the_ends_no_unit_is_turned_over(method: Any) -> None:
     model, a, b, batch = two("mlp")
     b["0.weight"], b["0.bias"] = (10 * b[name] for name in ("0.weight", "0.bias"))
-    merged = merge([a, b], [1.5, -0.5])
+    merged = average([a, b], [1.5, -0.5])
     fixed = repair(model, merged, [a, b], [batch], method=method, weights=[1.5, -0.5])
     assert ((fixed.params["0.weight"] * merged["0.weight"]).sum(1) > 0).all()
     graph = Graph(model, batch)
@@ -76,7 +77,7 @@ def test_a_network_beyond_others_with_batch_norm_is_repaired() -> None:
     for name in b:
         if name.endswith("running_var"):
             b[name] = 10 * b[name]
-    merged = merge([a, b], [1.5, -0.5])
+    merged = average([a, b], [1.5, -0.5])
     fixed = repair(model, merged, [a, b], [batch], weights=[1.5, -0.5])
     assert all(bool(tensor.isfinite().all()) for tensor in fixed.params.values())
     (name,) = [name for name in merged if name.endswith("running_var")][:1]
@@ -113,7 +114,7 @@ def test_the_channels_of_a_lone_image_are_repaired() -> None:
             torch.manual_seed(seed)
             networks.append(LoneImage().state_dict())
     model = LoneImage()
-    fixed = repair(model, merge(networks), networks, [image])
+    fixed = repair(model, average(networks), networks, [image])
     graph = Graph(model, image)
     of_a, of_b, after = (moments(graph, params, image) for params in (*networks, fixed.params))
     for quantity in ("mean", "deviation"):
@@ -124,7 +125,7 @@ def test_the_channels_of_a_lone_image_are_repaired() -> None:
 
 def test_outputs_and_inputs_are_left_alone() -> None:
     model, a, b, batch = two("mlp")
-    merged = merge([a, b])
+    merged = average([a, b])
     kept = {name: tensor.clone() for name, tensor in merged.items()}
     fixed = repair(model, merged, [a, b], [batch])
     assert fixed.sites == ("0.linear",)
@@ -147,8 +148,8 @@ def test_batches_add_up() -> None:
 
 def test_reset_is_that_of_batch_norm() -> None:
     model, a, b, batch = two("residual")
-    fixed = repair(model, merge([a, b]), [], [batch], method="reset")
-    merged = merge([a, b])
+    fixed = repair(model, average([a, b]), [], [batch], method="reset")
+    merged = average([a, b])
     changed = {name for name in merged if not torch.equal(merged[name], fixed.params[name])}
     assert changed and all("running" in name or "num_batches" in name for name in changed)
 
@@ -162,7 +163,7 @@ def test_a_layer_without_bias_has_its_deviations_repaired() -> None:
         ]
     batch = torch.randn(30, 4, dtype=torch.float64)
     a, b = (net.state_dict() for net in nets)
-    fixed = repair(nets[0], merge([a, b]), [a, b], [batch])
+    fixed = repair(nets[0], average([a, b]), [a, b], [batch])
     assert fixed.skipped == {"0.linear": "no bias: means stay"}
     deviations = [(batch @ p["0.weight"].T).std(0) for p in (a, b, fixed.params)]
     torch.testing.assert_close(deviations[2], (deviations[0] + deviations[1]) / 2)
@@ -223,7 +224,7 @@ def test_why_nothing_can_be_repaired_is_told() -> None:
 
 def test_data_that_will_not_do_is_named() -> None:
     model, a, b, batch = two("residual")
-    merged = merge([a, b])
+    merged = average([a, b])
     for method in ("reset", "repair"):
         for data, text in (
             ([batch[:0]], "the data has no batch"),
@@ -239,7 +240,7 @@ def test_data_that_will_not_do_is_named() -> None:
 
 def test_bad_input_is_named_in_one_line() -> None:
     model, a, b, batch = two("mlp")
-    merged = merge([a, b])
+    merged = average([a, b])
     with pytest.raises(OneBasinError, match="the data has no batches"):
         repair(model, merged, [a, b], [])
     with pytest.raises(OneBasinError, match="pass the networks that were merged"):
@@ -274,7 +275,7 @@ def test_layers_with_computed_weights_are_left_alone() -> None:
     )
     a = {name: value.clone() for name, value in model.state_dict().items()}
     b = {name: torch.randn_like(value) for name, value in a.items()}
-    merged = merge([a, b])
+    merged = average([a, b])
     fixed = repair(model, merged, [a, b], [batch])
     assert fixed.sites == ("5.linear",)
     changed = [name for name in merged if not torch.equal(merged[name], fixed.params[name])]
@@ -312,7 +313,7 @@ def test_factors_of_a_layer_are_heeded(beta: float, alpha: float, method: Any) -
     model = Added(beta, alpha).double()
     a, b = drawn(model, 0), drawn(model, 1)
     batch = torch.randn(50, 5, dtype=torch.float64)
-    fixed = repair(model, merge([a, b]), [a, b], [batch], method=method)
+    fixed = repair(model, average([a, b]), [a, b], [batch], method=method)
     assert fixed.sites == ("addmm",)
     graph = Graph(model, batch)
     of_a, of_b, after = (moments(graph, p, batch)["addmm"] for p in (a, b, fixed.params))

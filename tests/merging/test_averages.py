@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.merging.averages import Mean, merge, merge_tensors
+from onebasin.merging.averages import Mean, average, average_tensors
 
 
 def params(seed: int) -> dict[str, torch.Tensor]:
@@ -27,7 +27,7 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("weights", [None, [1, 1, 1], [0.2, 0.5, 0.3], [2, -1, 3]])
 def test_it_is_the_weighted_mean(weights):
     networks = [params(seed) for seed in range(3)]
-    found = merge(networks, weights)
+    found = average(networks, weights)
     shares = torch.tensor(weights or [1.0] * 3, dtype=torch.float64)
     shares /= shares.sum()
     for name in ("w", "half", "double"):
@@ -39,14 +39,14 @@ def test_it_is_the_weighted_mean(weights):
 def test_beyond_the_networks_variances_stay_what_variances_can_be():
     name = "norm.running_var"
     a, b = ({name: torch.tensor(each), "w": torch.tensor(each)} for each in ([1.0, 4.0], [4.0, 1]))
-    for found in (merge([a, b], [1.5, -0.5]), dict(merge_tensors([a, b], [1.5, -0.5]))):
+    for found in (average([a, b], [1.5, -0.5]), dict(average_tensors([a, b], [1.5, -0.5]))):
         assert found[name].tolist() == [1.0, 5.5]
         assert found["w"].tolist() == [-0.5, 5.5]
-    assert merge([a, b], [0.5, 0.5])[name].tolist() == [2.5, 2.5]
+    assert average([a, b], [0.5, 0.5])[name].tolist() == [2.5, 2.5]
 
 
 def test_integers_and_dtypes_are_the_firsts():
-    found = merge([params(1), {name: t.double() for name, t in params(2).items()}])
+    found = average([params(1), {name: t.double() for name, t in params(2).items()}])
     assert {name: t.dtype for name, t in found.items()} == {
         n: t.dtype for n, t in params(1).items()
     }
@@ -56,22 +56,22 @@ def test_integers_and_dtypes_are_the_firsts():
 
 @pytest.mark.parametrize("weights", [None, [1, 2, 4], [0.1, 0.1, 0.1]])
 def test_the_mean_of_equal_networks_is_exactly_theirs(weights):
-    assert_equal(merge([params(1), params(1), params(1)], weights), params(1))
+    assert_equal(average([params(1), params(1), params(1)], weights), params(1))
 
 
 @pytest.mark.parametrize("weights", [[1, 0], [0, 1]])
 def test_a_network_alone_is_exactly_itself(weights):
     a, b = params(1), params(2)
     expected = a if weights[0] else {**b, "count": a["count"], "flag": a["flag"]}
-    assert_equal(merge([a, b], weights), expected)
+    assert_equal(average([a, b], weights), expected)
 
 
 def test_low_precision_is_averaged_in_float32():
     # In float16 the sum of the first two overflows; in bfloat16 the third would not count.
     large = [{"w": torch.tensor([60000.0]).half()} for _ in range(2)]
-    assert merge(large)["w"] == 60000
+    assert average(large)["w"] == 60000
     small = [{"w": torch.tensor([x]).bfloat16()} for x in (256.0, 257.0, 258.0)]
-    assert merge(small)["w"] == torch.tensor([257.0]).bfloat16()
+    assert average(small)["w"] == torch.tensor([257.0]).bfloat16()
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_low_precision_is_averaged_in_float32():
 )
 def test_means_that_are_too_large_for_the_first_dtype_are_refused(dtype, values):
     a, b = (torch.tensor([value, 1.0], dtype=torch.float64) for value in values)
-    with pytest.raises(OneBasinError, match=r"merge: the mean of tensor 'w' has values up"):
-        merge([{"w": a.to(dtype)}, {"w": b}])
+    with pytest.raises(OneBasinError, match=r"average: the mean of tensor 'w' has values up"):
+        average([{"w": a.to(dtype)}, {"w": b}])
 
 
 def test_finite_complex_networks_are_not_blamed_for_infinite_entries():
@@ -95,33 +95,35 @@ def test_finite_complex_networks_are_not_blamed_for_infinite_entries():
     with pytest.raises(
         OneBasinError, match=r"'w' has values up to 5e\+299, too large for complex64"
     ):
-        merge([a, b])
+        average([a, b])
 
 
 def test_the_network_with_infinite_entries_is_named():
     a = {"w": torch.tensor([1e300], dtype=torch.float64)}
     b = {"w": torch.tensor([torch.inf])}
     with pytest.raises(OneBasinError, match=r"params_list\[2\] has NaN or infinite"):
-        merge([{"w": torch.tensor([1.0])}, a, b])
+        average([{"w": torch.tensor([1.0])}, a, b])
 
 
 def test_differences_do_not_overflow():
     a, b = torch.tensor([3e38, 1.0]), torch.tensor([-3e38, 3.0])
-    assert merge([{"w": a}, {"w": b}])["w"].tolist() == [0.0, 2.0]
-    assert merge([{"w": a}, {"w": b}], [3, 1])["w"].tolist() == pytest.approx([1.5e38, 1.5])
+    assert average([{"w": a}, {"w": b}])["w"].tolist() == [0.0, 2.0]
+    assert average([{"w": a}, {"w": b}], [3, 1])["w"].tolist() == pytest.approx([1.5e38, 1.5])
 
 
 def test_infinite_entries_of_masks_stay_and_others_are_refused():
     mask = torch.tensor([0.0, -torch.inf])
-    assert torch.equal(merge([{"m": mask}] * 3, [1, 2, 3])["m"], mask)
+    assert torch.equal(average([{"m": mask}] * 3, [1, 2, 3])["m"], mask)
     for bad in (torch.tensor([0.0, 1.0]), torch.tensor([torch.nan, -torch.inf])):
-        with pytest.raises(OneBasinError, match=r"merge: tensor 'm' of params_list\[\d\] has NaN"):
-            merge([{"m": mask}, {"m": bad}])
+        with pytest.raises(
+            OneBasinError, match=r"average: tensor 'm' of params_list\[\d\] has NaN"
+        ):
+            average([{"m": mask}, {"m": bad}])
 
 
 def test_inputs_are_untouched_and_not_shared():
     a, b = params(1), params(2)
-    found = merge([a, b])
+    found = average([a, b])
     for tensor in found.values():
         tensor.zero_()
     assert_equal(a, params(1))
@@ -135,16 +137,16 @@ def test_tied_tensors_stay_tied():
         nn.init.normal_(model[0].weight, generator=torch.Generator().manual_seed(seed))
         return model.state_dict()
 
-    found = merge([tied(0), tied(1)])
+    found = average([tied(0), tied(1)])
     assert found["0.weight"] is found["1.weight"]
     half = {**tied(1), "1.weight": tied(2)["1.weight"]}
-    found = merge([tied(0), half])
+    found = average([tied(0), half])
     assert not torch.equal(found["0.weight"], found["1.weight"])
 
 
 def test_equal_empty_tensors_are_not_taken_for_one():
     a = {"x": torch.empty(0), "y": torch.empty(0)}
-    found = merge([a, a])
+    found = average([a, a])
     assert found["x"] is not found["y"]
 
 
@@ -157,17 +159,17 @@ def test_lazy_mappings_are_read_tensor_by_tensor():
             return super().__getitem__(name).clone()
 
     a, b = Lazy(params(1)), Lazy(params(2))
-    stream = merge_tensors([a, b], [1, 3])
+    stream = average_tensors([a, b], [1, 3])
     before = Lazy.reads
     assert next(stream)[0] == "w"
     assert Lazy.reads == before + 2
-    assert_equal(dict(merge_tensors([a, b], [1, 3])), merge([a, b], [1, 3]))
+    assert_equal(dict(average_tensors([a, b], [1, 3])), average([a, b], [1, 3]))
 
 
 def test_the_lazy_mean_is_the_mean():
     networks = [params(1), params(2)]
     mean = Mean(networks, [1, 3])
-    assert_equal(dict(mean), merge(networks, [1, 3]))
+    assert_equal(dict(mean), average(networks, [1, 3]))
     assert len(mean) == len(networks[0])
     assert "w" in mean
     assert "v" not in mean
@@ -176,15 +178,15 @@ def test_the_lazy_mean_is_the_mean():
 
 def test_wrong_calls_are_named():
     a, b = params(1), params(2)
-    with pytest.raises(OneBasinError, match="merge: 1 network given; give at least two"):
-        merge([a])
-    with pytest.raises(OneBasinError, match=r"merge: 1 weight \(2\) for 2 networks"):
-        merge([a, b], [2])
+    with pytest.raises(OneBasinError, match="average: 1 network given; give at least two"):
+        average([a])
+    with pytest.raises(OneBasinError, match=r"average: 1 weight \(2\) for 2 networks"):
+        average([a, b], [2])
     with pytest.raises(OneBasinError, match=r"the weights are 1, -1; .* their sum not 0"):
-        merge([a, b], [1, -1])
+        average([a, b], [1, -1])
     with pytest.raises(OneBasinError, match="the weights are 1, nan; they must be finite"):
-        merge([a, b], [1, float("nan")])
-    with pytest.raises(OneBasinError, match=r"merge: 1 tensor only in .* \('flag'\)"):
-        merge([a, {name: b[name] for name in b if name != "flag"}])
-    with pytest.raises(OneBasinError, match=r"merge: tensor 'w' is \(30, 4\) in .* but \(2,\)"):
-        merge_tensors([a, {**b, "w": torch.zeros(2)}])
+        average([a, b], [1, float("nan")])
+    with pytest.raises(OneBasinError, match=r"average: 1 tensor only in .* \('flag'\)"):
+        average([a, {name: b[name] for name in b if name != "flag"}])
+    with pytest.raises(OneBasinError, match=r"average: tensor 'w' is \(30, 4\) in .* but \(2,\)"):
+        average_tensors([a, {**b, "w": torch.zeros(2)}])

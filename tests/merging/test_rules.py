@@ -8,7 +8,7 @@ from torch.nn.utils import prune
 from onebasin.errors import OneBasinError
 from onebasin.measuring import evaluator, interpolate
 from onebasin.measuring.pruning import differing_masks
-from onebasin.merging.averages import Mean, merge
+from onebasin.merging.averages import Mean, average
 from tests.cli.run import succeed
 
 PRUNED = """
@@ -33,8 +33,8 @@ def pruned(seed: int, amount: float = 0.5) -> nn.Module:
 
 def test_masks_stay_masks_and_the_effective_weights_are_averaged():
     a, b = pruned(1), pruned(2)
-    with pytest.warns(UserWarning, match="merge: 1 pruned tensor .* with different masks"):
-        merged = merge([a.state_dict(), b.state_dict()])
+    with pytest.warns(UserWarning, match="average: 1 pruned tensor .* with different masks"):
+        merged = average([a.state_dict(), b.state_dict()])
     union = (a.weight_mask + b.weight_mask) > 0
     assert torch.equal(merged["weight_mask"], union.float())
     effective = merged["weight_orig"] * merged["weight_mask"]
@@ -61,7 +61,9 @@ def test_equal_masks_need_no_note():
     b.weight_mask.copy_(a.weight_mask)
     networks = [a.state_dict(), b.state_dict()]
     assert Mean(networks).notes == ()
-    torch.testing.assert_close(merge(networks)["weight_orig"], (a.weight_orig + b.weight_orig) / 2)
+    torch.testing.assert_close(
+        average(networks)["weight_orig"], (a.weight_orig + b.weight_orig) / 2
+    )
 
 
 @pytest.mark.parametrize("own_mask", [False, True])
@@ -72,7 +74,7 @@ def test_tied_pruned_tensors_stay_tied(own_mask):
         params["tied_orig"] = params["weight_orig"]
         params["tied_mask"] = mask.clone() if own_mask else mask
     with pytest.warns(UserWarning, match="different masks"):
-        merged = merge([a, b])
+        merged = average([a, b])
     assert merged["tied_orig"] is merged["weight_orig"]
     assert (merged["tied_mask"] is merged["weight_mask"]) != own_mask
 
@@ -82,7 +84,7 @@ def test_one_tensor_with_two_masks_gives_two_means():
     for params in (a, b):
         params["tied_orig"], params["tied_mask"] = params["weight_orig"], 1 - params["weight_mask"]
     with pytest.warns(UserWarning, match="different masks"):
-        merged = merge([a, b])
+        merged = average([a, b])
     for name in ("weight", "tied"):
         effective = [params[f"{name}_orig"] * params[f"{name}_mask"] for params in (a, b)]
         torch.testing.assert_close(merged[f"{name}_orig"], sum(effective) / 2)
@@ -117,29 +119,31 @@ def test_paths_between_pruned_networks_average_effective_weights():
 
 def test_masks_of_no_tensor_are_refused_when_they_differ():
     a = {"weight": torch.ones(4, 4), "mask": torch.eye(4)}
-    assert torch.equal(merge([a, a])["mask"], torch.eye(4))
-    with pytest.raises(OneBasinError, match="merge: mask 'mask' differs between the networks"):
-        merge([a, {**a, "mask": 1 - torch.eye(4)}])
+    assert torch.equal(average([a, a])["mask"], torch.eye(4))
+    with pytest.raises(OneBasinError, match="average: mask 'mask' differs between the networks"):
+        average([a, {**a, "mask": 1 - torch.eye(4)}])
 
 
 def test_integers_are_counters_or_equal():
     a = {"index": torch.arange(4), "steps": torch.tensor(3)}
-    merged = merge([a, {**a, "steps": torch.tensor(5)}])
+    merged = average([a, {**a, "steps": torch.tensor(5)}])
     assert torch.equal(merged["index"], a["index"])
     assert int(merged["steps"]) == 3
-    with pytest.raises(OneBasinError, match=r"merge: tensor 'index' \(int64\) differs .* integers"):
-        merge([a, {**a, "index": torch.arange(4).flip(0)}])
-    with pytest.raises(OneBasinError, match=r"merge: tensor 'index' \(int64\) differs"):
-        merge([{**a, "index": torch.arange(4.0)}, a])
+    with pytest.raises(
+        OneBasinError, match=r"average: tensor 'index' \(int64\) differs .* integers"
+    ):
+        average([a, {**a, "index": torch.arange(4).flip(0)}])
+    with pytest.raises(OneBasinError, match=r"average: tensor 'index' \(int64\) differs"):
+        average([{**a, "index": torch.arange(4.0)}, a])
 
 
 def test_quantization_parameters_stay_together():
     a = {"scale": torch.tensor([0.1, 0.2]), "zero_point": torch.tensor([3, 4])}
     b = {"scale": torch.tensor([0.3, 0.4]), "zero_point": torch.tensor([3, 5])}
-    with pytest.warns(UserWarning, match="merge: quantization parameters .* calibrate"):
-        merged = merge([a, b])
+    with pytest.warns(UserWarning, match="average: quantization parameters .* calibrate"):
+        merged = average([a, b])
     assert all(torch.equal(merged[name], a[name]) for name in a)
-    merged = merge([a, {**b, "zero_point": a["zero_point"]}])
+    merged = average([a, {**b, "zero_point": a["zero_point"]}])
     torch.testing.assert_close(merged["scale"], torch.tensor([0.2, 0.3]))
 
 
@@ -147,6 +151,6 @@ def test_quantization_parameters_stay_together():
 def test_scales_of_8_bit_weights_must_be_equal(scale):
     a = {"w.weight": torch.ones(2, 2).to(torch.float8_e4m3fn), scale: torch.tensor(0.5)}
     b = {"w.weight": 3 * torch.ones(2, 2), scale: torch.tensor(0.5)}
-    assert merge([a, b])["w.weight"].float().eq(2).all()
+    assert average([a, b])["w.weight"].float().eq(2).all()
     with pytest.raises(OneBasinError, match=r"'w.weight' \(float8_e4m3fn\) is scaled by '"):
-        merge([a, {**b, scale: torch.tensor(0.25)}])
+        average([a, {**b, scale: torch.tensor(0.25)}])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, match_weights, trace
+from onebasin import OneBasinError, Permutation, trace
+from onebasin.matching import match_weights
 from onebasin.symmetry import Symmetry
 
 

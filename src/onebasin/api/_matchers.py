@@ -41,11 +41,12 @@ class MethodOptions:
 
     @property
     def given(self) -> str | None:
-        """The first argument that the user gave, or None."""
+        """The first argument that the user gave, for messages; None without one."""
         if self.name != AUTO:
             return "method="
         if self.options:
-            return f"{next(iter(self.options))}="
+            name = next(iter(self.options))
+            return "restarts=" if name == "restarts" else f"the method option {name}"
         return None if self.init is None else "init="
 
     def prepare(

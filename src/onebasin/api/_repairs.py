@@ -71,7 +71,7 @@ class Repair:
         if self.method == "reset" and not has_statistics:
             raise OneBasinError(
                 "merge: repair='reset' recomputes running statistics, and this architecture has "
-                "none; choose repair='repair' or 'rescale'"
+                "none; choose repair='repair' or repair='rescale'"
             )
         return self.method or ("reset" if has_statistics else "repair")
 

@@ -119,4 +119,4 @@ def keys_for(keys: str | Sequence[str] | None, num_networks: int, *, call: str) 
             f"{call}: {len(keys)} keys for {num_networks} networks; give key= once for all, or "
             "once for each ('.' for the default of a file)"
         )
-    return keys * (num_networks if len(keys) == 1 else 1)
+    return [*keys] * (num_networks if len(keys) == 1 else 1)

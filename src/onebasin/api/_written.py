@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from onebasin.api._job import Job
 from onebasin.api._networks import Networks
 from onebasin.api._outputs import write_network
-from onebasin.api.results import Writer
+from onebasin.api.results import ComputedNetwork
 from onebasin.checkpoints import open_checkpoint_for, with_unsaved
 
 
@@ -24,8 +25,8 @@ def finished(
     output: Any,
     *,
     like: int,
-) -> tuple[Mapping[str, Tensor], Path | None, Writer]:
-    """Write a network or read it into memory; return the first fields of its `NetworkResult`.
+) -> ComputedNetwork:
+    """Write a network or read it into memory; return it.
 
     Args:
         job: the networks it was computed from.
@@ -36,20 +37,23 @@ def finished(
         like: index of the network whose names and dtypes are used.
     """
     if output is None:
-        state_dict: Mapping[str, Tensor] = {name: tensors[name] for name in tensors}
+        state_dict = {name: tensors[name] for name in tensors}
+
+        def load() -> Mapping[str, Tensor]:
+            return state_dict
     else:
         stored = with_unsaved(tensors, networks.checkpoints[like])
         write_network(job, networks, output, stored, metadata, like=like)
-        state_dict = open_checkpoint_for(networks.architecture, output)
+
+        def load() -> Mapping[str, Tensor]:
+            return open_checkpoint_for(networks.architecture, output)
 
     def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
         with job.sources[like].open(networks.architecture) as reference:
-            from dataclasses import replace
-
             reopened = list(networks.checkpoints)
             reopened[like] = reference
             stored = with_unsaved(tensors, reference)
             again = replace(networks, checkpoints=tuple(reopened))
             write_network(job, again, path, stored, metadata, like=like)
 
-    return state_dict, None if output is None else Path(output), write
+    return ComputedNetwork(load, None if output is None else Path(output), write)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onebasin.api._alignment import Matched, match_networks
@@ -17,7 +17,7 @@ from onebasin.api._networks import Networks, check_distinct
 from onebasin.api._outputs import check_outputs, metadata_of, save_permutations
 from onebasin.api._written import finished
 from onebasin.api.reports import Report
-from onebasin.api.results import NetworkResult
+from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.matching import ManyMatching, Matching
 from onebasin.merging.averages import Mean
 from onebasin.merging.moved import Moved
@@ -29,9 +29,11 @@ class Alignment(NetworkResult):
     """B aligned to A; returned by `align`.
 
     Args:
+        network: aligned B.
         evaluation: loss and error of A, B, aligned B and their averages; None without data.
     """
 
+    network: ComputedNetwork
     _matched: Matched
     evaluation: Report | None = None
 
@@ -168,10 +170,10 @@ def align(
             networks, "align", method=matched.method, seed=seed, keys=job.keys or None
         )
         aligned = Moved(networks.checkpoints[1], matched.permutation)
-        written = finished(job, networks, aligned, metadata, output, like=1)
+        network = finished(job, networks, aligned, metadata, output, like=1)
         report = _report(job, networks, matched, evaluation)
     saved = save_permutations(matched.from_others, save_permutation)
-    return Alignment(*written, saved, _matched=matched, evaluation=report)
+    return Alignment(replace(network, permutation_files=saved), matched, report)
 
 
 def _match(job: Job, networks: Networks, matcher: Matcher) -> Matched:

@@ -86,7 +86,7 @@ class FeatureComparison(Summarized):
             first = "B is not aligned"
         else:
             first = f"B is permuted by {self.permutation_file}"
-        return "\n\n".join([first, *(_text(name, t) for name, t in self.tables.items())])
+        return "\n\n".join([first, *(_text(name, t) for name, t in self.tables.items())]) + "\n"
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""

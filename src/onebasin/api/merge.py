@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from onebasin.api._repairs import Repair, RepairName
 from onebasin.api._reporter import Reporter
 from onebasin.api._written import finished
 from onebasin.api.reports import Report
-from onebasin.api.results import NetworkResult
+from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import OneBasinError
 from onebasin.forward.normalization import keeps_spectral_vectors, layers_with_statistics
 from onebasin.matching import ManyMatching, Matching
@@ -55,10 +55,12 @@ class Merged(NetworkResult):
     """A merged network; returned by `merge`.
 
     Args:
+        network: the merged network.
         evaluation: loss and error of all networks, of the unaligned average, the result and the
             ensemble; None without data.
     """
 
+    network: ComputedNetwork
     _average: Average
     evaluation: Report | None = None
 
@@ -232,12 +234,12 @@ def merge(
             seed=seed,
             keys=job.keys or None,
         )
-        written = finished(job, opened, average.params, metadata, output, like=0)
+        network = finished(job, opened, average.params, metadata, output, like=0)
         report = _report(job, opened, average, evaluation)
     saved = (
         save_permutations(average.matched.from_others, save_permutation) if average.matched else ()
     )
-    return Merged(*written, saved, _average=average, evaluation=report)
+    return Merged(replace(network, permutation_files=saved), average, report)
 
 
 def _check(job: Job, data: Any, align: bool, repair: RepairName, save_permutation: Any) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -39,21 +40,50 @@ class Summarized:
 Writer = Callable[[str | os.PathLike[str], Mapping[str, Tensor]], None]
 
 
-@dataclass(frozen=True, repr=False)
-class NetworkResult(Summarized):
+@dataclass(frozen=True)
+class ComputedNetwork:
     """A network that a public function computed.
 
     Args:
-        state_dict: parameters and buffers by name. With `output=`, the tensors are read from the
-            file when they are used.
+        load: returns parameters and buffers by name.
         output: the file or folder that was written, or None.
+        write: writes the network to a further path.
         permutation_files: the files of permutations that were written.
     """
 
-    state_dict: Mapping[str, Tensor]
+    load: Callable[[], Mapping[str, Tensor]]
     output: Path | None
-    _write: Writer = field(repr=False)
-    permutation_files: tuple[Path, ...]
+    write: Writer
+    permutation_files: tuple[Path, ...] = ()
+
+    @cached_property
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Parameters and buffers by name."""
+        return self.load()
+
+
+class NetworkResult(Summarized):
+    """The base of results with a network."""
+
+    network: ComputedNetwork
+
+    @property
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Parameters and buffers by name.
+
+        With `output=`, the tensors are read from the file when they are used.
+        """
+        return self.network.state_dict
+
+    @property
+    def output(self) -> Path | None:
+        """The file or folder that was written, or None."""
+        return self.network.output
+
+    @property
+    def permutation_files(self) -> tuple[Path, ...]:
+        """The files of permutations that were written."""
+        return self.network.permutation_files
 
     def files_to_json(self) -> dict[str, Any]:
         """Return the paths of the written files as plain JSON values."""
@@ -89,4 +119,4 @@ class NetworkResult(Summarized):
         Raises:
             OneBasinError: the path cannot be written, or is an input.
         """
-        self._write(path, self.state_dict)
+        self.network.write(path, self.state_dict)

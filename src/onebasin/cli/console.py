@@ -57,7 +57,7 @@ class Console:
         command: str,
         result: Summarized,
         paths: Sequence[Path] | None = None,
-        written: Sequence[Path | None] = (),
+        written: Sequence[Path | str | None] = (),
     ) -> None:
         """Print what a function of the library returned.
 
@@ -65,7 +65,7 @@ class Console:
             command: the command.
             result: the result.
             paths: the checkpoints, or None.
-            written: the files that were written; None for files that were not.
+            written: the files that were written, or a description; None for files that were not.
         """
         inputs = {} if paths is None else {"inputs": list(map(str, paths))}
         lines = [result.summary(), *(f"wrote {path}" for path in written if path is not None)]

@@ -93,4 +93,4 @@ def features(
             **matching.keywords,
             **options.keywords,
         )
-        console.result("features", result, paths, result.files)
+        console.result("features", result, paths, [f"{len(result.files)} files to {output}"])

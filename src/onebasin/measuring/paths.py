@@ -187,7 +187,7 @@ def check_same_names(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tens
 
 
 def shares_of(
-    weights: Sequence[int | float] | None, num_networks: int, *, call: str = "merge"
+    weights: Sequence[int | float] | None, num_networks: int, *, call: str = "average"
 ) -> list[float]:
     """Return weights divided by their sum, one for each network.
 

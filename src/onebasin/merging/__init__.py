@@ -1,6 +1,6 @@
-"""Merging: one network made of several, and the statistics of its units repaired."""
+"""Averages of networks, and repair of their activation statistics."""
 
 from onebasin.measuring.repairing import Repaired, repair
-from onebasin.merging.averages import merge, merge_tensors
+from onebasin.merging.averages import average, average_tensors
 
-__all__ = ["Repaired", "merge", "merge_tensors", "repair"]
+__all__ = ["Repaired", "average", "average_tensors", "repair"]

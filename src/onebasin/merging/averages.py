@@ -14,7 +14,7 @@ from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.dtypes import all_finite, compute_dtype
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.forward.normalization import is_variance
 from onebasin.measuring.paths import mean_of, shares_of
 from onebasin.merging.rules import rules_for
@@ -22,7 +22,7 @@ from onebasin.symmetry.ties import memory_of
 
 
 @checks_arguments
-def merge(
+def average(
     params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None = None
 ) -> dict[str, Tensor]:
     r"""Return the weighted mean \(\sum_i w_i \theta_i / \sum_i w_i\) of two or more networks.
@@ -60,7 +60,7 @@ def merge(
 
     Example:
         >>> import torch
-        >>> merge([{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}])
+        >>> average([{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}])
         {'w': tensor([2., 4.])}
     """
     average = Mean(params_list, weights)
@@ -86,12 +86,12 @@ class Mean(LazyMapping):
     memory. Nothing is kept: every access computes the mean again.
 
     Args:
-        params_list: as for `merge`; checked at once, without reading tensors where the
+        params_list: as for `average`; checked at once, without reading tensors where the
             mappings can describe them.
-        weights: as for `merge`.
+        weights: as for `average`.
 
     Raises:
-        OneBasinError: as for `merge`.
+        OneBasinError: as for `average`.
 
     Example:
         >>> import torch
@@ -139,24 +139,24 @@ class Mean(LazyMapping):
 
 
 @checks_arguments
-def merge_tensors(
+def average_tensors(
     params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None = None
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield the names and tensors of `merge` one by one, for lazy mappings and large models.
+    """Yield the names and tensors of `average` one by one, for lazy mappings and large models.
 
     The arguments are checked at once, before the first tensor is asked for; a tied tensor is
     yielded under each of its names.
 
     Args:
-        params_list: as for `merge`.
-        weights: as for `merge`.
+        params_list: as for `average`.
+        weights: as for `average`.
 
     Raises:
-        OneBasinError: as for `merge`.
+        OneBasinError: as for `average`.
 
     Example:
         >>> import torch
-        >>> dict(merge_tensors([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3]))
+        >>> dict(average_tensors([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3]))
         {'w': tensor([0.7500])}
     """
     average = Mean(params_list, weights)
@@ -165,28 +165,28 @@ def merge_tensors(
 
 
 def warn_of(notes: Sequence[str]) -> None:
-    """Issue a Python warning for each note of a merge."""
+    """Issue a warning for each note of an average."""
     for note in notes:
-        warnings.warn(f"merge: {note}", stacklevel=3)
+        warnings.warn(f"average: {note}", OneBasinWarning, stacklevel=3)
 
 
 def _check(
     params_list: Sequence[Mapping[str, Tensor]], weights: Sequence[int | float] | None
 ) -> list[float]:
-    """Check that the networks can be merged, and return weights with a sum of 1."""
+    """Check that the networks can be averaged, and return weights with a sum of 1."""
     if len(params_list) < 2:
         raise OneBasinError(
-            f"merge: {counted(len(params_list), 'network')} given; give at least two"
+            f"average: {counted(len(params_list), 'network')} given; give at least two"
         )
     if not params_list[0]:
-        raise OneBasinError("merge: params_list[0] has no tensors; pass a state dict with some")
+        raise OneBasinError("average: params_list[0] has no tensors; pass a state dict with some")
     for params in params_list[1:]:
-        check_same_architecture(params_list[0], params, call="merge")
+        check_same_architecture(params_list[0], params, call="average")
     return shares_of(weights, len(params_list))
 
 
 def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    mean = mean_of(f"merge: the mean of tensor {name!r}", tensors, shares)
+    mean = mean_of(f"average: the mean of tensor {name!r}", tensors, shares)
     if not all_finite(mean):
         _check_finite(name, mean, tensors)
     if min(shares) < 0 and is_variance(name) and mean.is_floating_point():
@@ -206,8 +206,8 @@ def _check_finite(name: str, mean: Tensor, tensors: Sequence[Tensor]) -> None:
     for number, tensor in enumerate(wide):
         if bool((broken & ~torch.isfinite(tensor)).any()):
             raise OneBasinError(
-                f"merge: tensor {name!r} of params_list[{number}] has NaN or infinite entries; use"
-                " a checkpoint from before training diverged"
+                f"average: tensor {name!r} of params_list[{number}] has NaN or infinite entries; "
+                "use a checkpoint from before training diverged"
             )
 
 

@@ -103,7 +103,7 @@ def test_a_step_takes_a_bounded_number_of_products(monkeypatch):
         patched = counting(module.add_products, "products")
         monkeypatch.setattr(module, "add_products", patched)
     monkeypatch.setattr(Search, "step", counting(Search.step, "steps"))
-    found = onebasin.match_weights(*problem(num_layers), max_sweeps=1)
+    found = onebasin.matching.match_weights(*problem(num_layers), max_sweeps=1)
     assert found.num_solves >= num_layers
     assert counts["products"] <= 6 * counts["steps"]
 

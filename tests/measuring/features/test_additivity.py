@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onebasin import Permutation, match_weights, trace
+from onebasin import Permutation, trace
 from onebasin.errors import OneBasinError
+from onebasin.matching import match_weights
 from onebasin.measuring.features import measure_additivity
 from tests.forward.networks import build
 from tests.measuring.features.pairs import cosines, distances, mlp_features, pair

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from onebasin import Permutation, match_weights, trace
+from onebasin import Permutation, trace
 from onebasin.errors import OneBasinError
+from onebasin.matching import match_weights
 from onebasin.measuring.features import measure_commutativity
 from tests.measuring.features.pairs import cosines, distances, mlp_features, pair
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import Permutation, match_weights, trace
+from onebasin import Permutation, trace
 from onebasin.errors import OneBasinError
+from onebasin.matching import match_weights
 from onebasin.measuring.features import measure_additivity, measure_llfc
 from onebasin.measuring.features.survey import checked_alphas
 from onebasin.measuring.repairing import repair

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, symmetry_from_spec
+from onebasin import OneBasinError
+from onebasin.symmetry import symmetry_from_spec
 from onebasin.symmetry.proving import proof as proof_module
 from onebasin.symmetry.proving.proof import prove
 from tests.symmetry.proving.cases import RIGHT, Body, verified

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import symmetry_from_spec
+from onebasin.symmetry import symmetry_from_spec
 from onebasin.symmetry.proving import prove
 from onebasin.symmetry.proving.inputs import Example, resized_examples, scaled_examples
 

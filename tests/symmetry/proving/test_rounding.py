@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import symmetry_from_spec, trace
+from onebasin import trace
+from onebasin.symmetry import symmetry_from_spec
 from onebasin.symmetry.proving.perturbation import jitter
 
 

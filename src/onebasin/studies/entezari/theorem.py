@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.matching.theorem import match_theorem
-from onebasin.merging.averages import merge
+from onebasin.merging.averages import average
 from onebasin.studies.drawing import draw_means, explain, legend_below, panels, size_axis, told
 from onebasin.studies.entezari import PAPER
 from onebasin.studies.entezari.settings import powers
@@ -91,7 +91,7 @@ def _difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor], x: Tensor) -> 
     def outputs(params: Mapping[str, Tensor]) -> Tensor:
         return (x @ params["0.weight"].T).relu() @ params["2.weight"].T
 
-    return float((outputs(merge([a, b])) - (outputs(a) + outputs(b)) / 2).abs().mean())
+    return float((outputs(average([a, b])) - (outputs(a) + outputs(b)) / 2).abs().mean())
 
 
 def tasks(config: Config) -> list[Task]:

@@ -11,7 +11,7 @@ from onebasin.matching.matching import ManyMatching
 from onebasin.measuring.curves import Normalization
 from onebasin.measuring.ensembles import compare_ensembles
 from onebasin.measuring.statistics import reset_statistics
-from onebasin.merging.averages import merge
+from onebasin.merging.averages import average
 from onebasin.studies.task import Result, declare
 from onebasin.studies.tasks.specs import Spec, data_of, network_of, symmetry_of
 from onebasin.studies.tasks.splits import batches_of, evaluator_of
@@ -67,7 +67,7 @@ def merge_networks(
             "sweeps": found.num_sweeps,
             "seconds": float(found.seconds),
         }
-    merged = merge(params)
+    merged = average(params)
     if normalization == "reset":
         merged = reset_statistics(module, merged, batches_of(dataset))
     return Result([row], merged)

@@ -8,7 +8,7 @@ from onebasin.measuring.curves import Normalization
 from onebasin.measuring.pairs import measure_pairs_splits
 from onebasin.measuring.points import evaluate_points
 from onebasin.measuring.statistics import reset_statistics
-from onebasin.merging.averages import merge
+from onebasin.merging.averages import average
 from onebasin.studies.task import Result, declare
 from onebasin.studies.tasks.specs import Spec, data_of, network_of
 from onebasin.studies.tasks.splits import SPLITS, batches_of, evaluator_of
@@ -52,7 +52,7 @@ def measure_set(
         normalization=normalization,
         data=batches if normalization == "reset" else None,
     )
-    average = merge(params)
+    average = average(params)
     if normalization == "reset":
         average = reset_statistics(module, average, batches)
     shares = [{number: 1.0} for number in range(len(params) + 1)]

@@ -281,7 +281,7 @@ class Specimen:
         if is_out_of_memory(error):
             return (
                 f"prove: not enough memory to run {name} in {width}; use smaller example inputs,"
-                " or leave the verification out (--no-prove)"
+                " or leave the verification out (--no-verify)"
             )
         return (
             f"prove: {name} cannot be run in {width} on the example inputs"

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onebasin.api._repairs import Repair
+from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo
-from onebasin.cli.console import Console
-from onebasin.cli.repairing import Repair
 from onebasin.training.datasets.data import Data
 from onebasin.training.datasets.digits import load_digits
 
@@ -48,10 +48,9 @@ def test_every_tensor_of_the_ends_is_read_once(method):
     example = (data.train_inputs[:2],)
     architecture = Architecture("tiny", module.eval(), example, {}, lambda device: build(0))
     ends = [Watched(build(seed).state_dict()) for seed in (0, 1)]
-    quiet = Console(as_json=False, quiet=True, stdout=None)
     gc.disable()
     try:
-        Repair(method, Data.from_dataset(data)).run(architecture, ends, [0.5, 0.5], quiet)
+        Repair(method, Data.from_dataset(data)).run(architecture, ends, [0.5, 0.5], Reporter())
     finally:
         gc.enable()
     for end in ends:
@@ -62,9 +61,9 @@ def test_every_tensor_of_the_ends_is_read_once(method):
         assert all(end.most <= 2 < len(end) for end in ends)
 
 
-@pytest.mark.parametrize(("given", "suits"), [(None, "reset"), ("repair", "repair")])
+@pytest.mark.parametrize(("given", "suits"), [("auto", "reset"), ("repair", "repair")])
 def test_networks_with_running_statistics_are_reset_unless_told_otherwise(given, suits):
     asked = Repair.of(given, Data.from_dataset(load_digits()))
     assert asked is not None
-    assert asked.suited(build(0)).method == suits
-    assert asked.suited(nn.Sequential(nn.Linear(4, 2))).method == "repair"
+    assert asked._method_for(build(0)) == suits
+    assert asked._method_for(nn.Sequential(nn.Linear(4, 2))) == "repair"

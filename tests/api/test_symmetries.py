@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from onebasin.api._reporter import Reporter
+from onebasin.api._symmetries import (
+    SymmetryOptions,
+    VerifiedSymmetry,
+    proof_summary,
+    verified_symmetry,
+)
 from onebasin.checkpoints import Architecture
-from onebasin.cli.console import Console
-from onebasin.cli.symmetries import Found, SymmetryChoice, find_symmetry, proof_summary
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.symmetry import Symmetry, symmetry_from_spec
 from onebasin.symmetry.proving.controls import Control
 from onebasin.symmetry.proving.proof import Proof
@@ -35,32 +39,30 @@ class Rare(nn.Module):
 WRONG = {"a.weight": ["h", None], "a.bias": [None], "b.weight": [None, "h"], "b.bias": [None]}
 
 
-def found_for(folder: Path, data: Data | None = None) -> Found:
+def found_for(folder: Path, data: Data | None = None) -> VerifiedSymmetry:
     file = folder / "wrong.json"
     file.write_text(json.dumps(WRONG))
     architecture = Architecture("rare", Rare(), (torch.randn(2, 4),), {}, lambda _: Rare())
-    return find_symmetry(
-        architecture, SymmetryChoice(file), Console(False, False, sys.stdout), data=data
-    )
+    return verified_symmetry(architecture, SymmetryOptions(file), Reporter(), data=data)
 
 
-def test_unverified_groups_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = found_for(tmp_path)
-    assert found.verification == "unverified"
-    assert "note: group 'h' could not be verified" in capsys.readouterr().err
-    summary = proof_summary(found.proof)
+def test_unverified_groups_are_named(tmp_path: Path) -> None:
+    with pytest.warns(OneBasinWarning, match="group 'h' could not be verified"):
+        found = found_for(tmp_path)
+    assert found.status == "unverified"
+    summary = proof_summary(found.verification)
     assert summary is not None
     assert summary["unverified"] == ["h"]
     assert summary["verified"] == []
     assert summary["inputs"] == ["2x4", "1x4", "3x4"]
 
 
-def test_the_data_of_a_command_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_data_of_a_command_verify(tmp_path: Path) -> None:
     inputs = torch.randn(6, 4)
     inputs[:, 0] = 7.0
-    found = found_for(tmp_path, Data("toy", ArraySplit(inputs)))
+    with pytest.warns(OneBasinWarning, match="group 'h' failed verification"):
+        found = found_for(tmp_path, Data("toy", ArraySplit(inputs)))
     assert not found.symmetry.groups
-    assert "note: group 'h' failed verification" in capsys.readouterr().err
 
 
 def outcome(num_verified: int, num_open: int, precision: str = "float64") -> str:
@@ -69,7 +71,7 @@ def outcome(num_verified: int, num_open: int, precision: str = "float64") -> str
     symmetry: Symmetry = symmetry_from_spec({name: [name] for name in names}, model)
     controls = {name: Control(name, 1.0) for name in names[:num_verified]}
     proof = Proof(symmetry, 3e-15, {}, controls, tuple(names[num_verified:]), precision=precision)
-    return Found(symmetry, proof).verification
+    return VerifiedSymmetry(symmetry, proof).status
 
 
 def test_only_verified_groups_count_as_verified() -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from onebasin.api import DataSource
 from onebasin.checkpoints import build_architecture
-from onebasin.cli.measuring import DataChoice
 from onebasin.errors import OneBasinError
 from onebasin.training.datasets.digits import load_digits
 from tests.cli.run import TINY, fail, run, succeed, write
@@ -67,7 +67,7 @@ def test_a_loss_needs_classes(capsys, tmp_path, pair_of, options):
     out = tmp_path / "out.safetensors"
     line = fail(capsys, "align", *pair_of("words"), "-o", out, *options)
     assert line.startswith("align: models_of_test_data:words returns (2, 4, 17) for two examples")
-    assert line.endswith("choose other data or another --arch-arg, or a --method without a loss")
+    assert line.endswith("choose other data or other --arch-arg, or a --method without a loss")
     line = fail(capsys, "barrier", *pair_of("words"), "--num-points", 3)
     assert "returns (2, 4, 17) for two examples but digits has 10 classes" in line
 
@@ -89,14 +89,14 @@ def test_fewer_examples_are_drawn_by_the_seed(capsys, tmp_path, a, b):
         succeed(capsys, "merge", "mlp", a, b, "-o", out, *options)
         found[name] = out.read_bytes()
     assert found["first"] == found["again"] != found["other"]
-    few, everything = DataChoice("digits", num_train=20, seed=1).load(), load_digits()
+    few, everything = DataSource("digits", num_train=20, seed=1).load(), load_digits()
     assert few.num_examples() == 20
     assert torch.equal(few.test.first(360), everything.test_inputs)
 
 
 def test_a_missing_folder_of_a_model_is_named_before_data_are_read():
     with pytest.raises(OneBasinError, match="hf:bert-base-uncased: no such folder"):
-        DataChoice("nothing-of-this-name").load("hf:bert-base-uncased")
+        DataSource("nothing-of-this-name").load("hf:bert-base-uncased")
 
 
 def test_a_number_of_no_data_is_refused(capsys, tmp_path, a, b):

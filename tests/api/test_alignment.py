@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 import torch
 
+from onebasin.api._alignment import Matched
+from onebasin.api._symmetries import VerifiedSymmetry
 from onebasin.checkpoints import MLP
-from onebasin.cli.alignment import Alignment
-from onebasin.cli.symmetries import Found
 from onebasin.matching import match_many, match_weights
 from onebasin.symmetry import trace
 from tests.cli.run import WIDTH, network
@@ -23,13 +23,13 @@ from tests.cli.run import WIDTH, network
         ("annealing", 300, False, "in 300 steps and 1.5 s"),
     ],
 )
-def test_what_the_search_took_is_said_in_words(method, num_sweeps, converged, says):
+def test_the_summary_states_the_effort_of_the_search(method, num_sweeps, converged, says):
     symmetry = trace(MLP(width=WIDTH, depth=2), torch.randn(2, 64))
     found = match_weights(symmetry, network(0), network(1))
     matching = dataclasses.replace(
         found, num_sweeps=num_sweeps, converged=converged, seconds=1.5, objective=(1.0, 2.0)
     )
-    text = Alignment(Found(symmetry), method, matching).to_text()
+    text = Matched(VerifiedSymmetry(symmetry), method, matching).to_text()
     assert text.splitlines()[1] == f"{method}: objective 1 -> 2 {says}"
 
 
@@ -37,6 +37,6 @@ def test_the_units_of_the_reference_do_not_count():
     symmetry = trace(MLP(width=WIDTH, depth=2), torch.randn(2, 64))
     for num_networks in (2, 3):
         found = match_many(symmetry, [network(seed) for seed in range(num_networks)])
-        alignment = Alignment(Found(symmetry), "many", found)
+        alignment = Matched(VerifiedSymmetry(symmetry), "many", found)
         assert alignment.num_units == (num_networks - 1) * 2 * WIDTH
         assert f" of {alignment.num_units} units moved" in alignment.to_text()

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from onebasin import trace
-from onebasin.cli.methods import MethodChoice
+from onebasin.api._matchers import MethodOptions
+from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.forward.batches import Batches
 from onebasin.matching import match_combined, match_straight_through
 from onebasin.matching.catalogue import METHODS, Method
@@ -100,14 +101,14 @@ def test_an_unknown_method_lists_the_known(capsys, tmp_path, a, b, command):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--method", "activations"], "method activations looks at data; name it with --data"),
+        (["--method", "activations"], "method activations needs data; pass --data"),
         (
             ["--method", "sinkhorn", "--method-arg", "objective=path"],
-            "align: method sinkhorn with objective=path looks at data; name it with --data, such",
+            "align: method sinkhorn with objective=path needs data; pass --data, such",
         ),
         (
             ["--method", "exhaustive", "--method-arg", "objective=loss"],
-            "align: method exhaustive with objective=loss looks at data; name it with --data, such",
+            "align: method exhaustive with objective=loss needs data; pass --data, such",
         ),
         (
             ["--method-arg", "sweeps=3"],
@@ -145,14 +146,14 @@ def test_what_a_method_cannot_take_is_named(capsys, tmp_path, a, b, options, mes
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--method", "weights"], "method weights uses no data; leave --data out or choose a --me"),
+        (["--method", "weights"], "method weights uses no data; remove --data or choose a --me"),
         (
             ["--method", "exhaustive", "--method-arg", "objective=weights"],
-            "align: method exhaustive with objective=weights uses no data; leave --data out or cho",
+            "align: method exhaustive with objective=weights uses no data; remove --data or cho",
         ),
         (
             ["--method", "sinkhorn", "--method-arg", "objective=weights"],
-            "method sinkhorn with objective=weights uses no data; leave --data out or choose anoth",
+            "method sinkhorn with objective=weights uses no data; remove --data or choose anoth",
         ),
     ],
 )
@@ -206,10 +207,10 @@ def test_options_reach_the_method(capsys, tmp_path, a, b):
 def test_a_preference_is_taken_where_the_method_has_it_and_none_is_given(
     method, arguments, options
 ):
-    matcher = MethodChoice(method, arguments).prepare(
-        call="merge", data=Data.from_dataset(load_digits()), is_of_use=True
+    matcher = MethodOptions(method, parse_arguments(arguments)).prepare(
+        call="merge", data=Data.from_dataset(load_digits()), data_is_used=True
     )
-    assert matcher.preferring(normalization="batch").options == options
+    assert matcher.with_defaults(normalization="batch").options == options
 
 
 def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_path, monkeypatch):
@@ -278,9 +279,9 @@ def test_methods_of_two_and_of_many_start_from_each_other(capsys, tmp_path, a, b
     [
         (
             ["--method", "theorem", "--init", "weights"],
-            "align: method theorem starts from no permutation; leave --init out or choose a --met",
+            "align: method theorem takes no initial permutation; remove --init or choose a --met",
         ),
-        (["--init", "activations"], "align: method activations looks at data; name it with --dat"),
+        (["--init", "activations"], "align: method activations needs data; pass --dat"),
         (
             ["--init", "nonsense"],
             "align: unknown method 'nonsense'; known are: weights, activations",
@@ -307,6 +308,6 @@ def test_cells_that_tell_no_units_apart_are_noted(capsys, tmp_path, features, un
     given = (*ALIGN, *files, "-o", tmp_path / "out.safetensors", "--method", "theorem", *options)
     note = (
         "onebasin: note: all units fall into the same cell, so the permutation is random; use "
-        "another --method or, for few inputs, smaller cells (--method-arg cells=N)\n"
+        "another --method or, for few inputs, smaller cells (cells=N)\n"
     )
     assert succeed(capsys, *given).notes == (note if is_random else "")

@@ -1,0 +1,3 @@
+from tests.cli.conftest import a, b
+
+__all__ = ["a", "b"]
