@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # numba looks for a package named coverage, and must not find the benchmark beside this one.
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
     torch.set_num_threads(options.threads)
-    from onebasin.training.datasets.catalogue import load_dataset
+    from onebasin.data.catalogue import load_dataset
 
     data = load_dataset("mnist", root=options.data)
     rows = []
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(case: Case, data: Any, runs: int, num_examples: int) -> dict[str, Any]:
     """Return the row of a case: medians over the runs."""
-    from onebasin.matching.walks.swaps import columns_of, draw_steps
+    from onebasin.matching._annealing.swaps import columns_of, draw_steps
 
     model, symmetry, networks, inputs, labels = problem(case, data, num_examples)
     walk, mixtures = make_walk(case, model, symmetry, networks, [(inputs, labels)])
@@ -117,7 +117,7 @@ def measure(case: Case, data: Any, runs: int, num_examples: int) -> dict[str, An
 def problem(case: Case, data: Any, num_examples: int) -> tuple[Any, ...]:
     """Return trained networks of a case, and the examples they are annealed on."""
     import onebasin
-    from onebasin.training.train import train
+    from onebasin_studies.training.train import train
 
     sizes = (784, *case.hidden, 10)
     layers: list[torch.nn.Module] = [torch.nn.Flatten()]
@@ -133,8 +133,8 @@ def problem(case: Case, data: Any, num_examples: int) -> tuple[Any, ...]:
 def make_walk(case: Case, model: Any, symmetry: Any, networks: Any, batches: Any) -> Any:
     """Return a walk of onebasin that begins at the identity, and what it averages."""
     from onebasin import Permutation
-    from onebasin.matching.walks.examples import examples_of
-    from onebasin.matching.walks.making import walk_maker
+    from onebasin.matching._annealing.examples import examples_of
+    from onebasin.matching._annealing.making import walk_maker
 
     pairs = tuple(combinations(range(case.networks), 2))
     mixtures = pairs if case.averages == "pairs" else (tuple(range(case.networks)),)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from onebasin.data.catalogue import load_dataset
+from onebasin.data.dataset import Dataset
 from onebasin.networks import MLP, VGG, ResNet20
-from onebasin.training.datasets.catalogue import load_dataset
-from onebasin.training.datasets.dataset import Dataset
-from onebasin.training.recipe import Recipe
-from onebasin.training.train import train
+from onebasin_studies.training.recipe import Recipe
+from onebasin_studies.training.train import train
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from publishing import add_folder, machine, publish, write
 from torch import Tensor, nn
 
 import onebasin
-from onebasin.forward.batches import Batches
-from onebasin.matching.catalogue import METHODS
-from onebasin.measuring import Curve, evaluator
-from onebasin.measuring.repairing import repair
+from onebasin.evaluation import Curve, evaluator
+from onebasin.evaluation.repairing import repair
+from onebasin.graph.batches import Batches
+from onebasin.matching.registry import METHODS
 
 MATCHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "none": ("", {}),
@@ -185,7 +185,7 @@ def _has_statistics(params: Mapping[str, Tensor]) -> bool:
 
 
 def _bound(model: nn.Module, params: Mapping[str, Tensor]) -> nn.Module:
-    from onebasin.forward.binding import BoundModel
+    from onebasin.graph.binding import BoundModel
 
     return BoundModel(model, params)
 

@@ -22,15 +22,15 @@ from publishing import add_folder, machine, publish
 from torch import Tensor, nn
 
 import onebasin
-from onebasin.forward.batches import Batches
-from onebasin.measuring.features import (
+from onebasin.data.catalogue import load_dataset
+from onebasin.data.dataset import Dataset
+from onebasin.evaluation.features import (
     FeatureTable,
     measure_additivity,
     measure_commutativity,
     measure_llfc,
 )
-from onebasin.training.datasets.catalogue import load_dataset
-from onebasin.training.datasets.dataset import Dataset
+from onebasin.graph.batches import Batches
 
 WIDTH, EPOCHS, BATCH_SIZE, LEARNING_RATE = 512, 10, 500, 1e-3
 PIXELS = (0.0,), (1.0,)
@@ -120,8 +120,8 @@ def measure_pair(
         "test": (data.test_inputs, data.test_labels),
     }
     curves = {
-        split: onebasin.measuring.interpolate(
-            model, a, b, onebasin.measuring.evaluator(*examples), num_points=num_points
+        split: onebasin.evaluation.interpolate(
+            model, a, b, onebasin.evaluation.evaluator(*examples), num_points=num_points
         )
         for split, examples in splits.items()
     }

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from publishing import add_folder, machine, publish
 
-from onebasin.measuring.evaluation import evaluator
-from onebasin.measuring.points import evaluate_points
-from onebasin.measuring.together import LARGEST
+from onebasin.evaluation.evaluation import evaluator
+from onebasin.evaluation.points import evaluate_points
+from onebasin.evaluation.together import LARGEST
 from onebasin.networks import MLP
 
 NUM_POINTS, NUM_CLASSES = 25, 10

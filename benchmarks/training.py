@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(width: int, depth: int, threads: int, runs: int, root: str | None) -> dict[str, Any]:
     """Return the row of one size of network."""
     torch.set_num_threads(threads)
+    from onebasin.data.catalogue import load_dataset
     from onebasin.networks import MLP
-    from onebasin.training import train
-    from onebasin.training.datasets.catalogue import load_dataset
+    from onebasin_studies.training import train
 
     number = NUM_EXAMPLES.get(width, 2_000)
     data = load_dataset("mnist", root=root, num_train=number)
@@ -139,8 +139,8 @@ def page(rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> str:
 
 Written by `python benchmarks/training.py`. {NUM_NETWORKS} multilayer perceptrons on MNIST
 (784 inputs, 10 classes) from as many seeds, Adam at 10⁻³, batches of {BATCH_SIZE}, one epoch, by a
-plain loop of PyTorch over the networks and by one call of `onebasin.training.train`, with the
-same number of threads. In the columns of the two are examples a second, counted once for each
+plain loop of PyTorch over the networks and by one call of `onebasin_studies.training.train`, with
+the same number of threads. In the columns of the two are examples a second, counted once for each
 network: medians over the runs. The ratio is the median of those of the runs, with the least and
 the greatest. The last column shows that both learn the same: the mean training loss of the epoch.
 

@@ -165,8 +165,8 @@ def floor(symmetry: Any, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> fl
     nothing moves, and nothing is accepted.
     """
     from onebasin import Permutation
-    from onebasin.matching.descent.pair import Pair
-    from onebasin.matching.descent.search import Search
+    from onebasin.matching._coordinate_descent.pair import Pair
+    from onebasin.matching._coordinate_descent.search import Search
 
     pair = Pair(symmetry, a, b)
     pair.survey()

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import onebasin
-from onebasin.training import load_digits, train
+from onebasin_studies.training import load_digits, train
 
 
 def main(folder: Path) -> None:
@@ -34,9 +34,9 @@ def main(folder: Path) -> None:
     onebasin.write_checkpoint(folder / "aligned.safetensors", aligned, like=b, inputs=[a])
     print(f"objective {matching.objective[0]:.1f} -> {matching.objective[-1]:.1f}")
 
-    evaluate = onebasin.measuring.evaluator(data.test_inputs, data.test_labels)
+    evaluate = onebasin.evaluation.evaluator(data.test_inputs, data.test_labels)
     for name, other in {"as trained": b, "aligned": aligned}.items():
-        curve = onebasin.measuring.interpolate(network, a, other, evaluate, num_points=11)
+        curve = onebasin.evaluation.interpolate(network, a, other, evaluate, num_points=11)
         print(f"barrier, {name}: {curve.barrier():.3f}")
 
 

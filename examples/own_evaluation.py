@@ -42,7 +42,7 @@ def main() -> None:
     symmetry = onebasin.trace(model, X).prove(model, X).symmetry
     aligned = onebasin.matching.match_weights(symmetry, a, b).permutation.apply(b)
     for name, other in {"as trained": b, "aligned": aligned}.items():
-        curve = onebasin.measuring.interpolate(model, a, other, largest_miss, num_points=9)
+        curve = onebasin.evaluation.interpolate(model, a, other, largest_miss, num_points=9)
         print(f"{name}: {curve.barrier():.2f} above the chord")
 
 

@@ -32,9 +32,9 @@ jaxtyping.install_import_hook(modules_with("from jaxtyping import "), "beartype.
 # types of inherited fields in the module of the heir.
 UNCHECKED = (
     *modules_with("if TYPE_CHECKING:"),
-    "onebasin.measuring.features.additivity",
-    "onebasin.measuring.features.commutativity",
-    "onebasin.training.datasets.batches",
+    "onebasin.evaluation.features.additivity",
+    "onebasin.evaluation.features.commutativity",
+    "onebasin.data.batches",
 )
 beartype_package(
     "onebasin",

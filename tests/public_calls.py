@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import onebasin
-from onebasin import matching, measuring
-from onebasin.measuring import features
+from onebasin import evaluation, matching
+from onebasin.evaluation import features
 from onebasin.merging import average, average_tensors, repair
 from onebasin.symmetry import Permutation, Symmetry
 
@@ -55,8 +55,8 @@ def reference() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return a, b
 
 
-def _evaluate() -> measuring.Evaluator:
-    return measuring.evaluator(INPUTS, LABELS)
+def _evaluate() -> evaluation.Evaluator:
+    return evaluation.evaluator(INPUTS, LABELS)
 
 
 def _match(name: str, **options: Any) -> Callable[[Params, Params], Any]:
@@ -92,25 +92,27 @@ def _features(name: str, **options: Any) -> Callable[[Params, Params], Any]:
 
 def _interpolate(**options: Any) -> Callable[[Params, Params], Any]:
     def call(a: Params, b: Params) -> list[float]:
-        return list(measuring.interpolate(MODEL, a, b, _evaluate(), num_points=3, **options).losses)
+        return list(
+            evaluation.interpolate(MODEL, a, b, _evaluate(), num_points=3, **options).losses
+        )
 
     return call
 
 
 def _plane(a: Params, b: Params) -> list[float]:
-    found = measuring.measure_plane(
+    found = evaluation.measure_plane(
         MODEL, {"A": a, "B": b, "C": network(5)}, _evaluate(), num_points=2
     )
     return [value for row in found.losses for value in row]
 
 
 def _pairs(a: Params, b: Params) -> list[float]:
-    found = measuring.measure_pairs(MODEL, [a, b], _evaluate(), num_points=3)
+    found = evaluation.measure_pairs(MODEL, [a, b], _evaluate(), num_points=3)
     return list(found.curves[0, 1].losses)
 
 
 def _ensembles(a: Params, b: Params) -> list[float]:
-    found = measuring.compare_ensembles(MODEL, {"A": a, "B": b}, _evaluate())
+    found = evaluation.compare_ensembles(MODEL, {"A": a, "B": b}, _evaluate())
     return [each.loss for each in found.candidates]
 
 
@@ -135,15 +137,15 @@ CALLS: dict[str, Callable[[Params, Params], Any]] = {
     "match_many": _match_several("many"),
     "match_cycle_consistent": _match_several("cycle_consistent"),
     "match_many_annealing": _match_several("many_annealing", **RUN, steps=9, schedule="published"),
-    "permuted_copies": lambda a, b: list(measuring.permuted_copies(symmetry(), a, 2)),
+    "permuted_copies": lambda a, b: list(evaluation.permuted_copies(symmetry(), a, 2)),
     "apply": lambda a, b: Permutation.random(symmetry(), seed=1).apply(b),
     "average": lambda a, b: average([a, b]),
     "average, weights": lambda a, b: average([a, b], [3, -1]),
     "average_tensors": lambda a, b: dict(average_tensors([a, b])),
-    "average_checkpoints": lambda a, b: measuring.average_checkpoints([a, b]),
+    "average_checkpoints": lambda a, b: evaluation.average_checkpoints([a, b]),
     "repair": _repair("repair"),
     "repair, rescale": _repair("rescale"),
-    "reset_statistics": lambda a, b: measuring.reset_statistics(MODEL, a, DATA),
+    "reset_statistics": lambda a, b: evaluation.reset_statistics(MODEL, a, DATA),
     "interpolate": _interpolate(),
     "interpolate, reset": _interpolate(normalization="reset", data=DATA),
     "interpolate, repair": _interpolate(normalization="repair", data=DATA),

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from onebasin.dtypes import all_finite, common_dtype, compute_dtype, round_to
+from onebasin._dtypes import all_finite, common_dtype, compute_dtype, round_to
 from onebasin.errors import OneBasinError
-from tests.forward.graphs import graphs_made_once
+from tests.graph.graphs import graphs_made_once
 from tests.public_calls import CALLS, DATA, MODEL, reference
 
 F8, F8B = torch.float8_e4m3fn, torch.float8_e5m2

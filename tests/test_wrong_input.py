@@ -14,13 +14,13 @@ from torch import nn
 from onebasin import Permutation, matching, average, trace
 from onebasin.merging import repair
 from onebasin.errors import OneBasinError
-from onebasin.forward.binding import BoundModel
-from onebasin.measuring import (
+from onebasin.graph.binding import BoundModel
+from onebasin.evaluation import (
     average_checkpoints, baseline_of, compare_ensembles, compare_outputs, evaluate_networks,
     evaluator, interpolate, measure_pairs, measure_plane, permuted_copies, reset_statistics,
 )
-from onebasin.measuring.features import measure_llfc, measure_similarity
-from onebasin.training import Dataset, train
+from onebasin.evaluation.features import measure_llfc, measure_similarity
+from onebasin_studies.training import Dataset, train
 
 inputs, labels, model = torch.randn(8, 2), torch.tensor([0, 1] * 4), nn.Linear(2, 2)
 params, evaluate = model.state_dict(), lambda model: 0.0

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         write_checkpoint,
     )
     from onebasin.errors import OneBasinError, OneBasinWarning
+    from onebasin.evaluation import Curve, Evaluation
     from onebasin.matching import ManyMatching, Matching
-    from onebasin.measuring import Curve, Evaluation
     from onebasin.merging import average
     from onebasin.symmetry import Group, Permutation, Proof, Symmetry, prove, trace
 

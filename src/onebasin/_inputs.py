@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin.arguments import described
+from onebasin._checks import described
 from onebasin.errors import OneBasinError
 
 LABEL_KEYS = ("labels", "label")

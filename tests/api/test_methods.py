@@ -9,12 +9,12 @@ import torch
 from onebasin import trace
 from onebasin.api._matchers import MethodOptions
 from onebasin.checkpoints.arguments import parse_arguments
-from onebasin.forward.batches import Batches
+from onebasin.data.data import Data
+from onebasin.data.digits import load_digits
+from onebasin.graph.batches import Batches
 from onebasin.matching import match_combined, match_straight_through
-from onebasin.matching.catalogue import METHODS, Method
+from onebasin.matching.registry import METHODS, Method
 from onebasin.networks import MLP
-from onebasin.training.datasets.data import Data
-from onebasin.training.datasets.digits import load_digits
 from tests.cli.run import TINY, fail, network, outputs, read, succeed, write
 
 ALIGN = ("align", "mlp")
@@ -224,7 +224,7 @@ def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_
     match.__signature__ = inspect.signature(plain.function)
     match.__annotations__ = get_type_hints(plain.function)
     patched = {**METHODS, "straight-through": Method(match, plain.description)}
-    monkeypatch.setattr("onebasin.matching.catalogue.METHODS", patched)
+    monkeypatch.setattr("onebasin.matching.registry.METHODS", patched)
     files = [write(tmp_path / f"{seed}.safetensors", network(seed)) for seed in (0, 1)]
     given = ("--method", "straight-through", "--method-arg", "max_epochs=1", "--data", "digits")
     for repair in ("repair", "none"):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import onebasin
 from onebasin import OneBasinError, OneBasinWarning
-from onebasin.measuring.repairing import repair
+from onebasin.evaluation.repairing import repair
 
 
 def mlp(seed: int) -> nn.Sequential:

@@ -12,8 +12,8 @@ from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo
-from onebasin.training.datasets.data import Data
-from onebasin.training.datasets.digits import load_digits
+from onebasin.data.data import Data
+from onebasin.data.digits import load_digits
 
 
 class Watched(LazyMapping):

@@ -17,12 +17,12 @@ from onebasin.api._symmetries import (
     verified_symmetry,
 )
 from onebasin.checkpoints import Architecture
+from onebasin.data.data import Data
+from onebasin.data.example_splits import ArraySplit
 from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.symmetry import Symmetry, symmetry_from_spec
-from onebasin.symmetry.proving.controls import Control
-from onebasin.symmetry.proving.proof import Proof
-from onebasin.training.datasets.data import Data
-from onebasin.training.datasets.example_splits import ArraySplit
+from onebasin.symmetry._verification.controls import Control
+from onebasin.symmetry._verification.proof import Proof
 
 
 class Rare(nn.Module):

@@ -3,7 +3,7 @@ import torch
 
 from onebasin.api._matchers import Matcher
 from onebasin.checkpoints import build_architecture
-from onebasin.measuring.curves import Curve
+from onebasin.evaluation.curves import Curve
 from tests.cli.run import TINY, fail, network, run, succeed, write
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from onebasin.api._names import names_of
 from onebasin.checkpoints import MLP, ArchitectureRecord
-from onebasin.training.datasets.digits import load_digits
-from onebasin.training.train import train
+from onebasin.data.digits import load_digits
+from onebasin_studies.training.train import train
 from tests.cli.run import fail, read, run, succeed, write
 
 SIZES = {"width": 16, "depth": 2}

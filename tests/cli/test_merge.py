@@ -5,7 +5,7 @@ import torch
 
 from onebasin.checkpoints import build_architecture
 from onebasin.matching import ManyMatching, match_weights
-from onebasin.matching.catalogue import METHODS, Method
+from onebasin.matching.registry import METHODS, Method
 from onebasin.symmetry import Permutation, Symmetry
 from tests.cli.run import TINY, fail, network, read, run, succeed, write
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onebasin.symmetry import Permutation
-from onebasin.symmetry.handwritten import symmetry_from_spec
+from onebasin.symmetry.spec import symmetry_from_spec
 from tests.cli.run import WIDTH, network
 from tests.corpus.writing import Entries, mutations, text_mutations, write, write_text
 

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from onebasin import OneBasinError, Permutation, trace
-from onebasin.forward.features import Features
+from onebasin.graph.features import Features
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching._coordinate_descent.search import Search
+from onebasin.matching._features.seen import SeenTrees
 from onebasin.matching.activations import match_activations
 from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.search import Search
 from onebasin.matching.functional_difference import match_functional_difference
-from onebasin.matching.moments.seen import SeenTrees
 from onebasin.symmetry import symmetry_from_spec
-from tests.forward.graphs import graphs_made_once
-from tests.forward.networks import NETWORKS, build
+from tests.graph.graphs import graphs_made_once
+from tests.graph.networks import NETWORKS, build
 from tests.matching.twins import twins
 
 CHOICES = [

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from onebasin import OneBasinError, Permutation, trace
+from onebasin.evaluation import evaluator
 from onebasin.matching import (
     enumerate_permutations,
     match_annealing,
     match_exhaustively,
     match_many_annealing,
 )
-from onebasin.matching.walks.evaluated import average
-from onebasin.measuring import evaluator
+from onebasin.matching._annealing.evaluated import average
 from tests.matching.tiny import tiny
 
 STEPS = {"one layer": 2000, "two layers": 800, "three layers": 400, "heads": 150, "square": 100}

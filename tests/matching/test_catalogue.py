@@ -9,8 +9,8 @@ import torch
 
 from onebasin import OneBasinError, trace
 from onebasin.matching import ManyMatching, match_weights
-from onebasin.matching.catalogue import METHODS, Method, _words, check_options, find_method
-from onebasin.matching.method_names import ALIASES, EXPLANATIONS
+from onebasin.matching._method_names import ALIASES, EXPLANATIONS
+from onebasin.matching.registry import METHODS, Method, _words, check_options, find_method
 
 SEEN = []
 
@@ -33,7 +33,7 @@ def match_oddly(
 @pytest.fixture
 def oddly(monkeypatch):
     monkeypatch.setattr(
-        "onebasin.matching.catalogue.METHODS", {"oddly": Method(match_oddly, "an odd match")}
+        "onebasin.matching.registry.METHODS", {"oddly": Method(match_oddly, "an odd match")}
     )
     return Method(match_oddly, "an odd match")
 

@@ -10,7 +10,7 @@ import torch
 from onebasin import OneBasinError, trace
 from onebasin.matching import match_weights
 from onebasin.matching.combined import match_combined
-from tests.forward.networks import NETWORKS, build
+from tests.graph.networks import NETWORKS, build
 from tests.matching.twins import strangers, twins
 
 

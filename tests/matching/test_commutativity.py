@@ -13,7 +13,7 @@ from onebasin import OneBasinError, Permutation, trace
 from onebasin.matching import match_weights
 from onebasin.matching.activations import match_activations
 from onebasin.matching.commutativity import match_commutativity
-from tests.forward.networks import NETWORKS
+from tests.graph.networks import NETWORKS
 from tests.matching.twins import strangers, twins
 
 

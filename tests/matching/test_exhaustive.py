@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from onebasin import OneBasinError, Permutation, trace
+from onebasin.evaluation import evaluator, interpolate
+from onebasin.evaluation.paths import point_between
 from onebasin.matching import enumerate_permutations, match_exhaustively, match_weights
-from onebasin.measuring import evaluator, interpolate
-from onebasin.measuring.paths import point_between
 from tests.matching.problems import one_layer
 from tests.matching.tiny import tiny
 

@@ -10,10 +10,10 @@ from torch import nn
 
 from onebasin import OneBasinError, Permutation, trace
 from onebasin.matching import match_frank_wolfe, match_weights
-from onebasin.matching.descent.gathering import Gathering
-from onebasin.matching.relaxed.agreement import Agreement, polynomial_peak
-from onebasin.matching.relaxed.ascent import Ascent
-from onebasin.matching.relaxed.relaxation import Relaxation, mixed
+from onebasin.matching._coordinate_descent.gathering import Gathering
+from onebasin.matching._relaxation.agreement import Agreement, polynomial_peak
+from onebasin.matching._relaxation.ascent import Ascent
+from onebasin.matching._relaxation.relaxation import Relaxation, mixed
 from tests.matching.problems import (
     NETWORKS,
     Problem,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from onebasin import OneBasinError, trace
+from onebasin.matching._features.differing import functional_differences, parallel_sum
 from onebasin.matching.functional_difference import match_functional_difference
-from onebasin.matching.moments.differing import functional_differences, parallel_sum
-from tests.forward.networks import NETWORKS
+from tests.graph.networks import NETWORKS
 from tests.matching.twins import twins
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from onebasin import OneBasinError, Permutation, trace
 from onebasin.matching import match_straight_through, match_weights
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.losses import DataLoss, Ends
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching._losses import DataLoss, Ends
 from onebasin.matching.straight_through import _Learned
 from tests.matching.problems import Problem, planted, unrelated
 

@@ -1,4 +1,4 @@
-"""Pairs of the networks of `tests.forward.networks`, for the matchers that look at features."""
+"""Pairs of the networks of `tests.graph.networks`, for the matchers that look at features."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from onebasin import Permutation, Symmetry, trace
-from tests.forward.networks import build
+from tests.graph.networks import build
 
 
 class Two(NamedTuple):

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring import evaluator, interpolate
-from onebasin.measuring.pruning import differing_masks
+from onebasin.evaluation import evaluator, interpolate
+from onebasin.evaluation.pruning import differing_masks
 from onebasin.merging.averages import Mean, average
 from tests.cli.run import succeed
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from onebasin.studies import Outcome, Study, Task, run_studies
-from onebasin.studies.engines import Engine, InlineEngine
-from onebasin.studies.folder import StudyFolder
+from onebasin_studies import Outcome, Study, Task, run_studies
+from onebasin_studies.runtime.engines import Engine, InlineEngine
+from onebasin_studies.runtime.folder import StudyFolder
 
 
 def run(out, *studies: Study, engine: Engine | None = None, note=None, scale="smoke") -> Outcome:

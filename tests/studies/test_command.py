@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from onebasin.cli.study import SOME_FAILED
-from onebasin.studies import STUDIES, find_study
-from onebasin.studies.folder import StudyFolder
+from onebasin_studies import STUDIES, find_study
+from onebasin_studies.cli.study import SOME_FAILED
+from onebasin_studies.runtime.folder import StudyFolder
 from tests.cli.run import fail, run, succeed
 from tests.studies import toy
 from tests.studies.runs import run as run_study
@@ -77,8 +77,8 @@ def test_the_exit_code_says_that_tasks_failed(capsys, monkeypatch, out, tmp_path
     bad = toy.Task.of(toy.fail, folder=str(tmp_path))
     study = toy.study("toy", bad, toy.Task.of(toy.give, folder=str(tmp_path), value=1))
     for place in ("catalogue", "collection"):
-        monkeypatch.setattr(f"onebasin.studies.{place}.find_study", lambda name: study)
-    monkeypatch.setattr("onebasin.studies.catalogue.STUDIES", {"toy": "somewhere"})
+        monkeypatch.setattr(f"onebasin_studies.{place}.find_study", lambda name: study)
+    monkeypatch.setattr("onebasin_studies.papers.catalogue.STUDIES", {"toy": "somewhere"})
     found = run(capsys, "study", "run", "toy", "--out", out, "--jobs", 1)
     assert found.code == SOME_FAILED
     assert "failed: ZeroDivisionError: a task that fails" in found.err

@@ -5,13 +5,13 @@ from dataclasses import is_dataclass
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.report.studies.files import report_files
-from onebasin.studies import STUDIES, find_studies, find_study
-from onebasin.studies.collection import collect
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.plan import Plan
-from onebasin.studies.study import SCALES
-from tests.report.test_pages import parsed
+from onebasin_studies import STUDIES, find_studies, find_study
+from onebasin_studies.papers.collection import collect
+from onebasin_studies.report.studies.files import report_files
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.study import SCALES
+from tests.studies.report.test_pages import parsed
 from tests.studies.runs import run
 
 

@@ -5,9 +5,9 @@ import pytest
 from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.contour import ContourSet
 
-from onebasin.studies import find_study
-from onebasin.studies.drawing import draw_means, explain, legend_below, panels, size_axis
-from onebasin.studies.statistics import summarise
+from onebasin_studies import find_study
+from onebasin_studies.runtime.drawing import draw_means, explain, legend_below, panels, size_axis
+from onebasin_studies.runtime.statistics import summarise
 
 
 def drawn(rows):

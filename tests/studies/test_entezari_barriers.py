@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onebasin.studies import find_study
-from onebasin.studies.collection import collect
-from onebasin.studies.entezari.difficulty import architectures
-from onebasin.studies.entezari.settings import Point, Series, data_label, published_series
-from onebasin.studies.entezari.small_networks import measure_all_pairs, search_pairs
-from onebasin.studies.entezari.worlds import agreement_of, places_of
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.plan import Plan
-from onebasin.studies.statistics import grouped, select, values_of
-from onebasin.studies.tasks import evaluate_network
+from onebasin_studies import find_study
+from onebasin_studies.papers.collection import collect
+from onebasin_studies.papers.entezari.difficulty import architectures
+from onebasin_studies.papers.entezari.settings import Point, Series, data_label, published_series
+from onebasin_studies.papers.entezari.small_networks import measure_all_pairs, search_pairs
+from onebasin_studies.papers.entezari.worlds import agreement_of, places_of
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.statistics import grouped, select, values_of
+from onebasin_studies.tasks import evaluate_network
 from tests.studies.runs import run
 
 NAMES = ("width", "depth", "difficulty", "real-vs-model", "label-noise", "small-networks")

@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import find_study
-from onebasin.studies.entezari.annealing import gains
-from onebasin.studies.entezari.search import reduced
-from onebasin.studies.entezari.theorem import measure_construction
-from onebasin.studies.task import Result
-from onebasin.studies.tasks.annealing import anneal_networks
-from onebasin.studies.tasks.measuring import evaluate_network, measure_barrier
-from onebasin.studies.tasks.merging import merge_networks
-from onebasin.studies.tasks.packing import take_network
-from onebasin.studies.tasks.sets import measure_set
-from onebasin.studies.tasks.subspaces import train_line
-from onebasin.studies.tasks.training import train_networks
+from onebasin_studies import find_study
+from onebasin_studies.papers.entezari.annealing import gains
+from onebasin_studies.papers.entezari.search import reduced
+from onebasin_studies.papers.entezari.theorem import measure_construction
+from onebasin_studies.runtime.task import Result
+from onebasin_studies.tasks.annealing import anneal_networks
+from onebasin_studies.tasks.measuring import evaluate_network, measure_barrier
+from onebasin_studies.tasks.merging import merge_networks
+from onebasin_studies.tasks.packing import take_network
+from onebasin_studies.tasks.sets import measure_set
+from onebasin_studies.tasks.subspaces import train_line
+from onebasin_studies.tasks.training import train_networks
 
 SETTING = {"data": "digits", "network": {"name": "mlp", "depth": 1, "width": 12}}
 POINT = {"family": "mlp", "data": "mnist", "normalization": "interpolated"}

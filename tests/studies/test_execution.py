@@ -6,13 +6,13 @@ import re
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Task, run_studies
-from onebasin.studies.engines import InlineEngine, LocalEngine
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.progress import Progress
-from onebasin.studies.schedule import TRIES
-from onebasin.studies.status import status_of
-from onebasin.studies.store import DiskFullError, Store
+from onebasin_studies import Task, run_studies
+from onebasin_studies.runtime.engines import InlineEngine, LocalEngine
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.progress import Progress
+from onebasin_studies.runtime.schedule import TRIES
+from onebasin_studies.runtime.status import status_of
+from onebasin_studies.runtime.store import DiskFullError, Store
 from tests.studies import toy
 from tests.studies.runs import run, stored_files, value_of
 
@@ -293,7 +293,7 @@ def test_memory_is_no_place_for_workers(tmp_path):
 
 def test_what_a_worker_says_it_has_kept_must_be_there(tmp_path, out, monkeypatch):
     """As on a cluster whose nodes have a folder of that name each."""
-    monkeypatch.setattr("onebasin.studies.execution.SIGHT", 0.0)
+    monkeypatch.setattr("onebasin_studies.runtime.execution.SIGHT", 0.0)
     monkeypatch.setattr(Store, "save", lambda store, key, result, about: None)
     with pytest.raises(OneBasinError, match=r"out: a worker has put results there that cannot be"):
         run(out, toy.study("one", give(tmp_path, 1)))

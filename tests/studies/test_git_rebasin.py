@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.measuring.planes import Plane
-from onebasin.studies import find_study
-from onebasin.studies.collection import collect
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.git_rebasin.lines import barriers_of, by_setting, paired
-from onebasin.studies.git_rebasin.plane import NAMES, pass_height, plane_of
-from onebasin.studies.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_DESK
-from onebasin.studies.plan import Plan
-from onebasin.studies.statistics import select
-from onebasin.studies.tasks import train_networks
-from onebasin.studies.tasks.merging import compare_networks, merge_networks
-from onebasin.studies.tasks.packing import take_network
+from onebasin.evaluation.planes import Plane
+from onebasin_studies import find_study
+from onebasin_studies.papers.collection import collect
+from onebasin_studies.papers.git_rebasin.lines import barriers_of, by_setting, paired
+from onebasin_studies.papers.git_rebasin.plane import NAMES, pass_height, plane_of
+from onebasin_studies.papers.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_DESK
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.statistics import select
+from onebasin_studies.tasks import train_networks
+from onebasin_studies.tasks.merging import compare_networks, merge_networks
+from onebasin_studies.tasks.packing import take_network
 from tests.studies.runs import as_if_of_mnist, run
 
 STUDIES = ("plane", "matchers", "epochs", "width-matched", "split-data", "merge-many")

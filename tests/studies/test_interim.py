@@ -2,15 +2,15 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Task
-from onebasin.studies.engines import LocalEngine
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.plan import Plan
-from onebasin.studies.schedule import Schedule
-from onebasin.studies.store import Files, Interim
-from onebasin.studies.tasks import training
-from onebasin.studies.tasks.training import train_networks
-from onebasin.training.folder import Folder
+from onebasin_studies import Task
+from onebasin_studies.runtime.engines import LocalEngine
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.schedule import Schedule
+from onebasin_studies.runtime.store import Files, Interim
+from onebasin_studies.tasks import training
+from onebasin_studies.tasks.training import train_networks
+from onebasin_studies.training.folder import Folder
 from tests.studies import toy
 from tests.studies.runs import run, value_of
 

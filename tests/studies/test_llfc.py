@@ -3,14 +3,22 @@
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Result, run_studies
-from onebasin.studies.collection import collect
-from onebasin.studies.engines import InlineEngine
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.llfc import additivity, commutativity, lemma, llfc, pairs, profiles, spawning
-from onebasin.studies.plan import Plan
-from onebasin.studies.tasks.features import measure_features
-from onebasin.studies.tasks.specs import data_of, network_of
+from onebasin_studies import Result, run_studies
+from onebasin_studies.papers.collection import collect
+from onebasin_studies.papers.llfc import (
+    additivity,
+    commutativity,
+    lemma,
+    llfc,
+    pairs,
+    profiles,
+    spawning,
+)
+from onebasin_studies.runtime.engines import InlineEngine
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.tasks.features import measure_features
+from onebasin_studies.tasks.specs import data_of, network_of
 from tests.studies.runs import as_if_of_mnist
 
 STUDIES = {

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Task
-from onebasin.studies.engines import LocalEngine
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.status import status_of
-from onebasin.studies.store import DiskFullError
+from onebasin_studies import Task
+from onebasin_studies.runtime.engines import LocalEngine
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.status import status_of
+from onebasin_studies.runtime.store import DiskFullError
 from tests.studies import toy
 from tests.studies.runs import run, value_of
 
@@ -78,7 +78,7 @@ PROGRAM = """
 import sys
 from tests.studies import toy
 from tests.studies.runs import run
-from onebasin.studies.engines import LocalEngine
+from onebasin_studies.runtime.engines import LocalEngine
 folder, out = sys.argv[1:]
 run(out, toy.study("one", *toy.some_tasks(folder)), engine=LocalEngine(2))
 """

@@ -1,8 +1,8 @@
 """The figures of the papers that a study must meet, and wrong ones that it must not."""
 
-from onebasin.studies import find_study
-from onebasin.studies.collection import collect
-from onebasin.studies.folder import StudyFolder
+from onebasin_studies import find_study
+from onebasin_studies.papers.collection import collect
+from onebasin_studies.runtime.folder import StudyFolder
 from tests.studies.runs import run
 
 

@@ -1,11 +1,11 @@
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Task
-from onebasin.studies.catalogue import STUDIES, find_studies
-from onebasin.studies.plan import Plan
-from onebasin.studies.progress import Estimate
-from onebasin.studies.schedule import MOST_TOGETHER, Schedule
+from onebasin_studies import Task
+from onebasin_studies.papers.catalogue import STUDIES, find_studies
+from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.progress import Estimate
+from onebasin_studies.runtime.schedule import MOST_TOGETHER, Schedule
 from tests.studies import toy
 
 

@@ -8,15 +8,21 @@ from types import SimpleNamespace
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Task, run_studies
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.status import status_of
+from onebasin_studies import Task, run_studies
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.status import status_of
 from tests.studies import toy
 from tests.studies.runs import run, value_of
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'onebasin[ray]'")
 
-from onebasin.studies.engines.ray import ENVIRONMENT, TOKENS, RayEngine, _connect, _own_token
+from onebasin_studies.runtime.engines.ray import (
+    ENVIRONMENT,
+    TOKENS,
+    RayEngine,
+    _connect,
+    _own_token,
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +91,7 @@ def test_the_environment_stays_as_it_is(address):
 
 
 def test_a_cluster_that_does_not_answer_any_more_is_a_line(tmp_path, address, monkeypatch):
-    monkeypatch.setattr("onebasin.studies.engines.ray.SILENCE", 0.5)
+    monkeypatch.setattr("onebasin_studies.runtime.engines.ray.SILENCE", 0.5)
     engine, out = RayEngine(address), tmp_path / "out"
     folder = str(tmp_path)
     waits = Task.of(toy.meet, folder=folder, value=1, other=2)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from onebasin.studies.statistics import (
+from onebasin_studies.runtime.statistics import (
     bootstrap,
     contrast,
     grouped,

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Result, Task
-from onebasin.studies.store import CorruptResultError, DiskFullError, Failure, Files, Store
-from onebasin.studies.store.records import about
-from onebasin.studies.store.rows import decode_rows, encode_rows
+from onebasin_studies import Result, Task
+from onebasin_studies.runtime.store import CorruptResultError, DiskFullError, Failure, Files, Store
+from onebasin_studies.runtime.store.records import about
+from onebasin_studies.runtime.store.rows import decode_rows, encode_rows
 from tests.studies import toy
 
 ROWS = [{"a": 1, "b": "x", "c": 0.5, "d": True}, {"a": 2, "b": None, "c": 1, "d": False, "e": 3}]

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from onebasin.studies import STUDIES, Verdict, find_study
-from onebasin.studies.study import beyond_digits
+from onebasin_studies import STUDIES, Verdict, find_study
+from onebasin_studies.runtime.study import beyond_digits
 from tests.studies.toy import Task, give, study
 
 WITHOUT_DATA = ("theorem", "symmetries", "counterexample")

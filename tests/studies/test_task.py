@@ -3,8 +3,8 @@ import pickle
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Task, declare
-from onebasin.studies.task import resolve
+from onebasin_studies import Task, declare
+from onebasin_studies.runtime.task import resolve
 from tests.studies import toy
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Result, Task
-from onebasin.studies.folder import StudyFolder
-from onebasin.studies.tasks import (
+from onebasin_studies import Result, Task
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.tasks import (
     evaluate_network,
     match_pair,
     measure_barrier,
@@ -14,8 +14,8 @@ from onebasin.studies.tasks import (
     permute_network,
     train_networks,
 )
-from onebasin.studies.tasks.specs import data_of
-from onebasin.studies.tasks.splits import batches_of, evaluator_of
+from onebasin_studies.tasks.specs import data_of
+from onebasin_studies.tasks.splits import batches_of, evaluator_of
 from tests.studies import toy
 from tests.studies.runs import run
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onebasin.studies import Result, Study, Table, Task, Verdict, declare
+from onebasin_studies import Result, Study, Table, Task, Verdict, declare
 
 SECONDS = 0.2
 NUM = 8

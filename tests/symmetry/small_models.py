@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.layouts import Product, Sum, Units
+from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 
 

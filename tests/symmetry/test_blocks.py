@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.blocks import Block, Factor, blocks_of
+from onebasin.symmetry._blocks import Block, Factor, blocks_of
+from onebasin.symmetry._nesting import check_nesting, dimension_of, outer_axes, spread
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
-from onebasin.symmetry.nesting import check_nesting, dimension_of, outer_axes, spread
 from onebasin.symmetry.symmetry import Group, Symmetry
 from tests.symmetry.random_symmetries import symmetries
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 
 from onebasin.symmetry import Permutation
-from onebasin.symmetry.display import coupled_dims
+from onebasin.symmetry._display import coupled_dims
+from onebasin.symmetry._verification.proof import prove
 from onebasin.symmetry.layouts import Fixed, Product, Units
-from onebasin.symmetry.proving.proof import prove
 from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
 from tests.symmetry.small_models import mlp
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
+from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Group
 
 SPEC = {

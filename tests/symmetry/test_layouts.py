@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry._stored import layout_from_json
 from onebasin.symmetry.layouts import (
     Family,
     Fixed,
@@ -19,7 +20,6 @@ from onebasin.symmetry.layouts import (
     layout_to_json,
     leaves,
 )
-from onebasin.symmetry.stored import layout_from_json
 from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry.random_symmetries import symmetries
 

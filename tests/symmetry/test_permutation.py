@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry._verification.draws import draw_cycles
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.proving.draws import draw_cycles
 from onebasin.symmetry.symmetry import Group, Symmetry
 from tests.symmetry.random_symmetries import old_place, some_places, symmetries, values_for
 

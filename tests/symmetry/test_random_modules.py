@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.programs.check import OPERATORS, check, program_of, shrunk
 from benchmarks.programs.program import Program
-from onebasin.symmetry.inference import export, tracing
-from onebasin.symmetry.inference.graphs import OtherGraphs
-from onebasin.symmetry.inference.rules import RULES
+from onebasin.symmetry._inference import export, tracing
+from onebasin.symmetry._inference.graphs import OtherGraphs
+from onebasin.symmetry._inference.rules import RULES
 from tests.symmetry.inference.quick_graphs import quick_export
 
 SAMPLE, BUNDLE = 30, 15

@@ -12,8 +12,8 @@ import pytest
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry import Permutation, Symmetry
-from onebasin.symmetry.handwritten import symmetry_from_spec
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
+from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Group, Refusal
 
 VALUES: list[Any] = [

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry._restriction import without_groups
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
-from onebasin.symmetry.pinning import without_groups
 from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
 from tests.symmetry.random_symmetries import symmetries
 

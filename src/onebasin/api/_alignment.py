@@ -16,7 +16,7 @@ from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
 from onebasin.matching import ManyMatching, Matching, Step
-from onebasin.matching.catalogue import find_method
+from onebasin.matching.registry import find_method
 from onebasin.merging.moved import Moved
 from onebasin.symmetry import Permutation, Symmetry
 

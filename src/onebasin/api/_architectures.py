@@ -11,19 +11,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onebasin._checks import check_model, described
 from onebasin._inputs import model_inputs
 from onebasin._modules import named_tensors
 from onebasin.api._reporter import Reporter
-from onebasin.arguments import check_model, described
 from onebasin.checkpoints import Architecture, build_architecture
 from onebasin.checkpoints.architectures import Arguments
 from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.checkpoints.records import LIBRARIES, ArchitectureRecord, merged_arguments
 from onebasin.checkpoints.sources.callables import module_files
+from onebasin.data.data import Data
+from onebasin.data.fitting import fit_data
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import arguments_of, device_of, dtype_of
-from onebasin.training.datasets.data import Data
-from onebasin.training.fitting import fit_data
+from onebasin.graph.batches import arguments_of, device_of, dtype_of
 
 
 @dataclass(frozen=True)

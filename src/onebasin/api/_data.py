@@ -13,16 +13,16 @@ from torch import Tensor
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.sources.callables import module_files
+from onebasin.data.data import Data, SplitName
+from onebasin.data.dataset import Dataset
+from onebasin.data.fitting import fit_data
+from onebasin.data.loading import load_data, local_data
+from onebasin.data.read_options import ReadOptions
+from onebasin.data.readers.objects import data_of
+from onebasin.data.tokenizers import options_for
 from onebasin.errors import OneBasinError
-from onebasin.measuring.statistics_check import LARGE_DIFFERENCE, reset_difference
+from onebasin.evaluation.statistics_check import LARGE_DIFFERENCE, reset_difference
 from onebasin.networks import NETWORKS
-from onebasin.training.datasets.data import Data, SplitName
-from onebasin.training.datasets.dataset import Dataset
-from onebasin.training.datasets.loading import load_data, local_data
-from onebasin.training.datasets.read_options import ReadOptions
-from onebasin.training.datasets.readers.objects import data_of
-from onebasin.training.datasets.tokenizers import options_for
-from onebasin.training.fitting import fit_data
 
 LEAST_CHECKED, CHECKED = 50, 2000
 """How many examples the normalization is checked on."""

@@ -13,13 +13,13 @@ from onebasin.api._names import ALIGNED, OF_PAIRS, UNALIGNED, ensemble_name
 from onebasin.api._reporter import Reporter
 from onebasin.api.reports import DistanceReport, EvaluationReport, Report, SplitReport
 from onebasin.checkpoints import Architecture
+from onebasin.data.data import Data, SplitName
 from onebasin.errors import OneBasinError, check_whole
-from onebasin.measuring.baselines import baseline_of
-from onebasin.measuring.curves import Curve
-from onebasin.measuring.evaluation import Evaluation, Evaluator
-from onebasin.measuring.network_evaluations import evaluate_networks
-from onebasin.measuring.output_distances import compare_outputs
-from onebasin.training.datasets.data import Data, SplitName
+from onebasin.evaluation.baselines import baseline_of
+from onebasin.evaluation.curves import Curve
+from onebasin.evaluation.evaluation import Evaluation, Evaluator, evaluator_of
+from onebasin.evaluation.network_evaluations import evaluate_networks
+from onebasin.evaluation.output_distances import compare_outputs
 
 CHANGED = 0.01
 """A larger relative difference between the losses of B and aligned B is not rounding."""
@@ -125,7 +125,7 @@ class _Comparison:
 
     def by_labels(self, data: Data, ensemble: bool) -> EvaluationReport:
         """Return loss and error of all networks, and of the ensemble of the given ones."""
-        module, evaluator = self.architecture.module, data.evaluator(self.split)
+        module, evaluator = self.architecture.module, evaluator_of(data, self.split)
         members = self.given if ensemble else ()
         with self.reporter.counting(f"evaluating on {data.name}", evaluator.batches) as show:
             evaluations = evaluate_networks(

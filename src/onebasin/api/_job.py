@@ -26,10 +26,10 @@ from onebasin.api._reporter import Reporter
 from onebasin.api._sources import Source, sources_of
 from onebasin.api._symmetries import SymmetryOptions
 from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments, shared_record
+from onebasin.data.data import Data
 from onebasin.errors import OneBasinError, check_whole
-from onebasin.forward.normalization import layers_with_statistics
-from onebasin.measuring.curves import LineNormalization
-from onebasin.training.datasets.data import Data
+from onebasin.evaluation.curves import LineNormalization
+from onebasin.graph.normalization import layers_with_statistics
 
 MAX_SEED = 2**63 - 1
 

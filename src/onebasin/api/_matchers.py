@@ -10,12 +10,12 @@ from torch import Tensor
 
 from onebasin.api._data import laid_out
 from onebasin.checkpoints import Architecture
+from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
 from onebasin.matching import ManyMatching, Matching
-from onebasin.matching.catalogue import METHODS, Method, check_options, find_method
-from onebasin.matching.method_names import canonical_name
+from onebasin.matching._method_names import canonical_name
+from onebasin.matching.registry import METHODS, Method, check_options, find_method
 from onebasin.symmetry import Permutation, Symmetry
-from onebasin.training.datasets.data import Data
 
 AUTO = "auto"
 WITH_DATA = "combined"

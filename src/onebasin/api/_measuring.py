@@ -9,9 +9,9 @@ from typing import Any, Literal
 from onebasin.api._data import DataSource
 from onebasin.checkpoints import check_file_writable
 from onebasin.errors import OneBasinError, check_choice, check_whole
-from onebasin.measuring.curves import Chord, LineNormalization
-from onebasin.measuring.pictures import check_picture
-from onebasin.measuring.results import check_table_path
+from onebasin.evaluation.curves import Chord, LineNormalization
+from onebasin.evaluation.plotting import check_picture
+from onebasin.evaluation.results import check_table_path
 
 Split = Literal["both", "train", "test"]
 

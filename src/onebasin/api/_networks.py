@@ -35,7 +35,7 @@ from onebasin.checkpoints.folders import (
 from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import device_of
+from onebasin.graph.batches import device_of
 
 LARGE = 1_000_000_000
 

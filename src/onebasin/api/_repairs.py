@@ -12,11 +12,11 @@ from onebasin.api._data import laid_out
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
+from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
-from onebasin.forward.normalization import layers_with_statistics
-from onebasin.measuring.repairing import Repaired, repair
+from onebasin.evaluation.repairing import Repaired, repair
+from onebasin.graph.normalization import layers_with_statistics
 from onebasin.merging.averages import Mean
-from onebasin.training.datasets.data import Data
 
 RepairName = Literal["auto", "none", "reset", "repair", "rescale"]
 
@@ -26,7 +26,7 @@ class Repair:
     """A repair, and the data for it.
 
     Args:
-        method: of `onebasin.measuring.repairing.repair`; None for the default.
+        method: of `onebasin.evaluation.repairing.repair`; None for the default.
         data: its training split is run through the networks.
     """
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from onebasin.arguments import described, state_of
+from onebasin._checks import described, state_of
 from onebasin.checkpoints import Architecture, Checkpoint, open_checkpoint, open_checkpoint_for
 from onebasin.checkpoints.tensor_info import describe
 from onebasin.errors import OneBasinError

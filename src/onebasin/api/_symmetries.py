@@ -10,15 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
+from onebasin._checks import described
 from onebasin._files import read_json
 from onebasin.api._reporter import Reporter
-from onebasin.arguments import described
 from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import some_names
+from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
-from onebasin.forward.batches import arguments_of, device_of, dtype_of
+from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.symmetry import Proof, Symmetry, symmetry_from_spec, trace
-from onebasin.training.datasets.data import Data
 
 NUM_EXAMPLES = 4
 """Number of examples of the data on which a symmetry is verified."""

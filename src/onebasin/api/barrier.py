@@ -19,11 +19,12 @@ from onebasin.api._matchers import AUTO
 from onebasin.api._measuring import check_measurement, check_result_files
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
-from onebasin.measuring.comparison import barrier_rows, barriers_of, lines_of
-from onebasin.measuring.curves import Chord, Curve, LineNormalization, Quantity, plain_number
-from onebasin.measuring.figures import curve_figure, save_figure
-from onebasin.measuring.interpolation import interpolate_splits
-from onebasin.measuring.results import save_rows
+from onebasin.evaluation.comparison import barrier_rows, barriers_of, lines_of
+from onebasin.evaluation.curves import Chord, Curve, LineNormalization, Quantity, plain_number
+from onebasin.evaluation.evaluation import evaluator_of
+from onebasin.evaluation.figures import curve_figure, save_figure
+from onebasin.evaluation.interpolation import interpolate_splits
+from onebasin.evaluation.results import save_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -223,7 +224,9 @@ def barrier(
         if align and networks.duplicates is None:
             matched = match_networks(networks, job.symmetry, opened.matcher, job.reporter)
             ends["aligned"] = matched.apply(networks.params_list)[1]
-        evaluators = {name: opened.data.evaluator(name) for name in splits_of(opened.data, split)}
+        evaluators = {
+            name: evaluator_of(opened.data, name) for name in splits_of(opened.data, split)
+        }
         curves: Curves = {}
         for state, params_b in ends.items():
             with job.reporter.progress(f"measuring {state}") as show:

@@ -22,11 +22,12 @@ from onebasin.api._symmetries import VerifiedSymmetry, verified_symmetry
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError
-from onebasin.measuring.curves import Chord, LineNormalization
-from onebasin.measuring.matrices import PairBarriers
-from onebasin.measuring.pairs import measure_pairs_splits
-from onebasin.measuring.pictures import SETTINGS, save_figure
-from onebasin.measuring.results import plain_number, save_rows
+from onebasin.evaluation.curves import Chord, LineNormalization
+from onebasin.evaluation.evaluation import evaluator_of
+from onebasin.evaluation.matrices import PairBarriers
+from onebasin.evaluation.pairs import measure_pairs_splits
+from onebasin.evaluation.plotting import SETTINGS, save_figure
+from onebasin.evaluation.results import plain_number, save_rows
 from onebasin.symmetry import Permutation
 
 if TYPE_CHECKING:
@@ -226,7 +227,9 @@ def barriers(
             architecture = opened.networks.architecture
             verified = verified_symmetry(architecture, job.symmetry, job.reporter, states=states)
             moves["aligned"] = _aligned(job, opened, verified)
-        evaluators = {name: opened.data.evaluator(name) for name in splits_of(opened.data, split)}
+        evaluators = {
+            name: evaluator_of(opened.data, name) for name in splits_of(opened.data, split)
+        }
         matrices: Matrices = {}
         for state, move in moves.items():
             with job.reporter.progress(f"measuring {state} pairs") as show:

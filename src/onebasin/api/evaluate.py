@@ -18,11 +18,11 @@ from onebasin.api._networks import Networks
 from onebasin.api._reporter import Reporter
 from onebasin.api.reports import EvaluationReport, SplitReport
 from onebasin.api.results import Summarized
+from onebasin.data.data import Data, SplitName
 from onebasin.errors import OneBasinError
-from onebasin.measuring.evaluation import Evaluation
-from onebasin.measuring.network_evaluations import evaluate_networks
-from onebasin.measuring.results import save_rows
-from onebasin.training.datasets.data import Data, SplitName
+from onebasin.evaluation.evaluation import Evaluation, evaluator_of
+from onebasin.evaluation.network_evaluations import evaluate_networks
+from onebasin.evaluation.results import save_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -179,7 +179,7 @@ def _measure(
     parts = [params] if ensemble else [{name: each} for name, each in params.items()]
     results: dict[str, Evaluation] = {}
     baseline, per_token = None, False
-    evaluator = data.evaluator(split)
+    evaluator = evaluator_of(data, split)
     for part in parts:
         title = f"evaluating {', '.join(part)}, {split}"
         with reporter.counting(title, evaluator.batches) as show:

@@ -20,12 +20,12 @@ from onebasin.api._outputs import check_files_in, output_folder
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError, check_choice, check_whole
-from onebasin.measuring.curves import LineNormalization
+from onebasin.evaluation.curves import LineNormalization
 from onebasin.merging.moved import Moved
 from onebasin.symmetry import Permutation
 
 if TYPE_CHECKING:
-    from onebasin.measuring.features import FeatureTable
+    from onebasin.evaluation.features import FeatureTable
 
 MeasureName = Literal[
     "llfc", "additivity", "commutativity", "similarity", "lemma", "averaging", "all"
@@ -232,7 +232,7 @@ def _measured(
     options: _Options,
 ) -> dict[str, FeatureTable]:
     """Return the tables by name; all but averaging need one pass over the data."""
-    from onebasin.measuring.features import average_features
+    from onebasin.evaluation.features import average_features
 
     data, module = opened.data, opened.networks.architecture.module
     train = data.batches("train", options.batch_size)
@@ -265,8 +265,8 @@ def _probed(
     options: _Options,
 ) -> dict[str, FeatureTable]:
     """Run the measurements that use the same networks in one pass."""
-    from onebasin.measuring.features import additivity, commutativity, lemma, llfc, similarity
-    from onebasin.measuring.features.survey import ALPHAS, Survey, path_between
+    from onebasin.evaluation.features import additivity, commutativity, lemma, llfc, similarity
+    from onebasin.evaluation.features.survey import ALPHAS, Survey, path_between
 
     everything = options.measure == "all"
     makers: dict[str, Callable[[], Any]] = {
@@ -295,7 +295,7 @@ def _probed(
 
 def _text(name: str, table: FeatureTable) -> str:
     """Return a table as text: the means by layer, at the alpha closest to a half."""
-    from onebasin.measuring.features import Lemma
+    from onebasin.evaluation.features import Lemma
 
     alpha = table.middle
     title = name if alpha is None else f"{name}, α = {alpha:g}"

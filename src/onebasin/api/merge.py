@@ -23,10 +23,10 @@ from onebasin.api._written import finished
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import OneBasinError
-from onebasin.forward.normalization import keeps_spectral_vectors, layers_with_statistics
+from onebasin.evaluation.paths import shares_of
+from onebasin.evaluation.repairing import Repaired
+from onebasin.graph.normalization import keeps_spectral_vectors, layers_with_statistics
 from onebasin.matching import ManyMatching, Matching
-from onebasin.measuring.paths import shares_of
-from onebasin.measuring.repairing import Repaired
 from onebasin.merging.averages import Mean
 from onebasin.symmetry import Permutation, Proof, Symmetry
 

@@ -19,10 +19,11 @@ from onebasin.api._names import names_of
 from onebasin.api._networks import check_distinct
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.measuring.curves import Normalization, Quantity
-from onebasin.measuring.pictures import SETTINGS, save_figure
-from onebasin.measuring.planes import Plane, measure_plane
-from onebasin.measuring.results import plain_rows
+from onebasin.evaluation.curves import Normalization, Quantity
+from onebasin.evaluation.evaluation import evaluator_of
+from onebasin.evaluation.planes import Plane, measure_plane
+from onebasin.evaluation.plotting import SETTINGS, save_figure
+from onebasin.evaluation.results import plain_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,7 +158,7 @@ def plane(
             points = measure_plane(
                 opened_networks.architecture.module,
                 corners,
-                opened.data.evaluator(measured),
+                evaluator_of(opened.data, measured),
                 num_points=num_points,
                 margin=margin,
                 normalization=normalization,

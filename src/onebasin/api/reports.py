@@ -10,10 +10,10 @@ from typing import Any
 from onebasin._text import columns
 from onebasin.api._names import CONSTANT
 from onebasin.api._reporter import Reporter
-from onebasin.measuring.baselines import Baseline
-from onebasin.measuring.evaluation import Evaluation
-from onebasin.measuring.output_distances import OutputDistance
-from onebasin.measuring.results import plain_number
+from onebasin.evaluation.baselines import Baseline
+from onebasin.evaluation.evaluation import Evaluation
+from onebasin.evaluation.output_distances import OutputDistance
+from onebasin.evaluation.results import plain_number
 
 CAUSES = "check normalize=, the order of the labels, the tokenizer and the checkpoint"
 

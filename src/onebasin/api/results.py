@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin.arguments import check_model
+from onebasin._checks import check_model
 from onebasin.errors import OneBasinError
 
 

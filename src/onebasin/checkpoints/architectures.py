@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import check_made
+from onebasin._checks import check_made
 from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, BuiltinArchitecture
 from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec

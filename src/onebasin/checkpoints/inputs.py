@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onebasin.dtypes import dtype_name
+from onebasin._dtypes import dtype_name
 from onebasin.errors import OneBasinError
 
 _PATTERN = re.compile(

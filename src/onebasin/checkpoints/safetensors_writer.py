@@ -7,8 +7,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from onebasin._dtypes import dtype_name
 from onebasin.checkpoints.tensor_info import SAFETENSORS_CODES, TensorInfo
-from onebasin.dtypes import dtype_name
 from onebasin.errors import OneBasinError
 
 _ALIGNMENT = 8

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from onebasin._modules import named_tensors
 from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
-from onebasin.symmetry import ties
+from onebasin.symmetry import _ties as ties
 
 
 def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:

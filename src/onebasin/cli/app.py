@@ -1,11 +1,11 @@
-"""The commands of `onebasin`, put together.
+"""The commands of `onebasin`.
 
-A command is one file: its declaration and its run. What is slow to import, torch above all,
-it imports inside its functions, so that `--help` need not wait.
+Each command imports torch inside its function, so that `--help` is fast.
 """
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -13,14 +13,11 @@ import typer
 from onebasin import __version__
 from onebasin.cli.align import align
 from onebasin.cli.barrier import barrier
-from onebasin.cli.demo import demo
 from onebasin.cli.evaluate import evaluate
 from onebasin.cli.features import features
 from onebasin.cli.inspect import inspect
 from onebasin.cli.merge import merge
 from onebasin.cli.plane import plane
-from onebasin.cli.study import study
-from onebasin.cli.train import train
 
 app = typer.Typer(
     name="onebasin",
@@ -44,10 +41,10 @@ def onebasin(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = None,
 ) -> None:
-    """Put independently trained neural networks into one basin.
+    """Merge independently trained neural networks into one.
 
-    Find the permutation symmetries of any PyTorch model, align one network's hidden units to
-    another's, merge the two in weight space and measure the barrier between them.
+    Infer the permutation symmetries of any PyTorch model, align one network to another, average
+    them into one network, and measure the loss barrier between them.
 
     \b
     Examples:
@@ -57,17 +54,16 @@ def onebasin(
     """
 
 
-for command in (
-    demo,
-    inspect,
-    align,
-    merge,
-    evaluate,
-    barrier,
-    plane,
-    features,
-    train,
-):
-    app.command()(command)
+def _add_commands() -> None:
+    """Add the commands of the library, and those that other packages declare as entry points."""
+    for command in (inspect, align, merge, evaluate, barrier, plane, features):
+        app.command()(command)
+    for entry in sorted(entry_points(group="onebasin.commands"), key=lambda entry: entry.name):
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command)
+        else:
+            app.command(entry.name)(command)
 
-app.add_typer(study)
+
+_add_commands()

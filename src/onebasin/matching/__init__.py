@@ -1,16 +1,16 @@
 """Matching: which permutation. One file per matcher, one assignment solver."""
 
+from onebasin.matching._assignment.linear import assign, assign_many
 from onebasin.matching.activations import match_activations
 from onebasin.matching.annealing import match_annealing, match_many_annealing
-from onebasin.matching.assignment.linear import assign, assign_many
 from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity
 from onebasin.matching.cycle_consistent import match_cycle_consistent
 from onebasin.matching.exhaustive import enumerate_permutations, match_exhaustively
 from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.functional_difference import match_functional_difference
-from onebasin.matching.many import match_many
-from onebasin.matching.matching import ManyMatching, Matching, Progress, Step
+from onebasin.matching.merge_many import match_many
+from onebasin.matching.result import ManyMatching, Matching, Progress, Step
 from onebasin.matching.sinkhorn import match_sinkhorn
 from onebasin.matching.straight_through import match_straight_through
 from onebasin.matching.theorem import match_theorem

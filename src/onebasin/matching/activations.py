@@ -14,17 +14,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
 from onebasin.errors import check_choice
-from onebasin.forward.features import Features
-from onebasin.forward.sites import Position
-from onebasin.matching.assignment.linear import assign
-from onebasin.matching.descent.runs import begin_search
-from onebasin.matching.descent.search import Search
-from onebasin.matching.descent.trees import Key
-from onebasin.matching.matching import Matching, Progress, Step
-from onebasin.matching.moments.seen import SeenTrees
-from onebasin.matching.moments.similarity import Statistic
+from onebasin.graph.features import Features
+from onebasin.graph.sites import Position
+from onebasin.matching._assignment.linear import assign
+from onebasin.matching._coordinate_descent.runs import begin_search
+from onebasin.matching._coordinate_descent.search import Search
+from onebasin.matching._coordinate_descent.trees import Key
+from onebasin.matching._features.seen import SeenTrees
+from onebasin.matching._features.similarity import Statistic
+from onebasin.matching.result import Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

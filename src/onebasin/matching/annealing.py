@@ -1,7 +1,7 @@
 """Simulated annealing: the permutations of networks whose averages have the least loss.
 
 Entezari et al. (2022), section 4: SA1 and SA2, for any number of networks. How a step's energy
-is found, from full evaluation to a compiled correction, is `onebasin.matching.walks`'s.
+is found, from full evaluation to a compiled correction, is `onebasin.matching._annealing`'s.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount, check_choice
-from onebasin.matching.checks import check_counts, check_seed
-from onebasin.matching.descent.gathering import Gathering
-from onebasin.matching.losses import Normalization
-from onebasin.matching.matching import ManyMatching, Matching, Progress, Step
-from onebasin.matching.walks.cooling import Schedule
-from onebasin.matching.walks.examples import Energy, examples_of
-from onebasin.matching.walks.making import CACHE_BYTES, energy_at, walk_maker
-from onebasin.matching.walks.starts import Starts
-from onebasin.matching.walks.swaps import Move, columns_of
-from onebasin.matching.walks.walk import Orders
+from onebasin.matching._annealing.cooling import Schedule
+from onebasin.matching._annealing.examples import Energy, examples_of
+from onebasin.matching._annealing.making import CACHE_BYTES, energy_at, walk_maker
+from onebasin.matching._annealing.starts import Starts
+from onebasin.matching._annealing.swaps import Move, columns_of
+from onebasin.matching._annealing.walk import Orders
+from onebasin.matching._checks import check_counts, check_seed
+from onebasin.matching._coordinate_descent.gathering import Gathering
+from onebasin.matching._losses import Normalization
+from onebasin.matching.result import ManyMatching, Matching, Progress, Step
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 

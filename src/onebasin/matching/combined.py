@@ -14,17 +14,17 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount, check_choice
-from onebasin.forward.features import Features
-from onebasin.forward.sites import Position
-from onebasin.matching.checks import check_counts, check_init, check_seed
-from onebasin.matching.descent.runs import begin_search, descend_from_starts
-from onebasin.matching.descent.search import Search
-from onebasin.matching.descent.trees import Key
-from onebasin.matching.matching import Matching, Progress
-from onebasin.matching.moments.seen import SeenTrees
-from onebasin.matching.moments.similarity import Statistic
+from onebasin.graph.features import Features
+from onebasin.graph.sites import Position
+from onebasin.matching._checks import check_counts, check_init, check_seed
+from onebasin.matching._coordinate_descent.runs import begin_search, descend_from_starts
+from onebasin.matching._coordinate_descent.search import Search
+from onebasin.matching._coordinate_descent.trees import Key
+from onebasin.matching._features.seen import SeenTrees
+from onebasin.matching._features.similarity import Statistic
+from onebasin.matching.result import Matching, Progress
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

@@ -14,14 +14,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin.arguments import checks_arguments
-from onebasin.forward.features import Features
+from onebasin._checks import checks_arguments
+from onebasin.graph.features import Features
+from onebasin.matching._checks import check_counts, check_init, check_seed
+from onebasin.matching._coordinate_descent.runs import begin_search
+from onebasin.matching._features.commuting import CommutingDescent, CommutingLayer
+from onebasin.matching._features.sides import gather_layers
 from onebasin.matching.activations import match_activations
-from onebasin.matching.checks import check_counts, check_init, check_seed
-from onebasin.matching.descent.runs import begin_search
-from onebasin.matching.matching import Matching, Progress
-from onebasin.matching.moments.commuting import CommutingDescent, CommutingLayer
-from onebasin.matching.moments.sides import gather_layers
+from onebasin.matching.result import Matching, Progress
 from onebasin.matching.weights import CACHE_BYTES, match_weights
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount
-from onebasin.matching.descent.gathering import Gathering
-from onebasin.matching.many import Meeting
-from onebasin.matching.matching import ManyMatching, Progress
-from onebasin.matching.relaxed.ascent import climb_from_starts
+from onebasin.matching._coordinate_descent.gathering import Gathering
+from onebasin.matching._relaxation.ascent import climb_from_starts
+from onebasin.matching.merge_many import Meeting
+from onebasin.matching.result import ManyMatching, Progress
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

@@ -1,7 +1,7 @@
 """Exhaustive search: the best of all permutations, for tiny groups; the oracle of the others.
 
 Owns what is looked at, by weights or on data; the order of all permutations and the energy
-after each swap are `onebasin.matching.walks`'s.
+after each swap are `onebasin.matching._annealing`'s.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.losses import Normalization
-from onebasin.matching.matching import Matching, Progress, Step
-from onebasin.matching.walks.enumeration import Enumeration
-from onebasin.matching.walks.evaluated import EvaluatedWalk, Params
-from onebasin.matching.walks.examples import Examples, examples_of
-from onebasin.matching.walks.inner_product import InnerProductWalk
-from onebasin.matching.walks.making import energy_at, walk_maker
-from onebasin.matching.walks.swaps import Swap, transposition
-from onebasin.matching.walks.walk import Orders, Walk
+from onebasin.matching._annealing.enumeration import Enumeration
+from onebasin.matching._annealing.evaluated import EvaluatedWalk, Params
+from onebasin.matching._annealing.examples import Examples, examples_of
+from onebasin.matching._annealing.inner_product import InnerProductWalk
+from onebasin.matching._annealing.making import energy_at, walk_maker
+from onebasin.matching._annealing.swaps import Swap, transposition
+from onebasin.matching._annealing.walk import Orders, Walk
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching._losses import Normalization
+from onebasin.matching.result import Matching, Progress, Step
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 

@@ -1,7 +1,7 @@
 """Frank–Wolfe: weight matching of all groups at once, over relaxed permutations.
 
 The solver of C2M3 (Crisostomi et al., 2024) for two networks. The relaxed permutations and
-their steps are `onebasin.matching.relaxed`'s.
+their steps are `onebasin.matching._relaxation`'s.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from onebasin.arguments import checks_arguments
-from onebasin.matching.descent.gathering import Gathering
-from onebasin.matching.matching import Matching, Progress
-from onebasin.matching.relaxed.ascent import climb_from_starts
+from onebasin._checks import checks_arguments
+from onebasin.matching._coordinate_descent.gathering import Gathering
+from onebasin.matching._relaxation.ascent import climb_from_starts
+from onebasin.matching.result import Matching, Progress
 from onebasin.matching.weights import match_weights
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

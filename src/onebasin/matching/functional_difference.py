@@ -15,18 +15,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
 from onebasin.errors import check_choice
-from onebasin.forward.features import Features
-from onebasin.matching.assignment.greedy import assign_greedily
-from onebasin.matching.assignment.linear import assign_many
-from onebasin.matching.assignment.nested import NestedSolver
-from onebasin.matching.descent.runs import begin_search
-from onebasin.matching.descent.search import Search
-from onebasin.matching.descent.trees import Key
-from onebasin.matching.matching import Matching, Progress, Step
-from onebasin.matching.moments.differing import DifferingLayer
-from onebasin.matching.moments.sides import gather_layers
+from onebasin.graph.features import Features
+from onebasin.matching._assignment.greedy import assign_greedily
+from onebasin.matching._assignment.linear import assign_many
+from onebasin.matching._assignment.nested import NestedSolver
+from onebasin.matching._coordinate_descent.runs import begin_search
+from onebasin.matching._coordinate_descent.search import Search
+from onebasin.matching._coordinate_descent.trees import Key
+from onebasin.matching._features.differing import DifferingLayer
+from onebasin.matching._features.sides import gather_layers
+from onebasin.matching.result import Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

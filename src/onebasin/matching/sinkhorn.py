@@ -12,17 +12,17 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
+from onebasin._random import generator_for
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.matching.checks import check_counts, check_init, check_learning_rate, check_seed
-from onebasin.matching.descent.gathering import Gathering
-from onebasin.matching.losses import DataLoss, Ends, Loss, Normalization
-from onebasin.matching.matching import Matching, Progress, Step
-from onebasin.matching.relaxed.agreement import Agreement
-from onebasin.matching.relaxed.relaxation import Relaxation
-from onebasin.matching.relaxed.sinkhorn import Gradient, sinkhorn
+from onebasin.matching._checks import check_counts, check_init, check_learning_rate, check_seed
+from onebasin.matching._coordinate_descent.gathering import Gathering
+from onebasin.matching._losses import DataLoss, Ends, Loss, Normalization
+from onebasin.matching._relaxation.agreement import Agreement
+from onebasin.matching._relaxation.relaxation import Relaxation
+from onebasin.matching._relaxation.sinkhorn import Gradient, sinkhorn
+from onebasin.matching.result import Matching, Progress, Step
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.seeds import generator_for
 from onebasin.symmetry.symmetry import Symmetry
 
 CALL = "match_sinkhorn"

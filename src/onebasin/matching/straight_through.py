@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount
-from onebasin.matching.checks import check_counts, check_init, check_learning_rate, check_seed
-from onebasin.matching.descent.descent import Descent
-from onebasin.matching.descent.pair import Pair, Survey
-from onebasin.matching.descent.search import Search
-from onebasin.matching.descent.starts import start_of
-from onebasin.matching.losses import DataLoss, Ends, Loss, Normalization
-from onebasin.matching.matching import Matching, Progress, Step
+from onebasin.matching._checks import check_counts, check_init, check_learning_rate, check_seed
+from onebasin.matching._coordinate_descent.descent import Descent
+from onebasin.matching._coordinate_descent.pair import Pair, Survey
+from onebasin.matching._coordinate_descent.search import Search
+from onebasin.matching._coordinate_descent.starts import start_of
+from onebasin.matching._losses import DataLoss, Ends, Loss, Normalization
+from onebasin.matching.result import Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
+from onebasin._random import spawned
 from onebasin.errors import OneBasinError
-from onebasin.matching.checks import check_counts, check_seed
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.matching import Matching, Progress, Step
+from onebasin.matching._checks import check_counts, check_seed
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching.result import Matching, Progress, Step
 from onebasin.symmetry.layouts import Fixed, Units
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.seeds import spawned
 from onebasin.symmetry.symmetry import Symmetry
 
 CALL = "match_theorem"

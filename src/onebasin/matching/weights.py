@@ -1,7 +1,7 @@
 """Weight matching: the permutation of B whose weights are most like A's.
 
 Git Re-Basin (Ainsworth et al., 2023), section 3.2: coordinate descent, one assignment
-problem after the other, for any symmetry. Sweeps are `onebasin.matching.descent`'s.
+problem after the other, for any symmetry. Sweeps are `onebasin.matching._coordinate_descent`'s.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from onebasin.arguments import checks_arguments
-from onebasin.matching.checks import check_counts, check_init, check_seed
-from onebasin.matching.descent.runs import begin_search, descend_from_starts
-from onebasin.matching.matching import Matching, Progress
+from onebasin._checks import checks_arguments
+from onebasin.matching._checks import check_counts, check_init, check_seed
+from onebasin.matching._coordinate_descent.runs import begin_search, descend_from_starts
+from onebasin.matching.result import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from onebasin.arguments import checks_arguments
+from onebasin._checks import checks_arguments
+from onebasin._dtypes import all_finite, compute_dtype
 from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
-from onebasin.dtypes import all_finite, compute_dtype
 from onebasin.errors import OneBasinError, OneBasinWarning
-from onebasin.forward.normalization import is_variance
-from onebasin.measuring.paths import mean_of, shares_of
+from onebasin.evaluation.paths import mean_of, shares_of
+from onebasin.graph.normalization import is_variance
 from onebasin.merging.rules import rules_for
-from onebasin.symmetry.ties import memory_of
+from onebasin.symmetry._ties import memory_of
 
 
 @checks_arguments

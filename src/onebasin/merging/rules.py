@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onebasin._dtypes import dtype_name, is_inexact
 from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
-from onebasin.dtypes import dtype_name, is_inexact
 from onebasin.errors import OneBasinError
-from onebasin.measuring.pruning import apply_common_masks, differing_masks
+from onebasin.evaluation.pruning import apply_common_masks, differing_masks
 
 SCALES = ("{}_scale", "{}_scale_inv", "{}.scale", "{}.scale_weight", "{}.weight_scale")
 """Names of the scale of a quantized tensor: after its own name, or after its module's."""

@@ -81,7 +81,7 @@ def build_network(
 ) -> nn.Module:
     """Build a network by name, fitted to data.
 
-    Its weights are drawn from torch's generator; `onebasin.training` draws them by seed.
+    Its weights are drawn from torch's generator; `onebasin_studies.training` draws them by seed.
 
     Args:
         name: one of `NETWORKS`.

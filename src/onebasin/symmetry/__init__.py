@@ -4,11 +4,11 @@
 `prove` checks either on the original module, and a `Permutation` is one of its elements.
 """
 
-from onebasin.symmetry.handwritten import symmetry_from_spec
-from onebasin.symmetry.inference import trace
+from onebasin.symmetry._inference import trace
+from onebasin.symmetry._verification.proof import Proof, prove
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.proving.proof import Proof, prove
+from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Permutations: the elements of a symmetry, and what they do to parameters.
 
 Owns `Permutation`: an index tensor per group, the group laws, and its safetensors file.
-How an index reaches the entries of one tensor is `onebasin.symmetry.movement`'s.
+How an index reaches the entries of one tensor is `onebasin.symmetry._apply`'s.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from onebasin._atomic import atomic_path
+from onebasin._checks import check_mapping, check_tensor, checks_arguments
 from onebasin._files import check_regular_file
-from onebasin.arguments import check_mapping, check_tensor, checks_arguments
+from onebasin._random import generator_for
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.buffer_values import check_buffer_values
-from onebasin.symmetry.display import permutation_text
-from onebasin.symmetry.movement import Mover, SharedResults
-from onebasin.symmetry.nesting import spread
-from onebasin.symmetry.seeds import generator_for
+from onebasin.symmetry._apply import Mover, SharedResults
+from onebasin.symmetry._buffer_values import check_buffer_values
+from onebasin.symmetry._display import permutation_text
+from onebasin.symmetry._nesting import spread
 from onebasin.symmetry.symmetry import Symmetry
 
 FORMAT = "onebasin-permutation-1"

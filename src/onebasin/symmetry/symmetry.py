@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from onebasin._atomic import atomic_path
 from onebasin._files import read_json
 from onebasin.errors import OneBasinError
-from onebasin.symmetry.blocks import Block, blocks_of
-from onebasin.symmetry.display import symmetry_html, symmetry_text
+from onebasin.symmetry._blocks import Block, blocks_of
+from onebasin.symmetry._display import symmetry_html, symmetry_text
 from onebasin.symmetry.layouts import Layout, layout_to_json
 
 if TYPE_CHECKING:
-    from onebasin.symmetry.proving.proof import Proof
+    from onebasin.symmetry._verification.proof import Proof
 
 FORMAT = "onebasin-symmetry-1"
 
@@ -195,7 +195,7 @@ class Symmetry:
         Raises:
             OneBasinError: when an entry is missing, of another type, or contradicts another.
         """
-        from onebasin.symmetry.stored import symmetry_from_json
+        from onebasin.symmetry._stored import symmetry_from_json
 
         return symmetry_from_json(data)
 
@@ -212,7 +212,7 @@ class Symmetry:
         states: Sequence[Mapping[str, Tensor]] = (),
     ) -> Proof:
         """Test this symmetry on the original module; see `onebasin.symmetry.prove`."""
-        from onebasin.symmetry.proving.proof import prove
+        from onebasin.symmetry._verification.proof import prove
 
         return prove(
             self,

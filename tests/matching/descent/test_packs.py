@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import onebasin
-from onebasin.matching.descent import packs, products
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.search import Search
+from onebasin.matching._coordinate_descent import packs, products
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching._coordinate_descent.search import Search
 from onebasin.symmetry import Permutation, Symmetry
 
 

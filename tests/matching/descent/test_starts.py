@@ -7,10 +7,10 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from onebasin.matching.descent.descent import Descent
-from onebasin.matching.descent.pair import Pair
-from onebasin.matching.descent.search import Search
-from onebasin.matching.descent.starts import start_of
+from onebasin.matching._coordinate_descent.descent import Descent
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching._coordinate_descent.search import Search
+from onebasin.matching._coordinate_descent.starts import start_of
 from tests.matching.problems import unrelated
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onebasin.forward.features import Features
-from onebasin.forward.graph import Call
-from onebasin.matching.moments.inputs import InputMoments, gather_inputs
-from onebasin.matching.moments.layers import Windows, find_layers
+from onebasin.graph.features import Features
+from onebasin.graph.graph import Call
+from onebasin.matching._features.inputs import InputMoments, gather_inputs
+from onebasin.matching._features.layers import Windows, find_layers
 
 
 def moments_of(model: nn.Module, data: list[Tensor]) -> InputMoments:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onebasin import Permutation, trace
-from onebasin.forward.features import Features
+from onebasin.graph.features import Features
 from onebasin.matching import Matching, match_commutativity, match_functional_difference
-from onebasin.matching.moments.layers import find_layers
+from onebasin.matching._features.layers import find_layers
 
 Hidden = Callable[["Net", Tensor], Tensor]
 

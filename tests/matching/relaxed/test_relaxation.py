@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from onebasin import Permutation
-from onebasin.matching.relaxed.relaxation import Relaxation, mixed
-from tests.forward import networks as forward_networks
+from onebasin.matching._relaxation.relaxation import Relaxation, mixed
+from tests.graph import networks as forward_networks
 from tests.matching.problems import NETWORKS, unrelated, weights
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from onebasin.matching.relaxed.sinkhorn import sinkhorn
+from onebasin.matching._relaxation.sinkhorn import sinkhorn
 
 
 def drawn(*shape: int, scale: float = 1.0) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from onebasin import OneBasinError
 from onebasin.matching import enumerate_permutations
-from onebasin.matching.walks.enumeration import adjacent_swaps, weave
+from onebasin.matching._annealing.enumeration import adjacent_swaps, weave
 from tests.matching.tiny import tiny
 
 

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from onebasin import Permutation, trace
-from onebasin.matching.walks import walk as walk_module
-from onebasin.matching.walks.evaluated import EvaluatedWalk
-from onebasin.matching.walks.examples import examples_of
-from onebasin.matching.walks.hidden_layer import HiddenLayer, HiddenLayerWalk
-from onebasin.matching.walks.layered import ChainTensors, LayeredWalk
-from onebasin.matching.walks.linear_chain import find_chain
-from onebasin.matching.walks.making import energy_at, walk_maker
-from onebasin.matching.walks.swaps import columns_of, draw_steps
-from onebasin.matching.walks.walk import Walk
+from onebasin.matching._annealing import walk as walk_module
+from onebasin.matching._annealing.evaluated import EvaluatedWalk
+from onebasin.matching._annealing.examples import examples_of
+from onebasin.matching._annealing.hidden_layer import HiddenLayer, HiddenLayerWalk
+from onebasin.matching._annealing.layered import ChainTensors, LayeredWalk
+from onebasin.matching._annealing.linear_chain import find_chain
+from onebasin.matching._annealing.making import energy_at, walk_maker
+from onebasin.matching._annealing.swaps import columns_of, draw_steps
+from onebasin.matching._annealing.walk import Walk
 from tests.matching.tiny import perceptron, tiny
 
 

@@ -16,8 +16,8 @@ from torch.func import functional_call, functionalize
 from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from onebasin.symmetry.inference.export import Exported, _decompositions, _live
-from onebasin.symmetry.outputs import select_outputs
+from onebasin.symmetry._inference.export import Exported, _decompositions, _live
+from onebasin.symmetry._outputs import select_outputs
 
 
 @cache

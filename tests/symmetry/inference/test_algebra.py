@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebasin.symmetry.inference.algebra import ClashError, cut, factor, pin, restrict
-from onebasin.symmetry.inference.atoms import (
+from onebasin.symmetry._inference.algebra import ClashError, cut, factor, pin, restrict
+from onebasin.symmetry._inference.atoms import (
     Atom,
     Fam,
     Prod,
@@ -22,7 +22,7 @@ from onebasin.symmetry.inference.atoms import (
     product_of,
     sum_of,
 )
-from onebasin.symmetry.inference.unification import check_scope, unify
+from onebasin.symmetry._inference.unification import check_scope, unify
 
 WHY = Reason("test")
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin import trace
-from onebasin.symmetry.inference.export import export_model
+from onebasin.symmetry._inference.export import export_model
 from tests.symmetry.inference.equivariance import sizes
 from tests.symmetry.inference.snippets import Function, check, x
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin import trace
-from onebasin.symmetry.inference.cuts import Cut, cuts_of, parts_of_result, take_same_parts
-from onebasin.symmetry.inference.graphs import graphs_at_other_shapes
-from onebasin.symmetry.inference.recording import _flatten
+from onebasin.symmetry._inference.cuts import Cut, cuts_of, parts_of_result, take_same_parts
+from onebasin.symmetry._inference.graphs import graphs_at_other_shapes
+from onebasin.symmetry._inference.recording import _flatten
 from tests.symmetry.inference.equivariance import assert_equivariant, sizes
 from tests.symmetry.inference.snippets import Function, x
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin import trace
-from onebasin.symmetry.inference.coverage import REASON, with_disjoint_blocks
-from onebasin.symmetry.inference.tracing import trace_graph
+from onebasin.symmetry._inference.coverage import REASON, with_disjoint_blocks
+from onebasin.symmetry._inference.tracing import trace_graph
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
 from onebasin.symmetry.symmetry import Group, Symmetry
 from tests.symmetry.inference.equivariance import sizes

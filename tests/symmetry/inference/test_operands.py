@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin import trace
-from onebasin.symmetry.inference.rules import IRRELEVANT, RULES
+from onebasin.symmetry._inference.rules import IRRELEVANT, RULES
 from tests.symmetry.inference.equivariance import sizes
 from tests.symmetry.inference.snippets import Function, check, x
 
-PACKAGE = "onebasin.symmetry.inference.rules"
+PACKAGE = "onebasin.symmetry._inference.rules"
 
 
 REFUSED = {

@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 import torch
 
-from onebasin.symmetry.inference import graphs, tracing
+from onebasin.symmetry._inference import graphs, tracing
 from tests.symmetry.inference.faults import Finding, inspect, shrunk
 from tests.symmetry.inference.quick_graphs import quick_export, quick_variant
 from tests.symmetry.inference.random_operators import OPERATORS

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin import trace
-from onebasin.symmetry.inference import graphs
+from onebasin.symmetry._inference import graphs
 from tests.symmetry.inference.equivariance import assert_equivariant, sizes
 from tests.symmetry.inference.snippets import Function, tokens, x
 

@@ -1,0 +1,104 @@
+"""Random numbers: generators that depend on a seed and a name only.
+
+A draw never depends on the order of a mapping, on other networks, or on an earlier draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from onebasin.errors import OneBasinError, check_whole, listed
+
+LEAST_SEED, MOST_SEED = -(2**63), 2**64 - 1
+"""Of what torch takes."""
+
+
+def generator_for(seed: int, name: str) -> torch.Generator:
+    """Return a CPU generator whose stream depends on the seed and the name only."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def spawned(seed: int, name: str) -> int:
+    """Return a seed of its own for a part of what a seed is for, such as one of its starts."""
+    return generator_for(seed, name).initial_seed()
+
+
+def check_seed(call: str, seed: Any, name: str = "seed") -> int:
+    """Return a seed as Python's own number.
+
+    Args:
+        call: the public function that is running, for the message.
+        seed: what was given.
+        name: what it is called there.
+
+    Raises:
+        OneBasinError: when it is no whole number that a generator of torch takes.
+    """
+    return check_whole(call, name, seed, least=LEAST_SEED, most=MOST_SEED)
+
+
+def check_seeds(call: str, seeds: Any) -> list[int]:
+    """Return seeds as a list of Python's own numbers.
+
+    Args:
+        call: the public function that is running, for the message.
+        seeds: what was given.
+
+    Raises:
+        OneBasinError: when they are not several, there are none, one comes twice, or one is no
+            seed.
+    """
+    numbers = [check_seed(call, seed, "a seed") for seed in listed(call, "seeds", seeds)]
+    if not numbers:
+        raise OneBasinError(f"{call}: there are no seeds; give at least one")
+    if len(set(numbers)) < len(numbers):
+        raise OneBasinError(f"{call}: seeds {numbers} name one twice; give each once")
+    return numbers
+
+
+def wrapped(number: int) -> int:
+    """Return a number made from seeds as torch takes it: as it is, or else modulo 2⁶⁴."""
+    return number if LEAST_SEED <= number <= MOST_SEED else number % 2**64
+
+
+@contextmanager
+def forked() -> Iterator[None]:
+    """Leave torch's own generators as they were, whatever is drawn from them in a block."""
+    in_use = torch.cuda.is_initialized()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if in_use else []):
+        yield
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch's own generators begin at a seed in a block, and leave them as they were."""
+    with forked():
+        torch.manual_seed(seed)
+        yield
+
+
+def generator_of(
+    seed: int, purpose: str, epoch: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """Return the generator of a network for one purpose in one epoch.
+
+    Args:
+        seed: of the network.
+        purpose: what is drawn.
+        epoch: from 0.
+        device: where the numbers are drawn.
+    """
+    return torch.Generator(device).manual_seed(spawned(seed, f"{purpose}:{epoch}"))
+
+
+def order_of(seed: int, epoch: int, num_examples: int) -> Int64[Tensor, " {num_examples}"]:
+    """Return the order in which a network meets the examples in an epoch."""
+    return torch.randperm(num_examples, generator=generator_of(seed, "order", epoch))

@@ -1,0 +1,91 @@
+"""Batches: inputs and labels in pieces, which can be read as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from onebasin._random import check_seed, wrapped
+from onebasin.data.augmentation import Augmentation
+from onebasin.data.examples import Examples
+from onebasin.errors import check_whole
+from onebasin.graph.batches import Batches
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
+    """Batches in any order, and augmented, each made when it is read.
+
+    Args:
+        inputs: all inputs, a tensor `(n, ...)`, or `Pixels` or `Tokens`.
+        labels: all labels, `(n,)`.
+        batch_size: examples in a batch; the last one may be smaller.
+        order: rows in the order in which they are read; None is their own.
+        augmentation: what is done to the images of each batch.
+        seed: of the augmentation.
+    """
+
+    augmentation: Augmentation | None = None
+    seed: int = 0
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Tensor, Tensor]]: ...
+    def __getitem__(
+        self, index: int | slice
+    ) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
+        """Return one batch, the same every time, or a list of some."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        return self.batch(range(len(self))[index])
+
+    def batch(self, place: int) -> tuple[Tensor, Tensor]:
+        """Return one batch, the same every time."""
+        inputs, labels = super().batch(place)
+        if self.augmentation is not None:
+            number = wrapped(self.seed * 1_000_003 + place)
+            generator = torch.Generator().manual_seed(number)
+            inputs = self.augmentation(inputs, generator)
+        return inputs, labels
+
+
+def batches(
+    inputs: Examples,
+    labels: Tensor,
+    size: int,
+    *,
+    shuffle_seed: int | None = None,
+    augmentation: Augmentation | None = None,
+) -> LabelledBatches:
+    """Cut inputs and labels into batches.
+
+    What comes back has a length and can be read again and again; every reading is the same.
+    A training that wants another order each epoch gives another seed each epoch.
+
+    Args:
+        inputs: all inputs: a tensor `(n, ...)`, or what a dataset keeps in `train_examples` and
+            `test_examples`, which are then normalised batch by batch.
+        labels: all labels, `(n,)`.
+        size: examples in a batch; the last one may be smaller.
+        shuffle_seed: for a random order and the augmentation; None keeps the order.
+        augmentation: what is done to the images of each batch.
+
+    Raises:
+        OneBasinError: when inputs and labels differ in number, the size is not positive, or the
+            seed is none.
+
+    Examples:
+        >>> [len(labels) for _, labels in batches(torch.zeros(7, 2), torch.zeros(7), 3)]
+        [3, 3, 1]
+    """
+    order = None
+    if shuffle_seed is not None:
+        shuffle_seed = check_seed("batches", shuffle_seed, "shuffle_seed")
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(shuffle_seed))
+    size = check_whole("batches", "size", size, least=1)
+    return LabelledBatches(inputs, labels, size, order, augmentation, shuffle_seed or 0)

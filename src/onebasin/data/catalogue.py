@@ -1,0 +1,199 @@
+"""The datasets that can be loaded by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from onebasin._random import check_seed
+from onebasin.data.dataset import Dataset
+from onebasin.data.decoded import HubSet, Normalisation, load_set
+from onebasin.data.decoders import Reading
+from onebasin.data.digits import load_digits
+from onebasin.data.reading import Progress
+from onebasin.data.source import SPLIT_NAMES
+from onebasin.errors import OneBasinError, check_choice
+
+Layout = Literal["images", "flat"]
+"""Shape of inputs: `(n, channels, height, width)`, or `(n, numbers)`."""
+
+HUB_PREFIX = "hf:"
+DIGITS = "digits"
+
+DATASETS: Mapping[str, HubSet | None] = MappingProxyType(
+    {
+        DIGITS: None,
+        "mnist": HubSet("ylecun/mnist", normalisation=((0.1307,), (0.3081,))),
+        "fashion-mnist": HubSet(
+            "zalando-datasets/fashion_mnist", normalisation=((0.2860,), (0.3530,))
+        ),
+        "svhn": HubSet(
+            "ufldl-stanford/svhn",
+            config="cropped_digits",
+            normalisation=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+        ),
+        "cifar10": HubSet(
+            "uoft-cs/cifar10",
+            normalisation=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        ),
+        "cifar100": HubSet(
+            "uoft-cs/cifar100",
+            normalisation=((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+            reading=Reading(label_column="fine_label"),
+        ),
+        "imagenet": HubSet(
+            "ILSVRC/imagenet-1k",
+            normalisation=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            reading=Reading(image_size=224, crop=0.875),
+            test_splits=("validation", "test"),  # the hub keeps the labels of its test set secret
+        ),
+    }
+)
+"""The sets known by name; `digits`, which is no set of the hub, comes with scikit-learn."""
+
+
+def load_dataset(
+    name: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    num_train: int | None = None,
+    num_test: int | None = None,
+    balanced: bool = False,
+    label_noise: float = 0.0,
+    layout: Layout | None = None,
+    normalisation: Normalisation | None = None,
+    config: str | None = None,
+    train_split: str | None = None,
+    test_split: str | None = None,
+    progress: Progress | None = None,
+    **reading: Any,
+) -> Dataset:
+    """Return a dataset by name.
+
+    A set other than `digits` is read from the folder `<root>/<name>` of parquet files where
+    there is one, otherwise from the Hugging Face hub. It is decoded once, into a cache of files
+    that are mapped into memory.
+
+    Args:
+        name: one of `DATASETS`; a set of the hub as `owner/name`, or `hf:name` where it has no
+            owner; or a folder below `root`.
+        root: the folder with a folder for each set; that of the environment variable
+            ONEBASIN_DATA unless given.
+        cache: where decoded sets are kept; see `cache.cache_folder`.
+        seed: for what is drawn at random: the test set of `digits`, subsets and label noise.
+        num_train: how many training examples to keep, see `Dataset.subset`.
+        num_test: how many test examples to keep.
+        balanced: whether every class keeps equally many.
+        label_noise: share of wrong training labels, see `Dataset.with_label_noise`.
+        layout: `images` or `flat`; what the set has unless given.
+        normalisation: mean and deviation of each channel, in units of 1 = 255; those of
+            `DATASETS`, or of the training images, unless given.
+        config: which of its configurations, where the set of the hub has several.
+        train_split: name of the split to train on, `train` unless given.
+        test_split: name of the split to test on; `test`, or else `validation`, unless given.
+        progress: called with the number of rows decoded and their total.
+        reading: further fields of `Reading`: `input_column`, `label_column`, `image_size`,
+            `crop`, `tokenizer`, `max_length`.
+
+    Returns:
+        The dataset; images are float32 `(n, channels, height, width)`, texts int64 tokens
+        `(n, max_length)`.
+
+    Raises:
+        OneBasinError: when there is no dataset of that name (the known ones are listed), it
+            cannot be fetched, a column is missing, or a row is broken.
+
+    Examples:
+        >>> load_dataset("digits", num_train=100, layout="images")
+        Dataset('digits', 100 train and 360 test examples of shape (1, 8, 8), 10 classes)
+    """
+    if layout is not None:
+        check_choice("data", "layout", layout, Layout)
+    seed = check_seed("data", seed)
+    if name == DIGITS:
+        data = load_digits(seed=seed)
+    else:
+        found = _set(name, data_root(root))
+        splits = {
+            "train": (train_split,) if train_split else SPLIT_NAMES["train"],
+            "test": (test_split,) if test_split else found.test_splits,
+        }
+        found = replace(
+            found,
+            config=config or found.config,
+            normalisation=normalisation or found.normalisation,
+            reading=_reading(found.reading, reading),
+        )
+        data = load_set(name, found, splits, cache=cache, progress=progress)
+    data = data.subset(num_train, num_test, seed, balanced=balanced)
+    data = data.with_label_noise(label_noise, seed=seed) if label_noise else data
+    return _laid_out(data, layout)
+
+
+def _laid_out(data: Dataset, layout: Layout | None) -> Dataset:
+    if layout is None:
+        return data
+    return data.as_images() if layout == "images" else data.flattened()
+
+
+def _set(name: str, root: Path | None) -> HubSet:
+    """Return where a set comes from."""
+    found = DATASETS.get(name)
+    hub = name.removeprefix(HUB_PREFIX)
+    if found is None and (hub != name or "/" in name):
+        found = HubSet(hub)
+    folder = None if root is None else root / hub
+    if folder is not None and folder.is_dir():
+        return replace(found or HubSet(hub), folder=folder)
+    if found is None:
+        raise unknown_dataset(name, root)
+    return found
+
+
+def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinError:
+    """Return the error for a text that names no data.
+
+    Args:
+        name: the text.
+        root: the folder with a folder for each set, or None.
+        kinds: what else could have been named, with a comma at its end.
+    """
+    known = ", ".join(sorted(DATASETS))
+    return OneBasinError(
+        f"data: unknown dataset {name!r}; known are: {known}; others are {kinds}OWNER/NAME on the "
+        f"Hugging Face hub, or a folder of parquet files in {root or 'the root (--data-root)'}"
+    )
+
+
+def data_root(given: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder with a folder for each set, or None.
+
+    Args:
+        given: the folder, if the caller knows it; otherwise that of ONEBASIN_DATA.
+
+    Raises:
+        OneBasinError: when it is not a folder.
+    """
+    root = given if given is not None else os.environ.get("ONEBASIN_DATA") or None
+    if root is None:
+        return None
+    if not Path(root).is_dir():
+        source = "the root (--data-root)" if given is not None else "ONEBASIN_DATA"
+        raise OneBasinError(f"data: {source} is {os.fspath(root)}, which is not a folder")
+    return Path(root)
+
+
+def _reading(usual: Reading, given: Mapping[str, Any]) -> Reading:
+    try:
+        return replace(usual, **given)
+    except TypeError as error:
+        known = ", ".join(Reading.__dataclass_fields__)
+        raise OneBasinError(
+            f"data: unknown options among {', '.join(given)}; known are: {known}"
+        ) from error

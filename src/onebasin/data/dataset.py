@@ -1,0 +1,248 @@
+"""The form that every dataset has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onebasin._checks import described
+from onebasin._random import check_seed
+from onebasin.data import noise, splits, subsets
+from onebasin.data.examples import Examples, Tokens, as_tensor
+from onebasin.errors import OneBasinError, check_whole, is_share
+
+
+class Dataset:
+    """Labelled examples, split into training and test sets; it is never changed.
+
+    Args:
+        name: what the user calls it.
+        train_inputs: a tensor `(n, ...)` as a network takes it, or `Pixels` or `Tokens`, from
+            which it is made when it is first asked for.
+        train_labels: classes, int64 `(n,)`.
+        test_inputs: likewise, `(m, ...)`.
+        test_labels: classes, int64 `(m,)`.
+        num_classes: classes are 0 to `num_classes - 1`.
+        class_names: of each class, or none.
+
+    Raises:
+        OneBasinError: when the parts do not fit each other.
+
+    Examples:
+        >>> inputs, labels = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+        >>> Dataset("toy", inputs, labels, inputs, labels, num_classes=3).subset(4)
+        Dataset('toy', 4 train and 6 test examples of shape (2,), 3 classes)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        train_inputs: Examples,
+        train_labels: Tensor,
+        test_inputs: Examples,
+        test_labels: Tensor,
+        num_classes: int,
+        class_names: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self.train_examples = train_inputs
+        self.train_labels = train_labels
+        self.test_examples = test_inputs
+        self.test_labels = test_labels
+        self.num_classes = check_whole("data", "num_classes", num_classes, least=1)
+        self.class_names = class_names
+        _check_split(name, "train", train_inputs, train_labels, self.num_classes)
+        _check_split(name, "test", test_inputs, test_labels, self.num_classes)
+        if train_inputs.shape[1:] != test_inputs.shape[1:]:
+            raise OneBasinError(
+                f"data: {name} has training inputs of shape {tuple(train_inputs.shape[1:])} but "
+                f"test inputs of shape {tuple(test_inputs.shape[1:])}; they must be the same"
+            )
+
+    @cached_property
+    def train_inputs(self) -> Tensor:
+        """Training inputs as a network takes them: normalised float32, or int64 tokens."""
+        return as_tensor(self.train_examples, self.name)
+
+    @cached_property
+    def test_inputs(self) -> Tensor:
+        """Test inputs as a network takes them: normalised float32, or int64 tokens."""
+        return as_tensor(self.test_examples, self.name)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return tuple(self.train_examples.shape[1:])
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many tokens there are, where the inputs are texts."""
+        return self.train_examples.vocabulary if isinstance(self.train_examples, Tokens) else None
+
+    def replace(self, **changes: Any) -> Dataset:
+        """Return a dataset with other arguments here and there.
+
+        Args:
+            changes: arguments of `Dataset`, by name.
+        """
+        kept = {
+            "name": self.name,
+            "train_inputs": self.train_examples,
+            "train_labels": self.train_labels,
+            "test_inputs": self.test_examples,
+            "test_labels": self.test_labels,
+            "num_classes": self.num_classes,
+            "class_names": self.class_names,
+        }
+        return Dataset(**{**kept, **changes})
+
+    def subset(
+        self,
+        num_train: int | None = None,
+        num_test: int | None = None,
+        seed: int = 0,
+        *,
+        balanced: bool = False,
+    ) -> Dataset:
+        """Return some of the examples, drawn at random and left in their order.
+
+        With the same seed a smaller subset is part of a larger one.
+
+        Args:
+            num_train: how many training examples; all unless given.
+            num_test: how many test examples; all unless given.
+            seed: same seed, same examples.
+            balanced: whether every class gives equally many (where the number does not divide,
+                the first classes give one more).
+
+        Raises:
+            OneBasinError: when there are not that many, or the seed is none.
+        """
+        seed = check_seed("data", seed)
+        train = subsets.chosen_rows(
+            self.train_labels, num_train, self, "train", seed=seed, balanced=balanced
+        )
+        test = subsets.chosen_rows(
+            self.test_labels, num_test, self, "test", seed=seed + 1, balanced=balanced
+        )
+        return subsets.with_test_rows(subsets.with_train_rows(self, train), test)
+
+    def with_classes(self, classes: Iterable[int]) -> Dataset:
+        """Return the examples of some classes only; labels stay as they are.
+
+        Args:
+            classes: the classes to keep.
+
+        Raises:
+            OneBasinError: when there is no such class, or none is given.
+        """
+        return subsets.with_classes(self, classes)
+
+    def split(self, share: float = 0.5, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Deal the training examples out to two datasets; both keep all test examples.
+
+        Args:
+            share: of the examples of each class that goes to the first.
+            seed: same seed, same examples.
+
+        Raises:
+            OneBasinError: when the share is not between 0 and 1, or the seed is none.
+        """
+        return splits.split_by_class(self, share, share, seed=seed)
+
+    def split_by_class(self, share: float = 1.0, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Deal the training examples out so that the two datasets know different classes.
+
+        The first gets `share` of the examples of each class of the first half, and
+        `1 - share` of each of the second half; the other gets the rest. A share of 1 makes
+        the classes disjoint; 0.2 is the 20/80 split of Ainsworth et al. (2023), Figure 5. Both
+        keep all test examples.
+
+        Args:
+            share: between 0 and 1.
+            seed: which examples go where.
+
+        Raises:
+            OneBasinError: when the share is not between 0 and 1, or the seed is none.
+        """
+        rest = 1 - share if is_share(share) else share
+        return splits.split_by_class(self, share, rest, seed=seed)
+
+    def with_label_noise(self, share: float, *, seed: int = 0) -> Dataset:
+        """Return the dataset with wrong labels on some training examples.
+
+        Args:
+            share: of the training examples that get the label of another class, each with the
+                same chance.
+            seed: same seed, same labels.
+
+        Raises:
+            OneBasinError: when the share is not between 0 and 1, or the seed is none.
+        """
+        return noise.with_label_noise(self, share, seed=seed)
+
+    def as_images(self) -> Dataset:
+        """Return the dataset with inputs `(n, channels, height, width)`.
+
+        Flat inputs of a square number become images of one channel; images stay as they are.
+
+        Raises:
+            OneBasinError: when the inputs are neither.
+        """
+        shape, side = self.input_shape, math.isqrt(math.prod(self.input_shape))
+        if len(shape) == 3:
+            return self
+        if len(shape) != 1 or side * side != shape[0] or self.vocabulary is not None:
+            raise OneBasinError(
+                f"data: inputs of {self.name} are {shape}, which are no images; choose a network "
+                "that takes them, or other data"
+            )
+        return self._reshaped((1, side, side))
+
+    def flattened(self) -> Dataset:
+        """Return the dataset with inputs `(n, numbers)`; for images this needs them in memory."""
+        return self if len(self.input_shape) == 1 else self._reshaped((-1,))
+
+    def _reshaped(self, shape: tuple[int, ...]) -> Dataset:
+        train, test = self.train_inputs, self.test_inputs
+        return self.replace(
+            train_inputs=train.reshape(len(train), *shape),
+            test_inputs=test.reshape(len(test), *shape),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}, {len(self.train_labels)} train and {len(self.test_labels)} "
+            f"test examples of shape {self.input_shape}, {self.num_classes} classes)"
+        )
+
+
+def _check_split(name: str, split: str, inputs: Examples, labels: Tensor, num_classes: int) -> None:
+    if not isinstance(inputs, Examples):
+        raise OneBasinError(
+            f"data: {split} inputs of {name} are {described(inputs)}; they must be a tensor"
+        )
+    if not isinstance(labels, Tensor):
+        raise OneBasinError(
+            f"data: {split} labels of {name} are {described(labels)}; they must be a tensor"
+        )
+    if len(inputs) != len(labels):
+        raise OneBasinError(
+            f"data: {name} has {len(inputs)} {split} inputs but {len(labels)} labels; "
+            "there must be one label for each input"
+        )
+    if labels.dtype != torch.int64 or labels.ndim != 1:
+        raise OneBasinError(
+            f"data: labels of {name} are {labels.dtype} {tuple(labels.shape)}; they must be int64 "
+            "(n,)"
+        )
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise OneBasinError(
+            f"data: {split} labels of {name} are {int(labels.min())} to {int(labels.max())}, but "
+            f"there are {num_classes} classes; they must be 0 to {num_classes - 1}"
+        )

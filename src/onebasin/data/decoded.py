@@ -1,0 +1,222 @@
+"""Decoded sets: from a folder or the hub through the cache to a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onebasin.data.cache import Stored, cache_folder, cached
+from onebasin.data.data import Data
+from onebasin.data.dataset import Dataset
+from onebasin.data.decoders import Reading
+from onebasin.data.example_splits import ArraySplit
+from onebasin.data.examples import MaskedTokens, Pixels, Tokens
+from onebasin.data.folders import digest, open_files, parquet_files
+from onebasin.data.hub import open_hub
+from onebasin.data.normalization import describe_normalisation
+from onebasin.data.reading import Progress, decode_tables
+from onebasin.data.source import SPLIT_NAMES, Table
+from onebasin.data.texts import tokenizer_digest
+
+TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("inputs", "labels"))
+FACTS = ("kind", "num_classes", "class_names")
+
+Normalisation = tuple[Sequence[float], Sequence[float]]
+"""Mean and deviation of each channel, or one for all, in units of 1 = 255."""
+
+
+@dataclass(frozen=True)
+class HubSet:
+    """A set of the Hugging Face hub, or one that lies in a folder in the same form.
+
+    Args:
+        hub: its name there.
+        config: its configuration there, where it has several.
+        normalisation: of its images; that of the training images where it is None.
+        reading: how its rows are read.
+        test_splits: the names that its test set may have.
+        folder: the folder of its parquet files; None fetches it from the hub.
+    """
+
+    hub: str
+    config: str | None = None
+    normalisation: Normalisation | None = None
+    reading: Reading = field(default_factory=Reading)
+    test_splits: tuple[str, ...] = SPLIT_NAMES["test"]
+    folder: Path | None = None
+
+
+def load_set(
+    name: str,
+    source: HubSet,
+    splits: Mapping[str, Sequence[str]],
+    *,
+    cache: str | os.PathLike[str] | None,
+    progress: Progress | None,
+) -> Dataset:
+    """Return a set with labels and a test split, decoded into the cache if it is not there yet.
+
+    Args:
+        name: what the user calls it.
+        source: where it comes from and how it is read.
+        splits: for "train" and "test" the names that the split may have.
+        cache: the folder of the cache.
+        progress: called with the number of rows decoded and their total.
+
+    Raises:
+        OneBasinError: when it cannot be found, fetched or decoded.
+    """
+    required = ("train", "test")
+    tables, origin = open_tables(source, splits, required)
+    stored = decode_source(
+        name, tables, origin, source.reading, cache=cache, progress=progress, needed=TENSORS
+    )
+    inputs = {split: inputs_of_split(stored, split, source.normalisation) for split in required}
+    return Dataset(
+        name,
+        inputs["train"],
+        stored.tensors["train_labels"],
+        inputs["test"],
+        stored.tensors["test_labels"],
+        stored.facts["num_classes"],
+        tuple(stored.facts["class_names"]),
+    )
+
+
+def load_set_data(
+    name: str,
+    source: HubSet,
+    splits: Mapping[str, Sequence[str]],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Data:
+    """Return a set with the labels and splits that it has; the first split is required.
+
+    Args:
+        name: as for `load_set`.
+        source: as for `load_set`.
+        splits: as for `load_set`.
+        cache: as for `load_set`.
+        progress: as for `load_set`.
+    """
+    tables, origin = open_tables(source, splits, ("train",))
+    return decode_data(
+        name,
+        tables,
+        origin,
+        source.reading,
+        normalisation=source.normalisation,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def decode_data(
+    name: str,
+    tables: OpenTables,
+    origin: Any,
+    reading: Reading,
+    *,
+    normalisation: Normalisation | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Data:
+    """Return the data of any tables, with the labels and splits that they have.
+
+    Args:
+        name: what the user calls it.
+        tables: opens the splits; called only if the cache does not hold them.
+        origin: JSON values that change when the source changes.
+        reading: how rows are read.
+        normalisation: of images; None for the mean and deviation of the training images.
+        cache: the folder of the cache.
+        progress: called with the number of rows decoded and their total.
+
+    Raises:
+        OneBasinError: when a row cannot be decoded.
+    """
+    stored = decode_source(
+        name,
+        tables,
+        ["optional", origin],
+        reading,
+        cache=cache,
+        progress=progress,
+        needed=("train_inputs",),
+    )
+    found: dict[str, ArraySplit] = {}
+    for split in ("train", "test"):
+        if f"{split}_inputs" in stored.tensors:
+            inputs = inputs_of_split(stored, split, normalisation)
+            kept = MaskedTokens(inputs) if isinstance(inputs, Tokens) else inputs
+            found[split] = ArraySplit(kept, stored.tensors.get(f"{split}_labels"))
+    train, has_labels = found["train"], found["train"].has_labels
+    return Data(
+        name,
+        train,
+        found.get("test"),
+        "classification" if has_labels else None,
+        stored.facts["num_classes"],
+        describe_normalisation(train.inputs),
+        tuple(stored.facts["class_names"]),
+    )
+
+
+OpenTables = Callable[[], Mapping[str, Table]]
+"""Opens the splits of a source."""
+
+
+def open_tables(
+    source: HubSet, splits: Mapping[str, Sequence[str]], required: Sequence[str]
+) -> tuple[OpenTables, Any]:
+    """Return a function that opens the splits of a set, and JSON values that identify it."""
+    if source.folder is None:
+        origin = [source.hub, source.config, {split: list(s) for split, s in splits.items()}]
+        return lambda: open_hub(source.hub, source.config, splits, required), origin
+    files = parquet_files(source.folder, splits, required)
+    origin = {split: digest(paths) for split, paths in files.items()}
+    return lambda: {split: open_files(paths) for split, paths in files.items()}, origin
+
+
+def decode_source(
+    name: str,
+    tables: OpenTables,
+    origin: Any,
+    reading: Reading,
+    *,
+    cache: str | os.PathLike[str] | None,
+    progress: Progress | None,
+    needed: Sequence[str],
+) -> Stored:
+    """Return the decoded splits of a source; they are decoded if the cache lacks them."""
+    tokens = tokenizer_digest(reading.tokenizer)
+    identity = [origin, reading.to_json(), *([] if tokens is None else [tokens])]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    shown = re.sub(r"[^\w-]+", "-", name)[-80:]
+    folder = cache_folder(cache) / "datasets" / f"{shown}-{key[:16]}"
+
+    def write(temporary: Path) -> Mapping[str, Any]:
+        labels = "train_labels" in needed
+        return decode_tables(tables(), reading, temporary, progress, needs_labels=labels)
+
+    return cached(folder, write, needed=(needed, FACTS))
+
+
+def inputs_of_split(
+    stored: Stored, split: str, normalisation: Normalisation | None
+) -> Pixels | Tokens:
+    """Return the inputs of a decoded split."""
+    facts, raw = stored.facts, stored.tensors[f"{split}_inputs"]
+    if facts["kind"] == "texts":
+        return Tokens(raw[:, 1:], facts["vocabulary"], raw[:, 0])
+    mean, deviation = normalisation or (facts["mean"], facts["deviation"])
+    channels = raw.shape[1]
+    mean, deviation = (v if len(v) == channels else tuple(v) * channels for v in (mean, deviation))
+    return Pixels(raw, tuple(mean), tuple(deviation))

@@ -1,0 +1,221 @@
+"""Decoders: what is made of the inputs of a source, images or texts."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from onebasin.data import texts
+from onebasin.data.images import ImageForm, decode, form_of
+from onebasin.data.source import Columns
+from onebasin.errors import OneBasinError, check_whole
+
+MAX_THREADS = 8
+CHUNK_BYTES = 1 << 26
+"""The most bytes of pixels that are decoded at once."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a source are read.
+
+    Args:
+        input_column: name of the column with images or texts; found where it is not given.
+        label_column: name of the column with classes; found where it is not given.
+        image_size: height and width that images are scaled to; without it they must all have
+            one size.
+        crop: share of a scaled image that is kept.
+        tokenizer: what makes tokens of texts.
+        max_length: tokens of a text, or of a block of unlabeled text.
+    """
+
+    input_column: str | None = None
+    label_column: str | None = None
+    image_size: int | None = None
+    crop: float = 1.0
+    tokenizer: str = texts.BYTES
+    max_length: int = 128
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.image_size is not None:
+            check_whole("data", "image_size", self.image_size, least=1)
+        if not (isinstance(self.crop, Real) and 0 < self.crop <= 1):
+            raise OneBasinError(
+                f"data: crop is {self.crop!r}; it is a share, above 0 and at most 1"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return asdict(self)
+
+
+class Decoder(ABC):
+    """Makes arrays of inputs."""
+
+    dtype: str
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, known when the first is decoded."""
+
+    @abstractmethod
+    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
+        """Decode inputs.
+
+        Args:
+            values: the inputs.
+            where: where they come from, for messages.
+            row: number of the first, for messages.
+            split: the split they belong to.
+
+        Returns:
+            An array `(n, *shape)` of type `dtype`; unlabeled text gives blocks, whose number
+            is not that of the values.
+
+        Raises:
+            OneBasinError: naming the row, when one is broken.
+        """
+
+    def finish(self) -> np.ndarray | None:
+        """Return the inputs that are left at the end of a split, if any."""
+        return None
+
+    def chunks(self, values: Sequence[Any], where: str, row: int) -> int:
+        """Return how many values may be decoded at once in bounded memory."""
+        return len(values)
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return what must be known to use what was decoded."""
+
+    def close(self) -> None:
+        """Let go of what decoding needed."""
+        return
+
+
+def decoder(columns: Columns, reading: Reading) -> Decoder:
+    """Return the decoder of the inputs of a set.
+
+    Args:
+        columns: of the set.
+        reading: how it is read.
+    """
+    if not columns.is_text:
+        return ImageDecoder(reading)
+    return TextDecoder(reading) if columns.labels is not None else BlockDecoder(reading)
+
+
+class ImageDecoder(Decoder):
+    """Images as bytes, all of the form of the first, with the sums of the training set's."""
+
+    dtype = "uint8"
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.form: ImageForm | None = None
+        self.pool = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
+        self.count, self.sums, self.squares = 0, np.zeros(3), np.zeros(3)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image, `(channels, height, width)`."""
+        assert self.form is not None
+        return (self.form.channels, self.form.height, self.form.width)
+
+    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
+        """Decode images and, of the training set, add up their values."""
+        form = self._form(values, where, row)
+        pixels = decode(values, form, where, row, self.pool)
+        if split == "train":
+            self._add_up(pixels)
+        return pixels
+
+    def chunks(self, values: Sequence[Any], where: str, row: int) -> int:
+        """Return how many images may be decoded at once in bounded memory."""
+        form = self._form(values, where, row)
+        return max(1, CHUNK_BYTES // (form.channels * form.height * form.width))
+
+    def _form(self, values: Sequence[Any], where: str, row: int) -> ImageForm:
+        if self.form is None:
+            size, crop = self.reading.image_size, self.reading.crop
+            self.form = form_of(values[0], f"{where}, row {row}", image_size=size, crop=crop)
+        return self.form
+
+    def _add_up(self, pixels: UInt8[np.ndarray, "n c h w"]) -> None:
+        flat = pixels.transpose(1, 0, 2, 3).reshape(pixels.shape[1], -1)
+        counts = np.stack([np.bincount(channel, minlength=256) for channel in flat])
+        self.count += flat.shape[1]
+        self.sums[: len(counts)] += counts @ np.arange(256.0)
+        self.squares[: len(counts)] += counts @ np.arange(256.0) ** 2
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self.pool.shutdown()
+
+    def facts(self) -> dict[str, Any]:
+        """Return kind, mean and deviation of each channel of the training set."""
+        mean = self.sums[: self.shape[0]] / self.count
+        variance = self.squares[: self.shape[0]] / self.count - mean**2
+        # Images of one colour have no deviation; they stay what they are.
+        deviation = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 255)
+        return {
+            "kind": "images",
+            "mean": (mean / 255).tolist(),
+            "deviation": (deviation / 255).tolist(),
+        }
+
+
+class TextDecoder(Decoder):
+    """Texts as tokens: each text is one row of the number of its tokens and the tokens."""
+
+    dtype = "int32"
+
+    def __init__(self, reading: Reading) -> None:
+        self.length = reading.max_length
+        self.tokenizer = texts.tokenizer(reading.tokenizer, reading.max_length)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one text, `(1 + length,)`."""
+        return (1 + self.length,)
+
+    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
+        """Make tokens of texts."""
+        return texts.encode(values, self.tokenizer, self.length, where, row)
+
+    def facts(self) -> dict[str, Any]:
+        """Return kind and number of tokens."""
+        return {"kind": "texts", "vocabulary": self.tokenizer.vocabulary}
+
+
+class BlockDecoder(TextDecoder):
+    """Unlabeled texts as blocks of tokens for language models, one text after the other."""
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__(reading)
+        self.left: list[int] = []
+
+    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
+        """Return all whole blocks; the tokens that are left begin the next one."""
+        texts.check_texts(values, where, row)
+        for text in values:
+            self.left += self.tokenizer.encode_all(text)
+        whole = len(self.left) // self.length * self.length
+        blocks = np.array(self.left[:whole], dtype=np.int32).reshape(-1, self.length)
+        self.left = self.left[whole:]
+        return np.insert(blocks, 0, self.length, axis=1)
+
+    def finish(self) -> np.ndarray | None:
+        """Return the last block, padded."""
+        last, self.left = self.left, []
+        return texts.padded([last], self.tokenizer, self.length) if last else None

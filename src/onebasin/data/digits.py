@@ -1,0 +1,67 @@
+"""The digits that come with scikit-learn: 1797 images of 8×8 pixels, always there."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from onebasin._random import check_seed
+from onebasin.data.dataset import Dataset
+from onebasin.data.normalization import MeanAndStd
+from onebasin.errors import OneBasinError
+
+NUM_TEST = 360
+LARGEST_PIXEL = 16.0
+
+
+def load_digits(*, seed: int = 0, normalisation: MeanAndStd | None = None) -> Dataset:
+    """Return scikit-learn's digits: 1437 for training and 360 for testing.
+
+    All pixels are shifted and scaled by the one mean and standard deviation of the training
+    images.
+
+    Args:
+        seed: which images are set aside for testing.
+        normalisation: mean and standard deviation of pixels from 0 to 1; those of the training
+            images unless given.
+
+    Returns:
+        Images flattened to `(n, 64)` float32, ten classes.
+
+    Raises:
+        OneBasinError: when the seed is none.
+
+    Example:
+        >>> load_digits().train_inputs.shape
+        torch.Size([1437, 64])
+    """
+    images, labels = _images()
+    generator = torch.Generator().manual_seed(check_seed("data", seed))
+    order = torch.randperm(len(images), generator=generator)
+    test, train = order[:NUM_TEST], order[NUM_TEST:]
+    if normalisation is None:
+        mean, deviation = images[train].mean(), images[train].std()
+    else:
+        images = images / LARGEST_PIXEL
+        mean, deviation = (torch.tensor(values) for values in normalisation)
+        if mean.numel() != 1:
+            raise OneBasinError(f"data: digits has 1 channel, but {mean.numel()} means were given")
+
+    def normalised(rows: Int64[Tensor, " n"]) -> Float32[Tensor, "n 64"]:
+        return (images[rows] - mean) / deviation
+
+    return Dataset(
+        "digits", normalised(train), labels[train], normalised(test), labels[test], num_classes=10
+    )
+
+
+@cache
+def _images() -> tuple[Float32[Tensor, "n 64"], Int64[Tensor, " n"]]:
+    """Return all images and classes; what is made of them are copies."""
+    from sklearn import datasets
+
+    pixels, classes = datasets.load_digits(return_X_y=True)
+    return torch.as_tensor(pixels).float(), torch.as_tensor(classes).long()

@@ -1,0 +1,265 @@
+"""Inputs kept as small as they were stored, and made into what a network takes when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, Int32, Int64, UInt8
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from onebasin.errors import OneBasinError
+from onebasin.graph.batches import IGNORED
+
+Rows = slice | Tensor | list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Images as bytes, normalised where they are read.
+
+    Args:
+        raw: bytes; may lie in a memory-mapped file.
+        mean: of each channel, in units of 1 = 255.
+        deviation: likewise.
+    """
+
+    raw: UInt8[Tensor, "n c h w"]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check that there is a mean and a deviation for each channel."""
+        channels = self.raw.shape[1]
+        if not len(self.mean) == len(self.deviation) == channels or min(self.deviation) <= 0:
+            raise OneBasinError(
+                f"data: images of {channels} channels, but means {self.mean} and deviations "
+                f"{self.deviation}; give one mean and one positive deviation for each channel"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.raw)
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of all images, `(n, channels, height, width)`."""
+        return self.raw.shape
+
+    def __getitem__(self, rows: Rows) -> Float32[Tensor, "m c h w"]:
+        """Return some images, normalised."""
+        raw, shape = self.raw[rows], (-1, 1, 1)
+        scale, shift = (torch.tensor(each, device=raw.device) for each in self.normalisation)
+        return raw.float().mul_(scale.view(shape)).sub_(shift.view(shape))
+
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """What bytes of each channel are multiplied by, and what is then taken off."""
+        return (
+            [1 / (255 * deviation) for deviation in self.deviation],
+            [m / d for m, d in zip(self.mean, self.deviation, strict=True)],
+        )
+
+    def select(self, rows: Rows) -> Pixels:
+        """Return some images as they are stored."""
+        return replace(self, raw=self.raw[rows])
+
+    def __repr__(self) -> str:
+        return f"Pixels(shape={tuple(self.shape)}, mean={self.mean}, deviation={self.deviation})"
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Texts as numbers of tokens, in as few bytes as they were stored.
+
+    Args:
+        raw: one row for each text; may lie in a memory-mapped file.
+        vocabulary: tokens are 0 to `vocabulary - 1`.
+        lengths: the number of tokens of each text, the rest is padding; None: no padding.
+    """
+
+    raw: Int32[Tensor, "n t"]
+    vocabulary: int
+    lengths: Int32[Tensor, " n"] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.raw)
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of all texts, `(n, length)`."""
+        return self.raw.shape
+
+    def __getitem__(self, rows: Rows) -> Int64[Tensor, "m t"]:
+        """Return some texts."""
+        return self.raw[rows].long()
+
+    def mask(self, rows: Rows) -> Int64[Tensor, "m t"]:
+        """Return 1 for each token of some texts and 0 for padding."""
+        raw = self.raw[rows]
+        if self.lengths is None:
+            return torch.ones_like(raw, dtype=torch.int64)
+        return (torch.arange(raw.shape[1]) < self.lengths[rows].unsqueeze(1)).long()
+
+    def select(self, rows: Rows) -> Tokens:
+        """Return some texts as they are stored."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        return replace(self, raw=self.raw[rows], lengths=lengths)
+
+    def __repr__(self) -> str:
+        return f"Tokens(shape={tuple(self.shape)}, vocabulary={self.vocabulary})"
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedTokens:
+    """Texts as keyword arguments of a transformer: `input_ids` and `attention_mask`.
+
+    Args:
+        tokens: the texts.
+    """
+
+    tokens: Tokens
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.tokens)
+
+    def __getitem__(self, rows: Rows) -> dict[str, Tensor]:
+        """Return some texts."""
+        return {"input_ids": self.tokens[rows], "attention_mask": self.tokens.mask(rows)}
+
+    def select(self, rows: Rows) -> MaskedTokens:
+        """Return some texts as they are stored."""
+        return MaskedTokens(self.tokens.select(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class NextTokens:
+    """Labels of a language model: for each token the next one, -100 where there is none.
+
+    Args:
+        tokens: the texts.
+    """
+
+    tokens: Tokens
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.tokens)
+
+    def __getitem__(self, rows: Rows) -> Int64[Tensor, "m t"]:
+        """Return the labels of some texts."""
+        labels = self.tokens[rows].masked_fill(self.tokens.mask(rows) == 0, IGNORED)
+        return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+
+    def select(self, rows: Rows) -> NextTokens:
+        """Return the labels of some texts."""
+        return NextTokens(self.tokens.select(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """Several tensors for each example: keyword or positional arguments of a model.
+
+    Args:
+        parts: tensors with one row for each example, by name or in order.
+    """
+
+    parts: Mapping[str, Tensor] | tuple[Tensor, ...]
+
+    def __post_init__(self) -> None:
+        """Check that all have the same number of rows."""
+        sizes = {len(part) for part in self._tensors}
+        if len(sizes) != 1:
+            raise OneBasinError(
+                f"data: the arrays have {' and '.join(map(str, sorted(sizes)))} rows; give one row "
+                "for each example"
+            )
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        return list(self.parts.values() if isinstance(self.parts, Mapping) else self.parts)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self._tensors[0])
+
+    def __getitem__(self, rows: Rows) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """Return the arguments for some examples."""
+        if isinstance(self.parts, Mapping):
+            return {name: part[rows] for name, part in self.parts.items()}
+        return tuple(part[rows] for part in self.parts)
+
+    def select(self, rows: Rows) -> Fields:
+        """Return some of the examples."""
+        return Fields(self[rows])
+
+
+Examples = Tensor | Pixels | Tokens
+"""Stored forms of the inputs of a `Dataset`."""
+
+
+def select(examples: Any, rows: Rows) -> Any:
+    """Return some of the inputs in their stored form."""
+    return examples[rows] if isinstance(examples, Tensor) else examples.select(rows)
+
+
+def as_tensors(batch: Any) -> Any:
+    """Return a batch with tensors in place of arrays of NumPy."""
+    if isinstance(batch, np.ndarray):
+        return torch.as_tensor(batch) if batch.dtype.kind in "biuf" else batch
+    if isinstance(batch, Mapping):
+        return {name: as_tensors(value) for name, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        return type(batch)(map(as_tensors, batch)) if type(batch) in (tuple, list) else batch
+    return batch
+
+
+def rows_of(inputs: Any) -> int | None:
+    """Return the number of examples in the inputs of a batch; None if they hold no tensor."""
+    leaves = pytree.tree_leaves(inputs)
+    sizes = (len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim())
+    return next(sizes, None)
+
+
+def first_rows(values: Any, number: int) -> Any:
+    """Return the first examples of a batch's inputs or labels."""
+    return pytree.tree_map(
+        lambda leaf: leaf[:number] if isinstance(leaf, Tensor) and leaf.dim() else leaf, values
+    )
+
+
+def as_tensor(examples: Examples, name: str) -> Tensor:
+    """Return all inputs as the tensor that a network takes.
+
+    Args:
+        examples: the inputs.
+        name: of the dataset, for the message.
+
+    Raises:
+        OneBasinError: when the memory of this machine cannot hold them.
+    """
+    if isinstance(examples, Tensor):
+        return examples
+    size, memory = examples.raw.numel() * (8 if isinstance(examples, Tokens) else 4), memory_bytes()
+    if memory is not None and size > memory:
+        raise OneBasinError(
+            f"data: all inputs of {name} take {size / 1e9:.0f} GB as a tensor, and this machine "
+            f"has {memory / 1e9:.0f} GB; take a subset, or read them with batches()"
+        )
+    return examples[:]
+
+
+def memory_bytes() -> int | None:
+    """Return the bytes of memory of this machine, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -1,0 +1,195 @@
+"""Data in a form that a model can be run on, checked on two examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.checkpoints.messages import one_line
+from onebasin.data.data import Data
+from onebasin.data.dataset import Dataset
+from onebasin.data.examples import Tokens
+from onebasin.errors import OneBasinError
+from onebasin.graph.batches import output_of, run_model
+from onebasin.graph.binding import evaluation_mode
+
+CAUSAL_CLASSES = ("ForCausalLM", "LMHeadModel")
+"""How transformers ends the names of models that predict the next token."""
+
+
+def fit_data(
+    module: nn.Module, data: Data, *, call: str, name: str, needs_loss: bool, remedy: str
+) -> Data:
+    """Return data in a form that a module can be run on, checked on two examples.
+
+    Texts get the next token as label where the module is a language model.
+
+    Args:
+        module: the architecture; not changed.
+        data: the examples.
+        call: the command or function, for messages.
+        name: the name of the module, for messages.
+        needs_loss: whether a loss is computed, which needs labels that fit the outputs.
+        remedy: what to do instead of choosing other data, for messages.
+
+    Raises:
+        OneBasinError: when the module cannot be run on any form of the data, or its outputs do
+            not fit the labels.
+    """
+    errors: list[OneBasinError] = []
+    words = {"call": call, "name": name, "remedy": remedy}
+    for layout in data.layouts():
+        try:
+            with evaluation_mode(module):
+                output = check_runs(
+                    partial(run_model, module), layout.example_inputs(), data, **words
+                )
+        except OneBasinError as error:
+            errors.append(error)
+            continue
+        return _with_task(module, layout, output, needs_loss=needs_loss, **words)
+    is_text = isinstance(data.example_inputs(1), Mapping)
+    raise errors[-1 if is_text else 0]
+
+
+def _with_task(
+    module: nn.Module,
+    data: Data,
+    output: Any,
+    *,
+    needs_loss: bool,
+    call: str,
+    name: str,
+    remedy: str,
+) -> Data:
+    """Return data with labels that fit the outputs of a module."""
+    try:
+        outputs = output_of(output)
+    except OneBasinError:
+        if needs_loss:
+            raise
+        return data
+    if data.tokens is not None and is_language_model(module, outputs, data.tokens):
+        return data.as_next_token()
+    if not needs_loss:
+        return data
+    if not data.has_labels("train"):
+        raise OneBasinError(
+            f"{call}: {data.name} has no labels, and a loss needs them; give labeled data, or name "
+            "their column with --label-column"
+        )
+    if data.num_classes is None:
+        return data
+    if outputs.ndim != 2 or outputs.shape[1] < data.num_classes:
+        raise OneBasinError(
+            f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
+            f"{data.num_classes} classes; choose other data or {remedy}"
+        )
+    return data
+
+
+def is_language_model(module: nn.Module, outputs: Tensor, tokens: Tokens) -> bool:
+    """Whether a module predicts the next token at each position.
+
+    Args:
+        module: of transformers, whose classes say so, or any other, which is judged by its
+            outputs.
+        outputs: for two texts.
+        tokens: the texts.
+    """
+    if outputs.ndim != 3 or outputs.shape[1] != tokens.shape[1]:
+        return False
+    class_name = type(module).__name__
+    if hasattr(module, "config") and hasattr(module, "main_input_name"):
+        return class_name.endswith(CAUSAL_CLASSES)
+    return outputs.shape[2] >= tokens.vocabulary
+
+
+def check_runs(
+    model: Callable[[Any], Any],
+    examples: Any,
+    data: Data | Dataset,
+    *,
+    call: str,
+    name: str,
+    remedy: str,
+) -> Any:
+    """Check that a model can be run on data, and return its output for the examples.
+
+    Args:
+        model: a function of the inputs of a batch.
+        examples: the inputs of two examples.
+        data: their source, for messages.
+        call: the command or function, for messages.
+        name: the name of the model, for messages.
+        remedy: what to do instead of choosing other data, for messages.
+
+    Raises:
+        OneBasinError: when it cannot.
+    """
+    try:
+        with torch.no_grad():
+            return model(examples)
+    # The module is the user's or another library's code and may raise anything.
+    except Exception as error:
+        raise OneBasinError(
+            f"{call}: {name} cannot be run on {data.name}, whose inputs are {shape_text(examples)} "
+            f"({one_line(error)}); choose other data or {remedy}"
+        ) from error
+
+
+def shape_text(inputs: Any) -> str:
+    """Return the shapes of the inputs of one example, such as 1x28x28.
+
+    Example:
+        >>> shape_text({"input_ids": torch.zeros(2, 16)})
+        'input_ids=16'
+    """
+    if isinstance(inputs, Mapping):
+        return ", ".join(f"{name}={shape_text(value)}" for name, value in inputs.items())
+    if isinstance(inputs, tuple | list):
+        return ", ".join(map(shape_text, inputs))
+    if not isinstance(inputs, Tensor):
+        return type(inputs).__name__
+    return "x".join(map(str, inputs.shape[1:])) or "single numbers"
+
+
+def check_fits(
+    model: Callable[[Tensor], Any],
+    examples: Tensor,
+    data: Dataset,
+    *,
+    call: str,
+    name: str,
+    remedy: str,
+) -> None:
+    """Check that a model can be run on data and has an output for each of its classes.
+
+    Args:
+        model: as for `check_runs`.
+        examples: likewise.
+        data: likewise.
+        call: likewise.
+        name: likewise.
+        remedy: likewise.
+
+    Raises:
+        OneBasinError: when it cannot, or has not.
+    """
+    outputs = check_runs(
+        lambda inputs: output_of(model(inputs)),
+        examples,
+        data,
+        call=call,
+        name=name,
+        remedy=remedy,
+    )
+    if outputs.ndim != 2 or outputs.shape[1] < data.num_classes:
+        raise OneBasinError(
+            f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
+            f"{data.num_classes} classes; choose other data or {remedy}"
+        )

@@ -1,0 +1,149 @@
+"""Folders of parquet files, in the layout in which the hub keeps its sets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onebasin.checkpoints.messages import one_line
+from onebasin.data.source import Table
+from onebasin.data.tables import ROWS, arrow, class_names_of, features_of, kinds_of
+from onebasin.errors import OneBasinError
+
+TAIL_BYTES = 1 << 16
+SUSPICIOUS_RATIO = 50
+"""A column that is packed better than this is read in small pieces."""
+PIECE_BYTES = 1 << 26
+
+
+def parquet_files(
+    folder: Path,
+    splits: Mapping[str, Sequence[str]],
+    required: Sequence[str] = ("train", "test"),
+) -> dict[str, list[Path]]:
+    """Find the files of each split, `SPLIT*.parquet` in the folder or in `data` in it.
+
+    Args:
+        folder: where to look.
+        splits: for "train" and "test" the names that the split may have, the first that is
+            there counts.
+        required: the splits that must be there.
+
+    Raises:
+        OneBasinError: when there is no folder, or no file of a split.
+    """
+    if not folder.is_dir():
+        raise OneBasinError(
+            f"data: there is no folder {folder}; put train*.parquet and test*.parquet into it"
+        )
+    found = {}
+    for split, names in splits.items():
+        globs = [f"{inner}{name}*.parquet" for name in names for inner in ("", "data/")]
+        files = next((f for f in (sorted(folder.glob(glob)) for glob in globs) if f), None)
+        if files is None and split not in required:
+            continue
+        if files is None:
+            there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+            raise OneBasinError(
+                f"data: {folder} has no {names[0]}*.parquet; there is {there}; put it there"
+            )
+        found[split] = files
+    return found
+
+
+def digest(files: Sequence[Path]) -> list[list[Any]]:
+    """Return for each file its name, size, time of change, and a digest of its end.
+
+    The end of a parquet file says where all its columns lie and how long each is packed. Other
+    values may be packed as long: the time tells them apart.
+    """
+    found = []
+    for path in files:
+        stat = path.stat()
+        with path.open("rb") as stream:
+            stream.seek(max(0, stat.st_size - TAIL_BYTES))
+            end = hashlib.sha256(stream.read()).hexdigest()
+        found.append([path.name, stat.st_size, stat.st_mtime_ns, end])
+    return found
+
+
+def open_files(files: Sequence[Path]) -> Table:
+    """Open the files of one split.
+
+    Args:
+        files: at least one; all have the columns of the first.
+
+    Raises:
+        OneBasinError: when one cannot be read, or pyarrow is not installed.
+    """
+    opened = [_open(path) for path in files]
+    schema = opened[0].schema_arrow
+    features = features_of(schema)
+    if len(set(schema.names)) < len(schema.names):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise OneBasinError(f"data: {files[0]} has two columns {twice!r}; rename one of them")
+    for path, file in zip(files, opened, strict=True):
+        if file.schema_arrow.names != schema.names:
+            raise OneBasinError(
+                f"data: {path} has columns {file.schema_arrow.names} but {files[0]} has "
+                f"{schema.names}; put only files of one set into the folder"
+            )
+
+    def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, list[Any]]]]:
+        for path in files:
+            yield from _read(path, columns)
+
+    return Table(
+        place=str(files[0]),
+        num_rows=sum(file.metadata.num_rows for file in opened),
+        kinds=kinds_of(schema, features),
+        class_names=class_names_of(features),
+        read=read,
+    )
+
+
+def _open(path: Path) -> Any:
+    arrow()
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (OSError, ValueError, RecursionError, arrow().ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _rows_at_once(file: Any) -> int:
+    """Return how many rows to read at a time: few where a file is packed suspiciously well.
+
+    One packed value can stand for many copies of a long text.
+    """
+    groups = (file.metadata.row_group(place) for place in range(file.metadata.num_row_groups))
+    sizes = [
+        (column.total_uncompressed_size, column.total_compressed_size)
+        for group in groups
+        for column in (group.column(place) for place in range(group.num_columns))
+    ]
+    large = [unpacked for unpacked, packed in sizes if unpacked > SUSPICIOUS_RATIO * packed]
+    return max(1, min(ROWS, PIECE_BYTES // max(large))) if large else ROWS
+
+
+def _read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, list[Any]]]]:
+    with _open(path) as file:
+        pieces = file.iter_batches(batch_size=_rows_at_once(file), columns=list(columns))
+        while True:
+            try:
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                rows = {name: piece.column(name).to_pylist() for name in columns}
+            except (OSError, ValueError, KeyError, MemoryError, arrow().ArrowException) as error:
+                raise _unreadable(path, error) from error
+            yield str(path), rows
+
+
+def _unreadable(path: Path, error: Exception) -> OneBasinError:
+    return OneBasinError(
+        f"data: {path} is not a whole parquet file ({one_line(error)}); fetch it again"
+    )

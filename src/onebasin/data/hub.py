@@ -1,0 +1,88 @@
+"""Sets of the Hugging Face hub, through its library `datasets`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from onebasin.checkpoints.messages import one_line
+from onebasin.checkpoints.packages import import_package
+from onebasin.data.source import Table
+from onebasin.data.tables import ROWS, class_names_of, kinds_of
+from onebasin.errors import OneBasinError
+
+
+def open_hub(
+    name: str,
+    config: str | None,
+    splits: Mapping[str, Sequence[str]],
+    required: Sequence[str] = ("train", "test"),
+) -> dict[str, Table]:
+    """Open the splits of a set of the hub, fetching it where it is not there yet.
+
+    Args:
+        name: on the hub, such as `ylecun/mnist`.
+        config: which of its configurations, where it has several.
+        splits: for "train" and "test" the names that the split may have, the first that is
+            there counts.
+        required: the splits that must be there.
+
+    Raises:
+        OneBasinError: when `datasets` is not installed, the set cannot be fetched, or it lacks a
+            split.
+    """
+    library = import_package("datasets", extra="data")
+    try:
+        with _quiet(library):
+            opened = library.load_dataset(name, config)
+    # The library, the network and the set's own files may raise anything.
+    except Exception as error:
+        raise OneBasinError(
+            f"data: {name} cannot be fetched from the Hugging Face hub ({one_line(error)}); check "
+            "the name and the network, or put train*.parquet and test*.parquet into a folder "
+            "below the root (ONEBASIN_DATA, or --data-root)"
+        ) from error
+    found = {}
+    for split, names in splits.items():
+        there = next((choice for choice in names if choice in opened), None)
+        if there is None and split not in required:
+            continue
+        if there is None:
+            raise OneBasinError(
+                f"data: {name} has no split {' or '.join(names)}; its splits are "
+                f"{', '.join(opened)}; name the right ones as {split}_split"
+            )
+        found[split] = _table(opened[there], f"{name} ({there})")
+    return found
+
+
+@contextlib.contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """Keep the library and the hub's client from printing: what goes wrong is said once."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
+    levels = [logger.level for logger in loggers]
+    shows_bars = not library.are_progress_bars_disabled()
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        library.disable_progress_bars()
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if shows_bars:
+            library.enable_progress_bars()
+
+
+def _table(rows: Any, place: str) -> Table:
+    features = rows.features.to_dict()
+    schema = rows.features.arrow_schema
+
+    def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, list[Any]]]]:
+        chosen = rows.select_columns(list(columns)).with_format("arrow")
+        for piece in chosen.iter(batch_size=ROWS):
+            yield place, {name: piece.column(name).to_pylist() for name in columns}
+
+    return Table(place, len(rows), kinds_of(schema, features), class_names_of(features), read)

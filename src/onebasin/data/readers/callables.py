@@ -1,0 +1,37 @@
+"""Data of the user's own callable, `package.module:callable`."""
+
+from __future__ import annotations
+
+from onebasin.checkpoints.messages import one_line
+from onebasin.checkpoints.sources.callables import find_callable, importable_folder
+from onebasin.data.data import Data
+from onebasin.data.read_options import ReadOptions
+from onebasin.data.readers.objects import data_of
+from onebasin.errors import OneBasinError
+
+
+def read_callable(spec: str, options: ReadOptions) -> Data:
+    """Return the data that a callable returns; an object that is not callable is taken itself.
+
+    Args:
+        spec: `package.module:callable`; the working folder counts as importable.
+        options: only `normalize` has an effect, on arrays.
+
+    Raises:
+        OneBasinError: when it cannot be imported, fails, or returns something else.
+    """
+    options.refuse("a callable", "image_size", "label_column", "tokenizer", "context")
+    found = find_callable(spec)
+    if callable(found):
+        try:
+            with importable_folder():
+                found = found()
+        except OneBasinError:
+            raise
+        # The callable is the user's code and may raise anything.
+        except Exception as error:
+            raise OneBasinError(
+                f"data: calling {spec} failed ({one_line(error)}); correct the callable, which "
+                "takes no arguments"
+            ) from error
+    return data_of(spec, found, options.normalization)

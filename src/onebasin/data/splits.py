@@ -1,0 +1,49 @@
+"""Splits: training examples dealt out to two datasets, class by class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from onebasin._random import check_seed
+from onebasin.data.subsets import with_train_rows
+from onebasin.errors import OneBasinError, is_share
+
+if TYPE_CHECKING:
+    from onebasin.data.dataset import Dataset
+
+
+def split_by_class(
+    data: Dataset, first_half: float, second_half: float, *, seed: int
+) -> tuple[Dataset, Dataset]:
+    """Deal the training examples of each class out to two datasets.
+
+    Args:
+        data: the dataset.
+        first_half: share of the examples of each class of the first half of the classes that
+            goes to the first dataset. Of an odd number of classes the middle one is in the
+            second half.
+        second_half: likewise, of the second half of the classes.
+        seed: which examples go where.
+
+    Returns:
+        Two datasets whose training examples are all of those of `data`, each once.
+
+    Raises:
+        OneBasinError: when a share is not between 0 and 1, or the seed is none.
+    """
+    for share in (first_half, second_half):
+        if not is_share(share):
+            raise OneBasinError(f"data: a share of {share!r} of {data.name}; give one from 0 to 1")
+    labels = data.train_labels
+    order = torch.randperm(
+        len(labels), generator=torch.Generator().manual_seed(check_seed("data", seed))
+    )
+    goes_first = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(data.num_classes):
+        rows = order[labels[order] == label]
+        share = float(first_half if label < data.num_classes // 2 else second_half)
+        goes_first[rows[: round(share * len(rows))]] = True
+    first = with_train_rows(data, goes_first.nonzero().flatten())
+    return first, with_train_rows(data, (~goes_first).nonzero().flatten())

@@ -1,0 +1,94 @@
+"""Subsets: which rows are drawn, and datasets of some rows or classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from onebasin._random import wrapped
+from onebasin.data.examples import select
+from onebasin.errors import OneBasinError, check_whole, listed
+
+if TYPE_CHECKING:
+    from onebasin.data.dataset import Dataset
+
+
+def with_train_rows(data: Dataset, rows: Tensor | None) -> Dataset:
+    """Return a dataset with some of the training examples; None keeps all."""
+    if rows is None:
+        return data
+    return data.replace(
+        train_inputs=select(data.train_examples, rows), train_labels=data.train_labels[rows]
+    )
+
+
+def with_test_rows(data: Dataset, rows: Tensor | None) -> Dataset:
+    """Return a dataset with some of the test examples; None keeps all."""
+    if rows is None:
+        return data
+    return data.replace(
+        test_inputs=select(data.test_examples, rows), test_labels=data.test_labels[rows]
+    )
+
+
+def with_classes(data: Dataset, classes: Iterable[int]) -> Dataset:
+    """Return the examples of some classes only, as `Dataset.with_classes` says."""
+    found = listed("data", "classes", classes)
+    numbers = [check_whole("data", "a class", each, least=0) for each in found]
+    if not numbers or max(numbers) >= data.num_classes:
+        raise OneBasinError(
+            f"data: classes {numbers} of {data.name}; give at least one of 0 to "
+            f"{data.num_classes - 1}"
+        )
+    wanted = torch.tensor(sorted(set(numbers)))
+    train = torch.isin(data.train_labels, wanted).nonzero().flatten()
+    test = torch.isin(data.test_labels, wanted).nonzero().flatten()
+    return with_test_rows(with_train_rows(data, train), test)
+
+
+def chosen_rows(
+    labels: Tensor, number: int | None, data: Dataset, split: str, *, seed: int, balanced: bool
+) -> Tensor | None:
+    """Draw rows of a split, in ascending order.
+
+    Args:
+        labels: of the split, `(n,)`.
+        number: how many; None stands for all.
+        data: the dataset, for its classes and the message.
+        split: name of the split, for the message.
+        seed: same seed, same rows.
+        balanced: whether every class gives equally many.
+
+    Returns:
+        The rows, or None where all are meant.
+
+    Raises:
+        OneBasinError: when there are not that many.
+    """
+    if number is None:
+        return None
+    if not 0 < check_whole("data", f"num_{split}", number, least=0) <= len(labels):
+        raise OneBasinError(
+            f"data: subset of {number} {split} examples of {data.name}; it has {len(labels)}"
+        )
+    generator = torch.Generator().manual_seed(wrapped(seed))
+    order = torch.randperm(len(labels), generator=generator)
+    if not balanced:
+        return order[:number].sort().values
+    parts = []
+    for label, wanted in enumerate(_shares(number, data.num_classes)):
+        rows = order[labels[order] == label]
+        if len(rows) < wanted:
+            raise OneBasinError(
+                f"data: balanced subset of {number} {split} examples of {data.name} needs {wanted} "
+                f"of class {label}, which has {len(rows)}; take a smaller one"
+            )
+        parts.append(rows[:wanted])
+    return torch.cat(parts).sort().values
+
+
+def _shares(number: int, parts: int) -> list[int]:
+    return [number // parts + (part < number % parts) for part in range(parts)]

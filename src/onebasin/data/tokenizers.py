@@ -1,0 +1,53 @@
+"""The tokenizer and the length of texts that suit an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from onebasin.checkpoints.sources.transformers_config import config_content
+from onebasin.data.read_options import LENGTH, ReadOptions
+from onebasin.data.texts import BYTES
+from onebasin.errors import OneBasinError
+
+HF_PREFIX = "hf:"
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+
+
+def options_for(arch: str | None, options: ReadOptions | None) -> ReadOptions:
+    """Return how texts are read for an architecture.
+
+    A folder of transformers brings its own tokenizer, and texts are no longer than its model
+    can take.
+
+    Args:
+        arch: ARCH, or None.
+        options: what the user says.
+
+    Raises:
+        OneBasinError: when byte tokens are requested for such a folder, or it is missing or has
+            no valid config.json.
+    """
+    options = options or ReadOptions()
+    if arch is None or not arch.startswith(HF_PREFIX):
+        return options
+    folder = arch.removeprefix(HF_PREFIX)
+    content = config_content(folder)
+    if options.tokenizer == BYTES:
+        raise OneBasinError(
+            f"data: --tokenizer bytes does not suit {arch}: its model was trained on other tokens; "
+            "leave --tokenizer out to use the tokenizer of the folder"
+        )
+    return replace(
+        options, default_tokenizer=folder, default_context=min(LENGTH, _positions(content))
+    )
+
+
+def _positions(config: Mapping[str, Any]) -> int:
+    """Return the largest number of tokens that a configuration allows."""
+    known = [config.get(name) for name in POSITIONS]
+    # Some models count positions from padding_idx + 1 (RoBERTa), so two are left.
+    reserve = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
+    limits = [n - reserve for n in known if isinstance(n, int) and not isinstance(n, bool)]
+    return max(1, min(limits)) if limits else LENGTH

@@ -1,0 +1,51 @@
+"""Measuring: evaluation; curves, pairs and planes; ensembles and calibration."""
+
+from onebasin.evaluation.averaging import average_checkpoints
+from onebasin.evaluation.baselines import Baseline, baseline_of
+from onebasin.evaluation.bins import calibrate
+from onebasin.evaluation.calibration import Calibration
+from onebasin.evaluation.copies import permuted_copies
+from onebasin.evaluation.curves import Curve
+from onebasin.evaluation.ensembles import Comparison, compare_ensembles
+from onebasin.evaluation.evaluation import Evaluation, Evaluator, evaluator
+from onebasin.evaluation.interpolation import interpolate, interpolate_splits
+from onebasin.evaluation.matrices import PairBarriers
+from onebasin.evaluation.network_evaluations import (
+    NetworkEvaluations,
+    evaluate,
+    evaluate_networks,
+)
+from onebasin.evaluation.output_distances import OutputDistance, compare_outputs
+from onebasin.evaluation.pairs import measure_pairs, measure_pairs_splits
+from onebasin.evaluation.planes import Plane, measure_plane
+from onebasin.evaluation.results import Result
+from onebasin.evaluation.statistics import reset_statistics
+
+__all__ = [
+    "Baseline",
+    "Calibration",
+    "Comparison",
+    "Curve",
+    "Evaluation",
+    "Evaluator",
+    "NetworkEvaluations",
+    "OutputDistance",
+    "PairBarriers",
+    "Plane",
+    "Result",
+    "average_checkpoints",
+    "baseline_of",
+    "calibrate",
+    "compare_ensembles",
+    "compare_outputs",
+    "evaluate",
+    "evaluate_networks",
+    "evaluator",
+    "interpolate",
+    "interpolate_splits",
+    "measure_pairs",
+    "measure_pairs_splits",
+    "measure_plane",
+    "permuted_copies",
+    "reset_statistics",
+]

@@ -1,0 +1,153 @@
+"""Baselines: the loss and error of constant predictions on labeled data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isnan, log, sqrt
+from typing import Any
+
+from torch import Tensor
+
+from onebasin._dtypes import dtype_name, is_inexact
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.evaluation import Evaluation
+from onebasin.evaluation.losses import check_classes
+from onebasin.graph.batches import IGNORED, Batches, labels_of, readable
+
+STANDARD_ERRORS = 2.0
+"""A smaller difference from a baseline can be chance."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    r"""The best constant prediction on labeled data: it knows how often each class occurs.
+
+    With \(p_c\) the fraction of examples of class c, its loss is the entropy
+    \(-\sum_c p_c \log p_c\), and its error, always answering the most frequent class, is
+    \(1 - \max_c p_c\). On balanced classes that is chance.
+
+    Args:
+        loss: cross-entropy of the class frequencies.
+        error: error of the most frequent class.
+        num_examples: number of labels that count.
+        num_classes: number of classes, as the model has outputs.
+    """
+
+    loss: float
+    error: float
+    num_examples: int
+    num_classes: int
+
+    @property
+    def chance_loss(self) -> float:
+        """Cross-entropy of equal probabilities for all classes."""
+        return log(self.num_classes)
+
+    @property
+    def chance_error(self) -> float:
+        """Expected error of a random answer."""
+        return 1 - 1 / self.num_classes
+
+    def has_lower_error(self, evaluation: Evaluation) -> bool:
+        """Return whether a model makes clearly fewer errors: by more than two standard errors."""
+        if isnan(evaluation.error):
+            return not isnan(evaluation.loss)
+        # With no example of another class a constant is perfect, and no model can do better.
+        if self.error == 0:
+            return evaluation.error == 0
+        deviation = sqrt(self.error * (1 - self.error) / max(self.num_examples, 1))
+        return evaluation.error < self.error - STANDARD_ERRORS * deviation
+
+    def has_lower_loss(self, evaluation: Evaluation) -> bool:
+        """Return whether a model has a lower loss; data of a single class say nothing about it."""
+        return evaluation.loss < self.loss or (self.loss == 0 and not isnan(evaluation.loss))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as plain JSON values."""
+        return {
+            "loss": self.loss,
+            "error": self.error,
+            "chance_loss": self.chance_loss,
+            "chance_error": self.chance_error,
+            "classes": self.num_classes,
+            "examples": self.num_examples,
+        }
+
+
+class ClassCounts:
+    """The number of examples of each class, added up batch by batch.
+
+    Args:
+        call: the public function that is running, for messages.
+    """
+
+    def __init__(self, call: str = "evaluate") -> None:
+        """Begin with no examples."""
+        self._counts: Counter[int] = Counter()
+        self._call = call
+
+    def add(self, labels: Tensor) -> None:
+        """Add the labels of a batch; those of -100 do not count.
+
+        Raises:
+            OneBasinError: when the labels are not integers, or one is negative.
+        """
+        labels = labels.reshape(-1)
+        if len(labels) and is_inexact(labels.dtype):  # An empty list is a float tensor.
+            raise OneBasinError(
+                f"{self._call}: labels are {dtype_name(labels.dtype)}; pass integer classes"
+            )
+        labels = labels.long()
+        classes, counts = labels[labels != IGNORED].unique(return_counts=True)
+        if len(classes):
+            check_classes(self._call, classes, int(classes.max()) + 1)
+        self._counts.update(dict(zip(classes.tolist(), counts.tolist(), strict=True)))
+
+    def result(self, num_classes: int | None = None) -> Baseline:
+        """Return the baseline.
+
+        Args:
+            num_classes: number of outputs of the model; by default one more than the largest label.
+
+        Raises:
+            OneBasinError: when no label counts.
+        """
+        total = self._counts.total()
+        if not total:
+            raise OneBasinError(
+                f"{self._call}: the data has no labels that count; check the labels"
+            )
+        fractions = [count / total for count in self._counts.values()]
+        loss = max(0.0, -sum(fraction * log(fraction) for fraction in fractions))
+        known = max(max(self._counts) + 1, num_classes or 0)
+        return Baseline(loss, 1 - max(fractions), total, known)
+
+
+def baseline_of(data: Iterable[Any], num_classes: int | None = None) -> Baseline:
+    """Return the best constant prediction on labeled data.
+
+    Args:
+        data: batches with integer labels, or `(inputs, labels)` tensors; of `Batches` and of
+            tensors only the labels are read.
+        num_classes: as for `ClassCounts.result`.
+
+    Raises:
+        OneBasinError: when the data have no labels, no label counts, or one is not a class.
+
+    Example:
+        >>> import torch
+        >>> baseline = baseline_of([(torch.randn(4, 2), torch.tensor([0, 0, 0, 1]))])
+        >>> baseline.error, round(baseline.loss, 4)
+        (0.25, 0.5623)
+    """
+    counts = ClassCounts("baseline_of")
+    if isinstance(data, Batches) and isinstance(data.labels, Tensor):
+        counts.add(data.labels)
+    elif isinstance(data, tuple) and len(data) == 2 and all(isinstance(e, Tensor) for e in data):
+        counts.add(data[1])
+    else:
+        for number, batch in enumerate(readable(data, "baseline_of")):
+            counts.add(labels_of(batch, number, "baseline_of"))
+    return counts.result(num_classes)

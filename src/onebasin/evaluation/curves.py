@@ -1,0 +1,153 @@
+"""Curves: losses and errors along the line between two networks.
+
+Owns `Curve`: the numbers, the barriers they make, their picture and their file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isnan, nan
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.evaluation.results import Result, axes_for, plain_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Quantity = Literal["loss", "error"]
+Chord = Literal["ends", "mean"]
+Normalization = Literal["interpolated", "reset"]
+LineNormalization = Literal["interpolated", "reset", "repair", "rescale"]
+
+
+@dataclass(frozen=True)
+class Curve(Result):
+    """Losses and errors along a line, from B at alpha 0 to A at alpha 1.
+
+    Args:
+        alphas: share of A at each point, increasing from 0 to 1.
+        losses: mean loss at each point.
+        errors: share of wrong answers at each point; NaN where there are no classes.
+        normalization: where the statistics of units between the ends come from:
+            "interpolated" like all tensors; those of normalisation layers "reset" from data;
+            or those of all units brought between the ends' by "repair" or "rescale".
+        num_reset: how many layers had their statistics reset or repaired; 0 where the model
+            has none.
+    """
+
+    alphas: tuple[float, ...]
+    losses: tuple[float, ...]
+    errors: tuple[float, ...]
+    normalization: LineNormalization = "interpolated"
+    num_reset: int = 0
+
+    def __repr__(self) -> str:
+        losses = ", ".join(
+            f"{name} {value:.4f}"
+            for name, value in (
+                ("B", self.losses[0]),
+                ("A", self.losses[-1]),
+                ("highest", max(self.losses)),
+                ("barrier", self.barrier()),
+            )
+        )
+        has_errors = not all(map(isnan, self.errors))
+        errors = f"; error barrier {self.barrier('error'):.2%}" if has_errors else ""
+        points = f"{len(self.alphas)} points from B to A"
+        return f"Curve: {points}, loss: {losses}{errors}; statistics {self.normalization}"
+
+    def barrier(self, quantity: Quantity = "loss", chord: Chord = "ends") -> float:
+        r"""Return by how much the curve exceeds its chord: at least 0, and 0 for equal ends.
+
+        With "ends", \(\sup_\alpha [L(\alpha\theta_A+(1-\alpha)\theta_B) -
+        (\alpha L(\theta_A)+(1-\alpha)L(\theta_B))]\) over the points of the curve (Entezari et
+        al. 2022, Eq. 1). With "mean", the highest point minus the mean of the two ends
+        (Frankle et al. 2020), which also counts a difference between the ends.
+
+        Args:
+            quantity: "loss" or "error".
+            chord: "ends" or "mean".
+
+        Returns:
+            The barrier, in the unit of the quantity; NaN where a point is NaN.
+
+        Raises:
+            OneBasinError: for another quantity or chord, or where no error was measured.
+        """
+        check_choice("barrier", "quantity", quantity, Quantity)
+        check_choice("barrier", "chord", chord, Chord)
+        values = self.losses if quantity == "loss" else self.errors
+        if all(map(isnan, values)) and quantity == "error":
+            raise OneBasinError(
+                "barrier: the curve has no errors; evaluate must return (loss, error) pairs"
+            )
+        if any(map(isnan, values)):
+            return nan
+        if chord == "mean":
+            return max(0.0, max(values) - (values[0] + values[-1]) / 2)
+        # The ends lie on the chord; where they are equal, this form of it is exactly constant.
+        b, a = values[0], values[-1]
+        inner = list(zip(self.alphas, values, strict=True))[1:-1]
+        return max([0.0, *(value - (b + alpha * (a - b)) for alpha, value in inner)])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row for each point: alpha, loss, error and normalization."""
+        points = zip(self.alphas, self.losses, self.errors, strict=True)
+        return [
+            {"alpha": alpha, "loss": loss, "error": error, "normalization": self.normalization}
+            for alpha, loss, error in points
+        ]
+
+    def plot(self, ax: Axes | None = None, *, quantity: Quantity = "loss", **style: Any) -> Axes:
+        """Draw the curve.
+
+        Args:
+            ax: where to draw; a new figure without it.
+            quantity: "loss" or "error".
+            **style: passed on to `Axes.plot`, for example `label` and `color`.
+
+        Returns:
+            The axes with the curve.
+        """
+        check_choice("plot", "quantity", quantity, Quantity)
+        ax = axes_for(ax)
+        values = self.losses if quantity == "loss" else self.errors
+        ax.plot(self.alphas, values, **style)
+        ax.set_xlabel("α (0 is B, 1 is A)")
+        ax.set_ylabel(quantity)
+        return ax
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the curve as plain JSON values; see `plain_number`."""
+        data = asdict(self)
+        for key in ("alphas", "losses", "errors"):
+            data[key] = list(map(plain_number, data[key]))
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Curve:
+        """Return the curve that `to_json` wrote."""
+        points = {
+            key: tuple(nan if value is None else float(value) for value in data[key])
+            for key in ("alphas", "losses", "errors")
+        }
+        return cls(**points, normalization=data["normalization"], num_reset=data["num_reset"])
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Curve:
+        """Read a curve that `save` wrote to a `.json` file.
+
+        Raises:
+            OneBasinError: when the file is missing or is not a curve.
+        """
+        try:
+            return cls.from_json(json.loads(Path(path).read_text()))
+        except OSError as error:
+            raise OneBasinError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise OneBasinError(f"{path}: not a curve; write it with Curve.save") from error

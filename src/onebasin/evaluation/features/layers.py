@@ -1,0 +1,136 @@
+"""Layers: the values inside a network at which features are measured, and their names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from onebasin._checks import described
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.features.axes import ExampleAxis
+from onebasin.graph.graph import FeatureNode, Graph
+from onebasin.graph.sites import NONLINEAR
+
+SHOWN = 8
+"""How many layers a message lists."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A value inside a network.
+
+    Args:
+        name: as people read it: the module's path and the operator, and a number where
+            several values of the network would have the same name.
+        node: in the graph.
+        axis: where its examples are.
+    """
+
+    name: str
+    node: str
+    axis: ExampleAxis
+
+
+def names_of(graph: Graph) -> dict[str, str]:
+    """Return a name for people for every node, unique in the graph.
+
+    It is the node's label; where several share one (a functional `relu`, a module that is
+    used twice) they are numbered in the order of the forward pass: `relu#1`, `relu#2`.
+    """
+    counts = Counter(node.label for node in graph.nodes.values())
+    seen: Counter[str] = Counter()
+    names = {}
+    for name, node in graph.nodes.items():
+        seen[node.label] += 1
+        number = f"#{seen[node.label]}" if counts[node.label] > 1 else ""
+        names[name] = node.label + number
+    return names
+
+
+def find_layers(
+    graph: Graph,
+    axes: Mapping[str, ExampleAxis],
+    patterns: Sequence[str] | None = None,
+    *,
+    call: str = "features",
+) -> list[Layer]:
+    """Return the layers of a network, in the order of the forward pass.
+
+    Without patterns these are the values of operators that take parameters (linear,
+    convolution, normalisation, embedding), of nonlinear functions, of sums of two streams
+    (residual connections), and the counted outputs. With patterns, every value of the graph
+    whose name fits one of them.
+
+    Args:
+        graph: the traced model.
+        axes: of the values that can be layers.
+        patterns: as of a shell, such as `layers.*` or `*relu*`, for names of layers.
+        call: the public function that is running, for messages.
+
+    Raises:
+        OneBasinError: when there is no layer, or a pattern fits none.
+    """
+    names = names_of(graph)
+    layers = [Layer(names[node], node, axes[node]) for node in graph.nodes if node in axes]
+    if patterns is None:
+        kinds = _Kinds(graph)
+        chosen = [layer for layer in layers if kinds.is_layer(graph.nodes[layer.node])]
+    else:
+        for pattern in patterns:
+            _check_pattern(pattern, layers, call)
+        chosen = [
+            layer for layer in layers if any(fnmatchcase(layer.name, each) for each in patterns)
+        ]
+    if not chosen:
+        raise OneBasinError(
+            f"{call}: no value inside the model has a dimension of examples; pass batches whose "
+            "first dimension counts them"
+        )
+    return chosen
+
+
+class _Kinds:
+    """What the nodes of a graph are."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.trained = _trained(graph.model)
+        self.outputs = {node.name for node in graph.traced.exported.outputs}
+
+    def is_layer(self, node: FeatureNode) -> bool:
+        return (
+            node.name in self.outputs
+            or node.operator in NONLINEAR
+            or self._takes_parameters(node)
+            or self._joins(node)
+        )
+
+    def _takes_parameters(self, node: FeatureNode) -> bool:
+        """Whether a node takes parameters, maybe reshaped, that are trained."""
+        if any(name in self.trained for name in node.parameters):
+            return True
+        fixed = (s for s in node.sources if s in self.graph.nodes and s not in self.graph.fed)
+        return any(self._takes_parameters(self.graph.nodes[source]) for source in fixed)
+
+    def _joins(self, node: FeatureNode) -> bool:
+        """Whether a node adds two values of the network of the same shape."""
+        shapes = self.graph.features.shapes
+        same = [s for s in node.sources if shapes.get(s) == shapes[node.name]]
+        return node.operator == "add" and len(same) > 1 and self.graph.fed.issuperset(same)
+
+
+def _trained(model: nn.Module) -> set[str]:
+    return {name for name, _ in model.named_parameters(remove_duplicate=False)}
+
+
+def _check_pattern(pattern: str, layers: Sequence[Layer], call: str) -> None:
+    if not isinstance(pattern, str):
+        raise OneBasinError(f"{call}: layer {described(pattern)} is not a name; pass text")
+    if not any(fnmatchcase(layer.name, pattern) for layer in layers):
+        shown = ", ".join(layer.name for layer in layers[:SHOWN])
+        rest = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
+        raise OneBasinError(f"{call}: no layer fits {pattern!r}; the layers are {shown}{rest}")

@@ -1,0 +1,169 @@
+"""Interpolation: a model evaluated along the line between two networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from onebasin._checks import check_model, checks_arguments
+from onebasin.errors import check_choice, check_whole
+from onebasin.evaluation.curves import Curve, LineNormalization
+from onebasin.evaluation.evaluation import Evaluate, Evaluation
+from onebasin.evaluation.paths import same_point
+from onebasin.evaluation.points import Prepare, evaluate_points
+from onebasin.evaluation.preparation import preparation
+
+
+@checks_arguments
+def interpolate(
+    model: nn.Module,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    evaluate: Evaluate,
+    *,
+    num_points: int = 25,
+    normalization: LineNormalization = "interpolated",
+    data: Iterable[Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Curve:
+    r"""Evaluate a model along the line \(\alpha\theta_A + (1-\alpha)\theta_B\).
+
+    The curve begins at \(\alpha = 0\), which is B, and ends at \(\alpha = 1\), which is A.
+    The model is run in evaluation mode with the parameters of each point; it is not changed.
+    The ends keep their own statistics for every normalization. Where A and B are equal
+    the line is one point, and it is evaluated once.
+
+    Args:
+        model: the architecture; its own parameters do not matter.
+        params_a: parameters and buffers of A (a state dict).
+        params_b: those of B.
+        evaluate: from `evaluator`, or any function of the model that returns its mean loss, a
+            `(loss, error)` pair or an `Evaluation`.
+        num_points: points of the grid, both ends included; at least 2.
+        normalization: "interpolated" takes running statistics as they come out of the
+            interpolation, "reset" estimates them again at every point between the ends; "repair"
+            and "rescale" bring the statistics of all hidden units there, of networks without
+            normalisation layers too, between those of the ends (see `repair`).
+        data: batches for all but "interpolated", usually those of the training set.
+        progress: called with the number of points done and their total.
+
+    Returns:
+        The curve.
+
+    Raises:
+        OneBasinError: when the parameters do not fit the model or each other, or the
+            normalization needs data and has none, or finds nothing that can be repaired.
+
+    Example:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> a, b = {"weight": Tensor([[1.0]])}, {"weight": Tensor([[-1.0]])}
+        >>> curve = interpolate(model, a, b, lambda m: 1 - abs(m(Tensor([[1.0]])).item()))
+        >>> curve.barrier()
+        1.0
+    """
+    curves = interpolate_splits(
+        model,
+        params_a,
+        params_b,
+        {"": evaluate},
+        num_points=num_points,
+        normalization=normalization,
+        data=data,
+        progress=progress,
+    )
+    return curves[""]
+
+
+@checks_arguments
+def interpolate_splits(
+    model: nn.Module,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    evaluates: Mapping[str, Evaluate],
+    *,
+    num_points: int = 25,
+    normalization: LineNormalization = "interpolated",
+    data: Iterable[Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Curve]:
+    """Evaluate a model along the line on several sets of data at once.
+
+    Each point is made once, its statistics included, and evaluated on all of them.
+
+    Args:
+        model: as for `interpolate`.
+        params_a: as for `interpolate`.
+        params_b: as for `interpolate`.
+        evaluates: by name, such as "train" and "test", what `interpolate` takes one of.
+        num_points: as for `interpolate`.
+        normalization: as for `interpolate`.
+        data: as for `interpolate`.
+        progress: as for `interpolate`.
+
+    Returns:
+        A curve for each name.
+
+    Raises:
+        OneBasinError: as for `interpolate`.
+    """
+    line = line_of("interpolate", model, num_points, normalization, data)
+    # Of equal networks the line is a point, and rounding must not make it more.
+    is_point = same_point(params_a, params_b)
+    points = [{0: 1.0} if is_point else {0: alpha, 1: 1 - alpha} for alpha in line.alphas]
+    found = evaluate_points(
+        model, [params_a, params_b], points, evaluates, prepare=line.prepare, progress=progress
+    )
+    return {name: line.curve([each[name] for each in found]) for name in evaluates}
+
+
+@dataclass(frozen=True)
+class Line:
+    """The points at which lines between networks are evaluated, and what is done to each.
+
+    Args:
+        alphas: evenly spaced, from exactly 0 to exactly 1.
+        prepare: what is done to the parameters of points between the ends, or None.
+        normalization: where the statistics of their units come from.
+        num_reset: number of layers whose statistics are reset or repaired.
+    """
+
+    alphas: tuple[float, ...]
+    prepare: Prepare | None
+    normalization: LineNormalization
+    num_reset: int
+
+    def curve(self, found: Sequence[Evaluation]) -> Curve:
+        """Return the curve through evaluations, one for each alpha."""
+        losses, errors = tuple(e.loss for e in found), tuple(e.error for e in found)
+        return Curve(self.alphas, losses, errors, self.normalization, self.num_reset)
+
+
+def line_of(
+    call: str,
+    model: nn.Module,
+    num_points: int,
+    normalization: LineNormalization,
+    data: Iterable[Any] | None,
+) -> Line:
+    """Check how lines are to be evaluated.
+
+    Args:
+        call: who asks, for messages.
+        model: the architecture.
+        num_points: as for `interpolate`.
+        normalization: as for `interpolate`.
+        data: as for `interpolate`.
+
+    Raises:
+        OneBasinError: when the model is none, there are fewer than two points, or as for
+            `preparation`.
+    """
+    check_model(call, model)
+    num_points = check_whole(call, "num_points", num_points, least=2)
+    check_choice(call, "normalization", normalization, LineNormalization)
+    prepare, num_reset = preparation(call, model, normalization, data)
+    alphas = tuple(i / (num_points - 1) for i in range(num_points))
+    return Line(alphas, prepare, normalization, num_reset)

@@ -1,0 +1,156 @@
+"""Matrices: the barriers between all pairs of a set of networks, direct and indirect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from onebasin.evaluation.curves import Chord, Curve, Quantity
+from onebasin.evaluation.results import Result, axes_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class PairBarriers(Result):
+    """The barriers between all pairs of a set of networks; made by `measure_pairs`.
+
+    Args:
+        names: what the networks are called.
+        curves: for each pair `(i, j)` with `i < j` the curve from j at alpha 0 to i at alpha 1.
+    """
+
+    names: tuple[str, ...]
+    curves: Mapping[tuple[int, int], Curve]
+
+    def matrix(self, quantity: Quantity = "loss", chord: Chord = "ends") -> np.ndarray:
+        """Return the barriers as a symmetric matrix, 0 on its diagonal.
+
+        Args:
+            quantity: as for `Curve.barrier`.
+            chord: as for `Curve.barrier`.
+
+        Returns:
+            float64 `(n, n)`.
+
+        Raises:
+            OneBasinError: as for `Curve.barrier`.
+        """
+        found = np.zeros((len(self.names), len(self.names)))
+        for (i, j), curve in self.curves.items():
+            found[i, j] = found[j, i] = curve.barrier(quantity, chord)
+        return found
+
+    def indirect(self, quantity: Quantity = "loss", chord: Chord = "ends") -> np.ndarray:
+        r"""Return the barriers on the best way around a third network.
+
+        \(\min_B \max(\mathrm{barrier}(A, B), \mathrm{barrier}(B, C))\) over all B other than A
+        and C (Entezari et al. 2022, Figure 18). A way with a barrier that is not a number is
+        never the best one.
+
+        Args:
+            quantity: as for `Curve.barrier`.
+            chord: as for `Curve.barrier`.
+
+        Returns:
+            float64 `(n, n)`, 0 on its diagonal; NaN elsewhere where there are only two networks.
+        """
+        direct = self.matrix(quantity, chord)
+        num = len(direct)
+        # A network on the way to itself is no third one.
+        around = np.where(np.eye(num, dtype=bool) | np.isnan(direct), np.inf, direct)
+        found = np.array([np.maximum(around, row).min(1) for row in around])
+        if num < 3:
+            found[:] = np.nan
+        np.fill_diagonal(found, 0)
+        return found
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What was measured: losses, and errors where there are classes."""
+        has_errors = not all(isnan(e) for curve in self.curves.values() for e in curve.errors)
+        return ("loss", "error") if has_errors else ("loss",)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row for each pair, quantity and chord, with both kinds of barrier."""
+        rows = []
+        for quantity in self.quantities:
+            for chord in get_args(Chord):
+                direct, around = self.matrix(quantity, chord), self.indirect(quantity, chord)
+                rows += [
+                    {
+                        "a": self.names[i],
+                        "b": self.names[j],
+                        "quantity": quantity,
+                        "chord": chord,
+                        "barrier": float(direct[i, j]),
+                        "indirect": float(around[i, j]),
+                        "normalization": curve.normalization,
+                    }
+                    for (i, j), curve in self.curves.items()
+                ]
+        return rows
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        quantity: Quantity = "loss",
+        chord: Chord = "ends",
+        highest: float | None = None,
+    ) -> Axes:
+        """Draw the matrix.
+
+        Args:
+            ax: where to draw; a new figure without it.
+            quantity: as for `Curve.barrier`.
+            chord: as for `Curve.barrier`.
+            highest: the barrier that the scale ends at, for matrices to be compared; that of the
+                matrix without it.
+
+        Returns:
+            The axes with the matrix and a color scale.
+        """
+        ax = axes_for(ax)
+        image = ax.imshow(self.matrix(quantity, chord), cmap="viridis", vmin=0, vmax=highest)
+        ax.grid(False)
+        if len(self.names) <= 20:
+            is_long = max(map(len, self.names)) > 3
+            ax.set_xticks(range(len(self.names)), self.names, rotation=90 if is_long else 0)
+            ax.set_yticks(range(len(self.names)), self.names)
+        ax.set_title(f"Barriers, {quantity}")
+        ax.figure.colorbar(image, ax=ax, label=f"{quantity} barrier")
+        return ax
+
+    def plot_distribution(
+        self, ax: Axes | None = None, *, quantity: Quantity = "loss", chord: Chord = "ends"
+    ) -> Axes:
+        """Draw how the barriers of all pairs are distributed, direct and around a third.
+
+        Args:
+            ax: where to draw; a new figure without it.
+            quantity: as for `Curve.barrier`.
+            chord: as for `Curve.barrier`.
+
+        Returns:
+            The axes with the histograms.
+        """
+        ax = axes_for(ax)
+        upper = np.triu_indices(len(self.names), 1)
+        kinds = {"direct": self.matrix(quantity, chord)[upper]}
+        if len(self.names) > 2:
+            kinds["around a third"] = self.indirect(quantity, chord)[upper]
+        finite = {name: values[np.isfinite(values)] for name, values in kinds.items()}
+        highest = max((values.max() for values in finite.values() if values.size), default=0.0)
+        edges = np.linspace(0, highest or 1.0, 31).tolist()
+        for name, values in finite.items():
+            ax.hist(values, edges, alpha=0.6, label=name)
+        ax.set_xlabel(f"{quantity} barrier")
+        ax.set_ylabel("pairs")
+        ax.legend(frameon=False)
+        return ax

@@ -1,0 +1,212 @@
+"""Evaluation of several networks, and of their ensemble, in one pass over data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, log
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from onebasin._checks import check_model, check_names, checks_arguments, state_of
+from onebasin.data.data import Data
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.baselines import Baseline, ClassCounts
+from onebasin.evaluation.evaluation import Evaluation, Evaluator, evaluator, evaluator_of, summed
+from onebasin.evaluation.losses import Loss, Part, are_classes, measure_batch
+from onebasin.evaluation.results import Result, axes_for
+from onebasin.graph.batches import inputs_of, labels_of, output_of, run_model
+from onebasin.graph.binding import BoundModel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class NetworkEvaluations(Result):
+    """Loss and error of several networks on the same data; see `evaluate_networks`.
+
+    Args:
+        networks: the evaluations by name.
+        baseline: the best constant prediction; None where labels are not classes.
+        per_token: whether every token has a label, so that the loss has a perplexity.
+        ensemble: the evaluation of the ensemble, or None.
+    """
+
+    networks: Mapping[str, Evaluation]
+    baseline: Baseline | None = None
+    per_token: bool = False
+    ensemble: Evaluation | None = None
+
+    def __getitem__(self, name: str) -> Evaluation:
+        """Return the evaluation of a network."""
+        return self.networks[name]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row for each network, and a last one for the ensemble."""
+        return [self._row(name, found) for name, found in self._entries()]
+
+    def _entries(self) -> list[tuple[str, Evaluation]]:
+        ensemble = [] if self.ensemble is None else [("ensemble", self.ensemble)]
+        return [*self.networks.items(), *ensemble]
+
+    def _row(self, name: str, found: Evaluation) -> dict[str, Any]:
+        numbers = {"loss": found.loss, "error": found.error, "accuracy": found.accuracy}
+        if self.per_token:
+            numbers["perplexity"] = found.perplexity
+        return {"name": name, **numbers, "examples": found.num_examples}
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw one bar for each network and the ensemble: the error, or the loss without classes.
+
+        Args:
+            ax: axes to draw on; default: a new figure.
+
+        Returns:
+            The axes with the bars.
+        """
+        ax = axes_for(ax)
+        names, found = zip(*self._entries(), strict=True)
+        quantity = "loss" if any(isnan(each.error) for each in found) else "error"
+        ax.bar(range(len(names)), [getattr(each, quantity) for each in found], tick_label=names)
+        if self.baseline is not None:
+            ax.axhline(getattr(self.baseline, quantity), linestyle="--", color="gray")
+        ax.set_ylabel(quantity)
+        return ax
+
+
+def evaluate(
+    model: nn.Module,
+    network: Mapping[str, Tensor] | None,
+    data: Any,
+    *,
+    loss: Loss = "cross_entropy",
+    batch_size: int = 1000,
+) -> Evaluation:
+    r"""Return the loss and the error of one network on data.
+
+    The loss is the mean over examples, or over tokens where every token has a label. The
+    model is run in evaluation mode and is not changed.
+
+    Args:
+        model: the architecture.
+        network: parameters and buffers (a state dict); None for those of the model.
+        data: `(inputs, labels)` tensors; or batches as `evaluator` takes them, such as a
+            DataLoader; or an `Evaluator`; or a dataset, whose test split is used if it has one.
+        loss: "cross_entropy", "mse" or a function of outputs and labels; see `evaluator`.
+        batch_size: examples per batch, where `data` is a pair of tensors.
+
+    Returns:
+        The evaluation: `loss`, `error`, `accuracy`, `perplexity` and `num_examples`.
+
+    Raises:
+        OneBasinError: when the parameters do not fit the model, or the data have no labels.
+
+    Example:
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> inputs, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> evaluate(model, {"weight": 3 * torch.eye(2)}, (inputs, labels)).error
+        0.0
+    """
+    check_model("evaluate", model)
+    found = _evaluator(data, loss, batch_size)
+    return found(model if network is None else BoundModel(model, state_of(network)))
+
+
+@checks_arguments
+def evaluate_networks(
+    model: nn.Module,
+    networks: Mapping[str, Mapping[str, Tensor]],
+    data: Any,
+    *,
+    ensemble: Sequence[str] = (),
+    loss: Loss = "cross_entropy",
+    batch_size: int = 1000,
+    progress: Callable[[int], object] | None = None,
+) -> NetworkEvaluations:
+    r"""Evaluate several networks of one architecture, and their ensemble, in one pass over data.
+
+    The ensemble answers with the mean of the probabilities of its members,
+    \(\frac1k\sum_i p_i\); with the loss "mse" it is the mean of their outputs.
+
+    Args:
+        model: the architecture; its own parameters do not matter.
+        networks: parameters and buffers by name.
+        data: as for `evaluate`.
+        ensemble: names of the members of the ensemble; none without it.
+        loss: as for `evaluate`.
+        batch_size: as for `evaluate`.
+        progress: called with the number of batches done.
+
+    Returns:
+        The evaluations by name, and that of the ensemble as `ensemble`.
+
+    Raises:
+        OneBasinError: as for `evaluate`; when there are no networks, or `ensemble` has an unknown
+            name; when an ensemble is evaluated with a loss function.
+    """
+    if not networks:
+        raise OneBasinError("evaluate_networks: networks is empty; pass at least one network")
+    check_names("evaluate_networks", "ensemble", ensemble, networks)
+    found = _evaluator(data, loss, batch_size)
+    if ensemble and callable(found.loss):
+        raise OneBasinError(
+            'evaluate: an ensemble needs the loss "cross_entropy" or "mse" (got a function); pass '
+            "one of these or ensemble=()"
+        )
+    bound = {name: BoundModel(model, params) for name, params in networks.items()}
+    parts: dict[str, list[Part]] = {name: [] for name in bound}
+    of_ensemble: list[Part] = []
+    counts, num_classes, per_token = ClassCounts(), 0, False
+    with torch.no_grad():
+        for number, batch in enumerate(found.batches):
+            labels = labels_of(batch, number, "evaluate")
+            outputs = {
+                name: output_of(run_model(each, inputs_of(batch))) for name, each in bound.items()
+            }
+            for name, each in outputs.items():
+                parts[name].append(measure_batch(each, labels.to(each.device), found.loss))
+            if ensemble:
+                mean = mean_output([outputs[name] for name in ensemble], found.loss)
+                of_ensemble.append(measure_batch(mean, labels.to(mean.device), found.loss))
+            first = next(iter(outputs.values()))
+            if found.loss == "cross_entropy" and are_classes(first, labels):
+                counts.add(labels)
+                num_classes, per_token = first.shape[-1], labels.ndim > 1
+            if progress is not None:
+                progress(number + 1)
+    return NetworkEvaluations(
+        {name: summed(each) for name, each in parts.items()},
+        counts.result(num_classes) if num_classes else None,
+        per_token,
+        summed(of_ensemble) if ensemble else None,
+    )
+
+
+def mean_output(outputs: Sequence[Tensor], loss: Loss) -> Tensor:
+    """Return the output of an ensemble: log of the mean probabilities, or the mean for "mse".
+
+    Args:
+        outputs: of its members, `(n, ..., c)`.
+        loss: "cross_entropy" or "mse".
+    """
+    stacked = torch.stack(
+        [each if each.dtype == torch.float64 else each.float() for each in outputs]
+    )
+    if loss == "mse":
+        return stacked.mean(0)
+    return stacked.log_softmax(-1).logsumexp(0) - log(len(outputs))
+
+
+def _evaluator(data: Any, loss: Loss, batch_size: int) -> Evaluator:
+    if isinstance(data, Evaluator):
+        return data
+    if hasattr(data, "test_inputs"):
+        data = data.test_inputs, data.test_labels
+    elif isinstance(data, Data):
+        return evaluator_of(data, "train" if data.test is None else "test")
+    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(e, Tensor) for e in data):
+        return evaluator(*data, batch_size=batch_size, loss=loss)
+    return evaluator(data, loss=loss)

@@ -1,0 +1,238 @@
+"""Statistics: running means and variances of normalization layers, estimated on data.
+
+A merged network's activations have other statistics than its parents'. Owns resetting
+them from data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from onebasin._checks import checks_arguments
+from onebasin._dtypes import all_finite
+from onebasin.checkpoints.messages import one_line
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.moments import UnitMoments
+from onebasin.graph.batches import (
+    call_on,
+    inputs_of,
+    is_empty,
+    mixed,
+    readable,
+    rereadable,
+)
+from onebasin.graph.binding import bind, evaluation_mode, first_names, input_dtype
+from onebasin.graph.normalization import layers_with_statistics, path_of, statistics_of
+
+CALL = "reset_statistics"
+
+
+@checks_arguments
+def reset_statistics(
+    model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any], *, exact: bool = False
+) -> dict[str, Tensor]:
+    r"""Estimate the running statistics of all BatchNorm layers on data.
+
+    Each statistic is the mean and the (unbiased) variance of all values that its layer is given
+    in one pass over the data, pooled, so that batches count by their size and differences
+    between them count too. On the way every batch is normalised by its own statistics, as in
+    training and in Jordan et al. (2022); every other layer is in evaluation mode. PyTorch's
+    cumulative average (`momentum=None`) is the mean of the batches' variances instead, which
+    is too low where batches differ.
+
+    Laws: of the first normalisation layers the statistics depend neither on the order of the
+    examples nor on the size of the batches, but for rounding; with `exact` those of all layers.
+
+    Args:
+        model: the architecture; not changed.
+        params: a value for every parameter and buffer; not changed.
+        data: batches, each the inputs or `(inputs, labels)`, not too small. `Batches` are read
+            in an order of their own, drawn with a fixed seed, so that data sorted by class does
+            no harm; let a DataLoader shuffle. Empty batches are passed over.
+        exact: whether to read the data once for each normalisation layer, so that deeper ones,
+            too, see what they are given in evaluation: all before them have their statistics.
+
+    Returns:
+        A new mapping with the names of `params`, of one tensor the same under each. Only the
+        statistics differ, which have the precision of the model, or better; without a layer that
+        keeps any, nothing does.
+
+    Raises:
+        OneBasinError: when there is no batch, the model refuses one, a batch is too small to
+            have a variance, the data is not finite, or that of `exact` can be read only once.
+
+    Example:
+        >>> model = nn.Sequential(nn.BatchNorm1d(1))
+        >>> data = [torch.tensor([[1.0], [3.0]]), torch.tensor([[3.0], [5.0]])]
+        >>> reset_statistics(model, model.state_dict(), data)["0.running_mean"]
+        tensor([3.])
+    """
+    return fresh_statistics(model, params, data, exact=exact)
+
+
+def fresh_statistics(
+    model: nn.Module,
+    params: Mapping[str, Tensor],
+    data: Iterable[Any],
+    *,
+    exact: bool = False,
+    call: str = CALL,
+) -> dict[str, Tensor]:
+    """Do what `reset_statistics` says, for another public function.
+
+    Args:
+        model: as there.
+        params: as there.
+        data: as there.
+        exact: as there.
+        call: the public function that is running, for messages.
+    """
+    layers = layers_with_statistics(model)
+    if not layers:
+        return dict(params)
+    values, first = bind(model, params), first_names(model)
+    data = mixed(rereadable(data, call) if exact else readable(data, call))
+    fresh: dict[str, Tensor] = {}
+    for number in range(len(layers) if exact else 1):
+        held = {**values, **fresh}
+        fresh = _run(model, layers, held, data, training=number == 0, call=call)
+    return {name: fresh.get(first.get(name, name), tensor) for name, tensor in params.items()}
+
+
+def _run(
+    model: nn.Module,
+    layers: Mapping[str, _NormBase],
+    values: Mapping[str, Tensor],
+    data: Iterable[Any],
+    *,
+    training: bool,
+    call: str,
+) -> dict[str, Tensor]:
+    """Run the model over the data once, and return the statistics of what the layers are given."""
+    found: dict[str, Any] = {}
+    # In training mode layers write into their statistics.
+    own = statistics_of(layers) if training else {}
+    held = {**values, **{name: values.get(name, each).clone() for name, each in own.items()}}
+    device = next(iter(values.values())).device
+    precision, num_batches = input_dtype(model, held), 0
+    with evaluation_mode(model), _watched(layers, found, training=training), torch.no_grad():
+        for number, batch in enumerate(data):
+            if is_empty(batch):
+                continue
+            try:
+                call_on(
+                    lambda *args, **kwargs: functional_call(model, held, args, kwargs),
+                    inputs_of(batch),
+                    device,
+                    precision,
+                )
+            except OneBasinError:
+                raise
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                raise OneBasinError(f"{call}: {_refusal(error, number)}") from error
+            num_batches += 1
+    if not num_batches:
+        raise OneBasinError(f"{call}: the data has no batch; pass at least one")
+    _check_finite(found, values, call)
+    return {
+        name: value
+        for layer in layers
+        for name, value in _statistics(layer, values, found.get(layer), num_batches).items()
+    }
+
+
+def _refusal(error: Exception, number: int) -> str:
+    if "more than 1 value per channel" in str(error):
+        return (
+            f"batch {number} has one value per channel and so no variance; use larger batches "
+            "or drop the last one"
+        )
+    return f"the model does not run on batch {number} of the data: {one_line(error)}"
+
+
+def _check_finite(found: Mapping[str, Any], values: Mapping[str, Tensor], call: str) -> None:
+    """Check that finite networks were given finite values: nothing is hidden in others."""
+    broken = [
+        layer
+        for layer, moments in found.items()
+        if not bool(torch.isfinite(moments.mean + moments.variance).all())
+    ]
+    if broken and all(map(all_finite, values.values())):
+        raise OneBasinError(
+            f"{call}: what layer {broken[0]!r} is given is not finite, though the parameters are; "
+            "check the data"
+        )
+
+
+def _statistics(
+    layer: str, values: Mapping[str, Tensor], moments: Any, num_batches: int
+) -> dict[str, Tensor]:
+    """Return the buffers of a layer; where it was given nothing, mean 0 and variance 1."""
+    found: dict[str, Any] = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
+    if moments is not None:
+        found = dict(zip(found, (moments.mean, moments.variance, num_batches), strict=True))
+    fresh = {}
+    for buffer, value in found.items():
+        old = values.get(path_of(layer, buffer))
+        if old is not None:
+            made = torch.as_tensor(value).to(old.device, old.dtype)
+            fresh[path_of(layer, buffer)] = made.expand_as(old).clone()
+    return fresh
+
+
+@contextmanager
+def _watched(
+    layers: Mapping[str, _NormBase], found: dict[str, Any], *, training: bool
+) -> Iterator[None]:
+    """Collect what the layers are given; only in training mode they normalise by it."""
+    hooks = [layer.register_forward_pre_hook(_hook(name, found)) for name, layer in layers.items()]
+    try:
+        for layer in layers.values():
+            layer.training = training
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _hook(name: str, found: dict[str, Any]) -> Callable[[Any, Any], None]:
+    def hook(layer: _NormBase, args: tuple[Tensor, ...]) -> None:
+        if isinstance(layer, _InstanceNorm):
+            batch = _InstanceMoments.of(args[0], layer)
+        else:
+            batch = UnitMoments.of(args[0], 1, 1.0)
+        found[name] = found[name] + batch if name in found else batch
+
+    return hook
+
+
+@dataclass(frozen=True, eq=False)
+class _InstanceMoments:
+    """Means over instances, each normalised by itself, of their means and variances."""
+
+    count: int
+    mean: Float64[Tensor, " u"]
+    variance: Float64[Tensor, " u"]
+
+    @classmethod
+    def of(cls, value: Tensor, layer: _InstanceNorm) -> _InstanceMoments:
+        if value.dim() == layer._get_no_batch_dim():
+            value = value.unsqueeze(0)
+        rows = value.double().flatten(2)
+        return cls(len(rows), rows.mean((0, 2)), rows.var(2).mean(0))
+
+    def __add__(self, other: _InstanceMoments) -> _InstanceMoments:
+        count = self.count + other.count
+        share = other.count / count
+        mean = torch.lerp(self.mean, other.mean, share)
+        return _InstanceMoments(count, mean, torch.lerp(self.variance, other.variance, share))

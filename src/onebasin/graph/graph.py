@@ -1,0 +1,369 @@
+"""Graph: a traced model that is run node by node, with the parameters of a mapping.
+
+Owns what a node is to the rest of the library (its operator, its module, what goes in, the
+layout of what comes out) and the run itself. The values are the ones that the nodes give,
+also where no module returns them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from onebasin._dtypes import common_dtype
+from onebasin._modules import named_tensors
+from onebasin.errors import OneBasinError
+from onebasin.graph.batches import arguments_of, device_of, dtype_of
+from onebasin.graph.binding import bind, precision_of, widened
+from onebasin.graph.nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
+from onebasin.symmetry._inference.tracing import TracedGraph, trace_graph
+from onebasin.symmetry.symmetry import Symmetry
+
+Visit = Callable[[str, Tensor], None]
+VisitTogether = Callable[[str, Sequence[Tensor]], Sequence[Tensor] | None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node that is about to be run.
+
+    Args:
+        name: of the node.
+        operator: what is called.
+        arguments: for each network the positional and keyword arguments.
+    """
+
+    name: str
+    operator: Callable[..., Any]
+    arguments: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
+
+
+Enter = Callable[[Call], None]
+
+
+@dataclass(frozen=True)
+class FeatureNode:
+    """A node of the graph whose value is a tensor.
+
+    Args:
+        name: unique in the graph.
+        operator: without namespace and overload: `linear`, `relu`, `add`.
+        module: path of the module whose forward pass the node belongs to, "" for the model.
+        sources: names of the nodes that it takes tensors from, inputs of the model included.
+        parameters: names of the parameters and buffers that it takes.
+    """
+
+    name: str
+    operator: str
+    module: str
+    sources: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Name for people: the module's path with the operator."""
+        return f"{self.module}.{self.operator}" if self.module else self.operator
+
+
+class Graph:
+    """A model's graph for batches of one shape.
+
+    In-place operators of the model work in place here, too: a value that `visit` is given is
+    right while it is called, and must be cloned to be kept. Parameters and batches that they
+    would write into are copied first.
+
+    Args:
+        model: any module that `torch.export` can take; not changed, its parameters not used.
+        inputs: one batch: a tensor (the one argument), a tuple (positional arguments) or a
+            mapping (keyword arguments). Of at least two examples, since a batch of one hides
+            what its dimension stands for.
+
+    Raises:
+        OneBasinError: when `torch.export` cannot take the model on these inputs.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Any) -> None:
+        """Export the model and infer the layouts of all that is in its graph."""
+        self.model, self.device = model, device_of(model)
+        args, kwargs = arguments_of(_in_order(inputs), self.device, dtype_of(model))
+        self.traced: TracedGraph = trace_graph(model, args, kwargs)
+        self.signature = signature_of(inputs)
+        leaves = pytree.tree_leaves(arguments_of(inputs, self.device))
+        self.shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves)
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """The symmetry of the parameters, as `onebasin.trace` returns it."""
+        return self.traced.symmetry
+
+    @property
+    def features(self) -> Symmetry:
+        """The same groups, with a layout for the value of every node, by its name."""
+        return self.traced.features
+
+    @cached_property
+    def nodes(self) -> Mapping[str, FeatureNode]:
+        """The nodes whose values are tensors, in the order of the forward pass."""
+        tensors = self.traced.exported.tensors
+        found = {}
+        for node in self.traced.exported.graph_module.graph.nodes:
+            if node.name in self.features.layouts:
+                inputs = list(tensor_inputs(node))
+                found[node.name] = FeatureNode(
+                    name=node.name,
+                    operator=operator_of(node),
+                    module=module_of(node),
+                    sources=tuple(name for name in inputs if name not in tensors),
+                    parameters=tuple(tensors[name] for name in inputs if name in tensors),
+                )
+        return found
+
+    def place(self, name: str) -> str:
+        """Return where a node is, for messages: its label, and whose output it works on.
+
+        Args:
+            name: name of a node. If other nodes have its label, the place includes the last
+                node before it that has parameters.
+
+        Example:
+            >>> graph = Graph(nn.Linear(3, 2), torch.zeros(4, 3))
+            >>> graph.place("linear")
+            "'linear'"
+        """
+        label = self.nodes[name].label if name in self.nodes else name
+        if self._labels[label] < 2:
+            return repr(label)
+        before = self._before(name)
+        return repr(label) if before is None else f"{label!r} after {self.nodes[before].label!r}"
+
+    @cached_property
+    def _labels(self) -> Counter[str]:
+        return Counter(node.label for node in self.nodes.values())
+
+    def _before(self, name: str) -> str | None:
+        """Return the nearest node before one that has parameters."""
+        nearest = list(self.nodes[name].sources)
+        for source in nearest:  # grows while it is read: the nearest come first
+            node = self.nodes.get(source)
+            if node is not None and node.parameters:
+                return source
+            nearest += [each for each in node.sources if each not in nearest] if node else []
+        return None
+
+    @cached_property
+    def calls(self) -> Mapping[str, torch.fx.Node]:
+        """All nodes of the exported graph by name, with the arguments of their operators."""
+        return {node.name: node for node in self.traced.exported.graph_module.graph.nodes}
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """For each node the nodes that read its value."""
+        found: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for node in self.nodes.values():
+            for source in node.sources:
+                if source in found:
+                    found[source].append(node.name)
+        return {name: tuple(readers) for name, readers in found.items()}
+
+    @cached_property
+    def fed(self) -> frozenset[str]:
+        """The nodes whose values depend on the examples, not on parameters alone."""
+        given = set(self.traced.exported.inputs)
+        for node in self.traced.exported.graph_module.graph.nodes:
+            if any(source.name in given for source in node.all_input_nodes):
+                given.add(node.name)
+        return frozenset(given)
+
+    def run(
+        self, params: Mapping[str, Tensor], inputs: Any, visit: Visit | None = None
+    ) -> list[Tensor]:
+        """Run the model on a batch, and look at every value on the way.
+
+        Args:
+            params: a value for every parameter and buffer, as a state dict has them.
+            inputs: a batch of the shapes that the graph was made for.
+            visit: called with name and value of every node in `nodes`.
+
+        Returns:
+            The counted outputs, flattened.
+
+        Raises:
+            OneBasinError: when the parameters or the shapes of the batch do not fit.
+        """
+
+        def visit_one(name: str, values: Sequence[Tensor]) -> None:
+            if visit is not None:
+                visit(name, values[0])
+
+        return self.run_together([params], inputs, visit_one)[0]
+
+    def run_together(
+        self,
+        params: Sequence[Mapping[str, Tensor]],
+        inputs: Any,
+        visit: VisitTogether | None = None,
+        *,
+        enter: Enter | None = None,
+        call: str = "features",
+    ) -> list[list[Tensor]]:
+        """Run several networks on a batch in step, one node after the other.
+
+        Only what later nodes need is kept, so features of many networks can be compared
+        without holding all of them.
+
+        Args:
+            params: for each network its parameters and buffers.
+            inputs: a batch of the shapes that the graph was made for.
+            visit: called with the name of every node in `nodes` and its values; may return
+                other values, with which the networks then go on.
+            enter: called before a node in `nodes` that is an operator is run, with what it
+                is run on.
+            call: the public function that is running, for messages.
+
+        Returns:
+            For each network the counted outputs, flattened.
+
+        Raises:
+            OneBasinError: when parameters or the shapes of the batch do not fit.
+        """
+        if signature_of(inputs) != self.signature:
+            raise OneBasinError(
+                f"{call}: the batch has shapes {signature_of(inputs)}, the graph was made for "
+                f"{self.signature}; make one graph for each shape"
+            )
+        graph_module = self.traced.exported.graph_module
+        bound = self._bound_together(params)
+        runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in bound]
+        with torch.no_grad():
+            for node in self._order:
+                shown = node.name in self.nodes
+                if enter is not None and shown and node.op == "call_function":
+                    given = tuple(run.fetch_args_kwargs_from_env(node) for run in runs)
+                    enter(Call(node.name, cast(Callable[..., Any], node.target), given))
+                values = [self._value(run, node, call) for run in runs]
+                if visit is not None and shown:
+                    values = visit(node.name, values) or values
+                for run, value in zip(runs, values, strict=True):
+                    run.keep(node, value)
+        # What the model writes to its buffers comes before what it returns.
+        counted = [isinstance(n.meta.get("val"), Tensor) for n in self.traced.exported.outputs]
+        return [run.outputs[-sum(counted) :] if any(counted) else [] for run in runs]
+
+    def _value(self, run: _Run, node: torch.fx.Node, call: str) -> Any:
+        """Return the value of a node, or say where the model does not run."""
+        try:
+            return run.run_node(node)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            reason = next(iter(str(error).strip().splitlines()), repr(error))
+            raise OneBasinError(
+                f"{call}: the model does not run on the batch, at {self.place(node.name)}: {reason}"
+                "; pass data of the dtype and kind that it takes"
+            ) from error
+
+    @cached_property
+    def _order(self) -> list[torch.fx.Node]:
+        """The nodes to run: what counted outputs and writes in place depend on, and these."""
+        needed = set(self.traced.exported.live)
+        nodes = list(self.traced.exported.graph_module.graph.nodes)
+        for node in reversed(nodes):
+            if node in needed or (node.op == "call_function" and writes(node)):
+                needed |= {node, *node.all_input_nodes}
+        return [node for node in nodes if node.op != "call_function" or node in needed]
+
+    def _placeholders(self, bound: Bound, inputs: Any) -> list[Any]:
+        exported, precision = self.traced.exported, bound.precision
+        dtype = precision or dtype_of(self.model)
+        leaves = pytree.tree_leaves(arguments_of(_in_order(inputs), self.device, dtype))
+        given = dict(zip(exported.inputs, leaves, strict=True))
+        values: list[Any] = []
+        for node in exported.graph_module.graph.find_nodes(op="placeholder"):
+            if node.name in exported.tensors:
+                value = bound.values[exported.tensors[node.name]]
+            elif node.name in given:
+                value = given[node.name]
+            else:
+                value = widened(exported.constants[node.name].to(self.device), precision)
+            values.append(value.clone() if node.name in self._overwritten else value)
+        return values
+
+    @cached_property
+    def _overwritten(self) -> frozenset[str]:
+        """Parameters, constants and inputs that the model writes into in place."""
+        written = [
+            source
+            for node in self._order
+            for source in shared(node, lambda alias: alias is not None and alias.is_write)
+        ]
+        return frozenset(node.name for source in written for node in origins(source))
+
+    def _bound_together(self, params: Sequence[Mapping[str, Tensor]]) -> list[Bound]:
+        """Return the values of each network; all run in the precision of the most precise one."""
+        bound = [self._bound(each) for each in params]
+        precisions = {each.precision for each in bound if each.precision is not None}
+        if len({each.precision for each in bound}) < 2:
+            return bound
+        precision = common_dtype(*precisions)
+        return [Bound(widened(each.values, precision), precision) for each in bound]
+
+    def _bound(self, params: Mapping[str, Tensor]) -> Bound:
+        bound = bind(self.model, params)
+        aliases = {id(t): name for name, t in named_tensors(self.model, all_names=False)}
+        values = {
+            name: bound.get(aliases[id(own)], own).to(self.device)
+            for name, own in named_tensors(self.model)
+        }
+        return Bound(values, precision_of(self.model, bound))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The tensors of one network, ready to run.
+
+    Args:
+        values: parameters and buffers by name, on the device of the graph.
+        precision: dtype that inputs are converted to, or None if they keep their own.
+    """
+
+    values: Mapping[str, Tensor]
+    precision: torch.dtype | None
+
+
+class _Run(torch.fx.Interpreter):
+    """One network on its way through the graph."""
+
+    def __init__(self, graph_module: torch.fx.GraphModule, placeholders: Iterator[Any]) -> None:
+        super().__init__(graph_module, garbage_collect_values=True)
+        self.args_iter = placeholders
+        self.outputs: list[Tensor] = []
+
+    def keep(self, node: torch.fx.Node, value: Any) -> None:
+        """Keep a node's value for later ones, and drop those that none needs any more."""
+        self.env[node] = value
+        for done in self.user_to_last_uses.get(node, []):
+            self.env.pop(done, None)
+
+    def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.outputs = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
+        return self.outputs
+
+
+def signature_of(inputs: Any) -> tuple[Any, ...]:
+    """Return what a graph is made for: the shapes of a batch's leaves, the rest as its text."""
+    if isinstance(inputs, Mapping):
+        return tuple((name, signature_of(value)) for name, value in _in_order(inputs).items())
+    return tuple(
+        tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf)
+        for leaf in pytree.tree_leaves(inputs)
+    )
+
+
+def _in_order(inputs: Any) -> Any:
+    """Return keyword arguments by name: batches may hold them in any order."""
+    return dict(sorted(inputs.items())) if isinstance(inputs, Mapping) else inputs

@@ -1,0 +1,110 @@
+"""Walks by weights: each swap exchanges known entries of B, and changes only their products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onebasin.matching._annealing.swaps import Swap, transposition
+from onebasin.matching._annealing.walk import Orders, Walk
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.symmetry._apply import Mover
+from onebasin.symmetry.layouts import Layout, Units
+from onebasin.symmetry.permutation import Permutation
+from onebasin.symmetry.symmetry import Symmetry
+
+
+class InnerProductWalk(Walk):
+    """A walk of B alone, network 1, whose energy is `-<A, P(B)>`, in float64.
+
+    All tensors lie one after the other in one vector. A swap comes after what was done before,
+    so which places of the vector it exchanges does not depend on where the walk stands.
+
+    Args:
+        pair: both networks, surveyed; small, since the places of every swap are kept.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        """Lay out both networks, unmoved."""
+        self.pair, self.symmetry = pair, pair.symmetry
+        tensors = [pair.read(name) for name in pair.names]
+        self.a, self.b = (
+            np.concatenate(
+                [np.empty(0), *(each[side].double().numpy().ravel() for each in tensors)]
+            )
+            for side in (0, 1)
+        )
+        self._identity = Permutation.identity(self.symmetry).indices
+        self.index = np.concatenate(
+            [np.empty(0, np.int64), *(each.numpy().ravel() for each in self._identity.values())]
+        )
+        self._places: dict[Swap, tuple[np.ndarray, ...]] = {}
+        super().__init__(-float(self.a @ self.b))
+
+    @property
+    def orders(self) -> Orders:
+        """Where the walk stands."""
+        found, start = {}, 0
+        for name, index in self._identity.items():
+            own = self.index[start : start + index.numel()]
+            found[name] = torch.from_numpy(own.reshape(index.shape).copy())
+            start += index.numel()
+        return dict(self._identity), found
+
+    def propose(self, swaps: Sequence[Swap]) -> float:
+        """Return the energy after one swap."""
+        (swap,) = swaps
+        if swap not in self._places:
+            self._places[swap] = self._find(swap)
+        self._proposed = to, source, *_ = self._places[swap]
+        return self.energy - float(self.a[to] @ (self.b[source] - self.b[to]))
+
+    def accept(self) -> None:
+        """Make the swap that was proposed last."""
+        to, source, index_to, index_source = self._proposed
+        self.b[to] = self.b[source]
+        self.index[index_to] = self.index[index_source]
+
+    def refresh(self) -> None:
+        """Multiply all entries."""
+        self.energy = -float(self.a @ self.b)
+
+    def _find(self, swap: Swap) -> tuple[np.ndarray, ...]:
+        """Return the places of the vectors that a swap fills, and those that it fills them from."""
+        indices = transposition(self.symmetry, [swap]).indices
+        shapes = {name: self.symmetry.shapes[name] for name in self.pair.names}
+        orders = order_symmetry(self.symmetry)
+        return (
+            *_moves(Mover(self.symmetry, indices), shapes),
+            *_moves(Mover(orders, indices), dict(orders.shapes)),
+        )
+
+
+def order_symmetry(symmetry: Symmetry) -> Symmetry:
+    """Return a symmetry whose tensors are the index tensors of a permutation.
+
+    They move as the permutation does that a further one is put after.
+    """
+    layouts: dict[str, tuple[Layout, ...]] = {}
+    for name, group in symmetry.groups.items():
+        outers = (Units(outer, symmetry.size_of(outer)) for outer in group.within)
+        layouts[name] = (*outers, Units(name, group.size))
+    return Symmetry(symmetry.groups, layouts, symmetry.axes)
+
+
+def _moves(mover: Mover, shapes: dict[str, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places that change, and where their entries come from."""
+    to: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
+    source, start = list(to), 0
+    for name, shape in shapes.items():
+        places = torch.arange(prod(shape))
+        moved = mover.move(name, places.view(shape)).flatten()
+        changed = (moved != places).nonzero().flatten()
+        to.append(changed + start)
+        source.append(moved[changed] + start)
+        start += prod(shape)
+    return torch.cat(to).numpy(), torch.cat(source).numpy()

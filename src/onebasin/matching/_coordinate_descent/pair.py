@@ -1,0 +1,209 @@
+"""Pairs: two networks of one architecture, read tensor by tensor.
+
+Owns the checks of what is to be matched, which tensors count (floating parameters, tied
+ones once) and the objective `<A, moved B>` in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, sqrt
+
+import torch
+from torch import Tensor
+
+from onebasin._checks import check_mapping, check_tensor
+from onebasin._dtypes import all_finite
+from onebasin.errors import OneBasinError
+from onebasin.symmetry._apply import Mover
+from onebasin.symmetry._buffer_values import check_buffer_values
+from onebasin.symmetry.layouts import Layout
+from onebasin.symmetry.symmetry import Symmetry
+
+CHUNK = 2**18
+"""Entries that are multiplied in float64 at a time: what stays in the cache."""
+
+CALL = "match_weights"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over both networks tells.
+
+    Args:
+        value: the objective of the unmoved B.
+        bound: the greatest objective there can be, `|A| |B|`.
+        alike: whether every tensor of B has the norm of A's, as when B is A permuted.
+    """
+
+    value: float
+    bound: float
+    alike: bool
+
+
+class Pair:
+    """Both networks.
+
+    Args:
+        symmetry: of their architecture.
+        params_a, params_b: parameters by name; any mapping, tensors are read when needed.
+            Buffers may be missing.
+        call: the public function that is running, for messages.
+        labels: what the networks are called in messages.
+
+    Raises:
+        OneBasinError: when names do not fit the symmetry.
+    """
+
+    def __init__(
+        self,
+        symmetry: Symmetry,
+        params_a: Mapping[str, Tensor],
+        params_b: Mapping[str, Tensor],
+        *,
+        call: str = CALL,
+        labels: tuple[str, str] = ("A", "B"),
+    ) -> None:
+        self.symmetry, self.call = symmetry, call
+        self.labels = {"A": labels[0], "B": labels[1]}
+        self.params = {"A": params_a, "B": params_b}
+        for side, params in self.params.items():
+            check_mapping(call, params, self.labels[side])
+        self.dtype = torch.float32
+        self._alone: dict[Layout, bool] = {}
+        # `in` reads the tensor of a mapping that has no `__contains__` of its own.
+        self.present = {side: dict.fromkeys(params) for side, params in self.params.items()}
+        for side, present in self.present.items():
+            for name in present:
+                if name not in symmetry.layouts:
+                    raise OneBasinError(
+                        f"{self._place(side, name)} is not in the symmetry; trace the architecture"
+                        " of these checkpoints, or leave the tensor out"
+                    )
+        for side, params in self.params.items():
+            place = f"{call}: {self.labels[side]}"
+            check_buffer_values(place, symmetry.buffer_values, params)
+        self.names = tuple(self._counted())
+
+    def _place(self, side: str, name: str) -> str:
+        return f"{self.call}: tensor {name!r} of {self.labels[side]}"
+
+    def _counted(self) -> list[str]:
+        """Return the parameters in the symmetry's order, one name for each tied tensor."""
+        ties = {name: names for names in self.symmetry.tied for name in names}
+        counted: dict[str, None] = {}
+        for name in self.symmetry.layouts:
+            names = ties.get(name, (name,))
+            if name in self.symmetry.buffers or names[0] in counted:
+                continue
+            for side, present in self.present.items():
+                if not any(each in present for each in names):
+                    raise OneBasinError(
+                        f"{self.call}: tensor {name!r} of the symmetry is missing in"
+                        f" {self.labels[side]}; all must hold every parameter of the architecture"
+                        " that was traced"
+                    )
+            counted[names[0]] = None
+        return list(counted)
+
+    def read(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return a tensor of A and of B, contiguous, on the CPU, in their own dtypes."""
+        return self.tensor("A", name), self.tensor("B", name)
+
+    def tensor(self, side: str, name: str) -> Tensor:
+        """Return a tensor of one side, contiguous, on the CPU, in its own dtype."""
+        return self._raw(side, name).detach().cpu().contiguous()
+
+    def _raw(self, side: str, name: str) -> Tensor:
+        if name not in self.present[side]:
+            ties = next(names for names in self.symmetry.tied if name in names)
+            name = next(each for each in ties if each in self.present[side])
+        return self.params[side][name]
+
+    def survey(self) -> Survey:
+        """Check every tensor, and sum up what one pass over them tells.
+
+        Raises:
+            OneBasinError: when a tensor has another shape, cannot be multiplied, or is not
+                finite.
+        """
+        value = square_a = square_b = 0.0
+        alike, counted = True, []
+        for name in self.names:
+            tensors = {side: self._checked(side, name) for side in self.params}
+            a, b = tensors.values()
+            if not (a.is_floating_point() and b.is_floating_point()):
+                continue
+            counted.append(name)
+            if torch.float64 in (a.dtype, b.dtype):
+                self.dtype = torch.float64
+            ab, aa, bb = _moments(a, b)
+            for side, square in zip(self.params, (aa, bb), strict=True):
+                if not isfinite(square) and not all_finite(tensors[side]):
+                    raise OneBasinError(
+                        f"{self._place(side, name)} has NaN or infinite entries; use a checkpoint"
+                        " from before the training diverged"
+                    )
+            value, square_a, square_b = value + ab, square_a + aa, square_b + bb
+            alike = alike and abs(aa - bb) <= 1e-5 * max(aa, bb)
+        self.names = tuple(counted)
+        return Survey(value, sqrt(square_a) * sqrt(square_b), alike)
+
+    def _checked(self, side: str, name: str) -> Tensor:
+        tensor, shape = self._raw(side, name), self.symmetry.shapes[name]
+        check_tensor(self._place(side, name), tensor)
+        if tensor.is_meta:
+            raise OneBasinError(
+                f"{self._place(side, name)} is on the meta device and has no values; load the"
+                " checkpoint first"
+            )
+        if tuple(tensor.shape) != shape:
+            raise OneBasinError(
+                f"{self.call}: tensor {name!r} is {tuple(tensor.shape)} in {self.labels[side]} but"
+                f" {shape} in the symmetry; all must be checkpoints of the architecture that was"
+                " traced"
+            )
+        moves = any(g in self.symmetry.groups for b in self.symmetry.blocks[name] for g in b.groups)
+        if moves and not tensor.is_floating_point():
+            raise OneBasinError(
+                f"{self._place(side, name)} is {tensor.dtype} and carries units that move; only"
+                " real floating-point weights can be matched, convert it first"
+            )
+        return tensor.detach().cpu().contiguous()
+
+    def objective(self, indices: Mapping[str, Tensor]) -> float:
+        """Return `<A, moved B>`, multiplied and summed in float64.
+
+        Args:
+            indices: of the groups, as a permutation holds them.
+        """
+        return self.objectives([indices], self.names)[0]
+
+    def objectives(
+        self, candidates: Sequence[Mapping[str, Tensor]], names: Iterable[str]
+    ) -> list[float]:
+        """Return what some tensors add to the objective, for several moves of B."""
+        movers = [Mover(self.symmetry, each, alone=self._alone) for each in candidates]
+        totals = [0.0] * len(movers)
+        for name in names:
+            a, b = self.read(name)
+            for i, mover in enumerate(movers):
+                totals[i] += _inner(a, mover.move(name, b))
+        return totals
+
+
+def _inner(a: Tensor, b: Tensor) -> float:
+    total = 0.0
+    for x, y in zip(a.flatten().split(CHUNK), b.flatten().split(CHUNK), strict=True):
+        total += float(torch.dot(x.double(), y.double()))
+    return total
+
+
+def _moments(a: Tensor, b: Tensor) -> tuple[float, float, float]:
+    """Return `<a, b>`, `<a, a>` and `<b, b>`."""
+    ab = aa = bb = 0.0
+    for x, y in zip(a.flatten().split(CHUNK), b.flatten().split(CHUNK), strict=True):
+        x, y = x.double(), y.double()
+        ab, aa, bb = ab + float(x.dot(y)), aa + float(x.dot(x)), bb + float(y.dot(y))
+    return ab, aa, bb

@@ -1,0 +1,85 @@
+"""Products: the similarities of one tree's units, kept up to date as other groups move."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from onebasin.matching._coordinate_descent.packs import Pack
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching._coordinate_descent.terms import Term, Workspace, add_products
+from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View
+
+
+class Products:
+    """The similarities of one tree, `(outer, own, own)` for each key.
+
+    Args:
+        tree: the tree.
+        views: all blocks that it sees.
+        pair: both networks.
+        hold: whether to keep the similarities, and only correct them.
+        space: shared by all trees.
+        packed: keys whose small blocks are multiplied together.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        views: Sequence[View],
+        pair: Pair,
+        *,
+        hold: bool,
+        space: Workspace,
+        packed: Mapping[Key, Sequence[View]] | None = None,
+    ) -> None:
+        self.tree, self.pair, self.hold, self.space = tree, pair, hold, space
+        self.keys = tuple(dict.fromkeys(view.key for view in views))
+        self.packs = [Pack(key, small, pair, space) for key, small in (packed or {}).items()]
+        together = {id(term.view) for pack in self.packs for term in pack.terms}
+        self.terms = [Term(view) for view in views if id(view) not in together]
+        self.sums: dict[Key, Tensor] = {}
+
+    def update(self, indices: Indices, known: Collection[str] | None = None) -> dict[Key, Tensor]:
+        """Return the similarities where all other groups are where `indices` has them.
+
+        A tensor is read at most once, and only if rows of it moved.
+
+        Args:
+            indices: of all groups.
+            known: groups whose indices mean something yet; rows held by others are left
+                out. It only grows until `forget`.
+        """
+        for key in self.keys:
+            if key not in self.sums:
+                outer, size = key.num_outer(self.tree), key.num_own(self.tree)
+                self.sums[key] = torch.zeros(outer, size, size, dtype=self.pair.dtype)
+        pending: dict[str, list[tuple[Term, Tensor]]] = {}
+        for term in self.terms:
+            old = term.sources(indices, known)
+            if not torch.equal(old, term.used):
+                pending.setdefault(term.view.tensor, []).append((term, old))
+        for name, terms in pending.items():
+            self._add(name, terms)
+        for pack in self.packs:
+            pack.update(self.sums[pack.key], indices, known)
+        sums = dict(self.sums)
+        if not self.hold:
+            self.forget()
+        return sums
+
+    def _add(self, name: str, terms: list[tuple[Term, Tensor]]) -> None:
+        """Correct the similarities by the rows of one tensor; nothing of it is kept."""
+        pair = self.pair.read(name)
+        for term, old in terms:
+            a, b = (term.view.arrange(tensor) for tensor in pair)
+            add_products(self.sums[term.view.key], a, b, old, term.used, self.space)
+            term.used = old
+
+    def forget(self) -> None:
+        """Drop the similarities; the next update makes them anew."""
+        self.sums = {}
+        for each in (*self.terms, *self.packs):
+            each.used = each.unknown

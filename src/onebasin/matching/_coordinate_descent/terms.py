@@ -1,0 +1,125 @@
+"""Terms: what one block adds to the similarities of a tree, and the products themselves.
+
+With a tree's own axes last and all others flattened into rows, a block of A is `(rows, n)`,
+one of B the same, and the similarity `A.T @ B[old rows]`. Only rows that moved since the
+last time are multiplied again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from onebasin.matching._coordinate_descent.trees import Indices, View
+
+CHUNK = 2**22
+"""Entries of rearranged rows that are multiplied at a time."""
+
+
+class Term:
+    """A view, and where its rows came from when they were last multiplied."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.unknown = torch.full((view.num_rows,), -1)
+        self.used = self._old = self.unknown
+        self._seen: list[Tensor | None] | None = None
+        names = view.held.names
+        self._alone = names[0] if len(names) == 1 and not view.held.outers[0] else None
+
+    def sources(self, indices: Indices, known: Collection[str] | None) -> Int[Tensor, " r"]:
+        """Return the old row for every row; -1 where it is not known."""
+        if known is not None and not self.view.movable.issubset(known):
+            return self.unknown
+        if self._alone is not None and self._alone in indices:
+            return indices[self._alone]
+        seen, last = [indices.get(name) for name in self.view.held.names], self._seen
+        if last is None or any(x is not y for x, y in zip(seen, last, strict=True)):
+            self._old, self._seen = self.view.held.old_positions(indices), seen
+        return self._old
+
+
+class Workspace:
+    """Memory that is used again and again: fresh pages cost more than what is written to them.
+
+    Args:
+        dtype: of the products.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._room: dict[str, Tensor] = {}
+
+    def take(
+        self, slot: str, rows: Float[Tensor, "r f n"], places: Int[Tensor, " p"]
+    ) -> Float[Tensor, "p f n"]:
+        """Return some rows, contiguous, valid until the slot is used again.
+
+        A view where they are neighbours and need no copy.
+        """
+        first, last = int(places[0]), int(places[-1])
+        neighbours = last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all())
+        if neighbours:
+            part = rows[first : last + 1]
+            if part.dtype == self.dtype and part.is_contiguous():
+                return part
+            return self._buffer(slot, part.shape).copy_(part)
+        if rows.dtype == self.dtype:
+            shape = torch.Size((len(places), *rows.shape[1:]))
+            return torch.index_select(rows, 0, places, out=self._buffer(slot, shape))
+        part = rows.index_select(0, places)
+        return self._buffer(slot, part.shape).copy_(part)
+
+    def change(
+        self, rows: Float[Tensor, "r f n"], new: Int[Tensor, " p"], used: Int[Tensor, " p"]
+    ) -> Float[Tensor, "p f n"]:
+        """Return new rows less the ones used before; nothing where a place is -1."""
+        fresh, gone = used < 0, new < 0
+        change = self.take("new", rows, new.clamp(min=0))
+        if not bool(fresh.all()):
+            before = self.take("used", rows, used.clamp(min=0))
+            if bool(fresh.any()):
+                before = before.masked_fill(fresh[:, None, None], 0)
+            change = torch.sub(change, before, out=self._buffer("change", change.shape))
+        return change.masked_fill(gone[:, None, None], 0) if bool(gone.any()) else change
+
+    def _buffer(self, slot: str, shape: torch.Size) -> Tensor:
+        room = self._room.get(slot)
+        if room is None or room.numel() < shape.numel():
+            room = self._room[slot] = torch.empty(shape.numel(), dtype=self.dtype)
+        return room[: shape.numel()].view(shape)
+
+
+def add_products(
+    sums: Float[Tensor, "o n n"],
+    a: Float[Tensor, "r f n"],
+    b: Float[Tensor, "r f n"],
+    new: Int[Tensor, " r"],
+    used: Int[Tensor, " r"],
+    space: Workspace,
+) -> None:
+    """Add what changes when rows of B come from other places than before, in place.
+
+    Args:
+        sums: similarities of n units at each of o outer positions.
+        a: entries of A, rows of all outer positions one after the other, in f fixed places;
+            of any dtype.
+        b: entries of unmoved B, in the same order.
+        new: old row of B for every row; -1 where it is unknown.
+        used: the same as it was when the row was last added.
+        space: for the rows that are multiplied.
+    """
+    outer, size = sums.shape[:2]
+    if outer > 1:
+        left = space.take("a", a, torch.arange(len(new))).view(outer, -1, size)
+        right = space.change(b, new, used).view(outer, -1, size)
+        sums.baddbmm_(left.transpose(1, 2), right)
+        return
+    changed = (new != used).nonzero().flatten()
+    for part in changed.split(max(1, CHUNK // (a.shape[1] * size))):
+        left = space.take("a", a, part).view(-1, size)
+        right = space.change(b, new[part], used[part]).view(-1, size)
+        sums[0].addmm_(left.T, right)

@@ -1,0 +1,227 @@
+"""Trees: a group and what nests in it, which are matched together.
+
+Owns `Tree`, and `View`: a block of a tensor as a tree sees it, with the tree's own axes
+last and every other axis a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+
+import torch
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from onebasin.symmetry._blocks import Block
+from onebasin.symmetry._nesting import outer_axes, spread
+from onebasin.symmetry.symmetry import Symmetry
+
+Indices = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A group with what nests in it.
+
+    Args:
+        root: the group.
+        members: the root and what nests in it, outer ones first.
+        within: for each member the groups and fixed axes it nests in, outermost first.
+        sizes: of the members and of all that they nest in.
+    """
+
+    root: str
+    members: tuple[str, ...]
+    within: Mapping[str, tuple[str, ...]]
+    sizes: Mapping[str, int]
+
+    @cached_property
+    def parents(self) -> dict[str, str]:
+        """For each member but the root, the innermost member it nests in."""
+        return {
+            name: [outer for outer in self.within[name] if outer in self.members][-1]
+            for name in self.members[1:]
+        }
+
+    def children(self, name: str) -> tuple[str, ...]:
+        """Return the members directly within a member."""
+        return tuple(child for child, parent in self.parents.items() if parent == name)
+
+    def subtree(self, name: str) -> tuple[str, ...]:
+        """Return a member and all members within it."""
+        return tuple(each for each in self.members if each == name or name in self.within[each])
+
+
+def tree_of(symmetry: Symmetry, root: str) -> Tree:
+    """Return a group with all that nests in it."""
+    groups = symmetry.groups
+    inner = [name for name in groups if root in groups[name].within]
+    inner = [name for name in inner if _in_line(symmetry, root, name)]
+    members = (root, *sorted(inner, key=lambda name: len(groups[name].within)))
+    within = {name: groups[name].within for name in members}
+    names = dict.fromkeys((*members, *(outer for each in within.values() for outer in each)))
+    return Tree(root, members, within, {name: symmetry.size_of(name) for name in names})
+
+
+def _in_line(symmetry: Symmetry, root: str, name: str) -> bool:
+    """Return whether the groups between a root and a group nest in one another."""
+    groups = symmetry.groups
+    between = [n for n in groups[name].within if n in groups and root in groups[n].within]
+    between.sort(key=lambda n: len(groups[n].within))
+    return all(outer in groups[inner].within for outer, inner in pairwise(between))
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Named axes of a box, and which of them each one nests in.
+
+    Args:
+        names: the group or fixed axis along each.
+        sizes: number of positions along each.
+        outers: for each axis the axes, by place, that its group nests in.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    outers: tuple[tuple[int, ...], ...]
+
+    def old_positions(self, indices: Indices) -> Int64[Tensor, " p"]:
+        """Return the old flattened position for every new one."""
+        total = torch.zeros(self.sizes, dtype=torch.int64)
+        for axis, (name, size, outer) in enumerate(
+            zip(self.names, self.sizes, self.outers, strict=True)
+        ):
+            old, places = torch.arange(size), (axis,)
+            if name in indices:
+                old, places = indices[name], (*outer, axis)
+            total += spread(old, places, len(self.sizes)) * prod(self.sizes[axis + 1 :])
+        return total.flatten()
+
+
+@dataclass(frozen=True)
+class Key:
+    """What the similarities of a tree are told apart by.
+
+    Args:
+        outer: groups and fixed axes outside the tree that own ones nest in: one matrix of
+            similarities for each of their positions.
+        own: members of the tree, each within the one before, whose units are compared.
+    """
+
+    outer: tuple[str, ...]
+    own: tuple[str, ...]
+
+    def axes(self, tree: Tree) -> Axes:
+        """Return the axes of one side of the similarities."""
+        names = (*self.outer, *self.own)
+        # An outer group's own order does not matter here: both sides stand at one position.
+        within = {name: tree.within[name] for name in self.own}
+        outers = tuple(tuple(names.index(o) for o in within.get(name, ())) for name in names)
+        return Axes(names, tuple(tree.sizes[name] for name in names), outers)
+
+    def num_outer(self, tree: Tree) -> int:
+        """Return the number of positions of the outer axes."""
+        return prod(tree.sizes[name] for name in self.outer)
+
+    def num_own(self, tree: Tree) -> int:
+        """Return the number of units compared at each outer position."""
+        return prod(tree.sizes[name] for name in self.own)
+
+
+@dataclass(frozen=True)
+class View:
+    """A block as a tree sees it, `(outer * held, fixed, own)`.
+
+    Args:
+        tensor: the tensor's name.
+        block: the block.
+        key: the similarities it adds to.
+        order: the block's axes: outer and held ones, fixed ones, own ones.
+        held: outer and held axes, by whose indices rows of moved B are found.
+        fixed: product of the sizes of the axes that never move.
+        movable: the groups among the held ones.
+    """
+
+    tensor: str
+    block: Block
+    key: Key
+    order: tuple[int, ...]
+    held: Axes
+    fixed: int
+    movable: frozenset[str]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows, outer positions included."""
+        return prod(self.held.sizes)
+
+    @property
+    def width(self) -> int:
+        """Number of own positions."""
+        return self.block.num_entries // (self.num_rows * self.fixed)
+
+    def arrange(self, tensor: Tensor) -> Shaped[Tensor, "r f n"]:
+        """Return the block's entries of a contiguous tensor: rows, fixed places, own units."""
+        block = self.block.view(tensor).permute(self.order)
+        return block.reshape(self.num_rows, self.fixed, self.width)
+
+
+def views_of(symmetry: Symmetry, tree: Tree, tensor: str, block: Block) -> list[View]:
+    """Return how a tree sees a block: once for each time that the block carries its root.
+
+    Elsewhere on the block the tree counts as held: a view is linear in its own axes. What
+    cannot be seen so, because own groups lie side by side on it, is left out.
+    """
+    within = symmetry.nesting
+    bound = outer_axes(block, within, symmetry.shapes[tensor])
+    names = [factor.group or "" for factor in block.factors]
+    views = []
+    for occurrence in [axis for axis, name in enumerate(names) if name == tree.root]:
+        own = [occurrence]
+        own += [a for a, n in enumerate(names) if n in tree.members and occurrence in bound[a]]
+        own.sort(key=lambda axis: tree.members.index(names[axis]))
+        chain = all(names[o] in within[names[i]] for o, i in pairwise(own))
+        view = _view(symmetry, tensor, block, own, bound) if chain else None
+        views += [view] if view is not None else []
+    return views
+
+
+def _view(
+    symmetry: Symmetry,
+    tensor: str,
+    block: Block,
+    own: list[int],
+    bound: tuple[tuple[int, ...], ...],
+) -> View | None:
+    names = [factor.group or "" for factor in block.factors]
+    outer = list(dict.fromkeys(o for axis in own for o in bound[axis] if o not in own))
+    others = [axis for axis in range(len(names)) if axis not in own and axis not in outer]
+    held = [axis for axis in others if names[axis] in symmetry.groups]
+    fixed = [axis for axis in others if axis not in held]
+    if not outer and not held:
+        held, fixed = fixed, []
+    rows = [*outer, *held]
+    moving = [axis for axis in rows if names[axis] in symmetry.groups]
+    if any(o not in rows for axis in moving for o in bound[axis]):
+        return None
+    return View(
+        tensor=tensor,
+        block=block,
+        key=Key(_pick(names, outer), _pick(names, own)),
+        order=(*rows, *fixed, *own),
+        held=Axes(
+            _pick(names, rows),
+            tuple(block.factors[axis].size for axis in rows),
+            tuple(tuple(map(rows.index, bound[a])) if a in moving else () for a in rows),
+        ),
+        fixed=prod(block.factors[axis].size for axis in fixed),
+        movable=frozenset(names[axis] for axis in moving),
+    )
+
+
+def _pick(names: list[str], axes: Iterable[int]) -> tuple[str, ...]:
+    return tuple(names[axis] for axis in axes)

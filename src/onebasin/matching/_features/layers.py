@@ -1,0 +1,202 @@
+"""Layers: the nodes of a graph that multiply features by a parameter.
+
+Owns what a matcher must know of them: which tensor is the weight, the layouts of its two
+sides, and the rows that the weight is multiplied by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from onebasin.graph.graph import Call, FeatureNode, Graph
+from onebasin.symmetry._apply import stands_alone
+from onebasin.symmetry.layouts import Layout, Product
+from onebasin.symmetry.symmetry import Symmetry
+
+DENSE = {"linear": ("weight", "bias"), "addmm": ("bias", "weight")}
+"""For each operator on rows the order of its parameters."""
+
+CONVOLUTIONS = ("conv1d", "conv2d")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node that is `y = W x + b` on every row of its input.
+
+    Args:
+        node: its name.
+        weight: name of the parameter.
+        bias: name of the parameter, if it has one.
+        is_transposed: whether the weight is `(in, out)`.
+        kernel: sizes of the window of a convolution, () for a dense layer.
+        out_layout: of the units that it makes.
+        in_layout: of what it multiplies, window positions included.
+    """
+
+    node: str
+    weight: str
+    bias: str | None
+    is_transposed: bool
+    kernel: tuple[int, ...]
+    out_layout: Layout
+    in_layout: Layout
+
+    def matrix(self, params: Mapping[str, Tensor]) -> Float[Tensor, "n d"]:
+        """Return the weight: what it makes first, what it multiplies second."""
+        weight = params[self.weight].detach()
+        return weight.T if self.is_transposed else weight.flatten(1)
+
+    def rows(self, call: Call, network: int) -> Float[Tensor, "n d"] | Windows:
+        """Return what the weight is multiplied by; windows are made when picked.
+
+        Args:
+            call: of this node.
+            network: number of the network.
+        """
+        args, kwargs = call.arguments[network]
+        if not self.kernel:
+            given = args[1 if self.is_transposed else 0]
+            return given.reshape(-1, given.shape[-1])
+        names = ("input", "weight", "bias", "stride", "padding", "dilation")
+        named = dict(zip(names, args, strict=False)) | kwargs
+        return _windows(named["input"], self.kernel, named)
+
+    @property
+    def sides(self) -> dict[str, tuple[Layout, ...]]:
+        """The layouts of both sides, as if they were tensors of one dimension."""
+        return {f"{self.node}:out": (self.out_layout,), f"{self.node}:in": (self.in_layout,)}
+
+
+def find_layers(graph: Graph, symmetry: Symmetry) -> list[Layer]:
+    """Return the layers whose input depends on the examples, in the order of the forward pass.
+
+    Grouped convolutions are left out, products with the weight first or with factors, and
+    layers whose two sides do not move independently.
+
+    Args:
+        graph: the traced model.
+        symmetry: of its parameters.
+    """
+    layers = (_layer(graph, node, symmetry) for node in graph.nodes.values())
+    within = {name: group.within for name, group in symmetry.groups.items()}
+    return [
+        layer
+        for layer in layers
+        if layer is not None
+        and stands_alone(layer.out_layout, within)
+        and stands_alone(layer.in_layout, within)
+    ]
+
+
+def sides_of(symmetry: Symmetry, layers: Sequence[Layer]) -> Symmetry:
+    """Return a symmetry of the layers' sides, `NODE:out` and `NODE:in`."""
+    layouts = {name: side for layer in layers for name, side in layer.sides.items()}
+    return replace(symmetry, layouts=layouts, tied=(), buffers=(), unused=(), refusals=())
+
+
+def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
+    if len(node.sources) != 1 or node.name not in graph.fed or not _weighs_rows(graph, node):
+        return None
+    order = ("weight", "bias") if node.operator in CONVOLUTIONS else DENSE.get(node.operator, ())
+    tensors = dict(zip(order, node.parameters, strict=False))
+    layouts = symmetry.layouts.get(tensors.get("weight", ""), ())
+    if not set(tensors.values()).issubset(symmetry.layouts) or len(layouts) < 2:
+        return None
+    is_transposed = node.operator == "addmm"
+    out, *inner = reversed(layouts) if is_transposed else layouts
+    if node.operator in CONVOLUTIONS and inner[0].size != _channels(graph, node, len(inner)):
+        return None
+    return Layer(
+        node=node.name,
+        weight=tensors["weight"],
+        bias=tensors.get("bias"),
+        is_transposed=is_transposed,
+        kernel=tuple(layout.size for layout in inner[1:]),
+        out_layout=out,
+        in_layout=Product(tuple(inner)) if len(inner) > 1 else inner[0],
+    )
+
+
+def _weighs_rows(graph: Graph, node: FeatureNode) -> bool:
+    """Return whether a node multiplies what it is fed by a weight, and by nothing else.
+
+    What it is fed may also be the other factor, or the summand of two parameters' product; and
+    `addmm` may have factors of its own.
+    """
+    call, place = graph.calls[node.name], int(node.operator == "addmm")
+    factors = [call.kwargs.get(name, 1) for name in ("alpha", "beta")]
+    fed = call.args[place] if len(call.args) > place else None
+    return fed is graph.calls[node.sources[0]] and factors == [1, 1]
+
+
+def _channels(graph: Graph, node: FeatureNode, num_dims: int) -> int:
+    """Return the channels that a convolution reads: more than its weight has, if grouped.
+
+    They are the first of the last dimensions, since a lone image may have no other before.
+    """
+    nodes = graph.traced.exported.graph_module.graph.nodes
+    found = next(each for each in nodes if each.name == node.name)
+    return int(found.all_input_nodes[0].meta["val"].shape[-num_dims])
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a convolution, of which some can be picked without making all.
+
+    Args:
+        view: `(n, *positions, channels, *window)`, in the memory of the padded input.
+        dims: number of dimensions of the positions.
+    """
+
+    view: Tensor
+    dims: int
+
+    def __len__(self) -> int:
+        """Count the windows."""
+        return prod(self.view.shape[: self.dims + 1])
+
+    def __getitem__(self, index: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        """Return some windows, channels times places each."""
+        places = torch.unravel_index(index, self.view.shape[: self.dims + 1])
+        return self.view[places].flatten(1)
+
+
+def _windows(x: Tensor, kernel: tuple[int, ...], given: dict[str, object]) -> Windows:
+    """Return the windows of a convolution, positions in the order of its output."""
+    dims = len(kernel)
+    x = x if x.dim() == dims + 2 else x[None]
+    stride, dilation = (_spread(given.get(name, 1), dims) for name in ("stride", "dilation"))
+    reach = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+    padding = given.get("padding", 0)
+    if padding == "same":
+        pads = [(each // 2, each - each // 2) for each in reach]
+    else:
+        pads = [(each, each) for each in _spread(0 if padding == "valid" else padding, dims)]
+    x = F.pad(x, [side for pair in reversed(pads) for side in pair])
+    spans = zip(x.shape[2:], reach, stride, strict=True)
+    positions = [(size - far - 1) // step + 1 for size, far, step in spans]
+    along = x.stride()[2:]
+    apart, inside = (
+        [near * step for near, step in zip(along, steps, strict=True)]
+        for steps in (stride, dilation)
+    )
+    view = x.as_strided(
+        (len(x), *positions, x.shape[1], *kernel),
+        (x.stride(0), *apart, x.stride(1), *inside),
+    )
+    return Windows(view, dims)
+
+
+def _spread(value: object, dims: int) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,) * dims
+    assert isinstance(value, list | tuple), value
+    sizes = tuple(int(each) for each in value)
+    return sizes * dims if len(sizes) == 1 else sizes

@@ -1,0 +1,146 @@
+"""Sides: what a tree sees of the units on one side of a layer.
+
+A matrix over the positions of a side, rows of A and columns of moved B, becomes similarities
+of the tree's units: the sum over all positions that two units have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from onebasin.errors import OneBasinError
+from onebasin.graph.features import Features
+from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View, views_of
+from onebasin.matching._features.inputs import InputMoments, gather_inputs
+from onebasin.matching._features.layers import Layer, find_layers, sides_of
+from onebasin.symmetry._apply import Mover
+from onebasin.symmetry.symmetry import Symmetry
+
+
+class Sides:
+    """The sides of some layers.
+
+    Args:
+        symmetry: of the model.
+        layers: of its graph.
+    """
+
+    def __init__(self, symmetry: Symmetry, layers: Sequence[Layer]) -> None:
+        self.symmetry = sides_of(symmetry, layers)
+
+    def groups_of(self, side: str) -> frozenset[str]:
+        """Return the groups on a side."""
+        blocks = self.symmetry.blocks[side]
+        return frozenset(n for b in blocks for n in b.groups if n in self.symmetry.groups)
+
+    def sources(self, side: str, indices: Indices) -> Int[Tensor, " p"]:
+        """Return the old position of every position of moved B."""
+        positions = torch.arange(self.symmetry.layouts[side][0].size)
+        return Mover(self.symmetry, indices).move(side, positions)
+
+    def add(
+        self,
+        sums: dict[Key, Tensor],
+        tree: Tree,
+        side: str,
+        matrix: Float[Tensor, "p p"],
+        indices: Indices,
+    ) -> None:
+        """Add to the similarities of a tree what a matrix over a side's positions holds.
+
+        Args:
+            sums: of the tree, `(outer, own, own)`; columns are units of unmoved B.
+            tree: the tree.
+            side: name of the side.
+            matrix: rows are positions of A and columns positions of B moved.
+            indices: by which B is moved.
+        """
+        for block in self.symmetry.blocks[side]:
+            for view in views_of(self.symmetry, tree, side, block):
+                if view.key not in sums:
+                    sums[view.key] = _zeros(view.key, tree, matrix)
+                self._add_view(sums[view.key], tree, view, matrix, indices)
+
+    def _add_view(
+        self,
+        total: Float[Tensor, "o n n"],
+        tree: Tree,
+        view: View,
+        matrix: Float[Tensor, "p p"],
+        indices: Indices,
+    ) -> None:
+        num_outer, size = total.shape[:2]
+        places = view.arrange(torch.arange(len(matrix))).reshape(num_outer, -1, size)
+        own = view.key.axes(tree).old_positions(indices).view(num_outer, 1, size) % size
+        columns = own.expand_as(total)
+        for row in places.unbind(1):
+            found = matrix[row[:, :, None], row[:, None, :]]
+            total.scatter_add_(2, columns, found.to(total.dtype))
+
+
+@dataclass(eq=False)
+class LayerOfBoth:
+    """One layer of A and of B, and the groups on its sides.
+
+    Args:
+        layer: the layer.
+        params_a, params_b: of A and of unmoved B.
+        moments: of its input, the row of ones included.
+        sides: of all layers.
+    """
+
+    layer: Layer
+    params_a: Mapping[str, Tensor]
+    params_b: Mapping[str, Tensor]
+    moments: InputMoments
+    sides: Sides
+
+    def __post_init__(self) -> None:
+        """Look up the sides."""
+        self.out, self.inner = f"{self.layer.node}:out", f"{self.layer.node}:in"
+        self.made, self.read = map(self.sides.groups_of, (self.out, self.inner))
+
+
+AnyLayer = TypeVar("AnyLayer", bound=LayerOfBoth)
+
+
+def gather_layers(
+    kind: type[AnyLayer],
+    symmetry: Symmetry,
+    features: Features,
+    params: Sequence[Mapping[str, Tensor]],
+    *,
+    call: str,
+) -> list[AnyLayer]:
+    """Return the layers of both networks, after one pass over the data.
+
+    Args:
+        kind: what they are made into.
+        symmetry: of the architecture.
+        features: of the model on the data.
+        params: of A and of B.
+        call: the public function that is running, for messages.
+
+    Raises:
+        OneBasinError: when there is no layer, features are not finite or the model refuses a
+            batch.
+    """
+    layers = find_layers(features.graph, symmetry)
+    if not layers:
+        raise OneBasinError(
+            f"{call}: the model has no linear or convolutional layer that counts; match by weights"
+        )
+    moments = gather_inputs(features, params, layers, call=call)
+    (params_a, params_b), sides = params, Sides(symmetry, layers)
+    return [kind(layer, params_a, params_b, moments[layer.node], sides) for layer in layers]
+
+
+def _zeros(key: Key, tree: Tree, matrix: Float[Tensor, "p p"]) -> Float[Tensor, "o n n"]:
+    num_outer, size = key.num_outer(tree), key.num_own(tree)
+    return torch.zeros(num_outer, size, size, dtype=matrix.dtype)

@@ -1,0 +1,237 @@
+"""Losses: what networks lose on data, as a function of parameters that gradients flow through.
+
+Owns the mean loss of a batch and of all data for matchers that learn a permutation, the
+statistics that normalisation layers use meanwhile, and the networks between two ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from onebasin._dtypes import compute_dtype
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.graph.batches import (
+    IGNORED,
+    call_on,
+    device_of,
+    inputs_of,
+    is_empty,
+    labels_of,
+    output_of,
+    rereadable,
+)
+from onebasin.graph.binding import bind, evaluation_mode, input_dtype
+from onebasin.graph.normalization import layers_with_statistics, statistics_of
+from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.symmetry.permutation import Permutation
+
+Loss: TypeAlias = Literal["cross_entropy", "mse"] | Callable[[Tensor, Tensor], Tensor]
+Normalization: TypeAlias = Literal["interpolated", "batch"]
+
+
+class DataLoss:
+    """The mean loss of a model on data, for any parameters.
+
+    Args:
+        model: the architecture; not changed.
+        data: batches `(inputs, labels)`, read as often as a matcher wants.
+        loss: `cross_entropy` (labels of -100 do not count), `mse`, or a function of outputs
+            and labels that returns one loss for each example or their mean.
+        normalization: whether BatchNorm uses the statistics among the parameters
+            (`interpolated`) or those of the batch, which tells what the network will be once
+            its statistics are reset.
+        call: the public function that is running, for messages.
+
+    Raises:
+        OneBasinError: when the data is empty or can be read only once, or a choice is none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Iterable[Any],
+        loss: Loss,
+        *,
+        normalization: Normalization,
+        call: str,
+    ) -> None:
+        """Check the arguments; the model is not run yet."""
+        check_choice(call, "normalization", normalization, Normalization)
+        if not callable(loss):
+            check_choice(call, "loss", loss, get_args(Loss)[0])
+        self.model, self.data, self.loss = model, rereadable(data, call), loss
+        self.normalization, self.call, self.device = normalization, call, device_of(model)
+        if all(map(is_empty, data)):
+            raise OneBasinError(f"{call}: the data has no batches; pass at least one")
+
+    def of_batch(self, params: Mapping[str, Tensor], batch: Any, number: int) -> Float[Tensor, ""]:
+        """Return the mean loss on a batch; gradients flow to the parameters, not to buffers.
+
+        Args:
+            params: a value for every parameter and buffer, on any device.
+            batch: inputs and labels.
+            number: of the batch, for messages.
+
+        Raises:
+            OneBasinError: when the batch has no labels, the model refuses it, or the loss is
+                not finite.
+        """
+        inputs, labels = labelled(batch, number, self.call)
+        try:
+            outputs = output_of(self._run(params, inputs))
+            loss = self._loss(outputs, torch.as_tensor(labels).to(outputs.device), number)
+        except OneBasinError:
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise OneBasinError(
+                f"{self.call}: the model does not run on batch {number} of the data: {reason}"
+            ) from error
+        if not isfinite(float(loss.detach())):
+            raise OneBasinError(
+                f"{self.call}: the loss on batch {number} of the data is {float(loss.detach())};"
+                " check the data and the weights of both networks"
+            )
+        return loss
+
+    @torch.no_grad()
+    def mean(self, params: Mapping[str, Tensor]) -> float:
+        """Return the mean loss over all labels that count, whatever the sizes of the batches.
+
+        Raises:
+            OneBasinError: when there is none, or as for `of_batch`.
+        """
+        total, count = 0.0, 0
+        for number, batch in enumerate(self.data):
+            if is_empty(batch):
+                continue
+            loss = float(self.of_batch(params, batch, number))
+            labels = labels_of(batch, number, self.call)
+            size = int((labels != IGNORED).sum()) if self.loss == "cross_entropy" else len(labels)
+            total, count = total + loss * size, count + size
+        if not count:
+            raise OneBasinError(f"{self.call}: no label counts, all are {IGNORED}; pass others")
+        return total / count
+
+    def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
+        bound = bind(self.model, params)
+        values = {name: value.to(self.device) for name, value in bound.items()}
+        # PyTorch has no derivative of normalisation with respect to given statistics.
+        for name, _ in self.model.named_buffers():
+            if name in values:
+                values[name] = values[name].detach()
+        with evaluation_mode(self.model), self._statistics(values):
+            return call_on(
+                lambda *args, **kwargs: functional_call(self.model, values, args, kwargs),
+                inputs,
+                self.device,
+                input_dtype(self.model, bound),
+            )
+
+    @contextmanager
+    def _statistics(self, values: dict[str, Tensor]) -> Iterator[None]:
+        """Let normalisation layers use the batch, if told so; what they keep is forgotten."""
+        if self.normalization == "batch":
+            layers = layers_with_statistics(self.model)
+            for layer in layers.values():
+                layer.training = True
+            for name, own in statistics_of(layers).items():
+                values[name] = values.get(name, own).detach().clone()
+        yield
+
+    def _loss(self, outputs: Tensor, labels: Tensor, number: int) -> Float[Tensor, ""]:
+        if callable(self.loss):
+            return self.loss(outputs, labels).mean()
+        wide = outputs if outputs.dtype == torch.float64 else outputs.float()
+        if self.loss == "mse":
+            if wide.shape != labels.shape:
+                raise OneBasinError(
+                    f"{self.call}: outputs are {tuple(wide.shape)} and labels"
+                    f" {tuple(labels.shape)}; mse needs one target for each output"
+                )
+            return F.mse_loss(wide, labels.to(wide.dtype))
+        if labels.is_floating_point():
+            raise OneBasinError(
+                f"{self.call}: labels of {labels.dtype}; cross_entropy needs integer classes, or"
+                " pass a loss of your own"
+            )
+        flat = labels.reshape(-1).long()
+        counted = flat[flat != IGNORED]
+        if not len(counted):
+            return wide.sum() * 0
+        self._check_classes(counted, wide.shape[-1], number)
+        return F.cross_entropy(wide.reshape(-1, wide.shape[-1]), flat)
+
+    def _check_classes(self, labels: Int64[Tensor, " n"], num_classes: int, number: int) -> None:
+        least, most = int(labels.min()), int(labels.max())
+        if least < 0 or most >= num_classes:
+            raise OneBasinError(
+                f"{self.call}: batch {number} of the data has label {least if least < 0 else most},"
+                f" but the model returns {num_classes} classes; labels are 0 to"
+                f" {num_classes - 1}, or {IGNORED} for what does not count"
+            )
+
+
+def labelled(batch: Any, number: int, call: str) -> tuple[Any, Any]:
+    """Return the inputs and the labels of a batch; see `split_batch`.
+
+    Args:
+        batch: both, as data gives them.
+        number: of the batch, for the message.
+        call: the public function that is running, for the message.
+
+    Raises:
+        OneBasinError: when it has no labels.
+    """
+    return inputs_of(batch), labels_of(batch, number, call)
+
+
+class Ends:
+    """Two networks whole, buffers included, in float32 or better; a tie under its first name.
+
+    Args:
+        pair: both networks, surveyed.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        """Read both networks."""
+        self.symmetry = pair.symmetry
+        aliases = {name for names in pair.symmetry.tied for name in names[1:]}
+        self.names = [name for name in pair.symmetry.layouts if name not in aliases]
+        self.a, self.b = self._read(pair, "A"), self._read(pair, "B")
+        self.moving = [name for name in self.names if name in self.b and name in self.a]
+        self.moving = [name for name in self.moving if self.a[name].is_floating_point()]
+
+    def _read(self, pair: Pair, side: str) -> dict[str, Tensor]:
+        found = {}
+        for name in self.names:
+            if name in pair.names or name in pair.present[side]:
+                tensor = pair.tensor(side, name)
+                wide = compute_dtype(tensor.dtype, pair.dtype)
+                found[name] = tensor.to(wide) if tensor.is_floating_point() else tensor
+        return found
+
+    def moved(self, permutation: Permutation) -> dict[str, Tensor]:
+        """Return the floating-point tensors of B, moved."""
+        return {name: permutation.apply_tensor(name, self.b[name]) for name in self.moving}
+
+    def between(self, moved: Mapping[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
+        """Return the network that lies a share of the way from A to a moved B."""
+        return {
+            name: _between(tensor, moved[name], share) if name in moved else tensor
+            for name, tensor in self.a.items()
+        }
+
+
+def _between(a: Tensor, b: Tensor, share: float) -> Tensor:
+    dtype = compute_dtype(a.dtype, b.dtype)
+    return torch.lerp(a.to(dtype), b.to(dtype), share)

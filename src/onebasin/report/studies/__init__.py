@@ -1,5 +1,0 @@
-"""Reports of studies: a page for each, an index, and their figures and tables as files."""
-
-from onebasin.report.studies.files import write_run_index, write_study_reports
-
-__all__ = ["write_run_index", "write_study_reports"]

@@ -1,0 +1,328 @@
+"""Export: from a module and example inputs to a graph of core ATen operators.
+
+Wraps `torch.export` (non-strict), keeps only what the counted outputs depend on, and says
+what every graph input is: a parameter, a buffer that trains, a constant or user data.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry._inference.aliasing import (
+    needs_functionalization,
+    replace_evaluation_dropout,
+)
+from onebasin.symmetry._inference.rules import rule_for
+from onebasin.symmetry._isolation import isolated
+from onebasin.symmetry._outputs import select_outputs
+
+PREFIX = "model."
+
+WHOLE = ("scaled_dot_product_attention", "linear", "matmul", "roll", "stack")
+"""Composite operators with a rule of their own, kept whole: a smaller graph, sooner."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model as a graph.
+
+    Args:
+        graph_module: the graph, submodules of control flow included.
+        tensors: placeholder name to the name of a parameter or buffer.
+        constants: placeholder name to a tensor that is neither parameter nor state.
+        live: nodes that a counted output depends on.
+        outputs: the counted outputs.
+        inputs: placeholder names of the user's inputs, in the order of their leaves.
+        mutations: pairs of (new value, placeholder name) for the parameters, buffers and
+            constants that forward writes.
+    """
+
+    graph_module: GraphModule
+    tensors: Mapping[str, str]
+    constants: Mapping[str, Tensor]
+    live: frozenset[Node]
+    outputs: Sequence[Node]
+    inputs: Sequence[str]
+    mutations: Sequence[tuple[Node, str]] = field(default=())
+
+
+class _Refused(Exception):
+    """Raised in place of an error in the user's model, which is its cause.
+
+    For errors that torch.export knows it would print the whole graph to stderr.
+    """
+
+
+class _Counted(nn.Module):
+    """A model that returns only the tensors which count as outputs."""
+
+    def __init__(self, model: nn.Module, outputs: Callable[[Any], Any] | None) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = outputs
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        try:
+            outputs = self.model(*args, **kwargs)
+        except RuntimeError as error:
+            raise _Refused from error
+        return select_outputs(outputs, outputs=self.outputs)
+
+
+def export_model(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+) -> Exported:
+    """Export a model in evaluation mode without output; the model is not changed.
+
+    Raises:
+        OneBasinError: when the model does not run on the inputs, or `torch.export` cannot take
+            it; says where.
+    """
+    with isolated(model) as own, torch.no_grad(), silenced(), _unchecked():
+        try:
+            program = _export(own, args, kwargs, outputs, training=False)
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, _Refused) else error
+            failure = _failure(own, args, kwargs)
+            text = _explain(model, cause or error) if failure is None else _blame(model, failure)
+            raise OneBasinError(text) from cause
+    exported = _describe(program)
+    _refuse_unknown_sizes(model, exported)
+    return exported
+
+
+def export_variant(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+    *,
+    training: bool = False,
+) -> Exported | None:
+    """Export a model that has been exported before, at other inputs or in training mode.
+
+    Returns:
+        The graph, or None where `torch.export` cannot take the model this way.
+    """
+    with isolated(model) as own, torch.no_grad(), silenced(), _unchecked():
+        try:
+            program = _export(own, args, kwargs, outputs, training=training)
+            exported = _describe(program)
+            _refuse_unknown_sizes(model, exported)
+        except Exception:  # the user's code, on inputs that it need not take
+            return None
+    return exported
+
+
+def _export(
+    own: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+    *,
+    training: bool,
+) -> torch.export.ExportedProgram:
+    counted = _Counted(own, outputs).train(training)
+    program = torch.export.export(counted, args, dict(kwargs), strict=False)
+    if not _has_rules(program.graph_module):
+        replace_evaluation_dropout(program.graph_module)
+        program = program.run_decompositions(_decompositions())
+        if needs_functionalization(program.graph_module):
+            raise RuntimeError("torch.export leaves writes in place that another alias sees")
+    return program
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Suppress the warnings and logs of torch.export.
+
+    Logs below the level of warnings, which TORCH_LOGS enables, are still written.
+    """
+    logger = logging.getLogger("torch")
+    level = logger.level
+    try:
+        if level >= logging.WARNING:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Let distributions take their parameters unseen: a check of values has no graph."""
+    checks = Distribution._validate_args
+    try:
+        Distribution.set_default_validate_args(False)
+        yield
+    finally:
+        Distribution.set_default_validate_args(checks)
+
+
+def _has_rules(graph_module: GraphModule) -> bool:
+    """Return whether rules can read every operator, so that no decomposition is needed."""
+    nodes = [n for n in graph_module.graph.nodes if n.op == "call_function"]
+    targets = {n.target for n in nodes}
+    known = all(rule_for(t) is not None for t in targets - {operator.getitem})
+    return known and not needs_functionalization(graph_module)
+
+
+def _decompositions() -> Any:
+    table = torch.export.default_decompositions()
+    for name in WHOLE:
+        del table[getattr(torch.ops.aten, name).default]
+    return table
+
+
+def _refuse_unknown_sizes(model: nn.Module, exported: Exported) -> None:
+    for node in exported.graph_module.graph.nodes:
+        if node not in exported.live:  # a check, or what does not count
+            continue
+        for value in pytree.tree_leaves(node.meta.get("val")):
+            sizes = value.shape if isinstance(value, Tensor) else ()
+            if not all(isinstance(size, int) for size in sizes):
+                raise OneBasinError(
+                    f"trace: {type(model).__name__} makes a tensor whose size depends on the data "
+                    f"({node.target} at {location_of(node) or 'an unknown place'}); make its size "
+                    "a matter of shapes alone, or give a hand-written symmetry"
+                )
+
+
+def _describe(program: torch.export.ExportedProgram) -> Exported:
+    signature, graph = program.graph_signature, program.graph
+    nodes = {node.name: node for node in graph.nodes}
+    tensors, constants = {}, {}
+    placeholders: dict[str | None, list[str]] = defaultdict(list)
+    for spec in signature.input_specs:
+        name, target = getattr(spec.arg, "name", ""), spec.target or ""
+        placeholders[spec.target].append(name)
+        if spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent):
+            tensors[name] = target.removeprefix(PREFIX)
+        elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+            value = program.constants.get(target)
+            if isinstance(value, Tensor):
+                constants[name] = value
+    outputs, mutations = [], []
+    for spec in signature.output_specs:
+        node = nodes.get(getattr(spec.arg, "name", ""))
+        if node is None:
+            continue
+        if spec.kind is OutputKind.USER_OUTPUT:
+            outputs.append(node)
+        elif spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION):
+            mutations += [(node, name) for name in placeholders.get(spec.target, ())]
+    inputs = [
+        getattr(spec.arg, "name", "")
+        for spec in signature.input_specs
+        if spec.kind is InputKind.USER_INPUT
+    ]
+    live = _live(outputs, mutations)
+    return Exported(
+        program.graph_module, tensors, constants, live, outputs, inputs, tuple(mutations)
+    )
+
+
+def _live(outputs: Sequence[Node], mutations: Sequence[tuple[Node, str]] = ()) -> frozenset[Node]:
+    """Return what outputs depend on, and what is written to tensors that they depend on.
+
+    What a call writes, the next call reads.
+    """
+    live: set[Node] = set()
+    waiting = list(outputs)
+    while waiting:
+        while waiting:
+            node = waiting.pop()
+            if node not in live:
+                live.add(node)
+                waiting += node.all_input_nodes
+        names = {node.name for node in live}
+        waiting = [node for node, name in mutations if name in names and node not in live]
+    return frozenset(live)
+
+
+def location_of(node: Node) -> str:
+    """Return file, line and code of the innermost frame outside of PyTorch, or ""."""
+    frames = re.findall(
+        r'File "([^"]+)", line (\d+), in (\S+)\n\s*([^\n]*)', node.meta.get("stack_trace") or ""
+    )
+    own = [frame for frame in frames if "/torch/" not in frame[0]] or frames
+    if not own:
+        return ""
+    file, line, function, code = own[-1]
+    return f"{file}:{line} in {function}: {code.strip()}"
+
+
+def is_getitem(node: Node) -> bool:
+    """Whether a node picks one of several outputs."""
+    return node.target is operator.getitem
+
+
+def _failure(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Exception | None:
+    """Return what a model raises when it is just run; None where it has no memory to run in."""
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        return None
+    try:
+        model(*args, **kwargs)
+    except Exception as error:  # it is the user's code
+        return error
+    return None
+
+
+def _blame(model: nn.Module, error: Exception) -> str:
+    """Return one line: how the model itself fails, and the user's line it was at."""
+    return (
+        f"trace: {type(model).__name__} cannot be run on the example inputs{_place_in(error)}: "
+        f"{_reason(error)}; give inputs that it takes, or fix the model"
+    )
+
+
+def _explain(model: nn.Module, error: BaseException) -> str:
+    """Return one line: what torch.export refused, and the user's line it was at."""
+    return (
+        f"trace: torch.export cannot take {type(model).__name__}{_place_in(error)}: "
+        f"{_reason(error)}; make its control flow independent of the data, or give a "
+        "hand-written symmetry"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's type and the first sentence of its text."""
+    sentence = " ".join(str(error).split()).split(". ")[0][:300].rstrip(".")
+    return f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
+
+
+def _place_in(error: BaseException) -> str:
+    """Return the innermost frame of the user's code on the way to an error."""
+    texts = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(error))
+    trace, frames = error.__traceback__, []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append((code.co_filename, str(trace.tb_lineno), code.co_name))
+        trace = trace.tb_next
+    for file, line, function in [*reversed(texts), *reversed(frames)]:
+        if not any(part in file for part in ("/torch/", "onebasin/symmetry", "<", "/sympy/")):
+            return f" at {file}:{line} in {function}"
+    return ""

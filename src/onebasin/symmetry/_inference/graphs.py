@@ -1,0 +1,144 @@
+"""The graphs of one model that a symmetry must fit.
+
+One graph shows what a model does at one input shape in evaluation mode. Others are needed
+where it does something else: at other shapes, and in training mode. An export is slow, so
+records of the forward pass, which are quick, decide where.
+
+If the records at two shapes agree (see `comparison`), both graphs hold the same operators on
+the same parameters, and the same rules apply. The tried shapes have a larger and a smaller
+size in place of every size among the inputs, where the model accepts it. Dimensions of equal
+size change together. A model that changes what it does only at other shapes is not noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from onebasin.symmetry._inference.comparison import changed_state
+from onebasin.symmetry._inference.export import Exported, export_variant, silenced
+from onebasin.symmetry._inference.recording import CallRecorder, RecordedCall
+from onebasin.symmetry._inference.variations import Variation, find_variations
+
+
+@dataclass
+class OtherGraphs:
+    """Further graphs of a model.
+
+    Args:
+        graphs: at other shapes and in training mode.
+        fixed: state tensors that may be read differently at a shape that the model accepts
+            and `torch.export` refuses.
+    """
+
+    graphs: list[Exported] = field(default_factory=list)
+    fixed: set[str] = field(default_factory=set)
+
+
+def graphs_at_other_shapes(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+) -> OtherGraphs:
+    """Export a model at the shapes where it does something else than at the given ones.
+
+    Args:
+        model: the model.
+        args, kwargs: example inputs, whose graph is known.
+        outputs: which outputs count.
+    """
+    with silenced():
+        return _graphs_at_other_shapes(model, args, kwargs, outputs)
+
+
+def _graphs_at_other_shapes(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+) -> OtherGraphs:
+    recorder = CallRecorder(model)
+    base = recorder.record(args, kwargs)
+    if base is None:
+        return _graphs_unrecorded(model, args, kwargs, outputs)
+    records: dict[int, list[RecordedCall]] = {}
+
+    def accepts(variation: Variation) -> bool:
+        calls = recorder.record(variation.args, variation.kwargs)
+        if calls is not None:
+            records[id(variation)] = calls
+        return calls is not None
+
+    others, known = OtherGraphs(), [base]
+    variations = find_variations(args, kwargs, accepts)
+    for variation in sorted(variations, key=lambda v: len(records[id(v)])):
+        calls = records[id(variation)]
+        changed = _least_change(known, calls)
+        if changed is None and not variation.enlarges_one:
+            continue
+        graph = export_variant(model, variation.args, variation.kwargs, outputs)
+        if graph is None:
+            others.fixed |= _all_state(calls) if changed is None else changed
+        else:
+            others.graphs.append(graph)
+            known.append(calls)
+    return others
+
+
+def _least_change(
+    known: Sequence[Sequence[RecordedCall]], calls: Sequence[RecordedCall]
+) -> set[str] | None:
+    """Return the state that a record reads differently from the first one; None if any agrees."""
+    changes = [changed_state(record, calls) for record in known]
+    return None if None in changes else changes[0]
+
+
+def _all_state(calls: Sequence[RecordedCall]) -> set[str]:
+    """Return all state that a record reads."""
+    return set().union(*(call.state for call in calls))
+
+
+def _graphs_unrecorded(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+) -> OtherGraphs:
+    """Export a model at every other shape that it accepts: no record shows where it differs."""
+    others = OtherGraphs()
+
+    def accepts(variation: Variation) -> bool:
+        graph = export_variant(model, variation.args, variation.kwargs, outputs)
+        others.graphs += [graph] if graph is not None else []
+        return graph is not None
+
+    find_variations(args, kwargs, accepts)
+    return others
+
+
+def graph_in_training(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    outputs: Callable[[Any], Any] | None,
+    unused: Collection[str],
+) -> list[Exported]:
+    """Export a model in training mode if evaluation leaves parameters unused.
+
+    Args:
+        model: the model.
+        args, kwargs: example inputs.
+        outputs: which outputs count.
+        unused: parameters that no graph so far depends on.
+
+    Returns:
+        The graph; nothing if all are used, or if `torch.export` cannot take the model.
+    """
+    if not unused:
+        return []
+    graph = export_variant(model, args, kwargs, outputs, training=True)
+    return [] if graph is None else [graph]

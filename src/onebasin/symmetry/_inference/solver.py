@@ -1,0 +1,374 @@
+"""The solver: gives every tensor of a model its layouts by running the typing rules.
+
+Parameters start as free atoms, inputs and counted outputs are pinned, and families that
+no tensor can hold any more are collapsed until nothing changes. All graphs of the model
+constrain the same parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from onebasin.symmetry._inference.algebra import pin
+from onebasin.symmetry._inference.atoms import Dims, Reason, flat_factors, fresh, walk
+from onebasin.symmetry._inference.calls import Call, Value
+from onebasin.symmetry._inference.constants import Constants
+from onebasin.symmetry._inference.export import Exported, is_getitem, location_of
+from onebasin.symmetry._inference.rules import infer_layouts, refuse, rule_for
+from onebasin.symmetry._inference.state import used_names
+from onebasin.symmetry._inference.unification import check_scope, unify
+from onebasin.symmetry._inference.unread import fix_unread, is_read
+from onebasin.symmetry._ties import overlaps, storage_of
+
+SUBGRAPHS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4, "wrap": 0}
+"""Higher-order operators that only run a subgraph, and where among their arguments it is."""
+
+
+class Solver:
+    """Layouts of everything in the exported graphs of one model.
+
+    Args:
+        graphs: the graphs; `values` are those of the first.
+        state: every parameter and buffer, by name, tied ones under their first name.
+        constant: names of buffers that training never writes.
+        aliases: the other names of tied tensors, to their first.
+        fixed: dimensions that may not move, for names of tensors.
+    """
+
+    def __init__(
+        self,
+        graphs: Sequence[Exported],
+        state: Mapping[str, Tensor],
+        constant: frozenset[str],
+        aliases: Mapping[str, str],
+        fixed: Mapping[str, Collection[int]] | None = None,
+    ) -> None:
+        self.graphs = graphs
+        self.aliases = aliases
+        self.tensors: list[Dims] = []
+        self.state = state
+        self.constant = constant
+        self.dims = {name: _parameter(tuple(tensor.shape)) for name, tensor in state.items()}
+        self.tensors += self.dims.values()
+        self.values: dict[Node, Any] = {}
+        self.reads: list[list[Dims]] = [[] for _ in graphs]
+        self._read: list[Dims] = []
+        self.buffers: set[str] = set()
+        self._held: dict[int | None, list[str]] = {}
+        for name, tensor in state.items():
+            self._held.setdefault(storage_of(tensor), []).append(name)
+        for name in constant:
+            _pin_varying(self.dims[name], state[name])
+        for name, places in (fixed or {}).items():
+            atoms = tuple(self.dims[name][place] for place in places)
+            _pin_all(atoms, Reason("read differently at other input shapes"))
+        for a, b, order in overlaps(state):
+            self._overlap(a, b, order)
+
+    def _overlap(self, a: str, b: str, order: tuple[int, ...] | None) -> None:
+        """Tie tensors that share memory: a transpose moves along, other views stay."""
+        reason = Reason(f"{a} and {b} share memory", refused=order is None)
+        if order is None:
+            _pin_all((*self.dims[a], *self.dims[b]), reason)
+        else:
+            for atom, place in zip(self.dims[a], order, strict=True):
+                unify(atom, self.dims[b][place], reason)
+
+    def solve(self) -> None:
+        """Run every rule once, then collapse families until nothing changes."""
+        for graph, reads in zip(self.graphs, self.reads, strict=True):
+            self._read = reads
+            values = self._solve_graph(graph)
+            self.values = self.values or values
+        self._settle()
+        while self._join_ambiguous():
+            self._settle()
+        while fix_unread(self.dims, self.live_names(), self.reads):
+            self._settle()
+        self._pin_constants()
+
+    def refusing(self) -> set[str]:
+        """Return the operators whose operands were fixed because no rule fits."""
+        roots = (root for dims in self.tensors for root in walk(dims))
+        return {root.pinned.operator for root in roots if root.pinned and root.pinned.refused}
+
+    def live_names(self) -> list[set[str]]:
+        """Return for each graph the state tensors that its outputs depend on."""
+        return [used_names([graph], self.aliases) for graph in self.graphs]
+
+    def _settle(self) -> None:
+        while any([check_scope(dims, Reason("needed elsewhere")) for dims in self.tensors]):
+            pass
+
+    def _join_ambiguous(self) -> bool:
+        """Collapse families of which some block of a tensor selects no member."""
+        reason = Reason("selected in a part of the tensor")
+        return any([check_scope(dims, reason, every_block=True) for dims in self.dims.values()])
+
+    def _solve_graph(self, exported: Exported) -> dict[Node, Any]:
+        placeholders = exported.graph_module.graph.find_nodes(op="placeholder")
+        inputs = {node: self._placeholder(exported, node) for node in placeholders}
+        values = self._run(exported.graph_module, inputs, exported.live)
+        for node in exported.outputs:
+            value = values.get(node)
+            if isinstance(value, Value):
+                self._read.append(value.dims)
+                _pin_all(value.dims, Reason("an output of the model"))
+        written = {node.name: value for node, value in inputs.items()}
+        for node, name in exported.mutations:
+            value, target = values.get(node), written.get(name)
+            if isinstance(value, Value) and isinstance(target, Value):
+                for a, b in zip(value.dims, target.dims, strict=True):
+                    unify(a, b, Reason("a buffer that forward writes"))
+        return values
+
+    def _pin_constants(self) -> None:
+        """Pin what only constants carry: of equal entries the order is no freedom."""
+        trained = [dims for name, dims in self.dims.items() if name not in self.constant]
+        carried = {root for dims in trained for root in walk(dims)}
+        for name in self.constant:
+            for root in walk(self.dims[name]):
+                if root.form is None and root not in carried:
+                    pin(root, Reason("a constant of the model"))
+
+    def _kept(self, name: str) -> str:
+        return self.aliases.get(name, name)
+
+    def _placeholder(self, exported: Exported, node: Node) -> Any:
+        name = node.name
+        if name in exported.tensors:
+            kept = self._kept(exported.tensors[name])
+            return _readable(exported, node, _valued(self.dims[kept], self.state[kept], kept))
+        if name in exported.constants:
+            return _readable(exported, node, self._constant(exported.constants[name]))
+        value = node.meta.get("val")
+        if not isinstance(value, Tensor):
+            return value
+        reason = Reason("an input of the model")
+        dims = tuple(fresh(int(size), reason) for size in value.shape)
+        return Value(dims, boolean=value.dtype is torch.bool, dense=_is_dense(node))
+
+    def _constant(self, tensor: Tensor) -> Value:
+        """Return the value of a constant; one that is a parameter elsewhere stays as it is."""
+        dims = tuple(fresh(size) for size in tensor.shape)
+        storage = storage_of(tensor)
+        held = self._held.get(storage, []) if storage is not None else []
+        if not held:
+            _pin_varying(dims, tensor)
+        for fixed in (dims, *(self.dims[name] for name in held)) if held else ():
+            _pin_all(fixed, Reason("read by a reference that is no parameter of a module"))
+        self.tensors.append(dims)
+        return _valued(dims, tensor)
+
+    def _run(
+        self, module: GraphModule, inputs: Mapping[Node, Any], live: frozenset[Node] | None
+    ) -> dict[Node, Any]:
+        values: dict[Node, Any] = dict(inputs)
+        constants = Constants(values)
+        for node in module.graph.nodes:
+            if node in values or (live is not None and node not in live):
+                continue
+            if node.op == "get_attr":
+                values[node] = self._attribute(module, str(node.target))
+            elif node.op == "call_function":
+                values[node] = self._call(module, node, values, constants)
+        return values
+
+    def _attribute(self, module: GraphModule, name: str) -> Any:
+        found: Any = module
+        for part in name.split("."):
+            found = getattr(found, part)
+        return self._constant(found) if isinstance(found, Tensor) else found
+
+    def _call(self, module: GraphModule, node: Node, values: dict, constants: Constants) -> Any:
+        operands: Any = (node.args, node.kwargs)
+        args, kwargs = torch.fx.map_arg(operands, values.get)
+        if is_getitem(node):
+            return args[0][args[1]] if args[0] is not None else None
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            return self._higher_order(node, args, kwargs)
+        if not isinstance(node.target, torch._ops.OpOverload):
+            return None
+        call = Call(
+            operator=str(node.target),
+            arguments=_by_name(node.target, args, kwargs),
+            shapes=_shapes(node.meta.get("val")),
+            location=location_of(node),
+            tensors=self.tensors,
+            used=_used(node),
+            buffers=self.buffers,
+        )
+        if all(shape is None for shape in call.shapes):
+            return None
+        results = infer_layouts(rule_for(node.target), call)
+        if is_read(node.target):
+            self._read += [value.dims for value in call.values]
+        made = tuple(
+            None
+            if dims is None
+            else Value(
+                dims,
+                constants.thunk(node, i, len(results)),
+                _is_boolean(node, i),
+                _is_dense(node, i),
+                partial(constants.sources, node),
+            )
+            for i, dims in enumerate(results)
+        )
+        self._note(call, made)
+        return made if isinstance(node.meta.get("val"), list | tuple) else made[0]
+
+    def _note(self, call: Call, made: tuple[Value | None, ...]) -> None:
+        reason = call.reason("mixes positions")
+        for value in made:
+            if value is not None:
+                self.tensors.append(value.dims)
+                check_scope(value.dims, reason)
+                self._note_rest(call, value.dims)
+        for value in call.values:
+            check_scope(value.dims, reason)
+
+    def _note_rest(self, call: Call, dims: Dims) -> None:
+        """Where positions of a dimension became others, nothing depends on them across the call."""
+        made = {id(atom) for atom in call.made if atom.size > 1}
+        factors = [(id(f), f) for atom in dims for f in flat_factors(atom)] if made else []
+        if any(name in made for name, _ in factors):
+            call.mix(factor for name, factor in factors if name not in made)
+
+    def _higher_order(self, node: Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run a subgraph in place, and both branches of `cond`; other control flow is refused."""
+        place = SUBGRAPHS.get(node.target.name())  # type: ignore[union-attr]
+        if place is not None:
+            submodule, operands = args[place], args[place + 1 :]
+            return self._subgraph(submodule, operands)
+        if node.target.name() == "cond":  # type: ignore[union-attr]
+            _, *branches, operands = args
+            return self._joined(node, *(self._subgraph(each, operands) for each in branches))
+        call = Call(
+            operator=str(node.target),
+            arguments={str(i): v for i, v in enumerate(pytree.tree_leaves((args, dict(kwargs))))},
+            shapes=_shapes(node.meta.get("val")),
+            location=location_of(node),
+            tensors=self.tensors,
+        )
+        self._read += [value.dims for value in call.values]
+        made = tuple(None if d is None else Value(d) for d in refuse(call))
+        return made if isinstance(node.meta.get("val"), list | tuple) else made[0]
+
+    def _joined(self, node: Node, first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+        """Return the results of two branches that data chooses between: they have one layout."""
+        reason = Reason("branches that data chooses between", "cond", location_of(node))
+        for a, b in zip(first, second, strict=True):
+            if isinstance(a, Value) and isinstance(b, Value):
+                for x, y in zip(a.dims, b.dims, strict=True):
+                    unify(x, y, reason)
+        return [Value(a.dims) if isinstance(a, Value) else None for a in first]
+
+    def _subgraph(self, submodule: GraphModule, operands: tuple[Any, ...]) -> Any:
+        placeholders = submodule.graph.find_nodes(op="placeholder")
+        values = self._run(submodule, dict(zip(placeholders, operands, strict=False)), None)
+        returned = submodule.graph.output_node().args[0]
+        return torch.fx.map_arg(returned, values.get)
+
+
+def _parameter(shape: tuple[int, ...]) -> Dims:
+    dims = tuple(fresh(size) for size in shape)
+    for atom in dims:
+        if atom.size > 1:
+            atom.homes = frozenset([dims])
+    return dims
+
+
+def _pin_all(dims: Dims, reason: Reason) -> None:
+    for atom in dims:
+        pin(atom, reason)
+
+
+def _pin_varying(dims: Dims, tensor: Tensor) -> None:
+    """Pin a constant along the dimensions in which its values differ."""
+    for i, atom in enumerate(dims):
+        if not _is_uniform(tensor, i):
+            pin(atom, Reason("a constant of the model"))
+
+
+def _known(tensor: Tensor) -> Tensor | None:
+    """Return the values of an integer constant that has any."""
+    return None if _is_unreal(tensor) or tensor.is_floating_point() else tensor
+
+
+def _valued(dims: Dims, tensor: Tensor, *names: str) -> Value:
+    """Return a value whose entries can be read, of a buffer with a name or of a constant."""
+    boolean = tensor.dtype is torch.bool
+    return Value(dims, lambda: _known(tensor), boolean, sources=lambda: frozenset(names))
+
+
+def _used(node: Node) -> frozenset[int] | None:
+    """Return which outputs of a node with several are read; None if it has one output."""
+    if not isinstance(node.meta.get("val"), list | tuple):
+        return None
+    if not all(is_getitem(user) for user in node.users):
+        return None
+    return frozenset(int(user.args[1]) for user in node.users if user.users)  # type: ignore[arg-type]
+
+
+def _readable(exported: Exported, node: Node, value: Value) -> Value:
+    """Return a value whose entries cannot be read where forward writes them."""
+    mutated = any(name == node.name for _, name in exported.mutations)
+    shown = Value(value.dims, boolean=value.boolean) if mutated else value
+    return replace(shown, dense=_is_dense(node))
+
+
+def _is_boolean(node: Node, place: int = 0) -> bool:
+    value = _example(node, place)
+    return isinstance(value, Tensor) and value.dtype is torch.bool
+
+
+def _is_dense(node: Node, place: int = 0) -> bool:
+    value = _example(node, place)
+    return isinstance(value, Tensor) and value.is_contiguous() and value.storage_offset() == 0
+
+
+def _example(node: Node, place: int) -> Any:
+    """Return what `torch.export` knows of one output of a node: a fake tensor, most often."""
+    shown = node.meta.get("val")
+    return shown[place] if isinstance(shown, list | tuple) else shown
+
+
+def _by_name(target: torch._ops.OpOverload, args: tuple, kwargs: Mapping) -> dict[str, Any]:
+    arguments = {}
+    for i, argument in enumerate(target._schema.arguments):
+        if i < len(args) and not argument.kwarg_only:
+            arguments[argument.name] = args[i]
+        else:
+            arguments[argument.name] = kwargs.get(
+                argument.name, argument.default_value if argument.has_default_value() else None
+            )
+    return arguments
+
+
+def _shapes(value: Any) -> tuple[tuple[int, ...] | None, ...]:
+    outputs = value if isinstance(value, list | tuple) else [value]
+    return tuple(
+        tuple(int(size) for size in out.shape) if isinstance(out, Tensor) else None
+        for out in outputs
+    )
+
+
+def _is_unreal(tensor: Tensor) -> bool:
+    return tensor.is_meta or isinstance(tensor, torch._subclasses.FakeTensor)
+
+
+def _is_uniform(tensor: Tensor, dim: int) -> bool:
+    """Whether all slices along a dimension are equal; unknown values count as different."""
+    if tensor.shape[dim] < 2 or math.prod(tensor.shape) == 0:
+        return True
+    return not _is_unreal(tensor) and bool((tensor == tensor.narrow(dim, 0, 1)).all())

@@ -1,0 +1,119 @@
+"""State: which tensors of a model train, and which are constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from onebasin._modules import named_tensors
+from onebasin.symmetry._inference.export import Exported
+from onebasin.symmetry._isolation import isolated
+from onebasin.symmetry._model_state import ModelState
+
+RUNNING = ("running_mean", "running_var")
+
+
+def with_state_names(exported: Exported, model: nn.Module, state: ModelState) -> Exported:
+    """Return a graph whose tensors have the names of the state dict.
+
+    A parameter or buffer that the state dict leaves out is a constant of the graph.
+    """
+    own = dict(named_tensors(model))
+    tensors, constants = {}, dict(exported.constants)
+    for node, name in exported.tensors.items():
+        if name in state.state_names:
+            tensors[node] = state.state_names[name]
+        else:
+            constants[node] = own[name]
+    return replace(exported, tensors=tensors, constants=constants)
+
+
+def used_names(graphs: Iterable[Exported], aliases: Mapping[str, str]) -> set[str]:
+    """Return the state tensors that the counted outputs of any graph depend on."""
+    names = {
+        graph.tensors[node.name]
+        for graph in graphs
+        for node in graph.live
+        if node.op == "placeholder" and node.name in graph.tensors
+    }
+    return {aliases.get(name, name) for name in names}
+
+
+def constant_buffers(
+    model: nn.Module,
+    state: ModelState,
+    exported: Exported,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> frozenset[str]:
+    """Return the names of the tensors in the state dict that training never writes.
+
+    Running statistics of normalization layers, frozen ones with all that is frozen next to
+    them, and what a forward pass in training mode writes in place (the vectors of spectral
+    norm) move with their channels. A table of frequencies or a mask does not.
+
+    Args:
+        model: the model.
+        state: its state.
+        exported: its graph, with the names of the state dict.
+        args, kwargs: example inputs.
+    """
+    tensors = state.tensors
+    unsure = {n for n, t in tensors.items() if n not in state.parameters and t.dim()}
+    unsure -= _running_statistics(exported)
+    unsure -= _frozen_normalisations(unsure, tensors)
+    if any(tensors[name].is_floating_point() for name in unsure):
+        written = _written_in_training(model, args, kwargs)
+        unsure -= {state.state_names.get(name) for name in written}
+    return frozenset(unsure)
+
+
+def _running_statistics(exported: Exported) -> set[str]:
+    found = set()
+    for node in exported.graph_module.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        for i, argument in enumerate(schema.arguments if schema is not None else ()):
+            if argument.name in RUNNING and i < len(node.args) and node.args[i] is not None:
+                found.add(exported.tensors.get(getattr(node.args[i], "name", ""), ""))
+    return found
+
+
+def _frozen_normalisations(buffers: set[str], state: Mapping[str, Tensor]) -> set[str]:
+    """Return the statistics, scales and shifts of layers that keep all of them as buffers."""
+    found = set()
+    for name in buffers:
+        module, dot, _ = name.rpartition(".")
+        beside = [state.get(f"{module}{dot}{statistic}") for statistic in RUNNING]
+        if all(tensor is not None and tensor.shape == state[name].shape for tensor in beside):
+            found.add(name)
+    return found
+
+
+def _written_in_training(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> set[str]:
+    """Run a training step's forward pass on meta copies and see which buffers it writes."""
+    tensors = {
+        name: torch.empty_like(tensor, device="meta")
+        for name, tensor in named_tensors(model, all_names=False)
+    }
+    before = {name: tensors[name]._version for name, _ in model.named_buffers()}
+    inputs = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), (args, dict(kwargs)))
+    with isolated(model) as own, torch.no_grad(), suppress(Exception):
+        # Should this fail, what was written counts; the rest stays fixed, which is safe.
+        torch.func.functional_call(own.train(), tensors, *inputs)
+    return {name for name, version in before.items() if tensors[name]._version != version}
+
+
+def doubled(inputs: Any) -> Any | None:
+    """Return inputs with their batch of one repeated, or None where the batch is not one."""
+    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    if not tensors or any(t.dim() < 2 or t.shape[0] != 1 for t in tensors):
+        return None
+    return pytree.tree_map_only(Tensor, lambda t: torch.cat([t, t]), inputs)

@@ -1,0 +1,190 @@
+"""Symmetries from JSON: everything in the file is checked before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, TypeVar
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry._nesting import check_nesting
+from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units, leaves
+from onebasin.symmetry.spec import check_families
+from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+
+_LARGEST = 2**62
+_MOST_UNCARRIED = 1_000_000
+_DEEPEST = 100
+"""Levels of nested layouts; functions of layouts recurse over them."""
+
+T = TypeVar("T")
+
+
+def symmetry_from_json(data: Any) -> Symmetry:
+    """Return the symmetry that `Symmetry.to_json` wrote.
+
+    Raises:
+        OneBasinError: naming the first entry that is missing, of another type, or that
+            contradicts another one.
+    """
+    groups = {
+        name: replace(group, name=name) for name, group in _mapping(data, "groups", _group).items()
+    }
+    symmetry = Symmetry(
+        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].within))),
+        layouts=_mapping(data, "layouts", _layouts),
+        axes=_mapping(data, "axes", _size),
+        tied=tuple(map(tuple, _lists(data, "tied"))),
+        buffers=tuple(_names("buffers", _get(data, "buffers"))),
+        unused=tuple(_names("unused", _get(data, "unused"))),
+        refusals=tuple(_refusals(_get(data, "refusals"))),
+        buffer_values=_mapping({"buffer_values": {}} | dict(data), "buffer_values", _text),
+    )
+    _check_names(symmetry)
+    for name, layouts in symmetry.layouts.items():
+        check_families(name, layouts)
+        _check_units(symmetry, name, layouts)
+    check_nesting(symmetry)
+    _check_uncarried(symmetry)
+    return symmetry
+
+
+def layout_from_json(data: Any, where: str = "a tensor", depth: int = 1) -> Layout:
+    """Return the layout that `layout_to_json` wrote.
+
+    Args:
+        data: plain JSON values.
+        where: the tensor, for messages.
+        depth: the level of the layout; one that is a dimension of a tensor is at level 1.
+
+    Raises:
+        OneBasinError: when the data has another form.
+    """
+    if not isinstance(data, Mapping):
+        raise _fail(f"a layout of {where}", "a mapping", data)
+    if depth > _DEEPEST:
+        raise OneBasinError(f"the layouts of {where} are nested more than {_DEEPEST} levels deep")
+    if "fixed" in data:
+        return Fixed(_size(where, data["fixed"]), _text(where, data.get("reason", "")))
+    if "units" in data:
+        return Units(_text(where, data["units"]), _size(where, _get(data, "size")))
+    for kind in ("product", "sum", "family"):
+        if kind in data:
+            parts = _layouts(where, data[kind], depth + 1)
+            if not parts:
+                raise OneBasinError(f"a {kind} in {where} has no parts")
+            return _composed(where, kind, parts, data)
+    raise OneBasinError(f"a layout of {where} is none of fixed, units, product, sum and family")
+
+
+def _fail(where: str, expected: str, given: Any) -> OneBasinError:
+    text = repr(given) if isinstance(given, str | int | float | None) else type(given).__name__
+    return OneBasinError(f"{where} is {text[:80]}; it must be {expected}")
+
+
+def _get(data: Any, key: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise _fail("the content", "a mapping", data)
+    if key not in data:
+        raise OneBasinError(f"the entry {key!r} is missing")
+    return data[key]
+
+
+def _mapping(data: Any, key: str, read: Callable[[str, Any], T]) -> dict[str, T]:
+    entries = _get(data, key)
+    if not isinstance(entries, Mapping):
+        raise _fail(f"{key!r}", "a mapping", entries)
+    return {_text(key, n): read(f"{n!r} in {key!r}", e) for n, e in entries.items()}
+
+
+def _list(where: str, value: Any) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise _fail(where, "a list", value)
+    return value
+
+
+def _lists(data: Any, key: str) -> Iterator[list[str]]:
+    for place, names in enumerate(_list(repr(key), _get(data, key))):
+        yield _names(f"{key}[{place}]", names)
+
+
+def _names(where: str, value: Any) -> list[str]:
+    return [_text(where, name) for name in _list(where, value)]
+
+
+def _text(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _fail(f"a name in {where}", "text", value)
+    return value
+
+
+def _size(where: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LARGEST:
+        raise _fail(f"the size of {where}", "a whole number of at least 0", value)
+    return value
+
+
+def _group(where: str, data: Any) -> Group:
+    size, within = _size(where, _get(data, "size")), _names(where, _get(data, "within"))
+    if size < 1 or len(set(within)) != len(within):
+        raise OneBasinError(f"{where} has no units, or names an outer group twice")
+    return Group("", size, tuple(within))
+
+
+def _layouts(where: str, value: Any, depth: int = 1) -> tuple[Layout, ...]:
+    return tuple(layout_from_json(entry, where, depth) for entry in _list(where, value))
+
+
+def _composed(where: str, kind: str, parts: tuple[Layout, ...], data: Mapping[str, Any]) -> Layout:
+    if kind == "product":
+        return Product(parts)
+    if kind == "sum":
+        return Sum(parts, _text(where, data.get("key", "")))
+    return Family(_text(where, _get(data, "key")), parts)
+
+
+def _refusals(value: Any) -> Iterator[Refusal]:
+    for place, data in enumerate(_list("'refusals'", value)):
+        where = f"refusals[{place}]"
+        texts = {key: _text(where, _get(data, key)) for key in ("operator", "location", "reason")}
+        yield Refusal(**texts, tensors=tuple(_names(where, _get(data, "tensors"))))
+
+
+def _check_names(symmetry: Symmetry) -> None:
+    """Check that the names of groups and tensors are known."""
+    if "" in symmetry.groups or "" in symmetry.axes:
+        raise OneBasinError("the name of a group or axis is empty")
+    both = symmetry.groups.keys() & symmetry.axes.keys()
+    if both:
+        raise OneBasinError(f"{min(both)!r} is both a group and an axis")
+    lists = {"tied": [n for names in symmetry.tied for n in names], "buffers": symmetry.buffers}
+    for key, names in {**lists, "unused": symmetry.unused}.items():
+        for name in names:
+            if name not in symmetry.layouts:
+                raise OneBasinError(f"{key!r} names {name!r}, which is not in 'layouts'")
+    for names in symmetry.tied:
+        if len({symmetry.shapes[name] for name in names}) > 1:
+            raise OneBasinError(f"tied tensors {names[0]!r} and {names[1]!r} differ in shape")
+
+
+def _check_units(symmetry: Symmetry, name: str, layouts: Sequence[Layout]) -> None:
+    """Check that the units of a tensor belong to groups or axes of the same size."""
+    for leaf in (leaf for layout in layouts for leaf in leaves(layout)):
+        if not isinstance(leaf, Units):
+            continue
+        if leaf.group not in symmetry.groups and leaf.group not in symmetry.axes:
+            raise OneBasinError(f"tensor {name!r} has units of the unknown group {leaf.group!r}")
+        if leaf.size != symmetry.size_of(leaf.group):
+            raise OneBasinError(
+                f"group {leaf.group!r} has {symmetry.size_of(leaf.group)} units, but "
+                f"{leaf.size} in tensor {name!r}"
+            )
+
+
+def _check_uncarried(symmetry: Symmetry) -> None:
+    """Bound groups that no tensor has: nothing else in the model bounds their size."""
+    for name, group in symmetry.groups.items():
+        num_units = prod((*symmetry.outer_shape(name), group.size))
+        if num_units > _MOST_UNCARRIED and not symmetry.carriers[name]:
+            raise OneBasinError(f"group {name!r} has {num_units} units, but no tensor has them")

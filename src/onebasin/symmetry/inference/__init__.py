@@ -1,5 +1,0 @@
-"""Inference: finds what may move in any PyTorch model, as type inference over its graph."""
-
-from onebasin.symmetry.inference.tracing import trace
-
-__all__ = ["trace"]

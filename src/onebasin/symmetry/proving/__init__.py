@@ -1,9 +1,0 @@
-"""Verification of a symmetry on the original module.
-
-Runs the module in float64 at generic parameters with all groups permuted. In negative
-controls one group is not permuted on one of its tensors.
-"""
-
-from onebasin.symmetry.proving.proof import Proof, prove
-
-__all__ = ["Proof", "prove"]

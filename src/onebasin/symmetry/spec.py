@@ -1,0 +1,210 @@
+"""Hand-written symmetries: a mapping of tensor name to one group name per dimension.
+
+Owns the reading and checking of such a specification. It is a claim like any other:
+`Symmetry.prove` tests it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from onebasin.errors import OneBasinError
+from onebasin.symmetry._nesting import check_nesting
+from onebasin.symmetry.layouts import Family, Fixed, Layout, Sum, Units, children, leaves
+from onebasin.symmetry.symmetry import Group, Symmetry
+
+Spec: TypeAlias = Mapping[str, Sequence[Any]]
+Shapes: TypeAlias = Mapping[str, Tensor | Sequence[int]]
+
+CALL = "symmetry_from_spec"
+
+
+def symmetry_from_spec(
+    spec: Spec,
+    shapes: nn.Module | Shapes,
+    *,
+    within: Mapping[str, Sequence[str]] | None = None,
+    axes: Collection[str] = (),
+) -> Symmetry:
+    """Return the symmetry that a specification claims.
+
+    Args:
+        spec: for each tensor one entry per dimension: the name of the group whose units lie
+            along it, None where it is fixed, or a layout term where it is made of several.
+            Tensors without dimensions may be left out; of tied names one suffices.
+        shapes: the module, or each tensor or shape by name. Only a module says which
+            tensors are buffers; only a module or tensors say which names are tied.
+        within: for each nested group the groups or axes it nests in, outermost first.
+        axes: names in `spec` that are fixed axes for groups to nest in.
+
+    Raises:
+        OneBasinError: when names are unknown or missing, dimensions do not match the
+            tensor, sizes contradict each other, or groups nest unsoundly.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> spec = {"0.weight": ("h", None), "0.bias": ("h",),
+        ...         "2.weight": (None, "h"), "2.bias": (None,)}
+        >>> symmetry_from_spec(spec, model).groups
+        {'h': Group(name='h', size=8, within=())}
+    """
+    known = _tensors(shapes)
+    sizes = {name: _shape(tensor) for name, tensor in known.items()}
+    tied = _tied(known)
+    spec = _complete(spec, sizes, tied)
+    layouts = {
+        name: tuple(
+            _layout(name, dim, entry, size) for dim, (entry, size) in _dims(name, spec, shape)
+        )
+        for name, shape in sizes.items()
+    }
+    for name, dims in layouts.items():
+        check_families(name, dims)
+    found = _group_sizes(layouts)
+    within = {name: tuple(outers) for name, outers in (within or {}).items()}
+    _check_used(found, [*within, *axes])
+    groups = {n: Group(n, size, within.get(n, ())) for n, size in found.items() if n not in axes}
+    symmetry = Symmetry(
+        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].within))),
+        layouts=layouts,
+        axes={name: found[name] for name in axes},
+        tied=tied,
+        buffers=_buffers(shapes, sizes),
+    )
+    check_nesting(symmetry)
+    return symmetry
+
+
+def _tensors(shapes: nn.Module | Shapes) -> Shapes:
+    if not isinstance(shapes, nn.Module):
+        return shapes
+    state = shapes.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def _shape(tensor: Tensor | Sequence[int]) -> tuple[int, ...]:
+    return tuple(tensor.shape if isinstance(tensor, Tensor) else tensor)
+
+
+def _tied(known: Shapes) -> tuple[tuple[str, ...], ...]:
+    names: dict[int, list[str]] = {}
+    for name, tensor in known.items():
+        if isinstance(tensor, Tensor):
+            names.setdefault(id(tensor), []).append(name)
+    return tuple(tuple(same) for same in names.values() if len(same) > 1)
+
+
+def _buffers(shapes: nn.Module | Shapes, names: Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(shapes, nn.Module):
+        return ()
+    buffers = {name for name, _ in shapes.named_buffers(remove_duplicate=False)}
+    return tuple(name for name in names if name in buffers)
+
+
+def _complete(
+    spec: Spec, sizes: Mapping[str, tuple[int, ...]], tied: Iterable[tuple[str, ...]]
+) -> Spec:
+    """Check the names, and give tied tensors the entry of the name that has one."""
+    for name in spec:
+        if name not in sizes:
+            raise OneBasinError(f"{CALL}: the model has no tensor {name!r}; leave it out")
+    complete = {name: () for name, shape in sizes.items() if not shape} | dict(spec)
+    for names in tied:
+        given = [name for name in names if name in spec]
+        for name in names if given else ():
+            if tuple(complete.setdefault(name, spec[given[0]])) != tuple(spec[given[0]]):
+                raise OneBasinError(
+                    f"{CALL}: {given[0]!r} and {name!r} are one tensor; give both the same groups"
+                )
+    for name, shape in sizes.items():
+        if name not in complete:
+            raise OneBasinError(
+                f"{CALL}: tensor {name!r} {shape} is missing; give a group name or None for each"
+                " dimension"
+            )
+    return complete
+
+
+def _dims(name: str, spec: Spec, shape: tuple[int, ...]) -> Iterable[tuple[int, tuple[Any, int]]]:
+    entries = spec[name]
+    if isinstance(entries, str) or len(entries) != len(shape):
+        count = "one name" if isinstance(entries, str) else f"{len(entries)} entries"
+        raise OneBasinError(
+            f"{CALL}: tensor {name!r} has {len(shape)} dimensions {shape} but the spec gives"
+            f" {count}; give a tuple with one entry per dimension"
+        )
+    return enumerate(zip(entries, shape, strict=True))
+
+
+def _layout(name: str, dim: int, entry: Any, size: int) -> Layout:
+    if entry is None:
+        return Fixed(size, "fixed by hand")
+    if isinstance(entry, str):
+        return Units(entry, size)
+    if not isinstance(entry, Layout):
+        raise OneBasinError(
+            f"{CALL}: dimension {dim} of tensor {name!r} is given {entry!r}; give a group name,"
+            " None or a layout"
+        )
+    if entry.size != size:
+        raise OneBasinError(
+            f"{CALL}: dimension {dim} of tensor {name!r} has size {size} but its layout {entry}"
+            f" has {entry.size}; correct the layout"
+        )
+    return entry
+
+
+def check_families(name: str, layouts: Sequence[Layout]) -> None:
+    """Check that each family has one member of equal size for each part of its sum."""
+    parts = {t.key: len(t.parts) for t in _terms(layouts) if isinstance(t, Sum) and t.key}
+    for family in _terms(layouts):
+        if not isinstance(family, Family):
+            continue
+        if family.key not in parts:
+            raise OneBasinError(
+                f"{CALL}: tensor {name!r} has a family but no sum {family.key!r}; give the sum"
+                " that it depends on this key"
+            )
+        sizes = {member.size for member in family.members}
+        if len(family.members) != parts[family.key] or len(sizes) != 1:
+            raise OneBasinError(
+                f"{CALL}: tensor {name!r} has a family {family} for the {parts[family.key]} parts"
+                f" of the sum {family.key!r}; give one member per part, all of one size"
+            )
+
+
+def _terms(layouts: Iterable[Layout]) -> Iterator[Layout]:
+    for layout in layouts:
+        yield layout
+        yield from _terms(children(layout))
+
+
+def _group_sizes(layouts: Mapping[str, tuple[Layout, ...]]) -> dict[str, int]:
+    """Return the size of every group, checked to be the same wherever the group appears."""
+    seen: dict[str, tuple[int, str, int]] = {}
+    for name, dims in layouts.items():
+        for dim, layout in enumerate(dims):
+            for leaf in leaves(layout):
+                if isinstance(leaf, Units):
+                    if not leaf.group:
+                        raise OneBasinError(
+                            f"{CALL}: dimension {dim} of {name!r} has an empty group name; give a"
+                            " name, or None for a fixed dimension"
+                        )
+                    size, other, at = seen.setdefault(leaf.group, (leaf.size, name, dim))
+                    if size != leaf.size:
+                        raise OneBasinError(
+                            f"{CALL}: group {leaf.group!r} has {leaf.size} units in dimension"
+                            f" {dim} of {name!r} but {size} in dimension {at} of {other!r}; one"
+                            " group has one size"
+                        )
+    return {group: size for group, (size, _, _) in seen.items()}
+
+
+def _check_used(found: Mapping[str, int], names: Iterable[str]) -> None:
+    for name in names:
+        if name not in found:
+            raise OneBasinError(f"{CALL}: no tensor carries {name!r}; leave it out")

@@ -1,6 +1,0 @@
-"""Engines: ways to run many networks forward and backward on their batches."""
-
-from onebasin.training.engines.choice import Choice, choose
-from onebasin.training.engines.engine import Engine, EngineName
-
-__all__ = ["Choice", "Engine", "EngineName", "choose"]

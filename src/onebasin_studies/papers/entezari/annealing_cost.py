@@ -1,0 +1,227 @@
+"""Entezari et al., Figure 14 and Table 2: the barrier against the steps of annealing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from onebasin_studies.papers.entezari import PAPER
+from onebasin_studies.papers.entezari.charts import mean_text
+from onebasin_studies.papers.entezari.search import Search
+from onebasin_studies.papers.entezari.settings import (
+    MNIST_MLP,
+    SMALL,
+    SMOKE_RECIPE,
+    Point,
+    Series,
+    points_of,
+)
+from onebasin_studies.runtime.drawing import draw_means, panels, told
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise, summary
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+from onebasin_studies.tasks.sets import measure_set
+
+STEPS = (10, 100, 1000, 10_000, 50_000)
+PUBLISHED = {
+    16: (0.470, 0.331, 0.190, 0.105, 0.055),
+    32: (0.430, 0.302, 0.175, 0.0995, 0.055),
+    64: (0.271, 0.202, 0.121, 0.085, 0.048),
+}
+"""Table 2, by width; .0995 is printed as .995 there."""
+
+SEARCH, BARRIER = "search", "barrier"
+FEWEST_PAIRS, FEWEST_SEARCHES = 3, 3
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which networks, and how long they are annealed.
+
+    Args:
+        series: of one hidden layer.
+        steps: of the walks, rising.
+        searches: with each of the schedules; their steps do not count.
+        num_points: of each curve.
+    """
+
+    series: Series
+    steps: Sequence[int] = STEPS
+    searches: Sequence[Search] = (Search(),)
+    num_points: int = 11
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return what each search of each pair cost, and the barrier that it left."""
+    wanted = []
+    for point in points_of([config.series]):
+        for pair, (a, b) in enumerate(point.pairs()):
+            before = _barrier(point, [a, b], config).labelled(pair=pair, steps=0)
+            wanted.append(before.labelled(schedule="none"))
+            for search in config.searches:
+                for steps in config.steps:
+                    labels = {"pair": pair, "steps": steps, "schedule": search.schedule}
+                    one = replace(search, steps=steps, seed=pair)
+                    cost = one.search(point, [a, b]).labelled(kind=SEARCH, **point.labels)
+                    measure = _barrier(point, one.moved(point, [a, b]), config)
+                    wanted += [cost.labelled(**labels), measure.labelled(**labels)]
+    return wanted
+
+
+def _barrier(point: Point, ends: Sequence[Task], config: Config) -> Task:
+    found = Task.of(measure_set, **point.setting, networks=ends, num_points=config.num_points)
+    return found.labelled(kind=BARRIER, **point.labels).costing(point.cost)
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """With the published schedule the barrier falls with every increase of the steps.
+
+    That is the training-error barrier. At every width its mean falls from the least steps to the
+    most; and for each increase the 95 % interval of the fall, pair by pair and over all widths,
+    lies above 0. At least three pairs of each width, and three searches, the longest of 50,000
+    steps at least.
+    """
+    train = select(rows, kind=BARRIER, split="train", schedule="published")
+    parts, holds = [], True
+    for (width,), part in grouped(train, "width").items():
+        means = summarise(part, "error_barrier", by=["steps"])
+        if lack := _lack(means):
+            return Verdict.too_little(f"Width {width}: {lack}.")
+        holds &= all(after.mean < before.mean for before, after in pairwise(means))
+        parts.append(f"width {width}: {told(means, 'steps')}{_against_paper(part, means)}")
+    if not parts:
+        return Verdict.too_little("Nothing was measured with the published schedule.")
+    fallen = falls(train)
+    holds &= all(fall.low > 0 for fall in fallen.values())
+    text = ", ".join(
+        f"{fall.mean:.4f} ({fall.low:.4f} to {fall.high:.4f}) to {steps:,} steps"
+        for steps, fall in fallen.items()
+    )
+    return Verdict.of(
+        holds, f"Mean train-error barrier, {'; '.join(parts)}. Over all widths it falls by {text}."
+    )
+
+
+def _lack(means: Sequence[Summary]) -> str:
+    """Return what the searches of a width lack, or nothing."""
+    if len(means) < FEWEST_SEARCHES or min(mean.n for mean in means) < FEWEST_PAIRS:
+        return "fewer than three pairs, or three searches"
+    most = max(mean.group["steps"] for mean in means)
+    return f"{most:,} steps at most, not {STEPS[-1]:,}" if most < STEPS[-1] else ""
+
+
+def falls(rows: Sequence[Row]) -> dict[int, Summary]:
+    """Return how far barriers fall with each increase of the steps, by the steps it leads to.
+
+    Args:
+        rows: barriers after searches with one schedule; a pair is compared with itself.
+    """
+    found: dict[int, list[float]] = {}
+    for part in grouped(rows, "width", "pair").values():
+        walks = sorted((row["steps"], row["error_barrier"]) for row in part)
+        for (_, before), (steps, after) in pairwise(walks):
+            found.setdefault(steps, []).append(before - after)
+    return {steps: summary(values) for steps, values in sorted(found.items())}
+
+
+def _against_paper(rows: Sequence[Row], means: Sequence[Summary]) -> str:
+    """Return at how many steps the last published barrier is reached, on MNIST."""
+    published = PUBLISHED.get(rows[0]["width"]) if rows[0]["data"] == "mnist" else None
+    if published is None:
+        return ""
+    reached = [mean.group["steps"] for mean in means if mean.mean <= published[-1]]
+    when = f"reached at {reached[0]:,} steps" if reached else "not reached"
+    return f" (published: {published[-1]:.3f} at {STEPS[-1]:,}, {when} here)"
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw the barrier against the steps, a line for each width, a panel for each schedule."""
+    train = select(rows, kind=BARRIER, split="train")
+    schedules = grouped([row for row in train if row["steps"]], "schedule")
+    figure, axes = panels(max(1, len(schedules)), num_columns=1)
+    words = []
+    for ax, ((schedule,), part) in zip(axes, schedules.items(), strict=False):
+        for (width,), same in grouped(part, "width").items():
+            means = summarise(same, "error_barrier", by=["steps"])
+            draw_means(ax, means, "steps", label=f"width {width}")
+            words.append(f"{schedule}, width {width}: {told(means, 'steps')}")
+            color = ax.lines[-1].get_color()
+            if same[0]["data"] == "mnist" and schedule == "published" and width in PUBLISHED:
+                ax.plot(STEPS, PUBLISHED[width], "x", color=color, markersize=5)
+        ax.set_xscale("log")
+        ax.set_ylim(bottom=0)
+        ax.set_title(f"{schedule} schedule")
+        ax.set_xlabel("steps of annealing")
+        ax.set_ylabel("train error barrier")
+        ax.legend(frameon=False)
+    alt = f"Mean train-error barrier against the steps of annealing. {'; '.join(words)}."
+    caption = "Means over pairs with their 95 % intervals. Crosses, on MNIST: Table 2 of the paper."
+    return [Picture("steps", figure, alt, caption)]
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return barriers, what they were in the paper, and seconds."""
+    header = (
+        "width",
+        "schedule",
+        "steps",
+        "pairs",
+        "train error barrier",
+        "published",
+        "train loss barrier",
+        "test error barrier",
+        "seconds",
+    )
+    body = []
+    for (width, schedule, steps), part in grouped(rows, "width", "schedule", "steps").items():
+        train = select(part, kind=BARRIER, split="train")
+        is_comparable = schedule == "published" and part[0]["data"] == "mnist"
+        numbers = PUBLISHED.get(width, ()) if is_comparable else ()
+        published = dict(zip(STEPS, numbers, strict=False)).get(steps)
+        body.append(
+            (
+                width,
+                schedule,
+                steps,
+                len(train),
+                mean_text(train, "error_barrier"),
+                "-" if published is None else f"{published:.3g}",
+                mean_text(train, "barrier"),
+                mean_text(select(part, kind=BARRIER, split="test"), "error_barrier"),
+                mean_text(select(part, kind=SEARCH), "seconds", ".3g"),
+            )
+        )
+    return Table(header, body, "Mean over pairs ± half of the 95 % interval. 0 steps: as trained.")
+
+
+STUDY = Study(
+    name="annealing-cost",
+    paper=PAPER,
+    item="Figure 14 and Table 2",
+    claim="The barrier that annealing leaves keeps falling with its steps, up to 50,000.",
+    scales={
+        "smoke": Config(
+            Series(SMALL, SMOKE_RECIPE, (8,), pairs=3),
+            steps=(10, 1000),
+            searches=(Search(), Search(schedule="calibrated")),
+            num_points=5,
+        ),
+        "desk": Config(
+            Series("mnist", widths=tuple(PUBLISHED), pairs=5),
+            searches=(
+                Search(num_examples=10_000),
+                Search(num_examples=10_000, schedule="calibrated"),
+            ),
+        ),
+        "paper": Config(
+            Series("mnist", MNIST_MLP, tuple(PUBLISHED), pairs=5),
+            num_points=25,
+        ),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

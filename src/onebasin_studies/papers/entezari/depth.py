@@ -1,0 +1,135 @@
+"""Entezari et al., Figures 3 and 20: the barrier against the depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log2
+
+from onebasin_studies.papers.entezari import PAPER
+from onebasin_studies.papers.entezari.charts import barrier_picture, barrier_table, series_of
+from onebasin_studies.papers.entezari.settings import (
+    CIFAR10_SAMPLE,
+    CIFAR10_SAMPLE_RECIPE,
+    SMALL,
+    SMOKE_RECIPE,
+    Series,
+    measured_pairs,
+    published_depths,
+)
+from onebasin_studies.runtime.drawing import told
+from onebasin_studies.runtime.statistics import (
+    Summary,
+    contrast,
+    grouped,
+    select,
+    summarise,
+    values_of,
+)
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+
+FEWEST_PAIRS, FEWEST_DEPTHS = 3, 3
+DEEP_RECIPE = {**CIFAR10_SAMPLE_RECIPE, "epochs": 240}
+"""Eight hidden layers take up to 150 epochs to fit the sample."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which networks, and points of a curve.
+
+    Desk scale is estimated at 90 core-minutes, nearly all of them for training.
+    """
+
+    series: Sequence[Series] = (
+        Series("mnist", widths=(256,), depths=(1, 2, 4, 8)),
+        Series(CIFAR10_SAMPLE, DEEP_RECIPE, (512,), (1, 2, 4, 8), pairs=3),
+    )
+    num_points: int = 11
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return a measure of every pair."""
+    return measured_pairs(config.series, config.num_points)
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """Train-loss barriers rise from the least depth on, and level off towards the greatest.
+
+    In every series of MLPs and shallow CNNs: the mean rises from the first depth to the second;
+    and for each doubling of the depth the last step is smaller than the step before it, be it up
+    or down. Steps are differences of means over networks that have nothing to do with each
+    other; their 95 % intervals (Welch's) must lie above 0, that of the rise and those of the
+    step before less and plus the last. At least three depths of three pairs each.
+    """
+    train = series_of(select(rows, split="train"))
+    judged = {label: _judge(part) for label, part in train.items() if _suffices(part)}
+    if not judged:
+        return Verdict.too_little(
+            f"No series has {FEWEST_DEPTHS} depths with {FEWEST_PAIRS} pairs each."
+        )
+    text = " ".join(f"{label}: {sentence}." for label, (_, sentence) in judged.items())
+    return Verdict.of(all(holds for holds, _ in judged.values()), text)
+
+
+def _suffices(rows: Sequence[Row]) -> bool:
+    means = summarise(rows, "barrier", by=["depth"])
+    is_plain = rows[0]["family"] in ("mlp", "shallow-cnn")
+    return is_plain and len(means) >= FEWEST_DEPTHS and all(m.n >= FEWEST_PAIRS for m in means)
+
+
+def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
+    pairs = {depth: values_of(part, "barrier") for (depth,), part in grouped(rows, "depth").items()}
+    depths, values = list(pairs), list(pairs.values())
+    rise = contrast(values[:2], [-1, 1])
+    # A step for each doubling of the depth.
+    before, last = (1 / log2(b / a) for a, b in pairwise(depths[-3:]))
+    less, more = (
+        contrast(values[-3:], [-before, before + sign * last, -sign * last]) for sign in (1, -1)
+    )
+    means = summarise(rows, "barrier", by=["depth"])
+    steps = [
+        factor * (b.mean - a.mean)
+        for factor, (a, b) in zip((before, last), pairwise(means[-3:]), strict=True)
+    ]
+    return min(rise.low, less.low, more.low) > 0, (
+        f"mean train-loss barrier {told(means, 'depth', form='.3f')}; the first step adds "
+        f"{_interval(rise)}; for each doubling the last one adds {steps[1]:.3f} and the one before "
+        f"{steps[0]:.3f}, less the last that is {_interval(less)}"
+    )
+
+
+def _interval(found: Summary) -> str:
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw the barriers on both sets against the depth."""
+    return [barrier_picture(rows, "depth", split) for split in ("train", "test")]
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return the barriers of every depth."""
+    return barrier_table(rows, "depth")
+
+
+STUDY = Study(
+    name="depth",
+    paper=PAPER,
+    item="Figures 3 and 20",
+    claim="The barrier rises fast with depth, and saturates.",
+    scales={
+        "smoke": Config(
+            (Series(SMALL, SMOKE_RECIPE, (32,), (1, 2), pairs=2),),
+            num_points=5,
+        ),
+        "desk": Config(),
+        "paper": Config(published_depths(deep=True), num_points=25),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

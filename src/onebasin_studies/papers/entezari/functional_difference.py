@@ -1,0 +1,193 @@
+"""Entezari et al., Figure 15: matching by functional difference against simulated annealing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onebasin_studies.papers.entezari import PAPER
+from onebasin_studies.papers.entezari.charts import mean_text
+from onebasin_studies.papers.entezari.search import Search, file_name, matched
+from onebasin_studies.papers.entezari.settings import (
+    CIFAR10_SAMPLE,
+    CIFAR10_SAMPLE_RECIPE,
+    SMALL,
+    SMOKE_RECIPE,
+    Point,
+    Series,
+    points_of,
+    published_widths,
+)
+from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise, summary
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+
+UNMOVED, ANNEALED, DIFFERENCE = "none", "annealing (published)", "functional-difference"
+METHODS = {DIFFERENCE: "functional difference", "weights": "weights"}
+"""Matchers, and what rows call them; weights are there for comparison."""
+
+FEWEST_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which networks, and how they are matched.
+
+    Args:
+        series: of networks.
+        searches: annealing, with each of the schedules.
+        num_examples: that the other matchers look at; all without it.
+        num_points: of each curve.
+    """
+
+    series: Sequence[Series]
+    searches: Sequence[Search] = (Search(),)
+    num_examples: int | None = None
+    num_points: int = 11
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return the barriers of every pair, as it is and moved by each of the searches."""
+    return [
+        barrier.labelled(pair=pair, method=method)
+        for point in points_of(config.series)
+        for pair, (a, b) in enumerate(point.pairs())
+        for method, end in _ends(point, a, b, config, pair).items()
+        for barrier in point.barriers(a, end, config.num_points)
+    ]
+
+
+def _ends(point: Point, a: Task, b: Task, config: Config, seed: int) -> Mapping[str, Task]:
+    ends = {UNMOVED: b}
+    for search in config.searches:
+        ends[f"annealing ({search.schedule})"] = replace(search, seed=seed).moved(point, [a, b])[1]
+    for method, name in METHODS.items():
+        ends[name] = matched(point, a, b, method, config.num_examples)
+    return ends
+
+
+def differences(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return for each pair by how much annealing leaves higher training barriers."""
+    found = []
+    columns = ("family", "data", "width", "depth", "normalization", "pair")
+    for key, part in grouped(select(rows, split="train"), *columns).items():
+        ends = {row["method"]: row for row in part}
+        if {ANNEALED, METHODS[DIFFERENCE]} <= ends.keys():
+            annealed, other = ends[ANNEALED], ends[METHODS[DIFFERENCE]]
+            excess = {c: annealed[c] - other[c] for c in ("error_barrier", "barrier")}
+            found.append({**dict(zip(columns, key, strict=True)), **excess})
+    return found
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """Functional difference leaves a lower training-error barrier than published annealing.
+
+    In every series, and on the mean over its widths and pairs: the interval of the difference,
+    taken pair by pair, lies above 0. At least three pairs of every series. The barrier of the
+    loss, which annealing does not look at, is told and does not count.
+    """
+    parts, holds = [], True
+    for (family, data, normalization), part in grouped(
+        differences(rows), "family", "data", "normalization"
+    ).items():
+        if len({row["pair"] for row in part}) < FEWEST_PAIRS:
+            return Verdict.too_little(f"{family} on {data}: fewer than three pairs.")
+        error, loss = (summary([row[c] for row in part]) for c in ("error_barrier", "barrier"))
+        holds &= error.low > 0
+        widths = summarise(part, "error_barrier", by=["width"])
+        parts.append(
+            f"{family} on {data} ({normalization}): {_told(error)} (loss: {_told(loss)}; "
+            f"{told(widths, 'width', form='.3f')})"
+        )
+    if not parts:
+        return Verdict.too_little("No pair was matched both ways.")
+    text = (
+        "By how much annealing with the published schedule leaves a higher train-error barrier "
+        f"than functional difference, on the mean over widths: {'; '.join(parts)}."
+    )
+    return Verdict.of(holds, text)
+
+
+def _told(found: Summary) -> str:
+    return f"{found.mean:.3f}, {found.low:.3f} to {found.high:.3f}"
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw the barrier against the width for each series, a line for each way of matching."""
+    return [
+        _figure(family, data, part)
+        for (family, data), part in grouped(rows, "family", "data").items()
+    ]
+
+
+def _figure(family: str, data: str, rows: Sequence[Row]) -> Picture:
+    figure, axes = panels(2, num_columns=1)
+    words = []
+    for ax, column, name in zip(axes, ("error_barrier", "barrier"), ("error", "loss"), strict=True):
+        for (method,), part in grouped(select(rows, split="train"), "method").items():
+            means = summarise(part, column, by=["width"])
+            draw_means(ax, means, "width", label="not moved" if method == UNMOVED else method)
+            words.append(f"{name}, {method}: {told(means, 'width')}")
+        size_axis(ax, "width", [row["width"] for row in rows])
+        ax.set_ylabel(f"train {name} barrier")
+        ax.set_ylim(bottom=0)
+    axes[0].set_title(f"{family} on {data}")
+    axes[0].legend(frameon=False)
+    alt = f"Barriers of {family} on {data} by how B was moved. {'; '.join(words)}."
+    name = file_name("width", family, data)
+    return Picture(name, figure, alt, "Means over pairs with their 95 % intervals.")
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return barriers by series, width and way of matching."""
+    header = (
+        "series",
+        "width",
+        "matched by",
+        "pairs",
+        "train error barrier",
+        "train loss barrier",
+        "test error barrier",
+    )
+    columns = ("family", "data", "width", "depth", "normalization", "method")
+    body = []
+    for (family, data, width, depth, _, method), part in grouped(rows, *columns).items():
+        train, test = select(part, split="train"), select(part, split="test")
+        cells = (mean_text(train, "error_barrier"), mean_text(train, "barrier"))
+        last = mean_text(test, "error_barrier")
+        name = f"{family} of depth {depth} on {data}"
+        body.append((name, width, method, len(train), *cells, last))
+    return Table(header, body, "Mean over pairs ± half of the 95 % interval.")
+
+
+STUDY = Study(
+    name="functional-difference",
+    paper=PAPER,
+    item="Figure 15",
+    claim="Matching units by their functional difference leaves a lower barrier than annealing.",
+    scales={
+        "smoke": Config(
+            (Series(SMALL, SMOKE_RECIPE, (8, 32), pairs=3),),
+            searches=(Search(steps=300),),
+            num_points=5,
+        ),
+        "desk": Config(
+            (
+                Series("mnist", widths=(16, 64, 256, 1024), pairs=5),
+                Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (16, 64, 256), pairs=3),
+            ),
+            searches=(
+                Search(num_examples=10_000),
+                Search(num_examples=10_000, schedule="calibrated"),
+            ),
+        ),
+        "paper": Config(published_widths(), num_points=25),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

@@ -1,0 +1,208 @@
+"""Entezari et al., Figures 1, 5, 7, 10, 11, 13, 17, 21, 22: real networks against the model.
+
+The real world is S: networks from different seeds. The model is S′: one of these networks with
+its units in random orders. They are compared before and after the search for a permutation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onebasin_studies.papers.entezari import PAPER
+from onebasin_studies.papers.entezari.search import Search
+from onebasin_studies.papers.entezari.settings import (
+    CIFAR10_SAMPLE,
+    CIFAR10_SAMPLE_RECIPE,
+    SMALL,
+    SMOKE_RECIPE,
+    Point,
+    Series,
+    points_of,
+    powers,
+    published_depths,
+    published_widths,
+)
+from onebasin_studies.papers.entezari.worlds import (
+    Place,
+    agreement_of,
+    comparison_table,
+    density_picture,
+    places_of,
+    sweep_picture,
+)
+from onebasin_studies.runtime.statistics import select, summarise
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+from onebasin_studies.tasks.matching import match_pair, permute_network
+
+FEWEST_PAIRS, FEWEST_PLACES = 3, 4
+CORRELATION, GAP = 0.9, 0.2
+SHALLOW = Search(schedule="calibrated", num_examples=10_000)
+DEEP = Search(5000, schedule="calibrated", num_examples=10_000)
+"""At desk scale: temperatures that suit the energy, fewer steps where they take longer."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A series whose width or depth varies, and how permutations are searched for.
+
+    Args:
+        over: what varies.
+        series: of networks.
+        search: the annealing.
+    """
+
+    over: Literal["width", "depth"]
+    series: Series
+    search: Search = SHALLOW
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sweeps, and points of a curve.
+
+    Desk scale is estimated at 145 core-minutes: 80 for the curves, 45 for annealing and 20 for
+    training, most of which the study of width shares.
+    """
+
+    sweeps: Sequence[Sweep] = (
+        Sweep("width", Series("mnist", widths=powers(2, 10))),
+        Sweep("width", Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, powers(4, 8), pairs=3)),
+        Sweep("depth", Series("mnist", widths=(64,), depths=(1, 2, 4)), DEEP),
+    )
+    num_points: int = 11
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return measures of all pairs of both worlds, as they are and after either search."""
+    return [
+        measure.labelled(sweep=sweep.over, pair=number, world=world, state=state)
+        for sweep in config.sweeps
+        for point in points_of([sweep.series])
+        for number, (world, a, b) in _pairs(point)
+        for state, end in _ends(sweep, point, a, b)
+        for measure in point.barriers(a, end, config.num_points)
+    ]
+
+
+def _pairs(point: Point) -> Iterator[tuple[int, tuple[str, Task, Task]]]:
+    """Yield real pairs, and pairs of copies of the first network of each.
+
+    Both networks of a model pair are moved, each by a permutation of its own; a pair is never
+    a network and itself.
+    """
+    for number, (a, b) in enumerate(point.pairs()):
+        yield number, ("real", a, b)
+        first, second = (
+            Task.of(permute_network, **point.setting, params=a, seed=1000 + 2 * number + copy)
+            for copy in (0, 1)
+        )
+        yield number, ("model", first, second)
+
+
+def _ends(sweep: Sweep, point: Point, a: Task, b: Task) -> Iterator[tuple[str, Task]]:
+    """Yield B where it is, and where annealing and weight matching move it."""
+    yield "before", b
+    yield "after", sweep.search.moved(point, [a, b])[1]
+    yield "weights", Task.of(match_pair, **point.setting, a=a, b=b, method="weights")
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """The model's barriers are those of the real world, before and after annealing.
+
+    Over architectures the mean train-loss barriers of both worlds correlate at 0.9 or more
+    before the search, and differ by at most a fifth of the mean barrier then. After the search,
+    when barriers are low, they differ by no more than pairs of the model do among themselves: by
+    the mean of the standard deviations of its pairs. Differences are absolute, of the means of
+    both worlds for an architecture, on the mean over architectures. Those of three pairs or more
+    count, and four are needed.
+    """
+    before, after = (_enough(places_of(rows, state)) for state in ("before", "after"))
+    if min(len(before), len(after)) < FEWEST_PLACES:
+        return Verdict.too_little(
+            f"{min(len(before), len(after))} architectures have {FEWEST_PAIRS} pairs of both "
+            f"worlds, before and after the search; {FEWEST_PLACES} are needed."
+        )
+    first, then = agreement_of(before), agreement_of(after)
+    holds = first.correlation >= CORRELATION
+    holds &= first.difference <= GAP * first.level and then.difference <= then.spread
+    text = (
+        f"Over {first.n} architectures, before the search: correlation {first.correlation:.3f}, "
+        f"mean difference {first.difference:.3f} of barriers of {first.level:.3f}. After "
+        f"annealing: correlation {then.correlation:.3f}, mean difference {then.difference:.3f} of "
+        f"barriers of {then.level:.3f}, while the model's pairs deviate by {then.spread:.3f} among "
+        f"themselves.{_weights_sentence(rows)}{_mnist_sentence(rows)}"
+    )
+    return Verdict.of(bool(holds), text)
+
+
+def _enough(places: Sequence[Place]) -> list[Place]:
+    return [place for place in places if place.n >= FEWEST_PAIRS]
+
+
+def _weights_sentence(rows: Sequence[Row]) -> str:
+    """Say what the other search does; it is no part of the claim."""
+    places = places_of(rows, "weights")
+    if len(places) < FEWEST_PLACES:
+        return ""
+    real, model = ([getattr(p, world) for p in places] for world in ("real", "model"))
+    n = len(places)
+    return (
+        f" Weight matching, which the paper did not try, leaves {sum(real) / n:.3f} of the real "
+        f"and {sum(model) / n:.3f} of the model's barriers."
+    )
+
+
+def _mnist_sentence(rows: Sequence[Row]) -> str:
+    wanted: dict[str, Any] = {"sweep": "width", "family": "mlp", "data": "mnist", "depth": 1}
+    part = select(rows, **wanted, state="after", split="train", world="real")
+    means = summarise(part, "barrier", by=["width"])
+    if not means:
+        return ""
+    widest = means[-1]
+    return f" MNIST, one hidden layer of {widest.group['width']}, annealed: {widest.mean:.3f}."
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw all pairs of both worlds, and the curves over width and depth."""
+    sweeps = sorted({row["sweep"] for row in rows}, reverse=True)
+    curves = [sweep_picture(rows, sweep, split) for sweep in sweeps for split in ("train", "test")]
+    return [density_picture(rows), *curves]
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return the barriers of both worlds."""
+    return comparison_table(rows)
+
+
+def _published() -> Config:
+    sweeps = [Sweep("width", series, Search()) for series in published_widths(deep=True)]
+    sweeps += [Sweep("depth", series, Search()) for series in published_depths()]
+    return Config(tuple(sweeps), num_points=25)
+
+
+STUDY = Study(
+    name="real-vs-model",
+    paper=PAPER,
+    item="Figures 1, 5, 7, 10, 11, 13, 17, 21 and 22",
+    claim="Networks from different seeds have the same barriers as random permutations of one "
+    "network, before and after the search for a permutation by annealing.",
+    scales={
+        "smoke": Config(
+            (
+                Sweep("width", Series(SMALL, SMOKE_RECIPE, (16,), pairs=2), Search(100)),
+                Sweep("depth", Series(SMALL, SMOKE_RECIPE, (16,), (2,), pairs=2), Search(20)),
+            ),
+            num_points=5,
+        ),
+        "desk": Config(),
+        "paper": _published(),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

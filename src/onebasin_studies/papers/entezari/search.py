@@ -1,0 +1,101 @@
+"""Searches: simulated annealing as the studies of Entezari et al. ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onebasin.matching._annealing.cooling import Schedule
+from onebasin.matching._annealing.examples import Energy
+from onebasin_studies.papers.entezari.settings import Point
+from onebasin_studies.runtime.task import Task
+from onebasin_studies.tasks.annealing import anneal_networks
+from onebasin_studies.tasks.matching import match_pair
+from onebasin_studies.tasks.packing import take_network
+from onebasin_studies.tasks.specs import Spec
+
+
+@dataclass(frozen=True)
+class Search:
+    """A budget of annealing (SA2: the average of all networks is judged by its training error).
+
+    Args:
+        steps: of a walk; the published tables end at 50,000.
+        schedule: "published", from a temperature of 10,000 to 0.00001, or "calibrated".
+        num_examples: how many training examples it looks at; all without it.
+        energy: "error" as published, or "loss".
+        seed: of the walk.
+    """
+
+    steps: int = 50_000
+    schedule: Schedule = "published"
+    num_examples: int | None = None
+    energy: Energy = "error"
+    seed: int = 0
+
+    def search(self, point: Point, networks: Sequence[Task]) -> Task:
+        """Return the task that anneals networks; its row says what it cost.
+
+        Args:
+            point: the architecture of all.
+            networks: two or more trainings.
+        """
+        found = Task.of(
+            anneal_networks,
+            data=reduced(point.series.data, self.num_examples),
+            network=point.network,
+            networks=list(networks),
+            steps=self.steps,
+            schedule=self.schedule,
+            energy=self.energy,
+            seed=self.seed,
+        )
+        return found.costing(self.steps * (30 if point.depth > 1 else 1) * len(networks))
+
+    def moved(self, point: Point, networks: Sequence[Task]) -> list[Task]:
+        """Return the first network, and the others where annealing has moved them."""
+        search = self.search(point, networks)
+        others = range(1, len(networks))
+        return [
+            networks[0],
+            *(Task.of(take_network, networks=search, number=number) for number in others),
+        ]
+
+
+def matched(point: Point, a: Task, b: Task, method: str, num_examples: int | None) -> Task:
+    """Return network B where a matcher has moved it.
+
+    Args:
+        point: the architecture of both.
+        a: the reference.
+        b: what is moved.
+        method: of `onebasin.matching.registry.METHODS`.
+        num_examples: how many training examples the matcher looks at; all without it.
+    """
+    data = reduced(point.series.data, num_examples)
+    return Task.of(match_pair, data=data, network=point.network, a=a, b=b, method=method)
+
+
+def reduced(data: Spec, num_examples: int | None) -> Spec:
+    """Return the same data with fewer training examples.
+
+    Example:
+        >>> reduced("mnist", 10000)
+        {'name': 'mnist', 'num_train': 10000}
+    """
+    if num_examples is None:
+        return data
+    own = {"name": data} if isinstance(data, str) else dict(data)
+    least = min(num_examples, own.get("num_train") or num_examples)
+    return {**own, "num_train": least}
+
+
+def file_name(*words: str) -> str:
+    """Return a name for the file of a figure.
+
+    Example:
+        >>> file_name("width", "mlp on cifar10 (10,000)")
+        'width-mlp-on-cifar10-10000'
+    """
+    text = "-".join(words).replace(" ", "-")
+    return "".join(letter for letter in text if letter.isalnum() or letter == "-")

@@ -1,0 +1,289 @@
+"""Entezari et al., Figure 18: all pairs of small networks, each at its best permutation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onebasin.evaluation.pairs import Move, measure_pairs_splits
+from onebasin.matching.exhaustive import match_exhaustively
+from onebasin.symmetry import Permutation
+from onebasin_studies.papers.entezari import PAPER
+from onebasin_studies.papers.entezari.settings import (
+    DESK_RECIPE,
+    MNIST_MLP,
+    SMALL,
+    SMOKE_RECIPE,
+    Point,
+    Series,
+    data_label,
+)
+from onebasin_studies.runtime.drawing import panels
+from onebasin_studies.runtime.statistics import bootstrap, select, summary, values_of
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Result, Task
+from onebasin_studies.tasks.specs import Spec, data_of, network_of, symmetry_of
+from onebasin_studies.tasks.splits import SPLITS, batches_of, evaluator_of
+
+STATES = ("as trained", "best permutation")
+KINDS = ("barrier", "indirect")
+FEWEST = 5
+"""Networks without which nothing can be said."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Networks, and what they are searched and measured on.
+
+    Desk scale is estimated at 35 core-minutes: 780 pairs, each with 40,320 permutations.
+
+    Args:
+        data: that the networks are trained on.
+        recipe: of the training.
+        width: of the one hidden layer.
+        num: networks.
+        search_data: whose training set decides which permutation is best.
+        measure_data: what barriers are measured on.
+        num_points: of each curve.
+    """
+
+    data: Spec = "mnist"
+    recipe: Mapping[str, Any] = field(default_factory=lambda: dict(DESK_RECIPE))
+    width: int = 8
+    num: int = 40
+    search_data: Spec = field(default_factory=lambda: {"name": "mnist", "num_train": 2000})
+    measure_data: Spec = field(default_factory=lambda: {"name": "mnist", "num_train": 10_000})
+    num_points: int = 5
+
+
+def search_pairs(
+    *, data: Spec, network: Spec, reference: Result, others: Sequence[Result]
+) -> Result:
+    """Find the permutation of each network that has the least loss halfway to a reference.
+
+    Args:
+        data: whose training set the loss is of.
+        network: of all; so small that all permutations can be looked at.
+        reference: one network.
+        others: the networks to move.
+
+    Returns:
+        The permutations, under `NUMBER/GROUP`; and for each network a row: number,
+        midpoint_before, midpoint_after, seconds.
+    """
+    dataset = data_of(data)
+    module = network_of(network, dataset)
+    symmetry = symmetry_of(module, dataset)
+    batches = batches_of(dataset, batch_size=1000)
+    rows, tensors = [], {}
+    for number, other in enumerate(others):
+        found = match_exhaustively(
+            symmetry, reference.tensors, other.tensors, objective="loss", model=module, data=batches
+        )
+        before, after = (-float(value) for value in found.objective)
+        midpoints = {"midpoint_before": before, "midpoint_after": after}
+        rows.append({"number": number, **midpoints, "seconds": float(found.seconds)})
+        indices = found.permutation.indices
+        tensors |= {f"{number}/{group}": index for group, index in indices.items()}
+    return Result(rows, tensors)
+
+
+def measure_all_pairs(
+    *,
+    data: Spec,
+    network: Spec,
+    networks: Sequence[Result],
+    searches: Sequence[Result] = (),
+    num_points: int = 5,
+) -> Result:
+    """Measure the barriers of all pairs, direct and around a third network.
+
+    Args:
+        data: what to measure on.
+        network: of all.
+        networks: two or more.
+        searches: for each network but the last, `search_pairs` of those behind it; without
+            them all stay as they are.
+        num_points: of each curve.
+
+    Returns:
+        A row for each pair, split and quantity, see `PairBarriers.rows`.
+    """
+    dataset = data_of(data)
+    module = network_of(network, dataset)
+    params = [dict(each.tensors) for each in networks]
+    symmetry = symmetry_of(module, dataset)
+
+    def move(i: int, j: int) -> Mapping[str, Any]:
+        tensors = searches[i].tensors
+        indices = {group: tensors[f"{j - i - 1}/{group}"] for group in symmetry.groups}
+        return Permutation(symmetry, indices).apply(params[j])
+
+    moved: Move | None = move if searches else None
+    evaluates = {split: evaluator_of(dataset, split) for split in SPLITS}
+    found = measure_pairs_splits(module, params, evaluates, move=moved, num_points=num_points)
+    return Result(
+        [
+            {"split": split, **row}
+            for split, barriers in found.items()
+            for row in barriers.rows()
+            if row["chord"] == "ends"
+        ]
+    )
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return the measure of all pairs as trained, and at their best permutations."""
+    point = Point(Series(config.data, config.recipe), config.width, 1)
+    networks = point.networks(config.num)
+    searches = [
+        Task.of(
+            search_pairs,
+            data=config.search_data,
+            network=point.network,
+            reference=reference,
+            others=networks[number + 1 :],
+        ).costing(config.num - number - 1)
+        for number, reference in enumerate(networks[:-1])
+    ]
+    setting = {"data": config.measure_data, "network": point.network, "networks": networks}
+    before = Task.of(measure_all_pairs, **setting, num_points=config.num_points)
+    after = Task.of(measure_all_pairs, **setting, searches=searches, num_points=config.num_points)
+    data = data_label(config.measure_data)
+    measures = zip(STATES, (before, after), strict=True)
+    return [task.labelled(state=state, data=data) for state, task in measures]
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """The best permutation lowers barriers, and a third network on the way lowers them further.
+
+    The mean train-loss barrier falls from the networks as trained to their best permutations,
+    and from there to the ways around a third network; the lower ends of the bootstrapped 95 %
+    intervals of both falls are above zero. What is drawn are networks, not their pairs.
+    """
+    pairs = {state: _matrices(rows, state) for state in STATES}
+    before, after = (pairs[state] for state in STATES)
+    if not before or not after or len(before["barrier"]) < FEWEST:
+        return Verdict.too_little(f"Fewer than {FEWEST} networks were measured in both states.")
+    falls = {
+        "to the best permutation": before["barrier"] - after["barrier"],
+        "from there around a third network": after["barrier"] - after["indirect"],
+    }
+    bounds = {name: _interval(fall) for name, fall in falls.items()}
+    levels = [_mean(before["barrier"]), _mean(after["barrier"]), _mean(after["indirect"])]
+    told = "; ".join(
+        f"{name} it falls by {_mean(falls[name]):.3f} (95 % interval {low:.3f} to {high:.3f})"
+        for name, (low, high) in bounds.items()
+    )
+    text = (
+        f"Mean train-loss barrier of {len(before['barrier'])} networks' pairs: {levels[0]:.3f} as "
+        f"trained, {levels[1]:.3f} at the best permutation, {levels[2]:.3f} around a third "
+        f"network: {told}."
+    )
+    return Verdict.of(all(low > 0 for low, _ in bounds.values()), text)
+
+
+def _matrices(rows: Sequence[Row], state: str) -> dict[str, np.ndarray]:
+    """Return direct and indirect train-loss barriers as matrices, NaN on the diagonal."""
+    part = select(rows, state=state, split="train", quantity="loss")
+    if not part:
+        return {}
+    size = 1 + max(int(row["b"]) for row in part)
+    found = {kind: np.full((size, size), np.nan) for kind in KINDS}
+    for row in part:
+        i, j = int(row["a"]), int(row["b"])
+        for kind in KINDS:
+            found[kind][i, j] = found[kind][j, i] = row[kind]
+    return found
+
+
+def _mean(matrix: np.ndarray) -> float:
+    return float(np.nanmean(matrix))
+
+
+def _interval(matrix: np.ndarray) -> tuple[float, float]:
+    """Return the interval of a mean over pairs, from networks drawn again and again."""
+
+    def drawn(picks: Sequence[int]) -> float:
+        # A network that was drawn twice makes no pair with itself: that is a NaN.
+        if len(set(picks)) < 2:
+            return 0.0
+        return _mean(matrix[np.ix_(picks, picks)])
+
+    return bootstrap(range(len(matrix)), drawn)
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw histograms of the barriers of all pairs, a panel for each kind."""
+    figure, axes = panels(2)
+    words = []
+    part = select(rows, split="train", quantity="loss")
+    highest = max([0.01, *(v for kind in KINDS for v in values_of(part, kind))])
+    edges = np.linspace(0, highest, 41).tolist()
+    for ax, kind in zip(axes, KINDS, strict=True):
+        for state in STATES:
+            values = values_of(select(part, state=state), kind)
+            if values:
+                ax.hist(values, edges, alpha=0.6, label=state)
+                words.append(f"{_word(kind)}, {state}: {np.mean(values):.3f} on average")
+        ax.set_xlabel(f"train loss barrier, {_word(kind)}")
+        ax.set_ylabel("pairs")
+        ax.legend(frameon=False)
+    alt = f"Histograms of the train loss barriers of all pairs. {'; '.join(words)}."
+    caption = "Around a third: the greater barrier on the best way over another network."
+    return [Picture("histograms", figure, alt, caption)]
+
+
+def _word(kind: str) -> str:
+    return "direct" if kind == "barrier" else "around a third"
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return the mean, the median and the greatest barrier of every kind."""
+    header = ("networks", "way", "split", "quantity", "pairs", "mean", "median", "greatest")
+    body = []
+    for state in STATES:
+        for kind in KINDS:
+            for split, quantity in (("train", "loss"), ("test", "loss"), ("train", "error")):
+                part = select(rows, state=state, split=split, quantity=quantity)
+                values = values_of(part, kind)
+                if values:
+                    told = (summary(values).mean, float(np.median(values)), max(values))
+                    numbers = [f"{value:.4f}" for value in told]
+                    body.append((state, _word(kind), split, quantity, len(values), *numbers))
+    return Table(header, body, "Barriers of all pairs.")
+
+
+STUDY = Study(
+    name="small-networks",
+    paper=PAPER,
+    item="Figure 18",
+    claim="Among many small networks the best of all permutations lowers the barriers of pairs, "
+    "and a way around a third network lowers them further.",
+    scales={
+        "smoke": Config(
+            data=SMALL,
+            recipe=SMOKE_RECIPE,
+            width=4,
+            num=4,
+            search_data=SMALL,
+            measure_data=SMALL,
+        ),
+        "desk": Config(),
+        "paper": Config(
+            recipe=MNIST_MLP,
+            num=100,
+            search_data={"name": "mnist", "num_train": 10_000},
+            measure_data="mnist",
+            num_points=25,
+        ),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

@@ -1,0 +1,226 @@
+"""Entezari et al., Theorem 3.1: networks that were not trained, matched cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log2, sqrt
+
+import torch
+from torch import Tensor, nn
+
+from onebasin.matching.theorem import match_theorem
+from onebasin.merging.averages import average
+from onebasin.symmetry import Permutation, trace
+from onebasin_studies.papers.entezari import PAPER
+from onebasin_studies.papers.entezari.settings import powers
+from onebasin_studies.runtime.drawing import (
+    draw_means,
+    explain,
+    legend_below,
+    panels,
+    size_axis,
+    told,
+)
+from onebasin_studies.runtime.statistics import Slope, grouped, select, slope, summarise
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict
+from onebasin_studies.runtime.task import Result, Task, declare
+
+FEWEST_WIDTHS, FEWEST_DRAWS = 5, 24
+FLAT = 0.03
+"""A slope this close to 0 is flat."""
+
+STATES = {"matched": "constructed permutation", "random": "random permutation"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the networks.
+
+    Args:
+        dimensions: of the inputs.
+        widths: of the hidden layer.
+        draws: pairs of networks of each size.
+        inputs: of each pair.
+    """
+
+    dimensions: Sequence[int] = (1, 2, 4, 8)
+    widths: Sequence[int] = powers(6, 16)
+    draws: int = 64
+    inputs: int = 64
+
+
+@declare(cpus=1)
+def measure_construction(*, dimension: int, width: int, draws: int, inputs: int) -> Result:
+    r"""Measure how far the middle of two random networks is from the mean of their outputs.
+
+    Networks are \(f(x) = v^\top \mathrm{relu}(U x)\) with entries of U uniform in
+    \(\pm 1/\sqrt d\) and those of v in \(\pm 1/\sqrt h\), inputs of norm \(\sqrt d\).
+
+    Args:
+        dimension: d.
+        width: h.
+        draws: pairs of networks.
+        inputs: random ones, for each pair.
+
+    Returns:
+        A row per draw: the mean absolute difference over inputs, with units "matched" by the
+        construction and in "random" order, and the share of units that found a partner in
+        their cell.
+    """
+    network = nn.Sequential(
+        nn.Linear(dimension, width, bias=False), nn.ReLU(), nn.Linear(width, 1, bias=False)
+    )
+    symmetry = trace(network, torch.zeros(2, dimension))
+    rows = []
+    for draw in range(draws):
+        # A pair is another one at every size, so that points of the figure are independent.
+        generator = torch.Generator().manual_seed((dimension * 64 + int(log2(width))) * 4096 + draw)
+        a, b = _draw(dimension, width, generator), _draw(dimension, width, generator)
+        x = torch.randn(inputs, dimension, generator=generator, dtype=torch.float64)
+        x *= sqrt(dimension) / x.norm(dim=1, keepdim=True)
+        found = match_theorem(symmetry, a, b, seed=draw)
+        orders = {"matched": found.permutation, "random": Permutation.random(symmetry, seed=draw)}
+        differences = {state: _difference(a, order.apply(b), x) for state, order in orders.items()}
+        rows.append({"draw": draw, **differences, "in_cell": found.objective[-1] / width})
+    return Result(rows)
+
+
+def _draw(dimension: int, width: int, generator: torch.Generator) -> dict[str, Tensor]:
+    shapes = {"0.weight": (width, dimension), "2.weight": (1, width)}
+    return {
+        name: (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) / sqrt(shape[1])
+        for name, shape in shapes.items()
+    }
+
+
+def _difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor], x: Tensor) -> float:
+    def outputs(params: Mapping[str, Tensor]) -> Tensor:
+        return (x @ params["0.weight"].T).relu() @ params["2.weight"].T
+
+    return float((outputs(average([a, b])) - (outputs(a) + outputs(b)) / 2).abs().mean())
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return one task per size of networks."""
+    options = {"draws": config.draws, "inputs": config.inputs}
+    return [
+        Task.of(measure_construction, dimension=dimension, width=width, **options)
+        .labelled(dimension=dimension, width=width)
+        .costing(width * (dimension + 4))
+        for dimension in config.dimensions
+        for width in config.widths
+    ]
+
+
+def rate(dimension: int) -> float:
+    """Return the slope that the theorem promises, of logarithms.
+
+    Example:
+        >>> rate(1)
+        -0.16666666666666666
+    """
+    return -1 / (2 * dimension + 4)
+
+
+def slopes(rows: Sequence[Row]) -> dict[tuple[int, str], Slope]:
+    """Return the slope of log2 of the mean difference against log2 of the width.
+
+    By dimension and state; only where there are enough widths.
+    """
+    found = {}
+    for (dimension,), part in grouped(rows, "dimension").items():
+        for state in STATES:
+            means = summarise(part, state, by=["width"])
+            if len(means) >= FEWEST_WIDTHS:
+                x = [log2(mean.group["width"]) for mean in means]
+                found[dimension, state] = slope(x, [log2(mean.mean) for mean in means])
+    return found
+
+
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """The difference falls with the width at least as fast as promised, in every dimension.
+
+    The slope of logarithms has a 95 % interval that lies at or below -1/(2d+4) with the
+    constructed permutation, and is within 0.03 of 0 with a random one. At least five widths
+    with 24 draws each.
+    """
+    found = slopes(rows)
+    dimensions = sorted({row["dimension"] for row in rows})
+    draws = map(len, grouped(rows, "dimension", "width").values())
+    if len(found) < len(STATES) * len(dimensions) or min(draws, default=0) < FEWEST_DRAWS:
+        return Verdict.too_little("Fewer than five widths with 24 draws each.")
+    parts, holds = [], True
+    for dimension in dimensions:
+        matched, random = found[dimension, "matched"], found[dimension, "random"]
+        holds &= matched.high <= rate(dimension) and abs(random.slope) <= FLAT
+        parts.append(
+            f"d={dimension}: {_told(matched)}, promised {rate(dimension):.3f}, random permutation "
+            f"{_told(random)}"
+        )
+    return Verdict.of(holds, f"Slope of log error against log width, {'; '.join(parts)}.")
+
+
+def _told(found: Slope) -> str:
+    return f"{found.slope:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw the difference against the width, a line for each dimension and permutation."""
+    figure, (ax,) = panels()
+    words = []
+    for (dimension,), part in grouped(rows, "dimension").items():
+        means = summarise(part, "matched", by=["width"])
+        draw_means(ax, means, "width", label=f"d = {dimension}", markersize=3)
+        color = ax.lines[-1].get_color()
+        random = summarise(part, "random", by=["width"])
+        draw_means(ax, random, "width", color=color, linestyle=":", markersize=2)
+        start = means[0]
+        widths = [mean.group["width"] for mean in means]
+        line = [start.mean * (width / widths[0]) ** rate(dimension) for width in widths]
+        ax.plot(widths, line, color=color, linestyle="--", linewidth=0.8)
+        words.append(f"d = {dimension}, matched: {told(means, 'width', form='.2g')}")
+        words.append(f"random: {told(random, 'width', form='.2g')}")
+    size_axis(ax, "width", [row["width"] for row in rows])
+    ax.set_yscale("log")
+    ax.set_ylabel("|f(middle) - mean of f|")
+    explain(ax, {"random order": ":", "promised rate": "--"})
+    legend_below(ax)
+    alt = f"Difference between the middle network and the mean of outputs. {'; '.join(words)}."
+    caption = (
+        "Solid: constructed permutation; dotted: random permutation; dashed: the promised rate. "
+        "Means over pairs with their 95 % intervals."
+    )
+    return [Picture("rate", figure, alt, caption)]
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return slopes by dimension."""
+    header = ("dimension", "permutation", "slope", "95 % interval", "promised", "widths", "draws")
+    body = []
+    for (dimension, state), found in slopes(rows).items():
+        draws = len(select(rows, dimension=dimension)) // found.n
+        promised = f"{rate(dimension):.4f}" if state == "matched" else "-"
+        interval = f"{found.low:.4f} to {found.high:.4f}"
+        body.append(
+            (dimension, STATES[state], f"{found.slope:.4f}", interval, promised, found.n, draws)
+        )
+    return Table(header, body, "Slopes of log2 of the mean difference against log2 of the width.")
+
+
+STUDY = Study(
+    name="theorem",
+    paper=PAPER,
+    item="Theorem 3.1",
+    claim="A constructed permutation brings two untrained networks of one hidden layer together "
+    "at least as fast as width to the power of -1/(2d+4).",
+    scales={
+        "smoke": Config((1, 2), powers(5, 9), draws=12, inputs=16),
+        "desk": Config(),
+        "paper": Config(draws=256),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

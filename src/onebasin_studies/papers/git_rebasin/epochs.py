@@ -1,0 +1,138 @@
+"""Git Re-Basin, Figure 3: the barrier between matched networks while they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from onebasin_studies.papers.git_rebasin import PAPER
+from onebasin_studies.papers.git_rebasin.lines import by_setting, paired
+from onebasin_studies.papers.git_rebasin.settings import (
+    CIFAR_MLP_SGD_DESK,
+    DESK,
+    PAPER_MLPS,
+    SMOKE,
+    Pairs,
+    at_epoch,
+    in_pairs,
+    seeds_of,
+)
+from onebasin_studies.runtime.drawing import draw_means, panels, told
+from onebasin_studies.runtime.statistics import grouped, select, summarise, summary
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+
+LEAST_PAIRS = 3
+STATES = ("matched", "unmatched")
+
+
+def tasks(config: Pairs) -> list[Task]:
+    """Return a barrier per setting, pair and epoch, before and after weight matching."""
+    wanted = []
+    for number, (name, setting) in enumerate(config.settings.items()):
+        trained = setting.trained(seeds_of(config.num_pairs))
+        epochs = sorted({*setting.keep, setting.last_epoch})
+        for pair, both in enumerate(in_pairs(trained)):
+            for epoch in epochs:
+                a, b = (at_epoch(task, epoch) for task in both)
+                moved = setting.moved(a, b)
+                labels: dict[str, Any] = {"setting": name, "judged": number == 0}
+                for state, end in zip(STATES, (moved, b), strict=True):
+                    barrier = setting.barrier(a, end, config.num_points)
+                    wanted.append(barrier.labelled(**labels, pair=pair, epoch=epoch, state=state))
+    return wanted
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """The matched train-loss barrier is lower after the last epoch than after the first.
+
+    In every setting: the 95 % interval of the difference, pair by pair, lies above 0, over at
+    least three pairs.
+    """
+    parts, holds = [], True
+    for name, part in by_setting(select(rows, state="matched", split="train")).items():
+        fallen = _fallen(part)
+        if len(fallen) < LEAST_PAIRS:
+            return Verdict.too_little(f"{name}: fewer than three pairs at two epochs.")
+        difference, means = summary(fallen), summarise(part, "barrier", by=["epoch"])
+        holds &= difference.low > 0
+        change = summary([-fall for fall in fallen]).to_text()
+        parts.append(
+            f"{name}: {told(means, 'epoch')}; from the first to the last it changes by {change} "
+            f"({len(fallen)} pairs)"
+        )
+    if not parts:
+        return Verdict.too_little("Nothing was measured.")
+    return Verdict.of(holds, f"Matched train-loss barrier. {'. '.join(parts)}.")
+
+
+def _fallen(rows: Sequence[Row]) -> list[float]:
+    """Return by how much the barrier of each pair falls from the first epoch to the last."""
+    by_epoch = list(grouped(rows, "epoch").values())
+    return paired(by_epoch[0], by_epoch[-1], "barrier") if len(by_epoch) > 1 else []
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw barriers against epochs for each setting, matched and, below, unmatched."""
+    return [_figure(name, part) for name, part in by_setting(rows).items()]
+
+
+def _figure(name: str, rows: Sequence[Row]) -> Picture:
+    figure, axes = panels(2, height=2.6)
+    words = []
+    for ax, state in zip(axes, STATES, strict=True):
+        part = select(rows, state=state)
+        for split, line in (("train", "-"), ("test", "--")):
+            means = summarise(select(part, split=split), "barrier", by=["epoch"])
+            draw_means(ax, means, "epoch", label=split, linestyle=line)
+            words.append(f"{state}, {split}: {told(means, 'epoch')}")
+        ax.set_xscale("log")
+        epochs = sorted({row["epoch"] for row in part})
+        ax.set_xticks(epochs, map(str, epochs))
+        ax.set_xticks([], minor=True)
+        ax.set_title(f"{name}, {state}")
+        ax.set_ylabel("loss barrier")
+        ax.legend(frameon=False)
+    axes[-1].set_xlabel("epochs of training")
+    alt = f"Loss barriers against epochs of training, {name}. {'; '.join(words)}."
+    return Picture("-".join(["epochs", *name.lower().split()]), figure, alt, CAPTION)
+
+
+CAPTION = "Means over pairs with their 95 % intervals; the two panels have scales of their own."
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return mean barriers by setting and epoch, with the loss of the networks themselves."""
+    header = ("setting", "epoch", "train loss of A", "matched, train", "matched, test", "unmatched")
+    body = []
+    by_epoch = {
+        (name, epoch): part
+        for name, of_setting in by_setting(rows).items()
+        for (epoch,), part in grouped(of_setting, "epoch").items()
+    }
+    for (name, epoch), part in by_epoch.items():
+        loss = summarise(select(part, split="train"), "loss_a")
+        cells = [
+            summarise(select(part, state=state, split=split), "barrier")
+            for state, split in (("matched", "train"), ("matched", "test"), ("unmatched", "train"))
+        ]
+        body.append((name, epoch, *(s[0] if s else "" for s in (loss, *cells))))
+    return Table(header, body, "Loss barriers: mean over pairs ± half the 95 % interval.")
+
+
+STUDY = Study(
+    name="epochs",
+    paper=PAPER,
+    item="Figure 3",
+    claim="The loss barrier between matched networks falls while they are trained.",
+    scales={
+        "smoke": Pairs(SMOKE, num_points=5),
+        "desk": Pairs({**DESK, "MLP on CIFAR-10, SGD": CIFAR_MLP_SGD_DESK}, num_points=11),
+        "paper": Pairs(PAPER_MLPS),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

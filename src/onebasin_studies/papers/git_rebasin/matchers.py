@@ -1,0 +1,156 @@
+"""Git Re-Basin, Figure 2: the loss between two networks, moved by each of three matchers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from onebasin_studies.papers.git_rebasin import PAPER
+from onebasin_studies.papers.git_rebasin.lines import barriers_of, by_setting
+from onebasin_studies.papers.git_rebasin.settings import (
+    DESK,
+    PAPER_MLPS,
+    SMOKE,
+    Pairs,
+    Setting,
+    in_pairs,
+    residual,
+    seeds_of,
+    vgg,
+)
+from onebasin_studies.runtime.drawing import draw_means, legend_below, panels
+from onebasin_studies.runtime.statistics import grouped, select, summarise, summary, values_of
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+from onebasin_studies.tasks import measure_curve
+
+UNMOVED = "none"
+METHODS = ("weights", "activations", "straight-through")
+LEAST_PAIRS = 3
+SHARE = 0.05
+"""A barrier this share of the one before matching is taken for none."""
+
+
+def tasks(config: Pairs) -> list[Task]:
+    """Return a curve per setting, pair and matcher, and one of B as it is."""
+    wanted = []
+    for number, (name, setting) in enumerate(config.settings.items()):
+        networks = setting.networks(seeds_of(config.num_pairs))
+        for pair, (a, b) in enumerate(in_pairs(networks)):
+            for method, end in _ends(setting, config, a, b).items():
+                curve = Task.of(
+                    measure_curve, **setting.measuring, a=a, b=end, num_points=config.num_points
+                )
+                wanted.append(
+                    curve.labelled(setting=name, judged=number == 0, pair=pair, method=method)
+                )
+    return wanted
+
+
+def _ends(setting: Setting, config: Pairs, a: Task, b: Task) -> dict[str, Task]:
+    """Return B as it is, and moved by each matcher."""
+    moved = {m: setting.moved(a, b, m, config.options.get(m)) for m in METHODS}
+    return {UNMOVED: b, **moved}
+
+
+def barriers(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the barriers of every curve."""
+    return barriers_of(rows, "setting", "method", "split", "pair")
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """In the first setting, matched mean train and test barriers are at most 5 % of unmatched ones.
+
+    For each of the three matchers, over at least three pairs, the interval of whose barrier
+    before matching lies above 0.
+    """
+    judged = select(rows, judged=True)
+    found = barriers(judged)
+    parts, holds = [], True
+    for split in ("train", "test"):
+        naive = values_of(select(found, split=split, method=UNMOVED), "barrier")
+        matched = {m: values_of(select(found, split=split, method=m), "barrier") for m in METHODS}
+        if min(map(len, [naive, *matched.values()])) < LEAST_PAIRS:
+            return Verdict.too_little("Fewer than three pairs were measured with every matcher.")
+        before = summary(naive)
+        means = {method: summary(values).mean for method, values in matched.items()}
+        holds &= before.low > 0 and max(means.values()) <= SHARE * before.mean
+        told = ", ".join(f"{value:.4f} by {method}" for method, value in means.items())
+        parts.append(f"{split}-loss barrier {before.to_text('.3f')} unmatched, {told}")
+    text = f"{judged[0]['setting']}, mean of {len(naive)} pairs: {'; '.join(parts)}."
+    return Verdict.of(holds, f"{text} None means at most 5 % of unmatched.")
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw the loss along the line for each setting: train, and test dashed."""
+    return [_figure(name, part) for name, part in by_setting(rows).items()]
+
+
+def _figure(name: str, rows: Sequence[Row]) -> Picture:
+    figure, (ax,) = panels()
+    for method in (UNMOVED, *METHODS):
+        part = select(rows, method=method)
+        train = summarise(select(part, split="train"), "loss", by=["alpha"])
+        test = summarise(select(part, split="test"), "loss", by=["alpha"])
+        if train and test:
+            label = "unmatched" if method == UNMOVED else method
+            draw_means(ax, train, "alpha", label=label, markersize=2)
+            style = {"color": ax.lines[-1].get_color(), "linestyle": "--", "markersize": 2}
+            draw_means(ax, test, "alpha", **style)
+    ax.set_title(name)
+    ax.set_xlabel("α (0 is B, 1 is A)")
+    ax.set_ylabel("loss")
+    legend_below(ax, "matched by")
+    means = summarise(select(barriers(rows), split="train"), "barrier", by=["method"])
+    told = ", ".join(f"{s.mean:.3g} with matcher {s.group['method']}" for s in means)
+    alt = (
+        f"Train and test loss along the line from B to A, {name}. Mean train-loss barrier: {told}."
+    )
+    caption = "Solid: train; dashed: test. Means over pairs with their 95 % intervals."
+    return Picture("-".join(["loss", *name.lower().split()]), figure, alt, caption)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return mean barriers by setting and matcher."""
+    header = ("setting", "matcher", "pairs", "train loss", "test loss", "train error", "test error")
+    body = []
+    for name, of_setting in by_setting(rows).items():
+        found = grouped(barriers(of_setting), "method")
+        for method in (UNMOVED, *METHODS):
+            part = found.get((method,), [])
+            cells = [
+                summary(values_of(select(part, split=split), column))
+                for column in ("barrier", "error_barrier")
+                for split in ("train", "test")
+                if part
+            ]
+            if cells:
+                body.append((name, method, len({row["pair"] for row in part}), *cells))
+    return Table(header, body, "Barriers: mean over pairs ± half the 95 % interval.")
+
+
+STE = {"straight-through": {"max_epochs": 3, "patience": 2}}
+
+STUDY = Study(
+    name="matchers",
+    paper=PAPER,
+    item="Figure 2",
+    claim="Between two MLPs trained on MNIST there is no loss barrier once one is moved to the "
+    "other by weight matching, activation matching or straight-through estimation.",
+    scales={
+        "smoke": Pairs(SMOKE, num_points=5, options=STE),
+        "desk": Pairs(DESK, options=STE),
+        "paper": Pairs(
+            {
+                **PAPER_MLPS,
+                "VGG16 on CIFAR-10": vgg("cifar10", 1),
+                "ResNet20 32x on CIFAR-10": residual("cifar10", 32),
+            }
+        ),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

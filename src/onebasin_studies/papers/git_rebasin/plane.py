@@ -1,0 +1,231 @@
+"""Git Re-Basin, Figure 1: the loss on the plane through A, B and B moved to A."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onebasin.evaluation.planes import Plane, measure_plane
+from onebasin_studies.papers.git_rebasin import PAPER
+from onebasin_studies.papers.git_rebasin.settings import (
+    DIGITS_MLP,
+    MNIST_MLP,
+    MNIST_MLP_DESK,
+    Setting,
+    in_pairs,
+    seeds_of,
+)
+from onebasin_studies.runtime.drawing import panels
+from onebasin_studies.runtime.statistics import grouped
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Result, Task
+from onebasin_studies.tasks.specs import Spec, data_of, network_of
+from onebasin_studies.tasks.splits import evaluator_of
+
+NAMES = ("A", "B", "π(B)")
+A, B, MOVED = NAMES
+SHARE, LEAST_PLANES = 0.1, 3
+
+
+@dataclass(frozen=True)
+class Config:
+    """Pairs of networks, with a plane for each.
+
+    Args:
+        setting: of the networks.
+        num_pairs: planes.
+        num_points: of the grid along each axis.
+        margin: see `measure_plane`.
+    """
+
+    setting: Setting
+    num_pairs: int = 1
+    num_points: int = 25
+    margin: float = 0.25
+
+
+def measure_loss_plane(
+    *,
+    data: Spec,
+    network: Spec,
+    corners: Sequence[Result],
+    names: Sequence[str],
+    num_points: int,
+    margin: float,
+    split: str = "train",
+) -> Result:
+    """Measure the loss on the plane through three networks; statistics are as interpolated.
+
+    Args:
+        data: what to measure on.
+        network: of all three.
+        corners: the three, the first at (0, 0), the second on the first axis.
+        names: of the three.
+        num_points: of the grid along each axis.
+        margin: how far it reaches beyond them.
+        split: "train" or "test".
+
+    Returns:
+        One row for each network, named in `point`, and one for each point of the grid.
+    """
+    dataset = data_of(data)
+    plane = measure_plane(
+        network_of(network, dataset),
+        {name: dict(each.tensors) for name, each in zip(names, corners, strict=True)},
+        evaluator_of(dataset, split),
+        num_points=num_points,
+        margin=margin,
+    )
+    return Result([{"split": split, **row} for row in plane.rows()])
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return a plane per pair."""
+    setting, wanted = config.setting, []
+    for pair, (a, b) in enumerate(in_pairs(setting.networks(seeds_of(config.num_pairs)))):
+        moved = setting.moved(a, b)
+        plane = Task.of(
+            measure_loss_plane,
+            **setting.measuring,
+            corners=[a, b, moved],
+            names=NAMES,
+            num_points=config.num_points,
+            margin=config.margin,
+        )
+        wanted.append(plane.labelled(pair=pair, data=setting.data_name))
+    return wanted
+
+
+def plane_of(rows: Sequence[Row]) -> Plane:
+    """Return the plane of one pair that stands in rows."""
+    named = {row["point"]: row for row in rows if row["point"]}
+    points = {(row["x"], row["y"]): row for row in rows if not row["point"]}
+    xs, ys = (tuple(sorted({place[axis] for place in points})) for axis in (0, 1))
+    losses, errors = (
+        tuple(tuple(points[x, y][quantity] for x in xs) for y in ys)
+        for quantity in ("loss", "error")
+    )
+    return Plane(
+        names=NAMES,
+        places=tuple((named[name]["x"], named[name]["y"]) for name in NAMES),
+        found=tuple((named[name]["loss"], named[name]["error"]) for name in NAMES),
+        xs=xs,
+        ys=ys,
+        losses=losses,
+        errors=errors,
+        normalization=rows[0]["normalization"],
+    )
+
+
+def pass_height(plane: Plane, first: str, second: str) -> float:
+    """Return how far above the higher of two networks the lowest way between them leads.
+
+    Ways go from a point of the grid to its neighbours, and begin and end at the points that
+    are nearest to the networks.
+
+    Args:
+        plane: with both.
+        first: name of a network.
+        second: name of the other.
+    """
+    from scipy import ndimage
+
+    heights = np.nan_to_num(np.array(plane.losses), nan=np.inf)
+    ends = [_nearest(plane, name) for name in (first, second)]
+    levels = np.unique(heights[np.isfinite(heights)])
+    levels = levels[levels >= max(heights[end] for end in ends)]
+    low, high = 0, len(levels) - 1
+    while low < high:
+        middle = (low + high) // 2
+        found: Any = ndimage.label(heights <= levels[middle], structure=np.ones((3, 3)))
+        regions = found[0]
+        is_joined = regions[ends[0]] == regions[ends[1]]
+        low, high = (low, middle) if is_joined else (middle + 1, high)
+    losses = {name: loss for name, (loss, _) in zip(plane.names, plane.found, strict=True)}
+    return float(levels[low]) - max(losses[first], losses[second])
+
+
+def _nearest(plane: Plane, name: str) -> tuple[int, int]:
+    x, y = plane.places[plane.names.index(name)]
+    row = np.abs(np.array(plane.ys) - y).argmin()
+    column = np.abs(np.array(plane.xs) - x).argmin()
+    return int(row), int(column)
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """The pass from A to π(B) on the plane is at most a tenth as high as that from A to B.
+
+    In every plane of the training loss, and the latter is above 0: else B lies in the basin of
+    A, too. At least three planes.
+    """
+    parts, holds = [], True
+    for (pair,), part in grouped(rows, "pair").items():
+        plane = plane_of(part)
+        near, far = (pass_height(plane, A, other) for other in (MOVED, B))
+        holds &= far > 0 and near <= SHARE * far
+        parts.append(f"pair {pair + 1}: {near:.4f} from A to π(B), {far:.4f} from A to B")
+    if not parts:
+        return Verdict.too_little("No plane was measured.")
+    text = (
+        "Height of the lowest way on the grid above its higher end, in training loss, "
+        f"{'; '.join(parts)}."
+    )
+    if len(parts) < LEAST_PLANES:
+        return Verdict.too_little(f"{text} Planes of three pairs are needed.")
+    return Verdict.of(holds, text)
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw each plane as contours of the loss."""
+    return [_figure(pair, plane_of(part)) for (pair,), part in grouped(rows, "pair").items()]
+
+
+def _figure(pair: int, plane: Plane) -> Picture:
+    figure, (ax,) = panels()
+    plane.plot(ax)
+    near, far = (pass_height(plane, A, other) for other in (MOVED, B))
+    alt = (
+        "Contours of the training loss on the plane through A, B and π(B). The lowest way rises "
+        f"by {near:.4f} from A to π(B), and by {far:.4f} from A to B."
+    )
+    caption = f"Training loss, pair {pair + 1}. Colours lie closer together near the lowest loss."
+    return Picture(f"plane-{pair + 1}", figure, alt, caption)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return losses of the networks, and the passes between them."""
+    header = ("pair", "loss of A", "loss of B", "loss of π(B)", "pass A to π(B)", "pass A to B")
+    body: list[tuple[Any, ...]] = []
+    for (pair,), part in grouped(rows, "pair").items():
+        plane = plane_of(part)
+        heights = (pass_height(plane, A, other) for other in (MOVED, B))
+        cells = (*(loss for loss, _ in plane.found), *heights)
+        body.append((pair + 1, *(f"{value:.4f}" for value in cells)))
+    return Table(
+        header,
+        body,
+        "Losses are those of the training set. A pass is the lowest way on the grid, above its "
+        "higher end.",
+    )
+
+
+STUDY = Study(
+    name="plane",
+    paper=PAPER,
+    item="Figure 1",
+    claim="On the plane through A, B and the moved B, the moved B lies in the basin of A and B "
+    "does not.",
+    scales={
+        "smoke": Config(DIGITS_MLP, num_points=13),
+        "desk": Config(MNIST_MLP_DESK, num_pairs=3),
+        "paper": Config(MNIST_MLP, num_pairs=3, num_points=51),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

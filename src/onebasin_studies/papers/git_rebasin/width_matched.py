@@ -1,0 +1,223 @@
+"""Git Re-Basin, Figure 4: the barrier between matched networks against their width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite, log2
+from typing import TYPE_CHECKING, Any
+
+from onebasin_studies.papers.git_rebasin import PAPER
+from onebasin_studies.papers.git_rebasin.settings import (
+    DIGITS_MLP,
+    MNIST_MLP_DESK,
+    Setting,
+    in_pairs,
+    residual,
+    seeds_of,
+    vgg,
+)
+from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
+from onebasin_studies.runtime.statistics import (
+    Slope,
+    Summary,
+    grouped,
+    select,
+    slope,
+    summarise,
+    summary,
+    values_of,
+)
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEAST_PAIRS, LEAST_WIDTHS = 3, 3
+SHARE, LEAST_SHARE, TINY = 0.1, 1e-3, 1e-12
+STATES = ("matched", "unmatched")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Networks of several widths.
+
+    Args:
+        settings: by the name of the family, settings by their width.
+        num_pairs: of each width.
+        num_points: of each line.
+    """
+
+    settings: Mapping[str, Mapping[str, Setting]]
+    num_pairs: int = 3
+    num_points: int = 25
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return a barrier per family, width and pair, before and after weight matching."""
+    wanted = []
+    for family, settings in config.settings.items():
+        for width, setting in settings.items():
+            networks = setting.networks(seeds_of(config.num_pairs))
+            for pair, (a, b) in enumerate(in_pairs(networks)):
+                moved = setting.moved(a, b)
+                labels: dict[str, Any] = {"family": family, "width": float(width), "pair": pair}
+                for state, end in zip(STATES, (moved, b), strict=True):
+                    barrier = setting.barrier(a, end, config.num_points)
+                    wanted.append(barrier.labelled(**labels, state=state))
+    return wanted
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """In every family, matched train-loss barriers fall with the width, towards 0.
+
+    They fall where networks are wide: over the wider half of the widths, three at least, the
+    slope of the logarithm of the barrier against that of the width has a 95 % interval below 0.
+    And they come close: at the largest width the upper end of their mean's interval is at most a
+    tenth of the mean of unmatched ones. A barrier below a thousandth of that of unmatched ones
+    of its width counts as a thousandth. At least three widths of three pairs, all finite.
+    """
+    parts, holds = [], True
+    for (family,), part in grouped(select(rows, split="train"), "family").items():
+        if lack := _lack(part):
+            return Verdict.too_little(f"{family}: {lack}.")
+        first, trend = _trend(part)
+        matched, unmatched = _ends(part)
+        holds &= trend.high < 0 and matched.high <= SHARE * unmatched.mean
+        parts.append(
+            f"{family}: from width {first:g} on it goes with the width to the power of "
+            f"{trend.slope:.2f} ({trend.low:.2f} to {trend.high:.2f}); at the largest it is "
+            f"{matched}, unmatched {unmatched}"
+        )
+    if not parts:
+        return Verdict.too_little("Nothing was measured.")
+    return Verdict.of(holds, f"Matched train-loss barrier, {'; '.join(parts)}.")
+
+
+def _lack(rows: Sequence[Row]) -> str:
+    """Return what is missing to judge a family, or nothing."""
+    if not all(isfinite(row["barrier"]) for row in rows):
+        return "a barrier is not finite"
+    counts = [
+        len(select(part, state=state))
+        for part in grouped(rows, "width").values()
+        for state in STATES
+    ]
+    is_little = len(counts) < LEAST_WIDTHS * len(STATES) or min(counts) < LEAST_PAIRS
+    return "fewer than three widths of three pairs" if is_little else ""
+
+
+def _trend(rows: Sequence[Row]) -> tuple[float, Slope]:
+    """Return the least of the wider widths, and the slope of logarithms from there on."""
+    by_width = {width: part for (width,), part in grouped(rows, "width").items()}
+    wide = list(by_width)[-max(LEAST_WIDTHS, -(-len(by_width) // 2)) :]
+    points = [
+        (log2(width), log2(max(row["barrier"], LEAST_SHARE * _mean(by_width[width], "unmatched"))))
+        for width in wide
+        for row in select(by_width[width], state="matched")
+    ]
+    return wide[0], slope([x for x, _ in points], [y for _, y in points])
+
+
+def _mean(rows: Sequence[Row], state: str) -> float:
+    """Return a mean barrier; never 0, which has no logarithm."""
+    return max(summary(values_of(select(rows, state=state), "barrier")).mean, TINY)
+
+
+def _ends(rows: Sequence[Row]) -> list[Summary]:
+    """Return the barriers at the largest width, matched and unmatched."""
+    widest = select(rows, width=max(row["width"] for row in rows))
+    return [summary(values_of(select(widest, state=state), "barrier")) for state in STATES]
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw barriers against the width for each family, and below on a scale of logarithms."""
+    return [_figure(name, part) for (name,), part in grouped(rows, "family").items()]
+
+
+def _figure(family: str, rows: Sequence[Row]) -> Picture:
+    figure, axes = panels(2, height=2.8)
+    for ax in axes:
+        _draw(ax, rows)
+    axes[0].set_title(family)
+    axes[0].legend(frameon=False)
+    axes[1].set_yscale("log")
+    words = [
+        f"{state}: {told(_means(select(rows, state=state), 'train'), 'width')}" for state in STATES
+    ]
+    alt = f"Loss barriers against the width, {family}. On the training set, {'; '.join(words)}."
+    caption = (
+        "Solid: train; dashed: test. Means over pairs with their 95 % intervals; below, the same "
+        "on a scale of logarithms."
+    )
+    return Picture("-".join(["width", *family.lower().split()]), figure, alt, caption)
+
+
+def _draw(ax: Axes, rows: Sequence[Row]) -> None:
+    for state in STATES:
+        part = select(rows, state=state)
+        draw_means(ax, _means(part, "train"), "width", label=state)
+        style = {"color": ax.lines[-1].get_color(), "linestyle": "--", "markersize": 3}
+        draw_means(ax, _means(part, "test"), "width", **style)
+    size_axis(ax, "width", [row["width"] for row in rows])
+    ax.set_ylabel("loss barrier")
+
+
+def _means(rows: Sequence[Row], split: str) -> list[Summary]:
+    return summarise(select(rows, split=split), "barrier", by=["width"])
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return mean barriers by family and width."""
+    header = ("family", "width", "pairs", "matched, train", "matched, test", "unmatched, train")
+    body = []
+    for (family, width), part in grouped(rows, "family", "width").items():
+        cells = [
+            summarise(select(part, state=state, split=split), "barrier")
+            for state, split in (("matched", "train"), ("matched", "test"), ("unmatched", "train"))
+        ]
+        texts = (s[0] if s else "" for s in cells)
+        body.append((family, f"{width:g}", len({row["pair"] for row in part}), *texts))
+    return Table(header, body, "Loss barriers: mean over pairs ± half the 95 % interval.")
+
+
+def mlps(setting: Setting, widths: Sequence[int]) -> dict[str, Setting]:
+    """Return a setting of MLPs at several widths; that of its own width stays what it is."""
+    own = dict(setting.network) if isinstance(setting.network, Mapping) else {"name": "mlp"}
+    own_width = own.get("width", 512)
+    return {
+        str(width): replace(setting, network={**own, "width": width}, cost=(width / 512) ** 2)
+        if width != own_width
+        else setting
+        for width in widths
+    }
+
+
+STUDY = Study(
+    name="width-matched",
+    paper=PAPER,
+    item="Figure 4",
+    claim="The loss barrier between matched networks goes to zero as they get wider.",
+    scales={
+        "smoke": Config({"MLP on digits": mlps(DIGITS_MLP, (8, 32, 128))}, num_points=5),
+        "desk": Config(
+            {"MLP on MNIST": mlps(MNIST_MLP_DESK, (8, 16, 32, 64, 128, 256, 512))}, num_points=11
+        ),
+        "paper": Config(
+            {
+                "VGG16 on CIFAR-10 (×64)": {
+                    str(w): vgg("cifar10", w) for w in (0.125, 0.25, 0.5, 1, 2, 4)
+                },
+                "ResNet20 on CIFAR-10 (×16)": {
+                    str(w): residual("cifar10", w) for w in (1, 2, 4, 8, 16, 32)
+                },
+            }
+        ),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

@@ -1,0 +1,50 @@
+"""Zhou et al., weak additivity: ReLUs act on the mix of connected networks as on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onebasin_studies.papers.llfc import PAPER
+from onebasin_studies.papers.llfc.conditions import Condition
+from onebasin_studies.papers.llfc.pairs import DESK, PAPER_CONFIG, SMOKE, Config, measured
+from onebasin_studies.runtime.study import Row, Study, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+
+CONDITION = Condition(
+    name="weak additivity",
+    measure="distance",
+    alpha=0.5,
+    limit=0.1,
+    times=2.0,
+    what="σ of the mix and the mix of σ",
+)
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return additivity and the barrier of every pair."""
+    return measured(config, "additivity")
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """In every setting that can be judged, additivity holds for connected pairs, not for others.
+
+    The distance at alpha 1/2, mean over pairs: of connected ones at most 0.1 on average over
+    the ReLUs, and that of pairs apart at least twice as large. A setting needs two connected
+    pairs and two apart.
+    """
+    return CONDITION.judge(rows)
+
+
+STUDY = Study(
+    name="additivity",
+    paper=PAPER,
+    item="Definition 3",
+    claim="Between linearly connected networks every ReLU is weakly additive: applied to the mix "
+    "of what enters it in both, it gives the mix of what it gives in each.",
+    scales={"smoke": SMOKE, "desk": DESK, "paper": PAPER_CONFIG},
+    tasks=tasks,
+    verdict=verdict,
+    figures=CONDITION.figures,
+    table=CONDITION.table,
+)

@@ -1,0 +1,116 @@
+"""Conditions: the two under which LLFC follows, and what their studies share.
+
+Owns how a distance over the layers is judged, drawn and written as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from onebasin_studies.papers.llfc.profiles import (
+    apart,
+    by_layer,
+    connected,
+    draw_layers,
+    extremes,
+    features_of,
+    judged,
+    layer_panels,
+    left_out,
+    name_layers,
+    slug,
+    unjudged,
+)
+from onebasin_studies.runtime.drawing import legend_below
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise, values_of
+from onebasin_studies.runtime.study import Picture, Row, Table, Verdict
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A distance that is 0 at every layer where a condition holds.
+
+    Args:
+        name: of the condition.
+        measure: the rows' measure.
+        alpha: the share of A that is judged and drawn, or None where there is none.
+        limit: the largest distance of connected pairs, on average over layers.
+        times: how much larger it is at least for pairs apart.
+        what: is compared, in a few words.
+        first: place of the first layer that counts.
+    """
+
+    name: str
+    measure: str
+    alpha: float | None
+    limit: float
+    times: float
+    what: str
+    first: int = 0
+
+    def judge(self, rows: Sequence[Row]) -> Verdict:
+        """Return the verdict over all settings that can be judged."""
+        names = judged(rows)
+        if not names:
+            return unjudged(rows)
+        parts, holds = [], True
+        for name in names:
+            near, far = (
+                self.profile(select(side, setting=name)) for side in (connected(rows), apart(rows))
+            )
+            means = [sum(profile.values()) / len(profile) for profile in (near, far)]
+            holds &= means[0] <= self.limit and means[1] >= self.times * means[0]
+            parts.append(
+                f"{name}: {means[0]:.4f} for connected pairs ({extremes(near.values())} over "
+                f"{len(near)} layers), {means[1]:.4f} for pairs apart"
+            )
+        text = (
+            f"Mean distance between {self.what}. {'; '.join(parts)}. To hold, it is at most "
+            f"{self.limit:g}, and at least {self.times:g} times as large for pairs apart."
+        )
+        return Verdict.of(holds, f"{text}{left_out(rows)}")
+
+    def profile(self, rows: Sequence[Row]) -> Mapping[tuple[int, str], float]:
+        """Return means over pairs of the layers that count."""
+        found = by_layer(rows, self.measure, self.alpha)
+        return {layer: value for layer, value in found.items() if layer[0] >= self.first}
+
+    def figures(self, rows: Sequence[Row]) -> list[Picture]:
+        """Draw the distance over the layers for each setting, a line for each kind of pair."""
+        found = grouped(features_of(rows), "setting")
+        return [self._figure(name, part) for (name,), part in found.items()]
+
+    def _figure(self, name: str, rows: Sequence[Row]) -> Picture:
+        figure, (ax,) = layer_panels(rows)
+        told = []
+        for (kind,), part in grouped(rows, "kind").items():
+            draw_layers(ax, part, self.measure, self.alpha, kind, markersize=3)
+            told.append(f"{extremes(self.profile(part).values())} for pairs {kind}")
+        ax.set_title(name)
+        ax.set_ylabel("‖X − Y‖² / (‖X‖ ‖Y‖)")
+        ax.set_ylim(bottom=0)
+        legend_below(ax)
+        name_layers(ax, rows)
+        alt = (
+            f"Distance between {self.what} over the layers, {name}: {'; '.join(told)}. It is 0 "
+            f"where {self.name} holds."
+        )
+        caption = f"{self.name.capitalize()}: mean over test examples, then over pairs; 95 % bands."
+        return Picture(f"distances-{slug(name)}", figure, alt, caption)
+
+    def table(self, rows: Sequence[Row]) -> Table:
+        """Return the distance and 1-cos by setting, kind and layer."""
+        header = ("setting", "kind", "layer", "pairs", "distance", "1−cos")
+        body = []
+        keys = ("setting", "kind", "place", "layer")
+        for (name, kind, _, layer), part in grouped(features_of(rows), *keys).items():
+            chosen = select(part, alpha=self.alpha)
+            pairs = len({row["pair"] for row in part})
+            cells = [self._cell(select(chosen, measure=m)) for m in (self.measure, "1-cos")]
+            body.append((name, kind, layer, pairs, *cells))
+        at = "" if self.alpha is None else f" at α = {self.alpha:g}"
+        return Table(header, body, f"Between {self.what}{at}; means over pairs.")
+
+    def _cell(self, rows: Sequence[Row]) -> Summary | str:
+        return summarise(rows, "mean")[0] if values_of(rows, "mean") else ""

@@ -1,0 +1,194 @@
+"""Zhou et al., LLFC: features between connected networks are the mix of the ends'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from onebasin_studies.papers.llfc import PAPER
+from onebasin_studies.papers.llfc.pairs import APART, DESK, PAPER_CONFIG, SMOKE, Config, measured
+from onebasin_studies.papers.llfc.profiles import (
+    apart,
+    by_layer,
+    connected,
+    draw_layers,
+    extremes,
+    features_of,
+    judged,
+    layer_panels,
+    left_out,
+    name_layers,
+    panel_per_kind,
+    slug,
+    unjudged,
+)
+from onebasin_studies.runtime.drawing import draw_means, legend_below
+from onebasin_studies.runtime.statistics import grouped, select, summarise
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+
+COSINE, ENDS, COEFFICIENT = "1-cos", "1-cos ends", "c"
+SHARE = 0.2
+"""How small 1-cos on the path must be against that of the ends."""
+
+MOST_LAYERS = 0.9
+"""At which share of layers and alphas."""
+
+TIMES = 2.0
+"""How much larger it is for pairs apart."""
+
+NEAR = 0.25
+"""How far from 1 c may be, on average over layers."""
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return LLFC and the barrier of every pair."""
+    return measured(config, "llfc")
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """In every setting that can be judged, connected pairs have LLFC, and pairs apart do not.
+
+    Layers count from the second on, as the first is linear in the parameters. Means are over
+    pairs. Connected pairs: 1-cos is at most a fifth of that of the ends at 90 % of layers and
+    alphas, and c is within a quarter of 1 on average over layers, at alpha 1/2. Pairs apart:
+    1-cos is at least twice as large, at alpha 1/2 on average over layers. A setting needs two
+    connected pairs and two apart.
+    """
+    names = judged(rows)
+    if not names:
+        return unjudged(rows)
+    found = {name: _figures(name, rows) for name in names}
+    told = "; ".join(
+        f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the ends (a fifth or "
+        f"less at {f['share']:.0%} of layers and alphas), c off 1 by {f['c']:.2f}; pairs apart "
+        f"{f['apart']:.3f} and {f['c apart']:.2f}"
+        for name, f in found.items()
+    )
+    holds = all(
+        f["share"] >= MOST_LAYERS and f["c"] <= NEAR and f["apart"] >= TIMES * f["path"]
+        for f in found.values()
+    )
+    return Verdict.of(holds, f"{told}.{left_out(rows)}")
+
+
+def _figures(name: str, rows: Sequence[Row]) -> Mapping[str, float]:
+    """Return what a setting is judged by."""
+    near, far = (select(side, setting=name) for side in (connected(rows), apart(rows)))
+    alphas = sorted({row["alpha"] for row in near if row["measure"] == COSINE})
+    ends = _later(by_layer(near, ENDS))
+    cells = [
+        (value, ends[layer])
+        for alpha in alphas
+        for layer, value in _later(by_layer(near, COSINE, alpha)).items()
+    ]
+    half = _half(alphas)
+    return {
+        "path": _mean(_later(by_layer(near, COSINE, half))),
+        "ends": _mean(ends),
+        "share": sum(value <= SHARE * end for value, end in cells) / len(cells),
+        "c": _mean(_off(near, half)),
+        "apart": _mean(_later(by_layer(far, COSINE, half))),
+        "c apart": _mean(_off(far, half)),
+    }
+
+
+def _off(rows: Sequence[Row], alpha: float) -> dict[tuple[int, str], float]:
+    return {k: abs(v - 1) for k, v in _later(by_layer(rows, COEFFICIENT, alpha)).items()}
+
+
+def _later(values: Mapping[tuple[int, str], float]) -> dict[tuple[int, str], float]:
+    return {layer: value for layer, value in values.items() if layer[0] > 0}
+
+
+def _half(alphas: Iterable[float]) -> float:
+    return min(alphas, key=lambda alpha: abs(alpha - 0.5))
+
+
+def _mean(values: Mapping[tuple[int, str], float]) -> float:
+    return sum(values.values()) / len(values)
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw, for each setting, 1-cos over the layers by kind of pair, and c."""
+    return [
+        picture
+        for (name,), part in grouped(features_of(rows), "setting").items()
+        for picture in (_cosines(name, part), _coefficients(name, part))
+    ]
+
+
+def _cosines(name: str, rows: Sequence[Row]) -> Picture:
+    figure, axes = panel_per_kind(rows)
+    told = []
+    for kind, ax in axes:
+        part = select(rows, kind=kind)
+        alphas = sorted({r["alpha"] for r in part if r["measure"] == COSINE})
+        for alpha in alphas:
+            # Shares of A and of B that are alike have nearly one line.
+            style = {"markersize": 3} if alpha <= 0.5 else {"markersize": 2, "linestyle": ":"}
+            draw_layers(ax, part, COSINE, alpha, f"α = {alpha:g}", **style)
+        draw_layers(ax, part, ENDS, None, "A and B", markersize=3, linestyle="--")
+        ax.set_title(f"{name}: {kind}" if kind not in name else name)
+        ax.set_ylabel("1 − E[cos]")
+        name_layers(ax, part)
+        path = extremes(v for a in alphas for v in by_layer(part, COSINE, a).values())
+        told.append(f"{kind}: {path}, A against B {extremes(by_layer(part, ENDS).values())}")
+    # All panels have the same lines, which leave no room for it among them.
+    legend_below(axes[0][1])
+    alt = (
+        "1 minus the cosine between features on the path and the mix of the ends' features, over "
+        f"the layers. {name}, lowest to highest layer. {'. '.join(told)}."
+    )
+    caption = "Mean over test examples, then over pairs, with the 95 % interval over pairs."
+    return Picture(f"cosines-{slug(name)}", figure, alt, caption)
+
+
+def _coefficients(name: str, rows: Sequence[Row]) -> Picture:
+    part = select(rows, measure=COEFFICIENT)
+    figure, (ax,) = layer_panels(part)
+    alphas = sorted({row["alpha"] for row in part})
+    half = _half(alphas)
+    told = []
+    for (kind,), of_kind in grouped(select(part, alpha=half), "kind").items():
+        draw_means(ax, summarise(of_kind, "mean", ["place"]), "place", label=kind, markersize=3)
+        told.append(f"{extremes(by_layer(of_kind, COEFFICIENT, half).values())} for pairs {kind}")
+    ax.axhline(1, color="gray", linestyle=":")
+    ax.set_title(name)
+    ax.set_ylabel(f"c at α = {half:g}")
+    legend_below(ax)
+    name_layers(ax, part)
+    alt = f"The coefficient c over the layers at alpha {half:g}, {name}: {'; '.join(told)}."
+    return Picture(f"coefficients-{slug(name)}", figure, alt, "LLFC with c = 1 is the mix itself.")
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return 1-cos on the path and of the ends, and c, by setting, kind and layer."""
+    header = ("setting", "kind", "layer", "pairs", "1−cos, α=½", "1−cos of A and B", "c, α=½")
+    body = []
+    keys = ("setting", "kind", "place", "layer")
+    for (name, kind, _, layer), part in grouped(features_of(rows), *keys).items():
+        alphas = [row["alpha"] for row in part if row["alpha"] is not None]
+        half = _half(alphas)
+        cells = [
+            summarise(select(part, measure=measure, alpha=alpha), "mean")
+            for measure, alpha in ((COSINE, half), (ENDS, None), (COEFFICIENT, half))
+        ]
+        pairs = len({row["pair"] for row in part})
+        told = (found[0] if found else "" for found in cells)
+        body.append((name, kind, layer, pairs, *told))
+    return Table(header, body, f"Means over pairs. {APART}: neither spawned nor matched.")
+
+
+STUDY = Study(
+    name="llfc",
+    paper=PAPER,
+    item="LLFC, Definition 2",
+    claim="Wherever two networks are linearly connected, be they spawned or matched, the features "
+    "of a network between them are the mix of their features, at almost every layer.",
+    scales={"smoke": SMOKE, "desk": DESK, "paper": PAPER_CONFIG},
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

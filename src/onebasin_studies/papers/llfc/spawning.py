@@ -1,0 +1,195 @@
+"""Spawning: how much of their training networks must share to end up connected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onebasin_studies.papers.llfc import PAPER
+from onebasin_studies.papers.llfc.pairs import (
+    APART,
+    BARRIER,
+    CIFAR_SPAWNED,
+    MNIST_SPAWNED,
+    PAPER_SPAWNED,
+    SMOKE_SPAWNED,
+    SPAWNED,
+    Spawned,
+    spawned_pairs,
+)
+from onebasin_studies.papers.llfc.profiles import features_of, slug
+from onebasin_studies.runtime.drawing import draw_means, panels, told
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.task import Task
+
+LEAST_PAIRS = 2
+FALLEN = 0.1
+"""What is left, of the barrier of pairs apart, where nearly all of it is gone."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings, and how many epochs are shared.
+
+    Desk scale is estimated at 90 core-minutes: 65 for training, a third of which is shared
+    with the other studies, and 25 for measuring.
+
+    Args:
+        settings: by the name that rows and figures give them.
+        shared: epochs, increasing; 0, which is pairs apart, is always measured.
+        num_pairs: of each.
+        num_points: of the lines on which barriers are measured.
+    """
+
+    settings: Mapping[str, Spawned]
+    shared: tuple[int, ...]
+    num_pairs: int = 3
+    num_points: int = 11
+
+
+def tasks(config: Config) -> list[Task]:
+    """Return barriers and LLFC by shared epochs; pairs apart are made of the first ones."""
+    found = []
+    for name, setting in config.settings.items():
+        for shared in config.shared:
+            for pair in spawned_pairs(name, setting, config.num_pairs, shared):
+                kind = pair.labels["kind"]
+                if kind == APART and shared != config.shared[0]:
+                    continue
+                measures = (pair.barrier(config.num_points), pair.features("llfc", [0.5]))
+                labels = {"shared": shared if kind == SPAWNED else 0}
+                found += [task.labelled(**labels) for task in measures]
+    return found
+
+
+@beyond_digits
+def verdict(rows: Sequence[Row]) -> Verdict:
+    """In every setting barriers fall with the epochs that are shared, nearly to nothing.
+
+    The barrier of the test error, mean over pairs, is at most a tenth of that of pairs apart
+    at the most shared epochs, and at every number of them below that of pairs apart. At least
+    two pairs each.
+    """
+    parts, holds = [], True
+    for (name,), part in grouped(select(rows, quantity=BARRIER), "setting").items():
+        found = summarise(part, "error_barrier", ["shared"])
+        by_shared = {s.group["shared"]: s for s in found if s.n >= LEAST_PAIRS}
+        if 0 not in by_shared or len(by_shared) < 2:
+            continue
+        none, most = by_shared[0].mean, max(by_shared)
+        later = [s.mean for shared, s in by_shared.items() if shared]
+        holds &= by_shared[most].mean <= FALLEN * none and max(later) < none
+        parts.append(f"{name}: {none:.4f} apart, {_after(by_shared)}")
+    if not parts:
+        return Verdict.too_little("No setting has two pairs apart and two spawned ones.")
+    text = f"Barrier of the test error by shared epochs. {'; '.join(parts)}."
+    return Verdict.of(holds, f"{text} A tenth of that of pairs apart counts as gone.")
+
+
+def _after(by_shared: Mapping[int, Summary]) -> str:
+    return ", ".join(f"{s.mean:.4f} after {shared}" for shared, s in by_shared.items() if shared)
+
+
+def departures(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return for each pair the mean over layers of 1-cos on the path and of the ends'."""
+    found = []
+    columns = ("setting", "shared", "pair")
+    for key, part in grouped(features_of(rows), *columns).items():
+        # The first layer is linear in the parameters: there LLFC always holds.
+        later = [row for row in part if row["place"]]
+        means = {
+            name: _mean(select(later, measure=measure))
+            for name, measure in (("path", "1-cos"), ("ends", "1-cos ends"))
+        }
+        found.append({**dict(zip(columns, key, strict=True)), **means})
+    return found
+
+
+def _mean(rows: Sequence[Row]) -> float:
+    return sum(row["mean"] for row in rows) / len(rows)
+
+
+def figures(rows: Sequence[Row]) -> list[Picture]:
+    """Draw, for each setting, barriers and LLFC against the epochs that are shared."""
+    found = grouped(rows, "setting")
+    return [_figure(name, part) for (name,), part in found.items()]
+
+
+def _figure(name: str, rows: Sequence[Row]) -> Picture:
+    figure, (above, below) = panels(2, height=3)
+    barriers = select(rows, quantity=BARRIER)
+    means = {
+        label: summarise(barriers, column, ["shared"])
+        for label, column in (("loss", "barrier"), ("error", "error_barrier"))
+    }
+    for label, summaries in means.items():
+        draw_means(above, summaries, "shared", label=label)
+    above.set_ylabel("test barrier")
+    parts = departures(rows)
+    inside = {label: summarise(parts, label, ["shared"]) for label in ("path", "ends")}
+    for label, summaries in inside.items():
+        text = "path against mix" if label == "path" else "A against B"
+        draw_means(below, summaries, "shared", label=text)
+    below.set_ylabel("1 − E[cos], mean of layers")
+    _finish(name, [above, below], means["error"])
+    alt = (
+        f"Barriers and 1 minus cosine against shared epochs, {name}, both falling or not as "
+        f"follows. Error barrier: {told(means['error'], 'shared')}. 1 minus cosine between path "
+        f"and mix: {told(inside['path'], 'shared')} epochs."
+    )
+    caption = "0 shared epochs: other initial weights, too. Means over pairs, 95 % intervals."
+    return Picture(f"barriers-{slug(name)}", figure, alt, caption)
+
+
+def _finish(name: str, axes: Sequence[Any], summaries: Sequence[Summary]) -> None:
+    axes[0].set_title(name)
+    for ax in axes:
+        ax.set_xscale("symlog", linthresh=1)
+        places = [s.group["shared"] for s in summaries]
+        ax.set_xticks(places, [str(place) for place in places])
+        ax.minorticks_off()
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("shared epochs")
+        ax.legend(frameon=False)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return barriers and LLFC by setting and shared epochs."""
+    header = ("setting", "shared epochs", "pairs", "loss barrier", "error barrier", "1−cos", "ends")
+    inside = departures(rows)
+    body = []
+    for (name, shared), part in grouped(rows, "setting", "shared").items():
+        of = select(inside, setting=name, shared=shared)
+        found = [
+            *(summarise(select(part, quantity=BARRIER), c) for c in ("barrier", "error_barrier")),
+            *(summarise(of, column) for column in ("path", "ends")),
+        ]
+        pairs = len({row["pair"] for row in part})
+        cells = (s[0] if s else "" for s in found)
+        body.append((name, shared or APART, pairs, *cells))
+    caption = "Test barriers; 1−cos of path and mix, and of A and B, at α=½, mean of later layers."
+    return Table(header, body, caption)
+
+
+STUDY = Study(
+    name="spawning",
+    paper=PAPER,
+    item="Spawned pairs, after Frankle et al. 2020",
+    claim="Networks that share their first epochs of training end up linearly connected, although "
+    "they then see the examples in different orders.",
+    scales={
+        "smoke": Config(
+            {"MLP on digits, spawned": SMOKE_SPAWNED}, shared=(1, 4), num_pairs=2, num_points=5
+        ),
+        "desk": Config(
+            {"MLP on MNIST, spawned": MNIST_SPAWNED, "VGG11 on CIFAR-10": CIFAR_SPAWNED}, (1, 2, 5)
+        ),
+        "paper": Config(PAPER_SPAWNED, (1, 2, 5, 10, 20, 40), num_pairs=5, num_points=25),
+    },
+    tasks=tasks,
+    verdict=verdict,
+    figures=figures,
+    table=table,
+)

@@ -1,0 +1,130 @@
+"""Files of reports: pages, figures as SVG, tables and rows as CSV, in `report/` of a folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from onebasin.errors import OneBasinError
+from onebasin_studies.papers.collection import CollectedStudy, collect
+from onebasin_studies.report.studies.pages import index_page, study_page
+from onebasin_studies.report.studies.pictures import draw, svg_bytes
+from onebasin_studies.report.studies.runs import runs_page
+from onebasin_studies.report.studies.tables import table_numbers
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.store.files import Files
+from onebasin_studies.runtime.store.rows import columns_of
+from onebasin_studies.runtime.study import Table
+
+REPORT = "report"
+Note = Callable[[str], None]
+
+
+def write_study_reports(folder: StudyFolder, note: Note | None = None) -> list[CollectedStudy]:
+    """Write the report of every study in a folder, and the index over them.
+
+    `report/` gets `index.html`, and for each study NAME `NAME.html`, `NAME.csv` (the table),
+    `NAME-rows.csv` (all rows) and an SVG file per figure. Nothing is computed again.
+
+    Args:
+        folder: of studies, complete or not.
+        note: gets a line about each study that cannot be reported; the others are.
+
+    Returns:
+        What the reports are of, in order of their names.
+
+    Raises:
+        OneBasinError: when the folder holds no studies, none of them can be reported, or a file
+            cannot be written.
+    """
+    found = _collected(folder, note)
+    _write(found, folder.files, REPORT)
+    return found
+
+
+def write_run_index(
+    folders: Sequence[StudyFolder], out: str | os.PathLike[str], note: Note | None = None
+) -> dict[str, list[CollectedStudy]]:
+    """Write the reports of several folders into one, and an index over all of them.
+
+    Args:
+        folders: of studies; they stay as they are.
+        out: the folder or URL that gets `index.html`, and in a folder for each run, of its own
+            name, what `write_study_reports` writes.
+        note: gets a line about each study that cannot be reported; the others are.
+
+    Returns:
+        What the reports are of, by the name of the run.
+
+    Raises:
+        OneBasinError: as for `write_study_reports`, for any of the folders.
+    """
+    runs: dict[str, list[CollectedStudy]] = {}
+    for folder in folders:
+        runs[_free_name(folder, runs)] = _collected(folder, note)
+    files = Files(out)
+    for name, found in runs.items():
+        _write(found, files, name)
+    files.write("index.html", runs_page(runs).encode())
+    return runs
+
+
+def _free_name(folder: StudyFolder, taken: Collection[str]) -> str:
+    """Return the last part of a folder's name, with a number where it is taken."""
+    name = folder.files.root.rpartition("/")[2] or "run"
+    names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 2)))
+    return next(each for each in names if each not in taken)
+
+
+def _collected(folder: StudyFolder, note: Note | None) -> list[CollectedStudy]:
+    """Return what there is of each study; a line about each of which it cannot be told is noted."""
+    found, wrong = [], []
+    for name in folder.studies():
+        try:
+            found.append(collect(folder, name))
+        except OneBasinError as error:
+            wrong.append(f"study {name} cannot be reported: {error}")
+    if not found:
+        raise OneBasinError("; ".join(wrong))
+    for text in wrong:
+        (note or (lambda text: None))(text)
+    return found
+
+
+def _write(found: Sequence[CollectedStudy], files: Files, place: str) -> None:
+    for one in found:
+        for name, data in report_files(one).items():
+            files.write(f"{place}/{name}", data)
+    files.write(f"{place}/index.html", index_page(found).encode())
+
+
+def report_files(found: CollectedStudy) -> dict[str, bytes]:
+    """Return the files of a study's report by name.
+
+    Args:
+        found: the study and what there is of it.
+    """
+    name, files = found.study.name, {}
+    pictures = draw(found.study, found.rows) if found.rows else []
+    body = found.study.table(found.rows) if found.rows else Table((), ())
+    for picture in pictures:
+        files[f"{name}-{picture.name}.svg"] = svg_bytes(picture, f"{name}: {picture.name}")
+    if found.rows:
+        files[f"{name}.csv"] = _csv(table_numbers(body))
+        files[f"{name}-rows.csv"] = rows_csv(found.rows)
+    return {f"{name}.html": study_page(found, pictures, body, list(files)).encode(), **files}
+
+
+def rows_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return rows as CSV: a header, and nothing where a row lacks a column."""
+    columns = columns_of(rows)
+    return _csv([columns, *([row.get(column) for column in columns] for row in rows)])
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
+    target = io.StringIO()
+    csv.writer(target, lineterminator="\n").writerows(rows)
+    return target.getvalue().encode()

@@ -1,0 +1,48 @@
+"""Pictures of studies: drawn by the study, in the style of all reports."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.figures import ALIGNED, NAIVE, SETTINGS, SOFT_INK, svg_source
+from onebasin_studies.runtime.study import Picture, Study
+
+COLOURS = (NAIVE, ALIGNED, "#e09f3e", "#5f4b8b", "#6a994e", SOFT_INK, "#bc6c25", "#3d5a80")
+
+
+def draw(study: Study, rows: Sequence[Mapping[str, Any]]) -> Sequence[Picture]:
+    """Return the figures of a study in the style of all reports.
+
+    Raises:
+        OneBasinError: when a figure has no words for those who cannot see it.
+    """
+    import matplotlib
+    from cycler import cycler
+
+    style = {**SETTINGS, "axes.prop_cycle": cycler(color=COLOURS), "legend.fontsize": 9}
+    with matplotlib.rc_context(style):
+        pictures = study.figures(rows)
+        for picture in pictures:
+            # Ticks and texts that are made when a figure is drawn take the style then.
+            picture.figure.draw_without_rendering()
+    for picture in pictures:
+        if not picture.alt.strip():
+            raise OneBasinError(f"study {study.name}: figure {picture.name!r} has no alt text")
+    return pictures
+
+
+def svg_bytes(picture: Picture, title: str) -> bytes:
+    """Return the SVG file of a picture; the same picture gives the same bytes.
+
+    Args:
+        picture: to be written; its words become the file's description.
+        title: of the file.
+    """
+    text = base64.b64decode(svg_source(picture.figure).partition(",")[2]).decode()
+    start = text.index(">", text.index("<svg")) + 1
+    words = f"\n <title>{escape(title)}</title>\n <desc>{escape(picture.alt)}</desc>"
+    return f"{text[:start]}{words}{text[start:]}".encode()

@@ -1,0 +1,6 @@
+"""Engines: what carries out the tasks of studies, on this machine or on a cluster."""
+
+from onebasin_studies.runtime.engines.engine import Engine, InlineEngine
+from onebasin_studies.runtime.engines.local import LocalEngine
+
+__all__ = ["Engine", "InlineEngine", "LocalEngine"]

@@ -1,0 +1,81 @@
+"""Interim: what calls that take long keep while they run, to go on from after a kill.
+
+Each has a folder of its own in `partial/`, named after its tasks, that goes when it is done.
+Behind a URL there is none: what is kept there is written as plain files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from onebasin_studies.runtime.store.files import Files
+
+PARTIAL = "partial"
+CALL = "call.json"
+KEPT = "kept"
+
+
+class Interim:
+    """The interim files of all calls of a folder of studies.
+
+    Args:
+        files: of the folder.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def open(self, keys: Sequence[str]) -> Path | None:
+        """Return a folder for a call to keep things in, with what it kept there before.
+
+        Args:
+            keys: of the tasks of the call, in order.
+
+        Returns:
+            The folder, which exists; None behind a URL.
+        """
+        if self._files.folder is None:
+            return None
+        text = json.dumps({"keys": list(keys)}) + "\n"
+        self._files.write(f"{PARTIAL}/{_name(keys)}/{CALL}", text.encode())
+        kept = self._folder(keys) / KEPT
+        kept.mkdir(exist_ok=True)
+        return kept
+
+    def close(self, keys: Sequence[str]) -> None:
+        """Remove what a call has kept."""
+        if self._files.folder is not None:
+            shutil.rmtree(self._folder(keys), ignore_errors=True)
+
+    def begun(self) -> list[tuple[str, ...]]:
+        """Return the keys of the tasks of each call that has kept something."""
+        if self._files.folder is None:
+            return []
+        found = []
+        for path in sorted(Path(self._files.folder, PARTIAL).glob(f"*/{CALL}")):
+            keys = _keys_in(path.read_bytes())
+            if keys is None:
+                shutil.rmtree(path.parent, ignore_errors=True)
+            else:
+                found.append(keys)
+        return found
+
+    def _folder(self, keys: Sequence[str]) -> Path:
+        return Path(self._files.root, PARTIAL, _name(keys))
+
+
+def _name(keys: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(keys).encode()).hexdigest()[:32]
+
+
+def _keys_in(text: bytes) -> tuple[str, ...] | None:
+    try:
+        found = json.loads(text)["keys"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    is_whole = isinstance(found, list) and all(isinstance(key, str) for key in found)
+    return tuple(found) if is_whole else None

@@ -1,0 +1,88 @@
+"""Records: what is kept beside a result, about how it came to be or why it did not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from onebasin_studies.runtime.task import Task
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept about a finished task, beside its result.
+
+    Args:
+        data: "function", "version", "arguments", "inputs", "seconds", "finished" (seconds
+            since 1970), "host", "cores", "versions" and "files" (size and hash by suffix).
+    """
+
+    data: Mapping[str, Any]
+
+    @staticmethod
+    def parse(text: bytes) -> Record:
+        """Return the record of a JSON text.
+
+        Raises:
+            ValueError: when it is not JSON, or lacks something.
+        """
+        found = json.loads(text)
+        if not isinstance(found, dict) or not _is_whole(found):
+            raise ValueError("no record")
+        return Record(found)
+
+    @property
+    def seconds(self) -> float:
+        """How long the task took."""
+        return float(self.data["seconds"])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed.
+
+    Args:
+        key: of the task.
+        task: the task in words.
+        reason: the exception in one line.
+        traceback: all of it.
+    """
+
+    key: str
+    task: str
+    reason: str
+    traceback: str
+
+    @staticmethod
+    def parse(text: bytes) -> Failure | None:
+        """Return the failure of a JSON text, or None where it is broken."""
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return None
+        names = {field.name for field in fields(Failure)}
+        if not isinstance(found, dict) or set(found) != names:
+            return None
+        return Failure(**found) if all(isinstance(v, str) for v in found.values()) else None
+
+
+def about(task: Task, seconds: float, **more: Any) -> dict[str, Any]:
+    """Return what a record says of a task."""
+    return {**task.to_json(), "seconds": seconds, "cost": task.cost, **more}
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record has all that is read of it."""
+    files, versions = record.get("files"), record.get("versions")
+    return (
+        all(isinstance(record.get(name), int | float) for name in ("seconds", "finished"))
+        and all(name in record for name in ("host", "cores"))
+        and isinstance(versions, dict)
+        and all(isinstance(version, str) for version in versions.values())
+        and isinstance(files, dict)
+        and all(
+            isinstance(file, dict) and {"bytes", "sha256"} <= set(file) for file in files.values()
+        )
+    )

@@ -1,0 +1,14 @@
+"""Tasks that studies share: train networks, match a pair, measure it."""
+
+from onebasin_studies.tasks.matching import match_pair, permute_network
+from onebasin_studies.tasks.measuring import evaluate_network, measure_barrier, measure_curve
+from onebasin_studies.tasks.training import train_networks
+
+__all__ = [
+    "evaluate_network",
+    "match_pair",
+    "measure_barrier",
+    "measure_curve",
+    "permute_network",
+    "train_networks",
+]

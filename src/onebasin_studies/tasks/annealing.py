@@ -1,0 +1,76 @@
+"""Annealing as a task: the permutations of networks that average best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onebasin.matching._annealing.cooling import Schedule
+from onebasin.matching._annealing.examples import Energy
+from onebasin.matching._annealing.swaps import Move
+from onebasin.matching._losses import Normalization
+from onebasin.matching.annealing import Averages, match_many_annealing
+from onebasin_studies.runtime.task import Result
+from onebasin_studies.tasks.packing import pack
+from onebasin_studies.tasks.specs import Spec, data_of, network_of, symmetry_of
+from onebasin_studies.tasks.splits import batches_of
+
+
+def anneal_networks(
+    *,
+    data: Spec,
+    network: Spec,
+    networks: Sequence[Result],
+    steps: int,
+    averages: Averages = "all",
+    energy: Energy = "error",
+    normalization: Normalization = "interpolated",
+    schedule: Schedule = "published",
+    move: Move = "every",
+    restarts: int = 1,
+    seed: int = 0,
+) -> Result:
+    """Move networks to the first of them by simulated annealing.
+
+    Args:
+        data: whose training set the energy is measured on.
+        network: of all.
+        networks: two or more, the first of which stays where it is.
+        steps: see `match_many_annealing`, like all below.
+        averages: "all" (SA2) or "pairs" (SA1).
+        energy: "error" as in the paper, or "loss".
+        normalization: of layers with statistics, "interpolated" or "batch".
+        schedule: "published" or "calibrated".
+        move: "every" group in a step, or "one".
+        restarts: walks with other random steps, of which the best counts.
+        seed: of the steps.
+
+    Returns:
+        The moved networks, for `take_network`, without the first, which is number 0; and one
+        row: steps, schedule, energy_before, energy_after, seconds.
+    """
+    dataset = data_of(data)
+    module = network_of(network, dataset)
+    params = [dict(each.tensors) for each in networks]
+    found = match_many_annealing(
+        symmetry_of(module, dataset),
+        params,
+        model=module,
+        data=batches_of(dataset, batch_size=1000),
+        averages=averages,
+        energy=energy,
+        normalization=normalization,
+        steps=steps,
+        schedule=schedule,
+        move=move,
+        restarts=restarts,
+        seed=seed,
+    )
+    row = {
+        "steps": steps,
+        "schedule": schedule,
+        "energy_before": -float(found.objective[0]),
+        "energy_after": -float(found.objective[-1]),
+        "seconds": float(found.seconds),
+    }
+    moved = dict(enumerate(found.apply(params)[1:], 1))
+    return Result([row], pack(moved))

@@ -1,0 +1,96 @@
+"""Features as a task: what linear connectivity looks like inside a pair of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.curves import LineNormalization
+from onebasin.evaluation.features import (
+    FeatureTable,
+    check_lemma,
+    measure_additivity,
+    measure_commutativity,
+    measure_llfc,
+)
+from onebasin.evaluation.statistics import reset_statistics
+from onebasin_studies.runtime.task import Result, declare
+from onebasin_studies.tasks.specs import Spec, data_of, network_of
+from onebasin_studies.tasks.splits import batches_of
+
+MEASURES: Mapping[str, Callable[..., FeatureTable]] = MappingProxyType(
+    {
+        "llfc": measure_llfc,
+        "additivity": measure_additivity,
+        "commutativity": measure_commutativity,
+        "lemma": check_lemma,
+    }
+)
+"""The measures by name."""
+
+ON_PATH = frozenset({"llfc", "lemma"})
+"""Measures that run networks between the ends, whose statistics must come from somewhere."""
+
+WITHOUT_ALPHA = frozenset({"commutativity"})
+ALPHAS = (0.25, 0.5, 0.75)
+
+
+@declare(version=3)
+def measure_features(
+    *,
+    data: Spec,
+    network: Spec,
+    a: Result,
+    b: Result,
+    measure: str,
+    alphas: Sequence[float] = ALPHAS,
+    split: str = "test",
+    normalization: LineNormalization = "interpolated",
+) -> Result:
+    """Measure one thing at every layer of a pair of networks.
+
+    Args:
+        data: what to measure on.
+        network: of both.
+        a: network A.
+        b: network B.
+        measure: one of `MEASURES`.
+        alphas: shares of A; commutativity has no use for them.
+        split: "train" or "test".
+        normalization: where statistics of what lies between come from, from the training set
+            where from data. With "reset" those of A and B are reset, too, as features can only
+            be compared where statistics are estimated in the same way.
+
+    Returns:
+        One row per layer, alpha and measure, in the order of the forward pass: layer, place
+        (of the layer, from 0), alpha, measure, mean, sd, n, normalization, split.
+
+    Raises:
+        OneBasinError: when there is no such measure or split.
+    """
+    if measure not in MEASURES:
+        raise OneBasinError(
+            f"measure_features: unknown measure {measure!r}; known are {', '.join(MEASURES)}"
+        )
+    dataset = data_of(data)
+    examples, train = batches_of(dataset, split), batches_of(dataset)
+    options: dict[str, Any] = {} if measure in WITHOUT_ALPHA else {"alphas": tuple(alphas)}
+    if measure in ON_PATH:
+        options["normalization"] = normalization
+        options["statistics"] = None if normalization == "interpolated" else train
+    module = network_of(network, dataset).eval()
+    ends = [dict(end.tensors) for end in (a, b)]
+    if normalization == "reset":
+        ends = [reset_statistics(module, end, train) for end in ends]
+    table = MEASURES[measure](
+        module,
+        *ends,
+        examples,
+        **options,
+    )
+    places = {layer: place for place, layer in enumerate(table.layers)}
+    also = {"normalization": normalization, "split": split}
+    rows = table.to_json()["rows"]
+    return Result([{"place": places[row["layer"]], **row, **also} for row in rows])

@@ -1,0 +1,126 @@
+"""Measuring as a task: networks, and the lines between two of them, on data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from onebasin.evaluation.curves import Curve, Normalization
+from onebasin.evaluation.interpolation import interpolate
+from onebasin.graph.binding import BoundModel
+from onebasin_studies.runtime.task import Result, declare
+from onebasin_studies.tasks.specs import Spec, data_of, network_of
+from onebasin_studies.tasks.splits import SPLITS, batches_of, evaluator_of
+
+NUM_POINTS = 25
+
+
+def evaluate_network(
+    *, data: Spec, network: Spec, params: Result, splits: Sequence[str] = SPLITS
+) -> Result:
+    """Evaluate a network.
+
+    Args:
+        data: what to evaluate it on.
+        network: its architecture.
+        params: the network.
+        splits: "train", "test" or both.
+
+    Returns:
+        One row per split: split, loss, error.
+    """
+    dataset = data_of(data)
+    model = BoundModel(network_of(network, dataset), params.tensors)
+    rows = []
+    for split in splits:
+        found = evaluator_of(dataset, split)(model)
+        rows.append({"split": split, "loss": found.loss, "error": found.error})
+    return Result(rows)
+
+
+@declare(version=2)
+def measure_curve(
+    *,
+    data: Spec,
+    network: Spec,
+    a: Result,
+    b: Result,
+    splits: Sequence[str] = SPLITS,
+    num_points: int = NUM_POINTS,
+    normalization: Normalization = "interpolated",
+) -> Result:
+    """Measure the curve between two networks.
+
+    Args:
+        data: what to measure on.
+        network: of both.
+        a: the network at alpha 1.
+        b: the network at alpha 0.
+        splits: "train", "test" or both.
+        num_points: of the grid, ends included.
+        normalization: "interpolated", or "reset" from the training set.
+
+    Returns:
+        One row per split and point: split, alpha, loss, error, normalization.
+    """
+    curves = _curves(data, network, (a, b), splits, num_points, normalization)
+    return Result([{"split": split, **row} for split, curve in curves for row in curve.rows()])
+
+
+@declare(version=2)
+def measure_barrier(
+    *,
+    data: Spec,
+    network: Spec,
+    a: Result,
+    b: Result,
+    splits: Sequence[str] = SPLITS,
+    num_points: int = NUM_POINTS,
+    normalization: Normalization = "interpolated",
+) -> Result:
+    """Measure the barriers between two networks; arguments as for `measure_curve`.
+
+    Returns:
+        One row per split: split, barrier (of the loss), error_barrier, loss_a, loss_b,
+        error_a, error_b, midpoint_loss, midpoint_error, normalization.
+    """
+    rows = []
+    for split, curve in _curves(data, network, (a, b), splits, num_points, normalization):
+        middle = len(curve.alphas) // 2
+        rows.append(
+            {
+                "split": split,
+                "barrier": curve.barrier("loss"),
+                "error_barrier": curve.barrier("error"),
+                "loss_a": curve.losses[-1],
+                "loss_b": curve.losses[0],
+                "error_a": curve.errors[-1],
+                "error_b": curve.errors[0],
+                "midpoint_loss": curve.losses[middle],
+                "midpoint_error": curve.errors[middle],
+                "normalization": normalization,
+            }
+        )
+    return Result(rows)
+
+
+def _curves(
+    data: Spec,
+    network: Spec,
+    ends: tuple[Result, Result],
+    splits: Sequence[str],
+    num_points: int,
+    normalization: Normalization,
+) -> Iterator[tuple[str, Curve]]:
+    dataset = data_of(data)
+    module = network_of(network, dataset)
+    for split in splits:
+        curve = interpolate(
+            module,
+            dict(ends[0].tensors),
+            dict(ends[1].tensors),
+            evaluator_of(dataset, split),
+            num_points=num_points,
+            normalization=normalization,
+            data=batches_of(dataset) if normalization == "reset" else None,
+        )
+        yield split, curve

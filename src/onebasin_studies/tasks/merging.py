@@ -1,0 +1,119 @@
+"""Merging as a task, and networks and ensembles of them compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.curves import Normalization
+from onebasin.evaluation.ensembles import compare_ensembles
+from onebasin.evaluation.statistics import reset_statistics
+from onebasin.matching.registry import check_options, find_method
+from onebasin.matching.result import ManyMatching
+from onebasin.merging.averages import average
+from onebasin_studies.runtime.task import Result, declare
+from onebasin_studies.tasks.specs import Spec, data_of, network_of, symmetry_of
+from onebasin_studies.tasks.splits import batches_of, evaluator_of
+
+
+@declare(version=2)
+def merge_networks(
+    *,
+    data: Spec,
+    network: Spec,
+    members: Sequence[Result],
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    normalization: Normalization = "interpolated",
+) -> Result:
+    """Average the weights of networks.
+
+    Args:
+        data: what they were trained on.
+        network: of all.
+        members: two or more networks, the reference first.
+        method: how they are moved together before; one of `onebasin.matching.registry.METHODS`
+            for many networks, or None for as they are.
+        options: of the method.
+        seed: of the method.
+        normalization: whether the statistics of BatchNorm layers are averaged ("interpolated")
+            or "reset" from the training set.
+
+    Returns:
+        The merged network, and one row: method, objective, converged, sweeps, seconds,
+        normalization.
+    """
+    dataset = data_of(data)
+    module = network_of(network, dataset)
+    params = [dict(member.tensors) for member in members]
+    row: dict[str, Any] = {"method": method, "normalization": normalization}
+    if method is not None:
+        matcher = find_method(method, call="merge_networks")
+        if not matcher.takes_many:
+            raise OneBasinError(
+                f"merge_networks: method {method!r} takes a pair; use match_pair, then merge"
+            )
+        batches = batches_of(dataset, batch_size=1000)
+        checked = check_options(method, options or {}, call="merge_networks")
+        symmetry = symmetry_of(module, dataset)
+        found = matcher.match(symmetry, params, model=module, data=batches, seed=seed, **checked)
+        assert isinstance(found, ManyMatching)
+        params = found.apply(params)
+        row |= {
+            "objective": float(found.objective[-1]),
+            "converged": bool(found.converged),
+            "sweeps": found.num_sweeps,
+            "seconds": float(found.seconds),
+        }
+    merged = average(params)
+    if normalization == "reset":
+        merged = reset_statistics(module, merged, batches_of(dataset))
+    return Result([row], merged)
+
+
+def compare_networks(
+    *,
+    data: Spec,
+    network: Spec,
+    members: Sequence[Result],
+    names: Sequence[str],
+    others: Sequence[Result] = (),
+    other_names: Sequence[str] = (),
+    split: str = "test",
+    num_bins: int = 15,
+) -> Result:
+    """Compare networks, their averages and others on the same data, calibration included.
+
+    Args:
+        data: what to evaluate on.
+        network: of all.
+        members: two or more networks.
+        names: of the members.
+        others: further networks, such as merged ones.
+        other_names: of these.
+        split: "train" or "test".
+        num_bins: of the calibration.
+
+    Returns:
+        A row per candidate (the members; "probabilities" and "logits", averages of their
+        outputs; "weights", the average as they are; the others), see `Comparison.rows`, and
+        behind it, with the same name, a row per bin that has answers: low, high, count,
+        confidence, accuracy. Column `row` tells "candidate" from "bin".
+    """
+    dataset = data_of(data)
+    found = compare_ensembles(
+        network_of(network, dataset),
+        {name: dict(member.tensors) for name, member in zip(names, members, strict=True)},
+        evaluator_of(dataset, split),
+        others={name: dict(o.tensors) for name, o in zip(other_names, others, strict=True)},
+        num_bins=num_bins,
+    )
+    rows: list[dict[str, Any]] = []
+    for candidate, row in zip(found.candidates, found.rows(), strict=True):
+        rows.append({"row": "candidate", "split": split, **row})
+        bins = (each for each in candidate.calibration.rows() if each["count"])
+        head = {"row": "bin", "split": split, "name": candidate.name, "kind": candidate.kind}
+        rows += [{**head, **each} for each in bins]
+    return Result(rows)

@@ -1,0 +1,59 @@
+"""Checks that a model can be trained on data."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from onebasin._random import forked
+from onebasin.data.dataset import Dataset
+from onebasin.errors import OneBasinError
+
+
+def check_trainable(call: str, model: nn.Module) -> None:
+    """Check that a model has parameters that can learn.
+
+    Args:
+        call: who asks, for messages.
+        model: the module.
+
+    Raises:
+        OneBasinError: when it has none, or all are frozen.
+    """
+    params = list(model.parameters())
+    if not params:
+        raise OneBasinError(f"{call}: the network has no parameters; there is nothing to train")
+    if not any(param.requires_grad for param in params):
+        raise OneBasinError(
+            f"{call}: all parameters of the network are frozen; there is nothing to train, so set "
+            "requires_grad of some"
+        )
+
+
+def needs_two(call: str, batch_size: int, data: Dataset) -> OneBasinError:
+    """Return what is told where a step would have one example; see `takes_single`."""
+    return OneBasinError(
+        f"{call}: normalisation over a batch needs two examples, but batch_size is {batch_size} "
+        f"and {data.name} has {len(data.train_labels)}; make both at least 2"
+    )
+
+
+def takes_single(model: nn.Module, example: Tensor) -> bool:
+    """Tell whether a model in training mode can be run on one example.
+
+    Normalisation over a batch may know nothing about a single one.
+
+    Args:
+        model: the module; it stays as it is, and so do torch's generators.
+        example: one input of its data, where the model is, `(1, ...)`.
+    """
+    try:
+        with torch.no_grad(), forked():
+            copy.deepcopy(model).train()(example)
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return False
+        raise
+    return True

@@ -1,0 +1,274 @@
+"""Folder: where training puts its networks, and from where it goes on after it was killed.
+
+`manifest.json` says what is trained; `seed-N.safetensors` and `history/seed-N.jsonl` are
+networks that are done, `epochs/` networks on the way, and `running/` what goes on.
+Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from onebasin._atomic import check_no_link
+from onebasin.checkpoints import atomic_path, write_checkpoint
+from onebasin.errors import OneBasinError
+from onebasin_studies.training.group import GroupState
+from onebasin_studies.training.job import Job
+from onebasin_studies.training.manifests import MANIFEST, check_same, read_manifest
+from onebasin_studies.training.optimizers import StackedOptimizer
+from onebasin_studies.training.stacks import Stack
+from onebasin_studies.training.stored import (
+    check_tensors,
+    checked_rows,
+    explained,
+    read_header,
+    read_tensors,
+    read_trained,
+)
+from onebasin_studies.training.trained import TrainedNetwork
+
+TRUNK = "trunk"
+LOCK = ".lock"
+HISTORY = "history.jsonl"
+CURVES = "curves.png"
+_FOLDERS = ("running", "history", "epochs")
+_FILES = (MANIFEST, LOCK, HISTORY, CURVES)
+
+
+class Folder:
+    """A folder with trained networks, and with what is needed to train on.
+
+    Args:
+        path: the folder; made where it is missing.
+        metadata: further metadata of the networks' files, such as an architecture record.
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self._metadata = dict(metadata or {})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in the folder while a block runs.
+
+        Raises:
+            OneBasinError: when one does so already, or the folder cannot be used.
+        """
+        lock = FileLock(self.path / LOCK)
+        with self._used():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._check_links()
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise OneBasinError(
+                    f"{self.path}: another process trains there; wait until it has ended, or "
+                    "choose another folder"
+                ) from error
+        try:
+            yield
+        finally:
+            # While it is held: afterwards it may be another's.
+            (self.path / LOCK).unlink(missing_ok=True)
+            lock.release()
+
+    def open(self, manifest: Mapping[str, Any], *, resumes: bool) -> Mapping[str, Any]:
+        """Return the manifest that the folder has, or give it this one; it must be locked.
+
+        Args:
+            manifest: `wanted`, which must agree with what is there, and `plan`, for which
+                what is there counts.
+            resumes: whether to go on with what is there; else it is removed.
+
+        Raises:
+            OneBasinError: when the folder holds another training, or cannot be used.
+        """
+        with self._used():
+            if not resumes:
+                self._clear()
+            there = read_manifest(self.path)
+            if there is None:
+                self._check_empty()
+            else:
+                check_same(self.path, there["wanted"], manifest["wanted"])
+            for part in _FOLDERS:
+                (self.path / part).mkdir(exist_ok=True)
+        if there is None:
+            self._write_text(self.path / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            return manifest
+        return there
+
+    def write_network(self, network: TrainedNetwork) -> None:
+        """Write a network that is done, its history first."""
+        lines = [json.dumps(row) + "\n" for row in network.rows()]
+        self._write_text(self._history_file(network.seed), "".join(lines))
+        metadata = {
+            **self._metadata,
+            "seed": str(network.seed),
+            "status": network.status,
+            "epochs": str(len(network.history)),
+            "engine": network.engine,
+            "reason": network.reason,
+        }
+        write_checkpoint(self.network_file(network.seed), network.params, metadata=metadata)
+
+    def read_network(self, seed: int, job: Job) -> TrainedNetwork | None:
+        """Return a network that is done, or None."""
+        file, history = self.network_file(seed), self._history_file(seed)
+        if not file.exists() or not history.exists():
+            return None
+        return read_trained(file, history, seed, job.network.state_dict())
+
+    def write_epoch(self, state: GroupState) -> None:
+        """Write the networks of a group as they are after an epoch."""
+        for seed in state.seeds:
+            write_checkpoint(
+                self.epoch_file(seed, state.epoch),
+                state.network(seed),
+                metadata={**self._metadata, "seed": str(seed), "epoch": str(state.epoch)},
+            )
+
+    def write_state(self, name: str, state: GroupState) -> None:
+        """Write a group so that it can be trained on."""
+        tensors = {f"stack/{key}": value for key, value in state.stack.tensors().items()}
+        memory = state.optimizer.tensors()
+        tensors |= {f"optimizer/{key}": value for key, value in memory.items()}
+        rows = {seed: [row.to_json() for row in state.history[seed]] for seed in state.seeds}
+        metadata = {
+            "epoch": str(state.epoch),
+            "seeds": json.dumps(state.seeds),
+            "history": json.dumps(rows),
+        }
+        write_checkpoint(self._state_file(name), tensors, metadata=metadata)
+
+    def read_state(self, name: str, job: Job) -> GroupState | None:
+        """Return a group as it was written, or None."""
+        file = self._state_file(name)
+        if not file.exists():
+            return None
+        tensors, metadata = read_tensors(file)
+        template = Stack.of([job.network], job.device)
+        with explained(file):
+            seeds, epoch = tuple(json.loads(metadata["seeds"])), int(metadata["epoch"])
+            held = _under(tensors, "stack/")
+            shapes = {
+                name: (len(seeds), *tensor.shape[1:]) for name, tensor in template.tensors().items()
+            }
+            check_tensors(held, shapes)
+            stack = template.with_tensors(held)
+            optimizer = StackedOptimizer(job.recipe, stack, _under(tensors, "optimizer/"))
+            rows = json.loads(metadata["history"])
+            history = {seed: checked_rows(rows[str(seed)], seed, epoch) for seed in seeds}
+        return GroupState(epoch, seeds, stack, optimizer, history)
+
+    def reached(self, name: str, seeds: Sequence[int]) -> dict[int, int]:
+        """Return after how many epochs each network of a group goes on or is done.
+
+        Args:
+            name: of the group.
+            seeds: of its networks.
+
+        Returns:
+            Epochs by seed; nothing where the group is trained from its start.
+        """
+        file, reached = self._state_file(name), {}
+        if file.exists():
+            metadata = read_header(file)
+            with explained(file):
+                epoch = int(metadata["epoch"])
+                reached = {int(seed): epoch for seed in json.loads(metadata["seeds"])}
+        for seed in seeds:
+            file = self.network_file(seed)
+            if seed in reached:
+                continue
+            # Without one of its networks a group starts again.
+            if not file.exists() or not self._history_file(seed).exists():
+                return {}
+            metadata = read_header(file)
+            with explained(file):
+                reached[seed] = int(metadata["epochs"])
+        return reached
+
+    def remove_state(self, name: str) -> None:
+        """Remove what was written of a group."""
+        self._state_file(name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove what is needed only while training goes on."""
+        shutil.rmtree(self.path / "running", ignore_errors=True)
+        if not any((self.path / "epochs").iterdir()):
+            (self.path / "epochs").rmdir()
+
+    def network_file(self, seed: int) -> Path:
+        """Return where a network goes that is done."""
+        return self.path / f"seed-{seed}.safetensors"
+
+    def epoch_file(self, seed: int, epoch: int) -> Path:
+        """Return where a network goes as it is after an epoch."""
+        return self.path / "epochs" / f"seed-{seed}-epoch-{epoch}.safetensors"
+
+    def _history_file(self, seed: int) -> Path:
+        return self.path / "history" / f"seed-{seed}.jsonl"
+
+    def _state_file(self, name: str) -> Path:
+        return self.path / "running" / f"{name}.safetensors"
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OneBasinError(
+                f"{self.path}: cannot be used for training ({error.strerror}); "
+                "choose another folder"
+            ) from error
+
+    def _clear(self) -> None:
+        for file in self._files():
+            file.unlink()
+        # Last: while anything is left, the manifest says what it is of.
+        (self.path / MANIFEST).unlink(missing_ok=True)
+
+    def _check_links(self) -> None:
+        """Refuse links at the places where training writes: they may lead outside the folder."""
+        for part in (*_FOLDERS, *_FILES):
+            check_no_link(self.path / part)
+        for file in self._files():
+            check_no_link(file)
+
+    def _check_empty(self) -> None:
+        found = next(self._files(), None)
+        if found is not None:
+            raise OneBasinError(
+                f"{self.path}: has {found.relative_to(self.path)} but no {MANIFEST}, which would "
+                "say how that was trained; choose another folder, or start anew with resume=False "
+                "(--restart), which removes it"
+            )
+
+    def _files(self) -> Iterator[Path]:
+        """Yield what a training has put here, but for its manifest."""
+        for pattern in ("running/*", "epochs/*", "history/*", "seed-*.safetensors"):
+            yield from sorted(self.path.glob(pattern))
+
+    def _write_text(self, file: Path, text: str) -> None:
+        with atomic_path(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def group_name(number: int) -> str:
+    """Return what the state of a group is called in a folder."""
+    return f"group-{number}"
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }

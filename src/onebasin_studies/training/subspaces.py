@@ -1,0 +1,314 @@
+"""Subspaces: lines and simplices of networks, every point of which is trained.
+
+Owns the training of all corners at once (Wortsman et al. 2021) and what came of it.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from onebasin._random import check_seed, forked, generator_for, seeded
+from onebasin.data.dataset import Dataset
+from onebasin.data.fitting import check_fits
+from onebasin.errors import OneBasinError, check_amount, check_whole
+from onebasin.evaluation.paths import Shares, point_at
+from onebasin.evaluation.results import Result, axes_for
+from onebasin.evaluation.statistics import reset_statistics
+from onebasin.graph.batches import Batches, device_of, output_of
+from onebasin.graph.binding import bind
+from onebasin_studies.training.compatibility import check_trainable, needs_two, takes_single
+from onebasin_studies.training.initialisation import initialised
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MakeOptimizer = Callable[[Sequence[Tensor]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace(Result):
+    """A line or simplex of trained networks; made by `train_subspace`.
+
+    Args:
+        seed: what its corners and the order of its examples were drawn with.
+        corners: parameters and buffers of each corner.
+        losses: mean training cross-entropy of each epoch, at the points met on the way.
+        cosines: mean of cos² between corners over the steps of each epoch.
+        seconds: how long it took.
+    """
+
+    seed: int
+    corners: tuple[dict[str, Tensor], ...]
+    losses: tuple[float, ...]
+    cosines: tuple[float, ...]
+    seconds: float
+
+    def point(self, shares: Sequence[float] | None = None) -> dict[str, Tensor]:
+        """Return the network at a point: the weighted mean of the corners.
+
+        Where there are normalisation layers, estimate their statistics anew with
+        `reset_statistics`: between corners they are not the mean of those at the corners.
+
+        Args:
+            shares: one for each corner, with a sum of 1; the middle without them.
+
+        Raises:
+            OneBasinError: when their number or sum is another.
+        """
+        num = len(self.corners)
+        shares = [1 / num] * num if shares is None else list(shares)
+        if len(shares) != num or abs(sum(shares) - 1) > 1e-6:
+            listed = ", ".join(f"{share:g}" for share in shares)
+            raise OneBasinError(
+                f"point: shares {listed} for {num} corners; give one for each, with a sum of 1"
+            )
+        mixed: Shares = dict(enumerate(shares))
+        return dict(point_at(self.corners, mixed))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row for each epoch."""
+        epochs = zip(self.losses, self.cosines, strict=True)
+        return [
+            {"seed": self.seed, "epoch": epoch, "loss": loss, "cosine_squared": cosine}
+            for epoch, (loss, cosine) in enumerate(epochs, 1)
+        ]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the loss and the squared cosine of each epoch.
+
+        Args:
+            ax: where to draw; a new figure without it.
+
+        Returns:
+            The axes with both curves.
+        """
+        ax = axes_for(ax)
+        epochs = range(1, len(self.losses) + 1)
+        ax.plot(epochs, self.losses, label="training loss")
+        ax.plot(epochs, self.cosines, linestyle="--", label="cos² between corners")
+        ax.set_xlabel("epoch")
+        ax.legend(frameon=False)
+        return ax
+
+
+def train_subspace(
+    network: nn.Module,
+    data: Dataset,
+    *,
+    num_corners: int = 2,
+    start: Sequence[Mapping[str, Tensor]] | None = None,
+    seed: int = 0,
+    epochs: int = 50,
+    batch_size: int = 100,
+    learning_rate: float = 1e-3,
+    optimizer: MakeOptimizer | None = None,
+    penalty: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Subspace:
+    r"""Train a line (two corners) or a simplex of networks (Wortsman et al. 2021, Algorithm 1).
+
+    Every batch draws a point \(\theta = \sum_i \alpha_i \omega_i\) with \(\alpha\) uniform on the
+    simplex (Dirichlet(1); for a line \(\alpha \sim U[0, 1]\)), and the corners \(\omega_i\) learn
+    from its loss plus \(\beta \cos^2(\omega_i, \omega_j)\), which keeps them apart.
+
+    Differs from the paper:
+        - Of more than two corners the penalty is the mean over all pairs, not one drawn pair.
+        - Cosines are over parameters of two dimensions and more, so that scales and shifts do
+          not count.
+        - Adam, unless an optimizer is given.
+
+    Args:
+        network: the architecture; it is copied and stays as it is. Its frozen parameters do not
+            learn.
+        data: what to train on.
+        num_corners: 2 for a line, 3 for a triangle, and so on.
+        start: where the corners begin, such as a network and another one aligned to it;
+            without it each is initialised with a seed of its own.
+        seed: of the corners where there is no start, the points, and the order of examples.
+        epochs: passes over the training set.
+        batch_size: examples per step; a last step of a single example is left out where
+            normalisation over the batch cannot do with it.
+        learning_rate: of Adam.
+        optimizer: called with the parameters of all corners, `(num_corners, ...)` each, such as
+            `lambda params: torch.optim.SGD(params, lr=0.1)`; the learning rate is its own then.
+        penalty: \(\beta\).
+        progress: called with the number of epochs done and their total.
+
+    Returns:
+        The subspace. Statistics of normalisation layers are estimated for every corner.
+
+    Raises:
+        OneBasinError: when a number is out of range, or the data or the start do not fit.
+
+    Example:
+        >>> from onebasin.checkpoints import MLP
+        >>> from onebasin.data.digits import load_digits
+        >>> line = train_subspace(MLP(depth=1, width=8), load_digits(), epochs=2)
+        >>> len(line.corners), line.losses[1] < line.losses[0]
+        (2, True)
+    """
+    num = _check(num_corners if start is None else len(start), epochs, batch_size)
+    seed = check_seed("train_subspace", seed)
+    check_amount("train_subspace", "learning_rate", learning_rate)
+    check_amount("train_subspace", "penalty", penalty)
+    began = time.perf_counter()
+    seeds = [generator_for(seed, f"corner {i}").initial_seed() for i in range(num)]
+    model = initialised(network, seeds[0]).train()
+    check_trainable("train_subspace", model)
+    takes_one = _check_data(model, data, batch_size)
+    own = [initialised(network, each).state_dict() for each in seeds] if start is None else start
+    params, buffers = _stacked(model, own)
+    learner = _Learner(model, params, buffers, penalty)
+    if optimizer is None:
+        step: torch.optim.Optimizer = torch.optim.Adam(params.values(), lr=learning_rate)
+    else:
+        step = optimizer(list(params.values()))
+    generator = generator_for(seed, "order")
+    losses, cosines = [], []
+    with seeded(seed):  # of dropout and the like
+        for epoch in range(epochs):
+            order = torch.randperm(len(data.train_labels), generator=generator)
+            steps = [rows for rows in order.split(batch_size) if takes_one or len(rows) > 1]
+            loss, cosine = learner.epoch(data, step, steps, generator)
+            losses.append(loss)
+            cosines.append(cosine)
+            if progress is not None:
+                progress(epoch + 1, epochs)
+    batches = _whole_batches(data, max(batch_size, 2), takes_one)
+    corners = tuple(reset_statistics(model, each, batches) for each in learner.corners())
+    seconds = time.perf_counter() - began
+    return Subspace(seed, corners, tuple(losses), tuple(cosines), seconds)
+
+
+def _check(num_corners: Any, epochs: Any, batch_size: Any) -> int:
+    for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1)):
+        check_whole("train_subspace", name, value, least=least)
+    return check_whole("train_subspace", "the number of corners", num_corners, least=2)
+
+
+def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
+    """Check that the model can learn from the data, and tell whether a single example will do."""
+    if not len(data.train_labels):
+        raise OneBasinError(
+            f"train_subspace: {data.name} has no training examples; choose other data"
+        )
+    examples = data.train_examples[:2].to(device_of(model))
+    with forked():
+        check_fits(
+            copy.deepcopy(model).eval(),
+            examples,
+            data,
+            call="train_subspace",
+            name="the network",
+            remedy="fit the network to it",
+        )
+    takes_one = takes_single(model, examples[:1])
+    if not takes_one and min(batch_size, len(data.train_labels)) < 2:
+        raise needs_two("train_subspace", batch_size, data)
+    return takes_one
+
+
+def _whole_batches(data: Dataset, size: int, takes_one: bool) -> Batches:
+    """Return the training set without a single example in the end, where that does not do."""
+    number = len(data.train_labels)
+    number -= not takes_one and number % size == 1
+    return Batches(data.train_inputs[:number], data.train_labels[:number], size)
+
+
+class _Learner:
+    """The corners while they learn, each tensor of all of them in one."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        params: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        penalty: float,
+    ) -> None:
+        self._model, self._params, self._buffers = model, params, buffers
+        self._penalty = penalty
+        self._num = len(next(iter(params.values())))
+
+    def epoch(
+        self,
+        data: Dataset,
+        optimizer: torch.optim.Optimizer,
+        batches: Iterable[Tensor],
+        generator: torch.Generator,
+    ) -> tuple[float, float]:
+        """Learn from every batch; return the mean loss and the mean of cos²."""
+        device = device_of(self._model)
+        total, cosines, count = 0.0, [], 0
+        for rows in batches:
+            inputs, labels = data.train_inputs[rows].to(device), data.train_labels[rows].to(device)
+            loss = F.cross_entropy(output_of(self._run(inputs, generator)), labels)
+            cosine = self._cosine()
+            optimizer.zero_grad()
+            (loss + self._penalty * cosine).backward()
+            optimizer.step()
+            total += loss.item() * len(rows)
+            count += len(rows)
+            cosines.append(cosine.item())
+        return total / count, sum(cosines) / len(cosines)
+
+    def _run(self, inputs: Tensor, generator: torch.Generator) -> Any:
+        # Exponentials divided by their sum are uniform on the simplex.
+        draws = torch.empty(self._num).exponential_(generator=generator)
+        alphas = (draws / draws.sum()).to(inputs.device)
+        point = {
+            name: torch.tensordot(alphas.to(corners.dtype), corners, 1)
+            for name, corners in self._params.items()
+        }
+        return functional_call(self._model, {**point, **self._buffers}, (inputs,))
+
+    def _cosine(self) -> Float[Tensor, ""]:
+        """Return cos² between corners, the mean over all pairs."""
+        flat = [each.flatten(1) for each in self._params.values() if each.ndim > 2]
+        weights = torch.cat(flat or [each.flatten(1) for each in self._params.values()], 1)
+        unit = weights / weights.norm(dim=1, keepdim=True)
+        products = unit @ unit.T
+        pairs = list(combinations(range(self._num), 2))
+        return torch.stack([products[i, j].square() for i, j in pairs]).mean()
+
+    def corners(self) -> Iterator[dict[str, Tensor]]:
+        """Yield parameters and buffers of each corner under all names of the state dict."""
+        state = self._model.state_dict(keep_vars=True)
+        held = {
+            id(own): name
+            for own_named in (self._model.named_parameters(), self._model.named_buffers())
+            for name, own in own_named
+        }
+        for i in range(self._num):
+            corner = {name: each.detach()[i].clone() for name, each in self._params.items()}
+            corner |= {name: each.clone() for name, each in self._buffers.items()}
+            yield {name: corner[held[id(own)]] for name, own in state.items()}
+
+
+def _stacked(
+    model: nn.Module, start: Sequence[Mapping[str, Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the parameters of all corners in one tensor each, and one set of buffers."""
+    bound = [bind(model, params) for params in start]
+    device = device_of(model)
+    params = {
+        name: torch.stack([each[name].detach().to(device) for each in bound]).requires_grad_(
+            own.requires_grad
+        )
+        for name, own in model.named_parameters()
+    }
+    buffers = {
+        name: bound[0].get(name, own).detach().clone().to(device)
+        for name, own in model.named_buffers()
+    }
+    return params, buffers

@@ -1,0 +1,324 @@
+"""Sets in folders of parquet files: what is decoded, and what is refused in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from onebasin.data import load_dataset
+from onebasin.errors import OneBasinError
+from tests.data.sets import encoded, image_column, images, write_set, write_split
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load `<tmp_path>/root/<name>` with a cache of its own."""
+
+    def load(name="toy", **options):
+        return load_dataset(name, root=tmp_path / "root", cache=tmp_path / "cache", **options)
+
+    (tmp_path / "root").mkdir()
+    return load
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "root" / "toy"
+
+
+def refused(load, text, **options):
+    with pytest.raises(OneBasinError, match=text) as caught:
+        load(**options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_come_back_bit_for_bit(load, folder, channels):
+    write_set(folder, channels=channels)
+    data = load()
+    for examples, number, seed in ((data.train_examples, 20, 0), (data.test_examples, 6, 1)):
+        expected = torch.from_numpy(images(number, channels=channels, seed=seed))
+        expected = expected.unsqueeze(1) if channels == 1 else expected.permute(0, 3, 1, 2)
+        assert torch.equal(examples.raw, expected)
+    assert data.train_labels.tolist() == [row % 3 for row in range(20)]
+    assert (data.num_classes, data.class_names) == (3, ("cat", "dog", "eel"))
+    assert (data.name, data.input_shape) == ("toy", (channels, 5, 5))
+
+
+def test_unknown_sets_are_normalised_by_their_own_training_images(load, folder):
+    write_set(folder, channels=3)
+    inputs = load().train_inputs
+    torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs.std((0, 2, 3), correction=0), torch.ones(3))
+    given = load(normalisation=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))).train_inputs
+    assert 0 <= given.min() and 0.9 < given.max() <= 1
+
+
+def test_known_sets_have_their_normalisation(load, tmp_path):
+    write_set(tmp_path / "root" / "mnist")
+    data = load("mnist")
+    assert (data.train_examples.mean, data.train_examples.deviation) == ((0.1307,), (0.3081,))
+
+
+def test_options_of_the_load_are_those_of_the_dataset(load, folder):
+    write_set(folder, num_train=30)
+    data = load(num_train=12, num_test=3, balanced=True, seed=4, label_noise=0.5, layout="flat")
+    clean = load().subset(12, 3, 4, balanced=True)
+    assert torch.equal(data.train_inputs, clean.train_inputs.flatten(1))
+    assert torch.equal(data.train_labels, clean.with_label_noise(0.5, seed=4).train_labels)
+    assert data.test_labels.tolist() == clean.test_labels.tolist()
+
+
+def test_several_files_are_read_in_the_order_of_their_names(load, folder):
+    write_set(folder)
+    (folder / "train.parquet").unlink()
+    pictures = images(9)
+    for part in (1, 0, 2):
+        rows = range(3 * part, 3 * part + 3)
+        columns = {"image": image_column(pictures[list(rows)]), "label": list(rows)}
+        write_split(folder / f"train-{part:05d}-of-00003.parquet", columns)
+    assert load().train_labels.tolist() == list(range(9))
+    assert torch.equal(load().train_examples.raw[:, 0], torch.from_numpy(pictures))
+
+
+def test_the_hubs_own_layout_is_known(load, folder):
+    write_set(folder / "data")
+    (folder / "data" / "test.parquet").rename(folder / "data" / "validation-0.parquet")
+    assert len(load().test_labels) == 6
+
+
+def test_columns_are_found_or_named(load, folder):
+    for split in ("train", "test"):
+        columns = {
+            "img": image_column(images(4)),
+            "coarse_label": [1, 0, 1, 0],
+            "fine_label": [0, 1, 2, 3],
+        }
+        write_split(folder / f"{split}.parquet", columns)
+    assert load().train_labels.tolist() == [0, 1, 2, 3]
+    assert load(label_column="coarse_label").num_classes == 2
+
+
+def test_images_are_scaled_where_a_size_is_given(load, folder):
+    for split in ("train", "test"):
+        pictures = [images(1, size=size)[0] for size in (8, 12, 16)]
+        pictures[1] = pictures[1][:, :9]
+        columns = {"image": image_column(pictures), "label": [0, 1, 2]}
+        write_split(folder / f"{split}.parquet", columns)
+    refused(load, r"train.parquet, row 1: the image is 12x9, but the first one is 8x8; give an im")
+    assert load(image_size=8).input_shape == (1, 8, 8)
+    assert torch.equal(load(image_size=8).train_examples.raw[0, 0], torch.from_numpy(pictures[0]))
+
+
+def test_grey_images_among_coloured_ones_get_their_channels(load, folder):
+    grey, colour = images(1)[0], images(1, channels=3)[0]
+    for split in ("train", "test"):
+        columns = {"image": image_column([colour, grey]), "label": [0, 1]}
+        write_split(folder / f"{split}.parquet", columns)
+    raw = load().train_examples.raw
+    assert raw.shape == (2, 3, 5, 5)
+    assert torch.equal(raw[1], torch.from_numpy(grey).expand(3, 5, 5))
+
+
+def test_colour_is_not_lost_without_a_word(load, folder):
+    grey, colour = images(1)[0], images(1, channels=3)[0]
+    for split in ("train", "test"):
+        columns = {"image": image_column([grey, colour]), "label": [0, 1]}
+        write_split(folder / f"{split}.parquet", columns)
+    refused(load, r"row 1: the image is in colour \(RGB\), but the first one of the set is grey")
+
+
+def test_a_missing_root_or_folder_or_file_is_named(load, folder, tmp_path, monkeypatch):
+    with pytest.raises(OneBasinError, match=r"^data: the root \(--data-root\) is .*/nowhere,"):
+        load_dataset("mnist", root=tmp_path / "nowhere", cache=tmp_path)
+    monkeypatch.setenv("ONEBASIN_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(OneBasinError, match=r"ONEBASIN_DATA is .*/nowhere, which is not a folder"):
+        load_dataset("mnist", cache=tmp_path)
+    write_set(folder)
+    (folder / "test.parquet").unlink()
+    refused(load, r"toy has no test\*\.parquet; there is train\.parquet; put it there")
+    (folder / "train.parquet").unlink()
+    refused(load, r"toy has no train\*\.parquet; there is nothing; put it there")
+
+
+def test_the_root_is_that_of_the_environment(folder, tmp_path, monkeypatch):
+    write_set(folder)
+    monkeypatch.setenv("ONEBASIN_DATA", str(tmp_path / "root"))
+    monkeypatch.setenv("ONEBASIN_CACHE", str(tmp_path / "elsewhere"))
+    assert len(load_dataset("toy").train_labels) == 20
+    assert [path.name[:4] for path in (tmp_path / "elsewhere" / "datasets").glob("t*")] == ["toy-"]
+
+
+def test_unknown_names_list_the_known_ones(load):
+    known = "cifar10, cifar100, digits, fashion-mnist, imagenet, mnist, svhn"
+    refused(load, f"^data: unknown dataset 'toy'; known are: {known}; others are OWNER/NAME on")
+
+
+BROKEN_COLUMNS = {
+    "no inputs": ({"label": [0, 1]}, "has no column with encoded images or texts; its columns are"),
+    "no labels": (
+        {"image": image_column(images(2))},
+        "no column with classes .*; write the",
+    ),
+    "float labels": (
+        {"image": image_column(images(2)), "label": [0.5, 1.0]},
+        "has no column with classes",
+    ),
+    "two images": (
+        {"a": image_column(images(2)), "b": image_column(images(2)), "label": [0, 1]},
+        "has several columns with encoded images or texts; its columns are 'a', 'b', 'label'",
+    ),
+    "negative label": (
+        {"image": image_column(images(2)), "label": [0, -1]},
+        "train.parquet, row 1: the label is -1; it must be 0 to 999999; choose a split that has",
+    ),
+    "names as labels": (
+        {"image": image_column(images(2)), "label": ["cat", "dog"]},
+        r"; write the labels as classes \(integers from 0\), or choose another set$",
+    ),
+    "a number as label": (
+        {"image": image_column(images(2)), "label": [0, 10**12]},
+        "row 1: the label is 1000000000000; it must be 0 to 999999; choose a column with classes",
+    ),
+    "no rows and no types": (
+        {"image": pa.nulls(0), "label": pa.nulls(0)},
+        "train.parquet has no rows; fetch it again",
+    ),
+    "no label": (
+        {"image": image_column(images(2)), "label": pa.array([0, None])},
+        "row 1: the label is None",
+    ),
+    "no bytes": (
+        {"image": [{"bytes": None, "path": "a.png"}] * 2, "label": [0, 1]},
+        "row 0: there are no bytes of an image",
+    ),
+    "no image": (
+        {"image": [encoded(images(1)[0]), b"no image at all"], "label": [0, 1]},
+        r"row 1: the image cannot be decoded \(UnidentifiedImageError",
+    ),
+    "half an image": (
+        {"image": [encoded(images(1, size=60)[0])[:900]] * 2, "label": [0, 1]},
+        "row 0: the image cannot be decoded",
+    ),
+    "no rows": (
+        {"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())},
+        "train.parquet has no rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_COLUMNS)
+def test_broken_sets_are_refused_and_leave_nothing(load, folder, tmp_path, what):
+    columns, text = BROKEN_COLUMNS[what]
+    for split in ("train", "test"):
+        write_split(folder / f"{split}.parquet", columns)
+    refused(load, text)
+    left = [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock"]
+    assert [path.name for path in left] == ["datasets"] or not left
+
+
+def test_rows_are_counted_within_their_file(load, folder):
+    write_set(folder)
+    write_split(
+        folder / "train2.parquet",
+        {"image": image_column(images(9)), "label": [0, 1, 2, 0, 1, 2, 0, 1, -1]},
+    )
+    (folder / "train2.parquet").rename(folder / "train-b.parquet")
+    (folder / "train.parquet").rename(folder / "train-a.parquet")
+    refused(load, r"train-b\.parquet, row 8: the label is -1")
+
+
+def test_labels_beyond_their_names_are_refused(load, folder):
+    write_set(folder)
+    names = {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    columns = {"image": image_column(images(3)), "label": [0, 1, 2]}
+    write_split(folder / "train.parquet", columns, features=names)
+    refused(load, "row 2: the label is 2; it must be 0 to 1")
+
+
+def test_half_a_file_is_refused(load, folder):
+    write_set(folder)
+    whole = (folder / "train.parquet").read_bytes()
+    (folder / "train.parquet").write_bytes(whole[: len(whole) // 2])
+    refused(load, r"train\.parquet is not a whole parquet file \(ArrowInvalid: .*; fetch it again$")
+    (folder / "train.parquet").write_bytes(whole[:200] + b"\xff" * 300 + whole[500:])
+    refused(load, "train.parquet")
+
+
+def test_files_of_different_sets_are_refused(load, folder):
+    write_set(folder)
+    write_split(folder / "train-2.parquet", {"other": [1]})
+    refused(load, "has columns .* but .* put only files of one set into the folder")
+
+
+def test_a_column_that_is_not_there_is_named(load, folder):
+    write_set(folder)
+    refused(load, "has no column 'photo'; its columns are 'image', 'label'", input_column="photo")
+    refused(load, "column 'label' of .* neither encoded images nor texts", input_column="label")
+    refused(load, "column 'image' of .* holds no classes", label_column="image")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"image_size": 0}, "data: image_size is 0; it must be a whole number of at least 1"),
+        ({"image_size": 4, "crop": 0.0}, "data: crop is 0.0; it is a share, above 0 and at most 1"),
+        ({"image_size": 4, "crop": -1.0}, "data: crop is -1.0; it is a share"),
+        ({"colour": True}, "data: unknown options among colour; known are: input_column, label_"),
+        ({"num_train": 21}, "subset of 21 train examples of toy; it has 20"),
+    ],
+)
+def test_bad_options_are_named(load, folder, options, text):
+    write_set(folder)
+    refused(load, text, **options)
+
+
+def test_progress_counts_the_rows(load, folder):
+    write_set(folder)
+    calls = []
+    load(progress=lambda *call: calls.append(call))
+    assert calls[-1] == (26, 26)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_labels_that_were_changed_are_read_again(load, folder, monkeypatch):
+    monkeypatch.setattr("onebasin.data.folders.TAIL_BYTES", 64)  # as in a large file
+    write_set(folder)
+    path, before = folder / "train.parquet", load().train_labels.tolist()
+    size, end = path.stat().st_size, path.read_bytes()[-64:]
+    names = {"_type": "ClassLabel", "names": ["cat", "dog", "eel"]}
+    columns = {"image": image_column(images(20)), "label": before[::-1]}
+    features = {"image": {"_type": "Image"}, "label": names}
+    write_split(path, columns, features=features)
+    assert (path.stat().st_size, path.read_bytes()[-64:]) == (size, end)
+    assert load().train_labels.tolist() == before[::-1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_16_bits_keep_their_upper_half(load, folder, channels):
+    deep = np.random.default_rng(0).integers(0, 1 << 16, (6, 5, 5), dtype=np.uint16)
+    pictures = image_column(deep)
+    if channels == 3:  # a first image in colour
+        pictures[0] = image_column(images(1, channels=3))[0]
+    for split in ("train", "test"):
+        columns = {"image": pictures, "label": [row % 3 for row in range(6)]}
+        write_split(folder / f"{split}.parquet", columns)
+    raw = load().train_examples.raw
+    expected = torch.from_numpy((deep >> 8).astype(np.uint8))
+    assert torch.equal(raw[1:, -1], expected[1:])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "text"),
+    [
+        (np.full((5, 5), 0.5, dtype=np.float32), "the image holds fractions"),
+        (np.full((5, 5), 1 << 20, dtype=np.int32), "the image has values from 1048576 to 1048576"),
+    ],
+)
+def test_images_of_unknown_range_are_refused(load, folder, pixels, text):
+    columns = {"image": [{"bytes": encoded(pixels, "TIFF")}] * 3, "label": [0, 1, 2]}
+    for split in ("train", "test"):
+        write_split(folder / f"{split}.parquet", columns)
+    refused(load, f"train.parquet, row 0: {text}")

@@ -1,0 +1,75 @@
+"""Axes: the dimension of the examples is found wherever a model puts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onebasin.evaluation.features.axes import ExampleAxis, find_axes
+from onebasin.graph.features import Features
+from onebasin.graph.graph import Graph
+from tests.graph.networks import NETWORKS, build
+
+
+class Shaped(nn.Module):
+    """Inputs `(n, 6, 4)` put in another shape, then read by a linear layer."""
+
+    def __init__(self, shape: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.shape, self.linear = shape, nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.shape(x)).sum()[None]
+
+
+SHAPES: dict[str, tuple[Callable[[Tensor], Tensor], ExampleAxis]] = {
+    "first": (lambda x: x, ExampleAxis(0)),
+    "sequence first": (lambda x: x.transpose(0, 1), ExampleAxis(1)),
+    "merged": (lambda x: x.reshape(-1, 4), ExampleAxis(0)),
+    "merged, examples fastest": (lambda x: x.transpose(0, 1).reshape(-1, 4), ExampleAxis(0, True)),
+    "with one more": (lambda x: x[None], ExampleAxis(1)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("num", [2, 3, 6])  # 6 is also the length of the sequence
+def test_the_examples_are_found_and_cut_apart(name: str, num: int) -> None:
+    shape, expected = SHAPES[name]
+    torch.manual_seed(0)
+    model, inputs = Shaped(shape).double(), torch.randn(num, 6, 4, dtype=torch.float64)
+    graph = Graph(model, inputs)
+    found = find_axes(graph, model.state_dict(), inputs)
+    assert found["linear"] == expected
+    values: dict[str, Tensor] = {}
+    graph.run(model.state_dict(), inputs, values.__setitem__)
+    cut = found["linear"].by_example(values["linear"], num)
+    expected = torch.stack([model.linear(each).flatten() for each in inputs])
+    torch.testing.assert_close(cut, expected)
+    assert "sum" not in found, "a sum over all examples has no axis"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_usual_networks_have_examples_first(name: str) -> None:
+    model, inputs = build(name)
+    graph = Graph(model, inputs)
+    found = find_axes(graph, model.state_dict(), inputs)
+    floating = {n for n in graph.nodes if n in graph.fed}
+    assert found == dict.fromkeys(found, ExampleAxis(0))
+    assert found.keys() == floating
+
+
+def test_a_lone_example_has_an_axis_too() -> None:
+    model = Shaped(lambda x: x.transpose(0, 1)).double()
+    features = Features(model, [torch.randn(1, 6, 4, dtype=torch.float64)])
+    found = find_axes(features.graph, model.state_dict(), features.first)
+    assert found["linear"] == ExampleAxis(1)
+
+
+def test_dead_units_hide_no_axis() -> None:
+    model, inputs = build("mlp")
+    params = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    graph = Graph(model, inputs)
+    assert find_axes(graph, params, inputs) == dict.fromkeys(graph.nodes, ExampleAxis(0))

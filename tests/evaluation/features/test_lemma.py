@@ -1,0 +1,104 @@
+"""Lemma: errors on the path, the bound, and what holds whether or not LLFC does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.features import check_lemma
+from tests.evaluation.features.pairs import Params, between, labels_for, pair
+
+
+def outputs(model: nn.Module, params: Params, inputs: Tensor) -> Tensor:
+    with torch.no_grad():
+        return functional_call(model, params, (inputs,)).flatten(0, -2)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("mlp", 3), ("transformer", 11)])
+def test_the_numbers_are_those_of_the_networks(name: str, classes: int) -> None:
+    model, a, b, inputs = pair(name)
+    labels = labels_for(inputs, classes)
+    if name == "transformer":
+        labels = inputs.roll(1, 1)
+        labels[0, :2] = -100
+    found = check_lemma(model, a, b, [(inputs[:3], labels[:3]), (inputs[3:], labels[3:])])
+    counts = labels.flatten() != -100
+    of_a, of_b = outputs(model, a, inputs)[counts], outputs(model, b, inputs)[counts]
+    classes_of = labels.flatten()[counts]
+
+    def error(logits: Tensor) -> float:
+        return float((logits.argmax(1) != classes_of).double().mean())
+
+    assert found.epsilon == pytest.approx(max(error(of_a), error(of_b)))
+    assert found.bound == 2 * found.epsilon
+    assert found.at("output", "error", 1.0).mean == pytest.approx(error(of_a))
+    errors = []
+    for alpha in (0.25, 0.5, 0.75):
+        x = outputs(model, between(a, b, alpha), inputs)[counts]
+        y = alpha * of_a + (1 - alpha) * of_b
+        errors.append(error(x))
+        assert found.at("output", "error", alpha).mean == pytest.approx(error(x))
+        assert found.at("output", "error of the mix", alpha).mean == pytest.approx(error(y))
+        differ = float((x.argmax(1) != y.argmax(1)).double().mean())
+        assert found.at("output", "disagreement", alpha).mean == pytest.approx(differ)
+        assert error(y) <= found.bound + 1e-12
+        assert error(x) <= found.assured(alpha) + 1e-12
+        assert found.at("output", "error", alpha).n == int(counts.sum())
+    assert found.path_error == pytest.approx(max(errors))
+    assert found.holds == (max(errors) <= found.bound)
+
+
+def test_the_lemma_holds_where_llfc_does_and_can_fail_where_not() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    inputs = torch.tensor([[1.0, 0.2], [0.3, 1.0], [0.1, 2.0], [3.0, 1.0]])
+    labels = (inputs[:, 1] > inputs[:, 0]).long()
+    swap, eye = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.eye(2)
+    a = {"0.weight": eye, "2.weight": eye}
+    twin = {"0.weight": swap, "2.weight": swap}
+    same = check_lemma(model, a, a, [(inputs, labels)])
+    assert (same.epsilon, same.path_error, same.holds) == (0, 0, True)
+    crossed = check_lemma(model, a, twin, [(inputs, labels)], alphas=[0.5])
+    # Halfway all weights are 1/2, both outputs equal, and the first class is taken.
+    assert (crossed.epsilon, crossed.path_error, crossed.holds) == (0, 0.5, False)
+    assert crossed.at("output", "disagreement", 0.5).mean == 0.5
+    assert crossed.at("output", "error of the mix", 0.5).mean == 0
+
+
+def test_a_lone_example_counts_once() -> None:
+    model, a, b, inputs = pair("mlp")
+    labels = labels_for(inputs, 3)
+    whole = check_lemma(model, a, b, [(inputs, labels)])
+    parts = check_lemma(model, a, b, [(inputs[:1], labels[:1]), (inputs[1:], labels[1:])])
+    for one, other in zip(whole.records, parts.records, strict=True):
+        assert other.mean == pytest.approx(one.mean)
+        assert other.n == one.n
+
+
+def test_labels_that_do_not_fit_are_named() -> None:
+    model, a, b, inputs = pair("mlp")
+    with pytest.raises(OneBasinError, match=r"^lemma: a batch has no labels; pass batches \(inpu"):
+        check_lemma(model, a, b, [inputs])
+    with pytest.raises(
+        OneBasinError, match=r"^lemma: outputs are \(6, 3\) and labels \(5,\) torch"
+    ):
+        check_lemma(model, a, b, [(inputs, torch.zeros(5, dtype=torch.long))])
+    with pytest.raises(
+        OneBasinError, match=r"^lemma: outputs are \(6, 3\) and labels \(6,\) torch"
+    ):
+        check_lemma(model, a, b, [(inputs, torch.zeros(6))])
+
+
+def test_labels_beyond_the_classes_are_named() -> None:
+    model, a, b, inputs = pair("mlp")
+    with pytest.raises(OneBasinError, match=r"^lemma: labels are 3 to 3, but there are 3 classes"):
+        check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), 3))])
+
+
+def test_labels_of_which_none_counts_are_refused() -> None:
+    model, a, b, inputs = pair("mlp")
+    with pytest.raises(OneBasinError, match=r"^lemma: no label counts, all are -100; pass"):
+        check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), -100))])

@@ -1,0 +1,143 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.averaging import average_checkpoints
+from onebasin.evaluation.bins import calibrate
+from onebasin.evaluation.ensembles import compare_ensembles
+from onebasin.evaluation.evaluation import evaluator
+from onebasin.evaluation.statistics import reset_statistics
+from tests.evaluation.networks import assert_same, copy_of, examples, mlp
+
+MODELS = {name: mlp(seed).eval() for seed, name in enumerate("abc")}
+NETWORKS = {name: model.state_dict() for name, model in MODELS.items()}
+
+
+@pytest.mark.parametrize("batch_size", [7, 1000])
+def test_every_candidate_is_what_its_definition_says(batch_size):
+    inputs, labels = examples(200)
+    found = compare_ensembles(mlp(9), NETWORKS, evaluator(inputs, labels, batch_size=batch_size))
+    logits = torch.stack([model(inputs).detach() for model in MODELS.values()])
+    mean = mlp(9).eval()
+    mean.load_state_dict(
+        {name: sum(p[name] for p in NETWORKS.values()) / 3 for name in NETWORKS["a"]}
+    )
+    expected = {
+        **{name: model(inputs).softmax(1) for name, model in MODELS.items()},
+        "probabilities": logits.softmax(-1).mean(0),
+        "logits": logits.mean(0).softmax(-1),
+        "weights": mean(inputs).softmax(1),
+    }
+    assert [each.name for each in found.candidates] == list(expected)
+    for name, p in expected.items():
+        candidate, p = found[name], p.detach()
+        assert candidate.loss == pytest.approx(F.nll_loss(p.log(), labels).item(), rel=1e-5)
+        assert candidate.error == pytest.approx((p.argmax(1) != labels).float().mean().item())
+        ece = calibrate(p, labels).expected_error
+        assert candidate.calibration.expected_error == pytest.approx(ece, abs=1e-5)
+    assert [each.num_networks for each in found.candidates] == [1, 1, 1, 3, 3, 1]
+
+
+def test_members_are_what_the_evaluator_says():
+    evaluate = evaluator(*examples(200), batch_size=64)
+    found = compare_ensembles(mlp(9), NETWORKS, evaluate)
+    for name, model in MODELS.items():
+        assert found[name].loss == pytest.approx(evaluate(model).loss, rel=1e-6)
+        assert found[name].error == evaluate(model).error
+
+
+def test_averaging_probabilities_is_never_worse_than_the_mean_member():
+    found = compare_ensembles(mlp(9), NETWORKS, evaluator(*examples(200)))
+    members = [each.loss for each in found.candidates if each.kind == "member"]
+    for name in ("probabilities", "logits"):
+        assert found[name].loss <= sum(members) / 3
+
+
+def test_equal_members_make_an_ensemble_that_is_each_of_them():
+    same = {name: copy_of(NETWORKS["a"]) for name in "xy"}
+    found = compare_ensembles(mlp(9), same, evaluator(*examples()))
+    for each in found.candidates:
+        assert each.loss == pytest.approx(found["x"].loss, rel=1e-6)
+
+
+def test_other_networks_and_prepared_means_stand_beside():
+    networks = {name: mlp(i, norm=True).state_dict() for i, name in enumerate("ab")}
+    inputs, labels = examples()
+    evaluate = evaluator(inputs, labels)
+    model = mlp(9, norm=True)
+    found = compare_ensembles(
+        model,
+        networks,
+        evaluate,
+        others={"swa": networks["b"]},
+        prepare=lambda params: reset_statistics(model, params, [inputs]),
+    )
+    plain = compare_ensembles(model, networks, evaluate)
+    assert found["swa"].kind == "other"
+    assert found["swa"].loss == found["b"].loss
+    assert found["weights"].loss != plain["weights"].loss
+    assert found["a"] == plain["a"]
+
+
+def test_rows_and_picture(tmp_path):
+    from matplotlib.figure import Figure
+
+    found = compare_ensembles(mlp(9), NETWORKS, evaluator(*examples()))
+    rows = found.rows()
+    assert [row["name"] for row in rows] == ["a", "b", "c", "probabilities", "logits", "weights"]
+    assert rows[0]["accuracy"] == 1 - rows[0]["error"]
+    assert set(rows[0]) >= {"kind", "networks", "loss", "ece", "mce", "examples"}
+    ax = Figure().subplots()
+    found.plot(ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [r["name"] for r in rows]
+    found.save(tmp_path / "ensembles.csv")
+    with pytest.raises(OneBasinError, match="no candidate 'swa'; there are: a, b, c, prob"):
+        found["swa"]
+
+
+def test_wrong_comparisons_are_named():
+    evaluate = evaluator(*examples())
+    with pytest.raises(OneBasinError, match="compare_ensembles: 1 networks given"):
+        compare_ensembles(mlp(9), {"a": NETWORKS["a"]}, evaluate)
+    with pytest.raises(OneBasinError, match="two candidates are called 'weights'"):
+        compare_ensembles(mlp(9), NETWORKS, evaluate, others={"weights": NETWORKS["a"]})
+    with pytest.raises(OneBasinError, match="the loss is 'mse'"):
+        compare_ensembles(
+            mlp(9), NETWORKS, evaluator(examples()[0], torch.zeros(50, 3), loss="mse")
+        )
+    with pytest.raises(OneBasinError, match=r"labels \(50,\) torch.float32; expected"):
+        compare_ensembles(mlp(9), NETWORKS, evaluator(examples()[0], torch.zeros(50)))
+    with pytest.raises(OneBasinError, match="there are no examples"):
+        compare_ensembles(mlp(9), NETWORKS, evaluator([]))
+
+
+def test_the_mean_of_checkpoints_is_their_mean():
+    checkpoints = [mlp(seed).state_dict() for seed in range(4)]
+    kept = [copy_of(each) for each in checkpoints]
+    mean = average_checkpoints(iter(checkpoints))
+    for name, tensor in mean.items():
+        torch.testing.assert_close(tensor, sum(each[name] for each in checkpoints) / 4)
+    for each, before in zip(checkpoints, kept, strict=True):
+        assert_same(each, before)
+
+
+def test_the_mean_keeps_dtypes_and_the_last_integers():
+    checkpoints = [
+        {"w": torch.full((1,), 256.0 + k).bfloat16(), "n": torch.tensor(k)} for k in (0, 2, 4)
+    ]
+    mean = average_checkpoints(checkpoints)
+    assert_same(mean, {"w": torch.tensor([258.0]).bfloat16(), "n": torch.tensor(4)})
+    (only,) = ({"w": torch.ones(2)},)
+    mean = average_checkpoints([only])
+    mean["w"].zero_()
+    assert only["w"].sum() == 2
+
+
+def test_checkpoints_that_do_not_fit_are_named():
+    with pytest.raises(OneBasinError, match="there is no checkpoint"):
+        average_checkpoints([])
+    with pytest.raises(OneBasinError, match=r"'w' is \(2,\) in the first .* \(3,\) in number 2"):
+        average_checkpoints([{"w": torch.zeros(2)}, {"w": torch.zeros(3)}])
+    with pytest.raises(OneBasinError, match="'v' is in params_b but not in params_a"):
+        average_checkpoints([{"w": torch.zeros(2)}, {"w": torch.zeros(2), "v": torch.zeros(2)}])

@@ -1,0 +1,183 @@
+import pytest
+import torch
+from torch import nn
+
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.statistics import reset_statistics
+from onebasin.graph.batches import Batches
+from onebasin.graph.normalization import layers_with_statistics
+from tests.evaluation.networks import assert_same, copy_of, examples, mlp
+
+
+def test_statistics_are_those_of_the_data():
+    model, (inputs, labels) = mlp(0, norm=True), examples(48)
+    found = reset_statistics(model, model.state_dict(), [(inputs, labels)])
+    hidden = model[0](inputs)
+    torch.testing.assert_close(found["1.running_mean"], hidden.mean(0))
+    torch.testing.assert_close(found["1.running_var"], hidden.var(0, correction=1))
+
+
+def test_statistics_are_those_of_all_values_whatever_the_batches():
+    model, (inputs, labels) = mlp(0, norm=True), examples(48)
+    # Sorted, so that batches differ: the mean of their variances is then far too low.
+    inputs = inputs[inputs[:, 0].argsort()]
+    hidden = model[0](inputs)
+    for batches in (inputs.split(12), inputs.split(7), Batches(inputs, labels, 5)):
+        found = reset_statistics(model, model.state_dict(), batches)
+        torch.testing.assert_close(found["1.running_mean"], hidden.mean(0))
+        torch.testing.assert_close(found["1.running_var"], hidden.var(0, correction=1))
+        assert int(found["1.num_batches_tracked"]) == len(batches)
+    low = torch.stack([model[0](batch).var(0) for batch in inputs.split(12)]).mean(0)
+    assert (low < 0.97 * found["1.running_var"]).any()
+
+
+def deep() -> nn.Sequential:
+    torch.manual_seed(0)
+    parts = [(nn.Linear(n, 8), nn.BatchNorm1d(8), nn.ReLU()) for n in (4, 8, 8)]
+    return nn.Sequential(*(layer for part in parts for layer in part), nn.Linear(8, 3))
+
+
+def test_exact_statistics_of_deep_layers_depend_on_no_order_and_no_batch_size():
+    model, (inputs, _) = deep(), examples(60)
+    ordered = inputs[inputs[:, 0].argsort()]
+    params = model.state_dict()
+    found = [
+        reset_statistics(model, params, data, exact=True)
+        for data in (inputs.split(60), ordered.split(6), ordered.split(7))
+    ]
+    for each in found:
+        other = deep().eval()
+        other.load_state_dict(each)
+        with torch.no_grad():
+            for place in (1, 4, 7):
+                given = other[:place](inputs)
+                for name, value in (("mean", given.mean(0)), ("var", given.var(0))):
+                    torch.testing.assert_close(
+                        each[f"{place}.running_{name}"], value, rtol=1e-4, atol=1e-5
+                    )
+    quick = reset_statistics(model, params, ordered.split(6))
+    assert not torch.allclose(quick["7.running_var"], found[0]["7.running_var"], rtol=0.01)
+    with pytest.raises(OneBasinError, match="reset_statistics: the data is an iterator"):
+        reset_statistics(model, params, iter([inputs]), exact=True)
+
+
+def test_data_sorted_by_class_is_mixed():
+    model, (inputs, labels) = deep(), examples(600)
+    order = inputs[:, 0].argsort()
+    params = model.state_dict()
+    exact = reset_statistics(model, params, [inputs], exact=True)
+    mixed, kept = (
+        reset_statistics(model, params, data)
+        for data in (Batches(inputs[order], labels[order], 60), inputs[order].split(60))
+    )
+    off = [
+        float((found["7.running_var"] / exact["7.running_var"]).log().abs().max())
+        for found in (mixed, kept)
+    ]
+    assert off[0] < 0.1 < off[1]
+
+
+def test_instances_are_normalised_by_themselves():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.InstanceNorm1d(3, track_running_stats=True))
+    inputs = torch.randn(10, 3, 6) + torch.randn(10, 3, 1)
+    found = reset_statistics(model, model.state_dict(), inputs.split(4))
+    torch.testing.assert_close(found["0.running_mean"], inputs.mean((0, 2)))
+    torch.testing.assert_close(found["0.running_var"], inputs.var(2).mean(0))
+
+
+def test_statistics_that_a_checkpoint_lacks_stay_those_of_the_model():
+    model, (inputs, _) = mlp(0, norm=True), examples()
+    params = model.state_dict()
+    del params["1.num_batches_tracked"]
+    assert list(reset_statistics(model, params, [inputs])) == list(params)
+    assert int(model[1].num_batches_tracked) == 0
+
+
+def test_statistics_of_a_checkpoint_of_higher_precision_are_in_it():
+    model, (inputs, _) = mlp(0, norm=True), examples(48)
+    params = {n: t.double() if t.is_floating_point() else t for n, t in model.state_dict().items()}
+    found = reset_statistics(model, params, [inputs])
+    assert found["1.running_mean"].dtype == torch.float64
+    torch.testing.assert_close(found["1.running_mean"], model.double()[0](inputs.double()).mean(0))
+
+
+def test_one_layer_under_two_names_has_one_set_of_statistics():
+    model, (inputs, _) = nn.Sequential(nn.BatchNorm1d(4)), examples(48)
+    model.append(model[0])
+    params = model.state_dict()
+    found = reset_statistics(model, params, [inputs])
+    assert torch.equal(found["1.running_mean"], found["0.running_mean"])
+    assert not torch.equal(found["1.running_mean"], params["1.running_mean"])
+    second = {name: tensor for name, tensor in params.items() if name.startswith("1")}
+    assert_same(reset_statistics(model, second, [inputs]), {name: found[name] for name in second})
+
+
+def test_a_model_without_memory_lends_its_shape():
+    model, (inputs, _) = mlp(0, norm=True), examples(48)
+    params = model.state_dict()
+    with torch.device("meta"):
+        bare = mlp(0, norm=True)
+    found = reset_statistics(bare, params, [inputs])
+    assert_same(found, reset_statistics(model, params, [inputs]))
+
+
+def test_empty_batches_are_passed_over():
+    model, (inputs, labels) = mlp(0, norm=True), examples(48)
+    params = model.state_dict()
+    found = reset_statistics(model, params, [(inputs, labels), (inputs[:0], labels[:0])])
+    assert_same(found, reset_statistics(model, params, [(inputs, labels)]))
+    with pytest.raises(OneBasinError, match="the data has no batch"):
+        reset_statistics(model, params, [inputs[:0]])
+
+
+def test_only_statistics_differ_and_inputs_stay():
+    model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
+    params = other.state_dict()
+    kept, own = copy_of(params), copy_of(model.state_dict())
+    momentum = model[1].momentum
+    found = reset_statistics(model, params, [inputs])
+    assert_same(params, kept)
+    assert_same(model.state_dict(), own)
+    assert model[1].momentum == momentum
+    assert all(module.training for module in model.modules())
+    assert list(found) == list(params)
+    changed = {name for name in found if not torch.equal(found[name], params[name])}
+    assert changed == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+
+
+def test_nothing_depends_on_the_old_statistics():
+    model, (inputs, _) = mlp(0, norm=True), examples()
+    other = {**model.state_dict(), "1.running_mean": torch.full((8,), 1e6)}
+    assert_same(
+        reset_statistics(model, model.state_dict(), [inputs]),
+        reset_statistics(model, other, [inputs]),
+    )
+
+
+def test_a_model_without_statistics_stays_as_it_is():
+    model = mlp(0)
+    assert not layers_with_statistics(model)
+    assert_same(reset_statistics(model, model.state_dict(), []), model.state_dict())
+    untracked = nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False))
+    assert not layers_with_statistics(untracked)
+
+
+def test_wrong_data_is_named():
+    model, (inputs, _) = mlp(0, norm=True), examples()
+    with pytest.raises(OneBasinError, match="the data has no batch"):
+        reset_statistics(model, model.state_dict(), [])
+    with pytest.raises(OneBasinError, match="batch 1 has one value per channel"):
+        reset_statistics(model, model.state_dict(), [inputs, inputs[:1]])
+    assert model[1].momentum == 0.1
+    with pytest.raises(OneBasinError, match="does not run on batch 0 of the data: RuntimeError: m"):
+        reset_statistics(model, model.state_dict(), [inputs[:, :2]])
+    broken = [inputs, inputs * float("nan")]
+    with pytest.raises(OneBasinError, match="what layer '1' is given is not finite, though the pa"):
+        reset_statistics(model, model.state_dict(), broken)
+
+
+def test_a_network_that_has_diverged_has_statistics_of_its_own():
+    model, (inputs, _) = mlp(0, norm=True), examples()
+    diverged = {**model.state_dict(), "0.bias": torch.full((8,), float("nan"))}
+    assert reset_statistics(model, diverged, [inputs])["1.running_mean"].isnan().all()

@@ -1,0 +1,104 @@
+import pytest
+import torch
+from torch import nn
+
+from onebasin.errors import OneBasinError
+from onebasin.graph.binding import BoundModel
+from tests.evaluation.networks import assert_same, copy_of, examples, mlp
+
+
+class Tied(nn.Module):
+    """Two names for one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4, bias=False)
+        self.second = nn.Linear(4, 4, bias=False)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+def test_it_computes_what_the_other_model_computes():
+    model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
+    before = copy_of(model.state_dict())
+    found = BoundModel(model, other.state_dict())(inputs)
+    assert torch.equal(found, other.eval()(inputs))
+    assert_same(model.state_dict(), before)
+    assert all(module.training for module in model.modules())
+
+
+def test_it_can_be_asked_for_its_tensors():
+    model, other = mlp(0, norm=True), mlp(1, norm=True)
+    bound = BoundModel(model, other.state_dict())
+    expected = other.state_dict()
+    found = dict(bound.named_parameters()) | dict(bound.named_buffers())
+    assert_same(found, expected)
+    assert next(bound.parameters()).device == torch.device("cpu")
+    assert not list(bound.children())
+
+
+@pytest.mark.parametrize(
+    "names", [{"first.weight"}, {"second.weight"}, {"first.weight", "second.weight"}]
+)
+def test_one_of_the_tied_names_is_enough(names):
+    torch.manual_seed(0)
+    model, other = Tied(), Tied()
+    inputs = torch.randn(3, 4)
+    params = {name: tensor for name, tensor in other.state_dict().items() if name in names}
+    assert torch.equal(BoundModel(model, params)(inputs), other(inputs))
+
+
+def test_integer_buffers_may_be_missing():
+    model = mlp(0, norm=True)
+    params = model.state_dict()
+    del params["1.num_batches_tracked"]
+    inputs, _ = examples()
+    assert torch.equal(BoundModel(model, params)(inputs), model.eval()(inputs))
+
+
+def test_wrong_tensors_are_named():
+    model = mlp(0, norm=True)
+    params = model.state_dict()
+    with pytest.raises(OneBasinError, match="tensor 'more' is not in the model"):
+        BoundModel(model, {**params, "more": torch.zeros(1)})
+    with pytest.raises(OneBasinError, match=r"tensor '0.bias' is \(3,\) but \(8,\) in the model"):
+        BoundModel(model, {**params, "0.bias": torch.zeros(3)})
+    del params["1.running_mean"]
+    with pytest.raises(OneBasinError, match=r"tensor '1\.running_mean' is missing"):
+        BoundModel(model, params)
+
+
+def test_a_checkpoint_of_higher_precision_is_run_in_it():
+    model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
+    wide = {n: t.double() if t.is_floating_point() else t for n, t in other.state_dict().items()}
+    found = BoundModel(model, wide)(inputs)
+    assert found.dtype == torch.float64
+    assert torch.equal(found, other.double().eval()(inputs.double()))
+
+
+def test_one_tensor_of_higher_precision_is_enough():
+    model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
+    mixed = other.state_dict()
+    mixed["1.running_mean"] = mixed["1.running_mean"].double()
+    found = BoundModel(model, mixed)(inputs)
+    assert torch.equal(found, other.double().eval()(inputs.double()))
+
+
+class Constant(nn.Module):
+    """A model with a matrix that its state dict does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("mix", torch.eye(3), persistent=False)
+
+    def forward(self, x):
+        return self.linear(x @ self.mix)
+
+
+def test_tensors_that_no_checkpoint_holds_are_run_in_the_precision_of_the_others():
+    model, inputs = Constant(), torch.ones(2, 3)
+    params = {name: tensor.double() for name, tensor in model.state_dict().items()}
+    assert torch.equal(BoundModel(model, params)(inputs), model.double()(inputs.double()))

@@ -1,0 +1,224 @@
+import csv
+import io
+import re
+from dataclasses import replace
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin_studies import Table, find_study
+from onebasin_studies.papers.collection import _elapsed
+from onebasin_studies.report.studies import write_run_index, write_study_reports
+from onebasin_studies.report.studies.files import report_files
+from onebasin_studies.report.studies.pages import _shown, index_page
+from onebasin_studies.report.studies.pictures import draw
+from onebasin_studies.report.studies.tables import table_numbers, table_texts
+from onebasin_studies.runtime.folder import StudyFolder
+from onebasin_studies.runtime.statistics import summary
+from onebasin_studies.runtime.store.records import Record
+from tests.studies.report.studies.collected import EMPTY, FOUND, ROWS, STUDY
+from tests.studies.report.test_pages import parsed
+from tests.studies.runs import run, stored_files
+
+
+def text_of(html: str) -> str:
+    return " ".join(" ".join(parsed(html).text).split())
+
+
+def page_of(found) -> str:
+    return report_files(found)[f"{found.study.name}.html"].decode()
+
+
+def test_the_page_says_what_was_claimed_found_and_done():
+    text = text_of(page_of(FOUND))
+    for words in (
+        "Somebody et al. 2022, A Title, Figure 2",
+        "The barrier <i>falls</i> with the width.",
+        "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 of its measurements is missing. "
+        "Criterion. The mean is below 1 & falls. Over all widths. Mean & interval",
+        "Mean & interval over 3 pairs.",
+        "scale desk tasks 11 of 12 done",
+        "work 1 h 7 min, all tasks together",
+        "elapsed 25 min in which at least one of them was at work",
+        "finished 1970-01-01 00:00 UTC",
+        "machine desk (4 cores)",
+        "versions python 3.11.7, torch 2.12.0 and 2.13.0+cpu",
+        "seeds 0 to 2, 7, 9 to 10",
+        "What failed measure(x=1): ValueError: <no> Traceback",
+    ):
+        assert words in text
+
+
+def test_a_configuration_is_written_in_words_as_deep_as_it_goes():
+    config = {
+        "settings": {"a <b>": {"data": {"name": "mnist", "num_train": 5}, "keep": [1, 2]}},
+        "series": [{"widths": [4, 8], "recipe": {"nested": {"x": 0.5}}}],
+        "augment": None,
+        "proves": True,
+        "also": [],
+    }
+    html = "".join(f"<p>{_shown(name, value)}</p>" for name, value in config.items())
+    assert text_of(html) == (
+        "settings a <b> data name mnist, num_train 5 keep 1, 2 series widths 4, 8 recipe "
+        "nested x 0.5 augment none proves yes also none"
+    )
+    assert html.count("<ul>") == html.count("</ul>") == 5
+
+
+def test_the_caption_of_a_table_is_outside_the_box_that_moves():
+    html = page_of(FOUND)
+    box = html[html.index('<div class="scroll"') :]
+    assert "<figcaption>Wide.</figcaption>" in box.partition("</div>")[2]
+    assert "Wide." not in box.partition("</div>")[0]
+
+
+def test_the_page_needs_no_other_file_and_its_pictures_have_words():
+    html = page_of(FOUND)
+    tags = parsed(html)
+    (image,) = [attrs for tag, attrs in tags.seen if tag == "img"]
+    assert image["src"].startswith("data:image/svg+xml;base64,")
+    assert image["alt"].startswith('Barrier against width, "falling": 0.25 at width 4')
+    assert not re.search(r"https?://|url\(|@import|<script", html)
+    links = [attrs["href"] for tag, attrs in tags.seen if tag == "a"]
+    assert links == ["width-width.svg", "width.csv", "width-rows.csv", "index.html"]
+
+
+def test_every_figure_is_a_file_and_every_table_too():
+    files = report_files(FOUND)
+    assert set(files) == {"width.html", "width-width.svg", "width.csv", "width-rows.csv"}
+    assert b"<svg" in files["width-width.svg"]
+    assert files == report_files(FOUND), "the same rows give the same bytes"
+    rows = list(csv.DictReader(io.StringIO(files["width-rows.csv"].decode())))
+    assert len(rows) == len(ROWS)
+    assert [float(row["barrier"]) for row in rows] == [row["barrier"] for row in ROWS]
+    header, *body = csv.reader(io.StringIO(files["width.csv"].decode()))
+    assert (len(header), len(body)) == (13, 3)
+    assert header[:2] == ["a column of number 0", "± of a column of number 0"]
+    assert [float(row[0]) for row in body] == [0.25, 0.0625, 0.015625]
+    assert float(body[0][1]) == pytest.approx(0.25 * 4.302652729696142 / 3**0.5)
+    svg = ElementTree.fromstring(files["width-width.svg"])
+    space = "{http://www.w3.org/2000/svg}"
+    assert [child.tag for child in svg[:2]] == [f"{space}title", f"{space}desc"]
+    assert svg[0].text == "width: width"
+    assert str(svg[1].text).startswith('Barrier against width, "falling": 0.25 at width 4')
+
+
+def test_a_study_without_rows_has_a_page_too():
+    files = report_files(EMPTY)
+    assert set(files) == {"width.html"}
+    text = text_of(files["width.html"].decode())
+    assert "not enough data Nothing is measured yet. Criterion. The mean is below 1" in text
+    assert "Over all widths. What was done" in text
+    assert "finished not yet" in text
+
+
+def test_means_of_a_table_are_words_on_the_page_and_numbers_in_the_file():
+    same, other = (replace(summary(v), group={}) for v in ([0.0] * 3, [0.01, 0.012, 0.02]))
+    percent = replace(other, form=".1%")
+    body = Table(("a", "b", "c"), [(4, same, percent), (8, other, "-"), (16, summary([1]), "")])
+    assert table_texts(body) == [
+        ["4", "0.000 ± 0.000", "1.4% ± 1.3%"],
+        ["8", "0.014 ± 0.013", "-"],
+        ["16", "1", ""],
+    ]
+    header, first, second, third = table_numbers(body)
+    assert header == ["a", "b", "± of b", "c", "± of c"]
+    assert first == [4, 0.0, 0.0, other.mean, other.reach]
+    assert second == [8, other.mean, other.reach, "-", None]
+    assert third == [16, 1.0, None, "", None]
+    assert table_numbers(Table(("a",), [])) == [["a"]]
+    assert table_numbers(Table((), ())) == [] == table_texts(Table((), ()))
+
+
+def test_time_that_passed_is_counted_once():
+    """Tasks side by side, four of one call, and a pause between two runs."""
+    spans = [(10.0, 4.0, 1), (12.0, 4.0, 1), (20.0, 0.5, 4), (20.0, 0.5, 4), (19.5, 0.5, 1)]
+    records = [Record({"finished": f, "seconds": s, "together": n}) for f, s, n in spans]
+    assert _elapsed(records) == 6.0 + 2.0
+    assert _elapsed([]) == 0.0
+    assert _elapsed([Record({"finished": 5.0, "seconds": 2.0})]) == 2.0
+
+
+def test_a_figure_without_words_is_refused():
+    def figures(rows):
+        return [replace(picture, alt=" ") for picture in STUDY.figures(rows)]
+
+    with pytest.raises(OneBasinError, match=r"study width: figure 'width' has no alt text"):
+        draw(replace(STUDY, figures=figures), ROWS)
+
+
+def test_the_index_has_every_study_with_its_verdict():
+    other = replace(EMPTY, study=replace(STUDY, name="depth", paper="Another et al. 2023, B"))
+    html = index_page([FOUND, other])
+    text = text_of(html)
+    assert "2 studies at desk scale: 1 reproduced, 1 not enough data." in text
+    assert text.index("Another et al.") < text.index("Somebody et al.")
+    links = [attrs["href"] for tag, attrs in parsed(html).seen if tag == "a"]
+    assert links == ["depth.html", "width.html"]
+
+
+def test_the_index_over_runs_has_each_study_once(tmp_path):
+    study = find_study("counterexample")
+    folders = [tmp_path / name / "out <1>" for name in ("a", "b")]
+    for folder in folders:
+        run(folder, study)
+    stored_files(folders[1], study.tasks(study.config("smoke"))[0])[".json"].unlink()
+    for _ in range(2):
+        runs = write_run_index(list(map(StudyFolder, folders)), tmp_path / "index")
+        assert list(runs) == ["out <1>", "out <1>-2"]
+    assert not (folders[0] / "report").exists()
+    html = (tmp_path / "index" / "index.html").read_text()
+    tags = parsed(html)
+    links = [attrs["href"] for tag, attrs in tags.seen if tag == "a"]
+    assert len(links) == 4
+    for link in links:
+        assert (tmp_path / "index" / unquote(link)).is_file(), link
+    text = text_of(html)
+    assert "1 study in 2 runs: out <1> (smoke scale), out <1>-2 (smoke scale)." in text
+    assert text.count(study.claim) == 1
+    assert text.index("out <1> reproduced") < text.index("out <1>-2 not enough data 3 of 4")
+    names = {path.name for path in (tmp_path / "index" / "out <1>").iterdir()}
+    assert {"index.html", "counterexample.html", "counterexample-curves.svg"} <= names
+
+
+def test_reports_are_written_from_what_a_folder_holds(tmp_path):
+    study = find_study("counterexample")
+    run(tmp_path, study)
+    for _ in range(2):
+        (found,) = write_study_reports(StudyFolder(tmp_path))
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "index.html",
+        "counterexample.html",
+        "counterexample.csv",
+        "counterexample-rows.csv",
+        "counterexample-curves.svg",
+    }
+    assert (found.num_done, found.num_tasks, found.num_missing) == (4, 4, 0)
+    assert list(found.seeds) == [0]
+    assert found.seconds > 0
+
+
+def test_a_corrupt_result_is_refused_by_a_report(tmp_path):
+    study = find_study("counterexample")
+    run(tmp_path, study)
+    path = stored_files(tmp_path, study.tasks(study.config("smoke"))[0])[".parquet"]
+    path.write_bytes(b"nothing")
+    message = rf"{path}: corrupt row file, not what its record says; run the study again to comp"
+    with pytest.raises(OneBasinError, match=message):
+        write_study_reports(StudyFolder(tmp_path))
+    run(tmp_path, study)
+    assert write_study_reports(StudyFolder(tmp_path))
+
+
+def test_a_report_of_what_is_missing_says_so(tmp_path):
+    study = find_study("counterexample")
+    run(tmp_path, study)
+    stored_files(tmp_path, study.tasks(study.config("smoke"))[0])[".json"].unlink()
+    (found,) = write_study_reports(StudyFolder(tmp_path))
+    assert found.num_missing == 1
+    assert found.verdict().judgement == "not enough data"
+    assert "3 of 4 permutations were measured. 1 of its measurements is missing." in (
+        found.verdict().sentence
+    )

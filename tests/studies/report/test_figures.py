@@ -1,0 +1,68 @@
+import base64
+
+import matplotlib
+import pytest
+
+from onebasin.errors import OneBasinError
+from onebasin.evaluation.curves import Curve
+from onebasin.evaluation.figures import Line, curve_figure, save_figure, svg_source
+
+ALPHAS = (0.0, 0.5, 1.0)
+LINES = [
+    Line(Curve(ALPHAS, (0.1, 0.9, 0.2), (0.0, 0.3, 0.1)), "naive, train"),
+    Line(Curve(ALPHAS, (0.1, 0.2, 0.2), (0.0, 0.1, 0.1)), "aligned, test", True, True),
+]
+
+
+def test_each_quantity_has_a_panel_with_every_line():
+    loss, error = curve_figure(LINES).get_axes()
+    assert (loss.get_title(loc="left"), error.get_title(loc="left")) == ("Loss", "Error")
+    for ax, values in (
+        (loss, [c.curve.losses for c in LINES]),
+        (error, [c.curve.errors for c in LINES]),
+    ):
+        assert [tuple(line.get_ydata()) for line in ax.get_lines()] == values
+
+
+def test_lines_are_named_once():
+    loss, error = curve_figure(LINES).get_axes()
+    legend = loss.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [c.label for c in LINES]
+    assert error.get_legend() is None
+    assert curve_figure(LINES, ["error"]).get_axes()[0].get_legend() is not None
+
+
+def test_naive_and_aligned_train_and_test_can_be_told_apart():
+    naive, aligned = curve_figure(LINES, ["loss"]).get_axes()[0].get_lines()
+    assert naive.get_color() != aligned.get_color()
+    assert naive.get_linestyle() != aligned.get_linestyle()
+
+
+def test_the_settings_of_matplotlib_stay_as_they_are():
+    before = dict(matplotlib.rcParams)
+    svg_source(curve_figure(LINES))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_pictures_are_written(tmp_path):
+    figure = curve_figure(LINES)
+    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
+        save_figure(figure, tmp_path / f"curve{suffix}")
+        assert (tmp_path / f"curve{suffix}").read_bytes().startswith(start)
+
+
+def test_the_source_of_an_image_is_the_image_and_always_the_same():
+    first, again = svg_source(curve_figure(LINES)), svg_source(curve_figure(LINES))
+    head, _, data = first.partition(",")
+    assert head == "data:image/svg+xml;base64"
+    assert b"<svg" in base64.b64decode(data)
+    assert first == again
+
+
+def test_where_no_picture_can_be_written_is_named(tmp_path):
+    with pytest.raises(OneBasinError, match=r"nowhere.*does not exist; create it first"):
+        save_figure(curve_figure(LINES), tmp_path / "nowhere" / "curve.png")
+    with pytest.raises(OneBasinError, match=r"curve\.doc: unknown kind of picture '\.doc'"):
+        save_figure(curve_figure(LINES), tmp_path / "curve.doc")
+    assert not list(tmp_path.iterdir())

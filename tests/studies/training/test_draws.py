@@ -1,0 +1,113 @@
+"""Which seeds there are, and that what they draw stays what it is."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+
+from onebasin._random import (
+    LEAST_SEED,
+    MOST_SEED,
+    check_seed,
+    check_seeds,
+    forked,
+    generator_of,
+    order_of,
+    seeded,
+    wrapped,
+)
+from onebasin.data import Augmentation, batches, load_dataset
+from onebasin.errors import OneBasinError
+from onebasin_studies.training import load_digits, train
+from onebasin_studies.training.subspaces import train_subspace
+from tests.studies.training.networks import blobs, chain
+
+OUTSIDE = [LEAST_SEED - 1, MOST_SEED + 1]
+
+
+def test_draws_are_what_they_were():
+    assert order_of(3, 1, 8).tolist() == [3, 0, 6, 1, 5, 4, 7, 2]
+    assert order_of(-5, 0, 8).tolist() == [2, 3, 5, 7, 6, 4, 0, 1]
+    assert generator_of(3, "noise", 0).initial_seed() == 30633481300878568
+
+
+@pytest.mark.parametrize("seed", [LEAST_SEED, -1, 0, MOST_SEED])
+def test_torch_takes_every_seed_that_there_is(seed):
+    assert wrapped(check_seed("call", seed)) == seed
+    torch.Generator().manual_seed(seed)
+
+
+def test_numbers_made_from_seeds_are_wrapped():
+    assert wrapped(MOST_SEED + 1) == 0
+    assert 0 <= wrapped(LEAST_SEED - 1) <= MOST_SEED
+
+
+@pytest.mark.parametrize("seeds", [[0, 0.5], ["a"], "ab", [None], [True]])
+def test_what_is_no_seed_is_named(seeds):
+    with pytest.raises(OneBasinError, match=r"^call: a seed is .*; it must be a whole number from"):
+        check_seeds("call", seeds)
+
+
+def test_one_seed_is_no_list_of_seeds():
+    with pytest.raises(OneBasinError, match=r"^call: seeds is 3; give a list of whole numbers, su"):
+        check_seeds("call", 3)
+    with pytest.raises(OneBasinError, match=r"^call: there are no seeds"):
+        check_seeds("call", [])
+
+
+@pytest.mark.parametrize("seeds", [np.arange(2), torch.arange(2), range(2), iter([0, 1])])
+def test_seeds_may_be_kept_in_anything(seeds):
+    assert [(type(seed), seed) for seed in check_seeds("call", seeds)] == [(int, 0), (int, 1)]
+
+
+@pytest.mark.parametrize("seed", OUTSIDE)
+def test_every_seed_is_checked(seed):
+    digits = load_digits()
+    calls = {
+        "train: a seed": lambda: train(chain(), blobs(), seeds=[0, seed]),
+        "train: trunk_seed": lambda: train(
+            chain(), blobs(), seeds=[0], spawn_epoch=1, trunk_seed=seed
+        ),
+        "train_subspace: seed": lambda: train_subspace(chain(), blobs(), seed=seed),
+        "data: seed": lambda: load_digits(seed=seed),
+        "data: seed is": lambda: load_dataset("nothing", seed=seed),
+        "data: seed is ": lambda: digits.subset(5, seed=seed),
+        "data: seed is -?": lambda: digits.split(seed=seed),
+        r"data: seed is -?\d": lambda: digits.with_label_noise(0.1, seed=seed),
+        "batches: shuffle_seed": lambda: batches(
+            digits.test_inputs, digits.test_labels, 9, shuffle_seed=seed
+        ),
+    }
+    for text, call in calls.items():
+        with pytest.raises(OneBasinError, match=f"^{text}.*must be a whole number from -9223"):
+            call()
+
+
+@pytest.mark.parametrize("seed", [LEAST_SEED, MOST_SEED])
+def test_the_outermost_seeds_will_do(seed):
+    digits = load_digits(seed=seed).as_images()
+    part = digits.subset(5, 5, seed).with_label_noise(0.2, seed=seed)
+    augmented = batches(
+        part.test_inputs, part.test_labels, 3, shuffle_seed=seed, augmentation=Augmentation()
+    )
+    assert [len(labels) for _, labels in augmented] == [3, 2]
+    assert len(train(chain(), blobs(), seeds=[seed], epochs=1)[0].losses) == 1
+
+
+def test_torchs_own_generators_stay_as_they_were(monkeypatch):
+    before = torch.get_rng_state()
+    with seeded(3):
+        drawn = torch.rand(4)
+    with seeded(3):
+        assert torch.equal(torch.rand(4), drawn)
+    with forked():
+        torch.rand(4)
+    assert torch.equal(torch.get_rng_state(), before)
+    # Those of accelerators, too, once they are in use.
+    kept = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext(kept.extend(devices)))
+    with forked():
+        assert kept == [0, 1]

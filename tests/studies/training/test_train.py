@@ -1,0 +1,89 @@
+import pytest
+import torch
+from torch import nn
+
+from onebasin.data.digits import load_digits
+from onebasin.errors import OneBasinError
+from onebasin_studies.training.initialisation import initialised
+from onebasin_studies.training.train import train
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def assert_close(found, expected):
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_training_learns_the_digits():
+    data = load_digits()
+    (trained,) = train(small(), data, seeds=[0], epochs=15)
+    model = small()
+    model.load_state_dict(trained.params)
+    accuracy = (model(data.test_inputs).argmax(1) == data.test_labels).double().mean()
+    assert accuracy > 0.9
+    assert len(trained.losses) == 15
+    assert trained.losses[-1] < trained.losses[0] / 3
+    assert trained.seconds > 0
+    text = repr(trained)
+    assert text.startswith("TrainedNetwork: seed 0, finished after 15 epochs, loss 0.")
+    assert len(text) < 200
+
+
+def test_a_seed_gives_the_same_network_beside_any_other():
+    data = load_digits()
+    alone = train(small(), data, seeds=[5], epochs=2)
+    beside = train(small(), data, seeds=[4, 5], epochs=2)
+    assert [network.seed for network in beside] == [4, 5]
+    assert_close(beside[1].params, alone[0].params)
+    assert beside[1].losses == pytest.approx(alone[0].losses, rel=1e-5)
+    assert not torch.equal(beside[0].params["0.weight"], beside[1].params["0.weight"])
+
+
+def test_network_and_random_state_stay_as_they_are():
+    network = small()
+    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    (trained,) = train(network, load_digits(), seeds=[0], epochs=1)
+    assert_same(network.state_dict(), kept)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not any(tensor.requires_grad for tensor in trained.params.values())
+
+
+def test_no_epochs_give_the_initial_weights():
+    (trained,) = train(small(), load_digits(), seeds=[7], epochs=0)
+    assert_same(trained.params, initialised(small(), 7).state_dict())
+
+
+def test_progress_counts_the_epochs_of_all_seeds():
+    calls = []
+    train(small(), load_digits(), seeds=[0, 1], epochs=2, progress=lambda *c: calls.append(c))
+    assert calls[-1] == (4, 4)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_wrong_calls_are_named():
+    data = load_digits()
+    with pytest.raises(OneBasinError, match="train: there are no seeds"):
+        train(small(), data, seeds=[])
+    with pytest.raises(OneBasinError, match="batch_size is 0; it must be a whole number"):
+        train(small(), data, seeds=[0], batch_size=0)
+
+
+def test_parameters_that_nothing_draws_are_named():
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+    with pytest.raises(OneBasinError, match=r"module '0' has parameters but no reset_parameters"):
+        initialised(nn.Sequential(Scale()), 0)

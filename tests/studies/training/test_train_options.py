@@ -1,0 +1,294 @@
+"""Early stops, histories, tests on the way, engines that do not fit."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin.errors import OneBasinError
+from onebasin_studies.training import Dataset, Recipe, train
+from onebasin_studies.training.engines.chain_tracing import Layer, chain_of
+from onebasin_studies.training.grouping import _cut
+from onebasin_studies.training.initialisation import initialised
+from onebasin_studies.training.schedules import learning_rate_at
+from tests.studies.training.networks import assert_close, blobs, chain, noisy, normed
+
+
+def test_networks_stop_by_themselves_and_leave_the_others():
+    options = {"epochs": 40, "batch_size": 10, "learning_rate": 0.01}
+    data = blobs()
+    free = train(chain(), data, seeds=range(4), stop_loss=None, group_size=4, **options)
+    limit = sorted(network.losses[19] for network in free)[1] + 1e-4
+    found = train(chain(), data, seeds=range(4), stop_loss=limit, group_size=4, **options)
+    lengths = {len(network.losses) for network in found}
+    assert len(lengths) > 1
+    for network, whole in zip(found, free, strict=True):
+        stop = next((i for i, loss in enumerate(whole.losses) if loss < limit), None)
+        assert network.status == ("finished" if stop is None else "converged")
+        assert len(network.losses) == (40 if stop is None else stop + 1)
+        assert network.losses == pytest.approx(whole.losses[: len(network.losses)], rel=1e-2)
+
+
+def test_a_network_that_diverges_leaves():
+    found = train(
+        chain(), blobs(), seeds=[0, 1], epochs=30, optimizer="sgd", learning_rate=1e30, batch_size=9
+    )
+    assert {network.status for network in found} == {"diverged"}
+    assert all(len(network.history) < 30 for network in found)
+    assert not math.isfinite(found[0].losses[-1])
+    assert found[0].rows()[-1]["loss"] is None
+
+
+@pytest.mark.parametrize("engine", ["chain", "vmap", "loop"])
+def test_history_tells_what_the_networks_do(engine):
+    data = blobs()
+    a, _ = train(chain(), data, seeds=[0, 1], epochs=2, tests=True, engine=engine)
+    model = chain()
+    model.load_state_dict(a.params)
+    with torch.no_grad():
+        outputs = model(data.test_inputs)
+    loss = nn.functional.cross_entropy(outputs, data.test_labels)
+    wrong = (outputs.argmax(1) != data.test_labels).double().mean()
+    assert a.history[-1].test_loss == pytest.approx(float(loss), rel=1e-5)
+    assert a.history[-1].test_error == pytest.approx(float(wrong))
+    assert [row.epoch for row in a.history] == [1, 2]
+    assert a.seconds == pytest.approx(sum(row.seconds for row in a.history))
+    # One batch an epoch: what is met on the way is the network before the step.
+    first = initialised(chain(), 0)
+    with torch.no_grad():
+        whole = nn.functional.cross_entropy(first(data.train_inputs), data.train_labels)
+    assert a.losses[0] == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_plots_are_drawn():
+    from matplotlib.figure import Figure
+
+    (network,) = train(chain(), blobs(), seeds=[0], epochs=3, tests=True)
+    ax = Figure().subplots()
+    network.plot(ax, metric="error", label="a")
+    assert [len(line.get_xdata()) for line in ax.lines] == [3, 3]
+
+
+def test_engines_are_chosen_by_what_a_network_does():
+    def engine(network):
+        (found,) = train(network, blobs(), seeds=[0], epochs=1)
+        return found.engine
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(6, 6)
+            self.last = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.inner(x.view(len(x), 6))))
+
+    class Branch(Odd):
+        def forward(self, x):
+            return super().forward(x) if x.sum() > 1e9 else self.last(self.inner(x).sin())
+
+    class Detached(Odd):
+        def forward(self, x):
+            return self.last(torch.relu(self.inner(x)).detach())
+
+    assert engine(chain()) == engine(Odd()) == "chain"
+    assert engine(noisy()) == engine(normed()) == engine(Detached()) == "vmap"
+    (found,) = train(Branch(), blobs(), seeds=[0], epochs=1)
+    assert found.engine == "loop"
+    assert "vmap does not take it" in found.reason
+
+
+def test_a_hidden_gradient_is_no_chain():
+    class Reversed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.relu()
+
+        @staticmethod
+        def backward(ctx, slope):
+            return -slope
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(6, 6)
+            self.last = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.last(Reversed.apply(self.inner(x)))
+
+    assert chain_of(Odd(), torch.randn(6)) is not None
+    (found,) = train(Odd(), blobs(), seeds=[0], epochs=1)
+    assert found.engine == "loop"
+
+
+def test_layers_of_a_chain():
+    assert chain_of(chain(), torch.randn(6)) == [
+        Layer("0.weight", "0.bias", "relu"),
+        Layer("2.weight", "2.bias", "tanh"),
+        Layer("4.weight", "4.bias", None),
+    ]
+    no_bias = nn.Sequential(nn.Flatten(), nn.Linear(6, 3, bias=False))
+    assert chain_of(no_bias, torch.randn(2, 3)) == [Layer("1.weight", None, None)]
+    assert chain_of(nn.Sequential(nn.Linear(6, 3), nn.ReLU()), torch.randn(6)) is None
+    assert chain_of(normed(), torch.randn(6)) is None
+
+
+def test_unfit_engines_are_refused():
+    with pytest.raises(OneBasinError, match="engine 'chain' takes linear layers"):
+        train(normed(), blobs(), seeds=[0], engine="chain")
+
+
+def test_wrong_options_are_named():
+    with pytest.raises(OneBasinError, match="unknown option 'epoch'; a recipe has epochs, "):
+        train(chain(), blobs(), seeds=[0], epoch=3)
+    with pytest.raises(OneBasinError, match=r"seeds \[1, 1\] name one twice"):
+        train(chain(), blobs(), seeds=[1, 1])
+    with pytest.raises(OneBasinError, match="the network cannot be run on blobs, whose inputs"):
+        train(nn.Linear(7, 3), blobs(), seeds=[0])
+    with pytest.raises(OneBasinError, match=r"returns \(2, 2\) for two examples but blobs has 3"):
+        train(nn.Linear(6, 2), blobs(), seeds=[0])
+    with pytest.raises(OneBasinError, match="the network has no parameters"):
+        train(nn.Flatten(), blobs(), seeds=[0])
+    with pytest.raises(OneBasinError, match=r"betas is \(0\.9, 1\.5\)"):
+        Recipe(betas=(0.9, 1.5))
+    with pytest.raises(OneBasinError, match="nesterov needs momentum"):
+        Recipe(optimizer="sgd", nesterov=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"betas": (0.9,)}, r"betas is \(0.9,\); it must be two numbers of at least 0 and below 1"),
+        ({"betas": [0.9, 0.99, 0.999]}, r"betas is \(0.9, 0.99, 0.999\); it must be two numbers"),
+        ({"betas": (-0.9, 0.9)}, r"betas is \(-0.9, 0.9\); it must be two numbers"),
+        ({"betas": 0.9}, r"betas is 0.9; it must be two numbers"),
+        ({"learning_rate": "a"}, "learning_rate is 'a'; it must be at least 0 and finite"),
+        ({"momentum": "a", "optimizer": "sgd"}, "momentum is 'a'; it must be at least 0 and below"),
+        ({"milestones": "80", "schedule": "steps"}, "milestones is '80'; it must be epochs above"),
+        ({"milestones": 80, "schedule": "steps"}, "milestones is 80; it must be epochs above 0"),
+        ({"epochs": 1.5}, "epochs is 1.5; it must be a whole number of at least 0"),
+        (
+            {"epochs": 4, "milestones": (2, 4), "schedule": "steps"},
+            "milestones are 2, 4, but there are 4 epochs; all must be below that",
+        ),
+        (
+            {"epochs": 4, "warmup_epochs": 4.5},
+            "warmup_epochs is 4.5, but there are 4 epochs; it must not be above that",
+        ),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds is -1; it must be at least 0 and finite"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0; it must be a whole number of at least 1"),
+        ({"group_size": -1}, "group_size is -1; it must be a whole number of at least 1"),
+        ({"checkpoints": ""}, "checkpoints is empty; name a folder, '.' for the working one"),
+    ],
+)
+def test_numbers_that_are_none_are_named(options, text):
+    with pytest.raises(OneBasinError, match=f"train: {text}"):
+        train(chain(), blobs(), seeds=[0], **options)
+
+
+def test_a_schedule_may_end_with_the_epochs_and_no_epochs_have_any():
+    options = {"schedule": "steps", "warmup_epochs": 4}
+    assert Recipe(epochs=4, milestones=(3.5,), **options).warmup_epochs == 4
+    assert Recipe(epochs=0, milestones=(80, 120), **options).epochs == 0
+    base = Recipe(epochs=160, milestones=(80, 120), **options)
+    with pytest.raises(OneBasinError, match="milestones are 80, 120, but there are 100 epochs"):
+        base.replace(epochs=100)
+
+
+def test_frozen_networks_and_single_examples_are_named():
+    with pytest.raises(OneBasinError, match="all parameters of the network are frozen"):
+        train(chain().requires_grad_(False), blobs(), seeds=[0])
+    single = "normalisation over a batch needs two examples, but batch_size is 1 and blobs has 83"
+    with pytest.raises(OneBasinError, match=single):
+        train(normed(), blobs(), seeds=[0], batch_size=1)
+    assert train(chain(), blobs(), seeds=[0], batch_size=1, epochs=1)[0].losses
+    part = chain()
+    part[0].requires_grad_(False)
+    (found,) = train(part, blobs(), seeds=[0], epochs=1)
+    assert torch.equal(found.params["0.weight"], initialised(part, 0)[0].weight)
+
+
+def test_a_function_may_build_the_network():
+    found = train(chain, blobs(), seeds=[2, 3], epochs=1)
+    again = train(chain, blobs(), seeds=[3], epochs=1)
+    assert_close(found[1].params, again[0].params)
+    torch.manual_seed(3)
+    (initial,) = train(chain, blobs(), seeds=[3], epochs=0)
+    assert_close(initial.params, chain().state_dict())
+
+
+def test_augmented_inputs_are_drawn_for_each_network():
+    data = blobs()
+
+    def jitter(inputs, generator):
+        return inputs + torch.randn(inputs.shape, generator=generator)
+
+    plain = train(chain(), data, seeds=[0, 1], epochs=2)
+    both = train(chain(), data, seeds=[0, 1], epochs=2, augment=jitter, group_size=2)
+    (alone,) = train(chain(), data, seeds=[1], epochs=2, augment=jitter)
+    assert_close(both[1].params, alone.params)
+    assert both[1].losses != plain[1].losses
+
+
+def test_half_precision_is_close():
+    data = blobs()
+    (whole,) = train(chain(), data, seeds=[0], epochs=3, batch_size=20)
+    (half,) = train(chain(), data, seeds=[0], epochs=3, batch_size=20, precision="bfloat16")
+    assert half.engine == "vmap"
+    assert half.params["0.weight"].dtype == torch.float32
+    assert half.losses != whole.losses
+    assert half.losses == pytest.approx(whole.losses, rel=0.02)
+
+
+def test_groups_are_watched():
+    seen = []
+    train(chain(), blobs(), seeds=range(5), epochs=2, group_size=2, watch=seen.append)
+    ends = {found.group: found for found in seen}
+    assert [ends[number].seeds for number in sorted(ends)] in (
+        [(0, 1), (2, 3), (4,)],
+        [(0, 1), (2,), (3,), (4,)],
+    )
+    assert all(found.epoch == found.epochs == 2 for found in ends.values())
+
+
+def test_seeds_are_cut_evenly():
+    assert _cut(range(7), 3) == ((0, 1, 2), (3, 4), (5, 6))
+    assert _cut(range(2), 2) == ((0,), (1,))
+
+
+def test_a_single_example_in_the_end_is_left_out():
+    data = blobs()
+    one = Dataset(
+        "one",
+        data.train_inputs[:21],
+        data.train_labels[:21],
+        data.test_inputs,
+        data.test_labels,
+        num_classes=3,
+    )
+    (found,) = train(normed(), one, seeds=[0], epochs=2, batch_size=10)
+    assert found.params["1.num_batches_tracked"] == 4
+
+
+def test_learning_rates():
+    steps = Recipe(epochs=4, schedule="steps", milestones=(1, 3), decay=0.5, learning_rate=1.0)
+    assert [learning_rate_at(steps, step, 2) for step in range(8)] == [
+        1,
+        1,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+    ]
+    warm = Recipe(epochs=4, warmup_epochs=2, learning_rate=1.0)
+    assert [learning_rate_at(warm, step, 2) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    cosine = Recipe(epochs=2, schedule="cosine", learning_rate=1.0)
+    rates = [learning_rate_at(cosine, step, 50) for step in range(100)]
+    assert rates[0] == 1
+    assert rates[50] == pytest.approx(0.5)
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.001
