@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import onebasin
 from onebasin import OneBasinError, OneBasinWarning
 from onebasin.evaluation.repairing import repair
+
+pytestmark = pytest.mark.filterwarnings("ignore::onebasin.OneBasinWarning")
 
 
 def mlp(seed: int) -> nn.Sequential:
@@ -60,7 +63,6 @@ def as_checkpoint(module: nn.Module, folder: Path, name: str) -> Any:
 FORMS = [as_module, as_state_dict, as_nested_state_dict, as_path, as_text_path, as_checkpoint]
 
 
-@pytest.mark.filterwarnings("ignore::onebasin.OneBasinWarning")
 @pytest.mark.parametrize("form", FORMS)
 def test_networks_can_have_any_form(form: Any, tmp_path: Path) -> None:
     a, b = (form(mlp(seed), tmp_path, str(seed)) for seed in (1, 2))
@@ -80,7 +82,7 @@ def test_a_result_of_align_is_a_network() -> None:
     loaded = aligned.load_into(mlp(3))
     torch.testing.assert_close(loaded(INPUTS), b(INPUTS))
     merged = onebasin.merge(model, [a, aligned], align=False, example_inputs=INPUTS[:2])
-    expected = onebasin.average([a, aligned.state_dict])
+    expected = onebasin.average([a.state_dict(), aligned.state_dict])
     assert all(torch.equal(merged.state_dict[name], expected[name]) for name in expected)
 
 
@@ -103,14 +105,13 @@ def test_data_can_have_any_form(data: Any) -> None:
     assert (losses[0], losses[-1]) == pytest.approx(tuple(ends), rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::onebasin.OneBasinWarning")
 def test_batches_without_labels_align_merge_and_repair() -> None:
     batches = [inputs for inputs, _ in BATCHES]
     merged = onebasin.merge(mlp(0), [mlp(1), mlp(2)], data=batches)
     assert merged.repair == "repair"
     assert merged.matching is not None
     aligned = onebasin.align(mlp(0), mlp(1), mlp(2), data=batches)
-    average = onebasin.average([mlp(1), aligned.state_dict])
+    average = onebasin.average([mlp(1).state_dict(), aligned.state_dict])
     ends = [mlp(1).state_dict(), aligned.state_dict]
     expected = repair(mlp(0), average, ends, batches).params
     assert all(torch.equal(merged.state_dict[name], expected[name]) for name in expected)
@@ -175,7 +176,7 @@ def test_results_print_their_summary() -> None:
     assert lines[0].startswith("1 group (verified, max error ")
     assert any(line.startswith("B aligned") for line in lines)
     assert repr(aligned) == str(aligned)
-    assert aligned._repr_html_() == f"<pre>{aligned.summary()}</pre>"
+    assert aligned._repr_html_() == f"<pre>{escape(aligned.summary())}</pre>"
     curve = onebasin.barrier(mlp(0), mlp(1), aligned, BATCHES, num_points=3)
     assert curve._repr_png_()[:4] == b"\x89PNG"
 
@@ -201,7 +202,7 @@ EXAMPLE: dict[str, Any] = {"example_inputs": INPUTS[:2]}
         (lambda: onebasin.align(mlp(0), mlp(1), mlp(2)), "align: example inputs are missing; pass"),
         (
             lambda: onebasin.align(mlp(0), mlp(1), nn.Linear(3, 2), **EXAMPLE),
-            "align: 4 tensors missing in b ('0.bias', '0.weight', '2.bias' and 1 more)",
+            "align: 4 tensors missing in b ('0.weight', '0.bias', '2.weight' and 1 more)",
         ),
         (
             lambda: onebasin.align(mlp(0), mlp(1), mlp(2), method="wieghts", **EXAMPLE),
@@ -227,7 +228,7 @@ EXAMPLE: dict[str, Any] = {"example_inputs": INPUTS[:2]}
             lambda: onebasin.merge(mlp(0), [mlp(1), mlp(2)], align=False, method="weights"),
             "merge: method= has no effect with align=False; remove one of them",
         ),
-        (lambda: onebasin.align(mlp(0), mlp(1), mlp(2), data=[]), "data: data has no batches"),
+        (lambda: onebasin.align(mlp(0), mlp(1), mlp(2), data=[]), "data: data has no examples"),
         (
             lambda: onebasin.barrier(mlp(0), mlp(1), mlp(2), [INPUTS]),
             "barrier: data has no labels, and a loss needs them",

@@ -109,7 +109,7 @@ def methods(monkeypatch):
     """Let the test say which methods there are."""
     return lambda known: [
         monkeypatch.setattr(f"onebasin.{home}.METHODS", known)
-        for home in ("matching.catalogue", "cli.methods")
+        for home in ("matching.registry", "api._matchers")
     ]
 
 

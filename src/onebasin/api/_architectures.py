@@ -114,7 +114,7 @@ class NamedArchitecture:
     def _example_of_data(self, module: nn.Module) -> Arguments | None:
         if self.data is None or self.inputs:
             return None
-        return _example_of_data(self.call, self.spec, module, self.data)
+        return _example_of_data(self.call, self.spec, module, self.data, "other arch_args=")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ class GivenModule:
             args, kwargs = model_inputs(self.call, module, self.example_inputs, None)
             args, kwargs = _on_device((args, kwargs), module)
         elif self.data is not None:
-            args, kwargs = _example_of_data(self.call, self.spec, module, self.data)
+            remedy = "another module"
+            args, kwargs = _example_of_data(self.call, self.spec, module, self.data, remedy)
         else:
             raise OneBasinError(
                 f"{self.call}: example inputs are missing; pass example_inputs= or data="
@@ -223,11 +224,9 @@ def architecture_of(
     return NamedArchitecture(spec, arguments, inputs, seed, record=record, call=call)
 
 
-def _example_of_data(call: str, name: str, module: nn.Module, data: Data) -> Arguments:
+def _example_of_data(call: str, name: str, module: nn.Module, data: Data, remedy: str) -> Arguments:
     """Return example inputs from the data, in a form that the module takes."""
-    fitted = fit_data(
-        module, data, call=call, name=name, needs_loss=False, remedy="another architecture"
-    )
+    fitted = fit_data(module, data, call=call, name=name, needs_loss=False, remedy=remedy)
     args, kwargs = arguments_of(fitted.example_inputs(), device_of(module), dtype_of(module))
     return tuple(args), dict(kwargs)
 

@@ -69,7 +69,7 @@ class Job:
         cls,
         call: str,
         model: Any,
-        networks: Mapping[str, Any] | Sequence[Any],
+        networks: Any,
         *,
         data: Any = None,
         arch_args: Mapping[str, Any] | Iterable[str] | None = None,

@@ -14,7 +14,13 @@ from onebasin import __version__
 from onebasin._atomic import check_no_link
 from onebasin.api._job import Job
 from onebasin.api._networks import Networks
-from onebasin.checkpoints import check_file_writable, check_writable, write_checkpoint
+from onebasin.checkpoints import (
+    Checkpoint,
+    check_file_writable,
+    check_writable,
+    with_unsaved,
+    write_checkpoint,
+)
 from onebasin.checkpoints.companions import companion_files
 from onebasin.checkpoints.outputs import output_form
 from onebasin.checkpoints.provenance import provenance_metadata
@@ -99,27 +105,25 @@ def metadata_of(networks: Networks, command: str, **facts: Any) -> dict[str, str
 
 def write_network(
     job: Job,
-    networks: Networks,
     path: Any,
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str],
     *,
-    like: int,
+    like: Checkpoint,
 ) -> None:
     """Write a network under the names and with the dtypes of one of the given networks.
 
     Args:
-        job: the networks.
-        networks: the same, opened.
+        job: the given networks, which are not replaced.
         path: the output.
         tensors: the network; a lazy mapping is written tensor by tensor.
         metadata: metadata of safetensors files.
-        like: index of the network whose names and dtypes are used.
+        like: the network whose names and dtypes are used, open.
     """
-    checkpoints = networks.checkpoints
-    others = [source.path for source in job.sources if source.path is not None]
+    inputs = [source.path for source in job.sources if source.path is not None]
     with job.reporter.progress(f"writing {path}"):
-        write_checkpoint(path, tensors, like=checkpoints[like], inputs=others, metadata=metadata)
+        stored = with_unsaved(tensors, like)
+        write_checkpoint(path, stored, like=like, inputs=inputs, metadata=metadata)
 
 
 def check_files_in(folder: Path, names: Iterable[str], inputs: Sequence[Path] = ()) -> None:

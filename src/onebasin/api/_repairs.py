@@ -34,7 +34,7 @@ class Repair:
     data: Data
 
     @classmethod
-    def of(cls, name: RepairName, data: Data | None) -> Repair | None:
+    def of(cls, name: str, data: Data | None) -> Repair | None:
         """Return the repair that the user chose; the default one needs data.
 
         Raises:
@@ -50,7 +50,8 @@ class Repair:
                 f"merge: repair={name!r} runs the networks on data; pass data=, such as "
                 "data='digits'"
             )
-        return cls(None if name == "auto" else name, data)
+        method: Any = None if name == "auto" else name
+        return cls(method, data)
 
     def fitted(self, architecture: Architecture) -> Repair:
         """Return the repair with its method, and data in a form that the architecture takes.

@@ -7,13 +7,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
-from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from onebasin.errors import OneBasinWarning
 
-PACKAGE = str(Path(__file__).parents[1])
-CONTEXTLIB = contextlib.__file__
 Progress = Callable[[int, int], None]
 
 
@@ -29,7 +27,7 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Issue a warning that points to the line that called onebasin."""
-        warnings.warn(text, OneBasinWarning, stacklevel=_caller_level())
+        warnings.warn(text, OneBasinWarning, stacklevel=_caller_level(sys._getframe()))
 
     @contextlib.contextmanager
     def progress(self, title: str) -> Iterator[Progress | None]:
@@ -62,12 +60,16 @@ class Reporter:
             yield None if progress is None else lambda done: progress(done, total)
 
 
-def _caller_level() -> int:
-    """Return the `stacklevel` of the first caller outside of the package."""
-    frame, level = sys._getframe(2), 2
-    while frame is not None and frame.f_code.co_filename.startswith((PACKAGE, CONTEXTLIB)):
+def _caller_level(frame: FrameType | None) -> int:
+    """Return the `stacklevel` of the first caller outside of the package, from a frame of it."""
+    level = 1
+    while frame is not None and _package_of(frame) in ("onebasin", "contextlib"):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 @contextlib.contextmanager

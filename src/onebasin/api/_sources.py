@@ -51,7 +51,7 @@ class Source:
 
 
 def sources_of(
-    call: str, networks: Mapping[str, Any] | Sequence[Any], keys: str | Sequence[str] | None = None
+    call: str, networks: Any, keys: str | Sequence[str] | None = None
 ) -> tuple[Source, ...]:
     """Return networks as sources.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from onebasin.api._job import Job
 from onebasin.api._networks import Networks
 from onebasin.api._outputs import write_network
 from onebasin.api.results import ComputedNetwork
-from onebasin.checkpoints import open_checkpoint_for, with_unsaved
+from onebasin.checkpoints import open_checkpoint_for
 
 
 def finished(
@@ -38,22 +37,16 @@ def finished(
     """
     if output is None:
         state_dict = {name: tensors[name] for name in tensors}
-
-        def load() -> Mapping[str, Tensor]:
-            return state_dict
     else:
-        stored = with_unsaved(tensors, networks.checkpoints[like])
-        write_network(job, networks, output, stored, metadata, like=like)
+        state_dict = None
+        write_network(job, output, tensors, metadata, like=networks.checkpoints[like])
+    architecture = networks.architecture
 
-        def load() -> Mapping[str, Tensor]:
-            return open_checkpoint_for(networks.architecture, output)
+    def load() -> Mapping[str, Tensor]:
+        return open_checkpoint_for(architecture, output) if state_dict is None else state_dict
 
     def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
-        with job.sources[like].open(networks.architecture) as reference:
-            reopened = list(networks.checkpoints)
-            reopened[like] = reference
-            stored = with_unsaved(tensors, reference)
-            again = replace(networks, checkpoints=tuple(reopened))
-            write_network(job, again, path, stored, metadata, like=like)
+        with job.sources[like].open(architecture) as reference:
+            write_network(job, path, tensors, metadata, like=reference)
 
     return ComputedNetwork(load, None if output is None else Path(output), write)

@@ -17,7 +17,7 @@ from onebasin.api._matchers import AUTO, Matcher
 from onebasin.api._names import MERGED, UNALIGNED, names_of
 from onebasin.api._networks import Networks, check_distinct
 from onebasin.api._outputs import check_outputs, metadata_of, save_permutations
-from onebasin.api._repairs import Repair, RepairName
+from onebasin.api._repairs import Repair
 from onebasin.api._reporter import Reporter
 from onebasin.api._written import finished
 from onebasin.api.reports import Report
@@ -122,7 +122,7 @@ class Merged(NetworkResult):
 
 def merge(
     model: Any,
-    networks: Sequence[Any],
+    networks: Any,
     *,
     weights: Sequence[int | float] | None = None,
     data: Any = None,
@@ -131,7 +131,7 @@ def merge(
     init: str | None = None,
     symmetry: Any = None,
     verify: bool = True,
-    repair: RepairName = "auto",
+    repair: str = "auto",
     evaluate: bool = True,
     num_test: int | None = None,
     example_inputs: Any = None,
@@ -242,7 +242,7 @@ def merge(
     return Merged(replace(network, permutation_files=saved), average, report)
 
 
-def _check(job: Job, data: Any, align: bool, repair: RepairName, save_permutation: Any) -> None:
+def _check(job: Job, data: Any, align: bool, repair: str, save_permutation: Any) -> None:
     if len(job.sources) < 2:
         raise OneBasinError(
             f"merge: {len(job.sources)} networks given; pass two or more, the reference first"

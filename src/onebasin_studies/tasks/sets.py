@@ -52,11 +52,11 @@ def measure_set(
         normalization=normalization,
         data=batches if normalization == "reset" else None,
     )
-    average = average(params)
+    mean = average(params)
     if normalization == "reset":
-        average = reset_statistics(module, average, batches)
+        mean = reset_statistics(module, mean, batches)
     shares = [{number: 1.0} for number in range(len(params) + 1)]
-    *alone, middle = evaluate_points(module, [*params, average], shares, evaluates)
+    *alone, middle = evaluate_points(module, [*params, mean], shares, evaluates)
     rows = []
     for split in splits:
         curves = list(found[split].curves.values())
