@@ -6,8 +6,8 @@ records of the forward pass, which are quick, decide where.
 
 If the records at two shapes agree (see `comparison`), both graphs hold the same operators on
 the same parameters, and the same rules apply. The tried shapes have a larger and a smaller
-size in place of every size among the inputs, where the model accepts it. Dimensions of equal
-size change together. A model that changes what it does only at other shapes is not noticed.
+size in place of every size among the inputs, where the model accepts it, and the sizes at which
+a condition of the model changes. Dimensions of equal size change together.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import nn
 
+from onebasin.symmetry.inference.branches import variations_at_branches
 from onebasin.symmetry.inference.comparison import changed_state
 from onebasin.symmetry.inference.export import Exported, export_variant, silenced
 from onebasin.symmetry.inference.recording import CallRecorder, RecordedCall
@@ -75,6 +76,8 @@ def _graphs_at_other_shapes(
 
     others, known = OtherGraphs(), [base]
     variations = find_variations(args, kwargs, accepts)
+    if recorder.reads_sizes:
+        variations += filter(accepts, variations_at_branches(model, args, kwargs))
     for variation in sorted(variations, key=lambda v: len(records[id(v)])):
         calls = records[id(variation)]
         changed = _least_change(known, calls)
@@ -87,6 +90,25 @@ def _graphs_at_other_shapes(
             others.graphs.append(graph)
             known.append(calls)
     return others
+
+
+def inputs_at_branches(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[Variation]:
+    """Return inputs at which a condition on sizes lets a model do something else.
+
+    Args:
+        model: the model.
+        args, kwargs: example inputs.
+    """
+    with silenced():
+        recorder = CallRecorder(model)
+        base = recorder.record(args, kwargs)
+        if base is None or not recorder.reads_sizes:
+            return []
+        variations = variations_at_branches(model, args, kwargs)
+        records = [(each, recorder.record(each.args, each.kwargs)) for each in variations]
+    return [each for each, calls in records if calls and changed_state(base, calls) is not None]
 
 
 def _least_change(

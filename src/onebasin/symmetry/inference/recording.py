@@ -42,6 +42,9 @@ NEEDS_VALUES = (
 )
 """Errors of operators that cannot run on tensors without values."""
 
+SIZES = frozenset({"shape", "size", "numel", "nelement", "__len__"})
+"""Functions and properties that return sizes."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -110,6 +113,8 @@ class CallRecorder:
         if not any(tensor.is_meta for tensor in self._tensors.values()):
             self._backends.append(_value_backend())
         self._accepted = False
+        self.reads_sizes = False
+        """Whether a recorded pass asks a tensor for its shape."""
 
     def record(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[RecordedCall] | None:
         """Return the calls of one forward pass, or None if it fails.
@@ -136,8 +141,9 @@ class CallRecorder:
         tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
         inputs = pytree.tree_map_only(Tensor, backend.convert, (args, dict(kwargs)))
         recorder = _Recorder(self._origins(by_id, inputs), backend)
-        with isolated(self._model) as own, torch.no_grad(), _exporting(), backend.mode, recorder:
+        with isolated(self._model) as own, torch.no_grad(), exporting(), backend.mode, recorder:
             torch.func.functional_call(own, tensors, *inputs)
+        self.reads_sizes |= recorder.reads_sizes
         return recorder.calls
 
     def _origins(self, by_id: Mapping[int, Tensor], inputs: Any) -> Iterator[tuple[Tensor, Origin]]:
@@ -195,7 +201,7 @@ def _needs_values(error: Exception) -> bool:
 
 
 @contextmanager
-def _exporting() -> Iterator[None]:
+def exporting() -> Iterator[None]:
     """Let the model take the paths that it takes under `torch.export`."""
     flags = torch.compiler._is_compiling_flag, torch.compiler._is_exporting_flag
     try:
@@ -212,6 +218,7 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self._skips_batch_norm = not backend.has_values
         self.calls: list[RecordedCall] = []
+        self.reads_sizes = False
         self._origins: dict[int, Origin] = {}
         self._kept: list[Tensor] = []  # an id is unique only as long as its tensor lives
         for tensor, origin in origins:
@@ -224,6 +231,7 @@ class _Recorder(TorchFunctionMode):
         tensors, others = _flatten((args, kwargs))
         shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         name = _name_of(func)
+        self.reads_sizes |= name in SIZES
         quick = self._skips_batch_norm and name == "batch_norm"
         result = _quick_batch_norm(tensors) if quick else None
         result = func(*args, **kwargs) if result is None else result
