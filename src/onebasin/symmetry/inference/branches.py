@@ -35,14 +35,17 @@ MOST_ENTRIES = 2**24
 
 MOST_VARIATIONS = 16
 
+PROBES = (4, 16, 64, 256)
+"""Factors of the sizes to try for a dimension that the model reads as a plain number."""
+
 
 def variations_at_branches(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[Variation]:
     """Return inputs at which a condition on their sizes has another value.
 
-    The model may refuse them. Sizes that the model reads as plain numbers, such as the number
-    of iterations of a loop, have no conditions.
+    The model may refuse them. A size that the model reads as a plain number, for example by
+    `len`, has no conditions: some multiples of it are returned instead.
     """
     inputs = (args, dict(kwargs))
     leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
@@ -99,44 +102,54 @@ def _branches(
 ) -> Iterator[tuple[sympy.Symbol, int]]:
     """Yield the nearest larger and smaller size at which each condition changes."""
     for condition in dict.fromkeys(conditions):
-        if isinstance(condition, sympy.Eq):  # a size that has become a plain number
-            continue
+        is_number = isinstance(condition, sympy.Eq)  # the size has become a plain number
         for symbol, size in sizes.items():
+            if is_number and symbol in condition.free_symbols:
+                yield from ((symbol, size * factor) for factor in PROBES)
+            if is_number:
+                continue
             others = {s: sympy.Integer(n) for s, n in sizes.items() if s != symbol}
             own = condition.xreplace(others)
             if own.free_symbols == {symbol}:
                 yield from ((symbol, n) for n in _changes(_at(own, symbol), size))
 
 
-def _at(condition: sympy.Basic, symbol: sympy.Symbol) -> Callable[[int], bool]:
-    return lambda size: bool(condition.xreplace({symbol: sympy.Integer(size)}))
+def _at(condition: sympy.Basic, symbol: sympy.Symbol) -> Callable[[int], bool | None]:
+    """Return the condition as a function of one size; None where it is undefined."""
+
+    def holds(size: int) -> bool | None:
+        try:
+            return bool(condition.xreplace({symbol: sympy.Integer(size)}))
+        except (ArithmeticError, AssertionError, TypeError, ValueError):
+            return None
+
+    return holds
 
 
-def _changes(holds: Callable[[int], bool], size: int) -> Iterator[int]:
+def _changes(holds: Callable[[int], bool | None], size: int) -> Iterator[int]:
     """Yield the nearest larger and smaller size at which a condition has another value.
 
     Beyond the near sizes, the condition is taken to change once.
     """
-    before = holds(size)
+    other = not holds(size)
     far = [size + NEAR * 2**i for i in range(16)]
     for tried in (range(size + 1, size + NEAR), far, range(size - 1, max(size - NEAR, 0), -1), [1]):
         last = size
         for n in tried:
-            if n > 0 and holds(n) != before:
-                yield _bisected(holds, last, n)
+            if n > 0 and holds(n) is other:
+                yield _bisected(lambda m: holds(m) is other, last, n)
                 break
             last = n
 
 
-def _bisected(holds: Callable[[int], bool], same: int, other: int) -> int:
-    """Return the size next to the last one at which a condition has the value at `same`."""
-    value = holds(same)
+def _bisected(changed: Callable[[int], bool], same: int, other: int) -> int:
+    """Return the size next to the last unchanged one."""
     while abs(other - same) > 1:
         middle = (same + other) // 2
-        if holds(middle) == value:
-            same = middle
-        else:
+        if changed(middle):
             other = middle
+        else:
+            same = middle
     return other
 
 

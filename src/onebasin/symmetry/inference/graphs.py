@@ -12,7 +12,7 @@ a condition of the model changes. Dimensions of equal size change together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,10 @@ from onebasin.symmetry.inference.comparison import changed_state
 from onebasin.symmetry.inference.export import Exported, export_variant, silenced
 from onebasin.symmetry.inference.recording import CallRecorder, RecordedCall
 from onebasin.symmetry.inference.variations import Variation, find_variations
+
+MOST_BRANCHES = 8
+LONGER = 2
+"""A record that is longer by more than this factor is that of a longer loop."""
 
 
 @dataclass
@@ -66,20 +70,8 @@ def _graphs_at_other_shapes(
     base = recorder.record(args, kwargs)
     if base is None:
         return _graphs_unrecorded(model, args, kwargs, outputs)
-    records: dict[int, list[RecordedCall]] = {}
-
-    def accepts(variation: Variation) -> bool:
-        calls = recorder.record(variation.args, variation.kwargs)
-        if calls is not None:
-            records[id(variation)] = calls
-        return calls is not None
-
     others, known = OtherGraphs(), [base]
-    variations = find_variations(args, kwargs, accepts)
-    if recorder.reads_sizes:
-        variations += filter(accepts, variations_at_branches(model, args, kwargs))
-    for variation in sorted(variations, key=lambda v: len(records[id(v)])):
-        calls = records[id(variation)]
+    for variation, calls in _recorded_variations(model, recorder, args, kwargs):
         changed = _least_change(known, calls)
         if changed is None and not variation.enlarges_one:
             continue
@@ -92,6 +84,46 @@ def _graphs_at_other_shapes(
     return others
 
 
+def _recorded_variations(
+    model: nn.Module, recorder: CallRecorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[Variation, list[RecordedCall]]]:
+    """Yield the accepted inputs of other shapes with their records, the shorter records first."""
+    records: dict[int, list[RecordedCall]] = {}
+
+    def accepts(variation: Variation) -> bool:
+        calls = recorder.record(variation.args, variation.kwargs)
+        if calls is not None:
+            records[id(variation)] = calls
+        return calls is not None
+
+    variations = find_variations(args, kwargs, accepts)
+    for variation in sorted(variations, key=lambda v: len(records[id(v)])):
+        yield variation, records[id(variation)]
+    yield from _recorded_branches(model, recorder, args, kwargs)
+
+
+def _recorded_branches(
+    model: nn.Module, recorder: CallRecorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[Variation, list[RecordedCall]]]:
+    """Yield inputs at which conditions on sizes lead to further branches, with their records.
+
+    A branch may have conditions of its own. Longer loops are left out.
+    """
+    base = recorder.record(args, kwargs)
+    if base is None or not recorder.reads_sizes:
+        return
+    waiting, known = [Variation(args, dict(kwargs))], [base]
+    most_calls = LONGER * len(base)
+    while waiting and len(known) <= MOST_BRANCHES:
+        current = waiting.pop(0)
+        for variation in variations_at_branches(model, current.args, current.kwargs):
+            calls = recorder.record(variation.args, variation.kwargs, most_calls=most_calls)
+            if calls is not None and _least_change(known, calls) is not None:
+                known.append(calls)
+                waiting.append(variation)
+                yield variation, calls
+
+
 def inputs_at_branches(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[Variation]:
@@ -102,13 +134,8 @@ def inputs_at_branches(
         args, kwargs: example inputs.
     """
     with silenced():
-        recorder = CallRecorder(model)
-        base = recorder.record(args, kwargs)
-        if base is None or not recorder.reads_sizes:
-            return []
-        variations = variations_at_branches(model, args, kwargs)
-        records = [(each, recorder.record(each.args, each.kwargs)) for each in variations]
-    return [each for each, calls in records if calls and changed_state(base, calls) is not None]
+        found = _recorded_branches(model, CallRecorder(model), args, kwargs)
+        return [variation for variation, _ in found]
 
 
 def _least_change(

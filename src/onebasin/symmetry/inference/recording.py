@@ -7,6 +7,7 @@ records of one model at different input shapes show whether the shapes change wh
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ NEEDS_VALUES = (
 
 SIZES = frozenset({"shape", "size", "numel", "nelement", "__len__"})
 """Functions and properties that return sizes."""
+
+
+class _TooManyCalls(Exception):
+    """Raised to end a record that has become too long."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +121,17 @@ class CallRecorder:
         self.reads_sizes = False
         """Whether a recorded pass asks a tensor for its shape."""
 
-    def record(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[RecordedCall] | None:
-        """Return the calls of one forward pass, or None if it fails.
+    def record(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, most_calls: int = sys.maxsize
+    ) -> list[RecordedCall] | None:
+        """Return the calls of one forward pass, or None if it fails or has too many calls.
 
         Later inputs are run in the way that the first ones needed, or in a slower one if only
         the values are missing. Any other failure shows that the model refuses the inputs.
         """
         for i, backend in enumerate(self._backends):
             try:
-                calls = self._record(backend, args, kwargs)
+                calls = self._record(backend, args, kwargs, most_calls)
             except Exception as error:  # the user's code, or an operator that needs values
                 if self._accepted and not _needs_values(error):
                     return None
@@ -135,12 +142,16 @@ class CallRecorder:
         return None
 
     def _record(
-        self, backend: _Backend, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        backend: _Backend,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        most_calls: int,
     ) -> list[RecordedCall]:
         by_id = {id(t): backend.state_of(t) for t in self._tensors.values()}
         tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
         inputs = pytree.tree_map_only(Tensor, backend.convert, (args, dict(kwargs)))
-        recorder = _Recorder(self._origins(by_id, inputs), backend)
+        recorder = _Recorder(self._origins(by_id, inputs), backend, most_calls)
         with isolated(self._model) as own, torch.no_grad(), exporting(), backend.mode, recorder:
             torch.func.functional_call(own, tensors, *inputs)
         self.reads_sizes |= recorder.reads_sizes
@@ -214,8 +225,11 @@ def exporting() -> Iterator[None]:
 class _Recorder(TorchFunctionMode):
     """Notes every call of a PyTorch function that takes or makes tensors."""
 
-    def __init__(self, origins: Iterator[tuple[Tensor, Origin]], backend: _Backend) -> None:
+    def __init__(
+        self, origins: Iterator[tuple[Tensor, Origin]], backend: _Backend, most_calls: int
+    ) -> None:
         super().__init__()
+        self._most_calls = most_calls
         self._skips_batch_norm = not backend.has_values
         self.calls: list[RecordedCall] = []
         self.reads_sizes = False
@@ -271,6 +285,8 @@ class _Recorder(TorchFunctionMode):
             origin = Origin((len(self.calls), i), call.state, fed, joined, hidden)
             self._set(tensor, origin)
         self.calls.append(call)
+        if len(self.calls) > self._most_calls:
+            raise _TooManyCalls
 
     def _set(self, tensor: Tensor, origin: Origin) -> None:
         self._origins[id(tensor)] = origin
