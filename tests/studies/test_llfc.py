@@ -3,10 +3,8 @@
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.studies import Result, run_studies
+from onebasin.studies import Result
 from onebasin.studies.collection import collect
-from onebasin.studies.engines import InlineEngine
-from onebasin.studies.folder import StudyFolder
 from onebasin.studies.llfc import additivity, commutativity, lemma, llfc, pairs, profiles, spawning
 from onebasin.studies.plan import Plan
 from onebasin.studies.tasks.features import measure_features
@@ -19,12 +17,10 @@ STUDIES = {
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
+def rows(run_at_smoke):
     """The rows of every study at smoke, from one run, by name; as if they were not of digits."""
-    out = tmp_path_factory.mktemp("llfc")
-    outcome = run_studies(STUDIES, scale="smoke", out=out, engine=InlineEngine())
-    assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
-    found = {name: collect(StudyFolder(out), name) for name in STUDIES}
+    folder = run_at_smoke(*STUDIES)
+    found = {name: collect(folder, name) for name in STUDIES}
     for one in found.values():
         assert "Only digits were measured" in one.verdict().sentence
     return {name: as_if_of_mnist(one.rows) for name, one in found.items()}
