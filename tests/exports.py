@@ -19,6 +19,9 @@ from onebasin.symmetry.inference import tracing
 STEPS = ("export_model", "graphs_at_other_shapes")
 """The slow steps of inference, which are functions of a model and its inputs alone."""
 
+KEPT = 500
+"""Results to keep at most; a graph takes up to a megabyte."""
+
 
 class ContentPickler(pickle.Pickler):
     """Pickles modules so that equal ones give equal bytes, with the values of all tensors."""
@@ -64,6 +67,8 @@ def computed_once(step: Callable[..., Any], results: dict[bytes, Any]) -> Callab
         if key is None:
             return step(*arguments)
         if key not in results:
+            if len(results) >= KEPT:
+                results.clear()
             results[key] = step(*arguments)
         return results[key]
 

@@ -76,6 +76,14 @@ def test_a_step_runs_once_for_equal_models():
     assert [once(lambda: 0), once(lambda: 0)] == [3, 4]
 
 
+def test_the_number_of_kept_results_is_limited(monkeypatch):
+    monkeypatch.setattr("tests.exports.KEPT", 2)
+    results = {}
+    once = computed_once(len, results)
+    assert [once([seed]) for seed in range(5)] == [1] * 5
+    assert len(results) == 1
+
+
 def test_models_are_exported_once_while_they_are_shared():
     steps = tracing.export_model, tracing.graphs_at_other_shapes
     with exports_shared({}):
