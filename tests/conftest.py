@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -57,6 +58,24 @@ hypothesis.settings.load_profile("onebasin")
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def exported() -> dict[bytes, object]:
+    """The graphs of all models that were exported in this process."""
+    return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exports_are_shared(request: pytest.FixtureRequest, exported) -> Iterator[None]:
+    """Export equal models once, except in the tests of inference."""
+    from tests.exports import exports_shared
+
+    if REPOSITORY / "tests" / "symmetry" in request.path.parents:
+        yield
+        return
+    with exports_shared(exported):
+        yield
 
 
 @pytest.fixture(scope="session")

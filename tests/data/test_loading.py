@@ -210,6 +210,7 @@ def test_whole_numbers_are_classes_of_texts_in_their_order(tmp_path):
         ("a,b\n1,2\n", "has no column 'c'; its columns are 'a', 'b'", {"label_column": "c"}),
         ("a,b\nx,y\n", "several columns of text", {}),
         ("a,b\n1,2\n", "--image-size has no effect", {"image_size": 3}),
+        ("p,q,kind\n1,2,b\n3,4,a\n", "--label-column kind", {}),
     ],
 )
 def test_wrong_csv_files(tmp_path, content, text, options):

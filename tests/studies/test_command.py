@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ from tests.studies.runs import run as run_study
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "out"
+
+
+@pytest.fixture(scope="module")
+def counterexample(tmp_path_factory):
+    """A folder of the study that takes least time, without a report; to be copied."""
+    folder = tmp_path_factory.mktemp("counterexample")
+    assert run_study(folder, find_study("counterexample")).is_complete
+    return folder
 
 
 def test_studies_are_listed(capsys):
@@ -56,10 +65,9 @@ def test_a_study_is_run_watched_and_reported(capsys, out):
     assert (out / "report" / "index.html").is_file()
 
 
-def test_many_folders_are_reported_with_an_index(capsys, out, tmp_path):
-    study = find_study("counterexample")
+def test_many_folders_are_reported_with_an_index(capsys, out, tmp_path, counterexample):
     for name in ("one", "two"):
-        run_study(tmp_path / name, study)
+        shutil.copytree(counterexample, tmp_path / name)
     folders = [tmp_path / "one", tmp_path / "two"]
     line = fail(capsys, "study", "report", *folders)
     assert line == "study report: 2 folders given; name one for the index with --out"
@@ -108,13 +116,12 @@ def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, arguments, message
 
 
 @pytest.mark.parametrize("case", ["damaged", "unknown", "another configuration"])
-def test_a_bad_study_does_not_keep_the_others_from_their_report(capsys, out, case):
-    succeed(capsys, "study", "run", "counterexample", "--out", out, "--jobs", 1)
+def test_a_bad_study_does_not_keep_the_others_from_their_report(capsys, out, case, counterexample):
+    shutil.copytree(counterexample, out)
     manifest = json.loads((out / "studies" / "counterexample.json").read_text())
     name = "unheard-of" if case == "unknown" else "symmetries"
     text = "{}" if case == "damaged" else json.dumps({**manifest, "study": name})
     (out / "studies" / f"{name}.json").write_text(text)
-    (out / "report" / "index.html").unlink()
     found = run(capsys, "study", "report", out)
     assert found.code == SOME_FAILED
     assert found.out.startswith("counterexample: reproduced")

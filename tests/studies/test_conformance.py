@@ -8,11 +8,9 @@ from onebasin.errors import OneBasinError
 from onebasin_studies import STUDIES, find_studies, find_study
 from onebasin_studies.papers.collection import collect
 from onebasin_studies.report.studies.files import report_files
-from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.study import SCALES
 from tests.studies.report.test_pages import parsed
-from tests.studies.runs import run
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -30,11 +28,9 @@ def test_a_study_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_runs_at_smoke_and_reports(name, tmp_path):
-    study = find_study(name)
-    outcome = run(tmp_path, study)
-    assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
-    found = collect(StudyFolder(tmp_path), name)
+def test_a_study_runs_at_smoke_and_reports(name, run_at_smoke):
+    study, folder = find_study(name), run_at_smoke(name)
+    found = collect(folder, name)
     assert {(row["study"], row["scale"]) for row in found.rows} == {(name, "smoke")}
     assert found.verdict().sentence
     files = report_files(found)
@@ -44,7 +40,7 @@ def test_a_study_runs_at_smoke_and_reports(name, tmp_path):
     images = [attrs for tag, attrs in tags.seen if tag == "img"]
     assert images
     assert all(len(attrs["alt"]) >= 40 for attrs in images), "say in words what it shows"
-    store, targets = StudyFolder(tmp_path).store, list(study.tasks(study.config("smoke")))
+    store, targets = folder.store, list(study.tasks(study.config("smoke")))
     for some in (targets[:1], targets[::2], targets[len(targets) // 2 :]):
         # After a failure these are the rows that exist: those of a task are there or not.
         rows = [row for task in some for row in study.rows_of(task, store.load(task.key), "smoke")]

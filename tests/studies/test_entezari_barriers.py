@@ -13,22 +13,17 @@ from onebasin_studies.papers.entezari.difficulty import architectures
 from onebasin_studies.papers.entezari.settings import Point, Series, data_label, published_series
 from onebasin_studies.papers.entezari.small_networks import measure_all_pairs, search_pairs
 from onebasin_studies.papers.entezari.worlds import agreement_of, places_of
-from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.statistics import grouped, select, values_of
 from onebasin_studies.tasks import evaluate_network
-from tests.studies.runs import run
 
 NAMES = ("width", "depth", "difficulty", "real-vs-model", "label-noise", "small-networks")
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """All studies, run into one folder."""
-    out = tmp_path_factory.mktemp("entezari")
-    outcome = run(out, *map(find_study, NAMES))
-    assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
-    return StudyFolder(out)
+def smoke(run_at_smoke):
+    """The folder that all studies were run into."""
+    return run_at_smoke(*NAMES)
 
 
 def rows_of(folder, name):

@@ -12,13 +12,12 @@ from onebasin_studies.papers.collection import collect
 from onebasin_studies.papers.git_rebasin.lines import barriers_of, by_setting, paired
 from onebasin_studies.papers.git_rebasin.plane import NAMES, pass_height, plane_of
 from onebasin_studies.papers.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_DESK
-from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.statistics import select
 from onebasin_studies.tasks import train_networks
 from onebasin_studies.tasks.merging import compare_networks, merge_networks
 from onebasin_studies.tasks.packing import take_network
-from tests.studies.runs import as_if_of_mnist, run
+from tests.studies.runs import as_if_of_mnist
 
 STUDIES = ("plane", "matchers", "epochs", "width-matched", "split-data", "merge-many")
 SETTING = {"data": "digits", "network": {"name": "mlp", "width": 16, "depth": 1}}
@@ -26,12 +25,10 @@ RECIPE = {"epochs": 3, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
-def rows_of(tmp_path_factory):
+def rows_of(run_at_smoke):
     """The rows of each study, all run into one folder; as if they were not of digits."""
-    out = tmp_path_factory.mktemp("git_rebasin")
-    outcome = run(out, *(find_study(name) for name in STUDIES))
-    assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
-    found = {name: collect(StudyFolder(out), name) for name in STUDIES}
+    folder = run_at_smoke(*STUDIES)
+    found = {name: collect(folder, name) for name in STUDIES}
     for one in found.values():
         assert one.verdict().judgement == "not enough data"
         assert "Only digits were measured" in one.verdict().sentence

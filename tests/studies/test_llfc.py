@@ -3,7 +3,7 @@
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin_studies import Result, run_studies
+from onebasin_studies import Result
 from onebasin_studies.papers.collection import collect
 from onebasin_studies.papers.llfc import (
     additivity,
@@ -14,8 +14,6 @@ from onebasin_studies.papers.llfc import (
     profiles,
     spawning,
 )
-from onebasin_studies.runtime.engines import InlineEngine
-from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.tasks.features import measure_features
 from onebasin_studies.tasks.specs import data_of, network_of
@@ -27,12 +25,10 @@ STUDIES = {
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
+def rows(run_at_smoke):
     """The rows of every study at smoke, from one run, by name; as if they were not of digits."""
-    out = tmp_path_factory.mktemp("llfc")
-    outcome = run_studies(STUDIES, scale="smoke", out=out, engine=InlineEngine())
-    assert outcome.is_complete, [failure.traceback for failure in outcome.failures]
-    found = {name: collect(StudyFolder(out), name) for name in STUDIES}
+    folder = run_at_smoke(*STUDIES)
+    found = {name: collect(folder, name) for name in STUDIES}
     for one in found.values():
         assert "Only digits were measured" in one.verdict().sentence
     return {name: as_if_of_mnist(one.rows) for name, one in found.items()}

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib.util import find_spec
 
 import pytest
 import torch
 
 from onebasin import build_architecture, trace
+from tests.symmetry.inference.small_architectures import entry, example_of
 
 for _package, _extra in (("timm", "vision"), ("transformers", "hub")):
     if find_spec(_package) is None:
         pytest.skip(f"needs pip install 'onebasin[{_extra}]'", allow_module_level=True)
-
-
-@cache
-def entry(key: str):
-    from benchmarks.catalogue import entries
-
-    return next(e for e in entries(key.split(":")[0]) if e.key == key)
 
 
 def traced(name: str, **options):
@@ -50,7 +43,7 @@ def test_groups_of_torchvision_models(name, groups):
 
 
 MODELS = """
-    torchvision:resnet18 torchvision:shufflenet_v2_x0_5 torchvision:mobilenet_v3_small
+    torchvision:resnet torchvision:shufflenet_v2 torchvision:mobilenet_v3
     torchvision:squeezenet1_1 timm:test_vit timm:test_convnext timm:test_efficientnet
     transformers:BertForMaskedLM transformers:LlamaForCausalLM transformers:GPT2LMHeadModel
     transformers:T5ForConditionalGeneration transformers:BartForConditionalGeneration
@@ -66,7 +59,7 @@ MODELS = """
 @pytest.mark.parametrize("key", MODELS)
 def test_small_models_are_proved(key):
     model = entry(key).build()
-    args, kwargs = entry(key).example(model)
+    args, kwargs = example_of(key, model)
     symmetry = trace(model, args, kwargs)
     assert [r for r in symmetry.refusals if "typing rule failed" in r.reason] == []
     proof = symmetry.prove(model, args, kwargs, controls=4)

@@ -50,7 +50,7 @@ def read_csv_files(name: str, paths: Mapping[str, Path], options: ReadOptions) -
         splits = {split: (inputs[split], labels[split]) for split in tables}
         return data_of_splits(name, splits, options.normalization)
     options.refuse("a CSV file of texts", *IMAGE_ONLY)
-    text = _text_column(name, texts)
+    text = _text_column(name, texts, [column for column in rest if column not in texts])
     columns = {s: table.column(text).to_pylist() for s, table in tables.items()}
     return text_data(name, columns, labels, paths, options)
 
@@ -148,10 +148,15 @@ def _is_text(table: Any, column: str) -> bool:
     return types.is_string(dtype) or types.is_large_string(dtype)
 
 
-def _text_column(name: str, texts: Sequence[str]) -> str:
+def _text_column(name: str, texts: Sequence[str], numbers: Sequence[str]) -> str:
     named = [column for column in texts if column.lower() in INPUT_NAMES]
-    if len(texts) == 1 or named:
+    if named or (len(texts) == 1 and not numbers):
         return (named or list(texts))[0]
+    if len(texts) == 1:
+        raise OneBasinError(
+            f"data: {name} has numbers ({some_names(numbers)}) and texts ({texts[0]!r}); give"
+            f" --label-column {texts[0]} if these are the labels, or name the inputs 'text'"
+        )
     raise OneBasinError(
         f"data: {name} has several columns of text, {some_names(texts)}; name one of them text, "
         "and give numbers in the others"

@@ -6,22 +6,27 @@ records of the forward pass, which are quick, decide where.
 
 If the records at two shapes agree (see `comparison`), both graphs hold the same operators on
 the same parameters, and the same rules apply. The tried shapes have a larger and a smaller
-size in place of every size among the inputs, where the model accepts it. Dimensions of equal
-size change together. A model that changes what it does only at other shapes is not noticed.
+size in place of every size among the inputs, where the model accepts it, and the sizes at which
+a condition of the model changes. Dimensions of equal size change together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from onebasin.symmetry._inference.branches import variations_at_branches
 from onebasin.symmetry._inference.comparison import changed_state
 from onebasin.symmetry._inference.export import Exported, export_variant, silenced
 from onebasin.symmetry._inference.recording import CallRecorder, RecordedCall
 from onebasin.symmetry._inference.variations import Variation, find_variations
+
+MOST_BRANCHES = 8
+LONGER = 2
+"""A record that is longer by more than this factor is that of a longer loop."""
 
 
 @dataclass
@@ -65,18 +70,8 @@ def _graphs_at_other_shapes(
     base = recorder.record(args, kwargs)
     if base is None:
         return _graphs_unrecorded(model, args, kwargs, outputs)
-    records: dict[int, list[RecordedCall]] = {}
-
-    def accepts(variation: Variation) -> bool:
-        calls = recorder.record(variation.args, variation.kwargs)
-        if calls is not None:
-            records[id(variation)] = calls
-        return calls is not None
-
     others, known = OtherGraphs(), [base]
-    variations = find_variations(args, kwargs, accepts)
-    for variation in sorted(variations, key=lambda v: len(records[id(v)])):
-        calls = records[id(variation)]
+    for variation, calls in _recorded_variations(model, recorder, args, kwargs):
         changed = _least_change(known, calls)
         if changed is None and not variation.enlarges_one:
             continue
@@ -87,6 +82,60 @@ def _graphs_at_other_shapes(
             others.graphs.append(graph)
             known.append(calls)
     return others
+
+
+def _recorded_variations(
+    model: nn.Module, recorder: CallRecorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[Variation, list[RecordedCall]]]:
+    """Yield the accepted inputs of other shapes with their records, the shorter records first."""
+    records: dict[int, list[RecordedCall]] = {}
+
+    def accepts(variation: Variation) -> bool:
+        calls = recorder.record(variation.args, variation.kwargs)
+        if calls is not None:
+            records[id(variation)] = calls
+        return calls is not None
+
+    variations = find_variations(args, kwargs, accepts)
+    for variation in sorted(variations, key=lambda v: len(records[id(v)])):
+        yield variation, records[id(variation)]
+    yield from _recorded_branches(model, recorder, args, kwargs)
+
+
+def _recorded_branches(
+    model: nn.Module, recorder: CallRecorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[Variation, list[RecordedCall]]]:
+    """Yield inputs at which conditions on sizes lead to further branches, with their records.
+
+    A branch may have conditions of its own. Longer loops are left out.
+    """
+    base = recorder.record(args, kwargs)
+    if base is None or not recorder.reads_sizes:
+        return
+    waiting, known = [Variation(args, dict(kwargs))], [base]
+    most_calls = LONGER * len(base)
+    while waiting and len(known) <= MOST_BRANCHES:
+        current = waiting.pop(0)
+        for variation in variations_at_branches(model, current.args, current.kwargs):
+            calls = recorder.record(variation.args, variation.kwargs, most_calls=most_calls)
+            if calls is not None and _least_change(known, calls) is not None:
+                known.append(calls)
+                waiting.append(variation)
+                yield variation, calls
+
+
+def inputs_at_branches(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[Variation]:
+    """Return inputs at which a condition on sizes lets a model do something else.
+
+    Args:
+        model: the model.
+        args, kwargs: example inputs.
+    """
+    with silenced():
+        found = _recorded_branches(model, CallRecorder(model), args, kwargs)
+        return [variation for variation, _ in found]
 
 
 def _least_change(

@@ -7,6 +7,7 @@ records of one model at different input shapes show whether the shapes change wh
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -41,6 +42,13 @@ NEEDS_VALUES = (
     UnsupportedOperatorException,
 )
 """Errors of operators that cannot run on tensors without values."""
+
+SIZES = frozenset({"shape", "size", "numel", "nelement", "__len__"})
+"""Functions and properties that return sizes."""
+
+
+class _TooManyCalls(Exception):
+    """Raised to end a record that has become too long."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +118,20 @@ class CallRecorder:
         if not any(tensor.is_meta for tensor in self._tensors.values()):
             self._backends.append(_value_backend())
         self._accepted = False
+        self.reads_sizes = False
+        """Whether a recorded pass asks a tensor for its shape."""
 
-    def record(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[RecordedCall] | None:
-        """Return the calls of one forward pass, or None if it fails.
+    def record(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, most_calls: int = sys.maxsize
+    ) -> list[RecordedCall] | None:
+        """Return the calls of one forward pass, or None if it fails or has too many calls.
 
         Later inputs are run in the way that the first ones needed, or in a slower one if only
         the values are missing. Any other failure shows that the model refuses the inputs.
         """
         for i, backend in enumerate(self._backends):
             try:
-                calls = self._record(backend, args, kwargs)
+                calls = self._record(backend, args, kwargs, most_calls)
             except Exception as error:  # the user's code, or an operator that needs values
                 if self._accepted and not _needs_values(error):
                     return None
@@ -130,14 +142,19 @@ class CallRecorder:
         return None
 
     def _record(
-        self, backend: _Backend, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        backend: _Backend,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        most_calls: int,
     ) -> list[RecordedCall]:
         by_id = {id(t): backend.state_of(t) for t in self._tensors.values()}
         tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
         inputs = pytree.tree_map_only(Tensor, backend.convert, (args, dict(kwargs)))
-        recorder = _Recorder(self._origins(by_id, inputs), backend)
-        with isolated(self._model) as own, torch.no_grad(), _exporting(), backend.mode, recorder:
+        recorder = _Recorder(self._origins(by_id, inputs), backend, most_calls)
+        with isolated(self._model) as own, torch.no_grad(), exporting(), backend.mode, recorder:
             torch.func.functional_call(own, tensors, *inputs)
+        self.reads_sizes |= recorder.reads_sizes
         return recorder.calls
 
     def _origins(self, by_id: Mapping[int, Tensor], inputs: Any) -> Iterator[tuple[Tensor, Origin]]:
@@ -195,7 +212,7 @@ def _needs_values(error: Exception) -> bool:
 
 
 @contextmanager
-def _exporting() -> Iterator[None]:
+def exporting() -> Iterator[None]:
     """Let the model take the paths that it takes under `torch.export`."""
     flags = torch.compiler._is_compiling_flag, torch.compiler._is_exporting_flag
     try:
@@ -208,10 +225,14 @@ def _exporting() -> Iterator[None]:
 class _Recorder(TorchFunctionMode):
     """Notes every call of a PyTorch function that takes or makes tensors."""
 
-    def __init__(self, origins: Iterator[tuple[Tensor, Origin]], backend: _Backend) -> None:
+    def __init__(
+        self, origins: Iterator[tuple[Tensor, Origin]], backend: _Backend, most_calls: int
+    ) -> None:
         super().__init__()
+        self._most_calls = most_calls
         self._skips_batch_norm = not backend.has_values
         self.calls: list[RecordedCall] = []
+        self.reads_sizes = False
         self._origins: dict[int, Origin] = {}
         self._kept: list[Tensor] = []  # an id is unique only as long as its tensor lives
         for tensor, origin in origins:
@@ -224,6 +245,7 @@ class _Recorder(TorchFunctionMode):
         tensors, others = _flatten((args, kwargs))
         shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         name = _name_of(func)
+        self.reads_sizes |= name in SIZES
         quick = self._skips_batch_norm and name == "batch_norm"
         result = _quick_batch_norm(tensors) if quick else None
         result = func(*args, **kwargs) if result is None else result
@@ -263,6 +285,8 @@ class _Recorder(TorchFunctionMode):
             origin = Origin((len(self.calls), i), call.state, fed, joined, hidden)
             self._set(tensor, origin)
         self.calls.append(call)
+        if len(self.calls) > self._most_calls:
+            raise _TooManyCalls
 
     def _set(self, tensor: Tensor, origin: Origin) -> None:
         self._origins[id(tensor)] = origin

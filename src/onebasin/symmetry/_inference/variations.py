@@ -97,18 +97,30 @@ class _Search:
         return []
 
     def _variation(self, sizes: Mapping[Place, int], batch: int) -> Variation:
-        numbers: Iterator[int] = iter(range(len(self.leaves)))
+        leaves = enumerate(self.leaves)
+        first = {(i, 0): batch for i, leaf in leaves if leaf.dim() and leaf.shape[0] == self.batch}
+        return resized_inputs(self.inputs, {**first, **sizes})
 
-        def resized(leaf: Tensor) -> Tensor:
-            i = next(numbers)
-            for dim, old in enumerate(leaf.shape):
-                new = batch if not dim and old == self.batch else old
-                leaf = _resized(leaf, dim, sizes.get((i, dim), new))
-            return leaf
 
-        args, kwargs = pytree.tree_map_only(Tensor, resized, self.inputs)
-        enlarged = [self.leaves[i].shape[dim] == 1 for i, dim in sizes]
-        return Variation(args, kwargs, any(enlarged))
+def resized_inputs(inputs: Inputs, sizes: Mapping[Place, int]) -> Variation:
+    """Return inputs with other sizes at some places."""
+    leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    numbers: Iterator[int] = iter(range(len(leaves)))
+
+    def resized(leaf: Tensor) -> Tensor:
+        i = next(numbers)
+        for dim, old in enumerate(leaf.shape):
+            leaf = _resized(leaf, dim, sizes.get((i, dim), old))
+        return leaf
+
+    args, kwargs = pytree.tree_map_only(Tensor, resized, inputs)
+    batch = next((int(leaf.shape[0]) for leaf in leaves if leaf.dim()), 0)
+    return Variation(args, kwargs, any(_is_one(leaves[i], dim, batch) for i, dim in sizes))
+
+
+def _is_one(leaf: Tensor, dim: int, batch: int) -> bool:
+    """Whether a dimension has size one, the batch apart."""
+    return leaf.shape[dim] == 1 and (dim > 0 or batch != 1)
 
 
 def _resized(tensor: Tensor, dim: int, size: int) -> Tensor:

@@ -23,6 +23,9 @@ NOISE = 0.1
 MOST_GROWTH = 2.5
 """An input of another shape has at most this many times as many entries as the example."""
 
+MOST_AT_BRANCHES = 16
+"""An input at which the model takes another branch has at most this many times as many."""
+
 STRIDE = 32
 """Images often have to be multiples of it in height and width."""
 
@@ -139,6 +142,12 @@ def one_entry(example: Example, batch: Sequence[int]) -> Example:
     tensors = enumerate(_tensors(example))
     cut = iter([x.narrow(0, 0, 1).contiguous() if i in batch else x for i, x in tensors])
     return _changed(example, lambda _: next(cut))
+
+
+def is_small(other: Example, example: Example) -> bool:
+    """Return whether inputs are small enough to run a model on, compared with the example."""
+    entries, before = (sum(x.numel() for x in _tensors(each)) for each in (other, example))
+    return entries <= MOST_AT_BRANCHES * before + 4096
 
 
 def batched_tensors(example: Example) -> tuple[list[int], int]:

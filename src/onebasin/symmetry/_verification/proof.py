@@ -17,6 +17,7 @@ from onebasin._checks import check_model, described
 from onebasin._inputs import model_inputs
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._display import proof_text
+from onebasin.symmetry._inference.graphs import inputs_at_branches
 from onebasin.symmetry._restriction import without_groups
 from onebasin.symmetry._verification.agreement import disagreement
 from onebasin.symmetry._verification.controls import Control, control_groups
@@ -24,6 +25,7 @@ from onebasin.symmetry._verification.draws import draw_cycles, draw_exchanges, u
 from onebasin.symmetry._verification.inputs import (
     Example,
     batched_tensors,
+    is_small,
     one_entry,
     resized_examples,
     scaled_examples,
@@ -90,10 +92,11 @@ def prove(
     The module runs in float64 and evaluation mode, and is left exactly as it was. Two
     permutations that move every group must not change the outputs: at parameters
     near the module's own and at random ones, on the example and on larger values, other
-    batch sizes, lengths and image sizes, as far as the module accepts them. A group that
-    fails is found, fixed and named. Then the permutation is left off on one tensor of each
-    group, or on half of a group's only tensor: the output must change. A derivative shows
-    this for all groups in one pass.
+    batch sizes, lengths and image sizes, as far as the module accepts them. These include
+    sizes at which the module takes another branch. A group that fails is found, fixed and
+    named. Then the permutation is left off on one tensor of each group, or on half of a
+    group's only tensor: the output must change. A derivative shows this for all groups in
+    one pass.
 
     Args:
         symmetry: the claim.
@@ -126,6 +129,7 @@ def prove(
     run.test_states(states)
     run.test_inputs(others)
     run.test_shapes(example)
+    run.test_branches(model, example)
     verified = run.control(len(symmetry.groups) if controls is True else int(controls))
     return Proof(
         symmetry=run.symmetry,
@@ -203,6 +207,18 @@ class _Verification:
                 accepted = [any(map(self._test_resized, choice)) for choice in resizing]
                 if any(accepted):
                     break
+
+    def test_branches(self, model: nn.Module, example: Example) -> None:
+        """Test on inputs whose sizes let the model take another branch."""
+        if not self.symmetry.groups:
+            return
+        _, batch = batched_tensors(example)
+        for variation in inputs_at_branches(model, example.args, example.kwargs):
+            other = Example(variation.args, variation.kwargs)
+            if batched_tensors(other)[1] == batch:
+                other = one_entry(other, self.reduced)
+            if is_small(other, example):
+                self._test_resized(other)
 
     def control(self, limit: int) -> dict[str, Control]:
         """Return the controls of at most some of the groups, spread evenly over the model."""

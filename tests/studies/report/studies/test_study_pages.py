@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+import shutil
 from dataclasses import replace
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -159,11 +160,19 @@ def test_the_index_has_every_study_with_its_verdict():
     assert links == ["depth.html", "width.html"]
 
 
-def test_the_index_over_runs_has_each_study_once(tmp_path):
+@pytest.fixture(scope="module")
+def counterexample(tmp_path_factory):
+    """A folder of the study that takes least time, without a report; to be copied."""
+    folder = tmp_path_factory.mktemp("counterexample")
+    assert run(folder, find_study("counterexample")).is_complete
+    return folder
+
+
+def test_the_index_over_runs_has_each_study_once(tmp_path, counterexample):
     study = find_study("counterexample")
     folders = [tmp_path / name / "out <1>" for name in ("a", "b")]
     for folder in folders:
-        run(folder, study)
+        shutil.copytree(counterexample, folder)
     stored_files(folders[1], study.tasks(study.config("smoke"))[0])[".json"].unlink()
     for _ in range(2):
         runs = write_run_index(list(map(StudyFolder, folders)), tmp_path / "index")
@@ -183,12 +192,11 @@ def test_the_index_over_runs_has_each_study_once(tmp_path):
     assert {"index.html", "counterexample.html", "counterexample-curves.svg"} <= names
 
 
-def test_reports_are_written_from_what_a_folder_holds(tmp_path):
-    study = find_study("counterexample")
-    run(tmp_path, study)
+def test_reports_are_written_from_what_a_folder_holds(tmp_path, counterexample):
+    out = shutil.copytree(counterexample, tmp_path / "out")
     for _ in range(2):
-        (found,) = write_study_reports(StudyFolder(tmp_path))
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        (found,) = write_study_reports(StudyFolder(out))
+    assert {path.name for path in (out / "report").iterdir()} == {
         "index.html",
         "counterexample.html",
         "counterexample.csv",
@@ -200,23 +208,23 @@ def test_reports_are_written_from_what_a_folder_holds(tmp_path):
     assert found.seconds > 0
 
 
-def test_a_corrupt_result_is_refused_by_a_report(tmp_path):
+def test_a_corrupt_result_is_refused_by_a_report(tmp_path, counterexample):
     study = find_study("counterexample")
-    run(tmp_path, study)
-    path = stored_files(tmp_path, study.tasks(study.config("smoke"))[0])[".parquet"]
+    out = shutil.copytree(counterexample, tmp_path / "out")
+    path = stored_files(out, study.tasks(study.config("smoke"))[0])[".parquet"]
     path.write_bytes(b"nothing")
     message = rf"{path}: corrupt row file, not what its record says; run the study again to comp"
     with pytest.raises(OneBasinError, match=message):
-        write_study_reports(StudyFolder(tmp_path))
-    run(tmp_path, study)
-    assert write_study_reports(StudyFolder(tmp_path))
+        write_study_reports(StudyFolder(out))
+    run(out, study)
+    assert write_study_reports(StudyFolder(out))
 
 
-def test_a_report_of_what_is_missing_says_so(tmp_path):
+def test_a_report_of_what_is_missing_says_so(tmp_path, counterexample):
     study = find_study("counterexample")
-    run(tmp_path, study)
-    stored_files(tmp_path, study.tasks(study.config("smoke"))[0])[".json"].unlink()
-    (found,) = write_study_reports(StudyFolder(tmp_path))
+    out = shutil.copytree(counterexample, tmp_path / "out")
+    stored_files(out, study.tasks(study.config("smoke"))[0])[".json"].unlink()
+    (found,) = write_study_reports(StudyFolder(out))
     assert found.num_missing == 1
     assert found.verdict().judgement == "not enough data"
     assert "3 of 4 permutations were measured. 1 of its measurements is missing." in (

@@ -1,0 +1,160 @@
+"""Sizes at which a model takes another branch.
+
+A forward pass on symbolic sizes shows every condition on the sizes of the inputs, such as
+`length > 20`. The nearest sizes at which a condition has another value are the inputs to try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import prod
+from typing import Any
+
+import sympy
+import torch
+from torch import Tensor, nn
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import (
+    DimDynamic,
+    ShapeEnv,
+    StatelessSymbolicContext,
+)
+from torch.utils import _pytree as pytree
+
+from onebasin._modules import named_tensors
+from onebasin.symmetry._inference.recording import exporting
+from onebasin.symmetry._inference.variations import Inputs, Place, Variation, resized_inputs
+from onebasin.symmetry._isolation import isolated
+
+NEAR = 64
+"""Larger and smaller sizes that are tried one by one, for conditions such as `length % 12`."""
+
+MOST_ENTRIES = 2**24
+"""Inputs with more entries than this are not tried."""
+
+MOST_VARIATIONS = 16
+
+PROBES = (4, 16, 64, 256)
+"""Factors of the sizes to try for a dimension that the model reads as a plain number."""
+
+
+def variations_at_branches(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[Variation]:
+    """Return inputs at which a condition on their sizes has another value.
+
+    The model may refuse them. A size that the model reads as a plain number, for example by
+    `len`, has no conditions: some multiples of it are returned instead.
+    """
+    inputs = (args, dict(kwargs))
+    leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    env = ShapeEnv()
+    try:
+        symbolic = _run(model, inputs, FakeTensorMode(shape_env=env, allow_non_fake_inputs=True))
+    except Exception:  # an input that has no symbolic sizes
+        return []
+    places = _places(leaves, symbolic)
+    sizes = {symbol: leaves[i].shape[dim] for symbol, ((i, dim), *_) in places.items()}
+    found = dict.fromkeys(_branches([guard.expr for guard in env.guards], sizes))
+    variations = []
+    for symbol, size in sorted(found, key=lambda branch: branch[1]):
+        chosen = dict.fromkeys(places[symbol], size)
+        if _entries(leaves, chosen) <= MOST_ENTRIES:
+            variations.append(resized_inputs(inputs, chosen))
+    return variations[:MOST_VARIATIONS]
+
+
+def _run(model: nn.Module, inputs: Inputs, mode: FakeTensorMode) -> list[Tensor]:
+    """Run a model on inputs with symbolic sizes, as far as it can, and return these inputs."""
+    numbers = iter(range(len(pytree.tree_leaves(inputs))))
+
+    def symbolic(tensor: Tensor) -> Tensor:
+        context = StatelessSymbolicContext([DimDynamic.DYNAMIC] * tensor.dim())
+        source = ConstantSource(f"input_{next(numbers)}")
+        return mode.from_tensor(tensor, source=source, symbolic_context=context)
+
+    known: dict[str, Tensor] = {
+        name: mode.from_tensor(tensor.detach(), static_shapes=True)
+        for name, tensor in named_tensors(model)
+    }
+    args, kwargs = pytree.tree_map_only(Tensor, symbolic, inputs)
+    with isolated(model) as own, torch.no_grad(), exporting(), mode:
+        try:
+            torch.func.functional_call(own, known, args, kwargs)
+        except Exception:  # the user's code; the conditions so far count
+            pass
+    return [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+
+
+def _places(leaves: list[Tensor], symbolic: list[Tensor]) -> dict[sympy.Symbol, list[Place]]:
+    """Return the dimensions that each symbol stands for."""
+    places: dict[sympy.Symbol, list[Place]] = {}
+    for i in range(len(leaves)):
+        for dim, size in enumerate(symbolic[i].shape):
+            if isinstance(size, torch.SymInt) and isinstance(size.node._expr, sympy.Symbol):
+                places.setdefault(size.node._expr, []).append((i, dim))
+    return places
+
+
+def _branches(
+    conditions: Iterable[sympy.Basic], sizes: Mapping[sympy.Symbol, int]
+) -> Iterator[tuple[sympy.Symbol, int]]:
+    """Yield the nearest larger and smaller size at which each condition changes."""
+    for condition in dict.fromkeys(conditions):
+        is_number = isinstance(condition, sympy.Eq)  # the size has become a plain number
+        for symbol, size in sizes.items():
+            if is_number and symbol in condition.free_symbols:
+                yield from ((symbol, size * factor) for factor in PROBES)
+            if is_number:
+                continue
+            others = {s: sympy.Integer(n) for s, n in sizes.items() if s != symbol}
+            own = condition.xreplace(others)
+            if own.free_symbols == {symbol}:
+                yield from ((symbol, n) for n in _changes(_at(own, symbol), size))
+
+
+def _at(condition: sympy.Basic, symbol: sympy.Symbol) -> Callable[[int], bool | None]:
+    """Return the condition as a function of one size; None where it is undefined."""
+
+    def holds(size: int) -> bool | None:
+        try:
+            return bool(condition.xreplace({symbol: sympy.Integer(size)}))
+        except (ArithmeticError, AssertionError, TypeError, ValueError):
+            return None
+
+    return holds
+
+
+def _changes(holds: Callable[[int], bool | None], size: int) -> Iterator[int]:
+    """Yield the nearest larger and smaller size at which a condition has another value.
+
+    Beyond the near sizes, the condition is taken to change once.
+    """
+    other = not holds(size)
+    far = [size + NEAR * 2**i for i in range(16)]
+    for tried in (range(size + 1, size + NEAR), far, range(size - 1, max(size - NEAR, 0), -1), [1]):
+        last = size
+        for n in tried:
+            if n > 0 and holds(n) is other:
+                yield _bisected(lambda m: holds(m) is other, last, n)
+                break
+            last = n
+
+
+def _bisected(changed: Callable[[int], bool], same: int, other: int) -> int:
+    """Return the size next to the last unchanged one."""
+    while abs(other - same) > 1:
+        middle = (same + other) // 2
+        if changed(middle):
+            other = middle
+        else:
+            same = middle
+    return other
+
+
+def _entries(leaves: list[Tensor], sizes: Mapping[Place, int]) -> int:
+    return sum(
+        prod(sizes.get((i, dim), n) for dim, n in enumerate(leaf.shape))
+        for i, leaf in enumerate(leaves)
+    )

@@ -1,0 +1,106 @@
+"""Conditions on the sizes of inputs: every branch constrains the symmetry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from onebasin import symmetry_from_spec, trace
+from onebasin.symmetry._inference.branches import variations_at_branches
+from onebasin.symmetry._inference.graphs import inputs_at_branches
+from tests.symmetry.inference.equivariance import assert_equivariant, sizes
+from tests.symmetry.inference.snippets import Function, x
+
+WIDTH = 6
+
+
+def model(forward):
+    torch.manual_seed(0)
+    return Function(
+        forward, a=nn.Linear(3, WIDTH), b=nn.Linear(WIDTH, WIDTH), c=nn.Linear(WIDTH, 2)
+    )
+
+
+def many_examples(m, h):
+    g = m.b(m.a(h).relu()).relu()
+    return m.c(g.flip(-1) if h.shape[0] > 64 else g)
+
+
+def long_inputs(m, h):
+    g = m.b(m.a(h).relu()).relu()
+    return m.c(g.cumsum(-1) if 2 * h.size(1) >= 100 else g)
+
+
+def multiples(m, h):
+    g = m.b(m.a(h).relu()).relu()
+    return m.c(g.roll(1, -1) if h.shape[1] % 12 == 0 else g)
+
+
+def plain_numbers(m, h):
+    g = m.b(m.a(h).relu()).relu()
+    return m.c(g.flip(-1) if len(h) > 50 else g)
+
+
+def branch_of_a_branch(m, h):
+    g = m.b(m.a(h).relu()).relu()
+    if h.shape[1] < 16:
+        return m.c(g)
+    return m.c(g * 2 if h.shape[1] < 40 else g.flip(-1))
+
+
+CASES = [
+    (plain_numbers, (51, 7)),
+    (branch_of_a_branch, (2, 40)),
+    (many_examples, (65, 7)),
+    (long_inputs, (2, 50)),
+    (multiples, (2, 12)),
+]
+
+
+@pytest.mark.parametrize(("forward", "other"), CASES)
+def test_units_that_only_another_branch_mixes_stay(forward, other):
+    network, example = model(forward), x(4, 7, 3)
+    symmetry = trace(network, example)
+    assert sizes(symmetry) == [(WIDTH, 0)]
+    assert_equivariant(symmetry, network, (x(*other, 3),))
+
+
+@pytest.mark.parametrize(("forward", "other"), CASES)
+def test_verification_takes_both_branches(forward, other):
+    network, example = model(forward), x(4, 7, 3)
+    spec = {name: [None] * tensor.dim() for name, tensor in network.named_parameters()}
+    spec |= {"b.weight": ["units", None], "b.bias": ["units"], "c.weight": [None, "units"]}
+    proof = symmetry_from_spec(spec, network).prove(network, example)
+    assert set(proof.failed_groups) == {"units"}
+    assert "on inputs" in proof.failed_groups["units"]
+
+
+def test_conditions_that_change_nothing_give_no_inputs():
+    def checked(m, h):
+        assert h.shape[1] < 1000
+        return m.c(m.b(m.a(h).relu()).relu())
+
+    network = model(checked)
+    lengths = {v.args[0].shape[1] for v in variations_at_branches(network, (x(4, 7, 3),), {})}
+    assert 1000 in lengths
+    assert inputs_at_branches(network, (x(4, 7, 3),), {}) == []
+
+
+def test_longer_loops_are_no_branches():
+    def loop(m, h):
+        state = h.new_zeros(h.shape[0], WIDTH)
+        for step in range(h.shape[1]):
+            state = torch.tanh(m.a(h[:, step]) + m.b(state))
+        return m.c(state)
+
+    assert inputs_at_branches(model(loop), (x(4, 7, 3),), {}) == []
+
+
+def test_conditions_that_are_undefined_at_some_sizes_are_skipped():
+    def blocks(m, h):
+        g = m.b(m.a(h).relu()).relu()
+        return m.c(g.flip(-1) if 60 % (h.shape[1] // 4) == 0 else g)
+
+    network, example = model(blocks), x(4, 28, 3)
+    assert_equivariant(trace(network, example), network, (x(4, 24, 3),))
