@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 import zlib
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -57,11 +59,22 @@ def build_docs(site: Path) -> dict[str, str]:
     return parse_inventory((site / "objects.inv").read_bytes())
 
 
+def public_packages() -> list[ModuleType]:
+    """Return the packages whose public names have a page."""
+    folders = (REPOSITORY / "src" / "onebasin").glob("[a-z]*/__init__.py")
+    packages = [import_module(f"onebasin.{path.parent.name}") for path in folders]
+    return [package for package in packages if package.__name__ != "onebasin.cli"]
+
+
 # One test, since each worker that has one of several would build the site again.
 def test_every_public_name_is_on_an_api_page(tmp_path: Path) -> None:
     inventory = build_docs(tmp_path)
-    names = [name for name in onebasin.__all__ if name != "__version__"]
-    values = {f"onebasin.{name}": getattr(onebasin, name) for name in names}
+    values = {
+        f"{package.__name__}.{name}": getattr(package, name)
+        for package in (onebasin, *public_packages())
+        for name in package.__all__
+        if name != "__version__"
+    }
     assert [
         path for path, value in values.items() if not is_documented(path, value, inventory)
     ] == []

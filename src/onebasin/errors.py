@@ -8,6 +8,8 @@ from math import inf
 from numbers import Real
 from typing import Any, get_args
 
+__all__ = ["OneBasinError", "OneBasinWarning"]
+
 
 class OneBasinError(ValueError):
     """Invalid user input: wrong arguments, mismatched checkpoints, an unreadable file.

@@ -43,7 +43,9 @@ def finished(
     architecture = networks.architecture
 
     def load() -> Mapping[str, Tensor]:
-        return open_checkpoint_for(architecture, output) if state_dict is None else state_dict
+        if state_dict is not None:
+            return state_dict
+        return open_checkpoint_for(architecture, Path(str(output)))
 
     def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
         with job.sources[like].open(architecture) as reference:

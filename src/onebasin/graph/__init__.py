@@ -1,5 +1,8 @@
-"""Forward: a model run on data with the parameters of a mapping, and what is seen inside.
+"""The graph of a traced model: runs on data with the parameters of a mapping, and features."""
 
-Owns how data is read and how a model is called, and the features of the units of every
-group, found at the nodes of the traced graph.
-"""
+from onebasin.graph.batches import run_model
+from onebasin.graph.binding import BoundModel
+from onebasin.graph.features import Features
+from onebasin.graph.graph import FeatureNode, Graph
+
+__all__ = ["BoundModel", "FeatureNode", "Features", "Graph", "run_model"]
