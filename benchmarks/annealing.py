@@ -127,7 +127,13 @@ def problem(case: Case, data: Any, num_examples: int) -> tuple[Any, ...]:
     trained = train(model, data, seeds=range(case.networks), epochs=1, batch_size=500)
     inputs, labels = data.train_inputs[:num_examples], data.train_labels[:num_examples]
     networks = [each.params for each in trained]
-    return model, onebasin.trace(model, inputs[:2]), networks, inputs.clone(), labels.clone()
+    return (
+        model,
+        onebasin.infer_symmetry(model, inputs[:2]),
+        networks,
+        inputs.clone(),
+        labels.clone(),
+    )
 
 
 def make_walk(case: Case, model: Any, symmetry: Any, networks: Any, batches: Any) -> Any:

@@ -16,7 +16,7 @@ from coverage_row import NOT_TRACED, PROVED, TRACED, WRONG, Row
 
 INTRODUCTION = """# Coverage
 
-Every model of `benchmarks/catalogue`, traced by `onebasin.trace` and proved by `Symmetry.prove` on
+Every model of `benchmarks/catalogue`, traced by `onebasin.infer_symmetry` and proved by `verify` on
 the original module in float64. Written by `benchmarks/coverage.py`; measure again with
 
 ```sh
@@ -24,8 +24,8 @@ python benchmarks/coverage.py
 ```
 """
 COLUMNS = (
-    "model", "parameters", "groups", "log10 order", "moved", "refusals", "worst error", "trace",
-    "proof", "status",
+    "model", "parameters", "groups", "log10 order", "moved", "unsupported", "worst error",
+    "inference", "verification", "status",
 )  # fmt: skip
 
 
@@ -56,8 +56,8 @@ def row_cells(row: Row) -> tuple[str, ...]:
         _shown(row.parameters, lambda n: f"{n:,}"),
         _shown(row.groups, str),
         _shown(row.log10_order, lambda x: f"{x:.1f}"),
-        _shown(row.moved_fraction, _percent),
-        str(len(row.refusals)) if row.groups is not None else "–",
+        _shown(row.permutable_fraction, _percent),
+        str(len(row.unsupported_ops)) if row.groups is not None else "–",
         _shown(row.max_error, lambda x: f"{x:.1e}"),
         _shown(row.trace_seconds, lambda x: f"{x:.1f} s"),
         _shown(row.prove_seconds, lambda x: f"{x:.1f} s"),
@@ -78,7 +78,7 @@ def _totals(rows: Sequence[Row]) -> str:
 
 
 def _total(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
-    moved = [row.moved_fraction for row in rows if row.moved_fraction is not None]
+    moved = [row.permutable_fraction for row in rows if row.permutable_fraction is not None]
     errors = [r.max_error for r in rows if r.max_error is not None and r.status == PROVED]
     traces = [row.trace_seconds for row in rows if row.trace_seconds is not None]
     proofs = [row.prove_seconds for row in rows if row.prove_seconds is not None]
@@ -112,7 +112,7 @@ def _refused(rows: Sequence[Row]) -> list[str]:
     """The operators that pinned something, by the number of models they did it in."""
     models: Counter[str] = Counter()
     for row in rows:
-        models.update({refusal.split(":", 1)[0] for refusal in row.refusals})
+        models.update({refusal.split(":", 1)[0] for refusal in row.unsupported_ops})
     if not models:
         return []
     cells = ((f"`{operator}`", str(count)) for operator, count in models.most_common())

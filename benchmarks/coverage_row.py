@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from catalogue import Entry, load_torchvision
 
+from onebasin.symmetry import verify
+
 GIBIBYTE = 2**30
 
 PROVED, TRACED, WRONG = "proved", "traced", "wrong groups"
@@ -39,8 +41,8 @@ class Row:
         parameters: number of parameter entries.
         groups: number of groups, nested ones included.
         log10_order: log10 of the number of equivalent copies of the model.
-        moved_fraction: share of the parameter entries that lie on a movable dimension.
-        refusals: one line per refusal: operator, reason, place.
+        permutable_fraction: share of the parameter entries that lie on a movable dimension.
+        unsupported_ops: one line per refusal: operator, reason, place.
         unused: number of tensors that no output depends on.
         failed_groups: names of the groups that the proof dropped.
         max_error: the proof's worst error, in float64.
@@ -56,8 +58,8 @@ class Row:
     parameters: int | None = None
     groups: int | None = None
     log10_order: float | None = None
-    moved_fraction: float | None = None
-    refusals: tuple[str, ...] = ()
+    permutable_fraction: float | None = None
+    unsupported_ops: tuple[str, ...] = ()
     unused: int | None = None
     failed_groups: tuple[str, ...] = ()
     max_error: float | None = None
@@ -121,7 +123,7 @@ def measure(entry: Entry, *, controls: bool | int | None, report: Callable[[Row]
 def _traced(row: Row, model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Row, Any]:
     onebasin = importlib.import_module("onebasin")
     start = time.perf_counter()
-    symmetry = onebasin.trace(model, args, kwargs)
+    symmetry = onebasin.infer_symmetry(model, args, kwargs)
     row = replace(row, status=TRACED, trace_seconds=time.perf_counter() - start)
     return _described(row, symmetry), symmetry
 
@@ -135,7 +137,7 @@ def _proved(
     controls: bool | int,
 ) -> Row:
     start = time.perf_counter()
-    proof = symmetry.prove(model, args, kwargs, seed=0, controls=controls)
+    proof = verify(symmetry, model, args, kwargs, seed=0, controls=controls)
     seconds = time.perf_counter() - start
     failed = tuple(proof.failed_groups)
     holds = math.isfinite(proof.max_error) and proof.max_error <= proof.tolerance
@@ -155,9 +157,10 @@ def _described(row: Row, symmetry: Any) -> Row:
         row,
         groups=len(symmetry.groups),
         log10_order=float(symmetry.log10_order),
-        moved_fraction=float(symmetry.moved_fraction),
-        refusals=tuple(
-            without_folders(f"{r.operator}: {r.reason} ({r.location})") for r in symmetry.refusals
+        permutable_fraction=float(symmetry.permutable_fraction),
+        unsupported_ops=tuple(
+            without_folders(f"{r.operator}: {r.reason} ({r.location})")
+            for r in symmetry.unsupported_ops
         ),
         unused=len(symmetry.unused),
     )

@@ -27,9 +27,9 @@ import onebasin
 from onebasin.evaluation import Curve, evaluator
 from onebasin.evaluation.repairing import repair
 from onebasin.graph.batches import Batches
-from onebasin.matching.registry import METHODS
+from onebasin.matching.registry import MATCHERS
 
-MATCHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "none": ("", {}),
     "weights": ("weights", {}),
     "weights, 5 starts": ("weights", {"restarts": 5}),
@@ -84,7 +84,7 @@ def _kept(folder: Path) -> list[dict[str, Any]]:
 def _page(
     rows: Sequence[Mapping[str, Any]], options: argparse.Namespace
 ) -> tuple[str, dict[str, Any]]:
-    pairs, matchers, repairs = list(PAIRS), list(MATCHERS), list(REPAIRS)
+    pairs, matchers, repairs = list(PAIRS), list(SETTINGS), list(REPAIRS)
     ordered = sorted(
         rows,
         key=lambda row: (
@@ -129,12 +129,12 @@ def match(
     matcher: str, model: nn.Module, params: Sequence[Mapping[str, Tensor]], data: Batches
 ) -> tuple[onebasin.Permutation, float]:
     """Return the permutation that a matcher finds, and the seconds that it takes."""
-    name, arguments = MATCHERS[matcher]
+    name, arguments = SETTINGS[matcher]
     options, seconds = dict(arguments) | _normalization(matcher, params[0]), 0.0
     if "init" in options:
         options["init"], seconds = match(options["init"], model, params, data)
-    symmetry = onebasin.trace(model, data.inputs[:2])
-    found = METHODS[name].match(symmetry, params, model=model, data=data, **options)
+    symmetry = onebasin.infer_symmetry(model, data.inputs[:2])
+    found = MATCHERS[name].match(symmetry, params, model=model, data=data, **options)
     return found.permutation, seconds + found.seconds
 
 
@@ -176,7 +176,7 @@ def measure_line(
 def _normalization(matcher: str, params: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the option of matchers that look at a loss, for networks with BatchNorm."""
     name, options = MATCHERS[matcher]
-    sees_loss = "normalization" in METHODS[name].options and options.get("objective") != "weights"
+    sees_loss = "normalization" in MATCHERS[name].options and options.get("objective") != "weights"
     return {"normalization": "batch"} if sees_loss and _has_statistics(params) else {}
 
 
@@ -185,9 +185,9 @@ def _has_statistics(params: Mapping[str, Tensor]) -> bool:
 
 
 def _bound(model: nn.Module, params: Mapping[str, Tensor]) -> nn.Module:
-    from onebasin.graph.binding import BoundModel
+    from onebasin.graph.binding import FunctionalModel
 
-    return BoundModel(model, params)
+    return FunctionalModel(model, params)
 
 
 def _row(pair: str, matcher: str, kind: str) -> dict[str, Any]:

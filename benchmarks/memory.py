@@ -33,7 +33,7 @@ class PeakMemory:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        infer_symmetry: TracebackType | None,
     ) -> None:
         self._done.set()
         self._thread.join()

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load_data(root: Path | None) -> Dataset:
     """Return MNIST, flat, with pixels in [0, 1]."""
-    return load_dataset("mnist", root=root, layout="flat", normalisation=PIXELS)
+    return load_dataset("mnist", root=root, layout="flat", normalization=PIXELS)
 
 
 def network() -> nn.Module:
@@ -99,7 +99,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return the figures of a pair as it is, and aligned by weight matching."""
     model = network()
-    symmetry = onebasin.trace(model, torch.zeros(2, 784))
+    symmetry = onebasin.infer_symmetry(model, torch.zeros(2, 784))
     aligned = onebasin.matching.match_weights(symmetry, a, b, seed=0).permutation.apply(b)
     return {
         "naive": measure_pair(model, data, a, b, num_points),

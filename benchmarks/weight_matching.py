@@ -76,7 +76,7 @@ def measure(name: str, threads: int, runs: int) -> dict[str, Any]:
 
     model_a, model_b, args, kwargs = networks(name)
     began = time.perf_counter()
-    symmetry = onebasin.trace(model_a, args, kwargs)
+    symmetry = onebasin.infer_symmetry(model_a, args, kwargs)
     row: dict[str, Any] = {"model": name, "trace_seconds": time.perf_counter() - began}
     a, b = model_a.state_dict(), model_b.state_dict()
     row |= {"parameters": sum(p.numel() for p in model_a.parameters())}
@@ -113,7 +113,7 @@ def measure_memory(name: str, folder: str, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
     with torch.device("meta"):
         model, _, args, kwargs = networks(name)
-    symmetry = onebasin.trace(model, args, kwargs)
+    symmetry = onebasin.infer_symmetry(model, args, kwargs)
     paths = [Path(folder) / f"{side}.safetensors" for side in "ab"]
     with PeakMemory() as memory, onebasin.open_checkpoint(paths[0]) as a:
         with onebasin.open_checkpoint(paths[1]) as b:

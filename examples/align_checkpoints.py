@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     # Any module will do here: no permutation spec is needed. A symmetry that was inferred is
     # tested on the module itself before anything relies on it.
     inputs = data.train_inputs[:2]
-    proof = onebasin.trace(network, inputs).prove(network, inputs)
+    proof = onebasin.verify(onebasin.infer_symmetry(network, inputs), network, inputs)
     print(f"groups: {', '.join(proof.symmetry.groups)}; largest error {proof.max_error:.0e}")
 
     a = onebasin.open_checkpoint(folder / "a.safetensors")

@@ -29,7 +29,7 @@ def main() -> None:
     """Show a refusal, a right specification and a wrong one."""
     model, x = Gated(), torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     try:
-        onebasin.trace(model, x)
+        onebasin.infer_symmetry(model, x)
     except onebasin.OneBasinError as error:
         print(f"refused: {str(error).split(';')[0]}")
 
@@ -40,11 +40,11 @@ def main() -> None:
         "down.weight": (None, "hidden"),
         "down.bias": (None,),
     }
-    proof = onebasin.symmetry.symmetry_from_spec(spec, model).prove(model, x)
+    proof = onebasin.verify(onebasin.symmetry.symmetry_from_spec(spec, model), model, x)
     print(f"right: {list(proof.symmetry.groups)}, largest error {proof.max_error:.0e}")
 
     wrong = spec | {"up.bias": (None,)}
-    proof = onebasin.symmetry.symmetry_from_spec(wrong, model).prove(model, x)
+    proof = onebasin.verify(onebasin.symmetry.symmetry_from_spec(wrong, model), model, x)
     print(f"wrong: {list(proof.symmetry.groups)}, dropped {list(proof.failed_groups)}")
 
 

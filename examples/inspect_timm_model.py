@@ -14,18 +14,18 @@ import onebasin
 def main(name: str) -> None:
     """Print the groups of a model, how they nest, and what stays fixed."""
     architecture = onebasin.build_architecture(f"timm:{name}")
-    symmetry = onebasin.trace(architecture.module, architecture.example_args)
+    symmetry = onebasin.infer_symmetry(architecture.module, architecture.example_args)
 
-    print(f"{name}: {len(symmetry.groups)} groups, {symmetry.moved_fraction:.2%} moves")
+    print(f"{name}: {len(symmetry.groups)} groups, {symmetry.permutable_fraction:.2%} moves")
     print(f"10^{symmetry.log10_order:.0f} equivalent copies")
     for group, count in Counter(
         (group.size, len(group.within)) for group in symmetry.groups.values()
     ).most_common():
         size, depth = group
         print(f"{count:3} groups of {size:4} units" + (", nested in heads" if depth else ""))
-    largest = max(symmetry.groups, key=lambda group: len(symmetry.carriers[group]))
+    largest = max(symmetry.groups, key=lambda group: len(symmetry.tensors_of[group]))
     print(f"{largest!r} lies on {len(symmetry.carriers[largest])} tensors")
-    for refusal in symmetry.refusals:
+    for refusal in symmetry.unsupported_ops:
         print(f"pinned by {refusal.operator} at {refusal.location}: {refusal.reason}")
 
 

@@ -14,7 +14,7 @@ import torch
 
 import onebasin
 from onebasin.merging import average_tensors
-from onebasin.merging.moved import Moved
+from onebasin.merging.moved import LazyPermuted
 
 
 def write_shards(folder: Path, seed: int) -> Path:
@@ -29,13 +29,13 @@ def main(folder: Path) -> None:
     sources = [write_shards(folder / name, seed) for seed, name in enumerate("ab")]
 
     architecture = onebasin.build_architecture("mlp", device="meta")
-    symmetry = onebasin.trace(architecture.module, architecture.example_args)
+    symmetry = onebasin.infer_symmetry(architecture.module, architecture.example_args)
     print(f"traced without memory: {len(symmetry.groups)} groups")
 
     with onebasin.open_checkpoint(sources[0]) as a, onebasin.open_checkpoint(sources[1]) as b:
         permutation = onebasin.matching.match_weights(symmetry, a, b).permutation
         # Both are lazy: a tensor is moved and averaged when the writer asks for it.
-        pairs = average_tensors([a, Moved(b, permutation)], weights=[0.5, 0.5])
+        pairs = average_tensors([a, LazyPermuted(b, permutation)], weights=[0.5, 0.5])
         onebasin.write_checkpoint(folder / "merged", pairs, like=a, inputs=[b])
 
     merged = onebasin.open_checkpoint(folder / "merged")

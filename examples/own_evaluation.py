@@ -39,7 +39,7 @@ def main() -> None:
     """Compare the path to B as it was trained with the path to B aligned."""
     model = network(0)
     a, b = model.state_dict(), network(1).state_dict()
-    symmetry = onebasin.trace(model, X).prove(model, X).symmetry
+    symmetry = onebasin.verify(onebasin.infer_symmetry(model, X), model, X).symmetry
     aligned = onebasin.matching.match_weights(symmetry, a, b).permutation.apply(b)
     for name, other in {"as trained": b, "aligned": aligned}.items():
         curve = onebasin.evaluation.interpolate(model, a, other, largest_miss, num_points=9)

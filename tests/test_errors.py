@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from onebasin.errors import OneBasinError, check_whole, is_share, is_whole
+from onebasin.errors import OneBasinError, check_whole, is_fraction, is_whole
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3)])
@@ -25,9 +25,9 @@ def test_without_a_highest_one_the_least_is_named():
 
 @pytest.mark.parametrize("value", [0, 1, 0.5, np.float32(0.5), torch.tensor(0.5)])
 def test_numbers_from_0_to_1_of_any_library_are_shares(value):
-    assert is_share(value)
+    assert is_fraction(value)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0.5", None, True, [0.5]])
 def test_nothing_else_is_a_share(value):
-    assert not is_share(value)
+    assert not is_fraction(value)

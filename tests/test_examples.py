@@ -11,7 +11,10 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 EXPECTED = {
     "align_checkpoints": ("groups: layers.0, layers.1, layers.2; largest error",),
-    "hand_written_symmetry": ("refused: trace: torch.export cannot take Gated", "dropped ['hid"),
+    "hand_written_symmetry": (
+        "refused: infer_symmetry: torch.export cannot take",
+        "dropped ['hid",
+    ),
     "inspect_timm_model": ("vit_tiny_patch16_224: 49 groups, 99.98% moves", "on 127 tensors"),
     "merge_larger_than_memory": ("traced without memory: 3 groups", "8 tensors, 563,722 entries"),
     "own_evaluation": ("above the chord",),

@@ -14,7 +14,7 @@ from torch import nn
 from onebasin import Permutation, matching, average, trace
 from onebasin.merging import repair
 from onebasin.errors import OneBasinError
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 from onebasin.evaluation import (
     average_checkpoints, baseline_of, compare_ensembles, compare_outputs, evaluate_networks,
     evaluator, interpolate, measure_pairs, measure_plane, permuted_copies, reset_statistics,
@@ -33,7 +33,7 @@ def trained(network=model, data=dataset(), **options):
     return train(network, data, seeds=[0], epochs=1, **options)
 
 net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
-symmetry, a = trace(net, inputs), net.state_dict()
+symmetry, a = infer_symmetry(net, inputs), net.state_dict()
 b, unmoved = {name: tensor.numpy() for name, tensor in a.items()}, Permutation.identity(symmetry)
 
 def match(name, data=[(inputs, labels)], **options):
@@ -81,12 +81,12 @@ CASES = {
     "dataset(labels=labels[:, None])": "data: labels of toy are torch.int64 (8, 1); they must",
     "dataset(inputs=[[0.0]] * 8)": "data: train inputs of toy are of type list; they must be",
     "interpolate(model, params, params, None)": "evaluate is None; pass a function of the model",
-    "trace(nn.Linear, inputs)": "trace: model is of type type; pass a torch.nn.Module",
-    "trace(nn.LazyLinear(2), inputs)": "trace: tensor 'weight' of the model is uninitialized; ru",
-    "trace(model, None)": "trace: example_args is None; pass the inputs of one call of the mod",
-    "symmetry.prove(model, 'x')": "prove: example_args is 'x'; pass the inputs of one call",
-    "symmetry.prove(net, inputs, other_inputs=inputs)": "prove: other_inputs is of type Tensor",
-    "symmetry.prove('mlp', inputs)": "prove: model is 'mlp'; pass a torch.nn.Module",
+    "infer_symmetry(nn.Linear, inputs)": "infer_symmetry: model is of type type; pass a torch",
+    "infer_symmetry(nn.LazyLinear(2), inputs)": "infer_symmetry: tensor 'weight' of the model",
+    "infer_symmetry(model, None)": "infer_symmetry: example_args is None; pass the",
+    "verify(symmetry, model, 'x')": "verify: example_args is 'x'; pass the inputs of one call",
+    "verify(symmetry, net, inputs, other_inputs=inputs)": "verify: other_inputs is of type Tensor",
+    "verify(symmetry, 'mlp', inputs)": "verify: model is 'mlp'; pass a torch.nn.Module",
     "matching.match_weights(symmetry, a, b)": "match_weights: tensor '0.weight' of B is of type n",
     "unmoved.apply(b)": "apply: tensor '0.weight' is of type ndarray; state dicts hold",
     "merge(None)": "merge: params_list is None; pass a list of state dicts",
@@ -94,7 +94,7 @@ CASES = {
     "merge([arrays, arrays])": "tensor 'weight' is of type ndarray; state dicts hold torch.Tensor",
     "interpolate(model, None, params, evaluate)": "parameters: params_a is None; pass a state",
     "interpolate('mlp', params, params, evaluate)": "interpolate: model is 'mlp'; pass a torch",
-    "BoundModel(model, None)": "parameters: params is None; pass a state dict, such as model.s",
+    "FunctionalModel(model, None)": "parameters: params is None; pass a state dict, such",
     "match_weights(seed=-1)": "match_weights: seed is -1; it must be a whole number of at least 0",
     "match_weights(seed=1.5)": "match_weights: seed is 1.5; it must be a whole number of at lea",
     "match_weights(restarts='3')": "match_weights: restarts is '3'; it must be a whole number of",
@@ -198,7 +198,7 @@ CASES = {
 
 ACCEPTED = {
     "matching.match_weights(symmetry, net, a)": "Matching",
-    "matching.match_weights(symmetry.prove(net, inputs), a, net)": "Matching",
+    "matching.match_weights(verify(symmetry, net, inputs), a, net)": "Matching",
     "matching.match_many(symmetry, [net, a])": "ManyMatching",
     "matching.match_many(symmetry, [a, a], init=[unmoved, unmoved])": "ManyMatching",
     "unmoved.apply(net)": "dict",

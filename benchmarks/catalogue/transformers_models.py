@@ -73,7 +73,7 @@ def _build(architecture: Architecture) -> nn.Module:
     load_torchvision()  # transformers imports it wherever it is installed
     model_class = getattr(importlib.import_module("transformers"), architecture.model)
     config = model_class.config_class(**architecture.config)
-    _widen_initialisation(config)
+    _widen_initialization(config)
     model = seeded(lambda: model_class(config))
     return model if architecture.output is None else OneOutput(model, architecture.output).eval()
 
@@ -83,11 +83,11 @@ def _example(architecture: Architecture, model: nn.Module) -> Example:
     return (), architecture.inputs(inner.config)
 
 
-def _widen_initialisation(config: Any) -> None:
+def _widen_initialization(config: Any) -> None:
     """Larger random weights: at hidden sizes of 60 the usual 0.02 leaves attention uniform."""
     for name in ("initializer_range", "init_std"):
         if hasattr(config, name):
             setattr(config, name, INITIALIZER_RANGE)
     for value in vars(config).values():
         if hasattr(value, "to_diff_dict"):
-            _widen_initialisation(value)
+            _widen_initialization(value)

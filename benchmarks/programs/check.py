@@ -13,7 +13,7 @@ from math import inf, isnan
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, Symmetry, trace
+from onebasin import OneBasinError, Permutation, Symmetry, infer_symmetry
 
 from .layers import LAYERS
 from .positions import POSITIONS
@@ -80,7 +80,7 @@ def check(programs: Sequence[Program]) -> list[Outcome]:
     model = Bundle(programs).eval()
     inputs = tuple(program.example(0) for program in programs)
     try:
-        symmetry = trace(model, inputs)
+        symmetry = infer_symmetry(model, inputs)
     except Exception as error:
         if len(programs) > 1:
             return [outcome for program in programs for outcome in check([program])]
@@ -135,7 +135,9 @@ def _exchanged(index: Tensor, place: int) -> Tensor:
 def _groups_of(symmetry: Symmetry, place: int) -> list[str]:
     """Return the groups of one program of a bundle, by the tensors that carry them."""
     prefix = f"programs.{place}."
-    return [n for n, tensors in symmetry.carriers.items() if next(iter(tensors)).startswith(prefix)]
+    return [
+        n for n, tensors in symmetry.tensors_of.items() if next(iter(tensors)).startswith(prefix)
+    ]
 
 
 def difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:

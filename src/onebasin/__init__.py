@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from onebasin.evaluation import Curve, Evaluation
     from onebasin.matching import ManyMatching, Matching
     from onebasin.merging import average
-    from onebasin.symmetry import Group, Permutation, Proof, Symmetry, prove, trace
+    from onebasin.symmetry import Group, Permutation, Symmetry, Verification, infer_symmetry, verify
 
 __version__ = "0.2.0"
 
@@ -53,19 +53,19 @@ __all__ = [
     "OneBasinError",
     "OneBasinWarning",
     "Permutation",
-    "Proof",
     "Symmetry",
+    "Verification",
     "__version__",
     "align",
     "average",
     "barrier",
     "build_architecture",
     "evaluate",
+    "infer_symmetry",
     "inspect",
     "merge",
     "open_checkpoint",
-    "prove",
-    "trace",
+    "verify",
     "write_checkpoint",
 ]
 
@@ -79,7 +79,7 @@ _MODULES = {
     "matching": "ManyMatching Matching",
     "measuring": "Curve Evaluation",
     "merging": "average",
-    "symmetry": "Group Permutation Proof Symmetry prove trace",
+    "symmetry": "Group Permutation Verification Symmetry prove trace",
 }
 
 _PACKAGES = ("api", "checkpoints", "matching", "measuring", "merging", "networks", "symmetry")

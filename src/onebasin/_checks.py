@@ -217,10 +217,11 @@ def _symmetry_of(call: str, value: Any) -> Any:
     if isinstance(value, nn.Module):
         raise OneBasinError(
             f"{call}: symmetry is the model ({type(value).__name__}); pass its symmetry, "
-            "trace(model, example_inputs)"
+            "infer_symmetry(model, example_inputs)"
         )
     raise OneBasinError(
-        f"{call}: symmetry is {described(value)}; pass a symmetry, such as trace(model, inputs)"
+        f"{call}: symmetry is {described(value)}; pass a symmetry, such as "
+        "infer_symmetry(model, inputs)"
     )
 
 

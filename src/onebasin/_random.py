@@ -26,7 +26,7 @@ def generator_for(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def spawned(seed: int, name: str) -> int:
+def derive_seed(seed: int, name: str) -> int:
     """Return a seed of its own for a part of what a seed is for, such as one of its starts."""
     return generator_for(seed, name).initial_seed()
 
@@ -96,7 +96,7 @@ def generator_of(
         epoch: from 0.
         device: where the numbers are drawn.
     """
-    return torch.Generator(device).manual_seed(spawned(seed, f"{purpose}:{epoch}"))
+    return torch.Generator(device).manual_seed(derive_seed(seed, f"{purpose}:{epoch}"))
 
 
 def order_of(seed: int, epoch: int, num_examples: int) -> Int64[Tensor, " {num_examples}"]:

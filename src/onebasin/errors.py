@@ -98,7 +98,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def is_share(value: Any) -> bool:
+def is_fraction(value: Any) -> bool:
     """Tell whether an argument is a number from 0 to 1, of whatever library."""
     if isinstance(value, bool | str):
         return False

@@ -7,7 +7,7 @@ from onebasin.api._alignment import Matched
 from onebasin.api._symmetries import VerifiedSymmetry
 from onebasin.checkpoints import MLP
 from onebasin.matching import match_many, match_weights
-from onebasin.symmetry import trace
+from onebasin.symmetry import infer_symmetry
 from tests.cli.run import WIDTH, network
 
 
@@ -24,7 +24,7 @@ from tests.cli.run import WIDTH, network
     ],
 )
 def test_the_summary_states_the_effort_of_the_search(method, num_sweeps, converged, says):
-    symmetry = trace(MLP(width=WIDTH, depth=2), torch.randn(2, 64))
+    symmetry = infer_symmetry(MLP(width=WIDTH, depth=2), torch.randn(2, 64))
     found = match_weights(symmetry, network(0), network(1))
     matching = dataclasses.replace(
         found, num_sweeps=num_sweeps, converged=converged, seconds=1.5, objective=(1.0, 2.0)
@@ -34,7 +34,7 @@ def test_the_summary_states_the_effort_of_the_search(method, num_sweeps, converg
 
 
 def test_the_units_of_the_reference_do_not_count():
-    symmetry = trace(MLP(width=WIDTH, depth=2), torch.randn(2, 64))
+    symmetry = infer_symmetry(MLP(width=WIDTH, depth=2), torch.randn(2, 64))
     for num_networks in (2, 3):
         found = match_many(symmetry, [network(seed) for seed in range(num_networks)])
         alignment = Matched(VerifiedSymmetry(symmetry), "many", found)

@@ -89,7 +89,7 @@ def test_merge(capsys: Any, tmp_path: Path, a: Path, b: Path, options: Any, keyw
         ((), {"align": True}),
         (("--no-align", "--split", "test"), {"split": "test"}),
         (("--no-align", "--normalization", "repair"), {"normalization": "repair"}),
-        (("--no-align", "--chord", "mean"), {"chord": "mean"}),
+        (("--no-align", "--baseline", "mean"), {"baseline": "mean"}),
         (("--method", "activations"), {"align": True, "method": "activations"}),
     ],
 )

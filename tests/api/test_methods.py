@@ -6,14 +6,14 @@ from typing import get_type_hints
 import pytest
 import torch
 
-from onebasin import trace
+from onebasin import infer_symmetry
 from onebasin.api._matchers import MethodOptions
 from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.data.data import Data
 from onebasin.data.digits import load_digits
 from onebasin.graph.batches import Batches
 from onebasin.matching import match_combined, match_straight_through
-from onebasin.matching.registry import METHODS, Method
+from onebasin.matching.registry import MATCHERS, MatcherInfo
 from onebasin.networks import MLP
 from tests.cli.run import TINY, fail, network, outputs, read, succeed, write
 
@@ -37,10 +37,10 @@ def test_activations_move_b_to_a_on_data(capsys, tmp_path, a, b):
     assert not torch.equal(read(out)["layers.0.weight"], network(1)["layers.0.weight"])
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in REFUSED])
+@pytest.mark.parametrize("method", [name for name in MATCHERS if name not in REFUSED])
 def test_every_method_moves_b_and_keeps_what_it_computes(capsys, tmp_path, a, b, method):
     out = tmp_path / "out.safetensors"
-    data = ("--data", "digits") if METHODS[method].needs_data else ()
+    data = ("--data", "digits") if MATCHERS[method].needs_data else ()
     succeed(
         capsys,
         *ALIGN,
@@ -215,7 +215,7 @@ def test_a_preference_is_taken_where_the_method_has_it_and_none_is_given(
 
 def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_path, monkeypatch):
     asked = []
-    plain = METHODS["straight-through"]
+    plain = MATCHERS["straight-through"]
 
     def match(*arguments, **options):
         asked.append(options.get("normalization"))
@@ -223,8 +223,8 @@ def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_
 
     match.__signature__ = inspect.signature(plain.function)
     match.__annotations__ = get_type_hints(plain.function)
-    patched = {**METHODS, "straight-through": Method(match, plain.description)}
-    monkeypatch.setattr("onebasin.matching.registry.METHODS", patched)
+    patched = {**MATCHERS, "straight-through": MatcherInfo(match, plain.description)}
+    monkeypatch.setattr("onebasin.matching.registry.MATCHERS", patched)
     files = [write(tmp_path / f"{seed}.safetensors", network(seed)) for seed in (0, 1)]
     given = ("--method", "straight-through", "--method-arg", "max_epochs=1", "--data", "digits")
     for repair in ("repair", "none"):
@@ -244,7 +244,7 @@ def test_a_search_starts_from_what_another_method_finds(capsys, tmp_path, a, b):
         "combined",
     )
     data, model = load_digits().subset(100, seed=0), MLP(width=6, depth=2)
-    symmetry = trace(model, data.train_inputs[:2])
+    symmetry = infer_symmetry(model, data.train_inputs[:2])
     given = {"model": model, "data": Batches(data.train_inputs, data.train_labels)}
     params = [network(0), network(1)]
     init = match_combined(symmetry, *params, **given).permutation
@@ -266,7 +266,7 @@ def test_a_search_starts_from_what_another_method_finds(capsys, tmp_path, a, b):
 )
 def test_methods_of_two_and_of_many_start_from_each_other(capsys, tmp_path, a, b, method, init):
     out = tmp_path / "out.safetensors"
-    data = ("--data", "digits") if METHODS[init].needs_data else ()
+    data = ("--data", "digits") if MATCHERS[init].needs_data else ()
     found = succeed(
         capsys, *ALIGN, a, b, "-o", out, "--method", method, "--init", init, *data, *TINY
     )

@@ -13,7 +13,7 @@ from onebasin.api._reporter import Reporter
 from onebasin.api._symmetries import (
     SymmetryOptions,
     VerifiedSymmetry,
-    proof_summary,
+    verification_summary,
     verified_symmetry,
 )
 from onebasin.checkpoints import Architecture
@@ -22,7 +22,7 @@ from onebasin.data.example_splits import ArraySplit
 from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.symmetry import Symmetry, symmetry_from_spec
 from onebasin.symmetry._verification.controls import Control
-from onebasin.symmetry._verification.proof import Proof
+from onebasin.symmetry._verification.proof import Verification
 
 
 class Rare(nn.Module):
@@ -50,7 +50,7 @@ def test_unverified_groups_are_named(tmp_path: Path) -> None:
     with pytest.warns(OneBasinWarning, match="group 'h' could not be verified"):
         found = found_for(tmp_path)
     assert found.status == "unverified"
-    summary = proof_summary(found.verification)
+    summary = verification_summary(found.verification)
     assert summary is not None
     assert summary["unverified"] == ["h"]
     assert summary["verified"] == []
@@ -70,7 +70,9 @@ def outcome(num_verified: int, num_open: int, precision: str = "float64") -> str
     model = nn.ParameterDict({name: torch.zeros(2) for name in names})
     symmetry: Symmetry = symmetry_from_spec({name: [name] for name in names}, model)
     controls = {name: Control(name, 1.0) for name in names[:num_verified]}
-    proof = Proof(symmetry, 3e-15, {}, controls, tuple(names[num_verified:]), precision=precision)
+    proof = Verification(
+        symmetry, 3e-15, {}, controls, tuple(names[num_verified:]), precision=precision
+    )
     return VerifiedSymmetry(symmetry, proof).status
 
 

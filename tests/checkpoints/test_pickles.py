@@ -115,7 +115,7 @@ def test_what_torch_says_of_its_internals_is_not_repeated(tmp_path: Path, zipped
     ],
     ids=["text", "lfs", "safetensors", "plain-pickle"],
 )
-def test_other_contents_are_recognised(tmp_path: Path, content: bytes, text: str) -> None:
+def test_other_contents_are_recognized(tmp_path: Path, content: bytes, text: str) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(content)
     with pytest.raises(OneBasinError, match=text):
@@ -185,7 +185,7 @@ def unusual_tensors() -> dict[str, torch.Tensor]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
-            "quantised": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+            "quantized": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
             "sparse": torch.eye(3).to_sparse(),
             "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
             "an expanded view": torch.ones(1).expand(1 << 40),
@@ -194,7 +194,7 @@ def unusual_tensors() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["quantised", "sparse", "nested", "an expanded view", "on the meta device"]
+    "kind", ["quantized", "sparse", "nested", "an expanded view", "on the meta device"]
 )
 def test_unusual_tensors_are_refused(tmp_path: Path, kind: str) -> None:
     path = save(tmp_path / "a.pt", {"layer.weight": unusual_tensors()[kind]})

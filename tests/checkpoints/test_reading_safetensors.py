@@ -110,7 +110,7 @@ def test_every_truncation_is_named(file: Path, tmp_path: Path) -> None:
     ],
     ids=["lfs", "zip", "pickle", "noise", "no-json"],
 )
-def test_other_contents_are_recognised(tmp_path: Path, content: bytes, text: str) -> None:
+def test_other_contents_are_recognized(tmp_path: Path, content: bytes, text: str) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     with pytest.raises(OneBasinError, match=text):

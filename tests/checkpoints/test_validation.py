@@ -104,8 +104,8 @@ def test_floating_point_is_matchable(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("tensor", "text"),
     [
-        (torch.ones(2, dtype=torch.int8), "'w' is int8; dequantise or convert"),
-        (torch.ones(2, dtype=torch.bool), "'w' is bool; dequantise or convert"),
+        (torch.ones(2, dtype=torch.int8), "'w' is int8; dequantize or convert"),
+        (torch.ones(2, dtype=torch.bool), "'w' is bool; dequantize or convert"),
         (torch.ones(2, dtype=torch.complex64), r"'w' is complex \(complex64\)"),
         (torch.eye(2).to_sparse(), "'w' is sparse; convert it with .to_dense"),
         (TensorInfo((2,), torch.int64), "'w' is int64"),

@@ -63,17 +63,17 @@ def test_same_seed_same_bytes(capsys, tmp_path, a, b):
 
 
 @pytest.mark.parametrize("prove", ["--verify", "--no-verify"])
-def test_a_symmetry_written_by_hand_is_used(capsys, tmp_path, a, b, prove):
+def test_a_symmetry_written_by_hand_is_used(capsys, tmp_path, a, b, verify):
     spec = {name: [None] * tensor.ndim for name, tensor in network(0).items()}
     spec["layers.0.weight"][0] = spec["layers.0.bias"][0] = spec["layers.1.weight"][1] = "hidden"
     file = tmp_path / "hand.json"
     file.write_text(json.dumps(spec))
     out = tmp_path / "out.safetensors"
     found = succeed(
-        capsys, "align", "mlp", a, b, "-o", out, "--symmetry", file, prove, "--json", *TINY
+        capsys, "align", "mlp", a, b, "-o", out, "--symmetry", file, verify, "--json", *TINY
     )
     assert list(found.data["symmetry"]["groups"]) == ["hidden"]
-    assert (found.data["symmetry"]["proof"] is None) == (prove == "--no-verify")
+    assert (found.data["symmetry"]["proof"] is None) == (verify == "--no-verify")
     torch.testing.assert_close(outputs(read(out)), outputs(network(1)), atol=1e-12, rtol=0)
     assert torch.equal(read(out)["layers.2.weight"], network(1)["layers.2.weight"])
 

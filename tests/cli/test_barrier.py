@@ -29,7 +29,7 @@ def test_json_has_the_curves_too(capsys, a, b):
     assert naive[0] == pytest.approx(aligned[0], rel=1e-6)
     assert naive[2] == aligned[2]
     assert naive[1] != aligned[1]
-    assert (data["chord"], data["normalization"]) == ("ends", "interpolated")
+    assert (data["baseline"], data["normalization"]) == ("linear", "interpolated")
 
 
 def test_without_aligning_there_is_one_column(capsys, a, b):
@@ -96,9 +96,9 @@ def build():
 
 
 def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
-    (tmp_path / "normalised_models.py").write_text(NORMALISED)
+    (tmp_path / "normalized_models.py").write_text(NORMALISED)
     monkeypatch.chdir(tmp_path)
-    architecture = build_architecture("normalised_models:build", input_spec="2x64")
+    architecture = build_architecture("normalized_models:build", input_spec="2x64")
     files = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -154,10 +154,10 @@ def test_one_split_can_be_asked_for(capsys, a, b):
 
 def test_the_chord_can_be_chosen(capsys, a, b):
     options = ("--data", "digits", "--num-points", 3, "--json", "--no-align")
-    for chord in ("ends", "mean"):
-        data = succeed(capsys, "barrier", "mlp", a, b, *options, "--chord", chord, *TINY).data
+    for baseline in ("linear", "mean"):
+        data = succeed(capsys, "barrier", "mlp", a, b, *options, "--baseline", baseline, *TINY).data
         curve = Curve.from_json(data["curves"]["naive"]["test"])
-        assert data["barrier"]["naive"]["test"]["loss"] == curve.barrier("loss", chord)
+        assert data["barrier"]["naive"]["test"]["loss"] == curve.barrier("loss", baseline)
 
 
 def test_the_method_can_be_chosen_and_sees_the_data(capsys, a, b):

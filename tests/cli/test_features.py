@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from onebasin import Permutation, trace
+from onebasin import Permutation, infer_symmetry
 from onebasin.checkpoints import MLP
 from tests.cli.run import TINY, WIDTH, fail, network, succeed, write
 
@@ -47,7 +47,7 @@ def test_all_measures_in_one_go(capsys, tmp_path, a, b):
 
 
 def test_a_permutation_moves_b_first(capsys, tmp_path, a):
-    symmetry = trace(MLP(width=WIDTH, depth=2), torch.zeros(2, 64))
+    symmetry = infer_symmetry(MLP(width=WIDTH, depth=2), torch.zeros(2, 64))
     twin = Permutation.random(symmetry, seed=1).apply(network(0))
     b, out = write(tmp_path / "twin.safetensors", twin), tmp_path / "features"
     aligned, permutation = tmp_path / "aligned.safetensors", tmp_path / "permutation.safetensors"

@@ -39,7 +39,7 @@ def test_json_says_everything(capsys):
         "size": 64,
         "reason": "an input of the model",
     } in data["fixed"]
-    assert data["refusals"] == []
+    assert data["unsupported_ops"] == []
 
 
 def test_a_saved_symmetry_can_be_inspected_again(capsys, tmp_path):

@@ -63,7 +63,7 @@ def test_the_version_is_printed(capsys):
         (["inspect", "mlp", "--seed", "x"], "Invalid value for '--seed'"),
         (["inspect", "mlp", "--seed", "-1"], "Invalid value for '--seed'"),
         (["barrier", "mlp", "a", "b", "--data", "digits", "--num-points", "1"], "'--num-points'"),
-        (["barrier", "mlp", "a", "b", "--data", "digits", "--chord", "x"], "'--chord'"),
+        (["barrier", "mlp", "a", "b", "--data", "digits", "--baseline", "x"], "'--baseline'"),
     ],
 )
 def test_bad_usage_is_one_line(capsys, arguments, message):

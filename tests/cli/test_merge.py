@@ -5,7 +5,7 @@ import torch
 
 from onebasin.checkpoints import build_architecture
 from onebasin.matching import ManyMatching, match_weights
-from onebasin.matching.registry import METHODS, Method
+from onebasin.matching.registry import MATCHERS, MatcherInfo
 from onebasin.symmetry import Permutation, Symmetry
 from tests.cli.run import TINY, fail, network, read, run, succeed, write
 
@@ -108,13 +108,13 @@ def match_in_pairs(symmetry, params_list, *, seed=0):
 def methods(monkeypatch):
     """Let the test say which methods there are."""
     return lambda known: [
-        monkeypatch.setattr(f"onebasin.{home}.METHODS", known)
+        monkeypatch.setattr(f"onebasin.{home}.MATCHERS", known)
         for home in ("matching.registry", "api._matchers")
     ]
 
 
 def test_three_are_matched_by_a_method_for_many(capsys, tmp_path, methods, a, b, c):
-    methods({"weights": METHODS["weights"], "many": Method(match_in_pairs, "pairs")})
+    methods({"weights": MATCHERS["weights"], "many": MatcherInfo(match_in_pairs, "pairs")})
     out = tmp_path / "merged.safetensors"
     found = succeed(capsys, "merge", "mlp", a, b, c, "-o", out, "--json", *TINY)
     moved = []
@@ -129,7 +129,7 @@ def test_three_are_matched_by_a_method_for_many(capsys, tmp_path, methods, a, b,
 
 def test_a_method_for_two_does_not_take_three(capsys, tmp_path, methods, a, b, c):
     arguments = ("merge", "mlp", a, b, c, "-o", tmp_path / "out.safetensors", *TINY)
-    methods({"weights": METHODS["weights"], "many": Method(match_in_pairs, "pairs")})
+    methods({"weights": MATCHERS["weights"], "many": MatcherInfo(match_in_pairs, "pairs")})
     assert (
         "merge: 3 networks given, but method weights matches two; choose a --method for more: many"
     ) in fail(capsys, *arguments, "--method", "weights")
@@ -248,7 +248,7 @@ def test_averaged_running_statistics_are_noted(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("norm", ["spectral_norm", "parametrizations.spectral_norm"])
-def test_averaged_vectors_of_spectral_normalisation_are_noted(capsys, tmp_path, monkeypatch, norm):
+def test_averaged_vectors_of_spectral_normalization_are_noted(capsys, tmp_path, monkeypatch, norm):
     (tmp_path / "spectral_models.py").write_text(
         "import warnings\n"
         "from torch import nn\n"

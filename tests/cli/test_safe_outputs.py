@@ -16,7 +16,7 @@ from onebasin.checkpoints.companions import companion_files
 from onebasin.cli import main
 from onebasin.errors import OneBasinError
 from onebasin.networks.mlp import MLP
-from onebasin.symmetry import Permutation, Symmetry, trace
+from onebasin.symmetry import Permutation, Symmetry, infer_symmetry
 from tests.cli.run import TINY, fail, network, succeed
 from tests.time_limits import time_limit
 
@@ -25,7 +25,7 @@ TRAIN = ("train", "mlp", "--data", "digits", "--epochs", 1, "--arch-arg", "width
 
 @pytest.fixture(scope="module")
 def symmetry() -> Symmetry:
-    return trace(MLP(width=6, depth=2), (torch.zeros(2, 64),))
+    return infer_symmetry(MLP(width=6, depth=2), (torch.zeros(2, 64),))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from onebasin.data import Augmentation, LabelledBatches, Pixels, batches
+from onebasin.data import Augmentation, LabeledBatches, Pixels, batches
 from onebasin.errors import OneBasinError
 
 
@@ -36,12 +36,12 @@ def test_a_seed_shuffles_inputs_with_their_labels():
 def test_rows_are_read_in_the_order_that_is_given():
     inputs, labels = numbered(5)
     order = torch.tensor([3, 0, 4, 1, 2])
-    found = LabelledBatches(inputs, labels, 2, order)
+    found = LabeledBatches(inputs, labels, 2, order)
     assert [part.tolist() for _, part in found] == [[3, 0], [4, 1], [2]]
     assert torch.cat([part for part, _ in found])[:, 0].tolist() == order.tolist()
 
 
-def test_bytes_are_normalised_batch_by_batch():
+def test_bytes_are_normalized_batch_by_batch():
     pixels = Pixels(torch.randint(0, 256, (5, 1, 2, 2), dtype=torch.uint8), (0.5,), (0.25,))
     for seed in (None, 3):
         found = batches(pixels, torch.arange(5), 2, shuffle_seed=seed)

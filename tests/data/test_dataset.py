@@ -22,7 +22,7 @@ def rows(examples) -> list[int]:
     return examples.raw[:, 0, 0, 0].tolist()
 
 
-def test_inputs_are_normalised_by_channel():
+def test_inputs_are_normalized_by_channel():
     raw = torch.randint(0, 256, (4, 2, 3, 3), dtype=torch.uint8)
     data = Dataset(
         "two", Pixels(raw, (0.5, 0.25), (0.5, 0.125)), torch.zeros(4).long(),
@@ -175,7 +175,7 @@ def test_parts_that_do_not_fit_are_refused(changes, text):
         toy().replace(**changes)
 
 
-def test_normalisation_has_a_number_for_each_channel():
+def test_normalization_has_a_number_for_each_channel():
     with pytest.raises(OneBasinError, match="images of 3 channels, but means"):
         Pixels(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), (0.5,), (0.5,))
 

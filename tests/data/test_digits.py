@@ -5,7 +5,7 @@ from sklearn import datasets
 from onebasin.data.digits import load_digits
 
 
-def test_digits_are_split_and_normalised():
+def test_digits_are_split_and_normalized():
     data = load_digits()
     assert (len(data.train_inputs), len(data.test_inputs)) == (1437, 360)
     assert data.train_inputs.mean() == pytest.approx(0, abs=1e-5)

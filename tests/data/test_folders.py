@@ -47,16 +47,16 @@ def test_images_come_back_bit_for_bit(load, folder, channels):
     assert (data.name, data.input_shape) == ("toy", (channels, 5, 5))
 
 
-def test_unknown_sets_are_normalised_by_their_own_training_images(load, folder):
+def test_unknown_sets_are_normalized_by_their_own_training_images(load, folder):
     write_set(folder, channels=3)
     inputs = load().train_inputs
     torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(inputs.std((0, 2, 3), correction=0), torch.ones(3))
-    given = load(normalisation=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))).train_inputs
+    given = load(normalization=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))).train_inputs
     assert 0 <= given.min() and 0.9 < given.max() <= 1
 
 
-def test_known_sets_have_their_normalisation(load, tmp_path):
+def test_known_sets_have_their_normalization(load, tmp_path):
     write_set(tmp_path / "root" / "mnist")
     data = load("mnist")
     assert (data.train_examples.mean, data.train_examples.deviation) == ((0.1307,), (0.3081,))
@@ -112,22 +112,22 @@ def test_images_are_scaled_where_a_size_is_given(load, folder):
     assert torch.equal(load(image_size=8).train_examples.raw[0, 0], torch.from_numpy(pictures[0]))
 
 
-def test_grey_images_among_coloured_ones_get_their_channels(load, folder):
-    grey, colour = images(1)[0], images(1, channels=3)[0]
+def test_grey_images_among_colored_ones_get_their_channels(load, folder):
+    gray, color = images(1)[0], images(1, channels=3)[0]
     for split in ("train", "test"):
-        columns = {"image": image_column([colour, grey]), "label": [0, 1]}
+        columns = {"image": image_column([color, gray]), "label": [0, 1]}
         write_split(folder / f"{split}.parquet", columns)
     raw = load().train_examples.raw
     assert raw.shape == (2, 3, 5, 5)
-    assert torch.equal(raw[1], torch.from_numpy(grey).expand(3, 5, 5))
+    assert torch.equal(raw[1], torch.from_numpy(gray).expand(3, 5, 5))
 
 
-def test_colour_is_not_lost_without_a_word(load, folder):
-    grey, colour = images(1)[0], images(1, channels=3)[0]
+def test_color_is_not_lost_without_a_word(load, folder):
+    gray, color = images(1)[0], images(1, channels=3)[0]
     for split in ("train", "test"):
-        columns = {"image": image_column([grey, colour]), "label": [0, 1]}
+        columns = {"image": image_column([gray, color]), "label": [0, 1]}
         write_split(folder / f"{split}.parquet", columns)
-    refused(load, r"row 1: the image is in colour \(RGB\), but the first one of the set is grey")
+    refused(load, r"row 1: the image is in color \(RGB\), but the first one of the set is gray")
 
 
 def test_a_missing_root_or_folder_or_file_is_named(load, folder, tmp_path, monkeypatch):
@@ -266,7 +266,7 @@ def test_a_column_that_is_not_there_is_named(load, folder):
         ({"image_size": 0}, "data: image_size is 0; it must be a whole number of at least 1"),
         ({"image_size": 4, "crop": 0.0}, "data: crop is 0.0; it is a share, above 0 and at most 1"),
         ({"image_size": 4, "crop": -1.0}, "data: crop is -1.0; it is a share"),
-        ({"colour": True}, "data: unknown options among colour; known are: input_column, label_"),
+        ({"color": True}, "data: unknown options among color; known are: input_column, label_"),
         ({"num_train": 21}, "subset of 21 train examples of toy; it has 20"),
     ],
 )
@@ -300,7 +300,7 @@ def test_labels_that_were_changed_are_read_again(load, folder, monkeypatch):
 def test_images_of_16_bits_keep_their_upper_half(load, folder, channels):
     deep = np.random.default_rng(0).integers(0, 1 << 16, (6, 5, 5), dtype=np.uint16)
     pictures = image_column(deep)
-    if channels == 3:  # a first image in colour
+    if channels == 3:  # a first image in color
         pictures[0] = image_column(images(1, channels=3))[0]
     for split in ("train", "test"):
         columns = {"image": pictures, "label": [row % 3 for row in range(6)]}

@@ -77,9 +77,9 @@ def test_without_the_library_one_line_says_what_to_install(tmp_path, monkeypatch
         load_dataset("svhn", cache=tmp_path / "cache")
 
 
-def test_the_catalogue_has_the_normalisation_of_the_papers():
-    assert DATASETS["svhn"].normalisation[1] == (0.1980, 0.2010, 0.1970)
+def test_the_catalogue_has_the_normalization_of_the_papers():
+    assert DATASETS["svhn"].normalization[1] == (0.1980, 0.2010, 0.1970)
     for name, source in DATASETS.items():
         if source is not None:
             channels = 1 if "mnist" in name else 3
-            assert [len(part) for part in source.normalisation] == [channels, channels]
+            assert [len(part) for part in source.normalization] == [channels, channels]

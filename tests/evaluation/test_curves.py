@@ -17,23 +17,23 @@ def test_barrier_over_the_chord_of_the_ends():
 
 
 def test_barrier_over_the_mean_of_the_ends():
-    assert CURVE.barrier(chord="mean") == 3.0 - 2.0
-    assert CURVE.barrier("error", chord="mean") == 0.5 - 0.125
+    assert CURVE.barrier(baseline="mean") == 3.0 - 2.0
+    assert CURVE.barrier("error", baseline="mean") == 0.5 - 0.125
 
 
 def test_a_valley_has_no_barrier():
     valley = Curve((0.0, 0.5, 1.0), (1.0, 0.2, 1.0), (0.5, 0.1, 0.5))
     assert valley.barrier() == 0.0
-    assert valley.barrier(chord="mean") == 0.0
+    assert valley.barrier(baseline="mean") == 0.0
 
 
 @given(st.floats(0, 1e3), st.integers(2, 40))
 def test_a_flat_curve_has_exactly_no_barrier(loss, num_points):
     alphas = tuple(i / (num_points - 1) for i in range(num_points))
     flat = Curve(alphas, (loss,) * num_points, (0.1,) * num_points)
-    for chord in ("ends", "mean"):
-        assert flat.barrier("loss", chord) == 0.0
-        assert flat.barrier("error", chord) == 0.0
+    for baseline in ("linear", "mean"):
+        assert flat.barrier("loss", baseline) == 0.0
+        assert flat.barrier("error", baseline) == 0.0
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))
@@ -41,7 +41,7 @@ def test_a_barrier_is_never_negative(losses):
     alphas = tuple(i / (len(losses) - 1) for i in range(len(losses)))
     curve = Curve(alphas, tuple(losses), (0.0,) * len(losses))
     assert curve.barrier() >= 0
-    assert curve.barrier(chord="mean") >= 0
+    assert curve.barrier(baseline="mean") >= 0
 
 
 def test_what_is_not_a_number_is_not_hidden():

@@ -39,8 +39,8 @@ def test_the_grid_has_25_points_unless_told_otherwise():
 
 
 @pytest.mark.parametrize("normalization", ["interpolated", "reset"])
-@pytest.mark.parametrize("chord", ["ends", "mean"])
-def test_barrier_of_a_model_with_itself_is_zero(normalization, chord):
+@pytest.mark.parametrize("baseline", ["linear", "mean"])
+def test_barrier_of_a_model_with_itself_is_zero(normalization, baseline):
     a = mlp(1, norm=True).state_dict()
     inputs, labels = examples()
     curve = interpolate(
@@ -52,8 +52,8 @@ def test_barrier_of_a_model_with_itself_is_zero(normalization, chord):
         normalization=normalization,
         data=[inputs],
     )
-    assert curve.barrier("loss", chord) == 0.0
-    assert curve.barrier("error", chord) == 0.0
+    assert curve.barrier("loss", baseline) == 0.0
+    assert curve.barrier("error", baseline) == 0.0
     assert len(set(curve.losses)) == 1
 
 

@@ -12,7 +12,7 @@ from onebasin.evaluation.evaluation import evaluator
 from onebasin.evaluation.interpolation import interpolate
 from onebasin.evaluation.matrices import PairBarriers
 from onebasin.evaluation.pairs import measure_pairs, measure_pairs_splits
-from onebasin.symmetry import Permutation, trace
+from onebasin.symmetry import Permutation, infer_symmetry
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 
 NETWORKS = [mlp(seed).state_dict() for seed in range(5)]
@@ -53,7 +53,7 @@ def test_networks_are_evaluated_once():
 
 
 def test_networks_are_moved_pair_by_pair():
-    symmetry = trace(mlp(0).eval(), (torch.randn(2, 4),))
+    symmetry = infer_symmetry(mlp(0).eval(), (torch.randn(2, 4),))
     permutations = {
         pair: Permutation.random(symmetry, seed=10 * pair[0] + pair[1])
         for pair in itertools.combinations(range(3), 2)
@@ -124,7 +124,7 @@ def test_rows_are_tidy():
         "a": "a",
         "b": "c",
         "quantity": "loss",
-        "chord": "ends",
+        "baseline": "linear",
         "barrier": 2.0,
         "indirect": 3.0,
         "normalization": "interpolated",
@@ -184,7 +184,7 @@ def symmetry_of_two_layers():
         torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8), torch.nn.ReLU()
     )
     model.append(torch.nn.Linear(8, 3))
-    return model, trace(model, (torch.randn(2, 4),))
+    return model, infer_symmetry(model, (torch.randn(2, 4),))
 
 
 def test_copies_are_the_same_function_in_other_orders():
@@ -224,7 +224,7 @@ def test_nothing_to_copy_is_named():
         permuted_copies(symmetry, model.state_dict(), 0)
     linear = torch.nn.Linear(4, 3)
     with pytest.raises(OneBasinError, match="no group that can move"):
-        permuted_copies(trace(linear, (torch.randn(2, 4),)), linear.state_dict(), 2)
+        permuted_copies(infer_symmetry(linear, (torch.randn(2, 4),)), linear.state_dict(), 2)
 
 
 def test_pairs_are_repaired_as_lines_are():

@@ -10,7 +10,7 @@ from onebasin.evaluation.losses import measure_batch, measure_batch_together
 from onebasin.evaluation.paths import point_at, point_between
 from onebasin.evaluation.points import evaluate_points
 from onebasin.evaluation.together import evaluate_together, num_at_once
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 
 NETWORKS = [mlp(seed).state_dict() for seed in range(3)]
@@ -121,7 +121,7 @@ def test_every_loss_is_measured_together(loss):
     evaluate = evaluator(inputs, labels, loss=loss)
     found = evaluate_together(mlp(0), NETWORKS, evaluate)
     for network, evaluation in zip(NETWORKS, found, strict=True):
-        alone = evaluate(BoundModel(mlp(0), network))
+        alone = evaluate(FunctionalModel(mlp(0), network))
         assert evaluation.loss == pytest.approx(alone.loss, rel=1e-6)
         assert (evaluation.error == alone.error) or math.isnan(alone.error)
 
@@ -135,7 +135,7 @@ def test_networks_of_higher_precision_than_model_and_data_go_together(precise):
     evaluate = evaluator(*examples())
     found = evaluate_together(mlp(0), networks, evaluate)
     for network, together in zip(networks, found, strict=True):
-        alone = evaluate(BoundModel(mlp(0), network))
+        alone = evaluate(FunctionalModel(mlp(0), network))
         assert together.loss == pytest.approx(alone.loss, rel=1e-6)
         assert together.error == alone.error
 

@@ -258,7 +258,7 @@ def test_bad_input_is_named_in_one_line() -> None:
         repair(plain, plain.state_dict(), [plain.state_dict()], [torch.tensor([0, 1])])
 
 
-class Standardised(nn.Conv2d):
+class Standardized(nn.Conv2d):
     """A convolution whose weight is computed from its parameter."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -269,7 +269,7 @@ class Standardised(nn.Conv2d):
 def test_layers_with_computed_weights_are_left_alone() -> None:
     norm = nn.utils.parametrizations.weight_norm
     batch = torch.randn(20, 3, 4, 4)
-    first, last = Standardised(3, 8, 3), norm(nn.Linear(32, 8))
+    first, last = Standardized(3, 8, 3), norm(nn.Linear(32, 8))
     model = nn.Sequential(
         first, nn.ReLU(), nn.Flatten(), last, nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)
     )

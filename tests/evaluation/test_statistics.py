@@ -77,7 +77,7 @@ def test_data_sorted_by_class_is_mixed():
     assert off[0] < 0.1 < off[1]
 
 
-def test_instances_are_normalised_by_themselves():
+def test_instances_are_normalized_by_themselves():
     torch.manual_seed(0)
     model = nn.Sequential(nn.InstanceNorm1d(3, track_running_stats=True))
     inputs = torch.randn(10, 3, 6) + torch.randn(10, 3, 1)

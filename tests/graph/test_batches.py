@@ -9,7 +9,7 @@ from onebasin.evaluation import evaluator
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.graph.batches import Batches, labels_of, rereadable, run_model, split_batch
 from onebasin.matching import match_activations
-from onebasin.symmetry import trace
+from onebasin.symmetry import infer_symmetry
 
 X, Y = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1] * 4)
 
@@ -68,7 +68,7 @@ def test_mappings_work_wherever_batches_are_taken():
     fresh = reset_statistics(a, a.state_dict(), [BATCH])
     expected = reset_statistics(a, a.state_dict(), plain)
     assert torch.equal(fresh["norm.running_var"], expected["norm.running_var"])
-    symmetry = trace(a, (), {"values": X, "mask": torch.ones(8, 1)})
+    symmetry = infer_symmetry(a, (), {"values": X, "mask": torch.ones(8, 1)})
     params = a.state_dict(), b.state_dict()
     found, same = (
         match_activations(symmetry, *params, model=a, data=data).permutation
@@ -82,6 +82,6 @@ def test_inputs_take_the_dtype_of_the_model(dtype):
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)).to(dtype)
     assert run_model(model, X).dtype == dtype
     assert evaluator(X, Y)(model).num_examples == 8
-    symmetry = trace(model, (X.to(dtype),))
+    symmetry = infer_symmetry(model, (X.to(dtype),))
     params = dict(model.state_dict())
     match_activations(symmetry, params, params, model=model, data=[X])

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 
 
@@ -23,7 +23,7 @@ class Tied(nn.Module):
 def test_it_computes_what_the_other_model_computes():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     before = copy_of(model.state_dict())
-    found = BoundModel(model, other.state_dict())(inputs)
+    found = FunctionalModel(model, other.state_dict())(inputs)
     assert torch.equal(found, other.eval()(inputs))
     assert_same(model.state_dict(), before)
     assert all(module.training for module in model.modules())
@@ -31,7 +31,7 @@ def test_it_computes_what_the_other_model_computes():
 
 def test_it_can_be_asked_for_its_tensors():
     model, other = mlp(0, norm=True), mlp(1, norm=True)
-    bound = BoundModel(model, other.state_dict())
+    bound = FunctionalModel(model, other.state_dict())
     expected = other.state_dict()
     found = dict(bound.named_parameters()) | dict(bound.named_buffers())
     assert_same(found, expected)
@@ -47,7 +47,7 @@ def test_one_of_the_tied_names_is_enough(names):
     model, other = Tied(), Tied()
     inputs = torch.randn(3, 4)
     params = {name: tensor for name, tensor in other.state_dict().items() if name in names}
-    assert torch.equal(BoundModel(model, params)(inputs), other(inputs))
+    assert torch.equal(FunctionalModel(model, params)(inputs), other(inputs))
 
 
 def test_integer_buffers_may_be_missing():
@@ -55,25 +55,25 @@ def test_integer_buffers_may_be_missing():
     params = model.state_dict()
     del params["1.num_batches_tracked"]
     inputs, _ = examples()
-    assert torch.equal(BoundModel(model, params)(inputs), model.eval()(inputs))
+    assert torch.equal(FunctionalModel(model, params)(inputs), model.eval()(inputs))
 
 
 def test_wrong_tensors_are_named():
     model = mlp(0, norm=True)
     params = model.state_dict()
     with pytest.raises(OneBasinError, match="tensor 'more' is not in the model"):
-        BoundModel(model, {**params, "more": torch.zeros(1)})
+        FunctionalModel(model, {**params, "more": torch.zeros(1)})
     with pytest.raises(OneBasinError, match=r"tensor '0.bias' is \(3,\) but \(8,\) in the model"):
-        BoundModel(model, {**params, "0.bias": torch.zeros(3)})
+        FunctionalModel(model, {**params, "0.bias": torch.zeros(3)})
     del params["1.running_mean"]
     with pytest.raises(OneBasinError, match=r"tensor '1\.running_mean' is missing"):
-        BoundModel(model, params)
+        FunctionalModel(model, params)
 
 
 def test_a_checkpoint_of_higher_precision_is_run_in_it():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     wide = {n: t.double() if t.is_floating_point() else t for n, t in other.state_dict().items()}
-    found = BoundModel(model, wide)(inputs)
+    found = FunctionalModel(model, wide)(inputs)
     assert found.dtype == torch.float64
     assert torch.equal(found, other.double().eval()(inputs.double()))
 
@@ -82,7 +82,7 @@ def test_one_tensor_of_higher_precision_is_enough():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     mixed = other.state_dict()
     mixed["1.running_mean"] = mixed["1.running_mean"].double()
-    found = BoundModel(model, mixed)(inputs)
+    found = FunctionalModel(model, mixed)(inputs)
     assert torch.equal(found, other.double().eval()(inputs.double()))
 
 
@@ -101,4 +101,4 @@ class Constant(nn.Module):
 def test_tensors_that_no_checkpoint_holds_are_run_in_the_precision_of_the_others():
     model, inputs = Constant(), torch.ones(2, 3)
     params = {name: tensor.double() for name, tensor in model.state_dict().items()}
-    assert torch.equal(BoundModel(model, params)(inputs), model.double()(inputs.double()))
+    assert torch.equal(FunctionalModel(model, params)(inputs), model.double()(inputs.double()))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.graph.features import Features, Passage, check_finite
+from onebasin.graph.features import BatchContext, Features, check_finite
 from onebasin.graph.graph import Call, Graph
 from tests.graph.networks import NETWORKS, build
 
@@ -24,7 +24,7 @@ def seen(features: Features, *params: dict[str, Tensor]) -> list[dict[str, Tenso
     """Return for every batch the values of all networks, `(networks, ...)`, by node."""
     found: list[dict[str, Tensor]] = []
 
-    def visiting(passage: Passage):
+    def visiting(passage: BatchContext):
         assert passage.number == len(found)
         found.append({})
 
@@ -84,7 +84,7 @@ def test_a_lone_example_is_doubled_and_weighs_half() -> None:
     features = Features(model, batches(inputs, 1, 2))
     weights, outputs = [], []
 
-    def visiting(passage: Passage):
+    def visiting(passage: BatchContext):
         weights.append(passage.weight)
         return lambda name, values: None
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onebasin import Permutation, Symmetry, trace
+from onebasin import Permutation, Symmetry, infer_symmetry
 from tests.matching.tiny import Heads, Square, perceptron
 
 
@@ -142,7 +142,7 @@ def _model(name: str) -> tuple[Symmetry, nn.Module, Tensor]:
     generator = torch.Generator().manual_seed(5)
     model = build().eval()
     inputs = torch.randn(2000 if name in TINY else 24, *shape, generator=generator)
-    return trace(model, inputs[:2]), model, inputs
+    return infer_symmetry(model, inputs[:2]), model, inputs
 
 
 def weights(name: str, seed: int) -> dict[str, Tensor]:
@@ -180,7 +180,7 @@ def one_layer(size: int) -> Problem:
         {n: torch.randn(t.shape, generator=draw) for n, t in model.state_dict().items()}
         for _ in range(2)
     )
-    return Problem(trace(model, torch.zeros(2, 3)), model, a, b, [], [])
+    return Problem(infer_symmetry(model, torch.zeros(2, 3)), model, a, b, [], [])
 
 
 def best_of_one_layer(problem: Problem) -> float:

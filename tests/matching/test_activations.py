@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.graph.features import Features
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._coordinate_descent.search import Search
@@ -65,7 +65,7 @@ def test_units_that_are_dead_on_the_data_are_matched_by_their_weights(statistic:
     a = model.state_dict()
     for name in ("0.bias", "2.bias"):
         a[name][3:8] = -100.0
-    symmetry = trace(model, batch)
+    symmetry = infer_symmetry(model, batch)
     b = Permutation.random(symmetry, seed=1).apply(a)
     found = match_activations(symmetry, a, b, model=model, data=[batch], statistic=statistic)
     moved = found.permutation.apply(b)
@@ -74,7 +74,7 @@ def test_units_that_are_dead_on_the_data_are_matched_by_their_weights(statistic:
 
 def test_the_inner_product_is_that_of_all_examples() -> None:
     model, batch = build("mlp")
-    symmetry = trace(model, batch)
+    symmetry = infer_symmetry(model, batch)
     other = {name: torch.randn_like(tensor) for name, tensor in model.state_dict().items()}
     found = match_activations(
         symmetry, model.state_dict(), other, model=model, data=[batch[:4], batch[4:]]
@@ -93,7 +93,7 @@ def test_the_inner_product_is_that_of_all_examples() -> None:
 
 def test_correlations_lie_between_minus_one_and_one_whatever_the_batches() -> None:
     model, batch = build("residual")
-    symmetry = trace(model, batch)
+    symmetry = infer_symmetry(model, batch)
     other = build("residual", seed=1)[0].state_dict()
     runs = [
         match_activations(
@@ -122,7 +122,7 @@ def test_a_pass_takes_all_trees_that_fit_and_none_is_charged_for_another() -> No
         nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 4), nn.ReLU(),
         nn.Linear(4, 2),
     )  # fmt: skip
-    symmetry, params = trace(model, torch.zeros(2, 5)), model.state_dict()
+    symmetry, params = infer_symmetry(model, torch.zeros(2, 5)), model.state_dict()
     pair = Pair(symmetry, params, params)
     pair.survey()
     search = Search(symmetry, pair, cache_bytes=0)
@@ -175,7 +175,7 @@ def test_images_without_a_dimension_of_examples_are_data(match: Any) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, images = LoneImage(), list(torch.randn(3, 3, 6, 7))
-    symmetry, a = trace(model, images[0]), model.state_dict()
+    symmetry, a = infer_symmetry(model, images[0]), model.state_dict()
     b = Permutation.random(symmetry, seed=1).apply(a)
     moved = match(symmetry, a, b, model=model, data=images).permutation.apply(b)
     assert all(torch.equal(moved[name], a[name]) for name in a)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.evaluation import evaluator
 from onebasin.matching import (
     enumerate_permutations,
     match_annealing,
-    match_exhaustively,
+    match_exhaustive,
     match_many_annealing,
 )
 from onebasin.matching._annealing.evaluated import average
@@ -28,7 +28,7 @@ STEPS = {"one layer": 2000, "two layers": 800, "three layers": 400, "heads": 150
 def test_the_best_permutation_is_found(name, energy):
     model, symmetry, (a, b), data = tiny(name)
     given = {"model": model, "data": data}
-    best = match_exhaustively(symmetry, a, b, objective=energy, **given)
+    best = match_exhaustive(symmetry, a, b, objective=energy, **given)
     # The published temperatures are far above any change of the energy for most of the steps.
     options = {"energy": energy, "steps": STEPS[name], "schedule": "published", **given}
     found = match_annealing(symmetry, a, b, **options)
@@ -82,7 +82,7 @@ def test_five_networks_are_never_worse_than_they_were():
 @pytest.mark.parametrize("name", ["two layers", "convolution"])
 def test_what_is_returned_is_never_worse(name, schedule, move):
     model, symmetry, (a, b), data = tiny(name)
-    init = match_exhaustively(
+    init = match_exhaustive(
         symmetry, a, b, objective="loss", model=model, data=data
     ).permutation  # nothing is better than where it begins
     options = {"model": model, "data": data, "move": move, "schedule": schedule, "steps": 25}
@@ -137,7 +137,9 @@ def test_progress_counts_steps():
 def test_nothing_to_match_is_the_identity():
     model = nn.Linear(3, 2)
     params, data = dict(model.state_dict()), [(torch.zeros(4, 3), torch.zeros(4).long())]
-    found = match_annealing(trace(model, torch.zeros(2, 3)), params, params, model=model, data=data)
+    found = match_annealing(
+        infer_symmetry(model, torch.zeros(2, 3)), params, params, model=model, data=data
+    )
     assert found.permutation.indices == {}
     assert found.num_sweeps == 0
 

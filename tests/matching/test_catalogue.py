@@ -7,10 +7,10 @@ from typing import Literal
 import pytest
 import torch
 
-from onebasin import OneBasinError, trace
+from onebasin import OneBasinError, infer_symmetry
 from onebasin.matching import ManyMatching, match_weights
 from onebasin.matching._method_names import ALIASES, EXPLANATIONS
-from onebasin.matching.registry import METHODS, Method, _words, check_options, find_method
+from onebasin.matching.registry import MATCHERS, MatcherInfo, _words, check_options, find_method
 
 SEEN = []
 
@@ -33,27 +33,27 @@ def match_oddly(
 @pytest.fixture
 def oddly(monkeypatch):
     monkeypatch.setattr(
-        "onebasin.matching.registry.METHODS", {"oddly": Method(match_oddly, "an odd match")}
+        "onebasin.matching.registry.MATCHERS", {"oddly": MatcherInfo(match_oddly, "an odd match")}
     )
-    return Method(match_oddly, "an odd match")
+    return MatcherInfo(match_oddly, "an odd match")
 
 
 def test_needs_are_read_from_the_signature(oddly):
     assert (oddly.needs_model, oddly.needs_data) == (True, False)
     assert (oddly.takes_data, oddly.takes_many) == (True, True)
-    weights = METHODS["weights"]
+    weights = MATCHERS["weights"]
     assert (weights.needs_model, weights.needs_data) == (False, False)
     assert (weights.takes_data, weights.takes_many) == (False, False)
-    assert METHODS["activations"].needs_data
+    assert MATCHERS["activations"].needs_data
 
 
 def test_what_bounds_a_search_is_read_from_the_signature():
-    units = {name: method.unit for name, method in METHODS.items()}
+    units = {name: method.unit for name, method in MATCHERS.items()}
     assert {name for name, unit in units.items() if unit == "step"} == {
         "annealing", "annealing-many", "cycle-consistent", "frank-wolfe", "sinkhorn",
     }  # fmt: skip
     assert [name for name, unit in units.items() if unit == "epoch"] == ["straight-through"]
-    fixed = [name for name, method in METHODS.items() if not method.settles]
+    fixed = [name for name, method in MATCHERS.items() if not method.settles]
     assert fixed == ["annealing", "annealing-many"]
 
 
@@ -71,16 +71,16 @@ def test_what_bounds_a_search_is_read_from_the_signature():
     ],
 )
 def test_options_decide_whether_a_method_looks_at_data(name, options, looks):
-    assert METHODS[name].looks_at_data(options) is looks
+    assert MATCHERS[name].looks_at_data(options) is looks
 
 
 def test_a_loss_is_looked_at_where_an_option_says_which():
-    without = {name for name, method in METHODS.items() if not method.looks_at_loss({})}
+    without = {name for name, method in MATCHERS.items() if not method.looks_at_loss({})}
     assert without == {
         "weights", "activations", "combined", "functional-difference", "commutativity",
         "frank-wolfe", "theorem", "many", "cycle-consistent",
     }  # fmt: skip
-    assert not METHODS["sinkhorn"].looks_at_loss({"objective": "weights"})
+    assert not MATCHERS["sinkhorn"].looks_at_loss({"objective": "weights"})
 
 
 def cells_of(page, start):
@@ -92,23 +92,23 @@ def cells_of(page, start):
 def test_the_page_lists_all_methods_and_options():
     page = (Path(__file__).parents[2] / "docs" / "matching.md").read_text(encoding="utf-8")
     methods = cells_of(page, "| `--method` | makes alike")
-    assert list(methods) == list(METHODS)
+    assert list(methods) == list(MATCHERS)
     options = cells_of(page, "| `--method` | options")
     assert options == {
         name: f"| `{name}` | {', '.join(f'`{option}`' for option in method.defaults)} |"
-        for name, method in METHODS.items()
+        for name, method in MATCHERS.items()
     }
-    hints = {name: hint for method in METHODS.values() for name, hint in method.options.items()}
+    hints = {name: hint for method in MATCHERS.values() for name, hint in method.options.items()}
     meanings = cells_of(page, "| option | may be")
     assert list(meanings) == sorted(hints)
-    for name, method in METHODS.items():
+    for name, method in MATCHERS.items():
         _, _, _, data, labels, networks, _, _ = methods[name].split("|")
         uses = method.looks_at_data({})
         assert data.strip() == {True: "yes", False: "no", None: "for a loss"}[uses], name
         on_loss = {True: "yes", None: "for a loss"}.get(uses, "no")
         assert labels.strip() == (on_loss if method.looks_at_loss({}) else "no"), name
         assert networks.strip() == ("any number" if method.takes_many else "two"), name
-    for method in METHODS.values():
+    for method in MATCHERS.values():
         for option, hint in method.options.items():
             for choice in " or ".join(_words(hint)).split(" or "):
                 assert choice in meanings[option].replace("`", ""), option
@@ -116,19 +116,19 @@ def test_the_page_lists_all_methods_and_options():
 
 def test_only_plain_options_are_offered(oddly):
     assert list(oddly.options) == ["rate", "way"]
-    assert list(METHODS["weights"].options) == ["max_sweeps", "restarts", "cache_bytes"]
+    assert list(MATCHERS["weights"].options) == ["max_sweeps", "restarts", "cache_bytes"]
 
 
 def test_a_method_gets_what_it_takes_and_nothing_else(oddly):
     model = torch.nn.Linear(2, 2)
-    symmetry = trace(model, torch.zeros(2, 2))
+    symmetry = infer_symmetry(model, torch.zeros(2, 2))
     oddly.match(symmetry, [{}, {}, {}], model=model, data=[1], seed=3, rate=0.2)
     assert SEEN.pop() == (symmetry, [{}, {}, {}], model, [1], 0.2, None)
 
 
 def test_weights_are_matched_by_name():
     net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-    symmetry = trace(net, torch.zeros(2, 3))
+    symmetry = infer_symmetry(net, torch.zeros(2, 3))
     a, b = ({n: torch.randn_like(t) for n, t in net.state_dict().items()} for _ in range(2))
     found = find_method("weights", call="test").match(symmetry, [a, b], model=net, seed=1)
     assert found.permutation.equals(match_weights(symmetry, a, b, seed=1).permutation)
@@ -163,9 +163,9 @@ def test_an_unknown_method_lists_the_known(oddly):
         find_method("even", call="test")
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", list(MATCHERS))
 def test_every_method_is_complete(name):
-    method = METHODS[name]
+    method = MATCHERS[name]
     assert method.description
     assert "symmetry" in method.parameters
     assert not method.needs_data or "model" in method.parameters
@@ -173,6 +173,6 @@ def test_every_method_is_complete(name):
 
 
 def test_aliases_name_methods_of_the_catalog():
-    assert set(ALIASES.values()) <= set(METHODS)
-    assert not (ALIASES.keys() | EXPLANATIONS.keys()) & METHODS.keys()
-    assert find_method("Weight_Matching", call="test") is METHODS["weights"]
+    assert set(ALIASES.values()) <= set(MATCHERS)
+    assert not (ALIASES.keys() | EXPLANATIONS.keys()) & MATCHERS.keys()
+    assert find_method("Weight_Matching", call="test") is MATCHERS["weights"]

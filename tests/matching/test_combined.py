@@ -7,7 +7,7 @@ from math import inf, nan
 import pytest
 import torch
 
-from onebasin import OneBasinError, trace
+from onebasin import OneBasinError, infer_symmetry
 from onebasin.matching import match_weights
 from onebasin.matching.combined import match_combined
 from tests.graph.networks import NETWORKS, build
@@ -47,7 +47,7 @@ def test_the_more_features_count_the_less_weights_do() -> None:
 
 def test_numbers_out_of_range_are_named() -> None:
     model, batch = build("mlp")
-    symmetry, a = trace(model, batch), model.state_dict()
+    symmetry, a = infer_symmetry(model, batch), model.state_dict()
     for balance in (-1.0, nan, inf):
         with pytest.raises(OneBasinError, match=f"balance is {balance}; it must be at least 0"):
             match_combined(symmetry, a, a, model=model, data=[batch], balance=balance)

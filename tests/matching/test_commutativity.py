@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.matching import match_weights
 from onebasin.matching.activations import match_activations
 from onebasin.matching.commutativity import match_commutativity
@@ -63,7 +63,7 @@ def test_exhaustive_search_finds_little_better() -> None:
         torch.manual_seed(5)
         nets = [nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).double() for _ in "ab"]
         batch = torch.randn(50, 3, dtype=torch.float64)
-    symmetry = trace(nets[0], batch)
+    symmetry = infer_symmetry(nets[0], batch)
     a, b = (net.state_dict() for net in nets)
     orders = (torch.tensor(order) for order in permutations(range(5)))
     moves = (Permutation(symmetry, dict.fromkeys(symmetry.groups, order)) for order in orders)
@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 def test_a_model_without_layers_is_refused() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
-    symmetry = trace(net, torch.tensor([0, 1]))
+    symmetry = infer_symmetry(net, torch.tensor([0, 1]))
     with pytest.raises(OneBasinError, match="no linear or convolutional layer"):
         match_commutativity(
             symmetry, net.state_dict(), net.state_dict(), model=net, data=[torch.tensor([0, 1])]
@@ -92,8 +92,8 @@ def test_a_model_without_layers_is_refused() -> None:
 def test_starts_and_sweeps_that_make_no_sense_are_named() -> None:
     model, other = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), nn.Linear(3, 2)
     batch = torch.randn(10, 3)
-    symmetry, params = trace(model, batch), model.state_dict()
-    foreign = Permutation.identity(trace(other, batch))
+    symmetry, params = infer_symmetry(model, batch), model.state_dict()
+    foreign = Permutation.identity(infer_symmetry(other, batch))
     match = partial(match_commutativity, symmetry, params, model=model, data=[batch])
     with pytest.raises(OneBasinError, match=r"^match_commutativity: init is a permutation of"):
         match(params, init=foreign)

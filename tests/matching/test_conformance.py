@@ -25,7 +25,7 @@ from onebasin.matching import (
     match_combined,
     match_commutativity,
     match_cycle_consistent,
-    match_exhaustively,
+    match_exhaustive,
     match_frank_wolfe,
     match_functional_difference,
     match_many,
@@ -144,7 +144,7 @@ MATCHERS: dict[str, Matcher] = {
         tiny=True,
         exact=EVERYWHERE - {"residual", "perceptron"},
     ),
-    "exhaustive": Matcher(match_exhaustively, {}, seeded=False, tiny=True),
+    "exhaustive": Matcher(match_exhaustive, {}, seeded=False, tiny=True),
     "many": Matcher(match_many, {}, many=True),
     "cycle-consistent": Matcher(match_cycle_consistent, {}, many=True),
 }

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.evaluation import evaluator, interpolate
 from onebasin.evaluation.paths import point_between
-from onebasin.matching import enumerate_permutations, match_exhaustively, match_weights
+from onebasin.matching import enumerate_permutations, match_exhaustive, match_weights
 from tests.matching.problems import one_layer
 from tests.matching.tiny import tiny
 
@@ -31,7 +31,7 @@ def test_by_weights_it_is_the_best_of_all(name):
         inner_product(floating(a), floating(permutation.apply(b)))
         for permutation in enumerate_permutations(symmetry)
     ]
-    found = match_exhaustively(symmetry, a, b)
+    found = match_exhaustive(symmetry, a, b)
     assert found.objective == pytest.approx((values[0], max(values)), rel=1e-9)
     moved = floating(found.permutation.apply(b))
     assert inner_product(floating(a), moved) == pytest.approx(max(values), rel=1e-9)
@@ -53,7 +53,7 @@ def test_one_group_is_matched_as_by_hand_and_as_by_assignment(size):
         )
         for order in permutations(range(size))
     )
-    found = match_exhaustively(symmetry, a, b)
+    found = match_exhaustive(symmetry, a, b)
     assert found.objective[-1] == pytest.approx(best, rel=1e-9)
     weights = match_weights(symmetry, a, b)
     assert weights.objective[-1] == pytest.approx(best, rel=1e-6)
@@ -72,29 +72,29 @@ def test_on_data_it_is_the_best_of_all(name, objective):
         return getattr(evaluate(model), objective)
 
     values = [halfway(permutation) for permutation in enumerate_permutations(symmetry)]
-    found = match_exhaustively(symmetry, a, b, objective=objective, model=model, data=data)
+    found = match_exhaustive(symmetry, a, b, objective=objective, model=model, data=data)
     assert found.objective == pytest.approx((-values[0], -min(values)), abs=1e-6)
     assert halfway(found.permutation) == pytest.approx(min(values), abs=1e-6)
 
 
 def test_where_there_is_data_the_loss_counts_unless_told_otherwise():
     model, symmetry, (a, b), data = tiny("three units")
-    loss = match_exhaustively(symmetry, a, b, objective="loss", model=model, data=data)
-    weights = match_exhaustively(symmetry, a, b)
-    assert match_exhaustively(symmetry, a, b, model=model, data=data).objective == loss.objective
+    loss = match_exhaustive(symmetry, a, b, objective="loss", model=model, data=data)
+    weights = match_exhaustive(symmetry, a, b)
+    assert match_exhaustive(symmetry, a, b, model=model, data=data).objective == loss.objective
     given = {"objective": "weights", "model": model, "data": data}
-    assert match_exhaustively(symmetry, a, b, **given).objective == weights.objective
+    assert match_exhaustive(symmetry, a, b, **given).objective == weights.objective
     assert weights.objective != loss.objective
 
 
-def test_any_function_of_the_parameters_is_minimised():
+def test_any_function_of_the_parameters_is_minimized():
     _, symmetry, (a, b), _ = tiny("two layers")
     target = point_between(a, Permutation.random(symmetry, seed=5).apply(b), 0.5)
 
     def distance(params) -> float:
         return sum(float((params[name] - target[name]).square().sum()) for name in target)
 
-    found = match_exhaustively(symmetry, a, b, evaluate=distance)
+    found = match_exhaustive(symmetry, a, b, evaluate=distance)
     assert found.objective[-1] == pytest.approx(0, abs=1e-10)
     assert found.permutation.equals(Permutation.random(symmetry, seed=5))
 
@@ -125,7 +125,7 @@ def test_no_permutation_connects_the_networks_of_the_counterexample():
         # The output is 0 where the answer is yes, and below elsewhere.
         return float(((network(inputs)[:, 0] > -1e-9) != truth).double().mean())
 
-    symmetry = trace(model, inputs[:2])
+    symmetry = infer_symmetry(model, inputs[:2])
     barriers = [
         interpolate(model, a, permutation.apply(b), error).barrier("loss")
         for permutation in enumerate_permutations(symmetry)
@@ -143,8 +143,8 @@ def test_inputs_are_untouched_and_progress_is_told():
     model, symmetry, (a, b), data = tiny("one layer")
     before = [{name: tensor.clone() for name, tensor in params.items()} for params in (a, b)]
     steps = []
-    match_exhaustively(symmetry, a, b, progress=steps.append)
-    match_exhaustively(symmetry, a, b, objective="loss", model=model, data=data)
+    match_exhaustive(symmetry, a, b, progress=steps.append)
+    match_exhaustive(symmetry, a, b, objective="loss", model=model, data=data)
     for params, kept in zip((a, b), before, strict=True):
         assert all(torch.equal(params[name], kept[name]) for name in kept)
     assert [(step.done, step.total) for step in steps] == [(120, 120)]
@@ -152,7 +152,7 @@ def test_inputs_are_untouched_and_progress_is_told():
 
 def test_nothing_to_match_is_the_identity():
     model = nn.Linear(3, 2)
-    found = match_exhaustively(trace(model, torch.zeros(2, 3)), *[model.state_dict()] * 2)
+    found = match_exhaustive(infer_symmetry(model, torch.zeros(2, 3)), *[model.state_dict()] * 2)
     assert found.permutation.indices == {}
 
 
@@ -165,21 +165,21 @@ def test_nothing_to_match_is_the_identity():
 )
 def test_bad_options_are_named(options, message):
     _, symmetry, (a, b), _ = tiny("one layer")
-    with pytest.raises(OneBasinError, match=f"match_exhaustively: {message}"):
-        match_exhaustively(symmetry, a, b, **options)
+    with pytest.raises(OneBasinError, match=f"match_exhaustive: {message}"):
+        match_exhaustive(symmetry, a, b, **options)
 
 
 def test_an_astronomic_number_is_written_short():
     model = nn.Sequential(nn.Linear(3, 512), nn.ReLU(), nn.Linear(512, 2))
-    symmetry = trace(model, torch.zeros(2, 3))
+    symmetry = infer_symmetry(model, torch.zeros(2, 3))
     with pytest.raises(OneBasinError, match=r"there are 10\^1166.5 permutations"):
-        match_exhaustively(symmetry, model.state_dict(), model.state_dict())
+        match_exhaustive(symmetry, model.state_dict(), model.state_dict())
 
 
 def test_other_tensors_are_named():
     _, symmetry, (a, b), _ = tiny("one layer")
-    with pytest.raises(OneBasinError, match=r"match_exhaustively: tensor '0.bias'.* missing in B"):
-        match_exhaustively(symmetry, a, {n: t for n, t in b.items() if n != "0.bias"})
+    with pytest.raises(OneBasinError, match=r"match_exhaustive: tensor '0.bias'.* missing in B"):
+        match_exhaustive(symmetry, a, {n: t for n, t in b.items() if n != "0.bias"})
     broken = {**b, "0.bias": torch.full((5,), float("nan"))}
-    with pytest.raises(OneBasinError, match=r"match_exhaustively: tensor '0.bias' of B has NaN"):
-        match_exhaustively(symmetry, a, broken)
+    with pytest.raises(OneBasinError, match=r"match_exhaustive: tensor '0.bias' of B has NaN"):
+        match_exhaustive(symmetry, a, broken)

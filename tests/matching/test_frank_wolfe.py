@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.matching import match_frank_wolfe, match_weights
 from onebasin.matching._coordinate_descent.gathering import Gathering
 from onebasin.matching._relaxation.agreement import Agreement, polynomial_peak
@@ -140,7 +140,7 @@ def test_too_few_steps_are_a_status_and_counts_below_one_are_refused():
 
 def test_nothing_to_match_is_the_identity():
     model = nn.Linear(3, 2)
-    symmetry = trace(model, torch.zeros(2, 3))
+    symmetry = infer_symmetry(model, torch.zeros(2, 3))
     found = match_frank_wolfe(symmetry, model.state_dict(), model.state_dict())
     assert found.permutation.indices == {}
     assert found.converged

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, trace
+from onebasin import OneBasinError, infer_symmetry
 from onebasin.matching._features.differing import functional_differences, parallel_sum
 from onebasin.matching.functional_difference import match_functional_difference
 from tests.graph.networks import NETWORKS
@@ -65,7 +65,7 @@ def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -
         torch.manual_seed(0)
         nets = [nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 2)) for _ in "ab"]
     x = random(100, 6).float()
-    symmetry = trace(nets[0], x)
+    symmetry = infer_symmetry(nets[0], x)
     a, b = (net.state_dict() for net in nets)
     values = [
         match_functional_difference(
@@ -95,7 +95,7 @@ def test_a_model_without_layers_is_refused() -> None:
         OneBasinError, match=r"^match_functional_difference: the model has no linear"
     ):
         match_functional_difference(
-            trace(net, batch), net.state_dict(), net.state_dict(), model=net, data=[batch]
+            infer_symmetry(net, batch), net.state_dict(), net.state_dict(), model=net, data=[batch]
         )
 
 
@@ -112,6 +112,6 @@ class Backwards(nn.Module):
 
 def test_what_no_layer_makes_comes_before_the_layers_that_read_it() -> None:
     model, batch = Backwards(), torch.arange(9).repeat(4, 2)
-    symmetry, a, b = trace(model, batch), model.state_dict(), Backwards().state_dict()
+    symmetry, a, b = infer_symmetry(model, batch), model.state_dict(), Backwards().state_dict()
     found = match_functional_difference(symmetry, a, b, model=model, data=[batch])
     assert found.objective[0] < found.objective[-1] < 0

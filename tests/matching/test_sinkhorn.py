@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.matching import match_frank_wolfe, match_sinkhorn
 from tests.matching.problems import planted, unrelated
 
@@ -105,7 +105,7 @@ def test_batches_have_other_statistics_than_the_network():
 
 def test_nothing_to_match_is_the_identity():
     model = nn.Linear(3, 2)
-    symmetry = trace(model, torch.zeros(2, 3))
+    symmetry = infer_symmetry(model, torch.zeros(2, 3))
     found = match_sinkhorn(symmetry, model.state_dict(), model.state_dict())
     assert (found.permutation.indices, found.converged, found.num_sweeps) == ({}, True, 0)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.matching import match_straight_through, match_weights
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._losses import DataLoss, Ends
@@ -39,7 +39,7 @@ def trained(seed: int) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
 @pytest.fixture(scope="module")
 def pair() -> Problem:
     (model, data), (other, _) = trained(0), trained(1)
-    symmetry = trace(model, data[0][0])
+    symmetry = infer_symmetry(model, data[0][0])
     return Problem(symmetry, model, model.state_dict(), other.state_dict(), data, [])
 
 

@@ -1,4 +1,4 @@
-"""Theorem 3.1: matched cell by cell, wide networks at initialisation come together."""
+"""Theorem 3.1: matched cell by cell, wide networks at initialization come together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.matching import match_theorem
 from tests.matching.tiny import perceptron
 
@@ -36,7 +36,7 @@ def gaps(dimension: int, widths, matched: bool) -> list[float]:
     """
     found = []
     for width in widths:
-        symmetry = trace(model_of(dimension, width), torch.zeros(2, dimension))
+        symmetry = infer_symmetry(model_of(dimension, width), torch.zeros(2, dimension))
         squares = []
         for seed in range(NUM_PAIRS):
             generator = torch.Generator().manual_seed(seed)
@@ -78,7 +78,7 @@ def untrained(*sizes: int, seed: int):
 
 def test_units_share_their_cells_as_far_as_there_are():
     (model, a), (_, b) = untrained(2, 300, 3, seed=0), untrained(2, 300, 3, seed=1)
-    matching = match_theorem(trace(model, torch.zeros(2, 2)), a, b, cells=2)
+    matching = match_theorem(infer_symmetry(model, torch.zeros(2, 2)), a, b, cells=2)
 
     def cells(params):
         points = torch.cat((params["0.weight"], params["0.bias"][:, None]), 1)
@@ -93,7 +93,7 @@ def test_units_share_their_cells_as_far_as_there_are():
 
 def test_the_seed_decides_inside_a_cell():
     (model, a), (_, b) = untrained(2, 50, 3, seed=0), untrained(2, 50, 3, seed=1)
-    symmetry = trace(model, torch.zeros(2, 2))
+    symmetry = infer_symmetry(model, torch.zeros(2, 2))
     first, same, other = (match_theorem(symmetry, a, b, seed=seed) for seed in (1, 1, 2))
     assert first.permutation.equals(same.permutation)
     assert not first.permutation.equals(other.permutation)
@@ -102,23 +102,23 @@ def test_the_seed_decides_inside_a_cell():
 
 def test_wide_inputs_have_one_cell():
     (model, a), (_, b) = untrained(784, 20, 3, seed=0), untrained(784, 20, 3, seed=1)
-    assert match_theorem(trace(model, torch.zeros(2, 784)), a, b).objective == (20, 20)
+    assert match_theorem(infer_symmetry(model, torch.zeros(2, 784)), a, b).objective == (20, 20)
 
 
 def test_trained_networks_are_refused():
     model, a = untrained(2, 50, 3, seed=0)
     b = {**a, "0.weight": 3 * a["0.weight"]}
     with pytest.raises(OneBasinError, match=r"'0.weight' of B has entries up to .* outside of"):
-        match_theorem(trace(model, torch.zeros(2, 2)), a, b)
+        match_theorem(infer_symmetry(model, torch.zeros(2, 2)), a, b)
 
 
 def test_other_networks_are_refused():
     model, a = untrained(2, 50, 50, 3, seed=0)
     with pytest.raises(OneBasinError, match="with one hidden layer; this symmetry has 2 groups"):
-        match_theorem(trace(model, torch.zeros(2, 2)), a, a)
+        match_theorem(infer_symmetry(model, torch.zeros(2, 2)), a, a)
 
 
 def test_cells_below_one_are_refused():
     model, a = untrained(2, 50, 3, seed=0)
     with pytest.raises(OneBasinError, match="match_theorem: cells is 0; it must be a whole"):
-        match_theorem(trace(model, torch.zeros(2, 2)), a, a, cells=0)
+        match_theorem(infer_symmetry(model, torch.zeros(2, 2)), a, a, cells=0)

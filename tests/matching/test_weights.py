@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import OneBasinError, Permutation, Symmetry, trace
+from onebasin import OneBasinError, Permutation, Symmetry, infer_symmetry
 from onebasin.matching import assign, match_weights
 from tests.matching.problems import NETWORKS, best_of_one_layer, one_layer, unrelated, weights
 
@@ -136,7 +136,7 @@ def test_too_few_sweeps_are_a_status():
 
 def test_nothing_to_match_is_the_identity():
     model = nn.Linear(3, 2)
-    symmetry = trace(model, torch.zeros(2, 3))
+    symmetry = infer_symmetry(model, torch.zeros(2, 3))
     matching = match_weights(symmetry, model.state_dict(), model.state_dict())
     assert matching.converged
     assert matching.permutation.indices == {}

@@ -1,4 +1,4 @@
-"""Tiny networks whose permutations can all be looked at, with labelled examples."""
+"""Tiny networks whose permutations can all be looked at, with labeled examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin import Symmetry, trace
+from onebasin import Symmetry, infer_symmetry
 
 Params = dict[str, Tensor]
 
@@ -76,4 +76,4 @@ def tiny(name: str, num_networks: int = 2) -> tuple[nn.Module, Symmetry, list[Pa
         labels = torch.randint(3, (60,))
     model = build().eval()
     data = [(inputs[:40], labels[:40]), (inputs[40:], labels[40:])]
-    return model, trace(model, inputs[:2]), networks, data
+    return model, infer_symmetry(model, inputs[:2]), networks, data

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from onebasin import Permutation, Symmetry, trace
+from onebasin import Permutation, Symmetry, infer_symmetry
 from tests.graph.networks import build
 
 
@@ -23,7 +23,7 @@ class Two(NamedTuple):
 def twins(name: str) -> Two:
     """Return a network and a permuted copy."""
     model, batch = build(name)
-    symmetry, a = trace(model, batch), model.state_dict()
+    symmetry, a = infer_symmetry(model, batch), model.state_dict()
     return Two(symmetry, model, a, Permutation.random(symmetry, seed=3).apply(a), batch)
 
 
@@ -31,4 +31,4 @@ def strangers(name: str) -> Two:
     """Return two networks that have nothing in common."""
     model, batch = build(name)
     a, b = model.state_dict(), build(name, seed=1)[0].state_dict()
-    return Two(trace(model, batch), model, a, b, batch)
+    return Two(infer_symmetry(model, batch), model, a, b, batch)

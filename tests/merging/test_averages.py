@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.merging.averages import Mean, average, average_tensors
+from onebasin.merging.averages import LazyAverage, average, average_tensors
 
 
 def params(seed: int) -> dict[str, torch.Tensor]:
@@ -168,7 +168,7 @@ def test_lazy_mappings_are_read_tensor_by_tensor():
 
 def test_the_lazy_mean_is_the_mean():
     networks = [params(1), params(2)]
-    mean = Mean(networks, [1, 3])
+    mean = LazyAverage(networks, [1, 3])
     assert_equal(dict(mean), average(networks, [1, 3]))
     assert len(mean) == len(networks[0])
     assert "w" in mean

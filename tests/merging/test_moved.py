@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from onebasin.merging.moved import Moved
+from onebasin.merging.moved import LazyPermuted
 from onebasin.symmetry import Permutation
 from onebasin.symmetry.layouts import Fixed, Units
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -16,7 +16,7 @@ def permutation() -> Permutation:
 def test_it_is_what_the_permutation_makes(permutation):
     params = {"up": torch.randn(5, 2), "down": torch.randn(3, 5)}
     kept = {name: tensor.clone() for name, tensor in params.items()}
-    moved, expected = Moved(params, permutation), permutation.apply(params)
+    moved, expected = LazyPermuted(params, permutation), permutation.apply(params)
     assert list(moved) == list(expected)
     assert len(moved) == 2
     for name, tensor in expected.items():
@@ -28,7 +28,7 @@ def test_it_is_what_the_permutation_makes(permutation):
 
 def test_unknown_tensors_are_passed_on(permutation):
     extra = torch.ones(4)
-    moved = Moved({"table": extra}, permutation)
+    moved = LazyPermuted({"table": extra}, permutation)
     assert moved["table"] is extra
     assert "table" in moved
     assert "up" not in moved
@@ -42,7 +42,7 @@ def test_tensors_are_read_when_asked_for(permutation):
             Counting.reads += 1
             return super().__getitem__(name)
 
-    moved = Moved(Counting(up=torch.zeros(5, 2)), permutation)
+    moved = LazyPermuted(Counting(up=torch.zeros(5, 2)), permutation)
     Counting.reads = 0
     assert list(moved) == ["up"]
     assert "up" in moved

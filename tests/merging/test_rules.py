@@ -8,7 +8,7 @@ from torch.nn.utils import prune
 from onebasin.errors import OneBasinError
 from onebasin.evaluation import evaluator, interpolate
 from onebasin.evaluation.pruning import differing_masks
-from onebasin.merging.averages import Mean, average
+from onebasin.merging.averages import LazyAverage, average
 from tests.cli.run import succeed
 
 PRUNED = """
@@ -60,7 +60,7 @@ def test_equal_masks_need_no_note():
     a, b = pruned(1), pruned(2)
     b.weight_mask.copy_(a.weight_mask)
     networks = [a.state_dict(), b.state_dict()]
-    assert Mean(networks).notes == ()
+    assert LazyAverage(networks).notes == ()
     torch.testing.assert_close(
         average(networks)["weight_orig"], (a.weight_orig + b.weight_orig) / 2
     )
@@ -102,7 +102,7 @@ def test_masks_are_compared_only_once():
     differing_masks([a, b])
     reads = a.reads
     a.reads = 0
-    Mean([a, b])
+    LazyAverage([a, b])
     assert a.reads < 2 * reads
 
 

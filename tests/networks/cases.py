@@ -1,4 +1,4 @@
-"""Every network of the catalogue, small, with each of its normalisations."""
+"""Every network of the catalogue, small, with each of its normalizations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL_IMAGES = {"width": 3, "image_size": 8}
 
 
 def norms(name: str) -> list[str]:
-    """Return the kinds of normalisation that a network can have."""
+    """Return the kinds of normalization that a network can have."""
     if name.startswith("vgg"):
         return ["batch", "layer", "none"]
     return ["batch", "layer"] if name.startswith("resnet") else []

@@ -68,7 +68,7 @@ def test_the_widths_of_vgg():
     assert VGG(depth=11, width=4, hidden=5).output.in_features == 5
 
 
-def test_the_normalisation_of_vgg():
+def test_the_normalization_of_vgg():
     biased = {norm: VGG(depth=11, width=2, norm=norm) for norm in ("batch", "layer", "none")}
     has_bias = {n: net.stages[0][0].convolution.bias is not None for n, net in biased.items()}
     assert has_bias == {"batch": False, "layer": False, "none": True}

@@ -36,11 +36,11 @@ def test_every_module_with_parameters_draws_them(case):
 
 @pytest.mark.parametrize("case", LIGHT)
 def test_weights_are_the_seeds(case):
-    from onebasin_studies.training.initialisation import initialised
+    from onebasin_studies.training.initialization import initialized
 
     name, arguments = CASES[case]
     network = build_network(name, **arguments)
-    first, again, other = (initialised(network, seed) for seed in (1, 1, 2))
+    first, again, other = (initialized(network, seed) for seed in (1, 1, 2))
     weights = {n: p for n, p in first.named_parameters() if p.dim() > 1}
     for key, weight in weights.items():
         assert torch.equal(weight, again.get_parameter(key))
@@ -100,7 +100,7 @@ def test_bad_arguments_are_named(name, arguments, text):
         ("resnet20", "resnet20: norm is 'group'; it must be 'batch' or 'layer'$"),
     ],
 )
-def test_unknown_normalisation_is_named(name, text):
+def test_unknown_normalization_is_named(name, text):
     from onebasin.errors import check_choice
     from onebasin.networks.layers import Norm, ResidualNorm
 

@@ -56,7 +56,7 @@ def test_an_unknown_study_or_scale_is_one_line():
         find_study("symetries")
     with pytest.raises(OneBasinError, match=r"unknown study 'x'; known are width, "):
         find_studies(["x"], "smoke")
-    with pytest.raises(OneBasinError, match=r"unknown scale 'huge'; known are smoke, desk, paper"):
+    with pytest.raises(OneBasinError, match=r"unknown scale 'huge'; known are smoke, small, paper"):
         find_studies(["symmetries"], "huge")
     with pytest.raises(OneBasinError, match=r"name a study, or all"):
         find_studies([], "smoke")

@@ -7,12 +7,12 @@ from matplotlib.contour import ContourSet
 
 from onebasin_studies import find_study
 from onebasin_studies.runtime.drawing import draw_means, explain, legend_below, panels, size_axis
-from onebasin_studies.runtime.statistics import summarise
+from onebasin_studies.runtime.statistics import summarize
 
 
 def drawn(rows):
     _, (ax,) = panels()
-    draw_means(ax, summarise(rows, "x", ["width"]), "width", label="x")
+    draw_means(ax, summarize(rows, "x", ["width"]), "width", label="x")
     return ax
 
 

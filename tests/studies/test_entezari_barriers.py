@@ -77,8 +77,8 @@ def test_smoke_has_finite_rows_and_too_few_to_judge(smoke, name):
 
 
 def test_no_network_is_trained_twice_at_desk():
-    plans = [Plan.of({n: find_study(n).tasks(find_study(n).config("desk"))}) for n in NAMES]
-    together = Plan.of({n: find_study(n).tasks(find_study(n).config("desk")) for n in NAMES})
+    plans = [Plan.of({n: find_study(n).tasks(find_study(n).config("small"))}) for n in NAMES]
+    together = Plan.of({n: find_study(n).tasks(find_study(n).config("small")) for n in NAMES})
     trained = [
         {key for key, task in plan.tasks.items() if task.function.endswith(":train_networks")}
         for plan in plans

@@ -164,8 +164,8 @@ def test_another_configuration_is_refused(tmp_path, out):
     message = rf"{out}: holds study 'one' of another configuration: number is 0 there and 5 here"
     with pytest.raises(OneBasinError, match=message):
         run(out, toy.study("one", give(tmp_path, 2), number=5))
-    with pytest.raises(OneBasinError, match=rf"{out}: holds studies of scale 'smoke', not 'desk'"):
-        run(out, toy.study("two", give(tmp_path, 2)), scale="desk")
+    with pytest.raises(OneBasinError, match=rf"{out}: holds studies of scale 'smoke', not 'small'"):
+        run(out, toy.study("two", give(tmp_path, 2)), scale="small")
     assert toy.trace_of(tmp_path) == ["give-1"]
 
 
@@ -203,8 +203,10 @@ def test_a_folder_that_lost_what_says_what_it_holds_goes_on(tmp_path, out, lost)
     for name in lost:
         (out / name).unlink()
     if len(lost) == 1:
-        with pytest.raises(OneBasinError, match=r"out: holds studies of scale 'smoke', not 'desk'"):
-            run(out, study, scale="desk")
+        with pytest.raises(
+            OneBasinError, match=r"out: holds studies of scale 'smoke', not 'small'"
+        ):
+            run(out, study, scale="small")
     assert run(out, study).progress.reused == 1
     assert StudyFolder(out).scale == "smoke"
 

@@ -51,7 +51,7 @@ def set_curves(rows, height, **wanted):
 
 
 def test_nothing_is_trained_or_matched_twice_across_the_studies():
-    for scale, num in (("smoke", 6 + 2 * 6 + 6), ("desk", 10 + 2 * 6 + 6 * 6 + 2 * 6 + 3)):
+    for scale, num in (("smoke", 6 + 2 * 6 + 6), ("small", 10 + 2 * 6 + 6 * 6 + 2 * 6 + 3)):
         plan = Plan.of({n: find_study(n).tasks(find_study(n).config(scale)) for n in STUDIES})
         trained = [t for t in plan.tasks.values() if t.function.endswith(":train_networks")]
         assert len(trained) == num, scale

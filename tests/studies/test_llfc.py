@@ -174,7 +174,7 @@ def test_the_lemma_is_judged_where_its_bound_can_be_broken(rows):
 def test_barriers_must_fall_with_shared_epochs(rows):
     some = rows["spawning"]
     found = {
-        s.group["shared"]: s.mean for s in profiles.summarise(some, "error_barrier", ["shared"])
+        s.group["shared"]: s.mean for s in profiles.summarize(some, "error_barrier", ["shared"])
     }
     assert list(found) == [0, 1, 4]
     assert found[0] > 0.1 > max(found[1], found[4])
@@ -183,7 +183,7 @@ def test_barriers_must_fall_with_shared_epochs(rows):
 
 
 def test_pairs_apart_share_nothing_and_cost_no_training():
-    for config in (pairs.SMOKE, pairs.DESK, pairs.PAPER_CONFIG):
+    for config in (pairs.SMOKE, pairs.SMALL, pairs.PAPER_CONFIG):
         found = pairs.pairs_of(config)
         ends = {(p.labels["setting"], p.a.key, p.b.key) for p in found}
         assert len(ends) == len(found), "the same two networks twice"
@@ -193,7 +193,7 @@ def test_pairs_apart_share_nothing_and_cost_no_training():
                 assert trunks[0] != trunks[1]
 
 
-@pytest.mark.parametrize("scale", ["smoke", "desk", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
 def test_no_network_is_trained_for_one_study_alone(scale):
     """The five have networks in common; only spawning needs some of its own."""
     trained = {}

@@ -11,7 +11,7 @@ from onebasin_studies.runtime.statistics import (
     grouped,
     select,
     slope,
-    summarise,
+    summarize,
     summary,
     values_of,
 )
@@ -32,7 +32,7 @@ def test_rows_are_selected_and_grouped():
 
 
 def test_means_come_with_the_interval_of_student():
-    four, eight = summarise(ROWS, "x", ["width"])
+    four, eight = summarize(ROWS, "x", ["width"])
     assert (four.group, four.mean, four.n) == ({"width": 4}, 3.0, 2)
     # t(0.975, 1) = 12.7062, deviation sqrt(2), over sqrt(2).
     assert (four.low, four.high) == pytest.approx((3 - 12.7062, 3 + 12.7062), abs=1e-4)

@@ -32,7 +32,7 @@ def test_the_version_of_the_function_is_part_of_the_key(monkeypatch):
 
 
 def test_labels_and_cost_are_no_part_of_the_key():
-    task = give().labelled(width=3).labelled(pair=1).costing(7)
+    task = give().labeled(width=3).labeled(pair=1).costing(7)
     assert task.key == give().key
     assert (task.labels, task.cost) == ({"width": 3, "pair": 1}, 7.0)
 
@@ -69,7 +69,7 @@ def test_a_task_travels_and_its_function_is_found_again():
 
 
 def test_a_task_says_what_it_is():
-    assert str(give(5).labelled(width=4)) == "give(folder=x, value=5, width=4)"
+    assert str(give(5).labeled(width=4)) == "give(folder=x, value=5, width=4)"
 
 
 def test_what_other_processes_cannot_call_is_refused():

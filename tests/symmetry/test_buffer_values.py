@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, Permutation, trace
+from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.matching import match_weights
 from onebasin.symmetry import Symmetry
 
@@ -28,7 +28,7 @@ IN_ORDER, HALVES = list(range(8)), [4, 5, 6, 7, 0, 1, 2, 3]
 
 
 def test_networks_with_other_values_of_an_index_are_refused():
-    symmetry = trace(Select(IN_ORDER), torch.randn(2, 3))
+    symmetry = infer_symmetry(Select(IN_ORDER), torch.randn(2, 3))
     assert symmetry.groups and list(symmetry.buffer_values) == ["index"]
     right, wrong = Select(IN_ORDER).state_dict(), Select(HALVES).state_dict()
     match_weights(symmetry, right, right)
@@ -40,19 +40,19 @@ def test_networks_with_other_values_of_an_index_are_refused():
 
 
 def test_an_index_in_no_order_is_not_depended_on():
-    symmetry = trace(Select([3, 1, 4, 0, 5, 7, 2, 6]), torch.randn(2, 3))
+    symmetry = infer_symmetry(Select([3, 1, 4, 0, 5, 7, 2, 6]), torch.randn(2, 3))
     assert symmetry.buffer_values == {}
     Permutation.identity(symmetry).apply(Select(HALVES).state_dict())
 
 
 def test_a_saved_symmetry_keeps_the_values(tmp_path):
-    symmetry = trace(Select(HALVES), torch.randn(2, 3))
+    symmetry = infer_symmetry(Select(HALVES), torch.randn(2, 3))
     symmetry.save(tmp_path / "symmetry.json")
     assert Symmetry.load(tmp_path / "symmetry.json").buffer_values == symmetry.buffer_values
 
 
 def test_an_index_that_is_an_array_is_refused():
-    symmetry = trace(Select(IN_ORDER), torch.randn(2, 3))
+    symmetry = infer_symmetry(Select(IN_ORDER), torch.randn(2, 3))
     params = Select(IN_ORDER).state_dict()
     params["index"] = params.pop("index").numpy()
     with pytest.raises(OneBasinError, match=r"'index' is .* hold torch"):
@@ -60,6 +60,6 @@ def test_an_index_that_is_an_array_is_refused():
 
 
 def test_an_index_without_values_is_not_checked():
-    symmetry = trace(Select(IN_ORDER), torch.randn(2, 3))
+    symmetry = infer_symmetry(Select(IN_ORDER), torch.randn(2, 3))
     params = Select(HALVES).to("meta").state_dict()
     assert Permutation.identity(symmetry).apply(params)["index"].is_meta

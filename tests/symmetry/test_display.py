@@ -6,9 +6,9 @@ import torch
 
 from onebasin.symmetry import Permutation
 from onebasin.symmetry._display import coupled_dims
-from onebasin.symmetry._verification.proof import prove
+from onebasin.symmetry._verification.proof import verify
 from onebasin.symmetry.layouts import Fixed, Product, Units
-from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
 from tests.symmetry.small_models import mlp
 
 SCREEN = 2500
@@ -22,8 +22,8 @@ def heads(number: int = 1) -> Symmetry:
         both = Product((Units(h, 3), Units(d, 4)))
         layouts |= {f"q.{i}": (both, Fixed(5)), f"o.{i}": (Fixed(5), both), f"b.{i}": (both,)}
         layouts |= {f"v.{i}": (both, Fixed(5))}
-    refusal = Refusal("aten.cumsum.default", "model.py:3", "sums in order", ("q",))
-    return Symmetry(groups, layouts, unused=("z",), refusals=(refusal,))
+    refusal = UnsupportedOp("aten.cumsum.default", "model.py:3", "sums in order", ("q",))
+    return Symmetry(groups, layouts, unused=("z",), unsupported_ops=(refusal,))
 
 
 def test_every_group_is_shown_with_its_size_nesting_and_dimensions():
@@ -65,7 +65,7 @@ def test_permutations_and_verifications_are_summarized():
         "Permutation: 0 of 19 units moved, 3 groups",
         *(f"  {name}  0 of {size} moved" for name, size in (("a", 8), ("b", 6), ("c", 5))),
     ]
-    text = repr(prove(symmetry, model, torch.randn(3, 4)))
-    assert text.startswith("Proof: 3 groups verified, largest relative error ")
-    failed = replace(prove(symmetry, model, torch.randn(3, 4)), failed_groups={"x": "reason"})
+    text = repr(verify(symmetry, model, torch.randn(3, 4)))
+    assert text.startswith("Verification: 3 groups verified, largest relative error ")
+    failed = replace(verify(symmetry, model, torch.randn(3, 4)), failed_groups={"x": "reason"})
     assert repr(failed).endswith("\n  failed: x (reason)")

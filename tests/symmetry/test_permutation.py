@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._verification.draws import draw_cycles
+from onebasin.symmetry._verification.draws import random_cycles
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -129,7 +129,7 @@ def test_three_levels_across_dimensions() -> None:
     groups = {"h": Group("h", 2), "d": Group("d", 3, ("h",)), "e": Group("e", 3, ("h", "d"))}
     layouts = {"w": (Units("e", 3), Units("d", 3), Units("h", 2))}
     symmetry = Symmetry(groups, layouts)
-    permutation, w = draw_cycles(symmetry, seed=2), torch.arange(18).reshape(3, 3, 2)
+    permutation, w = random_cycles(symmetry, seed=2), torch.arange(18).reshape(3, 3, 2)
     moved = permutation.apply_tensor("w", w)
     for place in some_places(w.shape):
         assert moved[place] == w[old_place(symmetry, "w", permutation.indices, place)]

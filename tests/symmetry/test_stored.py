@@ -14,7 +14,7 @@ from onebasin.errors import OneBasinError
 from onebasin.symmetry import Permutation, Symmetry
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
-from onebasin.symmetry.symmetry import Group, Refusal
+from onebasin.symmetry.symmetry import Group, UnsupportedOp
 
 VALUES: list[Any] = [
     None, True, 0, 1, -1, 2.5, 10**30, 1e400, "a", "", [], {}, [1], [[]], ["a"], {"a": 1},
@@ -30,8 +30,8 @@ def example() -> Symmetry:
         "fused": fused,
     }
     groups = {"h": Group("h", 3), "d": Group("d", 2, ("h",))}
-    refusals = (Refusal("aten.cumsum", "model.py", "has no rule", ("w",)),)
-    return Symmetry(groups, layouts, {}, (("w", "v"),), ("fused",), ("fused",), refusals)
+    unsupported_ops = (UnsupportedOp("aten.cumsum", "model.py", "has no rule", ("w",)),)
+    return Symmetry(groups, layouts, {}, (("w", "v"),), ("fused",), ("fused",), unsupported_ops)
 
 
 def places(value: Any) -> Iterator[list[Any]]:

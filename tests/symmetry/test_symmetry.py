@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._restriction import without_groups
+from onebasin.symmetry._restriction import restrict
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
-from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
 from tests.symmetry.random_symmetries import symmetries
 
 
@@ -30,7 +30,9 @@ def heads() -> Symmetry:
         layouts,
         tied=(("half", "copy"),),
         buffers=("mean",),
-        refusals=(Refusal("aten.cumsum.default", "model.py:3", "sums in order", ("q",)),),
+        unsupported_ops=(
+            UnsupportedOp("aten.cumsum.default", "model.py:3", "sums in order", ("q",)),
+        ),
     )
 
 
@@ -45,13 +47,13 @@ def test_order_of_the_published_mlp() -> None:
 
 def test_moved_fraction_counts_parameters_once() -> None:
     """Of q (60), o (60) and half (6) all but three entries move; copies and buffers are out."""
-    assert heads().moved_fraction == pytest.approx(123 / 126)
-    assert replace(heads(), unused=("half",)).moved_fraction == 1.0
-    assert Symmetry({}, {}).moved_fraction == 0.0
+    assert heads().permutable_fraction == pytest.approx(123 / 126)
+    assert replace(heads(), unused=("half",)).permutable_fraction == 1.0
+    assert Symmetry({}, {}).permutable_fraction == 0.0
 
 
 def test_carriers_name_a_tied_tensor_once() -> None:
-    assert heads().carriers == {"h": ("q", "o", "half", "mean"), "d": ("q", "o")}
+    assert heads().tensors_of == {"h": ("q", "o", "half", "mean"), "d": ("q", "o")}
 
 
 def test_shapes_and_sizes() -> None:
@@ -112,7 +114,7 @@ def test_load_refuses_bytes_that_are_no_text(tmp_path) -> None:
 
 
 def test_pinning_an_inner_group_fixes_its_units() -> None:
-    pinned = without_groups(heads(), {"d": "order matters"})
+    pinned = restrict(heads(), {"d": "order matters"})
     assert list(pinned.groups) == ["h"]
     assert pinned.axes == {}
     assert pinned.layouts["q"][0] == Product((Units("h", 3), Fixed(4, "order matters")))
@@ -120,7 +122,7 @@ def test_pinning_an_inner_group_fixes_its_units() -> None:
 
 
 def test_pinning_an_outer_group_leaves_an_axis() -> None:
-    pinned = without_groups(heads(), {"h": "order matters"})
+    pinned = restrict(heads(), {"h": "order matters"})
     assert list(pinned.groups) == ["d"]
     assert pinned.axes == {"h": 3}
     assert pinned.layouts["q"] == heads().layouts["q"]
@@ -128,8 +130,8 @@ def test_pinning_an_outer_group_leaves_an_axis() -> None:
 
 
 def test_pinning_both_in_turn_leaves_nothing() -> None:
-    pinned = without_groups(without_groups(heads(), {"h": "one"}), {"d": "two"})
+    pinned = restrict(restrict(heads(), {"h": "one"}), {"d": "two"})
     assert pinned.groups == pinned.axes == {}
     assert json.dumps(pinned.to_json()["layouts"]).count("units") == 0
-    together = without_groups(heads(), {"h": "one", "d": "two"})
+    together = restrict(heads(), {"h": "one", "d": "two"})
     assert together.fingerprint == pinned.fingerprint

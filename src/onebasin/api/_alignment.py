@@ -17,7 +17,7 @@ from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
 from onebasin.matching import ManyMatching, Matching, Step
 from onebasin.matching.registry import find_method
-from onebasin.merging.moved import Moved
+from onebasin.merging.moved import LazyPermuted
 from onebasin.symmetry import Permutation, Symmetry
 
 
@@ -60,7 +60,7 @@ class Matched:
         """Return the permuted networks, lazily."""
         num_fixed = len(params_list) - len(self.permutations)
         fixed, others = params_list[:num_fixed], params_list[num_fixed:]
-        return [*fixed, *map(Moved, others, self.permutations)]
+        return [*fixed, *map(LazyPermuted, others, self.permutations)]
 
     @property
     def num_units(self) -> int:

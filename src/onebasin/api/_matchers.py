@@ -14,7 +14,7 @@ from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
 from onebasin.matching import ManyMatching, Matching
 from onebasin.matching._method_names import canonical_name
-from onebasin.matching.registry import METHODS, Method, check_options, find_method
+from onebasin.matching.registry import MATCHERS, MatcherInfo, check_options, find_method
 from onebasin.symmetry import Permutation, Symmetry
 
 AUTO = "auto"
@@ -82,13 +82,13 @@ class MethodOptions:
         return Matcher(name, method, options, data if method.takes_data else None, self.seed, init)
 
     def _prepare_init(
-        self, name: str, method: Method, num_networks: int, *, call: str, data: Data | None
+        self, name: str, method: MatcherInfo, num_networks: int, *, call: str, data: Data | None
     ) -> Matcher | None:
         """Check `init`, and return the matcher that it names, with its default options."""
         if self.init is None:
             return None
         if "init" not in method.parameters:
-            known = ", ".join(known for known, m in METHODS.items() if "init" in m.parameters)
+            known = ", ".join(known for known, m in MATCHERS.items() if "init" in m.parameters)
             raise OneBasinError(
                 f"{call}: method {name} takes no initial permutation; remove init= or choose a "
                 f"method= that takes one: {known}"
@@ -101,7 +101,7 @@ class MethodOptions:
 
 
 def _check_data(
-    name: str, method: Method, options: Mapping[str, Any], data: Data | None, call: str
+    name: str, method: MatcherInfo, options: Mapping[str, Any], data: Data | None, call: str
 ) -> None:
     uses = method.looks_at_data(options)
     objective = options.get("objective")
@@ -109,7 +109,7 @@ def _check_data(
     if uses and data is None:
         raise OneBasinError(f"{call}: {named} needs data; pass data=, such as data='digits'")
     if data is not None and not method.takes_data:
-        known = ", ".join(known for known, m in METHODS.items() if m.takes_data)
+        known = ", ".join(known for known, m in MATCHERS.items() if m.takes_data)
         raise OneBasinError(
             f"{call}: {named} uses no data; remove data= or choose a method= that uses it: {known}"
         )
@@ -133,7 +133,7 @@ class Matcher:
     """
 
     name: str
-    method: Method
+    method: MatcherInfo
     options: Mapping[str, Any] = field(default_factory=dict)
     data: Data | None = None
     seed: int = 0
@@ -209,7 +209,7 @@ def permutation_of(matching: Matching | ManyMatching) -> Permutation:
 
 
 def _initial(
-    matching: Matching | ManyMatching, method: Method
+    matching: Matching | ManyMatching, method: MatcherInfo
 ) -> Permutation | Sequence[Permutation]:
     """Return the initial permutation of a method, from the result of another one."""
     if not method.takes_many:
@@ -219,7 +219,7 @@ def _initial(
     return Permutation.identity(matching.permutation.symmetry), matching.permutation
 
 
-def _find(name: str, num_networks: int, call: str) -> Method:
+def _find(name: str, num_networks: int, call: str) -> MatcherInfo:
     """Return a method by name, if it takes this number of networks."""
     if num_networks > 2:
         _check_many(name, num_networks, call)
@@ -227,8 +227,8 @@ def _find(name: str, num_networks: int, call: str) -> Method:
 
 
 def _check_many(name: str, num_networks: int, call: str) -> None:
-    known = [known for known, method in METHODS.items() if method.takes_many]
-    if name in known or name not in METHODS:
+    known = [known for known, method in MATCHERS.items() if method.takes_many]
+    if name in known or name not in MATCHERS:
         return
     raise OneBasinError(
         f"{call}: {num_networks} networks given, but method {name} matches two; choose a method= "

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from onebasin.api._data import DataSource
 from onebasin.checkpoints import check_file_writable
 from onebasin.errors import OneBasinError, check_choice, check_whole
-from onebasin.evaluation.curves import Chord, LineNormalization
+from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
 from onebasin.evaluation.plotting import check_picture
 from onebasin.evaluation.results import check_table_path
 
@@ -23,7 +23,7 @@ def check_measurement(
     normalization: Any = "interpolated",
     num_points: Any = 2,
     *,
-    chord: Any = "ends",
+    baseline: Any = "linear",
 ) -> None:
     """Check the arguments of a measurement before long work.
 
@@ -34,7 +34,7 @@ def check_measurement(
         raise OneBasinError(f"{call}: data is None; pass labeled data, such as a DataLoader")
     check_choice(call, "split", split, Split)
     check_choice(call, "normalization", normalization, LineNormalization)
-    check_choice(call, "chord", chord, Chord)
+    check_choice(call, "baseline", baseline, BarrierBaseline)
     check_whole(call, "num_points", num_points, least=2)
 
 

@@ -14,9 +14,9 @@ from onebasin.checkpoints import Architecture
 from onebasin.checkpoints.messages import counted
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.repairing import Repaired, repair
+from onebasin.evaluation.repairing import RepairResult, repair
 from onebasin.graph.normalization import layers_with_statistics
-from onebasin.merging.averages import Mean
+from onebasin.merging.averages import LazyAverage
 
 RepairName = Literal["auto", "none", "reset", "repair", "rescale"]
 
@@ -82,7 +82,7 @@ class Repair:
         sources: Sequence[Mapping[str, Tensor]],
         weights: Sequence[float],
         reporter: Reporter,
-    ) -> Repaired:
+    ) -> RepairResult:
         """Return the average of networks, repaired; each tensor of the networks is read once.
 
         Args:
@@ -98,7 +98,7 @@ class Repair:
         with reporter.counting(f"repairing by {self.method}", batches) as progress:
             repaired = repair(
                 architecture.module,
-                dict(Mean(held or sources, weights)),
+                dict(LazyAverage(held or sources, weights)),
                 held,
                 batches,
                 method=self.method,
@@ -109,7 +109,7 @@ class Repair:
             reporter.note(f"{self.method}: {site}: {reason}")
         return repaired
 
-    def to_json(self, repaired: Repaired) -> dict[str, Any]:
+    def to_json(self, repaired: RepairResult) -> dict[str, Any]:
         """Return a summary of the repair as plain JSON values."""
         return {
             "method": self.method,
@@ -120,6 +120,6 @@ class Repair:
             "skipped": dict(repaired.skipped),
         }
 
-    def to_text(self, repaired: Repaired) -> str:
+    def to_text(self, repaired: RepairResult) -> str:
         """Return a summary of the repair as one line."""
         return f"{self.method}: {counted(len(repaired.sites), 'layer')} on {self.data.name}"

@@ -18,7 +18,7 @@ from onebasin.checkpoints.messages import some_names
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
-from onebasin.symmetry import Proof, Symmetry, symmetry_from_spec, trace
+from onebasin.symmetry import Symmetry, Verification, infer_symmetry, symmetry_from_spec, verify
 
 NUM_EXAMPLES = 4
 """Number of examples of the data on which a symmetry is verified."""
@@ -34,7 +34,7 @@ class SymmetryOptions:
         seed: random seed of the verification.
     """
 
-    symmetry: Symmetry | Proof | Path | None = None
+    symmetry: Symmetry | Verification | Path | None = None
     verify: bool = True
     seed: int = 0
 
@@ -47,7 +47,7 @@ class SymmetryOptions:
         """
         if isinstance(symmetry, str | os.PathLike):
             symmetry = Path(symmetry)
-        if symmetry is not None and not isinstance(symmetry, Symmetry | Proof | Path):
+        if symmetry is not None and not isinstance(symmetry, Symmetry | Verification | Path):
             raise OneBasinError(
                 f"{call}: symmetry is {described(symmetry)}; pass a Symmetry, its verification, "
                 "or the path of a JSON file"
@@ -67,8 +67,8 @@ class SymmetryOptions:
         if given is None:
             args = architecture.module, architecture.example_args, architecture.example_kwargs
             with reporter.progress(f"tracing {architecture.name}"):
-                return trace(*args)
-        symmetry = given.symmetry if isinstance(given, Proof) else given
+                return infer_symmetry(*args)
+        symmetry = given.symmetry if isinstance(given, Verification) else given
         _check_fits(symmetry, architecture, "symmetry")
         return symmetry
 
@@ -83,7 +83,7 @@ class VerifiedSymmetry:
     """
 
     symmetry: Symmetry
-    verification: Proof | None = None
+    verification: Verification | None = None
 
     @property
     def status(self) -> str:
@@ -103,7 +103,7 @@ class VerifiedSymmetry:
 
     def to_json(self) -> dict[str, Any]:
         """Return a summary as plain JSON values."""
-        return symmetry_summary(self.symmetry) | {"proof": proof_summary(self.verification)}
+        return symmetry_summary(self.symmetry) | {"proof": verification_summary(self.verification)}
 
 
 def verified_symmetry(
@@ -132,9 +132,9 @@ def verified_symmetry(
     note_unused(symmetry, reporter)
     if not options.verify or not symmetry.groups:
         given = options.symmetry
-        return VerifiedSymmetry(symmetry, given if isinstance(given, Proof) else None)
+        return VerifiedSymmetry(symmetry, given if isinstance(given, Verification) else None)
     with reporter.progress(f"verifying the symmetry of {architecture.name}"):
-        proof = verify(symmetry, architecture, options.seed, states, data)
+        proof = _verification(symmetry, architecture, options.seed, states, data)
     for name, reason in proof.failed_groups.items():
         reporter.note(f"group {name!r} failed verification ({reason}) and will not be permuted")
     if proof.unverified:
@@ -156,13 +156,13 @@ def note_unused(symmetry: Symmetry, reporter: Reporter) -> None:
         )
 
 
-def verify(
+def _verification(
     symmetry: Symmetry,
     architecture: Architecture,
     seed: int,
     states: Sequence[Mapping[str, Tensor]] = (),
     data: Data | None = None,
-) -> Proof:
+) -> Verification:
     """Verify a symmetry on the module of an architecture.
 
     Args:
@@ -176,7 +176,8 @@ def verify(
         OneBasinError: the module cannot be run, or there is not enough memory.
     """
     try:
-        return symmetry.prove(
+        return verify(
+            symmetry,
             architecture.module,
             architecture.example_args,
             architecture.example_kwargs,
@@ -252,11 +253,11 @@ def symmetry_summary(symmetry: Symmetry) -> dict[str, Any]:
             for name, group in symmetry.groups.items()
         },
         "log10_order": symmetry.log10_order,
-        "moved_fraction": symmetry.moved_fraction,
+        "permutable_fraction": symmetry.permutable_fraction,
     }
 
 
-def proof_summary(proof: Proof | None) -> dict[str, Any] | None:
+def verification_summary(proof: Verification | None) -> dict[str, Any] | None:
     """Return the outcome of a verification as plain JSON values."""
     if proof is None:
         return None

@@ -19,9 +19,9 @@ from onebasin.api._written import finished
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.matching import ManyMatching, Matching
-from onebasin.merging.averages import Mean
-from onebasin.merging.moved import Moved
-from onebasin.symmetry import Permutation, Proof, Symmetry
+from onebasin.merging.averages import LazyAverage
+from onebasin.merging.moved import LazyPermuted
+from onebasin.symmetry import Permutation, Symmetry, Verification
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,7 +48,7 @@ class Alignment(NetworkResult):
         return self._matched.verified.symmetry
 
     @property
-    def verification(self) -> Proof | None:
+    def verification(self) -> Verification | None:
         """The verification of the symmetry, or None if it was skipped."""
         return self._matched.verified.verification
 
@@ -169,7 +169,7 @@ def align(
         metadata = metadata_of(
             networks, "align", method=matched.method, seed=seed, keys=job.keys or None
         )
-        aligned = Moved(networks.checkpoints[1], matched.permutation)
+        aligned = LazyPermuted(networks.checkpoints[1], matched.permutation)
         network = finished(job, networks, aligned, metadata, output, like=1)
         report = _report(job, networks, matched, evaluation)
     saved = save_permutations(matched.from_others, save_permutation)
@@ -191,7 +191,7 @@ def _report(
     a, b = networks.params_list
     aligned = matched.apply(networks.params_list)[1]
     named = {"A": a, "B": b, "B aligned": aligned}
-    named |= {UNALIGNED: Mean([a, b]), ALIGNED: Mean([a, aligned])}
+    named |= {UNALIGNED: LazyAverage([a, b]), ALIGNED: LazyAverage([a, aligned])}
     report = evaluation.report(
         networks.architecture,
         named,

@@ -20,7 +20,13 @@ from onebasin.api._measuring import check_measurement, check_result_files
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
 from onebasin.evaluation.comparison import barrier_rows, barriers_of, lines_of
-from onebasin.evaluation.curves import Chord, Curve, LineNormalization, Quantity, plain_number
+from onebasin.evaluation.curves import (
+    BarrierBaseline,
+    Curve,
+    LineNormalization,
+    Quantity,
+    plain_number,
+)
 from onebasin.evaluation.evaluation import evaluator_of
 from onebasin.evaluation.figures import curve_figure, save_figure
 from onebasin.evaluation.interpolation import interpolate_splits
@@ -40,14 +46,14 @@ class Barrier(Summarized):
     Args:
         curves: by "naive" (B as given) or "aligned" (B aligned to A), then by "train" or "test".
         evaluation: loss and error of A, B and their averages.
-        chord: baseline of the barrier: "ends" or "mean".
+        baseline: baseline of the barrier: "linear" or "mean".
         data: name of the data.
         normalize: normalization of the data, or None where it is unknown.
     """
 
     curves: Mapping[str, Mapping[str, Curve]]
     evaluation: EvaluationReport
-    chord: Chord
+    baseline: BarrierBaseline
     data: str
     normalize: str | None
     _matched: Matched | None = None
@@ -59,7 +65,7 @@ class Barrier(Summarized):
 
     def barrier(self, quantity: Quantity = "loss") -> float:
         """Return the barrier of `curve`; see `Curve.barrier`."""
-        return self.curve.barrier(quantity, self.chord)
+        return self.curve.barrier(quantity, self.baseline)
 
     def plot(self, ax: Axes | None = None, quantity: Quantity = "loss") -> Axes:
         """Draw `curve`; see `Curve.plot`."""
@@ -93,7 +99,7 @@ class Barrier(Summarized):
         """Return the text that `onebasin barrier` prints."""
         parts = [self._matched.to_text()] if self._matched else []
         parts.append(f"statistics between the ends: {self.curve.normalization}")
-        parts.append(columns(barrier_rows(barriers_of(self.curves, self.chord))))
+        parts.append(columns(barrier_rows(barriers_of(self.curves, self.baseline))))
         return "\n".join([*parts, "", self.evaluation.to_text()])
 
     def to_json(self) -> dict[str, Any]:
@@ -107,9 +113,9 @@ class Barrier(Summarized):
                     split: {name: plain_number(value) for name, value in values.items()}
                     for split, values in splits.items()
                 }
-                for state, splits in barriers_of(self.curves, self.chord).items()
+                for state, splits in barriers_of(self.curves, self.baseline).items()
             },
-            "chord": self.chord,
+            "baseline": self.baseline,
             "normalization": self.curve.normalization,
             **(self._matched.to_json() if self._matched else unmatched),
             "curves": {
@@ -137,7 +143,7 @@ def barrier(
     align: bool = False,
     num_points: int = 25,
     normalization: LineNormalization = "interpolated",
-    chord: Chord = "ends",
+    baseline: BarrierBaseline = "linear",
     plot: str | os.PathLike[str] | None = None,
     save: str | os.PathLike[str] | None = None,
     method: str = AUTO,
@@ -168,7 +174,7 @@ def barrier(
         num_points: points of each curve, including both networks.
         normalization: statistics between the networks: "interpolated", or "reset", "repair" or
             "rescale", which use the training data.
-        chord: baseline: "ends" for the line between both losses, "mean" for their mean.
+        baseline: baseline: "linear" for the line between both losses, "mean" for their mean.
         plot: picture of the curves to write (`.png`, `.svg` or `.pdf`).
         save: table of all points to write (`.csv` or `.json`).
         method: name of the matching method, if `align` is true; see `align`.
@@ -215,7 +221,7 @@ def barrier(
         seed=seed,
         progress=progress,
     )
-    check_measurement("barrier", data, split, normalization, num_points, chord=chord)
+    check_measurement("barrier", data, split, normalization, num_points, baseline=baseline)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         networks = opened.networks
@@ -244,7 +250,7 @@ def barrier(
     if networks.duplicates is not None:
         job.reporter.note("A and B hold the same tensors")
     report.note_weaknesses(["A", "B"], job.reporter)
-    result = Barrier(curves, report, chord, opened.data.name, opened.data.normalization, matched)
+    result = Barrier(curves, report, baseline, opened.data.name, opened.data.normalization, matched)
     for path in (plot, save):
         if path is not None:
             result.save(path)

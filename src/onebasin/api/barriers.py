@@ -22,7 +22,7 @@ from onebasin.api._symmetries import VerifiedSymmetry, verified_symmetry
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.curves import Chord, LineNormalization
+from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
 from onebasin.evaluation.evaluation import evaluator_of
 from onebasin.evaluation.matrices import PairBarriers
 from onebasin.evaluation.pairs import measure_pairs_splits
@@ -47,7 +47,7 @@ class BarrierMatrix(Summarized):
         matrices: by "naive" or "aligned", then by "train" or "test".
         names: the names of the networks.
         evaluation: loss and error of the networks, and the mean of their averages.
-        chord: baseline of the barriers: "ends" or "mean".
+        baseline: baseline of the barriers: "linear" or "mean".
         normalization: statistics between the networks.
         method: name of the matching method, or None without alignment.
         data: name of the data.
@@ -57,7 +57,7 @@ class BarrierMatrix(Summarized):
     matrices: Mapping[str, Mapping[str, PairBarriers]]
     names: Sequence[str]
     evaluation: EvaluationReport
-    chord: Chord
+    baseline: BarrierBaseline
     normalization: LineNormalization
     method: str | None
     data: str
@@ -79,7 +79,7 @@ class BarrierMatrix(Summarized):
 
         num_splits = len(next(iter(self.matrices.values())))
         every = [
-            each.matrix("loss", self.chord)
+            each.matrix("loss", self.baseline)
             for row in self.matrices.values()
             for each in row.values()
         ]
@@ -91,7 +91,7 @@ class BarrierMatrix(Summarized):
             panels = figure.subplots(len(self.matrices), num_splits, squeeze=False)
             for row, (state, splits) in zip(panels, self.matrices.items(), strict=True):
                 for ax, (split, barriers) in zip(row, splits.items(), strict=True):
-                    barriers.plot(ax, chord=self.chord, highest=highest)
+                    barriers.plot(ax, baseline=self.baseline, highest=highest)
                     ax.set_title(f"{state}, {split}")
         return figure
 
@@ -104,7 +104,7 @@ class BarrierMatrix(Summarized):
             "method": self.method,
             "barrier": self._plain("matrix"),
             "indirect": self._plain("indirect"),
-            "chord": self.chord,
+            "baseline": self.baseline,
             "normalization": self.normalization,
             "evaluation": self.evaluation.to_json(),
         }
@@ -115,7 +115,7 @@ class BarrierMatrix(Summarized):
                 split: {
                     quantity: [
                         [plain_number(value) for value in row]
-                        for row in getattr(barriers, kind)(quantity, self.chord).tolist()
+                        for row in getattr(barriers, kind)(quantity, self.baseline).tolist()
                     ]
                     for quantity in barriers.quantities
                 }
@@ -138,7 +138,7 @@ class BarrierMatrix(Summarized):
         tables = []
         for state, splits in self.matrices.items():
             for split, barriers in splits.items():
-                matrix = barriers.matrix("loss", self.chord)
+                matrix = barriers.matrix("loss", self.baseline)
                 rows = [(f"{state}, {split}", *barriers.names)]
                 rows += [
                     (name, *(f"{value:.4f}" for value in row))
@@ -156,8 +156,8 @@ class BarrierMatrix(Summarized):
             for quantity in first.quantities:
                 cells = []
                 for splits in self.matrices.values():
-                    direct = splits[split].matrix(quantity, self.chord)[upper]
-                    around = splits[split].indirect(quantity, self.chord)[upper]
+                    direct = splits[split].matrix(quantity, self.baseline)[upper]
+                    around = splits[split].indirect(quantity, self.baseline)[upper]
                     cells += [direct.mean(), direct.max(), around.mean()]
                 form = "{:.4f}" if quantity == "loss" else "{:.2%}"
                 rows.append((f"{quantity}, {split}", *(form.format(cell) for cell in cells)))
@@ -173,7 +173,7 @@ def barriers(
     align: bool = False,
     num_points: int = 25,
     normalization: LineNormalization = "interpolated",
-    chord: Chord = "ends",
+    baseline: BarrierBaseline = "linear",
     plot: str | os.PathLike[str] | None = None,
     save: str | os.PathLike[str] | None = None,
     method: str = AUTO,
@@ -218,7 +218,7 @@ def barriers(
     if len(job.sources) < 2:
         raise OneBasinError(f"barrier: {len(job.sources)} networks given; pass two or more")
     names = names_of(job.labels, "barrier")
-    check_measurement("barrier", data, split, normalization, num_points, chord=chord)
+    check_measurement("barrier", data, split, normalization, num_points, baseline=baseline)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
@@ -258,7 +258,7 @@ def barriers(
         matrices,
         names,
         report,
-        chord,
+        baseline,
         normalization,
         opened.matcher.name if align else None,
         found.name,

@@ -21,7 +21,7 @@ from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError, check_choice, check_whole
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.merging.moved import Moved
+from onebasin.merging.moved import LazyPermuted
 from onebasin.symmetry import Permutation
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _moved(
         verified = verified_symmetry(
             networks.architecture, job.symmetry, job.reporter, states=networks.params_list
         )
-        return Moved(params_b, Permutation.load(file, verified.symmetry)), None
+        return LazyPermuted(params_b, Permutation.load(file, verified.symmetry)), None
     if not job.aligns or networks.duplicates is not None:
         return params_b, None
     matched = match_networks(networks, job.symmetry, opened.matcher, job.reporter)

@@ -19,7 +19,7 @@ from onebasin.api.results import Summarized
 from onebasin.checkpoints import check_file_writable
 from onebasin.checkpoints.messages import counted
 from onebasin.errors import OneBasinError, check_whole
-from onebasin.symmetry import Fixed, Proof, Symmetry
+from onebasin.symmetry import Fixed, Symmetry, Verification
 from onebasin.symmetry.layouts import leaves
 
 SHORT = 12
@@ -45,7 +45,7 @@ class Inspection(Summarized):
         return self._verified.symmetry
 
     @property
-    def verification(self) -> Proof | None:
+    def verification(self) -> Verification | None:
         """The verification of the symmetry, or None if it was skipped."""
         return self._verified.verification
 
@@ -59,7 +59,9 @@ class Inspection(Summarized):
         return {
             "architecture": self.architecture,
             **self._verified.to_json(),
-            "refusals": [{**vars(r), "tensors": list(r.tensors)} for r in symmetry.refusals],
+            "unsupported_ops": [
+                {**vars(r), "tensors": list(r.tensors)} for r in symmetry.unsupported_ops
+            ],
             "unused": list(symmetry.unused),
             "fixed": [
                 {"tensor": tensor, "dimension": dimension, "size": size, "reason": reason}
@@ -159,7 +161,7 @@ def inspection_text(name: str, verified: VerifiedSymmetry, shows_all: bool) -> s
     parts = [
         f"{name}: {counted(len(symmetry.groups), 'group')}{status}, "
         f"10^{symmetry.log10_order:.2f} equivalent copies, "
-        f"{_percent(symmetry.moved_fraction)} of the parameters move"
+        f"{_percent(symmetry.permutable_fraction)} of the parameters move"
     ]
     if verification is not None:
         parts.append(f"\nverified on inputs {'; '.join(verification.inputs)}")
@@ -202,11 +204,11 @@ def _fixed(symmetry: Symmetry, shows_all: bool) -> list[str]:
 
 
 def _unsupported(symmetry: Symmetry, shows_all: bool) -> list[str]:
-    if not symmetry.refusals:
+    if not symmetry.unsupported_ops:
         return []
     rows = [
         (refusal.operator, refusal.location, refusal.reason, ", ".join(refusal.tensors))
-        for refusal in symmetry.refusals
+        for refusal in symmetry.unsupported_ops
     ]
     return [
         "\nunsupported operators, whose dimensions are fixed",

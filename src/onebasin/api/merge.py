@@ -23,12 +23,12 @@ from onebasin.api._written import finished
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.paths import shares_of
-from onebasin.evaluation.repairing import Repaired
+from onebasin.evaluation.paths import normalize_weights
+from onebasin.evaluation.repairing import RepairResult
 from onebasin.graph.normalization import keeps_spectral_vectors, layers_with_statistics
 from onebasin.matching import ManyMatching, Matching
-from onebasin.merging.averages import Mean
-from onebasin.symmetry import Permutation, Proof, Symmetry
+from onebasin.merging.averages import LazyAverage
+from onebasin.symmetry import Permutation, Symmetry, Verification
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Average:
     weights: Sequence[float]
     matched: Matched | None
     repair: Repair | None
-    repaired: Repaired | None
+    repaired: RepairResult | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,7 +82,7 @@ class Merged(NetworkResult):
         return None if matched is None else matched.verified.symmetry
 
     @property
-    def verification(self) -> Proof | None:
+    def verification(self) -> Verification | None:
         """The verification of the symmetry, or None if it was skipped."""
         matched = self._average.matched
         return None if matched is None else matched.verified.verification
@@ -214,7 +214,7 @@ def merge(
         progress=progress,
     )
     _check(job, data, align, repair, save_permutation)
-    shares = shares_of(weights, len(job.sources))
+    shares = normalize_weights(weights, len(job.sources))
     check_outputs(job, output, save_permutation, like=0)
     evaluation = EvaluationOptions(evaluate, num_test)
     job = job.load(data)
@@ -291,7 +291,7 @@ def _average(
     matched = matcher and match_networks(networks, job.symmetry, matcher, reporter)
     params_list = networks.params_list
     aligned = matched.apply(params_list) if matched else params_list
-    mean = Mean(aligned, weights)
+    mean = LazyAverage(aligned, weights)
     for note in mean.notes:
         reporter.note(note)
     if repair is None:
@@ -318,7 +318,7 @@ def _report(
     labels = job.labels
     given = ["A", "B"] if len(labels) == 2 else names_of(labels, "merge", reserved=[MERGED])
     named: dict[str, Mapping[str, Tensor]] = dict(zip(given, networks.params_list, strict=True))
-    named |= {UNALIGNED: Mean(networks.params_list, average.weights), MERGED: average.params}
+    named |= {UNALIGNED: LazyAverage(networks.params_list, average.weights), MERGED: average.params}
     report = evaluation.report(
         networks.architecture,
         named,

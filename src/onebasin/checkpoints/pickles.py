@@ -127,7 +127,7 @@ def _plain_tensor(name: str, value: Tensor, path: Path) -> Tensor:
 
 def _unusual_kind(tensor: Tensor) -> str | None:
     if tensor.is_quantized:
-        return "quantised"
+        return "quantized"
     if tensor.is_nested:
         return "nested"
     if tensor.layout != torch.strided:

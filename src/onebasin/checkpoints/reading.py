@@ -139,7 +139,7 @@ class Checkpoint(LazyMapping):
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        infer_symmetry: TracebackType | None,
     ) -> None:
         self.close()
 

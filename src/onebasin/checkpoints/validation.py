@@ -75,17 +75,17 @@ def require_matchable(name: str, tensor: Tensor | TensorInfo, path: str | PathLi
         path: The file it comes from.
 
     Raises:
-        OneBasinError: Its dtype is integer, boolean or complex, or it is quantised or sparse.
+        OneBasinError: Its dtype is integer, boolean or complex, or it is quantized or sparse.
     """
     reason = None
     if isinstance(tensor, Tensor) and tensor.is_quantized:
-        reason = "is quantised; dequantise the checkpoint"
+        reason = "is quantized; dequantize the checkpoint"
     elif isinstance(tensor, Tensor) and tensor.layout != torch.strided:
         reason = "is sparse; convert it with .to_dense()"
     elif tensor.dtype.is_complex:
         reason = f"is complex ({dtype_name(tensor.dtype)}); store its real view instead"
     elif not tensor.dtype.is_floating_point:
-        reason = f"is {dtype_name(tensor.dtype)}; dequantise or convert the checkpoint to float32"
+        reason = f"is {dtype_name(tensor.dtype)}; dequantize or convert the checkpoint to float32"
     if reason:
         raise OneBasinError(f"{path}: weights must be dense floating-point, but {name!r} {reason}")
 

@@ -48,7 +48,7 @@ def write_checkpoint(
     generator is asked for one tensor at a time, and none is kept. A file of torch.save
     (`.pt`, `.pth`, `.bin`, `.th`) has to be gathered in memory first. A folder gets
     `model.safetensors`, or shards with an index where that would be too large, and the
-    configuration, tokenizer and licence files of the folder that `like` was read from.
+    configuration, tokenizer and license files of the folder that `like` was read from.
 
     Args:
         path: The output; its suffix tells the form. An existing file is replaced, an

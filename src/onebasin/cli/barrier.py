@@ -34,10 +34,10 @@ def barrier(
         typer.Option(min=2, help="Points of each curve, including both checkpoints."),
     ] = 25,
     normalization: LineNormalizationName = "interpolated",
-    chord: Annotated[
-        Literal["ends", "mean"],
+    baseline: Annotated[
+        Literal["linear", "mean"],
         typer.Option(help="Baseline of the barrier: line between both losses, or their mean."),
-    ] = "ends",
+    ] = "linear",
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Plot the curves or matrices (.png, .svg or .pdf)."),
@@ -70,7 +70,7 @@ def barrier(
             "align": align,
             "num_points": num_points,
             "normalization": normalization,
-            "chord": chord,
+            "baseline": baseline,
             "plot": plot,
             "save": save,
             **matching.keywords,

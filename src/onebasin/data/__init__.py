@@ -1,7 +1,7 @@
 """Data for training and measuring: named datasets, files, folders, arrays and loaders."""
 
 from onebasin.data.augmentation import Augmentation
-from onebasin.data.batches import LabelledBatches, batches
+from onebasin.data.batches import LabeledBatches, batches
 from onebasin.data.catalogue import DATASETS, load_dataset
 from onebasin.data.data import Data
 from onebasin.data.dataset import Dataset
@@ -15,7 +15,7 @@ __all__ = [
     "Augmentation",
     "Data",
     "Dataset",
-    "LabelledBatches",
+    "LabeledBatches",
     "Pixels",
     "Tokens",
     "batches",

@@ -19,8 +19,8 @@ class Augmentation:
 
     The defaults are those of the ResNets of Ainsworth et al. (2023). An image is enlarged by a
     factor drawn log-uniformly from `zoom`; where that is above 1 a random piece of it is kept,
-    where it is below 1 it lies at a random place in front of `0`, which is the mean colour of
-    normalised images.
+    where it is below 1 it lies at a random place in front of `0`, which is the mean color of
+    normalized images.
 
     Differs from the paper:
         - the three are one affine map and one bilinear resampling, not three.
@@ -60,7 +60,7 @@ class Augmentation:
             generator: the source of randomness, on the CPU.
 
         Returns:
-            Maps of normalised coordinates as `torch.nn.functional.affine_grid` takes them.
+            Maps of normalized coordinates as `torch.nn.functional.affine_grid` takes them.
         """
         uniform = torch.rand(5, number, generator=generator)
         low, high = (math.log(factor) for factor in self.zoom)

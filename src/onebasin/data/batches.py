@@ -17,7 +17,7 @@ from onebasin.graph.batches import Batches
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
+class LabeledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
     """Batches in any order, and augmented, each made when it is read.
 
     Args:
@@ -61,7 +61,7 @@ def batches(
     *,
     shuffle_seed: int | None = None,
     augmentation: Augmentation | None = None,
-) -> LabelledBatches:
+) -> LabeledBatches:
     """Cut inputs and labels into batches.
 
     What comes back has a length and can be read again and again; every reading is the same.
@@ -69,7 +69,7 @@ def batches(
 
     Args:
         inputs: all inputs: a tensor `(n, ...)`, or what a dataset keeps in `train_examples` and
-            `test_examples`, which are then normalised batch by batch.
+            `test_examples`, which are then normalized batch by batch.
         labels: all labels, `(n,)`.
         size: examples in a batch; the last one may be smaller.
         shuffle_seed: for a random order and the augmentation; None keeps the order.
@@ -88,4 +88,4 @@ def batches(
         shuffle_seed = check_seed("batches", shuffle_seed, "shuffle_seed")
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(shuffle_seed))
     size = check_whole("batches", "size", size, least=1)
-    return LabelledBatches(inputs, labels, size, order, augmentation, shuffle_seed or 0)
+    return LabeledBatches(inputs, labels, size, order, augmentation, shuffle_seed or 0)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from onebasin._random import check_seed
 from onebasin.data.dataset import Dataset
-from onebasin.data.decoded import HubSet, Normalisation, load_set
+from onebasin.data.decoded import HubSet, Normalization, load_set
 from onebasin.data.decoders import Reading
 from onebasin.data.digits import load_digits
 from onebasin.data.reading import Progress
@@ -27,27 +27,27 @@ DIGITS = "digits"
 DATASETS: Mapping[str, HubSet | None] = MappingProxyType(
     {
         DIGITS: None,
-        "mnist": HubSet("ylecun/mnist", normalisation=((0.1307,), (0.3081,))),
+        "mnist": HubSet("ylecun/mnist", normalization=((0.1307,), (0.3081,))),
         "fashion-mnist": HubSet(
-            "zalando-datasets/fashion_mnist", normalisation=((0.2860,), (0.3530,))
+            "zalando-datasets/fashion_mnist", normalization=((0.2860,), (0.3530,))
         ),
         "svhn": HubSet(
             "ufldl-stanford/svhn",
             config="cropped_digits",
-            normalisation=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+            normalization=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
         ),
         "cifar10": HubSet(
             "uoft-cs/cifar10",
-            normalisation=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+            normalization=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         ),
         "cifar100": HubSet(
             "uoft-cs/cifar100",
-            normalisation=((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+            normalization=((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
             reading=Reading(label_column="fine_label"),
         ),
         "imagenet": HubSet(
             "ILSVRC/imagenet-1k",
-            normalisation=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            normalization=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
             reading=Reading(image_size=224, crop=0.875),
             test_splits=("validation", "test"),  # the hub keeps the labels of its test set secret
         ),
@@ -67,7 +67,7 @@ def load_dataset(
     balanced: bool = False,
     label_noise: float = 0.0,
     layout: Layout | None = None,
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     config: str | None = None,
     train_split: str | None = None,
     test_split: str | None = None,
@@ -92,7 +92,7 @@ def load_dataset(
         balanced: whether every class keeps equally many.
         label_noise: share of wrong training labels, see `Dataset.with_label_noise`.
         layout: `images` or `flat`; what the set has unless given.
-        normalisation: mean and deviation of each channel, in units of 1 = 255; those of
+        normalization: mean and deviation of each channel, in units of 1 = 255; those of
             `DATASETS`, or of the training images, unless given.
         config: which of its configurations, where the set of the hub has several.
         train_split: name of the split to train on, `train` unless given.
@@ -127,7 +127,7 @@ def load_dataset(
         found = replace(
             found,
             config=config or found.config,
-            normalisation=normalisation or found.normalisation,
+            normalization=normalization or found.normalization,
             reading=_reading(found.reading, reading),
         )
         data = load_set(name, found, splits, cache=cache, progress=progress)

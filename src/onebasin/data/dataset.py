@@ -14,11 +14,11 @@ from onebasin._checks import described
 from onebasin._random import check_seed
 from onebasin.data import noise, splits, subsets
 from onebasin.data.examples import Examples, Tokens, as_tensor
-from onebasin.errors import OneBasinError, check_whole, is_share
+from onebasin.errors import OneBasinError, check_whole, is_fraction
 
 
 class Dataset:
-    """Labelled examples, split into training and test sets; it is never changed.
+    """Labeled examples, split into training and test sets; it is never changed.
 
     Args:
         name: what the user calls it.
@@ -66,12 +66,12 @@ class Dataset:
 
     @cached_property
     def train_inputs(self) -> Tensor:
-        """Training inputs as a network takes them: normalised float32, or int64 tokens."""
+        """Training inputs as a network takes them: normalized float32, or int64 tokens."""
         return as_tensor(self.train_examples, self.name)
 
     @cached_property
     def test_inputs(self) -> Tensor:
-        """Test inputs as a network takes them: normalised float32, or int64 tokens."""
+        """Test inputs as a network takes them: normalized float32, or int64 tokens."""
         return as_tensor(self.test_examples, self.name)
 
     @property
@@ -170,7 +170,7 @@ class Dataset:
         Raises:
             OneBasinError: when the share is not between 0 and 1, or the seed is none.
         """
-        rest = 1 - share if is_share(share) else share
+        rest = 1 - share if is_fraction(share) else share
         return splits.split_by_class(self, share, rest, seed=seed)
 
     def with_label_noise(self, share: float, *, seed: int = 0) -> Dataset:

@@ -19,7 +19,7 @@ from onebasin.data.example_splits import ArraySplit
 from onebasin.data.examples import MaskedTokens, Pixels, Tokens
 from onebasin.data.folders import digest, open_files, parquet_files
 from onebasin.data.hub import open_hub
-from onebasin.data.normalization import describe_normalisation
+from onebasin.data.normalization import describe_normalization
 from onebasin.data.reading import Progress, decode_tables
 from onebasin.data.source import SPLIT_NAMES, Table
 from onebasin.data.texts import tokenizer_digest
@@ -27,7 +27,7 @@ from onebasin.data.texts import tokenizer_digest
 TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("inputs", "labels"))
 FACTS = ("kind", "num_classes", "class_names")
 
-Normalisation = tuple[Sequence[float], Sequence[float]]
+Normalization = tuple[Sequence[float], Sequence[float]]
 """Mean and deviation of each channel, or one for all, in units of 1 = 255."""
 
 
@@ -38,7 +38,7 @@ class HubSet:
     Args:
         hub: its name there.
         config: its configuration there, where it has several.
-        normalisation: of its images; that of the training images where it is None.
+        normalization: of its images; that of the training images where it is None.
         reading: how its rows are read.
         test_splits: the names that its test set may have.
         folder: the folder of its parquet files; None fetches it from the hub.
@@ -46,7 +46,7 @@ class HubSet:
 
     hub: str
     config: str | None = None
-    normalisation: Normalisation | None = None
+    normalization: Normalization | None = None
     reading: Reading = field(default_factory=Reading)
     test_splits: tuple[str, ...] = SPLIT_NAMES["test"]
     folder: Path | None = None
@@ -77,7 +77,7 @@ def load_set(
     stored = decode_source(
         name, tables, origin, source.reading, cache=cache, progress=progress, needed=TENSORS
     )
-    inputs = {split: inputs_of_split(stored, split, source.normalisation) for split in required}
+    inputs = {split: inputs_of_split(stored, split, source.normalization) for split in required}
     return Dataset(
         name,
         inputs["train"],
@@ -112,7 +112,7 @@ def load_set_data(
         tables,
         origin,
         source.reading,
-        normalisation=source.normalisation,
+        normalization=source.normalization,
         cache=cache,
         progress=progress,
     )
@@ -124,7 +124,7 @@ def decode_data(
     origin: Any,
     reading: Reading,
     *,
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Data:
@@ -135,7 +135,7 @@ def decode_data(
         tables: opens the splits; called only if the cache does not hold them.
         origin: JSON values that change when the source changes.
         reading: how rows are read.
-        normalisation: of images; None for the mean and deviation of the training images.
+        normalization: of images; None for the mean and deviation of the training images.
         cache: the folder of the cache.
         progress: called with the number of rows decoded and their total.
 
@@ -154,7 +154,7 @@ def decode_data(
     found: dict[str, ArraySplit] = {}
     for split in ("train", "test"):
         if f"{split}_inputs" in stored.tensors:
-            inputs = inputs_of_split(stored, split, normalisation)
+            inputs = inputs_of_split(stored, split, normalization)
             kept = MaskedTokens(inputs) if isinstance(inputs, Tokens) else inputs
             found[split] = ArraySplit(kept, stored.tensors.get(f"{split}_labels"))
     train, has_labels = found["train"], found["train"].has_labels
@@ -164,7 +164,7 @@ def decode_data(
         found.get("test"),
         "classification" if has_labels else None,
         stored.facts["num_classes"],
-        describe_normalisation(train.inputs),
+        describe_normalization(train.inputs),
         tuple(stored.facts["class_names"]),
     )
 
@@ -210,13 +210,13 @@ def decode_source(
 
 
 def inputs_of_split(
-    stored: Stored, split: str, normalisation: Normalisation | None
+    stored: Stored, split: str, normalization: Normalization | None
 ) -> Pixels | Tokens:
     """Return the inputs of a decoded split."""
     facts, raw = stored.facts, stored.tensors[f"{split}_inputs"]
     if facts["kind"] == "texts":
         return Tokens(raw[:, 1:], facts["vocabulary"], raw[:, 0])
-    mean, deviation = normalisation or (facts["mean"], facts["deviation"])
+    mean, deviation = normalization or (facts["mean"], facts["deviation"])
     channels = raw.shape[1]
     mean, deviation = (v if len(v) == channels else tuple(v) * channels for v in (mean, deviation))
     return Pixels(raw, tuple(mean), tuple(deviation))

@@ -166,7 +166,7 @@ class ImageDecoder(Decoder):
         """Return kind, mean and deviation of each channel of the training set."""
         mean = self.sums[: self.shape[0]] / self.count
         variance = self.squares[: self.shape[0]] / self.count - mean**2
-        # Images of one colour have no deviation; they stay what they are.
+        # Images of one color have no deviation; they stay what they are.
         deviation = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 255)
         return {
             "kind": "images",

@@ -17,7 +17,7 @@ NUM_TEST = 360
 LARGEST_PIXEL = 16.0
 
 
-def load_digits(*, seed: int = 0, normalisation: MeanAndStd | None = None) -> Dataset:
+def load_digits(*, seed: int = 0, normalization: MeanAndStd | None = None) -> Dataset:
     """Return scikit-learn's digits: 1437 for training and 360 for testing.
 
     All pixels are shifted and scaled by the one mean and standard deviation of the training
@@ -25,7 +25,7 @@ def load_digits(*, seed: int = 0, normalisation: MeanAndStd | None = None) -> Da
 
     Args:
         seed: which images are set aside for testing.
-        normalisation: mean and standard deviation of pixels from 0 to 1; those of the training
+        normalization: mean and standard deviation of pixels from 0 to 1; those of the training
             images unless given.
 
     Returns:
@@ -42,19 +42,19 @@ def load_digits(*, seed: int = 0, normalisation: MeanAndStd | None = None) -> Da
     generator = torch.Generator().manual_seed(check_seed("data", seed))
     order = torch.randperm(len(images), generator=generator)
     test, train = order[:NUM_TEST], order[NUM_TEST:]
-    if normalisation is None:
+    if normalization is None:
         mean, deviation = images[train].mean(), images[train].std()
     else:
         images = images / LARGEST_PIXEL
-        mean, deviation = (torch.tensor(values) for values in normalisation)
+        mean, deviation = (torch.tensor(values) for values in normalization)
         if mean.numel() != 1:
             raise OneBasinError(f"data: digits has 1 channel, but {mean.numel()} means were given")
 
-    def normalised(rows: Int64[Tensor, " n"]) -> Float32[Tensor, "n 64"]:
+    def normalized(rows: Int64[Tensor, " n"]) -> Float32[Tensor, "n 64"]:
         return (images[rows] - mean) / deviation
 
     return Dataset(
-        "digits", normalised(train), labels[train], normalised(test), labels[test], num_classes=10
+        "digits", normalized(train), labels[train], normalized(test), labels[test], num_classes=10
     )
 
 

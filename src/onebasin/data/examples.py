@@ -22,7 +22,7 @@ Rows = slice | Tensor | list[int]
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Images as bytes, normalised where they are read.
+    """Images as bytes, normalized where they are read.
 
     Args:
         raw: bytes; may lie in a memory-mapped file.
@@ -53,13 +53,13 @@ class Pixels:
         return self.raw.shape
 
     def __getitem__(self, rows: Rows) -> Float32[Tensor, "m c h w"]:
-        """Return some images, normalised."""
+        """Return some images, normalized."""
         raw, shape = self.raw[rows], (-1, 1, 1)
-        scale, shift = (torch.tensor(each, device=raw.device) for each in self.normalisation)
+        scale, shift = (torch.tensor(each, device=raw.device) for each in self.normalization)
         return raw.float().mul_(scale.view(shape)).sub_(shift.view(shape))
 
     @property
-    def normalisation(self) -> tuple[list[float], list[float]]:
+    def normalization(self) -> tuple[list[float], list[float]]:
         """What bytes of each channel are multiplied by, and what is then taken off."""
         return (
             [1 / (255 * deviation) for deviation in self.deviation],

@@ -30,7 +30,7 @@ class ImageForm:
     """What every image of a set is made into.
 
     Args:
-        channels: 1 (grey) or 3 (colour).
+        channels: 1 (gray) or 3 (color).
         height: in pixels.
         width: in pixels.
         crop: None where images must have that size already; otherwise the shorter side is
@@ -98,8 +98,8 @@ def _pixels(encoded: Any, form: ImageForm, where: str) -> UInt8[np.ndarray, "h w
     image = _in_bytes(_open(encoded, where), where)
     if form.channels == 1 and image.mode not in GREY_MODES:
         raise OneBasinError(
-            f"data: {where}: the image is in colour ({image.mode}), but the first one of the set "
-            "is grey; make all of one kind"
+            f"data: {where}: the image is in color ({image.mode}), but the first one of the set "
+            "is gray; make all of one kind"
         )
     mode = "L" if form.channels == 1 else "RGB"
     if image.mode != mode:

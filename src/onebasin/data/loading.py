@@ -105,7 +105,7 @@ def _looks_like_path(spec: str) -> bool:
 def _digits(options: ReadOptions) -> Data:
     options.refuse("digits", *TEXT_ONLY, "image_size", "label_column")
     normalization = options.normalization
-    dataset = load_digits(normalisation=normalization)
+    dataset = load_digits(normalization=normalization)
     words = "mean and std of the training images" if normalization is None else None
     return Data.from_dataset(dataset, words or describe(*(normalization or ((), ()))))
 
@@ -137,8 +137,8 @@ def _read_folder(name: str, folder: Path, options: ReadOptions, known: HubSet | 
             return read(name, files, options)
     if is_image_folder(folder):
         options.refuse("a folder of images", *TEXT_ONLY, "label_column")
-        normalisation = options.normalization or (known and known.normalisation)
-        return read_image_folder(name, folder, options.to_reading(), normalisation)
+        normalization = options.normalization or (known and known.normalization)
+        return read_image_folder(name, folder, options.to_reading(), normalization)
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
     raise OneBasinError(
         f"data: {folder} holds {there}; it must hold train*.parquet, a folder of images for each "
@@ -159,7 +159,7 @@ def _split_files(folder: Path, suffix: str) -> dict[str, Path]:
 def _load_set(name: str, source: HubSet, options: ReadOptions) -> Data:
     source = replace(
         source,
-        normalisation=options.normalization or source.normalisation,
+        normalization=options.normalization or source.normalization,
         reading=replace(source.reading, **options.reading),
     )
     return _checked(load_set_data(name, source, _names_of(source)), options)
@@ -177,7 +177,7 @@ def _read_parquet(name: str, paths: Mapping[str, Path], options: ReadOptions) ->
         lambda: tables,
         origin,
         options.to_reading(),
-        normalisation=options.normalization,
+        normalization=options.normalization,
     )
     return _checked(data, options)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from onebasin._random import check_seed, generator_for
-from onebasin.errors import OneBasinError, is_share
+from onebasin.errors import OneBasinError, is_fraction
 
 if TYPE_CHECKING:
     from onebasin.data.dataset import Dataset
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def with_label_noise(data: Dataset, share: float, *, seed: int) -> Dataset:
     """Return a dataset with wrong training labels, as `Dataset.with_label_noise` says."""
-    if not is_share(share) or data.num_classes < 2:
+    if not is_fraction(share) or data.num_classes < 2:
         raise OneBasinError(
             f"data: label noise on a share of {share!r} of {data.name} with {data.num_classes} "
             "classes; give a share from 0 to 1, and at least two classes"

@@ -48,7 +48,7 @@ def parse_normalization(text: str) -> MeanAndStd:
     return mean, std
 
 
-def describe_normalisation(inputs: Any) -> str | None:
+def describe_normalization(inputs: Any) -> str | None:
     """Return the normalization of images in words; None for other inputs."""
     return describe(inputs.mean, inputs.deviation) if isinstance(inputs, Pixels) else None
 

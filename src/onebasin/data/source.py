@@ -1,4 +1,4 @@
-"""Sources: what a labelled set looks like before it is decoded, wherever it lies.
+"""Sources: what a labeled set looks like before it is decoded, wherever it lies.
 
 Owns the one form in which folders and the hub give their rows, and which of the columns are
 the inputs and the labels.

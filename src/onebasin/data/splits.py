@@ -8,7 +8,7 @@ import torch
 
 from onebasin._random import check_seed
 from onebasin.data.subsets import with_train_rows
-from onebasin.errors import OneBasinError, is_share
+from onebasin.errors import OneBasinError, is_fraction
 
 if TYPE_CHECKING:
     from onebasin.data.dataset import Dataset
@@ -34,7 +34,7 @@ def split_by_class(
         OneBasinError: when a share is not between 0 and 1, or the seed is none.
     """
     for share in (first_half, second_half):
-        if not is_share(share):
+        if not is_fraction(share):
             raise OneBasinError(f"data: a share of {share!r} of {data.name}; give one from 0 to 1")
     labels = data.train_labels
     order = torch.randperm(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from onebasin.evaluation.curves import Chord, Curve
+from onebasin.evaluation.curves import BarrierBaseline, Curve
 from onebasin.evaluation.figures import Line
 
 # By "naive" or "aligned", then by "train" or "test".
@@ -13,16 +13,19 @@ Curves: TypeAlias = Mapping[str, Mapping[str, Curve]]
 Barriers: TypeAlias = dict[str, dict[str, dict[str, float]]]
 
 
-def barriers_of(curves: Curves, chord: Chord = "ends") -> Barriers:
+def barriers_of(curves: Curves, baseline: BarrierBaseline = "linear") -> Barriers:
     """Return the barriers by "naive" or "aligned", "train" or "test", "loss" or "error".
 
     Args:
         curves: as measured.
-        chord: as for `Curve.barrier`.
+        baseline: as for `Curve.barrier`.
     """
     return {
         state: {
-            split: {"loss": curve.barrier("loss", chord), "error": curve.barrier("error", chord)}
+            split: {
+                "loss": curve.barrier("loss", baseline),
+                "error": curve.barrier("error", baseline),
+            }
             for split, curve in splits.items()
         }
         for state, splits in curves.items()

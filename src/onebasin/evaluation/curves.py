@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Quantity = Literal["loss", "error"]
-Chord = Literal["ends", "mean"]
+BarrierBaseline = Literal["linear", "mean"]
 Normalization = Literal["interpolated", "reset"]
 LineNormalization = Literal["interpolated", "reset", "repair", "rescale"]
 
@@ -34,7 +34,7 @@ class Curve(Result):
         losses: mean loss at each point.
         errors: share of wrong answers at each point; NaN where there are no classes.
         normalization: where the statistics of units between the ends come from:
-            "interpolated" like all tensors; those of normalisation layers "reset" from data;
+            "interpolated" like all tensors; those of normalization layers "reset" from data;
             or those of all units brought between the ends' by "repair" or "rescale".
         num_reset: how many layers had their statistics reset or repaired; 0 where the model
             has none.
@@ -61,17 +61,17 @@ class Curve(Result):
         points = f"{len(self.alphas)} points from B to A"
         return f"Curve: {points}, loss: {losses}{errors}; statistics {self.normalization}"
 
-    def barrier(self, quantity: Quantity = "loss", chord: Chord = "ends") -> float:
+    def barrier(self, quantity: Quantity = "loss", baseline: BarrierBaseline = "linear") -> float:
         r"""Return by how much the curve exceeds its chord: at least 0, and 0 for equal ends.
 
-        With "ends", \(\sup_\alpha [L(\alpha\theta_A+(1-\alpha)\theta_B) -
+        With "linear", \(\sup_\alpha [L(\alpha\theta_A+(1-\alpha)\theta_B) -
         (\alpha L(\theta_A)+(1-\alpha)L(\theta_B))]\) over the points of the curve (Entezari et
         al. 2022, Eq. 1). With "mean", the highest point minus the mean of the two ends
         (Frankle et al. 2020), which also counts a difference between the ends.
 
         Args:
             quantity: "loss" or "error".
-            chord: "ends" or "mean".
+            baseline: "linear" or "mean".
 
         Returns:
             The barrier, in the unit of the quantity; NaN where a point is NaN.
@@ -80,7 +80,7 @@ class Curve(Result):
             OneBasinError: for another quantity or chord, or where no error was measured.
         """
         check_choice("barrier", "quantity", quantity, Quantity)
-        check_choice("barrier", "chord", chord, Chord)
+        check_choice("barrier", "baseline", baseline, BarrierBaseline)
         values = self.losses if quantity == "loss" else self.errors
         if all(map(isnan, values)) and quantity == "error":
             raise OneBasinError(
@@ -88,7 +88,7 @@ class Curve(Result):
             )
         if any(map(isnan, values)):
             return nan
-        if chord == "mean":
+        if baseline == "mean":
             return max(0.0, max(values) - (values[0] + values[-1]) / 2)
         # The ends lie on the chord; where they are equal, this form of it is exactly constant.
         b, a = values[0], values[-1]

@@ -20,7 +20,7 @@ from onebasin.evaluation.paths import point_at
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.evaluation.tallies import Candidate, averages_of, classes_of, tallies_of
 from onebasin.graph.batches import inputs_of, labels_of, output_of, run_model
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,7 @@ def compare_ensembles(
 
     Raises:
         OneBasinError: when there are fewer than two members, two candidates have one name, the
-            data has no classes, or as for `BoundModel`.
+            data has no classes, or as for `FunctionalModel`.
     """
     check_model("compare_ensembles", model)
     others = {} if others is None else others
@@ -119,7 +119,7 @@ def compare_ensembles(
     members = list(networks.values())
     mean = point_at(members, {i: 1 / len(members) for i in range(len(members))})
     mean = mean if prepare is None else prepare(mean)
-    run = [BoundModel(model, params) for params in (*members, mean, *others.values())]
+    run = [FunctionalModel(model, params) for params in (*members, mean, *others.values())]
     tallies = tallies_of(list(networks), list(others), num_bins)
     num_members = len(members)
     with torch.no_grad():

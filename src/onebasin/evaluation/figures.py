@@ -53,7 +53,7 @@ class Line:
     Args:
         curve: what to draw.
         label: what it is called in the figure.
-        is_aligned: towards the aligned B; decides the colour.
+        is_aligned: towards the aligned B; decides the color.
         is_test: measured on test data; drawn dashed.
     """
 

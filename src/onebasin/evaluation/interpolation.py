@@ -46,7 +46,7 @@ def interpolate(
         normalization: "interpolated" takes running statistics as they come out of the
             interpolation, "reset" estimates them again at every point between the ends; "repair"
             and "rescale" bring the statistics of all hidden units there, of networks without
-            normalisation layers too, between those of the ends (see `repair`).
+            normalization layers too, between those of the ends (see `repair`).
         data: batches for all but "interpolated", usually those of the training set.
         progress: called with the number of points done and their total.
 

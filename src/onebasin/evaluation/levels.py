@@ -28,7 +28,7 @@ def levels_of(
 
 
 def norm_of(levels: Float64[np.ndarray, " levels"]) -> Any:
-    """Return the norm of matplotlib that gives each step between levels a colour."""
+    """Return the norm of matplotlib that gives each step between levels a color."""
     from matplotlib.colors import BoundaryNorm
 
     return BoundaryNorm(levels, 256, extend="max")

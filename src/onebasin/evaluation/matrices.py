@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from onebasin.evaluation.curves import Chord, Curve, Quantity
+from onebasin.evaluation.curves import BarrierBaseline, Curve, Quantity
 from onebasin.evaluation.results import Result, axes_for
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ class PairBarriers(Result):
     names: tuple[str, ...]
     curves: Mapping[tuple[int, int], Curve]
 
-    def matrix(self, quantity: Quantity = "loss", chord: Chord = "ends") -> np.ndarray:
+    def matrix(
+        self, quantity: Quantity = "loss", baseline: BarrierBaseline = "linear"
+    ) -> np.ndarray:
         """Return the barriers as a symmetric matrix, 0 on its diagonal.
 
         Args:
             quantity: as for `Curve.barrier`.
-            chord: as for `Curve.barrier`.
+            baseline: as for `Curve.barrier`.
 
         Returns:
             float64 `(n, n)`.
@@ -43,10 +45,12 @@ class PairBarriers(Result):
         """
         found = np.zeros((len(self.names), len(self.names)))
         for (i, j), curve in self.curves.items():
-            found[i, j] = found[j, i] = curve.barrier(quantity, chord)
+            found[i, j] = found[j, i] = curve.barrier(quantity, baseline)
         return found
 
-    def indirect(self, quantity: Quantity = "loss", chord: Chord = "ends") -> np.ndarray:
+    def indirect(
+        self, quantity: Quantity = "loss", baseline: BarrierBaseline = "linear"
+    ) -> np.ndarray:
         r"""Return the barriers on the best way around a third network.
 
         \(\min_B \max(\mathrm{barrier}(A, B), \mathrm{barrier}(B, C))\) over all B other than A
@@ -55,12 +59,12 @@ class PairBarriers(Result):
 
         Args:
             quantity: as for `Curve.barrier`.
-            chord: as for `Curve.barrier`.
+            baseline: as for `Curve.barrier`.
 
         Returns:
             float64 `(n, n)`, 0 on its diagonal; NaN elsewhere where there are only two networks.
         """
-        direct = self.matrix(quantity, chord)
+        direct = self.matrix(quantity, baseline)
         num = len(direct)
         # A network on the way to itself is no third one.
         around = np.where(np.eye(num, dtype=bool) | np.isnan(direct), np.inf, direct)
@@ -80,14 +84,14 @@ class PairBarriers(Result):
         """Return one row for each pair, quantity and chord, with both kinds of barrier."""
         rows = []
         for quantity in self.quantities:
-            for chord in get_args(Chord):
-                direct, around = self.matrix(quantity, chord), self.indirect(quantity, chord)
+            for baseline in get_args(BarrierBaseline):
+                direct, around = self.matrix(quantity, baseline), self.indirect(quantity, baseline)
                 rows += [
                     {
                         "a": self.names[i],
                         "b": self.names[j],
                         "quantity": quantity,
-                        "chord": chord,
+                        "baseline": baseline,
                         "barrier": float(direct[i, j]),
                         "indirect": float(around[i, j]),
                         "normalization": curve.normalization,
@@ -101,7 +105,7 @@ class PairBarriers(Result):
         ax: Axes | None = None,
         *,
         quantity: Quantity = "loss",
-        chord: Chord = "ends",
+        baseline: BarrierBaseline = "linear",
         highest: float | None = None,
     ) -> Axes:
         """Draw the matrix.
@@ -109,7 +113,7 @@ class PairBarriers(Result):
         Args:
             ax: where to draw; a new figure without it.
             quantity: as for `Curve.barrier`.
-            chord: as for `Curve.barrier`.
+            baseline: as for `Curve.barrier`.
             highest: the barrier that the scale ends at, for matrices to be compared; that of the
                 matrix without it.
 
@@ -117,7 +121,7 @@ class PairBarriers(Result):
             The axes with the matrix and a color scale.
         """
         ax = axes_for(ax)
-        image = ax.imshow(self.matrix(quantity, chord), cmap="viridis", vmin=0, vmax=highest)
+        image = ax.imshow(self.matrix(quantity, baseline), cmap="viridis", vmin=0, vmax=highest)
         ax.grid(False)
         if len(self.names) <= 20:
             is_long = max(map(len, self.names)) > 3
@@ -128,23 +132,27 @@ class PairBarriers(Result):
         return ax
 
     def plot_distribution(
-        self, ax: Axes | None = None, *, quantity: Quantity = "loss", chord: Chord = "ends"
+        self,
+        ax: Axes | None = None,
+        *,
+        quantity: Quantity = "loss",
+        baseline: BarrierBaseline = "linear",
     ) -> Axes:
         """Draw how the barriers of all pairs are distributed, direct and around a third.
 
         Args:
             ax: where to draw; a new figure without it.
             quantity: as for `Curve.barrier`.
-            chord: as for `Curve.barrier`.
+            baseline: as for `Curve.barrier`.
 
         Returns:
             The axes with the histograms.
         """
         ax = axes_for(ax)
         upper = np.triu_indices(len(self.names), 1)
-        kinds = {"direct": self.matrix(quantity, chord)[upper]}
+        kinds = {"direct": self.matrix(quantity, baseline)[upper]}
         if len(self.names) > 2:
-            kinds["around a third"] = self.indirect(quantity, chord)[upper]
+            kinds["around a third"] = self.indirect(quantity, baseline)[upper]
         finite = {name: values[np.isfinite(values)] for name, values in kinds.items()}
         highest = max((values.max() for values in finite.values() if values.size), default=0.0)
         edges = np.linspace(0, highest or 1.0, 31).tolist()

@@ -18,7 +18,7 @@ from onebasin.evaluation.evaluation import Evaluation, Evaluator, evaluator, eva
 from onebasin.evaluation.losses import Loss, Part, are_classes, measure_batch
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.graph.batches import inputs_of, labels_of, output_of, run_model
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def evaluate(
     """
     check_model("evaluate", model)
     found = _evaluator(data, loss, batch_size)
-    return found(model if network is None else BoundModel(model, state_of(network)))
+    return found(model if network is None else FunctionalModel(model, state_of(network)))
 
 
 @checks_arguments
@@ -156,7 +156,7 @@ def evaluate_networks(
             'evaluate: an ensemble needs the loss "cross_entropy" or "mse" (got a function); pass '
             "one of these or ensemble=()"
         )
-    bound = {name: BoundModel(model, params) for name, params in networks.items()}
+    bound = {name: FunctionalModel(model, params) for name, params in networks.items()}
     parts: dict[str, list[Part]] = {name: [] for name in bound}
     of_ensemble: list[Part] = []
     counts, num_classes, per_token = ClassCounts(), 0, False

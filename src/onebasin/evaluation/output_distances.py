@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from onebasin._checks import check_names, checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import inputs_of, is_empty, output_of, readable, run_model
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def compare_outputs(
     check_names("compare_outputs", "reference", reference, networks)
     if not reference:
         raise OneBasinError("compare_outputs: reference is empty; name at least one network")
-    bound = {name: BoundModel(model, params) for name, params in networks.items()}
+    bound = {name: FunctionalModel(model, params) for name, params in networks.items()}
     sums = {name: DistanceSums() for name in bound}
     spread = Spread("compare_outputs")
     with torch.no_grad():

@@ -186,7 +186,7 @@ def check_same_names(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tens
             )
 
 
-def shares_of(
+def normalize_weights(
     weights: Sequence[int | float] | None, num_networks: int, *, call: str = "average"
 ) -> list[float]:
     """Return weights divided by their sum, one for each network.
@@ -200,7 +200,7 @@ def shares_of(
         OneBasinError: when their number is another, one is not finite or their sum is 0.
 
     Example:
-        >>> shares_of([1, 3], 2)
+        >>> normalize_weights([1, 3], 2)
         [0.25, 0.75]
     """
     weights = [1.0] * num_networks if weights is None else _numbers(weights, call)

@@ -83,7 +83,7 @@ class Plane(Result):
         """Draw the plane as contours, with the three networks marked.
 
         Levels of the loss lie closer together near its lowest point (on a scale of logarithms,
-        as in Garipov et al. 2018), those of the error evenly. The highest colour stands for
+        as in Garipov et al. 2018), those of the error evenly. The highest color stands for
         everything above the highest level.
 
         Args:
@@ -151,7 +151,7 @@ def measure_plane(
     With \(u = \theta_B-\theta_A\) and \(v = \theta_C-\theta_A\) less its part along \(u\), a point
     \((x, y)\) is \(\theta_A + x\,u/\lVert u\rVert + y\,v/\lVert v\rVert\). Distances count
     parameters only; buffers are mixed with the same shares. Where the statistics of a
-    normalisation layer are carried beyond the networks, a variance can become negative and the
+    normalization layer are carried beyond the networks, a variance can become negative and the
     loss NaN; "reset" estimates them at every point instead.
 
     Args:

@@ -19,7 +19,7 @@ from onebasin.evaluation.evaluation import Evaluate, Evaluation, Evaluator, as_e
 from onebasin.evaluation.paths import Shares, point_at
 from onebasin.evaluation.pruning import with_common_masks
 from onebasin.evaluation.together import FEWEST, evaluate_together, num_at_once
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 
 Params: TypeAlias = Mapping[str, Tensor]
 # From the parameters of a point, the networks and their shares in it to parameters.
@@ -126,7 +126,7 @@ def _evaluate(
         except Exception:
             pass
     with torch.no_grad():
-        bound = [BoundModel(model, params) for params in networks]
+        bound = [FunctionalModel(model, params) for params in networks]
         return [
             {name: as_evaluation(evaluate(each)) for name, evaluate in evaluates.items()}
             for each in bound

@@ -45,12 +45,12 @@ def reset_statistics(
 
     Each statistic is the mean and the (unbiased) variance of all values that its layer is given
     in one pass over the data, pooled, so that batches count by their size and differences
-    between them count too. On the way every batch is normalised by its own statistics, as in
+    between them count too. On the way every batch is normalized by its own statistics, as in
     training and in Jordan et al. (2022); every other layer is in evaluation mode. PyTorch's
     cumulative average (`momentum=None`) is the mean of the batches' variances instead, which
     is too low where batches differ.
 
-    Laws: of the first normalisation layers the statistics depend neither on the order of the
+    Laws: of the first normalization layers the statistics depend neither on the order of the
     examples nor on the size of the batches, but for rounding; with `exact` those of all layers.
 
     Args:
@@ -59,7 +59,7 @@ def reset_statistics(
         data: batches, each the inputs or `(inputs, labels)`, not too small. `Batches` are read
             in an order of their own, drawn with a fixed seed, so that data sorted by class does
             no harm; let a DataLoader shuffle. Empty batches are passed over.
-        exact: whether to read the data once for each normalisation layer, so that deeper ones,
+        exact: whether to read the data once for each normalization layer, so that deeper ones,
             too, see what they are given in evaluation: all before them have their statistics.
 
     Returns:
@@ -194,7 +194,7 @@ def _statistics(
 def _watched(
     layers: Mapping[str, _NormBase], found: dict[str, Any], *, training: bool
 ) -> Iterator[None]:
-    """Collect what the layers are given; only in training mode they normalise by it."""
+    """Collect what the layers are given; only in training mode they normalize by it."""
     hooks = [layer.register_forward_pre_hook(_hook(name, found)) for name, layer in layers.items()]
     try:
         for layer in layers.values():
@@ -218,7 +218,7 @@ def _hook(name: str, found: dict[str, Any]) -> Callable[[Any, Any], None]:
 
 @dataclass(frozen=True, eq=False)
 class _InstanceMoments:
-    """Means over instances, each normalised by itself, of their means and variances."""
+    """Means over instances, each normalized by itself, of their means and variances."""
 
     count: int
     mean: Float64[Tensor, " u"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from onebasin.evaluation.output_distances import DistanceSums, Spread, output_rows
 from onebasin.evaluation.statistics import fresh_statistics
 from onebasin.graph.batches import inputs_of, is_empty, output_of, rereadable, run_model
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 from onebasin.graph.normalization import layers_with_statistics
 
 CALL = "reset_difference"
@@ -45,8 +45,8 @@ def reset_difference(
     if not layers_with_statistics(model):
         return None
     batches = rereadable(data, CALL)
-    before = BoundModel(model, params)
-    after = BoundModel(model, fresh_statistics(model, params, batches, call=CALL))
+    before = FunctionalModel(model, params)
+    after = FunctionalModel(model, fresh_statistics(model, params, batches, call=CALL))
     sums, spread = DistanceSums(), Spread(CALL)
     for batch in batches:
         if not is_empty(batch):

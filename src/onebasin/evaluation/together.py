@@ -54,7 +54,7 @@ def evaluate_together(
         precision of the most precise one.
 
     Raises:
-        OneBasinError: as for `evaluator` and `BoundModel`.
+        OneBasinError: as for `evaluator` and `FunctionalModel`.
     """
     stacked = _stacked(model, networks)
     device = next((tensor.device for tensor in stacked.values()), torch.device("cpu"))

@@ -23,7 +23,7 @@ from onebasin.errors import OneBasinError
 from onebasin.graph.batches import dtype_of
 
 
-class BoundModel(nn.Module):
+class FunctionalModel(nn.Module):
     """A model in evaluation mode with its parameters and buffers taken from a mapping.
 
     It can be called, and asked for its parameters and buffers, like the model itself; it

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from onebasin.errors import OneBasinError
 from onebasin.graph.graph import Graph
-from onebasin.symmetry._restriction import without_groups
+from onebasin.symmetry._restriction import restrict
 from onebasin.symmetry.layouts import Units, substituted
 from onebasin.symmetry.symmetry import Group, Symmetry
 
@@ -36,7 +36,7 @@ def features_in(graph: Graph, symmetry: Symmetry, *, call: str = "features") -> 
     _check_shapes(graph.symmetry, symmetry, call)
     names = _names(graph.symmetry, symmetry, call)
     missing = {n: "not in the given symmetry" for n in graph.symmetry.groups if n not in names}
-    return _renamed(without_groups(graph.features, missing), names)
+    return _renamed(restrict(graph.features, missing), names)
 
 
 def _check_shapes(traced: Symmetry, symmetry: Symmetry, call: str) -> None:

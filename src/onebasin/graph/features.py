@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from onebasin._dtypes import all_finite
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import inputs_of, is_empty, rereadable
-from onebasin.graph.graph import Enter, Graph, VisitTogether, signature_of
+from onebasin.graph.graph import ForwardPreHook, Graph, MultiForwardHook, signature_of
 from onebasin.symmetry._inference.state import doubled
 
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class Passage:
+class BatchContext:
     """A batch that is about to be run.
 
     Args:
@@ -69,9 +69,9 @@ class Features:
     def run(
         self,
         params: Sequence[Mapping[str, Tensor]],
-        visit: Callable[[Passage], VisitTogether],
+        visit: Callable[[BatchContext], MultiForwardHook],
         *,
-        enter: Callable[[Passage], Enter] | None = None,
+        enter: Callable[[BatchContext], ForwardPreHook] | None = None,
         finish: Callable[[list[list[Tensor]], Any], object] | None = None,
         progress: Progress | None = None,
     ) -> int:
@@ -97,7 +97,7 @@ class Features:
                 continue
             inputs, weight = self._inputs(batch)
             graph = self._graph_of(inputs, count - 1)
-            passage = Passage(count - 1, graph, weight)
+            passage = BatchContext(count - 1, graph, weight)
             entering = None if enter is None else enter(passage)
             outputs = graph.run_together(
                 params, inputs, visit(passage), enter=entering, call=self.call

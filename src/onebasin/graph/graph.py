@@ -26,8 +26,8 @@ from onebasin.graph.nodes import module_of, operator_of, origins, shared, tensor
 from onebasin.symmetry._inference.tracing import TracedGraph, trace_graph
 from onebasin.symmetry.symmetry import Symmetry
 
-Visit = Callable[[str, Tensor], None]
-VisitTogether = Callable[[str, Sequence[Tensor]], Sequence[Tensor] | None]
+ForwardHook = Callable[[str, Tensor], None]
+MultiForwardHook = Callable[[str, Sequence[Tensor]], Sequence[Tensor] | None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Call:
     arguments: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
 
 
-Enter = Callable[[Call], None]
+ForwardPreHook = Callable[[Call], None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Graph:
 
     @property
     def symmetry(self) -> Symmetry:
-        """The symmetry of the parameters, as `onebasin.trace` returns it."""
+        """The symmetry of the parameters, as `onebasin.infer_symmetry` returns it."""
         return self.traced.symmetry
 
     @property
@@ -182,7 +182,7 @@ class Graph:
         return frozenset(given)
 
     def run(
-        self, params: Mapping[str, Tensor], inputs: Any, visit: Visit | None = None
+        self, params: Mapping[str, Tensor], inputs: Any, visit: ForwardHook | None = None
     ) -> list[Tensor]:
         """Run the model on a batch, and look at every value on the way.
 
@@ -208,9 +208,9 @@ class Graph:
         self,
         params: Sequence[Mapping[str, Tensor]],
         inputs: Any,
-        visit: VisitTogether | None = None,
+        visit: MultiForwardHook | None = None,
         *,
-        enter: Enter | None = None,
+        enter: ForwardPreHook | None = None,
         call: str = "features",
     ) -> list[list[Tensor]]:
         """Run several networks on a batch in step, one node after the other.

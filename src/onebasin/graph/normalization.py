@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 
 def layers_with_statistics(model: nn.Module) -> dict[str, _NormBase]:
-    """Return the batch (and instance) normalisation layers that keep running statistics."""
+    """Return the batch (and instance) normalization layers that keep running statistics."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -31,11 +31,11 @@ def statistics_of(layers: Mapping[str, _NormBase]) -> dict[str, Tensor]:
 
 
 SPECTRAL = ("weight_u", "weight.0._u")
-"""How the vectors of spectral normalisation end, by either interface of PyTorch."""
+"""How the vectors of spectral normalization end, by either interface of PyTorch."""
 
 
 def keeps_spectral_vectors(model: nn.Module) -> bool:
-    """Tell whether layers keep the vectors of a power iteration (spectral normalisation)."""
+    """Tell whether layers keep the vectors of a power iteration (spectral normalization)."""
     return any(name.endswith(SPECTRAL) for name, _ in model.named_buffers())
 
 

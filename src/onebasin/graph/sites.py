@@ -39,30 +39,30 @@ def find_sites(
     Args:
         graph: the traced model.
         position: `post` (what the next layer sees) or `pre` (what enters the nonlinearity).
-        features: the layouts of the values in the graph; by default in the groups of `trace`.
+        features: the layouts of the values in the graph; by default those of `infer_symmetry`.
 
     Returns:
         Names of nodes, in the order of the forward pass. A group that only parameters carry
         (a matrix folded into another before any example meets it) has none.
     """
-    carriers = (features or graph.features).carriers
-    return {group: _sites(graph, nodes, position) for group, nodes in carriers.items()}
+    tensors_of = (features or graph.features).tensors_of
+    return {group: _sites(graph, nodes, position) for group, nodes in tensors_of.items()}
 
 
 def _sites(graph: Graph, nodes: tuple[str, ...], position: Position) -> tuple[str, ...]:
-    carriers = {name: graph.nodes[name] for name in nodes}
-    fed = {name: node for name, node in carriers.items() if _sees_examples(graph, node)}
+    tensors_of = {name: graph.nodes[name] for name in nodes}
+    fed = {name: node for name, node in tensors_of.items() if _sees_examples(graph, node)}
     if position == "pre":
         entering = [s for n in graph.nodes.values() if n.operator in NONLINEAR for s in n.sources]
         chosen = [name for name in fed if name in entering]
         return tuple(chosen or [n for n in fed if not _has_source(fed, fed[n])])
-    consumed = [name for name in fed if _is_consumed(graph, name, carriers)]
-    weighed = [n for n in consumed if _is_consumed(graph, n, carriers, by_parameters=True)]
+    consumed = [name for name in fed if _is_consumed(graph, name, tensors_of)]
+    weighed = [n for n in consumed if _is_consumed(graph, n, tensors_of, by_parameters=True)]
     return tuple(weighed or consumed or fed)
 
 
-def _has_source(carriers: Mapping[str, FeatureNode], node: FeatureNode) -> bool:
-    return any(source in carriers for source in node.sources)
+def _has_source(tensors_of: Mapping[str, FeatureNode], node: FeatureNode) -> bool:
+    return any(source in tensors_of for source in node.sources)
 
 
 def _sees_examples(graph: Graph, node: FeatureNode) -> bool:
@@ -72,14 +72,14 @@ def _sees_examples(graph: Graph, node: FeatureNode) -> bool:
 def _is_consumed(
     graph: Graph,
     name: str,
-    carriers: Mapping[str, FeatureNode],
+    tensors_of: Mapping[str, FeatureNode],
     *,
     by_parameters: bool = False,
 ) -> bool:
     """Return whether some node reads a value and gives one without the group's units."""
     readers = (graph.nodes[reader] for reader in graph.readers[name])
     return any(
-        reader.name not in carriers
+        reader.name not in tensors_of
         and reader.operator not in SELECTIONS
         and (not by_parameters or _takes_parameters(graph, reader))
         for reader in readers

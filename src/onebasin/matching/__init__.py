@@ -6,7 +6,7 @@ from onebasin.matching.annealing import match_annealing, match_many_annealing
 from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity
 from onebasin.matching.cycle_consistent import match_cycle_consistent
-from onebasin.matching.exhaustive import enumerate_permutations, match_exhaustively
+from onebasin.matching.exhaustive import enumerate_permutations, match_exhaustive
 from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.functional_difference import match_functional_difference
 from onebasin.matching.merge_many import match_many
@@ -29,7 +29,7 @@ __all__ = [
     "match_combined",
     "match_commutativity",
     "match_cycle_consistent",
-    "match_exhaustively",
+    "match_exhaustive",
     "match_frank_wolfe",
     "match_functional_difference",
     "match_many",

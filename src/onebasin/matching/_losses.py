@@ -1,7 +1,7 @@
 """Losses: what networks lose on data, as a function of parameters that gradients flow through.
 
 Owns the mean loss of a batch and of all data for matchers that learn a permutation, the
-statistics that normalisation layers use meanwhile, and the networks between two ends.
+statistics that normalization layers use meanwhile, and the networks between two ends.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class DataLoss:
             OneBasinError: when the batch has no labels, the model refuses it, or the loss is
                 not finite.
         """
-        inputs, labels = labelled(batch, number, self.call)
+        inputs, labels = labeled(batch, number, self.call)
         try:
             outputs = output_of(self._run(params, inputs))
             loss = self._loss(outputs, torch.as_tensor(labels).to(outputs.device), number)
@@ -125,7 +125,7 @@ class DataLoss:
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
         bound = bind(self.model, params)
         values = {name: value.to(self.device) for name, value in bound.items()}
-        # PyTorch has no derivative of normalisation with respect to given statistics.
+        # PyTorch has no derivative of normalization with respect to given statistics.
         for name, _ in self.model.named_buffers():
             if name in values:
                 values[name] = values[name].detach()
@@ -139,7 +139,7 @@ class DataLoss:
 
     @contextmanager
     def _statistics(self, values: dict[str, Tensor]) -> Iterator[None]:
-        """Let normalisation layers use the batch, if told so; what they keep is forgotten."""
+        """Let normalization layers use the batch, if told so; what they keep is forgotten."""
         if self.normalization == "batch":
             layers = layers_with_statistics(self.model)
             for layer in layers.values():
@@ -181,7 +181,7 @@ class DataLoss:
             )
 
 
-def labelled(batch: Any, number: int, call: str) -> tuple[Any, Any]:
+def labeled(batch: Any, number: int, call: str) -> tuple[Any, Any]:
     """Return the inputs and the labels of a batch; see `split_batch`.
 
     Args:

@@ -90,7 +90,7 @@ def match_activations(
         >>> from onebasin import trace
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-        >>> symmetry = trace(net, x)
+        >>> symmetry = infer_symmetry(net, x)
         >>> a = net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
         >>> moved = match_activations(symmetry, a, b, model=net, data=[x]).permutation.apply(b)

@@ -54,12 +54,12 @@ def match_annealing(
 ) -> Matching:
     r"""Find the permutation of B with the least energy halfway between A and B.
 
-    Minimises \(E(\tfrac12(\theta_A + P(\theta_B)))\) by simulated annealing, where E is the loss
+    Minimizes \(E(\tfrac12(\theta_A + P(\theta_B)))\) by simulated annealing, where E is the loss
     or the error on the data: a step swaps two random units of every group, and is taken where
     it changes E by \(\Delta \le 0\), or else with probability \(e^{-\Delta/T_k}\),
     \(T_k = T_0 (T_1/T_0)^{k/\text{steps}}\). The best permutation seen is returned.
 
-    Networks of linear layers with ReLU between, recognised in the traced graph, compute from
+    Networks of linear layers with ReLU between, recognized in the traced graph, compute from
     the swapped layer up; with one hidden layer a step is compiled (where numba is installed)
     and costs the rows of the swapped units. Others run the model anew every step. The default
     of 50,000 steps is meant for the compiled ones, which take seconds; deeper MLPs take an hour
@@ -100,7 +100,7 @@ def match_annealing(
         are the steps that were tried.
 
     Raises:
-        OneBasinError: when there is no labelled data, the model refuses a batch, a count is
+        OneBasinError: when there is no labeled data, the model refuses a batch, a count is
             below one, tensors do not fit the symmetry, or the cache is too small.
 
     Example:
@@ -109,7 +109,7 @@ def match_annealing(
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
         >>> data = [(x, net(x).argmax(1))]
-        >>> symmetry = trace(net, x)
+        >>> symmetry = infer_symmetry(net, x)
         >>> a = net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
         >>> matching = match_annealing(symmetry, a, b, model=net, data=data, steps=200)
@@ -147,7 +147,7 @@ def match_many_annealing(
 ) -> ManyMatching:
     r"""Find permutations of several networks whose averages have the least energy.
 
-    With `averages="all"` (SA2) minimises \(E(\tfrac1n \sum_i P_i(\theta_i))\), with "pairs"
+    With `averages="all"` (SA2) minimizes \(E(\tfrac1n \sum_i P_i(\theta_i))\), with "pairs"
     (SA1) the mean of \(E(\tfrac12(P_i(\theta_i) + P_j(\theta_j)))\) over all pairs, which is
     their mean barrier at the midpoint up to a constant. The first network stays where it is;
     a step swaps units in all others. For two networks both are `match_annealing`, which says

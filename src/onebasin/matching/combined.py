@@ -52,7 +52,7 @@ def match_combined(
 ) -> Matching:
     r"""Find the permutation of B that makes its weights and its features like A's.
 
-    Maximises \(\langle A, P(B)\rangle / s_w + \lambda \sum_g \langle P_g, S_g\rangle / s_f\)
+    Maximizes \(\langle A, P(B)\rangle / s_w + \lambda \sum_g \langle P_g, S_g\rangle / s_f\)
     by the coordinate descent of `match_weights`: \(S_g\) are the similarities of features that
     `match_activations` gathers, and both terms are divided by what they would be per unit if
     every unit had a perfect partner.
@@ -86,7 +86,7 @@ def match_combined(
         >>> from onebasin import trace
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-        >>> symmetry = trace(net, x)
+        >>> symmetry = infer_symmetry(net, x)
         >>> a = net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
         >>> moved = match_combined(symmetry, a, b, model=net, data=[x]).permutation.apply(b)

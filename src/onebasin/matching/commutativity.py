@@ -45,11 +45,11 @@ def match_commutativity(
 ) -> Matching:
     r"""Find the permutation of B under which the layers of A and B commute best.
 
-    Minimises \(\sum_\ell \|(W_A - P W_B P'^\top)(H_A - P' H_B)\|^2 / c_\ell\), where
+    Minimizes \(\sum_\ell \|(W_A - P W_B P'^\top)(H_A - P' H_B)\|^2 / c_\ell\), where
     \(H\) are the inputs of layer \(\ell\), \(P'\) and \(P\) act on its two sides, and
     \(c_\ell\) is the mean of \(\|W_A H_A\|^2\) and \(\|W_B H_B\|^2\), so that layers count
     alike whatever their scale. Coordinate descent: a tree of groups at a time is assigned on
-    the linearisation of the sum, and moved if the sum falls. The sum depends on the data
+    the linearization of the sum, and moved if the sum falls. The sum depends on the data
     only through second moments, gathered in one pass.
 
     Starts are weight matching, activation matching, and weight matching from where

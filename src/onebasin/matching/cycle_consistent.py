@@ -38,7 +38,7 @@ def match_cycle_consistent(
 ) -> ManyMatching:
     r"""Find permutations of several networks to one universe, all at once.
 
-    Maximises \(\sum_{i<j} \langle P_i(\theta_i), P_j(\theta_j) \rangle\) over doubly
+    Maximizes \(\sum_{i<j} \langle P_i(\theta_i), P_j(\theta_j) \rangle\) over doubly
     stochastic P by Frank–Wolfe, as `match_frank_wolfe` does for two. Network i goes to
     network j by way of the universe, \(P_j^{-1} P_i\): compositions around a cycle are the
     identity. No network is the reference by which the others are seen.
@@ -73,7 +73,7 @@ def match_cycle_consistent(
         >>> from onebasin import trace
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-        >>> symmetry = trace(net, torch.zeros(2, 3))
+        >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
         >>> others = [Permutation.random(symmetry, seed=seed).apply(a) for seed in (1, 2)]
         >>> found = match_cycle_consistent(symmetry, [a, *others])

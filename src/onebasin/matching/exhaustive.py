@@ -28,7 +28,7 @@ from onebasin.matching.result import Matching, Progress, Step
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-CALL = "match_exhaustively"
+CALL = "match_exhaustive"
 
 Objective = Literal["weights", "loss", "error"]
 
@@ -43,7 +43,7 @@ SEGMENT = 4096
 
 
 @checks_arguments
-def match_exhaustively(
+def match_exhaustive(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],
     params_b: Mapping[str, Tensor],
@@ -59,7 +59,7 @@ def match_exhaustively(
     r"""Find the best of all permutations of B, by looking at every one.
 
     All groups are permuted together, nested ones included, in an order in which each
-    permutation is one swap of neighbours from the last (Steinhaus, Johnson and Trotter). By
+    permutation is one swap of neighbors from the last (Steinhaus, Johnson and Trotter). By
     weights a swap changes a few products; the loss halfway between networks of linear layers
     is corrected for the swapped units.
 
@@ -67,10 +67,10 @@ def match_exhaustively(
         symmetry: of the architecture of both; tiny.
         params_a: the reference: parameters, and buffers where networks are run.
         params_b: what is moved, likewise.
-        objective: `weights` maximises `<A, P(B)>` like `match_weights`; `loss` and `error`
-            minimise that of the network halfway between A and P(B) on the data; by default
+        objective: `weights` maximizes `<A, P(B)>` like `match_weights`; `loss` and `error`
+            minimize that of the network halfway between A and P(B) on the data; by default
             `loss` if there is data, else `weights`.
-        evaluate: instead of these, what to minimise: a function of the parameters halfway.
+        evaluate: instead of these, what to minimize: a function of the parameters halfway.
         model: the architecture, for loss and error.
         data: batches `(inputs, labels)`, for loss and error; read once and kept.
         normalization: see `match_annealing`.
@@ -89,10 +89,10 @@ def match_exhaustively(
         >>> import torch
         >>> from onebasin import trace
         >>> net = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
-        >>> symmetry = trace(net, torch.zeros(2, 3))
+        >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
-        >>> moved = match_exhaustively(symmetry, a, b).permutation.apply(b)
+        >>> moved = match_exhaustive(symmetry, a, b).permutation.apply(b)
         >>> all(torch.equal(moved[name], a[name]) for name in a)
         True
     """
@@ -132,7 +132,7 @@ def match_exhaustively(
 def enumerate_permutations(symmetry: Symmetry, *, limit: int = LIMIT) -> Iterator[Permutation]:
     """Yield every permutation of a symmetry once, the identity first.
 
-    Each is one swap of neighbours from the one before.
+    Each is one swap of neighbors from the one before.
 
     Args:
         symmetry: tiny.
@@ -145,7 +145,7 @@ def enumerate_permutations(symmetry: Symmetry, *, limit: int = LIMIT) -> Iterato
         >>> import torch
         >>> from onebasin import trace
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-        >>> len(list(enumerate_permutations(trace(net, torch.zeros(2, 3)))))
+        >>> len(list(enumerate_permutations(infer_symmetry(net, torch.zeros(2, 3)))))
         24
     """
     call = "enumerate_permutations"

@@ -37,7 +37,7 @@ def match_frank_wolfe(
 ) -> Matching:
     r"""Find the permutation of B that brings it closest to A, moving all groups at once.
 
-    Maximises `<A, P(B)>`, as `match_weights` does, but over doubly stochastic P: each step
+    Maximizes `<A, P(B)>`, as `match_weights` does, but over doubly stochastic P: each step
     goes towards the permutation that the gradient points to, one assignment for each group,
     as far as is best. The objective is a polynomial along that line, and its peak is found
     exactly. In the end every unit goes where most of it went.
@@ -78,7 +78,7 @@ def match_frank_wolfe(
         >>> from onebasin import trace
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-        >>> symmetry = trace(net, torch.zeros(2, 3))
+        >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
         >>> moved = match_frank_wolfe(symmetry, a, b).permutation.apply(b)

@@ -36,7 +36,7 @@ def match_many(
 ) -> ManyMatching:
     r"""Find the permutations that bring several networks closest to their mean.
 
-    Maximises \(\sum_{i<j} \langle P_i(\theta_i), P_j(\theta_j) \rangle\), which minimises the
+    Maximizes \(\sum_{i<j} \langle P_i(\theta_i), P_j(\theta_j) \rangle\), which minimizes the
     squared distances of all pairs: network after network is matched to the mean of the others,
     in random order, until none moves. The objective never decreases.
 
@@ -72,7 +72,7 @@ def match_many(
         >>> from onebasin import trace
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-        >>> symmetry = trace(net, torch.zeros(2, 3))
+        >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
         >>> others = [Permutation.random(symmetry, seed=seed).apply(a) for seed in (1, 2)]
         >>> moved = match_many(symmetry, [a, *others]).apply([a, *others])

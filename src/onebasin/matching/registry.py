@@ -1,6 +1,6 @@
 """Catalogue: the matchers that can be asked for by name.
 
-A matcher joins with one line in `METHODS`; what it needs, and which options it takes, is
+A matcher joins with one line in `MATCHERS`; what it needs, and which options it takes, is
 read from its signature.
 """
 
@@ -23,7 +23,7 @@ from onebasin.matching.annealing import match_annealing, match_many_annealing
 from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity
 from onebasin.matching.cycle_consistent import match_cycle_consistent
-from onebasin.matching.exhaustive import match_exhaustively
+from onebasin.matching.exhaustive import match_exhaustive
 from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.functional_difference import match_functional_difference
 from onebasin.matching.merge_many import match_many
@@ -45,7 +45,7 @@ PLAIN = (bool, int, float, str, types.NoneType)
 
 
 @dataclass(frozen=True)
-class Method:
+class MatcherInfo:
     """A matcher, and what a caller that knows only its name must know of it.
 
     Its function takes a symmetry and either the parameters of A and of B (`params_a`,
@@ -174,34 +174,36 @@ class Method:
         return self.function(symmetry, *params, **taken, **options)
 
 
-METHODS: Mapping[str, Method] = MappingProxyType(
+MATCHERS: Mapping[str, MatcherInfo] = MappingProxyType(
     {
-        "weights": Method(match_weights, "most similar weights"),
-        "activations": Method(match_activations, "most similar features"),
-        "combined": Method(match_combined, "most similar weights and features"),
-        "functional-difference": Method(
+        "weights": MatcherInfo(match_weights, "most similar weights"),
+        "activations": MatcherInfo(match_activations, "most similar features"),
+        "combined": MatcherInfo(match_combined, "most similar weights and features"),
+        "functional-difference": MatcherInfo(
             match_functional_difference, "least different functions of their inputs"
         ),
-        "commutativity": Method(match_commutativity, "layers that commute best"),
-        "straight-through": Method(match_straight_through, "least loss at the midpoint"),
-        "sinkhorn": Method(match_sinkhorn, "soft permutations, learned on weights or a loss"),
-        "frank-wolfe": Method(match_frank_wolfe, "most similar weights, all groups at once"),
-        "annealing": Method(match_annealing, "least loss at the midpoint, by random swaps"),
-        "annealing-many": Method(match_many_annealing, "least loss of the mean, by random swaps"),
-        "exhaustive": Method(match_exhaustively, "the best of all, for tiny groups"),
-        "theorem": Method(match_theorem, "cell by cell, for untrained networks"),
-        "many": Method(match_many, "each moved to the mean of the others"),
-        "cycle-consistent": Method(match_cycle_consistent, "all through one universe at once"),
+        "commutativity": MatcherInfo(match_commutativity, "layers that commute best"),
+        "straight-through": MatcherInfo(match_straight_through, "least loss at the midpoint"),
+        "sinkhorn": MatcherInfo(match_sinkhorn, "soft permutations, learned on weights or a loss"),
+        "frank-wolfe": MatcherInfo(match_frank_wolfe, "most similar weights, all groups at once"),
+        "annealing": MatcherInfo(match_annealing, "least loss at the midpoint, by random swaps"),
+        "annealing-many": MatcherInfo(
+            match_many_annealing, "least loss of the mean, by random swaps"
+        ),
+        "exhaustive": MatcherInfo(match_exhaustive, "the best of all, for tiny groups"),
+        "theorem": MatcherInfo(match_theorem, "cell by cell, for untrained networks"),
+        "many": MatcherInfo(match_many, "each moved to the mean of the others"),
+        "cycle-consistent": MatcherInfo(match_cycle_consistent, "all through one universe at once"),
     }
 )
 """The matchers by the name that `--method` takes."""
 
 
-def find_method(name: str, *, call: str) -> Method:
+def find_method(name: str, *, call: str) -> MatcherInfo:
     """Return a matcher by name.
 
     Args:
-        name: one of `METHODS`, or another name that it is known by, such as "git-rebasin".
+        name: one of `MATCHERS`, or another name that it is known by, such as "git-rebasin".
         call: who asks, for the message.
 
     Raises:
@@ -211,9 +213,9 @@ def find_method(name: str, *, call: str) -> Method:
         >>> find_method("weights", call="align").needs_data
         False
     """
-    method = METHODS.get(canonical_name(name))
+    method = MATCHERS.get(canonical_name(name))
     if method is None:
-        raise OneBasinError(f"{call}: {unknown_name(name, METHODS)}")
+        raise OneBasinError(f"{call}: {unknown_name(name, MATCHERS)}")
     return method
 
 

@@ -108,7 +108,7 @@ def match_sinkhorn(
     Example:
         >>> from onebasin import trace
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> symmetry = trace(net, torch.zeros(2, 3))
+        >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
         >>> moved = match_sinkhorn(symmetry, a, b).permutation.apply(b)

@@ -94,7 +94,7 @@ def match_straight_through(
         >>> from onebasin import trace
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
-        >>> symmetry, a = trace(net, x), net.state_dict()
+        >>> symmetry, a = infer_symmetry(net, x), net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
         >>> data = [(x, net(x).argmax(1))]
         >>> found = match_straight_through(symmetry, a, b, model=net, data=data, max_epochs=1)

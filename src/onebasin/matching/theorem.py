@@ -1,4 +1,4 @@
-"""The permutation of Theorem 3.1, which brings two networks at initialisation together.
+"""The permutation of Theorem 3.1, which brings two networks at initialization together.
 
 Entezari et al. (2022): wide networks with one hidden layer, not trained, are linearly connected
 once their incoming weights are matched cell by cell. A construction to check the rate with; it
@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from onebasin._checks import checks_arguments
-from onebasin._random import spawned
+from onebasin._random import derive_seed
 from onebasin.errors import OneBasinError
 from onebasin.matching._checks import check_counts, check_seed
 from onebasin.matching._coordinate_descent.pair import Pair
@@ -73,7 +73,7 @@ def match_theorem(
         >>> from onebasin import trace
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(1, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
-        >>> symmetry = trace(net, torch.zeros(2, 1))
+        >>> symmetry = infer_symmetry(net, torch.zeros(2, 1))
         >>> a = net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
         >>> match_theorem(symmetry, a, b).objective[-1]
@@ -139,7 +139,7 @@ def _points(
     if not isfinite(outside) or outside > bound * (1 + SLACK):
         raise OneBasinError(
             f"{CALL}: {weight!r} of {side} has entries up to {outside:.3g}, outside of "
-            f"[-{bound:.3g}, {bound:.3g}]; the construction is for networks at initialisation, "
+            f"[-{bound:.3g}, {bound:.3g}]; the construction is for networks at initialization, "
             "uniform in 1/sqrt(inputs)"
         )
     return points
@@ -163,7 +163,7 @@ def _match_cells(
     cells_a: Int64[np.ndarray, " n"], cells_b: Int64[np.ndarray, " n"], seed: int
 ) -> Int64[np.ndarray, " n"]:
     """Return for every unit of A one of B, of the same cell as far as there are."""
-    rng = np.random.default_rng(spawned(seed, CALL))
+    rng = np.random.default_rng(derive_seed(seed, CALL))
     order_a, order_b = (rng.permutation(len(each)) for each in (cells_a, cells_b))
     keys_a, keys_b = _ranked(cells_a[order_a]), _ranked(cells_b[order_b])
     _, at_a, at_b = np.intersect1d(keys_a, keys_b, assume_unique=True, return_indices=True)

@@ -39,22 +39,22 @@ def match_weights(
 ) -> Matching:
     """Find the permutation of B that brings it closest to A in weight space.
 
-    Maximises `<A, P(B)>` over the symmetry, which minimises `|A - P(B)|`: one group at a
+    Maximizes `<A, P(B)>` over the symmetry, which minimizes `|A - P(B)|`: one group at a
     time, all others held, until none improves. Tied tensors count once, buffers do not.
     Products are float32 (float64 where a checkpoint is) and summed in float64.
 
     Differs from the paper:
         - Any symmetry: units nested in others are matched for every pair of outer units,
           and the best sums are the outer similarity. A group on two dimensions of one
-          tensor is linearised, and a step taken only if the objective rises.
+          tensor is linearized, and a step taken only if the objective rises.
         - The search starts from the better of the identity and a permutation that matches
-          groups one after the other, each to its neighbours that are matched already.
+          groups one after the other, each to its neighbors that are matched already.
         - Two sweeps push units from their present partners, by a share of the similarity
           that these partners owe to having been matched to each other; a sweep that does
           not raise the objective is undone.
-        - Groups with many neighbours come first in a sweep; equal ones in random order.
+        - Groups with many neighbors come first in a sweep; equal ones in random order.
         - Similarities are kept and corrected for the units that moved; a group whose
-          neighbours stood still is not solved again.
+          neighbors stood still is not solved again.
 
     Args:
         symmetry: of the architecture of both.
@@ -82,7 +82,7 @@ def match_weights(
         >>> from onebasin import trace
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-        >>> symmetry = trace(net, torch.zeros(2, 3))
+        >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
         >>> b = Permutation.random(symmetry, seed=1).apply(a)
         >>> moved = match_weights(symmetry, a, b).permutation.apply(b)

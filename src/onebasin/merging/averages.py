@@ -15,7 +15,7 @@ from onebasin.checkpoints.messages import counted
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError, OneBasinWarning
-from onebasin.evaluation.paths import mean_of, shares_of
+from onebasin.evaluation.paths import mean_of, normalize_weights
 from onebasin.graph.normalization import is_variance
 from onebasin.merging.rules import rules_for
 from onebasin.symmetry._ties import memory_of
@@ -63,7 +63,7 @@ def average(
         >>> average([{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}])
         {'w': tensor([2., 4.])}
     """
-    average = Mean(params_list, weights)
+    average = LazyAverage(params_list, weights)
     warn_of(average.notes)
     merged: dict[str, Tensor] = {}
     # All tensors are kept with their mean, so that no later tensor takes their memory.
@@ -79,7 +79,7 @@ def average(
     return merged
 
 
-class Mean(LazyMapping):
+class LazyAverage(LazyMapping):
     """The weighted mean of networks, each tensor computed when it is asked for.
 
     One tensor of each network is held at a time, so that lazy mappings may be larger than
@@ -159,7 +159,7 @@ def average_tensors(
         >>> dict(average_tensors([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3]))
         {'w': tensor([0.7500])}
     """
-    average = Mean(params_list, weights)
+    average = LazyAverage(params_list, weights)
     warn_of(average.notes)
     return iter(average.items())
 
@@ -182,7 +182,7 @@ def _check(
         raise OneBasinError("average: params_list[0] has no tensors; pass a state dict with some")
     for params in params_list[1:]:
         check_same_architecture(params_list[0], params, call="average")
-    return shares_of(weights, len(params_list))
+    return normalize_weights(weights, len(params_list))
 
 
 def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:

@@ -11,7 +11,7 @@ from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.symmetry.permutation import Permutation
 
 
-class Moved(LazyMapping):
+class LazyPermuted(LazyMapping):
     """The parameters of a network moved by a permutation, computed at each access.
 
     Equal to `permutation.apply(params)` but for its memory: one tensor at a time. Tensors

@@ -1,4 +1,4 @@
-"""Layers that several networks share: convolutions that draw their weights, normalisation.
+"""Layers that several networks share: convolutions that draw their weights, normalization.
 
 Also the one check of sizes that all networks make.
 """
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from onebasin.errors import check_whole
 
 Norm = Literal["batch", "layer", "none"]
-"""Normalisation after a convolution: over the batch, over the channels of a place, or none."""
+"""Normalization after a convolution: over the batch, over the channels of a place, or none."""
 
 ResidualNorm = Literal["batch", "layer"]
-"""Normalisation of a residual network, which cannot be trained without any."""
+"""Normalization of a residual network, which cannot be trained without any."""
 
 
 class Convolution(nn.Conv2d):
     """A convolution whose weights are drawn for ReLU (He et al., 2015) and whose bias is 0.
 
     The variance of the weights is `2 / fan_in`. PyTorch's own choice, a sixth of it, makes the
-    signal of deep networks without normalisation vanish.
+    signal of deep networks without normalization vanish.
     """
 
     def reset_parameters(self) -> None:
@@ -45,7 +45,7 @@ class ChannelNorm(nn.LayerNorm):
         super().__init__(channels, eps=1e-6)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise.
+        """Normalize.
 
         Args:
             input: images, `(batch, channels, height, width)`.
@@ -57,14 +57,14 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ConvolutionBlock(nn.Module):
-    """A convolution and its normalisation: `convolution`, `norm`.
+    """A convolution and its normalization: `convolution`, `norm`.
 
     Args:
         in_channels: channels of the input.
         channels: channels of the output.
         kernel_size: the input is padded so that a stride of 1 keeps its size.
         stride: of the convolution.
-        norm: kind of normalisation; the convolution has a bias only where there is none.
+        norm: kind of normalization; the convolution has a bias only where there is none.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class ConvolutionBlock(nn.Module):
             padding=kernel_size // 2,
             bias=norm == "none",
         )
-        self.norm = _normalisation(norm, channels)
+        self.norm = _normalization(norm, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve and normalise, `(batch, in_channels, h, w)` to `(batch, channels, h', w')`."""
+        """Convolve and normalize, `(batch, in_channels, h, w)` to `(batch, channels, h', w')`."""
         return self.norm(self.convolution(x))
 
 
-def _normalisation(norm: Norm, channels: int) -> nn.Module:
+def _normalization(norm: Norm, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return ChannelNorm(channels) if norm == "layer" else nn.Identity()

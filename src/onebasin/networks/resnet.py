@@ -23,7 +23,7 @@ class BasicBlock(nn.Module):
         in_channels: channels of the input.
         channels: channels of the output.
         stride: of the first convolution.
-        norm: kind of normalisation.
+        norm: kind of normalization.
         shortcut_size: kernel of the shortcut's convolution; there is one only where the shape
             changes.
     """
@@ -54,7 +54,7 @@ class Bottleneck(nn.Module):
         in_channels: channels of the input.
         channels: channels inside; the output has four times as many.
         stride: of the 3×3 convolution.
-        norm: kind of normalisation.
+        norm: kind of normalization.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class ResNet(ResidualNetwork):
         num_classes: size of the output.
 
     Raises:
-        OneBasinError: when a size or the kind of normalisation is not one that it can have.
+        OneBasinError: when a size or the kind of normalization is not one that it can have.
 
     Examples:
         >>> network = ResNet(depth=18, width=4)

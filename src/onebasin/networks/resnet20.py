@@ -13,7 +13,7 @@ BASE_WIDTHS = (16, 32, 64)
 class ResNet20(ResidualNetwork):
     """ResNet20 with widths `w·(16, 32, 64)`: `stem`, `stages.S.B`, and `output`.
 
-    Where a block halves the image its shortcut is a 3×3 convolution with normalisation, so
+    Where a block halves the image its shortcut is a 3×3 convolution with normalization, so
     that the channels of every stage may move freely. (Ainsworth et al., 2023; LayerNorm there
     is over the channels of each place.)
 
@@ -25,7 +25,7 @@ class ResNet20(ResidualNetwork):
         num_classes: size of the output.
 
     Raises:
-        OneBasinError: when a size or the kind of normalisation is not one that it can have.
+        OneBasinError: when a size or the kind of normalization is not one that it can have.
 
     Examples:
         >>> network = ResNet20(width=2)

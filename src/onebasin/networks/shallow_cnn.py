@@ -1,4 +1,4 @@
-"""The Shallow CNN of Neyshabur (2020), without pooling and without normalisation."""
+"""The Shallow CNN of Neyshabur (2020), without pooling and without normalization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VGG of any width, with BatchNorm, LayerNorm over channels, or no normalisation."""
+"""VGG of any width, with BatchNorm, LayerNorm over channels, or no normalization."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class VGG(nn.Module):
         num_classes: size of the output.
 
     Raises:
-        OneBasinError: when a size or the kind of normalisation is not one that it can have.
+        OneBasinError: when a size or the kind of normalization is not one that it can have.
 
     Examples:
         >>> network = VGG(depth=11, width=8)

@@ -58,7 +58,7 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a perceptron with GELU, each normalised before and added to its input.
+    """Attention and a perceptron with GELU, each normalized before and added to its input.
 
     Args:
         width: size of the vectors in and out.

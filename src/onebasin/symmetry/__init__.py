@@ -1,15 +1,11 @@
-"""Symmetry: what may move.
+"""Symmetries of models: inference, verification, and permutations."""
 
-`trace` infers the symmetry of a model, `symmetry_from_spec` takes a hand-written one,
-`prove` checks either on the original module, and a `Permutation` is one of its elements.
-"""
-
-from onebasin.symmetry._inference import trace
-from onebasin.symmetry._verification.proof import Proof, prove
+from onebasin.symmetry._inference import infer_symmetry
+from onebasin.symmetry._verification.proof import Verification, verify
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.spec import symmetry_from_spec
-from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
 
 __all__ = [
     "Family",
@@ -18,12 +14,12 @@ __all__ = [
     "Layout",
     "Permutation",
     "Product",
-    "Proof",
-    "Refusal",
     "Sum",
     "Symmetry",
     "Units",
-    "prove",
+    "UnsupportedOp",
+    "Verification",
+    "infer_symmetry",
     "symmetry_from_spec",
-    "trace",
+    "verify",
 ]

@@ -22,7 +22,7 @@ class Factor:
 
     Args:
         size: number of positions.
-        stride: distance of two neighbours, in entries of the contiguous tensor.
+        stride: distance of two neighbors, in entries of the contiguous tensor.
         group: name of the group (or fixed axis) whose units these are, or None.
     """
 

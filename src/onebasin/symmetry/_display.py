@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onebasin.symmetry.layouts import Units, leaves
 
 if TYPE_CHECKING:
-    from onebasin.symmetry._verification.proof import Proof
+    from onebasin.symmetry._verification.proof import Verification
     from onebasin.symmetry.permutation import Permutation
     from onebasin.symmetry.symmetry import Symmetry
 
@@ -86,7 +86,7 @@ def permutation_text(permutation: Permutation) -> str:
     return "\n".join([*lines, *([f"  and {_counted(left, 'more group')}"] if left else [])])
 
 
-def proof_text(proof: Proof) -> str:
+def proof_text(proof: Verification) -> str:
     """Return a summary of a verification: its error, and the groups that failed or are open.
 
     Args:
@@ -94,7 +94,7 @@ def proof_text(proof: Proof) -> str:
     """
     num_verified = len(proof.symmetry.groups) - len(proof.unverified)
     lines = [
-        f"Proof: {_counted(num_verified, 'group')} verified, largest relative error "
+        f"Verification: {_counted(num_verified, 'group')} verified, largest relative error "
         f"{proof.max_error:.1e} (tolerance {proof.tolerance:.1e}), {proof.seconds:.1f} s"
     ]
     lines += _listed("failed", proof.failed_groups)
@@ -112,7 +112,7 @@ def _listed(title: str, reasons: Mapping[str, str]) -> list[str]:
 def _totals(symmetry: Symmetry) -> str:
     return (
         f"{_counted(len(symmetry.groups), 'group')}, 10^{symmetry.log10_order:.2f} equivalent "
-        f"copies, {symmetry.moved_fraction:.3%} of the parameters move"
+        f"copies, {symmetry.permutable_fraction:.3%} of the parameters move"
     )
 
 
@@ -138,8 +138,8 @@ def _rest(symmetry: Symmetry) -> list[str]:
         lines.append(f"tied tensors: {len(symmetry.tied)}")
     if symmetry.unused:
         lines.append(f"unused tensors: {len(symmetry.unused)}")
-    if symmetry.refusals:
-        operators = list(dict.fromkeys(refusal.operator for refusal in symmetry.refusals))
+    if symmetry.unsupported_ops:
+        operators = list(dict.fromkeys(refusal.operator for refusal in symmetry.unsupported_ops))
         lines.append(f"operators without a rule: {_abbreviated(operators)}")
     return lines
 

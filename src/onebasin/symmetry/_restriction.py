@@ -11,7 +11,7 @@ from onebasin.symmetry.symmetry import Symmetry
 UNNEEDED = "fixed, and no group depends on its position any more"
 
 
-def without_groups(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
+def restrict(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
     """Return a symmetry in which some groups no longer move.
 
     Their units become fixed with the reason given. Where a remaining group nests in one of

@@ -11,7 +11,7 @@ from onebasin.errors import OneBasinError
 from onebasin.symmetry._nesting import check_nesting
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units, leaves
 from onebasin.symmetry.spec import check_families
-from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
 
 _LARGEST = 2**62
 _MOST_UNCARRIED = 1_000_000
@@ -38,7 +38,7 @@ def symmetry_from_json(data: Any) -> Symmetry:
         tied=tuple(map(tuple, _lists(data, "tied"))),
         buffers=tuple(_names("buffers", _get(data, "buffers"))),
         unused=tuple(_names("unused", _get(data, "unused"))),
-        refusals=tuple(_refusals(_get(data, "refusals"))),
+        unsupported_ops=tuple(_refusals(_get(data, "unsupported_ops"))),
         buffer_values=_mapping({"buffer_values": {}} | dict(data), "buffer_values", _text),
     )
     _check_names(symmetry)
@@ -144,11 +144,11 @@ def _composed(where: str, kind: str, parts: tuple[Layout, ...], data: Mapping[st
     return Family(_text(where, _get(data, "key")), parts)
 
 
-def _refusals(value: Any) -> Iterator[Refusal]:
-    for place, data in enumerate(_list("'refusals'", value)):
-        where = f"refusals[{place}]"
+def _refusals(value: Any) -> Iterator[UnsupportedOp]:
+    for place, data in enumerate(_list("'unsupported_ops'", value)):
+        where = f"unsupported_ops[{place}]"
         texts = {key: _text(where, _get(data, key)) for key in ("operator", "location", "reason")}
-        yield Refusal(**texts, tensors=tuple(_names(where, _get(data, "tensors"))))
+        yield UnsupportedOp(**texts, tensors=tuple(_names(where, _get(data, "tensors"))))
 
 
 def _check_names(symmetry: Symmetry) -> None:
@@ -186,5 +186,5 @@ def _check_uncarried(symmetry: Symmetry) -> None:
     """Bound groups that no tensor has: nothing else in the model bounds their size."""
     for name, group in symmetry.groups.items():
         num_units = prod((*symmetry.outer_shape(name), group.size))
-        if num_units > _MOST_UNCARRIED and not symmetry.carriers[name]:
+        if num_units > _MOST_UNCARRIED and not symmetry.tensors_of[name]:
             raise OneBasinError(f"group {name!r} has {num_units} units, but no tensor has them")

@@ -1,7 +1,7 @@
 """Hand-written symmetries: a mapping of tensor name to one group name per dimension.
 
 Owns the reading and checking of such a specification. It is a claim like any other:
-`Symmetry.prove` tests it.
+`verify` tests it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The symmetry of a model: all its groups, and the layout of every parameter and buffer.
 
-Owns `Group`, `Refusal` and `Symmetry`, what a symmetry says about itself (order, moved
+Owns `Group`, `UnsupportedOp` and `Symmetry`, what a symmetry says about itself (order, moved
 fraction, fingerprint) and its JSON file.
 """
 
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import lgamma, log, prod
 from os import PathLike
-from typing import TYPE_CHECKING, Any
-
-from torch import Tensor, nn
+from typing import Any
 
 from onebasin._atomic import atomic_path
 from onebasin._files import read_json
@@ -23,9 +21,6 @@ from onebasin.errors import OneBasinError
 from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._display import symmetry_html, symmetry_text
 from onebasin.symmetry.layouts import Layout, layout_to_json
-
-if TYPE_CHECKING:
-    from onebasin.symmetry._verification.proof import Proof
 
 FORMAT = "onebasin-symmetry-1"
 
@@ -47,7 +42,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class UnsupportedOp:
     """An operator whose tensors were pinned instead of guessed at.
 
     Args:
@@ -74,7 +69,7 @@ class Symmetry:
         tied: names that share one tensor, as tuples.
         buffers: names in `layouts` that are buffers; all others are parameters.
         unused: tensors that no counted output depends on; their layouts are fixed.
-        refusals: operators that pinned what they touched.
+        unsupported_ops: operators that pinned what they touched.
         buffer_values: digests of the buffers whose values the layouts depend on, by name.
     """
 
@@ -84,7 +79,7 @@ class Symmetry:
     tied: tuple[tuple[str, ...], ...] = ()
     buffers: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
+    unsupported_ops: tuple[UnsupportedOp, ...] = ()
     buffer_values: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -104,7 +99,7 @@ class Symmetry:
         return {n: tuple(layout.size for layout in ls) for n, ls in self.layouts.items()}
 
     @cached_property
-    def carriers(self) -> Mapping[str, tuple[str, ...]]:
+    def tensors_of(self) -> Mapping[str, tuple[str, ...]]:
         """For each group the tensors that carry it; a tied tensor under its first name only."""
         aliases = {name for names in self.tied for name in names[1:]}
         found: dict[str, list[str]] = {name: [] for name in self.groups}
@@ -120,7 +115,7 @@ class Symmetry:
     def carried_blocks(self) -> Mapping[str, tuple[tuple[str, Block], ...]]:
         """For each group the blocks that carry it, each with the name of its tensor."""
         found: dict[str, list[tuple[str, Block]]] = {name: [] for name in self.groups}
-        for tensor in dict.fromkeys(name for names in self.carriers.values() for name in names):
+        for tensor in dict.fromkeys(name for names in self.tensors_of.values() for name in names):
             for block in self.blocks[tensor]:
                 for group in dict.fromkeys(block.groups):
                     if group in found:
@@ -150,7 +145,7 @@ class Symmetry:
         return sum(logs, start=0.0)
 
     @property
-    def moved_fraction(self) -> float:
+    def permutable_fraction(self) -> float:
         """Share of the parameter entries that lie on at least one movable dimension.
 
         Tied parameters count once, buffers and unused parameters do not count.
@@ -184,7 +179,9 @@ class Symmetry:
             "tied": [list(names) for names in self.tied],
             "buffers": list(self.buffers),
             "unused": list(self.unused),
-            "refusals": [{**vars(r), "tensors": list(r.tensors)} for r in self.refusals],
+            "unsupported_ops": [
+                {**vars(r), "tensors": list(r.tensors)} for r in self.unsupported_ops
+            ],
             "buffer_values": dict(self.buffer_values),
         }
 
@@ -198,33 +195,6 @@ class Symmetry:
         from onebasin.symmetry._stored import symmetry_from_json
 
         return symmetry_from_json(data)
-
-    def prove(
-        self,
-        model: nn.Module,
-        example_args: Sequence[Any] | Mapping[str, Any] | Tensor,
-        example_kwargs: Mapping[str, Any] | None = None,
-        *,
-        seed: int = 0,
-        outputs: Callable[[Any], Any] | None = None,
-        controls: bool | int = True,
-        other_inputs: Sequence[Any] = (),
-        states: Sequence[Mapping[str, Tensor]] = (),
-    ) -> Proof:
-        """Test this symmetry on the original module; see `onebasin.symmetry.prove`."""
-        from onebasin.symmetry._verification.proof import prove
-
-        return prove(
-            self,
-            model,
-            example_args,
-            example_kwargs,
-            seed=seed,
-            outputs=outputs,
-            controls=controls,
-            other_inputs=other_inputs,
-            states=states,
-        )
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the symmetry to a JSON file.

@@ -63,7 +63,7 @@ def run(
         str,
         typer.Option(
             metavar="SCALE",
-            help="smoke (seconds), desk (under an hour on 4 cores) or paper (as published).",
+            help="smoke (seconds), small (under an hour on 4 cores) or paper (as published).",
         ),
     ] = "smoke",
     engine: Annotated[
@@ -99,7 +99,7 @@ def run(
     \b
     Examples:
       onebasin study run symmetries counterexample
-      onebasin study run all --scale desk --out desk-out --jobs 4
+      onebasin study run all --scale small --out small-out --jobs 4
       onebasin study run width --scale paper --engine ray --address auto --out s3://bucket/width
     """
     with open_console(as_json, quiet) as console:
@@ -158,7 +158,7 @@ def report(
     \b
     Examples:
       onebasin study report studies-out
-      onebasin study report smoke-out desk-out --out all-runs
+      onebasin study report smoke-out small-out --out all-runs
     """
     with open_console(as_json, quiet) as console:
         wrong: list[str] = []

@@ -1,4 +1,4 @@
-"""Pages: pieces of HTML that need no other file and fit a phone as well as a desk."""
+"""Pages: pieces of HTML that need no other file and fit a phone as well as a small."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Drawing: the forms in which the papers' figures come.
 
-Colours, fonts and sizes are the report's, which calls a study's `figures` within its style.
+Colors, fonts and sizes are the report's, which calls a study's `figures` within its style.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def panels(
 
 
 def explain(ax: Axes, styles: Mapping[str, str]) -> None:
-    """Add lines to a legend that say what a style means, whatever the colour.
+    """Add lines to a legend that say what a style means, whatever the color.
 
     Args:
         ax: that is to get a legend.

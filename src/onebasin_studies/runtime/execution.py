@@ -70,7 +70,7 @@ def run_studies(
 
     Args:
         studies: by name.
-        scale: "smoke", "desk" or "paper".
+        scale: "smoke", "small" or "paper".
         out: a folder or fsspec URL: a new one, or one of the same studies at this scale.
         engine: carries the tasks out; it is entered and left here.
         note: gets lines about what went wrong on the way.

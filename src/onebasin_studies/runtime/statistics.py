@@ -93,7 +93,7 @@ def grouped(rows: Sequence[Row], *columns: str) -> dict[tuple[Any, ...], list[Ro
     return dict(sorted(found.items(), key=lambda item: [_sortable(value) for value in item[0]]))
 
 
-def summarise(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[Summary]:
+def summarize(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[Summary]:
     """Return the mean and its interval for each group of rows that has a finite value.
 
     Args:
@@ -102,7 +102,7 @@ def summarise(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[S
         by: columns that make the groups.
 
     Example:
-        >>> [s.mean for s in summarise([{"w": 1, "x": 2}, {"w": 1, "x": 4}], "x", ["w"])]
+        >>> [s.mean for s in summarize([{"w": 1, "x": 2}, {"w": 1, "x": 4}], "x", ["w"])]
         [3.0]
     """
     found = []

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from onebasin.errors import OneBasinError
 from onebasin_studies.runtime.task import Result, Task
 
-Scale = Literal["smoke", "desk", "paper"]
+Scale = Literal["smoke", "small", "paper"]
 Judgement = Literal["reproduced", "not reproduced", "not enough data"]
 Row: TypeAlias = Mapping[str, Any]
 Judge: TypeAlias = Callable[[Sequence[Row]], "Verdict"]
@@ -117,7 +117,7 @@ class Study:
         paper: the paper, such as "Ainsworth et al. 2023".
         item: what of the paper, such as "Table 1".
         claim: one sentence that can turn out wrong.
-        scales: a configuration (a dataclass of JSON values) for each of smoke, desk, paper.
+        scales: a configuration (a dataclass of JSON values) for each of smoke, small, paper.
         tasks: from a configuration to the tasks whose rows are the study's rows; the tasks
             they take as inputs come along by themselves.
         verdict: from rows to a verdict; its docstring is the criterion, and is printed.

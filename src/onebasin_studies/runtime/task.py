@@ -134,7 +134,7 @@ class Task:
         elements = arguments.pop(name)
         return [Task.of(function, **arguments, **{name: [element]}) for element in elements]
 
-    def labelled(self, **labels: Any) -> Task:
+    def labeled(self, **labels: Any) -> Task:
         """Return the same task with labels for its rows."""
         return replace(self, labels={**self.labels, **labels})
 

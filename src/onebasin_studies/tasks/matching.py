@@ -31,7 +31,7 @@ def match_pair(
         network: of both.
         a: the reference, for example of `train_networks`.
         b: the network to move.
-        method: one of `onebasin.matching.registry.METHODS`, for two networks.
+        method: one of `onebasin.matching.registry.MATCHERS`, for two networks.
         options: of the method.
         seed: of the method.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from onebasin.evaluation.curves import Curve, Normalization
 from onebasin.evaluation.interpolation import interpolate
-from onebasin.graph.binding import BoundModel
+from onebasin.graph.binding import FunctionalModel
 from onebasin_studies.runtime.task import Result, declare
 from onebasin_studies.tasks.specs import Spec, data_of, network_of
 from onebasin_studies.tasks.splits import SPLITS, batches_of, evaluator_of
@@ -29,7 +29,7 @@ def evaluate_network(
         One row per split: split, loss, error.
     """
     dataset = data_of(data)
-    model = BoundModel(network_of(network, dataset), params.tensors)
+    model = FunctionalModel(network_of(network, dataset), params.tensors)
     rows = []
     for split in splits:
         found = evaluator_of(dataset, split)(model)

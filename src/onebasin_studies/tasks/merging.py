@@ -34,7 +34,7 @@ def merge_networks(
         data: what they were trained on.
         network: of all.
         members: two or more networks, the reference first.
-        method: how they are moved together before; one of `onebasin.matching.registry.METHODS`
+        method: how they are moved together before; one of `onebasin.matching.registry.MATCHERS`
             for many networks, or None for as they are.
         options: of the method.
         seed: of the method.

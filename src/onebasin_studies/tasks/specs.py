@@ -15,7 +15,7 @@ from onebasin.data.catalogue import load_dataset
 from onebasin.data.dataset import Dataset
 from onebasin.errors import OneBasinError
 from onebasin.networks.catalogue import build_network
-from onebasin.symmetry import Symmetry, trace
+from onebasin.symmetry import Symmetry, infer_symmetry
 from onebasin_studies.runtime.task import Task
 
 Spec = str | Mapping[str, Any]
@@ -72,7 +72,7 @@ def network_of(spec: Spec, data: Dataset) -> nn.Module:
 
 def symmetry_of(network: nn.Module, data: Dataset) -> Symmetry:
     """Trace a network on two examples of its data."""
-    return trace(network.eval(), (data.train_inputs[:2],))
+    return infer_symmetry(network.eval(), (data.train_inputs[:2],))
 
 
 def _parts(spec: Spec, what: str) -> tuple[str, dict[str, Any]]:

@@ -35,7 +35,7 @@ def check_trainable(call: str, model: nn.Module) -> None:
 def needs_two(call: str, batch_size: int, data: Dataset) -> OneBasinError:
     """Return what is told where a step would have one example; see `takes_single`."""
     return OneBasinError(
-        f"{call}: normalisation over a batch needs two examples, but batch_size is {batch_size} "
+        f"{call}: normalization over a batch needs two examples, but batch_size is {batch_size} "
         f"and {data.name} has {len(data.train_labels)}; make both at least 2"
     )
 
@@ -43,7 +43,7 @@ def needs_two(call: str, batch_size: int, data: Dataset) -> OneBasinError:
 def takes_single(model: nn.Module, example: Tensor) -> bool:
     """Tell whether a model in training mode can be run on one example.
 
-    Normalisation over a batch may know nothing about a single one.
+    Normalization over a batch may know nothing about a single one.
 
     Args:
         model: the module; it stays as it is, and so do torch's generators.

@@ -16,7 +16,7 @@ from onebasin.data.examples import Examples, Pixels, Tokens
 class Gatherer:
     """Reads batches for a group of networks, into memory that is used again.
 
-    Images that are kept as bytes are read as bytes and normalised in the batch: that is a
+    Images that are kept as bytes are read as bytes and normalized in the batch: that is a
     quarter of the memory, and of the time it takes to get there.
 
     Args:
@@ -30,7 +30,7 @@ class Gatherer:
         self._dtype = self._stored.dtype
         if isinstance(examples, Pixels):
             self._dtype = torch.float32
-            self._prepare = partial(_normalise, *_normalisation(examples))
+            self._prepare = partial(_normalize, *_normalization(examples))
         elif isinstance(examples, Tokens):
             self._dtype = torch.int64
         self._spaces: dict[int, tuple[Tensor, Tensor]] = {}
@@ -68,9 +68,9 @@ def on_device(examples: Examples, device: torch.device) -> Examples:
     return replace(examples, raw=examples.raw.to(device))
 
 
-def _normalisation(pixels: Pixels) -> tuple[Tensor | float, Tensor | float]:
+def _normalization(pixels: Pixels) -> tuple[Tensor | float, Tensor | float]:
     """Return what images are multiplied by, and what is then taken off."""
-    scale, shift = pixels.normalisation
+    scale, shift = pixels.normalization
     if len(scale) == 1:
         return scale[0], shift[0]
     device, shape = pixels.raw.device, (-1, 1, 1)
@@ -80,5 +80,5 @@ def _normalisation(pixels: Pixels) -> tuple[Tensor | float, Tensor | float]:
     )
 
 
-def _normalise(scale: Tensor | float, shift: Tensor | float, images: Tensor) -> None:
+def _normalize(scale: Tensor | float, shift: Tensor | float, images: Tensor) -> None:
     images.mul_(scale).sub_(shift)

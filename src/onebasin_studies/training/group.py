@@ -49,12 +49,12 @@ class GroupState:
     @classmethod
     def start(cls, job: Job, seeds: Sequence[int]) -> GroupState:
         """Return a group of networks with new weights."""
-        stack = Stack.initialised(job.source, seeds, job.device)
+        stack = Stack.initialized(job.source, seeds, job.device)
         optimizer = StackedOptimizer(job.recipe, stack)
         return cls(0, tuple(seeds), stack, optimizer, {seed: () for seed in seeds})
 
     def spawn(self, seeds: Sequence[int]) -> GroupState:
-        """Return copies of the one network of this group, its optimiser with it."""
+        """Return copies of the one network of this group, its optimizer with it."""
         (trunk,) = self.seeds
         rows = [0] * len(seeds)
         stack = self.stack.select(rows)
@@ -166,7 +166,7 @@ class _Trainer:
         self._gatherer = Gatherer(job.examples)
 
     def run(self, state: GroupState) -> GroupState:
-        """Train a group for an epoch; its stack and optimiser are changed in place."""
+        """Train a group for an epoch; its stack and optimizer are changed in place."""
         began = time.perf_counter()
         engine, rate = self._prepare(state), 0.0
         orders = torch.stack(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from onebasin_studies.training.job import Job
 
-# What was measured on a core: 1e11 operations a second, an optimiser that takes half a
+# What was measured on a core: 1e11 operations a second, an optimizer that takes half a
 # nanosecond for each parameter, and some 200 microseconds of Python for each step of a group.
 SPEED = 1e11
 SECONDS_PER_PARAMETER = 5e-10

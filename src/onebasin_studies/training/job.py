@@ -24,7 +24,7 @@ from onebasin_studies.training.fingerprints import (
     weights_fingerprint,
 )
 from onebasin_studies.training.gathering import on_device
-from onebasin_studies.training.initialisation import Network, initialised
+from onebasin_studies.training.initialization import Network, initialized
 from onebasin_studies.training.recipe import Recipe
 from onebasin_studies.training.testing import TestSet
 
@@ -61,7 +61,7 @@ class Job:
     def batch_sizes(self) -> list[int]:
         """Examples in each step of an epoch."""
         whole, rest = divmod(len(self.labels), self.recipe.batch_size)
-        # Normalisation over a batch knows nothing about a single example.
+        # Normalization over a batch knows nothing about a single example.
         is_left_out = rest == 1 and whole > 0
         return [self.recipe.batch_size] * whole + [rest] * (rest > 0 and not is_left_out)
 
@@ -104,7 +104,7 @@ def build_job(
     if engine is not None:
         check_choice("train", "engine", engine, EngineName)
     is_module = isinstance(network, nn.Module)
-    module = network if is_module else initialised(network, 0)
+    module = network if is_module else initialized(network, 0)
     check_trainable("train", module)
     where = _device(device, module)
     module = copy.deepcopy(module).cpu()
@@ -132,7 +132,7 @@ def describe(
         **recipe,
         "seeds": list(seeds),
         "network": network_fingerprint(job.network),
-        "initialisation": weights_fingerprint(initialised(job.source, 0)),
+        "initialization": weights_fingerprint(initialized(job.source, 0)),
         "data": data_fingerprint(job.data),
         "engine": job.choice.engine,
         "augment": None if job.augment is None else augment_name(job.augment),

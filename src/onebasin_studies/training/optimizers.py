@@ -1,4 +1,4 @@
-"""Optimisers over stacked parameters: one fused step for all networks at once.
+"""Optimizers over stacked parameters: one fused step for all networks at once.
 
 A step treats every entry by itself, so that networks do not mix.
 """
@@ -15,7 +15,7 @@ from onebasin_studies.training.stacks import Stack
 
 
 class StackedOptimizer:
-    """One of PyTorch's optimisers for the networks of a stack, which may leave it.
+    """One of PyTorch's optimizers for the networks of a stack, which may leave it.
 
     Args:
         recipe: which one, and its numbers.
@@ -41,7 +41,7 @@ class StackedOptimizer:
         self._optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the optimiser remembers, `entry/parameter` to tensor."""
+        """Return what the optimizer remembers, `entry/parameter` to tensor."""
         return {
             f"{entry}/{name}": tensor
             for name, param in self._params.items()
@@ -50,7 +50,7 @@ class StackedOptimizer:
         }
 
     def select(self, rows: Sequence[int], stack: Stack) -> StackedOptimizer:
-        """Return the optimiser of some of the networks, which are `stack` now."""
+        """Return the optimizer of some of the networks, which are `stack` now."""
         index = torch.tensor(rows, dtype=torch.int64)
         state = {
             key: tensor[index.to(tensor.device)] if tensor.ndim else tensor.clone()

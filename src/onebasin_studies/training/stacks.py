@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from onebasin_studies.training.initialisation import Network, initialised
+from onebasin_studies.training.initialization import Network, initialized
 
 Tensors = dict[str, Tensor]
 
@@ -52,9 +52,9 @@ class Stack:
         )
 
     @classmethod
-    def initialised(cls, network: Network, seeds: Iterable[int], device: torch.device) -> Stack:
+    def initialized(cls, network: Network, seeds: Iterable[int], device: torch.device) -> Stack:
         """Return a stack of networks with new weights, one for each seed."""
-        return cls.of([initialised(network, seed) for seed in seeds], device)
+        return cls.of([initialized(network, seed) for seed in seeds], device)
 
     def select(self, rows: Sequence[int]) -> Stack:
         """Return copies of some of the networks; a row may be named more than once."""

@@ -28,7 +28,7 @@ from onebasin.evaluation.statistics import reset_statistics
 from onebasin.graph.batches import Batches, device_of, output_of
 from onebasin.graph.binding import bind
 from onebasin_studies.training.compatibility import check_trainable, needs_two, takes_single
-from onebasin_studies.training.initialisation import initialised
+from onebasin_studies.training.initialization import initialized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ class Subspace(Result):
     def point(self, shares: Sequence[float] | None = None) -> dict[str, Tensor]:
         """Return the network at a point: the weighted mean of the corners.
 
-        Where there are normalisation layers, estimate their statistics anew with
+        Where there are normalization layers, estimate their statistics anew with
         `reset_statistics`: between corners they are not the mean of those at the corners.
 
         Args:
@@ -134,11 +134,11 @@ def train_subspace(
         data: what to train on.
         num_corners: 2 for a line, 3 for a triangle, and so on.
         start: where the corners begin, such as a network and another one aligned to it;
-            without it each is initialised with a seed of its own.
+            without it each is initialized with a seed of its own.
         seed: of the corners where there is no start, the points, and the order of examples.
         epochs: passes over the training set.
         batch_size: examples per step; a last step of a single example is left out where
-            normalisation over the batch cannot do with it.
+            normalization over the batch cannot do with it.
         learning_rate: of Adam.
         optimizer: called with the parameters of all corners, `(num_corners, ...)` each, such as
             `lambda params: torch.optim.SGD(params, lr=0.1)`; the learning rate is its own then.
@@ -146,7 +146,7 @@ def train_subspace(
         progress: called with the number of epochs done and their total.
 
     Returns:
-        The subspace. Statistics of normalisation layers are estimated for every corner.
+        The subspace. Statistics of normalization layers are estimated for every corner.
 
     Raises:
         OneBasinError: when a number is out of range, or the data or the start do not fit.
@@ -164,10 +164,10 @@ def train_subspace(
     check_amount("train_subspace", "penalty", penalty)
     began = time.perf_counter()
     seeds = [generator_for(seed, f"corner {i}").initial_seed() for i in range(num)]
-    model = initialised(network, seeds[0]).train()
+    model = initialized(network, seeds[0]).train()
     check_trainable("train_subspace", model)
     takes_one = _check_data(model, data, batch_size)
-    own = [initialised(network, each).state_dict() for each in seeds] if start is None else start
+    own = [initialized(network, each).state_dict() for each in seeds] if start is None else start
     params, buffers = _stacked(model, own)
     learner = _Learner(model, params, buffers, penalty)
     if optimizer is None:

@@ -21,7 +21,7 @@ from onebasin_studies.training.campaign import Campaign, Progress, Saving, Watch
 from onebasin_studies.training.engines import EngineName
 from onebasin_studies.training.folder import Folder
 from onebasin_studies.training.grouping import group_seeds
-from onebasin_studies.training.initialisation import Network
+from onebasin_studies.training.initialization import Network
 from onebasin_studies.training.job import build_job, describe
 from onebasin_studies.training.keeping import check_kept, epochs_to_keep
 from onebasin_studies.training.recipe import Recipe

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onebasin import Permutation, trace
+from onebasin import Permutation, infer_symmetry
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features import measure_additivity
 from onebasin.matching import match_weights
@@ -109,7 +109,7 @@ def test_clamping_elsewhere_is_no_relu() -> None:
 
 def test_a_twin_is_additive_once_it_is_matched() -> None:
     model, a, _, inputs = pair("residual")
-    symmetry = trace(model, (inputs,))
+    symmetry = infer_symmetry(model, (inputs,))
     twin = Permutation.random(symmetry, seed=3).apply(a)
     before = measure_additivity(model, a, twin, [inputs])
     assert before.layers == ("relu#1", "relu#2", "relu#3")

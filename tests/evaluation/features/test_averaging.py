@@ -63,7 +63,7 @@ def test_a_network_meets_itself_everywhere(name: str) -> None:
 
 
 class Affine(nn.Module):
-    """Convolutions, functions in place and a residual connection, nothing normalised."""
+    """Convolutions, functions in place and a residual connection, nothing normalized."""
 
     def __init__(self) -> None:
         super().__init__()

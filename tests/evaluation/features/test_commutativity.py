@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from onebasin import Permutation, trace
+from onebasin import Permutation, infer_symmetry
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features import measure_commutativity
 from onebasin.matching import match_weights
@@ -138,7 +138,7 @@ def test_attention_multiplies_features_which_is_no_layer() -> None:
 @pytest.mark.parametrize("name", ["mlp", "transformer"])
 def test_a_twin_commutes_once_it_is_matched(name: str) -> None:
     model, a, _, inputs = pair(name)
-    symmetry = trace(model, (inputs,))
+    symmetry = infer_symmetry(model, (inputs,))
     twin = Permutation.random(symmetry, seed=3).apply(a)
     before = measure_commutativity(model, a, twin, [inputs])
     assert max(before.means("distance").values()) > 0.01

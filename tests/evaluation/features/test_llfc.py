@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import Permutation, trace
+from onebasin import Permutation, infer_symmetry
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features import measure_additivity, measure_llfc
 from onebasin.evaluation.features.survey import checked_alphas
@@ -68,7 +68,7 @@ def test_a_network_linear_in_its_parameters_is_exactly_connected() -> None:
 @pytest.mark.parametrize("name", ["mlp", "residual"])
 def test_a_permuted_twin_is_connected_once_it_is_matched(name: str) -> None:
     model, a, _, inputs = pair(name)
-    symmetry = trace(model, (inputs,))
+    symmetry = infer_symmetry(model, (inputs,))
     twin = Permutation.random(symmetry, seed=3).apply(a)
     before = measure_llfc(model, a, twin, [inputs], alphas=[0.5])
     assert max(before.means("1-cos", 0.5).values()) > 0.01

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from onebasin import Permutation, trace
+from onebasin import Permutation, infer_symmetry
 from onebasin.evaluation.features import measure_similarity
 from onebasin.evaluation.features.cka import BatchCKA, WholeCKA, unbiased_hsic
 from onebasin.evaluation.features.similarity import Correlation
@@ -122,7 +122,7 @@ def test_units_of_a_network_are_compared() -> None:
 @pytest.mark.parametrize("name", ["conv_net", "transformer"])
 def test_a_twin_is_similar_as_a_set_and_not_unit_by_unit(name: str) -> None:
     model, a, _, inputs = pair(name)
-    permutation = Permutation.random(trace(model, (inputs,)), seed=3)
+    permutation = Permutation.random(infer_symmetry(model, (inputs,)), seed=3)
     data = [torch.cat([inputs, inputs.flip(1)])]
     found = measure_similarity(model, a, permutation.apply(a), data, max_features=100)
     assert {r.measure for r in found.records} == {"cka", "cka in batches", "correlation"}

@@ -30,7 +30,7 @@ class Dense(nn.Module):
 
 def problem(num_layers: int) -> tuple[Symmetry, dict[str, Tensor], dict[str, Tensor]]:
     model = Dense(num_layers)
-    symmetry = onebasin.trace(model, torch.zeros(2, 2))
+    symmetry = onebasin.infer_symmetry(model, torch.zeros(2, 2))
     a, b = (
         {
             name: torch.randn(own.shape, generator=torch.Generator().manual_seed(seed + place))
@@ -75,7 +75,7 @@ def test_similarities_are_those_of_single_products(monkeypatch):
 
 def test_views_with_fixed_places_are_packed_too():
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3))
-    symmetry = onebasin.trace(model, torch.zeros(2, 2, 8, 8))
+    symmetry = onebasin.infer_symmetry(model, torch.zeros(2, 2, 8, 8))
     a, b = ({n: torch.randn(t.shape) for n, t in model.state_dict().items()} for _ in range(2))
     (root,) = symmetry.groups
     expected = search_of(symmetry, a, b).similarities(root)

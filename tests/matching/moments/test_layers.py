@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onebasin import Permutation, trace
+from onebasin import Permutation, infer_symmetry
 from onebasin.graph.features import Features
 from onebasin.matching import Matching, match_commutativity, match_functional_difference
 from onebasin.matching._features.layers import find_layers
@@ -77,7 +77,7 @@ def test_a_planted_permutation_comes_back_all_the_same(
     name: str, match: Callable[..., Matching]
 ) -> None:
     net, x = (LAYERS | OTHERS)[name], batch()
-    symmetry, a = trace(net, x), net.state_dict()
+    symmetry, a = infer_symmetry(net, x), net.state_dict()
     b = Permutation.random(symmetry, seed=2).apply(a)
     found = match(symmetry, a, b, model=net, data=[x])
     moved = found.permutation.apply(b)

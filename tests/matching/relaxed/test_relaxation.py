@@ -13,10 +13,10 @@ from tests.matching.problems import NETWORKS, unrelated, weights
 
 def of(network: str) -> tuple[Relaxation, dict[str, torch.Tensor]]:
     if network == "transformer":
-        from onebasin import trace
+        from onebasin import infer_symmetry
 
         model, tokens = forward_networks.build(network)
-        return Relaxation(trace(model, tokens)), dict(model.state_dict())
+        return Relaxation(infer_symmetry(model, tokens)), dict(model.state_dict())
     params = {n: t.double().contiguous() for n, t in weights(network, 0).items()}
     return Relaxation(unrelated(network).symmetry), params
 

@@ -27,8 +27,8 @@ def test_rows_and_columns_sum_to_one(gradient, shape):
 def test_it_scales_rows_and_columns_only():
     logits = drawn(6, 6)
     ratio = sinkhorn(logits, gradient="unrolled", num_rounds=200).log() - logits
-    centred = ratio - ratio.mean(0) - ratio.mean(1, keepdim=True) + ratio.mean()
-    torch.testing.assert_close(centred, torch.zeros_like(centred))
+    centered = ratio - ratio.mean(0) - ratio.mean(1, keepdim=True) + ratio.mean()
+    torch.testing.assert_close(centered, torch.zeros_like(centered))
 
 
 @pytest.mark.parametrize("gradient", ["implicit", "unrolled"])

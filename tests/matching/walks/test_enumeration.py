@@ -1,4 +1,4 @@
-"""Enumerations: every permutation once, each one swap of neighbours from the last."""
+"""Enumerations: every permutation once, each one swap of neighbors from the last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.matching.tiny import tiny
 
 
 @pytest.mark.parametrize("size", range(1, 8))
-def test_swaps_of_neighbours_go_through_all_orders(size):
+def test_swaps_of_neighbors_go_through_all_orders(size):
     order, seen = list(range(size)), {tuple(range(size))}
     for at in adjacent_swaps(size).tolist():
         order[at], order[at + 1] = order[at + 1], order[at]

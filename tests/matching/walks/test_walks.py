@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import Permutation, trace
+from onebasin import Permutation, infer_symmetry
 from onebasin.matching._annealing import walk as walk_module
 from onebasin.matching._annealing.evaluated import EvaluatedWalk
 from onebasin.matching._annealing.examples import examples_of
@@ -118,7 +118,7 @@ def test_energies_stay_exact_over_many_steps_of_a_wide_network():
         torch.manual_seed(0)
         models = [perceptron(20, 200, 10) for _ in range(2)]
         inputs, labels = 3 * torch.randn(1111, 20), torch.randint(10, (1111,))
-    symmetry = trace(models[0], inputs[:2])
+    symmetry = infer_symmetry(models[0], inputs[:2])
     networks = [{n: 3 * t for n, t in model.state_dict().items()} for model in models]
     given = Problem(models[0], symmetry, networks, [(inputs, labels)])
     walk = given.walk()
@@ -188,7 +188,7 @@ def chained(*between: nn.Module) -> nn.Module:
 CHAINS = {
     "functional": Functional(),
     "dropout": chained(nn.ReLU(inplace=True), nn.Dropout()),
-    "normalised inputs": nn.Sequential(nn.Softmax(1), *perceptron(3, 5, 3)),
+    "normalized inputs": nn.Sequential(nn.Softmax(1), *perceptron(3, 5, 3)),
     "no bias": nn.Sequential(nn.Linear(3, 5, bias=False), nn.ReLU(), nn.Linear(5, 3)),
 }
 OTHERS = {
@@ -211,11 +211,11 @@ def found_chain(model: nn.Module):
         model.eval(), [(inputs[:6], labels[:6]), (inputs[6:], labels[6:])], "loss", call="test"
     )
     params = dict(model.state_dict())
-    return find_chain(trace(model, inputs[:2]), params, examples), inputs
+    return find_chain(infer_symmetry(model, inputs[:2]), params, examples), inputs
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_chains_are_recognised_by_what_they_do(name):
+def test_chains_are_recognized_by_what_they_do(name):
     chain, inputs = found_chain(CHAINS[name])
     assert chain is not None
     assert [layer.group is None for layer in chain.layers] == [False, True]

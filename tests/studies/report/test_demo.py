@@ -20,7 +20,7 @@ def result() -> DemoResult:
         symmetry={
             "groups": {"layers.0": 512, "layers.1": 512},
             "log10_order": 2333.1,
-            "moved_fraction": 1.0,
+            "permutable_fraction": 1.0,
             "max_error": 2e-15,
         },
         matching={"sweeps": 4, "converged": True, "moved_units": 1022},

@@ -17,7 +17,7 @@ def noisy() -> nn.Module:
 
 
 def normed() -> nn.Module:
-    # A bias before normalisation has no gradient but rounding, which Adam would blow up.
+    # A bias before normalization has no gradient but rounding, which Adam would blow up.
     return nn.Sequential(nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
 
 

@@ -6,15 +6,15 @@ from torch import Tensor, nn
 
 from onebasin._random import order_of
 from onebasin_studies.training import Dataset, Recipe
-from onebasin_studies.training.initialisation import initialised
+from onebasin_studies.training.initialization import initialized
 from onebasin_studies.training.schedules import learning_rate_at
 
 
 def train_plainly(
     network: nn.Module, data: Dataset, seed: int, recipe: Recipe
 ) -> dict[str, Tensor]:
-    """Train one network with PyTorch's own loop, optimisers and autograd."""
-    model = initialised(network, seed).train()
+    """Train one network with PyTorch's own loop, optimizers and autograd."""
+    model = initialized(network, seed).train()
     optimizer = _optimizer(recipe, model)
     for epoch in range(recipe.epochs):
         order = order_of(seed, epoch, len(data.train_labels))

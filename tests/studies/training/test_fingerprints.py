@@ -1,4 +1,4 @@
-"""A folder tells trainings apart by data, architecture and initialisation."""
+"""A folder tells trainings apart by data, architecture and initialization."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_other_data_have_another_fingerprint(changes):
     assert data_fingerprint(DATA.replace(**changes)) != data_fingerprint(DATA)
 
 
-def test_images_are_told_apart_by_bytes_and_normalisation():
+def test_images_are_told_apart_by_bytes_and_normalization():
     raw = torch.arange(5 * 3 * 4 * 4).remainder(251).to(torch.uint8).reshape(5, 3, 4, 4)
 
     def fingerprint(raw, mean=(0.5, 0.5, 0.5), deviation=(0.2, 0.2, 0.2)):
@@ -86,7 +86,7 @@ def test_weights_are_told_apart_but_for_rounding():
     assert network_fingerprint(network.requires_grad_(False)) != network_fingerprint(chain())
 
 
-def test_other_data_or_another_initialisation_do_not_go_on_in_a_folder(tmp_path):
+def test_other_data_or_another_initialization_do_not_go_on_in_a_folder(tmp_path):
     def zeros():
         network = chain()
         for param in network.parameters():
@@ -96,7 +96,7 @@ def test_other_data_or_another_initialisation_do_not_go_on_in_a_folder(tmp_path)
     options = {"seeds": [0], "epochs": 1, "checkpoints": tmp_path, "batch_size": 300}
     train(chain(), DATA, **options)
     train(chain, DATA, **options)
-    with pytest.raises(OneBasinError, match="holds another training, with initialisation"):
+    with pytest.raises(OneBasinError, match="holds another training, with initialization"):
         train(zeros, DATA, **options)
     with pytest.raises(OneBasinError, match="holds another training, with data"):
         train(chain(), one_changed(599), **options)

@@ -10,8 +10,8 @@ GENERATOR = torch.Generator().manual_seed(0)
 BYTES = torch.randint(256, (20, 3, 4, 4), generator=GENERATOR, dtype=torch.uint8)
 KEPT = {
     "tensor": torch.randn(20, 5, generator=GENERATOR),
-    "grey": Pixels(BYTES[:, :1].contiguous(), (0.13,), (0.31,)),
-    "colours": Pixels(BYTES, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)),
+    "gray": Pixels(BYTES[:, :1].contiguous(), (0.13,), (0.31,)),
+    "colors": Pixels(BYTES, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)),
     "texts": Tokens(torch.randint(9, (20, 7), generator=GENERATOR, dtype=torch.int32), 9),
 }
 
@@ -28,8 +28,8 @@ def test_networks_learn_the_same_from_bytes():
     from onebasin.networks import MLP
 
     labels = torch.arange(20) % 3
-    by_bytes = Dataset("bytes", KEPT["colours"], labels, KEPT["colours"], labels, num_classes=3)
-    whole = Dataset("whole", KEPT["colours"][:], labels, KEPT["colours"][:], labels, num_classes=3)
+    by_bytes = Dataset("bytes", KEPT["colors"], labels, KEPT["colors"], labels, num_classes=3)
+    whole = Dataset("whole", KEPT["colors"][:], labels, KEPT["colors"][:], labels, num_classes=3)
     mlp = MLP(in_features=48, width=5, depth=1, num_classes=3)
     for a, b in zip(
         train(mlp, by_bytes, seeds=[0, 1], epochs=2, batch_size=6, tests=True),

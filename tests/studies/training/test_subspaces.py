@@ -10,7 +10,7 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation.evaluation import evaluator
 from onebasin.evaluation.interpolation import interpolate
 from onebasin.matching import match_weights
-from onebasin.symmetry import trace
+from onebasin.symmetry import infer_symmetry
 from onebasin_studies.training.subspaces import Subspace, _Learner, train_subspace
 from onebasin_studies.training.train import train
 
@@ -62,7 +62,7 @@ def test_a_simplex_is_trained_inside():
 
 def test_a_line_can_begin_at_an_aligned_pair():
     a, b = (each.params for each in train(NETWORK, DATA, seeds=[0, 1], epochs=5))
-    symmetry = trace(NETWORK, (DATA.train_inputs[:2],))
+    symmetry = infer_symmetry(NETWORK, (DATA.train_inputs[:2],))
     aligned = match_weights(symmetry, a, b).permutation.apply(b)
     kept = {name: tensor.clone() for name, tensor in a.items()}
     before = train_subspace(NETWORK, DATA, start=[a, aligned], epochs=0)
@@ -197,7 +197,7 @@ def test_wrong_calls_are_named(line):
         train_subspace(nn.Linear(3, 3), DATA)
     with pytest.raises(OneBasinError, match=r"returns \(2, 3\) for two examples but digits has 10"):
         train_subspace(nn.Linear(64, 3), DATA)
-    with pytest.raises(OneBasinError, match="normalisation over a batch needs two examples, but b"):
+    with pytest.raises(OneBasinError, match="normalization over a batch needs two examples, but b"):
         train_subspace(normed(), DATA, batch_size=1)
 
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from onebasin.data.digits import load_digits
 from onebasin.errors import OneBasinError
-from onebasin_studies.training.initialisation import initialised
+from onebasin_studies.training.initialization import initialized
 from onebasin_studies.training.train import train
 
 
@@ -61,7 +61,7 @@ def test_network_and_random_state_stay_as_they_are():
 
 def test_no_epochs_give_the_initial_weights():
     (trained,) = train(small(), load_digits(), seeds=[7], epochs=0)
-    assert_same(trained.params, initialised(small(), 7).state_dict())
+    assert_same(trained.params, initialized(small(), 7).state_dict())
 
 
 def test_progress_counts_the_epochs_of_all_seeds():
@@ -86,4 +86,4 @@ def test_parameters_that_nothing_draws_are_named():
             self.weight = nn.Parameter(torch.ones(1))
 
     with pytest.raises(OneBasinError, match=r"module '0' has parameters but no reset_parameters"):
-        initialised(nn.Sequential(Scale()), 0)
+        initialized(nn.Sequential(Scale()), 0)

@@ -10,7 +10,7 @@ from onebasin.errors import OneBasinError
 from onebasin_studies.training import Dataset, Recipe, train
 from onebasin_studies.training.engines.chain_tracing import Layer, chain_of
 from onebasin_studies.training.grouping import _cut
-from onebasin_studies.training.initialisation import initialised
+from onebasin_studies.training.initialization import initialized
 from onebasin_studies.training.schedules import learning_rate_at
 from tests.studies.training.networks import assert_close, blobs, chain, noisy, normed
 
@@ -55,7 +55,7 @@ def test_history_tells_what_the_networks_do(engine):
     assert [row.epoch for row in a.history] == [1, 2]
     assert a.seconds == pytest.approx(sum(row.seconds for row in a.history))
     # One batch an epoch: what is met on the way is the network before the step.
-    first = initialised(chain(), 0)
+    first = initialized(chain(), 0)
     with torch.no_grad():
         whole = nn.functional.cross_entropy(first(data.train_inputs), data.train_labels)
     assert a.losses[0] == pytest.approx(float(whole), rel=1e-5)
@@ -200,14 +200,14 @@ def test_a_schedule_may_end_with_the_epochs_and_no_epochs_have_any():
 def test_frozen_networks_and_single_examples_are_named():
     with pytest.raises(OneBasinError, match="all parameters of the network are frozen"):
         train(chain().requires_grad_(False), blobs(), seeds=[0])
-    single = "normalisation over a batch needs two examples, but batch_size is 1 and blobs has 83"
+    single = "normalization over a batch needs two examples, but batch_size is 1 and blobs has 83"
     with pytest.raises(OneBasinError, match=single):
         train(normed(), blobs(), seeds=[0], batch_size=1)
     assert train(chain(), blobs(), seeds=[0], batch_size=1, epochs=1)[0].losses
     part = chain()
     part[0].requires_grad_(False)
     (found,) = train(part, blobs(), seeds=[0], epochs=1)
-    assert torch.equal(found.params["0.weight"], initialised(part, 0)[0].weight)
+    assert torch.equal(found.params["0.weight"], initialized(part, 0)[0].weight)
 
 
 def test_a_function_may_build_the_network():

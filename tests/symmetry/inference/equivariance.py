@@ -25,7 +25,7 @@ def assert_equivariant(
     for seed in range(6):
         state = Permutation.random(symmetry, seed=seed).apply(model.state_dict())
         assert_close(_outputs(model, state, args, kwargs), before)
-        still -= {g for g in still if _moved(state, model.state_dict(), symmetry.carriers[g])}
+        still -= {g for g in still if _moved(state, model.state_dict(), symmetry.tensors_of[g])}
     assert not still, f"these groups never move anything: {still}"
 
 

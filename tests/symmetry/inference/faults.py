@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from onebasin import Permutation, Symmetry, trace
+from onebasin import Permutation, Symmetry, infer_symmetry
+from onebasin.symmetry import verify
 from tests.symmetry.inference.random_programs import VOCABULARY, Module, Program, Source
 
 TOLERANCE, FLOOR = 1e-8, 1e-3
@@ -45,10 +46,10 @@ def inspect(program: Program) -> Finding:
     model, args = Module(program).eval(), tuple(program.inputs.values())
     symmetry = None
     try:
-        symmetry = trace(model, args)
+        symmetry = infer_symmetry(model, args)
         fault = _wrong(symmetry, model, args) or _idle(symmetry, model)
         if not fault and symmetry.groups:
-            failed = symmetry.prove(model, args).failed_groups
+            failed = verify(symmetry, model, args).failed_groups
             fault = f"proof {failed}" if failed else ""
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -93,11 +94,11 @@ def _idle(symmetry: Symmetry, model: Module) -> str:
     state = model.state_dict()
     still = [
         group
-        for group, carriers in symmetry.carriers.items()
+        for group, tensors_of in symmetry.tensors_of.items()
         if not any(
             not torch.equal(alone(symmetry, group, seed).apply_tensor(n, state[n]), state[n])
             for seed in range(PATIENCE)
-            for n in carriers
+            for n in tensors_of
         )
     ]
     return f"idle {still}" if still else ""

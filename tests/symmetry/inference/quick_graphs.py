@@ -1,7 +1,7 @@
 """A graph of a small module in a twentieth of the time that torch.export takes.
 
 For tests of the typing rules on many programs: the same core operators, without what
-torch.export does to check, to serialise and to name them.
+torch.export does to check, to serialize and to name them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onebasin.symmetry._outputs import select_outputs
 
 @cache
 def decompositions() -> Any:
-    """The table that `onebasin.trace` uses."""
+    """The table that `onebasin.infer_symmetry` uses."""
     return _decompositions()
 
 

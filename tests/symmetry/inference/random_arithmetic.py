@@ -152,7 +152,7 @@ def reduction(w: Writer, a: str) -> str | None:
 
 
 def spread(w: Writer, a: str) -> str | None:
-    """Something normalised by a statistic of its own."""
+    """Something normalized by a statistic of its own."""
     if not w.shape(a):
         return None
     dims = w.axes(a)

@@ -33,7 +33,7 @@ OPERATORS: dict[str, tuple[float, Operator]] = {
     "scattering": (1, rearrangements.scattering),
     "slicing": (2, rearrangements.slicing),
     "shifting": (0.7, rearrangements.shifting),
-    "neighbours": (0.7, rearrangements.neighbours),
+    "neighbors": (0.7, rearrangements.neighbors),
     "repeating": (2, rearrangements.repeating),
     "padding": (1, rearrangements.padding),
     "ordering": (0.8, rearrangements.ordering),

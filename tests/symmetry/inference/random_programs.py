@@ -55,7 +55,7 @@ class Source:
 
     Args:
         kind: input, tokens, parameter, buffer (a table), uniform (a table of equal entries),
-            statistics (what a normalisation layer keeps), or the name of the parameter that
+            statistics (what a normalization layer keeps), or the name of the parameter that
             it is tied to.
         shape: its sizes.
     """

@@ -134,7 +134,7 @@ def shifting(w: Writer, a: str) -> str | None:
     return f"{a} * {shifted}" if w.chance(0.3) else shifted
 
 
-def neighbours(w: Writer, a: str) -> str | None:
+def neighbors(w: Writer, a: str) -> str | None:
     """Positions of one dimension against others of it."""
     dim = w.axis(a, 2)
     if dim is None:

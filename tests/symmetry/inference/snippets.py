@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from onebasin import trace
+from onebasin import infer_symmetry
 from tests.symmetry.inference.equivariance import assert_equivariant
 
 
@@ -23,7 +23,7 @@ class Function(nn.Module):
 
 
 def check(model: nn.Module, *args: Tensor):
-    symmetry = trace(model, args)
+    symmetry = infer_symmetry(model, args)
     assert_equivariant(symmetry, model, args)
     return symmetry
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onebasin import trace
+from onebasin import infer_symmetry
 from onebasin.symmetry._inference.export import export_model
 from tests.symmetry.inference.equivariance import sizes
 from tests.symmetry.inference.snippets import Function, check, x
@@ -121,10 +121,10 @@ def test_what_a_call_stores_moves_with_what_the_next_call_reads(persistent):
 
     model = Function(forward, a=nn.Linear(4, 6), b=nn.Linear(6, 2), gain=nn.Parameter(x(6)))
     model.register_buffer("memory", torch.zeros(6), persistent=persistent)
-    symmetry = trace(model, x(3, 4))
+    symmetry = infer_symmetry(model, x(3, 4))
     assert sizes(symmetry) == [(6, 0)]
     (group,) = symmetry.groups
-    assert {"a.weight", "gain", "b.weight"} <= set(symmetry.carriers[group])
+    assert {"a.weight", "gain", "b.weight"} <= set(symmetry.tensors_of[group])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import symmetry_from_spec, trace
+from onebasin import infer_symmetry, symmetry_from_spec
+from onebasin.symmetry import verify
 from onebasin.symmetry._inference.branches import variations_at_branches
 from onebasin.symmetry._inference.graphs import inputs_at_branches
 from tests.symmetry.inference.equivariance import assert_equivariant, sizes
@@ -61,7 +62,7 @@ CASES = [
 @pytest.mark.parametrize(("forward", "other"), CASES)
 def test_units_that_only_another_branch_mixes_stay(forward, other):
     network, example = model(forward), x(4, 7, 3)
-    symmetry = trace(network, example)
+    symmetry = infer_symmetry(network, example)
     assert sizes(symmetry) == [(WIDTH, 0)]
     assert_equivariant(symmetry, network, (x(*other, 3),))
 
@@ -71,7 +72,7 @@ def test_verification_takes_both_branches(forward, other):
     network, example = model(forward), x(4, 7, 3)
     spec = {name: [None] * tensor.dim() for name, tensor in network.named_parameters()}
     spec |= {"b.weight": ["units", None], "b.bias": ["units"], "c.weight": [None, "units"]}
-    proof = symmetry_from_spec(spec, network).prove(network, example)
+    proof = verify(symmetry_from_spec(spec, network), network, example)
     assert set(proof.failed_groups) == {"units"}
     assert "on inputs" in proof.failed_groups["units"]
 
@@ -103,4 +104,4 @@ def test_conditions_that_are_undefined_at_some_sizes_are_skipped():
         return m.c(g.flip(-1) if 60 % (h.shape[1] // 4) == 0 else g)
 
     network, example = model(blocks), x(4, 28, 3)
-    assert_equivariant(trace(network, example), network, (x(4, 24, 3),))
+    assert_equivariant(infer_symmetry(network, example), network, (x(4, 24, 3),))

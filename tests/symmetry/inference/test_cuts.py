@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onebasin import trace
+from onebasin import infer_symmetry
 from onebasin.symmetry._inference.cuts import Cut, cuts_of, parts_of_result, take_same_parts
 from onebasin.symmetry._inference.graphs import graphs_at_other_shapes
 from onebasin.symmetry._inference.recording import _flatten
@@ -51,7 +51,7 @@ def test_units_that_a_short_input_cuts_off_stay(join, cut):
         e=nn.Linear(5, WIDTH),
         prefix=nn.Parameter(x(1, 2, WIDTH)),
     )
-    symmetry = trace(model, x(3, 2, 5))
+    symmetry = infer_symmetry(model, x(3, 2, 5))
     for length in (2, 4, 5):
         assert_equivariant(symmetry, model, (x(3, length, 5),))
     assert sizes(symmetry) == []
@@ -68,7 +68,7 @@ def test_parts_that_every_length_takes_need_one_graph(read):
         head=nn.Linear(WIDTH, 2),
     )
     assert graphs_at_other_shapes(model, (x(3, 7, 5),), {}, None).graphs == []
-    assert set(sizes(trace(model, x(3, 7, 5)))) == {(WIDTH, 0)}
+    assert set(sizes(infer_symmetry(model, x(3, 7, 5)))) == {(WIDTH, 0)}
 
 
 def cut(size, start, stop, *parts):

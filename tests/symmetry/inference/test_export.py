@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, trace
+from onebasin import OneBasinError, infer_symmetry
 
 
 class Branching(nn.Linear):
@@ -44,7 +44,7 @@ class Missing(nn.Linear):
 )
 def test_a_refused_model_is_one_line_and_prints_nothing(capfd, kind, message):
     with pytest.raises(OneBasinError, match=message) as caught:
-        trace(kind(3, 3), torch.ones(2, 3))
+        infer_symmetry(kind(3, 3), torch.ones(2, 3))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
@@ -66,7 +66,7 @@ def test_distributions_are_exported_without_their_checks(checks):
     before = torch.distributions.Distribution._validate_args
     torch.distributions.Distribution.set_default_validate_args(checks)
     try:
-        symmetry = trace(Sampling(), torch.ones(2, 3))
+        symmetry = infer_symmetry(Sampling(), torch.ones(2, 3))
         assert torch.distributions.Distribution._validate_args is checks
     finally:
         torch.distributions.Distribution.set_default_validate_args(before)
@@ -74,19 +74,19 @@ def test_distributions_are_exported_without_their_checks(checks):
 
 
 def test_inputs_of_another_shape_are_blamed_on_the_inputs():
-    message = r"^trace: Linear cannot be run on the example inputs: RuntimeError: mat1 and mat2"
+    message = r"^infer_symmetry: Linear cannot be run on the example inputs: RuntimeError: mat1"
     with pytest.raises(OneBasinError, match=message):
-        trace(nn.Linear(3, 3), torch.ones(2, 4))
+        infer_symmetry(nn.Linear(3, 3), torch.ones(2, 4))
 
 
 def test_a_model_without_memory_is_not_run():
     with pytest.raises(OneBasinError, match=r"torch\.export cannot take Branching"):
-        trace(Branching(3, 3).to("meta"), torch.ones(2, 3, device="meta"))
+        infer_symmetry(Branching(3, 3).to("meta"), torch.ones(2, 3, device="meta"))
 
 
 def test_the_error_in_the_model_is_the_cause():
     with pytest.raises(OneBasinError) as caught:
-        trace(Failing(3, 3), torch.ones(2, 3))
+        infer_symmetry(Failing(3, 3), torch.ones(2, 3))
     cause = caught.value.__cause__
     assert type(cause) is RuntimeError
     assert str(cause).startswith("a data-dependent failure")
@@ -100,7 +100,7 @@ def test_levels_of_loggers_stay_what_they_were(kind, level):
     logger.setLevel(level)
     try:
         try:
-            trace(kind(3, 3), torch.ones(2, 3))
+            infer_symmetry(kind(3, 3), torch.ones(2, 3))
         except OneBasinError:
             pass
         assert logger.level == level

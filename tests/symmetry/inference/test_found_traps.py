@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onebasin import trace
+from onebasin import infer_symmetry
 from onebasin.symmetry._inference.coverage import REASON, with_disjoint_blocks
 from onebasin.symmetry._inference.tracing import trace_graph
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
@@ -134,7 +134,7 @@ def test_values_that_hold_units_across_dimensions_have_none_of_them():
     assert (shapes["linear"], shapes["view"], shapes["relu"]) == ((2, 12), (2, 3, 4), (2, 3, 4))
     reasons = {layout.reason for layout in traced.features.layouts["relu"][1:]}
     assert reasons == {"its units lie across dimensions"}
-    assert trace(model, x(2, 5)).groups == traced.symmetry.groups
+    assert infer_symmetry(model, x(2, 5)).groups == traced.symmetry.groups
 
 
 def test_parts_of_a_stack_keep_orders_of_their_own():

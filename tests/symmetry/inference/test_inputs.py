@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import OneBasinError, trace
+from onebasin import OneBasinError, infer_symmetry
+from onebasin.symmetry import verify
 from tests.symmetry.inference.equivariance import sizes
 from tests.symmetry.inference.snippets import x
 
@@ -29,14 +30,14 @@ class OfBatch(Net):
 
 @pytest.mark.parametrize("model", [Net(), OfBatch()])
 def test_a_batch_of_named_inputs_is_taken(model):
-    symmetry = trace(model, {"h": x(3, 4), "labels": torch.zeros(3)})
+    symmetry = infer_symmetry(model, {"h": x(3, 4), "labels": torch.zeros(3)})
     assert sizes(symmetry) == [(8, 0)]
-    assert not symmetry.prove(model, {"h": x(3, 4), "labels": torch.zeros(3)}).failed_groups
+    assert not verify(symmetry, model, {"h": x(3, 4), "labels": torch.zeros(3)}).failed_groups
 
 
 def test_an_input_that_the_model_does_not_take_is_named():
-    with pytest.raises(OneBasinError, match="trace: Net takes no input 'mask'; it takes h, scale"):
-        trace(Net(), {"h": x(3, 4), "mask": x(3)})
+    with pytest.raises(OneBasinError, match="Net takes no input 'mask'; it takes h, scale"):
+        infer_symmetry(Net(), {"h": x(3, 4), "mask": x(3)})
 
 
 class Choice(Net):
@@ -53,7 +54,7 @@ class Choice(Net):
 
 
 def test_both_branches_that_data_chooses_between_count():
-    assert sizes(trace(Choice(), x(3, 4))) == [(4, 0)]
+    assert sizes(infer_symmetry(Choice(), x(3, 4))) == [(4, 0)]
 
 
 def test_modules_nested_deeply_are_traced():
@@ -61,7 +62,7 @@ def test_modules_nested_deeply_are_traced():
     for _ in range(200):
         model = nn.Sequential(model)
     limit = sys.getrecursionlimit()
-    assert sizes(trace(model, x(3, 4))) == [(8, 0)]
+    assert sizes(infer_symmetry(model, x(3, 4))) == [(8, 0)]
     assert sys.getrecursionlimit() == limit
 
 
@@ -70,7 +71,7 @@ def test_modules_nested_too_deeply_are_refused():
     for _ in range(501):
         model = nn.Sequential(model)
     with pytest.raises(OneBasinError, match="nested more than 500 levels deep"):
-        trace(model, x(3, 4))
+        infer_symmetry(model, x(3, 4))
 
 
 class Extra(Net):
@@ -126,8 +127,8 @@ UNUSUAL = {
 def test_state_dicts_that_are_more_or_less_than_the_tensors(name):
     build, expected = UNUSUAL[name]
     model = build()
-    symmetry = trace(model, x(3, 4))
+    symmetry = infer_symmetry(model, x(3, 4))
     assert sizes(symmetry) == expected
     tensors = {n for n, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     assert set(symmetry.layouts) == tensors
-    assert not symmetry.prove(model, x(3, 4)).failed_groups
+    assert not verify(symmetry, model, x(3, 4)).failed_groups

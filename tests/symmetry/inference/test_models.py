@@ -7,7 +7,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from onebasin import build_architecture, trace
+from onebasin import build_architecture, infer_symmetry
+from onebasin.symmetry import verify
 from tests.symmetry.inference.small_architectures import entry, example_of
 
 for _package, _extra in (("timm", "vision"), ("transformers", "hub")):
@@ -17,7 +18,9 @@ for _package, _extra in (("timm", "vision"), ("transformers", "hub")):
 
 def traced(name: str, **options):
     architecture = build_architecture(name, **options)
-    return trace(architecture.module, architecture.example_args, architecture.example_kwargs)
+    return infer_symmetry(
+        architecture.module, architecture.example_args, architecture.example_kwargs
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,13 +63,13 @@ MODELS = """
 def test_small_models_are_proved(key):
     model = entry(key).build()
     args, kwargs = example_of(key, model)
-    symmetry = trace(model, args, kwargs)
-    assert [r for r in symmetry.refusals if "typing rule failed" in r.reason] == []
-    proof = symmetry.prove(model, args, kwargs, controls=4)
+    symmetry = infer_symmetry(model, args, kwargs)
+    assert [r for r in symmetry.unsupported_ops if "typing rule failed" in r.reason] == []
+    proof = verify(symmetry, model, args, kwargs, controls=4)
     assert proof.failed_groups == {}
     assert proof.max_error < 1e-9
     assert proof.symmetry.groups.keys() == symmetry.groups.keys()
-    assert symmetry.moved_fraction > 0.98
+    assert symmetry.permutable_fraction > 0.98
 
 
 @pytest.mark.parametrize(
@@ -76,14 +79,14 @@ def test_small_models_are_proved(key):
 def test_groups_of_transformers(key, groups):
     model = entry(key).build()
     args, kwargs = entry(key).example(model)
-    assert len(trace(model, args, kwargs).groups) == groups
+    assert len(infer_symmetry(model, args, kwargs).groups) == groups
 
 
 def test_tracing_leaves_the_model_as_it_was():
     model = entry("transformers:LevitForImageClassification").build().train()
     args, kwargs = entry("transformers:LevitForImageClassification").example(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    trace(model, args, kwargs)
+    infer_symmetry(model, args, kwargs)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     caches = [getattr(module, "attention_bias_cache", {}) for module in model.modules()]

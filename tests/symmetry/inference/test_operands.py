@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onebasin import trace
+from onebasin import infer_symmetry
 from onebasin.symmetry._inference.rules import IRRELEVANT, RULES
 from tests.symmetry.inference.equivariance import sizes
 from tests.symmetry.inference.snippets import Function, check, x
@@ -117,17 +117,17 @@ def test_an_ignored_operand_refuses_the_operator(monkeypatch):
         p=nn.Parameter(x(1, 6)),
         b=nn.Linear(6, 2),
     )
-    symmetry = trace(model, x(4, 3))
+    symmetry = infer_symmetry(model, x(4, 3))
     assert symmetry.groups == {}
-    assert "ignores 'prepend'" in symmetry.refusals[0].reason
+    assert "ignores 'prepend'" in symmetry.unsupported_ops[0].reason
 
 
 def test_a_rule_that_fails_refuses_its_operator(monkeypatch):
     monkeypatch.setitem(RULES, "aten.cumsum", lambda call: [][0])
     model = Function(lambda m, h: m.b(m.a(h).cumsum(0)), a=nn.Linear(3, 6), b=nn.Linear(6, 2))
-    symmetry = trace(model, x(4, 3))
+    symmetry = infer_symmetry(model, x(4, 3))
     assert symmetry.groups == {}
-    (refusal,) = symmetry.refusals
+    (refusal,) = symmetry.unsupported_ops
     assert refusal.operator == "aten.cumsum.default"
     assert "IndexError" in refusal.reason
 
@@ -135,7 +135,7 @@ def test_a_rule_that_fails_refuses_its_operator(monkeypatch):
 def test_layouts_of_wrong_sizes_refuse_the_operator(monkeypatch):
     monkeypatch.setitem(RULES, "aten.cumsum", lambda call: call["self"].dims[::-1])
     model = Function(lambda m, h: m.b(m.a(h).cumsum(0)), a=nn.Linear(3, 6), b=nn.Linear(6, 2))
-    assert "layouts of sizes ((6, 4),)" in trace(model, x(4, 3)).refusals[0].reason
+    assert "layouts of sizes ((6, 4),)" in infer_symmetry(model, x(4, 3)).unsupported_ops[0].reason
 
 
 def autoencoder(c):
@@ -216,7 +216,7 @@ def test_a_strided_view_of_a_transpose_is_refused():
     )
     symmetry = check(model, x(4, 5))
     assert symmetry.groups == {}
-    assert [refusal.operator for refusal in symmetry.refusals] == ["aten.as_strided.default"]
+    assert [refusal.operator for refusal in symmetry.unsupported_ops] == ["aten.as_strided.default"]
 
 
 def test_samples_of_fractional_pooling_move_with_their_channels():

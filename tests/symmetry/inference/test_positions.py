@@ -43,7 +43,7 @@ MEETING = {
     "flipped": lambda m, w: (w * w.flip(1)).sum(-1),
     "indexed": lambda m, w: (w * w[:, [1, 2, 3, 4, 0]]).sum(-1),
     "gathered": gather,
-    "neighbours": lambda m, w: (w[:, 1:] * w[:, :-1]).sum(-1),
+    "neighbors": lambda m, w: (w[:, 1:] * w[:, :-1]).sum(-1),
     "next but one": lambda m, w: (w[:, 2:] * w[:, :-2]).sum(-1),
     "shifted by padding": lambda m, w: (w * F.pad(w, (0, 0, 1, 0))[:, :-1]).sum(-1),
     "accumulated": lambda m, w: w.cumsum(1).pow(2).sum(-1),
@@ -60,7 +60,7 @@ def test_channels_move_together_where_positions_meet(name):
 
 KEPT_APART = {
     "summed over channels": lambda m, w: w.pow(2).sum(-1),
-    "normalised": lambda m, w: F.normalize(w, dim=-1).pow(3).sum(-1),
+    "normalized": lambda m, w: F.normalize(w, dim=-1).pow(3).sum(-1),
 }
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onebasin import trace
+from onebasin import infer_symmetry
 from onebasin.symmetry._inference import graphs
 from tests.symmetry.inference.equivariance import assert_equivariant, sizes
 from tests.symmetry.inference.snippets import Function, tokens, x
@@ -76,7 +76,7 @@ def numbered():
 )
 def test_rows_that_only_longer_inputs_read_stay(build, length):
     model, inputs = build()
-    symmetry = trace(model, inputs(length))
+    symmetry = infer_symmetry(model, inputs(length))
     for other in (3, length, ROWS):
         assert_equivariant(symmetry, model, (inputs(other),))
     assert sizes(symmetry) == [(WIDTH, 0)]
@@ -89,7 +89,7 @@ def test_positions_of_a_table_that_is_always_read_whole_may_move():
         table=parameter(ROWS, WIDTH),
         head=head(),
     )
-    assert sizes(trace(model, x(2, 5, 3))) == [(WIDTH, 0), (ROWS, 0)]
+    assert sizes(infer_symmetry(model, x(2, 5, 3))) == [(WIDTH, 0), (ROWS, 0)]
 
 
 def test_a_part_that_no_input_reads_makes_no_group():
@@ -98,7 +98,7 @@ def test_a_part_that_no_input_reads_makes_no_group():
         weight=parameter(2 * WIDTH, 3),
         head=head(),
     )
-    symmetry = trace(model, x(4, 3))
+    symmetry = infer_symmetry(model, x(4, 3))
     assert_equivariant(symmetry, model, (x(4, 3),))
     assert sizes(symmetry) == [(WIDTH, 0)]
 
@@ -115,7 +115,7 @@ def interpolate(m, h):
 def test_channels_of_a_table_that_other_sizes_interpolate_may_move():
     tables = {"table": parameter(1, ROWS, WIDTH), "token": parameter(1, 1, WIDTH)}
     model = Function(interpolate, e=nn.Linear(3, WIDTH), **tables, head=head())
-    symmetry = trace(model, x(2, ROWS - 1, 3))
+    symmetry = infer_symmetry(model, x(2, ROWS - 1, 3))
     for length in (5, ROWS - 1):
         assert_equivariant(symmetry, model, (x(2, length, 3),))
     assert sizes(symmetry) == [(WIDTH, 0)]
@@ -127,10 +127,10 @@ def long_or_short(m, h):
 
 def test_units_are_read_by_what_only_longer_inputs_use():
     model = Function(long_or_short, e=nn.Linear(3, WIDTH), gain=nn.Parameter(x(WIDTH)), head=head())
-    symmetry = trace(model, x(2, 5, 3))
+    symmetry = infer_symmetry(model, x(2, 5, 3))
     for length in (5, 10):
         assert_equivariant(symmetry, model, (x(2, length, 3),))
-    (tensors,) = symmetry.carriers.values()
+    (tensors,) = symmetry.tensors_of.values()
     assert set(tensors) == {"gain", "e.weight", "e.bias", "head.weight"}
 
 
@@ -140,7 +140,7 @@ def test_units_that_a_length_cuts_stay():
         e=nn.Linear(3, WIDTH),
         head=head(),
     )
-    symmetry = trace(model, x(2, WIDTH, 3))
+    symmetry = infer_symmetry(model, x(2, WIDTH, 3))
     assert sizes(symmetry) == []
 
 
@@ -166,15 +166,15 @@ class Auxiliary(nn.Module):
 
 def test_a_head_that_only_training_uses_moves_with_the_units_it_reads():
     model = Auxiliary()
-    symmetry = trace(model, x(3, 4))
-    (tensors,) = symmetry.carriers.values()
+    symmetry = infer_symmetry(model, x(3, 4))
+    (tensors,) = symmetry.tensors_of.values()
     norm = {f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var")}
     assert set(tensors) == {"a.weight", "a.bias", "head.weight", "auxiliary.weight"} | norm
     assert "mask_token" in symmetry.unused and "auxiliary.weight" not in symmetry.unused
 
 
 def test_what_cannot_be_exported_in_training_mode_is_unused():
-    symmetry = trace(Auxiliary(exportable=False), x(3, 4))
+    symmetry = infer_symmetry(Auxiliary(exportable=False), x(3, 4))
     assert sizes(symmetry) == [(WIDTH, 0)]
     assert {"mask_token", "norm.weight", "auxiliary.weight"} <= set(symmetry.unused)
 
@@ -183,7 +183,7 @@ def test_training_does_not_change_running_statistics():
     model = nn.Sequential(nn.Linear(4, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU(), head())
     model.register_parameter("never", parameter(3))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    trace(model, x(3, 4))
+    infer_symmetry(model, x(3, 4))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
@@ -205,7 +205,9 @@ def test_a_model_that_does_the_same_at_every_shape_is_exported_once(name, monkey
 
     monkeypatch.setattr(graphs, "export_variant", refuse)
     model, example = FLEXIBLE[name]
-    trace(model, example, outputs=lambda out: out if isinstance(out, torch.Tensor) else out[0])
+    infer_symmetry(
+        model, example, outputs=lambda out: out if isinstance(out, torch.Tensor) else out[0]
+    )
 
 
 class Held(nn.Module):
@@ -222,7 +224,7 @@ class Held(nn.Module):
 
 
 def test_a_parameter_that_forward_reads_by_another_reference_stays():
-    assert sizes(trace(Held(), x(2, 4))) == []
+    assert sizes(infer_symmetry(Held(), x(2, 4))) == []
 
 
 def read_rows(m, *inputs):
@@ -239,13 +241,13 @@ def table_of_rows(forward, **members):
 
 def test_rows_stay_however_many_inputs_come_first():
     others = [x(2, n) for n in range(ROWS + 1, ROWS + 8)]
-    assert sizes(trace(table_of_rows(read_rows), (*others, x(2, ROWS, 3)))) == [(WIDTH, 0)]
+    assert sizes(infer_symmetry(table_of_rows(read_rows), (*others, x(2, ROWS, 3)))) == [(WIDTH, 0)]
 
 
 def test_rows_stay_in_a_model_that_reads_a_value():
     model = table_of_rows(lambda m, *inputs: read_rows(m, *inputs) * m.scale.item())
     model.register_buffer("scale", torch.tensor(2.0))
-    assert sizes(trace(model, (x(2, 7), x(2, ROWS, 3)))) == [(WIDTH, 0)]
+    assert sizes(infer_symmetry(model, (x(2, 7), x(2, ROWS, 3)))) == [(WIDTH, 0)]
     assert model.scale == 2
 
 
@@ -256,21 +258,21 @@ def test_units_are_read_by_what_only_longer_inputs_use_with_a_value():
 
     model = Function(scale_longer, e=nn.Linear(3, WIDTH), gain=parameter(WIDTH), head=head())
     model.register_buffer("scale", torch.tensor(2.0))
-    (tensors,) = trace(model, x(2, 5, 3)).carriers.values()
+    (tensors,) = infer_symmetry(model, x(2, 5, 3)).tensors_of.values()
     assert "gain" in tensors
 
 
 def test_a_model_that_cannot_be_recorded_is_exported_at_every_shape(monkeypatch):
     monkeypatch.setattr(graphs.CallRecorder, "record", lambda *args: None)
     model = table_of_rows(read_rows)
-    assert sizes(trace(model, (x(2, 7), x(2, ROWS, 3)))) == [(WIDTH, 0)]
+    assert sizes(infer_symmetry(model, (x(2, 7), x(2, ROWS, 3)))) == [(WIDTH, 0)]
 
 
 def test_units_stay_if_a_dimension_of_size_one_cannot_be_enlarged_in_a_graph(monkeypatch):
     model = Function(lambda m, h: m.head(torch.relu(m.e(h))), e=nn.Linear(3, WIDTH), head=head())
-    assert sizes(trace(model, x(2, 1, 3))) == [(WIDTH, 0)]
+    assert sizes(infer_symmetry(model, x(2, 1, 3))) == [(WIDTH, 0)]
     monkeypatch.setattr(graphs, "export_variant", lambda *args, **kwargs: None)
-    assert sizes(trace(model, x(2, 1, 3))) == []
+    assert sizes(infer_symmetry(model, x(2, 1, 3))) == []
 
 
 class Noisy(nn.Module):
@@ -297,7 +299,7 @@ def test_tracing_keeps_the_global_random_states():
     seed()
     expected = draws()
     seed()
-    trace(model, x(4, 3))
+    infer_symmetry(model, x(4, 3))
     assert draws() == expected
 
 
@@ -307,9 +309,9 @@ def test_an_operator_that_only_training_uses_and_no_rule_reads_is_reported():
         return (m.head(h), m.auxiliary(torch.linalg.qr(h).R)) if m.training else m.head(h)
 
     model = Function(forward, e=nn.Linear(3, WIDTH), head=head(), auxiliary=head())
-    symmetry = trace(model, x(4, 3))
+    symmetry = infer_symmetry(model, x(4, 3))
     assert sizes(symmetry) == [(WIDTH, 0)]
-    (refusal,) = symmetry.refusals
+    (refusal,) = symmetry.unsupported_ops
     assert refusal.operator == "aten.linalg_qr.default" and "qr" in refusal.location
     assert refusal.reason.startswith("in training mode: ")
     assert refusal.tensors == ("auxiliary.bias", "auxiliary.weight")

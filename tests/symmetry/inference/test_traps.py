@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onebasin import Permutation, trace
+from onebasin import Permutation, infer_symmetry
 from tests.symmetry.inference.equivariance import assert_close, sizes
 from tests.symmetry.inference.snippets import Function, check, tokens, x
 
@@ -47,7 +47,7 @@ def test_constant_buffers_pin_only_where_their_values_differ():
 
 
 class Frozen(nn.Module):
-    """A normalisation whose statistics, scale and shift are all buffers that nothing writes."""
+    """A normalization whose statistics, scale and shift are all buffers that nothing writes."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ def test_a_buffer_that_forward_writes_moves_with_what_it_is_given():
             self.seen.copy_(0.9 * self.seen + 0.1 * h.mean(0))
             return self.b(h / (1 + self.seen))
 
-    symmetry = trace(Recorder(), (x(2, 3),))
+    symmetry = infer_symmetry(Recorder(), (x(2, 3),))
     assert sizes(symmetry) == [(6, 0)]
     assert str(symmetry.layouts["seen"][0]) == "seen:6"
 
@@ -174,7 +174,7 @@ def test_recurrent_layers(kind):
     )
     symmetry = check(model, x(2, 5, 3))
     assert sizes(symmetry) == [(4, 0), (4, 0)]
-    assert symmetry.moved_fraction == pytest.approx(1, abs=0.03)
+    assert symmetry.permutable_fraction == pytest.approx(1, abs=0.03)
 
 
 def test_bidirectional_lstm():
@@ -308,6 +308,6 @@ def test_other_views_of_the_same_memory_stay_and_are_named():
     model.register_buffer("part", model.a.weight.data[:3])
     symmetry = check(model, x(3, 6))
     assert sizes(symmetry) == []
-    (refusal,) = symmetry.refusals
+    (refusal,) = symmetry.unsupported_ops
     assert refusal.reason == "part and a.weight share memory"
     assert refusal.tensors == ("a.weight",)  # no output needs `part`

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.symmetry._verification.proof import Proof, prove
+from onebasin.symmetry._verification.proof import Verification, verify
 from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry import small_models
@@ -46,7 +46,7 @@ RIGHT = {"a.weight": ("h", None), "a.bias": ("h",), "b.weight": (None, "h"), "b.
 
 def verified(
     model: nn.Module, spec: Mapping[str, Any] = RIGHT, *args: Tensor, **options: Any
-) -> Proof:
+) -> Verification:
     torch.manual_seed(1)
     args = args or (torch.randn(4, 4),)
-    return prove(symmetry_from_spec(spec, model), model, args, **options)
+    return verify(symmetry_from_spec(spec, model), model, args, **options)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.symmetry._verification import controls
-from onebasin.symmetry._verification.draws import draw_exchanges
-from onebasin.symmetry._verification.proof import prove
+from onebasin.symmetry._verification.draws import random_transpositions
+from onebasin.symmetry._verification.proof import verify
 from onebasin.symmetry.layouts import Fixed, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -35,7 +35,7 @@ def test_dead_groups_are_unverified() -> None:
     layouts |= {"up.weight": (h, Fixed(4)), "up.bias": (h,), "down.weight": (Fixed(3), h)}
     layouts["down.bias"] = (Fixed(3),)
     dead = Symmetry({**symmetry.groups, "h": Group("h", 8)}, layouts)
-    proof = prove(dead, model, (torch.randn(2, 4),))
+    proof = verify(dead, model, (torch.randn(2, 4),))
     assert proof.unverified == ("h",)
     assert proof.failed_groups == {}
     assert list(proof.symmetry.groups) == ["a", "b", "c", "h"]
@@ -52,7 +52,7 @@ def test_groups_on_one_tensor_are_controlled_in_half_of_it() -> None:
 
     model = Summed()
     spec = {"up.weight": ("h", None), "down.weight": ("one", None), "down.bias": ("one",)}
-    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
     assert list(proof.controls) == ["h"]
     assert proof.unverified == ()
     assert list(proof.symmetry.groups) == ["h", "one"]
@@ -78,16 +78,16 @@ def test_groups_that_may_move_only_in_part_fail(cyclic: bool) -> None:
     seed = next(
         seed
         for seed in range(100)
-        if draw_exchanges(symmetry, seed=seed).indices["h"].tolist() == swap
+        if random_transpositions(symmetry, seed=seed).indices["h"].tolist() == swap
     )
-    proof = prove(symmetry, model, (torch.randn(2, 4),), seed=seed)
+    proof = verify(symmetry, model, (torch.randn(2, 4),), seed=seed)
     assert list(proof.failed_groups) == ["h"]
 
 
 def test_controls_can_be_limited_or_left_out() -> None:
     model, symmetry, x = built("mlp")
-    assert len(prove(symmetry, model, (x,), controls=2).controls) == 2
-    assert prove(symmetry, model, (x,), controls=False).controls == {}
+    assert len(verify(symmetry, model, (x,), controls=2).controls) == 2
+    assert verify(symmetry, model, (x,), controls=False).controls == {}
 
 
 def test_groups_on_one_tensor_that_no_output_reads_are_unverified() -> None:
@@ -102,7 +102,7 @@ def test_groups_on_one_tensor_that_no_output_reads_are_unverified() -> None:
     model = Unread()
     spec = {"table": (Sum((Fixed(2), Units("h", 6))), None)}
     spec |= {"out.weight": (None, None), "out.bias": (None,)}
-    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
     assert proof.unverified == ("h",)
 
 
@@ -140,7 +140,7 @@ def test_deeper_models_need_no_more_forward_passes() -> None:
     counts = []
     for num_blocks in (2, 20):
         model = Counted(num_blocks)
-        proof = prove(residual_symmetry(model), model, (torch.randn(2, 4),))
+        proof = verify(residual_symmetry(model), model, (torch.randn(2, 4),))
         assert len(proof.controls) == num_blocks
         counts.append(model.counter[0])
     assert counts[0] == counts[1] < 30
@@ -158,15 +158,15 @@ def test_forward_passes_control_what_derivatives_do_not_show() -> None:
     model = Binary()
     spec = {"up.weight": ("h", None), "up.bias": ("h",)}
     spec |= {"down.weight": (None, "h"), "down.bias": (None,)}
-    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(8, 4),))
+    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(8, 4),))
     assert list(proof.controls) == ["h"]
 
 
 def test_derivatives_and_forward_passes_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     for case in ("mlp", "grouped_conv"):
         model, symmetry, x = built(case)
-        by_derivatives = prove(symmetry, model, (x,))
+        by_derivatives = verify(symmetry, model, (x,))
         with monkeypatch.context() as patched:
             patched.setattr(controls, "_by_derivatives", lambda *_: {})
-            by_runs = prove(symmetry, model, (x,))
+            by_runs = verify(symmetry, model, (x,))
         assert set(by_derivatives.controls) == set(by_runs.controls) == set(symmetry.groups)

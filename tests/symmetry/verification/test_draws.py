@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from onebasin.symmetry._verification.draws import draw_cycles, draw_exchanges, restrict
+from onebasin.symmetry._verification.draws import random_cycles, random_transpositions, restrict
 from onebasin.symmetry.layouts import Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -21,14 +21,14 @@ def plain(size: int) -> Symmetry:
 
 @given(symmetries())
 def test_cycles_leave_no_unit_in_place(symmetry: Symmetry) -> None:
-    for name, index in draw_cycles(symmetry, seed=0).indices.items():
+    for name, index in random_cycles(symmetry, seed=0).indices.items():
         if symmetry.groups[name].size > 1:
             assert not (index == torch.arange(index.shape[-1])).any()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_cycle_visits_all_units(seed: int) -> None:
-    index = draw_cycles(plain(7), seed=seed).indices["h"].tolist()
+    index = random_cycles(plain(7), seed=seed).indices["h"].tolist()
     visited, position = [], 0
     for _ in range(7):
         visited.append(position)
@@ -39,7 +39,7 @@ def test_a_cycle_visits_all_units(seed: int) -> None:
 
 @given(symmetries())
 def test_exchanges_move_two_units_of_each_small_row(symmetry: Symmetry) -> None:
-    for name, index in draw_exchanges(symmetry, seed=0).indices.items():
+    for name, index in random_transpositions(symmetry, seed=0).indices.items():
         moved = (index != torch.arange(index.shape[-1])).sum(-1)
         assert bool((moved == (2 if symmetry.groups[name].size > 1 else 0)).all())
 
@@ -48,7 +48,7 @@ def test_exchanges_move_two_units_of_each_small_row(symmetry: Symmetry) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_both_draws_generate_every_order(size: int, seed: int) -> None:
     symmetry = plain(size)
-    draws = [draw(symmetry, seed=seed) for draw in (draw_cycles, draw_exchanges)]
+    draws = [draw(symmetry, seed=seed) for draw in (random_cycles, random_transpositions)]
     reached = {tuple(range(size)): Permutation.identity(symmetry)}
     waiting = list(reached.values())
     while waiting:
@@ -65,7 +65,7 @@ def test_both_draws_generate_every_order(size: int, seed: int) -> None:
 def test_restriction_keeps_some_groups_only() -> None:
     groups = {"a": Group("a", 5), "b": Group("b", 5)}
     symmetry = Symmetry(groups, {"w": (Units("a", 5), Units("b", 5))})
-    whole = draw_cycles(symmetry, seed=1)
+    whole = random_cycles(symmetry, seed=1)
     part = restrict(whole, ["b"])
     assert part.num_moved == {"a": 0, "b": 5}
     assert torch.equal(part.indices["b"], whole.indices["b"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from onebasin import OneBasinError
 from onebasin.symmetry import symmetry_from_spec
 from onebasin.symmetry._verification import proof as proof_module
-from onebasin.symmetry._verification.proof import prove
+from onebasin.symmetry._verification.proof import verify
 from tests.symmetry.verification.cases import RIGHT, Body, verified
 
 
@@ -94,7 +94,7 @@ WRONG_PAIRS = [[torch.randn(2, 4)], [(torch.randn(2, 4),)], [(torch.randn(2, 4),
 
 @pytest.mark.parametrize("other_inputs", WRONG_PAIRS)
 def test_other_inputs_that_are_no_pairs_are_refused(other_inputs: Any) -> None:
-    with pytest.raises(OneBasinError, match=r"prove: other_inputs.*pairs"):
+    with pytest.raises(OneBasinError, match=r"verify: other_inputs.*pairs"):
         verified(Body(), other_inputs=other_inputs)
 
 
@@ -120,7 +120,7 @@ def test_checkpoints_with_other_buffers_share_the_parameters(
     model = Ordered()
     symmetry = symmetry_from_spec({**RIGHT, "order": (None,)}, model)
     states = [{"order": torch.arange(4).roll(shift)} for shift in (1, 2, 3)]
-    prove(symmetry, model, torch.randn(4, 4), states=states)
+    verify(symmetry, model, torch.randn(4, 4), states=states)
     weights = {
         trial.specimen.generic("a.weight").data_ptr()
         for trial in trials
@@ -148,6 +148,6 @@ def test_one_entry_of_the_batch_is_used_if_entries_are_independent(
     kind: type[nn.Module], batch_size: int
 ) -> None:
     model = kind()
-    proof = prove(symmetry_from_spec(RIGHT, model), model, torch.randn(3, 6))
+    proof = verify(symmetry_from_spec(RIGHT, model), model, torch.randn(3, 6))
     assert list(proof.controls) == ["h"]
     assert proof.inputs == ("3x6", "1x6", "4x6", f"{batch_size}x5", f"{batch_size}x7")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._verification.proof import prove
+from onebasin.symmetry._verification.proof import verify
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -22,7 +22,7 @@ from tests.symmetry.verification.cases import CASES, built
 @pytest.mark.parametrize("case", CASES)
 def test_right_symmetries_are_proved(case: str) -> None:
     model, symmetry, x = built(case)
-    proof = symmetry.prove(model, (x,))
+    proof = verify(symmetry, model, (x,))
     assert proof.failed_groups == {}
     assert proof.max_error < 1e-12
     assert proof.symmetry == symmetry
@@ -40,7 +40,7 @@ def with_layout(symmetry: Symmetry, tensor: str, *layouts: Any) -> Symmetry:
 def test_the_wrong_group_is_named_and_the_others_stay(tensor: str) -> None:
     model, symmetry, x = built("mlp")
     layouts = [Fixed(6) if x == Units("b", 6) else x for x in symmetry.layouts[tensor]]
-    proof = prove(with_layout(symmetry, tensor, *layouts), model, (x,))
+    proof = verify(with_layout(symmetry, tensor, *layouts), model, (x,))
     assert list(proof.failed_groups) == ["b"]
     assert "changes the output by" in proof.failed_groups["b"]
     assert list(proof.symmetry.groups) == ["a", "c"] == list(proof.controls)
@@ -53,7 +53,7 @@ def test_several_wrong_groups_are_all_named() -> None:
     model, symmetry, x = built("mlp")
     wrong = with_layout(symmetry, "0.bias", Fixed(8))
     wrong = with_layout(wrong, "4.bias", Fixed(5))
-    proof = prove(wrong, model, (x,))
+    proof = verify(wrong, model, (x,))
     assert sorted(proof.failed_groups) == ["a", "c"]
     assert list(proof.symmetry.groups) == ["b"]
 
@@ -62,7 +62,7 @@ def test_a_batch_norm_statistic_left_behind_is_seen() -> None:
     """Fresh statistics are all zeros and ones: only generic ones tell."""
     for name in ("1.running_mean", "1.running_var", "1.weight", "1.bias"):
         model, symmetry, x = built("conv_net")
-        proof = prove(with_layout(symmetry, name, Fixed(6)), model, (x,))
+        proof = verify(with_layout(symmetry, name, Fixed(6)), model, (x,))
         assert list(proof.failed_groups) == ["c"], name
         assert list(proof.symmetry.groups) == ["e"]
 
@@ -75,7 +75,7 @@ def test_a_wrong_outer_group_becomes_an_axis() -> None:
     layouts = {
         name: tuple(_fix(layout, "i") for layout in dims) for name, dims in wrong.layouts.items()
     }
-    proof = prove(replace(wrong, layouts=layouts), model, (x,))
+    proof = verify(replace(wrong, layouts=layouts), model, (x,))
     assert list(proof.failed_groups) == ["g"]
     assert proof.symmetry.axes == {"g": 3}
     assert list(proof.symmetry.groups) == ["o"]
@@ -96,11 +96,11 @@ def test_heads_that_share_an_order_are_not_free() -> None:
     """q and k may order each head on its own; not so where every head has one table."""
     model, symmetry, x = built("attention")
     shared = replace(symmetry, groups={**symmetry.groups, "d": Group("d", 3)})
-    assert prove(shared, model, (x,)).failed_groups == {}
+    assert verify(shared, model, (x,)).failed_groups == {}
     fused = Sum((Units("all", 6), Units("all", 6), Product((Units("h", 2), Units("v", 3)))))
     groups = {"all": Group("all", 6), "h": Group("h", 2), "v": Group("v", 3, ("h",))}
     layouts = {**symmetry.layouts, "qkv.weight": (fused, Fixed(8)), "qkv.bias": (fused,)}
-    proof = prove(Symmetry(groups, layouts), model, (x,))
+    proof = verify(Symmetry(groups, layouts), model, (x,))
     assert "all" in proof.failed_groups
     assert "v" in proof.symmetry.groups
 
@@ -109,7 +109,7 @@ def test_heads_that_share_an_order_are_not_free() -> None:
 def test_upcasting_inside_does_not_blind(inside: torch.dtype) -> None:
     torch.manual_seed(0)
     model, symmetry = small_models.attention(inside)
-    proof = prove(symmetry, model, (torch.randn(2, 5, 8),))
+    proof = verify(symmetry, model, (torch.randn(2, 5, 8),))
     assert proof.failed_groups == {}
     assert proof.max_error < 1e-12
 
@@ -120,7 +120,7 @@ def test_parameters_that_start_at_zero_do_not_blind(case: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    proof = prove(symmetry, model, (x,))
+    proof = verify(symmetry, model, (x,))
     assert set(proof.controls) == set(symmetry.groups)
 
 
@@ -137,7 +137,7 @@ def test_tiny_layer_scales_do_not_blind() -> None:
     model = Scaled()
     spec = {"up.weight": ("h", None), "up.bias": (None,), "down.weight": (None, "h")}
     spec |= {"down.bias": (None,), "scale": (None,)}
-    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
     assert list(proof.failed_groups) == ["h"]
 
 
@@ -170,12 +170,12 @@ def test_fading_signals_do_not_blind(weight: float, variance: float) -> None:
         names = ("weight", "bias", "running_mean", "running_var")
         spec |= {f"norms.{i}.{name}": (out,) for name in names}
     symmetry, x = symmetry_from_spec(spec, model), torch.randn(2, 4, 3, 3)
-    proof = prove(symmetry, model, (x,))
+    proof = verify(symmetry, model, (x,))
     assert proof.failed_groups == {}
     assert set(proof.controls) == set(symmetry.groups)
     assert min(control.change for control in proof.controls.values()) > 1e-3
     wrong = with_layout(symmetry, "norms.0.running_mean", Fixed(4))
-    assert list(prove(wrong, model, (x,)).failed_groups) == ["c0"]
+    assert list(verify(wrong, model, (x,)).failed_groups) == ["c0"]
 
 
 def test_integer_outputs_must_agree_exactly() -> None:
@@ -192,8 +192,8 @@ def test_integer_outputs_must_agree_exactly() -> None:
     spec = {"net.weight": ("o", None), "net.bias": ("o",)}
     symmetry = symmetry_from_spec(spec, model)
     x = torch.randn(5, 4)
-    assert list(prove(symmetry, model, (x,)).failed_groups) == ["o"]
-    chosen = prove(symmetry, model, (x,), outputs=lambda out: out["score"])
+    assert list(verify(symmetry, model, (x,)).failed_groups) == ["o"]
+    chosen = verify(symmetry, model, (x,), outputs=lambda out: out["score"])
     assert chosen.failed_groups == {}
 
 
@@ -210,7 +210,7 @@ def test_keyword_inputs_and_integer_inputs() -> None:
     spec = {"table.weight": (None, "d"), "out.weight": (None, "d"), "out.bias": (None,)}
     ids, scale = torch.tensor([[1, 2], [3, 4]]), torch.tensor(3.0)
     symmetry = symmetry_from_spec(spec, model)
-    proof = prove(symmetry, model, (ids,), {"scale": scale})
+    proof = verify(symmetry, model, (ids,), {"scale": scale})
     assert proof.failed_groups == {}
     assert list(proof.controls) == ["d"]
 
@@ -227,10 +227,10 @@ def test_tied_parameters_stay_tied() -> None:
 
     model = Tied()
     symmetry = symmetry_from_spec({"embed.weight": (None, "d")}, model)
-    assert prove(symmetry, model, (torch.tensor([[1, 2]]),)).failed_groups == {}
+    assert verify(symmetry, model, (torch.tensor([[1, 2]]),)).failed_groups == {}
     layouts = {**symmetry.layouts, "head.weight": (Fixed(9), Fixed(4))}
     with pytest.raises(OneBasinError, match=r"'embed\.weight' and 'head\.weight' are one tensor"):
-        prove(replace(symmetry, layouts=layouts), model, (torch.tensor([[1, 2]]),))
+        verify(replace(symmetry, layouts=layouts), model, (torch.tensor([[1, 2]]),))
 
 
 def test_complex_parameters() -> None:
@@ -246,7 +246,7 @@ def test_complex_parameters() -> None:
 
     model = Spectral()
     symmetry = symmetry_from_spec({"up": ("h", None), "down": (None, "h")}, model)
-    proof = prove(symmetry, model, (torch.randn(2, 4),))
+    proof = verify(symmetry, model, (torch.randn(2, 4),))
     assert proof.failed_groups == {}
     assert proof.max_error < 1e-12
     assert list(proof.controls) == ["h"]
@@ -254,21 +254,21 @@ def test_complex_parameters() -> None:
 
 def test_same_seed_same_proof() -> None:
     model, symmetry, x = built("attention")
-    one, two = (prove(symmetry, model, (x,), seed=4) for _ in range(2))
+    one, two = (verify(symmetry, model, (x,), seed=4) for _ in range(2))
     assert one.controls == two.controls
     assert one.max_error == two.max_error
-    assert prove(symmetry, model, (x,), seed=5).controls != one.controls
+    assert verify(symmetry, model, (x,), seed=5).controls != one.controls
 
 
 def test_what_does_not_fit_is_named() -> None:
     model, symmetry, x = built("mlp")
     with pytest.raises(OneBasinError, match=r"'0\.weight' is on the meta device; .* real weights"):
-        prove(symmetry, copy.deepcopy(model).to("meta"), (x,))
+        verify(symmetry, copy.deepcopy(model).to("meta"), (x,))
     with pytest.raises(OneBasinError, match=r"the model has no tensor '0\.weight'"):
-        prove(symmetry, nn.Identity(), (x,))
+        verify(symmetry, nn.Identity(), (x,))
     with pytest.raises(OneBasinError, match=r"'0\.weight' is \(9, 4\) in the model but \(8, 4\)"):
-        prove(symmetry, nn.Sequential(nn.Linear(4, 9), *list(model)[1:]), (x,))
+        verify(symmetry, nn.Sequential(nn.Linear(4, 9), *list(model)[1:]), (x,))
     with pytest.raises(OneBasinError, match="returns no tensor that counts; choose with outputs="):
-        prove(symmetry, model, (x,), outputs=lambda out: None)
+        verify(symmetry, model, (x,), outputs=lambda out: None)
     with pytest.raises(OneBasinError, match="returns NaN on the example inputs"):
-        prove(symmetry, model, (x * torch.nan,))
+        verify(symmetry, model, (x * torch.nan,))

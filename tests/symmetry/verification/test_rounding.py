@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin import trace
-from onebasin.symmetry import symmetry_from_spec
+from onebasin import infer_symmetry
+from onebasin.symmetry import symmetry_from_spec, verify
 from onebasin.symmetry._verification.perturbation import jitter
 
 
@@ -25,7 +25,7 @@ class Sensitive(nn.Module):
 
 def test_rounding_that_the_model_blows_up_is_no_wrong_group() -> None:
     model, x = Sensitive(1e8), torch.randn(4, 6)
-    proof = trace(model, x).prove(model, x)
+    proof = verify(infer_symmetry(model, x), model, x)
     assert not proof.failed_groups
     assert 1e-9 < proof.max_error <= proof.tolerance <= 1e-5
 
@@ -38,14 +38,14 @@ def test_a_wrong_group_is_found_all_the_same() -> None:
         "second.weight": ("outputs", "units"),
         "second.bias": ("outputs",),
     }
-    proof = symmetry_from_spec(wrong, model.state_dict()).prove(model, x)
+    proof = verify(symmetry_from_spec(wrong, model.state_dict()), model, x)
     assert set(proof.failed_groups) == {"outputs"}
     assert set(proof.symmetry.groups) == {"units"}
 
 
 def test_a_plain_model_is_held_to_the_strict_tolerance() -> None:
     model, x = Sensitive(1.0), torch.randn(4, 6)
-    assert trace(model, x).prove(model, x).tolerance == 1e-9
+    assert verify(infer_symmetry(model, x), model, x).tolerance == 1e-9
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
@@ -73,7 +73,7 @@ class Dead(Sensitive):
 
 def test_rounding_is_no_control() -> None:
     model, x = Dead(1e8), torch.randn(4, 6)
-    proof = trace(model, x).prove(model, x)
+    proof = verify(infer_symmetry(model, x), model, x)
     assert proof.tolerance > 1e-8
     assert proof.unverified == ("third",)
     assert set(proof.controls) == {"first"}
@@ -108,6 +108,6 @@ def test_rounding_of_a_model_in_single_precision_hides_no_wrong_group() -> None:
     }
     symmetry = symmetry_from_spec(spec, model)
     for seed in range(9):
-        proof = symmetry.prove(model, x, seed=seed)
+        proof = verify(symmetry, model, x, seed=seed)
         assert proof.precision == "float32"
         assert not proof.controls

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._verification.proof import prove
-from onebasin.symmetry._verification.specimen import Specimen
+from onebasin.symmetry._verification.proof import verify
+from onebasin.symmetry._verification.specimen import Probe
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.spec import symmetry_from_spec
 from tests.symmetry import small_models
@@ -38,7 +38,7 @@ def test_the_module_is_untouched(case: str) -> None:
     before, x_before, expected = state_of(model), x.clone(), model(x)
     before["generator"] = torch.random.get_rng_state()
     before["bytes"] = state_of(model)["bytes"]
-    prove(symmetry, model, (x,))
+    verify(symmetry, model, (x,))
     after = state_of(model)
     for name in ("objects", "flags", "attributes", "gradients"):
         assert after[name] == before[name], name
@@ -68,7 +68,7 @@ class Remembers(nn.Module):
 def test_side_effects_of_the_forward_pass_are_undone() -> None:
     model, x = Remembers(), torch.ones(2, 4)
     spec = {"up.weight": ("h", None), "up.bias": ("h",), "down.weight": (None, "h")}
-    proof = prove(symmetry_from_spec({**spec, "down.bias": (None,)}, model), model, (x,))
+    proof = verify(symmetry_from_spec({**spec, "down.bias": (None,)}, model), model, (x,))
     assert proof.failed_groups == {}
     assert list(proof.controls) == ["h"]
     assert model.last is None
@@ -81,7 +81,7 @@ def test_a_run_starts_where_the_last_one_started() -> None:
     model, x = Remembers(), torch.ones(2, 4)
     spec = {"up.weight": ("h", None), "up.bias": ("h",), "down.weight": (None, "h")}
     symmetry = symmetry_from_spec({**spec, "down.bias": (None,)}, model)
-    specimen = Specimen(symmetry, model, (x,), {}, seed=0, outputs=None)
+    specimen = Probe(symmetry, model, (x,), {}, seed=0, outputs=None)
     tensors = specimen.moved(Permutation.identity(symmetry))
     (first,), (second,) = specimen.run(tensors), specimen.run(tensors)
     assert torch.equal(first, second)
@@ -91,7 +91,7 @@ def test_the_module_is_restored_when_its_forward_raises() -> None:
     model, symmetry, _ = built("mlp")
     before = state_of(model)
     with pytest.raises(OneBasinError, match=r"Sequential cannot be run in float64 on the example"):
-        prove(symmetry, model, (torch.randn(3, 5),))
+        verify(symmetry, model, (torch.randn(3, 5),))
     assert state_of(model)["objects"] == before["objects"]
     assert state_of(model)["flags"] == before["flags"]
 
@@ -111,7 +111,7 @@ def test_random_operators_are_seeded() -> None:
     proofs = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        proofs.append(prove(symmetry, model, (x,)))
+        proofs.append(verify(symmetry, model, (x,)))
     assert proofs[0].failed_groups == {}
     assert proofs[0].controls == proofs[1].controls
 
@@ -131,7 +131,7 @@ def test_a_model_that_never_answers_twice_the_same_is_refused() -> None:
     model = Counting()
     symmetry = symmetry_from_spec({"net.weight": ("o", None), "net.bias": ("o",)}, model)
     with pytest.raises(OneBasinError, match="other outputs each time it is run"):
-        prove(symmetry, model, (torch.randn(2, 4),))
+        verify(symmetry, model, (torch.randn(2, 4),))
 
 
 def test_a_submodule_used_under_two_names() -> None:
@@ -146,7 +146,7 @@ def test_a_submodule_used_under_two_names() -> None:
     model = Twice()
     weight, before = model.first.weight, model.first.weight.detach().clone()
     symmetry = symmetry_from_spec({"first.weight": (None, None), "first.bias": (None,)}, model)
-    prove(symmetry, model, (torch.randn(2, 4),))
+    verify(symmetry, model, (torch.randn(2, 4),))
     assert model.first.weight is weight
     assert torch.equal(weight, before)
 
@@ -157,13 +157,13 @@ def test_weight_norm_keeps_its_weight() -> None:
     norm = "0.parametrizations.weight.original"
     spec = {f"{norm}0": ("h", None), f"{norm}1": ("h", None), "0.bias": ("h",)}
     spec |= {"2.weight": (None, "h"), "2.bias": (None,)}
-    proof = prove(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
     assert proof.failed_groups == {}
     assert list(proof.controls) == ["h"]
 
 
 def test_low_precision_models_are_proved_in_double() -> None:
     model, symmetry, x = built("mlp")
-    proof = prove(symmetry, copy.deepcopy(model).to(torch.bfloat16), (x.to(torch.bfloat16),))
+    proof = verify(symmetry, copy.deepcopy(model).to(torch.bfloat16), (x.to(torch.bfloat16),))
     assert proof.failed_groups == {}
     assert proof.max_error < 1e-12

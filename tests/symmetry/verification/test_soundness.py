@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onebasin.symmetry._verification.proof import prove
+from onebasin.symmetry._verification.proof import verify
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
@@ -147,7 +147,7 @@ def unread_rows(model: nn.Module) -> Symmetry:
 def test_other_lengths_are_tried() -> None:
     model = Positions()
     inputs, mask = torch.randn(2, 5, 4), {"mask": torch.ones(2, 5)}
-    proof = prove(unread_rows(model), model, inputs, mask)
+    proof = verify(unread_rows(model), model, inputs, mask)
     assert "on inputs 1x6x4, mask=1x6" in proof.failed_groups["rows"]
 
 
@@ -160,8 +160,8 @@ def test_inputs_of_the_caller_are_tried() -> None:
     model = Short()
     example = torch.randn(2, 5, 4), {"mask": torch.ones(2, 5)}
     further = torch.randn(2, 12, 4), {"mask": torch.ones(2, 12)}
-    assert prove(unread_rows(model), model, *example).unverified == ("rows",)
-    proof = prove(unread_rows(model), model, *example, other_inputs=[further])
+    assert verify(unread_rows(model), model, *example).unverified == ("rows",)
+    proof = verify(unread_rows(model), model, *example, other_inputs=[further])
     assert list(proof.failed_groups) == ["rows"]
 
 
@@ -259,7 +259,7 @@ def test_heads_with_orders_of_two_units_that_must_agree_fail(seed: int) -> None:
     spec = {"a.weight": (layout, None), "a.bias": (layout,), "table": (None,)}
     model = Heads()
     symmetry = symmetry_from_spec(spec, model, within={"d": ("h",)})
-    assert list(prove(symmetry, model, torch.randn(3, 4)).failed_groups) == ["d"]
+    assert list(verify(symmetry, model, torch.randn(3, 4)).failed_groups) == ["d"]
 
 
 def test_conditions_are_verified() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from onebasin.checkpoints.messages import some_names
 from onebasin.data.data import Data
-from onebasin.data.decoded import Normalisation, decode_data
+from onebasin.data.decoded import Normalization, decode_data
 from onebasin.data.decoders import Reading
 from onebasin.data.source import SPLIT_NAMES, Table
 from onebasin.errors import OneBasinError
@@ -28,7 +28,7 @@ def is_image_folder(folder: Path) -> bool:
 
 
 def read_image_folder(
-    name: str, folder: Path, reading: Reading, normalisation: Normalisation | None
+    name: str, folder: Path, reading: Reading, normalization: Normalization | None
 ) -> Data:
     """Return the images of a folder.
 
@@ -37,7 +37,7 @@ def read_image_folder(
         folder: holds a folder for each class, or `train` and `test` (or `val`) with these.
             Images that are not in folders are unlabeled.
         reading: how images are read.
-        normalisation: None for the mean and deviation of the training images.
+        normalization: None for the mean and deviation of the training images.
 
     Raises:
         OneBasinError: when there are no images, or the splits have other classes.
@@ -57,7 +57,7 @@ def read_image_folder(
         return {split: _table(roots[split], found, classes) for split, found in files.items()}
 
     return decode_data(
-        name, tables, origin, replace(reading, label_column=None), normalisation=normalisation
+        name, tables, origin, replace(reading, label_column=None), normalization=normalization
     )
 
 

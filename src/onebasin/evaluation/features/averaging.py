@@ -22,9 +22,9 @@ from onebasin.evaluation.features.survey import Survey, path_between
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable
 from onebasin.evaluation.results import axes_for
 from onebasin.graph.batches import IGNORED, rereadable
-from onebasin.graph.binding import BoundModel
-from onebasin.graph.features import Passage
-from onebasin.graph.graph import Graph, VisitTogether
+from onebasin.graph.binding import FunctionalModel
+from onebasin.graph.features import BatchContext
+from onebasin.graph.graph import Graph, MultiForwardHook
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +97,7 @@ def average_features(
 
     - from the first layer on, a network of linear layers, convolutions and functions of each
       entry is the one with merged weights, \(\alpha\theta_A + (1-\alpha)\theta_B\); a network
-      with normalisation or gates is not quite;
+      with normalization or gates is not quite;
     - `mixed outputs`, the last row, mixes the outputs alone. Its features are the mix of the
       ends' at every layer: the network that LLFC promises, the reference for any merge.
 
@@ -150,7 +150,7 @@ def average_features(
 
     evaluate = Evaluator(rereadable(data, "averaging"), loss)
     for name, params in zip((A, B, MERGED), path.params, strict=True):
-        add(name, evaluate(BoundModel(model, params)))
+        add(name, evaluate(FunctionalModel(model, params)))
     nodes = [layer.node for layer in survey.layers]
     for first, layer in enumerate(survey.layers):
         add(layer.name, _Meeting(frozenset(nodes[first:]), alpha, loss).run(survey))
@@ -169,10 +169,10 @@ class _Meeting:
         """Return the loss and error of the mixed outputs, after one pass over the data."""
         survey.features.run(survey.path.params[:2], self._visiting, finish=self._finish)
         if not self.num:
-            raise OneBasinError("averaging: the data has no labelled examples; pass some")
+            raise OneBasinError("averaging: the data has no labeled examples; pass some")
         return Evaluation(self.total / self.num, self.wrong / self.num, self.num)
 
-    def _visiting(self, passage: Passage) -> VisitTogether:
+    def _visiting(self, passage: BatchContext) -> MultiForwardHook:
         in_place = _in_place(passage.graph)
 
         def visit(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:

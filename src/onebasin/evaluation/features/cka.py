@@ -33,7 +33,7 @@ class CKA(Protocol):
 class WholeCKA:
     r"""Linear CKA over all examples together, from moments of the features.
 
-    With the linear kernel, \(\mathrm{HSIC}(X, Y) \propto \|X^\top Y\|_F^2\) for centred
+    With the linear kernel, \(\mathrm{HSIC}(X, Y) \propto \|X^\top Y\|_F^2\) for centered
     features (Kornblith et al. 2019, Eq. 3); the estimate without bias (Song et al. 2012,
     Eq. 5) leaves an example's similarity with itself out, and is made of moments, too. Holds
     three matrices of `(d, d)`, whatever the number of examples.
@@ -51,7 +51,7 @@ class WholeCKA:
     def add(self, x: Float[Tensor, "n d"], y: Float[Tensor, "n e"]) -> None:
         """Add the features of a batch's examples."""
         if self._shifts is None:
-            # Close to centred, so that centring later loses no digits; CKA does not change.
+            # Close to centered, so that centring later loses no digits; CKA does not change.
             self._shifts = x.double().mean(0), y.double().mean(0)
         x, y = (each.double() - mean for each, mean in zip((x, y), self._shifts, strict=True))
         for key, left, right in (("xy", x, y), ("xx", x, x), ("yy", y, y)):
@@ -131,8 +131,8 @@ class BatchCKA:
 
 
 def _kernel(x: Float[Tensor, "n d"]) -> Float64[Tensor, "n n"]:
-    centred = x - x.mean(0)
-    return (centred @ centred.T).double().fill_diagonal_(0)
+    centered = x - x.mean(0)
+    return (centered @ centered.T).double().fill_diagonal_(0)
 
 
 def unbiased_hsic(k: Float[Tensor, "n n"], l: Float[Tensor, "n n"]) -> Float[Tensor, ""]:  # noqa: E741

@@ -61,7 +61,7 @@ def find_layers(
     """Return the layers of a network, in the order of the forward pass.
 
     Without patterns these are the values of operators that take parameters (linear,
-    convolution, normalisation, embedding), of nonlinear functions, of sums of two streams
+    convolution, normalization, embedding), of nonlinear functions, of sums of two streams
     (residual connections), and the counted outputs. With patterns, every value of the graph
     whose name fits one of them.
 

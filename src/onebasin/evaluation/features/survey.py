@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice, is_share
+from onebasin.errors import OneBasinError, check_choice, is_fraction
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features.axes import ExampleAxis, find_axes
 from onebasin.evaluation.features.layers import Layer, find_layers, names_of
 from onebasin.evaluation.paths import check_same_names, point_between
 from onebasin.evaluation.preparation import preparation
-from onebasin.graph.features import Features, Passage, check_finite
+from onebasin.graph.features import BatchContext, Features, check_finite
 from onebasin.graph.graph import Call, Graph
 
 Progress = Callable[[int], object]
@@ -143,7 +143,7 @@ class Survey:
         layers = {layer.node: layer for layer in self.layers}
         current: list[Batch] = []
 
-        def visiting(passage: Passage) -> Callable[[str, Sequence[Tensor]], None]:
+        def visiting(passage: BatchContext) -> Callable[[str, Sequence[Tensor]], None]:
             batch = self._batch(passage)
             current[:] = [batch]
 
@@ -155,7 +155,7 @@ class Survey:
 
             return visit
 
-        def entering(passage: Passage) -> Callable[[Call], None]:
+        def entering(passage: BatchContext) -> Callable[[Call], None]:
             batch = self._batch(passage)
 
             def enter(call: Call) -> None:
@@ -172,7 +172,7 @@ class Survey:
             self.path.params, visiting, enter=entering, finish=finish, progress=progress
         )
 
-    def _batch(self, passage: Passage) -> Batch:
+    def _batch(self, passage: BatchContext) -> Batch:
         num_run = next(shape[0] for shape in passage.graph.shapes if shape)
         num = num_run if passage.weight == 1 else num_run // 2
         return Batch(passage.graph, num_run, num, self.axes)
@@ -280,6 +280,6 @@ def checked_alphas(alphas: Any, call: str) -> tuple[float, ...]:
             f"{call}: alphas is {alphas!r}; give several, such as [0.25, 0.5]"
         ) from error
     for alpha in given:
-        if not is_share(alpha) or float(alpha) in (0.0, 1.0):
+        if not is_fraction(alpha) or float(alpha) in (0.0, 1.0):
             raise OneBasinError(f"{call}: alpha is {alpha!r}; it must be between 0 and 1")
     return tuple(dict.fromkeys(map(float, given)))

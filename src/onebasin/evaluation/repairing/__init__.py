@@ -1,5 +1,5 @@
-"""Repairing: a merged network's units given back the statistics that averaging took from them."""
+"""Repair of the activation statistics of merged networks."""
 
-from onebasin.evaluation.repairing.repair import Folded, Method, Repaired, Repairer, repair
+from onebasin.evaluation.repairing.repair import Folded, Method, Repairer, RepairResult, repair
 
-__all__ = ["Folded", "Method", "Repaired", "Repairer", "repair"]
+__all__ = ["Folded", "Method", "RepairResult", "Repairer", "repair"]

@@ -18,12 +18,12 @@ from onebasin._checks import checks_arguments
 from onebasin._dtypes import compute_dtype
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.evaluation.moments import UnitMoments
-from onebasin.evaluation.paths import shares_of
+from onebasin.evaluation.paths import normalize_weights
 from onebasin.evaluation.repairing.sites import RepairSite, find_repair_sites
 from onebasin.evaluation.statistics import fresh_statistics
 from onebasin.graph.batches import mixed
-from onebasin.graph.features import Features, Passage, check_finite
-from onebasin.graph.graph import VisitTogether
+from onebasin.graph.features import BatchContext, Features, check_finite
+from onebasin.graph.graph import MultiForwardHook
 from onebasin.graph.normalization import is_variance, layers_with_statistics
 
 Folded = Literal["repair", "rescale"]
@@ -36,7 +36,7 @@ STILL = 1e-6
 
 
 @dataclass(frozen=True)
-class Repaired:
+class RepairResult:
     """A network with repaired statistics.
 
     Args:
@@ -61,7 +61,7 @@ def repair(
     method: Method = "repair",
     weights: Sequence[int | float] | None = None,
     progress: Callable[[int], object] | None = None,
-) -> Repaired:
+) -> RepairResult:
     r"""Give a merged network the statistics that its units should have, in one pass over data.
 
     With `repair`, every hidden unit gets the mean \(\sum_k w_k \mu_k\) and the standard
@@ -104,7 +104,7 @@ def repair(
         return _reset(model, params, data)
     if not ends:
         raise OneBasinError(f"{CALL}: pass the networks that were merged as ends")
-    shares = shares_of(weights, len(ends), call=CALL)
+    shares = normalize_weights(weights, len(ends), call=CALL)
     return Repairer(model, data, method=method).run(params, ends, shares, progress=progress)
 
 
@@ -149,7 +149,7 @@ class Repairer:
         shares: Sequence[float],
         *,
         progress: Callable[[int], object] | None = None,
-    ) -> Repaired:
+    ) -> RepairResult:
         """Repair a network.
 
         Args:
@@ -167,7 +167,7 @@ class Repairer:
         repaired = dict(params)
         for name, site in self.sites.items():
             repaired |= site.fold(repaired, *run.change(name))
-        return Repaired(repaired, tuple(s.label for s in self.sites.values()), self.skipped)
+        return RepairResult(repaired, tuple(s.label for s in self.sites.values()), self.skipped)
 
 
 def _check_variances(params: Mapping[str, Tensor], call: str) -> None:
@@ -181,9 +181,9 @@ def _check_variances(params: Mapping[str, Tensor], call: str) -> None:
             )
 
 
-def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> Repaired:
+def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> RepairResult:
     fresh = fresh_statistics(model, params, data, call=CALL)
-    return Repaired(fresh, tuple(layers_with_statistics(model)))
+    return RepairResult(fresh, tuple(layers_with_statistics(model)))
 
 
 class _Run:
@@ -203,7 +203,7 @@ class _Run:
         self.method: Folded = method
         self.moments: dict[str, list[UnitMoments]] = {}
 
-    def visit(self, passage: Passage) -> VisitTogether:
+    def visit(self, passage: BatchContext) -> MultiForwardHook:
         """Return what looks at the values of a batch."""
 
         def look(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:

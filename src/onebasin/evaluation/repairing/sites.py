@@ -157,7 +157,7 @@ def _unit_dim(operator: str, weight_dims: int) -> int:
 
 
 def _is_read_by_norms(graph: Graph, node: FeatureNode) -> bool:
-    """Return whether whatever reads a layer normalises it, and gives it a scale of its own."""
+    """Return whether whatever reads a layer normalizes it, and gives it a scale of its own."""
     readers = [graph.nodes[reader] for reader in graph.readers[node.name]]
     return bool(readers) and all(
         reader.operator in ("batch_norm", "instance_norm") and _has_scale(reader, graph.symmetry)

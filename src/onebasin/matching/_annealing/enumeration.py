@@ -1,4 +1,4 @@
-"""Enumerations: all permutations of a symmetry, each one swap of neighbours from the last.
+"""Enumerations: all permutations of a symmetry, each one swap of neighbors from the last.
 
 Steinhaus, Johnson and Trotter's order for the units of one group. Several groups turn like the
 wheels of a counter that runs back and forth, those that nest in others fastest.
@@ -64,7 +64,7 @@ class Enumeration:
         return self.size - 1
 
     def _woven(self) -> Int32[np.ndarray, "s 2"]:
-        """Return for every step its wheel and the first of the neighbours that it swaps."""
+        """Return for every step its wheel and the first of the neighbors that it swaps."""
         turns = np.empty((0, 2), dtype=np.int32)
         for number, wheel in enumerate(self.wheels):
             own = adjacent_swaps(self.columns[wheel.column].size)
@@ -100,7 +100,7 @@ def weave(
 
 
 def adjacent_swaps(size: int) -> Int32[np.ndarray, " s"]:
-    """Return the swaps of neighbours that go through all orders of a number of units once.
+    """Return the swaps of neighbors that go through all orders of a number of units once.
 
     Returns:
         The first position of each of the `size! - 1` swaps.

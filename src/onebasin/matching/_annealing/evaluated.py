@@ -79,8 +79,10 @@ class EvaluatedWalk(Walk):
     def _carriers(self, swaps: Sequence[Swap], params: Params) -> set[str]:
         """Return the tensors that carry the groups, under all names that a network has."""
         ties = {name: names for names in self.symmetry.tied for name in names}
-        carriers = {name for swap in swaps for name in self.symmetry.carriers[swap.group]}
-        return {alias for name in carriers for alias in ties.get(name, (name,)) if alias in params}
+        tensors_of = {name for swap in swaps for name in self.symmetry.tensors_of[swap.group]}
+        return {
+            alias for name in tensors_of for alias in ties.get(name, (name,)) if alias in params
+        }
 
 
 def average(networks: Sequence[Params]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Examples: labelled batches that are kept, and the energy of any network on them."""
+"""Examples: labeled batches that are kept, and the energy of any network on them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.graph.batches import is_empty, readable
-from onebasin.matching._losses import DataLoss, Normalization, labelled
+from onebasin.matching._losses import DataLoss, Normalization, labeled
 
 Energy = Literal["loss", "error"]
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The energy of a network: its mean loss or error over labelled batches.
+    """The energy of a network: its mean loss or error over labeled batches.
 
     Args:
         model: the architecture.
@@ -79,7 +79,7 @@ def examples_of(
     for number, batch in enumerate(readable(data, call)):
         if is_empty(batch):
             continue
-        inputs, labels = labelled(batch, number, call)
+        inputs, labels = labeled(batch, number, call)
         labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.is_complex():
             raise OneBasinError(

@@ -15,8 +15,8 @@ from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.graph.features import Features, Passage
-from onebasin.graph.graph import Call, Graph, VisitTogether
+from onebasin.graph.features import BatchContext, Features
+from onebasin.graph.graph import Call, Graph, MultiForwardHook
 from onebasin.matching._annealing.examples import Examples
 from onebasin.symmetry.layouts import Fixed, Layout, Units
 from onebasin.symmetry.symmetry import Symmetry
@@ -80,7 +80,7 @@ def find_chain(
     Args:
         symmetry: every group must be that of the units of one layer.
         params: any network of the architecture; the chain is run against the graph with it.
-        examples: the model and its labelled batches.
+        examples: the model and its labeled batches.
     """
     try:
         features = Features(examples.model, examples.batches, call=examples.call)
@@ -152,11 +152,11 @@ def _run(features: Features, node: str, params: Mapping[str, Tensor]) -> tuple[T
     """Return what enters a node, and what the network puts out, for all examples."""
     inputs, outputs, shares = [], [], []
 
-    def visit_of(passage: Passage) -> VisitTogether:
+    def visit_of(passage: BatchContext) -> MultiForwardHook:
         shares.append(passage.weight)
         return lambda name, values: None
 
-    def enter_of(passage: Passage) -> Any:
+    def enter_of(passage: BatchContext) -> Any:
         def enter(call: Call) -> None:
             if call.name == node:
                 inputs.append(_kept(call.arguments[0][0][0].clone(), passage.weight))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from onebasin._random import spawned
+from onebasin._random import derive_seed
 from onebasin.matching._annealing.cooling import PUBLISHED, Schedule, calibrate
 from onebasin.matching._annealing.making import Make
 from onebasin.matching._annealing.swaps import Column, Move, draw_steps
@@ -84,4 +84,4 @@ class Starts:
             yield pool.map
 
     def _rng(self, name: str) -> np.random.Generator:
-        return np.random.default_rng(spawned(self.seed, name))
+        return np.random.default_rng(derive_seed(self.seed, name))

@@ -1,4 +1,4 @@
-"""Assignment: the permutation that maximises the sum of the similarities it picks.
+"""Assignment: the permutation that maximizes the sum of the similarities it picks.
 
 One exact solver for all matchers: shortest augmenting paths (Jonker and Volgenant, 1987)
 as implemented by `lapx`. Owns what makes it safe on the similarities that networks bring:
@@ -18,7 +18,7 @@ LARGE = 128
 
 
 def assign(similarity: Float[Tensor, "n n"]) -> Int[Tensor, " n"]:
-    """Return the permutation `index` that maximises `sum_i similarity[i, index[i]]`.
+    """Return the permutation `index` that maximizes `sum_i similarity[i, index[i]]`.
 
     Optimal up to rounding in the similarity's dtype. A unit that is equally similar to all
     others (a dead one) is left out of the problem, where it would slow the solver down a
@@ -66,7 +66,7 @@ def assign_many(
 
 
 def _cost(similarity: Float[Tensor, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Return what is minimised: minus the similarity, and large ones levelled.
+    """Return what is minimized: minus the similarity, and large ones levelled.
 
     Half the greatest entry of its row and of its column is added to every entry. The best
     assignment stays the same, and the solver starts near its final potentials: in half the

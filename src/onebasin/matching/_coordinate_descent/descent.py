@@ -17,7 +17,7 @@ from onebasin.matching.result import Progress, Step
 PUSHES = (0.2, 0.1)
 """How firmly units are pushed from their present partners, in the first sweeps.
 
-A pair once matched looks better than it is, since its neighbours have adapted to it: plain
+A pair once matched looks better than it is, since its neighbors have adapted to it: plain
 descent stops too early. On two random ResNet50 the pushes gain more than the spread of plain
 descent over seeds (30 390 against 30 270 to 30 320, from 26 592), in fewer sweeps.
 """
@@ -82,13 +82,13 @@ class Descent:
     def note(self, root: str, step: StepResult, *, settled: bool) -> None:
         """Remember which trees may improve after a step."""
         if step.moved:
-            self.dirty |= self.search.neighbours[root]
+            self.dirty |= self.search.neighbors[root]
         if settled:
             self.dirty.discard(root)
 
     def _order(self) -> list[str]:
-        """Return the trees, those with many neighbours first, equal ones in random order."""
-        near, keys = self.search.neighbours, self.rng.random(len(self.names))
+        """Return the trees, those with many neighbors first, equal ones in random order."""
+        near, keys = self.search.neighbors, self.rng.random(len(self.names))
         keyed = zip(self.names, keys, strict=True)
         return [name for name, _ in sorted(keyed, key=lambda each: (-len(near[each[0]]), each[1]))]
 

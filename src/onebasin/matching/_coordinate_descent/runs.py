@@ -17,7 +17,7 @@ from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 MORE_STARTS = 4
-"""Starts that are tried where B must be a permuted A and is not recognised yet."""
+"""Starts that are tried where B must be a permuted A and is not recognized yet."""
 
 
 def begin_search(

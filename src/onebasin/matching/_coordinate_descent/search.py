@@ -22,7 +22,7 @@ from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View
 from onebasin.symmetry.symmetry import Symmetry
 
 HOLDS = (0.0, -0.25, -0.5, -1.0, -2.0)
-"""How firmly units are held, try after try, where the problem is linearised."""
+"""How firmly units are held, try after try, where the problem is linearized."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Search:
         self.judged: dict[str, bool] = {}
         self._counted = frozenset(pair.names)
         self._plant()
-        self.neighbours = self._neighbours()
+        self.neighbors = self._neighbors()
         self.products = self._products(cache_bytes)
         self.solvers = {
             root: NestedSolver(tree, num_threads=torch.get_num_threads())
@@ -100,7 +100,7 @@ class Search:
     def _nested(self, root: str) -> set[str]:
         return {name for name, group in self.symmetry.groups.items() if root in group.within}
 
-    def _neighbours(self) -> dict[str, set[str]]:
+    def _neighbors(self) -> dict[str, set[str]]:
         """Return for every tree the others that share a block with it."""
         roots: dict[str, list[str]] = {name: [] for name in self.symmetry.groups}
         for root, tree in self.trees.items():
@@ -154,7 +154,7 @@ class Search:
         return sums
 
     def objective(self, indices: Indices) -> float:
-        """Return what is maximised, in float64: `<A, moved B>` and what `linear` adds."""
+        """Return what is maximized, in float64: `<A, moved B>` and what `linear` adds."""
         return self.pair.objective(indices) + self.linear_value(indices)
 
     def linear_value(self, indices: Indices) -> float:
@@ -217,7 +217,7 @@ class Search:
         return total, total > 2 * torch.finfo(self.pair.dtype).eps * scale
 
     def _carriers(self, group: str) -> list[str]:
-        return [name for name in self.symmetry.carriers[group] if name in self._counted]
+        return [name for name in self.symmetry.tensors_of[group] if name in self._counted]
 
     def value(self, root: str, sums: Mapping[Key, Tensor], indices: Indices | None = None) -> float:
         """Return what the rows in a tree's similarities add up to, by default as it is now."""

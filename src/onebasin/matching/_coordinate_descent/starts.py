@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from onebasin._random import spawned
+from onebasin._random import derive_seed
 from onebasin.matching._coordinate_descent.descent import Descent
 from onebasin.matching._coordinate_descent.pair import Survey
 from onebasin.matching._coordinate_descent.search import Search
@@ -42,7 +42,7 @@ def start_of(run: Descent, survey: Survey, init: Permutation | None, seed: int) 
     elif run.number == 1:
         signatures(search)
     else:
-        own = spawned(seed, f"start {run.number}")
+        own = derive_seed(seed, f"start {run.number}")
         search.indices = dict(Permutation.random(search.symmetry, seed=own).indices)
     before, found = survey.value + search.linear_value(unmoved), search.objective(search.indices)
     if run.number == 0 and found <= before:

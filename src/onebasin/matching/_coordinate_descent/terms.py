@@ -58,11 +58,11 @@ class Workspace:
     ) -> Float[Tensor, "p f n"]:
         """Return some rows, contiguous, valid until the slot is used again.
 
-        A view where they are neighbours and need no copy.
+        A view where they are neighbors and need no copy.
         """
         first, last = int(places[0]), int(places[-1])
-        neighbours = last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all())
-        if neighbours:
+        neighbors = last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all())
+        if neighbors:
             part = rows[first : last + 1]
             if part.dtype == self.dtype and part.is_contiguous():
                 return part

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onebasin._dtypes import compute_dtype
-from onebasin.graph.features import Features, Passage, check_finite
-from onebasin.graph.graph import Call, Enter
+from onebasin.graph.features import BatchContext, Features, check_finite
+from onebasin.graph.graph import Call, ForwardPreHook
 from onebasin.matching._features.layers import Layer, Windows
 
 MAX_ROWS = 4093
@@ -84,7 +84,7 @@ def gather_inputs(
     wanted = {layer.node: layer for layer in layers}
     moments: dict[str, InputMoments] = {}
 
-    def enter_of(passage: Passage) -> Enter:
+    def enter_of(passage: BatchContext) -> ForwardPreHook:
         def enter(node: Call) -> None:
             layer = wanted.get(node.name)
             if layer is None:

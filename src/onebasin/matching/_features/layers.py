@@ -98,7 +98,7 @@ def find_layers(graph: Graph, symmetry: Symmetry) -> list[Layer]:
 def sides_of(symmetry: Symmetry, layers: Sequence[Layer]) -> Symmetry:
     """Return a symmetry of the layers' sides, `NODE:out` and `NODE:in`."""
     layouts = {name: side for layer in layers for name, side in layer.sides.items()}
-    return replace(symmetry, layouts=layouts, tied=(), buffers=(), unused=(), refusals=())
+    return replace(symmetry, layouts=layouts, tied=(), buffers=(), unused=(), unsupported_ops=())
 
 
 def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.graph.features import Features, Passage, check_finite
-from onebasin.graph.graph import VisitTogether
+from onebasin.graph.features import BatchContext, Features, check_finite
+from onebasin.graph.graph import MultiForwardHook
 from onebasin.graph.sites import Position
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching._coordinate_descent.trees import Key
@@ -82,7 +82,7 @@ class SeenTrees:
         found = {r: FeatureSimilarity(self.search.trees[r], self.statistic) for r in roots}
         known = frozenset(known)
 
-        def visit_of(passage: Passage) -> VisitTogether:
+        def visit_of(passage: BatchContext) -> MultiForwardHook:
             sights = self.sights.of(passage.graph)
 
             def visit(name: str, values: Sequence[Tensor]) -> None:

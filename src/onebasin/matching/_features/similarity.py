@@ -113,7 +113,7 @@ class _Moments:
     def of(
         cls, key: Key, a: Float[Tensor, "o m n"], b: Float[Tensor, "o m n"], statistic: Statistic
     ) -> _Moments:
-        """Return moments of nothing yet, centred and scaled by a first batch."""
+        """Return moments of nothing yet, centered and scaled by a first batch."""
         size_a = size_b = 1.0
         if statistic == "correlation":
             size_a, size_b = (float(x.var(1, correction=0).mean()) or 1.0 for x in (a, b))
@@ -125,7 +125,7 @@ class _Moments:
         return (self.size_a * self.size_b) ** -0.5
 
     def add(self, a: Float[Tensor, "o m n"], b: Float[Tensor, "o m n"], weight: float) -> bool:
-        """Add m centred features of every unit; return whether they are finite."""
+        """Add m centered features of every unit; return whether they are finite."""
         parts = (a.sum(1), b.sum(1), a.square().sum(1), b.square().sum(1))
         parts = tuple(weight * part.double() for part in parts)
         known = self.sums or tuple(torch.zeros_like(part) for part in parts)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from onebasin._random import spawned
+from onebasin._random import derive_seed
 from onebasin.matching._checks import check_counts, check_seed
 from onebasin.matching._coordinate_descent.gathering import Gathering
 from onebasin.matching._relaxation.agreement import Agreement, Points, polynomial_peak
@@ -127,22 +127,22 @@ class Climbs:
         """The one that found the best permutations."""
         return max(self.runs, key=lambda run: run.best_value)
 
-    def ending(self, trace: Sequence[float], num_solves: int, began: float) -> dict[str, Any]:
+    def ending(self, values: Sequence[float], num_solves: int, began: float) -> dict[str, Any]:
         """Return what a matching tells beside its permutations.
 
         Args:
-            trace: of the best climb, and of what climbed on from it.
+            values: of the best climb, and of what climbed on from it.
             num_solves: what the latter took.
             began: when the matcher was called, by `time.perf_counter`.
         """
         best = self.best
         return {
-            "objective": tuple(trace),
+            "objective": tuple(values),
             "converged": best.converged,
             "num_sweeps": best.num_steps,
             "num_solves": num_solves + sum(run.num_solves for run in self.runs),
             "seconds": perf_counter() - began,
-            "restarts": tuple(trace[-1] if run is best else run.best_value for run in self.runs),
+            "restarts": tuple(values[-1] if run is best else run.best_value for run in self.runs),
         }
 
 
@@ -193,5 +193,7 @@ def _start(
     if number == 0:
         return [relaxation.vertex(p, dtype) if from_init else uniform for p in moving]
     names = [f"start {number} of network {place + 1}" for place in range(len(moving))]
-    drawn = [Permutation.random(relaxation.symmetry, seed=spawned(seed, name)) for name in names]
+    drawn = [
+        Permutation.random(relaxation.symmetry, seed=derive_seed(seed, name)) for name in names
+    ]
     return [mixed(uniform, relaxation.vertex(p, dtype), 0.5) for p in drawn]

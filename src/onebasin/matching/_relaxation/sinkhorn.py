@@ -29,7 +29,7 @@ def sinkhorn(
     Args:
         logits: any finite numbers.
         gradient: `implicit` or `unrolled`.
-        num_rounds: of normalising rows, then columns.
+        num_rounds: of normalizing rows, then columns.
 
     Example:
         >>> sinkhorn(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), gradient="implicit", num_rounds=5)
@@ -44,7 +44,7 @@ def sinkhorn(
 
 
 def _rounds(logits: Float[Tensor, "... n n"], num_rounds: int) -> Float[Tensor, "... n n"]:
-    """Normalise rows and columns in turn: once as logarithms, then by factors alone.
+    """Normalize rows and columns in turn: once as logarithms, then by factors alone.
 
     After the first round no row is all zeros in any precision, and further rounds are two
     products with a vector each.

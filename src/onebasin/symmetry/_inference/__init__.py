@@ -1,5 +1,5 @@
-"""Inference: finds what may move in any PyTorch model, as type inference over its graph."""
+"""Inference of the symmetry of a model, as type inference over its graph."""
 
-from onebasin.symmetry._inference.tracing import trace
+from onebasin.symmetry._inference.tracing import infer_symmetry
 
-__all__ = ["trace"]
+__all__ = ["infer_symmetry"]

@@ -30,7 +30,7 @@ def product_layout(factors: Sequence[Layout]) -> Layout:
 
 
 def sum_layout(parts: Sequence[Layout]) -> Layout:
-    """Return the concatenation of layouts, sums within it opened and fixed neighbours joined."""
+    """Return the concatenation of layouts, sums within it opened and fixed neighbors joined."""
     opened: list[Layout] = []
     for part in parts:
         opened += part.parts if isinstance(part, Sum) and not part.key else [part]
@@ -39,7 +39,7 @@ def sum_layout(parts: Sequence[Layout]) -> Layout:
 
 
 def _joined(layouts: Iterable[Layout], size_of: Callable[[tuple[int, int]], int]) -> list[Layout]:
-    """Return layouts with fixed neighbours made one."""
+    """Return layouts with fixed neighbors made one."""
     joined: list[Layout] = []
     for layout in layouts:
         last = joined[-1] if joined else None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 
 from onebasin.symmetry._blocks import blocks_of
-from onebasin.symmetry._restriction import without_groups
+from onebasin.symmetry._restriction import restrict
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Units, children, leaves
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -29,7 +29,7 @@ def with_disjoint_blocks(symmetry: Symmetry) -> Symmetry:
     }
     lost = {group: REASON for name in broken for group in _groups(symmetry.layouts[name])}
     reasons = {name: REASON for name in symmetry.groups if name in lost}
-    return without_groups(replace(symmetry, layouts=layouts), reasons)
+    return restrict(replace(symmetry, layouts=layouts), reasons)
 
 
 def _covers(layouts: Sequence[Layout]) -> bool:

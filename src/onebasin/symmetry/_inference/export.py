@@ -203,9 +203,9 @@ def _refuse_unknown_sizes(model: nn.Module, exported: Exported) -> None:
             sizes = value.shape if isinstance(value, Tensor) else ()
             if not all(isinstance(size, int) for size in sizes):
                 raise OneBasinError(
-                    f"trace: {type(model).__name__} makes a tensor whose size depends on the data "
-                    f"({node.target} at {location_of(node) or 'an unknown place'}); make its size "
-                    "a matter of shapes alone, or give a hand-written symmetry"
+                    f"infer_symmetry: {type(model).__name__} makes a tensor whose size depends on "
+                    f"the data ({node.target} at {location_of(node) or 'an unknown place'}); make "
+                    "its size depend on shapes only, or pass a hand-written symmetry"
                 )
 
 
@@ -294,15 +294,15 @@ def _failure(
 def _blame(model: nn.Module, error: Exception) -> str:
     """Return one line: how the model itself fails, and the user's line it was at."""
     return (
-        f"trace: {type(model).__name__} cannot be run on the example inputs{_place_in(error)}: "
-        f"{_reason(error)}; give inputs that it takes, or fix the model"
+        f"infer_symmetry: {type(model).__name__} cannot be run on the example inputs"
+        f"{_place_in(error)}: {_reason(error)}; give inputs that it takes, or fix the model"
     )
 
 
 def _explain(model: nn.Module, error: BaseException) -> str:
     """Return one line: what torch.export refused, and the user's line it was at."""
     return (
-        f"trace: torch.export cannot take {type(model).__name__}{_place_in(error)}: "
+        f"infer_symmetry: torch.export cannot take {type(model).__name__}{_place_in(error)}: "
         f"{_reason(error)}; make its control flow independent of the data, or give a "
         "hand-written symmetry"
     )
@@ -317,11 +317,11 @@ def _reason(error: BaseException) -> str:
 def _place_in(error: BaseException) -> str:
     """Return the innermost frame of the user's code on the way to an error."""
     texts = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(error))
-    trace, frames = error.__traceback__, []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        frames.append((code.co_filename, str(trace.tb_lineno), code.co_name))
-        trace = trace.tb_next
+    infer_symmetry, frames = error.__traceback__, []
+    while infer_symmetry is not None:
+        code = infer_symmetry.tb_frame.f_code
+        frames.append((code.co_filename, str(infer_symmetry.tb_lineno), code.co_name))
+        infer_symmetry = infer_symmetry.tb_next
     for file, line, function in [*reversed(texts), *reversed(frames)]:
         if not any(part in file for part in ("/torch/", "onebasin/symmetry", "<", "/sympy/")):
             return f" at {file}:{line} in {function}"

@@ -24,7 +24,7 @@ from onebasin.symmetry._inference.naming import named
 from onebasin.symmetry._inference.solver import Solver
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Units
 from onebasin.symmetry.layouts import Sum as SumLayout
-from onebasin.symmetry.symmetry import Group, Refusal, Symmetry
+from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
 
 TORN = "its units lie across dimensions"
 """The reason for a dimension of a value inside the graph that holds only a factor of units."""
@@ -69,7 +69,7 @@ def publish(
             buffers=tuple(name for name in state if name not in parameters),
             unused=tuple(name for name in state if name in unused),
             buffer_values={name: digest(state[name]) for name in sorted(solver.buffers)},
-            refusals=_refusals(solver, used),
+            unsupported_ops=_refusals(solver, used),
         )
     )
     return with_disjoint_blocks(symmetry)
@@ -77,8 +77,8 @@ def publish(
 
 def refusals_in_training(
     solver: Solver, in_training: Solver, tensors: Sequence[str]
-) -> tuple[Refusal, ...]:
-    """Return the refusals because of which a training graph is left out.
+) -> tuple[UnsupportedOp, ...]:
+    """Return the unsupported_ops because of which a training graph is left out.
 
     Args:
         solver: the layouts of the graphs in evaluation mode.
@@ -89,7 +89,7 @@ def refusals_in_training(
     further = {reason for reason in refused if reason.operator not in solver.refusing()}
     keys = sorted({(r.operator, r.location, r.text) for r in further})
     return tuple(
-        Refusal(operator, location, f"in training mode: {text}", tuple(tensors))
+        UnsupportedOp(operator, location, f"in training mode: {text}", tuple(tensors))
         for operator, location, text in keys
     )
 
@@ -206,7 +206,7 @@ def _text(reason: Reason) -> str:
     return f"{reason.operator}: {reason.text}" if reason.operator else reason.text
 
 
-def _refusals(solver: Solver, used: Mapping[str, Dims]) -> tuple[Refusal, ...]:
+def _refusals(solver: Solver, used: Mapping[str, Dims]) -> tuple[UnsupportedOp, ...]:
     """Return every refusal with the tensors it pinned."""
     found: dict[tuple[str, str, str], dict[str, None]] = {}
     for dims in solver.tensors:
@@ -215,7 +215,7 @@ def _refusals(solver: Solver, used: Mapping[str, Dims]) -> tuple[Refusal, ...]:
     for name, dims in used.items():
         for reason in _refused(dims):
             found[reason.operator, reason.location, reason.text][name] = None
-    return tuple(Refusal(*key, tuple(tensors)) for key, tensors in found.items())
+    return tuple(UnsupportedOp(*key, tuple(tensors)) for key, tensors in found.items())
 
 
 def _refused(dims: Dims) -> Iterator[Reason]:

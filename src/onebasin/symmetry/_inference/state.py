@@ -67,7 +67,7 @@ def constant_buffers(
     tensors = state.tensors
     unsure = {n for n, t in tensors.items() if n not in state.parameters and t.dim()}
     unsure -= _running_statistics(exported)
-    unsure -= _frozen_normalisations(unsure, tensors)
+    unsure -= _frozen_normalizations(unsure, tensors)
     if any(tensors[name].is_floating_point() for name in unsure):
         written = _written_in_training(model, args, kwargs)
         unsure -= {state.state_names.get(name) for name in written}
@@ -84,7 +84,7 @@ def _running_statistics(exported: Exported) -> set[str]:
     return found
 
 
-def _frozen_normalisations(buffers: set[str], state: Mapping[str, Tensor]) -> set[str]:
+def _frozen_normalizations(buffers: set[str], state: Mapping[str, Tensor]) -> set[str]:
     """Return the statistics, scales and shifts of layers that keep all of them as buffers."""
     found = set()
     for name in buffers:

@@ -34,13 +34,13 @@ from onebasin.symmetry._inference.state import (
 )
 from onebasin.symmetry._model_state import model_state
 from onebasin.symmetry._ties import tied_names
-from onebasin.symmetry.symmetry import Refusal, Symmetry
+from onebasin.symmetry.symmetry import Symmetry, UnsupportedOp
 
 NODE = "node:"
 """Prefix that distinguishes the names of values from the names of tensors."""
 
 
-def trace(
+def infer_symmetry(
     model: nn.Module,
     example_args: tuple[Any, ...] | Mapping[str, Any] | Tensor,
     example_kwargs: Mapping[str, Any] | None = None,
@@ -56,8 +56,8 @@ def trace(
     global random states are not changed; the model may be on the meta device.
 
     A training graph is left out if `torch.export` cannot take it or if it has an operator that
-    no rule reads. `Symmetry.refusals` names the operator. Tensors that only training uses are
-    then `unused` and stay fixed, although the units that they read can move.
+    no rule reads. `Symmetry.unsupported_ops` names the operator. Tensors that only training uses
+    are then `unused` and stay fixed, although the units that they read can move.
 
     Args:
         model: any module that `torch.export` can take; traced in evaluation mode.
@@ -69,7 +69,7 @@ def trace(
             all but the caches of mapping-like outputs.
 
     Returns:
-        The symmetry; verify it with `Symmetry.prove` before use.
+        The symmetry; verify it with `verify` before use.
 
     Raises:
         OneBasinError: when the model has no parameters, or `torch.export` cannot take it.
@@ -77,7 +77,7 @@ def trace(
     Example:
         >>> import torch
         >>> mlp = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> symmetry = trace(mlp, torch.zeros(2, 3))
+        >>> symmetry = infer_symmetry(mlp, torch.zeros(2, 3))
         >>> symmetry.groups
         {'0': Group(name='0', size=8, within=())}
     """
@@ -92,7 +92,7 @@ class TracedGraph:
 
     Args:
         exported: the graph.
-        symmetry: of the model, as `trace` returns it.
+        symmetry: of the model, as `infer_symmetry` returns it.
         features: the same groups, with the layouts of the values inside the graph, by the
             names of their nodes.
     """
@@ -111,8 +111,8 @@ def trace_graph(
 ) -> TracedGraph:
     """Find the symmetry of a model and the layout of every value in its graph.
 
-    Takes and raises what `trace` does, but does not double a batch of one: the graph runs on
-    batches of these shapes. A dimension of size one hides which units it has.
+    Takes and raises what `infer_symmetry` does, but does not double a batch of one: the graph runs
+    on batches of these shapes. A dimension of size one hides which units it has.
     """
     check_model("trace", model)
     with recursion_for(model, "trace"), random_state_kept(model):
@@ -135,7 +135,7 @@ class _Inference:
         self.state = model_state(model)
         if not self.state.tensors:
             raise OneBasinError(
-                f"trace: {type(model).__name__} has no parameters, so nothing can move; "
+                f"infer_symmetry: {type(model).__name__} has no parameters, so nothing can move; "
                 "give a model that has some"
             )
         self.exported, args, kwargs = _export(model, args, kwargs, outputs, doubles)
@@ -143,7 +143,7 @@ class _Inference:
         graphs, fixed = self._graphs(model, args, kwargs, outputs)
         build = self._solver(model, args, kwargs, graphs, fixed)
         self.solver = _solved(build, graphs)
-        self.training_refusals: tuple[Refusal, ...] = ()
+        self.training_refusals: tuple[UnsupportedOp, ...] = ()
         unused = self.state.parameters - self.aliases.keys() - used_names(graphs, self.aliases)
         trained = graph_in_training(model, args, kwargs, outputs, unused)
         if trained:
@@ -185,7 +185,7 @@ class _Inference:
         graphs: Sequence[Exported],
         in_training: Sequence[Exported],
     ) -> None:
-        """Let the training graph constrain the symmetry, unless it has further refusals.
+        """Let the training graph constrain the symmetry, unless it has further unsupported_ops.
 
         An operator without a rule would fix what evaluation can move.
         """
@@ -210,7 +210,9 @@ class _Inference:
             self.aliases,
             features,
         )
-        return replace(symmetry, refusals=(*symmetry.refusals, *self.training_refusals))
+        return replace(
+            symmetry, unsupported_ops=(*symmetry.unsupported_ops, *self.training_refusals)
+        )
 
     def graph(self) -> TracedGraph:
         """Return the graph with its symmetry, and the layouts of the values apart."""

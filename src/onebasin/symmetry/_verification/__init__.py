@@ -4,6 +4,6 @@ Runs the module in float64 at generic parameters with all groups permuted. In ne
 controls one group is not permuted on one of its tensors.
 """
 
-from onebasin.symmetry._verification.proof import Proof, prove
+from onebasin.symmetry._verification.proof import Verification, verify
 
-__all__ = ["Proof", "prove"]
+__all__ = ["Verification", "verify"]

@@ -41,7 +41,7 @@ def disagreements(
     return list(map(_difference, reference, others, least_sizes or [0.0] * len(reference)))
 
 
-def disagreement(reference: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+def max_relative_error(reference: Sequence[Tensor], others: Sequence[Tensor]) -> float:
     """Return the largest of the `disagreements`, 0.0 without tensors."""
     return max(disagreements(reference, others), default=0.0)
 

@@ -1,4 +1,4 @@
-"""Calibration: normalisation statistics that fit what flows through a model.
+"""Calibration: normalization statistics that fit what flows through a model.
 
 With the statistics of a fresh model (mean 0, variance 1) a signal fades from layer to layer
 in evaluation mode, until nothing that is done to the first layers is seen in the outputs.

@@ -20,7 +20,7 @@ from onebasin._random import generator_for
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._apply import Mover
 from onebasin.symmetry._verification.agreement import typical_size
-from onebasin.symmetry._verification.draws import draw_cycles
+from onebasin.symmetry._verification.draws import random_cycles
 from onebasin.symmetry._verification.trial import Trial
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -59,7 +59,7 @@ class Undone:
     def __init__(self, symmetry: Symmetry, seed: int) -> None:
         """Draw a permutation that moves every group."""
         self.symmetry, self._seed = symmetry, seed
-        self._indices = draw_cycles(symmetry, seed=seed).indices
+        self._indices = random_cycles(symmetry, seed=seed).indices
         self._movers: dict[str, Mover] = {}
 
     def values(self, group: str, tensor: str, generic: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Undone:
         if group not in self._movers:
             self._movers[group] = Mover(self.symmetry, {group: self._indices[group]})
         moved = self._movers[group].move(tensor, generic)
-        if len(self.symmetry.carriers[group]) > 1:
+        if len(self.symmetry.tensors_of[group]) > 1:
             return moved
         generator = generator_for(self._seed, f"half of {tensor}")
         half = torch.rand(generic.shape, generator=generator, dtype=torch.float32) < 0.5
@@ -105,7 +105,7 @@ def _by_derivatives(trial: Trial, undone: Undone, groups: set[str]) -> dict[str,
     least = max(FIRST_ORDER_VISIBLE, 10 * trial.tolerance)
     carried: dict[str, list[tuple[str, str]]] = {}
     for group in undone.symmetry.groups:
-        for tensor in undone.symmetry.carriers[group] if group in groups else ():
+        for tensor in undone.symmetry.tensors_of[group] if group in groups else ():
             carried.setdefault(specimen.name_of(tensor), []).append((group, tensor))
 
     def receive(name: str, gradient: Tensor) -> None:
@@ -208,4 +208,4 @@ def _by_forward_passes(trial: Trial, undone: Undone, groups: Sequence[str]) -> d
 
 
 def _largest_first(symmetry: Symmetry, group: str) -> list[str]:
-    return sorted(symmetry.carriers[group], key=lambda tensor: -prod(symmetry.shapes[tensor]))
+    return sorted(symmetry.tensors_of[group], key=lambda tensor: -prod(symmetry.shapes[tensor]))

@@ -21,7 +21,7 @@ TINY = 3
 MOST_UNIFORM = 6
 
 
-def draw_cycles(symmetry: Symmetry, *, seed: int) -> Permutation:
+def random_cycles(symmetry: Symmetry, *, seed: int) -> Permutation:
     """Return a permutation in which every row of every group is one random long cycle."""
     indices = {}
     for name, order in Permutation.random(symmetry, seed=seed).indices.items():
@@ -29,14 +29,14 @@ def draw_cycles(symmetry: Symmetry, *, seed: int) -> Permutation:
     return Permutation(symmetry, indices)
 
 
-def draw_exchanges(symmetry: Symmetry, *, seed: int) -> Permutation:
+def random_transpositions(symmetry: Symmetry, *, seed: int) -> Permutation:
     """Return a random permutation; a row of at most `SMALL` units only exchanges two of them.
 
-    They are neighbors in the cycle that `draw_cycles` makes of the row with the same seed:
+    They are neighbors in the cycle that `random_cycles` makes of the row with the same seed:
     the two draws then generate all its orders. One of the two is odd in a larger row.
     """
     indices = dict(Permutation.random(symmetry, seed=seed).indices)
-    for name, cycle in draw_cycles(symmetry, seed=seed).indices.items():
+    for name, cycle in random_cycles(symmetry, seed=seed).indices.items():
         size = cycle.shape[-1]
         if 1 < size <= SMALL:
             indices[name] = _exchanges(cycle, generator_for(seed, f"exchange {name}"))

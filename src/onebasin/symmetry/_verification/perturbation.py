@@ -1,6 +1,6 @@
 """Perturbation: generic values for parameters, near their own.
 
-Freshly initialised networks have zero biases, equal norm weights, layer scales of 1e-6 and
+Freshly initialized networks have zero biases, equal norm weights, layer scales of 1e-6 and
 branches that start at zero. There a wrong permutation changes nothing; at a generic point
 of parameter space it does.
 """

@@ -33,7 +33,7 @@ FACTORIES = (torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.full)
 class OnePrecision(TorchDispatchMode):
     """Runs every operator in one precision, whatever precision the model asks for.
 
-    Attention and normalisation layers often compute in float32 on purpose. With their
+    Attention and normalization layers often compute in float32 on purpose. With their
     rounding two equal functions differ by 1e-6, which hides a small true difference. Under
     this mode a cast to another precision is a cast to this one, and what an operator makes
     in another (a table, a quotient of integers) is converted at once.

@@ -1,6 +1,6 @@
 """Verification: a symmetry tested on the original module, in float64, with negative controls.
 
-Owns `Proof`, and the order in which parameters and inputs are tried.
+Owns `Verification`, and the order in which parameters and inputs are tried.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from onebasin._inputs import model_inputs
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._display import proof_text
 from onebasin.symmetry._inference.graphs import inputs_at_branches
-from onebasin.symmetry._restriction import without_groups
-from onebasin.symmetry._verification.agreement import disagreement
+from onebasin.symmetry._restriction import restrict
+from onebasin.symmetry._verification.agreement import max_relative_error
 from onebasin.symmetry._verification.controls import Control, control_groups
-from onebasin.symmetry._verification.draws import draw_cycles, draw_exchanges, uniform_draws
+from onebasin.symmetry._verification.draws import (
+    random_cycles,
+    random_transpositions,
+    uniform_draws,
+)
 from onebasin.symmetry._verification.inputs import (
     Example,
     batched_tensors,
@@ -30,7 +34,7 @@ from onebasin.symmetry._verification.inputs import (
     resized_examples,
     scaled_examples,
 )
-from onebasin.symmetry._verification.specimen import Specimen, is_out_of_memory
+from onebasin.symmetry._verification.specimen import Probe, is_out_of_memory
 from onebasin.symmetry._verification.trial import TOLERANCE, Trial, failing_groups, further_trial
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -43,7 +47,7 @@ SAME_ENTRY = 1e-6
 
 
 @dataclass(frozen=True)
-class Proof:
+class Verification:
     """The outcome of testing a symmetry on a model.
 
     Args:
@@ -75,7 +79,7 @@ class Proof:
         return proof_text(self)
 
 
-def prove(
+def verify(
     symmetry: Symmetry,
     model: nn.Module,
     example_args: Sequence[Any] | Mapping[str, Any] | Tensor,
@@ -86,7 +90,7 @@ def prove(
     controls: bool | int = True,
     other_inputs: Sequence[Any] = (),
     states: Sequence[Mapping[str, Tensor]] = (),
-) -> Proof:
+) -> Verification:
     """Test a symmetry on the original module with permuted parameters.
 
     The module runs in float64 and evaluation mode, and is left exactly as it was. Two
@@ -106,7 +110,7 @@ def prove(
         example_kwargs: keyword inputs.
         seed: of the noise, the permutations and any random operators.
         outputs: which outputs count, a callable from the model's return value to a pytree
-            of tensors; by default all but caches, as in `trace`.
+            of tensors; by default all but caches, as in `infer_symmetry`.
         controls: whether to run the negative controls, or for how many groups at most.
             Groups without one are unverified.
         other_inputs: further inputs to test on, as pairs of positional and keyword inputs.
@@ -121,7 +125,7 @@ def prove(
     check_model("prove", model)
     example = Example(*model_inputs("prove", model, example_args, example_kwargs))
     others = _examples_of(model, other_inputs)
-    specimen = Specimen(symmetry, model, example.args, example.kwargs, seed=seed, outputs=outputs)
+    specimen = Probe(symmetry, model, example.args, example.kwargs, seed=seed, outputs=outputs)
     run = _Verification(symmetry, seed, _first_trial(specimen, symmetry), [str(example)])
     run.test_first()
     run.test_one_entry(example)
@@ -131,7 +135,7 @@ def prove(
     run.test_shapes(example)
     run.test_branches(model, example)
     verified = run.control(len(symmetry.groups) if controls is True else int(controls))
-    return Proof(
+    return Verification(
         symmetry=run.symmetry,
         max_error=run.max_error,
         failed_groups=run.failed,
@@ -173,7 +177,7 @@ class _Verification:
         if size > 1 and self._test_example(one_entry(example, batch)) and self.trials:
             single = self.trials[-1].reference
             whole = [x[:1] for x in self.first.reference if x.dim() and x.shape[0] == size]
-            if disagreement(single, whole) <= SAME_ENTRY:
+            if max_relative_error(single, whole) <= SAME_ENTRY:
                 self.reduced = batch
 
     def test_values(self, example: Example) -> None:
@@ -244,7 +248,7 @@ class _Verification:
 
     def _test(
         self,
-        specimen: Specimen,
+        specimen: Probe,
         place: str,
         draws: Callable[[], Iterator[Permutation]] | None = None,
     ) -> bool:
@@ -264,7 +268,7 @@ class _Verification:
         self._hold(trial, draws or self._cycles)
         return True
 
-    def _further_trial(self, specimen: Specimen, place: str) -> Trial:
+    def _further_trial(self, specimen: Probe, place: str) -> Trial:
         return further_trial(specimen, self.symmetry, place, self.first)
 
     def _hold(self, trial: Trial, draws: Callable[[], Iterator[Permutation]]) -> None:
@@ -281,7 +285,7 @@ class _Verification:
                 for name, change in failing_groups(trial, permutation, changes).items()
             }
             self.failed |= found
-            self.symmetry = without_groups(self.symmetry, found)
+            self.symmetry = restrict(self.symmetry, found)
 
     def _first_failure(
         self, trial: Trial, draws: Callable[[], Iterator[Permutation]]
@@ -310,24 +314,24 @@ class _Verification:
                 yield Permutation.random(self.symmetry, seed=self.seed + 100 + i)
 
     def _both_draws(self) -> Iterator[Permutation]:
-        yield draw_exchanges(self.symmetry, seed=self.seed)
-        yield draw_cycles(self.symmetry, seed=self.seed)
+        yield random_transpositions(self.symmetry, seed=self.seed)
+        yield random_cycles(self.symmetry, seed=self.seed)
 
     def _cycles(self) -> Iterator[Permutation]:
-        yield draw_cycles(self.symmetry, seed=self.seed)
+        yield random_cycles(self.symmetry, seed=self.seed)
 
 
 def _examples_of(model: nn.Module, other_inputs: Sequence[Any]) -> list[Example]:
     """Return further inputs of the caller as examples."""
     if not isinstance(other_inputs, list | tuple):
         raise OneBasinError(
-            f"prove: other_inputs is {described(other_inputs)}; pass a list of pairs of positional"
+            f"verify: other_inputs is {described(other_inputs)}; pass a list of pairs of positional"
             " and keyword inputs"
         )
     for i, inputs in enumerate(other_inputs):
         if not isinstance(inputs, list | tuple) or len(inputs) != 2 or not _is_mapping(inputs[1]):
             raise OneBasinError(
-                f"prove: other_inputs[{i}] is not a pair of positional and keyword inputs (got"
+                f"verify: other_inputs[{i}] is not a pair of positional and keyword inputs (got"
                 f" {described(inputs)}); pass pairs such as ((x,), {{}})"
             )
     return [Example(*model_inputs("prove", model, *inputs)) for inputs in other_inputs]
@@ -337,7 +341,7 @@ def _is_mapping(value: Any) -> bool:
     return value is None or isinstance(value, Mapping)
 
 
-def _first_trial(specimen: Specimen, symmetry: Symmetry) -> Trial:
+def _first_trial(specimen: Probe, symmetry: Symmetry) -> Trial:
     """Return the trial at parameters near the model's own, in the first precision that works."""
     refusal: OneBasinError | None = None
     for own in _precisions(specimen):
@@ -353,7 +357,7 @@ def _first_trial(specimen: Specimen, symmetry: Symmetry) -> Trial:
     raise refusal
 
 
-def _precisions(specimen: Specimen) -> Iterator[Specimen]:
+def _precisions(specimen: Probe) -> Iterator[Probe]:
     yield specimen
     yield specimen.in_plain_precision(torch.float64)
     yield specimen.in_plain_precision(specimen.own_dtype)
@@ -361,9 +365,9 @@ def _precisions(specimen: Specimen) -> Iterator[Specimen]:
 
 def _checked(reference: list[Tensor]) -> list[Tensor]:
     if not reference:
-        raise OneBasinError("prove: the model returns no tensor that counts; choose with outputs=")
+        raise OneBasinError("verify: the model returns no tensor that counts; choose with outputs=")
     if any(bool(tensor.isnan().any()) for tensor in reference):
         raise OneBasinError(
-            "prove: the model returns NaN on the example inputs in float64; give other inputs"
+            "verify: the model returns NaN on the example inputs in float64; give other inputs"
         )
     return reference

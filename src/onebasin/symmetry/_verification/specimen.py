@@ -34,7 +34,7 @@ KEPT_ENTRIES = 2**26
 Precision = OnePrecision | PlainPrecision
 
 
-class Specimen:
+class Probe:
     """A model and example inputs, ready to be run on permuted parameters.
 
     Args:
@@ -68,7 +68,7 @@ class Specimen:
             first = self._names.setdefault(id(self._tensors[name]), name)
             if symmetry.blocks[first] != symmetry.blocks[name]:
                 raise OneBasinError(
-                    f"prove: {first!r} and {name!r} are one tensor in the model but differ in"
+                    f"verify: {first!r} and {name!r} are one tensor in the model but differ in"
                     " layout; give both the same"
                 )
         self.num_entries = sum(self._tensors[name].numel() for name in self._names.values())
@@ -92,19 +92,19 @@ class Specimen:
         if self.is_strict and set(self.symmetry.buffers) > self._tables:
             self._calibrate()
 
-    def in_plain_precision(self, dtype: torch.dtype) -> Specimen:
+    def in_plain_precision(self, dtype: torch.dtype) -> Probe:
         """Return the specimen with a precision in which the model's own casts are granted."""
         return self._variant(is_strict=False, dtype=dtype)
 
-    def without_noise(self) -> Specimen:
+    def without_noise(self) -> Probe:
         """Return the specimen with random operators that give every entry the same value."""
         return self._variant(_replaces_noise=True)
 
-    def at_random(self) -> Specimen:
+    def at_random(self) -> Probe:
         """Return the specimen at random parameters, not near those of the model."""
         return self._variant(_spread=randomize)
 
-    def with_buffers(self, state: Mapping[str, Tensor]) -> Specimen | None:
+    def with_buffers(self, state: Mapping[str, Tensor]) -> Probe | None:
         """Return the specimen with the buffers of a checkpoint; None if they are the same."""
         own = [
             name for name in self.symmetry.buffers if self._affects_outputs(name) and name in state
@@ -120,7 +120,7 @@ class Specimen:
         is_statistic = self._values[name].is_floating_point() and name not in self._tables
         return not (is_counter or is_statistic)
 
-    def with_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Specimen:
+    def with_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Probe:
         """Return the specimen at the same parameters with other inputs.
 
         Where the model is on an accelerator this one runs on the CPU: an index out of range
@@ -132,7 +132,7 @@ class Specimen:
             other._device = torch.device("cpu")
         return other
 
-    def _variant(self, **changes: Any) -> Specimen:
+    def _variant(self, **changes: Any) -> Probe:
         other = copy.copy(self)
         vars(other).update(changes)
         shares = self._spread is other._spread
@@ -280,11 +280,11 @@ class Specimen:
         reason = " ".join(str(error).split())[:300]
         if is_out_of_memory(error):
             return (
-                f"prove: not enough memory to run {name} in {width}; use smaller example inputs,"
+                f"verify: not enough memory to run {name} in {width}; use smaller example inputs,"
                 " or leave the verification out (--no-verify)"
             )
         return (
-            f"prove: {name} cannot be run in {width} on the example inputs"
+            f"verify: {name} cannot be run in {width} on the example inputs"
             f" ({type(error).__name__}: {reason}); give inputs it accepts"
         )
 
@@ -331,15 +331,15 @@ def check_model(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> None:
     for name, shape in symmetry.shapes.items():
         if name not in tensors:
             raise OneBasinError(
-                f"prove: the model has no tensor {name!r}; give the model that was traced"
+                f"verify: the model has no tensor {name!r}; give the model that was traced"
             )
         if tuple(tensors[name].shape) != shape:
             raise OneBasinError(
-                f"prove: tensor {name!r} is {tuple(tensors[name].shape)} in the model but {shape}"
+                f"verify: tensor {name!r} is {tuple(tensors[name].shape)} in the model but {shape}"
                 " in the symmetry; give the model that was traced"
             )
         if tensors[name].is_meta:
             raise OneBasinError(
-                f"prove: tensor {name!r} is on the meta device; a proof runs the model, so build"
+                f"verify: tensor {name!r} is on the meta device; a proof runs the model, so build"
                 " it with real weights"
             )

@@ -12,7 +12,7 @@ from torch import Tensor
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._verification.agreement import disagreements, typical_size
 from onebasin.symmetry._verification.draws import restrict
-from onebasin.symmetry._verification.specimen import Specimen, is_out_of_memory
+from onebasin.symmetry._verification.specimen import Probe, is_out_of_memory
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -49,7 +49,7 @@ class Trial:
             cancel to less, and would be compared with rounding.
     """
 
-    specimen: Specimen
+    specimen: Probe
     reference: list[Tensor]
     place: str = ""
     least_sizes: Sequence[float] = ()
@@ -137,7 +137,7 @@ class Trial:
     def _check_repeatable(self) -> None:
         if max(self.errors(self._still), default=0.0) > self._loosest:
             raise OneBasinError(
-                "prove: the model returns other outputs each time it is run; make its forward"
+                "verify: the model returns other outputs each time it is run; make its forward"
                 " pass deterministic in evaluation mode"
             )
 
@@ -169,7 +169,7 @@ def _exceed(errors: Sequence[float], tolerances: Sequence[float]) -> bool:
     return any(not e <= t for e, t in zip(errors, tolerances, strict=True))
 
 
-def further_trial(specimen: Specimen, symmetry: Symmetry, place: str, first: Trial) -> Trial:
+def further_trial(specimen: Probe, symmetry: Symmetry, place: str, first: Trial) -> Trial:
     """Return a trial at another point or on other inputs.
 
     Args:
@@ -183,7 +183,7 @@ def further_trial(specimen: Specimen, symmetry: Symmetry, place: str, first: Tri
     """
     reference = specimen.run(specimen.moved(Permutation.identity(symmetry)))
     if not reference or any(bool(x.isnan().any()) for x in reference):
-        raise OneBasinError(f"prove: the model returns NaN or nothing {place}; give other inputs")
+        raise OneBasinError(f"verify: the model returns NaN or nothing {place}; give other inputs")
     sizes = [typical_size(x) if x.is_floating_point() else 0.0 for x in first.reference]
     return Trial(specimen, reference, place, sizes if len(sizes) == len(reference) else ())
 

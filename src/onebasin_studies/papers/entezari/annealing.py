@@ -22,7 +22,7 @@ from onebasin_studies.papers.entezari.settings import (
     published_widths,
 )
 from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
-from onebasin_studies.runtime.statistics import grouped, select, summarise, summary, values_of
+from onebasin_studies.runtime.statistics import grouped, select, summarize, summary, values_of
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.sets import measure_set
@@ -61,7 +61,7 @@ def tasks(config: Config) -> list[Task]:
     """Return a measure of every pair and of every five networks, before and after annealing."""
     axes = [("width", config.widths, config.search), ("depth", config.depths, config.deep)]
     return [
-        measure.labelled(axis=axis)
+        measure.labeled(axis=axis)
         for axis, series, search in axes
         for point in points_of(series)
         for measure in _measures(point, search, config)
@@ -89,7 +89,7 @@ def _of_set(point: Point, members: Sequence[Task], search: Search, num_points: i
     for state, ends in ((BEFORE, members), (AFTER, search.moved(point, members))):
         measure = Task.of(
             measure_set, **point.setting, networks=ends, num_points=num_points
-        ).labelled(**point.labels, networks=len(members), set=search.seed, state=state)
+        ).labeled(**point.labels, networks=len(members), set=search.seed, state=state)
         found.append(measure.costing(point.cost * len(members) ** 2))
     return found
 
@@ -167,7 +167,7 @@ def _figure(axis: str, label: str, rows: Sequence[Row]) -> Picture:
     for ax, number in zip(axes, (MANY, FEW), strict=True):
         for state in (BEFORE, AFTER):
             part = select(rows, networks=number, state=state)
-            means = summarise(part, "error_barrier", by=[axis])
+            means = summarize(part, "error_barrier", by=[axis])
             draw_means(ax, means, axis, label=state)
             words.append(f"{number} networks {state}: {told(means, axis)}")
         size_axis(ax, axis, [row[axis] for row in rows])
@@ -236,7 +236,7 @@ STUDY = Study(
             groups=1,
             num_points=5,
         ),
-        "desk": Config(
+        "small": Config(
             widths=(
                 Series("mnist", widths=(16, 64, 256, 1024), pairs=5),
                 Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (16, 64, 256), pairs=3),

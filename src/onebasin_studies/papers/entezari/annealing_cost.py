@@ -18,7 +18,7 @@ from onebasin_studies.papers.entezari.settings import (
     points_of,
 )
 from onebasin_studies.runtime.drawing import draw_means, panels, told
-from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise, summary
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, summary
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.sets import measure_set
@@ -57,21 +57,21 @@ def tasks(config: Config) -> list[Task]:
     wanted = []
     for point in points_of([config.series]):
         for pair, (a, b) in enumerate(point.pairs()):
-            before = _barrier(point, [a, b], config).labelled(pair=pair, steps=0)
-            wanted.append(before.labelled(schedule="none"))
+            before = _barrier(point, [a, b], config).labeled(pair=pair, steps=0)
+            wanted.append(before.labeled(schedule="none"))
             for search in config.searches:
                 for steps in config.steps:
                     labels = {"pair": pair, "steps": steps, "schedule": search.schedule}
                     one = replace(search, steps=steps, seed=pair)
-                    cost = one.search(point, [a, b]).labelled(kind=SEARCH, **point.labels)
+                    cost = one.search(point, [a, b]).labeled(kind=SEARCH, **point.labels)
                     measure = _barrier(point, one.moved(point, [a, b]), config)
-                    wanted += [cost.labelled(**labels), measure.labelled(**labels)]
+                    wanted += [cost.labeled(**labels), measure.labeled(**labels)]
     return wanted
 
 
 def _barrier(point: Point, ends: Sequence[Task], config: Config) -> Task:
     found = Task.of(measure_set, **point.setting, networks=ends, num_points=config.num_points)
-    return found.labelled(kind=BARRIER, **point.labels).costing(point.cost)
+    return found.labeled(kind=BARRIER, **point.labels).costing(point.cost)
 
 
 @beyond_digits
@@ -86,7 +86,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     train = select(rows, kind=BARRIER, split="train", schedule="published")
     parts, holds = [], True
     for (width,), part in grouped(train, "width").items():
-        means = summarise(part, "error_barrier", by=["steps"])
+        means = summarize(part, "error_barrier", by=["steps"])
         if lack := _lack(means):
             return Verdict.too_little(f"Width {width}: {lack}.")
         holds &= all(after.mean < before.mean for before, after in pairwise(means))
@@ -144,7 +144,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     words = []
     for ax, ((schedule,), part) in zip(axes, schedules.items(), strict=False):
         for (width,), same in grouped(part, "width").items():
-            means = summarise(same, "error_barrier", by=["steps"])
+            means = summarize(same, "error_barrier", by=["steps"])
             draw_means(ax, means, "steps", label=f"width {width}")
             words.append(f"{schedule}, width {width}: {told(means, 'steps')}")
             color = ax.lines[-1].get_color()
@@ -208,7 +208,7 @@ STUDY = Study(
             searches=(Search(), Search(schedule="calibrated")),
             num_points=5,
         ),
-        "desk": Config(
+        "small": Config(
             Series("mnist", widths=tuple(PUBLISHED), pairs=5),
             searches=(
                 Search(num_examples=10_000),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
-from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize
 from onebasin_studies.runtime.study import Picture, Row, Table
 
 SERIES = ("family", "data", "normalization")
@@ -35,7 +35,7 @@ def barrier_picture(rows: Sequence[Row], x: str, split: str) -> Picture:
     words = []
     for ax, column, name in zip(axes, ("barrier", "error_barrier"), ("loss", "error"), strict=True):
         for label, part in series_of(select(rows, split=split)).items():
-            means = summarise(part, column, by=[x])
+            means = summarize(part, column, by=[x])
             draw_means(ax, means, x, label=label)
             words.append(f"{label}, {name}: {told(means, x)}")
         size_axis(ax, x, [row[x] for row in rows])
@@ -81,5 +81,5 @@ def barrier_table(rows: Sequence[Row], x: str) -> Table:
 
 def mean_text(rows: Sequence[Row], column: str, form: str = ".3f") -> Summary | str:
     """Return the mean of a column, written with its interval, or a dash where there is none."""
-    found = summarise(rows, column)
+    found = summarize(rows, column)
     return replace(found[0], form=form) if found else "-"

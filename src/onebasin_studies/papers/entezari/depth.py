@@ -24,7 +24,7 @@ from onebasin_studies.runtime.statistics import (
     contrast,
     grouped,
     select,
-    summarise,
+    summarize,
     values_of,
 )
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
@@ -75,7 +75,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
 
 def _suffices(rows: Sequence[Row]) -> bool:
-    means = summarise(rows, "barrier", by=["depth"])
+    means = summarize(rows, "barrier", by=["depth"])
     is_plain = rows[0]["family"] in ("mlp", "shallow-cnn")
     return is_plain and len(means) >= FEWEST_DEPTHS and all(m.n >= FEWEST_PAIRS for m in means)
 
@@ -89,7 +89,7 @@ def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
     less, more = (
         contrast(values[-3:], [-before, before + sign * last, -sign * last]) for sign in (1, -1)
     )
-    means = summarise(rows, "barrier", by=["depth"])
+    means = summarize(rows, "barrier", by=["depth"])
     steps = [
         factor * (b.mean - a.mean)
         for factor, (a, b) in zip((before, last), pairwise(means[-3:]), strict=True)
@@ -125,7 +125,7 @@ STUDY = Study(
             (Series(SMALL, SMOKE_RECIPE, (32,), (1, 2), pairs=2),),
             num_points=5,
         ),
-        "desk": Config(),
+        "small": Config(),
         "paper": Config(published_depths(deep=True), num_points=25),
     },
     tasks=tasks,

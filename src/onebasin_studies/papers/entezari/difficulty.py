@@ -21,7 +21,7 @@ from onebasin_studies.papers.entezari.settings import (
     published_depths,
 )
 from onebasin_studies.runtime.drawing import panels
-from onebasin_studies.runtime.statistics import bootstrap, grouped, select, summarise
+from onebasin_studies.runtime.statistics import bootstrap, grouped, select, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -58,8 +58,8 @@ def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
     found = []
     columns = ("family", "data", "width", "depth", "normalization")
     for key, part in grouped(rows, *columns).items():
-        errors = summarise(select(part, split="test"), "error_a")
-        barriers = summarise(select(part, split="train"), "barrier")
+        errors = summarize(select(part, split="test"), "error_a")
+        barriers = summarize(select(part, split="train"), "barrier")
         if errors and barriers:
             mean = {"test_error": errors[0].mean, "barrier": barriers[0].mean, "n": barriers[0].n}
             found.append({**dict(zip(columns, key, strict=True)), **mean})
@@ -166,7 +166,7 @@ STUDY = Study(
             ),
             num_points=5,
         ),
-        "desk": Config(),
+        "small": Config(),
         "paper": Config(published_depths(deep=True), num_points=25),
     },
     tasks=tasks,

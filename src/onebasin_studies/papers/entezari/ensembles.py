@@ -21,7 +21,7 @@ from onebasin_studies.papers.entezari.settings import (
     points_of,
 )
 from onebasin_studies.runtime.drawing import panels
-from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise, summary
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, summary
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.merging import compare_networks, merge_networks
@@ -82,7 +82,7 @@ def tasks(config: Config) -> list[Task]:
                         others=list(others.values()),
                         other_names=list(others),
                         split="test",
-                    ).labelled(**point.labels, pair=pair)
+                    ).labeled(**point.labels, pair=pair)
                 )
     return wanted
 
@@ -157,7 +157,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 def _figure(data: str, rows: Sequence[Row]) -> Picture:
     figure, (ax,) = panels()
-    means = [each for name in CANDIDATES for each in summarise(select(rows, name=name), "accuracy")]
+    means = [each for name in CANDIDATES for each in summarize(select(rows, name=name), "accuracy")]
     names = [name for name in CANDIDATES if select(rows, name=name)]
     reach = [mean.high - mean.mean if mean.n > 1 else 0.0 for mean in means]
     ax.errorbar([m.mean for m in means], range(len(means)), xerr=reach, fmt="o", capsize=3)
@@ -216,7 +216,7 @@ STUDY = Study(
         "smoke": Config(
             (Line(Series(SMALL, SMOKE_RECIPE, (16,), pairs=3), {**SGD, "epochs": 15}),)
         ),
-        "desk": Config(
+        "small": Config(
             (
                 Line(Series("mnist", widths=(1024,), pairs=4), {**SGD, "epochs": 10}),
                 Line(

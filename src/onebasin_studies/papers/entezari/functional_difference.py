@@ -20,12 +20,12 @@ from onebasin_studies.papers.entezari.settings import (
     published_widths,
 )
 from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
-from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise, summary
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, summary
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
 UNMOVED, ANNEALED, DIFFERENCE = "none", "annealing (published)", "functional-difference"
-METHODS = {DIFFERENCE: "functional difference", "weights": "weights"}
+MATCHERS = {DIFFERENCE: "functional difference", "weights": "weights"}
 """Matchers, and what rows call them; weights are there for comparison."""
 
 FEWEST_PAIRS = 3
@@ -51,7 +51,7 @@ class Config:
 def tasks(config: Config) -> list[Task]:
     """Return the barriers of every pair, as it is and moved by each of the searches."""
     return [
-        barrier.labelled(pair=pair, method=method)
+        barrier.labeled(pair=pair, method=method)
         for point in points_of(config.series)
         for pair, (a, b) in enumerate(point.pairs())
         for method, end in _ends(point, a, b, config, pair).items()
@@ -63,7 +63,7 @@ def _ends(point: Point, a: Task, b: Task, config: Config, seed: int) -> Mapping[
     ends = {UNMOVED: b}
     for search in config.searches:
         ends[f"annealing ({search.schedule})"] = replace(search, seed=seed).moved(point, [a, b])[1]
-    for method, name in METHODS.items():
+    for method, name in MATCHERS.items():
         ends[name] = matched(point, a, b, method, config.num_examples)
     return ends
 
@@ -74,8 +74,8 @@ def differences(rows: Sequence[Row]) -> list[dict[str, Any]]:
     columns = ("family", "data", "width", "depth", "normalization", "pair")
     for key, part in grouped(select(rows, split="train"), *columns).items():
         ends = {row["method"]: row for row in part}
-        if {ANNEALED, METHODS[DIFFERENCE]} <= ends.keys():
-            annealed, other = ends[ANNEALED], ends[METHODS[DIFFERENCE]]
+        if {ANNEALED, MATCHERS[DIFFERENCE]} <= ends.keys():
+            annealed, other = ends[ANNEALED], ends[MATCHERS[DIFFERENCE]]
             excess = {c: annealed[c] - other[c] for c in ("error_barrier", "barrier")}
             found.append({**dict(zip(columns, key, strict=True)), **excess})
     return found
@@ -97,7 +97,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
             return Verdict.too_little(f"{family} on {data}: fewer than three pairs.")
         error, loss = (summary([row[c] for row in part]) for c in ("error_barrier", "barrier"))
         holds &= error.low > 0
-        widths = summarise(part, "error_barrier", by=["width"])
+        widths = summarize(part, "error_barrier", by=["width"])
         parts.append(
             f"{family} on {data} ({normalization}): {_told(error)} (loss: {_told(loss)}; "
             f"{told(widths, 'width', form='.3f')})"
@@ -128,7 +128,7 @@ def _figure(family: str, data: str, rows: Sequence[Row]) -> Picture:
     words = []
     for ax, column, name in zip(axes, ("error_barrier", "barrier"), ("error", "loss"), strict=True):
         for (method,), part in grouped(select(rows, split="train"), "method").items():
-            means = summarise(part, column, by=["width"])
+            means = summarize(part, column, by=["width"])
             draw_means(ax, means, "width", label="not moved" if method == UNMOVED else method)
             words.append(f"{name}, {method}: {told(means, 'width')}")
         size_axis(ax, "width", [row["width"] for row in rows])
@@ -174,7 +174,7 @@ STUDY = Study(
             searches=(Search(steps=300),),
             num_points=5,
         ),
-        "desk": Config(
+        "small": Config(
             (
                 Series("mnist", widths=(16, 64, 256, 1024), pairs=5),
                 Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (16, 64, 256), pairs=3),

@@ -18,7 +18,7 @@ from onebasin_studies.papers.entezari.settings import (
     powers,
 )
 from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
-from onebasin_studies.runtime.statistics import grouped, select, slope, summarise
+from onebasin_studies.runtime.statistics import grouped, select, slope, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -64,7 +64,7 @@ def tasks(config: Config) -> list[Task]:
         for share in config.shares
     }
     return [
-        measure.labelled(noise=share, pair=number)
+        measure.labeled(noise=share, pair=number)
         for share, series in by_share.items()
         for point in points_of([series])
         for number, (a, b) in enumerate(point.pairs())
@@ -93,7 +93,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
 
 def _curve(rows: Sequence[Row]) -> Mapping[int, float]:
-    means = summarise(rows, "barrier", by=["width"])
+    means = summarize(rows, "barrier", by=["width"])
     return {each.group["width"]: each.mean for each in means if each.n >= FEWEST_PAIRS}
 
 
@@ -118,7 +118,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     words = []
     for ax, (column, split, name) in zip(axes, PANELS, strict=True):
         for (noise,), part in grouped(select(rows, split=split), "noise").items():
-            means = summarise(part, column, by=["width"])
+            means = summarize(part, column, by=["width"])
             draw_means(ax, means, "width", label=f"{noise:.0%} wrong labels")
             words.append(f"{name} with {noise:.0%} wrong labels: {told(means, 'width')}")
         size_axis(ax, "width", [row["width"] for row in rows])
@@ -149,7 +149,7 @@ STUDY = Study(
     claim="With wrong labels the barrier depends on the width as without, and is slightly higher.",
     scales={
         "smoke": Config({"name": SMALL, "num_train": 400}, SMOKE_RECIPE, (4, 32), runs=2),
-        "desk": Config(),
+        "small": Config(),
         "paper": Config({"name": "mnist"}, MNIST_MLP, powers(2, 15), num_points=25),
     },
     tasks=tasks,

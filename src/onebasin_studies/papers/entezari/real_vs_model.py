@@ -32,7 +32,7 @@ from onebasin_studies.papers.entezari.worlds import (
     places_of,
     sweep_picture,
 )
-from onebasin_studies.runtime.statistics import select, summarise
+from onebasin_studies.runtime.statistics import select, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.matching import match_pair, permute_network
@@ -41,7 +41,7 @@ FEWEST_PAIRS, FEWEST_PLACES = 3, 4
 CORRELATION, GAP = 0.9, 0.2
 SHALLOW = Search(schedule="calibrated", num_examples=10_000)
 DEEP = Search(5000, schedule="calibrated", num_examples=10_000)
-"""At desk scale: temperatures that suit the energy, fewer steps where they take longer."""
+"""At small scale: temperatures that suit the energy, fewer steps where they take longer."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Config:
 def tasks(config: Config) -> list[Task]:
     """Return measures of all pairs of both worlds, as they are and after either search."""
     return [
-        measure.labelled(sweep=sweep.over, pair=number, world=world, state=state)
+        measure.labeled(sweep=sweep.over, pair=number, world=world, state=state)
         for sweep in config.sweeps
         for point in points_of([sweep.series])
         for number, (world, a, b) in _pairs(point)
@@ -159,7 +159,7 @@ def _weights_sentence(rows: Sequence[Row]) -> str:
 def _mnist_sentence(rows: Sequence[Row]) -> str:
     wanted: dict[str, Any] = {"sweep": "width", "family": "mlp", "data": "mnist", "depth": 1}
     part = select(rows, **wanted, state="after", split="train", world="real")
-    means = summarise(part, "barrier", by=["width"])
+    means = summarize(part, "barrier", by=["width"])
     if not means:
         return ""
     widest = means[-1]
@@ -198,7 +198,7 @@ STUDY = Study(
             ),
             num_points=5,
         ),
-        "desk": Config(),
+        "small": Config(),
         "paper": _published(),
     },
     tasks=tasks,

@@ -69,7 +69,7 @@ def matched(point: Point, a: Task, b: Task, method: str, num_examples: int | Non
         point: the architecture of both.
         a: the reference.
         b: what is moved.
-        method: of `onebasin.matching.registry.METHODS`.
+        method: of `onebasin.matching.registry.MATCHERS`.
         num_examples: how many training examples the matcher looks at; all without it.
     """
     data = reduced(point.series.data, num_examples)

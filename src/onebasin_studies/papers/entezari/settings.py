@@ -35,7 +35,7 @@ SMALL = "digits"
 
 SMOKE_RECIPE = {**MNIST_MLP, "epochs": 30}
 DESK_RECIPE = {**MNIST_MLP, "epochs": 40}
-"""At desk scale networks that cannot fit the data stop after 40 epochs."""
+"""At small scale networks that cannot fit the data stop after 40 epochs."""
 
 CIFAR10_SAMPLE = {"name": "cifar10", "num_train": 5000, "num_test": 2000}
 """A part of CIFAR-10, which a wide MLP fits within 60 epochs."""
@@ -131,7 +131,7 @@ class Point:
                 num_points=num_points,
                 normalization=normalization,
             )
-            .labelled(**self.labels)
+            .labeled(**self.labels)
             .costing(self.cost * num_points)
             for normalization in self.series.normalizations
         ]
@@ -150,7 +150,7 @@ def measured_pairs(series: Sequence[Series], num_points: int) -> list[Task]:
         num_points: of each curve.
     """
     return [
-        measure.labelled(pair=number)
+        measure.labeled(pair=number)
         for point in points_of(series)
         for number, (a, b) in enumerate(point.pairs())
         for measure in point.barriers(a, b, num_points)

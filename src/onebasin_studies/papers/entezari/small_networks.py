@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onebasin.evaluation.pairs import Move, measure_pairs_splits
-from onebasin.matching.exhaustive import match_exhaustively
+from onebasin.matching.exhaustive import match_exhaustive
 from onebasin.symmetry import Permutation
 from onebasin_studies.papers.entezari import PAPER
 from onebasin_studies.papers.entezari.settings import (
@@ -80,7 +80,7 @@ def search_pairs(
     batches = batches_of(dataset, batch_size=1000)
     rows, tensors = [], {}
     for number, other in enumerate(others):
-        found = match_exhaustively(
+        found = match_exhaustive(
             symmetry, reference.tensors, other.tensors, objective="loss", model=module, data=batches
         )
         before, after = (-float(value) for value in found.objective)
@@ -130,7 +130,7 @@ def measure_all_pairs(
             {"split": split, **row}
             for split, barriers in found.items()
             for row in barriers.rows()
-            if row["chord"] == "ends"
+            if row["baseline"] == "linear"
         ]
     )
 
@@ -154,7 +154,7 @@ def tasks(config: Config) -> list[Task]:
     after = Task.of(measure_all_pairs, **setting, searches=searches, num_points=config.num_points)
     data = data_label(config.measure_data)
     measures = zip(STATES, (before, after), strict=True)
-    return [task.labelled(state=state, data=data) for state, task in measures]
+    return [task.labeled(state=state, data=data) for state, task in measures]
 
 
 @beyond_digits
@@ -273,7 +273,7 @@ STUDY = Study(
             search_data=SMALL,
             measure_data=SMALL,
         ),
-        "desk": Config(),
+        "small": Config(),
         "paper": Config(
             recipe=MNIST_MLP,
             num=100,

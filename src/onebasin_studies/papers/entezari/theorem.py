@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from onebasin.matching.theorem import match_theorem
 from onebasin.merging.averages import average
-from onebasin.symmetry import Permutation, trace
+from onebasin.symmetry import Permutation, infer_symmetry
 from onebasin_studies.papers.entezari import PAPER
 from onebasin_studies.papers.entezari.settings import powers
 from onebasin_studies.runtime.drawing import (
@@ -22,7 +22,7 @@ from onebasin_studies.runtime.drawing import (
     size_axis,
     told,
 )
-from onebasin_studies.runtime.statistics import Slope, grouped, select, slope, summarise
+from onebasin_studies.runtime.statistics import Slope, grouped, select, slope, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict
 from onebasin_studies.runtime.task import Result, Task, declare
 
@@ -71,7 +71,7 @@ def measure_construction(*, dimension: int, width: int, draws: int, inputs: int)
     network = nn.Sequential(
         nn.Linear(dimension, width, bias=False), nn.ReLU(), nn.Linear(width, 1, bias=False)
     )
-    symmetry = trace(network, torch.zeros(2, dimension))
+    symmetry = infer_symmetry(network, torch.zeros(2, dimension))
     rows = []
     for draw in range(draws):
         # A pair is another one at every size, so that points of the figure are independent.
@@ -106,7 +106,7 @@ def tasks(config: Config) -> list[Task]:
     options = {"draws": config.draws, "inputs": config.inputs}
     return [
         Task.of(measure_construction, dimension=dimension, width=width, **options)
-        .labelled(dimension=dimension, width=width)
+        .labeled(dimension=dimension, width=width)
         .costing(width * (dimension + 4))
         for dimension in config.dimensions
         for width in config.widths
@@ -131,7 +131,7 @@ def slopes(rows: Sequence[Row]) -> dict[tuple[int, str], Slope]:
     found = {}
     for (dimension,), part in grouped(rows, "dimension").items():
         for state in STATES:
-            means = summarise(part, state, by=["width"])
+            means = summarize(part, state, by=["width"])
             if len(means) >= FEWEST_WIDTHS:
                 x = [log2(mean.group["width"]) for mean in means]
                 found[dimension, state] = slope(x, [log2(mean.mean) for mean in means])
@@ -170,10 +170,10 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     figure, (ax,) = panels()
     words = []
     for (dimension,), part in grouped(rows, "dimension").items():
-        means = summarise(part, "matched", by=["width"])
+        means = summarize(part, "matched", by=["width"])
         draw_means(ax, means, "width", label=f"d = {dimension}", markersize=3)
         color = ax.lines[-1].get_color()
-        random = summarise(part, "random", by=["width"])
+        random = summarize(part, "random", by=["width"])
         draw_means(ax, random, "width", color=color, linestyle=":", markersize=2)
         start = means[0]
         widths = [mean.group["width"] for mean in means]
@@ -216,7 +216,7 @@ STUDY = Study(
     "at least as fast as width to the power of -1/(2d+4).",
     scales={
         "smoke": Config((1, 2), powers(5, 9), draws=12, inputs=16),
-        "desk": Config(),
+        "small": Config(),
         "paper": Config(draws=256),
     },
     tasks=tasks,

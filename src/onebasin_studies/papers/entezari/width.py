@@ -17,7 +17,7 @@ from onebasin_studies.papers.entezari.settings import (
     powers,
     published_widths,
 )
-from onebasin_studies.runtime.statistics import Summary, select, summarise
+from onebasin_studies.runtime.statistics import Summary, select, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -75,7 +75,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
 
 def _suffices(rows: Sequence[Row]) -> bool:
-    means = summarise(rows, "barrier", by=["width"])
+    means = summarize(rows, "barrier", by=["width"])
     if len(means) < FEWEST_WIDTHS or any(mean.n < FEWEST_PAIRS for mean in means):
         return False
     is_deep = rows[0]["family"] in DEEP
@@ -83,7 +83,7 @@ def _suffices(rows: Sequence[Row]) -> bool:
 
 
 def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
-    means = summarise(rows, "barrier", by=["width"])
+    means = summarize(rows, "barrier", by=["width"])
     peak = max(means, key=lambda each: each.mean)
     first, last = means[0], means[-1]
     text = (
@@ -101,7 +101,7 @@ def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
 
 
 def _narrowest_fitting(rows: Sequence[Row]) -> int | None:
-    errors: list[Summary] = summarise(rows, "error_a", by=["width"])
+    errors: list[Summary] = summarize(rows, "error_a", by=["width"])
     return next((each.group["width"] for each in errors if each.mean <= FITTED), None)
 
 
@@ -123,7 +123,7 @@ STUDY = Study(
     "falls for wider networks; that of VGG and ResNet is high and flat.",
     scales={
         "smoke": Config((Series(SMALL, SMOKE_RECIPE, (4, 32), pairs=2),), num_points=5),
-        "desk": Config(),
+        "small": Config(),
         "paper": Config(published_widths(deep=True), num_points=25),
     },
     tasks=tasks,

@@ -14,7 +14,7 @@ import numpy as np
 
 from onebasin_studies.papers.entezari.charts import mean_text
 from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
-from onebasin_studies.runtime.statistics import grouped, select, slope, summarise, values_of
+from onebasin_studies.runtime.statistics import grouped, select, slope, summarize, values_of
 from onebasin_studies.runtime.study import Picture, Row, Table
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def places_of(rows: Sequence[Row], state: str, split: str = "train") -> list[Pla
     """Return mean loss barriers where both worlds were measured."""
     found = []
     for key, part in grouped(select(rows, state=state, split=split), *PLACE).items():
-        worlds = [summarise(select(part, world=world), "barrier") for world in WORLDS]
+        worlds = [summarize(select(part, world=world), "barrier") for world in WORLDS]
         if all(worlds):
             (real,), (model,) = worlds
             labels: dict[str, Any] = dict(zip(PLACE, key, strict=True))
@@ -108,7 +108,7 @@ def sweep_picture(rows: Sequence[Row], sweep: str, split: str) -> Picture:
         name = f"{family} on {data}"
         name += "" if statistics == "interpolated" else f", statistics {statistics}"
         for state, world in ((s, w) for s in STATES[:2] for w in WORLDS):
-            means = summarise(select(same, state=state, world=world), "barrier", by=[sweep])
+            means = summarize(select(same, state=state, world=world), "barrier", by=[sweep])
             if means:
                 style = "-" if world == "real" else "--"
                 draw_means(ax, means, sweep, label=f"{world}, {state}", linestyle=style)

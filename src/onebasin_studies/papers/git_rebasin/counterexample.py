@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from onebasin.evaluation.evaluation import Evaluation
 from onebasin.evaluation.interpolation import interpolate
 from onebasin.networks.mlp import MLP
-from onebasin.symmetry import Permutation, trace
+from onebasin.symmetry import Permutation, infer_symmetry
 from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.runtime.drawing import legend_below, panels
 from onebasin_studies.runtime.statistics import grouped
@@ -68,7 +68,7 @@ def measure_order(
     """
     network = MLP(depth=2, width=2, in_features=2, num_classes=1).eval()
     inputs, answers = _square(side, seed)
-    symmetry = trace(network, (inputs[:2],))
+    symmetry = infer_symmetry(network, (inputs[:2],))
     indices = {name: torch.tensor(o) for name, o in zip(symmetry.groups, orders, strict=True)}
     moved = Permutation(symmetry, indices).apply(_params(B))
 
@@ -97,7 +97,7 @@ def tasks(config: Config) -> list[Task]:
     """Return one task for each of the four permutations."""
     options = {"side": config.side, "num_points": config.num_points, "seed": config.seed}
     return [
-        Task.of(measure_order, orders=orders, **options).labelled(permutation=_name(orders))
+        Task.of(measure_order, orders=orders, **options).labeled(permutation=_name(orders))
         for orders in itertools.product(ORDERS, repeat=2)
     ]
 
@@ -164,7 +164,7 @@ STUDY = Study(
     item="Section 6",
     claim="Two networks that solve a task without error can have an error barrier of 0.25 for all "
     "four permutations of their hidden units.",
-    scales={"smoke": Config(side=50, num_points=9), "desk": Config(), "paper": Config(side=1000)},
+    scales={"smoke": Config(side=50, num_points=9), "small": Config(), "paper": Config(side=1000)},
     tasks=tasks,
     verdict=verdict,
     figures=figures,

@@ -9,8 +9,8 @@ from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.papers.git_rebasin.lines import by_setting, paired
 from onebasin_studies.papers.git_rebasin.settings import (
     CIFAR_MLP_SGD_DESK,
-    DESK,
     PAPER_MLPS,
+    SMALL,
     SMOKE,
     Pairs,
     at_epoch,
@@ -18,7 +18,7 @@ from onebasin_studies.papers.git_rebasin.settings import (
     seeds_of,
 )
 from onebasin_studies.runtime.drawing import draw_means, panels, told
-from onebasin_studies.runtime.statistics import grouped, select, summarise, summary
+from onebasin_studies.runtime.statistics import grouped, select, summarize, summary
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -39,7 +39,7 @@ def tasks(config: Pairs) -> list[Task]:
                 labels: dict[str, Any] = {"setting": name, "judged": number == 0}
                 for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = setting.barrier(a, end, config.num_points)
-                    wanted.append(barrier.labelled(**labels, pair=pair, epoch=epoch, state=state))
+                    wanted.append(barrier.labeled(**labels, pair=pair, epoch=epoch, state=state))
     return wanted
 
 
@@ -55,7 +55,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         fallen = _fallen(part)
         if len(fallen) < LEAST_PAIRS:
             return Verdict.too_little(f"{name}: fewer than three pairs at two epochs.")
-        difference, means = summary(fallen), summarise(part, "barrier", by=["epoch"])
+        difference, means = summary(fallen), summarize(part, "barrier", by=["epoch"])
         holds &= difference.low > 0
         change = summary([-fall for fall in fallen]).to_text()
         parts.append(
@@ -84,7 +84,7 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
     for ax, state in zip(axes, STATES, strict=True):
         part = select(rows, state=state)
         for split, line in (("train", "-"), ("test", "--")):
-            means = summarise(select(part, split=split), "barrier", by=["epoch"])
+            means = summarize(select(part, split=split), "barrier", by=["epoch"])
             draw_means(ax, means, "epoch", label=split, linestyle=line)
             words.append(f"{state}, {split}: {told(means, 'epoch')}")
         ax.set_xscale("log")
@@ -112,9 +112,9 @@ def table(rows: Sequence[Row]) -> Table:
         for (epoch,), part in grouped(of_setting, "epoch").items()
     }
     for (name, epoch), part in by_epoch.items():
-        loss = summarise(select(part, split="train"), "loss_a")
+        loss = summarize(select(part, split="train"), "loss_a")
         cells = [
-            summarise(select(part, state=state, split=split), "barrier")
+            summarize(select(part, state=state, split=split), "barrier")
             for state, split in (("matched", "train"), ("matched", "test"), ("unmatched", "train"))
         ]
         body.append((name, epoch, *(s[0] if s else "" for s in (loss, *cells))))
@@ -128,7 +128,7 @@ STUDY = Study(
     claim="The loss barrier between matched networks falls while they are trained.",
     scales={
         "smoke": Pairs(SMOKE, num_points=5),
-        "desk": Pairs({**DESK, "MLP on CIFAR-10, SGD": CIFAR_MLP_SGD_DESK}, num_points=11),
+        "small": Pairs({**SMALL, "MLP on CIFAR-10, SGD": CIFAR_MLP_SGD_DESK}, num_points=11),
         "paper": Pairs(PAPER_MLPS),
     },
     tasks=tasks,

@@ -31,8 +31,8 @@ def barriers_of(rows: Sequence[Row], *columns: str) -> list[dict[str, Any]]:
 
 def _excess(points: Sequence[Row], quantity: str) -> float:
     values = {point["alpha"]: point[quantity] for point in points}
-    chord = {alpha: alpha * values[1.0] + (1 - alpha) * values[0.0] for alpha in values}
-    return max(values[alpha] - chord[alpha] for alpha in values)
+    baseline = {alpha: alpha * values[1.0] + (1 - alpha) * values[0.0] for alpha in values}
+    return max(values[alpha] - baseline[alpha] for alpha in values)
 
 
 def by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:

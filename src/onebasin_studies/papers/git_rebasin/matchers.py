@@ -8,8 +8,8 @@ from typing import Any
 from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.papers.git_rebasin.lines import barriers_of, by_setting
 from onebasin_studies.papers.git_rebasin.settings import (
-    DESK,
     PAPER_MLPS,
+    SMALL,
     SMOKE,
     Pairs,
     Setting,
@@ -19,13 +19,13 @@ from onebasin_studies.papers.git_rebasin.settings import (
     vgg,
 )
 from onebasin_studies.runtime.drawing import draw_means, legend_below, panels
-from onebasin_studies.runtime.statistics import grouped, select, summarise, summary, values_of
+from onebasin_studies.runtime.statistics import grouped, select, summarize, summary, values_of
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks import measure_curve
 
 UNMOVED = "none"
-METHODS = ("weights", "activations", "straight-through")
+MATCHERS = ("weights", "activations", "straight-through")
 LEAST_PAIRS = 3
 SHARE = 0.05
 """A barrier this share of the one before matching is taken for none."""
@@ -42,14 +42,14 @@ def tasks(config: Pairs) -> list[Task]:
                     measure_curve, **setting.measuring, a=a, b=end, num_points=config.num_points
                 )
                 wanted.append(
-                    curve.labelled(setting=name, judged=number == 0, pair=pair, method=method)
+                    curve.labeled(setting=name, judged=number == 0, pair=pair, method=method)
                 )
     return wanted
 
 
 def _ends(setting: Setting, config: Pairs, a: Task, b: Task) -> dict[str, Task]:
     """Return B as it is, and moved by each matcher."""
-    moved = {m: setting.moved(a, b, m, config.options.get(m)) for m in METHODS}
+    moved = {m: setting.moved(a, b, m, config.options.get(m)) for m in MATCHERS}
     return {UNMOVED: b, **moved}
 
 
@@ -70,7 +70,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     parts, holds = [], True
     for split in ("train", "test"):
         naive = values_of(select(found, split=split, method=UNMOVED), "barrier")
-        matched = {m: values_of(select(found, split=split, method=m), "barrier") for m in METHODS}
+        matched = {m: values_of(select(found, split=split, method=m), "barrier") for m in MATCHERS}
         if min(map(len, [naive, *matched.values()])) < LEAST_PAIRS:
             return Verdict.too_little("Fewer than three pairs were measured with every matcher.")
         before = summary(naive)
@@ -89,10 +89,10 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 def _figure(name: str, rows: Sequence[Row]) -> Picture:
     figure, (ax,) = panels()
-    for method in (UNMOVED, *METHODS):
+    for method in (UNMOVED, *MATCHERS):
         part = select(rows, method=method)
-        train = summarise(select(part, split="train"), "loss", by=["alpha"])
-        test = summarise(select(part, split="test"), "loss", by=["alpha"])
+        train = summarize(select(part, split="train"), "loss", by=["alpha"])
+        test = summarize(select(part, split="test"), "loss", by=["alpha"])
         if train and test:
             label = "unmatched" if method == UNMOVED else method
             draw_means(ax, train, "alpha", label=label, markersize=2)
@@ -102,7 +102,7 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
     ax.set_xlabel("α (0 is B, 1 is A)")
     ax.set_ylabel("loss")
     legend_below(ax, "matched by")
-    means = summarise(select(barriers(rows), split="train"), "barrier", by=["method"])
+    means = summarize(select(barriers(rows), split="train"), "barrier", by=["method"])
     told = ", ".join(f"{s.mean:.3g} with matcher {s.group['method']}" for s in means)
     alt = (
         f"Train and test loss along the line from B to A, {name}. Mean train-loss barrier: {told}."
@@ -117,7 +117,7 @@ def table(rows: Sequence[Row]) -> Table:
     body = []
     for name, of_setting in by_setting(rows).items():
         found = grouped(barriers(of_setting), "method")
-        for method in (UNMOVED, *METHODS):
+        for method in (UNMOVED, *MATCHERS):
             part = found.get((method,), [])
             cells = [
                 summary(values_of(select(part, split=split), column))
@@ -140,7 +140,7 @@ STUDY = Study(
     "other by weight matching, activation matching or straight-through estimation.",
     scales={
         "smoke": Pairs(SMOKE, num_points=5, options=STE),
-        "desk": Pairs(DESK, options=STE),
+        "small": Pairs(SMALL, options=STE),
         "paper": Pairs(
             {
                 **PAPER_MLPS,

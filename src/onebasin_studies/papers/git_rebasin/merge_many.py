@@ -14,7 +14,7 @@ from onebasin_studies.papers.git_rebasin.settings import (
     Setting,
 )
 from onebasin_studies.runtime.drawing import panels
-from onebasin_studies.runtime.statistics import grouped, select, summarise, values_of
+from onebasin_studies.runtime.statistics import grouped, select, summarize, values_of
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.merging import compare_networks, merge_networks
@@ -62,7 +62,7 @@ def tasks(config: Config) -> list[Task]:
                 other_names=[MERGED],
                 split=split,
             )
-            wanted.append(comparison.labelled(set=number, data=setting.data_name))
+            wanted.append(comparison.labeled(set=number, data=setting.data_name))
     return wanted
 
 
@@ -132,7 +132,7 @@ def table(rows: Sequence[Row]) -> Table:
     for (number, kind, name), part in grouped(_candidates(rows), "set", "kind", "name").items():
         if kind == "logits":
             continue
-        means = [summarise(select(part, split=split), column) for split, column in columns]
+        means = [summarize(select(part, split=split), column) for split, column in columns]
         cells = (f"{s[0].mean:.4f}" if s else "" for s in means)
         body.append((number + 1, WORDS.get(name, name), *cells))
     return Table(header, body, PUBLISHED)
@@ -146,7 +146,7 @@ STUDY = Study(
     "at nearly their accuracy.",
     scales={
         "smoke": Config(DIGITS_MLP),
-        "desk": Config(MNIST_MLP_DESK, num_sets=2),
+        "small": Config(MNIST_MLP_DESK, num_sets=2),
         "paper": Config(MNIST_MLP),
     },
     tasks=tasks,

@@ -95,7 +95,7 @@ def tasks(config: Config) -> list[Task]:
             num_points=config.num_points,
             margin=config.margin,
         )
-        wanted.append(plane.labelled(pair=pair, data=setting.data_name))
+        wanted.append(plane.labeled(pair=pair, data=setting.data_name))
     return wanted
 
 
@@ -123,7 +123,7 @@ def plane_of(rows: Sequence[Row]) -> Plane:
 def pass_height(plane: Plane, first: str, second: str) -> float:
     """Return how far above the higher of two networks the lowest way between them leads.
 
-    Ways go from a point of the grid to its neighbours, and begin and end at the points that
+    Ways go from a point of the grid to its neighbors, and begin and end at the points that
     are nearest to the networks.
 
     Args:
@@ -192,7 +192,7 @@ def _figure(pair: int, plane: Plane) -> Picture:
         "Contours of the training loss on the plane through A, B and π(B). The lowest way rises "
         f"by {near:.4f} from A to π(B), and by {far:.4f} from A to B."
     )
-    caption = f"Training loss, pair {pair + 1}. Colours lie closer together near the lowest loss."
+    caption = f"Training loss, pair {pair + 1}. Colors lie closer together near the lowest loss."
     return Picture(f"plane-{pair + 1}", figure, alt, caption)
 
 
@@ -221,7 +221,7 @@ STUDY = Study(
     "does not.",
     scales={
         "smoke": Config(DIGITS_MLP, num_points=13),
-        "desk": Config(MNIST_MLP_DESK, num_pairs=3),
+        "small": Config(MNIST_MLP_DESK, num_pairs=3),
         "paper": Config(MNIST_MLP, num_pairs=3, num_points=51),
     },
     tasks=tasks,

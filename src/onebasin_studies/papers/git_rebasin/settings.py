@@ -178,7 +178,7 @@ CIFAR_MLP = Setting(
 )
 """As the authors' code has it, but for the optimizer, which it leaves open."""
 SMOKE: Mapping[str, Setting] = {"MLP on digits": DIGITS_MLP}
-DESK: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP_DESK, "MLP on CIFAR-10": CIFAR_MLP_DESK}
+SMALL: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP_DESK, "MLP on CIFAR-10": CIFAR_MLP_DESK}
 PAPER_MLPS: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP, "MLP on CIFAR-10": CIFAR_MLP}
 
 

@@ -15,7 +15,7 @@ from onebasin_studies.papers.git_rebasin.settings import (
     residual,
 )
 from onebasin_studies.runtime.drawing import draw_means, legend_below, panels
-from onebasin_studies.runtime.statistics import grouped, select, summarise, summary, values_of
+from onebasin_studies.runtime.statistics import grouped, select, summarize, summary, values_of
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks import measure_curve
@@ -70,7 +70,7 @@ def tasks(config: Config) -> list[Task]:
         for pair in range(config.num_pairs):
             labels = {"setting": name, "judged": number == 0, "pair": pair}
             made = _pair_tasks(setting, config, pair)
-            wanted += [task.labelled(**labels) for task in made]
+            wanted += [task.labeled(**labels) for task in made]
     return wanted
 
 
@@ -95,7 +95,7 @@ def _pair_tasks(setting: Setting, config: Config, pair: int) -> list[Task]:
     )
     line = {**setting.matching, "splits": ["test"], "num_points": config.num_points}
     curves = [
-        Task.of(measure_curve, **line, a=a, b=end).labelled(row="point", name=name)
+        Task.of(measure_curve, **line, a=a, b=end).labeled(row="point", name=name)
         for name, end in ((UNMATCHED, b), (MERGED, moved))
     ]
     return [comparison, *curves]
@@ -143,7 +143,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 def _losses(setting: str, rows: Sequence[Row]) -> Picture:
     figure, (ax,) = panels()
     for name in (UNMATCHED, MERGED):
-        curve = summarise(select(rows, row="point", name=name), "loss", by=["alpha"])
+        curve = summarize(select(rows, row="point", name=name), "loss", by=["alpha"])
         draw_means(ax, curve, "alpha", label=_line(name), markersize=2)
     means = _means(rows, "loss")
     for name, style in ((ENSEMBLE, "--"), (ALL, ":")):
@@ -170,7 +170,7 @@ def _line(name: str) -> str:
 
 def _means(rows: Sequence[Row], value: str) -> dict[str, float]:
     """Return the mean over pairs by the name of the candidate."""
-    found = summarise(select(rows, row="candidate"), value, by=["name"])
+    found = summarize(select(rows, row="candidate"), value, by=["name"])
     return {s.group["name"]: s.mean for s in found if s.group["name"] in WORDS}
 
 
@@ -215,7 +215,7 @@ def table(rows: Sequence[Row]) -> Table:
     for setting, part in by_setting(select(rows, row="candidate")).items():
         for name, word in WORDS.items():
             own = select(part, name=name)
-            cells = [summarise(own, column) for column in ("loss", "error", "ece")]
+            cells = [summarize(own, column) for column in ("loss", "error", "ece")]
             runs = own[0]["networks"] if own else ""
             body.append((setting, word, runs, *(s[0] if s else "" for s in cells)))
     return Table(header, body, "Mean over pairs ± half the 95 % interval.")
@@ -232,7 +232,7 @@ STUDY = Study(
     "loss than both and is better calibrated, though not as good as the ensemble of their outputs.",
     scales={
         "smoke": Config(SMOKE, num_points=5, num_bins=10),
-        "desk": Config({"MLP on CIFAR-10": CIFAR_SHORT, "MLP on MNIST": MNIST_MLP_DESK}),
+        "small": Config({"MLP on CIFAR-10": CIFAR_SHORT, "MLP on MNIST": MNIST_MLP_DESK}),
         "paper": Config({"ResNet20 32x on CIFAR-100": residual("cifar100", 32)}),
     },
     tasks=tasks,

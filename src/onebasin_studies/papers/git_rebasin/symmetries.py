@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from onebasin.networks.catalogue import build_network
-from onebasin.symmetry import trace
+from onebasin.symmetry import infer_symmetry, verify
 from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.runtime.drawing import panels
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict
@@ -46,8 +46,8 @@ def count_symmetries(*, network: Mapping[str, Any], proves: bool, seed: int) -> 
         torch.manual_seed(seed)
         module: Any = build_network(network["name"], **arguments).eval()
         inputs = (torch.randn(2, *module.input_shape),)
-    symmetry = trace(module, inputs)
-    proof = symmetry.prove(module, inputs, seed=seed) if proves else None
+    symmetry = infer_symmetry(module, inputs)
+    proof = verify(symmetry, module, inputs, seed=seed) if proves else None
     row = {
         "groups": len(symmetry.groups),
         "units": sum(group.size for group in symmetry.groups.values()),
@@ -62,7 +62,7 @@ def tasks(config: Config) -> list[Task]:
     """Return one task per network."""
     options = {"proves": config.proves, "seed": config.seed}
     return [
-        Task.of(count_symmetries, network=NETWORKS[name], **options).labelled(
+        Task.of(count_symmetries, network=NETWORKS[name], **options).labeled(
             network=name, published=PUBLISHED[name]
         )
         for name in config.networks
@@ -131,7 +131,7 @@ def table(rows: Sequence[Row]) -> Table:
         )
         for row in rows
     ]
-    return Table(header, body, "Proof's error: largest change of the outputs, in float64.")
+    return Table(header, body, "Verification's error: largest change of the outputs, in float64.")
 
 
 STUDY = Study(
@@ -139,7 +139,7 @@ STUDY = Study(
     paper=PAPER,
     item="Table 1",
     claim="An MLP, a VGG16 and a ResNet50 have 10^3498, 10^35160 and 10^55109 equivalent copies.",
-    scales={"smoke": Config(proves=False), "desk": Config(), "paper": Config()},
+    scales={"smoke": Config(proves=False), "small": Config(), "paper": Config()},
     tasks=tasks,
     verdict=verdict,
     figures=figures,

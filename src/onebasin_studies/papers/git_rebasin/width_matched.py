@@ -24,7 +24,7 @@ from onebasin_studies.runtime.statistics import (
     grouped,
     select,
     slope,
-    summarise,
+    summarize,
     summary,
     values_of,
 )
@@ -65,7 +65,7 @@ def tasks(config: Config) -> list[Task]:
                 labels: dict[str, Any] = {"family": family, "width": float(width), "pair": pair}
                 for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = setting.barrier(a, end, config.num_points)
-                    wanted.append(barrier.labelled(**labels, state=state))
+                    wanted.append(barrier.labeled(**labels, state=state))
     return wanted
 
 
@@ -166,7 +166,7 @@ def _draw(ax: Axes, rows: Sequence[Row]) -> None:
 
 
 def _means(rows: Sequence[Row], split: str) -> list[Summary]:
-    return summarise(select(rows, split=split), "barrier", by=["width"])
+    return summarize(select(rows, split=split), "barrier", by=["width"])
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -175,7 +175,7 @@ def table(rows: Sequence[Row]) -> Table:
     body = []
     for (family, width), part in grouped(rows, "family", "width").items():
         cells = [
-            summarise(select(part, state=state, split=split), "barrier")
+            summarize(select(part, state=state, split=split), "barrier")
             for state, split in (("matched", "train"), ("matched", "test"), ("unmatched", "train"))
         ]
         texts = (s[0] if s else "" for s in cells)
@@ -202,7 +202,7 @@ STUDY = Study(
     claim="The loss barrier between matched networks goes to zero as they get wider.",
     scales={
         "smoke": Config({"MLP on digits": mlps(DIGITS_MLP, (8, 32, 128))}, num_points=5),
-        "desk": Config(
+        "small": Config(
             {"MLP on MNIST": mlps(MNIST_MLP_DESK, (8, 16, 32, 64, 128, 256, 512))}, num_points=11
         ),
         "paper": Config(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from onebasin_studies.papers.llfc import PAPER
 from onebasin_studies.papers.llfc.conditions import Condition
-from onebasin_studies.papers.llfc.pairs import DESK, PAPER_CONFIG, SMOKE, Config, measured
+from onebasin_studies.papers.llfc.pairs import PAPER_CONFIG, SMALL, SMOKE, Config, measured
 from onebasin_studies.runtime.study import Row, Study, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -42,7 +42,7 @@ STUDY = Study(
     item="Definition 3",
     claim="Between linearly connected networks every ReLU is weakly additive: applied to the mix "
     "of what enters it in both, it gives the mix of what it gives in each.",
-    scales={"smoke": SMOKE, "desk": DESK, "paper": PAPER_CONFIG},
+    scales={"smoke": SMOKE, "small": SMALL, "paper": PAPER_CONFIG},
     tasks=tasks,
     verdict=verdict,
     figures=CONDITION.figures,

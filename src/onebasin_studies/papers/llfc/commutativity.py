@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from onebasin_studies.papers.llfc import PAPER
 from onebasin_studies.papers.llfc.conditions import Condition
-from onebasin_studies.papers.llfc.pairs import DESK, PAPER_CONFIG, SMOKE, Config, measured
+from onebasin_studies.papers.llfc.pairs import PAPER_CONFIG, SMALL, SMOKE, Config, measured
 from onebasin_studies.runtime.study import Row, Study, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -49,7 +49,7 @@ STUDY = Study(
     "applied to the inputs of each other, add up to the same as applied to their own.",
     scales={
         "smoke": replace(SMOKE, also=ALSO),
-        "desk": replace(DESK, also=ALSO),
+        "small": replace(SMALL, also=ALSO),
         "paper": PAPER_CONFIG,
     },
     tasks=tasks,

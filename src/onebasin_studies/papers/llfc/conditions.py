@@ -23,7 +23,7 @@ from onebasin_studies.papers.llfc.profiles import (
     unjudged,
 )
 from onebasin_studies.runtime.drawing import legend_below
-from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise, values_of
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, values_of
 from onebasin_studies.runtime.study import Picture, Row, Table, Verdict
 
 
@@ -113,4 +113,4 @@ class Condition:
         return Table(header, body, f"Between {self.what}{at}; means over pairs.")
 
     def _cell(self, rows: Sequence[Row]) -> Summary | str:
-        return summarise(rows, "mean")[0] if values_of(rows, "mean") else ""
+        return summarize(rows, "mean")[0] if values_of(rows, "mean") else ""

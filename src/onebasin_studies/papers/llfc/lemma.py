@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from onebasin_studies.papers.llfc import PAPER
-from onebasin_studies.papers.llfc.pairs import APART, DESK, PAPER_CONFIG, SMOKE, Config, measured
+from onebasin_studies.papers.llfc.pairs import APART, PAPER_CONFIG, SMALL, SMOKE, Config, measured
 from onebasin_studies.papers.llfc.profiles import PAIR, features_of, slug
 from onebasin_studies.runtime.drawing import draw_means, panels
-from onebasin_studies.runtime.statistics import grouped, select, summarise, summary
+from onebasin_studies.runtime.statistics import grouped, select, summarize, summary
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -130,9 +130,9 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
     told = []
     for (kind,), part in grouped(rows, "kind").items():
         draw_means(
-            ax, summarise(select(part, measure=ERROR), "mean", ["alpha"]), "alpha", label=kind
+            ax, summarize(select(part, measure=ERROR), "mean", ["alpha"]), "alpha", label=kind
         )
-        mix = summarise(select(part, measure=MIXED), "mean", ["alpha"])
+        mix = summarize(select(part, measure=MIXED), "mean", ["alpha"])
         color = ax.lines[-1].get_color()
         draw_means(ax, mix, "alpha", color=color, linestyle="--", markersize=2)
         found = paths(part).values()
@@ -176,7 +176,7 @@ STUDY = Study(
     item="Lemma 1",
     claim="Where the outputs between two networks are the mix of theirs and both have a test error "
     "of at most ε, no network between them has one above 2ε.",
-    scales={"smoke": SMOKE, "desk": DESK, "paper": PAPER_CONFIG},
+    scales={"smoke": SMOKE, "small": SMALL, "paper": PAPER_CONFIG},
     tasks=tasks,
     verdict=verdict,
     figures=figures,

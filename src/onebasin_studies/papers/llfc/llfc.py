@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from onebasin_studies.papers.llfc import PAPER
-from onebasin_studies.papers.llfc.pairs import APART, DESK, PAPER_CONFIG, SMOKE, Config, measured
+from onebasin_studies.papers.llfc.pairs import APART, PAPER_CONFIG, SMALL, SMOKE, Config, measured
 from onebasin_studies.papers.llfc.profiles import (
     apart,
     by_layer,
@@ -22,7 +22,7 @@ from onebasin_studies.papers.llfc.profiles import (
     unjudged,
 )
 from onebasin_studies.runtime.drawing import draw_means, legend_below
-from onebasin_studies.runtime.statistics import grouped, select, summarise
+from onebasin_studies.runtime.statistics import grouped, select, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -151,7 +151,7 @@ def _coefficients(name: str, rows: Sequence[Row]) -> Picture:
     half = _half(alphas)
     told = []
     for (kind,), of_kind in grouped(select(part, alpha=half), "kind").items():
-        draw_means(ax, summarise(of_kind, "mean", ["place"]), "place", label=kind, markersize=3)
+        draw_means(ax, summarize(of_kind, "mean", ["place"]), "place", label=kind, markersize=3)
         told.append(f"{extremes(by_layer(of_kind, COEFFICIENT, half).values())} for pairs {kind}")
     ax.axhline(1, color="gray", linestyle=":")
     ax.set_title(name)
@@ -171,7 +171,7 @@ def table(rows: Sequence[Row]) -> Table:
         alphas = [row["alpha"] for row in part if row["alpha"] is not None]
         half = _half(alphas)
         cells = [
-            summarise(select(part, measure=measure, alpha=alpha), "mean")
+            summarize(select(part, measure=measure, alpha=alpha), "mean")
             for measure, alpha in ((COSINE, half), (ENDS, None), (COEFFICIENT, half))
         ]
         pairs = len({row["pair"] for row in part})
@@ -186,7 +186,7 @@ STUDY = Study(
     item="LLFC, Definition 2",
     claim="Wherever two networks are linearly connected, be they spawned or matched, the features "
     "of a network between them are the mix of their features, at almost every layer.",
-    scales={"smoke": SMOKE, "desk": DESK, "paper": PAPER_CONFIG},
+    scales={"smoke": SMOKE, "small": SMALL, "paper": PAPER_CONFIG},
     tasks=tasks,
     verdict=verdict,
     figures=figures,

@@ -109,12 +109,12 @@ class Pair:
     def barrier(self, num_points: int) -> Task:
         """Return the task that measures barriers on the test set."""
         task = Task.of(measure_barrier, **self._setting(), splits=["test"], num_points=num_points)
-        return task.labelled(**self.labels, quantity=BARRIER)
+        return task.labeled(**self.labels, quantity=BARRIER)
 
     def features(self, measure: str, alphas: Sequence[float]) -> Task:
         """Return the task that measures something at every layer."""
         task = Task.of(measure_features, **self._setting(), measure=measure, alphas=list(alphas))
-        return task.labelled(**self.labels, quantity=FEATURES)
+        return task.labeled(**self.labels, quantity=FEATURES)
 
     def _setting(self) -> dict[str, Any]:
         return {**self.model, "a": self.a, "b": self.b, "normalization": self.normalization}
@@ -229,7 +229,7 @@ SMOKE = Config(
     num_pairs=2,
     num_points=5,
 )
-DESK = Config(
+SMALL = Config(
     spawned={"MLP on MNIST, spawned": MNIST_SPAWNED, "VGG11 on CIFAR-10": CIFAR_SPAWNED},
     matched={"MLP on MNIST": settings.MNIST_MLP_DESK},
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onebasin_studies.papers.llfc.pairs import APART, BARRIER, CONNECTED, FEATURES, KINDS
 from onebasin_studies.runtime.drawing import draw_means, panels
-from onebasin_studies.runtime.statistics import grouped, select, summarise, values_of
+from onebasin_studies.runtime.statistics import grouped, select, summarize, values_of
 from onebasin_studies.runtime.study import Row, Verdict
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def by_layer(
     rows: Sequence[Row], measure: str, alpha: float | None = None
 ) -> dict[tuple[int, str], float]:
     """Return means over pairs, by place and name of the layer."""
-    found = summarise(select(rows, measure=measure, alpha=alpha), "mean", ["place", "layer"])
+    found = summarize(select(rows, measure=measure, alpha=alpha), "mean", ["place", "layer"])
     return {(s.group["place"], s.group["layer"]): s.mean for s in found}
 
 
@@ -93,7 +93,7 @@ def draw_layers(
     """Draw a measure over the layers, its mean over pairs with the interval."""
     part = select(rows, measure=measure, alpha=alpha)
     if values_of(part, "mean"):
-        draw_means(ax, summarise(part, "mean", ["place"]), "place", label=label, **style)
+        draw_means(ax, summarize(part, "mean", ["place"]), "place", label=label, **style)
 
 
 def name_layers(ax: Axes, rows: Sequence[Row]) -> None:

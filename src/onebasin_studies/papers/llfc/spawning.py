@@ -20,7 +20,7 @@ from onebasin_studies.papers.llfc.pairs import (
 )
 from onebasin_studies.papers.llfc.profiles import features_of, slug
 from onebasin_studies.runtime.drawing import draw_means, panels, told
-from onebasin_studies.runtime.statistics import Summary, grouped, select, summarise
+from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
 from onebasin_studies.runtime.task import Task
 
@@ -60,7 +60,7 @@ def tasks(config: Config) -> list[Task]:
                     continue
                 measures = (pair.barrier(config.num_points), pair.features("llfc", [0.5]))
                 labels = {"shared": shared if kind == SPAWNED else 0}
-                found += [task.labelled(**labels) for task in measures]
+                found += [task.labeled(**labels) for task in measures]
     return found
 
 
@@ -74,7 +74,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     """
     parts, holds = [], True
     for (name,), part in grouped(select(rows, quantity=BARRIER), "setting").items():
-        found = summarise(part, "error_barrier", ["shared"])
+        found = summarize(part, "error_barrier", ["shared"])
         by_shared = {s.group["shared"]: s for s in found if s.n >= LEAST_PAIRS}
         if 0 not in by_shared or len(by_shared) < 2:
             continue
@@ -121,14 +121,14 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
     figure, (above, below) = panels(2, height=3)
     barriers = select(rows, quantity=BARRIER)
     means = {
-        label: summarise(barriers, column, ["shared"])
+        label: summarize(barriers, column, ["shared"])
         for label, column in (("loss", "barrier"), ("error", "error_barrier"))
     }
     for label, summaries in means.items():
         draw_means(above, summaries, "shared", label=label)
     above.set_ylabel("test barrier")
     parts = departures(rows)
-    inside = {label: summarise(parts, label, ["shared"]) for label in ("path", "ends")}
+    inside = {label: summarize(parts, label, ["shared"]) for label in ("path", "ends")}
     for label, summaries in inside.items():
         text = "path against mix" if label == "path" else "A against B"
         draw_means(below, summaries, "shared", label=text)
@@ -163,8 +163,8 @@ def table(rows: Sequence[Row]) -> Table:
     for (name, shared), part in grouped(rows, "setting", "shared").items():
         of = select(inside, setting=name, shared=shared)
         found = [
-            *(summarise(select(part, quantity=BARRIER), c) for c in ("barrier", "error_barrier")),
-            *(summarise(of, column) for column in ("path", "ends")),
+            *(summarize(select(part, quantity=BARRIER), c) for c in ("barrier", "error_barrier")),
+            *(summarize(of, column) for column in ("path", "ends")),
         ]
         pairs = len({row["pair"] for row in part})
         cells = (s[0] if s else "" for s in found)
@@ -183,7 +183,7 @@ STUDY = Study(
         "smoke": Config(
             {"MLP on digits, spawned": SMOKE_SPAWNED}, shared=(1, 4), num_pairs=2, num_points=5
         ),
-        "desk": Config(
+        "small": Config(
             {"MLP on MNIST, spawned": MNIST_SPAWNED, "VGG11 on CIFAR-10": CIFAR_SPAWNED}, (1, 2, 5)
         ),
         "paper": Config(PAPER_SPAWNED, (1, 2, 5, 10, 20, 40), num_pairs=5, num_points=25),

@@ -90,7 +90,7 @@ def carry_out(call: Call) -> Report:
     except CorruptResultError as error:
         spent, text = time.perf_counter() - start, str(error)
         return Report("corrupt input", spent, text, traceback.format_exc(), error.key)
-    # A task is anybody's code and may raise anything; its neighbours must not suffer.
+    # A task is anybody's code and may raise anything; its neighbors must not suffer.
     except Exception as error:
         ending: Ending = "disk full" if _is_disk_full(error) else "failed"
         reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,4 +1,4 @@
-"""Chains: recognises, from what a network does, that it is a chain of linear layers.
+"""Chains: recognizes, from what a network does, that it is a chain of linear layers.
 
 The operators that it calls are what counts, never its class.
 """

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from onebasin_studies import Picture, Study, Table, Verdict
 from onebasin_studies.papers.collection import CollectedStudy
 from onebasin_studies.runtime.drawing import draw_means, panels, told
-from onebasin_studies.runtime.statistics import summarise, values_of
+from onebasin_studies.runtime.statistics import summarize, values_of
 from onebasin_studies.runtime.store import Failure
 
 ROWS = [
-    {"study": "width", "scale": "desk", "width": width, "pair": pair, "barrier": pair / width}
+    {"study": "width", "scale": "small", "width": width, "pair": pair, "barrier": pair / width}
     for width in (4, 16, 64)
     for pair in range(3)
 ]
@@ -35,7 +35,7 @@ def verdict(rows):
 
 def figures(rows):
     figure, (ax,) = panels()
-    summaries = summarise(rows, "barrier", ["width"])
+    summaries = summarize(rows, "barrier", ["width"])
     draw_means(ax, summaries, "width", label="barrier")
     ax.set_xscale("log", base=2)
     ax.legend()
@@ -45,7 +45,7 @@ def figures(rows):
 
 def table(rows):
     header = [f"a column of number {n}" for n in range(12)]
-    means = summarise(rows, "barrier", ["width"])
+    means = summarize(rows, "barrier", ["width"])
     return Table(
         header, [[mean, *(f"{n + 0.123456:.6f}" for n in range(11))] for mean in means], "Wide."
     )
@@ -56,7 +56,7 @@ STUDY = Study(
     paper="Somebody et al. 2022, A Title",
     item="Figure 2",
     claim="The barrier <i>falls</i> with the width.",
-    scales={"smoke": Config(), "desk": Config()},
+    scales={"smoke": Config(), "small": Config()},
     tasks=lambda config: [],
     verdict=verdict,
     figures=figures,
@@ -65,7 +65,7 @@ STUDY = Study(
 FAILURE = Failure("00", "measure(x=1)", "ValueError: <no>", "Traceback\n" + "  File " * 90)
 FOUND = CollectedStudy(
     study=STUDY,
-    scale="desk",
+    scale="small",
     rows=ROWS,
     num_tasks=12,
     num_done=11,
@@ -75,7 +75,7 @@ FOUND = CollectedStudy(
     elapsed=1500.0,
     finished=0.0,
     versions={"python": ["3.11.7"], "torch": ["2.12.0", "2.13.0+cpu"]},
-    machines=["desk (4 cores)"],
+    machines=["small (4 cores)"],
     seeds=[0, 1, 2, 7, 9, 10],
 )
 EMPTY = replace(FOUND, rows=[], num_done=0, num_missing=3, failures=[], finished=None)

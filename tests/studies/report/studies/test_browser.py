@@ -19,7 +19,7 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: apt-get install chromium"
 )
-WIDTH, DESK = 375, 1280
+WIDTH, SMALL = 375, 1280
 PROBE = """<!doctype html><body><iframe width="WIDTH" height="800"></iframe><pre></pre><script>
 const frame = document.querySelector("iframe"), errors = [];
 frame.srcdoc = PAGE;
@@ -87,8 +87,8 @@ def test_a_page_fits_a_phone(name, tmp_path):
 
 def test_a_table_takes_the_room_of_a_desk(tmp_path):
     """Twelve columns do not fit the lines of a text, but do fit the window."""
-    found = look_at(PAGES["study"](), tmp_path, DESK)
-    assert (found["scroll"], found["wide"], found["moved"]) == (DESK, [], [0])
+    found = look_at(PAGES["study"](), tmp_path, SMALL)
+    assert (found["scroll"], found["wide"], found["moved"]) == (SMALL, [], [0])
     assert found["left"][0] > 0
     assert look_at(PAGES["study"](), tmp_path)["moved"][0] > 0, "it is wide on a phone"
 

@@ -40,11 +40,11 @@ def test_the_page_says_what_was_claimed_found_and_done():
         "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 of its measurements is missing. "
         "Criterion. The mean is below 1 & falls. Over all widths. Mean & interval",
         "Mean & interval over 3 pairs.",
-        "scale desk tasks 11 of 12 done",
+        "scale small tasks 11 of 12 done",
         "work 1 h 7 min, all tasks together",
         "elapsed 25 min in which at least one of them was at work",
         "finished 1970-01-01 00:00 UTC",
-        "machine desk (4 cores)",
+        "machine small (4 cores)",
         "versions python 3.11.7, torch 2.12.0 and 2.13.0+cpu",
         "seeds 0 to 2, 7, 9 to 10",
         "What failed measure(x=1): ValueError: <no> Traceback",
@@ -154,7 +154,7 @@ def test_the_index_has_every_study_with_its_verdict():
     other = replace(EMPTY, study=replace(STUDY, name="depth", paper="Another et al. 2023, B"))
     html = index_page([FOUND, other])
     text = text_of(html)
-    assert "2 studies at desk scale: 1 reproduced, 1 not enough data." in text
+    assert "2 studies at small scale: 1 reproduced, 1 not enough data." in text
     assert text.index("Another et al.") < text.index("Somebody et al.")
     links = [attrs["href"] for tag, attrs in parsed(html).seen if tag == "a"]
     assert links == ["depth.html", "width.html"]

@@ -1,4 +1,4 @@
-"""Rules for normalisation layers and weight norm."""
+"""Rules for normalization layers and weight norm."""
 
 from onebasin.symmetry._inference.atoms import Dims
 from onebasin.symmetry._inference.calls import Call, Rule

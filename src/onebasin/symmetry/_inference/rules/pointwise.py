@@ -16,10 +16,10 @@ def broadcast(call: Call, values: list[Value], shape: tuple[int, ...]) -> Dims:
     for i, size in enumerate(shape):
         place = i - len(shape)
         operands = [value.dims[place] for value in values if len(value.dims) >= -place]
-        carriers = [atom for atom in operands if atom.size == size]
-        for other in carriers[1:]:
-            call.unify(carriers[0], other)
-        dims.append((carriers[0].root if carriers else fresh(size)) if size != 1 else ONE)
+        tensors_of = [atom for atom in operands if atom.size == size]
+        for other in tensors_of[1:]:
+            call.unify(tensors_of[0], other)
+        dims.append((tensors_of[0].root if tensors_of else fresh(size)) if size != 1 else ONE)
     return tuple(dims)
 
 

@@ -44,7 +44,7 @@ def extreme(call: Call) -> tuple[Dims | None, ...]:
 
 
 def softmax(call: Call) -> Dims:
-    """Normalisation along one dimension: symmetric in it, mixing over it."""
+    """Normalization along one dimension: symmetric in it, mixing over it."""
     dims = call.first.dims
     call.mix(_reduced(dims, _places(call, dims), keep=False))
     return dims

@@ -157,16 +157,16 @@ def glu(call: Call) -> Dims:
 
 
 def difference(call: Call) -> Dims:
-    """Neighbours subtracted from each other."""
+    """Neighbors subtracted from each other."""
     dims = call["self"].dims
     dim = call.get("dim", -1) % len(dims)
     for name in ("prepend", "append"):
         if call.get(name) is not None:
             others = call[name].dims
             call.unify_all(dims[:dim] + dims[dim + 1 :], others[:dim] + others[dim + 1 :])
-            call.pin([others[dim]], "neighbours are compared")
-    call.pin([dims[dim]], "neighbours are compared")
-    fixed = call.fixed(call.shape[dim], "neighbours are compared")
+            call.pin([others[dim]], "neighbors are compared")
+    call.pin([dims[dim]], "neighbors are compared")
+    fixed = call.fixed(call.shape[dim], "neighbors are compared")
     return (*dims[:dim], fixed, *dims[dim + 1 :])
 
 

@@ -1,4 +1,4 @@
-"""Initialisation: fresh weights from a seed, the generator of the process left alone."""
+"""Initialization: fresh weights from a seed, the generator of the process left alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Network = nn.Module | Callable[[], nn.Module]
 _DRAWING = threading.Lock()
 
 
-def initialised(network: Network, seed: int) -> nn.Module:
+def initialized(network: Network, seed: int) -> nn.Module:
     """Return a network with new weights, each module's own kind of random ones.
 
     Args:
