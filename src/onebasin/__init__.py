@@ -77,12 +77,22 @@ _MODULES = {
     "checkpoints": "Architecture Checkpoint build_architecture open_checkpoint write_checkpoint",
     "errors": "OneBasinError OneBasinWarning",
     "matching": "ManyMatching Matching",
-    "measuring": "Curve Evaluation",
+    "evaluation": "Curve Evaluation",
     "merging": "average",
     "symmetry": "Group Permutation Verification Symmetry prove trace",
 }
 
-_PACKAGES = ("api", "checkpoints", "matching", "measuring", "merging", "networks", "symmetry")
+_PACKAGES = (
+    "api",
+    "checkpoints",
+    "data",
+    "evaluation",
+    "graph",
+    "matching",
+    "merging",
+    "networks",
+    "symmetry",
+)
 
 
 def __getattr__(name: str) -> Any:
