@@ -79,7 +79,7 @@ _MODULES = {
     "matching": "ManyMatching Matching",
     "evaluation": "Curve Evaluation",
     "merging": "average",
-    "symmetry": "Group Permutation Verification Symmetry prove trace",
+    "symmetry": "Group Permutation Symmetry Verification infer_symmetry verify",
 }
 
 _PACKAGES = (
