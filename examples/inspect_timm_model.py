@@ -19,7 +19,7 @@ def main(name: str) -> None:
     print(f"{name}: {len(symmetry.groups)} groups, {symmetry.permutable_fraction:.2%} moves")
     print(f"10^{symmetry.log10_order:.0f} equivalent copies")
     for group, count in Counter(
-        (group.size, len(group.within)) for group in symmetry.groups.values()
+        (group.size, len(group.nested_in)) for group in symmetry.groups.values()
     ).most_common():
         size, depth = group
         print(f"{count:3} groups of {size:4} units" + (", nested in heads" if depth else ""))

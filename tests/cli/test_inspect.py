@@ -30,7 +30,7 @@ def test_all_shows_every_group_and_fixed_dimension(capsys):
 def test_json_says_everything(capsys):
     data = succeed(capsys, "inspect", "mlp", "--json", "--verify", *TINY).data
     assert data["architecture"] == "mlp"
-    assert data["groups"]["layers.0"] == {"size": 6, "within": []}
+    assert data["groups"]["layers.0"] == {"size": 6, "nested_in": []}
     assert data["log10_order"] == pytest.approx(5.7147, abs=1e-3)
     assert data["proof"]["failed_groups"] == {}
     assert {
@@ -71,7 +71,7 @@ def test_a_model_that_computes_while_it_is_built_is_built_with_memory(
     monkeypatch.chdir(tmp_path)
     spec = "computing_models:build"
     found = succeed(capsys, "inspect", spec, "--input", "2x3", "--meta", "--json")
-    assert found.data["groups"] == {"0": {"size": 6, "within": []}}
+    assert found.data["groups"] == {"0": {"size": 6, "nested_in": []}}
     assert found.err == (
         f"onebasin: note: {spec} cannot be built without memory; it was built on the CPU\n"
     )

@@ -23,8 +23,8 @@ def symmetries(draw: st.DrawFn) -> Symmetry:
     """Groups a, b and h are free, d nests in h, e in (h, d), and f in the fixed axis x."""
     state = random.getstate()
     sizes = {name: draw(SIZES) for name in ("a", "b", "h", "d", "e", "f", "x")}
-    within = {"d": ("h",), "e": ("h", "d"), "f": ("x",)}
-    groups = {n: Group(n, sizes[n], within.get(n, ())) for n in ("a", "b", "h", "d", "e", "f")}
+    nested_in = {"d": ("h",), "e": ("h", "d"), "f": ("x",)}
+    groups = {n: Group(n, sizes[n], nested_in.get(n, ())) for n in ("a", "b", "h", "d", "e", "f")}
     count = draw(st.integers(1, 3))
     layouts = {f"t{i}": tuple(draw(tensors(sizes))) for i in range(count)}
     layouts["scalar"] = ()
@@ -164,7 +164,7 @@ def _old(
 ) -> int:
     match layout:
         case Units(group, _) if group in indices:
-            outer = [entry.position(name, dim) for name in symmetry.groups[group].within]
+            outer = [entry.position(name, dim) for name in symmetry.groups[group].nested_in]
             return int(indices[group][(*outer, position)])
         case Product(factors):
             old = 0

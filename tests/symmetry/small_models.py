@@ -56,7 +56,7 @@ def grouped_conv() -> tuple[nn.Module, Symmetry]:
         "grouped.weight": (Product((g, o)), i, None, None), "grouped.bias": (Product((g, o)),),
         "out.weight": (None, Product((g, o)), None, None), "out.bias": (None,),
     }  # fmt: skip
-    return model, symmetry_from_spec(spec, model, within={"i": ("g",), "o": ("g",)})
+    return model, symmetry_from_spec(spec, model, nested_in={"i": ("g",), "o": ("g",)})
 
 
 class Attention(nn.Module):
@@ -87,7 +87,7 @@ def attention(inside: torch.dtype | None = None) -> tuple[nn.Module, Symmetry]:
         "norm.weight": (None,), "norm.bias": (None,), "qkv.weight": (fused, None),
         "qkv.bias": (fused,), "out.weight": (None, Product((h, v))), "out.bias": (None,),
     }  # fmt: skip
-    return model, symmetry_from_spec(spec, model, within={"d": ("h",), "v": ("h",)})
+    return model, symmetry_from_spec(spec, model, nested_in={"d": ("h",), "v": ("h",)})
 
 
 class Recurrent(nn.Module):
@@ -129,4 +129,4 @@ class Experts(nn.Module):
 def experts() -> tuple[nn.Module, Symmetry]:
     model = Experts()
     spec = {"router.weight": ("e", None), "up": ("e", "h", None), "down": ("e", None, "h")}
-    return model, symmetry_from_spec(spec, model, within={"h": ("e",)})
+    return model, symmetry_from_spec(spec, model, nested_in={"h": ("e",)})

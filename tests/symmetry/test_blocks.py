@@ -77,14 +77,14 @@ def test_axes_know_their_dimension() -> None:
 
 
 def test_inner_axes_find_their_outer_axes() -> None:
-    within = {"d": ("h",)}
+    nested_in = {"d": ("h",)}
     (across,) = blocks_of([H, A, D])
-    assert outer_axes(across, within, (2, 3, 3)) == ((), (), (0,))
+    assert outer_axes(across, nested_in, (2, 3, 3)) == ((), (), (0,))
     (recurrent,) = blocks_of([Product((H, D)), Product((D, H))])
-    assert outer_axes(recurrent, within, (6, 6)) == ((), (0,), (3,), ())
+    assert outer_axes(recurrent, nested_in, (6, 6)) == ((), (0,), (3,), ())
     (alone,) = blocks_of([D])
     with pytest.raises(AssertionError, match="carries 'd' without its outer 'h'"):
-        outer_axes(alone, within, (3,))
+        outer_axes(alone, nested_in, (3,))
 
 
 def test_spread_permutes_and_pads() -> None:
@@ -92,14 +92,16 @@ def test_spread_permutes_and_pads() -> None:
     assert torch.equal(spread(index, (2, 0), 3), index.t().reshape(3, 1, 2))
 
 
-def nested(within: dict[str, tuple[str, ...]], *, axes: dict[str, int] | None = None) -> Symmetry:
-    groups = {name: Group(name, 2, within.get(name, ())) for name in ("a", "b", "c")}
+def nested(
+    nested_in: dict[str, tuple[str, ...]], *, axes: dict[str, int] | None = None
+) -> Symmetry:
+    groups = {name: Group(name, 2, nested_in.get(name, ())) for name in ("a", "b", "c")}
     units = [Units(name, 2) for name in (*groups, *(axes or {}))]
     return Symmetry(groups, {"w": tuple(units)}, axes=axes or {})
 
 
 @pytest.mark.parametrize(
-    ("within", "message"),
+    ("nested_in", "message"),
     [
         ({"b": ("z",)}, "'b' nests in 'z', which is no other group and no fixed axis"),
         ({"b": ("b",)}, "'b' nests in 'b'"),
@@ -107,9 +109,9 @@ def nested(within: dict[str, tuple[str, ...]], *, axes: dict[str, int] | None = 
         ({"b": ("a",), "a": ("b",)}, "never inside"),
     ],
 )
-def test_unsound_nesting_is_named(within: dict, message: str) -> None:
+def test_unsound_nesting_is_named(nested_in: dict, message: str) -> None:
     with pytest.raises(OneBasinError, match=message):
-        check_nesting(nested(within))
+        check_nesting(nested(nested_in))
 
 
 def test_sound_nesting_passes() -> None:

@@ -71,10 +71,10 @@ def test_layout_terms_and_nesting() -> None:
     heads = Product((Units("h", 2), Units("d", 3)))
     spec = {"qkv": (Sum((heads, heads, Fixed(6))), None), "out": (None, heads)}
     shapes = {"qkv": (18, 5), "out": (5, 6)}
-    symmetry = symmetry_from_spec(spec, shapes, within={"d": ("h",)})
+    symmetry = symmetry_from_spec(spec, shapes, nested_in={"d": ("h",)})
     assert symmetry.groups == {"h": Group("h", 2), "d": Group("d", 3, ("h",))}
     assert list(symmetry.groups) == ["h", "d"]
-    fixed = symmetry_from_spec(spec, shapes, within={"d": ("h",)}, axes=("h",))
+    fixed = symmetry_from_spec(spec, shapes, nested_in={"d": ("h",)}, axes=("h",))
     assert fixed.axes == {"h": 2}
     assert list(fixed.groups) == ["d"]
 
@@ -118,11 +118,11 @@ def test_family_members_must_be_one_per_part_and_of_one_size() -> None:
 
 def test_nesting_is_checked() -> None:
     with pytest.raises(OneBasinError, match="no tensor carries 'g'; leave it out"):
-        symmetry_from_spec(SPEC, mlp(), within={"g": ("h",)})
+        symmetry_from_spec(SPEC, mlp(), nested_in={"g": ("h",)})
     with pytest.raises(OneBasinError, match="no tensor carries 'x'"):
         symmetry_from_spec(SPEC, mlp(), axes=("x",))
     with pytest.raises(OneBasinError, match=r"'h' nests in 'z', which is no other group"):
-        symmetry_from_spec(SPEC, mlp(), within={"h": ("z",)})
+        symmetry_from_spec(SPEC, mlp(), nested_in={"h": ("z",)})
 
 
 def test_a_wrong_claim_is_a_symmetry_until_it_is_proved() -> None:

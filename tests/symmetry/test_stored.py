@@ -86,8 +86,8 @@ def test_the_example_is_read_back() -> None:
     ("text", "message"),
     [
         ("[" * 100_000, "nested too deep"),
-        ('{"format": "onebasin-symmetry-1", "groups": 3}', "'groups' is 3; it must be a mapping"),
-        ('{"format": "onebasin-symmetry-1"}', "the entry 'groups' is missing"),
+        ('{"format": "onebasin-symmetry-2", "groups": 3}', "'groups' is 3; it must be a mapping"),
+        ('{"format": "onebasin-symmetry-2"}', "the entry 'groups' is missing"),
         ("{", "invalid JSON"),
         ("[]", "not a symmetry file of this version"),
     ],

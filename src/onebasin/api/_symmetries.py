@@ -95,11 +95,11 @@ class VerifiedSymmetry:
         if not num_verified and num_open:
             return "unverified"
         precision = self.verification.precision
-        within = "" if precision == "float64" else f" in {precision}"
+        precision_note = "" if precision == "float64" else f" in {precision}"
         error = f"max error {self.verification.max_error:.0e}"
         if not num_open:
-            return f"verified{within}, {error}"
-        return f"{num_verified} verified{within}, {error}; {num_open} unverified"
+            return f"verified{precision_note}, {error}"
+        return f"{num_verified} verified{precision_note}, {error}; {num_open} unverified"
 
     def to_json(self) -> dict[str, Any]:
         """Return a summary as plain JSON values."""
@@ -249,7 +249,7 @@ def symmetry_summary(symmetry: Symmetry) -> dict[str, Any]:
     """Return what a symmetry says about itself as plain JSON values."""
     return {
         "groups": {
-            name: {"size": group.size, "within": list(group.within)}
+            name: {"size": group.size, "nested_in": list(group.nested_in)}
             for name, group in symmetry.groups.items()
         },
         "log10_order": symmetry.log10_order,

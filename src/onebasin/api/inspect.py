@@ -182,7 +182,7 @@ def _groups(symmetry: Symmetry, shows_all: bool) -> list[str]:
     if not symmetry.groups:
         return []
     rows = [
-        (name, str(group.size), "within " + ", ".join(group.within) if group.within else "")
+        (name, str(group.size), "within " + ", ".join(group.nested_in) if group.nested_in else "")
         for name, group in symmetry.groups.items()
     ]
     return ["\ngroups", *_shortened(rows, shows_all, "groups")]

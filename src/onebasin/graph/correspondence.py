@@ -85,7 +85,7 @@ def _renamed(symmetry: Symmetry, names: dict[str, str]) -> Symmetry:
         names.get(name, name): Group(
             names.get(name, name),
             group.size,
-            tuple(names.get(outer, outer) for outer in group.within),
+            tuple(names.get(outer, outer) for outer in group.nested_in),
         )
         for name, group in symmetry.groups.items()
     }

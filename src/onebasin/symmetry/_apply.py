@@ -40,7 +40,7 @@ class Mover:
         """Compute nothing yet: index vectors are made when a layout first asks for them."""
         self._symmetry = symmetry
         self._indices = indices
-        self._within = symmetry.nesting
+        self._nested_in = symmetry.nesting
         self._vectors: dict[Layout, Tensor | None] = {}
         self._alone: dict[Layout, bool] = {} if alone is None else alone
 
@@ -54,7 +54,7 @@ class Mover:
 
     def _is_alone(self, layout: Layout) -> bool:
         if layout not in self._alone:
-            self._alone[layout] = stands_alone(layout, self._within)
+            self._alone[layout] = stands_alone(layout, self._nested_in)
         return self._alone[layout]
 
     def _vector(self, layout: Layout) -> Tensor | None:
@@ -94,7 +94,7 @@ class Mover:
         In this order the axes can be moved one after the other: an index is laid out by the
         new positions of the outer axes.
         """
-        outers = outer_axes(block, self._within, shape)
+        outers = outer_axes(block, self._nested_in, shape)
         orders = {}
         for axis in sorted(range(len(outers)), key=lambda axis: len(outers[axis])):
             group = block.factors[axis].group or ""
@@ -114,7 +114,7 @@ class Mover:
         return result
 
 
-def stands_alone(layout: Layout, within: Mapping[str, tuple[str, ...]]) -> bool:
+def stands_alone(layout: Layout, nested_in: Mapping[str, tuple[str, ...]]) -> bool:
     """Return whether a dimension's order is settled without looking at other dimensions.
 
     That is so when it has every outer of every group it carries, in each of its blocks, and
@@ -123,7 +123,7 @@ def stands_alone(layout: Layout, within: Mapping[str, tuple[str, ...]]) -> bool:
     if not _sum_keys(layout) >= _family_keys(layout):
         return False
     return all(
-        set(within.get(group, ())) <= set(block.groups)
+        set(nested_in.get(group, ())) <= set(block.groups)
         for block in blocks_of([layout])
         for group in block.groups
     )

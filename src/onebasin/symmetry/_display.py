@@ -122,7 +122,7 @@ def _group_rows(symmetry: Symmetry) -> list[tuple[str, str, str, str]]:
         (
             _short(group.name),
             str(group.size),
-            f"in {', '.join(map(_short, group.within))}" if group.within else "",
+            f"in {', '.join(map(_short, group.nested_in))}" if group.nested_in else "",
             _abbreviated(dims[name]),
         )
         for name, group in list(symmetry.groups.items())[:SHOWN_GROUPS]

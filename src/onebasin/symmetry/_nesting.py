@@ -33,7 +33,7 @@ def dimension_of(factor: Factor, shape: Sequence[int]) -> int:
 
 
 def outer_axes(
-    block: Block, within: Mapping[str, tuple[str, ...]], shape: Sequence[int]
+    block: Block, nested_in: Mapping[str, tuple[str, ...]], shape: Sequence[int]
 ) -> tuple[tuple[int, ...], ...]:
     """For each axis of a block, return the axes of the groups it nests in.
 
@@ -42,15 +42,17 @@ def outer_axes(
 
     Args:
         block: a block of a contiguous tensor.
-        within: for each group the groups and fixed axes it nests in, outermost first.
+        nested_in: for each group the groups and fixed axes it nests in, outermost first.
         shape: the tensor's shape.
 
     Returns:
-        One tuple per axis, in the order of `within`; empty where nothing nests.
+        One tuple per axis, in the order of `nested_in`; empty where nothing nests.
     """
     dims = [dimension_of(factor, shape) for factor in block.factors]
     return tuple(
-        tuple(_outer_axis(block, dims, axis, name) for name in within.get(factor.group or "", ()))
+        tuple(
+            _outer_axis(block, dims, axis, name) for name in nested_in.get(factor.group or "", ())
+        )
         for axis, factor in enumerate(block.factors)
     )
 
@@ -90,14 +92,14 @@ def check_nesting(symmetry: Symmetry) -> None:
     """
     groups = symmetry.groups
     for name, group in groups.items():
-        for outer in group.within:
+        for outer in group.nested_in:
             if outer == name or (outer not in groups and outer not in symmetry.axes):
                 raise OneBasinError(
                     f"group {name!r} nests in {outer!r}, which is no other group and no fixed"
                     " axis; name one that some tensor carries"
                 )
-            missing = set(groups[outer].within if outer in groups else ()) - set(group.within)
-            if missing or (outer in groups and name in groups[outer].within):
+            missing = set(groups[outer].nested_in if outer in groups else ()) - set(group.nested_in)
+            if missing or (outer in groups and name in groups[outer].nested_in):
                 raise OneBasinError(
                     f"group {name!r} nests in {outer!r} and so in everything that one nests in;"
                     f" {min(missing, default=name)!r} must stand before it, never inside"
@@ -105,7 +107,7 @@ def check_nesting(symmetry: Symmetry) -> None:
     for tensor, blocks in symmetry.blocks.items():
         for block in blocks:
             for name in block.groups:
-                missing = set(groups[name].within if name in groups else ()) - set(block.groups)
+                missing = set(groups[name].nested_in if name in groups else ()) - set(block.groups)
                 if missing:
                     raise OneBasinError(
                         f"tensor {tensor!r} carries group {name!r} without {min(missing)!r}, which"

@@ -22,7 +22,7 @@ def restrict(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
         reasons: names of the groups to pin, and why.
     """
     groups = {name: group for name, group in symmetry.groups.items() if name not in reasons}
-    needed = {outer for group in groups.values() for outer in group.within}
+    needed = {outer for group in groups.values() for outer in group.nested_in}
     sizes = {**symmetry.axes, **{name: symmetry.groups[name].size for name in reasons}}
     axes = {name: size for name, size in sizes.items() if name in needed}
     pinned = {name: reasons.get(name, UNNEEDED) for name in sizes if name not in axes}

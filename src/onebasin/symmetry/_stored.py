@@ -32,7 +32,7 @@ def symmetry_from_json(data: Any) -> Symmetry:
         name: replace(group, name=name) for name, group in _mapping(data, "groups", _group).items()
     }
     symmetry = Symmetry(
-        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].within))),
+        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].nested_in))),
         layouts=_mapping(data, "layouts", _layouts),
         axes=_mapping(data, "axes", _size),
         tied=tuple(map(tuple, _lists(data, "tied"))),
@@ -126,10 +126,10 @@ def _size(where: str, value: Any) -> int:
 
 
 def _group(where: str, data: Any) -> Group:
-    size, within = _size(where, _get(data, "size")), _names(where, _get(data, "within"))
-    if size < 1 or len(set(within)) != len(within):
+    size, nested_in = _size(where, _get(data, "size")), _names(where, _get(data, "nested_in"))
+    if size < 1 or len(set(nested_in)) != len(nested_in):
         raise OneBasinError(f"{where} has no units, or names an outer group twice")
-    return Group("", size, tuple(within))
+    return Group("", size, tuple(nested_in))
 
 
 def _layouts(where: str, value: Any, depth: int = 1) -> tuple[Layout, ...]:

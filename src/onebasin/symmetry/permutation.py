@@ -215,18 +215,18 @@ def _unmoved(symmetry: Symmetry, name: str) -> Tensor:
 
 
 def _outer_first(symmetry: Symmetry) -> list[str]:
-    return sorted(symmetry.groups, key=lambda name: len(symmetry.groups[name].within))
+    return sorted(symmetry.groups, key=lambda name: len(symmetry.groups[name].nested_in))
 
 
 def _old_outers(symmetry: Symmetry, indices: Mapping[str, Tensor], name: str) -> tuple[Tensor, ...]:
     """For every new outer position of a group, the old position along each outer."""
-    within = symmetry.groups[name].within
+    nested_in = symmetry.groups[name].nested_in
     positions = []
-    for axis, outer in enumerate(within):
-        own = symmetry.groups[outer].within if outer in symmetry.groups else ()
+    for axis, outer in enumerate(nested_in):
+        own = symmetry.groups[outer].nested_in if outer in symmetry.groups else ()
         index = indices[outer] if outer in symmetry.groups else _unmoved(symmetry, outer)
-        axes = (*(within.index(each) for each in own), axis)
-        positions.append(spread(index, axes, len(within)))
+        axes = (*(nested_in.index(each) for each in own), axis)
+        positions.append(spread(index, axes, len(nested_in)))
     return tuple(positions)
 
 

@@ -26,7 +26,7 @@ def symmetry_from_spec(
     spec: Spec,
     shapes: nn.Module | Shapes,
     *,
-    within: Mapping[str, Sequence[str]] | None = None,
+    nested_in: Mapping[str, Sequence[str]] | None = None,
     axes: Collection[str] = (),
 ) -> Symmetry:
     """Return the symmetry that a specification claims.
@@ -37,7 +37,7 @@ def symmetry_from_spec(
             Tensors without dimensions may be left out; of tied names one suffices.
         shapes: the module, or each tensor or shape by name. Only a module says which
             tensors are buffers; only a module or tensors say which names are tied.
-        within: for each nested group the groups or axes it nests in, outermost first.
+        nested_in: for each nested group the groups or axes it nests in, outermost first.
         axes: names in `spec` that are fixed axes for groups to nest in.
 
     Raises:
@@ -49,7 +49,7 @@ def symmetry_from_spec(
         >>> spec = {"0.weight": ("h", None), "0.bias": ("h",),
         ...         "2.weight": (None, "h"), "2.bias": (None,)}
         >>> symmetry_from_spec(spec, model).groups
-        {'h': Group(name='h', size=8, within=())}
+        {'h': Group(name='h', size=8, nested_in=())}
     """
     known = _tensors(shapes)
     sizes = {name: _shape(tensor) for name, tensor in known.items()}
@@ -64,11 +64,11 @@ def symmetry_from_spec(
     for name, dims in layouts.items():
         check_families(name, dims)
     found = _group_sizes(layouts)
-    within = {name: tuple(outers) for name, outers in (within or {}).items()}
-    _check_used(found, [*within, *axes])
-    groups = {n: Group(n, size, within.get(n, ())) for n, size in found.items() if n not in axes}
+    nested_in = {name: tuple(outers) for name, outers in (nested_in or {}).items()}
+    _check_used(found, [*nested_in, *axes])
+    groups = {n: Group(n, size, nested_in.get(n, ())) for n, size in found.items() if n not in axes}
     symmetry = Symmetry(
-        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].within))),
+        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].nested_in))),
         layouts=layouts,
         axes={name: found[name] for name in axes},
         tied=tied,

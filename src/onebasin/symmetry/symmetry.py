@@ -22,7 +22,7 @@ from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._display import symmetry_html, symmetry_text
 from onebasin.symmetry.layouts import Layout, layout_to_json
 
-FORMAT = "onebasin-symmetry-1"
+FORMAT = "onebasin-symmetry-2"
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Group:
     Args:
         name: where a user finds it: a parameter's name and dimension.
         size: number of units.
-        within: the groups or fixed axes it nests in, outermost first. Each of their
+        nested_in: the groups or fixed axes it nests in, outermost first. Each of their
             units holds an order of its own; every tensor with this group carries them too.
     """
 
     name: str
     size: int
-    within: tuple[str, ...] = ()
+    nested_in: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Symmetry:
     @cached_property
     def nesting(self) -> Mapping[str, tuple[str, ...]]:
         """For each group the groups and fixed axes that it nests in, outermost first."""
-        return {name: group.within for name, group in self.groups.items()}
+        return {name: group.nested_in for name, group in self.groups.items()}
 
     def size_of(self, name: str) -> int:
         """Return the size of a group or fixed axis."""
@@ -133,7 +133,7 @@ class Symmetry:
 
     def outer_shape(self, group: str) -> tuple[int, ...]:
         """Return the sizes of the groups and axes a group nests in, outermost first."""
-        return tuple(self.size_of(name) for name in self.groups[group].within)
+        return tuple(self.size_of(name) for name in self.groups[group].nested_in)
 
     @property
     def log10_order(self) -> float:
@@ -172,7 +172,7 @@ class Symmetry:
         return {
             "format": FORMAT,
             "groups": {
-                n: {"size": g.size, "within": list(g.within)} for n, g in self.groups.items()
+                n: {"size": g.size, "nested_in": list(g.nested_in)} for n, g in self.groups.items()
             },
             "axes": dict(self.axes),
             "layouts": {n: [layout_to_json(x) for x in ls] for n, ls in self.layouts.items()},

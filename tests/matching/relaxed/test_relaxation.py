@@ -62,8 +62,8 @@ def test_the_barycentre_spreads_every_unit_evenly(network):
 def test_a_nested_group_has_a_matrix_for_every_pair_of_outer_units():
     relaxation, _ = of("attention")
     groups = relaxation.symmetry.groups
-    nested = next(group for group in groups.values() if group.within)
-    outer = groups[nested.within[0]].size
+    nested = next(group for group in groups.values() if group.nested_in)
+    outer = groups[nested.nested_in[0]].size
     assert relaxation.shapes[nested.name] == (outer, outer, nested.size, nested.size)
 
 

@@ -44,7 +44,7 @@ def test_every_permutation_comes_once(name, count):
 
 def test_nested_groups_are_permuted_in_every_outer_unit():
     _, symmetry, _, _ = tiny("heads")
-    assert any(group.within for group in symmetry.groups.values())
+    assert any(group.nested_in for group in symmetry.groups.values())
     found = list(enumerate_permutations(symmetry))
     assert np.log10(len(found)) == pytest.approx(symmetry.log10_order)
     assert num_different(found) == len(found)

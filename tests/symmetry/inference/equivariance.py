@@ -53,7 +53,7 @@ def _moved(state: Mapping[str, Tensor], old: Mapping[str, Tensor], names: Iterab
 
 def sizes(symmetry: Symmetry) -> list[tuple[int, int]]:
     """Return (size, depth of nesting) of every group, sorted."""
-    return sorted((g.size, len(g.within)) for g in symmetry.groups.values())
+    return sorted((g.size, len(g.nested_in)) for g in symmetry.groups.values())
 
 
 def _outputs(model: nn.Module, state: Mapping[str, Tensor], args: Any, kwargs: Any) -> list[Tensor]:

@@ -54,7 +54,7 @@ def grouped_query(heads: int, kv: int, dim: int) -> nn.Module:
 def test_grouped_query_heads_nest_in_key_heads():
     symmetry = check(grouped_query(6, 2, 4), x(2, 5, 7))
     assert sizes(symmetry) == [(2, 0), (3, 1), (4, 1), (4, 1)]
-    (key_heads,) = {g.within for g in symmetry.groups.values() if g.within}
+    (key_heads,) = {g.nested_in for g in symmetry.groups.values() if g.nested_in}
     assert symmetry.groups[key_heads[0]].size == 2
 
 

@@ -301,4 +301,4 @@ def test_coordinates_of_points_have_one_order_for_all_pairs():
         gain=nn.Parameter(x(10)),
     )
     symmetry = check(model, x(3, 2))
-    assert [(group.size, group.within) for group in symmetry.groups.values()] == [(4, ())]
+    assert [(group.size, group.nested_in) for group in symmetry.groups.values()] == [(4, ())]

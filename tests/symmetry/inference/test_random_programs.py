@@ -59,7 +59,9 @@ def test_most_programs_have_groups_that_move(findings):
     if len(findings) < PROGRAMS:
         pytest.skip("needs the findings of the test before it")
     moving = [f for f in findings.values() if f.symmetry is not None and f.symmetry.groups]
-    nested = [f for f in moving if f.symmetry and any(g.within for g in f.symmetry.groups.values())]
+    nested = [
+        f for f in moving if f.symmetry and any(g.nested_in for g in f.symmetry.groups.values())
+    ]
     assert len(moving) > 0.6 * PROGRAMS
     assert len(nested) > 0.15 * PROGRAMS
 

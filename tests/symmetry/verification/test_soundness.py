@@ -258,7 +258,7 @@ def test_heads_with_orders_of_two_units_that_must_agree_fail(seed: int) -> None:
     layout = Product((Units("h", 3), Units("d", 2)))
     spec = {"a.weight": (layout, None), "a.bias": (layout,), "table": (None,)}
     model = Heads()
-    symmetry = symmetry_from_spec(spec, model, within={"d": ("h",)})
+    symmetry = symmetry_from_spec(spec, model, nested_in={"d": ("h",)})
     assert list(verify(symmetry, model, torch.randn(3, 4)).failed_groups) == ["d"]
 
 

@@ -91,7 +91,7 @@ def order_symmetry(symmetry: Symmetry) -> Symmetry:
     """
     layouts: dict[str, tuple[Layout, ...]] = {}
     for name, group in symmetry.groups.items():
-        outers = (Units(outer, symmetry.size_of(outer)) for outer in group.within)
+        outers = (Units(outer, symmetry.size_of(outer)) for outer in group.nested_in)
         layouts[name] = (*outers, Units(name, group.size))
     return Symmetry(symmetry.groups, layouts, symmetry.axes)
 

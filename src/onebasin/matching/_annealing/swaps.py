@@ -141,5 +141,5 @@ def swapped(index: Tensor, first: int, second: int) -> Tensor:
 
 def is_plain(symmetry: Symmetry, group: str) -> bool:
     """Tell whether a group neither nests in another nor has others nesting in it."""
-    nested: Mapping[str, tuple[str, ...]] = {n: g.within for n, g in symmetry.groups.items()}
-    return not nested[group] and not any(group in within for within in nested.values())
+    nested: Mapping[str, tuple[str, ...]] = {n: g.nested_in for n, g in symmetry.groups.items()}
+    return not nested[group] and not any(group in nested_in for nested_in in nested.values())

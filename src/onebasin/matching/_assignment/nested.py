@@ -54,10 +54,10 @@ class NestedSolver:
     def _order(self, name: str) -> tuple[str, ...]:
         """Return what a member nests in, in the order in which the recursion takes it."""
         if name == self.tree.root:
-            return self.tree.within[name]
+            return self.tree.nested_in[name]
         parent = self.tree.parents[name]
         taken = (*self._order(parent), parent)
-        return (*taken, *(outer for outer in self.tree.within[name] if outer not in taken))
+        return (*taken, *(outer for outer in self.tree.nested_in[name] if outer not in taken))
 
     def solve(
         self, sums: Mapping[Key, Tensor], indices: Indices, push: float = 0.0
@@ -71,12 +71,12 @@ class NestedSolver:
                 present pairs of root units lose; below 0, how much they gain, in units of
                 what the best pairs are ahead of them.
         """
-        frame = self.tree.within[self.tree.root]
+        frame = self.tree.nested_in[self.tree.root]
         parts = [self._part(key, values, frame) for key, values in sums.items()]
         present = {}
         for name in self.tree.members:
-            order, within = self.orders[name], self.tree.within[name]
-            index = indices[name].permute(*map(within.index, order), len(order))
+            order, nested_in = self.orders[name], self.tree.nested_in[name]
+            index = indices[name].permute(*map(nested_in.index, order), len(order))
             present[name] = index.reshape(-1, *index.shape[len(frame) :])
         _, choices = self._best(self.tree.root, parts, present, push)
         return {name: self._restored(name, choices[name]) for name in self.tree.members}
@@ -89,9 +89,9 @@ class NestedSolver:
         return _Part(outer, key.own, values.reshape(-1, *values.shape[len(frame) :]))
 
     def _restored(self, name: str, index: Tensor) -> Tensor:
-        order, within = self.orders[name], self.tree.within[name]
+        order, nested_in = self.orders[name], self.tree.nested_in[name]
         index = index.reshape(*(self.tree.sizes[outer] for outer in order), index.shape[-1])
-        return index.permute(*map(order.index, within), len(order)).contiguous()
+        return index.permute(*map(order.index, nested_in), len(order)).contiguous()
 
     def _best(
         self, name: str, parts: list[_Part], present: Choices, push: float = 0.0

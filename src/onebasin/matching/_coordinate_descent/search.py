@@ -78,7 +78,9 @@ class Search:
         """Make a tree of every group that is not matched in full as part of another."""
         unseen: set[str] = set()
         for name, group in self.symmetry.groups.items():
-            if name in unseen or not any(outer in self.symmetry.groups for outer in group.within):
+            if name in unseen or not any(
+                outer in self.symmetry.groups for outer in group.nested_in
+            ):
                 tree = self.trees[name] = tree_of(self.symmetry, name)
                 unseen |= self._look(tree)
 
@@ -98,7 +100,7 @@ class Search:
         return unseen
 
     def _nested(self, root: str) -> set[str]:
-        return {name for name, group in self.symmetry.groups.items() if root in group.within}
+        return {name for name, group in self.symmetry.groups.items() if root in group.nested_in}
 
     def _neighbors(self) -> dict[str, set[str]]:
         """Return for every tree the others that share a block with it."""

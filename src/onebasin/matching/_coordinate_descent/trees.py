@@ -30,20 +30,20 @@ class Tree:
     Args:
         root: the group.
         members: the root and what nests in it, outer ones first.
-        within: for each member the groups and fixed axes it nests in, outermost first.
+        nested_in: for each member the groups and fixed axes it nests in, outermost first.
         sizes: of the members and of all that they nest in.
     """
 
     root: str
     members: tuple[str, ...]
-    within: Mapping[str, tuple[str, ...]]
+    nested_in: Mapping[str, tuple[str, ...]]
     sizes: Mapping[str, int]
 
     @cached_property
     def parents(self) -> dict[str, str]:
         """For each member but the root, the innermost member it nests in."""
         return {
-            name: [outer for outer in self.within[name] if outer in self.members][-1]
+            name: [outer for outer in self.nested_in[name] if outer in self.members][-1]
             for name in self.members[1:]
         }
 
@@ -53,26 +53,26 @@ class Tree:
 
     def subtree(self, name: str) -> tuple[str, ...]:
         """Return a member and all members within it."""
-        return tuple(each for each in self.members if each == name or name in self.within[each])
+        return tuple(each for each in self.members if each == name or name in self.nested_in[each])
 
 
 def tree_of(symmetry: Symmetry, root: str) -> Tree:
     """Return a group with all that nests in it."""
     groups = symmetry.groups
-    inner = [name for name in groups if root in groups[name].within]
+    inner = [name for name in groups if root in groups[name].nested_in]
     inner = [name for name in inner if _in_line(symmetry, root, name)]
-    members = (root, *sorted(inner, key=lambda name: len(groups[name].within)))
-    within = {name: groups[name].within for name in members}
-    names = dict.fromkeys((*members, *(outer for each in within.values() for outer in each)))
-    return Tree(root, members, within, {name: symmetry.size_of(name) for name in names})
+    members = (root, *sorted(inner, key=lambda name: len(groups[name].nested_in)))
+    nested_in = {name: groups[name].nested_in for name in members}
+    names = dict.fromkeys((*members, *(outer for each in nested_in.values() for outer in each)))
+    return Tree(root, members, nested_in, {name: symmetry.size_of(name) for name in names})
 
 
 def _in_line(symmetry: Symmetry, root: str, name: str) -> bool:
     """Return whether the groups between a root and a group nest in one another."""
     groups = symmetry.groups
-    between = [n for n in groups[name].within if n in groups and root in groups[n].within]
-    between.sort(key=lambda n: len(groups[n].within))
-    return all(outer in groups[inner].within for outer, inner in pairwise(between))
+    between = [n for n in groups[name].nested_in if n in groups and root in groups[n].nested_in]
+    between.sort(key=lambda n: len(groups[n].nested_in))
+    return all(outer in groups[inner].nested_in for outer, inner in pairwise(between))
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ class Key:
         """Return the axes of one side of the similarities."""
         names = (*self.outer, *self.own)
         # An outer group's own order does not matter here: both sides stand at one position.
-        within = {name: tree.within[name] for name in self.own}
-        outers = tuple(tuple(names.index(o) for o in within.get(name, ())) for name in names)
+        nested_in = {name: tree.nested_in[name] for name in self.own}
+        outers = tuple(tuple(names.index(o) for o in nested_in.get(name, ())) for name in names)
         return Axes(names, tuple(tree.sizes[name] for name in names), outers)
 
     def num_outer(self, tree: Tree) -> int:
@@ -176,15 +176,15 @@ def views_of(symmetry: Symmetry, tree: Tree, tensor: str, block: Block) -> list[
     Elsewhere on the block the tree counts as held: a view is linear in its own axes. What
     cannot be seen so, because own groups lie side by side on it, is left out.
     """
-    within = symmetry.nesting
-    bound = outer_axes(block, within, symmetry.shapes[tensor])
+    nested_in = symmetry.nesting
+    bound = outer_axes(block, nested_in, symmetry.shapes[tensor])
     names = [factor.group or "" for factor in block.factors]
     views = []
     for occurrence in [axis for axis, name in enumerate(names) if name == tree.root]:
         own = [occurrence]
         own += [a for a, n in enumerate(names) if n in tree.members and occurrence in bound[a]]
         own.sort(key=lambda axis: tree.members.index(names[axis]))
-        chain = all(names[o] in within[names[i]] for o, i in pairwise(own))
+        chain = all(names[o] in nested_in[names[i]] for o, i in pairwise(own))
         view = _view(symmetry, tensor, block, own, bound) if chain else None
         views += [view] if view is not None else []
     return views

@@ -85,13 +85,13 @@ def find_layers(graph: Graph, symmetry: Symmetry) -> list[Layer]:
         symmetry: of its parameters.
     """
     layers = (_layer(graph, node, symmetry) for node in graph.nodes.values())
-    within = {name: group.within for name, group in symmetry.groups.items()}
+    nested_in = {name: group.nested_in for name, group in symmetry.groups.items()}
     return [
         layer
         for layer in layers
         if layer is not None
-        and stands_alone(layer.out_layout, within)
-        and stands_alone(layer.in_layout, within)
+        and stands_alone(layer.out_layout, nested_in)
+        and stands_alone(layer.in_layout, nested_in)
     ]
 
 

@@ -48,7 +48,7 @@ class Ascent:
         self.points = list(start)
         self.uniform = self.relaxation.uniform(agreement.gathering.dtype)
         groups = self.relaxation.symmetry.groups
-        self.nested = any(outer in groups for group in groups.values() for outer in group.within)
+        self.nested = any(outer in groups for group in groups.values() for outer in group.nested_in)
         self.values: list[float] = []
         self.best = agreement.gathering.permutations[1:]
         self.trace = [unmoved]

@@ -53,7 +53,7 @@ class Relaxation:
         shapes = {}
         for name, group in self.symmetry.groups.items():
             pairs = []
-            for outer in group.within:
+            for outer in group.nested_in:
                 size = self.symmetry.size_of(outer)
                 pairs += [size, size] if outer in self.symmetry.groups else [size]
             shapes[name] = (*pairs, group.size, group.size)
@@ -73,7 +73,7 @@ class Relaxation:
         """
         found = {}
         for name, index in permutation.indices.items():
-            for place, outer in enumerate(reversed(self.symmetry.groups[name].within)):
+            for place, outer in enumerate(reversed(self.symmetry.groups[name].nested_in)):
                 if outer in self.symmetry.groups:
                     index = index.unsqueeze(index.dim() - 1 - place)
             index = index.expand(self.shapes[name][:-1])
@@ -91,7 +91,7 @@ class Relaxation:
             orders: for every group `(*pairs, n)`, the old place of each unit.
         """
         indices: dict[str, Tensor] = {}
-        for name in sorted(orders, key=lambda name: len(self.symmetry.groups[name].within)):
+        for name in sorted(orders, key=lambda name: len(self.symmetry.groups[name].nested_in)):
             indices[name] = self._at_pairs(name, orders[name], indices)
         return Permutation(self.symmetry, {name: indices[name] for name in orders})
 
@@ -110,15 +110,15 @@ class Relaxation:
         self, name: str, order: Shaped[Tensor, "*pairs n"], indices: Mapping[str, Tensor]
     ) -> Shaped[Tensor, "*outer n"]:
         """Pick, at every new outer position, the order for the old one that comes there."""
-        within = self.symmetry.groups[name].within
+        nested_in = self.symmetry.groups[name].nested_in
         places: list[Tensor] = []
-        for axis, outer in enumerate(within):
+        for axis, outer in enumerate(nested_in):
             here = torch.arange(self.symmetry.size_of(outer))
-            places.append(spread(here, [axis], len(within)))
+            places.append(spread(here, [axis], len(nested_in)))
             if outer in self.symmetry.groups:
-                own = self.symmetry.groups[outer].within
-                axes = [*(within.index(each) for each in own), axis]
-                places.append(spread(indices[outer], axes, len(within)))
+                own = self.symmetry.groups[outer].nested_in
+                axes = [*(nested_in.index(each) for each in own), axis]
+                places.append(spread(indices[outer], axes, len(nested_in)))
         return (order[tuple(places)] if places else order).contiguous()
 
     def move(self, name: str, tensor: Tensor, relaxed: Relaxed) -> Tensor:
@@ -221,8 +221,8 @@ class _Part:
 
 def _parts(symmetry: Symmetry, name: str, block: Block) -> list[_Part]:
     """Return the axes of a block that move, each set of them that are bound together as one."""
-    within = {group: symmetry.groups[group].within for group in symmetry.groups}
-    bound = outer_axes(block, within, symmetry.shapes[name])
+    nested_in = {group: symmetry.groups[group].nested_in for group in symmetry.groups}
+    bound = outer_axes(block, nested_in, symmetry.shapes[name])
     moving = [a for a, f in enumerate(block.factors) if (f.group or "") in symmetry.groups]
     parts = []
     for own in _connected(moving, bound):

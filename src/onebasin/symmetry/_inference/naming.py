@@ -28,7 +28,7 @@ def named(symmetry: Symmetry) -> Symmetry:
                 if old not in names:
                     names[old] = _unique(stem + path, taken)
     groups = [
-        Group(names[group.name], group.size, tuple(names[outer] for outer in group.within))
+        Group(names[group.name], group.size, tuple(names[outer] for outer in group.nested_in))
         for group in symmetry.groups.values()
     ]
     return replace(

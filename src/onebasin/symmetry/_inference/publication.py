@@ -117,7 +117,7 @@ class _Writer:
         heads = dict.fromkeys(self._head(leaf) for leaf in leaves)
         self.names = {head: f"g{i}" for i, head in enumerate(heads)}
         self.movable = [head for head in heads if not head.pinned]
-        outer = {a: None for leaf in self.movable for a in self._within(leaf) if a.pinned}
+        outer = {a: None for leaf in self.movable for a in self._nested_in(leaf) if a.pinned}
         self.axes = {self.names[a]: a.size for a in outer}
 
     def _head(self, leaf: Atom) -> Atom:
@@ -127,7 +127,7 @@ class _Writer:
     def _size(self, leaf: Atom) -> int:
         return prod(atom.size for atom in self.nesting.merged.get(leaf, (leaf,)))
 
-    def _within(self, leaf: Atom) -> list[Atom]:
+    def _nested_in(self, leaf: Atom) -> list[Atom]:
         """Return what a group nests in, outermost first: an outer one nests in fewer."""
         deps = self.nesting.deps
         heads = {self._head(a) for a in deps.get(leaf, ()) if self._head(a) in self.names}
@@ -136,10 +136,10 @@ class _Writer:
     def groups(self) -> dict[str, Group]:
         """Return the movable groups, outer ones first."""
         found = {}
-        for leaf in sorted(self.movable, key=lambda leaf: len(self._within(leaf))):
+        for leaf in sorted(self.movable, key=lambda leaf: len(self._nested_in(leaf))):
             name = self.names[leaf]
-            within = tuple(self.names[a] for a in self._within(leaf))
-            found[name] = Group(name, self._size(leaf), within)
+            nested_in = tuple(self.names[a] for a in self._nested_in(leaf))
+            found[name] = Group(name, self._size(leaf), nested_in)
         return found
 
     def layouts(self, dims: Dims) -> tuple[Layout, ...]:

@@ -79,7 +79,7 @@ def infer_symmetry(
         >>> mlp = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> symmetry = infer_symmetry(mlp, torch.zeros(2, 3))
         >>> symmetry.groups
-        {'0': Group(name='0', size=8, within=())}
+        {'0': Group(name='0', size=8, nested_in=())}
     """
     check_model("trace", model)
     with recursion_for(model, "trace"), random_state_kept(model):
