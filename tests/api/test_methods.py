@@ -1,6 +1,7 @@
 """`--method`, its options and its data."""
 
 import inspect
+from dataclasses import replace
 from typing import get_type_hints
 
 import pytest
@@ -13,14 +14,13 @@ from onebasin.data.data import Data
 from onebasin.data.digits import load_digits
 from onebasin.graph.batches import Batches
 from onebasin.matching import match_combined, match_straight_through
-from onebasin.matching.registry import MATCHERS, MatcherInfo
+from onebasin.matching.registry import MATCHERS
 from onebasin.networks import MLP
 from tests.cli.run import TINY, fail, network, outputs, read, succeed, write
 
 ALIGN = ("align", "mlp")
 QUICK = dict.fromkeys(("annealing", "annealing-many"), ("--method-arg", "steps=50"))
 REFUSED = {
-    "theorem": ("the construction is for networks with one hidden layer", ()),
     "exhaustive": ("limit", ("--method-arg", "limit=1000")),
 }
 """What methods say that cannot match these networks."""
@@ -40,7 +40,7 @@ def test_activations_move_b_to_a_on_data(capsys, tmp_path, a, b):
 @pytest.mark.parametrize("method", [name for name in MATCHERS if name not in REFUSED])
 def test_every_method_moves_b_and_keeps_what_it_computes(capsys, tmp_path, a, b, method):
     out = tmp_path / "out.safetensors"
-    data = ("--data", "digits") if MATCHERS[method].needs_data else ()
+    data = ("--data", "digits") if MATCHERS[method].uses_data == "required" else ()
     succeed(
         capsys,
         *ALIGN,
@@ -112,12 +112,15 @@ def test_an_unknown_method_lists_the_known(capsys, tmp_path, a, b, command):
         ),
         (
             ["--method-arg", "sweeps=3"],
-            "method weights has no option 'sweeps'; its options and their defaults are: max_sweeps"
+            "method weights has no option 'sweeps'; options and defaults: max_sweeps"
             "=100, restarts=1, cache_bytes=",
         ),
         (["--method-arg", "seed=3"], "method weights has no option 'seed'"),
         (["--method-arg", "sweeps"], "--method-arg 'sweeps': expected KEY=VALUE"),
-        (["--method-arg", "max_sweeps=no"], "cannot be 'no'; it must be a whole number"),
+        (
+            ["--method-arg", "max_sweeps=no"],
+            "invalid value 'no' for option max_sweeps of method weights; expected an integer",
+        ),
         (
             ["--method-arg", "max_sweeps=0"],
             "max_sweeps is 0; it must be a whole number of at least 1",
@@ -223,7 +226,7 @@ def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_
 
     match.__signature__ = inspect.signature(plain.function)
     match.__annotations__ = get_type_hints(plain.function)
-    patched = {**MATCHERS, "straight-through": MatcherInfo(match, plain.description)}
+    patched = {**MATCHERS, "straight-through": replace(plain, function=match)}
     monkeypatch.setattr("onebasin.matching.registry.MATCHERS", patched)
     files = [write(tmp_path / f"{seed}.safetensors", network(seed)) for seed in (0, 1)]
     given = ("--method", "straight-through", "--method-arg", "max_epochs=1", "--data", "digits")
@@ -266,7 +269,7 @@ def test_a_search_starts_from_what_another_method_finds(capsys, tmp_path, a, b):
 )
 def test_methods_of_two_and_of_many_start_from_each_other(capsys, tmp_path, a, b, method, init):
     out = tmp_path / "out.safetensors"
-    data = ("--data", "digits") if MATCHERS[init].needs_data else ()
+    data = ("--data", "digits") if MATCHERS[init].uses_data == "required" else ()
     found = succeed(
         capsys, *ALIGN, a, b, "-o", out, "--method", method, "--init", init, *data, *TINY
     )
@@ -278,8 +281,8 @@ def test_methods_of_two_and_of_many_start_from_each_other(capsys, tmp_path, a, b
     ("options", "message"),
     [
         (
-            ["--method", "theorem", "--init", "weights"],
-            "align: method theorem takes no initial permutation; remove --init or choose a --met",
+            ["--method", "activations", "--data", "digits", "--init", "weights"],
+            "align: method activations takes no initial permutation; remove --init or choose a --m",
         ),
         (["--init", "activations"], "align: method activations needs data; pass --dat"),
         (
@@ -291,23 +294,3 @@ def test_methods_of_two_and_of_many_start_from_each_other(capsys, tmp_path, a, b
 def test_a_start_that_cannot_be_is_named(capsys, tmp_path, a, b, options, message):
     out = tmp_path / "out.safetensors"
     assert message in fail(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)
-
-
-@pytest.mark.parametrize(("features", "units", "is_random"), [(64, 6, True), (1, 64, False)])
-def test_cells_that_tell_no_units_apart_are_noted(capsys, tmp_path, features, units, is_random):
-    files = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        net = MLP(in_features=features, width=units, depth=1)
-        for layer in net.modules():
-            if isinstance(layer, torch.nn.Linear):
-                layer.reset_parameters()
-        files.append(write(tmp_path / f"{seed}.safetensors", dict(net.state_dict())))
-    sizes = {"in_features": features, "width": units, "depth": 1}
-    options = [f"--arch-arg={name}={size}" for name, size in sizes.items()]
-    given = (*ALIGN, *files, "-o", tmp_path / "out.safetensors", "--method", "theorem", *options)
-    note = (
-        "onebasin: note: all units fall into the same cell, so the permutation is random; use "
-        "another --method or, for few inputs, smaller cells (cells=N)\n"
-    )
-    assert succeed(capsys, *given).notes == (note if is_random else "")

@@ -210,7 +210,7 @@ EXAMPLE: dict[str, Any] = {"example_inputs": INPUTS[:2]}
         ),
         (
             lambda: onebasin.align(mlp(0), mlp(1), mlp(2), max_sweps=3, **EXAMPLE),
-            "align: method weights has no option 'max_sweps'; its options",
+            "align: method weights has no option 'max_sweps'; options",
         ),
         (
             lambda: onebasin.align(mlp(0), mlp(1), mlp(2), method="activations", **EXAMPLE),

@@ -114,7 +114,12 @@ def methods(monkeypatch):
 
 
 def test_three_are_matched_by_a_method_for_many(capsys, tmp_path, methods, a, b, c):
-    methods({"weights": MATCHERS["weights"], "many": MatcherInfo(match_in_pairs, "pairs")})
+    methods(
+        {
+            "weights": MATCHERS["weights"],
+            "many": MatcherInfo(match_in_pairs, "pairs", num_networks=None),
+        }
+    )
     out = tmp_path / "merged.safetensors"
     found = succeed(capsys, "merge", "mlp", a, b, c, "-o", out, "--json", *TINY)
     moved = []
@@ -129,7 +134,12 @@ def test_three_are_matched_by_a_method_for_many(capsys, tmp_path, methods, a, b,
 
 def test_a_method_for_two_does_not_take_three(capsys, tmp_path, methods, a, b, c):
     arguments = ("merge", "mlp", a, b, c, "-o", tmp_path / "out.safetensors", *TINY)
-    methods({"weights": MATCHERS["weights"], "many": MatcherInfo(match_in_pairs, "pairs")})
+    methods(
+        {
+            "weights": MATCHERS["weights"],
+            "many": MatcherInfo(match_in_pairs, "pairs", num_networks=None),
+        }
+    )
     assert (
         "merge: 3 networks given, but method weights matches two; choose a --method for more: many"
     ) in fail(capsys, *arguments, "--method", "weights")

@@ -112,8 +112,8 @@ class Matched:
         if num == 0 and self.matching.converged:
             return f"converged at initialization ({seconds})"
         method = find_method(self.method, call="align")
-        effort = f"in {counted(num, method.unit)} and {seconds}"
-        if not method.settles:
+        effort = f"in {counted(num, method.step_name)} and {seconds}"
+        if not method.can_converge:
             return effort
         return f"{effort} ({'converged' if self.matching.converged else 'not converged'})"
 
@@ -166,14 +166,9 @@ def match(
         matching = matcher.run(
             verified.symmetry, params_list, architecture, None if progress is None else show
         )
-    if matcher.method.settles and not matching.converged:
-        more = f"more {matcher.method.unit}s could improve it"
+    if matcher.method.can_converge and not matching.converged:
+        more = f"more {matcher.method.step_name}s could improve it"
         reporter.note(f"the matching did not converge; {more}")
-    if matcher.name == "theorem" and matching.objective[0] == num_units(verified.symmetry):
-        reporter.note(
-            "all units fall into the same cell, so the permutation is random; use another method= "
-            "or, for few inputs, smaller cells (cells=N)"
-        )
     return Matched(verified, matcher.name, matching, matcher.init and matcher.init.name)
 
 

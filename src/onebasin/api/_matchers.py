@@ -79,7 +79,9 @@ class MethodOptions:
         init = self._prepare_init(name, method, num_networks, call=call, data=data)
         if not (data_is_used or (init is not None and init.uses_data)):
             _check_data(name, method, options, data, call)
-        return Matcher(name, method, options, data if method.takes_data else None, self.seed, init)
+        return Matcher(
+            name, method, options, None if method.uses_data == "no" else data, self.seed, init
+        )
 
     def _prepare_init(
         self, name: str, method: MatcherInfo, num_networks: int, *, call: str, data: Data | None
@@ -97,19 +99,19 @@ class MethodOptions:
         first = _find(init, num_networks, call)
         if data is None:
             _check_data(init, first, {}, data, call)
-        return Matcher(init, first, {}, data if first.takes_data else None, self.seed)
+        return Matcher(init, first, {}, None if first.uses_data == "no" else data, self.seed)
 
 
 def _check_data(
     name: str, method: MatcherInfo, options: Mapping[str, Any], data: Data | None, call: str
 ) -> None:
-    uses = method.looks_at_data(options)
+    uses = method.uses_data_with(options)
     objective = options.get("objective")
     named = f"method {name}" + (f" with objective={objective}" if objective else "")
     if uses and data is None:
         raise OneBasinError(f"{call}: {named} needs data; pass data=, such as data='digits'")
-    if data is not None and not method.takes_data:
-        known = ", ".join(known for known, m in MATCHERS.items() if m.takes_data)
+    if data is not None and method.uses_data == "no":
+        known = ", ".join(known for known, m in MATCHERS.items() if m.uses_data != "no")
         raise OneBasinError(
             f"{call}: {named} uses no data; remove data= or choose a method= that uses it: {known}"
         )
@@ -175,7 +177,7 @@ class Matcher:
         data = with_data[0].data if with_data else None
         if data is None:
             return self
-        has_classes = any(each.method.looks_at_loss(each.options) for each in with_data)
+        has_classes = any(each.method.uses_labels_with(each.options) for each in with_data)
         remedy = "other arch_args=" + (", or a method= without a loss" if has_classes else "")
         data = laid_out(architecture, data, call=call, has_classes=has_classes, remedy=remedy)
         return self.with_data(data)
@@ -212,7 +214,7 @@ def _initial(
     matching: Matching | ManyMatching, method: MatcherInfo
 ) -> Permutation | Sequence[Permutation]:
     """Return the initial permutation of a method, from the result of another one."""
-    if not method.takes_many:
+    if method.num_networks is not None:
         return permutation_of(matching)
     if isinstance(matching, ManyMatching):
         return matching.permutations
@@ -227,7 +229,7 @@ def _find(name: str, num_networks: int, call: str) -> MatcherInfo:
 
 
 def _check_many(name: str, num_networks: int, call: str) -> None:
-    known = [known for known, method in MATCHERS.items() if method.takes_many]
+    known = [known for known, method in MATCHERS.items() if method.num_networks is None]
     if name in known or name not in MATCHERS:
         return
     raise OneBasinError(

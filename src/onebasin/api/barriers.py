@@ -284,7 +284,7 @@ def _aligned(
             both = [params_list[i], params_list[j]]
             matching = matcher.run(verified.symmetry, both, opened.networks.architecture)
             permutations[i, j] = permutation_of(matching)
-            num_open += matcher.method.settles and not matching.converged
+            num_open += matcher.method.can_converge and not matching.converged
             if progress is not None:
                 progress(len(permutations), len(pairs))
     if num_open:

@@ -1,4 +1,4 @@
-"""Matching: which permutation. One file per matcher, one assignment solver."""
+"""Matching methods: one file for each method."""
 
 from onebasin.matching._assignment.linear import assign, assign_many
 from onebasin.matching.activations import match_activations
@@ -13,7 +13,6 @@ from onebasin.matching.merge_many import match_many
 from onebasin.matching.result import ManyMatching, Matching, Progress, Step
 from onebasin.matching.sinkhorn import match_sinkhorn
 from onebasin.matching.straight_through import match_straight_through
-from onebasin.matching.theorem import match_theorem
 from onebasin.matching.weights import match_weights
 
 __all__ = [
@@ -36,6 +35,5 @@ __all__ = [
     "match_many_annealing",
     "match_sinkhorn",
     "match_straight_through",
-    "match_theorem",
     "match_weights",
 ]

@@ -1,7 +1,7 @@
-"""Catalogue: the matchers that can be asked for by name.
+"""Registry of the matching methods.
 
-A matcher joins with one line in `MATCHERS`; what it needs, and which options it takes, is
-read from its signature.
+A matcher is registered with one entry in `MATCHERS`, which declares its properties. Its options
+are read from the signature of its function.
 """
 
 from __future__ import annotations
@@ -30,118 +30,92 @@ from onebasin.matching.merge_many import match_many
 from onebasin.matching.result import ManyMatching, Matching
 from onebasin.matching.sinkhorn import match_sinkhorn
 from onebasin.matching.straight_through import match_straight_through
-from onebasin.matching.theorem import match_theorem
 from onebasin.matching.weights import match_weights
 from onebasin.symmetry.symmetry import Symmetry
 
-LIMITS = {"max_epochs": "epoch", "max_steps": "step", "steps": "step", "max_sweeps": "sweep"}
-"""Options that say how long a search may take, and what they count: the first one a matcher has.
-"""
+COMMON = frozenset({"seed", "model", "data", "progress", "init"})
+"""Keyword arguments that are not options of a method."""
 
-LOSSES = ("loss", "energy", "objective")
-"""Options that say which loss a matcher looks at: one that has none of them needs no labels."""
-
-PLAIN = (bool, int, float, str, types.NoneType)
+PLAIN_TYPES = (bool, int, float, str, types.NoneType)
 
 
 @dataclass(frozen=True)
 class MatcherInfo:
-    """A matcher, and what a caller that knows only its name must know of it.
+    """A matching method and its properties.
 
-    Its function takes a symmetry and either the parameters of A and of B (`params_a`,
-    `params_b`) or a sequence of any number of networks; the rest by keyword: `model` and
-    `data` where it needs them, `seed` and `progress`, and options.
+    The function takes a symmetry and either two networks (`params_a`, `params_b`) or a sequence
+    of networks. All other arguments are keywords: `model`, `data`, `seed`, `progress`, `init`
+    and the options.
 
     Args:
-        function: the matcher.
-        description: what it finds, in a few words.
+        function: the matching function.
+        description: the objective in a few words.
+        uses_data: whether the method needs data. "optional": data are used for some objectives.
+        uses_labels: whether the method computes a loss, if it uses data.
+        num_networks: number of networks, or None for any number.
+        can_converge: whether the search can stop before its last step.
+        step_name: unit of `num_sweeps` of the result.
     """
 
     function: Callable[..., Any]
     description: str
+    uses_data: Literal["no", "optional", "required"] = "no"
+    uses_labels: bool = False
+    num_networks: int | None = 2
+    can_converge: bool = True
+    step_name: Literal["sweep", "step", "epoch"] = "sweep"
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What its function takes, by name."""
+        """The parameters of the function by name."""
         return MappingProxyType(dict(signature(self.function).parameters))
 
     @property
-    def takes_many(self) -> bool:
-        """Whether it takes any number of networks, not just A and B."""
-        return "params_b" not in self.parameters
-
-    @property
     def needs_model(self) -> bool:
-        """Whether it runs the model."""
-        return self._needs("model")
+        """Whether the function requires `model`."""
+        parameter = self.parameters.get("model")
+        return parameter is not None and parameter.default is Parameter.empty
 
-    @property
-    def needs_data(self) -> bool:
-        """Whether it does not do without data."""
-        return self._needs("data")
-
-    @property
-    def takes_data(self) -> bool:
-        """Whether it has a use for data."""
-        return "data" in self.parameters
-
-    @property
-    def settles(self) -> bool:
-        """Whether it can end before its number of steps does."""
-        return "steps" not in self.parameters
-
-    @property
-    def unit(self) -> str:
-        """What `num_sweeps` of its matching counts: sweep, step or epoch."""
-        return next((unit for name, unit in LIMITS.items() if name in self.parameters), "sweep")
-
-    def looks_at_data(self, options: Mapping[str, Any]) -> bool | None:
-        """Return whether it looks at data with some options; None if it does where there is any.
+    def uses_data_with(self, options: Mapping[str, Any]) -> bool | None:
+        """Return whether the method uses data with these options; None if data are optional.
 
         Args:
-            options: checked ones; `objective` decides where a matcher has that and its data may
-                be left out.
+            options: checked options. `objective` decides for a method with optional data.
         """
-        if self.needs_data or not self.takes_data or "objective" not in self.parameters:
-            return self.needs_data or (None if self.takes_data else False)
+        if self.uses_data != "optional":
+            return self.uses_data == "required"
         objective = options.get("objective", self.parameters["objective"].default)
         return None if objective is None else objective != "weights"
 
-    def looks_at_loss(self, options: Mapping[str, Any]) -> bool:
-        """Return whether it looks at a loss with some options, and so at labels, if there are any.
+    def uses_labels_with(self, options: Mapping[str, Any]) -> bool:
+        """Return whether the method computes a loss with these options, if it has data.
 
         Args:
-            options: checked ones.
+            options: checked options.
         """
-        has_loss = any(name in self.parameters for name in LOSSES)
-        return has_loss and self.looks_at_data(options) is not False
+        return self.uses_labels and self.uses_data_with(options) is not False
 
     @cached_property
     def options(self) -> Mapping[str, Any]:
-        """Options that are plain numbers, words or switches, with the types they may have."""
+        """Type hints of the options: keyword arguments that are numbers, text or booleans."""
         hints = get_type_hints(self.function)
-        given = {"seed", "model", "data", "progress", "init"}
         return MappingProxyType(
             {
                 name: hints[name]
                 for name, parameter in self.parameters.items()
                 if parameter.kind is Parameter.KEYWORD_ONLY
-                and name not in given
+                and name not in COMMON
                 and _is_plain(hints.get(name, Any))
             }
         )
 
     @property
     def defaults(self) -> list[str]:
-        """Its options with what they are unless told otherwise, such as `max_sweeps=100`.
+        """The options with their defaults, such as `max_sweeps=100`.
 
-        `none` leaves the choice to the matcher.
+        With `none` the matcher chooses the value.
         """
-        return [f"{name}={_written(self.parameters[name].default)}" for name in self.options]
-
-    def _needs(self, name: str) -> bool:
-        parameter = self.parameters.get(name)
-        return parameter is not None and parameter.default is Parameter.empty
+        return [f"{name}={_format(self.parameters[name].default)}" for name in self.options]
 
     def match(
         self,
@@ -154,46 +128,94 @@ class MatcherInfo:
         progress: Callable[..., object] | None = None,
         **options: Any,
     ) -> Matching | ManyMatching:
-        """Run the matcher with what it takes of all this.
+        """Run the matcher with the arguments that its function takes.
 
         Args:
-            symmetry: of the architecture of all.
+            symmetry: symmetry of the architecture.
             params_list: the networks, the reference first.
-            model: the architecture; passed on where the function takes one.
-            data: batches; likewise.
-            seed: likewise.
-            progress: likewise.
-            **options: as `check_options` returns them.
+            model: the architecture, if the function takes one.
+            data: batches, if the function takes them.
+            seed: random seed, if the function takes one.
+            progress: callback for each step, if the function takes one.
+            **options: options that `check_options` returned.
 
         Returns:
-            What the function returns: one permutation, or one for each network.
+            The result of the function: one permutation, or one for each network.
         """
-        offered = {"model": model, "data": data, "seed": seed, "progress": progress}
-        taken = {name: value for name, value in offered.items() if name in self.parameters}
-        params = [params_list] if self.takes_many else params_list
+        common = {"model": model, "data": data, "seed": seed, "progress": progress}
+        taken = {name: value for name, value in common.items() if name in self.parameters}
+        params = [params_list] if self.num_networks is None else params_list
         return self.function(symmetry, *params, **taken, **options)
 
 
 MATCHERS: Mapping[str, MatcherInfo] = MappingProxyType(
     {
         "weights": MatcherInfo(match_weights, "most similar weights"),
-        "activations": MatcherInfo(match_activations, "most similar features"),
-        "combined": MatcherInfo(match_combined, "most similar weights and features"),
+        "activations": MatcherInfo(
+            match_activations, "most similar features", uses_data="required"
+        ),
+        "combined": MatcherInfo(
+            match_combined, "most similar weights and features", uses_data="required"
+        ),
         "functional-difference": MatcherInfo(
-            match_functional_difference, "least different functions of their inputs"
+            match_functional_difference,
+            "units with the most similar functions of their inputs",
+            uses_data="required",
         ),
-        "commutativity": MatcherInfo(match_commutativity, "layers that commute best"),
-        "straight-through": MatcherInfo(match_straight_through, "least loss at the midpoint"),
-        "sinkhorn": MatcherInfo(match_sinkhorn, "soft permutations, learned on weights or a loss"),
-        "frank-wolfe": MatcherInfo(match_frank_wolfe, "most similar weights, all groups at once"),
-        "annealing": MatcherInfo(match_annealing, "least loss at the midpoint, by random swaps"),
+        "commutativity": MatcherInfo(
+            match_commutativity, "smallest commutator of the layers", uses_data="required"
+        ),
+        "straight-through": MatcherInfo(
+            match_straight_through,
+            "lowest loss at the midpoint",
+            uses_data="required",
+            uses_labels=True,
+            step_name="epoch",
+        ),
+        "sinkhorn": MatcherInfo(
+            match_sinkhorn,
+            "soft permutations, optimized for weights or a loss",
+            uses_data="optional",
+            uses_labels=True,
+            step_name="step",
+        ),
+        "frank-wolfe": MatcherInfo(
+            match_frank_wolfe, "most similar weights, all groups at once", step_name="step"
+        ),
+        "annealing": MatcherInfo(
+            match_annealing,
+            "lowest loss at the midpoint, by random swaps",
+            uses_data="required",
+            uses_labels=True,
+            can_converge=False,
+            step_name="step",
+        ),
         "annealing-many": MatcherInfo(
-            match_many_annealing, "least loss of the mean, by random swaps"
+            match_many_annealing,
+            "lowest loss of the mean, by random swaps",
+            uses_data="required",
+            uses_labels=True,
+            num_networks=None,
+            can_converge=False,
+            step_name="step",
         ),
-        "exhaustive": MatcherInfo(match_exhaustive, "the best of all, for tiny groups"),
-        "theorem": MatcherInfo(match_theorem, "cell by cell, for untrained networks"),
-        "many": MatcherInfo(match_many, "each moved to the mean of the others"),
-        "cycle-consistent": MatcherInfo(match_cycle_consistent, "all through one universe at once"),
+        "exhaustive": MatcherInfo(
+            match_exhaustive,
+            "global optimum, for tiny groups",
+            uses_data="optional",
+            uses_labels=True,
+        ),
+        "many": MatcherInfo(
+            match_many,
+            "MergeMany: each network matched to the mean of the others",
+            num_networks=None,
+        ),
+        "cycle-consistent": MatcherInfo(
+            match_cycle_consistent,
+            "C2M3: cycle-consistent matching via a shared reference frame",
+            num_networks=None,
+            step_name="step",
+        ),
     }
 )
 """The matchers by the name that `--method` takes."""
@@ -203,15 +225,15 @@ def find_method(name: str, *, call: str) -> MatcherInfo:
     """Return a matcher by name.
 
     Args:
-        name: one of `MATCHERS`, or another name that it is known by, such as "git-rebasin".
-        call: who asks, for the message.
+        name: a key of `MATCHERS`, or an alias such as "git-rebasin".
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when the name is unknown; the message suggests the nearest ones.
+        OneBasinError: the name is unknown; the message suggests similar names.
 
     Example:
-        >>> find_method("weights", call="align").needs_data
-        False
+        >>> find_method("weights", call="align").uses_data
+        'no'
     """
     method = MATCHERS.get(canonical_name(name))
     if method is None:
@@ -220,51 +242,51 @@ def find_method(name: str, *, call: str) -> MatcherInfo:
 
 
 def check_options(name: str, options: Mapping[str, Any], *, call: str) -> dict[str, Any]:
-    """Check options of a matcher against its signature.
+    """Check the options of a matcher against its signature.
 
     Args:
-        name: of the matcher.
+        name: name of the matcher.
         options: values by name.
-        call: who asks, for the message.
+        call: name of the public function, for messages.
 
     Returns:
-        The options; whole numbers given for a float are floats.
+        The options, with integers converted to float for float options.
 
     Raises:
-        OneBasinError: when the matcher has no option of that name, or not with such a value.
+        OneBasinError: the matcher has no option of that name, or the value is invalid.
 
     Example:
         >>> check_options("weights", {"max_sweeps": 3}, call="align")
         {'max_sweeps': 3}
     """
-    known = find_method(name, call=call).options
+    method = find_method(name, call=call)
     checked = {}
     for option, value in options.items():
-        if option not in known:
-            listed = ", ".join(find_method(name, call=call).defaults) or "none"
+        if option not in method.options:
+            listed = ", ".join(method.defaults) or "none"
             raise OneBasinError(
-                f"{call}: method {name} has no option {option!r}; its options and their defaults "
-                f"are: {listed}"
+                f"{call}: method {name} has no option {option!r}; options and defaults: {listed}"
             )
-        if type(value) is int and int not in _alternatives(known[option]):
-            value = float(value) if float in _alternatives(known[option]) else value
-        if not _fits(value, known[option]):
+        hint = method.options[option]
+        if type(value) is int and int not in _alternatives(hint):
+            value = float(value) if float in _alternatives(hint) else value
+        if not _fits(value, hint):
             raise OneBasinError(
-                f"{call}: option {option} of method {name} cannot be {value!r}; "
-                f"it must be {' or '.join(_words(known[option]))}"
+                f"{call}: invalid value {value!r} for option {option} of method {name}; "
+                f"expected {' or '.join(_describe(hint))}"
             )
         checked[option] = value
     return checked
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
-    """Return the types of a union, or the one type."""
+    """Return the types of a union, or the single type."""
     is_union = get_origin(hint) in (Union, types.UnionType)
     return get_args(hint) if is_union else (hint,)
 
 
 def _is_plain(hint: Any) -> bool:
-    return all(t in PLAIN or get_origin(t) is Literal for t in _alternatives(hint))
+    return all(t in PLAIN_TYPES or get_origin(t) is Literal for t in _alternatives(hint))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -274,14 +296,14 @@ def _fits(value: Any, hint: Any) -> bool:
     )
 
 
-def _written(value: Any) -> str:
-    """Return how a value of an option is written on the command line."""
+def _format(value: Any) -> str:
+    """Return the spelling of an option value on the command line."""
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _words(hint: Any) -> list[str]:
-    """Return how the values that a type allows are written on the command line."""
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+def _describe(hint: Any) -> list[str]:
+    """Return the allowed values of a type as the command line spells them."""
+    names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
     words: list[str] = []
     for t in _alternatives(hint):
         if get_origin(t) is Literal:

@@ -43,7 +43,7 @@ def match_pair(
             options.
     """
     matcher = find_method(method, call="match_pair")
-    if matcher.takes_many:
+    if matcher.num_networks is None:
         raise OneBasinError(f"match_pair: method {method!r} takes many networks, not a pair")
     dataset = data_of(data)
     module = network_of(network, dataset)

@@ -51,7 +51,7 @@ def merge_networks(
     row: dict[str, Any] = {"method": method, "normalization": normalization}
     if method is not None:
         matcher = find_method(method, call="merge_networks")
-        if not matcher.takes_many:
+        if matcher.num_networks is not None:
             raise OneBasinError(
                 f"merge_networks: method {method!r} takes a pair; use match_pair, then merge"
             )

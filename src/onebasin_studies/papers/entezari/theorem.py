@@ -9,10 +9,10 @@ from math import log2, sqrt
 import torch
 from torch import Tensor, nn
 
-from onebasin.matching.theorem import match_theorem
 from onebasin.merging.averages import average
 from onebasin.symmetry import Permutation, infer_symmetry
 from onebasin_studies.papers.entezari import PAPER
+from onebasin_studies.papers.entezari.cells import match_cells
 from onebasin_studies.papers.entezari.settings import powers
 from onebasin_studies.runtime.drawing import (
     draw_means,
@@ -79,7 +79,7 @@ def measure_construction(*, dimension: int, width: int, draws: int, inputs: int)
         a, b = _draw(dimension, width, generator), _draw(dimension, width, generator)
         x = torch.randn(inputs, dimension, generator=generator, dtype=torch.float64)
         x *= sqrt(dimension) / x.norm(dim=1, keepdim=True)
-        found = match_theorem(symmetry, a, b, seed=draw)
+        found = match_cells(symmetry, a, b, seed=draw)
         orders = {"matched": found.permutation, "random": Permutation.random(symmetry, seed=draw)}
         differences = {state: _difference(a, order.apply(b), x) for state, order in orders.items()}
         rows.append({"draw": draw, **differences, "in_cell": found.objective[-1] / width})

@@ -1,4 +1,4 @@
-"""Theorem 3.1: matched cell by cell, wide networks at initialization come together."""
+"""Cell matching reproduces the rate of Theorem 3.1 for networks at initialization."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from onebasin import OneBasinError, Permutation, infer_symmetry
-from onebasin.matching import match_theorem
+from onebasin_studies.papers.entezari.cells import match_cells
 from tests.matching.tiny import perceptron
 
 WIDTHS = [2**6, 2**9, 2**12]
@@ -29,12 +29,12 @@ def model_of(dimension: int, width: int) -> nn.Module:
 
 
 def gaps(dimension: int, widths, matched: bool) -> list[float]:
-    """Return for each width how far the midpoint's outputs are from the mean of the ends'.
+    """Return the RMS gap between the midpoint's outputs and the mean outputs, for each width.
 
-    The root of the mean square over all outgoing weights, uniform in 1/sqrt(width): the gap is
-    linear in them, so this mean is exact and few pairs of incoming weights say enough.
+    The mean over the outgoing weights, uniform in 1/sqrt(width), is exact, because the gap is
+    linear in them. So few pairs of incoming weights suffice.
     """
-    found = []
+    rms_gaps = []
     for width in widths:
         symmetry = infer_symmetry(model_of(dimension, width), torch.zeros(2, dimension))
         squares = []
@@ -42,7 +42,7 @@ def gaps(dimension: int, widths, matched: bool) -> list[float]:
             generator = torch.Generator().manual_seed(seed)
             a, b = (network(dimension, width, generator) for _ in range(2))
             permutation = (
-                match_theorem(symmetry, a, b, seed=seed).permutation
+                match_cells(symmetry, a, b, seed=seed).permutation
                 if matched
                 else Permutation.random(symmetry, seed=seed)
             )
@@ -52,8 +52,8 @@ def gaps(dimension: int, widths, matched: bool) -> list[float]:
             middle = (inputs @ (left + right).T / 2).relu()
             parts = [(middle - (inputs @ end.T).relu()) / 2 for end in (left, right)]
             squares.append(sum(float(part.square().sum(1).mean()) for part in parts) / (3 * width))
-        found.append(sqrt(float(np.mean(squares))))
-    return found
+        rms_gaps.append(sqrt(float(np.mean(squares))))
+    return rms_gaps
 
 
 def slope(widths, errors) -> float:
@@ -61,11 +61,11 @@ def slope(widths, errors) -> float:
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 4, 8])
-def test_the_error_falls_as_fast_as_the_theorem_says(dimension):
+def test_gap_decreases_at_the_rate_of_the_theorem(dimension):
     assert slope(WIDTHS, gaps(dimension, WIDTHS, True)) < -1 / (2 * dimension + 4)
 
 
-def test_without_matching_the_error_stays():
+def test_gap_is_constant_without_matching():
     assert abs(slope(WIDTHS, gaps(2, WIDTHS, False))) < 0.01
 
 
@@ -76,49 +76,49 @@ def untrained(*sizes: int, seed: int):
     return model, dict(model.state_dict())
 
 
-def test_units_share_their_cells_as_far_as_there_are():
+def test_number_of_units_in_shared_cells_is_maximal():
     (model, a), (_, b) = untrained(2, 300, 3, seed=0), untrained(2, 300, 3, seed=1)
-    matching = match_theorem(infer_symmetry(model, torch.zeros(2, 2)), a, b, cells=2)
+    matching = match_cells(infer_symmetry(model, torch.zeros(2, 2)), a, b, cells=2)
 
     def cells(params):
         points = torch.cat((params["0.weight"], params["0.bias"][:, None]), 1)
         return ((points > 0) * torch.tensor([1, 2, 4])).sum(1)
 
     left, right = cells(a), cells(b)
-    most = sum(min(int((left == c).sum()), int((right == c).sum())) for c in range(8))
+    maximum = sum(min(int((left == c).sum()), int((right == c).sum())) for c in range(8))
     moved = cells(matching.permutation.apply(b))
-    assert matching.objective == (int((left == right).sum()), most)
-    assert int((left == moved).sum()) == most
+    assert matching.objective == (int((left == right).sum()), maximum)
+    assert int((left == moved).sum()) == maximum
 
 
-def test_the_seed_decides_inside_a_cell():
+def test_seed_orders_units_within_a_cell():
     (model, a), (_, b) = untrained(2, 50, 3, seed=0), untrained(2, 50, 3, seed=1)
     symmetry = infer_symmetry(model, torch.zeros(2, 2))
-    first, same, other = (match_theorem(symmetry, a, b, seed=seed) for seed in (1, 1, 2))
+    first, same, other = (match_cells(symmetry, a, b, seed=seed) for seed in (1, 1, 2))
     assert first.permutation.equals(same.permutation)
     assert not first.permutation.equals(other.permutation)
     assert first.objective == other.objective
 
 
-def test_wide_inputs_have_one_cell():
+def test_many_inputs_give_a_single_cell():
     (model, a), (_, b) = untrained(784, 20, 3, seed=0), untrained(784, 20, 3, seed=1)
-    assert match_theorem(infer_symmetry(model, torch.zeros(2, 784)), a, b).objective == (20, 20)
+    assert match_cells(infer_symmetry(model, torch.zeros(2, 784)), a, b).objective == (20, 20)
 
 
-def test_trained_networks_are_refused():
+def test_trained_networks_are_rejected():
     model, a = untrained(2, 50, 3, seed=0)
     b = {**a, "0.weight": 3 * a["0.weight"]}
     with pytest.raises(OneBasinError, match=r"'0.weight' of B has entries up to .* outside of"):
-        match_theorem(infer_symmetry(model, torch.zeros(2, 2)), a, b)
+        match_cells(infer_symmetry(model, torch.zeros(2, 2)), a, b)
 
 
-def test_other_networks_are_refused():
+def test_deep_networks_are_rejected():
     model, a = untrained(2, 50, 50, 3, seed=0)
-    with pytest.raises(OneBasinError, match="with one hidden layer; this symmetry has 2 groups"):
-        match_theorem(infer_symmetry(model, torch.zeros(2, 2)), a, a)
+    with pytest.raises(OneBasinError, match=r"must have one hidden layer \(got 2 groups"):
+        match_cells(infer_symmetry(model, torch.zeros(2, 2)), a, a)
 
 
-def test_cells_below_one_are_refused():
+def test_zero_cells_are_rejected():
     model, a = untrained(2, 50, 3, seed=0)
-    with pytest.raises(OneBasinError, match="match_theorem: cells is 0; it must be a whole"):
-        match_theorem(infer_symmetry(model, torch.zeros(2, 2)), a, a, cells=0)
+    with pytest.raises(OneBasinError, match="match_cells: cells is 0"):
+        match_cells(infer_symmetry(model, torch.zeros(2, 2)), a, a, cells=0)
