@@ -18,7 +18,7 @@ from onebasin.cli.positionals import split_positionals
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHELL_BLOCK = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?:\$ )?(onebasin .*)$", re.MULTILINE)
-MOST = {"align": 2, "features": 2, "plane": 3}
+MOST = {"align": 2, "compare-features": 2, "plane": 3}
 
 
 def commands_of(text: str) -> list[str]:

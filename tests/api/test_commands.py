@@ -30,8 +30,12 @@ NETWORKS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ),
     (DIGITS, {"data": "digits"}),
     (
-        (*DIGITS, "--num-train", 100, "--num-test", 50, "--seed", 2),
-        {"data": onebasin.DataSource("digits", num_train=100, seed=2), "num_test": 50, "seed": 2},
+        (*DIGITS, "--max-train-examples", 100, "--max-test-examples", 50, "--seed", 2),
+        {
+            "data": onebasin.DataSource("digits", max_train_examples=100, seed=2),
+            "max_test_examples": 50,
+            "seed": 2,
+        },
     ),
     (
         (*DIGITS, "--normalize", "none", "--no-evaluate"),
@@ -110,7 +114,7 @@ def test_the_other_measurements(capsys: Any, tmp_path: Path, a: Path, b: Path) -
         capsys, onebasin.evaluate("mlp", names, "digits", **SIZES), "evaluate", "mlp", a, b, *DIGITS
     )
     features = api.compare_features("mlp", a, b, "digits", **SIZES)
-    check(capsys, features, "features", "mlp", a, b, *DIGITS, "-o", tmp_path / "features")
+    check(capsys, features, "compare-features", "mlp", a, b, *DIGITS, "-o", tmp_path / "features")
     check(capsys, onebasin.inspect("mlp", verify=True, **SIZES), "inspect", "mlp", "--verify")
     plane = api.plane("mlp", names, "digits", num_points=3, **SIZES)
     picture = tmp_path / "plane.png"

@@ -57,8 +57,8 @@ def test_what_looks_at_no_loss_needs_no_classes(capsys, tmp_path, pair_of, metho
 
 def test_features_without_labels_need_no_classes(capsys, tmp_path, pair_of):
     folder = tmp_path / "features"
-    succeed(capsys, "features", *pair_of("words"), "-o", folder)
-    line = fail(capsys, "features", *pair_of("words"), "-o", folder, "--measure", "lemma")
+    succeed(capsys, "compare-features", *pair_of("words"), "-o", folder)
+    line = fail(capsys, "compare-features", *pair_of("words"), "-o", folder, "--measure", "lemma")
     assert "words returns (2, 4, 17) for two examples but digits has 10 classes" in line
 
 
@@ -75,7 +75,7 @@ def test_a_loss_needs_classes(capsys, tmp_path, pair_of, options):
 @pytest.mark.parametrize(
     ("command", "options"),
     [("barrier", ("--num-points", 3)), ("align", ("--method", "activations", "-o", "b.pt")),
-     ("merge", ("-o", "m.pt")), ("features", ("-o", "features"))],
+     ("merge", ("-o", "m.pt")), ("compare-features", ("-o", "features"))],
 )  # fmt: skip
 def test_flat_data_become_images_for_any_architecture(capsys, pair_of, command, options):
     succeed(capsys, command, *pair_of("images"), *options)
@@ -85,11 +85,11 @@ def test_fewer_examples_are_drawn_by_the_seed(capsys, tmp_path, a, b):
     found = {}
     for name, seed in {"first": 0, "again": 0, "other": 1}.items():
         out = tmp_path / f"{name}.safetensors"
-        options = ("--data", "digits", "--num-train", 20, "--seed", seed, *TINY)
+        options = ("--data", "digits", "--max-train-examples", 20, "--seed", seed, *TINY)
         succeed(capsys, "merge", "mlp", a, b, "-o", out, *options)
         found[name] = out.read_bytes()
     assert found["first"] == found["again"] != found["other"]
-    few, everything = DataSource("digits", num_train=20, seed=1).load(), load_digits()
+    few, everything = DataSource("digits", max_train_examples=20, seed=1).load(), load_digits()
     assert few.num_examples() == 20
     assert torch.equal(few.test.first(360), everything.test_inputs)
 
@@ -100,9 +100,20 @@ def test_a_missing_folder_of_a_model_is_named_before_data_are_read():
 
 
 def test_a_number_of_no_data_is_refused(capsys, tmp_path, a, b):
-    given = ("align", "mlp", a, b, "-o", tmp_path / "out.safetensors", *TINY, "--num-train")
+    given = (
+        "align",
+        "mlp",
+        a,
+        b,
+        "-o",
+        tmp_path / "out.safetensors",
+        *TINY,
+        "--max-train-examples",
+    )
     line = fail(capsys, *given, 5)
-    assert line == "data: --num-train has no effect without --data; remove it or give --data"
+    assert (
+        line == "data: --max-train-examples has no effect without --data; remove it or give --data"
+    )
     line = fail(capsys, *given, 5000, "--data", "digits")
     assert line == "data: subset of 5000 train examples of digits; it has 1437"
 
@@ -157,7 +168,7 @@ def test_a_barrier_on_training_data_alone_says_so(capsys, own):
 def test_trained_files_record_the_layout_that_the_network_takes(capsys, tmp_path, monkeypatch):
     (tmp_path / "models_of_test_data.py").write_text(MODELS)
     monkeypatch.chdir(tmp_path)
-    options = ("--data", "digits", "--num-train", 50, "--epochs", 1, "-o", "runs")
+    options = ("--data", "digits", "--max-train-examples", 50, "--epochs", 1, "-o", "runs")
     succeed(capsys, "train", "models_of_test_data:images", *options)
     with safe_open("runs/seed-0.safetensors", "pt") as file:
         assert "2x1x8x8" in str(file.metadata())

@@ -239,7 +239,7 @@ def test_what_is_repaired_is_matched_with_the_statistics_of_batches(capsys, tmp_
 def test_a_search_starts_from_what_another_method_finds(capsys, tmp_path, a, b):
     out = tmp_path / "out.safetensors"
     options = ("--method", "straight-through", "--init", "combined", "--data", "digits", *TINY)
-    options += ("--num-train", "100")
+    options += ("--max-train-examples", "100")
     steps = ("--method-arg", "max_epochs=1")
     found = succeed(capsys, *ALIGN, a, b, "-o", out, *options, *steps, "--json").data
     assert (found["matching"]["method"], found["matching"]["init"]) == (

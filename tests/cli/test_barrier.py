@@ -170,7 +170,7 @@ def test_the_method_can_be_chosen_and_sees_the_data(capsys, a, b):
 
 
 def test_b_is_aligned_by_weights_or_as_it_is_for_merging(capsys, tmp_path, a, b):
-    options = ("--data", "digits", "--num-train", 200, *TINY)
+    options = ("--data", "digits", "--max-train-examples", 200, *TINY)
     merging = succeed(capsys, "merge", "mlp", a, b, "-o", tmp_path / "m.pt", "--json", *options)
     measuring = ("barrier", "mlp", a, b, "--num-points", 2, "--json", *options)
     plain = succeed(capsys, *measuring)
@@ -186,7 +186,7 @@ def test_b_is_aligned_by_weights_or_as_it_is_for_merging(capsys, tmp_path, a, b)
 
 
 def test_what_is_measured_repaired_is_matched_as_it_is_for_merging(capsys, tmp_path, a, b):
-    options = ("--data", "digits", "--num-train", 100, "--method", "sinkhorn", *TINY)
+    options = ("--data", "digits", "--max-train-examples", 100, "--method", "sinkhorn", *TINY)
     options += ("--method-arg", "max_steps=1")
     asked = []
 
@@ -203,7 +203,7 @@ def test_what_is_measured_repaired_is_matched_as_it_is_for_merging(capsys, tmp_p
 
 
 def test_it_says_what_was_measured_and_how(capsys, a, b):
-    options = ("--data", "digits", "--num-points", 3, "--num-train", 50, *TINY)
+    options = ("--data", "digits", "--num-points", 3, "--max-train-examples", 50, *TINY)
     given = ("barrier", "mlp", a, b, *options, "--normalization", "repair")
     assert succeed(capsys, *given, "--json").data["inputs"] == [str(a), str(b)]
     found = succeed(capsys, *given)
@@ -212,21 +212,36 @@ def test_it_says_what_was_measured_and_how(capsys, a, b):
     assert found.notes == ""
 
 
-@pytest.mark.parametrize("command", ["barrier", "plane", "features"])
+@pytest.mark.parametrize("command", ["barrier", "plane", "compare-features"])
 def test_num_train_needs_training_examples(capsys, tmp_path, a, b, command):
-    out = {"plane": ("-o", tmp_path / "p.png"), "features": ("-o", tmp_path / "f")}.get(command, ())
-    given = (command, "mlp", a, b, *out, "--data", "digits", "--num-train", 20, *TINY)
+    out = {"plane": ("-o", tmp_path / "p.png"), "compare-features": ("-o", tmp_path / "f")}.get(
+        command, ()
+    )
+    given = (command, "mlp", a, b, *out, "--data", "digits", "--max-train-examples", 20, *TINY)
     line = fail(capsys, *given, "--split", "test")
-    assert line.startswith(f"{command}: --num-train has no effect because only the test split is")
+    assert line.startswith(
+        f"{command}: --max-train-examples has no effect because only the test split is"
+    )
     assert not list(tmp_path.glob("[pf]*")), "nothing was written"
 
 
 def test_num_train_counts_where_training_examples_are_used(capsys, a, b):
-    given = ("barrier", "mlp", a, b, "--data", "digits", "--num-train", 20, "--num-points", 2)
+    given = (
+        "barrier",
+        "mlp",
+        a,
+        b,
+        "--data",
+        "digits",
+        "--max-train-examples",
+        20,
+        "--num-points",
+        2,
+    )
     for used in (("--normalization", "repair", "--no-align"), ("--method", "activations")):
         succeed(capsys, *given, "--split", "test", *used, *TINY)
     line = fail(capsys, *given, "--split", "test", "--no-align", *TINY)
-    assert "--num-train has no effect" in line
+    assert "--max-train-examples has no effect" in line
 
 
 def test_the_numbers_are_saved(capsys, tmp_path, a, b):
@@ -246,7 +261,7 @@ def test_one_checkpoint_is_not_enough(capsys, a):
     assert line.startswith("barrier: 1 checkpoint given after ARCH 'mlp'; give two or more, the")
 
 
-@pytest.mark.parametrize("command", ["barrier", "merge", "align", "features"])
+@pytest.mark.parametrize("command", ["barrier", "merge", "align", "compare-features"])
 def test_a_built_in_architecture_is_fitted_to_the_data(capsys, tmp_path, command):
     """Images of digits are no default of any network: without fitting, nothing would load."""
     files = [tmp_path / f"{seed}.safetensors" for seed in (0, 1)]
@@ -258,7 +273,7 @@ def test_a_built_in_architecture_is_fitted_to_the_data(capsys, tmp_path, command
         "barrier": ("--num-points", 3),
         "merge": ("-o", tmp_path / "merged.safetensors"),
         "align": ("-o", tmp_path / "aligned.safetensors", "--method", "activations"),
-        "features": ("-o", tmp_path / "features"),
+        "compare-features": ("-o", tmp_path / "features"),
     }[command]
     given = ("--data", "digits", "--arch-arg", "width=4", *options)
     succeed(capsys, command, "shallow-cnn", *files, *given)

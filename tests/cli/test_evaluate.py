@@ -93,15 +93,15 @@ def test_evaluate_prints_a_table(capsys, pair):
     assert header.split("  ")[0] == "on digits"
     assert header.count("loss") == header.count("error") == 2
     assert [row.split()[0] for row in rows] == ["a", "b", "constant"]
-    one = succeed(capsys, "evaluate", pair[0], "--data", "digits", "--num-test", "100").out
+    one = succeed(capsys, "evaluate", pair[0], "--data", "digits", "--max-test-examples", "100").out
     assert one.startswith("on digits, test split (100 examples)")
 
 
 def test_evaluate_refuses_what_it_cannot_measure(capsys, files, pair):
     line = fail(capsys, "evaluate", *pair, "--data", files / "unlabeled.npz")
     assert "no labels" in line
-    line = fail(capsys, "evaluate", pair[0], "--data", "digits", "--num-test", "999")
-    assert line == "data: --num-test is 999, but digits has 360 test examples; give fewer"
+    line = fail(capsys, "evaluate", pair[0], "--data", "digits", "--max-test-examples", "999")
+    assert line == "data: --max-test-examples is 999, but digits has 360 test examples; give fewer"
     line = fail(capsys, "evaluate", pair[0], pair[0], "--data", "digits")
     assert "is given twice" in line
 
@@ -110,12 +110,12 @@ def test_evaluate_refuses_what_it_cannot_measure(capsys, files, pair):
     ("options", "message"),
     [
         (
-            ("--split", "train", "--num-test", 5),
-            "--num-test has no effect with --split train; remove it",
+            ("--split", "train", "--max-test-examples", 5),
+            "--max-test-examples has no effect with --split train; remove it",
         ),
         (
-            ("--num-train", 5),
-            "--num-train has no effect because only the test split is used; re",
+            ("--max-train-examples", 5),
+            "--max-train-examples has no effect because only the test split is used; re",
         ),
         (("--ensemble",), "--ensemble has no effect with one network; remove it"),
     ],
@@ -128,20 +128,20 @@ def test_evaluate_refuses_options_without_effect(capsys, pair, options, message)
 @pytest.mark.parametrize("command", ["merge", "align"])
 def test_num_test_without_effect_is_refused_before_work(capsys, tmp_path, files, pair, command):
     out = tmp_path / "out.safetensors"
-    arguments = (command, *pair, "-o", out, "--num-test", "5", "--data")
+    arguments = (command, *pair, "-o", out, "--max-test-examples", "5", "--data")
     line = fail(capsys, *arguments, "digits", "--no-evaluate")
-    assert line == "data: --num-test has no effect with --no-evaluate; remove one of them"
+    assert line == "data: --max-test-examples has no effect with --no-evaluate; remove one of them"
     line = fail(capsys, *arguments, files / "unlabeled.npz")
-    assert "--num-test has no effect because unlabeled.npz has no test split" in line
+    assert "--max-test-examples has no effect because unlabeled.npz has no test split" in line
     assert not out.exists()
 
 
 def test_num_train_counts_without_a_test_split(capsys, files, tmp_path, pair):
     arrays = np.load(files / "digits.npz")
     np.savez(tmp_path / "train.npz", x=arrays["x_train"], y=arrays["y_train"])
-    given = ("evaluate", pair[0], "--data", tmp_path / "train.npz", "--num-train", "50")
+    given = ("evaluate", pair[0], "--data", tmp_path / "train.npz", "--max-train-examples", "50")
     assert "50 examples" in succeed(capsys, *given).out
-    assert "no test split" in fail(capsys, *given, "--num-test", "5")
+    assert "no test split" in fail(capsys, *given, "--max-test-examples", "5")
 
 
 def test_good_networks_get_no_note(capsys, pair):
@@ -258,8 +258,8 @@ def test_without_data_nothing_is_evaluated(capsys, tmp_path, pair):
         out = tmp_path / f"{command}.safetensors"
         found = succeed(capsys, command, *pair, "-o", out, "--json")
         assert found.data["evaluation"] is None
-    line = fail(capsys, "merge", *pair, "-o", out, "--num-test", "5")
-    assert "--num-test has no effect without --data" in line
+    line = fail(capsys, "merge", *pair, "-o", out, "--max-test-examples", "5")
+    assert "--max-test-examples has no effect without --data" in line
 
 
 def test_barrier_reports_ends_and_midpoints(capsys, pair):

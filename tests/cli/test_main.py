@@ -195,7 +195,7 @@ def test_the_package_can_be_run_as_a_module():
     ("arguments", "place"),
     [
         (["train", "mlp", "--data", "digits", "-o", ""], "-o"),
-        (["features", "mlp", "a", "b", "--data", "digits", "--output="], "--output"),
+        (["compare-features", "mlp", "a", "b", "--data", "digits", "--output="], "--output"),
         (["align", "mlp", "a", "b", "-o", ""], "-o"),
         (["merge", "mlp", "a", "", "-o", "c.safetensors"], "a"),
         (["barrier", "mlp", "a", "b", "--data", "digits", "--plot", ""], "--plot"),

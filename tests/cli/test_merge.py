@@ -215,7 +215,7 @@ def test_statistics_that_there_are_not_are_not_reset(capsys, tmp_path, a, b):
 
 def test_json_says_what_was_merged_and_repaired_with_what(capsys, tmp_path, a, b):
     out = tmp_path / "out.safetensors"
-    options = ("--data", "digits", "--num-train", 100, "--json", *TINY)
+    options = ("--data", "digits", "--max-train-examples", 100, "--json", *TINY)
     found = succeed(capsys, "merge", "mlp", a, b, "-o", out, *options).data
     assert found["inputs"] == [str(a), str(b)]
     assert (found["repair"]["data"], found["repair"]["examples"]) == ("digits", 100)

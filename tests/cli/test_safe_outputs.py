@@ -114,7 +114,7 @@ def test_the_symmetry_that_is_read_is_not_replaced(capsys, tmp_path, symmetry_fi
     [
         (("demo", "--out"), "report.html"),
         (("demo", "--out"), "merged.safetensors"),
-        (("features", "mlp", "a", "b", "--data", "digits", "-o"), "llfc.csv"),
+        (("compare-features", "mlp", "a", "b", "--data", "digits", "-o"), "llfc.csv"),
     ],
 )
 def test_other_folders_are_not_written_through_links_either(capsys, tmp_path, command, name):
@@ -133,10 +133,14 @@ def test_data_files_are_not_replaced(capsys, tmp_path, a, b, symmetry_file):
         line = fail(capsys, command, "mlp", a, b, "--data", data, "--save", data, *TINY)
         assert line.startswith(f"{data}: is the input {data}")
     options = ("--data", data, "-o", tmp_path)
-    assert "which is never replaced" in fail(capsys, "features", "mlp", a, b, *options, *TINY)
+    assert "which is never replaced" in fail(
+        capsys, "compare-features", "mlp", a, b, *options, *TINY
+    )
     file = symmetry_file("llfc.json")
     options = ("--data", "digits", "-o", tmp_path, "--symmetry", file)
-    assert "which is never replaced" in fail(capsys, "features", "mlp", a, b, *options, *TINY)
+    assert "which is never replaced" in fail(
+        capsys, "compare-features", "mlp", a, b, *options, *TINY
+    )
 
 
 @pytest.mark.parametrize("name", ["train.csv", "raw/train.csv"])

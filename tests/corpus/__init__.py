@@ -44,7 +44,7 @@ def cases() -> list[Case]:
 def commands_for(case: Case, given: Path, a: Path, out: Path) -> dict[str, list[str]]:
     """Return the commands that a damaged input is given to, without options of the network."""
     x, first, target = str(given), str(a), str(out)
-    digits = ["--data", "digits", "--num-train", "50"]
+    digits = ["--data", "digits", "--max-train-examples", "50"]
     if case.kind == "checkpoint":
         return {
             "align": ["align", "mlp", first, x, "-o", f"{target}.pt"],
@@ -53,7 +53,7 @@ def commands_for(case: Case, given: Path, a: Path, out: Path) -> dict[str, list[
             "average": ["merge", "mlp", x, first, "-o", f"{target}.pt", "--no-align"],
             "barrier": ["barrier", "mlp", first, x, *digits, "--num-points", "3"],
             "without-arch": ["align", first, x, "-o", f"{target}.pt"],
-            "features": ["features", "mlp", first, x, *digits, "-o", target],
+            "compare-features": ["compare-features", "mlp", first, x, *digits, "-o", target],
             "plane": ["plane", "mlp", first, x, first, *digits, "--num-points", "3", "-o", target],
         }
     if case.kind == "symmetry":
@@ -69,7 +69,16 @@ def commands_for(case: Case, given: Path, a: Path, out: Path) -> dict[str, list[
     pair = [first, str(a.with_name("b.safetensors"))]
     if case.kind == "permutation":
         return {
-            "features": ["features", "mlp", *pair, *digits, "-o", target, "--permutation", x],
+            "compare-features": [
+                "compare-features",
+                "mlp",
+                *pair,
+                *digits,
+                "-o",
+                target,
+                "--permutation",
+                x,
+            ],
         }
     if case.kind == "architecture":
         return {

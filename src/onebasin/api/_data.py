@@ -35,7 +35,7 @@ class DataSource:
     Args:
         name: a name such as digits, a file, a folder, or `package.module:callable`.
         root: folder with one subfolder for each dataset, or None.
-        num_train: number of training examples, or None for all.
+        max_train_examples: number of training examples, or None for all.
         seed: random seed of the choice of training examples.
         normalize: "none", or means and standard deviations such as "0.5,0.25".
         image_size: height and width of images, which are scaled and cropped.
@@ -46,7 +46,7 @@ class DataSource:
 
     name: str
     root: Path | None = None
-    num_train: int | None = None
+    max_train_examples: int | None = None
     seed: int = 0
     normalize: str | None = None
     image_size: int | None = None
@@ -79,7 +79,7 @@ class DataSource:
             OneBasinError: the data do not exist, or have too few examples.
         """
         data = load_data(self.name, root=self.root, options=options_for(arch, self.options))
-        return data.take(self.num_train, seed=self.seed)
+        return data.take(self.max_train_examples, seed=self.seed)
 
 
 def as_data(call: str, value: Any, arch: str | None) -> Data:

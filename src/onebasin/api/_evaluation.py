@@ -31,34 +31,34 @@ class EvaluationOptions:
 
     Args:
         evaluates: whether to evaluate.
-        num_test: number of test examples, or None for all.
+        max_test_examples: number of test examples, or None for all.
     """
 
     evaluates: bool = True
-    num_test: int | None = None
+    max_test_examples: int | None = None
 
     def runs_model(self, data: Data | None) -> bool:
         """Whether the module is run on data, and so must be built with memory."""
         return data is not None and self.evaluates
 
     def check(self, data: Data | None) -> None:
-        """Check `num_test` before any long work.
+        """Check `max_test_examples` before any long work.
 
         Raises:
-            OneBasinError: `num_test` has no effect, or the data have fewer test examples.
+            OneBasinError: `max_test_examples` has no effect, or the data have fewer test examples.
         """
-        if self.num_test is not None:
-            check_whole("data", "num_test", self.num_test, least=1)
+        if self.max_test_examples is not None:
+            check_whole("data", "max_test_examples", self.max_test_examples, least=1)
             for is_unused, reason in (
                 (data is None, "without data="),
                 (not self.evaluates, "with evaluate=False"),
             ):
                 if is_unused:
                     raise OneBasinError(
-                        f"data: num_test= has no effect {reason}; remove one of them"
+                        f"data: max_test_examples= has no effect {reason}; remove one of them"
                     )
         if data is not None:
-            with_num_test(data, self.num_test)
+            with_max_test_examples(data, self.max_test_examples)
 
     def report(
         self,
@@ -86,7 +86,7 @@ class EvaluationOptions:
         """
         if data is None or not self.runs_model(data):
             return None
-        data = with_num_test(data, self.num_test)
+        data = with_max_test_examples(data, self.max_test_examples)
         split: SplitName = "train" if data.test is None else "test"
         if data.test is None:
             reporter.note(f"{data.name} has no test split; its training examples are evaluated")
@@ -241,7 +241,7 @@ def note_changed_function(report: Report | None, reporter: Reporter) -> None:
         )
 
 
-def with_num_test(data: Data, number: int | None) -> Data:
+def with_max_test_examples(data: Data, number: int | None) -> Data:
     """Return data with some of the test examples.
 
     Args:
@@ -255,11 +255,13 @@ def with_num_test(data: Data, number: int | None) -> Data:
         return data
     if data.test is None:
         raise OneBasinError(
-            f"data: num_test= has no effect because {data.name} has no test split; remove it"
+            f"data: max_test_examples= has no effect because {data.name} has no test split; "
+            "remove it"
         )
     known = data.test.num_examples
     if known is not None and number > known:
         raise OneBasinError(
-            f"data: num_test= is {number}, but {data.name} has {known} test examples; give fewer"
+            f"data: max_test_examples= is {number}, but {data.name} has {known} test examples; "
+            "give fewer"
         )
     return replace(data, test=data.test.take(number, seed=0))

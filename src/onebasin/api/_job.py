@@ -20,7 +20,7 @@ from onebasin.api._data import (
     splits_of,
 )
 from onebasin.api._matchers import AUTO, Matcher, MethodOptions
-from onebasin.api._measuring import check_num_train
+from onebasin.api._measuring import check_max_train_examples
 from onebasin.api._networks import Networks, open_networks
 from onebasin.api._reporter import Reporter
 from onebasin.api._sources import Source, sources_of
@@ -236,7 +236,7 @@ def open_with_data(
     matcher = matcher_between(job, normalization)
     uses_training_data = normalization != "interpolated" or (job.aligns and matcher.uses_data)
     if not uses_training_data and "train" not in splits_of(job.data, split):
-        check_num_train(job.call, data)
+        check_max_train_examples(job.call, data)
     with job.open() as networks:
         data = laid_out(networks.architecture, job.data, call=job.call, has_classes=needs_loss)
         note_normalization(networks.architecture, networks.params_list[0], data, job.reporter)

@@ -55,10 +55,10 @@ def check_result_files(inputs: Sequence[Path], *, plot: Any = None, save: Any = 
             check_file_writable(path, inputs=inputs)
 
 
-def check_num_train(call: str, data: Any) -> None:
+def check_max_train_examples(call: str, data: Any) -> None:
     """Raise an error if the number of training examples was given but none is used."""
-    if isinstance(data, DataSource) and data.num_train is not None:
+    if isinstance(data, DataSource) and data.max_train_examples is not None:
         raise OneBasinError(
-            f"{call}: num_train= has no effect because only the test split is used; remove it or "
-            "pass split='train'"
+            f"{call}: max_train_examples= has no effect because only the test split is used; "
+            "remove it or pass split='train'"
         )

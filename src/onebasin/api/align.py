@@ -84,7 +84,7 @@ def align(
     symmetry: Any = None,
     verify: bool = True,
     evaluate: bool = True,
-    num_test: int | None = None,
+    max_test_examples: int | None = None,
     example_inputs: Any = None,
     arch_args: Mapping[str, Any] | Iterable[str] | None = None,
     key: str | Sequence[str] | None = None,
@@ -113,7 +113,7 @@ def align(
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry on the module in float64.
         evaluate: whether to evaluate the networks on the data.
-        num_test: number of test examples to evaluate on; all by default.
+        max_test_examples: number of test examples to evaluate on; all by default.
         example_inputs: the inputs of one call of the module: a tensor, a tuple or a mapping. By
             default they come from the data. For a named architecture, shapes such as "2x3x32x32".
         arch_args: arguments of a named architecture.
@@ -159,7 +159,7 @@ def align(
         progress=progress,
     )
     check_outputs(job, output, save_permutation, like=1)
-    evaluation = EvaluationOptions(evaluate, num_test)
+    evaluation = EvaluationOptions(evaluate, max_test_examples)
     job = job.load(data)
     evaluation.check(job.data)
     matcher = job.method.prepare(call="align", data=job.data, data_is_used=job.is_fitted)

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from torch import Tensor
 
 from onebasin.api._data import laid_out, splits_of
-from onebasin.api._evaluation import with_num_test
+from onebasin.api._evaluation import with_max_test_examples
 from onebasin.api._job import Job
-from onebasin.api._measuring import check_measurement, check_num_train, check_result_files
+from onebasin.api._measuring import check_max_train_examples, check_measurement, check_result_files
 from onebasin.api._names import ensemble_name, names_of
 from onebasin.api._networks import Networks
 from onebasin.api._reporter import Reporter
@@ -65,7 +65,7 @@ def evaluate(
     data: Any,
     *,
     split: Literal["test", "train", "both"] = "test",
-    num_test: int | None = None,
+    max_test_examples: int | None = None,
     ensemble: bool = False,
     save: str | os.PathLike[str] | None = None,
     example_inputs: Any = None,
@@ -87,7 +87,7 @@ def evaluate(
         data: labeled data: a DataLoader or other iterable of batches, `(inputs, labels)` tensors,
             a dataset, or its name.
         split: split of the data; the training split if they have no other.
-        num_test: number of test examples; all by default.
+        max_test_examples: number of test examples; all by default.
         ensemble: whether to evaluate the ensemble, too: the mean of the probabilities.
         save: table to write (`.csv` or `.json`).
         example_inputs: the inputs of one call of the module; see `align`.
@@ -129,14 +129,16 @@ def evaluate(
     check_measurement("evaluate", data, split)
     if ensemble and len(job.sources) == 1:
         raise OneBasinError("evaluate: ensemble= has no effect with one network; remove it")
-    if num_test is not None and split == "train":
-        raise OneBasinError("evaluate: num_test= has no effect with split='train'; remove it")
+    if max_test_examples is not None and split == "train":
+        raise OneBasinError(
+            "evaluate: max_test_examples= has no effect with split='train'; remove it"
+        )
     check_result_files(job.input_files, save=save)
     job = job.load(data)
     assert job.data is not None
     if "train" not in splits_of(job.data, split):
-        check_num_train("evaluate", data)
-    loaded = with_num_test(job.data, num_test)
+        check_max_train_examples("evaluate", data)
+    loaded = with_max_test_examples(job.data, max_test_examples)
     with job.open() as opened:
         loaded = laid_out(opened.architecture, loaded, call="evaluate")
         job.note_splits(split)

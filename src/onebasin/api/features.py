@@ -45,17 +45,17 @@ class _Options:
 
     def check(self) -> None:
         """Check that every option is valid and has an effect."""
-        check_choice("features", "measure", self.measure, MeasureName)
-        check_whole("features", "batch_size", self.batch_size, least=1)
+        check_choice("compare_features", "measure", self.measure, MeasureName)
+        check_whole("compare_features", "batch_size", self.batch_size, least=1)
         if self.layers and self.measure == "lemma":
             raise OneBasinError(
-                "features: layer= has no effect on measure='lemma', which uses the outputs; "
-                "remove it"
+                "compare_features: layer= has no effect on measure='lemma', which uses the "
+                "outputs; remove it"
             )
         if self.normalization != "interpolated" and self.measure in OF_ENDS:
             raise OneBasinError(
-                f"features: normalization= has no effect on measure={self.measure!r}, which uses "
-                "only A and B; remove it"
+                f"compare_features: normalization= has no effect on measure={self.measure!r}, "
+                "which uses only A and B; remove it"
             )
 
 
@@ -79,7 +79,7 @@ class FeatureComparison(Summarized):
     _matched: Matched | None = None
 
     def summary(self) -> str:
-        """Return the text that `onebasin features` prints."""
+        """Return the text that `onebasin compare-features` prints."""
         if self._matched:
             first = self._matched.to_text()
         elif self.permutation_file is None:
@@ -146,7 +146,7 @@ def compare_features(
     options = _Options(measure, split, layer, normalization, batch_size)
     options.check()
     job = Job.of(
-        "features",
+        "compare_features",
         model,
         {"a": a, "b": b},
         data=data,
@@ -162,7 +162,7 @@ def compare_features(
         seed=seed,
         progress=progress,
     )
-    check_measurement("features", data, split, normalization)
+    check_measurement("compare_features", data, split, normalization)
     file = None if permutation is None else Path(permutation)
     _check_permutation(job, file, align)
     if output is not None:
@@ -184,12 +184,12 @@ def _check_permutation(job: Job, file: Path | None, align: bool) -> None:
         return
     if not align:
         raise OneBasinError(
-            "features: permutation= has no effect with align=False; remove one of them"
+            "compare_features: permutation= has no effect with align=False; remove one of them"
         )
     given = job.method.given
     if given is not None:
         raise OneBasinError(
-            f"features: {given} has no effect with permutation=; remove one of them"
+            f"compare_features: {given} has no effect with permutation=; remove one of them"
         )
 
 
@@ -201,7 +201,9 @@ def _compared(
     params = opened.networks.params_list[0], params_b
     tables = _measured(job, opened, params, options)
     if not tables:
-        raise OneBasinError(f"features: the model has nothing to measure as {options.measure}")
+        raise OneBasinError(
+            f"compare_features: the model has nothing to measure as {options.measure}"
+        )
     files = () if folder is None else tuple(folder / f"{n}.{f}" for n in tables for f in FORMS)
     for path in files:
         tables[path.stem].save(path)
@@ -287,7 +289,7 @@ def _probed(
             normalization=options.normalization,
             statistics=statistics,
         )
-        survey = Survey(module, data, path, layers=options.layers)
+        survey = Survey(module, data, path, layers=options.layers, call="compare_features")
         survey.run(list(measures.values()), show)
     tables = {name: measure.result() for name, measure in measures.items()}
     return {name: table for name, table in tables.items() if table.records}

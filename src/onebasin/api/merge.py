@@ -133,7 +133,7 @@ def merge(
     verify: bool = True,
     repair: str = "auto",
     evaluate: bool = True,
-    num_test: int | None = None,
+    max_test_examples: int | None = None,
     example_inputs: Any = None,
     arch_args: Mapping[str, Any] | Iterable[str] | None = None,
     key: str | Sequence[str] | None = None,
@@ -167,7 +167,7 @@ def merge(
             deviation of all units) or "rescale". "auto" is "reset" for networks with BatchNorm and
             "repair" for others if there are data, and "none" otherwise.
         evaluate: whether to evaluate the networks on the data.
-        num_test: number of test examples to evaluate on; all by default.
+        max_test_examples: number of test examples to evaluate on; all by default.
         example_inputs: the inputs of one call of the module; see `align`.
         arch_args: arguments of a named architecture.
         key: which state dict of a file to read; see `align`.
@@ -216,7 +216,7 @@ def merge(
     _check(job, data, align, repair, save_permutation)
     shares = normalize_weights(weights, len(job.sources))
     check_outputs(job, output, save_permutation, like=0)
-    evaluation = EvaluationOptions(evaluate, num_test)
+    evaluation = EvaluationOptions(evaluate, max_test_examples)
     job = job.load(data)
     evaluation.check(job.data)
     chosen = Repair.of(repair, job.data)

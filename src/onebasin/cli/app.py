@@ -13,8 +13,8 @@ import typer
 from onebasin import __version__
 from onebasin.cli.align import align
 from onebasin.cli.barrier import barrier
+from onebasin.cli.compare_features import compare_features
 from onebasin.cli.evaluate import evaluate
-from onebasin.cli.features import features
 from onebasin.cli.inspect import inspect
 from onebasin.cli.merge import merge
 from onebasin.cli.plane import plane
@@ -56,7 +56,7 @@ def onebasin(
 
 def _add_commands() -> None:
     """Add the commands of the library, and those that other packages declare as entry points."""
-    for command in (inspect, align, merge, evaluate, barrier, plane, features):
+    for command in (inspect, align, merge, evaluate, barrier, plane, compare_features):
         app.command()(command)
     for entry in sorted(entry_points(group="onebasin.commands"), key=lambda entry: entry.name):
         command = entry.load()

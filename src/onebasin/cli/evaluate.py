@@ -12,7 +12,7 @@ from onebasin.cli.option_groups import (
     RunOptions,
     with_option_groups,
 )
-from onebasin.cli.options import ArchAndOne, DataName, NumTest, TableFile
+from onebasin.cli.options import ArchAndOne, DataName, MaxTestExamples, TableFile
 
 
 @with_option_groups
@@ -24,7 +24,7 @@ def evaluate(
     split: Annotated[
         Literal["test", "train", "both"], typer.Option(help="Split of the data.")
     ] = "test",
-    num_test: NumTest = None,
+    max_test_examples: MaxTestExamples = None,
     ensemble: Annotated[
         bool,
         typer.Option(
@@ -56,7 +56,7 @@ def evaluate(
             paths,
             data=reading.source(data, options.seed),
             split=split,
-            num_test=num_test,
+            max_test_examples=max_test_examples,
             ensemble=ensemble,
             save=save,
             **architecture.keywords,

@@ -25,12 +25,12 @@ from onebasin.cli.options import (
     Json,
     Keys,
     LabelColumn,
+    MaxTestExamples,
+    MaxTrainExamples,
+    MaxTrainExamplesFixed,
     MethodArgs,
     MethodName,
     Normalize,
-    NumTest,
-    NumTrain,
-    NumTrainFixed,
     Quiet,
     Restarts,
     Seed,
@@ -71,7 +71,7 @@ class DataOptions:
     """How data are read."""
 
     data_root: DataRoot = None
-    num_train: NumTrain = None
+    max_train_examples: MaxTrainExamples = None
     normalize: Normalize = None
     image_size: ImageSize = None
     label_column: LabelColumn = None
@@ -111,7 +111,7 @@ class DataOptions:
 class TrainingDataOptions(DataOptions):
     """Data options of `train`, whose examples do not depend on a seed."""
 
-    num_train: NumTrainFixed = None
+    max_train_examples: MaxTrainExamplesFixed = None
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ class EvaluationOptions:
     """Whether and on what the networks of a command are evaluated."""
 
     evaluate: Evaluate = True
-    num_test: NumTest = None
+    max_test_examples: MaxTestExamples = None
 
     @property
     def keywords(self) -> dict[str, Any]:
         """The arguments of the library function."""
-        return {"evaluate": self.evaluate, "num_test": self.num_test}
+        return {"evaluate": self.evaluate, "max_test_examples": self.max_test_examples}
 
 
 @dataclass(frozen=True)

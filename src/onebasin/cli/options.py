@@ -183,20 +183,21 @@ Context = Annotated[
         "--context", "Number of tokens per text, or per block of text for a language model.", "128"
     ),
 ]
-NumTrain = Annotated[
+MaxTrainExamples = Annotated[
     int | None,
-    _count("--num-train", "Use N training examples, drawn at random with --seed.", "all"),
+    _count("--max-train-examples", "Use N training examples, drawn at random with --seed.", "all"),
 ]
-NumTrainFixed = Annotated[
+MaxTrainExamplesFixed = Annotated[
     int | None,
     _count(
-        "--num-train",
+        "--max-train-examples",
         "Train on N examples, drawn at random. All seeds use the same examples.",
         "all",
     ),
 ]
-NumTest = Annotated[
-    int | None, _count("--num-test", "Evaluate on N test examples, drawn at random.", "all")
+MaxTestExamples = Annotated[
+    int | None,
+    _count("--max-test-examples", "Evaluate on N test examples, drawn at random.", "all"),
 ]
 Evaluate = Annotated[
     bool,

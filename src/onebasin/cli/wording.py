@@ -28,8 +28,8 @@ OPTIONS = {
     "model": "ARCH",
     "normalization": "--normalization",
     "normalize": "--normalize",
-    "num_test": "--num-test",
-    "num_train": "--num-train",
+    "max_test_examples": "--max-test-examples",
+    "max_train_examples": "--max-train-examples",
     "output": "--output",
     "permutation": "--permutation",
     "repair": "--repair",
@@ -47,13 +47,13 @@ _ARGUMENT = re.compile(
 
 
 def as_options(text: str) -> str:
-    """Replace arguments of the library in a message by options of the command line.
+    """Replace names of the library in a message by those of the command line.
 
     Example:
         >>> as_options("repair='none' has no effect with align=False; remove data=")
         '--repair none has no effect with --no-align; remove --data'
     """
-    return _ARGUMENT.sub(_option, text)
+    return _ARGUMENT.sub(_option, text).replace("compare_features:", "compare-features:")
 
 
 def _option(match: re.Match[str]) -> str:

@@ -107,24 +107,25 @@ class Data:
         """The training texts as tokens, where the data are texts."""
         return _tokens_of(self.train)
 
-    def take(self, num_train: int | None, *, seed: int = 0) -> Data:
+    def take(self, max_train_examples: int | None, *, seed: int = 0) -> Data:
         """Return the data with some of the training examples; None keeps all.
 
         Args:
-            num_train: the number of training examples.
+            max_train_examples: the number of training examples.
             seed: of the random choice; a loader gives its first examples instead.
 
         Raises:
             OneBasinError: when there are fewer.
         """
-        if num_train is None:
+        if max_train_examples is None:
             return self
         known = self.train.num_examples
-        if known is not None and num_train > known:
+        if known is not None and max_train_examples > known:
             raise OneBasinError(
-                f"data: subset of {num_train} train examples of {self.name}; it has {known}"
+                f"data: subset of {max_train_examples} train examples of {self.name}; it has "
+                f"{known}"
             )
-        return replace(self, train=self.train.take(num_train, seed=seed))
+        return replace(self, train=self.train.take(max_train_examples, seed=seed))
 
     def layouts(self) -> Iterator[Data]:
         """Yield the data in every form that a model may take, the stored one first."""

@@ -1,4 +1,4 @@
-"""`onebasin features`: tables and pictures of two checkpoints; one line where they cannot be."""
+"""`onebasin compare-features`."""
 
 import csv
 import re
@@ -15,7 +15,7 @@ DATA = ("--data", "digits")
 
 def test_llfc_is_printed_and_written(capsys, tmp_path, a, b):
     out = tmp_path / "features"
-    found = succeed(capsys, "features", "mlp", a, b, *DATA, "-o", out, "--no-align", *TINY)
+    found = succeed(capsys, "compare-features", "mlp", a, b, *DATA, "-o", out, "--no-align", *TINY)
     how, _, head, *lines, _, last = found.out.splitlines()
     assert how == "B is not aligned"
     titles = [title for title in re.split(" {2,}", head) if title]
@@ -38,7 +38,7 @@ def test_llfc_is_printed_and_written(capsys, tmp_path, a, b):
 def test_all_measures_in_one_go(capsys, tmp_path, a, b):
     out = tmp_path / "features"
     options = ("--measure", "all", "--split", "train", "--batch-size", 1000, "--json")
-    data = succeed(capsys, "features", "mlp", a, b, *DATA, "-o", out, *options, *TINY).data
+    data = succeed(capsys, "compare-features", "mlp", a, b, *DATA, "-o", out, *options, *TINY).data
     measures = ["llfc", "additivity", "commutativity", "similarity", "lemma", "averaging"]
     assert list(data["features"]) == measures
     assert len(data["files"]) == len(list(out.iterdir())) == 18
@@ -55,18 +55,22 @@ def test_a_permutation_moves_b_first(capsys, tmp_path, a):
 
     def largest(*options) -> float:
         options = (*DATA, "-o", out, "--json", *options, *TINY)
-        data = succeed(capsys, "features", "mlp", a, b, *options).data
+        data = succeed(capsys, "compare-features", "mlp", a, b, *options).data
         rows = data["features"]["llfc"]["rows"]
         return max(row["mean"] for row in rows if row["measure"] == "1-cos")
 
     assert largest("--no-align") > 0.01
     assert largest("--permutation", permutation) < 1e-12
-    assert largest("--split", "train", "--num-train", 100) < 1e-12, "B is aligned by default"
+    assert largest("--split", "train", "--max-train-examples", 100) < 1e-12, (
+        "B is aligned by default"
+    )
 
 
 def test_layers_can_be_chosen(capsys, tmp_path, a, b):
     options = (*DATA, "-o", tmp_path / "f", "--measure", "similarity", "--layer", "relu*", *TINY)
-    lines = succeed(capsys, "features", "mlp", a, b, *options).out.split("\n\n")[1].splitlines()
+    lines = (
+        succeed(capsys, "compare-features", "mlp", a, b, *options).out.split("\n\n")[1].splitlines()
+    )
     assert [line.split()[0] for line in lines] == ["similarity", "relu#1", "relu#2"]
 
 
@@ -81,16 +85,18 @@ def test_layers_can_be_chosen_of_measures_that_find_their_own(
     capsys, tmp_path, a, b, measure, pattern, layers
 ):
     options = (*DATA, "-o", tmp_path / "f", "--measure", measure, "--json", *TINY)
-    every = succeed(capsys, "features", "mlp", a, b, *options).data["features"][measure]["rows"]
-    found = succeed(capsys, "features", "mlp", a, b, *options, "--layer", pattern).data
+    every = succeed(capsys, "compare-features", "mlp", a, b, *options).data["features"][measure][
+        "rows"
+    ]
+    found = succeed(capsys, "compare-features", "mlp", a, b, *options, "--layer", pattern).data
     assert found["features"][measure]["rows"] == [row for row in every if row["layer"] in layers]
-    line = fail(capsys, "features", "mlp", a, b, *options, "--layer", "flatten")
+    line = fail(capsys, "compare-features", "mlp", a, b, *options, "--layer", "flatten")
     assert line.startswith(f"{measure}: among the chosen layers there is no ")
 
 
 def test_the_lemma_is_told_in_a_line(capsys, tmp_path, a, b):
     options = (*DATA, "-o", tmp_path / "f", "--measure", "lemma", *TINY)
-    found = succeed(capsys, "features", "mlp", a, b, *options).out.split("\n\n")[1]
+    found = succeed(capsys, "compare-features", "mlp", a, b, *options).out.split("\n\n")[1]
     assert found.startswith("lemma: error of the ends at most 0.")
     assert re.search(r"; the bound of 1\.\d{4} is satisfied$", found)
 
@@ -99,29 +105,29 @@ BAD = {
     "data": (["--data", "nothing"], "data: unknown dataset 'nothing'; known are:"),
     "layer": (
         [*DATA, "--layer", "x.*"],
-        "features: no layer fits 'x.*'; the layers are flatten, layers.0.",
+        "compare-features: no layer fits 'x.*'; the layers are flatten, layers.0.",
     ),
     "lemma's layers": (
         [*DATA, "--measure", "lemma", "--layer", "relu*"],
-        "features: --layer has no effect on --measure lemma, which uses the outputs",
+        "compare-features: --layer has no effect on --measure lemma, which uses the outputs",
     ),
     "statistics of ends": (
         [*DATA, "--measure", "similarity", "--normalization", "reset"],
-        "features: --normalization has no effect on --measure similarity, which uses only A and B",
+        "compare-features: --normalization has no effect on --measure similarity, which uses",
     ),
     "measure": ([*DATA, "--measure", "cka"], "Invalid value for '--measure'"),
     "permutation": ([*DATA, "--permutation", "nowhere"], "nowhere: no such file"),
     "two ways": (
         [*DATA, "--permutation", "p", "--method", "weights"],
-        "features: --method has no effect with --permutation; remove one of them",
+        "compare-features: --method has no effect with --permutation; remove one of them",
     ),
     "restarts": (
         [*DATA, "--permutation", "p", "--restarts", "7"],
-        "features: --restarts has no effect with --permutation; remove one of them",
+        "compare-features: --restarts has no effect with --permutation; remove one of them",
     ),
     "option of the method": (
         [*DATA, "--permutation", "p", "--method-arg", "max_sweeps=2"],
-        "features: the method option max_sweeps has no effect with --permutation; remove one",
+        "compare-features: the method option max_sweeps has no effect with --permutation",
     ),
 }
 
@@ -129,7 +135,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line(capsys, tmp_path, a, b, case):
     options, message = BAD[case]
-    line = fail(capsys, "features", "mlp", a, b, *options, "-o", tmp_path / "f", *TINY)
+    line = fail(capsys, "compare-features", "mlp", a, b, *options, "-o", tmp_path / "f", *TINY)
     assert line.startswith(message), line
     assert not (tmp_path / "f").exists()
 
@@ -139,22 +145,22 @@ def test_a_checkpoint_that_cannot_be_used_leaves_no_folder(capsys, tmp_path, a, 
     wrong = [tmp_path / "nowhere", write(tmp_path / "broken.safetensors", broken)]
     for other in wrong:
         out = tmp_path / "new" / "f"
-        fail(capsys, "features", "mlp", a, other, *DATA, "-o", out, *TINY)
+        fail(capsys, "compare-features", "mlp", a, other, *DATA, "-o", out, *TINY)
         assert not (tmp_path / "new").exists()
     (tmp_path / "there").mkdir()
-    fail(capsys, "features", "mlp", a, wrong[0], *DATA, "-o", tmp_path / "there", *TINY)
+    fail(capsys, "compare-features", "mlp", a, wrong[0], *DATA, "-o", tmp_path / "there", *TINY)
     assert (tmp_path / "there").is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_named(capsys, tmp_path, a, b):
     (tmp_path / "file").write_text("")
-    line = fail(capsys, "features", "mlp", a, b, *DATA, "-o", tmp_path / "file", *TINY)
+    line = fail(capsys, "compare-features", "mlp", a, b, *DATA, "-o", tmp_path / "file", *TINY)
     assert line.endswith("the folder cannot be created (File exists); choose another --output")
 
 
 def test_data_that_does_not_fit_is_named(capsys, tmp_path):
     files = [write(tmp_path / f"{i}.safetensors", network(i, in_features=32)) for i in (0, 1)]
     options = (*DATA, "-o", tmp_path / "f", "--arch-arg", "in_features=32", *TINY)
-    assert fail(capsys, "features", "mlp", *files, *options).startswith(
-        "features: mlp cannot be run on digits, whose inputs are 64"
+    assert fail(capsys, "compare-features", "mlp", *files, *options).startswith(
+        "compare-features: mlp cannot be run on digits, whose inputs are 64"
     )

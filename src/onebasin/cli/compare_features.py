@@ -1,4 +1,4 @@
-"""`onebasin features`."""
+"""`onebasin compare-features`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onebasin.cli.options import ArchAndTwo, DataName, LineNormalizationName
 
 
 @with_option_groups
-def features(
+def compare_features(
     *,
     networks: ArchAndTwo,
     data: DataName,
@@ -70,11 +70,11 @@ def features(
 
     \b
     Examples:
-      onebasin features mlp a.safetensors b.safetensors --data digits -o features
-      onebasin features mlp a.pt b.pt --data digits --split train --num-train 1000 -o features
-      onebasin features mlp a.pt b.pt --data digits --permutation p.safetensors -o features
+      onebasin compare-features mlp a.safetensors b.safetensors --data digits -o features
+      onebasin compare-features mlp a.pt b.pt --data digits --layer 'layers.*' -o features
+      onebasin compare-features mlp a.pt b.pt --data digits --permutation p.safetensors -o features
     """
-    model, paths = matching.networks("features", networks, maximum=2)
+    model, paths = matching.networks("compare-features", networks, maximum=2)
     with options.open_console() as console:
         from onebasin import api
 
@@ -93,4 +93,6 @@ def features(
             **matching.keywords,
             **options.keywords,
         )
-        console.result("features", result, paths, [f"{len(result.files)} files to {output}"])
+        console.result(
+            "compare-features", result, paths, [f"{len(result.files)} files to {output}"]
+        )
