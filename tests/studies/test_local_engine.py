@@ -44,6 +44,13 @@ def test_tasks_run_at_the_same_time_in_processes_of_their_own(tmp_path, out):
     assert len(toy.processes_of(tmp_path) - {os.getpid()}) == 2
 
 
+def test_a_worker_starts_without_torch(out):
+    """Importing torch takes seconds; only tasks that need it pay for it."""
+    task = Task.of(toy.report_torch)
+    run(out, toy.study("one", task), engine=LocalEngine(1))
+    assert value_of(out, task) == 0
+
+
 def test_a_worker_that_is_killed_takes_only_its_task_along(tmp_path, out):
     notes = []
     folder = str(tmp_path)

@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onebasin.checkpoints.packages import install_command
 from onebasin.errors import OneBasinError
 from onebasin_studies.runtime.engines.call import Call, Report, carry_out
 from onebasin_studies.runtime.engines.local import num_cores
@@ -149,6 +148,9 @@ def _import_ray(environment: Mapping[str, str]) -> Any:
             warnings.simplefilter("ignore")
             import ray
     except ImportError as error:
+        # Imported only now: this module takes seconds to load, because it imports torch.
+        from onebasin.checkpoints.packages import install_command
+
         raise OneBasinError(
             f"--engine ray needs Ray; install the extra 'ray': {install_command('ray')}"
         ) from error

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from onebasin.checkpoints.packages import install_command
 from onebasin.errors import OneBasinError
 
 
@@ -56,8 +55,11 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
+        # Imported only now: this module takes seconds to load, because it imports torch.
+        from onebasin.checkpoints.packages import install_command
+
         raise OneBasinError(
-            "studies keep their rows as parquet, which needs pyarrow; install the extra "
+            "studies store their rows as parquet files, which requires pyarrow; install the extra "
             f"'studies': {install_command('studies')}"
         ) from error
     return pyarrow, parquet
