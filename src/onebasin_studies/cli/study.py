@@ -150,10 +150,10 @@ def report(
 ) -> int:
     """Write the report pages, figures and tables of a folder again.
 
-    Writes index.html to DIR/report and, for each study, a page, SVG figures and CSV tables. With
-    --out, writes one folder for each DIR to INDEX, and the results of all studies to
-    INDEX/index.html. Exits with 3 if a study is damaged or belongs to another version of
-    onebasin; all other studies are reported.
+    Writes index.html and index.md to DIR/report and, for each study, a page, SVG figures and CSV
+    tables. With --out, writes one folder for each DIR to INDEX, and the results of all studies to
+    index.html and index.md in INDEX. Exits with 3 if a study is damaged or belongs to another
+    version of onebasin; all other studies are reported.
 
     \b
     Examples:

@@ -38,7 +38,7 @@ STUDIES: Mapping[str, str] = MappingProxyType(
         "spawning": "llfc.spawning",
     }
 )
-"""For each name, paper by paper, the module below `onebasin_studies` whose `STUDY` it is."""
+"""The module in `onebasin_studies.papers` that defines `STUDY`, by the name of the study."""
 
 
 def find_study(name: str) -> Study:
@@ -55,7 +55,7 @@ def find_study(name: str) -> Study:
         close = get_close_matches(name, STUDIES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise OneBasinError(f"study: unknown study {name!r}; {hint}known are {', '.join(STUDIES)}")
-    study = import_module(f"onebasin_studies.{STUDIES[name]}").STUDY
+    study = import_module(f"onebasin_studies.papers.{STUDIES[name]}").STUDY
     assert isinstance(study, Study) and study.name == name
     return study
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from onebasin.errors import OneBasinError
 from onebasin_studies.papers.collection import CollectedStudy, collect
+from onebasin_studies.report.studies.markdown import index_markdown
 from onebasin_studies.report.studies.pages import index_page, study_page
 from onebasin_studies.report.studies.pictures import draw, svg_bytes
 from onebasin_studies.report.studies.runs import runs_page
@@ -24,20 +25,21 @@ Note = Callable[[str], None]
 
 
 def write_study_reports(folder: StudyFolder, note: Note | None = None) -> list[CollectedStudy]:
-    """Write the report of every study in a folder, and the index over them.
+    """Write the report of every study in a folder and an index of all of them.
 
-    `report/` gets `index.html`, and for each study NAME `NAME.html`, `NAME.csv` (the table),
-    `NAME-rows.csv` (all rows) and an SVG file per figure. Nothing is computed again.
+    Writes `report/index.html` and `report/index.md`. Each study NAME also gets `NAME.html`,
+    `NAME.csv` (the table), `NAME-rows.csv` (all rows) and one SVG file per figure. Does not
+    run any task.
 
     Args:
-        folder: of studies, complete or not.
-        note: gets a line about each study that cannot be reported; the others are.
+        folder: a folder of studies, complete or not.
+        note: a callback that receives one line about each study that cannot be reported.
 
     Returns:
-        What the reports are of, in order of their names.
+        The reported studies, sorted by name.
 
     Raises:
-        OneBasinError: when the folder holds no studies, none of them can be reported, or a file
+        OneBasinError: if the folder has no studies, none of them can be reported, or a file
             cannot be written.
     """
     found = _collected(folder, note)
@@ -48,19 +50,19 @@ def write_study_reports(folder: StudyFolder, note: Note | None = None) -> list[C
 def write_run_index(
     folders: Sequence[StudyFolder], out: str | os.PathLike[str], note: Note | None = None
 ) -> dict[str, list[CollectedStudy]]:
-    """Write the reports of several folders into one, and an index over all of them.
+    """Write the reports of several folders and one index of all of them.
 
     Args:
-        folders: of studies; they stay as they are.
-        out: the folder or URL that gets `index.html`, and in a folder for each run, of its own
-            name, what `write_study_reports` writes.
-        note: gets a line about each study that cannot be reported; the others are.
+        folders: folders of studies; they are not changed.
+        out: the output folder or URL. It gets `index.html`, `index.md` and, for each run, a
+            folder with the files of `write_study_reports`.
+        note: a callback that receives one line about each study that cannot be reported.
 
     Returns:
-        What the reports are of, by the name of the run.
+        The reported studies by the name of the run.
 
     Raises:
-        OneBasinError: as for `write_study_reports`, for any of the folders.
+        OneBasinError: under the conditions of `write_study_reports`, for any of the folders.
     """
     runs: dict[str, list[CollectedStudy]] = {}
     for folder in folders:
@@ -69,6 +71,7 @@ def write_run_index(
     for name, found in runs.items():
         _write(found, files, name)
     files.write("index.html", runs_page(runs).encode())
+    files.write("index.md", index_markdown(runs).encode())
     return runs
 
 
@@ -99,6 +102,7 @@ def _write(found: Sequence[CollectedStudy], files: Files, place: str) -> None:
         for name, data in report_files(one).items():
             files.write(f"{place}/{name}", data)
     files.write(f"{place}/index.html", index_page(found).encode())
+    files.write(f"{place}/index.md", index_markdown({"": found}).encode())
 
 
 def report_files(found: CollectedStudy) -> dict[str, bytes]:

@@ -53,19 +53,23 @@ def index_page(all_found: Sequence[CollectedStudy]) -> str:
     Args:
         all_found: the studies of a folder.
     """
-    verdicts = [found.verdict().judgement for found in all_found]
-    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
-    scale = all_found[0].scale if all_found else "no"
-    number = "1 study" if len(all_found) == 1 else f"{len(all_found)} studies"
     parts = [
         "<header>\n<p>onebasin studies</p>\n<h1>What came out</h1>\n</header>",
-        f'<p class="lead">{number} at {escape(scale)} scale: {escape(counts)}.</p>',
+        f'<p class="lead">{escape(count_verdicts(all_found))}</p>',
     ]
     ordered = sorted(all_found, key=lambda found: found.study.paper)
     for paper, group in groupby(ordered, key=lambda found: found.study.paper):
         cards = "\n".join(map(_card, group))
         parts.append(f'<h2>{escape(paper)}</h2>\n<ul class="cards">\n{cards}\n</ul>')
     return page("Studies with onebasin", parts, style=study_style())
+
+
+def count_verdicts(studies: Sequence[CollectedStudy]) -> str:
+    """Return the number of studies with each verdict as a sentence."""
+    verdicts = [collected.verdict().judgement for collected in studies]
+    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
+    number = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
+    return f"{number} at {studies[0].scale} scale: {counts}."
 
 
 def study_style() -> str:
@@ -130,7 +134,7 @@ def _setting(found: CollectedStudy) -> str:
         ("tasks", f"{found.num_done} of {found.num_tasks} done"),
         ("work", f"{duration(found.seconds)}, all tasks together"),
         ("elapsed", f"{duration(found.elapsed)} in which at least one of them was at work"),
-        ("finished", _date(found.finished)),
+        ("finished", date_of(found.finished)),
         ("machine", ", ".join(found.machines) or "none yet"),
         ("versions", _versions(found.versions)),
         ("seeds", _ranges(found.seeds) or "none"),
@@ -142,7 +146,8 @@ def _setting(found: CollectedStudy) -> str:
     )
 
 
-def _date(seconds: float | None) -> str:
+def date_of(seconds: float | None) -> str:
+    """Return a time in seconds since 1970 as a UTC date and time; "not yet" for None."""
     if seconds is None:
         return "not yet"
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

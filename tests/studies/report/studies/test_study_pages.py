@@ -13,6 +13,7 @@ from onebasin_studies import Table, find_study
 from onebasin_studies.papers.collection import _elapsed
 from onebasin_studies.report.studies import write_run_index, write_study_reports
 from onebasin_studies.report.studies.files import report_files
+from onebasin_studies.report.studies.markdown import index_markdown
 from onebasin_studies.report.studies.pages import _shown, index_page
 from onebasin_studies.report.studies.pictures import draw
 from onebasin_studies.report.studies.tables import table_numbers, table_texts
@@ -160,6 +161,42 @@ def test_the_index_has_every_study_with_its_verdict():
     assert links == ["depth.html", "width.html"]
 
 
+def test_the_markdown_index_has_one_row_per_study():
+    study = replace(STUDY, name="depth", paper="Another et al. 2023, B")
+    other = replace(EMPTY, study=study, machines=[])
+    page = index_markdown({"": [FOUND, other]})
+    assert page.startswith(
+        "# Study results\n\n2 studies at small scale: 1 reproduced, 1 not enough"
+    )
+    assert "onebasin study run all --scale small --out studies-out" in page
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")]
+    assert rows[0] == [
+        "study",
+        "paper and item",
+        "claim",
+        "verdict",
+        "figures",
+        "finished",
+        "machine",
+    ]
+    assert [row[0] for row in rows[2:]] == ["`depth`", "`width`"]
+    assert rows[3][1:4] == [
+        "Somebody et al. 2022, Figure 2",
+        "The barrier &lt;i&gt;falls&lt;/i&gt; with the width.",
+        "reproduced",
+    ]
+    assert "Mean barrier 0.109 &lt; 1" in rows[3][4]
+    assert rows[3][5:] == ["1970-01-01", "small (4 cores)"]
+    assert rows[2][5:] == ["-", "-"]
+
+
+def test_special_characters_do_not_break_the_markdown_table():
+    study = replace(STUDY, claim="a | b * c\nd_e")
+    page = index_markdown({"a_b": [replace(FOUND, study=study)]})
+    assert "| a \\| b \\* c d\\_e |" in page
+    assert "\n\n## a\\_b\n\n" in page
+
+
 @pytest.fixture(scope="module")
 def counterexample(tmp_path_factory):
     """A folder of the study that takes least time, without a report; to be copied."""
@@ -189,7 +226,9 @@ def test_the_index_over_runs_has_each_study_once(tmp_path, counterexample):
     assert text.count(study.claim) == 1
     assert text.index("out <1> reproduced") < text.index("out <1>-2 not enough data 3 of 4")
     names = {path.name for path in (tmp_path / "index" / "out <1>").iterdir()}
-    assert {"index.html", "counterexample.html", "counterexample-curves.svg"} <= names
+    assert {"index.html", "index.md", "counterexample.html", "counterexample-curves.svg"} <= names
+    markdown = (tmp_path / "index" / "index.md").read_text()
+    assert markdown.count("## out &lt;1&gt;") == 2
 
 
 def test_reports_are_written_from_what_a_folder_holds(tmp_path, counterexample):
@@ -198,6 +237,7 @@ def test_reports_are_written_from_what_a_folder_holds(tmp_path, counterexample):
         (found,) = write_study_reports(StudyFolder(out))
     assert {path.name for path in (out / "report").iterdir()} == {
         "index.html",
+        "index.md",
         "counterexample.html",
         "counterexample.csv",
         "counterexample-rows.csv",
