@@ -5,7 +5,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from onebasin.cli.option_groups import MatchingOptions, RunOptions, with_option_groups
+from onebasin.cli.option_groups import with_option_groups
+from onebasin.cli.options.matching import MatchingOptions
+from onebasin.cli.options.run import RunOptions
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from onebasin.cli.option_groups import (
-    DataOptions,
-    EvaluationOptions,
-    MatchingOptions,
-    RunOptions,
-    with_option_groups,
-)
-from onebasin.cli.options import ArchAndTwo, MethodData, Output, PermutationFile
+from onebasin.cli.option_groups import with_option_groups
+from onebasin.cli.options.data import DataOptions
+from onebasin.cli.options.evaluation import EvaluationOptions
+from onebasin.cli.options.matching import MatchingOptions, MethodData, PermutationFile
+from onebasin.cli.options.networks import ArchAndTwo, Output
+from onebasin.cli.options.run import RunOptions
 
 
 @with_option_groups

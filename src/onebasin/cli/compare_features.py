@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from onebasin.cli.option_groups import (
-    DataOptions,
-    MatchingOptions,
-    RunOptions,
-    with_option_groups,
-)
-from onebasin.cli.options import ArchAndTwo, DataName, LineNormalizationName
+from onebasin.cli.option_groups import with_option_groups
+from onebasin.cli.options.data import DataOptions
+from onebasin.cli.options.evaluation import DataName, LineNormalizationName
+from onebasin.cli.options.matching import MatchingOptions
+from onebasin.cli.options.networks import ArchAndTwo
+from onebasin.cli.options.run import RunOptions
 
 
 @with_option_groups

@@ -6,13 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from onebasin.cli.option_groups import (
-    ArchitectureOptions,
-    DataOptions,
-    RunOptions,
-    with_option_groups,
-)
-from onebasin.cli.options import ArchAndOne, DataName, MaxTestExamples, TableFile
+from onebasin.cli.option_groups import with_option_groups
+from onebasin.cli.options.data import DataOptions
+from onebasin.cli.options.evaluation import DataName, MaxTestExamples, TableFile
+from onebasin.cli.options.networks import ArchAndOne, ArchitectureOptions
+from onebasin.cli.options.run import RunOptions
 
 
 @with_option_groups

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from onebasin.cli.option_groups import RunOptions, with_option_groups
-from onebasin.cli.options import Arch, ArchArgs, Inputs, SymmetryFile
+from onebasin.cli.option_groups import with_option_groups
+from onebasin.cli.options.matching import SymmetryFile
+from onebasin.cli.options.networks import Arch, ArchArgs, Inputs
+from onebasin.cli.options.run import RunOptions
 
 
 @with_option_groups

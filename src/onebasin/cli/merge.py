@@ -6,14 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from onebasin.cli.option_groups import (
-    DataOptions,
-    EvaluationOptions,
-    MatchingOptions,
-    RunOptions,
-    with_option_groups,
-)
-from onebasin.cli.options import ArchAndSeveral, MergingData, Output, PermutationFile
+from onebasin.cli.option_groups import with_option_groups
+from onebasin.cli.options.data import DataOptions
+from onebasin.cli.options.evaluation import EvaluationOptions
+from onebasin.cli.options.matching import MatchingOptions, MergingData, PermutationFile
+from onebasin.cli.options.networks import ArchAndSeveral, Output
+from onebasin.cli.options.run import RunOptions
 from onebasin.errors import OneBasinError
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onebasin._text import columns
-from onebasin.cli.option_groups import RunOptions, with_option_groups
+from onebasin.cli.option_groups import with_option_groups
+from onebasin.cli.options.run import RunOptions
 
 if TYPE_CHECKING:
     from onebasin_studies.report.demo import DemoResult

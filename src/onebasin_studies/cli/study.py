@@ -8,7 +8,7 @@ import typer
 
 from onebasin._text import columns
 from onebasin.cli.console import open_console
-from onebasin.cli.options import Json, Quiet
+from onebasin.cli.options.run import Json, Quiet
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:

@@ -14,8 +14,10 @@ import typer
 
 from onebasin._text import columns
 from onebasin.cli.console import open_console
-from onebasin.cli.option_groups import TrainingDataOptions, with_option_groups
-from onebasin.cli.options import Arch, ArchArgs, Json, Quiet
+from onebasin.cli.option_groups import with_option_groups
+from onebasin.cli.options.data import TrainingDataOptions
+from onebasin.cli.options.networks import Arch, ArchArgs
+from onebasin.cli.options.run import Json, Quiet
 from onebasin.errors import OneBasinError
 from onebasin_studies.cli.seeds import numbers_of
 

@@ -1,0 +1,114 @@
+"""The symmetry, and the matching of networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from onebasin.cli.options.declare import count, option
+from onebasin.cli.options.networks import ArchitectureOptions
+
+SymmetryFile = Annotated[
+    Path | None,
+    option(
+        "--symmetry",
+        metavar="FILE",
+        help="Read the symmetry from a JSON file instead of tracing. The file is an output of "
+        "inspect --save, or maps each tensor name to a group name or null per dimension.",
+    ),
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify/--no-verify",
+        help="Verify the symmetry on the model in float64 first, and drop groups that fail.",
+    ),
+]
+PermutationFile = Annotated[
+    Path | None,
+    option(
+        "--save-permutation",
+        metavar="FILE",
+        help="Also write the permutation (.safetensors).",
+    ),
+]
+Restarts = Annotated[
+    int | None, count("--restarts", "Number of restarts; the best result is used.", "1")
+]
+MethodName = Annotated[
+    str | None,
+    option(
+        "--method",
+        metavar="NAME",
+        help="Matching method. An unknown name lists the available ones. barrier, plane and "
+        "compare-features use combined only with --normalization reset, repair or rescale.",
+        default="weights; combined with --data; many for three or more checkpoints",
+    ),
+]
+MethodArgs = Annotated[
+    list[str] | None,
+    option(
+        "--method-arg",
+        metavar="KEY=VALUE",
+        help="Option of the method, such as max_sweeps=20; may be repeated.",
+    ),
+]
+Init = Annotated[
+    str | None,
+    option(
+        "--init",
+        metavar="NAME",
+        help="Method to run first, with its defaults; its permutation initializes the search.",
+    ),
+]
+MethodData = Annotated[
+    str | None,
+    option(
+        "--data",
+        metavar="DATA",
+        help="Data for matching, such as digits or a file. The default method then uses weights "
+        "and features together.",
+    ),
+]
+MergingData = Annotated[
+    str | None,
+    option(
+        "--data",
+        metavar="DATA",
+        help="Data for matching and repair, such as digits or a file. By default, two networks "
+        "are then matched by weights and features, and the average is repaired.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class MatchingOptions(ArchitectureOptions):
+    """How the architecture is built, its symmetry inferred, and networks matched."""
+
+    symmetry: SymmetryFile = None
+    verify: Verify = True
+    method: MethodName = None
+    method_arg: MethodArgs = None
+    restarts: Restarts = None
+    init: Init = None
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The arguments of the library function."""
+        return {
+            **super().keywords,
+            "symmetry": self.symmetry,
+            "verify": self.verify,
+            "method": self.method or "auto",
+            "init": self.init,
+            "method_options": self._method_options(),
+        }
+
+    def _method_options(self) -> dict[str, Any]:
+        from onebasin.checkpoints.arguments import parse_arguments
+
+        options = parse_arguments(self.method_arg, option="--method-arg", example="max_sweeps=20")
+        return options if self.restarts is None else {**options, "restarts": self.restarts}
