@@ -62,7 +62,7 @@ def test_same_seed_same_bytes(capsys, tmp_path, a, b):
     assert first == again
 
 
-@pytest.mark.parametrize("prove", ["--verify", "--no-verify"])
+@pytest.mark.parametrize("verify", ["--verify", "--no-verify"])
 def test_a_symmetry_written_by_hand_is_used(capsys, tmp_path, a, b, verify):
     spec = {name: [None] * tensor.ndim for name, tensor in network(0).items()}
     spec["layers.0.weight"][0] = spec["layers.0.bias"][0] = spec["layers.1.weight"][1] = "hidden"
