@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from onebasin.api._recorded import is_named, is_path, recorded_architecture
 from onebasin.checkpoints import ArchitectureRecord
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES
-from onebasin.cli.app import app
+from onebasin.cli.app import create_app
 from onebasin.cli.positionals import split_positionals
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def check_command(line: str) -> None:
     _, name, *words = shlex.split(line, comments=True)
     if name.startswith("-"):
         return
-    command = typer.main.get_command(app).commands[name]
+    command = typer.main.get_command(create_app()).commands[name]
     if name == "study":
         command = command.commands[words.pop(0)]
     if "--help" in words:

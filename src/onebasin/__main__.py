@@ -12,7 +12,7 @@ def start() -> int:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        from onebasin.cli import main
+        from onebasin.cli.main import main
     except KeyboardInterrupt:
         print("onebasin: interrupted", file=sys.stderr)
         return 130

@@ -127,10 +127,12 @@ def test_the_other_measurements(capsys: Any, tmp_path: Path, a: Path, b: Path) -
     [("align", "align"), ("merge", "merge"), ("barrier", "barrier"), ("evaluate", "evaluate")],
 )
 def test_defaults_are_those_of_the_command(function: str, command: str) -> None:
-    from onebasin.cli.app import app
+    from onebasin.cli.app import create_app
 
     declared = next(
-        each.callback for each in app.registered_commands if each.callback.__name__ == command
+        each.callback
+        for each in create_app().registered_commands
+        if each.callback.__name__ == command
     )
     options = inspect.signature(declared).parameters
     parameters = inspect.signature(getattr(onebasin, function)).parameters

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from onebasin.checkpoints import MLP
-from onebasin.cli import main
+from onebasin.cli.main import main
 
 WIDTH = 6
 TINY = ("--arch-arg", f"width={WIDTH}", "--arch-arg", "depth=2")

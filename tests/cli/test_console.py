@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from onebasin._text import columns
-from onebasin.cli import main
 from onebasin.cli.console import Console, open_console
+from onebasin.cli.main import main
 
 
 class Terminal(io.StringIO):

@@ -10,7 +10,7 @@ import pytest
 
 import onebasin
 from onebasin.checkpoints.outputs import TORCH_OUTPUT_SUFFIXES
-from onebasin.cli import main
+from onebasin.cli.main import main
 from tests.cli.run import TINY, fail, run, succeed
 
 COMMANDS = ("demo", "inspect", "align", "merge", "barrier")
@@ -73,9 +73,8 @@ def test_bad_usage_is_one_line(capsys, arguments, message):
 
 
 def test_help_does_not_wait_for_torch():
-    code = (
-        "import sys; from onebasin.cli import main; main(['align', '--help']); print(*sys.modules)"
-    )
+    code = "import sys; from onebasin.cli.main import main; main(['align', '--help']); "
+        "print(*sys.modules)"
     loaded = python(code).stdout.split()
     assert "onebasin.cli.app" in loaded
     assert "torch" not in loaded
@@ -157,7 +156,10 @@ def test_a_fault_of_onebasin_is_one_line_too(capsys, monkeypatch):
 
 
 def test_a_reader_that_leaves_is_no_error():
-    code = "import sys; from onebasin.cli import main; sys.exit(main(['inspect', 'mlp', '--all']))"
+    code = (
+        "import sys; from onebasin.cli.main import main; "
+        "sys.exit(main(['inspect', 'mlp', '--all']))"
+    )
     # Stdout is a pipe that nobody reads.
     reader, writer = os.pipe()
     os.close(reader)

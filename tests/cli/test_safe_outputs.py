@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from onebasin.checkpoints import write_checkpoint
 from onebasin.checkpoints.companions import companion_files
-from onebasin.cli import main
+from onebasin.cli.main import main
 from onebasin.errors import OneBasinError
 from onebasin.networks.mlp import MLP
 from onebasin.symmetry import Permutation, Symmetry, infer_symmetry

@@ -120,7 +120,7 @@ def test_paths_between_pruned_networks_average_effective_weights():
 def test_masks_of_no_tensor_are_refused_when_they_differ():
     a = {"weight": torch.ones(4, 4), "mask": torch.eye(4)}
     assert torch.equal(average([a, a])["mask"], torch.eye(4))
-    with pytest.raises(OneBasinError, match="average: mask 'mask' differs between the networks"):
+    with pytest.raises(OneBasinError, match="mask 'mask' differs between the networks"):
         average([a, {**a, "mask": 1 - torch.eye(4)}])
 
 

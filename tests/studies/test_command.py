@@ -85,7 +85,7 @@ def test_the_exit_code_says_that_tasks_failed(capsys, monkeypatch, out, tmp_path
     bad = toy.Task.of(toy.fail, folder=str(tmp_path))
     study = toy.study("toy", bad, toy.Task.of(toy.give, folder=str(tmp_path), value=1))
     for place in ("catalogue", "collection"):
-        monkeypatch.setattr(f"onebasin_studies.{place}.find_study", lambda name: study)
+        monkeypatch.setattr(f"onebasin_studies.papers.{place}.find_study", lambda name: study)
     monkeypatch.setattr("onebasin_studies.papers.catalogue.STUDIES", {"toy": "somewhere"})
     found = run(capsys, "study", "run", "toy", "--out", out, "--jobs", 1)
     assert found.code == SOME_FAILED

@@ -1,5 +1,1 @@
-"""Command line: parse, call, print."""
-
-from onebasin.cli.main import main
-
-__all__ = ["main"]
+"""The command line: parses arguments, calls the library, prints results."""

@@ -5,6 +5,7 @@ Each command imports torch inside its function, so that `--help` is fast.
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import entry_points
 from typing import Annotated
 
@@ -19,14 +20,6 @@ from onebasin.cli.inspect import inspect
 from onebasin.cli.merge import merge
 from onebasin.cli.plane import plane
 
-app = typer.Typer(
-    name="onebasin",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
 
 def _show_version(is_asked: bool | None) -> None:
     if is_asked:
@@ -34,8 +27,7 @@ def _show_version(is_asked: bool | None) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def onebasin(
+def _onebasin(
     version: Annotated[
         bool | None,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
@@ -54,8 +46,20 @@ def onebasin(
     """
 
 
-def _add_commands() -> None:
-    """Add the commands of the library, and those that other packages declare as entry points."""
+@functools.cache
+def create_app() -> typer.Typer:
+    """Return the command line: the commands of the library, and those of entry points.
+
+    Other packages declare commands as entry points in the group `onebasin.commands`.
+    """
+    app = typer.Typer(
+        name="onebasin",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_onebasin)
     for command in (inspect, align, merge, evaluate, barrier, plane, compare_features):
         app.command()(command)
     for entry in sorted(entry_points(group="onebasin.commands"), key=lambda entry: entry.name):
@@ -64,6 +68,4 @@ def _add_commands() -> None:
             app.add_typer(command)
         else:
             app.command(entry.name)(command)
-
-
-_add_commands()
+    return app

@@ -16,7 +16,7 @@ from types import FrameType
 import typer
 
 from onebasin._text import printable
-from onebasin.cli.app import app
+from onebasin.cli.app import create_app
 from onebasin.cli.wording import as_options
 from onebasin.errors import OneBasinError
 
@@ -67,7 +67,7 @@ def _run(argv: Sequence[str] | None) -> int:
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     _check_given(args)
     with _silence():
-        code = app(args=args, prog_name="onebasin", standalone_mode=False)
+        code = create_app()(args=args, prog_name="onebasin", standalone_mode=False)
     if code == INTERRUPTED:
         return _interrupted()
     return code if isinstance(code, int) else 0

@@ -93,7 +93,7 @@ def _check_integers(networks: Sequence[Mapping[str, Tensor]], name: str, info: T
         return
     whole = describe(networks[kinds.index(False)], name).dtype
     raise OneBasinError(
-        f"merge: tensor {name!r} ({dtype_name(whole)}) differs between the networks, and integers"
+        f"average: tensor {name!r} ({dtype_name(whole)}) differs between the networks, and integers"
         " cannot be averaged; dequantize the checkpoints, or copy the tensor of one network to all"
     )
 
@@ -109,8 +109,8 @@ def _check_scaled(
     for scale in scales:
         if scale in infos and _differs(networks, scale):
             raise OneBasinError(
-                f"merge: tensor {name!r} ({dtype_name(infos[name].dtype)}) is scaled by {scale!r},"
-                " which differs between the networks; dequantize the checkpoints first"
+                f"average: tensor {name!r} ({dtype_name(infos[name].dtype)}) is scaled by "
+                f"{scale!r}, which differs between the networks; dequantize the checkpoints first"
             )
 
 

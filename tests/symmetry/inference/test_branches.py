@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin import infer_symmetry, symmetry_from_spec
-from onebasin.symmetry import verify
+from onebasin import infer_symmetry
+from onebasin.symmetry import symmetry_from_spec, verify
 from onebasin.symmetry._inference.branches import variations_at_branches
 from onebasin.symmetry._inference.graphs import inputs_at_branches
 from tests.symmetry.inference.equivariance import assert_equivariant, sizes
