@@ -73,8 +73,10 @@ def test_bad_usage_is_one_line(capsys, arguments, message):
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys; from onebasin.cli.main import main; main(['align', '--help']); "
+    code = (
+        "import sys; from onebasin.cli.main import main; main(['align', '--help']); "
         "print(*sys.modules)"
+    )
     loaded = python(code).stdout.split()
     assert "onebasin.cli.app" in loaded
     assert "torch" not in loaded
