@@ -1,7 +1,5 @@
 """The architecture and the checkpoints of a command."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +63,7 @@ Inputs = Annotated[
 ]
 
 
+# This module evaluates its annotations: classes in other modules inherit the fields.
 @dataclass(frozen=True)
 class ArchitectureOptions:
     """How the architecture is built, and which state dicts are read."""
