@@ -1,0 +1,172 @@
+"""Training on named data: the networks, their history and learning curves in a folder."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from onebasin._text import columns
+from onebasin.api import DataSource
+from onebasin.api._data import fitted, inputs_text
+from onebasin.checkpoints import ArchitectureRecord, atomic_path, build_architecture
+from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.data.augmentation import Augmentation
+from onebasin.data.conversion import to_dataset
+from onebasin.data.data import Data
+from onebasin.data.fitting import fit_data
+from onebasin.errors import OneBasinWarning
+from onebasin.evaluation.figures import save_figure
+from onebasin_studies.report.learning_curves import has_curves, learning_curves
+from onebasin_studies.training import GroupProgress, TrainedNetwork, train
+from onebasin_studies.training.folder import CURVES, HISTORY
+
+REMEDY = "another --arch-arg"
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """The result of `run_training`.
+
+    Args:
+        networks: the trained networks, in the order of the seeds.
+        architecture: ARCH.
+        data: name of the data.
+        folder: output folder.
+    """
+
+    networks: Sequence[TrainedNetwork]
+    architecture: str
+    data: str
+    folder: Path
+
+    @property
+    def all_diverged(self) -> bool:
+        """Whether all networks diverged."""
+        return all(network.status == "diverged" for network in self.networks)
+
+    def summary(self) -> str:
+        """Return the text that `onebasin train` prints."""
+        header = ("seed", "epochs", "loss", "error", "test loss", "test error", "")
+        rows = [header, *map(_row, self.networks)]
+        first = self.networks[0]
+        reason = f"trained by engine {first.engine}: {first.reason}"
+        return f"{columns(rows)}\n{reason}\nwrote {self.folder}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain JSON values."""
+        return {
+            "command": "train",
+            "architecture": self.architecture,
+            "data": self.data,
+            "engine": self.networks[0].engine,
+            "reason": self.networks[0].reason,
+            "output": str(self.folder),
+            "networks": [self._network_to_json(network) for network in self.networks],
+        }
+
+    def _network_to_json(self, network: TrainedNetwork) -> dict[str, Any]:
+        last = network.rows()[-1] if network.history else {"seed": network.seed, "epoch": 0}
+        return {
+            "file": str(self.folder / f"seed-{network.seed}.safetensors"),
+            "status": network.status,
+            **last,
+            "seconds": network.seconds,
+        }
+
+
+def run_training(
+    arch: str,
+    source: DataSource,
+    folder: Path,
+    *,
+    seeds: Iterable[int],
+    arch_args: Iterable[str] | None = None,
+    augment: bool = False,
+    evaluate: bool = True,
+    watch: Callable[[GroupProgress], None] | None = None,
+    **options: Any,
+) -> TrainingReport:
+    """Train networks and write them, their history and learning curves into a folder.
+
+    Args:
+        arch: ARCH.
+        source: training data.
+        folder: output folder.
+        seeds: random seed of each network.
+        arch_args: `KEY=VALUE` texts.
+        augment: whether to augment images.
+        evaluate: whether to evaluate the networks on the test split after every epoch.
+        watch: called for each group of networks after each epoch.
+        **options: further arguments of `onebasin_studies.training.train`.
+
+    Raises:
+        OneBasinError: the architecture, the data or an option is invalid.
+    """
+    given, module, record = _prepare(arch, source, arch_args)
+    if given.test is None:
+        warnings.warn(
+            f"{given.name} has no test split; networks are not tested",
+            OneBasinWarning,
+            stacklevel=2,
+        )
+    data = to_dataset(given)
+    networks = train(
+        module,
+        data,
+        seeds=seeds,
+        augment=Augmentation() if augment else None,
+        tests=evaluate and given.test is not None,
+        checkpoints=folder,
+        metadata=record.to_metadata(),
+        watch=watch,
+        **options,
+    )
+    _write_history(networks, folder)
+    _draw_curves(networks, folder)
+    return TrainingReport(networks, arch, data.name, folder)
+
+
+def _prepare(
+    arch: str, source: DataSource, arch_args: Iterable[str] | None
+) -> tuple[Data, nn.Module, ArchitectureRecord]:
+    """Return the data, the module that takes them, and the record of its architecture."""
+    parsed = parse_arguments(arch_args)
+    sizes, data = fitted(arch, source.load(arch))
+    arguments: Mapping[str, Any] = {**sizes, **parsed}
+    inputs = None if arch.startswith("hf:") else inputs_text(data)
+    module = build_architecture(arch, arch_args=arguments, input_spec=inputs).module
+    data = fit_data(module, data, call="train", name=arch, needs_loss=True, remedy=REMEDY)
+    # The module may take another layout than the stored one, such as images instead of rows.
+    inputs = inputs_text(data) if inputs else None
+    shapes = (inputs,) if inputs else ()
+    return data, module, ArchitectureRecord(arch, arguments, shapes, data.name, data.normalization)
+
+
+def _write_history(networks: Sequence[TrainedNetwork], folder: Path) -> None:
+    lines = [json.dumps(row) + "\n" for network in networks for row in network.rows()]
+    with atomic_path(folder / HISTORY) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _draw_curves(networks: Sequence[TrainedNetwork], folder: Path) -> None:
+    """Draw the learning curves; without any, remove an older picture."""
+    path = folder / CURVES
+    if has_curves(networks):
+        save_figure(learning_curves(networks), path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _row(network: TrainedNetwork) -> tuple[str, ...]:
+    if not network.history:
+        return (str(network.seed), "0", "", "", "", "", network.status)
+    last = network.history[-1]
+    numbers = (last.loss, last.error, last.test_loss, last.test_error)
+    texts = ["" if number is None else f"{number:.4f}" for number in numbers]
+    return (str(network.seed), str(last.epoch), *texts, network.status)
