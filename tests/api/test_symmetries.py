@@ -22,7 +22,7 @@ from onebasin.data.example_splits import ArraySplit
 from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.symmetry import Symmetry, symmetry_from_spec
 from onebasin.symmetry._verification.controls import Control
-from onebasin.symmetry._verification.proof import Verification
+from onebasin.symmetry._verification.verification import Verification
 
 
 class Rare(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.graph.graph import Graph
-from onebasin.symmetry._apply import Mover
+from onebasin.symmetry._apply import IndexApplier
 from tests.graph.networks import NETWORKS, build
 
 
@@ -25,10 +25,12 @@ def test_features_move_with_the_units(name: str) -> None:
     permutation = Permutation.random(graph.symmetry, seed=1)
     before = features(graph, model.state_dict(), inputs)
     after = features(graph, permutation.apply(model.state_dict()), inputs)
-    mover = Mover(graph.features, permutation.indices)
+    mover = IndexApplier(graph.features, permutation.indices)
     moved = 0
     for node, value in before.items():
-        torch.testing.assert_close(mover.move(node, value), after[node], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            mover.apply_to_tensor(node, value), after[node], rtol=1e-9, atol=1e-9
+        )
         moved += not torch.allclose(value, after[node]) if value.is_floating_point() else 0
     assert moved > 0, "nothing moved: the test would pass with wrong layouts"
     assert before.keys() == graph.nodes.keys()

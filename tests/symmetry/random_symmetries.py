@@ -1,4 +1,4 @@
-"""Random symmetries for property tests, and an oracle that moves one entry at a time."""
+"""Random symmetries for property tests, and an oracle that permutes entry by entry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = st.integers(1, 3)
 
 @st.composite
 def symmetries(draw: st.DrawFn) -> Symmetry:
-    """Groups a, b and h are free, d nests in h, e in (h, d), and f in the fixed axis x."""
+    """Groups a, b and h do not nest; d nests in h, e in (h, d), and f in the fixed axis x."""
     state = random.getstate()
     sizes = {name: draw(SIZES) for name in ("a", "b", "h", "d", "e", "f", "x")}
     nested_in = {"d": ("h",), "e": ("h", "d"), "f": ("x",)}
@@ -36,7 +36,7 @@ def symmetries(draw: st.DrawFn) -> Symmetry:
 
 @st.composite
 def tensors(draw: st.DrawFn, sizes: Mapping[str, int]) -> list[Layout]:
-    """The layouts of one tensor: dimensions on their own, nested across two, or a family."""
+    """Draw the layouts of one tensor: independent, nested across dimensions, or a family."""
     units = {name: Units(name, size) for name, size in sizes.items()}
     dims = draw(st.lists(dimensions(sizes), max_size=2))
     extra = draw(st.sampled_from(["none", "across", "three", "axis", "family"]))
@@ -55,7 +55,7 @@ def tensors(draw: st.DrawFn, sizes: Mapping[str, int]) -> list[Layout]:
 
 @st.composite
 def dimensions(draw: st.DrawFn, sizes: Mapping[str, int], depth: int = 2) -> Layout:
-    """A layout that needs no other dimension: nested groups come with their outers."""
+    """Draw a self-contained layout: nested groups appear with their outer groups."""
     units = {name: Units(name, size) for name, size in sizes.items()}
     leaves = [
         Fixed(2),
@@ -76,7 +76,7 @@ def dimensions(draw: st.DrawFn, sizes: Mapping[str, int], depth: int = 2) -> Lay
 
 
 def values_for(symmetry: Symmetry) -> dict[str, Tensor]:
-    """Every entry of every tensor another number."""
+    """Return tensors with distinct entries."""
     return {
         name: torch.arange(prod(shape)).reshape(shape) + 1000 * i
         for i, (name, shape) in enumerate(symmetry.shapes.items())
@@ -85,19 +85,19 @@ def values_for(symmetry: Symmetry) -> dict[str, Tensor]:
 
 @dataclass
 class Entry:
-    """Where one entry of a tensor lies: a position per group, by dimension."""
+    """Position of one tensor entry: a position per group, by dimension."""
 
     positions: list[dict[str, int]] = field(default_factory=list)
     parts: dict[str, int] = field(default_factory=dict)
 
     def position(self, group: str, dim: int) -> int:
-        """Position of an outer group: in the same dimension, else in the first that has it."""
+        """Return the position of an outer group, in the same dimension if it occurs there."""
         ordered = [self.positions[dim], *self.positions]
         return next(found[group] for found in ordered if group in found)
 
 
 def some_places(shape: Sequence[int], most: int = 60) -> list[tuple[int, ...]]:
-    """All places of a small tensor, or some that are spread over a large one."""
+    """Return all positions of a small tensor, or evenly distributed ones of a large tensor."""
     places = list(product(*map(range, shape)))
     return places[:: max(1, -(-len(places) // most))]
 
@@ -105,7 +105,7 @@ def some_places(shape: Sequence[int], most: int = 60) -> list[tuple[int, ...]]:
 def old_place(
     symmetry: Symmetry, name: str, indices: Mapping[str, Tensor], place: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Where an entry comes from, by the definition: no blocks, no gathers."""
+    """Return the old position of an entry by the definition, without blocks and gathers."""
     layouts = symmetry.layouts[name]
     entry = Entry([{} for _ in layouts])
     for layout, position in zip(layouts, place, strict=True):

@@ -1,4 +1,4 @@
-"""Small modules with hand-written symmetries, for proofs."""
+"""Small modules with hand-written symmetries, for tests of verification."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def conv_net() -> tuple[nn.Module, Symmetry]:
 
 
 class GroupedConv(nn.Module):
-    """Groups of a convolution, the channels inside them, and a way in and out."""
+    """A grouped convolution between two ordinary convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def grouped_conv() -> tuple[nn.Module, Symmetry]:
 
 
 class Attention(nn.Module):
-    """Fused qkv attention with a pre-norm, in the precision it is told to use inside."""
+    """Fused qkv attention with a pre-norm, with a given internal precision."""
 
     def __init__(self, inside: torch.dtype | None = None) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def recurrent() -> tuple[nn.Module, Symmetry]:
 
 
 class Experts(nn.Module):
-    """Every token goes to its best expert: a discrete choice inside."""
+    """Mixture of experts that routes each token to its best expert, a discrete choice."""
 
     def __init__(self) -> None:
         super().__init__()

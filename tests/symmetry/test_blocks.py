@@ -1,4 +1,4 @@
-"""Blocks: disjoint strided boxes that cover a tensor and know what lies along each axis."""
+"""Decomposition of tensors into blocks, and nesting inside blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._blocks import Block, Factor, blocks_of
-from onebasin.symmetry._nesting import check_nesting, dimension_of, outer_axes, spread
+from onebasin.symmetry._nesting import broadcast_index, check_nesting, dimension_of, outer_axes
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
 from onebasin.symmetry.symmetry import Group, Symmetry
 from tests.symmetry.random_symmetries import symmetries
@@ -69,27 +69,27 @@ def test_views_share_memory() -> None:
         blocks[0].view(torch.zeros(3, 4).t())
 
 
-def test_axes_know_their_dimension() -> None:
+def test_dimension_of_axes() -> None:
     (block,) = blocks_of([Product((H, D)), Fixed(1), A])
     assert [dimension_of(factor, (6, 1, 3)) for factor in block.factors] == [0, 0, 2, 2]
-    with pytest.raises(AssertionError, match="lies in no dimension"):
+    with pytest.raises(AssertionError, match="fits no dimension"):
         dimension_of(Factor(7, 5), (6, 1, 3))
 
 
-def test_inner_axes_find_their_outer_axes() -> None:
+def test_outer_axes_of_nested_groups() -> None:
     nested_in = {"d": ("h",)}
     (across,) = blocks_of([H, A, D])
     assert outer_axes(across, nested_in, (2, 3, 3)) == ((), (), (0,))
     (recurrent,) = blocks_of([Product((H, D)), Product((D, H))])
     assert outer_axes(recurrent, nested_in, (6, 6)) == ((), (0,), (3,), ())
-    (alone,) = blocks_of([D])
-    with pytest.raises(AssertionError, match="carries 'd' without its outer 'h'"):
-        outer_axes(alone, nested_in, (3,))
+    (without_outer,) = blocks_of([D])
+    with pytest.raises(AssertionError, match="has group 'd' without outer group 'h'"):
+        outer_axes(without_outer, nested_in, (3,))
 
 
-def test_spread_permutes_and_pads() -> None:
+def test_broadcast_index_permutes_and_pads() -> None:
     index = torch.arange(6).reshape(2, 3)
-    assert torch.equal(spread(index, (2, 0), 3), index.t().reshape(3, 1, 2))
+    assert torch.equal(broadcast_index(index, (2, 0), 3), index.t().reshape(3, 1, 2))
 
 
 def nested(
@@ -103,22 +103,22 @@ def nested(
 @pytest.mark.parametrize(
     ("nested_in", "message"),
     [
-        ({"b": ("z",)}, "'b' nests in 'z', which is no other group and no fixed axis"),
+        ({"b": ("z",)}, "'b' nests in 'z', which is not another group or a fixed axis"),
         ({"b": ("b",)}, "'b' nests in 'b'"),
-        ({"b": ("a",), "c": ("b",)}, "'c' nests in 'b' .* 'a' must stand before it"),
-        ({"b": ("a",), "a": ("b",)}, "never inside"),
+        ({"b": ("a",), "c": ("b",)}, "'c' nests in 'b' .* list 'a' before it"),
+        ({"b": ("a",), "a": ("b",)}, "avoid cycles"),
     ],
 )
-def test_unsound_nesting_is_named(nested_in: dict, message: str) -> None:
+def test_invalid_nesting_raises(nested_in: dict, message: str) -> None:
     with pytest.raises(OneBasinError, match=message):
         check_nesting(nested(nested_in))
 
 
-def test_sound_nesting_passes() -> None:
+def test_valid_nesting_passes() -> None:
     check_nesting(nested({"b": ("a",), "c": ("x", "a", "b")}, axes={"x": 2}))
 
 
-def test_an_inner_group_without_its_outer_is_named() -> None:
+def test_inner_group_without_outer_group_raises() -> None:
     groups = {"h": Group("h", 2), "d": Group("d", 3, ("h",))}
-    with pytest.raises(OneBasinError, match="tensor 'w' carries group 'd' without 'h'"):
+    with pytest.raises(OneBasinError, match="tensor 'w' has group 'd' without its outer group 'h'"):
         check_nesting(Symmetry(groups, {"w": (D,), "v": (H, D)}))

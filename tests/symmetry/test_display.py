@@ -1,4 +1,4 @@
-"""Text and HTML of symmetries, permutations and verifications."""
+"""Text and HTML summaries of symmetries, permutations and verifications."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import torch
 
 from onebasin.symmetry import Permutation
 from onebasin.symmetry._display import coupled_dims
-from onebasin.symmetry._verification.proof import verify
+from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.layouts import Fixed, Product, Units
 from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
 from tests.symmetry.small_models import mlp
@@ -22,18 +22,18 @@ def heads(number: int = 1) -> Symmetry:
         both = Product((Units(h, 3), Units(d, 4)))
         layouts |= {f"q.{i}": (both, Fixed(5)), f"o.{i}": (Fixed(5), both), f"b.{i}": (both,)}
         layouts |= {f"v.{i}": (both, Fixed(5))}
-    refusal = UnsupportedOp("aten.cumsum.default", "model.py:3", "sums in order", ("q",))
-    return Symmetry(groups, layouts, unused=("z",), unsupported_ops=(refusal,))
+    unsupported = UnsupportedOp("aten.cumsum.default", "model.py:3", "sums in order", ("q",))
+    return Symmetry(groups, layouts, unused=("z",), unsupported_ops=(unsupported,))
 
 
-def test_every_group_is_shown_with_its_size_nesting_and_dimensions():
+def test_groups_are_listed_with_size_nesting_and_dimensions():
     text = repr(heads())
     first, h, d, *rest = text.splitlines()
     assert first.startswith("Symmetry: 2 groups, 10^")
     assert h.split() == ["block.0.attention.projection<h>", *"3 q.0[0], o.0[1], b.0[0]".split(),
                          "and", "1", "more"]  # fmt: skip
     assert "4  in block.0.attention.projection<h>  q.0[0], o.0[1], b.0[0] and 1 more" in d
-    assert rest == ["  unused tensors: 1", "  operators without a rule: aten.cumsum.default"]
+    assert rest == ["  unused tensors: 1", "  unsupported operators: aten.cumsum.default"]
 
 
 def test_large_symmetries_fit_on_a_screen():
@@ -46,12 +46,12 @@ def test_large_symmetries_fit_on_a_screen():
     assert len(repr(permutation)) < SCREEN
 
 
-def test_tied_tensors_count_once():
+def test_tied_tensors_are_listed_once():
     symmetry = replace(heads(), tied=(("q.0", "v.0"),))
     assert coupled_dims(symmetry)["block.0.d"] == ["q.0[0]", "o.0[1]", "b.0[0]"]
 
 
-def test_html_is_a_table_and_escapes_names():
+def test_html_table_escapes_names():
     html = heads()._repr_html_()
     assert html.count("<tr>") == 3
     assert "projection&lt;h&gt;" in html
@@ -66,6 +66,6 @@ def test_permutations_and_verifications_are_summarized():
         *(f"  {name}  0 of {size} moved" for name, size in (("a", 8), ("b", 6), ("c", 5))),
     ]
     text = repr(verify(symmetry, model, torch.randn(3, 4)))
-    assert text.startswith("Verification: 3 groups verified, largest relative error ")
+    assert text.startswith("Verification: 3 groups verified, max relative error ")
     failed = replace(verify(symmetry, model, torch.randn(3, 4)), failed_groups={"x": "reason"})
     assert repr(failed).endswith("\n  failed: x (reason)")

@@ -66,6 +66,6 @@ def test_json_keeps_reasons_and_keys() -> None:
 
 
 @pytest.mark.parametrize("data", [{}, {"units": "h"}, {"family": []}, {"sum": [{}]}])
-def test_json_of_another_form_is_refused(data: dict) -> None:
+def test_invalid_json_raises(data: dict) -> None:
     with pytest.raises(OneBasinError):
         layout_from_json(data)

@@ -1,4 +1,4 @@
-"""Outputs: what counts, what is a cache, and the caller's own choice."""
+"""Selection of model outputs: defaults, caches and custom selections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ A, B, C = torch.zeros(1), torch.zeros(2), torch.zeros(3)
 
 
 class ModelOutput(OrderedDict):
-    """Named like the class of transformers, which is a dict too."""
+    """A dict with the class name of the model outputs of transformers."""
 
 
 class DynamicCache:
@@ -56,7 +56,7 @@ def test_selection(output: Any, sizes: list[int]) -> None:
     assert [tensor.numel() for tensor in select_outputs(output)] == sizes
 
 
-def test_the_callers_choice_is_final() -> None:
+def test_custom_selection_replaces_the_default() -> None:
     output = {"logits": A, "past_key_values": (B, C)}
     chosen = select_outputs(output, lambda out: {"cache": out["past_key_values"], "n": 3})
     assert [tensor.numel() for tensor in chosen] == [2, 3]

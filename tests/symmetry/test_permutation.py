@@ -1,4 +1,4 @@
-"""Permutations: the group laws, what they do to tensors, and their file."""
+"""Permutations: group laws, application to tensors, and files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._verification.draws import random_cycles
+from onebasin.symmetry._verification.draws import random_cyclic_permutation
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -42,7 +42,7 @@ def heads() -> Symmetry:
     return Symmetry(groups, {"q": (Product((h, d)), r), "bias": (h, d), "experts": (h, r, d)})
 
 
-def test_assert_same_sees_a_difference() -> None:
+def test_assert_same_detects_a_difference() -> None:
     with pytest.raises(AssertionError):
         assert_same({"x": torch.zeros(2)}, {"x": torch.ones(2)})
     with pytest.raises(AssertionError):
@@ -51,7 +51,7 @@ def test_assert_same_sees_a_difference() -> None:
 
 @given(symmetries(), SEEDS)
 @settings(max_examples=40)
-def test_apply_is_the_definition(symmetry: Symmetry, seed: int) -> None:
+def test_apply_matches_the_definition(symmetry: Symmetry, seed: int) -> None:
     permutation = Permutation.random(symmetry, seed=seed)
     params = values_for(symmetry)
     moved = permutation.apply(params)
@@ -71,7 +71,7 @@ def test_product_applies_the_right_factor_first(symmetry: Symmetry, one: int, tw
 
 @given(symmetries(), SEEDS)
 @settings(max_examples=40)
-def test_inverse_undoes(symmetry: Symmetry, seed: int) -> None:
+def test_inverse_restores(symmetry: Symmetry, seed: int) -> None:
     p, identity = Permutation.random(symmetry, seed=seed), Permutation.identity(symmetry)
     params = values_for(symmetry)
     assert_same(p.inverse().apply(p.apply(params)), params)
@@ -115,7 +115,7 @@ def test_a_group_on_two_dimensions_moves_both() -> None:
     assert moved.tolist() == [[4, 5, 3], [7, 8, 6], [1, 2, 0]]
 
 
-def test_recurrent_heads_keep_to_their_own_dimension() -> None:
+def test_recurrent_heads_use_the_outer_axis_of_their_dimension() -> None:
     hd = Product((Units("h", 2), Units("d", 3)))
     groups = {"h": Group("h", 2), "d": Group("d", 3, ("h",))}
     symmetry = Symmetry(groups, {"w": (hd, hd), "b": (hd,)})
@@ -129,7 +129,7 @@ def test_three_levels_across_dimensions() -> None:
     groups = {"h": Group("h", 2), "d": Group("d", 3, ("h",)), "e": Group("e", 3, ("h", "d"))}
     layouts = {"w": (Units("e", 3), Units("d", 3), Units("h", 2))}
     symmetry = Symmetry(groups, layouts)
-    permutation, w = random_cycles(symmetry, seed=2), torch.arange(18).reshape(3, 3, 2)
+    permutation, w = random_cyclic_permutation(symmetry, seed=2), torch.arange(18).reshape(3, 3, 2)
     moved = permutation.apply_tensor("w", w)
     for place in some_places(w.shape):
         assert moved[place] == w[old_place(symmetry, "w", permutation.indices, place)]
@@ -151,7 +151,7 @@ def test_dtypes_are_kept(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1500, 700), (300, 20, 5, 5)])
-def test_large_tensors_go_in_slices(shape: tuple[int, ...]) -> None:
+def test_large_tensors_are_processed_in_slices(shape: tuple[int, ...]) -> None:
     out, inner = Units("o", shape[0]), Units("i", shape[1])
     groups = {"o": Group("o", shape[0]), "i": Group("i", shape[1])}
     layouts = {"w": (out, inner, *map(Fixed, shape[2:])), "rows": (out,), "columns": (inner,)}
@@ -194,7 +194,7 @@ def test_meta_tensors() -> None:
     assert all(moved[n].is_meta and moved[n].shape == params[n].shape for n in params)
 
 
-def test_input_is_untouched_and_not_shared() -> None:
+def test_input_is_not_modified_or_shared() -> None:
     symmetry = heads()
     params = values_for(symmetry)
     before = {name: tensor.clone() for name, tensor in params.items()}
@@ -210,7 +210,7 @@ def tied_symmetry() -> Symmetry:
     return Symmetry({"h": Group("h", 4)}, layouts, tied=(("a", "b"),))
 
 
-def test_ties_stay_ties() -> None:
+def test_tied_tensors_stay_tied() -> None:
     permutation = Permutation.random(tied_symmetry(), seed=1)
     shared = torch.arange(8.0).reshape(4, 2)
     moved = permutation.apply({"a": shared, "b": shared, "c": torch.arange(4.0)})
@@ -222,7 +222,7 @@ def test_ties_stay_ties() -> None:
     assert torch.equal(apart["a"], apart["b"])
 
 
-def test_one_tensor_under_two_layouts_is_moved_twice() -> None:
+def test_tensor_with_two_layouts_is_permuted_twice() -> None:
     h = Units("h", 4)
     symmetry = Symmetry({"h": Group("h", 4)}, {"rows": (h, Fixed(4)), "columns": (Fixed(4), h)})
     shared = torch.arange(16).reshape(4, 4)
@@ -238,12 +238,12 @@ def test_one_name_of_a_tie_suffices(alias: str) -> None:
     permutation = Permutation.random(tied_symmetry(), seed=1)
     moved = permutation.apply({alias: torch.arange(8.0).reshape(4, 2), "c": torch.zeros(4)})
     assert list(moved) == [alias, "c"]
-    with pytest.raises(OneBasinError, match="'a' is missing"):
+    with pytest.raises(OneBasinError, match="missing tensor 'a'"):
         permutation.apply({"c": torch.zeros(4)})
 
 
 class Lazy(Mapping[str, Tensor]):
-    """Fills one piece of memory with the number of a name when asked, and forgets the view."""
+    """Fills one memory region with the number of a name on access, and drops the view."""
 
     def __init__(self, symmetry: Symmetry) -> None:
         self.shapes = symmetry.shapes
@@ -251,7 +251,7 @@ class Lazy(Mapping[str, Tensor]):
         self.memory = torch.empty(64, 64)
 
     def __getitem__(self, name: str) -> Tensor:
-        assert not self.alive, "an earlier tensor is still held"
+        assert not self.alive, "an earlier tensor is still alive"
         tensor = self.memory.fill_(float(name.removeprefix("w"))).view(self.shapes[name])
         self.alive.add(tensor)
         return tensor
@@ -263,7 +263,7 @@ class Lazy(Mapping[str, Tensor]):
         return len(self.shapes)
 
 
-def test_tensors_of_a_lazy_mapping_are_not_held() -> None:
+def test_tensors_of_a_lazy_mapping_are_released() -> None:
     h = Units("h", 64)
     layouts = {f"w{i}": (h, Fixed(64)) for i in range(6)}
     symmetry = Symmetry({"h": Group("h", 64)}, layouts)
@@ -271,28 +271,28 @@ def test_tensors_of_a_lazy_mapping_are_not_held() -> None:
     assert [moved[f"w{i}"].unique().tolist() for i in range(6)] == [[i] for i in range(6)]
 
 
-def test_apply_names_what_is_wrong() -> None:
+def test_apply_reports_invalid_arguments() -> None:
     symmetry = two_layers()
     permutation = Permutation.identity(symmetry)
     params = values_for(symmetry)
-    with pytest.raises(OneBasinError, match=r"^apply: tensor 'down' is missing; give every"):
+    with pytest.raises(OneBasinError, match=r"^apply: missing tensor 'down'; pass every"):
         permutation.apply({n: t for n, t in params.items() if n != "down"})
-    with pytest.raises(OneBasinError, match=r"^apply: the symmetry has no tensor 'extra'"):
+    with pytest.raises(OneBasinError, match=r"^apply: unknown tensor 'extra'"):
         permutation.apply({**params, "extra": torch.zeros(1)})
-    with pytest.raises(OneBasinError, match=r"'up' is \(5, 4\) but the symmetry expects \(5, 3\)"):
+    with pytest.raises(OneBasinError, match=r"'up' \(got \(5, 4\), expected \(5, 3\)\)"):
         permutation.apply({**params, "up": torch.zeros(5, 4)})
-    with pytest.raises(OneBasinError, match="no tensor 'nothing'"):
+    with pytest.raises(OneBasinError, match="unknown tensor 'nothing'"):
         permutation.apply_tensor("nothing", torch.zeros(1))
 
 
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        (torch.tensor([0, 1, 2, 3, 3]), r"'h' does not hold each of 0\.\.4 once per row"),
-        (torch.tensor([0, 1, 2, 3, -1]), "does not hold each"),
-        (torch.tensor([0, 1, 2]), r"'h' is \(3,\), not \(5,\)"),
-        (torch.arange(5, dtype=torch.int32), r"'h' is torch.int32 on cpu, not int64"),
-        (torch.arange(5, device="meta"), "on meta, not int64 on the cpu"),
+        (torch.tensor([0, 1, 2, 3, 3]), r"'h'; each row must be a permutation of 0\.\.4"),
+        (torch.tensor([0, 1, 2, 3, -1]), "must be a permutation"),
+        (torch.tensor([0, 1, 2]), r"'h' \(got shape \(3,\)\); expected shape \(5,\)"),
+        (torch.arange(5, dtype=torch.int32), r"'h' \(got torch.int32 on cpu\); pass an int64"),
+        (torch.arange(5, device="meta"), r"on meta\); pass an int64 tensor on the CPU"),
     ],
 )
 def test_indices_are_checked(index: Tensor, message: str) -> None:
@@ -301,13 +301,13 @@ def test_indices_are_checked(index: Tensor, message: str) -> None:
 
 
 def test_indices_must_name_the_groups() -> None:
-    with pytest.raises(OneBasinError, match="group 'h' has no index"):
+    with pytest.raises(OneBasinError, match="missing index for 'h'"):
         Permutation(two_layers(), {})
-    with pytest.raises(OneBasinError, match="the symmetry has no group 'g'"):
+    with pytest.raises(OneBasinError, match="unknown group 'g'"):
         Permutation(two_layers(), {"h": torch.arange(5), "g": torch.arange(2)})
 
 
-def test_products_need_one_symmetry() -> None:
+def test_product_of_different_symmetries_raises() -> None:
     p, q = Permutation.identity(two_layers(5)), Permutation.identity(two_layers(6))
     with pytest.raises(OneBasinError, match="belong to different symmetries"):
         p @ q
@@ -319,18 +319,20 @@ def test_random_depends_on_seed_and_name_only() -> None:
     p = Permutation.random(symmetry, seed=3)
     assert p.equals(Permutation.random(symmetry, seed=3))
     assert not p.equals(Permutation.random(symmetry, seed=4))
-    assert p.indices["r"].tolist() == [0, 4, 3, 2, 1], "another order than in earlier versions"
+    assert p.indices["r"].tolist() == [0, 4, 3, 2, 1], (
+        "random permutations differ from earlier versions"
+    )
     turned = Symmetry(dict(reversed(symmetry.groups.items())), symmetry.layouts)
     assert p.equals(Permutation.random(turned, seed=3))
 
 
-def test_random_leaves_the_global_generator_alone() -> None:
+def test_random_does_not_use_the_global_generator() -> None:
     before = torch.random.get_rng_state()
     Permutation.random(heads(), seed=3)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_random_reaches_every_order() -> None:
+def test_random_generates_every_permutation() -> None:
     symmetry = two_layers(3)
     found = {tuple(Permutation.random(symmetry, seed=s).indices["h"].tolist()) for s in range(60)}
     assert len(found) == 6
@@ -354,19 +356,19 @@ def test_same_seed_same_bytes(tmp_path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_a_file_may_be_read_by_whoever_may_read_other_new_files(tmp_path) -> None:
+def test_file_permissions_follow_the_umask(tmp_path) -> None:
     (tmp_path / "other").write_text("")
     Permutation.random(heads(), seed=7).save(tmp_path / "p.safetensors")
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 1
 
 
-def test_load_names_what_is_wrong(tmp_path) -> None:
+def test_load_reports_invalid_files(tmp_path) -> None:
     symmetry, path = two_layers(), tmp_path / "p.safetensors"
     with pytest.raises(OneBasinError, match=r"p\.safetensors: no such file"):
         Permutation.load(path, symmetry)
     Permutation.random(symmetry).save(path)
-    with pytest.raises(OneBasinError, match="was written for another symmetry"):
+    with pytest.raises(OneBasinError, match="belongs to another symmetry"):
         Permutation.load(path, two_layers(6))
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(OneBasinError, match="not a readable safetensors file") as caught:
@@ -379,7 +381,7 @@ def test_load_names_what_is_wrong(tmp_path) -> None:
         Permutation.load(tmp_path, symmetry)
 
 
-def test_save_leaves_nothing_half_written(tmp_path) -> None:
+def test_save_leaves_no_partial_file(tmp_path) -> None:
     permutation = Permutation.random(two_layers())
     with pytest.raises(OneBasinError, match="does not exist; create it first"):
         permutation.save(tmp_path / "no" / "such" / "folder.safetensors")

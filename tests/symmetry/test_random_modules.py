@@ -1,4 +1,4 @@
-"""Random modules keep their function at every input shape when inferred groups move."""
+"""Inferred groups of random modules preserve the function at every input shape."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def two_layers(*lines: str) -> Program:
 
 
 @pytest.fixture
-def traced_shape_only(monkeypatch):
-    """Use quick graphs of the traced shape alone: torch.export takes most of the time."""
+def example_shape_only(monkeypatch):
+    """Use quick graphs of the example shape only, because torch.export is slow."""
     monkeypatch.setattr(tracing, "export_model", quick_export)
     monkeypatch.setattr(tracing, "graphs_at_other_shapes", lambda *args: OtherGraphs())
     monkeypatch.setattr(tracing, "graph_in_training", lambda *args: [])
 
 
 @pytest.mark.parametrize("first", range(0, SAMPLE, BUNDLE))
-def test_inferred_groups_do_not_change_the_function(first, traced_shape_only):
+def test_inferred_groups_preserve_the_function(first, example_shape_only):
     programs = [program_of(seed) for seed in range(first, first + BUNDLE)]
     programs = [p for p in programs if ALIAS_LOST_BY_QUICK_GRAPHS not in str(p)]
     outcomes = check([replace(p, sizes=p.sizes[:1]) for p in programs])
@@ -68,7 +68,7 @@ def test_programs_use_every_operator_and_accept_every_input_shape():
     assert all(len({x.shape for x in map(p.example, range(3))}) > 1 for p in programs)
 
 
-def test_the_check_sees_a_broken_rule(monkeypatch, traced_shape_only):
+def test_check_detects_a_broken_rule(monkeypatch, example_shape_only):
     scan = two_layers("v1 = v0.tanh()", "v2 = v1.cumsum(-1)", "v3 = F.linear(v2, p1)")
     assert check([scan])[0].fault == ""
     monkeypatch.setitem(RULES, "aten.cumsum", lambda call: call["self"].dims)
@@ -77,14 +77,14 @@ def test_the_check_sees_a_broken_rule(monkeypatch, traced_shape_only):
     assert len(small.lines) <= 3
 
 
-def test_the_check_sees_an_unseen_write(monkeypatch):
+def test_check_detects_an_unrecorded_write(monkeypatch):
     written = two_layers("v0[..., :3].tanh_()", "v1 = F.linear(v0, p1)")
     assert check([written])[0].fault == ""
     monkeypatch.setattr(export, "needs_functionalization", lambda graph_module: False)
     assert "wrong group" in check([written])[0].fault
 
 
-def test_a_failing_program_does_not_hide_the_others():
+def test_failing_program_does_not_hide_the_others():
     good = two_layers("v1 = F.linear(v0.tanh(), p1)")
     bad = program("v0 = F.linear(x0, p0)", "v1 = v0[v0 > 0]", p0=(6, 5))
     outcomes = check([good, bad])

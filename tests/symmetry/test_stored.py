@@ -1,4 +1,4 @@
-"""Symmetry files: every damaged entry is refused in one line, or harmless."""
+"""Symmetry files: every damaged entry raises a one-line error or is harmless."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def example() -> Symmetry:
 
 
 def places(value: Any) -> Iterator[list[Any]]:
-    """The path of every entry of nested JSON values."""
+    """Yield the path of every entry of nested JSON values."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in items:
         yield [key]
@@ -44,7 +44,7 @@ def places(value: Any) -> Iterator[list[Any]]:
 
 
 def variants() -> Iterator[Any]:
-    """The JSON of the example with one entry replaced or removed."""
+    """Yield the JSON of the example with one entry replaced or removed."""
     data = json.loads(json.dumps(example().to_json()))
     for path in places(data):
         for value in [*VALUES, "removed"]:
@@ -59,7 +59,7 @@ def variants() -> Iterator[Any]:
             yield changed
 
 
-def test_damaged_symmetries_are_refused_or_usable() -> None:
+def test_damaged_symmetries_raise_or_are_usable() -> None:
     num_refused = num_accepted = 0
     for data in variants():
         try:
@@ -69,7 +69,7 @@ def test_damaged_symmetries_are_refused_or_usable() -> None:
             assert "\n" not in str(error)
             continue
         num_accepted += 1
-        # Whatever was accepted has a consistent meaning.
+        # Accepted data must be consistent.
         Permutation.random(symmetry).inverse()
         assert len(symmetry.fingerprint) == 64
         assert symmetry.log10_order >= 0
@@ -78,7 +78,7 @@ def test_damaged_symmetries_are_refused_or_usable() -> None:
     assert num_accepted > 50
 
 
-def test_the_example_is_read_back() -> None:
+def test_example_round_trip() -> None:
     assert Symmetry.from_json(json.loads(json.dumps(example().to_json()))) == example()
 
 
@@ -86,13 +86,16 @@ def test_the_example_is_read_back() -> None:
     ("text", "message"),
     [
         ("[" * 100_000, "nested too deep"),
-        ('{"format": "onebasin-symmetry-2", "groups": 3}', "'groups' is 3; it must be a mapping"),
-        ('{"format": "onebasin-symmetry-2"}', "the entry 'groups' is missing"),
+        (
+            '{"format": "onebasin-symmetry-2", "groups": 3}',
+            r"invalid 'groups' \(got 3\); expected a mapping",
+        ),
+        ('{"format": "onebasin-symmetry-2"}', "missing entry 'groups'"),
         ("{", "invalid JSON"),
         ("[]", "not a symmetry file of this version"),
     ],
 )
-def test_files_are_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_files_raise_one_line_errors(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "s.json"
     path.write_text(text)
     with pytest.raises(OneBasinError, match=message) as caught:
@@ -107,19 +110,19 @@ def nested(levels: int) -> str:
 
 
 @pytest.mark.parametrize("levels", [101, 300, 900])
-def test_deeply_nested_layouts_are_refused(tmp_path: Path, levels: int) -> None:
+def test_too_deeply_nested_layouts_raise(tmp_path: Path, levels: int) -> None:
     (tmp_path / "s.json").write_text(nested(levels))
     with pytest.raises(OneBasinError, match=r"nested (more than 100 levels|too) deep"):
         Symmetry.load(tmp_path / "s.json")
 
 
-def test_layouts_nested_as_deep_as_allowed_can_be_used() -> None:
+def test_layouts_at_the_depth_limit_are_usable() -> None:
     assert Symmetry.from_json(json.loads(nested(100))).fingerprint
 
 
-def test_empty_group_names_are_refused() -> None:
+def test_empty_group_names_raise() -> None:
     text = json.dumps(example().to_json()).replace('"h"', '""')
     with pytest.raises(OneBasinError, match="the name of a group or axis is empty"):
         Symmetry.from_json(json.loads(text))
-    with pytest.raises(OneBasinError, match="dimension 0 of 'w' has an empty group name"):
+    with pytest.raises(OneBasinError, match="dimension 0 of tensor 'w' has an empty group name"):
         symmetry_from_spec({"w": ("", None)}, {"w": (2, 3)})

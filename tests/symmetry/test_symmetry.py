@@ -1,4 +1,4 @@
-"""Symmetry: what it says about itself, and its file."""
+"""Symmetries: derived quantities and files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def heads() -> Symmetry:
     )
 
 
-def test_order_counts_every_inner_order() -> None:
+def test_order_counts_inner_permutations() -> None:
     assert heads().log10_order == pytest.approx(log10(factorial(3) * factorial(4) ** 3), rel=1e-12)
 
 
@@ -45,14 +45,14 @@ def test_order_of_the_published_mlp() -> None:
     assert Symmetry(groups, {}).log10_order == pytest.approx(3499.62, abs=0.005)
 
 
-def test_moved_fraction_counts_parameters_once() -> None:
-    """Of q (60), o (60) and half (6) all but three entries move; copies and buffers are out."""
+def test_permutable_fraction_counts_parameters_once() -> None:
+    """All but 3 of the 126 entries of q, o and half are permutable; ties and buffers are out."""
     assert heads().permutable_fraction == pytest.approx(123 / 126)
     assert replace(heads(), unused=("half",)).permutable_fraction == 1.0
     assert Symmetry({}, {}).permutable_fraction == 0.0
 
 
-def test_carriers_name_a_tied_tensor_once() -> None:
+def test_tensors_of_lists_a_tied_tensor_once() -> None:
     assert heads().tensors_of == {"h": ("q", "o", "half", "mean"), "d": ("q", "o")}
 
 
@@ -95,43 +95,43 @@ def test_fingerprint_ignores_reasons_only() -> None:
         '{"format": "onebasin-symmetry-0"}',
     ],
 )
-def test_load_refuses_what_is_no_symmetry(tmp_path, text: str) -> None:
+def test_load_rejects_other_files(tmp_path, text: str) -> None:
     path = tmp_path / "s.json"
     path.write_text(text)
     with pytest.raises(OneBasinError, match=r"s\.json: not a symmetry file of this version"):
         Symmetry.load(path)
 
 
-def test_load_names_a_missing_file(tmp_path) -> None:
+def test_load_of_a_missing_file_raises(tmp_path) -> None:
     with pytest.raises(OneBasinError, match=r"none\.json: no such file"):
         Symmetry.load(tmp_path / "none.json")
 
 
-def test_load_refuses_bytes_that_are_no_text(tmp_path) -> None:
+def test_load_rejects_binary_files(tmp_path) -> None:
     (tmp_path / "s.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(OneBasinError, match="invalid UTF-8 at byte 0"):
         Symmetry.load(tmp_path / "s.json")
 
 
-def test_pinning_an_inner_group_fixes_its_units() -> None:
-    pinned = restrict(heads(), {"d": "order matters"})
-    assert list(pinned.groups) == ["h"]
-    assert pinned.axes == {}
-    assert pinned.layouts["q"][0] == Product((Units("h", 3), Fixed(4, "order matters")))
-    assert pinned.layouts["half"] == heads().layouts["half"]
+def test_fixing_an_inner_group_fixes_its_units() -> None:
+    fixed = restrict(heads(), {"d": "order matters"})
+    assert list(fixed.groups) == ["h"]
+    assert fixed.axes == {}
+    assert fixed.layouts["q"][0] == Product((Units("h", 3), Fixed(4, "order matters")))
+    assert fixed.layouts["half"] == heads().layouts["half"]
 
 
-def test_pinning_an_outer_group_leaves_an_axis() -> None:
-    pinned = restrict(heads(), {"h": "order matters"})
-    assert list(pinned.groups) == ["d"]
-    assert pinned.axes == {"h": 3}
-    assert pinned.layouts["q"] == heads().layouts["q"]
-    assert pinned.log10_order == pytest.approx(3 * log10(factorial(4)), rel=1e-12)
+def test_fixing_an_outer_group_leaves_an_axis() -> None:
+    fixed = restrict(heads(), {"h": "order matters"})
+    assert list(fixed.groups) == ["d"]
+    assert fixed.axes == {"h": 3}
+    assert fixed.layouts["q"] == heads().layouts["q"]
+    assert fixed.log10_order == pytest.approx(3 * log10(factorial(4)), rel=1e-12)
 
 
-def test_pinning_both_in_turn_leaves_nothing() -> None:
-    pinned = restrict(restrict(heads(), {"h": "one"}), {"d": "two"})
-    assert pinned.groups == pinned.axes == {}
-    assert json.dumps(pinned.to_json()["layouts"]).count("units") == 0
+def test_fixing_both_in_turn_equals_fixing_both_at_once() -> None:
+    fixed = restrict(restrict(heads(), {"h": "one"}), {"d": "two"})
+    assert fixed.groups == fixed.axes == {}
+    assert json.dumps(fixed.to_json()["layouts"]).count("units") == 0
     together = restrict(heads(), {"h": "one", "d": "two"})
-    assert together.fingerprint == pinned.fingerprint
+    assert together.fingerprint == fixed.fingerprint

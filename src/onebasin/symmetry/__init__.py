@@ -1,7 +1,7 @@
 """Symmetries of models: inference, verification, and permutations."""
 
 from onebasin.symmetry._inference import infer_symmetry
-from onebasin.symmetry._verification.proof import Verification, verify
+from onebasin.symmetry._verification.verification import Verification, verify
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.spec import symmetry_from_spec

@@ -1,7 +1,7 @@
-"""Moving the entries of one tensor: from index tensors per group to gathers.
+"""Permutation of the entries of one tensor.
 
-Owns the plan that turns a tensor's layouts into one index vector per dimension, and the
-block by block gather for groups that nest in another dimension of the tensor.
+Owns the conversion of layouts into one index vector per dimension. Groups that nest in
+another dimension of the tensor are applied block by block.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from onebasin.symmetry._blocks import Block, blocks_of
-from onebasin.symmetry._gather import reorder, select
-from onebasin.symmetry._nesting import dimension_of, outer_axes, spread
+from onebasin.symmetry._gather import index_dims, take_along_axis
+from onebasin.symmetry._nesting import broadcast_index, dimension_of, outer_axes
 from onebasin.symmetry._ties import memory_of
 from onebasin.symmetry.layouts import Family, Layout, Sum, children
 from onebasin.symmetry.symmetry import Symmetry
 
 
-class Mover:
-    """Applies the indices of a permutation to one tensor after the other.
+class IndexApplier:
+    """Applies the indices of a permutation to single tensors.
 
     Args:
         symmetry: groups and layouts.
-        indices: an index tensor per group, as `Permutation` holds them; a group without one
-            stays as it is.
-        alone: answers of `stands_alone`, kept by the caller for other movers of the symmetry.
+        indices: an index tensor per group, as in `Permutation`; a group without an index does
+            not move.
+        self_contained: cache of `is_self_contained`, shared by appliers of one symmetry.
     """
 
     def __init__(
@@ -35,30 +35,32 @@ class Mover:
         symmetry: Symmetry,
         indices: Mapping[str, Tensor],
         *,
-        alone: dict[Layout, bool] | None = None,
+        self_contained: dict[Layout, bool] | None = None,
     ) -> None:
-        """Compute nothing yet: index vectors are made when a layout first asks for them."""
+        """Store the arguments; index vectors are computed on first use."""
         self._symmetry = symmetry
         self._indices = indices
         self._nested_in = symmetry.nesting
         self._vectors: dict[Layout, Tensor | None] = {}
-        self._alone: dict[Layout, bool] = {} if alone is None else alone
+        self._self_contained: dict[Layout, bool] = {} if self_contained is None else self_contained
 
-    def move(self, name: str, tensor: Tensor) -> Tensor:
-        """Return a moved copy of the symmetry's tensor `name`."""
+    def apply_to_tensor(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a permuted copy of the tensor `name`."""
         layouts = self._symmetry.layouts[name]
-        vectors = [self._vector(layout) if self._is_alone(layout) else None for layout in layouts]
-        moved = select(tensor, vectors)
-        bound = {i for i, layout in enumerate(layouts) if not self._is_alone(layout)}
+        vectors = [
+            self._vector(layout) if self._is_self_contained(layout) else None for layout in layouts
+        ]
+        moved = index_dims(tensor, vectors)
+        bound = {i for i, layout in enumerate(layouts) if not self._is_self_contained(layout)}
         return self._reorder_blocks(name, moved, bound) if bound else moved
 
-    def _is_alone(self, layout: Layout) -> bool:
-        if layout not in self._alone:
-            self._alone[layout] = stands_alone(layout, self._nested_in)
-        return self._alone[layout]
+    def _is_self_contained(self, layout: Layout) -> bool:
+        if layout not in self._self_contained:
+            self._self_contained[layout] = is_self_contained(layout, self._nested_in)
+        return self._self_contained[layout]
 
     def _vector(self, layout: Layout) -> Tensor | None:
-        """Return the old position for every new position along a dimension; None if unmoved."""
+        """Return the old position for every new position; None if the dimension does not move."""
         if layout not in self._vectors:
             if isinstance(layout, Sum) and not layout.key:
                 vector = self._joined(layout.parts)
@@ -69,7 +71,7 @@ class Mover:
         return self._vectors[layout]
 
     def _joined(self, parts: Sequence[Layout]) -> Tensor:
-        """Return the old positions of parts that lie one after the other."""
+        """Return the old positions of concatenated parts."""
         vectors, offset = [], 0
         for part in parts:
             vector = self._vector(part)
@@ -83,42 +85,44 @@ class Mover:
             old = torch.tensor(block.offset)
             orders = self._orders(block, (layout.size,), {0})
             for axis, factor in enumerate(block.factors):
-                still = spread(torch.arange(factor.size), (axis,), len(block.factors))
-                old = old + orders.get(axis, still) * factor.stride
+                identity = broadcast_index(torch.arange(factor.size), (axis,), len(block.factors))
+                old = old + orders.get(axis, identity) * factor.stride
             block.view(vector).copy_(old)
         return vector
 
     def _orders(self, block: Block, shape: Sequence[int], dims: set[int]) -> dict[int, Tensor]:
-        """For each axis in `dims` that moves, outer axes first, its index spread over the block.
+        """Return the broadcast index of each moving axis in `dims`, outer axes first.
 
-        In this order the axes can be moved one after the other: an index is laid out by the
-        new positions of the outer axes.
+        The axes can be permuted one after the other in this order, because an index is
+        arranged by the new positions of the outer axes.
         """
         outers = outer_axes(block, self._nested_in, shape)
         orders = {}
         for axis in sorted(range(len(outers)), key=lambda axis: len(outers[axis])):
             group = block.factors[axis].group or ""
             if group in self._indices and dimension_of(block.factors[axis], shape) in dims:
-                orders[axis] = spread(self._indices[group], (*outers[axis], axis), len(outers))
+                orders[axis] = broadcast_index(
+                    self._indices[group], (*outers[axis], axis), len(outers)
+                )
         return orders
 
     def _reorder_blocks(self, name: str, tensor: Tensor, dims: set[int]) -> Tensor:
-        """Move the dimensions whose groups nest in other dimensions, which have moved before."""
+        """Permute the dimensions whose groups nest in other, already permuted dimensions."""
         source = tensor.contiguous()
         result = torch.empty_like(source)
         for block in self._symmetry.blocks[name]:
             view = block.view(source)
             for axis, index in self._orders(block, source.shape, dims).items():
-                view = reorder(view, axis, index)
+                view = take_along_axis(view, axis, index)
             block.view(result).copy_(view)
         return result
 
 
-def stands_alone(layout: Layout, nested_in: Mapping[str, tuple[str, ...]]) -> bool:
-    """Return whether a dimension's order is settled without looking at other dimensions.
+def is_self_contained(layout: Layout, nested_in: Mapping[str, tuple[str, ...]]) -> bool:
+    """Return whether the order of a dimension is independent of other dimensions.
 
-    That is so when it has every outer of every group it carries, in each of its blocks, and
-    the sums that its families refer to.
+    This holds if each block contains the outer groups of all its groups, and the layout
+    contains the sums that its families refer to.
     """
     if not _sum_keys(layout) >= _family_keys(layout):
         return False
@@ -140,21 +144,21 @@ def _family_keys(layout: Layout) -> set[str]:
 
 
 class SharedResults:
-    """Remembers results by the memory of their input, so that what is tied stays tied.
+    """Caches results by the memory of their input, so tied tensors stay tied.
 
-    Holds its inputs weakly: a tensor that a lazy mapping made and dropped is forgotten
-    before its memory can be mistaken for another's.
+    Inputs are held weakly: the entry of a dropped tensor expires before its memory can be
+    reused.
     """
 
     def __init__(self) -> None:
-        """Remember nothing yet."""
+        """Start with an empty cache."""
         self._known: dict[object, tuple[weakref.ref[Tensor], Tensor]] = {}
 
     def find(self, tensor: Tensor, layouts: object) -> Tensor | None:
-        """Return the result kept for a tensor in the same memory with the same layouts."""
+        """Return the cached result for the same memory and layouts, if any."""
         holder, result = self._known.get((memory_of(tensor), layouts), (None, None))
         return result if holder is not None and holder() is not None else None
 
     def keep(self, tensor: Tensor, layouts: object, result: Tensor) -> None:
-        """Remember the result of a tensor for as long as the tensor lives."""
+        """Cache the result of a tensor while the tensor is alive."""
         self._known[memory_of(tensor), layouts] = (weakref.ref(tensor), result)

@@ -1,7 +1,7 @@
 """Blocks: the normal form of a tensor under a symmetry.
 
-Every layout of products, sums and families cuts a tensor into strided boxes whose axes
-are single groups or fixed. Applying, matching and averaging only ever work on blocks.
+Layouts of products, sums and families cut a tensor into strided boxes. Each axis of a box
+is a single group or fixed. Permutation, matching and averaging operate on blocks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Factor:
 
     Args:
         size: number of positions.
-        stride: distance of two neighbors, in entries of the contiguous tensor.
-        group: name of the group (or fixed axis) whose units these are, or None.
+        stride: distance between neighbors, in entries of the contiguous tensor.
+        group: name of the group or fixed axis of the units, or None.
     """
 
     size: int
@@ -37,7 +37,7 @@ class Block:
 
     Args:
         offset: index of its first entry in the flattened tensor.
-        factors: its axes, in the order of the tensor's dimensions, outermost first.
+        factors: axes in the order of the tensor's dimensions, outermost first.
     """
 
     offset: int
@@ -55,11 +55,11 @@ class Block:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Names of the groups and axes it carries, in axis order, repeated where they repeat."""
+        """Names of the block's groups and axes, in axis order, with repetitions."""
         return tuple(factor.group for factor in self.factors if factor.group is not None)
 
     def groups_at(self, name: str) -> tuple[int, ...]:
-        """Return the places of the axes that carry a group."""
+        """Return the indices of the axes with a given group."""
         return tuple(i for i, factor in enumerate(self.factors) if factor.group == name)
 
     def view(self, tensor: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Block:
 
 
 def blocks_of(layouts: Sequence[Layout]) -> tuple[Block, ...]:
-    """Cut a tensor with these layouts (one per dimension) into blocks.
+    """Return the blocks of a tensor with these layouts, one layout per dimension.
 
     The blocks are disjoint and cover every entry. A scalar is one block without factors.
 
@@ -91,7 +91,7 @@ def blocks_of(layouts: Sequence[Layout]) -> tuple[Block, ...]:
             for layout, stride in zip(layouts, strides, strict=True)
         ]
         blocks += [_join(parts) for parts in product(*boxes)]
-    # A sum inside a part of another is chosen in vain where that part is not: drop repeats.
+    # A keyed sum inside an unselected part yields the same block repeatedly: drop repeats.
     return tuple(dict.fromkeys(blocks))
 
 

@@ -1,7 +1,7 @@
-"""Values of buffers that a symmetry depends on.
+"""Buffer values that a symmetry depends on.
 
-A buffer of whole numbers that is used as an index decides which units meet. A symmetry that
-was inferred with its values holds only for checkpoints that have the same values.
+An integer buffer that is used as an index determines which units interact. A symmetry
+inferred with its values holds only for checkpoints with the same values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onebasin.errors import OneBasinError
 
 
 def digest(values: Tensor) -> str:
-    """Return the SHA-256 of the shape and the values of a tensor of whole numbers.
+    """Return the SHA-256 of the shape and the values of an integer tensor.
 
     Example:
         >>> digest(torch.tensor([1, 2])) == digest(torch.tensor([1, 2], dtype=torch.int32))
@@ -33,12 +33,12 @@ def check_buffer_values(
     """Check that parameters have the buffer values that a symmetry depends on.
 
     Args:
-        place: the call and what the parameters are, for the message.
+        place: the call and the checked argument, for the message.
         expected: digests by the names of buffers, from `Symmetry.buffer_values`.
         params: tensors by name; missing ones and those on the meta device are not checked.
 
     Raises:
-        OneBasinError: naming the first buffer that is not a tensor or has other values.
+        OneBasinError: naming the first buffer that is not a tensor or has different values.
     """
     for name, wanted in expected.items():
         if name not in params:
@@ -46,7 +46,7 @@ def check_buffer_values(
         check_tensor(f"{place}: buffer {name!r}", params[name])
         if not params[name].is_meta and digest(params[name]) != wanted:
             raise OneBasinError(
-                f"{place}: buffer {name!r} has other values than in the model that was traced, and"
-                " the symmetry depends on them; use networks with the same buffer, and trace the"
-                " model with its values"
+                f"{place}: buffer {name!r} differs from the model whose symmetry was inferred, and"
+                " the symmetry depends on it; use networks with equal buffers, or infer the"
+                " symmetry with these values"
             )

@@ -11,32 +11,32 @@ from torch import nn
 from onebasin.errors import OneBasinError
 
 FRAMES = 25
-"""Python frames for each level of modules, when a model is copied or exported."""
+"""Python frames per level of modules when a model is copied or exported."""
 
-DEEPEST = 500
-"""More levels could overflow the stack of the process."""
+MAX_DEPTH = 500
+"""Deeper models could overflow the stack of the process."""
 
 
 @contextmanager
-def recursion_for(model: nn.Module, call: str) -> Iterator[None]:
-    """Raise the recursion limit by what the nesting of a model needs.
+def raised_recursion_limit(model: nn.Module, call: str) -> Iterator[None]:
+    """Raise the recursion limit according to the nesting of a model's modules.
 
     Args:
         model: the model.
-        call: the public function that is running, for the message.
+        call: name of the public function, for the message.
 
     Raises:
-        OneBasinError: when its modules are nested more than `DEEPEST` levels deep.
+        OneBasinError: when modules are nested more than `MAX_DEPTH` levels deep.
     """
     limit = sys.getrecursionlimit()
     try:
         depth = max(name.count(".") for name, _ in model.named_modules())
     except RecursionError:
         depth = limit
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         raise OneBasinError(
-            f"{call}: modules of {type(model).__name__} are nested more than {DEEPEST} levels deep;"
-            " nest them less"
+            f"{call}: modules of {type(model).__name__} are nested too deeply (got {depth} levels,"
+            f" limit {MAX_DEPTH}); flatten the model"
         )
     try:
         sys.setrecursionlimit(limit + FRAMES * depth)

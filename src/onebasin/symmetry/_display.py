@@ -1,4 +1,4 @@
-"""Text and HTML of symmetries, permutations and verifications, at most one screen each."""
+"""Text and HTML summaries of symmetries, permutations and verifications."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 from onebasin.symmetry.layouts import Units, leaves
 
 if TYPE_CHECKING:
-    from onebasin.symmetry._verification.proof import Verification
+    from onebasin.symmetry._verification.verification import Verification
     from onebasin.symmetry.permutation import Permutation
     from onebasin.symmetry.symmetry import Symmetry
 
-SHOWN_GROUPS, SHOWN_DIMS, WIDEST = 16, 3, 44
+SHOWN_GROUPS, SHOWN_DIMS, MAX_WIDTH = 16, 3, 44
 
 
 def coupled_dims(symmetry: Symmetry) -> dict[str, list[str]]:
     """Return the tensor dimensions of each group, such as `layer.weight[0]`.
 
     Args:
-        symmetry: the symmetry; a tied tensor counts under its first name only.
+        symmetry: the symmetry; a tied tensor is listed under its first name only.
     """
     aliases = {name for names in symmetry.tied for name in names[1:]}
     found: dict[str, list[str]] = {name: [] for name in symmetry.groups}
@@ -36,10 +36,10 @@ def coupled_dims(symmetry: Symmetry) -> dict[str, list[str]]:
 
 
 def symmetry_text(symmetry: Symmetry) -> str:
-    """Return a summary of a symmetry: a line of totals, then a line for each group.
+    """Return a summary of a symmetry: a line of totals, then one line per group.
 
     Args:
-        symmetry: the symmetry; of more than sixteen groups the first ones are shown.
+        symmetry: the symmetry; at most sixteen groups are listed.
     """
     rows = _group_rows(symmetry)
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
@@ -51,10 +51,10 @@ def symmetry_text(symmetry: Symmetry) -> str:
 
 
 def symmetry_html(symmetry: Symmetry) -> str:
-    """Return the same summary as an HTML table.
+    """Return the summary of `symmetry_text` as an HTML table.
 
     Args:
-        symmetry: as for `symmetry_text`.
+        symmetry: the symmetry; at most sixteen groups are listed.
     """
     header = ("group", "size", "nesting", "coupled dimensions")
     head = "".join(f"<th>{cell}</th>" for cell in header)
@@ -68,7 +68,7 @@ def symmetry_html(symmetry: Symmetry) -> str:
 
 
 def permutation_text(permutation: Permutation) -> str:
-    """Return a summary of a permutation: how many units of each group move.
+    """Return a summary of a permutation: the number of moved units per group.
 
     Args:
         permutation: the permutation.
@@ -86,15 +86,15 @@ def permutation_text(permutation: Permutation) -> str:
     return "\n".join([*lines, *([f"  and {_counted(left, 'more group')}"] if left else [])])
 
 
-def proof_text(proof: Verification) -> str:
-    """Return a summary of a verification: its error, and the groups that failed or are open.
+def verification_text(proof: Verification) -> str:
+    """Return a summary of a verification: its error, and the failed and unverified groups.
 
     Args:
-        proof: the outcome.
+        proof: the result of `verify`.
     """
     num_verified = len(proof.symmetry.groups) - len(proof.unverified)
     lines = [
-        f"Verification: {_counted(num_verified, 'group')} verified, largest relative error "
+        f"Verification: {_counted(num_verified, 'group')} verified, max relative error "
         f"{proof.max_error:.1e} (tolerance {proof.tolerance:.1e}), {proof.seconds:.1f} s"
     ]
     lines += _listed("failed", proof.failed_groups)
@@ -112,7 +112,7 @@ def _listed(title: str, reasons: Mapping[str, str]) -> list[str]:
 def _totals(symmetry: Symmetry) -> str:
     return (
         f"{_counted(len(symmetry.groups), 'group')}, 10^{symmetry.log10_order:.2f} equivalent "
-        f"copies, {symmetry.permutable_fraction:.3%} of the parameters move"
+        f"copies, {symmetry.permutable_fraction:.3%} of the parameters are permutable"
     )
 
 
@@ -139,8 +139,8 @@ def _rest(symmetry: Symmetry) -> list[str]:
     if symmetry.unused:
         lines.append(f"unused tensors: {len(symmetry.unused)}")
     if symmetry.unsupported_ops:
-        operators = list(dict.fromkeys(refusal.operator for refusal in symmetry.unsupported_ops))
-        lines.append(f"operators without a rule: {_abbreviated(operators)}")
+        operators = list(dict.fromkeys(op.operator for op in symmetry.unsupported_ops))
+        lines.append(f"unsupported operators: {_abbreviated(operators)}")
     return lines
 
 
@@ -151,9 +151,9 @@ def _abbreviated(names: Sequence[str]) -> str:
 
 
 def _short(name: str) -> str:
-    """Return a name of bounded length, with the middle left out."""
-    half = (WIDEST - 3) // 2
-    return name if len(name) <= WIDEST else f"{name[:half]}...{name[-half:]}"
+    """Return a name shortened to `MAX_WIDTH` characters by omitting its middle."""
+    half = (MAX_WIDTH - 3) // 2
+    return name if len(name) <= MAX_WIDTH else f"{name[:half]}...{name[-half:]}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -1,8 +1,8 @@
-"""Gathers: reordering the entries of a tensor fast, whatever its dtype.
+"""Fast gathers that reorder the entries of a tensor of any dtype.
 
-Owns the choice between kernels. On a CPU NumPy's `take` moves whole words without looking
-at them, several times faster than PyTorch along the last dimension, and rows go in slices
-that stay in the cache, so that ordering both sides of a matrix is one pass over memory.
+Owns the choice of kernel. On a CPU, NumPy's `take` copies whole machine words, several
+times faster than PyTorch along the last dimension. Rows are processed in slices that fit
+into the cache, so permuting both sides of a matrix takes one pass over memory.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SLICE_ENTRIES = 2**18
 WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def select(tensor: Tensor, vectors: Sequence[Tensor | None]) -> Tensor:
-    """Return a copy of a tensor with an order of its own along each dimension.
+def index_dims(tensor: Tensor, vectors: Sequence[Tensor | None]) -> Tensor:
+    """Return a copy of a tensor with an index applied along each dimension.
 
     Args:
         tensor: any dtype and device.
-        vectors: per dimension the old position for every new one `(n,)`, or None to keep it.
+        vectors: for each dimension the old positions `(n,)` by new position, or None.
     """
     moving = [dim for dim, vector in enumerate(vectors) if vector is not None]
     if not moving:
@@ -64,10 +64,10 @@ def _take_in_slices(
 
 
 def words(tensor: Tensor) -> np.ndarray | None:
-    """Return a tensor's memory as an array of words of its width, or None where there is none.
+    """Return a tensor's memory as an array of machine words, or None if not supported.
 
-    None for other devices, for tensors that record gradients or are being transformed, for
-    views that negate or conjugate, and for widths that are no machine word.
+    Not supported are other devices, tensors that record gradients or are transformed,
+    negated or conjugated views, and widths that are not machine words.
     """
     records = tensor.requires_grad and torch.is_grad_enabled()
     if tensor.device.type != "cpu" or records or tensor.itemsize not in WORDS:
@@ -82,15 +82,15 @@ def _words_of(tensor: Tensor) -> np.ndarray:
     return tensor.detach().view(WORDS[tensor.itemsize]).numpy()
 
 
-def reorder(tensor: Tensor, axis: int, index: Tensor) -> Tensor:
-    """Return a tensor with one axis in an order that depends on the position along others.
+def take_along_axis(tensor: Tensor, axis: int, index: Tensor) -> Tensor:
+    """Return a tensor with one axis reordered depending on the position along other axes.
 
     Equation: `new[..., i, ...] = old[..., index[..., i, ...], ...]`.
 
     Args:
         tensor: any dtype and device.
-        axis: the axis to order, counted from 0.
-        index: old positions along the axis, as many dimensions as the tensor; size 1 on
+        axis: index of the reordered axis.
+        index: old positions along the axis, with as many dimensions as the tensor; size 1 on
             every other axis that the order does not depend on.
     """
     bound = [i for i, size in enumerate(index.shape) if i != axis and size != 1]
@@ -102,5 +102,5 @@ def reorder(tensor: Tensor, axis: int, index: Tensor) -> Tensor:
         part = tensor[tuple(slots)]
         vectors: list[Tensor | None] = [None] * part.dim()
         vectors[axis - sum(i < axis for i in bound)] = index[tuple(slots)].flatten()
-        result[tuple(slots)] = select(part, vectors)
+        result[tuple(slots)] = index_dims(part, vectors)
     return result

@@ -1,7 +1,7 @@
-"""Isolation: a model to run without leaving a trace in the user's.
+"""Isolation: running a model without changing the user's module.
 
-A forward pass may write more than tensors: attributes, tables kept from call to call,
-training flags. An isolated model has attributes of its own and shares only the tensors.
+A forward pass may modify attributes, caches and training flags. A shallow clone has its
+own attributes and shares only the tensors.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ CONSTANTS = (*CONSTANTS, torch.dtype, torch.device, torch.Size)
 
 
 @contextmanager
-def isolated(
+def shallow_clone(
     model: nn.Module, replacements: Mapping[int, Tensor] | None = None
 ) -> Iterator[nn.Module]:
     """Yield a copy of a model in evaluation mode that shares its parameters and buffers.
 
-    The copy has been in training mode for a moment, so that what a module keeps from
-    evaluation to evaluation is gone. A model that cannot be copied is yielded itself, and
-    its modules get their own training flags back.
+    The clone enters training mode once, which clears caches that evaluation mode keeps. If
+    the model cannot be copied, the model itself is yielded, and its training flags are
+    restored afterwards.
 
     Args:
         model: the user's model.
-        replacements: tensors that the copy holds instead of some, by the `id` of the tensor
-            that they replace, also inside tuples, lists and dicts. A model that cannot be
-            copied keeps its own.
+        replacements: substitutes for tensors of the model, by the `id` of the replaced
+            tensor. They also apply inside tuples, lists and dicts. A model that cannot be
+            copied keeps its tensors.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     flags = [(module, module.training) for module in model.modules()]
@@ -43,7 +43,7 @@ def isolated(
         memo: dict[int, Any] = {**shared, **(replacements or {})}
         _copy_plain_modules(model, memo)
         own = copy.deepcopy(model, memo)
-    except Exception:  # some attribute cannot be copied: use the model itself
+    except Exception:  # some attribute cannot be copied; use the model itself
         own = model
     try:
         yield own.train().eval()
@@ -53,7 +53,7 @@ def isolated(
 
 
 def _copy_plain_modules(model: nn.Module, memo: dict[int, Any]) -> None:
-    """Add copies of the plain modules to the memo of a deep copy, which is slow for them."""
+    """Copy plain modules into the memo of a deep copy, because `deepcopy` is slow for them."""
     for module in reversed(list(model.modules())):
         if _is_plain(module, memo):
             own = memo[id(module)] = module.__class__.__new__(module.__class__)
@@ -65,7 +65,7 @@ def _copy_plain_modules(model: nn.Module, memo: dict[int, Any]) -> None:
 
 
 def _is_plain(module: nn.Module, memo: Mapping[int, Any]) -> bool:
-    """Whether a module holds no more than tensors, copied modules and constants."""
+    """Whether a module holds only tensors, copied modules and constants."""
     kind = type(module)
     if hasattr(kind, "__deepcopy__") or not kind.__setstate__.__module__.startswith("torch.nn."):
         return False

@@ -1,7 +1,7 @@
-"""The tensors of a model under the names that its checkpoints use.
+"""The tensors of a model under the names in its checkpoints.
 
 A state dict can differ from the parameters and buffers: hooks rename entries, extra state
-adds some that are no tensors, and a module can leave out a frozen part.
+adds entries that are not tensors, and a module can omit a frozen part.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from onebasin._modules import named_tensors
 
 @dataclass(frozen=True)
 class ModelState:
-    """What a model saves.
+    """The saved tensors of a model and their names.
 
     Args:
-        tensors: every tensor of the state dict by its name there.
-        state_names: for each parameter and buffer of the module that is saved, its name in
-            the state dict by its name in the module.
-        parameters: the names in `tensors` that are parameters.
+        tensors: every tensor of the state dict, by its name in the state dict.
+        state_names: the name in the state dict of each saved parameter and buffer, by its
+            name in the module.
+        parameters: names in `tensors` that are parameters.
     """
 
     tensors: Mapping[str, Tensor]
@@ -32,10 +32,10 @@ class ModelState:
 
 
 def model_state(model: nn.Module) -> ModelState:
-    """Return the state of a model: its own tensors, not copies.
+    """Return the state of a model, with its own tensors rather than copies.
 
-    An entry that is neither a parameter nor a buffer (extra state, or what a hook computed)
-    has no name in the module.
+    An entry that is neither a parameter nor a buffer, such as the result of a hook, has no
+    name in the module.
 
     Example:
         >>> state = model_state(nn.BatchNorm1d(2))
@@ -64,7 +64,7 @@ def model_state(model: nn.Module) -> ModelState:
 
 
 def _is_copy(value: Tensor, own: Tensor) -> bool:
-    """Whether an entry under the name of a tensor has its values: a hook cloned or detached it."""
+    """Whether a state dict entry is a clone or a detached alias of the module's tensor."""
     if value is own:
         return True
     if value.shape != own.shape or value.dtype != own.dtype or value.is_meta or own.is_meta:

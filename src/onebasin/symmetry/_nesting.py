@@ -1,7 +1,7 @@
-"""Nesting inside a block: which axis of a tensor selects the order of which other axis.
+"""Nesting inside a block: which axes of a tensor select the order along which other axis.
 
-Owns the rule that binds each axis of a nested group to the axes of its outer groups, and
-the arithmetic that spreads an index tensor over the axes it depends on.
+Owns the assignment of nested axes to outer axes, and the broadcasting of index tensors over
+the axes they depend on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from onebasin.symmetry.symmetry import Symmetry
 
 
 def dimension_of(factor: Factor, shape: Sequence[int]) -> int:
-    """Return the dimension of a contiguous tensor of this shape that a block's axis lies in.
+    """Return the dimension of a contiguous tensor of this shape that contains a block's axis.
 
-    An axis of size 1 has no position to tell; the last dimension that fits is returned.
+    An axis of size 1 may fit several dimensions; the last one is returned.
     """
     strides = [prod(shape[i + 1 :]) for i in range(len(shape))]
     reach = factor.stride * factor.size
@@ -28,17 +28,17 @@ def dimension_of(factor: Factor, shape: Sequence[int]) -> int:
         for i, (stride, size) in enumerate(zip(strides, shape, strict=True))
         if stride <= factor.stride and reach <= stride * size
     ]
-    assert fits, f"{factor} lies in no dimension of {tuple(shape)}"
+    assert fits, f"{factor} fits no dimension of {tuple(shape)}"
     return fits[-1]
 
 
 def outer_axes(
     block: Block, nested_in: Mapping[str, tuple[str, ...]], shape: Sequence[int]
 ) -> tuple[tuple[int, ...], ...]:
-    """For each axis of a block, return the axes of the groups it nests in.
+    """Return the axes of the groups that each axis of a block nests in.
 
-    Where a block carries an outer group more than once, an axis belongs to the occurrence
-    in its own dimension, else to the first one.
+    If a block has an outer group more than once, the occurrence in the same dimension is
+    used, else the first one.
 
     Args:
         block: a block of a contiguous tensor.
@@ -46,7 +46,7 @@ def outer_axes(
         shape: the tensor's shape.
 
     Returns:
-        One tuple per axis, in the order of `nested_in`; empty where nothing nests.
+        One tuple per axis, in the order of `nested_in`; empty for axes that do not nest.
     """
     dims = [dimension_of(factor, shape) for factor in block.factors]
     return tuple(
@@ -58,14 +58,14 @@ def outer_axes(
 
 
 def _outer_axis(block: Block, dims: Sequence[int], axis: int, name: str) -> int:
-    found = [i for i, factor in enumerate(block.factors) if factor.group == name]
-    assert found, f"a block carries {block.factors[axis].group!r} without its outer {name!r}"
-    near = [i for i in found if dims[i] == dims[axis]]
-    return (near or found)[0]
+    axes = [i for i, factor in enumerate(block.factors) if factor.group == name]
+    assert axes, f"a block has group {block.factors[axis].group!r} without outer group {name!r}"
+    same_dim = [i for i in axes if dims[i] == dims[axis]]
+    return (same_dim or axes)[0]
 
 
-def spread(index: Tensor, axes: Sequence[int], num_axes: int) -> Tensor:
-    """Return an index tensor with its dimensions laid along chosen axes, all others size 1.
+def broadcast_index(index: Tensor, axes: Sequence[int], num_axes: int) -> Tensor:
+    """Return an index tensor with its dimensions along chosen axes and size 1 elsewhere.
 
     Args:
         index: one dimension for each entry of `axes`.
@@ -74,7 +74,7 @@ def spread(index: Tensor, axes: Sequence[int], num_axes: int) -> Tensor:
 
     Example:
         >>> import torch
-        >>> spread(torch.zeros(2, 3), (3, 1), 4).shape
+        >>> broadcast_index(torch.zeros(2, 3), (3, 1), 4).shape
         torch.Size([1, 3, 1, 2])
     """
     order = sorted(range(len(axes)), key=lambda i: axes[i])
@@ -85,24 +85,24 @@ def spread(index: Tensor, axes: Sequence[int], num_axes: int) -> Tensor:
 
 
 def check_nesting(symmetry: Symmetry) -> None:
-    """Check that groups nest soundly: outers exist, close under nesting and are carried along.
+    """Check that outer groups exist, that nesting is transitive, and that tensors have all outers.
 
     Raises:
-        OneBasinError: naming the group, what it nests in, and the tensor where one is wrong.
+        OneBasinError: naming the group, its outer group, and the tensor if one is invalid.
     """
     groups = symmetry.groups
     for name, group in groups.items():
         for outer in group.nested_in:
             if outer == name or (outer not in groups and outer not in symmetry.axes):
                 raise OneBasinError(
-                    f"group {name!r} nests in {outer!r}, which is no other group and no fixed"
-                    " axis; name one that some tensor carries"
+                    f"group {name!r} nests in {outer!r}, which is not another group or a fixed"
+                    " axis; use the name of a group or axis of some tensor"
                 )
             missing = set(groups[outer].nested_in if outer in groups else ()) - set(group.nested_in)
             if missing or (outer in groups and name in groups[outer].nested_in):
                 raise OneBasinError(
-                    f"group {name!r} nests in {outer!r} and so in everything that one nests in;"
-                    f" {min(missing, default=name)!r} must stand before it, never inside"
+                    f"group {name!r} nests in {outer!r} and therefore in all outer groups of"
+                    f" {outer!r}; list {min(missing, default=name)!r} before it, and avoid cycles"
                 )
     for tensor, blocks in symmetry.blocks.items():
         for block in blocks:
@@ -110,6 +110,6 @@ def check_nesting(symmetry: Symmetry) -> None:
                 missing = set(groups[name].nested_in if name in groups else ()) - set(block.groups)
                 if missing:
                     raise OneBasinError(
-                        f"tensor {tensor!r} carries group {name!r} without {min(missing)!r}, which"
-                        " it nests in; give both, or do not nest"
+                        f"tensor {tensor!r} has group {name!r} without its outer group"
+                        f" {min(missing)!r}; give both, or do not nest"
                     )

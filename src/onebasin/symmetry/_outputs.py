@@ -1,7 +1,7 @@
-"""Outputs: which of the tensors that a model returns count.
+"""Selection of the model outputs that a symmetry must preserve.
 
-Owns the one selection that tracing and proving share. A cache is left out: its layout is
-an inner one, and pinning it would pin the model's hidden units.
+Inference and verification share this selection. Caches are excluded because fixing their
+layouts would fix the model's hidden units.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ MODEL_OUTPUT_CACHES = CACHES | {"state", "states", "mems", "memory", "rnn_state"
 
 
 def select_outputs(output: object, outputs: Callable[[Any], object] | None = None) -> list[Tensor]:
-    """Return the tensors of a model's output that count, in a fixed order.
+    """Return the selected tensors of a model's output, in a fixed order.
 
-    All tensors in mappings, sequences, dataclasses and registered pytree nodes count,
-    except caches: the usual entries of a `transformers` model output, and objects whose
-    class is named a cache.
+    By default all tensors in mappings, sequences, dataclasses and registered pytree nodes
+    are selected, except caches: the usual cache entries of a `transformers` model output,
+    and objects whose class name ends with `Cache`.
 
     Args:
-        output: what the model returned.
-        outputs: a choice of the caller's own, from the model's return value to any pytree
-            of tensors; then every tensor in it counts, and no other.
+        output: return value of the model.
+        outputs: custom selection, a function from the model's return value to a pytree of
+            tensors; all its tensors are selected.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Pinning: a symmetry with some of its groups held in place."""
+"""Restriction of a symmetry to some of its groups."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import replace
 from onebasin.symmetry.layouts import Fixed, Layout, Units, substituted
 from onebasin.symmetry.symmetry import Symmetry
 
-UNNEEDED = "fixed, and no group depends on its position any more"
+UNNEEDED = "fixed axis that no group nests in"
 
 
 def restrict(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
-    """Return a symmetry in which some groups no longer move.
+    """Return a symmetry in which some groups are fixed.
 
-    Their units become fixed with the reason given. Where a remaining group nests in one of
-    them, it stays as a fixed axis of that name.
+    The layouts of their units become `Fixed` with the given reason. If another group nests
+    in a fixed group, the fixed group remains as an axis of that name.
 
     Args:
-        symmetry: the symmetry to pin in.
-        reasons: names of the groups to pin, and why.
+        symmetry: the symmetry to restrict.
+        reasons: the reason for each group to fix.
     """
     groups = {name: group for name, group in symmetry.groups.items() if name not in reasons}
     needed = {outer for group in groups.values() for outer in group.nested_in}

@@ -1,4 +1,4 @@
-"""Symmetries from JSON: everything in the file is checked before it is used."""
+"""Validated reading of symmetries from JSON."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.spec import check_families
 from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
 
-_LARGEST = 2**62
-_MOST_UNCARRIED = 1_000_000
-_DEEPEST = 100
-"""Levels of nested layouts; functions of layouts recurse over them."""
+_MAX_SIZE = 2**62
+_MAX_UNCARRIED = 1_000_000
+_MAX_DEPTH = 100
+"""Maximum depth of nested layouts; functions of layouts recurse over them."""
 
 T = TypeVar("T")
 
 
 def symmetry_from_json(data: Any) -> Symmetry:
-    """Return the symmetry that `Symmetry.to_json` wrote.
+    """Return a symmetry from the output of `Symmetry.to_json`.
 
     Raises:
-        OneBasinError: naming the first entry that is missing, of another type, or that
-            contradicts another one.
+        OneBasinError: naming the first entry that is missing, has the wrong type, or
+            contradicts another entry.
     """
     groups = {
         name: replace(group, name=name) for name, group in _mapping(data, "groups", _group).items()
@@ -51,20 +51,20 @@ def symmetry_from_json(data: Any) -> Symmetry:
 
 
 def layout_from_json(data: Any, where: str = "a tensor", depth: int = 1) -> Layout:
-    """Return the layout that `layout_to_json` wrote.
+    """Return a layout from the output of `layout_to_json`.
 
     Args:
         data: plain JSON values.
         where: the tensor, for messages.
-        depth: the level of the layout; one that is a dimension of a tensor is at level 1.
+        depth: nesting level of the layout; the layout of a tensor dimension has level 1.
 
     Raises:
-        OneBasinError: when the data has another form.
+        OneBasinError: when the data is not a valid layout.
     """
     if not isinstance(data, Mapping):
-        raise _fail(f"a layout of {where}", "a mapping", data)
-    if depth > _DEEPEST:
-        raise OneBasinError(f"the layouts of {where} are nested more than {_DEEPEST} levels deep")
+        raise _fail(f"layout of {where}", "a mapping", data)
+    if depth > _MAX_DEPTH:
+        raise OneBasinError(f"the layouts of {where} are nested more than {_MAX_DEPTH} levels deep")
     if "fixed" in data:
         return Fixed(_size(where, data["fixed"]), _text(where, data.get("reason", "")))
     if "units" in data:
@@ -75,19 +75,21 @@ def layout_from_json(data: Any, where: str = "a tensor", depth: int = 1) -> Layo
             if not parts:
                 raise OneBasinError(f"a {kind} in {where} has no parts")
             return _composed(where, kind, parts, data)
-    raise OneBasinError(f"a layout of {where} is none of fixed, units, product, sum and family")
+    raise OneBasinError(
+        f"invalid layout of {where}; expected one of fixed, units, product, sum, family"
+    )
 
 
 def _fail(where: str, expected: str, given: Any) -> OneBasinError:
     text = repr(given) if isinstance(given, str | int | float | None) else type(given).__name__
-    return OneBasinError(f"{where} is {text[:80]}; it must be {expected}")
+    return OneBasinError(f"invalid {where} (got {text[:80]}); expected {expected}")
 
 
 def _get(data: Any, key: str) -> Any:
     if not isinstance(data, Mapping):
-        raise _fail("the content", "a mapping", data)
+        raise _fail("content", "a mapping", data)
     if key not in data:
-        raise OneBasinError(f"the entry {key!r} is missing")
+        raise OneBasinError(f"missing entry {key!r}")
     return data[key]
 
 
@@ -115,20 +117,20 @@ def _names(where: str, value: Any) -> list[str]:
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _fail(f"a name in {where}", "text", value)
+        raise _fail(f"name in {where}", "a string", value)
     return value
 
 
 def _size(where: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LARGEST:
-        raise _fail(f"the size of {where}", "a whole number of at least 0", value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_SIZE:
+        raise _fail(f"size of {where}", "a non-negative integer", value)
     return value
 
 
 def _group(where: str, data: Any) -> Group:
     size, nested_in = _size(where, _get(data, "size")), _names(where, _get(data, "nested_in"))
     if size < 1 or len(set(nested_in)) != len(nested_in):
-        raise OneBasinError(f"{where} has no units, or names an outer group twice")
+        raise OneBasinError(f"{where} has no units or repeats an outer group")
     return Group("", size, tuple(nested_in))
 
 
@@ -152,7 +154,7 @@ def _refusals(value: Any) -> Iterator[UnsupportedOp]:
 
 
 def _check_names(symmetry: Symmetry) -> None:
-    """Check that the names of groups and tensors are known."""
+    """Check the names of groups and tensors."""
     if "" in symmetry.groups or "" in symmetry.axes:
         raise OneBasinError("the name of a group or axis is empty")
     both = symmetry.groups.keys() & symmetry.axes.keys()
@@ -174,7 +176,7 @@ def _check_units(symmetry: Symmetry, name: str, layouts: Sequence[Layout]) -> No
         if not isinstance(leaf, Units):
             continue
         if leaf.group not in symmetry.groups and leaf.group not in symmetry.axes:
-            raise OneBasinError(f"tensor {name!r} has units of the unknown group {leaf.group!r}")
+            raise OneBasinError(f"tensor {name!r} has units of unknown group {leaf.group!r}")
         if leaf.size != symmetry.size_of(leaf.group):
             raise OneBasinError(
                 f"group {leaf.group!r} has {symmetry.size_of(leaf.group)} units, but "
@@ -183,8 +185,8 @@ def _check_units(symmetry: Symmetry, name: str, layouts: Sequence[Layout]) -> No
 
 
 def _check_uncarried(symmetry: Symmetry) -> None:
-    """Bound groups that no tensor has: nothing else in the model bounds their size."""
+    """Limit the size of groups without tensors, which nothing else in the file limits."""
     for name, group in symmetry.groups.items():
         num_units = prod((*symmetry.outer_shape(name), group.size))
-        if num_units > _MOST_UNCARRIED and not symmetry.tensors_of[name]:
-            raise OneBasinError(f"group {name!r} has {num_units} units, but no tensor has them")
+        if num_units > _MAX_UNCARRIED and not symmetry.tensors_of[name]:
+            raise OneBasinError(f"group {name!r} has {num_units} units but no tensor")

@@ -1,7 +1,7 @@
-"""Ties: tensors of a model that share memory, under several names.
+"""Tied tensors: one memory region under several names.
 
-Tensors are compared by storage, offset, shape and strides. So different tensor objects over
-the same memory are tied, too.
+Tensors are compared by storage, offset, shape and strides. Different tensor objects over
+the same memory are tied.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor
 
 
 def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return, for every further name of a tied tensor, its first name.
+    """Return the first name of a tied tensor, for each of its other names.
 
     Args:
-        state: parameters and buffers by name, all names of each; on any device, meta included.
+        state: all parameters and buffers by name, on any device including meta.
     """
     first: dict[Hashable, str] = {}
     aliases = {}
@@ -29,14 +29,14 @@ def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def overlaps(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, tuple[int, ...] | None]]:
-    """Yield the pairs of different tensors that share some memory.
+    """Yield pairs of different tensors whose memory overlaps.
 
     Args:
-        state: as for `tied_names`, without aliases.
+        state: as in `tied_names`, without aliases.
 
     Yields:
-        Two names, and for each dimension of the first the dimension of the second that runs
-        through the same entries, where one is a transpose of the other, else None.
+        Two names. If one tensor is a transpose of the other, also the matching dimension of
+        the second for each dimension of the first, else None.
     """
     together: defaultdict[Hashable, list[str]] = defaultdict(list)
     for name, tensor in state.items():
@@ -57,10 +57,10 @@ def _identity(tensor: Tensor) -> Hashable:
 
 
 def memory_of(tensor: Tensor) -> Hashable:
-    """Return a key that equals that of another living tensor of the same entries in memory.
+    """Return a key for the memory of a tensor; equal keys mean the same entries.
 
-    Unlike ties within a model, it does not depend on the storage object: tensors that are
-    read twice from one mapped file are equal.
+    It does not depend on the storage object: two tensors read from one memory-mapped file
+    have equal keys. The tensor must be alive.
     """
     place = tensor.data_ptr() or id(tensor)
     return place, tensor.shape, tensor.stride(), tensor.dtype, tensor.device
@@ -75,7 +75,7 @@ def storage_of(tensor: Tensor) -> int | None:
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:
-    """Return the first byte of a tensor in its storage, and the one behind its last."""
+    """Return the byte range of a tensor in its storage, end exclusive."""
     low = int(tensor.storage_offset())
     steps = zip(tensor.shape, tensor.stride(), strict=True)
     high = low + sum((size - 1) * stride for size, stride in steps) + 1

@@ -1,7 +1,7 @@
-"""Layouts: what one tensor dimension is made of.
+"""Layouts: the structure of one tensor dimension.
 
 Owns the five terms of the layout algebra (`Fixed`, `Units`, `Product`, `Sum`, `Family`),
-their sizes and their JSON form. A layout says nothing about how it was inferred.
+their sizes and their JSON form. Layouts do not record how they were inferred.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True)
 class Fixed:
-    """Positions that must stay where they are.
+    """Positions that cannot be permuted.
 
     Args:
         size: number of positions.
-        reason: why they cannot move, for people; not part of the symmetry's identity.
+        reason: explanation for users; not part of the symmetry's identity.
     """
 
     size: int
@@ -46,7 +46,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Product:
-    """Row-major product of layouts, outermost first: what `view` makes of several dimensions."""
+    """Row-major product of layouts, outermost first: the result of flattening dimensions."""
 
     factors: tuple[Layout, ...]
 
@@ -61,11 +61,11 @@ class Product:
 
 @dataclass(frozen=True)
 class Sum:
-    """Layouts one after the other: what concatenation makes.
+    """Consecutive layouts: the result of a concatenation.
 
     Args:
         parts: the layouts, in order.
-        key: a name under which a `Family` of the same tensor refers to this sum, or "".
+        key: name by which a `Family` of the same tensor refers to this sum, or "".
     """
 
     parts: tuple[Layout, ...]
@@ -82,7 +82,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Family:
-    """A layout that depends on the part of the sum `key` in which the tensor's entry lies.
+    """A layout that depends on the part of the sum `key` that contains the entry.
 
     A fused projection `(3, heads, head_dim)` has one `heads` layout for each of the
     three positions of its first dimension.
@@ -97,7 +97,7 @@ class Family:
 
     @property
     def size(self) -> int:
-        """Number of positions, the same for every member."""
+        """Number of positions, equal for all members."""
         return self.members[0].size
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ Layout: TypeAlias = Fixed | Units | Product | Sum | Family
 
 
 def leaves(layout: Layout) -> Iterator[Fixed | Units]:
-    """Yield every `Fixed` and `Units` of a layout, outermost and first part first."""
+    """Yield every `Fixed` and `Units` of a layout, from the outermost and first part on."""
     if isinstance(layout, Fixed | Units):
         yield layout
         return
@@ -117,7 +117,7 @@ def leaves(layout: Layout) -> Iterator[Fixed | Units]:
 
 
 def children(layout: Layout) -> tuple[Layout, ...]:
-    """Return the layouts that a layout is made of; a leaf has none."""
+    """Return the direct parts of a layout; a leaf has none."""
     match layout:
         case Product(factors):
             return factors
@@ -130,7 +130,7 @@ def children(layout: Layout) -> tuple[Layout, ...]:
 
 
 def substituted(layout: Layout, replace: Callable[[Units], Layout]) -> Layout:
-    """Return a layout in which every `Units` is what a function makes of it."""
+    """Return a layout with every `Units` replaced by the result of a function."""
     match layout:
         case Units():
             return replace(layout)

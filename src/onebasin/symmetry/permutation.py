@@ -1,7 +1,7 @@
-"""Permutations: the elements of a symmetry, and what they do to parameters.
+"""Permutations: elements of a symmetry that can be applied to parameters.
 
-Owns `Permutation`: an index tensor per group, the group laws, and its safetensors file.
-How an index reaches the entries of one tensor is `onebasin.symmetry._apply`'s.
+Owns `Permutation`: an index tensor per group, composition and inverse, and its safetensors
+file. `onebasin.symmetry._apply` applies the indices to single tensors.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from onebasin._checks import check_mapping, check_tensor, checks_arguments
 from onebasin._files import check_regular_file
 from onebasin._random import generator_for
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._apply import Mover, SharedResults
+from onebasin.symmetry._apply import IndexApplier, SharedResults
 from onebasin.symmetry._buffer_values import check_buffer_values
 from onebasin.symmetry._display import permutation_text
-from onebasin.symmetry._nesting import spread
+from onebasin.symmetry._nesting import broadcast_index
 from onebasin.symmetry.symmetry import Symmetry
 
 FORMAT = "onebasin-permutation-1"
@@ -42,7 +42,7 @@ class Permutation:
 
     Args:
         symmetry: the symmetry it is an element of.
-        indices: for each movable group an int64 tensor on the CPU of shape
+        symmetry: the symmetry that contains this permutation.
             `(*outer_shape, size)` whose rows are permutations of `range(size)`.
 
     Raises:
@@ -73,12 +73,12 @@ class Permutation:
 
     @classmethod
     def identity(cls, symmetry: Symmetry) -> Permutation:
-        """Return the permutation that moves nothing."""
+        """Return the identity permutation."""
         return cls(symmetry, {name: _unmoved(symmetry, name) for name in symmetry.groups})
 
     @classmethod
     def random(cls, symmetry: Symmetry, *, seed: int = 0) -> Permutation:
-        """Return a uniformly random permutation; a group's draw depends on its name only."""
+        """Return a uniformly random permutation; each group has its own random stream."""
         indices = {}
         for name, group in symmetry.groups.items():
             shape = (*symmetry.outer_shape(name), group.size)
@@ -89,16 +89,16 @@ class Permutation:
 
     @checks_arguments
     def apply(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the moved parameters and buffers, under the names given.
+        """Return the permuted parameters and buffers, under the given names.
 
-        The input is untouched and nothing returned shares memory with it. Names that share
-        one tensor in the input share one in the output. Of a tie, one name suffices.
+        The input is not modified, and no result shares memory with it. Names that share one
+        tensor in the input share one tensor in the output. One name of a tied tensor suffices.
 
         Args:
-            params: every tensor of the symmetry by name; dtypes and devices are kept.
+            params: every tensor of the symmetry by name; dtypes and devices are preserved.
 
         Raises:
-            OneBasinError: when names are missing or unexpected, or a shape is another one.
+            OneBasinError: when a name is missing or unexpected, or a shape is wrong.
         """
         _check_tensors(self.symmetry, params)
         shared = SharedResults()
@@ -110,30 +110,30 @@ class Permutation:
             known = shared.find(tensor, layouts)
             moved[name] = self.apply_tensor(name, tensor) if known is None else known
             shared.keep(tensor, layouts, moved[name])
-            del tensor  # a lazy mapping's next tensor must not find this one still in memory
+            del tensor  # free this tensor before a lazy mapping loads the next one
         return moved
 
     def apply_tensor(self, name: str, tensor: Tensor) -> Tensor:
-        """Return one tensor moved, for callers that stream a model tensor by tensor.
+        """Return one permuted tensor, for callers that process a model tensor by tensor.
 
         Args:
             name: the tensor's name in the symmetry.
             tensor: its values, in the symmetry's shape.
 
         Raises:
-            OneBasinError: when the symmetry has no such name or another shape.
+            OneBasinError: when the symmetry has no tensor of this name or shape.
         """
         if name not in self.symmetry.layouts:
-            raise OneBasinError(f"apply: the symmetry has no tensor {name!r}; leave it out")
+            raise OneBasinError(f"apply: unknown tensor {name!r}; remove it")
         _check_shape(self.symmetry, name, tensor)
-        return self._mover.move(name, tensor)
+        return self._applier.apply_to_tensor(name, tensor)
 
     @cached_property
-    def _mover(self) -> Mover:
-        return Mover(self.symmetry, self.indices)
+    def _applier(self) -> IndexApplier:
+        return IndexApplier(self.symmetry, self.indices)
 
     def inverse(self) -> Permutation:
-        """Return the permutation that undoes this one."""
+        """Return the inverse permutation."""
         inverses: dict[str, Tensor] = {}
         for name in _outer_first(self.symmetry):
             index = self.indices[name]
@@ -142,13 +142,13 @@ class Permutation:
         return Permutation(self.symmetry, {name: inverses[name] for name in self.indices})
 
     def __matmul__(self, other: Permutation) -> Permutation:
-        """Return the permutation that applies `other` first and this one after it."""
+        """Return the composition that applies `other` first, then this permutation."""
         if not isinstance(other, Permutation):
             return NotImplemented
         if other.symmetry.fingerprint != self.symmetry.fingerprint:
             raise OneBasinError(
-                "p @ q: the two permutations belong to different symmetries; trace both models"
-                " the same way"
+                "p @ q: the permutations belong to different symmetries; infer both symmetries"
+                " from the same model"
             )
         indices = {}
         for name, index in self.indices.items():
@@ -164,7 +164,7 @@ class Permutation:
 
     @property
     def num_moved(self) -> dict[str, int]:
-        """For each group the number of units, over all outer positions, not at their old place."""
+        """Number of units that each group moves, over all outer positions."""
         return {
             name: int((index != torch.arange(index.shape[-1])).sum())
             for name, index in self.indices.items()
@@ -174,13 +174,13 @@ class Permutation:
         """Write the indices and the symmetry's fingerprint to a safetensors file.
 
         Raises:
-            OneBasinError: when the file cannot be written; nothing half-written is left.
+            OneBasinError: when the file cannot be written; no partial file remains.
         """
-        # One entry only: the file format writes several in no fixed order.
+        # A single entry: safetensors writes several entries in no fixed order.
         metadata = {FORMAT: self.symmetry.fingerprint}
         indices = {name: index.contiguous() for name, index in self.indices.items()}
         with atomic_path(path) as temporary:
-            # Written like any file: safetensors itself lets only its owner read what it writes.
+            # `safetensors.save_file` would make the file readable by its owner only.
             temporary.write_bytes(save(indices, metadata=metadata))
 
     @classmethod
@@ -188,8 +188,8 @@ class Permutation:
         """Read a permutation that `save` wrote.
 
         Raises:
-            OneBasinError: when the file is missing, damaged, no permutation, or was written
-                for another symmetry.
+            OneBasinError: when the file is missing, damaged, not a permutation file, or
+                belongs to another symmetry.
         """
         check_regular_file(path)
         try:
@@ -202,8 +202,8 @@ class Permutation:
             raise OneBasinError(f"{path}: not a permutation file; write it with Permutation.save")
         if metadata[FORMAT] != symmetry.fingerprint:
             raise OneBasinError(
-                f"{path}: was written for another symmetry; load it with the symmetry of the"
-                " model it was made for"
+                f"{path}: belongs to another symmetry; load it with the symmetry that it was"
+                " saved for"
             )
         return cls(symmetry, {name: indices[name] for name in symmetry.groups if name in indices})
 
@@ -219,41 +219,42 @@ def _outer_first(symmetry: Symmetry) -> list[str]:
 
 
 def _old_outers(symmetry: Symmetry, indices: Mapping[str, Tensor], name: str) -> tuple[Tensor, ...]:
-    """For every new outer position of a group, the old position along each outer."""
+    """Return the old position along each outer group, for every new outer position."""
     nested_in = symmetry.groups[name].nested_in
     positions = []
     for axis, outer in enumerate(nested_in):
         own = symmetry.groups[outer].nested_in if outer in symmetry.groups else ()
         index = indices[outer] if outer in symmetry.groups else _unmoved(symmetry, outer)
         axes = (*(nested_in.index(each) for each in own), axis)
-        positions.append(spread(index, axes, len(nested_in)))
+        positions.append(broadcast_index(index, axes, len(nested_in)))
     return tuple(positions)
 
 
 def _check_names(symmetry: Symmetry, indices: Mapping[str, Tensor]) -> None:
     for name in symmetry.groups:
         if name not in indices:
-            raise OneBasinError(f"Permutation: group {name!r} has no index; give one per group")
+            raise OneBasinError(f"Permutation: missing index for {name!r}; pass one per group")
     for name in indices:
         if name not in symmetry.groups:
-            raise OneBasinError(f"Permutation: the symmetry has no group {name!r}; leave it out")
+            raise OneBasinError(f"Permutation: unknown group {name!r}; remove it")
 
 
 def _check_index(symmetry: Symmetry, name: str, index: Tensor) -> None:
     shape = (*symmetry.outer_shape(name), symmetry.size_of(name))
     if index.dtype != torch.int64 or index.device.type != "cpu":
         raise OneBasinError(
-            f"Permutation: the index of group {name!r} is {index.dtype} on {index.device}, not"
-            " int64 on the cpu"
+            f"Permutation: invalid index for group {name!r} (got {index.dtype} on"
+            f" {index.device}); pass an int64 tensor on the CPU"
         )
     if tuple(index.shape) != shape:
         raise OneBasinError(
-            f"Permutation: the index of group {name!r} is {tuple(index.shape)}, not {shape}"
+            f"Permutation: invalid index for group {name!r} (got shape {tuple(index.shape)});"
+            f" expected shape {shape}"
         )
     if not torch.equal(index.sort(dim=-1).values, _unmoved(symmetry, name)):
         raise OneBasinError(
-            f"Permutation: the index of group {name!r} does not hold each of 0..{shape[-1] - 1}"
-            " once per row"
+            f"Permutation: invalid index for group {name!r}; each row must be a permutation of"
+            f" 0..{shape[-1] - 1}"
         )
 
 
@@ -261,7 +262,7 @@ def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
     check_mapping("apply", params, "params")
     for name in params:
         if name not in symmetry.layouts:
-            raise OneBasinError(f"apply: the symmetry has no tensor {name!r}; leave it out")
+            raise OneBasinError(f"apply: unknown tensor {name!r}; remove it")
     present = set(params)
     for names in symmetry.tied:
         if present.intersection(names):
@@ -269,7 +270,7 @@ def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
     for name in symmetry.layouts:
         if name not in present:
             raise OneBasinError(
-                f"apply: tensor {name!r} is missing; give every parameter and buffer of the model"
+                f"apply: missing tensor {name!r}; pass every parameter and buffer of the model"
             )
     check_buffer_values("apply: params", symmetry.buffer_values, params)
 
@@ -278,6 +279,6 @@ def _check_shape(symmetry: Symmetry, name: str, tensor: Tensor) -> None:
     check_tensor(f"apply: tensor {name!r}", tensor)
     if tuple(tensor.shape) != symmetry.shapes[name]:
         raise OneBasinError(
-            f"apply: tensor {name!r} is {tuple(tensor.shape)} but the symmetry expects"
-            f" {symmetry.shapes[name]}; use parameters of the model that was traced"
+            f"apply: wrong shape for tensor {name!r} (got {tuple(tensor.shape)}, expected"
+            f" {symmetry.shapes[name]}); pass parameters of the same model"
         )

@@ -1,7 +1,6 @@
 """Hand-written symmetries: a mapping of tensor name to one group name per dimension.
 
-Owns the reading and checking of such a specification. It is a claim like any other:
-`verify` tests it.
+Owns the validation of such a specification. A specification may be wrong; `verify` tests it.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ def symmetry_from_spec(
     nested_in: Mapping[str, Sequence[str]] | None = None,
     axes: Collection[str] = (),
 ) -> Symmetry:
-    """Return the symmetry that a specification claims.
+    """Return the symmetry described by a specification.
 
     Args:
-        spec: for each tensor one entry per dimension: the name of the group whose units lie
-            along it, None where it is fixed, or a layout term where it is made of several.
-            Tensors without dimensions may be left out; of tied names one suffices.
-        shapes: the module, or each tensor or shape by name. Only a module says which
-            tensors are buffers; only a module or tensors say which names are tied.
+        spec: for each tensor one entry per dimension: the name of a group, None for a fixed
+            dimension, or a layout for a composite dimension. Tensors without dimensions may
+            be omitted. For tied tensors one name suffices.
+        shapes: the module, or a tensor or shape for each name. Buffers are only known from a
+            module; ties are only known from a module or tensors.
         nested_in: for each nested group the groups or axes it nests in, outermost first.
         axes: names in `spec` that are fixed axes for groups to nest in.
 
     Raises:
         OneBasinError: when names are unknown or missing, dimensions do not match the
-            tensor, sizes contradict each other, or groups nest unsoundly.
+            tensor, sizes contradict each other, or the nesting is invalid.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -63,14 +62,16 @@ def symmetry_from_spec(
     }
     for name, dims in layouts.items():
         check_families(name, dims)
-    found = _group_sizes(layouts)
+    group_sizes = _group_sizes(layouts)
     nested_in = {name: tuple(outers) for name, outers in (nested_in or {}).items()}
-    _check_used(found, [*nested_in, *axes])
-    groups = {n: Group(n, size, nested_in.get(n, ())) for n, size in found.items() if n not in axes}
+    _check_used(group_sizes, [*nested_in, *axes])
+    groups = {
+        n: Group(n, size, nested_in.get(n, ())) for n, size in group_sizes.items() if n not in axes
+    }
     symmetry = Symmetry(
         groups=dict(sorted(groups.items(), key=lambda item: len(item[1].nested_in))),
         layouts=layouts,
-        axes={name: found[name] for name in axes},
+        axes={name: group_sizes[name] for name in axes},
         tied=tied,
         buffers=_buffers(shapes, sizes),
     )
@@ -107,23 +108,24 @@ def _buffers(shapes: nn.Module | Shapes, names: Iterable[str]) -> tuple[str, ...
 def _complete(
     spec: Spec, sizes: Mapping[str, tuple[int, ...]], tied: Iterable[tuple[str, ...]]
 ) -> Spec:
-    """Check the names, and give tied tensors the entry of the name that has one."""
+    """Check the names, and copy the entry of a tied tensor to all its names."""
     for name in spec:
         if name not in sizes:
-            raise OneBasinError(f"{CALL}: the model has no tensor {name!r}; leave it out")
+            raise OneBasinError(f"{CALL}: the model has no tensor {name!r}; remove it")
     complete = {name: () for name, shape in sizes.items() if not shape} | dict(spec)
     for names in tied:
         given = [name for name in names if name in spec]
         for name in names if given else ():
             if tuple(complete.setdefault(name, spec[given[0]])) != tuple(spec[given[0]]):
                 raise OneBasinError(
-                    f"{CALL}: {given[0]!r} and {name!r} are one tensor; give both the same groups"
+                    f"{CALL}: tied tensors {given[0]!r} and {name!r} differ; give both the same"
+                    " groups"
                 )
     for name, shape in sizes.items():
         if name not in complete:
             raise OneBasinError(
-                f"{CALL}: tensor {name!r} {shape} is missing; give a group name or None for each"
-                " dimension"
+                f"{CALL}: missing tensor {name!r} of shape {shape}; give a group name or None for"
+                " each dimension"
             )
     return complete
 
@@ -133,8 +135,8 @@ def _dims(name: str, spec: Spec, shape: tuple[int, ...]) -> Iterable[tuple[int, 
     if isinstance(entries, str) or len(entries) != len(shape):
         count = "one name" if isinstance(entries, str) else f"{len(entries)} entries"
         raise OneBasinError(
-            f"{CALL}: tensor {name!r} has {len(shape)} dimensions {shape} but the spec gives"
-            f" {count}; give a tuple with one entry per dimension"
+            f"{CALL}: tensor {name!r} has {len(shape)} dimensions (got {count} for shape {shape});"
+            " give a tuple with one entry per dimension"
         )
     return enumerate(zip(entries, shape, strict=True))
 
@@ -146,13 +148,13 @@ def _layout(name: str, dim: int, entry: Any, size: int) -> Layout:
         return Units(entry, size)
     if not isinstance(entry, Layout):
         raise OneBasinError(
-            f"{CALL}: dimension {dim} of tensor {name!r} is given {entry!r}; give a group name,"
-            " None or a layout"
+            f"{CALL}: invalid entry for dimension {dim} of tensor {name!r} (got {entry!r}); give a"
+            " group name, None or a layout"
         )
     if entry.size != size:
         raise OneBasinError(
-            f"{CALL}: dimension {dim} of tensor {name!r} has size {size} but its layout {entry}"
-            f" has {entry.size}; correct the layout"
+            f"{CALL}: dimension {dim} of tensor {name!r} has size {size} (got layout {entry} of"
+            f" size {entry.size}); correct the layout"
         )
     return entry
 
@@ -165,14 +167,14 @@ def check_families(name: str, layouts: Sequence[Layout]) -> None:
             continue
         if family.key not in parts:
             raise OneBasinError(
-                f"{CALL}: tensor {name!r} has a family but no sum {family.key!r}; give the sum"
-                " that it depends on this key"
+                f"{CALL}: tensor {name!r} has a family but no sum {family.key!r}; set this key on"
+                " the sum that the family refers to"
             )
         sizes = {member.size for member in family.members}
         if len(family.members) != parts[family.key] or len(sizes) != 1:
             raise OneBasinError(
-                f"{CALL}: tensor {name!r} has a family {family} for the {parts[family.key]} parts"
-                f" of the sum {family.key!r}; give one member per part, all of one size"
+                f"{CALL}: tensor {name!r} has a family {family} but its sum {family.key!r} has"
+                f" {parts[family.key]} parts; give one member of equal size per part"
             )
 
 
@@ -183,7 +185,7 @@ def _terms(layouts: Iterable[Layout]) -> Iterator[Layout]:
 
 
 def _group_sizes(layouts: Mapping[str, tuple[Layout, ...]]) -> dict[str, int]:
-    """Return the size of every group, checked to be the same wherever the group appears."""
+    """Return the size of every group, after checking that all its occurrences agree."""
     seen: dict[str, tuple[int, str, int]] = {}
     for name, dims in layouts.items():
         for dim, layout in enumerate(dims):
@@ -191,20 +193,20 @@ def _group_sizes(layouts: Mapping[str, tuple[Layout, ...]]) -> dict[str, int]:
                 if isinstance(leaf, Units):
                     if not leaf.group:
                         raise OneBasinError(
-                            f"{CALL}: dimension {dim} of {name!r} has an empty group name; give a"
-                            " name, or None for a fixed dimension"
+                            f"{CALL}: dimension {dim} of tensor {name!r} has an empty group"
+                            " name; give a name, or None for a fixed dimension"
                         )
                     size, other, at = seen.setdefault(leaf.group, (leaf.size, name, dim))
                     if size != leaf.size:
                         raise OneBasinError(
                             f"{CALL}: group {leaf.group!r} has {leaf.size} units in dimension"
-                            f" {dim} of {name!r} but {size} in dimension {at} of {other!r}; one"
-                            " group has one size"
+                            f" {dim} of tensor {name!r} but {size} in dimension {at} of {other!r};"
+                            " use different groups"
                         )
     return {group: size for group, (size, _, _) in seen.items()}
 
 
-def _check_used(found: Mapping[str, int], names: Iterable[str]) -> None:
+def _check_used(sizes: Mapping[str, int], names: Iterable[str]) -> None:
     for name in names:
-        if name not in found:
-            raise OneBasinError(f"{CALL}: no tensor carries {name!r}; leave it out")
+        if name not in sizes:
+            raise OneBasinError(f"{CALL}: no tensor has group or axis {name!r}; remove it")

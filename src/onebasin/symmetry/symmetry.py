@@ -1,7 +1,7 @@
-"""The symmetry of a model: all its groups, and the layout of every parameter and buffer.
+"""The symmetry of a model: its groups, and the layout of every parameter and buffer.
 
-Owns `Group`, `UnsupportedOp` and `Symmetry`, what a symmetry says about itself (order, moved
-fraction, fingerprint) and its JSON file.
+Owns `Group`, `UnsupportedOp` and `Symmetry`, derived quantities of a symmetry (order,
+permutable fraction, fingerprint) and its JSON file.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ FORMAT = "onebasin-symmetry-2"
 
 @dataclass(frozen=True)
 class Group:
-    """Units that must move together wherever they appear.
+    """Units that are permuted together in all tensors.
 
     Args:
-        name: where a user finds it: a parameter's name and dimension.
+        name: name and dimension of a parameter with this group.
         size: number of units.
-        nested_in: the groups or fixed axes it nests in, outermost first. Each of their
-            units holds an order of its own; every tensor with this group carries them too.
+        nested_in: the groups or fixed axes it nests in, outermost first. The units have a
+            separate order for each unit of these groups. A tensor with this group has the
+            outer groups, too.
     """
 
     name: str
@@ -43,13 +44,13 @@ class Group:
 
 @dataclass(frozen=True)
 class UnsupportedOp:
-    """An operator whose tensors were pinned instead of guessed at.
+    """An operator whose tensors are fixed because their layouts could not be inferred.
 
     Args:
         operator: for example `aten.cumsum.default`.
-        location: file, line and code in the user's source, where known.
-        reason: what the operator does to the order of the units, or that it has no rule.
-        tensors: names of the parameters and buffers it pinned.
+        location: file, line and code in the user's source, if known.
+        reason: effect of the operator on the order of the units, or "no rule".
+        tensors: names of the parameters and buffers that it fixed.
     """
 
     operator: str
@@ -63,13 +64,13 @@ class Symmetry:
     """All groups of a model and the layout of every parameter and buffer.
 
     Args:
-        groups: the movable groups by name, outer ones before those that nest in them.
+        groups: the movable groups by name, outer groups before nested ones.
         layouts: one layout per dimension for every tensor of the state dict.
         axes: sizes of the fixed axes that groups nest in, by name.
-        tied: names that share one tensor, as tuples.
+        tied: tuples of names that share one tensor.
         buffers: names in `layouts` that are buffers; all others are parameters.
-        unused: tensors that no counted output depends on; their layouts are fixed.
-        unsupported_ops: operators that pinned what they touched.
+        unused: tensors that no selected output depends on; their layouts are fixed.
+        unsupported_ops: operators that fixed the tensors they touch.
         buffer_values: digests of the buffers whose values the layouts depend on, by name.
     """
 
@@ -90,7 +91,7 @@ class Symmetry:
 
     @cached_property
     def blocks(self) -> Mapping[str, tuple[Block, ...]]:
-        """The block form of every tensor."""
+        """The blocks of every tensor."""
         return {name: blocks_of(layouts) for name, layouts in self.layouts.items()}
 
     @cached_property
@@ -100,7 +101,7 @@ class Symmetry:
 
     @cached_property
     def tensors_of(self) -> Mapping[str, tuple[str, ...]]:
-        """For each group the tensors that carry it; a tied tensor under its first name only."""
+        """The tensors of each group; a tied tensor is listed under its first name only."""
         aliases = {name for names in self.tied for name in names[1:]}
         found: dict[str, list[str]] = {name: [] for name in self.groups}
         for tensor, blocks in self.blocks.items():
@@ -113,7 +114,7 @@ class Symmetry:
 
     @cached_property
     def carried_blocks(self) -> Mapping[str, tuple[tuple[str, Block], ...]]:
-        """For each group the blocks that carry it, each with the name of its tensor."""
+        """The blocks of each group, each with the name of its tensor."""
         found: dict[str, list[tuple[str, Block]]] = {name: [] for name in self.groups}
         for tensor in dict.fromkeys(name for names in self.tensors_of.values() for name in names):
             for block in self.blocks[tensor]:
@@ -124,7 +125,7 @@ class Symmetry:
 
     @cached_property
     def nesting(self) -> Mapping[str, tuple[str, ...]]:
-        """For each group the groups and fixed axes that it nests in, outermost first."""
+        """The groups and fixed axes that each group nests in, outermost first."""
         return {name: group.nested_in for name, group in self.groups.items()}
 
     def size_of(self, name: str) -> int:

@@ -21,12 +21,12 @@ def assert_equivariant(
     model = generic(model)
     args, kwargs = tree_map_only(Tensor, _double, (args, dict(kwargs)))
     before = _outputs(model, model.state_dict(), args, kwargs)
-    still = set(symmetry.groups)
+    unmoved = set(symmetry.groups)
     for seed in range(6):
         state = Permutation.random(symmetry, seed=seed).apply(model.state_dict())
         assert_close(_outputs(model, state, args, kwargs), before)
-        still -= {g for g in still if _moved(state, model.state_dict(), symmetry.tensors_of[g])}
-    assert not still, f"these groups never move anything: {still}"
+        unmoved -= {g for g in unmoved if _moved(state, model.state_dict(), symmetry.tensors_of[g])}
+    assert not unmoved, f"these groups never move anything: {unmoved}"
 
 
 def assert_close(left: list[Tensor], right: list[Tensor]) -> None:

@@ -82,7 +82,7 @@ def _culprits(
     found = {}
     for group in symmetry.groups:
         for seed in range(draws):
-            state = alone(symmetry, group, seed).apply(model.state_dict())
+            state = permutation_of(symmetry, group, seed).apply(model.state_dict())
             error = difference(before, _outputs(model, state, args))
             if error > TOLERANCE:
                 found[group] = error
@@ -92,19 +92,21 @@ def _culprits(
 def _idle(symmetry: Symmetry, model: Module) -> str:
     """Say which groups never move an entry: their order is no freedom."""
     state = model.state_dict()
-    still = [
+    idle = [
         group
         for group, tensors_of in symmetry.tensors_of.items()
         if not any(
-            not torch.equal(alone(symmetry, group, seed).apply_tensor(n, state[n]), state[n])
+            not torch.equal(
+                permutation_of(symmetry, group, seed).apply_tensor(n, state[n]), state[n]
+            )
             for seed in range(PATIENCE)
             for n in tensors_of
         )
     ]
-    return f"idle {still}" if still else ""
+    return f"idle {idle}" if idle else ""
 
 
-def alone(symmetry: Symmetry, group: str, seed: int) -> Permutation:
+def permutation_of(symmetry: Symmetry, group: str, seed: int) -> Permutation:
     """Return a permutation that moves one group only."""
     unmoved = Permutation.identity(symmetry).indices
     drawn = Permutation.random(symmetry, seed=seed).indices

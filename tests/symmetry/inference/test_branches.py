@@ -72,9 +72,9 @@ def test_verification_takes_both_branches(forward, other):
     network, example = model(forward), x(4, 7, 3)
     spec = {name: [None] * tensor.dim() for name, tensor in network.named_parameters()}
     spec |= {"b.weight": ["units", None], "b.bias": ["units"], "c.weight": [None, "units"]}
-    proof = verify(symmetry_from_spec(spec, network), network, example)
-    assert set(proof.failed_groups) == {"units"}
-    assert "on inputs" in proof.failed_groups["units"]
+    verification = verify(symmetry_from_spec(spec, network), network, example)
+    assert set(verification.failed_groups) == {"units"}
+    assert "on inputs" in verification.failed_groups["units"]
 
 
 def test_conditions_that_change_nothing_give_no_inputs():

@@ -65,10 +65,10 @@ def test_small_models_are_proved(key):
     args, kwargs = example_of(key, model)
     symmetry = infer_symmetry(model, args, kwargs)
     assert [r for r in symmetry.unsupported_ops if "typing rule failed" in r.reason] == []
-    proof = verify(symmetry, model, args, kwargs, controls=4)
-    assert proof.failed_groups == {}
-    assert proof.max_error < 1e-9
-    assert proof.symmetry.groups.keys() == symmetry.groups.keys()
+    verification = verify(symmetry, model, args, kwargs, controls=4)
+    assert verification.failed_groups == {}
+    assert verification.max_error < 1e-9
+    assert verification.symmetry.groups.keys() == symmetry.groups.keys()
     assert symmetry.permutable_fraction > 0.98
 
 

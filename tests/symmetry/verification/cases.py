@@ -1,4 +1,4 @@
-"""Small networks with their symmetries, for proofs."""
+"""Small networks with their symmetries, for tests of verification."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.symmetry._verification.proof import Verification, verify
+from onebasin.symmetry._verification.verification import Verification, verify
 from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry import small_models
@@ -30,7 +30,7 @@ def built(case: str) -> tuple[nn.Module, Symmetry, Tensor]:
 
 
 class Body(nn.Module):
-    """Two linear layers, for models that do more with them."""
+    """Two linear layers, as a base class of models."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Agreement: one number for how far two runs are apart, that no outlier can hide."""
+"""Relative differences of two runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_equal_runs_agree() -> None:
     assert max_relative_error([empty], [empty]) == 0.0
 
 
-def test_entries_are_compared_with_themselves_or_the_median() -> None:
+def test_entries_are_compared_with_their_size_or_the_median() -> None:
     one, large = X.clone(), X.clone()
     one[3] += 0.5
     large[2] += 0.5
@@ -27,7 +27,7 @@ def test_entries_are_compared_with_themselves_or_the_median() -> None:
     assert max_relative_error([X], [large]) == pytest.approx(0.5 / 4)
 
 
-def test_the_worst_output_counts() -> None:
+def test_the_largest_difference_counts() -> None:
     assert max_relative_error([X, X], [X, X * 1.01]) == pytest.approx(0.01)
     assert max_relative_error([X, X], [X * 1.01, X]) == pytest.approx(0.01)
 
@@ -41,8 +41,8 @@ def test_masks_do_not_hide_a_difference(mask: float) -> None:
     assert max_relative_error([values], [values.clone()]) == 0.0
 
 
-def test_what_cancellation_left_does_not_count() -> None:
-    """Entries that are mathematically zero hold rounding of another size in every run."""
+def test_cancellation_does_not_lower_the_median() -> None:
+    """Entries that are zero in exact arithmetic contain different rounding in every run."""
     noise = torch.full((9,), 1e-17, dtype=torch.float64)
     assert max_relative_error([torch.cat([X, noise])], [torch.cat([X, -noise])]) < 1e-15
 
@@ -66,7 +66,7 @@ def test_zeros_are_compared_absolutely() -> None:
         ([torch.tensor([inf])], [torch.tensor([-inf])]),
     ],
 )
-def test_what_cannot_be_rounding_is_infinite(one: list, two: list) -> None:
+def test_differences_other_than_rounding_are_infinite(one: list, two: list) -> None:
     assert max_relative_error(one, two) == inf
 
 

@@ -1,4 +1,4 @@
-"""Negative controls: what they cannot judge they say, and they can be limited."""
+"""Negative controls: unverified groups, limits, and derivatives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from onebasin.symmetry._verification import controls
 from onebasin.symmetry._verification.draws import random_transpositions
-from onebasin.symmetry._verification.proof import verify
+from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.layouts import Fixed, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -35,13 +35,13 @@ def test_dead_groups_are_unverified() -> None:
     layouts |= {"up.weight": (h, Fixed(4)), "up.bias": (h,), "down.weight": (Fixed(3), h)}
     layouts["down.bias"] = (Fixed(3),)
     dead = Symmetry({**symmetry.groups, "h": Group("h", 8)}, layouts)
-    proof = verify(dead, model, (torch.randn(2, 4),))
-    assert proof.unverified == ("h",)
-    assert proof.failed_groups == {}
-    assert list(proof.symmetry.groups) == ["a", "b", "c", "h"]
+    verification = verify(dead, model, (torch.randn(2, 4),))
+    assert verification.unverified == ("h",)
+    assert verification.failed_groups == {}
+    assert list(verification.symmetry.groups) == ["a", "b", "c", "h"]
 
 
-def test_groups_on_one_tensor_are_controlled_in_half_of_it() -> None:
+def test_groups_with_one_tensor_are_controlled_on_half_of_it() -> None:
     class Summed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -52,14 +52,14 @@ def test_groups_on_one_tensor_are_controlled_in_half_of_it() -> None:
 
     model = Summed()
     spec = {"up.weight": ("h", None), "down.weight": ("one", None), "down.bias": ("one",)}
-    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
-    assert list(proof.controls) == ["h"]
-    assert proof.unverified == ()
-    assert list(proof.symmetry.groups) == ["h", "one"]
+    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    assert list(verification.controls) == ["h"]
+    assert verification.unverified == ()
+    assert list(verification.symmetry.groups) == ["h", "one"]
 
 
 class Three(nn.Module):
-    """Three units whose order matters in part: to exchanges, or to all but one."""
+    """Three units with some invalid permutations: all transpositions, or all but one."""
 
     def __init__(self, *, cyclic: bool) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Three(nn.Module):
 
 
 @pytest.mark.parametrize("cyclic", [True, False])
-def test_groups_that_may_move_only_in_part_fail(cyclic: bool) -> None:
+def test_groups_with_some_invalid_permutations_fail(cyclic: bool) -> None:
     model = Three(cyclic=cyclic)
     symmetry = symmetry_from_spec({"up.weight": ("h", None), "up.bias": ("h",)}, model)
     swap = [1, 0, 2]
@@ -80,17 +80,17 @@ def test_groups_that_may_move_only_in_part_fail(cyclic: bool) -> None:
         for seed in range(100)
         if random_transpositions(symmetry, seed=seed).indices["h"].tolist() == swap
     )
-    proof = verify(symmetry, model, (torch.randn(2, 4),), seed=seed)
-    assert list(proof.failed_groups) == ["h"]
+    verification = verify(symmetry, model, (torch.randn(2, 4),), seed=seed)
+    assert list(verification.failed_groups) == ["h"]
 
 
-def test_controls_can_be_limited_or_left_out() -> None:
+def test_controls_can_be_limited_or_disabled() -> None:
     model, symmetry, x = built("mlp")
     assert len(verify(symmetry, model, (x,), controls=2).controls) == 2
     assert verify(symmetry, model, (x,), controls=False).controls == {}
 
 
-def test_groups_on_one_tensor_that_no_output_reads_are_unverified() -> None:
+def test_groups_on_one_unused_tensor_are_unverified() -> None:
     class Unread(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -102,8 +102,8 @@ def test_groups_on_one_tensor_that_no_output_reads_are_unverified() -> None:
     model = Unread()
     spec = {"table": (Sum((Fixed(2), Units("h", 6))), None)}
     spec |= {"out.weight": (None, None), "out.bias": (None,)}
-    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
-    assert proof.unverified == ("h",)
+    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    assert verification.unverified == ("h",)
 
 
 class Counted(nn.Module):
@@ -136,17 +136,17 @@ def residual_symmetry(model: nn.Module) -> Symmetry:
     return symmetry_from_spec(spec, model)
 
 
-def test_deeper_models_need_no_more_forward_passes() -> None:
+def test_number_of_forward_passes_is_independent_of_depth() -> None:
     counts = []
     for num_blocks in (2, 20):
         model = Counted(num_blocks)
-        proof = verify(residual_symmetry(model), model, (torch.randn(2, 4),))
-        assert len(proof.controls) == num_blocks
+        verification = verify(residual_symmetry(model), model, (torch.randn(2, 4),))
+        assert len(verification.controls) == num_blocks
         counts.append(model.counter[0])
     assert counts[0] == counts[1] < 30
 
 
-def test_forward_passes_control_what_derivatives_do_not_show() -> None:
+def test_forward_passes_are_used_without_derivatives() -> None:
     class Binary(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -158,8 +158,8 @@ def test_forward_passes_control_what_derivatives_do_not_show() -> None:
     model = Binary()
     spec = {"up.weight": ("h", None), "up.bias": ("h",)}
     spec |= {"down.weight": (None, "h"), "down.bias": (None,)}
-    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(8, 4),))
-    assert list(proof.controls) == ["h"]
+    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(8, 4),))
+    assert list(verification.controls) == ["h"]
 
 
 def test_derivatives_and_forward_passes_agree(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Further inputs: what the model refuses, what a permutation breaks, and what is reported."""
+"""Verification on further inputs: rejected inputs, failures and reports."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from onebasin import OneBasinError
 from onebasin.symmetry import symmetry_from_spec
-from onebasin.symmetry._verification import proof as proof_module
-from onebasin.symmetry._verification.proof import verify
+from onebasin.symmetry._verification import verification as verification_module
+from onebasin.symmetry._verification.verification import verify
 from tests.symmetry.verification.cases import RIGHT, Body, verified
 
 
 class ClosureForLargeInputs(Body):
-    """Calls a closure over its own layer for large inputs only."""
+    """Calls a closure over one of its layers for large inputs only."""
 
     def __init__(self, *, is_symmetric: bool) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class ClosureForLargeInputs(Body):
 
 @pytest.mark.parametrize("is_symmetric", [True, False])
 def test_closures_of_other_branches_use_the_permuted_tensors(is_symmetric: bool) -> None:
-    proof = verified(ClosureForLargeInputs(is_symmetric=is_symmetric))
-    assert list(proof.symmetry.groups) == ["h"] * is_symmetric
+    verification = verified(ClosureForLargeInputs(is_symmetric=is_symmetric))
+    assert list(verification.symmetry.groups) == ["h"] * is_symmetric
 
 
 class RaisesForAnotherOrder(Body):
-    """Raises on some inputs if the largest bias is not the first."""
+    """Raises on some inputs unless the first bias is the largest."""
 
     def __init__(self, *, batch_size: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class RaisesForAnotherOrder(Body):
 
 
 @pytest.mark.parametrize("batch_size", [4, 1])
-def test_an_error_of_the_permuted_model_fails_the_group(batch_size: int) -> None:
+def test_exception_of_the_permuted_model_fails_the_group(batch_size: int) -> None:
     assert list(verified(RaisesForAnotherOrder(batch_size=batch_size)).failed_groups) == ["h"]
 
 
@@ -74,8 +74,8 @@ class NotANumber(Body):
         return super().forward(x) * (torch.nan if len(x) == 7 else 1.0)
 
 
-def test_inputs_of_the_caller_that_give_nan_are_an_error() -> None:
-    with pytest.raises(OneBasinError, match="NaN or nothing on inputs 7x4; give other inputs"):
+def test_other_inputs_that_give_nan_raise() -> None:
+    with pytest.raises(OneBasinError, match="NaN or nothing on inputs 7x4; pass other inputs"):
         verified(NotANumber(), other_inputs=[((torch.randn(7, 4),), {})])
 
 
@@ -93,8 +93,8 @@ WRONG_PAIRS = [[torch.randn(2, 4)], [(torch.randn(2, 4),)], [(torch.randn(2, 4),
 
 
 @pytest.mark.parametrize("other_inputs", WRONG_PAIRS)
-def test_other_inputs_that_are_no_pairs_are_refused(other_inputs: Any) -> None:
-    with pytest.raises(OneBasinError, match=r"verify: other_inputs.*pairs"):
+def test_other_inputs_must_be_pairs(other_inputs: Any) -> None:
+    with pytest.raises(OneBasinError, match=r"verify: invalid other_inputs.*pairs"):
         verified(Body(), other_inputs=other_inputs)
 
 
@@ -110,19 +110,19 @@ def test_checkpoints_with_other_buffers_share_the_parameters(
             return super().forward(x.index_select(1, self.get_buffer("order")))
 
     trials: list[Any] = []
-    run_controls = proof_module.control_groups
+    run_controls = verification_module.control_groups
 
     def keep_trials(seen: Any, *args: Any, **options: Any) -> Any:
         trials.extend(seen)
         return run_controls(seen, *args, **options)
 
-    monkeypatch.setattr(proof_module, "control_groups", keep_trials)
+    monkeypatch.setattr(verification_module, "control_groups", keep_trials)
     model = Ordered()
     symmetry = symmetry_from_spec({**RIGHT, "order": (None,)}, model)
     states = [{"order": torch.arange(4).roll(shift)} for shift in (1, 2, 3)]
     verify(symmetry, model, torch.randn(4, 4), states=states)
     weights = {
-        trial.specimen.generic("a.weight").data_ptr()
+        trial.probe.randomized_param("a.weight").data_ptr()
         for trial in trials
         if trial.place != "at random parameters"
     }
@@ -148,6 +148,6 @@ def test_one_entry_of_the_batch_is_used_if_entries_are_independent(
     kind: type[nn.Module], batch_size: int
 ) -> None:
     model = kind()
-    proof = verify(symmetry_from_spec(RIGHT, model), model, torch.randn(3, 6))
-    assert list(proof.controls) == ["h"]
-    assert proof.inputs == ("3x6", "1x6", "4x6", f"{batch_size}x5", f"{batch_size}x7")
+    verification = verify(symmetry_from_spec(RIGHT, model), model, torch.randn(3, 6))
+    assert list(verification.controls) == ["h"]
+    assert verification.inputs == ("3x6", "1x6", "4x6", f"{batch_size}x5", f"{batch_size}x7")

@@ -1,4 +1,4 @@
-"""Other inputs: sizes that belong together change together, and values stay plausible."""
+"""Further inputs: related sizes change together, and values stay plausible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_height_and_width_change_together() -> None:
     ]
 
 
-def test_each_dimension_is_tried_where_equal_sizes_do_not_belong_together() -> None:
+def test_dimensions_of_equal_size_are_also_tried_separately() -> None:
     ways = list(resized_examples(Example((torch.randn(2, 8, 8),), {}), seed=0))[1]
     assert [str(way[1][0]) for way in ways] == ["2x9x9", "2x9x8", "2x8x9"]
 
@@ -50,7 +50,7 @@ def test_structure_and_constants_are_kept() -> None:
     assert resized.kwargs == {"flag": True}
 
 
-def test_positions_count_on_and_masks_stay_masks() -> None:
+def test_positions_continue_and_masks_stay_masks() -> None:
     positions, mask = torch.arange(4)[None], torch.tensor([[1.0, 1.0, 1.0, 0.0]])
     example = Example((positions, mask, torch.randn(1, 4)), {})
     _, length = resized_examples(example, seed=0)
@@ -61,7 +61,7 @@ def test_positions_count_on_and_masks_stay_masks() -> None:
     assert resized.args[2][0, 4] != example.args[2][0, 0]
 
 
-def test_larger_values_leave_masks_and_ids_alone() -> None:
+def test_larger_values_do_not_change_masks_and_ids() -> None:
     x, mask, ids = torch.randn(2, 3), torch.tensor([0.0, 1.0]), torch.arange(3)
     large, pixels = scaled_examples(Example((x, mask, ids), {}), seed=0)
     assert torch.equal(large.args[0], 100 * x)
@@ -118,6 +118,6 @@ def test_models_with_sparse_inputs_and_unsigned_ids_are_verified() -> None:
     assert list(verify(symmetry_from_spec(spec, graph), graph, inputs).controls) == ["h"]
     words, ids = Words(), torch.arange(6).reshape(2, 3).to(torch.uint16)
     spec = {"table.weight": (None, "h"), "out.weight": (None, "h"), "out.bias": (None,)}
-    proof = verify(symmetry_from_spec(spec, words), words, ids)
-    assert list(proof.controls) == ["h"]
-    assert "1x4" in proof.inputs
+    verification = verify(symmetry_from_spec(spec, words), words, ids)
+    assert list(verification.controls) == ["h"]
+    assert "1x4" in verification.inputs

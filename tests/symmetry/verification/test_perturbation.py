@@ -1,4 +1,4 @@
-"""Perturbation: generic, near the original, of the same signs, and the same every time."""
+"""Perturbed parameters are generic, close to the original, and deterministic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def perturbed(tensor: Tensor, seed: int = 0) -> Tensor:
         torch.randn(64, dtype=torch.complex128),
     ],
 )
-def test_all_entries_become_different_and_of_a_usual_size(tensor: Tensor) -> None:
+def test_entries_become_different_and_of_typical_size(tensor: Tensor) -> None:
     before = tensor.clone()
     found = perturbed(tensor)
     assert found.dtype == tensor.dtype
@@ -47,20 +47,20 @@ def test_signs_are_kept(sign: int, scale: float) -> None:
     assert bool((perturbed(tensor) * sign > 0).all())
 
 
-def test_values_stay_near() -> None:
+def test_values_stay_close() -> None:
     tensor = torch.randn(1000, dtype=DOUBLE)
     difference = (perturbed(tensor) - tensor).square().mean().sqrt()
     assert float(difference) == pytest.approx(0.2 * float(tensor.square().mean().sqrt()), rel=0.1)
 
 
-def test_zero_matrices_do_not_blow_up_what_passes_through() -> None:
+def test_zero_matrices_get_a_typical_size() -> None:
     weight = perturbed(torch.zeros(100, 10000, dtype=DOUBLE))
     x = torch.randn(10000, dtype=DOUBLE)
     assert 0.5 < float((weight @ x).square().mean().sqrt()) < 2
 
 
 @pytest.mark.parametrize(("scale", "size"), [(1e-4, 2**0.5), (0.05, 2**0.5), (0.5, 5.0)])
-def test_weights_in_which_a_signal_fades_are_scaled_up(scale: float, size: float) -> None:
+def test_tiny_weights_are_scaled_up(scale: float, size: float) -> None:
     weight = scale * torch.randn(300, 100, dtype=DOUBLE)
     found = perturbed(weight)
     assert float(found.square().mean().sqrt()) * 10 == pytest.approx(size, rel=0.05)
@@ -68,7 +68,7 @@ def test_weights_in_which_a_signal_fades_are_scaled_up(scale: float, size: float
     assert float(cosine) > 0.9
 
 
-def test_infinities_stay_and_do_not_spread() -> None:
+def test_infinities_do_not_change_or_affect_others() -> None:
     least = torch.finfo(DOUBLE).min
     tensor = torch.tensor([0.0, -torch.inf, 1.0, torch.inf, least], dtype=DOUBLE)
     found = perturbed(tensor)
@@ -84,7 +84,7 @@ def test_integers_are_copied() -> None:
     assert found.data_ptr() != tensor.data_ptr()
 
 
-def test_the_seed_decides() -> None:
+def test_perturbation_depends_on_the_seed() -> None:
     tensor = torch.randn(10, dtype=DOUBLE)
     assert torch.equal(perturbed(tensor), perturbed(tensor))
     assert not torch.equal(perturbed(tensor), perturbed(tensor, seed=1))

@@ -1,4 +1,4 @@
-"""One precision: casts of the model are not granted, writes still arrive."""
+"""Execution in one precision: casts of the model are ignored, and writes are kept."""
 
 from __future__ import annotations
 
@@ -64,33 +64,33 @@ def test_results_are_double(case: str) -> None:
         assert torch.allclose(found, exact(X), rtol=1e-14, atol=1e-15)
 
 
-def test_no_digit_is_lost() -> None:
+def test_float64_results_are_exact() -> None:
     with OnePrecision(DOUBLE):
         assert torch.equal(X.float(), X)
         assert torch.equal(X.to(torch.bfloat16).to(torch.float32), X)
     assert not torch.equal(X.float().double(), X)
 
 
-def test_softmax_of_half_in_float_needs_no_kernel_of_its_own() -> None:
-    """On a GPU a half-precision softmax with a float32 result is one operator."""
+def test_softmax_of_half_with_float32_result() -> None:
+    """On a GPU, a half-precision softmax with a float32 result is a single operator."""
     with OnePrecision(DOUBLE):
         found = torch.ops.aten._softmax(X.half(), -1, True)
     assert torch.equal(found, X.softmax(-1))
 
 
-def test_autocast_does_not_lower_it() -> None:
+def test_autocast_does_not_lower_the_precision() -> None:
     with OnePrecision(DOUBLE), torch.autocast("cpu", torch.bfloat16):
         found = X @ X.t()
     assert torch.equal(found, X @ X.t())
 
 
-def test_single_precision_is_a_choice_too() -> None:
+def test_single_precision() -> None:
     with OnePrecision(torch.float32):
         assert (X + 1).dtype == X.float().double().dtype == torch.float32
         assert torch.ones(2, dtype=torch.bfloat16).dtype == torch.float32
 
 
-def test_literals_that_a_lower_precision_cannot_hold() -> None:
+def test_literals_beyond_the_range_of_float32() -> None:
     least = torch.finfo(DOUBLE).min
     with OnePrecision(DOUBLE):
         made = [
@@ -109,7 +109,7 @@ def test_literals_that_a_lower_precision_cannot_hold() -> None:
     assert torch.tensor(0.5).dtype == torch.float32
 
 
-def test_integers_and_masks_are_left_alone() -> None:
+def test_integers_and_masks_are_not_converted() -> None:
     with OnePrecision(DOUBLE):
         assert torch.arange(3).dtype == torch.int64
         assert (X > 0).dtype == torch.bool
@@ -117,7 +117,7 @@ def test_integers_and_masks_are_left_alone() -> None:
         assert X.argmax().dtype == torch.int64
 
 
-def test_writes_into_a_foreign_low_precision_tensor_arrive() -> None:
+def test_writes_into_a_low_precision_tensor_are_kept() -> None:
     scratch = torch.zeros(3, 4)
     with OnePrecision(DOUBLE):
         scratch.copy_(X)

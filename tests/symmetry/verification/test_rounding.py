@@ -1,4 +1,4 @@
-"""Rounding: a model that amplifies rounding keeps its right groups, and no wrong one."""
+"""Verification of models that amplify rounding."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from onebasin import infer_symmetry
 from onebasin.symmetry import symmetry_from_spec, verify
-from onebasin.symmetry._verification.perturbation import jitter
+from onebasin.symmetry._verification.perturbation import add_rounding_noise
 
 
 class Sensitive(nn.Module):
-    """A network in which the last bits of a parameter can be seen."""
+    """A network whose outputs depend visibly on the last bits of its parameters."""
 
     def __init__(self, gain: float) -> None:
         super().__init__()
@@ -23,35 +23,35 @@ class Sensitive(nn.Module):
         return torch.sin(self.gain * self.second(torch.relu(self.first(x))))
 
 
-def test_rounding_that_the_model_blows_up_is_no_wrong_group() -> None:
+def test_amplified_rounding_does_not_fail_valid_groups() -> None:
     model, x = Sensitive(1e8), torch.randn(4, 6)
-    proof = verify(infer_symmetry(model, x), model, x)
-    assert not proof.failed_groups
-    assert 1e-9 < proof.max_error <= proof.tolerance <= 1e-5
+    verification = verify(infer_symmetry(model, x), model, x)
+    assert not verification.failed_groups
+    assert 1e-9 < verification.max_error <= verification.tolerance <= 1e-5
 
 
-def test_a_wrong_group_is_found_all_the_same() -> None:
+def test_invalid_group_fails_despite_amplified_rounding() -> None:
     model, x = Sensitive(1e8), torch.randn(4, 6)
-    wrong = {
+    invalid = {
         "first.weight": ("units", None),
         "first.bias": ("units",),
         "second.weight": ("outputs", "units"),
         "second.bias": ("outputs",),
     }
-    proof = verify(symmetry_from_spec(wrong, model.state_dict()), model, x)
-    assert set(proof.failed_groups) == {"outputs"}
-    assert set(proof.symmetry.groups) == {"units"}
+    verification = verify(symmetry_from_spec(invalid, model.state_dict()), model, x)
+    assert set(verification.failed_groups) == {"outputs"}
+    assert set(verification.symmetry.groups) == {"units"}
 
 
-def test_a_plain_model_is_held_to_the_strict_tolerance() -> None:
+def test_ordinary_model_uses_the_strict_tolerance() -> None:
     model, x = Sensitive(1.0), torch.randn(4, 6)
     assert verify(infer_symmetry(model, x), model, x).tolerance == 1e-9
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
-def test_jitter_changes_the_last_bit(dtype: torch.dtype) -> None:
+def test_rounding_noise_changes_the_last_bit(dtype: torch.dtype) -> None:
     tensor = torch.arange(1, 1000).to(dtype)
-    changed = jitter(tensor, torch.Generator().manual_seed(0))
+    changed = add_rounding_noise(tensor, torch.Generator().manual_seed(0))
     if dtype == torch.int64:
         assert torch.equal(changed, tensor)
         return
@@ -61,7 +61,7 @@ def test_jitter_changes_the_last_bit(dtype: torch.dtype) -> None:
 
 
 class Dead(Sensitive):
-    """A sensitive network with units that nothing depends on."""
+    """A sensitive network with units that do not affect the outputs."""
 
     def __init__(self, gain: float) -> None:
         super().__init__(gain)
@@ -71,17 +71,17 @@ class Dead(Sensitive):
         return super().forward(x) + 0 * self.fourth(torch.relu(self.third(x)))
 
 
-def test_rounding_is_no_control() -> None:
+def test_rounding_does_not_count_as_control() -> None:
     model, x = Dead(1e8), torch.randn(4, 6)
-    proof = verify(infer_symmetry(model, x), model, x)
-    assert proof.tolerance > 1e-8
-    assert proof.unverified == ("third",)
-    assert set(proof.controls) == {"first"}
+    verification = verify(infer_symmetry(model, x), model, x)
+    assert verification.tolerance > 1e-8
+    assert verification.unverified == ("third",)
+    assert set(verification.controls) == {"first"}
 
 
-def test_rounding_of_a_model_in_single_precision_hides_no_wrong_group() -> None:
+def test_single_precision_does_not_verify_invalid_groups() -> None:
     class OnlySingle(nn.Module):
-        """Runs in float32 only, where its rounding is as large as the error of a wrong group."""
+        """Runs in float32 only, where rounding is as large as the error of an invalid group."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -108,6 +108,6 @@ def test_rounding_of_a_model_in_single_precision_hides_no_wrong_group() -> None:
     }
     symmetry = symmetry_from_spec(spec, model)
     for seed in range(9):
-        proof = verify(symmetry, model, x, seed=seed)
-        assert proof.precision == "float32"
-        assert not proof.controls
+        verification = verify(symmetry, model, x, seed=seed)
+        assert verification.precision == "float32"
+        assert not verification.controls

@@ -1,4 +1,4 @@
-"""A proof leaves the module as it was, whatever the module does while it runs."""
+"""Verification does not modify the module, regardless of the module's side effects."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._verification.proof import verify
-from onebasin.symmetry._verification.specimen import Probe
+from onebasin.symmetry._verification.probe import Probe
+from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.spec import symmetry_from_spec
 from tests.symmetry import small_models
@@ -31,7 +31,7 @@ def state_of(model: nn.Module) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_module_is_untouched(case: str) -> None:
+def test_module_is_not_modified(case: str) -> None:
     model, symmetry, x = built(case)
     model.train()
     next(model.children()).eval()
@@ -49,7 +49,7 @@ def test_the_module_is_untouched(case: str) -> None:
 
 
 class Remembers(nn.Module):
-    """Writes into a buffer, an attribute and its input, and keeps its weight in a list."""
+    """Writes into a buffer, an attribute and its input, and stores its weight in a list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,32 +65,32 @@ class Remembers(nn.Module):
         return nn.functional.linear(self.last, self.weights[0]) * self.count
 
 
-def test_side_effects_of_the_forward_pass_are_undone() -> None:
+def test_side_effects_of_the_forward_pass_are_reverted() -> None:
     model, x = Remembers(), torch.ones(2, 4)
     spec = {"up.weight": ("h", None), "up.bias": ("h",), "down.weight": (None, "h")}
-    proof = verify(symmetry_from_spec({**spec, "down.bias": (None,)}, model), model, (x,))
-    assert proof.failed_groups == {}
-    assert list(proof.controls) == ["h"]
+    verification = verify(symmetry_from_spec({**spec, "down.bias": (None,)}, model), model, (x,))
+    assert verification.failed_groups == {}
+    assert list(verification.controls) == ["h"]
     assert model.last is None
     assert float(model.count) == 0
     assert model.weights[0] is model.down.weight
     assert x.tolist() == torch.ones(2, 4).tolist()
 
 
-def test_a_run_starts_where_the_last_one_started() -> None:
+def test_runs_start_from_the_same_state() -> None:
     model, x = Remembers(), torch.ones(2, 4)
     spec = {"up.weight": ("h", None), "up.bias": ("h",), "down.weight": (None, "h")}
     symmetry = symmetry_from_spec({**spec, "down.bias": (None,)}, model)
-    specimen = Probe(symmetry, model, (x,), {}, seed=0, outputs=None)
-    tensors = specimen.moved(Permutation.identity(symmetry))
-    (first,), (second,) = specimen.run(tensors), specimen.run(tensors)
+    probe = Probe(symmetry, model, (x,), {}, seed=0, outputs=None)
+    tensors = probe.permuted(Permutation.identity(symmetry))
+    (first,), (second,) = probe.run(tensors), probe.run(tensors)
     assert torch.equal(first, second)
 
 
-def test_the_module_is_restored_when_its_forward_raises() -> None:
+def test_module_is_restored_when_forward_raises() -> None:
     model, symmetry, _ = built("mlp")
     before = state_of(model)
-    with pytest.raises(OneBasinError, match=r"Sequential cannot be run in float64 on the example"):
+    with pytest.raises(OneBasinError, match=r"Sequential failed in float64 on the example"):
         verify(symmetry, model, (torch.randn(3, 5),))
     assert state_of(model)["objects"] == before["objects"]
     assert state_of(model)["flags"] == before["flags"]
@@ -116,7 +116,7 @@ def test_random_operators_are_seeded() -> None:
     assert proofs[0].controls == proofs[1].controls
 
 
-def test_a_model_that_never_answers_twice_the_same_is_refused() -> None:
+def test_nondeterministic_model_raises() -> None:
     class Counting(nn.Module):
         calls = 0
 
@@ -130,11 +130,11 @@ def test_a_model_that_never_answers_twice_the_same_is_refused() -> None:
 
     model = Counting()
     symmetry = symmetry_from_spec({"net.weight": ("o", None), "net.bias": ("o",)}, model)
-    with pytest.raises(OneBasinError, match="other outputs each time it is run"):
+    with pytest.raises(OneBasinError, match="not deterministic"):
         verify(symmetry, model, (torch.randn(2, 4),))
 
 
-def test_a_submodule_used_under_two_names() -> None:
+def test_submodule_with_two_names() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -157,13 +157,15 @@ def test_weight_norm_keeps_its_weight() -> None:
     norm = "0.parametrizations.weight.original"
     spec = {f"{norm}0": ("h", None), f"{norm}1": ("h", None), "0.bias": ("h",)}
     spec |= {"2.weight": (None, "h"), "2.bias": (None,)}
-    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
-    assert proof.failed_groups == {}
-    assert list(proof.controls) == ["h"]
+    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    assert verification.failed_groups == {}
+    assert list(verification.controls) == ["h"]
 
 
-def test_low_precision_models_are_proved_in_double() -> None:
+def test_low_precision_models_are_verified_in_float64() -> None:
     model, symmetry, x = built("mlp")
-    proof = verify(symmetry, copy.deepcopy(model).to(torch.bfloat16), (x.to(torch.bfloat16),))
-    assert proof.failed_groups == {}
-    assert proof.max_error < 1e-12
+    verification = verify(
+        symmetry, copy.deepcopy(model).to(torch.bfloat16), (x.to(torch.bfloat16),)
+    )
+    assert verification.failed_groups == {}
+    assert verification.max_error < 1e-12

@@ -1,4 +1,4 @@
-"""Wrong symmetries that hold by chance on the example, and right ones that are hard to see."""
+"""Invalid symmetries that hold on the example, and valid ones that are hard to verify."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onebasin.symmetry._verification.proof import verify
+from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
@@ -81,7 +81,7 @@ HIDDEN: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("case", HIDDEN)
-def test_wrong_groups_are_found_where_the_example_hides_them(case: str) -> None:
+def test_invalid_groups_that_hold_on_the_example_fail(case: str) -> None:
     model = HIDDEN[case]()
     gate = {"gate": (None,)} if isinstance(model, Gated) else {}
     wrong = verified(model, WRONG | gate)
@@ -95,11 +95,11 @@ class Argmax(Body):
         return super().forward(x)[:, :2].argmax(-1)
 
 
-def test_whole_numbers_verify_nothing() -> None:
+def test_integer_outputs_verify_nothing() -> None:
     assert verified(Argmax(), RIGHT).unverified == ("h",)
 
 
-def test_groups_that_only_even_permutations_keep_fail() -> None:
+def test_groups_with_even_permutations_only_fail() -> None:
     class Alternating(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -111,11 +111,13 @@ def test_groups_that_only_even_permutations_keep_fail() -> None:
             return torch.tanh(3 * (hidden[:, i] - hidden[:, j]).prod(1, keepdim=True))
 
     for seed in range(8):
-        proof = verified(Alternating(), {"a.weight": ("h", None), "a.bias": ("h",)}, seed=seed)
-        assert list(proof.failed_groups) == ["h"]
+        verification = verified(
+            Alternating(), {"a.weight": ("h", None), "a.bias": ("h",)}, seed=seed
+        )
+        assert list(verification.failed_groups) == ["h"]
 
 
-def test_pairs_of_units_that_must_move_together_fail() -> None:
+def test_pairs_of_units_with_joint_permutations_fail() -> None:
     class Pairs(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -129,7 +131,7 @@ def test_pairs_of_units_that_must_move_together_fail() -> None:
 
 
 class Positions(nn.Module):
-    """A table of positions, of which a short input reads the first rows."""
+    """A position table; a short input reads only its first rows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,14 +146,14 @@ def unread_rows(model: nn.Module) -> Symmetry:
     return symmetry_from_spec({**spec, "out.weight": (None, None)}, model)
 
 
-def test_other_lengths_are_tried() -> None:
+def test_other_lengths_are_tested() -> None:
     model = Positions()
     inputs, mask = torch.randn(2, 5, 4), {"mask": torch.ones(2, 5)}
-    proof = verify(unread_rows(model), model, inputs, mask)
-    assert "on inputs 1x6x4, mask=1x6" in proof.failed_groups["rows"]
+    verification = verify(unread_rows(model), model, inputs, mask)
+    assert "on inputs 1x6x4, mask=1x6" in verification.failed_groups["rows"]
 
 
-def test_inputs_of_the_caller_are_tried() -> None:
+def test_other_inputs_are_tested() -> None:
     class Short(Positions):
         def forward(self, x: Tensor, *, mask: Tensor) -> Tensor:
             assert x.shape[1] in (5, 12)
@@ -161,16 +163,16 @@ def test_inputs_of_the_caller_are_tried() -> None:
     example = torch.randn(2, 5, 4), {"mask": torch.ones(2, 5)}
     further = torch.randn(2, 12, 4), {"mask": torch.ones(2, 12)}
     assert verify(unread_rows(model), model, *example).unverified == ("rows",)
-    proof = verify(unread_rows(model), model, *example, other_inputs=[further])
-    assert list(proof.failed_groups) == ["rows"]
+    verification = verify(unread_rows(model), model, *example, other_inputs=[further])
+    assert list(verification.failed_groups) == ["rows"]
 
 
 def test_the_result_states_the_inputs() -> None:
-    proof = verified(Body(), RIGHT)
-    assert proof.inputs == ("4x4", "1x4", "5x4")
+    verification = verified(Body(), RIGHT)
+    assert verification.inputs == ("4x4", "1x4", "5x4")
 
 
-def test_buffers_of_checkpoints_are_tried() -> None:
+def test_buffers_of_checkpoints_are_tested() -> None:
     class Selects(Body):
         def __init__(self) -> None:
             super().__init__()
@@ -184,8 +186,8 @@ def test_buffers_of_checkpoints_are_tried() -> None:
     spec = {**RIGHT, "order": (None,)}
     state = {**model.state_dict(), "order": torch.arange(7, -1, -1)}
     assert list(verified(model, spec, states=[model.state_dict()]).controls) == ["h"]
-    proof = verified(model, spec, states=[model.state_dict(), state])
-    assert "with the buffers of checkpoint 2" in proof.failed_groups["h"]
+    verification = verified(model, spec, states=[model.state_dict(), state])
+    assert "with the buffers of checkpoint 2" in verification.failed_groups["h"]
 
 
 class Dropout(Body):
@@ -200,7 +202,7 @@ class Noise(Body):
 
 
 class Nothing(Body):
-    """Two outputs, of which one is zero up to rounding."""
+    """Two outputs, one of which is zero up to rounding."""
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = torch.relu(self.a(x)) + 1e3
@@ -215,15 +217,15 @@ class Refuses(Body):
 
 
 @pytest.mark.parametrize("kind", [Dropout, Noise, Nothing, Refuses])
-def test_right_groups_are_verified_where_runs_are_not_exact(kind: type[nn.Module]) -> None:
-    proof = verified(kind(), RIGHT)
-    assert proof.failed_groups == {}
-    assert list(proof.controls) == ["h"]
-    assert proof.precision == ("float32" if kind is Refuses else "float64")
+def test_valid_groups_of_inexact_models_are_verified(kind: type[nn.Module]) -> None:
+    verification = verified(kind(), RIGHT)
+    assert verification.failed_groups == {}
+    assert list(verification.controls) == ["h"]
+    assert verification.precision == ("float32" if kind is Refuses else "float64")
     assert list(verified(kind(), WRONG).failed_groups) == ["h"]
 
 
-def test_chaos_is_unverified() -> None:
+def test_chaotic_model_is_unverified() -> None:
     class Chaos(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -237,14 +239,14 @@ def test_chaos_is_unverified() -> None:
             return self.b(hidden)
 
     spec = {**RIGHT, "r.weight": ("h", "h"), "r.bias": ("h",)}
-    proof = verified(Chaos(), spec)
-    assert proof.failed_groups == {}
-    assert proof.unverified == ("h",)
+    verification = verified(Chaos(), spec)
+    assert verification.failed_groups == {}
+    assert verification.unverified == ("h",)
 
 
 @pytest.mark.parametrize("seed", [0, 75, 170])
-def test_heads_with_orders_of_two_units_that_must_agree_fail(seed: int) -> None:
-    """With some seeds the saturated units of large inputs cancel, and only rounding is left."""
+def test_heads_with_joint_permutations_of_two_units_fail(seed: int) -> None:
+    """With some seeds the saturated units of large inputs cancel up to rounding."""
     torch.manual_seed(seed)
 
     class Heads(nn.Module):
@@ -268,7 +270,7 @@ def test_conditions_are_verified() -> None:
             hidden = torch.cond(x.sum() > 0, torch.relu, torch.tanh, (self.a(x),))
             return self.b(hidden)
 
-    proof = verified(Conditional(), RIGHT)
-    assert list(proof.controls) == ["h"]
-    assert proof.max_error < 1e-12
+    verification = verified(Conditional(), RIGHT)
+    assert list(verification.controls) == ["h"]
+    assert verification.max_error < 1e-12
     assert list(verified(Conditional(), WRONG).failed_groups) == ["h"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from onebasin.matching._annealing.swaps import Swap, transposition
 from onebasin.matching._annealing.walk import Orders, Walk
 from onebasin.matching._coordinate_descent.pair import Pair
-from onebasin.symmetry._apply import Mover
+from onebasin.symmetry._apply import IndexApplier
 from onebasin.symmetry.layouts import Layout, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -79,8 +79,8 @@ class InnerProductWalk(Walk):
         shapes = {name: self.symmetry.shapes[name] for name in self.pair.names}
         orders = order_symmetry(self.symmetry)
         return (
-            *_moves(Mover(self.symmetry, indices), shapes),
-            *_moves(Mover(orders, indices), dict(orders.shapes)),
+            *_moves(IndexApplier(self.symmetry, indices), shapes),
+            *_moves(IndexApplier(orders, indices), dict(orders.shapes)),
         )
 
 
@@ -96,13 +96,15 @@ def order_symmetry(symmetry: Symmetry) -> Symmetry:
     return Symmetry(symmetry.groups, layouts, symmetry.axes)
 
 
-def _moves(mover: Mover, shapes: dict[str, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+def _moves(
+    mover: IndexApplier, shapes: dict[str, tuple[int, ...]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the places that change, and where their entries come from."""
     to: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
     source, start = list(to), 0
     for name, shape in shapes.items():
         places = torch.arange(prod(shape))
-        moved = mover.move(name, places.view(shape)).flatten()
+        moved = mover.apply_to_tensor(name, places.view(shape)).flatten()
         changed = (moved != places).nonzero().flatten()
         to.append(changed + start)
         source.append(moved[changed] + start)

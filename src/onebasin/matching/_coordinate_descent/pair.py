@@ -16,7 +16,7 @@ from torch import Tensor
 from onebasin._checks import check_mapping, check_tensor
 from onebasin._dtypes import all_finite
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._apply import Mover
+from onebasin.symmetry._apply import IndexApplier
 from onebasin.symmetry._buffer_values import check_buffer_values
 from onebasin.symmetry.layouts import Layout
 from onebasin.symmetry.symmetry import Symmetry
@@ -71,7 +71,7 @@ class Pair:
         for side, params in self.params.items():
             check_mapping(call, params, self.labels[side])
         self.dtype = torch.float32
-        self._alone: dict[Layout, bool] = {}
+        self._self_contained: dict[Layout, bool] = {}
         # `in` reads the tensor of a mapping that has no `__contains__` of its own.
         self.present = {side: dict.fromkeys(params) for side, params in self.params.items()}
         for side, present in self.present.items():
@@ -184,12 +184,15 @@ class Pair:
         self, candidates: Sequence[Mapping[str, Tensor]], names: Iterable[str]
     ) -> list[float]:
         """Return what some tensors add to the objective, for several moves of B."""
-        movers = [Mover(self.symmetry, each, alone=self._alone) for each in candidates]
+        movers = [
+            IndexApplier(self.symmetry, each, self_contained=self._self_contained)
+            for each in candidates
+        ]
         totals = [0.0] * len(movers)
         for name in names:
             a, b = self.read(name)
             for i, mover in enumerate(movers):
-                totals[i] += _inner(a, mover.move(name, b))
+                totals[i] += _inner(a, mover.apply_to_tensor(name, b))
         return totals
 
 

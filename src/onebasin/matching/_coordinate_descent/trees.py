@@ -17,7 +17,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from onebasin.symmetry._blocks import Block
-from onebasin.symmetry._nesting import outer_axes, spread
+from onebasin.symmetry._nesting import broadcast_index, outer_axes
 from onebasin.symmetry.symmetry import Symmetry
 
 Indices = Mapping[str, Tensor]
@@ -98,7 +98,7 @@ class Axes:
             old, places = torch.arange(size), (axis,)
             if name in indices:
                 old, places = indices[name], (*outer, axis)
-            total += spread(old, places, len(self.sizes)) * prod(self.sizes[axis + 1 :])
+            total += broadcast_index(old, places, len(self.sizes)) * prod(self.sizes[axis + 1 :])
         return total.flatten()
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onebasin.graph.graph import Call, FeatureNode, Graph
-from onebasin.symmetry._apply import stands_alone
+from onebasin.symmetry._apply import is_self_contained
 from onebasin.symmetry.layouts import Layout, Product
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -90,8 +90,8 @@ def find_layers(graph: Graph, symmetry: Symmetry) -> list[Layer]:
         layer
         for layer in layers
         if layer is not None
-        and stands_alone(layer.out_layout, nested_in)
-        and stands_alone(layer.in_layout, nested_in)
+        and is_self_contained(layer.out_layout, nested_in)
+        and is_self_contained(layer.in_layout, nested_in)
     ]
 
 

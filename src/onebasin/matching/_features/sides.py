@@ -19,7 +19,7 @@ from onebasin.graph.features import Features
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View, views_of
 from onebasin.matching._features.inputs import InputMoments, gather_inputs
 from onebasin.matching._features.layers import Layer, find_layers, sides_of
-from onebasin.symmetry._apply import Mover
+from onebasin.symmetry._apply import IndexApplier
 from onebasin.symmetry.symmetry import Symmetry
 
 
@@ -42,7 +42,7 @@ class Sides:
     def sources(self, side: str, indices: Indices) -> Int[Tensor, " p"]:
         """Return the old position of every position of moved B."""
         positions = torch.arange(self.symmetry.layouts[side][0].size)
-        return Mover(self.symmetry, indices).move(side, positions)
+        return IndexApplier(self.symmetry, indices).apply_to_tensor(side, positions)
 
     def add(
         self,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from onebasin.matching._assignment.linear import assign_many
 from onebasin.symmetry._blocks import Block
-from onebasin.symmetry._nesting import outer_axes, spread
+from onebasin.symmetry._nesting import broadcast_index, outer_axes
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -114,11 +114,11 @@ class Relaxation:
         places: list[Tensor] = []
         for axis, outer in enumerate(nested_in):
             here = torch.arange(self.symmetry.size_of(outer))
-            places.append(spread(here, [axis], len(nested_in)))
+            places.append(broadcast_index(here, [axis], len(nested_in)))
             if outer in self.symmetry.groups:
                 own = self.symmetry.groups[outer].nested_in
                 axes = [*(nested_in.index(each) for each in own), axis]
-                places.append(spread(indices[outer], axes, len(nested_in)))
+                places.append(broadcast_index(indices[outer], axes, len(nested_in)))
         return (order[tuple(places)] if places else order).contiguous()
 
     def move(self, name: str, tensor: Tensor, relaxed: Relaxed) -> Tensor:

@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 from onebasin._modules import named_tensors
 from onebasin.symmetry._inference.recording import exporting
 from onebasin.symmetry._inference.variations import Inputs, Place, Variation, resized_inputs
-from onebasin.symmetry._isolation import isolated
+from onebasin.symmetry._isolation import shallow_clone
 
 NEAR = 64
 """Larger and smaller sizes that are tried one by one, for conditions such as `length % 12`."""
@@ -79,7 +79,7 @@ def _run(model: nn.Module, inputs: Inputs, mode: FakeTensorMode) -> list[Tensor]
         for name, tensor in named_tensors(model)
     }
     args, kwargs = pytree.tree_map_only(Tensor, symbolic, inputs)
-    with isolated(model) as own, torch.no_grad(), exporting(), mode:
+    with shallow_clone(model) as own, torch.no_grad(), exporting(), mode:
         try:
             torch.func.functional_call(own, known, args, kwargs)
         except Exception:  # the user's code; the conditions so far count

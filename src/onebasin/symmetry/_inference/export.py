@@ -29,7 +29,7 @@ from onebasin.symmetry._inference.aliasing import (
     replace_evaluation_dropout,
 )
 from onebasin.symmetry._inference.rules import rule_for
-from onebasin.symmetry._isolation import isolated
+from onebasin.symmetry._isolation import shallow_clone
 from onebasin.symmetry._outputs import select_outputs
 
 PREFIX = "model."
@@ -97,13 +97,17 @@ def export_model(
         OneBasinError: when the model does not run on the inputs, or `torch.export` cannot take
             it; says where.
     """
-    with isolated(model) as own, torch.no_grad(), silenced(), _unchecked():
+    with shallow_clone(model) as own, torch.no_grad(), silenced(), _unchecked():
         try:
             program = _export(own, args, kwargs, outputs, training=False)
         except Exception as error:
             cause = error.__cause__ if isinstance(error, _Refused) else error
             failure = _failure(own, args, kwargs)
-            text = _explain(model, cause or error) if failure is None else _blame(model, failure)
+            text = (
+                _explain(model, cause or error)
+                if failure is None
+                else _locate_failure(model, failure)
+            )
             raise OneBasinError(text) from cause
     exported = _describe(program)
     _refuse_unknown_sizes(model, exported)
@@ -123,7 +127,7 @@ def export_variant(
     Returns:
         The graph, or None where `torch.export` cannot take the model this way.
     """
-    with isolated(model) as own, torch.no_grad(), silenced(), _unchecked():
+    with shallow_clone(model) as own, torch.no_grad(), silenced(), _unchecked():
         try:
             program = _export(own, args, kwargs, outputs, training=training)
             exported = _describe(program)
@@ -291,7 +295,7 @@ def _failure(
     return None
 
 
-def _blame(model: nn.Module, error: Exception) -> str:
+def _locate_failure(model: nn.Module, error: Exception) -> str:
     """Return one line: how the model itself fails, and the user's line it was at."""
     return (
         f"infer_symmetry: {type(model).__name__} cannot be run on the example inputs"

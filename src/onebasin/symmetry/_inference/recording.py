@@ -33,7 +33,7 @@ from onebasin.symmetry._inference.cuts import (
     cuts_of,
     parts_of_result,
 )
-from onebasin.symmetry._isolation import isolated
+from onebasin.symmetry._isolation import shallow_clone
 
 NEEDS_VALUES = (
     NotImplementedError,
@@ -152,7 +152,13 @@ class CallRecorder:
         tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
         inputs = pytree.tree_map_only(Tensor, backend.convert, (args, dict(kwargs)))
         recorder = _Recorder(self._origins(by_id, inputs), backend, most_calls)
-        with isolated(self._model) as own, torch.no_grad(), exporting(), backend.mode, recorder:
+        with (
+            shallow_clone(self._model) as own,
+            torch.no_grad(),
+            exporting(),
+            backend.mode,
+            recorder,
+        ):
             torch.func.functional_call(own, tensors, *inputs)
         self.reads_sizes |= recorder.reads_sizes
         return recorder.calls

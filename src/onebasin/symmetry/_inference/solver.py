@@ -134,10 +134,10 @@ class Solver:
     def _pin_constants(self) -> None:
         """Pin what only constants carry: of equal entries the order is no freedom."""
         trained = [dims for name, dims in self.dims.items() if name not in self.constant]
-        carried = {root for dims in trained for root in walk(dims)}
+        trained_roots = {root for dims in trained for root in walk(dims)}
         for name in self.constant:
             for root in walk(self.dims[name]):
-                if root.form is None and root not in carried:
+                if root.form is None and root not in trained_roots:
                     pin(root, Reason("a constant of the model"))
 
     def _kept(self, name: str) -> str:

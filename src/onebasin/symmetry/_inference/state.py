@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from onebasin._modules import named_tensors
 from onebasin.symmetry._inference.export import Exported
-from onebasin.symmetry._isolation import isolated
+from onebasin.symmetry._isolation import shallow_clone
 from onebasin.symmetry._model_state import ModelState
 
 RUNNING = ("running_mean", "running_var")
@@ -105,7 +105,7 @@ def _written_in_training(
     }
     before = {name: tensors[name]._version for name, _ in model.named_buffers()}
     inputs = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), (args, dict(kwargs)))
-    with isolated(model) as own, torch.no_grad(), suppress(Exception):
+    with shallow_clone(model) as own, torch.no_grad(), suppress(Exception):
         # Should this fail, what was written counts; the rest stays fixed, which is safe.
         torch.func.functional_call(own.train(), tensors, *inputs)
     return {name for name, version in before.items() if tensors[name]._version != version}

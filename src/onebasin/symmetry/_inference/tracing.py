@@ -17,7 +17,7 @@ from onebasin._checks import check_model
 from onebasin._inputs import model_inputs
 from onebasin._random_state import random_state_kept
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._depth import recursion_for
+from onebasin.symmetry._depth import raised_recursion_limit
 from onebasin.symmetry._inference.atoms import Dims
 from onebasin.symmetry._inference.calls import Value
 from onebasin.symmetry._inference.export import Exported, export_model
@@ -82,7 +82,7 @@ def infer_symmetry(
         {'0': Group(name='0', size=8, nested_in=())}
     """
     check_model("trace", model)
-    with recursion_for(model, "trace"), random_state_kept(model):
+    with raised_recursion_limit(model, "trace"), random_state_kept(model):
         return _Inference(model, example_args, example_kwargs, outputs, doubles=True).symmetry()
 
 
@@ -115,7 +115,7 @@ def trace_graph(
     on batches of these shapes. A dimension of size one hides which units it has.
     """
     check_model("trace", model)
-    with recursion_for(model, "trace"), random_state_kept(model):
+    with raised_recursion_limit(model, "trace"), random_state_kept(model):
         return _Inference(model, example_args, example_kwargs, outputs, doubles=False).graph()
 
 
@@ -237,8 +237,8 @@ def _differing_dims(
     """Return the dimensions that graphs at different input shapes divide differently."""
     if len(graphs) == 1:
         return {}
-    alone = [_solved(solver, [graph]) for graph in graphs]
-    return {**differing_dims([(each.dims, each.live_names()[0]) for each in alone])}
+    separate = [_solved(solver, [graph]) for graph in graphs]
+    return {**differing_dims([(each.dims, each.live_names()[0]) for each in separate])}
 
 
 def _solved(build: Callable[[Sequence[Exported]], Solver], graphs: Sequence[Exported]) -> Solver:

@@ -1,4 +1,4 @@
-"""Agreement: how far two runs of a model are apart, one number per output tensor."""
+"""Comparison of two runs of a model: one relative difference per output tensor."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from torch import Tensor
 MASKED = 1e30
 CANCELLED = 1e-12
 
-LEAST_MASK, MASK_RATIO, MASK_SPREAD, MOST_MASKS = 1e3, 1e3, 0.99, 4
-"""A mask is larger than `LEAST_MASK` and `MASK_RATIO` times larger than all other entries.
+MIN_MASK, MASK_RATIO, MASK_SPREAD, MAX_MASKS = 1e3, 1e3, 0.99, 4
+"""A mask is larger than `MIN_MASK` and `MASK_RATIO` times larger than all other entries.
 
-All entries with the same mask agree to within `MASK_SPREAD`: logits may be added to it.
+All entries with the same mask differ by at most the fraction `MASK_SPREAD`, because logits may
+be added to a mask.
 """
 
 
-def disagreements(
+def relative_differences(
     reference: Sequence[Tensor], others: Sequence[Tensor], least_sizes: Sequence[float] = ()
 ) -> list[float]:
     """Return the worst relative difference for each output tensor of two runs.
 
-    An entry is compared relative to itself or to the median entry of its tensor, whichever
-    is larger; masks such as -1e9 do not count for the median. Integers, booleans and
+    An entry is compared relative to its own size or to the median size of its tensor,
+    whichever is larger. The median excludes masks such as -1e9. Integers, booleans and
     infinities must be equal.
 
     Args:
         reference: the tensors of one run.
         others: the tensors of the other run, in the same order.
-        least_sizes: for each tensor a size that entries are at least compared with.
+        least_sizes: for each tensor the minimum size that entries are compared with.
 
     Returns:
         For each tensor 0.0 if all entries are equal, and infinity if shapes, integers or
@@ -42,8 +43,8 @@ def disagreements(
 
 
 def max_relative_error(reference: Sequence[Tensor], others: Sequence[Tensor]) -> float:
-    """Return the largest of the `disagreements`, 0.0 without tensors."""
-    return max(disagreements(reference, others), default=0.0)
+    """Return the maximum of the `relative_differences`, or 0.0 without tensors."""
+    return max(relative_differences(reference, others), default=0.0)
 
 
 def _difference(reference: Tensor, other: Tensor, least_size: float) -> float:
@@ -71,10 +72,10 @@ def typical_size(tensor: Tensor) -> float:
 
 def _without_masks(sizes: Tensor) -> Tensor:
     sizes = sizes[sizes < MASKED]
-    for _ in range(MOST_MASKS):
+    for _ in range(MAX_MASKS):
         top = float(sizes.max()) if sizes.numel() else 0.0
         rest = sizes[sizes < MASK_SPREAD * top]
-        if top < LEAST_MASK or not bool(rest.any()) or float(rest.max()) * MASK_RATIO > top:
+        if top < MIN_MASK or not bool(rest.any()) or float(rest.max()) * MASK_RATIO > top:
             break
         sizes = rest
     return sizes

@@ -1,7 +1,7 @@
-"""Calibration: normalization statistics that fit what flows through a model.
+"""Calibration of normalization statistics to the activations of a model.
 
-With the statistics of a fresh model (mean 0, variance 1) a signal fades from layer to layer
-in evaluation mode, until nothing that is done to the first layers is seen in the outputs.
+With initial statistics (mean 0, variance 1), signals vanish from layer to layer in evaluation
+mode. Then changes in the first layers do not affect the outputs.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from onebasin.symmetry._verification.precision import OnePrecision
 STATISTICS = ("running_mean", "running_var")
 
 
-class Calibrating(OnePrecision):
-    """Runs a model in one precision and writes each batch norm's statistics as it goes.
+class CalibrationMode(OnePrecision):
+    """Runs a model in one precision and sets the statistics of each batch norm.
 
-    They are what the layer's input has, with noise so that they are generic.
+    The statistics are those of the layer's input, plus noise that makes them generic.
 
     Args:
         dtype: float64 or float32.
-        seed: of the noise.
+        seed: random seed for the noise.
     """
 
     def __init__(self, dtype: torch.dtype, *, seed: int) -> None:
-        """Nothing is calibrated yet."""
+        """Start without calibrated statistics."""
         super().__init__(dtype)
         self.calibrated: set[int] = set()
         self._seed = seed
 
     def prepare(self, func: Any, given: dict[str, Any]) -> None:
-        """Write the statistics of a batch norm that is about to run."""
+        """Set the statistics of a batch norm before it runs."""
         mean, variance = (given.get(name) for name in STATISTICS)
         if isinstance(mean, Tensor) and isinstance(variance, Tensor):
-            _measure(given["input"], mean, variance, self._seed + len(self.calibrated))
+            _set_statistics(given["input"], mean, variance, self._seed + len(self.calibrated))
             self.calibrated.update((id(mean), id(variance)))
 
 
-def _measure(x: Tensor, mean: Tensor, variance: Tensor, seed: int) -> None:
-    """Write mean and variance per channel `(c,)` of `x` `(n, c, ...)`, both with noise."""
+def _set_statistics(x: Tensor, mean: Tensor, variance: Tensor, seed: int) -> None:
+    """Set mean and variance `(c,)` to those of the channels of `x` `(n, c, ...)`, with noise."""
     channels = x.transpose(0, 1).flatten(1)
-    spread, center = torch.var_mean(channels, dim=1, correction=0)
-    typical = spread.mean()
-    spread = spread + (typical / 10 if typical > 0 else 1.0)
-    shift = LOGARITHMIC * unit_noise(mean, generator_for(seed, "mean")) * spread.sqrt()
+    channel_var, channel_mean = torch.var_mean(channels, dim=1, correction=0)
+    typical = channel_var.mean()
+    channel_var = channel_var + (typical / 10 if typical > 0 else 1.0)
+    shift = LOGARITHMIC * unit_noise(mean, generator_for(seed, "mean")) * channel_var.sqrt()
     factor = (LOGARITHMIC * unit_noise(variance, generator_for(seed, "variance"))).exp()
-    mean.copy_(center + shift)
-    variance.copy_(spread * factor)
+    mean.copy_(channel_mean + shift)
+    variance.copy_(channel_var * factor)

@@ -1,7 +1,7 @@
-"""Negative controls: a group undone on one of its tensors must change the output.
+"""Negative controls: leaving a group unpermuted on one of its tensors must change the output.
 
-Without them a verification could pass because the outputs do not depend on the parameters
-it moved, or because nothing moved.
+Without controls, a verification could pass because the outputs do not depend on the permuted
+parameters, or because nothing was permuted.
 """
 
 from __future__ import annotations
@@ -18,108 +18,110 @@ from torch.autograd.function import BackwardCFunction
 
 from onebasin._random import generator_for
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._apply import Mover
+from onebasin.symmetry._apply import IndexApplier
 from onebasin.symmetry._verification.agreement import typical_size
-from onebasin.symmetry._verification.draws import random_cycles
+from onebasin.symmetry._verification.draws import random_cyclic_permutation
 from onebasin.symmetry._verification.trial import Trial
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 VISIBLE = 1e-8
 FIRST_ORDER_VISIBLE = 1e-6
-"""The least relative change that counts: of outputs, and of a derivative with its rounding."""
+"""Minimum relative change of the outputs, and of a derivative including its rounding."""
 
-MOST_CONTROL_RUNS = 64
+MAX_CONTROL_RUNS = 64
 TENSORS_TRIED = 2
 
 
 @dataclass(frozen=True)
 class Control:
-    """What was seen when a group was undone on one tensor.
+    """The observed effect of one group's permutation on a single tensor.
 
     Args:
-        tensor: the tensor.
-        change: the relative change of the outputs, to first order where a derivative shows it.
+        tensor: name of the tensor.
+        change: the relative change of the outputs; first order if a derivative showed it.
     """
 
     tensor: str
     change: float
 
 
-class Undone:
-    """The values of single tensors when one group moves there and nowhere else.
+class PartialPermutation:
+    """Values of single tensors when one group is permuted on that tensor only.
 
-    A group on one tensor only moves there in half of the entries.
+    If a group has a single tensor, only half of its entries are permuted.
 
     Args:
-        symmetry: what is claimed.
-        seed: of the permutation.
+        symmetry: the tested symmetry.
+        seed: random seed for the permutation.
     """
 
     def __init__(self, symmetry: Symmetry, seed: int) -> None:
         """Draw a permutation that moves every group."""
         self.symmetry, self._seed = symmetry, seed
-        self._indices = random_cycles(symmetry, seed=seed).indices
-        self._movers: dict[str, Mover] = {}
+        self._indices = random_cyclic_permutation(symmetry, seed=seed).indices
+        self._appliers: dict[str, IndexApplier] = {}
 
-    def values(self, group: str, tensor: str, generic: Tensor) -> Tensor:
+    def values(self, group: str, tensor: str, param: Tensor) -> Tensor:
         """Return the changed values of a tensor."""
-        if group not in self._movers:
-            self._movers[group] = Mover(self.symmetry, {group: self._indices[group]})
-        moved = self._movers[group].move(tensor, generic)
+        if group not in self._appliers:
+            self._appliers[group] = IndexApplier(self.symmetry, {group: self._indices[group]})
+        permuted = self._appliers[group].apply_to_tensor(tensor, param)
         if len(self.symmetry.tensors_of[group]) > 1:
-            return moved
+            return permuted
         generator = generator_for(self._seed, f"half of {tensor}")
-        half = torch.rand(generic.shape, generator=generator, dtype=torch.float32) < 0.5
-        return torch.where(half.to(generic.device), moved, generic)
+        half = torch.rand(param.shape, generator=generator, dtype=torch.float32) < 0.5
+        return torch.where(half.to(param.device), permuted, param)
 
 
 def control_groups(
     trials: Sequence[Trial], symmetry: Symmetry, *, groups: Collection[str], seed: int
 ) -> dict[str, Control]:
-    """Return the groups whose control changes the outputs, with the change that was seen.
+    """Return the groups whose control changes the outputs, with the observed change.
 
-    Derivatives show all groups of a trial in one pass, whatever the depth of the model.
-    Forward passes, of a limited number, follow for what no derivative shows.
+    Derivatives test all groups of a trial in one pass, independent of the model's depth.
+    A limited number of forward passes follows for the remaining groups.
 
     Args:
-        trials: where to look, one after the other.
-        symmetry: what is claimed of the model.
+        trials: the trials to use, in order.
+        symmetry: the tested symmetry.
         groups: the groups to control.
-        seed: of the permutation.
+        seed: random seed for the permutation.
     """
-    undone = Undone(symmetry, seed)
+    partial = PartialPermutation(symmetry, seed)
     controls: dict[str, Control] = {}
     left = set(groups)
     for trial in trials:
         if left:
-            controls |= _by_derivatives(trial, undone, left)
+            controls |= _by_derivatives(trial, partial, left)
             left -= set(controls)
-    controls |= _by_forward_passes(trials[0], undone, [name for name in groups if name in left])
+    controls |= _by_forward_passes(trials[0], partial, [name for name in groups if name in left])
     return {name: controls[name] for name in symmetry.groups if name in controls}
 
 
-def _by_derivatives(trial: Trial, undone: Undone, groups: set[str]) -> dict[str, Control]:
-    """Return the groups that the gradient of a random function of the outputs shows."""
-    specimen, shown = trial.specimen, dict[str, Control]()
+def _by_derivatives(
+    trial: Trial, partial: PartialPermutation, groups: set[str]
+) -> dict[str, Control]:
+    """Return the groups whose permutation changes a random function of the outputs."""
+    probe, shown = trial.probe, dict[str, Control]()
     least = max(FIRST_ORDER_VISIBLE, 10 * trial.tolerance)
-    carried: dict[str, list[tuple[str, str]]] = {}
-    for group in undone.symmetry.groups:
-        for tensor in undone.symmetry.tensors_of[group] if group in groups else ():
-            carried.setdefault(specimen.name_of(tensor), []).append((group, tensor))
+    tensor_groups: dict[str, list[tuple[str, str]]] = {}
+    for group in partial.symmetry.groups:
+        for tensor in partial.symmetry.tensors_of[group] if group in groups else ():
+            tensor_groups.setdefault(probe.name_of(tensor), []).append((group, tensor))
 
     def receive(name: str, gradient: Tensor) -> None:
-        generic = specimen.generic(name)
-        for group, tensor in carried[name]:
+        values = probe.randomized_param(name)
+        for group, tensor in tensor_groups[name]:
             if group not in shown:
-                step = undone.values(group, tensor, generic) - generic
+                step = partial.values(group, tensor, values) - values
                 change = float((gradient.conj() * step.to(gradient)).sum().abs())
                 if change > least:
                     shown[group] = Control(tensor, change)
 
-    # A model that cannot be differentiated shows nothing here: forward passes decide.
+    # If the model is not differentiable, forward passes are used instead.
     with suppress(OneBasinError):
-        _differentiate(trial, undone.symmetry, carried, receive)
+        _differentiate(trial, partial.symmetry, tensor_groups, receive)
     return shown
 
 
@@ -129,8 +131,8 @@ def _differentiate(
     names: Collection[str],
     receive: Callable[[str, Tensor], None],
 ) -> None:
-    """Pass on the gradient of each tensor as soon as it is there, and forget it."""
-    tensors = trial.specimen.moved(Permutation.identity(symmetry))
+    """Pass on the gradient of each tensor when it is available, then free it."""
+    tensors = trial.probe.permuted(Permutation.identity(symmetry))
     for name in set(names).difference(symmetry.buffers):
         if tensors[name].is_floating_point() or tensors[name].is_complex():
             leaf = tensors[name].detach().requires_grad_()
@@ -147,7 +149,7 @@ def _differentiate(
             counted, weights = zip(*chosen, strict=True)
             torch.autograd.backward(counted, weights)
 
-    trial.specimen.differentiate(tensors, backward)
+    trial.probe.differentiate(tensors, backward)
 
 
 def _forwarder(name: str, receive: Callable[[str, Tensor], None]) -> Callable[[Tensor], None]:
@@ -161,7 +163,7 @@ def _forwarder(name: str, receive: Callable[[str, Tensor], None]) -> Callable[[T
 
 
 def _random_weights(trial: Trial) -> Iterator[Tensor | None]:
-    """Yield weights for the relative changes of each output tensor; None if it does not count."""
+    """Yield random weights for the changes of each output tensor; None if not informative."""
     total = sum(tensor.numel() for tensor in trial.reference)
     for i, (output, counts) in enumerate(zip(trial.reference, trial.informative, strict=True)):
         if not counts or not (output.is_floating_point() or output.is_complex()):
@@ -174,7 +176,7 @@ def _random_weights(trial: Trial) -> Iterator[Tensor | None]:
 
 
 def _has_custom_gradients(outputs: Sequence[Tensor]) -> bool:
-    """Whether a user's autograd function, whose gradient may be wrong, is in the graph."""
+    """Whether the graph contains a custom autograd function, whose gradient may be wrong."""
     waiting: list[Any] = [output.grad_fn for output in outputs]
     seen = set()
     while waiting:
@@ -188,18 +190,20 @@ def _has_custom_gradients(outputs: Sequence[Tensor]) -> bool:
     return False
 
 
-def _by_forward_passes(trial: Trial, undone: Undone, groups: Sequence[str]) -> dict[str, Control]:
-    """Return the groups whose control changes the outputs of at most `MOST_CONTROL_RUNS` runs."""
-    specimen, shown, runs = trial.specimen, dict[str, Control](), 0
-    still = Permutation.identity(undone.symmetry)
+def _by_forward_passes(
+    trial: Trial, partial: PartialPermutation, groups: Sequence[str]
+) -> dict[str, Control]:
+    """Return the groups whose control changes the outputs in at most `MAX_CONTROL_RUNS` runs."""
+    probe, shown, runs = trial.probe, dict[str, Control](), 0
+    identity = Permutation.identity(partial.symmetry)
     for group in groups:
-        for tensor in _largest_first(undone.symmetry, group)[:TENSORS_TRIED]:
-            if runs == MOST_CONTROL_RUNS:
+        for tensor in _largest_first(partial.symmetry, group)[:TENSORS_TRIED]:
+            if runs == MAX_CONTROL_RUNS:
                 return shown
             runs += 1
-            name = specimen.name_of(tensor)
-            changed = undone.values(group, tensor, specimen.generic(name))
-            changes = trial.differences_at({**specimen.moved(still), name: changed})
+            name = probe.name_of(tensor)
+            changed = partial.values(group, tensor, probe.randomized_param(name))
+            changes = trial.differences_at({**probe.permuted(identity), name: changed})
             change = trial.visible(changes, VISIBLE)
             if change:
                 shown[group] = Control(tensor, change)

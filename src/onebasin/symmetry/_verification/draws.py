@@ -1,7 +1,8 @@
-"""Draws: permutations that leave no unit in place, for proofs.
+"""Random permutations that move every unit, for verification.
 
-A uniformly random order of two units is the identity half of the time and proves nothing
-then. The draws here move every group, and two of them generate all orders of a small one.
+A uniformly random permutation of two units is the identity half of the time and tests
+nothing. The permutations here move every group. For a small group, two of them generate
+all permutations.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from onebasin.symmetry.symmetry import Symmetry
 
 SMALL = 16
 TINY = 3
-MOST_UNIFORM = 6
+MAX_UNIFORM = 6
 
 
-def random_cycles(symmetry: Symmetry, *, seed: int) -> Permutation:
-    """Return a permutation in which every row of every group is one random long cycle."""
+def random_cyclic_permutation(symmetry: Symmetry, *, seed: int) -> Permutation:
+    """Return a permutation in which every row of every group is one random cycle."""
     indices = {}
     for name, order in Permutation.random(symmetry, seed=seed).indices.items():
         indices[name] = torch.empty_like(order).scatter_(-1, order, order.roll(1, -1))
@@ -30,13 +31,14 @@ def random_cycles(symmetry: Symmetry, *, seed: int) -> Permutation:
 
 
 def random_transpositions(symmetry: Symmetry, *, seed: int) -> Permutation:
-    """Return a random permutation; a row of at most `SMALL` units only exchanges two of them.
+    """Return a random permutation that only transposes two units in rows of at most `SMALL` units.
 
-    They are neighbors in the cycle that `random_cycles` makes of the row with the same seed:
-    the two draws then generate all its orders. One of the two is odd in a larger row.
+    The two units are neighbors in the cycle of `random_cyclic_permutation` with the same seed, so
+    the two permutations generate all permutations of the row. For a larger row, one of the two
+    permutations is odd.
     """
     indices = dict(Permutation.random(symmetry, seed=seed).indices)
-    for name, cycle in random_cycles(symmetry, seed=seed).indices.items():
+    for name, cycle in random_cyclic_permutation(symmetry, seed=seed).indices.items():
         size = cycle.shape[-1]
         if 1 < size <= SMALL:
             indices[name] = _exchanges(cycle, generator_for(seed, f"exchange {name}"))
@@ -46,22 +48,22 @@ def random_transpositions(symmetry: Symmetry, *, seed: int) -> Permutation:
 
 
 def uniform_draws(symmetry: Symmetry, *, seed: int) -> list[Permutation]:
-    """Return random permutations that move some of the tiny rows and not the others.
+    """Return random permutations that move some tiny rows and keep the others.
 
-    They find tiny rows that must move together: the other draws exchange all rows of two
-    units at once. Empty if at most one row is tiny.
+    They detect tiny rows that must be permuted together: the other permutations swap all
+    rows of two units at once. The list is empty if at most one row is tiny.
     """
     num_rows = sum(
         prod(symmetry.outer_shape(name))
         for name, group in symmetry.groups.items()
         if 1 < group.size <= TINY
     )
-    count = min(MOST_UNIFORM, 2 + num_rows.bit_length()) if num_rows > 1 else 0
+    count = min(MAX_UNIFORM, 2 + num_rows.bit_length()) if num_rows > 1 else 0
     return [Permutation.random(symmetry, seed=seed + i) for i in range(1, 1 + count)]
 
 
 def _odd(order: Tensor) -> Tensor:
-    """Return orders `(..., n)` in which those that are even have their first two units swapped."""
+    """Return permutations `(..., n)` with the first two units of each even one swapped."""
     flat = order.reshape(-1, order.shape[-1]).clone()
     for row in flat:
         if not _is_odd(row.tolist()):
@@ -87,11 +89,11 @@ def _exchanges(cycle: Tensor, generator: torch.Generator) -> Tensor:
     return index.scatter_(-1, first, second).scatter_(-1, second, first)
 
 
-def restrict(permutation: Permutation, groups: Collection[str]) -> Permutation:
-    """Return a permutation that acts as another does on some groups, and not on the rest."""
-    still = Permutation.identity(permutation.symmetry).indices
+def restrict_permutation(permutation: Permutation, groups: Collection[str]) -> Permutation:
+    """Return a permutation that equals another one on some groups and is the identity elsewhere."""
+    identity = Permutation.identity(permutation.symmetry).indices
     indices = {
-        name: index if name in groups else still[name]
+        name: index if name in groups else identity[name]
         for name, index in permutation.indices.items()
     }
     return Permutation(permutation.symmetry, indices)

@@ -1,4 +1,4 @@
-"""Grouped matrix products in any precision: what mixtures of experts are computed with."""
+"""Grouped matrix products in any precision, as used by mixtures of experts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def grouped_product(
     bias: Tensor | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Return what `aten._grouped_mm` defines, which has kernels for low precision only.
+    """Return the result of `aten._grouped_mm`, which only has kernels for low precision.
 
-    A matrix without a group dimension is cut where `offs` says; with one on each side it
-    is a batch of products.
+    A matrix without a group dimension is split at `offs`. If both matrices have a group
+    dimension, the result is a batched product.
 
     Args:
-        mat_a: `(g, m, k)`, or `(rows, k)` cut into rows, or `(m, k)` cut into columns.
-        mat_b: `(g, k, n)`, or `(k, columns)` cut into columns, or `(k, n)` cut into rows.
-        offs: `(g,)`, where each piece ends.
+        mat_a: `(g, m, k)`, or `(rows, k)` split by rows, or `(m, k)` split by columns.
+        mat_b: `(g, k, n)`, or `(k, columns)` split by columns, or `(k, n)` split by rows.
+        offs: end offsets of the pieces `(g,)`.
         bias: added to the result.
-        out_dtype: ignored: the result has the precision of the matrices.
+        out_dtype: ignored; the result has the precision of the matrices.
     """
     if mat_a.dim() == mat_b.dim() == 3:
         product = mat_a @ mat_b

@@ -1,7 +1,7 @@
-"""Other inputs for a model: of other shapes and sizes than the example.
+"""Further inputs for a model, with other shapes and values than the example.
 
-A symmetry of a network holds for every input. A wrong one may hold on the example, and fail
-on other shapes or larger values.
+A symmetry of a network holds for every input. A wrong symmetry may hold on the example but
+fail on other shapes or larger values.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from torch.utils._pytree import tree_flatten_with_path, tree_unflatten
 from onebasin._random import generator_for
 
 LARGE, PIXEL = 100.0, 255.0
-"""Sizes of the values of other inputs: a hundred times the example's, and those of images."""
+"""Magnitudes of further inputs: a factor on the example's values, and the pixel range."""
 
 NOISE = 0.1
-MOST_GROWTH = 2.5
-"""An input of another shape has at most this many times as many entries as the example."""
+MAX_GROWTH = 2.5
+"""Maximum size of a resized input, relative to the example."""
 
-MOST_AT_BRANCHES = 16
-"""An input at which the model takes another branch has at most this many times as many."""
+MAX_AT_BRANCHES = 16
+"""Maximum size of an input for another branch, relative to the example."""
 
 STRIDE = 32
-"""Images often have to be multiples of it in height and width."""
+"""Image heights and widths often have to be multiples of this number."""
 
 WIDE = {torch.uint16: torch.int64, torch.uint32: torch.int64, torch.uint64: torch.int64}
-"""Dtypes in which PyTorch has the operators that extend tensors of other dtypes."""
+"""Dtypes with more operators in PyTorch, for tensors that are extended."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,21 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _name(path: Sequence[Any]) -> str:
-    """Return the place of a keyword input or a dict entry before its shape, else nothing."""
+    """Return the key of a keyword input or dict entry as a prefix of its shape, else ""."""
     keys = [str(key) for entry in path[1:] if isinstance(key := getattr(entry, "key", None), str)]
     return f"{'.'.join(keys)}=" if keys else ""
 
 
 Resizing = list[list[Example]]
 Places = Mapping[tuple[int, int], int]
-"""Dimensions that change together: number of the tensor and of its dimension, and the size."""
+"""Dimensions that change together: the size by indices of the tensor and the dimension."""
 
 
 def scaled_examples(example: Example, *, seed: int) -> list[Example]:
-    """Return the example with larger values in its floating inputs, and with those of pixels.
+    """Return the example with larger values in its floating inputs, and with pixel values.
 
-    Inputs that hold only zeros and ones are masks and stay. Empty without other floating ones.
+    Inputs that contain only zeros and ones are masks and do not change. The list is empty
+    if no input can change.
     """
 
     def enlarge(tensor: Tensor) -> Tensor:
@@ -108,20 +109,20 @@ def _widened(tensor: Tensor) -> Tensor:
 def resized_examples(
     example: Example, *, seed: int, batch: Sequence[int] = ()
 ) -> Iterator[list[Resizing]]:
-    """Yield, for each dimension that may have another size, smaller and larger inputs.
+    """Yield smaller and larger inputs for each dimension whose size may vary.
 
-    Dimensions of equal size in all inputs, such as the lengths of ids and their mask, or
-    height and width, change together. The first dimensions are the batch.
+    Dimensions of equal size in all inputs change together, such as the lengths of ids and
+    mask, or height and width. The first dimensions are the batch.
 
     Args:
         example: inputs.
-        seed: random seed of the noise in new entries.
-        batch: numbers of the tensors that get a batch of one where another size changes.
+        seed: random seed for the noise in new entries.
+        batch: indices of the tensors to reduce to a batch of one when other sizes change.
 
     Yields:
-        Ways to change one size: all dimensions of this size together, then those of one
-        number each, for models that refuse the first. A way is a list of candidates for
-        smaller and one for larger inputs, the best candidates first.
+        The ways to change one size: all dimensions of this size together, then separately by
+        dimension index, for models that reject the first way. Each way is a list of
+        candidates for smaller inputs and one for larger inputs, the best candidates first.
     """
     tensors = _tensors(example)
     for places in _axes(tensors):
@@ -137,7 +138,7 @@ def one_entry(example: Example, batch: Sequence[int]) -> Example:
 
     Args:
         example: inputs.
-        batch: numbers of the tensors whose first dimension is the batch.
+        batch: indices of the tensors whose first dimension is the batch.
     """
     tensors = enumerate(_tensors(example))
     cut = iter([x.narrow(0, 0, 1).contiguous() if i in batch else x for i, x in tensors])
@@ -145,13 +146,13 @@ def one_entry(example: Example, batch: Sequence[int]) -> Example:
 
 
 def is_small(other: Example, example: Example) -> bool:
-    """Return whether inputs are small enough to run a model on, compared with the example."""
+    """Return whether inputs are small enough to run a model on, relative to the example."""
     entries, before = (sum(x.numel() for x in _tensors(each)) for each in (other, example))
-    return entries <= MOST_AT_BRANCHES * before + 4096
+    return entries <= MAX_AT_BRANCHES * before + 4096
 
 
 def batched_tensors(example: Example) -> tuple[list[int], int]:
-    """Return the numbers of the tensors whose first dimension is the batch, and its size."""
+    """Return the indices of the tensors whose first dimension is the batch, and the batch size."""
     dense = [(i, x) for i, x in enumerate(_tensors(example)) if x.dim() and _is_dense(x)]
     size = dense[0][1].shape[0] if dense else 0
     return [i for i, x in dense if x.shape[0] == size], size
@@ -194,21 +195,21 @@ def _resizing(example: Example, places: Places, seed: int, batch: Sequence[int])
 def _candidates(example: Example, places: Places, sizes: Sequence[int], seed: int) -> list[Example]:
     tensors = _tensors(example)
     before = max(1, sum(tensor.numel() for tensor in tensors))
-    found = []
+    candidates = []
     for size in dict.fromkeys(sizes):
         resized = list(tensors)
         for i, dimension in places:
             resized[i] = _resized(resized[i], dimension, size, seed)
-        if sum(tensor.numel() for tensor in resized) <= MOST_GROWTH * before + 16:
+        if sum(tensor.numel() for tensor in resized) <= MAX_GROWTH * before + 16:
             others = iter(resized)
-            found.append(_changed(example, lambda _, others=others: next(others)))
-    return found
+            candidates.append(_changed(example, lambda _, others=others: next(others)))
+    return candidates
 
 
 def _resized(tensor: Tensor, dimension: int, size: int, seed: int) -> Tensor:
-    """Return a tensor cut, or extended by its own entries, along one dimension.
+    """Return a tensor that is cut, or extended by its own entries, along one dimension.
 
-    Positions continue to count. New floating entries get noise.
+    Consecutive positions continue to count up. New floating entries have noise.
     """
     old = tensor.shape[dimension]
     if size <= old:
@@ -231,7 +232,7 @@ def _extended(tensor: Tensor, dimension: int, size: int, seed: int) -> Tensor:
 
 
 def _counts(tensor: Tensor, dimension: int) -> bool:
-    """Whether whole numbers go up by one along a dimension, as positions do."""
+    """Whether integers increase by one along a dimension, as positions do."""
     if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.shape[dimension] < 2:
         return False
     return bool((tensor.diff(dim=dimension) == 1).all())

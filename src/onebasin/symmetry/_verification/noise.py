@@ -1,4 +1,4 @@
-"""Random operators, such as dropout, and what replaces their noise."""
+"""Random operators, such as dropout, and their replacement by constants."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def is_random(func: Any) -> bool:
 def without_noise(func: Any, result: Any, args: tuple[Any, ...]) -> Any:
     """Return the result of a random operator with the same value in every entry.
 
-    Entries of independent noise may be reordered without a change of the distribution, so a
-    symmetry must hold at equal values, too. Probabilities replace the events that have them.
+    Reordering independent noise preserves its distribution, so a symmetry must also hold for
+    equal values. Random events are replaced by their probabilities.
 
     Args:
         func: the operator.
-        result: what it returned; written into for in-place operators.
+        result: its result; overwritten for in-place operators.
         args: its positional arguments.
     """
     name = func._schema.name.removeprefix("aten::")

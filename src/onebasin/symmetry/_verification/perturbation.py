@@ -1,8 +1,7 @@
-"""Perturbation: generic values for parameters, near their own.
+"""Perturbation of parameters to generic values near their own.
 
-Freshly initialized networks have zero biases, equal norm weights, layer scales of 1e-6 and
-branches that start at zero. There a wrong permutation changes nothing; at a generic point
-of parameter space it does.
+Fresh networks have zero biases, equal norm weights, layer scales of 1e-6 and branches that
+start at zero. There, a wrong permutation may change nothing. At generic parameters it does.
 """
 
 from __future__ import annotations
@@ -17,16 +16,15 @@ LOGARITHMIC = 0.3
 NEGLIGIBLE = 1e-3
 VECTOR_SIZE = 0.5
 ENDLESS = 1e30
-"""Larger entries stand for infinity, as the least number of a dtype does in a mask."""
+"""Larger entries count as infinite, such as the minimum of a dtype in a mask."""
 
 
 def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Return a tensor with seeded noise in every entry.
 
-    Where all entries have one sign (variances, scales) they keep it: the noise multiplies.
-    Weights so small that a signal fades in them are scaled up to the usual size, weights of
-    zero replaced. Entries without a finite size (`ENDLESS`), and tensors that are neither
-    floating nor complex, are left alone.
+    If all entries have one sign (variances, scales), they keep it and the noise multiplies.
+    Weights too small to propagate a signal are scaled up; zero weights are replaced.
+    Entries above `ENDLESS`, and tensors that are neither floating nor complex, do not change.
 
     Args:
         tensor: float64 or complex128, on any device.
@@ -50,9 +48,9 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def randomize(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Return random values of a usual size, whatever signs and sizes a tensor has.
+    """Return random values of a typical size, independent of the tensor's values.
 
-    Vectors with equal entries, such as fresh gains, keep their sign and size as in `perturb`.
+    Vectors with equal entries, such as initial gains, keep sign and size as in `perturb`.
 
     Args:
         tensor: float64 or complex128, on any device.
@@ -67,15 +65,15 @@ def randomize(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return unit_noise(tensor, generator).to(tensor.dtype) * size
 
 
-def jitter(
+def add_rounding_noise(
     tensor: Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """Return a tensor with every entry changed by about one unit in its last place, either way.
+    """Return a tensor with every entry changed randomly by about one unit in the last place.
 
     Args:
-        tensor: float64; others are returned as they are.
+        tensor: float64; other tensors are returned unchanged.
         generator: a CPU generator.
-        dtype: the precision whose last place it is.
+        dtype: the precision that defines the last place.
     """
     if tensor.dtype != torch.float64:
         return tensor
@@ -85,7 +83,7 @@ def jitter(
 
 
 def _of_usual_size(values: Tensor) -> tuple[Tensor, float]:
-    """Return a tensor scaled up where a signal would fade in it, and its root mean square."""
+    """Return a tensor scaled up if it is too small to propagate a signal, and its RMS."""
     magnitude = float(values.square().mean().sqrt())
     fan_in = max(1, prod(values.shape[1:]))
     least, usual = (1 / sqrt(fan_in), sqrt(2 / fan_in)) if values.dim() > 1 else (NEGLIGIBLE, 0.1)
@@ -95,6 +93,6 @@ def _of_usual_size(values: Tensor) -> tuple[Tensor, float]:
 
 
 def unit_noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Return uniform noise of mean 0 and variance 1, bounded, in a tensor's shape."""
+    """Return bounded uniform noise of mean 0 and variance 1, in a tensor's shape."""
     uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float32)
     return uniform.sub_(0.5).mul_(sqrt(12)).to(tensor.device)

@@ -1,7 +1,7 @@
-"""One precision everywhere: a model's own casts to another one are not granted.
+"""Execution of a forward pass in one precision, ignoring the model's own casts.
 
-Owns the dispatch mode under which a forward pass runs in one floating precision from end
-to end, and the conversion of inputs to it.
+Owns the dispatch mode that converts every operator to one floating precision, and the
+conversion of inputs.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 COMPLEX = (torch.complex32, torch.complex64, torch.complex128)
 COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 SOFTMAXES = (torch.ops.aten._softmax.default, torch.ops.aten._log_softmax.default)
-# Operators that PyTorch has in low precision only.
+# Replacements for operators that PyTorch implements in low precision only.
 KERNELS: Mapping[Any, Callable[..., Tensor]] = {torch.ops.aten._grouped_mm.default: grouped_product}
-# Functions that make a tensor of the default precision from Python numbers.
+# Functions that convert Python numbers to a tensor of the default precision.
 FACTORIES = (torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.full)
 
 
 class OnePrecision(TorchDispatchMode):
-    """Runs every operator in one precision, whatever precision the model asks for.
+    """Runs every operator in one precision, regardless of the model's casts.
 
-    Attention and normalization layers often compute in float32 on purpose. With their
-    rounding two equal functions differ by 1e-6, which hides a small true difference. Under
-    this mode a cast to another precision is a cast to this one, and what an operator makes
-    in another (a table, a quotient of integers) is converted at once.
+    Attention and normalization layers often compute in float32 on purpose. Its rounding
+    makes two equal functions differ by 1e-6, which hides a small true difference. Under this
+    mode, a cast to another precision becomes a cast to this one. Operator results in another
+    precision (a table, a quotient of integers) are converted immediately.
 
     Args:
         dtype: float64 or float32.
@@ -47,7 +47,7 @@ class OnePrecision(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, dtype: torch.dtype, *, replaces_noise: bool = False) -> None:
-        """Choose the precision."""
+        """Set the precision."""
         super().__init__()
         self.dtype = dtype
         self.is_random = False
@@ -57,16 +57,16 @@ class OnePrecision(TorchDispatchMode):
 
     @classmethod
     def is_infra_mode(cls) -> bool:
-        """Let higher-order operators compile while this mode is active."""
+        """Allow higher-order operators to compile while this mode is active."""
         return True
 
     def __enter__(self) -> Any:
-        """Begin to convert, literals included."""
+        """Start the conversion, including literals."""
         self._literals.__enter__()
         return super().__enter__()
 
     def __exit__(self, *exception: Any) -> None:
-        """Convert no more."""
+        """Stop the conversion."""
         super().__exit__(*exception)
         self._literals.__exit__(*exception)
 
@@ -77,7 +77,7 @@ class OnePrecision(TorchDispatchMode):
         return tree_map_only(Tensor, self._convert, value)
 
     def _convert(self, value: Any) -> Any:
-        """Convert what an operator takes or returns: tensors, dtypes and sequences of them."""
+        """Convert operator arguments or results: tensors, dtypes and sequences of them."""
         if isinstance(value, Tensor):
             dtype = self.dtypes.get(value.dtype, value.dtype)
             return value if value.dtype is dtype else value.to(dtype)
@@ -86,13 +86,13 @@ class OnePrecision(TorchDispatchMode):
         return self.dtypes.get(value, value) if isinstance(value, torch.dtype) else value
 
     def prepare(self, func: Any, given: dict[str, Any]) -> None:
-        """Look at an operator and its converted arguments, by name, before it runs."""
+        """Inspect an operator and its converted arguments, by name, before it runs."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator on arguments of this precision and return results in it."""
-        if isinstance(func, HigherOrderOperator):  # what it calls runs outside of this mode
+        if isinstance(func, HigherOrderOperator):  # its inner calls bypass this mode
             return tree_map(self._convert, func(*self.convert(args), **self.convert(kwargs or {})))
         names, written = _arguments_of(func)
         given = dict(zip(names, args, strict=False)) | (kwargs or {})
@@ -111,9 +111,10 @@ class OnePrecision(TorchDispatchMode):
 
 
 class PlainPrecision:
-    """Gives a model inputs and tensors of one precision; its own casts are granted.
+    """Converts the inputs and tensors of a model to one precision; the model's casts apply.
 
-    For models that `OnePrecision` cannot run, such as those with higher-order operators.
+    Used for models that `OnePrecision` does not support, such as those with higher-order
+    operators.
 
     Args:
         dtype: floating precision.
@@ -123,7 +124,7 @@ class PlainPrecision:
     is_random = False
 
     def __init__(self, dtype: torch.dtype) -> None:
-        """Choose the precision."""
+        """Set the precision."""
         self.dtype = dtype
         self._dtypes = dict.fromkeys(FLOATING, dtype)
         self._dtypes |= dict.fromkeys(COMPLEX, COMPLEX_OF.get(dtype, torch.complex64))
@@ -141,10 +142,10 @@ class PlainPrecision:
 
 
 class _Literals(TorchFunctionMode):
-    """Gives Python numbers this precision, before a lower one overflows.
+    """Converts Python numbers to this precision, because a lower one could overflow.
 
-    A mask made with the smallest number of the scores' precision is one in float64, but the
-    default precision, which is global and so not ours to change, cannot hold it.
+    A mask may use the smallest number of the scores' dtype, which is float64 here. The
+    default precision cannot represent it, and that is a global setting.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -164,7 +165,7 @@ class _Literals(TorchFunctionMode):
 
 @cache
 def _arguments_of(func: Any) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return an operator's arguments, and those it writes into: a copy would lose the result."""
+    """Return the names of all arguments of an operator, and of those that it writes into."""
     arguments = func._schema.arguments
     written = [x.name for x in arguments if x.alias_info is not None and x.alias_info.is_write]
     return tuple(x.name for x in arguments), frozenset(written)

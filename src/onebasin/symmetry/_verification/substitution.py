@@ -1,7 +1,7 @@
-"""Substitution: running a module on other tensors without changing it.
+"""Execution of a module with substituted tensors, without changing the module.
 
-Unlike `torch.func.functional_call` it also reaches tensors that the forward pass finds in
-lists, tuples, dicts and closures, and undoes what a forward pass assigns to attributes.
+In contrast to `torch.func.functional_call`, it also replaces tensors in lists, tuples, dicts
+and closures, and restores attributes that the forward pass assigns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from onebasin.symmetry._isolation import isolated
+from onebasin.symmetry._isolation import shallow_clone
 
 
 @contextmanager
@@ -25,19 +25,19 @@ def substituted(
 ) -> Iterator[nn.Module]:
     """Yield a module in evaluation mode that computes with other parameters and buffers.
 
-    It is a copy where the module can be copied. Otherwise it is the module itself, whose
-    submodules have the same attributes, parameters and buffers after the block as before.
+    It is a copy if the module can be copied. Otherwise it is the module itself, and the
+    attributes, parameters and buffers of its submodules are restored after the block.
 
     Args:
         model: the module.
-        substitute: from a parameter or buffer to the tensor to use in its place; called once
-            for a tied tensor.
-        redirect: also replaces a tensor of the module where a closure passes it to a torch
-            function. Higher-order operators cannot run under it.
+        substitute: function that returns the replacement of a parameter or buffer; called
+            once for a tied tensor.
+        redirect: also replaces a tensor that a closure passes to a torch function. It does
+            not support higher-order operators.
     """
     tensors = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     substitutes = {key: substitute(tensor) for key, tensor in tensors.items()}
-    with isolated(model, substitutes) as own:
+    with shallow_clone(model, substitutes) as own:
         replaced = _replaced(model, substitutes) if own is model else nullcontext()
         if redirect is not None:
             redirect.substitutes = substitutes
@@ -46,10 +46,10 @@ def substituted(
 
 
 class Redirect(TorchFunctionMode):
-    """Passes each torch function the substitutes of the tensors that it is called with."""
+    """Replaces the tensor arguments of each torch function by their substitutes."""
 
     def __init__(self) -> None:
-        """Nothing is replaced yet."""
+        """Start without substitutes."""
         super().__init__()
         self.substitutes: Mapping[int, Tensor] = {}
 

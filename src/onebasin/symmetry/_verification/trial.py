@@ -1,4 +1,4 @@
-"""Trials: a specimen on some inputs, whose outputs under permutations are compared."""
+"""Trials: comparisons of the outputs of a model under permutations, at fixed inputs."""
 
 from __future__ import annotations
 
@@ -10,102 +10,102 @@ import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._verification.agreement import disagreements, typical_size
-from onebasin.symmetry._verification.draws import restrict
-from onebasin.symmetry._verification.specimen import Probe, is_out_of_memory
+from onebasin.symmetry._verification.agreement import relative_differences, typical_size
+from onebasin.symmetry._verification.draws import restrict_permutation
+from onebasin.symmetry._verification.probe import Probe, is_out_of_memory
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 TOLERANCE = 1e-9
-"""Smaller differences are rounding in any model."""
+"""Maximum difference that counts as rounding for every model."""
 
 HEADROOM = 30.0
-"""Tolerance in units of the change that the last bits of the parameters make.
+"""Tolerance relative to the change from rounding noise in the parameters.
 
-On deep networks from 18 to 800 layers the difference of a permuted model is 0.4 to 1.3 times
-the difference that such changes make.
+On deep networks of 18 to 800 layers, the difference of a permuted model is 0.4 to 1.3 times
+the change from rounding noise.
 """
 
-LOOSEST, LOOSEST_PLAIN = 3e-5, 1e-4
-"""Largest tolerances in one precision and with the model's own casts.
+MAX_TOLERANCE, MAX_PLAIN_TOLERANCE = 3e-5, 1e-4
+"""Maximum tolerances in one precision and with the model's own casts.
 
-A wrong group often changes the outputs by little more. So an output tensor with a larger
-tolerance verifies no group.
+An invalid group often changes the outputs by little more. An output tensor with a larger
+tolerance therefore verifies no group.
 """
 
-MOST_SEARCH_RUNS = 256
-"""Runs that look for the groups to blame; what they cannot tell apart fails together."""
+MAX_SEARCH_RUNS = 256
+"""Maximum number of runs to identify failing groups; unresolved groups fail together."""
 
 
 @dataclass
 class Trial:
-    """One point of parameter space and one example, with the outputs when nothing is moved.
+    """One set of parameters and inputs, with the reference outputs.
 
     Args:
-        specimen: the model there.
-        reference: its outputs.
-        place: where it differs from the model's own parameters and example, for messages.
-        least_sizes: sizes of the outputs on the example. Where units saturate, outputs may
-            cancel to less, and would be compared with rounding.
+        specimen: the model with these parameters and inputs.
+        reference: outputs of the unpermuted model.
+        place: difference from the model's own parameters and example, for messages.
+        least_sizes: sizes of the outputs on the example. Outputs of saturated units may cancel
+            to smaller values, and would be compared with rounding.
     """
 
-    specimen: Probe
+    probe: Probe
     reference: list[Tensor]
     place: str = ""
     least_sizes: Sequence[float] = ()
-    runs_left: int = MOST_SEARCH_RUNS
+    runs_left: int = MAX_SEARCH_RUNS
     _measured: list[list[float]] = field(default_factory=list)
 
     @property
     def tolerances(self) -> list[float]:
-        """For each output tensor the largest difference that counts as rounding."""
+        """The maximum difference of each output tensor that counts as rounding."""
         return self._measured[-1] if self._measured else [TOLERANCE] * len(self.reference)
 
     @property
     def informative(self) -> list[bool]:
-        """For each output tensor whether a change of it verifies a group.
+        """Whether a change of each output tensor can verify a group.
 
-        It does not where rounding is large. Neither do whole numbers, such as the indices of
-        the largest scores: equal ones do not show that the scores are.
+        It cannot if the tolerance is large, or if the outputs are integers. For example, equal
+        indices of the largest scores do not imply equal scores.
         """
         return [
-            tolerance <= self._loosest and (x.is_floating_point() or x.is_complex())
+            tolerance <= self._max_tolerance and (x.is_floating_point() or x.is_complex())
             for tolerance, x in zip(self.tolerances, self.reference, strict=True)
         ]
 
     @property
     def tolerance(self) -> float:
         """The largest tolerance of an informative output tensor."""
-        return max((t for t in self.tolerances if t <= self._loosest), default=TOLERANCE)
+        return max((t for t in self.tolerances if t <= self._max_tolerance), default=TOLERANCE)
 
     def errors(self, permutation: Permutation) -> list[float]:
-        """Return for each output tensor how far a permutation of the parameters moves it."""
-        return self.differences_at(self.specimen.moved(permutation))
+        """Return the relative change of each output tensor under a permutation."""
+        return self.differences_at(self.probe.permuted(permutation))
 
     def differences_at(self, tensors: Mapping[str, Tensor]) -> list[float]:
         """Return the differences of the outputs at other parameters and buffers.
 
-        The model accepts its inputs. So an error is a difference, too: an infinite one.
+        The model accepts its inputs, so an exception counts as an infinite difference.
 
         Raises:
             OneBasinError: when memory runs out.
         """
         try:
-            return self.differences(self.specimen.run(tensors))
+            return self.differences(self.probe.run(tensors))
         except OneBasinError as error:
             if is_out_of_memory(error.__cause__):
                 raise
             return [inf] * len(self.reference)
 
     def differences(self, outputs: Sequence[Tensor]) -> list[float]:
-        """Return for each output tensor how far it is from the reference."""
-        return disagreements(self.reference, outputs, self.least_sizes)
+        """Return the relative difference of each output tensor from the reference."""
+        return relative_differences(self.reference, outputs, self.least_sizes)
 
     def fails(self, errors: Sequence[float]) -> bool:
-        """Return whether some difference is more than rounding.
+        """Return whether some difference exceeds rounding.
 
         Raises:
-            OneBasinError: when the outputs are others each time the model is run.
+            OneBasinError: when the model is not deterministic.
         """
         if max(errors, default=0.0) <= TOLERANCE:
             return False
@@ -119,7 +119,7 @@ class Trial:
         return True
 
     def visible(self, changes: Sequence[float], least: float) -> float:
-        """Return the largest change that is more than rounding, 0.0 if there is none."""
+        """Return the largest change that exceeds rounding, or 0.0."""
         visible = [
             change
             for change, tolerance, counts in zip(
@@ -135,32 +135,32 @@ class Trial:
         return max((error for error, counts in counted if counts), default=0.0)
 
     def _check_repeatable(self) -> None:
-        if max(self.errors(self._still), default=0.0) > self._loosest:
+        if max(self.errors(self._identity), default=0.0) > self._max_tolerance:
             raise OneBasinError(
-                "verify: the model returns other outputs each time it is run; make its forward"
-                " pass deterministic in evaluation mode"
+                "verify: the model is not deterministic in evaluation mode; remove random"
+                " operations from its forward pass"
             )
 
     @property
-    def _still(self) -> Permutation:
-        return Permutation.identity(self.specimen.symmetry)
+    def _identity(self) -> Permutation:
+        return Permutation.identity(self.probe.symmetry)
 
     @property
-    def _loosest(self) -> float:
-        return LOOSEST if self.specimen.is_strict else LOOSEST_PLAIN
+    def _max_tolerance(self) -> float:
+        return MAX_TOLERANCE if self.probe.is_strict else MAX_PLAIN_TOLERANCE
 
     @property
     def _precisions(self) -> tuple[torch.dtype, ...]:
-        """Precisions in whose last bits the parameters change to measure rounding."""
-        if self.specimen.is_strict:
+        """Precisions of the noise that is added to the parameters to measure rounding."""
+        if self.probe.is_strict:
             return (torch.float64,)
-        return tuple(dict.fromkeys((self.specimen.dtype, torch.float32)))
+        return tuple(dict.fromkeys((self.probe.dtype, torch.float32)))
 
     def _rounding(self, dtype: torch.dtype) -> list[float]:
-        found = self.differences_at(self.specimen.jittered(dtype))
-        if len(found) != len(self.reference):
+        noise_changes = self.differences_at(self.probe.with_rounding_noise(dtype))
+        if len(noise_changes) != len(self.reference):
             return [inf] * len(self.reference)
-        return [max(TOLERANCE, HEADROOM * rounding) for rounding in found]
+        return [max(TOLERANCE, HEADROOM * change) for change in noise_changes]
 
 
 def _exceed(errors: Sequence[float], tolerances: Sequence[float]) -> bool:
@@ -169,46 +169,46 @@ def _exceed(errors: Sequence[float], tolerances: Sequence[float]) -> bool:
     return any(not e <= t for e, t in zip(errors, tolerances, strict=True))
 
 
-def further_trial(specimen: Probe, symmetry: Symmetry, place: str, first: Trial) -> Trial:
-    """Return a trial at another point or on other inputs.
+def further_trial(probe: Probe, symmetry: Symmetry, place: str, first: Trial) -> Trial:
+    """Return a trial at other parameters or on other inputs.
 
     Args:
-        specimen: at another point or on other inputs.
-        symmetry: what is claimed of the model.
-        place: where it is, for messages.
+        specimen: the model with the other parameters or inputs.
+        symmetry: the tested symmetry.
+        place: description of the parameters and inputs, for messages.
         first: the trial on the example.
 
     Raises:
-        OneBasinError: when the model refuses the inputs or returns NaN.
+        OneBasinError: when the model rejects the inputs or returns NaN.
     """
-    reference = specimen.run(specimen.moved(Permutation.identity(symmetry)))
+    reference = probe.run(probe.permuted(Permutation.identity(symmetry)))
     if not reference or any(bool(x.isnan().any()) for x in reference):
-        raise OneBasinError(f"verify: the model returns NaN or nothing {place}; give other inputs")
+        raise OneBasinError(f"verify: the model returns NaN or nothing {place}; pass other inputs")
     sizes = [typical_size(x) if x.is_floating_point() else 0.0 for x in first.reference]
-    return Trial(specimen, reference, place, sizes if len(sizes) == len(reference) else ())
+    return Trial(probe, reference, place, sizes if len(sizes) == len(reference) else ())
 
 
 def failing_groups(
     trial: Trial, permutation: Permutation, errors: Sequence[float]
 ) -> dict[str, float]:
-    """Return the groups to blame for a permutation that changes the outputs, and their changes.
+    """Return the groups that make a permutation change the outputs, with their changes.
 
-    Permutations that hold form a group: if each of two holds, so does the product. So some
-    group fails alone, and halving finds it. Should rounding hide that, all are returned.
+    Valid permutations are closed under composition. If a permutation fails, some single
+    group fails, and bisection identifies it. If rounding hides it, all groups are returned.
     """
-    return _blame(trial, permutation, list(permutation.symmetry.groups), max(errors))
+    return _bisect_failures(trial, permutation, list(permutation.symmetry.groups), max(errors))
 
 
-def _blame(
+def _bisect_failures(
     trial: Trial, permutation: Permutation, groups: list[str], error: float
 ) -> dict[str, float]:
     if len(groups) == 1 or trial.runs_left <= 0:
         return dict.fromkeys(groups, error)
-    culprits: dict[str, float] = {}
+    failing: dict[str, float] = {}
     middle = len(groups) // 2
     for half in (groups[:middle], groups[middle:]):
         trial.runs_left -= 1
-        errors = trial.errors(restrict(permutation, half))
+        errors = trial.errors(restrict_permutation(permutation, half))
         if trial.fails(errors):
-            culprits |= _blame(trial, permutation, half, max(errors))
-    return culprits or dict.fromkeys(groups, error)
+            failing |= _bisect_failures(trial, permutation, half, max(errors))
+    return failing or dict.fromkeys(groups, error)

@@ -1,7 +1,7 @@
-"""Specimen: a model at a generic point of its parameter space, run in one precision.
+"""A model at generic parameters, run in one precision.
 
-Owns the runs that a verification compares. The user's module is only borrowed: its tensors,
-attributes, training flags and the random number generators are as before after every run.
+Owns the runs that a verification compares. The tensors, attributes and training flags of
+the user's module and the random number generators are restored after every run.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from onebasin._random_state import cuda_devices
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._model_state import model_state
 from onebasin.symmetry._outputs import select_outputs
-from onebasin.symmetry._verification.calibration import Calibrating
-from onebasin.symmetry._verification.perturbation import jitter, perturb, randomize
+from onebasin.symmetry._verification.calibration import CalibrationMode
+from onebasin.symmetry._verification.perturbation import add_rounding_noise, perturb, randomize
 from onebasin.symmetry._verification.precision import OnePrecision, PlainPrecision
 from onebasin.symmetry._verification.substitution import Redirect, substituted
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-# Generic values of models up to this size are kept; those of larger ones are computed again.
+# Generic values are cached for models up to this size, and recomputed for larger ones.
 KEPT_ENTRIES = 2**26
 
 Precision = OnePrecision | PlainPrecision
 
 
 class Probe:
-    """A model and example inputs, ready to be run on permuted parameters.
+    """A model and example inputs that can be run on permuted parameters.
 
     Args:
-        symmetry: names and shapes; tables (fixed buffers of various values) keep their values.
+        symmetry: names and shapes; fixed buffers with different entries keep their values.
         model: the original module, on any device but meta.
-        args, kwargs: what the module is called with.
-        seed: of the noise that makes parameters generic, and of each run.
-        outputs: which outputs count; see `select_outputs`.
+        args, kwargs: inputs of the module.
+        seed: random seed for the noise in the parameters, and for each run.
+        outputs: selection of outputs; see `select_outputs`.
 
     Raises:
-        OneBasinError: when the module does not fit the symmetry or has no real weights.
+        OneBasinError: when the module does not match the symmetry or has no real weights.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Probe:
         seed: int,
         outputs: Callable[[Any], Any] | None,
     ) -> None:
-        """Check that model and symmetry belong together."""
+        """Check that the model matches the symmetry."""
         self.symmetry, self._model, self._seed, self._outputs = symmetry, model, seed, outputs
         self._inputs = (args, dict(kwargs))
         self._tensors = tensors_of(model)
@@ -68,8 +68,8 @@ class Probe:
             first = self._names.setdefault(id(self._tensors[name]), name)
             if symmetry.blocks[first] != symmetry.blocks[name]:
                 raise OneBasinError(
-                    f"verify: {first!r} and {name!r} are one tensor in the model but differ in"
-                    " layout; give both the same"
+                    f"verify: tied tensors {first!r} and {name!r} differ in layout; give both the"
+                    " same layout"
                 )
         self.num_entries = sum(self._tensors[name].numel() for name in self._names.values())
         self._device: torch.device | None = None
@@ -78,10 +78,10 @@ class Probe:
         self._start()
 
     def _start(self, known: Mapping[str, Tensor] | None = None) -> None:
-        """Choose which buffers keep their values, and calibrate the others.
+        """Select the buffers that keep their values, and calibrate the others.
 
         Args:
-            known: generic values of parameters that need no other computation.
+            known: already computed generic values of parameters.
         """
         self._generic: dict[str, Tensor] = dict(known or {})
         self._tables = {
@@ -93,19 +93,19 @@ class Probe:
             self._calibrate()
 
     def in_plain_precision(self, dtype: torch.dtype) -> Probe:
-        """Return the specimen with a precision in which the model's own casts are granted."""
+        """Return a probe in another precision in which the model's own casts apply."""
         return self._variant(is_strict=False, dtype=dtype)
 
     def without_noise(self) -> Probe:
-        """Return the specimen with random operators that give every entry the same value."""
+        """Return a probe whose random operators return the same value in every entry."""
         return self._variant(_replaces_noise=True)
 
     def at_random(self) -> Probe:
-        """Return the specimen at random parameters, not near those of the model."""
+        """Return a probe at random parameters, not near those of the model."""
         return self._variant(_spread=randomize)
 
     def with_buffers(self, state: Mapping[str, Tensor]) -> Probe | None:
-        """Return the specimen with the buffers of a checkpoint; None if they are the same."""
+        """Return a probe with the buffers of a checkpoint; None if they are equal."""
         own = [
             name for name in self.symmetry.buffers if self._affects_outputs(name) and name in state
         ]
@@ -115,16 +115,16 @@ class Probe:
         return self._variant(_values={**self._values, **others})
 
     def _affects_outputs(self, name: str) -> bool:
-        """Whether a buffer of a checkpoint can decide what the model computes."""
+        """Whether a buffer of a checkpoint can affect the outputs: not a counter or statistic."""
         is_counter = name.endswith("num_batches_tracked")
         is_statistic = self._values[name].is_floating_point() and name not in self._tables
         return not (is_counter or is_statistic)
 
     def with_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Probe:
-        """Return the specimen at the same parameters with other inputs.
+        """Return a probe at the same parameters with other inputs.
 
-        Where the model is on an accelerator this one runs on the CPU: an index out of range
-        stops a CUDA device for good.
+        The new probe runs on the CPU if the model is on an accelerator, because an index out
+        of range makes a CUDA device unusable.
         """
         other = copy.copy(self)
         other._inputs = (args, dict(kwargs))
@@ -140,8 +140,8 @@ class Probe:
         other._start({n: self._generic[n] for n in parameters})
         return other
 
-    def generic(self, name: str) -> Tensor:
-        """Return the generic values of one tensor in float64; not to be written into."""
+    def randomized_param(self, name: str) -> Tensor:
+        """Return the generic values of one tensor in float64; do not modify them."""
         first = self.name_of(name)
         if first in self._generic:
             return self._generic[first]
@@ -149,24 +149,27 @@ class Probe:
         values = OnePrecision(torch.float64).convert(tensor)
         if first not in self._tables:
             is_buffer = first in self.symmetry.buffers
-            spread = perturb if is_buffer else self._spread
-            values = spread(values, generator_for(self._seed, first))
+            broadcast_index = perturb if is_buffer else self._spread
+            values = broadcast_index(values, generator_for(self._seed, first))
         if self.num_entries <= KEPT_ENTRIES:
             self._generic[first] = values
         return values
 
-    def moved(self, permutation: Permutation) -> dict[str, Tensor]:
-        """Return the generic values of every tensor, moved; a tied one under one name."""
+    def permuted(self, permutation: Permutation) -> dict[str, Tensor]:
+        """Return the permuted generic values of every tensor; a tied tensor under one name."""
         names = self._names.values()
-        return {n: permutation.apply_tensor(n, self.generic(n)) for n in names}
+        return {n: permutation.apply_tensor(n, self.randomized_param(n)) for n in names}
 
-    def jittered(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Return the generic values of every tensor with the last bit of each entry changed."""
+    def with_rounding_noise(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Return the generic values of every tensor with rounding noise in each entry."""
         names = self._names.values()
-        return {n: jitter(self.generic(n), generator_for(self._seed, n), dtype) for n in names}
+        return {
+            n: add_rounding_noise(self.randomized_param(n), generator_for(self._seed, n), dtype)
+            for n in names
+        }
 
     def name_of(self, name: str) -> str:
-        """Return the name under which `moved` has a tensor that may be tied."""
+        """Return the name under which `permuted` contains a tensor that may be tied."""
         return self._names[id(self._tensors[name])]
 
     @property
@@ -176,7 +179,7 @@ class Probe:
 
     @property
     def own_dtype(self) -> torch.dtype:
-        """The floating precision of most of the model's parameter entries."""
+        """The most frequent floating dtype of the model's entries."""
         sizes: dict[torch.dtype, int] = {}
         for tensor in self._tensors.values():
             if tensor.is_floating_point():
@@ -184,13 +187,13 @@ class Probe:
         return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
 
     def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return the counted outputs of the module on these tensors.
+        """Return the selected outputs of the module on these tensors.
 
         Args:
-            tensors: one entry for each that `moved` returns.
+            tensors: the tensors returned by `permuted`, by name.
 
         Raises:
-            OneBasinError: when the forward pass raises in this precision.
+            OneBasinError: when the forward pass fails in this precision.
         """
         with torch.no_grad():
             return self._run(tensors, self._precision())[0]
@@ -210,11 +213,11 @@ class Probe:
         """Run forward with gradients and call `backward` on the outputs, in the same precision.
 
         Args:
-            tensors: as for `run`; those that require gradients get them.
-            backward: what to do with the outputs.
+            tensors: as in `run`; those that require gradients receive them.
+            backward: function of the outputs that runs the backward pass.
 
         Raises:
-            OneBasinError: when the forward or the backward pass raises.
+            OneBasinError: when the forward or the backward pass fails.
         """
         with torch.enable_grad():
             self._run(tensors, self._precision(), backward)
@@ -230,7 +233,7 @@ class Probe:
         precision: Precision,
         backward: Callable[[list[Tensor]], None] | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Return the counted outputs, and the buffers as the forward pass left them."""
+        """Return the selected outputs, and the buffers after the forward pass."""
         buffers = {id(tensor) for tensor in self._model.buffers()}
         used: dict[str, Tensor] = {}
 
@@ -251,25 +254,25 @@ class Probe:
                 substituted(self._model, substitute, redirect=redirect) as model,
                 precision,
             ):
-                found = select_outputs(model(*args, **kwargs), self._outputs)
+                selected = select_outputs(model(*args, **kwargs), self._outputs)
                 if backward is not None:
-                    backward(found)
+                    backward(selected)
         except Exception as error:
             raise OneBasinError(self._explain(error, precision)) from error
-        return precision.convert([tensor.detach() for tensor in found]), used
+        return precision.convert([tensor.detach() for tensor in selected]), used
 
     def _own_input(self, tensor: Tensor) -> Tensor:
         tensor = tensor.detach().clone()
         return tensor if self._device is None else tensor.to(self._device)
 
     def _calibrate(self) -> None:
-        """Let normalization statistics fit what flows through the generic model."""
-        mode = Calibrating(torch.float32, seed=self._seed)
+        """Set normalization statistics to those of the generic model's activations."""
+        mode = CalibrationMode(torch.float32, seed=self._seed)
         names = self._names.values()
         try:
             with torch.no_grad():
-                _, used = self._run({name: self.generic(name) for name in names}, mode)
-        except OneBasinError:  # the first run will say so, or another precision will do
+                _, used = self._run({name: self.randomized_param(name) for name in names}, mode)
+        except OneBasinError:  # the first run reports the error, or uses another precision
             return
         for name, value in used.items():
             if name and id(value) in mode.calibrated:
@@ -281,11 +284,11 @@ class Probe:
         if is_out_of_memory(error):
             return (
                 f"verify: not enough memory to run {name} in {width}; use smaller example inputs,"
-                " or leave the verification out (--no-verify)"
+                " or skip the verification (--no-verify)"
             )
         return (
-            f"verify: {name} cannot be run in {width} on the example inputs"
-            f" ({type(error).__name__}: {reason}); give inputs it accepts"
+            f"verify: {name} failed in {width} on the example inputs"
+            f" (got {type(error).__name__}: {reason}); pass inputs that it accepts"
         )
 
     @contextmanager
@@ -299,14 +302,14 @@ class Probe:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether an exception says that memory has run out, on the CPU or a device."""
+    """Return whether an exception reports that memory ran out, on the CPU or a device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "not enough memory" in str(error)
 
 
 def _is_table(symmetry: Symmetry, name: str, tensor: Tensor, spreads_scalars: bool) -> bool:
-    """Whether a buffer is fixed and generic as it is: a mask or a table, not a fresh statistic."""
+    """Whether a buffer is fixed and keeps its values: a mask or table, not initial statistics."""
     moves = any(group in symmetry.groups for b in symmetry.blocks[name] for group in b.groups)
     if moves or (tensor.numel() < 2 and spreads_scalars):
         return False
@@ -318,7 +321,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return every parameter and buffer of a module, and its state, under each of its names."""
+    """Return every parameter, buffer and state dict entry of a module, under all its names."""
     return {**dict(named_tensors(model)), **model_state(model).tensors}
 
 
@@ -326,20 +329,19 @@ def check_model(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> None:
     """Check that a model has every tensor of a symmetry, in its shape, with real values.
 
     Raises:
-        OneBasinError: naming the first tensor that does not fit.
+        OneBasinError: naming the first tensor that does not match.
     """
     for name, shape in symmetry.shapes.items():
         if name not in tensors:
             raise OneBasinError(
-                f"verify: the model has no tensor {name!r}; give the model that was traced"
+                f"verify: the model has no tensor {name!r}; pass the model whose symmetry it is"
             )
         if tuple(tensors[name].shape) != shape:
             raise OneBasinError(
-                f"verify: tensor {name!r} is {tuple(tensors[name].shape)} in the model but {shape}"
-                " in the symmetry; give the model that was traced"
+                f"verify: wrong shape for tensor {name!r} (got {tuple(tensors[name].shape)} in the"
+                f" model, {shape} in the symmetry); pass the model whose symmetry it is"
             )
         if tensors[name].is_meta:
             raise OneBasinError(
-                f"verify: tensor {name!r} is on the meta device; a proof runs the model, so build"
-                " it with real weights"
+                f"verify: tensor {name!r} is on the meta device; build the model with real weights"
             )

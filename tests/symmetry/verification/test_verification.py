@@ -1,4 +1,4 @@
-"""Proofs: right symmetries pass, wrong ones are found and named, the module is untouched."""
+"""Valid symmetries pass verification, and groups of invalid ones fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._verification.proof import verify
+from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Group, Symmetry
@@ -20,16 +20,16 @@ from tests.symmetry.verification.cases import CASES, built
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_right_symmetries_are_proved(case: str) -> None:
+def test_valid_symmetries_are_verified(case: str) -> None:
     model, symmetry, x = built(case)
-    proof = verify(symmetry, model, (x,))
-    assert proof.failed_groups == {}
-    assert proof.max_error < 1e-12
-    assert proof.symmetry == symmetry
-    assert set(proof.controls) == set(symmetry.groups)
-    assert all(control.change > 1e-6 for control in proof.controls.values())
-    assert proof.unverified == ()
-    assert proof.seconds > 0
+    verification = verify(symmetry, model, (x,))
+    assert verification.failed_groups == {}
+    assert verification.max_error < 1e-12
+    assert verification.symmetry == symmetry
+    assert set(verification.controls) == set(symmetry.groups)
+    assert all(control.change > 1e-6 for control in verification.controls.values())
+    assert verification.unverified == ()
+    assert verification.seconds > 0
 
 
 def with_layout(symmetry: Symmetry, tensor: str, *layouts: Any) -> Symmetry:
@@ -37,37 +37,37 @@ def with_layout(symmetry: Symmetry, tensor: str, *layouts: Any) -> Symmetry:
 
 
 @pytest.mark.parametrize("tensor", ["2.bias", "2.weight", "4.weight"])
-def test_the_wrong_group_is_named_and_the_others_stay(tensor: str) -> None:
+def test_invalid_group_fails_and_others_remain(tensor: str) -> None:
     model, symmetry, x = built("mlp")
     layouts = [Fixed(6) if x == Units("b", 6) else x for x in symmetry.layouts[tensor]]
-    proof = verify(with_layout(symmetry, tensor, *layouts), model, (x,))
-    assert list(proof.failed_groups) == ["b"]
-    assert "changes the output by" in proof.failed_groups["b"]
-    assert list(proof.symmetry.groups) == ["a", "c"] == list(proof.controls)
-    assert proof.symmetry.layouts["4.weight"][1].size == 6
-    assert isinstance(proof.symmetry.layouts["4.weight"][1], Fixed)
-    assert proof.max_error < 1e-12
+    verification = verify(with_layout(symmetry, tensor, *layouts), model, (x,))
+    assert list(verification.failed_groups) == ["b"]
+    assert "changes the output by" in verification.failed_groups["b"]
+    assert list(verification.symmetry.groups) == ["a", "c"] == list(verification.controls)
+    assert verification.symmetry.layouts["4.weight"][1].size == 6
+    assert isinstance(verification.symmetry.layouts["4.weight"][1], Fixed)
+    assert verification.max_error < 1e-12
 
 
-def test_several_wrong_groups_are_all_named() -> None:
+def test_all_invalid_groups_fail() -> None:
     model, symmetry, x = built("mlp")
     wrong = with_layout(symmetry, "0.bias", Fixed(8))
     wrong = with_layout(wrong, "4.bias", Fixed(5))
-    proof = verify(wrong, model, (x,))
-    assert sorted(proof.failed_groups) == ["a", "c"]
-    assert list(proof.symmetry.groups) == ["b"]
+    verification = verify(wrong, model, (x,))
+    assert sorted(verification.failed_groups) == ["a", "c"]
+    assert list(verification.symmetry.groups) == ["b"]
 
 
-def test_a_batch_norm_statistic_left_behind_is_seen() -> None:
-    """Fresh statistics are all zeros and ones: only generic ones tell."""
+def test_unpermuted_batch_norm_statistic_fails() -> None:
+    """Initial statistics are zeros and ones; only generic ones show the error."""
     for name in ("1.running_mean", "1.running_var", "1.weight", "1.bias"):
         model, symmetry, x = built("conv_net")
-        proof = verify(with_layout(symmetry, name, Fixed(6)), model, (x,))
-        assert list(proof.failed_groups) == ["c"], name
-        assert list(proof.symmetry.groups) == ["e"]
+        verification = verify(with_layout(symmetry, name, Fixed(6)), model, (x,))
+        assert list(verification.failed_groups) == ["c"], name
+        assert list(verification.symmetry.groups) == ["e"]
 
 
-def test_a_wrong_outer_group_becomes_an_axis() -> None:
+def test_invalid_outer_group_becomes_an_axis() -> None:
     model, symmetry, x = built("grouped_conv")
     g = Units("g", 3)
     wrong = with_layout(symmetry, "into.bias", Product((Fixed(3), Fixed(2))))
@@ -75,11 +75,11 @@ def test_a_wrong_outer_group_becomes_an_axis() -> None:
     layouts = {
         name: tuple(_fix(layout, "i") for layout in dims) for name, dims in wrong.layouts.items()
     }
-    proof = verify(replace(wrong, layouts=layouts), model, (x,))
-    assert list(proof.failed_groups) == ["g"]
-    assert proof.symmetry.axes == {"g": 3}
-    assert list(proof.symmetry.groups) == ["o"]
-    assert proof.symmetry.layouts["out.weight"][1] == Product((g, Units("o", 4)))
+    verification = verify(replace(wrong, layouts=layouts), model, (x,))
+    assert list(verification.failed_groups) == ["g"]
+    assert verification.symmetry.axes == {"g": 3}
+    assert list(verification.symmetry.groups) == ["o"]
+    assert verification.symmetry.layouts["out.weight"][1] == Product((g, Units("o", 4)))
 
 
 def _fix(layout: Any, group: str) -> Any:
@@ -92,39 +92,39 @@ def _fix(layout: Any, group: str) -> Any:
             return layout
 
 
-def test_heads_that_share_an_order_are_not_free() -> None:
-    """q and k may order each head on its own; not so where every head has one table."""
+def test_heads_with_a_shared_permutation_fail() -> None:
+    """Heads of q and k have separate permutations, unless all heads share one table."""
     model, symmetry, x = built("attention")
     shared = replace(symmetry, groups={**symmetry.groups, "d": Group("d", 3)})
     assert verify(shared, model, (x,)).failed_groups == {}
     fused = Sum((Units("all", 6), Units("all", 6), Product((Units("h", 2), Units("v", 3)))))
     groups = {"all": Group("all", 6), "h": Group("h", 2), "v": Group("v", 3, ("h",))}
     layouts = {**symmetry.layouts, "qkv.weight": (fused, Fixed(8)), "qkv.bias": (fused,)}
-    proof = verify(Symmetry(groups, layouts), model, (x,))
-    assert "all" in proof.failed_groups
-    assert "v" in proof.symmetry.groups
+    verification = verify(Symmetry(groups, layouts), model, (x,))
+    assert "all" in verification.failed_groups
+    assert "v" in verification.symmetry.groups
 
 
 @pytest.mark.parametrize("inside", [torch.float32, torch.bfloat16])
-def test_upcasting_inside_does_not_blind(inside: torch.dtype) -> None:
+def test_internal_upcasts_do_not_hide_errors(inside: torch.dtype) -> None:
     torch.manual_seed(0)
     model, symmetry = small_models.attention(inside)
-    proof = verify(symmetry, model, (torch.randn(2, 5, 8),))
-    assert proof.failed_groups == {}
-    assert proof.max_error < 1e-12
+    verification = verify(symmetry, model, (torch.randn(2, 5, 8),))
+    assert verification.failed_groups == {}
+    assert verification.max_error < 1e-12
 
 
 @pytest.mark.parametrize("case", ["mlp", "attention", "grouped_conv"])
-def test_parameters_that_start_at_zero_do_not_blind(case: str) -> None:
+def test_parameters_that_start_at_zero_do_not_hide_errors(case: str) -> None:
     model, symmetry, x = built(case)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    proof = verify(symmetry, model, (x,))
-    assert set(proof.controls) == set(symmetry.groups)
+    verification = verify(symmetry, model, (x,))
+    assert set(verification.controls) == set(symmetry.groups)
 
 
-def test_tiny_layer_scales_do_not_blind() -> None:
+def test_tiny_layer_scales_do_not_hide_errors() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -137,12 +137,12 @@ def test_tiny_layer_scales_do_not_blind() -> None:
     model = Scaled()
     spec = {"up.weight": ("h", None), "up.bias": (None,), "down.weight": (None, "h")}
     spec |= {"down.bias": (None,), "scale": (None,)}
-    proof = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
-    assert list(proof.failed_groups) == ["h"]
+    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    assert list(verification.failed_groups) == ["h"]
 
 
 class Deep(nn.Module):
-    """Sixteen layers in which a signal fades, by small weights or by statistics that misfit."""
+    """Sixteen layers that attenuate the signal, by small weights or mismatched statistics."""
 
     def __init__(self, weight: float, variance: float) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class Deep(nn.Module):
 
 
 @pytest.mark.parametrize(("weight", "variance"), [(0.01, 1.0), (1.0, 1e4)])
-def test_fading_signals_do_not_blind(weight: float, variance: float) -> None:
+def test_vanishing_signals_do_not_hide_errors(weight: float, variance: float) -> None:
     torch.manual_seed(0)
     model = Deep(weight, variance)
     spec: dict[str, Any] = {}
@@ -170,10 +170,10 @@ def test_fading_signals_do_not_blind(weight: float, variance: float) -> None:
         names = ("weight", "bias", "running_mean", "running_var")
         spec |= {f"norms.{i}.{name}": (out,) for name in names}
     symmetry, x = symmetry_from_spec(spec, model), torch.randn(2, 4, 3, 3)
-    proof = verify(symmetry, model, (x,))
-    assert proof.failed_groups == {}
-    assert set(proof.controls) == set(symmetry.groups)
-    assert min(control.change for control in proof.controls.values()) > 1e-3
+    verification = verify(symmetry, model, (x,))
+    assert verification.failed_groups == {}
+    assert set(verification.controls) == set(symmetry.groups)
+    assert min(control.change for control in verification.controls.values()) > 1e-3
     wrong = with_layout(symmetry, "norms.0.running_mean", Fixed(4))
     assert list(verify(wrong, model, (x,)).failed_groups) == ["c0"]
 
@@ -210,9 +210,9 @@ def test_keyword_inputs_and_integer_inputs() -> None:
     spec = {"table.weight": (None, "d"), "out.weight": (None, "d"), "out.bias": (None,)}
     ids, scale = torch.tensor([[1, 2], [3, 4]]), torch.tensor(3.0)
     symmetry = symmetry_from_spec(spec, model)
-    proof = verify(symmetry, model, (ids,), {"scale": scale})
-    assert proof.failed_groups == {}
-    assert list(proof.controls) == ["d"]
+    verification = verify(symmetry, model, (ids,), {"scale": scale})
+    assert verification.failed_groups == {}
+    assert list(verification.controls) == ["d"]
 
 
 def test_tied_parameters_stay_tied() -> None:
@@ -229,7 +229,9 @@ def test_tied_parameters_stay_tied() -> None:
     symmetry = symmetry_from_spec({"embed.weight": (None, "d")}, model)
     assert verify(symmetry, model, (torch.tensor([[1, 2]]),)).failed_groups == {}
     layouts = {**symmetry.layouts, "head.weight": (Fixed(9), Fixed(4))}
-    with pytest.raises(OneBasinError, match=r"'embed\.weight' and 'head\.weight' are one tensor"):
+    with pytest.raises(
+        OneBasinError, match=r"tied tensors 'embed\.weight' and 'head\.weight' differ"
+    ):
         verify(replace(symmetry, layouts=layouts), model, (torch.tensor([[1, 2]]),))
 
 
@@ -246,13 +248,13 @@ def test_complex_parameters() -> None:
 
     model = Spectral()
     symmetry = symmetry_from_spec({"up": ("h", None), "down": (None, "h")}, model)
-    proof = verify(symmetry, model, (torch.randn(2, 4),))
-    assert proof.failed_groups == {}
-    assert proof.max_error < 1e-12
-    assert list(proof.controls) == ["h"]
+    verification = verify(symmetry, model, (torch.randn(2, 4),))
+    assert verification.failed_groups == {}
+    assert verification.max_error < 1e-12
+    assert list(verification.controls) == ["h"]
 
 
-def test_same_seed_same_proof() -> None:
+def test_same_seed_gives_same_verification() -> None:
     model, symmetry, x = built("attention")
     one, two = (verify(symmetry, model, (x,), seed=4) for _ in range(2))
     assert one.controls == two.controls
@@ -260,15 +262,15 @@ def test_same_seed_same_proof() -> None:
     assert verify(symmetry, model, (x,), seed=5).controls != one.controls
 
 
-def test_what_does_not_fit_is_named() -> None:
+def test_mismatches_raise() -> None:
     model, symmetry, x = built("mlp")
     with pytest.raises(OneBasinError, match=r"'0\.weight' is on the meta device; .* real weights"):
         verify(symmetry, copy.deepcopy(model).to("meta"), (x,))
     with pytest.raises(OneBasinError, match=r"the model has no tensor '0\.weight'"):
         verify(symmetry, nn.Identity(), (x,))
-    with pytest.raises(OneBasinError, match=r"'0\.weight' is \(9, 4\) in the model but \(8, 4\)"):
+    with pytest.raises(OneBasinError, match=r"'0\.weight' \(got \(9, 4\) in the model, \(8, 4\)"):
         verify(symmetry, nn.Sequential(nn.Linear(4, 9), *list(model)[1:]), (x,))
-    with pytest.raises(OneBasinError, match="returns no tensor that counts; choose with outputs="):
+    with pytest.raises(OneBasinError, match="returns no selected tensor; pass outputs="):
         verify(symmetry, model, (x,), outputs=lambda out: None)
     with pytest.raises(OneBasinError, match="returns NaN on the example inputs"):
         verify(symmetry, model, (x * torch.nan,))
