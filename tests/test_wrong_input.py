@@ -11,7 +11,7 @@ import json, sys
 import torch
 import onebasin
 from torch import nn
-from onebasin import Permutation, matching, average, trace
+from onebasin import Permutation, matching, average, infer_symmetry
 from onebasin.merging import repair
 from onebasin.errors import OneBasinError
 from onebasin.graph.binding import FunctionalModel
@@ -186,12 +186,12 @@ CASES = {
     "repair(net, a, [a, a], data, weights=[1])": "repair: 1 weight (1) for 2 networks; give one f",
     "repair(net, a, [a], data, method='x')": "repair: method is 'x'; it must be 'reset' or 'repair",
     "permuted_copies(symmetry, a, 1.5)": "permuted_copies: num_copies is 1.5; it must be a whole",
-    "permuted_copies(symmetry, short, 1)": "apply: tensor '0.weight' is missing; give every param",
+    "permuted_copies(symmetry, short, 1)": "apply: missing tensor '0.weight'; pass every param",
     "measure_llfc(net, a, a, data, alphas=0.5)": "llfc: alphas is 0.5; give several, such as [0.25",
     "measure_llfc(net, a, a, data, alphas=[2])": "llfc: alpha is 2; it must be between 0 and 1",
     "measure_llfc(net, a, a, data, layers=[3])": "llfc: layer 3 is not a name; pass text",
     "measure_similarity(net, a, a, data, max_features=0)": "similarity: max_features is 0; it must",
-    "unmoved.apply(short)": "apply: tensor '0.weight' is missing; give every parameter and buffer",
+    "unmoved.apply(short)": "apply: missing tensor '0.weight'; pass every parameter and buffer",
     "unmoved.apply(None)": "apply: params is None; pass a state dict, such as model.state_dict()",
 }
 

@@ -94,7 +94,7 @@ WRONG_PAIRS = [[torch.randn(2, 4)], [(torch.randn(2, 4),)], [(torch.randn(2, 4),
 
 @pytest.mark.parametrize("other_inputs", WRONG_PAIRS)
 def test_other_inputs_must_be_pairs(other_inputs: Any) -> None:
-    with pytest.raises(OneBasinError, match=r"verify: invalid other_inputs.*pairs"):
+    with pytest.raises(OneBasinError, match=r"verify: other_inputs.*pairs"):
         verified(Body(), other_inputs=other_inputs)
 
 

@@ -326,13 +326,13 @@ def _examples_of(model: nn.Module, other_inputs: Sequence[Any]) -> list[Example]
     """Return the caller's further inputs as examples."""
     if not isinstance(other_inputs, list | tuple):
         raise OneBasinError(
-            f"verify: invalid other_inputs (got {described(other_inputs)}); pass a list of pairs of"
-            " positional and keyword inputs"
+            f"verify: other_inputs is {described(other_inputs)}; pass a list of pairs of positional"
+            " and keyword inputs"
         )
     for i, inputs in enumerate(other_inputs):
         if not isinstance(inputs, list | tuple) or len(inputs) != 2 or not _is_mapping(inputs[1]):
             raise OneBasinError(
-                f"verify: invalid other_inputs[{i}] (got {described(inputs)}); pass pairs of"
+                f"verify: other_inputs[{i}] is {described(inputs)}; pass pairs of"
                 " positional and keyword inputs such as ((x,), {})"
             )
     return [Example(*model_inputs("verify", model, *inputs)) for inputs in other_inputs]
