@@ -116,7 +116,7 @@ def test_an_unknown_method_lists_the_known(capsys, tmp_path, a, b, command):
             "=100, restarts=1, cache_bytes=",
         ),
         (["--method-arg", "seed=3"], "method weights has no option 'seed'"),
-        (["--method-arg", "sweeps"], "--method-arg 'sweeps': expected KEY=VALUE"),
+        (["--method-arg", "sweeps"], "--method-arg sweeps: expected KEY=VALUE"),
         (
             ["--method-arg", "max_sweeps=no"],
             "invalid value 'no' for option max_sweeps of method weights; expected an integer",

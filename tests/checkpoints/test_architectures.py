@@ -157,7 +157,7 @@ def test_misspelt_prefix(prefix: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["width"], "--arch-arg 'width': expected KEY=VALUE"),
+        (["width"], "arch_args='width': expected KEY=VALUE"),
         (["widht=3"], r"mlp: building it with \(widht=3\) raised TypeError: .*'widht'"),
         (["width=0"], r"mlp: width is 0; it must be a whole number of at least 1"),
         (["width=many"], r"mlp: building it with \(width='many'\) raised Type\w+: "),
@@ -169,7 +169,7 @@ def test_bad_arguments(arguments: list[str], text: str) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(OneBasinError, match="--input '2y3': expected a shape"):
+    with pytest.raises(OneBasinError, match="example_inputs='2y3': expected a shape"):
         build_architecture("mlp", input_spec="2y3")
 
 
@@ -204,7 +204,10 @@ def test_callable_of_an_installed_package() -> None:
         ("usernets:ready", r"usernets:ready: is a module already; name a callable that builds"),
         ("usernets:number", r"usernets:number: returned int; it must return an nn.Module"),
         ("usernets:fails", r"raised RuntimeError: no such file; .*fix the callable"),
-        ("usernets:Net", r"usernets:Net: has no default input; give .*--input 2x3x224x224"),
+        (
+            "usernets:Net",
+            r"usernets:Net: has no default input; pass .*example_inputs='2x3x224x224'",
+        ),
     ],
 )
 def test_faulty_callables(user_folder: Path, spec: str, text: str) -> None:

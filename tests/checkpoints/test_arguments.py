@@ -52,10 +52,10 @@ def test_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["depth", "=3", "3=3", "a b=3", "a-b=3"])
 def test_no_key(text: str) -> None:
-    with pytest.raises(OneBasinError, match=rf"--arch-arg '{text}': expected KEY=VALUE with a nam"):
+    with pytest.raises(OneBasinError, match=rf"arch_args='{text}': expected KEY=VALUE with a nam"):
         parse_arguments([text])
 
 
 def test_key_given_twice() -> None:
-    with pytest.raises(OneBasinError, match="--arch-arg 'depth=4': 'depth' is given twice"):
+    with pytest.raises(OneBasinError, match="arch_args='depth=4': 'depth' is given twice"):
         parse_arguments(["depth=3", "depth=4"])

@@ -83,7 +83,7 @@ def test_tied_names_with_two_values_are_refused(name: str) -> None:
 
 def test_tensors_of_a_prefix_are_suggested() -> None:
     params = {f"student.{name}": tensor for name, tensor in stored().items()}
-    with pytest.raises(OneBasinError, match="pass --key student to read only"):
+    with pytest.raises(OneBasinError, match="pass key='student' to read only"):
         check_fits({**params, "teacher.weight": torch.ones(1)}, Network())
 
 

@@ -72,7 +72,7 @@ def test_contradictions_between_checkpoints_are_refused(tmp_path):
 def test_contradictions_with_the_user_are_refused():
     given = merged_arguments(RECORD, "mlp", {"width": 64, "depth": 2})
     assert given["depth"] == 2
-    with pytest.raises(OneBasinError, match="width=64, but 32"):
+    with pytest.raises(OneBasinError, match="width=64, but arch_args= has width=32"):
         merged_arguments(RECORD, "mlp", {"width": 32})
     tuples = ArchitectureRecord("mlp", {"sizes": [8, 16]})
     assert merged_arguments(tuples, "mlp", {"sizes": (8, 16)}) == {"sizes": (8, 16)}

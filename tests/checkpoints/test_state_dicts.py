@@ -133,7 +133,7 @@ def test_the_default_among_many_is_reported(tmp_path: Path) -> None:
     _, notes = value_of(save(tmp_path / "a.pt", MANY))
     assert notes == (
         "read 'model'; the file also holds 'model_ema', 'nested.teacher', 'flat' and 1 more, "
-        "which --key selects",
+        "which key= selects",
     )
 
 
@@ -170,7 +170,7 @@ def test_a_pickled_module_is_read_without_its_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "key", "text"),
     [
-        ({"encoder": state(1.0), "decoder": state(2.0)}, None, "'encoder', 'decoder'.*--key"),
+        ({"encoder": state(1.0), "decoder": state(2.0)}, None, "'encoder', 'decoder'.*key="),
         ({"model": state(1.0)}, "ema", "no key 'ema' that holds tensors; the file holds 'model'"),
         ({"encoder": state(1.0), "decoder": state(2.0)}, "x", "no key 'x'.*'encoder', 'decoder'"),
         ({"model": state(1.0)}, "model.head", "no key 'model.head'"),

@@ -156,7 +156,7 @@ ARCHITECTURES = {
     "not callable": (["math:pi"], "is of type float, not a callable"),
     "argument": (["mlp", "--arch-arg", "width"], "expected KEY=VALUE with a name before the '='"),
     "unknown argument": (["mlp", "--arch-arg", "depht=2"], "depht"),
-    "input": (["mlp", "--input", "two"], "--input 'two': expected a shape such as 2x3x224x224"),
+    "input": (["mlp", "--input", "two"], "--input two: expected a shape such as 2x3x224x224"),
     "no input": (["torch.nn:Identity"], "give the shapes of its inputs"),
     "empty": (["torch.nn:Identity", "--input", "2x3"], "has no parameters, so nothing can move"),
 }

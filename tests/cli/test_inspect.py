@@ -91,8 +91,11 @@ def test_where_no_symmetry_can_be_written_is_named(capsys, tmp_path):
     ("text", "message"),
     [
         ("nonsense", "invalid JSON"),
-        ("[1]", "expected what inspect --save writes, or a mapping"),
-        ('{"layers.0.weight": [1]}', "expected what inspect --save writes, or a mapping"),
+        ("[1]", "expected a file that inspect with --save wrote, or a mapping"),
+        (
+            '{"layers.0.weight": [1]}',
+            "expected a file that inspect with --save wrote, or a mapping",
+        ),
         ('{"other.weight": ["h"]}', "the model has no tensor 'other.weight'"),
         ('{"format": "onebasin-symmetry-0"}', "not a symmetry file of this version"),
     ],

@@ -131,7 +131,7 @@ def test_color_is_not_lost_without_a_word(load, folder):
 
 
 def test_a_missing_root_or_folder_or_file_is_named(load, folder, tmp_path, monkeypatch):
-    with pytest.raises(OneBasinError, match=r"^data: the root \(--data-root\) is .*/nowhere,"):
+    with pytest.raises(OneBasinError, match=r"^data: root= is .*/nowhere,"):
         load_dataset("mnist", root=tmp_path / "nowhere", cache=tmp_path)
     monkeypatch.setenv("ONEBASIN_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(OneBasinError, match=r"ONEBASIN_DATA is .*/nowhere, which is not a folder"):

@@ -57,7 +57,7 @@ def test_splits_have_names(hub, tmp_path):
 
 def test_without_network_one_line_says_so(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    text = r"^data: owner/nothing cannot .* hub \(.*the root \(ONEBASIN_DATA, or --data-root\)$"
+    text = r"^data: owner/nothing cannot .* hub \(.*root= \(default: ONEBASIN_DATA\)$"
     with pytest.raises(OneBasinError, match=text):
         load_dataset("owner/nothing", cache=tmp_path / "cache")
     assert capfd.readouterr() == ("", "")

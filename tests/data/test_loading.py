@@ -210,7 +210,7 @@ def test_whole_numbers_are_classes_of_texts_in_their_order(tmp_path):
         ("a,b\n1,2\n", "has no column 'c'; its columns are 'a', 'b'", {"label_column": "c"}),
         ("a,b\nx,y\n", "several columns of text", {}),
         ("a,b\n1,2\n", "--image-size has no effect", {"image_size": 3}),
-        ("p,q,kind\n1,2,b\n3,4,a\n", "--label-column kind", {}),
+        ("p,q,kind\n1,2,b\n3,4,a\n", "label_column='kind'", {}),
     ],
 )
 def test_wrong_csv_files(tmp_path, content, text, options):
@@ -306,12 +306,12 @@ def test_text_files_are_blocks(tmp_path):
     refused("is not UTF-8 text", "b.txt")
     (tmp_path / "c.txt").write_text("")
     refused("is empty", "c.txt")
-    refused("--normalize has no effect", "a.txt", normalize="none")
+    refused("normalize= has no effect", "a.txt", normalize="none")
 
 
 @pytest.mark.parametrize("text", ["x", "0.5", "0.5,0", "1,2,3", "", "0.5,nan", "nan,1", "inf,1"])
 def test_wrong_normalizations_are_refused(text):
-    refused("--normalize .* is not valid", "digits", normalize=text)
+    refused("invalid normalize=", "digits", normalize=text)
 
 
 def test_unknown_data_are_refused():
@@ -322,7 +322,7 @@ def test_unknown_data_are_refused():
 
 def test_byte_tokens_are_refused_for_folders_of_transformers(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_positions": 24}')
-    with pytest.raises(OneBasinError, match="--tokenizer bytes does not suit hf:"):
+    with pytest.raises(OneBasinError, match="tokenizer='bytes' does not suit hf:"):
         options_for(f"hf:{tmp_path}", ReadOptions(tokenizer="bytes"))
     options = options_for(f"hf:{tmp_path}", None)
     assert options.reading["tokenizer"] == str(tmp_path)

@@ -227,8 +227,9 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     )
     if not is_spec:
         raise OneBasinError(
-            f"{path}: expected what inspect --save writes, or a mapping of each tensor to a list "
-            'with a group name or null per dimension, such as {"layer.weight": ["hidden", null]}'
+            f"{path}: expected a file that inspect with save= wrote, or a mapping of each tensor "
+            'to a list with a group name or null per dimension, such as '
+            '{"layer.weight": ["hidden", null]}'
         )
     return data
 
@@ -241,7 +242,7 @@ def _check_fits(symmetry: Symmetry, architecture: Architecture, place: str) -> N
         if here != there:
             raise OneBasinError(
                 f"{place}: tensor {name!r} is {here} in the symmetry but {there} in "
-                f"{architecture.name}; infer it again, with inspect --save for a file"
+                f"{architecture.name}; infer it again, with inspect and save= for a file"
             )
 
 

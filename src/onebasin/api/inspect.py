@@ -219,7 +219,10 @@ def _unsupported(symmetry: Symmetry, shows_all: bool) -> list[str]:
 def _shortened(rows: list[tuple[str, ...]], shows_all: bool, noun: str) -> list[str]:
     shown = rows if shows_all or len(rows) <= SHORT + 1 else rows[:SHORT]
     hidden = len(rows) - len(shown)
-    return [_table(shown), *([f"  ... {hidden} more {noun}; --all shows them"] if hidden else [])]
+    return [
+        _table(shown),
+        *([f"  ... {hidden} more {noun}; shows_all=True shows them"] if hidden else []),
+    ]
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

@@ -263,7 +263,7 @@ def _build_failed(
     call = f"{recipe.name}: {what} raised {one_line(error)}"
     if device == "meta":
         return f"{call} on the meta device; build it on the cpu, or check its arguments"
-    return f"{call}; check the arguments given with --arch-arg, or fix the callable"
+    return f"{call}; check arch_args=, or fix the callable"
 
 
 def _name_inputs(specs: Sequence[InputSpec], module: nn.Module) -> tuple[InputSpec, ...]:

@@ -1,4 +1,4 @@
-"""Reads `KEY=VALUE` arguments of architectures and methods."""
+"""`KEY=VALUE` arguments of architectures and methods."""
 
 import ast
 import json
@@ -13,24 +13,24 @@ _WORDS = {"true": True, "false": False, "none": None, "null": None}
 def parse_arguments(
     arguments: Mapping[str, Any] | Iterable[str] | None,
     *,
-    option: str = "--arch-arg",
+    argument: str = "arch_args",
     example: str = "width=512",
 ) -> dict[str, Any]:
-    """Turn `KEY=VALUE` texts into keyword arguments.
+    """Return `KEY=VALUE` texts as keyword arguments.
 
-    A value is read as a Python literal, then as JSON; `true`, `false` and `none` may be
-    written in any case; anything else is text.
+    A value is parsed as a Python literal, then as JSON. The case of `true`, `false` and `none`
+    does not matter. Any other value remains text.
 
     Args:
-        arguments: Such texts; a mapping is taken as it is.
-        option: Where they were given, for messages.
-        example: A right one, for messages.
+        arguments: the texts; a mapping is returned unchanged.
+        argument: name of the argument of the public function, for messages.
+        example: a valid text, for messages.
 
     Returns:
         The keyword arguments.
 
     Raises:
-        OneBasinError: A text has no `=`, its key is no identifier, or a key comes twice.
+        OneBasinError: a text has no `=`, its key is not an identifier, or a key is repeated.
 
     Examples:
         >>> parse_arguments(["depth=3", "norm=batch", "sizes=(8, 16)", "bias=false"])
@@ -39,16 +39,16 @@ def parse_arguments(
     if isinstance(arguments, Mapping):
         return dict(arguments)
     parsed: dict[str, Any] = {}
-    for argument in arguments or ():
-        key, equals, value = argument.partition("=")
+    for text in arguments or ():
+        key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not key.isidentifier():
             raise OneBasinError(
-                f"{option} {argument!r}: expected KEY=VALUE with a name before the '=', "
+                f"{argument}={text!r}: expected KEY=VALUE with a name before the '=', "
                 f"such as {example}"
             )
         if key in parsed:
-            raise OneBasinError(f"{option} {argument!r}: {key!r} is given twice; give it once")
+            raise OneBasinError(f"{argument}={text!r}: {key!r} is given twice; give it once")
         parsed[key] = _parse_value(value.strip())
     return parsed
 

@@ -57,30 +57,33 @@ def parse_input_spec(text: str | Sequence[str]) -> tuple[InputSpec, ...]:
     texts = text.split(",") if isinstance(text, str) else [p for t in text for p in t.split(",")]
     if len(texts) > 1 and all(part.strip().isdecimal() for part in texts):
         raise OneBasinError(
-            f"--input {','.join(texts)}: {len(texts)} inputs of one dimension; write the sizes of "
-            f"one input with x, such as {'x'.join(part.strip() for part in texts)}"
+            f"example_inputs={','.join(texts)!r}: {len(texts)} inputs of one dimension; join the "
+            f"sizes of one input with x, such as {'x'.join(part.strip() for part in texts)}"
         )
     specs = tuple(_parse_one(part.strip()) for part in texts)
     keywords = [spec.keyword for spec in specs if spec.keyword]
     if len(set(keywords)) != len(keywords):
-        raise OneBasinError(f"--input {','.join(texts)}: an input is named twice; name it once")
+        raise OneBasinError(
+            f"example_inputs={','.join(texts)!r}: an input is named twice; name it once"
+        )
     return specs
 
 
 def _parse_one(text: str) -> InputSpec:
     match = _PATTERN.fullmatch(text)
     if match is None:
-        raise OneBasinError(f"--input {text!r}: expected a shape such as {_EXAMPLES}")
+        raise OneBasinError(f"example_inputs={text!r}: expected a shape such as {_EXAMPLES}")
     shape = tuple(int(size) for size in match["shape"].split("x"))
     dtype = _parse_dtype(match["dtype"], text) if match["dtype"] else None
     if 0 in shape:
-        raise OneBasinError(f"--input {text!r}: every size must be at least 1")
+        raise OneBasinError(f"example_inputs={text!r}: every size must be at least 1")
     if match["bound"] is None:
         return InputSpec(shape, dtype, keyword=match["keyword"])
     dtype = dtype or torch.int64
     if dtype.is_floating_point or dtype == torch.bool or int(match["bound"]) < 1:
         raise OneBasinError(
-            f"--input {text!r}: a bound must be at least 1 and goes with integers, such as int64"
+            f"example_inputs={text!r}: a bound must be at least 1 and requires an integer "
+            "dtype, such as int64"
         )
     return InputSpec(shape, dtype, high=int(match["bound"]), keyword=match["keyword"])
 
@@ -89,7 +92,7 @@ def _parse_dtype(name: str, text: str) -> torch.dtype:
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype) or dtype.is_complex or dtype.itemsize < 1:
         raise OneBasinError(
-            f"--input {text!r}: unknown dtype {name!r}; expected float32, bfloat16, int64, "
+            f"example_inputs={text!r}: unknown dtype {name!r}; expected float32, bfloat16, int64, "
             "bool or another of torch's real dtypes"
         )
     return dtype

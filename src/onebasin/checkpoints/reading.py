@@ -186,7 +186,7 @@ def open_checkpoint(
 def _no_tensors(prefix: str | None) -> str:
     if prefix is None:
         return "holds no tensors; save a model's state dict there"
-    return f"no tensor name begins with {prefix + '.'!r}; leave out --key, or correct it"
+    return f"no tensor name begins with {prefix + '.'!r}; correct or remove key="
 
 
 def _locate(path: Path) -> Path:

@@ -28,7 +28,7 @@ class ArchitectureRecord:
     Args:
         spec: the architecture, as `build_architecture` takes it.
         arguments: its arguments, plain JSON values.
-        inputs: the shapes of its inputs, as `--input` takes them; empty for the defaults.
+        inputs: the shapes of its inputs, as `example_inputs=` takes them; empty for the defaults.
         data: the name of the training data, or None.
         normalization: the normalization of its inputs in words, or None where it is unknown.
         path: the file that holds the record, for messages.
@@ -59,8 +59,8 @@ class ArchitectureRecord:
 
     def __str__(self) -> str:
         """Return the architecture and its arguments as a user would write them."""
-        given = (f"--arch-arg {key}={value}" for key, value in self.arguments.items())
-        return " ".join([self.spec, *given])
+        given = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
+        return f"{self.spec}({given})" if given else self.spec
 
 
 def read_record(path: str | os.PathLike[str]) -> ArchitectureRecord | None:
@@ -142,8 +142,8 @@ def merged_arguments(
     for key, value in arguments.items():
         if key in recorded and not _same(recorded[key], value):
             raise OneBasinError(
-                f"{record.path}: was trained with --arch-arg {key}={recorded[key]}, but "
-                f"{value!r} was given; leave it out"
+                f"{record.path}: was trained with {key}={recorded[key]!r}, but arch_args= has "
+                f"{key}={value!r}; remove it from arch_args="
             )
     return {**recorded, **arguments}
 

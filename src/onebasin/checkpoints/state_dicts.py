@@ -14,7 +14,7 @@ from onebasin.checkpoints.messages import some_names
 from onebasin.errors import OneBasinError
 
 DEFAULT_KEY = "."
-"""What `--key` is called where the file's default is wanted."""
+"""The value of `key=` that selects the default of the file."""
 
 KEYS = (
     "state_dict",
@@ -66,7 +66,7 @@ class StateDict:
             selected = repr(self.key) if self.key else "the top level"
             notes.append(
                 f"read {selected}; the file also holds {some_names(self.others)}, which "
-                "--key selects"
+                "key= selects"
             )
         if self.left_out:
             notes.append(f"entries that are not tensors are ignored: {some_names(self.left_out)}")
@@ -127,7 +127,7 @@ def _default(content: Any, keys: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]
             if len(inner) > 1:
                 raise OneBasinError(
                     f"holds several state dicts ({some_names(inner, limit=8)}); select one "
-                    "with --key"
+                    "with key="
                 )
             known = inner[0]
         content, keys = content[known], (*keys, known)

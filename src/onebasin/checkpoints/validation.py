@@ -271,7 +271,7 @@ def _covering_prefix(params: Mapping[str, Tensor], wanted: Mapping[str, Tensor])
 def _names_remedy(params: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     prefix = _covering_prefix(params, wanted)
     if prefix:
-        return f"pass --key {prefix} to read only the tensors whose names begin with '{prefix}.'"
+        return f"pass key={prefix!r} to read only the tensors whose names begin with '{prefix}.'"
     if any(name in wanted for name in params):
         return "check the architecture's name and arguments"
     return (

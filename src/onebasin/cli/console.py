@@ -68,7 +68,10 @@ class Console:
             written: the files that were written, or a description; None for files that were not.
         """
         inputs = {} if paths is None else {"inputs": list(map(str, paths))}
-        lines = [result.summary(), *(f"wrote {path}" for path in written if path is not None)]
+        lines = [
+            as_options(result.summary()),
+            *(f"wrote {path}" for path in written if path is not None),
+        ]
         self.print({"command": command, **inputs, **result.to_json()}, "\n".join(lines))
 
     def _print(self, text: str) -> None:

@@ -7,10 +7,12 @@ The library names arguments, such as `verify=False`; the command line has option
 from __future__ import annotations
 
 import re
+import shlex
 
 OPTIONS = {
     "align": "--align",
     "arch_args": "--arch-arg",
+    "baseline": "--baseline",
     "batch_size": "--batch-size",
     "context": "--context",
     "data": "--data",
@@ -22,42 +24,66 @@ OPTIONS = {
     "key": "--key",
     "label_column": "--label-column",
     "layer": "--layer",
+    "margin": "--margin",
     "measure": "--measure",
     "meta": "--meta",
     "method": "--method",
+    "method_options": "--method-arg",
     "model": "ARCH",
     "normalization": "--normalization",
     "normalize": "--normalize",
+<<<<<<< HEAD
     "max_test_examples": "--max-test-examples",
     "max_train_examples": "--max-train-examples",
+=======
+    "num_points": "--num-points",
+    "num_test": "--num-test",
+    "num_train": "--num-train",
+>>>>>>> 8c92594 (Name arguments, not options, in messages of the library)
     "output": "--output",
     "permutation": "--permutation",
+    "plot": "--plot",
+    "quantity": "--quantity",
     "repair": "--repair",
     "restarts": "--restarts",
     "root": "--data-root",
+    "save": "--save",
     "save_permutation": "--save-permutation",
+    "seed": "--seed",
+    "shows_all": "--all",
     "split": "--split",
     "symmetry": "--symmetry",
     "tokenizer": "--tokenizer",
     "verify": "--verify",
+    "weights": "--weights",
 }
+"""Options of the command line by the names of arguments of the library."""
+
+_VALUE = (
+    r"(?P<switch>True|False)\b|(?P<number>\d+(?:\.\d+)?)|'(?P<text>[^']*)'|\"(?P<other>[^\"]*)\""
+)
 _ARGUMENT = re.compile(
-    rf"(?<![\w.\-'\"/])({'|'.join(OPTIONS)})=(?:(True|False)\b|'([^'\s]*)')?(?=[\s,;.:)]|$)"
+    rf"(?<![\w.\-'\"/])(?P<name>{'|'.join(OPTIONS)})=(?:{_VALUE})?(?=[\s,;.:)]|$)"
 )
 
 
 def as_options(text: str) -> str:
     """Replace names of the library in a message by those of the command line.
 
-    Example:
+    Examples:
         >>> as_options("repair='none' has no effect with align=False; remove data=")
         '--repair none has no effect with --no-align; remove --data'
+        >>> as_options("context=999 exceeds 64 positions; pass example_inputs='2x16<50'")
+        "--context 999 exceeds 64 positions; pass --input '2x16<50'"
     """
     return _ARGUMENT.sub(_option, text).replace("compare_features:", "compare-features:")
 
 
 def _option(match: re.Match[str]) -> str:
-    option, switch, value = OPTIONS[match[1]], match[2], match[3]
-    if switch == "False":
+    option = OPTIONS[match["name"]]
+    if match["switch"] == "False":
         return option.replace("--", "--no-", 1)
-    return option if value is None else f"{option} {value}"
+    if match["number"]:
+        return f"{option} {match['number']}"
+    text = match["other"] if match["text"] is None else match["text"]
+    return option if text is None else f"{option} {shlex.quote(text)}"

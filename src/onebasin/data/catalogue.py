@@ -167,7 +167,7 @@ def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinEr
     known = ", ".join(sorted(DATASETS))
     return OneBasinError(
         f"data: unknown dataset {name!r}; known are: {known}; others are {kinds}OWNER/NAME on the "
-        f"Hugging Face hub, or a folder of parquet files in {root or 'the root (--data-root)'}"
+        f"Hugging Face hub, or a folder of parquet files in {root or 'root='}"
     )
 
 
@@ -184,7 +184,7 @@ def data_root(given: str | os.PathLike[str] | None) -> Path | None:
     if root is None:
         return None
     if not Path(root).is_dir():
-        source = "the root (--data-root)" if given is not None else "ONEBASIN_DATA"
+        source = "root=" if given is not None else "ONEBASIN_DATA"
         raise OneBasinError(f"data: {source} is {os.fspath(root)}, which is not a folder")
     return Path(root)
 

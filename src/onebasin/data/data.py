@@ -71,7 +71,7 @@ class Data:
         found = self.train if name == "train" else self.test
         if found is None:
             raise OneBasinError(
-                f"data: {self.name} has no test split; pass --split train, or add test examples"
+                f"data: {self.name} has no test split; pass split='train', or add test examples"
             )
         return found
 

@@ -79,8 +79,8 @@ def _with_task(
         return data
     if not data.has_labels("train"):
         raise OneBasinError(
-            f"{call}: {data.name} has no labels, and a loss needs them; give labeled data, or name "
-            "their column with --label-column"
+            f"{call}: {data.name} has no labels, and a loss needs them; pass labeled data, or the "
+            "name of their column as label_column="
         )
     if data.num_classes is None:
         return data

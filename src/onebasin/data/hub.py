@@ -42,7 +42,7 @@ def open_hub(
         raise OneBasinError(
             f"data: {name} cannot be fetched from the Hugging Face hub ({one_line(error)}); check "
             "the name and the network, or put train*.parquet and test*.parquet into a folder "
-            "below the root (ONEBASIN_DATA, or --data-root)"
+            "of root= (default: ONEBASIN_DATA)"
         ) from error
     found = {}
     for split, names in splits.items():

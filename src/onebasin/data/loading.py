@@ -1,4 +1,4 @@
-"""Data of any kind by the text that names them, as `--data` takes it."""
+"""Data of any kind by the text that names them, as `data=` takes it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def load_data(
     """
     options = options or ReadOptions()
     if not spec:
-        raise OneBasinError("data: --data is empty; name data, such as digits")
+        raise OneBasinError("data: the name of the data is empty; name data, such as digits")
     if spec == DIGITS:
         return _digits(options)
     folder = data_root(root)

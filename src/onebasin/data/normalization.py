@@ -16,7 +16,7 @@ NONE: MeanAndStd = ((0.0,), (1.0,))
 
 
 def parse_normalization(text: str) -> MeanAndStd:
-    """Read `--normalize`.
+    """Return the means and standard deviations that a text gives.
 
     Args:
         text: `none`, or means and then standard deviations, separated by commas.
@@ -42,7 +42,7 @@ def parse_normalization(text: str) -> MeanAndStd:
     mean, std = tuple(numbers[:half]), tuple(numbers[half:])
     if len(numbers) % 2 or not numbers or not all(0 < value < 1e6 for value in std):
         raise OneBasinError(
-            f"data: --normalize {text!r} is not valid; give none, MEAN,STD such as 0.5,0.25, or "
+            f"data: invalid normalize={text!r}; pass none, MEAN,STD such as 0.5,0.25, or "
             "the means and then the standard deviations of all channels"
         )
     return mean, std

@@ -111,7 +111,7 @@ def _pretrained(name: str) -> Any:
     if is_folder and not has_tokenizer(name):
         raise OneBasinError(
             f"data: the folder {name} has no tokenizer files (such as tokenizer.json); copy them "
-            "there, or name another tokenizer with --tokenizer"
+            "there, or pass tokenizer="
         )
     try:
         with offline() if is_folder else contextlib.nullcontext():

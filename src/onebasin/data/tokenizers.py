@@ -36,8 +36,8 @@ def options_for(arch: str | None, options: ReadOptions | None) -> ReadOptions:
     content = config_content(folder)
     if options.tokenizer == BYTES:
         raise OneBasinError(
-            f"data: --tokenizer bytes does not suit {arch}: its model was trained on other tokens; "
-            "leave --tokenizer out to use the tokenizer of the folder"
+            f"data: tokenizer='bytes' does not suit {arch}: its model was trained on other tokens; "
+            "remove tokenizer= to use the tokenizer of the folder"
         )
     return replace(
         options, default_tokenizer=folder, default_context=min(LENGTH, _positions(content))

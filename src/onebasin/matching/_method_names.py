@@ -32,19 +32,20 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 EXPLANATIONS: Mapping[str, str] = MappingProxyType(
     {
-        "repair": "REPAIR corrects statistics after matching: use merge --repair repair or "
-        "barrier --normalization repair",
-        "reset": "resetting statistics is not matching: use merge --repair reset or barrier "
-        "--normalization reset",
+        "repair": "REPAIR corrects statistics after matching: use merge with "
+        "repair='repair' or barrier with normalization='repair'",
+        "reset": "resetting statistics is not matching: use merge with repair='reset' or "
+        "barrier with normalization='reset'",
         "zipit": "ZipIt! merges units within one network and is not available; the nearest "
         "method is activations",
         "pleas": "PLeaS is partial matching with a least-squares fit and is not available; the "
         "nearest method is activations",
         "otfusion": "OT fusion is not available; the nearest method is activations",
-        "fisher": "Fisher merging does not match units and is not available; use merge --weights",
+        "fisher": "Fisher merging does not match units and is not available; pass weights= to "
+        "merge",
         "ties": "TIES merges fine-tuned models without matching and is not available",
         "dare": "DARE merges fine-tuned models without matching and is not available",
-        "none": "use --no-align to leave the networks unaligned",
+        "none": "use align=False to leave the networks unaligned",
     }
 )
 """Names from papers that are not matching methods of onebasin, and what to use instead."""

@@ -218,7 +218,7 @@ MATCHERS: Mapping[str, MatcherInfo] = MappingProxyType(
         ),
     }
 )
-"""The matchers by the name that `--method` takes."""
+"""The matchers by name, the values of `method=`."""
 
 
 def find_method(name: str, *, call: str) -> MatcherInfo:

@@ -43,8 +43,8 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
 
     def inputs(module: nn.Module) -> tuple[InputSpec, ...]:
         raise OneBasinError(
-            f"{path}: has no default input; give the shapes of its inputs, "
-            "such as --input 2x3x224x224"
+            f"{path}: has no default input; pass the shapes of its inputs, "
+            "such as example_inputs='2x3x224x224'"
         )
 
     def calling(error: BaseException) -> str:

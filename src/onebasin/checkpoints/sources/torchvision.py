@@ -56,7 +56,7 @@ def _input_shape(name: str, module: nn.Module) -> tuple[int, ...]:
     kind = type(module).__module__
     if ".detection" in kind or ".optical_flow" in kind:
         raise OneBasinError(
-            f"torchvision:{name}: has no default input; give one with --input, or wrap the "
+            f"torchvision:{name}: has no default input; pass example_inputs=, or wrap the "
             "model in a callable of your own and name it as package.module:callable"
         )
     if ".video" in kind:

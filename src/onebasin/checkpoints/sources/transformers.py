@@ -102,6 +102,6 @@ def _inputs(module: Any, name: str) -> tuple[InputSpec, ...]:
     # Sizes in a configuration may have any type.
     except Exception as error:
         raise OneBasinError(
-            f"{name}: its config.json gives no example input ({one_line(error)}); give one with "
-            "--input"
+            f"{name}: its config.json gives no example input ({one_line(error)}); pass "
+            "example_inputs="
         ) from error

@@ -106,7 +106,7 @@ def read_config(transformers: Any, folder: str, arguments: Mapping[str, Any]) ->
     unknown = [key for key in arguments if not hasattr(config, key)]
     if unknown:
         raise OneBasinError(
-            f"hf:{folder}: the configuration has no {unknown[0]!r}; check --arch-arg"
+            f"hf:{folder}: the configuration has no {unknown[0]!r}; check arch_args="
         )
     for part in _parts(config):
         for value in vars(part).values():

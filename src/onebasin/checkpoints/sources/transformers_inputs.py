@@ -34,8 +34,8 @@ def default_inputs(module: Any, name: str) -> tuple[InputSpec, ...]:
     for keyword in names:
         if keyword not in _MAKERS:
             raise OneBasinError(
-                f"{name}: {type(module).__name__} takes {keyword!r}, for which there is no "
-                f"default; give it, such as --input {keyword}=2x16"
+                f"{name}: {type(module).__name__} takes {keyword!r}, which has no "
+                f"default; pass its shape, such as example_inputs='{keyword}=2x16'"
             )
     return tuple(_MAKERS[keyword](module.config, keyword) for keyword in names)
 

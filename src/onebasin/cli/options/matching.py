@@ -110,5 +110,7 @@ class MatchingOptions(ArchitectureOptions):
     def _method_options(self) -> dict[str, Any]:
         from onebasin.checkpoints.arguments import parse_arguments
 
-        options = parse_arguments(self.method_arg, option="--method-arg", example="max_sweeps=20")
+        options = parse_arguments(
+            self.method_arg, argument="method_options", example="max_sweeps=20"
+        )
         return options if self.restarts is None else {**options, "restarts": self.restarts}

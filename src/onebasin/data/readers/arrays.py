@@ -241,7 +241,7 @@ def _normalized(name: str, tensor: Tensor, normalization: MeanAndStd) -> Tensor:
     channels = tensor.shape[1] if tensor.ndim > 1 else 1
     if not tensor.is_floating_point() or len(mean) not in (1, channels):
         raise OneBasinError(
-            f"data: --normalize has {len(mean)} channels, but the inputs of {name} are "
+            f"data: normalize= has {len(mean)} channels, but the inputs of {name} are "
             f"{tuple(tensor.shape)} {tensor.dtype}; give one mean and std for each channel of "
             "images"
         )

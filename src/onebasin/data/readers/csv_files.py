@@ -154,8 +154,8 @@ def _text_column(name: str, texts: Sequence[str], numbers: Sequence[str]) -> str
         return (named or list(texts))[0]
     if len(texts) == 1:
         raise OneBasinError(
-            f"data: {name} has numbers ({some_names(numbers)}) and texts ({texts[0]!r}); give"
-            f" --label-column {texts[0]} if these are the labels, or name the inputs 'text'"
+            f"data: {name} has numbers ({some_names(numbers)}) and texts ({texts[0]!r}); pass"
+            f" label_column={texts[0]!r} if these are the labels, or name the inputs 'text'"
         )
     raise OneBasinError(
         f"data: {name} has several columns of text, {some_names(texts)}; name one of them text, "

@@ -52,8 +52,7 @@ def data_of(name: str, value: Any, normalization: MeanAndStd | None = None) -> D
         )  # fmt: skip
     if normalization is not None:
         raise OneBasinError(
-            f"data: --normalize has no effect on the batches of {name}; normalize them in the "
-            "loader"
+            f"data: normalize= has no effect on the batches of {name}; normalize them in the loader"
         )
     splits = {split: _loader(name, side) for split, side in sides.items()}
     return _with_labels(name, splits["train"], splits.get("test"))

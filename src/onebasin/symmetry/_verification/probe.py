@@ -284,7 +284,7 @@ class Probe:
         if is_out_of_memory(error):
             return (
                 f"verify: not enough memory to run {name} in {width}; use smaller example inputs,"
-                " or skip the verification (--no-verify)"
+                " or skip the verification (verify=False)"
             )
         return (
             f"verify: {name} failed in {width} on the example inputs"
