@@ -39,4 +39,4 @@ def test_the_units_of_the_reference_do_not_count():
         found = match_many(symmetry, [network(seed) for seed in range(num_networks)])
         alignment = Matched(VerifiedSymmetry(symmetry), "many", found)
         assert alignment.num_units == (num_networks - 1) * 2 * WIDTH
-        assert f" of {alignment.num_units} units moved" in alignment.to_text()
+        assert f" of {alignment.num_units} permutable units moved" in alignment.to_text()

@@ -151,7 +151,7 @@ def test_merging_needs_no_labels_no_test_split_and_no_input(capsys, own):
     assert found.code == 0, found.err
     assert "reset: 1 layer on own_of_test_data:unlabeled" in found.out
     # These pixels are 0 to 9, and the networks have the statistics of no data at all.
-    assert "warning: with its statistics reset" in found.err
+    assert "note: with its statistics reset" in found.err
     line = fail(capsys, "barrier", *own, "--data", "own_of_test_data:unlabeled", "--quiet")
     assert "own_of_test_data:unlabeled has no labels, and a loss needs them" in line
 

@@ -188,7 +188,7 @@ def test_a_method_that_ends_by_its_steps_gives_no_advice(capsys, tmp_path, a, b,
     assert found.notes == ""
     assert " in 50 steps and " in found.out
     assert "converged" not in found.out
-    assert " of 12 units moved\n" in found.out
+    assert " of 12 permutable units moved\n" in found.out
 
 
 def test_options_reach_the_method(capsys, tmp_path, a, b):

@@ -199,6 +199,8 @@ def test_callable_of_an_installed_package() -> None:
         ("needy:Net", r"needy:Net: importing needy needs the module 'a_package_nobody_has'"),
         ("broken:Net", r"broken:Net: importing broken failed \(OSError: cannot start\)"),
         ("usernets:Nett", r"usernets:Nett: usernets has no 'Nett'; did you mean 'Net'\?"),
+        ("usernets:torhc", r"usernets has no 'torhc'; known are '(?!torch|nn)"),
+        ("torch.nn:Linaer", r"torch.nn has no 'Linaer'; did you mean 'Linear'"),
         ("usernets:Net.wid", r"usernets has no 'Net.wid'; did you mean 'wide'"),
         ("usernets:constant", r"usernets:constant: is of type int, not a callable"),
         ("usernets:ready", r"usernets:ready: is a module already; name a callable that builds"),

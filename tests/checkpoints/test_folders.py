@@ -304,6 +304,8 @@ def test_commands_compare_folders(capsys, folders, tmp_path):
         module = BertForSequenceClassification(BertConfig(**BERT))
         save_file(module.state_dict(), folder / "model.safetensors")
     out = tmp_path / "out"
+    line = fail(capsys, "merge", folders[0], tmp_path / "none", "-o", out, "--no-align")
+    assert line.endswith("none: no such file or folder; check the path")
     found = run(capsys, "merge", *folders, "-o", out, "--no-align")
     assert found.code == 0, found.err
     assert (out / "config.json").read_text() == json.dumps(BERT)

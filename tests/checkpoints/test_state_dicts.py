@@ -174,6 +174,7 @@ def test_a_pickled_module_is_read_without_its_code(tmp_path: Path) -> None:
         ({"model": state(1.0)}, "ema", "no key 'ema' that holds tensors; the file holds 'model'"),
         ({"encoder": state(1.0), "decoder": state(2.0)}, "x", "no key 'x'.*'encoder', 'decoder'"),
         ({"model": state(1.0)}, "model.head", "no key 'model.head'"),
+        (state(1.0), "nope", "no key 'nope' .*; the file holds a single state dict; remove key="),
         (argparse.Namespace(a=1), None, "holds argparse.Namespace, not a mapping"),
     ],
 )

@@ -199,7 +199,9 @@ def test_configuration_can_be_changed(transformers: Any, tmp_path: Path) -> None
     spec = write_config(tmp_path, "BertForMaskedLM")
     model = build_architecture(spec, arch_args=["num_hidden_layers=1"], device="meta")
     assert model.module.config.num_hidden_layers == 1
-    with pytest.raises(OneBasinError, match=r"the configuration has no 'num_layerz'; check --ar"):
+    with pytest.raises(
+        OneBasinError, match=r"the configuration has no 'num_layerz'; check arch_ar"
+    ):
         build_architecture(spec, arch_args=["num_layerz=1"])
 
 

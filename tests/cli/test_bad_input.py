@@ -157,7 +157,7 @@ ARCHITECTURES = {
     "argument": (["mlp", "--arch-arg", "width"], "expected KEY=VALUE with a name before the '='"),
     "unknown argument": (["mlp", "--arch-arg", "depht=2"], "depht"),
     "input": (["mlp", "--input", "two"], "--input two: expected a shape such as 2x3x224x224"),
-    "no input": (["torch.nn:Identity"], "give the shapes of its inputs"),
+    "no input": (["torch.nn:Identity"], "pass the shapes of its inputs"),
     "empty": (["torch.nn:Identity", "--input", "2x3"], "has no parameters, so nothing can move"),
 }
 
@@ -196,7 +196,7 @@ def branching():
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("fails", "raised RuntimeError: two lines; check the arguments"),
+        ("fails", "raised RuntimeError: two lines; check --arch-arg"),
         ("fails", "broken_models:fails: fails() in "),
         ("fails", "broken_models.py, line 13, raised "),
         ("returns_none", "returned NoneType; it must return an nn.Module"),

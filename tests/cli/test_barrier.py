@@ -76,7 +76,7 @@ def test_unknown_data_lists_the_known(capsys, a, b):
     ("sizes", "message"),
     [
         ({"in_features": 32}, "mlp cannot be run on digits, whose inputs are 64 (RuntimeError"),
-        ({"num_classes": 4}, "mlp returns (2, 4) for two examples but digits has 10 classes"),
+        ({"num_classes": 4}, "labels of digits reach 9, but mlp has 4 outputs"),
     ],
 )
 def test_data_that_does_not_fit_is_named(capsys, tmp_path, sizes, message):
@@ -117,8 +117,8 @@ def test_statistics_can_be_reset_on_the_way(capsys, tmp_path, monkeypatch):
         for way in ("interpolated", "reset")
     }
     hint = (
-        "onebasin: note: running statistics are interpolated; merge with --data resets them, which "
-        "--normalization reset measures\n"
+        "onebasin: note: BatchNorm statistics are interpolated; pass --normalization reset to "
+        "measure the result of merge with --data\n"
     )
     for way, expected in (("interpolated", hint), ("reset", "")):
         options = ("--num-points", 2, "--normalization", way)
@@ -208,7 +208,7 @@ def test_it_says_what_was_measured_and_how(capsys, a, b):
     assert succeed(capsys, *given, "--json").data["inputs"] == [str(a), str(b)]
     found = succeed(capsys, *given)
     assert "\ncombined: objective " in found.out
-    assert "\nstatistics between the ends: repair\n" in found.out
+    assert "\nstatistics between the networks: repair\n" in found.out
     assert found.notes == ""
 
 

@@ -65,7 +65,9 @@ def test_wrong_weights_are_named(capsys, tmp_path, a, b):
     assert "3 weights (1, 2, 3) for 2 networks; give one for each" in fail(
         capsys, *arguments, "1,2,3"
     )
-    assert "they must be finite and their sum not 0" in fail(capsys, *arguments, "1,-1")
+    assert "must be finite with a sum other than 0; pass --weights, such as 0.7,0.3" in fail(
+        capsys, *arguments, "1,-1"
+    )
 
 
 def test_one_checkpoint_is_refused(capsys, tmp_path, a):
@@ -253,7 +255,7 @@ def test_averaged_running_statistics_are_noted(capsys, tmp_path):
     given = ("merge", "resnet20", *files, "-o", tmp_path / "m.safetensors", *arguments)
     found = succeed(capsys, *given, "--no-align")
     assert found.err == (
-        "onebasin: note: running statistics are averaged; pass --data to recompute them\n"
+        "onebasin: note: BatchNorm statistics are averaged; pass --data to recompute them\n"
     )
 
 

@@ -9,7 +9,7 @@ import typer
 from onebasin.cli.app import app
 from onebasin.cli.wording import OPTIONS, as_options
 
-COMMANDS = ("align", "barrier", "evaluate", "features", "inspect", "merge", "plane")
+COMMANDS = ("align", "barrier", "compare-features", "evaluate", "inspect", "merge", "plane")
 COMMAND_LINE_ONLY = {"--json", "--quiet"}
 LIBRARY = Path(__file__).parents[2] / "src" / "onebasin"
 
@@ -39,7 +39,6 @@ def test_every_argument_has_an_option_of_a_command():
         ("pass weights=; or align=False", "pass --weights; or --no-align"),
         ("verify=True is slow", "--verify is slow"),
         ("repair='none' is fine", "--repair none is fine"),
-        ("context=999 exceeds 64", "--context 999 exceeds 64"),
         ("label_column='a b' is missing", "--label-column 'a b' is missing"),
         ("example_inputs='': empty", "--input '': empty"),
         ("example_inputs='ids=2x16', or", "--input ids=2x16, or"),
@@ -52,7 +51,14 @@ def test_arguments_become_options(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["mlp(width=8)", "'data=' is a name", "in /tmp/data=1/a.pt", "my_key=3", "data is key"]
+    "text",
+    [
+        "mlp(width=8)",
+        "'data=' is a name",
+        "in /tmp/data=1/a.pt",
+        "restarts=1, limit=2",
+        "data is key",
+    ],
 )
 def test_other_text_remains(text):
     assert as_options(text) == text

@@ -176,7 +176,7 @@ def test_parts_that_do_not_fit_are_refused(changes, text):
 
 
 def test_normalization_has_a_number_for_each_channel():
-    with pytest.raises(OneBasinError, match="images of 3 channels, but means"):
+    with pytest.raises(OneBasinError, match="images have 3 channels, but means"):
         Pixels(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), (0.5,), (0.5,))
 
 

@@ -136,7 +136,7 @@ def test_callables_are_imported_from_the_working_folder(tmp_path):
     assert load_data("source_of_data:table").num_examples() == 3
     refused("calling source_of_data:broken failed", "source_of_data:broken")
     refused("has no 'nothing'", "source_of_data:nothing")
-    refused("--context has no effect", "source_of_data:pair", context=5)
+    refused("context= has no effect", "source_of_data:pair", context=5)
 
 
 def test_npz_files(tmp_path):
@@ -207,9 +207,13 @@ def test_whole_numbers_are_classes_of_texts_in_their_order(tmp_path):
         ("", "cannot be parsed as CSV", {}),
         ("a,b\n", "has no rows", {}),
         ("a,b\n1,\n2,3\n", "column 'b' of .* has empty fields", {}),
-        ("a,b\n1,2\n", "has no column 'c'; its columns are 'a', 'b'", {"label_column": "c"}),
+        (
+            "a,b\n1,2\n",
+            "has no column 'c'; pass one of its columns as label_column=: 'a', 'b'",
+            {"label_column": "c"},
+        ),
         ("a,b\nx,y\n", "several columns of text", {}),
-        ("a,b\n1,2\n", "--image-size has no effect", {"image_size": 3}),
+        ("a,b\n1,2\n", "image_size= has no effect", {"image_size": 3}),
         ("p,q,kind\n1,2,b\n3,4,a\n", "label_column='kind'", {}),
     ],
 )
@@ -309,15 +313,19 @@ def test_text_files_are_blocks(tmp_path):
     refused("normalize= has no effect", "a.txt", normalize="none")
 
 
-@pytest.mark.parametrize("text", ["x", "0.5", "0.5,0", "1,2,3", "", "0.5,nan", "nan,1", "inf,1"])
+@pytest.mark.parametrize("text", ["x", "0.5", "1,2,3", "", "0.5,nan", "nan,1", "inf,1"])
 def test_wrong_normalizations_are_refused(text):
     refused("invalid normalize=", "digits", normalize=text)
+
+
+def test_a_standard_deviation_of_0_is_named():
+    refused("normalize='0.5,0' has the standard deviation 0", "digits", normalize="0.5,0")
 
 
 def test_unknown_data_are_refused():
     refused("unknown dataset 'nothing'; known are: .*; others are a file or folder", "nothing")
     refused("unknown dataset './nothing.npz'", "./nothing.npz")
-    refused("--data is empty", "")
+    refused("name of the data is empty", "")
 
 
 def test_byte_tokens_are_refused_for_folders_of_transformers(tmp_path):

@@ -182,9 +182,9 @@ def test_wrong_calls_are_named():
         average([a])
     with pytest.raises(OneBasinError, match=r"average: 1 weight \(2\) for 2 networks"):
         average([a, b], [2])
-    with pytest.raises(OneBasinError, match=r"the weights are 1, -1; .* their sum not 0"):
+    with pytest.raises(OneBasinError, match=r"the weights are 1, -1, .* a sum other than 0"):
         average([a, b], [1, -1])
-    with pytest.raises(OneBasinError, match="the weights are 1, nan; they must be finite"):
+    with pytest.raises(OneBasinError, match="the weights are 1, nan, but they must be finite"):
         average([a, b], [1, float("nan")])
     with pytest.raises(OneBasinError, match=r"average: 1 tensor only in .* \('flag'\)"):
         average([a, {name: b[name] for name in b if name != "flag"}])

@@ -62,7 +62,7 @@ def test_permutations_and_verifications_are_summarized():
     model, symmetry = mlp()
     identity = Permutation.identity(symmetry)
     assert repr(identity).splitlines() == [
-        "Permutation: 0 of 19 units moved, 3 groups",
+        "Permutation: 0 of 19 permutable units moved, 3 groups",
         *(f"  {name}  0 of {size} moved" for name, size in (("a", 8), ("b", 6), ("c", 5))),
     ]
     text = repr(verify(symmetry, model, torch.randn(3, 4)))

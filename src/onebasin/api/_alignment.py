@@ -96,7 +96,7 @@ class Matched:
     def to_text(self) -> str:
         """Return a summary of two lines."""
         symmetry, objective = self.verified.symmetry, self.matching.objective
-        moved = f"{self.num_moved} of {self.num_units} units moved"
+        moved = f"{self.num_moved} of {self.num_units} permutable units moved"
         starts = len(self.matching.restarts)
         before = f"best of {starts} starts: " if starts > 1 else f"{objective[0]:.6g} -> "
         groups = counted(len(symmetry.groups), "group")

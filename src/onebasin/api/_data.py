@@ -212,7 +212,7 @@ def note_normalization(
     if difference is None or difference <= LARGE_DIFFERENCE:
         return
     reporter.note(
-        f"warning: with its statistics reset on {data.name}, A gives other outputs (relative "
+        f"with its statistics reset on {data.name}, A gives other outputs (relative "
         f"difference {difference:.2f}); was A trained on these data with this normalization "
         f"({data.normalization or 'as given'})? If not, set normalize="
     )

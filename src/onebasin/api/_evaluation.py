@@ -144,7 +144,7 @@ class _Comparison:
             distances = compare_outputs(
                 module, self.networks, batches, reference=self.given, progress=show
             )
-        return DistanceReport(data.name, self.split, distances)
+        return DistanceReport(data.name, self.split, distances, self.given)
 
 
 def report_of_curves(

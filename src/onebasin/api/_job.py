@@ -29,7 +29,6 @@ from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments, s
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError, check_whole
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.graph.normalization import layers_with_statistics
 
 MAX_SEED = 2**63 - 1
 
@@ -240,12 +239,13 @@ def open_with_data(
     with job.open() as networks:
         data = laid_out(networks.architecture, job.data, call=job.call, has_classes=needs_loss)
         note_normalization(networks.architecture, networks.params_list[0], data, job.reporter)
-        if normalization == "interpolated" and layers_with_statistics(networks.architecture.module):
-            job.reporter.note(
-                "running statistics are interpolated; merge with data= resets them, which "
-                "normalization='reset' measures"
-            )
         yield Opened(networks, data, matcher.with_data(data))
+        # The work may still find errors in the inputs.
+        if normalization == "interpolated" and networks.has_statistics:
+            job.reporter.note(
+                "BatchNorm statistics are interpolated; pass normalization='reset' to measure the "
+                "result of merge with data="
+            )
 
 
 def matcher_between(job: Job, normalization: LineNormalization) -> Matcher:

@@ -36,6 +36,7 @@ from onebasin.checkpoints.lazy import LazyMapping
 from onebasin.checkpoints.tensor_info import TensorInfo, describe
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import device_of
+from onebasin.graph.normalization import layers_with_statistics
 
 LARGE = 1_000_000_000
 
@@ -57,6 +58,11 @@ class Networks:
     params_list: tuple[Mapping[str, Tensor], ...]
     duplicates: tuple[Checkpoint, Checkpoint] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the architecture has layers with running statistics, such as BatchNorm."""
+        return bool(layers_with_statistics(self.architecture.module))
 
 
 @contextlib.contextmanager
@@ -81,9 +87,9 @@ def open_networks(
         OneBasinError: the architecture cannot be built; a network cannot be read, does not fit,
             or contains NaN or Inf; or folders contradict each other.
     """
+    size = min(source.num_entries() for source in sources)
     _compare_folders(architecture, sources, call, reporter)
     _compare_normalization(architecture, reporter)
-    size = min(source.num_entries() for source in sources)
     built = architecture.build(reporter, without_memory=not is_run and size >= LARGE)
     with contextlib.ExitStack() as stack:
         module = built.module

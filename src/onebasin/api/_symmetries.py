@@ -228,7 +228,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     if not is_spec:
         raise OneBasinError(
             f"{path}: expected a file that inspect with save= wrote, or a mapping of each tensor "
-            'to a list with a group name or null per dimension, such as '
+            "to a list with a group name or null per dimension, such as "
             '{"layer.weight": ["hidden", null]}'
         )
     return data

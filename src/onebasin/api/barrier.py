@@ -57,6 +57,7 @@ class Barrier(Summarized):
     data: str
     normalize: str | None
     _matched: Matched | None = None
+    _has_statistics: bool = False
 
     @property
     def curve(self) -> Curve:
@@ -98,7 +99,8 @@ class Barrier(Summarized):
     def summary(self) -> str:
         """Return the text that `onebasin barrier` prints."""
         parts = [self._matched.to_text()] if self._matched else []
-        parts.append(f"statistics between the ends: {self.curve.normalization}")
+        if self._has_statistics or self.curve.normalization != "interpolated":
+            parts.append(f"statistics between the networks: {self.curve.normalization}")
         parts.append(columns(barrier_rows(barriers_of(self.curves, self.baseline))))
         return "\n".join([*parts, "", self.evaluation.to_text()])
 
@@ -250,7 +252,15 @@ def barrier(
     if networks.duplicates is not None:
         job.reporter.note("A and B hold the same tensors")
     report.note_weaknesses(["A", "B"], job.reporter)
-    result = Barrier(curves, report, baseline, opened.data.name, opened.data.normalization, matched)
+    result = Barrier(
+        curves,
+        report,
+        baseline,
+        opened.data.name,
+        opened.data.normalization,
+        matched,
+        networks.has_statistics,
+    )
     for path in (plot, save):
         if path is not None:
             result.save(path)

@@ -62,6 +62,7 @@ class BarrierMatrix(Summarized):
     method: str | None
     data: str
     normalize: str | None
+    _has_statistics: bool = False
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each pair, quantity and baseline."""
@@ -127,7 +128,8 @@ class BarrierMatrix(Summarized):
     def summary(self) -> str:
         """Return the text that `onebasin barrier` prints."""
         parts = [f"each pair aligned by {self.method}"] if self.method else []
-        parts.append(f"statistics between the ends: {self.normalization}")
+        if self._has_statistics or self.normalization != "interpolated":
+            parts.append(f"statistics between the networks: {self.normalization}")
         parts += [columns(self._means()), "", self.evaluation.to_text()]
         if len(self.names) <= SHOWN_WHOLE:
             parts += [f"\n{columns(rows)}" for rows in self._whole()]
@@ -263,6 +265,7 @@ def barriers(
         opened.matcher.name if align else None,
         found.name,
         found.normalization,
+        opened.networks.has_statistics,
     )
     if plot is not None:
         save_figure(result.figure(), plot)

@@ -282,9 +282,9 @@ def _average(
 ) -> Average:
     """Align the networks if there is a matcher, average them, and repair the average."""
     architecture, reporter = networks.architecture, job.reporter
-    _note_averages(architecture.module, has_data=job.data is not None, reporter=reporter)
     repair = None if repair is None else repair.fitted(architecture)
     matcher = None if matcher is None else matcher.fitted(architecture, call="merge")
+    _note_averages(architecture.module, has_data=job.data is not None, reporter=reporter)
     used = repair.data if repair is not None else matcher and matcher.data
     if used is not None:
         note_normalization(architecture, networks.params_list[0], used, reporter)
@@ -303,7 +303,7 @@ def _average(
 def _note_averages(model: nn.Module, *, has_data: bool, reporter: Reporter) -> None:
     """Note averaged tensors that do not fit the averaged weights."""
     if layers_with_statistics(model) and not has_data:
-        reporter.note("running statistics are averaged; pass data= to recompute them")
+        reporter.note("BatchNorm statistics are averaged; pass data= to recompute them")
     if keeps_spectral_vectors(model):
         reporter.note(
             "the vectors of spectral normalization are averaged; run a few forward passes in "

@@ -169,11 +169,13 @@ class DistanceReport:
         data: name of the data.
         split: "train" or "test".
         networks: the distances by name.
+        reference: names of the networks whose mean output is the reference.
     """
 
     data: str
     split: str
     networks: Mapping[str, OutputDistance]
+    reference: Sequence[str] = ("A", "B")
 
     def note_weaknesses(self, names: Sequence[str], reporter: Reporter) -> None:
         """Do nothing: without labels nothing tells whether a network works."""
@@ -191,7 +193,11 @@ class DistanceReport:
         for name, found in self.networks.items():
             shown = "" if isnan(found.agreement) else f"{found.agreement:.2%}"
             rows.append((name, f"{found.distance:.4f}", shown))
-        return f"{columns(rows)}\n(to the mean output of the networks given; a constant has 1)"
+        names = _listed(self.reference) if len(self.reference) <= 4 else "all inputs"
+        return (
+            f"{columns(rows)}\n(distance from the mean output of {names}; the best constant output "
+            "has distance 1)"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the distances as plain JSON values, by split."""

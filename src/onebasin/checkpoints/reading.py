@@ -186,7 +186,7 @@ def open_checkpoint(
 def _no_tensors(prefix: str | None) -> str:
     if prefix is None:
         return "holds no tensors; save a model's state dict there"
-    return f"no tensor name begins with {prefix + '.'!r}; correct or remove key="
+    return f"no tensor name begins with {prefix + '.'!r}; correct key= or remove it"
 
 
 def _locate(path: Path) -> Path:

@@ -97,7 +97,9 @@ def select_state_dict(content: Any, key: str | None = None) -> StateDict:
         chosen = _resolve_in_default(content, key)
     if chosen is None:
         available = list(_state_dict_keys(content))
-        known = f"the file holds {some_names(available, limit=8)}" if available else "leave it out"
+        known = f"the file holds {some_names(available, limit=8)}"
+        if not available:
+            known = "the file holds a single state dict; remove key="
         raise OneBasinError(f"no key {key!r} that holds tensors; {known}")
     return _checked(_default(chosen, ())[0], key, ())
 

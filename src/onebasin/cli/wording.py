@@ -25,6 +25,8 @@ OPTIONS = {
     "label_column": "--label-column",
     "layer": "--layer",
     "margin": "--margin",
+    "max_test_examples": "--max-test-examples",
+    "max_train_examples": "--max-train-examples",
     "measure": "--measure",
     "meta": "--meta",
     "method": "--method",
@@ -32,14 +34,7 @@ OPTIONS = {
     "model": "ARCH",
     "normalization": "--normalization",
     "normalize": "--normalize",
-<<<<<<< HEAD
-    "max_test_examples": "--max-test-examples",
-    "max_train_examples": "--max-train-examples",
-=======
     "num_points": "--num-points",
-    "num_test": "--num-test",
-    "num_train": "--num-train",
->>>>>>> 8c92594 (Name arguments, not options, in messages of the library)
     "output": "--output",
     "permutation": "--permutation",
     "plot": "--plot",
@@ -59,9 +54,7 @@ OPTIONS = {
 }
 """Options of the command line by the names of arguments of the library."""
 
-_VALUE = (
-    r"(?P<switch>True|False)\b|(?P<number>\d+(?:\.\d+)?)|'(?P<text>[^']*)'|\"(?P<other>[^\"]*)\""
-)
+_VALUE = r"(?P<switch>True|False)\b|'(?P<text>[^']*)'|\"(?P<other>[^\"]*)\""
 _ARGUMENT = re.compile(
     rf"(?<![\w.\-'\"/])(?P<name>{'|'.join(OPTIONS)})=(?:{_VALUE})?(?=[\s,;.:)]|$)"
 )
@@ -73,8 +66,8 @@ def as_options(text: str) -> str:
     Examples:
         >>> as_options("repair='none' has no effect with align=False; remove data=")
         '--repair none has no effect with --no-align; remove --data'
-        >>> as_options("context=999 exceeds 64 positions; pass example_inputs='2x16<50'")
-        "--context 999 exceeds 64 positions; pass --input '2x16<50'"
+        >>> as_options("example_inputs= is missing; pass a shape, such as example_inputs='2x9<50'")
+        "--input is missing; pass a shape, such as --input '2x9<50'"
     """
     return _ARGUMENT.sub(_option, text).replace("compare_features:", "compare-features:")
 
@@ -83,7 +76,5 @@ def _option(match: re.Match[str]) -> str:
     option = OPTIONS[match["name"]]
     if match["switch"] == "False":
         return option.replace("--", "--no-", 1)
-    if match["number"]:
-        return f"{option} {match['number']}"
     text = match["other"] if match["text"] is None else match["text"]
     return option if text is None else f"{option} {shlex.quote(text)}"

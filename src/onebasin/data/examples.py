@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from onebasin.checkpoints.messages import counted
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import IGNORED
 
@@ -39,8 +40,8 @@ class Pixels:
         channels = self.raw.shape[1]
         if not len(self.mean) == len(self.deviation) == channels or min(self.deviation) <= 0:
             raise OneBasinError(
-                f"data: images of {channels} channels, but means {self.mean} and deviations "
-                f"{self.deviation}; give one mean and one positive deviation for each channel"
+                f"data: images have {counted(channels, 'channel')}, but means {self.mean} and "
+                f"stds {self.deviation}; pass one mean and one positive std for each channel"
             )
 
     def __len__(self) -> int:

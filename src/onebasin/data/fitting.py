@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin.checkpoints.messages import one_line
+from onebasin.checkpoints.messages import counted, one_line
 from onebasin.data.data import Data
 from onebasin.data.dataset import Dataset
 from onebasin.data.examples import Tokens
+from onebasin.data.tokenizers import max_positions
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import output_of, run_model
 from onebasin.graph.binding import evaluation_mode
@@ -52,8 +53,32 @@ def fit_data(
             errors.append(error)
             continue
         return _with_task(module, layout, output, needs_loss=needs_loss, **words)
+    _check_token_inputs(module, data, call=call, name=name)
     is_text = isinstance(data.example_inputs(1), Mapping)
     raise errors[-1 if is_text else 0]
+
+
+def _check_token_inputs(module: nn.Module, data: Data, *, call: str, name: str) -> None:
+    """Raise an error that explains why a transformers model cannot be run on data, if known.
+
+    Raises:
+        OneBasinError: the model takes tokens, and the data have numbers or too long texts.
+    """
+    if getattr(module, "main_input_name", None) != "input_ids":
+        return
+    if data.tokens is None:
+        example = data.example_inputs(1)
+        if isinstance(example, Tensor) and example.is_floating_point():
+            raise OneBasinError(
+                f"{call}: {name} takes tokens, but {data.name} has numbers; pass text"
+            )
+        return
+    length, most = data.tokens.shape[1], max_positions(vars(module.config))
+    if most is not None and length > most:
+        raise OneBasinError(
+            f"data: context= is {length}, which exceeds the {most} positions of {name}; pass at "
+            f"most {most}"
+        )
 
 
 def _with_task(
@@ -84,12 +109,24 @@ def _with_task(
         )
     if data.num_classes is None:
         return data
-    if outputs.ndim != 2 or outputs.shape[1] < data.num_classes:
+    _check_outputs(outputs, data, data.num_classes, call=call, name=name, remedy=remedy)
+    return data
+
+
+def _check_outputs(
+    outputs: Tensor, data: Data | Dataset, num_classes: int, *, call: str, name: str, remedy: str
+) -> None:
+    """Check that a model has an output for each class."""
+    if outputs.ndim != 2:
         raise OneBasinError(
             f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
-            f"{data.num_classes} classes; choose other data or {remedy}"
+            f"{num_classes} classes; choose other data or {remedy}"
         )
-    return data
+    if outputs.shape[1] < num_classes:
+        raise OneBasinError(
+            f"{call}: labels of {data.name} reach {num_classes - 1}, but {name} has "
+            f"{counted(outputs.shape[1], 'output')}; choose other data or {remedy}"
+        )
 
 
 def is_language_model(module: nn.Module, outputs: Tensor, tokens: Tokens) -> bool:
@@ -188,8 +225,4 @@ def check_fits(
         name=name,
         remedy=remedy,
     )
-    if outputs.ndim != 2 or outputs.shape[1] < data.num_classes:
-        raise OneBasinError(
-            f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
-            f"{data.num_classes} classes; choose other data or {remedy}"
-        )
+    _check_outputs(outputs, data, data.num_classes, call=call, name=name, remedy=remedy)

@@ -40,6 +40,11 @@ def parse_normalization(text: str) -> MeanAndStd:
         numbers = []
     half = len(numbers) // 2
     mean, std = tuple(numbers[:half]), tuple(numbers[half:])
+    if numbers and len(numbers) % 2 == 0 and 0 in std:
+        raise OneBasinError(
+            f"data: normalize={text!r} has the standard deviation 0; pass positive ones, such as "
+            "0.5,0.25"
+        )
     if len(numbers) % 2 or not numbers or not all(0 < value < 1e6 for value in std):
         raise OneBasinError(
             f"data: invalid normalize={text!r}; pass none, MEAN,STD such as 0.5,0.25, or "

@@ -69,8 +69,7 @@ class ReadOptions:
         """
         for name in names:
             if getattr(self, name) is not None:
-                option = "--" + name.replace("_", "-")
-                raise OneBasinError(f"data: {option} has no effect on {source}; leave it out")
+                raise OneBasinError(f"data: {name}= has no effect on {source}; remove it")
 
 
 TEXT_ONLY = ("tokenizer", "context")

@@ -94,8 +94,8 @@ def find_columns(
     found_labels = _one(table, "label", labels, candidates)
     if table.kinds[found_labels] not in ("class", "integer"):
         raise OneBasinError(
-            f"data: column {found_labels!r} of {table.place} holds no classes (integers from 0); "
-            "give another label_column"
+            f"data: column {found_labels!r} of {table.place} has no classes (integers from 0); "
+            "pass another column as label_column="
         )
     return Columns(found, found_labels, table.kinds[found] == "text")
 

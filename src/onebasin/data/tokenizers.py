@@ -39,15 +39,14 @@ def options_for(arch: str | None, options: ReadOptions | None) -> ReadOptions:
             f"data: tokenizer='bytes' does not suit {arch}: its model was trained on other tokens; "
             "remove tokenizer= to use the tokenizer of the folder"
         )
-    return replace(
-        options, default_tokenizer=folder, default_context=min(LENGTH, _positions(content))
-    )
+    positions = max_positions(content) or LENGTH
+    return replace(options, default_tokenizer=folder, default_context=min(LENGTH, positions))
 
 
-def _positions(config: Mapping[str, Any]) -> int:
-    """Return the largest number of tokens that a configuration allows."""
+def max_positions(config: Mapping[str, Any]) -> int | None:
+    """Return the largest number of tokens that a configuration allows; None where unknown."""
     known = [config.get(name) for name in POSITIONS]
     # Some models count positions from padding_idx + 1 (RoBERTa), so two are left.
     reserve = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
     limits = [n - reserve for n in known if isinstance(n, int) and not isinstance(n, bool)]
-    return max(1, min(limits)) if limits else LENGTH
+    return max(1, min(limits)) if limits else None

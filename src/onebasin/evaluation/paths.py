@@ -213,7 +213,8 @@ def normalize_weights(
     total = fsum(weights) if all(map(isfinite, weights)) else 0.0
     if total == 0:
         raise OneBasinError(
-            f"{call}: the weights are {listed}; they must be finite and their sum not 0"
+            f"{call}: the weights are {listed}, but they must be finite with a sum other than 0; "
+            "pass weights=, such as 0.7,0.3"
         )
     return [weight / total for weight in weights]
 

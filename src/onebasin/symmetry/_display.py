@@ -76,7 +76,7 @@ def permutation_text(permutation: Permutation) -> str:
     symmetry, moved = permutation.symmetry, permutation.num_moved
     sizes = {n: prod(symmetry.outer_shape(n)) * g.size for n, g in symmetry.groups.items()}
     lines = [
-        f"Permutation: {sum(moved.values())} of {sum(sizes.values())} units moved, "
+        f"Permutation: {sum(moved.values())} of {sum(sizes.values())} permutable units moved, "
         f"{_counted(len(sizes), 'group')}"
     ]
     shown = list(sizes)[:SHOWN_GROUPS]

@@ -104,7 +104,7 @@ def test_text_is_a_table(capsys, tmp_path):
         (("--spawn", "1", "--keep-epochs", "1"), "keep_epochs has 1, but up to spawn_epoch 1"),
         (("--data", "digit"), "unknown dataset 'digit'; known are: "),
         (("--arch-arg", "in_features=7"), "mlp cannot be run on digits"),
-        (("--arch-arg", "num_classes=7"), "returns (2, 7) for two examples but digits has 10"),
+        (("--arch-arg", "num_classes=7"), "labels of digits reach 9, but mlp has 7 outputs"),
         (("--epochs", "-1"), "epochs is -1; it must be a whole number of at least 0"),
         (("--lr", "nan"), "learning_rate is nan; it must be at least 0 and finite"),
         (("--schedule", "steps"), "'steps' needs milestones"),

@@ -135,12 +135,22 @@ def _import(name: str, path: str) -> Any:
 def _lookup(module: Any, attribute: str, path: str) -> Any:
     found = module
     for part in attribute.split("."):
-        known = [name for name in dir(found) if not name.startswith("_")]
         if not hasattr(found, part):
-            hint = suggestion(part, known) if known else "it is empty"
+            known = _own_callables(found, module.__name__)
+            hint = suggestion(part, known) if known else "it defines no callable"
             raise OneBasinError(f"{path}: {module.__name__} has no {attribute!r}; {hint}")
         found = getattr(found, part)
     return found
+
+
+def _own_callables(owner: Any, module: str) -> list[str]:
+    """Return the public names of an object for callables that a module or package defines."""
+    values = {name: getattr(owner, name, None) for name in dir(owner) if not name.startswith("_")}
+    return [
+        name
+        for name, value in values.items()
+        if callable(value) and f"{getattr(value, '__module__', None)}.".startswith(f"{module}.")
+    ]
 
 
 @contextlib.contextmanager

@@ -63,7 +63,8 @@ def suggestion(name: str, known: list[str]) -> str:
     close = [spelling for each in folded for spelling in spellings[each]][:3]
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
-    return f"known are {', '.join(repr(other) for other in known[:3])} and others"
+    others = " and others" if len(known) > 3 else ""
+    return f"known are {', '.join(repr(other) for other in known[:3])}{others}"
 
 
 def refuse_downloads(spec: str, arguments: Mapping[str, Any], keys: Iterable[str]) -> None:

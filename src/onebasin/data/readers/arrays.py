@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from onebasin._inputs import LABEL_KEYS
-from onebasin.checkpoints.messages import some_names
+from onebasin.checkpoints.messages import counted, some_names
 from onebasin.data.data import Data
 from onebasin.data.example_splits import ArraySplit
 from onebasin.data.examples import Fields, Pixels
@@ -241,7 +241,7 @@ def _normalized(name: str, tensor: Tensor, normalization: MeanAndStd) -> Tensor:
     channels = tensor.shape[1] if tensor.ndim > 1 else 1
     if not tensor.is_floating_point() or len(mean) not in (1, channels):
         raise OneBasinError(
-            f"data: normalize= has {len(mean)} channels, but the inputs of {name} are "
+            f"data: normalize= has {counted(len(mean), 'channel')}, but the inputs of {name} are "
             f"{tuple(tensor.shape)} {tensor.dtype}; give one mean and std for each channel of "
             "images"
         )

@@ -137,7 +137,8 @@ def _label_column(name: str, table: Any, given: str | None) -> str | None:
     columns = table.column_names
     if given is not None and given not in columns:
         raise OneBasinError(
-            f"data: {name} has no column {given!r}; its columns are {some_names(columns, limit=8)}"
+            f"data: {name} has no column {given!r}; pass one of its columns as label_column=: "
+            f"{some_names(columns, limit=8)}"
         )
     lower = {column.lower(): column for column in columns}
     return given or next((lower[word] for word in CSV_LABELS if word in lower), None)
