@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from onebasin.cli.app import app
+from onebasin.cli.app import create_app
 from onebasin.cli.wording import OPTIONS, as_options
 
 COMMANDS = ("align", "barrier", "compare-features", "evaluate", "inspect", "merge", "plane")
@@ -15,7 +15,7 @@ LIBRARY = Path(__file__).parents[2] / "src" / "onebasin"
 
 
 def options_of(command: str) -> set[str]:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(create_app())
     parameters = group.get_command(None, command).params
     return {name for each in parameters for name in each.opts if name.startswith("--")}
 
