@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from onebasin_studies import STUDIES, find_study
-from onebasin_studies.cli.study import SOME_FAILED
+from onebasin_studies.cli.study_runs import SOME_FAILED
 from onebasin_studies.runtime.folder import StudyFolder
 from tests.cli.run import fail, run, succeed
 from tests.studies import toy

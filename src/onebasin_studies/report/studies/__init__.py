@@ -1,5 +1,6 @@
 """Reports of studies: a page for each, an index, and their figures and tables as files."""
 
 from onebasin_studies.report.studies.files import write_run_index, write_study_reports
+from onebasin_studies.report.studies.summaries import report_folders, run_and_report
 
-__all__ = ["write_run_index", "write_study_reports"]
+__all__ = ["report_folders", "run_and_report", "write_run_index", "write_study_reports"]
