@@ -24,7 +24,7 @@ def main(name: str) -> None:
         size, depth = group
         print(f"{count:3} groups of {size:4} units" + (", nested in heads" if depth else ""))
     largest = max(symmetry.groups, key=lambda group: len(symmetry.tensors_of[group]))
-    print(f"{largest!r} lies on {len(symmetry.carriers[largest])} tensors")
+    print(f"{largest!r} lies on {len(symmetry.tensors_of[largest])} tensors")
     for refusal in symmetry.unsupported_ops:
         print(f"pinned by {refusal.operator} at {refusal.location}: {refusal.reason}")
 

@@ -1,7 +1,9 @@
 """The documentation builds, covers every public name, and its Python runs."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -12,9 +14,14 @@ from types import ModuleType
 import pytest
 
 import onebasin
+from onebasin_studies.report import demo
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = REPOSITORY / "README.md"
+HOME = REPOSITORY / "docs" / "index.md"
+COMPARISON = REPOSITORY / "docs" / "comparison.md"
+NOTEBOOK = REPOSITORY / "docs" / "quickstart.ipynb"
+DEMO_FILE = "demo-out/a.safetensors"
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INVENTORY_LINE = re.compile(r"^(\S+) py:\w+ -?\d+ (\S+) ", re.MULTILINE)
 
@@ -37,10 +44,19 @@ def pages_with_python() -> list[Path]:
     return [README, *(page for page in pages if PYTHON_BLOCK.search(page.read_text("utf-8")))]
 
 
+def blocks_of(page: Path) -> list[str]:
+    """Return the python blocks of a page, or the code cells of a notebook."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return PYTHON_BLOCK.findall(text)
+    cells = json.loads(text)["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
 def run_blocks(page: Path) -> int:
-    """Run a page's python blocks one after the other in one namespace; return how many."""
+    """Run the python blocks of a page in order in one namespace, and return their number."""
     namespace: dict[str, object] = {"__name__": "__main__"}
-    blocks = PYTHON_BLOCK.findall(page.read_text(encoding="utf-8"))
+    blocks = blocks_of(page)
     for number, block in enumerate(blocks, 1):
         exec(compile(block, f"{page.name}, python block {number}", "exec"), namespace)
     return len(blocks)
@@ -92,13 +108,61 @@ def test_every_package_has_its_api_page() -> None:
         assert f"::: onebasin.{part}\n" in page.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the files of a short run of `onebasin demo --out demo-out`."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(demo, "EPOCHS", 2)
+        demo.run_demo(folder / "demo-out")
+    return folder
+
+
 @pytest.mark.parametrize(
-    "page", pages_with_python(), ids=lambda page: str(page.relative_to(REPOSITORY))
+    "page", [*pages_with_python(), NOTEBOOK], ids=lambda page: str(page.relative_to(REPOSITORY))
 )
-def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# Short runs of the demo train networks that may be worse than a constant prediction.
+@pytest.mark.filterwarnings("ignore::onebasin.OneBasinWarning")
+def test_python_blocks_run(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
     monkeypatch.chdir(tmp_path)
+    if DEMO_FILE in "".join(blocks_of(page)):
+        shutil.copytree(
+            request.getfixturevalue("demo_folder"), tmp_path, dirs_exist_ok=True
+        )
     if run_blocks(page) == 0:
         pytest.skip("no python blocks")
+
+
+def table_row(page: str, first: str, second: str | None = None) -> dict[str, str]:
+    """Return the row of a benchmark page that starts with one or two values, by column."""
+    header: list[str] = []
+    for line in (REPOSITORY / "docs" / "benchmarks" / page).read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] in ("library", "model"):
+            header = cells
+        elif cells[0] == first and second in (None, cells[header.index("pair")]):
+            return dict(zip(header, cells, strict=True))
+    raise AssertionError(f"{page} has no row {first}")
+
+
+@pytest.mark.parametrize("page", [README, HOME, COMPARISON], ids=lambda page: page.name)
+def test_figures_are_those_of_the_benchmarks(page: Path) -> None:
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    total = list(table_row("coverage.md", "all").values())
+    models, verified, wrong = total[1], total[4], total[5]
+    assert f"{verified} of {models} models" in text
+    assert wrong == "0"
+    resnet = table_row("weight_matching.md", "resnet50", "unrelated")
+    assert f"{resnet['times faster']} times faster than rebasin" in text
+    ours = float(resnet["objective"].split(" to ")[1])
+    theirs = float(resnet["rebasin's objective"])
+    assert ours > theirs, "the pages state that rebasin's objective is lower"
+    assert f"{ours:,.0f}" in text and f"{theirs:,.0f}" in text
 
 
 def test_a_broken_block_is_reported_with_its_page(tmp_path: Path) -> None:

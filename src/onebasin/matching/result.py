@@ -124,6 +124,7 @@ class Step:
 
 
 Progress: TypeAlias = Callable[[Step], object]
+"""A function that a matcher calls after every step."""
 
 
 def _summary(matching: Matching | ManyMatching) -> str:

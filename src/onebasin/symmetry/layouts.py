@@ -105,6 +105,7 @@ class Family:
 
 
 Layout: TypeAlias = Fixed | Units | Product | Sum | Family
+"""The composition of one dimension of a tensor."""
 
 
 def leaves(layout: Layout) -> Iterator[Fixed | Units]:
