@@ -131,9 +131,7 @@ def test_python_blocks_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if DEMO_FILE in "".join(blocks_of(page)):
-        shutil.copytree(
-            request.getfixturevalue("demo_folder"), tmp_path, dirs_exist_ok=True
-        )
+        shutil.copytree(request.getfixturevalue("demo_folder"), tmp_path, dirs_exist_ok=True)
     if run_blocks(page) == 0:
         pytest.skip("no python blocks")
 

@@ -98,7 +98,7 @@ def table_of(page, start):
 
 def test_documentation_lists_all_methods_and_options():
     page = (Path(__file__).parents[2] / "docs" / "matching.md").read_text(encoding="utf-8")
-    methods = table_of(page, "| `--method` | makes alike")
+    methods = table_of(page, "| `--method` | objective")
     assert list(methods) == list(MATCHERS)
     options = table_of(page, "| `--method` | options")
     assert options == {
@@ -106,7 +106,7 @@ def test_documentation_lists_all_methods_and_options():
         for name, method in MATCHERS.items()
     }
     hints = {name: hint for method in MATCHERS.values() for name, hint in method.options.items()}
-    meanings = table_of(page, "| option | may be")
+    meanings = table_of(page, "| option | values")
     assert list(meanings) == sorted(hints)
     for name, method in MATCHERS.items():
         _, _, _, data, labels, networks, _, _ = methods[name].split("|")
