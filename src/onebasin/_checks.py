@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from inspect import signature
+from itertools import chain
 from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from onebasin._modules import named_tensors
 from onebasin.errors import OneBasinError
+
+
+def named_tensors(model: nn.Module, *, all_names: bool = True) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters and buffers of a module by name, also those that are not stored.
+
+    Args:
+        model: any module, on any device.
+        all_names: yield a tied tensor under each of its names, not only under the first.
+
+    Example:
+        >>> [name for name, _ in named_tensors(nn.Linear(2, 3))]
+        ['weight', 'bias']
+    """
+    return chain(
+        model.named_parameters(remove_duplicate=not all_names),
+        model.named_buffers(remove_duplicate=not all_names),
+    )
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -230,3 +248,66 @@ def _check_init(call: str, value: Any, *, several: bool) -> None:
     if (several and given is not value) or not all(hasattr(each, "indices") for each in given):
         wanted = "a list of Permutations, one for each network" if several else "a Permutation"
         raise OneBasinError(f"{call}: init is {described(value)}; pass {wanted}")
+
+
+LABEL_KEYS = ("labels", "label")
+"""Entries of a batch that hold the labels."""
+
+
+def model_inputs(
+    call: str, model: nn.Module, example_args: Any, example_kwargs: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return example inputs as positional and keyword arguments of a model.
+
+    A mapping holds keyword inputs, like a batch of a data loader. Labels in it that the model
+    does not take are left out. A model that takes none of its keys gets the mapping itself.
+
+    Args:
+        call: the public function that is running, for the message.
+        model: the model.
+        example_args: one tensor, a tuple of positional inputs, or a mapping.
+        example_kwargs: keyword inputs.
+
+    Raises:
+        OneBasinError: when there are no inputs, or the model does not take them.
+    """
+    kwargs = dict(example_kwargs or {})
+    if isinstance(example_args, Tensor):
+        return (example_args,), kwargs
+    if isinstance(example_args, tuple | list):
+        return tuple(example_args), kwargs
+    if not isinstance(example_args, Mapping):
+        raise OneBasinError(
+            f"{call}: example_args is {described(example_args)}; pass the inputs of one call of the"
+            " model: a tensor, a tuple, or a mapping of keyword inputs"
+        )
+    return _keyword_inputs(call, model, dict(example_args), kwargs)
+
+
+def _keyword_inputs(
+    call: str, model: nn.Module, batch: dict[str, Any], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a batch as keyword inputs, or as one positional input if no name is known."""
+    if not batch:
+        return (), kwargs
+    named, takes_any = _keywords(model)
+    if not takes_any and not any(name in named for name in batch):
+        return (batch,), kwargs
+    inputs = {
+        name: value for name, value in batch.items() if name in named or name not in LABEL_KEYS
+    }
+    inputs |= kwargs
+    unknown = [] if takes_any else [name for name in inputs if name not in named]
+    if unknown:
+        raise OneBasinError(
+            f"{call}: {type(model).__name__} takes no input {unknown[0]!r}; it takes"
+            f" {', '.join(named)}"
+        )
+    return (), inputs
+
+
+def _keywords(model: nn.Module) -> tuple[list[str], bool]:
+    """Return the names of a model's keyword inputs, and whether it takes any other name."""
+    parameters = signature(model.forward).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)

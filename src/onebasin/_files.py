@@ -1,10 +1,22 @@
-"""Reading of input files whose content is not trusted: regular files, bounded JSON."""
+"""Files: reading of untrusted input, and atomic writing.
 
+Input files must be regular, and their JSON bounded. Outputs are written under a temporary name
+and renamed when they are complete. An exception, Ctrl-C, SIGTERM or SIGHUP removes the temporary
+file. A full disk is reported with the path of the output.
+"""
+
+import contextlib
+import errno
 import json
 import os
+import secrets
+import shutil
+import signal
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from onebasin._text import printable
@@ -70,3 +82,243 @@ def read_json(
     except ValueError as error:
         reason = printable(str(error))
         raise OneBasinError(f"{path}: invalid JSON ({reason}); write the file again") from error
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary file to write to, which takes the place of `path` at the end.
+
+    The temporary file lies in the same folder and ends in the same suffix. Where the block
+    ends well it is flushed to disk and renamed; where it does not, it is removed and
+    whatever was at `path` before stays. A symbolic link is followed, not replaced.
+
+    Args:
+        path: The file to write.
+
+    Yields:
+        The temporary path, an empty file.
+
+    Raises:
+        OneBasinError: The folder is missing or cannot be written to, or `path` is a folder.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder, "a.txt")) as temporary:
+        ...         _ = temporary.write_text("whole or not at all")
+        ...     print(Path(folder, "a.txt").read_text())
+        whole or not at all
+    """
+    shown, target = path, Path(os.path.realpath(path))
+    if os.path.isdir(target):
+        raise OneBasinError(f"{shown}: is a folder; give the path of a file to write")
+    temporary = _temporary_name(target)
+    with _stop_signals_raise():
+        try:
+            _create(temporary, shown)
+            with _room_explained(shown):
+                yield temporary
+                _sync(temporary)
+            _rename(temporary, target, shown)
+            _sync(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder to fill, which takes the name `path` at the end.
+
+    Args:
+        path: The folder to make; it must not exist yet, or be empty.
+
+    Yields:
+        The temporary folder, empty.
+
+    Raises:
+        OneBasinError: Its parent is missing or cannot be written to, or `path` is not empty.
+    """
+    shown, target = path, Path(os.path.realpath(path))
+    check_vacant(shown)
+    temporary = _temporary_name(target)
+    with _stop_signals_raise():
+        try:
+            _check_parent(temporary, shown)
+            _check_name(shown)
+            with _explained(shown):
+                temporary.mkdir()
+            with _room_explained(shown):
+                yield temporary
+                for file in temporary.iterdir():
+                    _sync(file)
+                _sync(temporary)
+            _rename(temporary, target, shown)
+            _sync(target.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_vacant(path: str | os.PathLike[str]) -> None:
+    """Refuse a path where no folder can be made without touching something that is there.
+
+    Args:
+        path: The folder to make.
+
+    Raises:
+        OneBasinError: `path` is a file or a folder that is not empty.
+    """
+    target = Path(os.path.realpath(path))
+    if os.path.isdir(target):
+        if any(target.iterdir()):
+            raise OneBasinError(
+                f"{path}: the folder is not empty; remove it or choose another output"
+            )
+    elif os.path.exists(target):
+        raise OneBasinError(
+            f"{path}: is a file, but the output is a folder; remove it or choose another output"
+        )
+
+
+def check_no_link(path: str | os.PathLike[str]) -> None:
+    """Refuse a link at a place that a command chooses itself: it may lead to any file.
+
+    Args:
+        path: a file or folder inside an output folder.
+
+    Raises:
+        OneBasinError: `path` is a symbolic link.
+    """
+    if os.path.islink(path):
+        raise OneBasinError(
+            f"{path}: is a symbolic link, and files are written only inside the output folder; "
+            "remove the link or choose another folder"
+        )
+
+
+def check_creatable(path: str | os.PathLike[str]) -> None:
+    """Refuse a path in whose folder nothing can be created, by creating something there.
+
+    Args:
+        path: The file or folder to write later.
+
+    Raises:
+        OneBasinError: The folder is missing or cannot be written to.
+    """
+    probe = _temporary_name(Path(os.path.realpath(path)))
+    with _stop_signals_raise():
+        try:
+            _create(probe, path)
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+
+
+def _temporary_name(target: Path) -> Path:
+    # Cut to bytes, because a target whose name is just short enough leaves no room for more.
+    stem = os.fsencode(target.name.removesuffix(target.suffix))[:100].decode("utf-8", "ignore")
+    return target.with_name(f".{stem}.{secrets.token_hex(6)}{target.suffix[:20]}")
+
+
+def _check_parent(path: Path, shown: str | os.PathLike[str]) -> None:
+    if os.path.exists(path.parent) and not os.path.isdir(path.parent):
+        raise OneBasinError(
+            f"{shown}: {path.parent} is a file, not a folder; choose another output path"
+        )
+    if not os.path.isdir(path.parent):
+        raise OneBasinError(f"{shown}: the folder {path.parent} does not exist; create it first")
+
+
+def _check_name(shown: str | os.PathLike[str]) -> None:
+    """Find out now, not when renaming, whether the system takes the name."""
+    with _explained(shown), contextlib.suppress(FileNotFoundError):
+        os.stat(shown)
+
+
+def _create(path: Path, shown: str | os.PathLike[str]) -> None:
+    _check_parent(path, shown)
+    _check_name(shown)
+    # Unlike tempfile's, a file opened this way has the permissions of any other new file.
+    with _explained(shown):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _rename(source: Path, target: Path, shown: str | os.PathLike[str]) -> None:
+    with _explained(shown):
+        os.replace(source, target)
+
+
+@contextlib.contextmanager
+def _explained(shown: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OneBasinError(
+            f"{shown}: cannot be written ({error.strerror}); choose another output path"
+        ) from error
+
+
+@contextlib.contextmanager
+def _room_explained(shown: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the output where the disk is full: the operating system does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OneBasinError(
+            f"{shown}: cannot be written ({error.strerror}); free space or choose another output"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    """Flush to disk; folders as far as the system lets them be opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        if os.path.isdir(path):
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _stop_signals_raise() -> Iterator[None]:
+    """Turn signals that would end the process at once into SystemExit, so that blocks clean up.
+
+    Only the main thread can, and only a signal left at its default is touched: a handler
+    that someone installed stays in charge. Libraries in C++ replace an exception that is raised
+    in a callback, as torch.save does, so SystemExit is raised again at the end of the block.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = [s for s in _STOP_SIGNALS if signal.getsignal(s) is signal.SIG_DFL]
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        received.append(number)
+        raise SystemExit(128 + number)
+
+    try:
+        for number in ours:
+            signal.signal(number, stop)
+        yield
+        if received:
+            raise SystemExit(128 + received[0])
+    except Exception as error:
+        if received:
+            raise SystemExit(128 + received[0]) from error
+        raise
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

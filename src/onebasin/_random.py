@@ -1,19 +1,23 @@
-"""Random numbers: generators that depend on a seed and a name only.
+"""Random numbers, and the global random states of PyTorch, NumPy and Python.
 
-A draw never depends on the order of a mapping, on other networks, or on an earlier draw.
+A generator depends on a seed and a name only: not on the order of a mapping, on other networks,
+or on an earlier draw.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
+from onebasin._checks import named_tensors
 from onebasin.errors import OneBasinError, check_whole, listed
 
 LEAST_SEED, MOST_SEED = -(2**63), 2**64 - 1
@@ -102,3 +106,25 @@ def generator_of(
 def order_of(seed: int, epoch: int, num_examples: int) -> Int64[Tensor, " {num_examples}"]:
     """Return the order in which a network meets the examples in an epoch."""
     return torch.randperm(num_examples, generator=generator_of(seed, "order", epoch))
+
+
+@contextmanager
+def random_state_kept(model: nn.Module) -> Iterator[None]:
+    """Restore the random states of PyTorch, NumPy and Python at the end of a block.
+
+    Args:
+        model: the model that runs in the block; the generators of its devices are restored.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=cuda_devices(model)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def cuda_devices(model: nn.Module) -> list[int]:
+    """Return the indices of the CUDA devices that hold parameters or buffers of a model."""
+    devices = {tensor.device for _, tensor in named_tensors(model, all_names=False)}
+    return sorted(device.index for device in devices if device.type == "cuda")

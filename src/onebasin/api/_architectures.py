@@ -11,9 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin._checks import check_model, described
-from onebasin._inputs import model_inputs
-from onebasin._modules import named_tensors
+from onebasin._checks import check_model, described, model_inputs, named_tensors
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture, build_architecture
 from onebasin.checkpoints.architectures import Arguments

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from onebasin import __version__
-from onebasin._atomic import check_no_link
+from onebasin._files import check_no_link
 from onebasin.api._job import Job
 from onebasin.api._networks import Networks
 from onebasin.checkpoints import (

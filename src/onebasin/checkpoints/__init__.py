@@ -1,6 +1,6 @@
 """Files in and out: checkpoints, safe writing of any file, and architecture names to modules."""
 
-from onebasin._atomic import atomic_folder, atomic_path
+from onebasin._files import atomic_folder, atomic_path
 from onebasin.checkpoints.architectures import (
     Architecture,
     build_architecture,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from onebasin._atomic import check_creatable, check_vacant
+from onebasin._files import check_creatable, check_vacant
 from onebasin.checkpoints.reading import INDEX_SUFFIX, PICKLE_SUFFIXES, Checkpoint
 from onebasin.errors import OneBasinError
 

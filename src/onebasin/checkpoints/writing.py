@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import torch
 from torch import Tensor
 
-from onebasin._atomic import atomic_folder, atomic_path
+from onebasin._files import atomic_folder, atomic_path
 from onebasin.checkpoints.companions import companion_files
 from onebasin.checkpoints.conversions import on_meta
 from onebasin.checkpoints.outputs import Input, check_writable, output_form

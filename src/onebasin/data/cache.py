@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from onebasin._atomic import atomic_folder
+from onebasin._files import atomic_folder
 from onebasin.errors import OneBasinError
 
 MANIFEST = "manifest.json"

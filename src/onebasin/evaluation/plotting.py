@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onebasin._atomic import atomic_path
+from onebasin._files import atomic_path
 from onebasin.errors import OneBasinError
 
 if TYPE_CHECKING:

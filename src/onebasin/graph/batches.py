@@ -15,9 +15,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from onebasin._checks import described
-from onebasin._inputs import LABEL_KEYS
-from onebasin._modules import named_tensors
+from onebasin._checks import LABEL_KEYS, described, named_tensors
 from onebasin.errors import OneBasinError
 
 IGNORED = -100

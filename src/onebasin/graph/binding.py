@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from onebasin._checks import check_mapping, check_tensor
+from onebasin._checks import check_mapping, check_tensor, named_tensors
 from onebasin._dtypes import common_dtype, is_inexact
-from onebasin._modules import named_tensors
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import dtype_of
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from onebasin._checks import named_tensors
 from onebasin._dtypes import common_dtype
-from onebasin._modules import named_tensors
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.graph.binding import bind, precision_of, widened

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from onebasin._modules import named_tensors
+from onebasin._checks import named_tensors
 
 
 @dataclass(frozen=True)

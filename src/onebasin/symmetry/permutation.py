@@ -16,9 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from onebasin._atomic import atomic_path
 from onebasin._checks import check_mapping, check_tensor, checks_arguments
-from onebasin._files import check_regular_file
+from onebasin._files import atomic_path, check_regular_file
 from onebasin._random import generator_for
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._apply import IndexApplier, SharedResults

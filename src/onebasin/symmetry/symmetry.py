@@ -15,8 +15,7 @@ from math import lgamma, log, prod
 from os import PathLike
 from typing import Any
 
-from onebasin._atomic import atomic_path
-from onebasin._files import read_json
+from onebasin._files import atomic_path, read_json
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._display import symmetry_html, symmetry_text

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from onebasin import __version__, api
-from onebasin._atomic import atomic_path
+from onebasin._files import atomic_path
 from onebasin.api._names import MERGED, UNALIGNED, ensemble_name
 from onebasin.api._outputs import check_files_in, make_folder
 from onebasin.api._reporter import Reporter

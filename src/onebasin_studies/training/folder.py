@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from onebasin._atomic import check_no_link
+from onebasin._files import check_no_link
 from onebasin.checkpoints import atomic_path, write_checkpoint
 from onebasin.errors import OneBasinError
 from onebasin_studies.training.group import GroupState

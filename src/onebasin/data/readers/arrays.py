@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from onebasin._inputs import LABEL_KEYS
+from onebasin._checks import LABEL_KEYS
 from onebasin.checkpoints.messages import counted, some_names
 from onebasin.data.data import Data
 from onebasin.data.example_splits import ArraySplit

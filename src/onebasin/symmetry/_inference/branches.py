@@ -22,7 +22,7 @@ from torch.fx.experimental.symbolic_shapes import (
 )
 from torch.utils import _pytree as pytree
 
-from onebasin._modules import named_tensors
+from onebasin._checks import named_tensors
 from onebasin.symmetry._inference.recording import exporting
 from onebasin.symmetry._inference.variations import Inputs, Place, Variation, resized_inputs
 from onebasin.symmetry._isolation import shallow_clone

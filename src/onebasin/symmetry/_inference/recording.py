@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import (
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from onebasin._modules import named_tensors
+from onebasin._checks import named_tensors
 from onebasin.symmetry._inference.cuts import (
     RESHAPES,
     Cut,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from onebasin._modules import named_tensors
+from onebasin._checks import named_tensors
 from onebasin.symmetry._inference.export import Exported
 from onebasin.symmetry._isolation import shallow_clone
 from onebasin.symmetry._model_state import ModelState

@@ -13,9 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin._checks import check_model
-from onebasin._inputs import model_inputs
-from onebasin._random_state import random_state_kept
+from onebasin._checks import check_model, model_inputs
+from onebasin._random import random_state_kept
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._depth import raised_recursion_limit
 from onebasin.symmetry._inference.atoms import Dims

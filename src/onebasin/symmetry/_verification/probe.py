@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from onebasin._modules import named_tensors
-from onebasin._random import generator_for
-from onebasin._random_state import cuda_devices
+from onebasin._checks import named_tensors
+from onebasin._random import cuda_devices, generator_for
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._model_state import model_state
 from onebasin.symmetry._outputs import select_outputs

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onebasin._checks import check_model, described
-from onebasin._inputs import model_inputs
+from onebasin._checks import check_model, described, model_inputs
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._display import verification_text
 from onebasin.symmetry._inference.graphs import inputs_at_branches

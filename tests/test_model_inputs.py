@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from onebasin._inputs import model_inputs
+from onebasin._checks import model_inputs
 from onebasin.errors import OneBasinError
 
 
