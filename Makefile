@@ -26,11 +26,12 @@ test: export OMP_WAIT_POLICY = PASSIVE
 test: lint ## install the extras, then run every check and the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=8 --dist=worksteal
 
-lint: $(VENV)/dev.stamp ## style, types and the layers contract
+lint: $(VENV)/dev.stamp ## style, types, the layers contract and the prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_prose.py
 
 docs: $(VENV)/dev.stamp ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
