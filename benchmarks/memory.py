@@ -22,7 +22,7 @@ class PeakMemory:
     def __init__(self) -> None:
         self.gibibytes = 0.0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._on_epoch_end, daemon=True)
 
     def __enter__(self) -> PeakMemory:
         self._before = self._peak = anonymous_bytes()

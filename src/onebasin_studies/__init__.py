@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from onebasin_studies.papers.catalogue import STUDIES, find_studies, find_study
     from onebasin_studies.runtime.execution import Outcome, run_studies
     from onebasin_studies.runtime.study import Picture, Study, Table, Verdict
-    from onebasin_studies.runtime.task import Result, Task, declare
+    from onebasin_studies.runtime.task import Result, Task, task
 
 __all__ = [
     "STUDIES",
@@ -22,17 +22,17 @@ __all__ = [
     "Table",
     "Task",
     "Verdict",
-    "declare",
     "find_studies",
     "find_study",
     "run_studies",
+    "task",
 ]
 
 _MODULES = {
     "papers.catalogue": "STUDIES find_studies find_study",
     "runtime.execution": "Outcome run_studies",
     "runtime.study": "Picture Study Table Verdict",
-    "runtime.task": "Result Task declare",
+    "runtime.task": "Result Task task",
 }
 
 

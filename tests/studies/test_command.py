@@ -58,7 +58,7 @@ def test_a_study_is_run_watched_and_reported(capsys, out):
     assert status.out.endswith("the last run is finished\n")
     again = succeed(capsys, "study", "run", "counterexample", "--out", out, "--json").data
     assert (again["total"], again["done"], again["reused"], again["failures"]) == (4, 4, 4, [])
-    assert again["verdicts"]["counterexample"]["judgement"] == "reproduced"
+    assert again["verdicts"]["counterexample"]["outcome"] == "reproduced"
     (out / "report" / "index.html").unlink()
     reported = succeed(capsys, "study", "report", out, "--json").data
     assert reported["verdicts"] == again["verdicts"]
@@ -74,7 +74,7 @@ def test_many_folders_are_reported_with_an_index(capsys, out, tmp_path, countere
     data = succeed(capsys, "study", "report", *folders, "--out", out, "--json").data
     found = {run: list(each["verdicts"].items()) for run, each in data["runs"].items()}
     assert list(found) == ["one", "two"]
-    assert [verdict["judgement"] for ((_, verdict),) in found.values()] == ["reproduced"] * 2
+    assert [verdict["outcome"] for ((_, verdict),) in found.values()] == ["reproduced"] * 2
     assert (out / "two" / "counterexample.html").is_file()
     text = succeed(capsys, "study", "report", *folders, "--out", out).out
     assert text.startswith("one\ncounterexample: reproduced\n  Error of A")
@@ -145,10 +145,12 @@ def test_a_folder_of_something_else_is_refused(capsys, tmp_path):
 
 def test_a_stopped_run_shows_as_stopped(capsys, out, tmp_path):
     run_study(out, toy.study("one", toy.Task.of(toy.give, folder=str(tmp_path), value=1)))
-    beat = json.loads(Path(out, "progress.json").read_text())
-    Path(out, "progress.json").write_text(json.dumps({**beat, "state": "running", "pid": 2**22}))
+    heartbeat = json.loads(Path(out, "progress.json").read_text())
+    Path(out, "progress.json").write_text(
+        json.dumps({**heartbeat, "state": "running", "pid": 2**22})
+    )
     assert "the last run was stopped" in succeed(capsys, "study", "status", out).out
-    there = {**beat, "state": "running", "host": "another"}
+    there = {**heartbeat, "state": "running", "host": "another"}
     Path(out, "progress.json").write_text(json.dumps(there))
     assert "running for" in succeed(capsys, "study", "status", out).out
     assert StudyFolder(out).heartbeat() is not None

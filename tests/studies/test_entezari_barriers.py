@@ -10,9 +10,9 @@ import pytest
 from onebasin_studies import find_study
 from onebasin_studies.papers.collection import collect
 from onebasin_studies.papers.entezari.difficulty import architectures
+from onebasin_studies.papers.entezari.real_vs_copies import agreement_of, places_of
 from onebasin_studies.papers.entezari.settings import Point, Series, data_label, published_series
 from onebasin_studies.papers.entezari.small_networks import measure_all_pairs, search_pairs
-from onebasin_studies.papers.entezari.worlds import agreement_of, places_of
 from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.statistics import grouped, select, values_of
 from onebasin_studies.tasks import evaluate_network
@@ -72,8 +72,8 @@ def test_smoke_has_finite_rows_and_too_few_to_judge(smoke, name):
     values = values_of(rows, "barrier")
     assert len(values) == len(rows)
     assert min(values) >= 0 and max(values) > 0.01
-    assert judge(name, rows).judgement == "not enough data"
-    assert judge(name, []).judgement == "not enough data"
+    assert judge(name, rows).outcome == "not enough data"
+    assert judge(name, []).outcome == "not enough data"
 
 
 def test_no_network_is_trained_twice_at_desk():
@@ -121,41 +121,41 @@ FITS_AT_64 = {4: 0.1, 16: 0.03, 64: 0.005, 256: 0.0}
 def test_width_wants_a_peak_where_the_data_is_just_fitted():
     rows = made("width", PEAK, error=FITS_AT_64)
     verdict = judge("width", rows)
-    assert verdict.judgement == "reproduced"
+    assert verdict.outcome == "reproduced"
     assert "0.500 at width 16" in verdict.sentence
     assert "width 64 is the narrowest that fits" in verdict.sentence
     rising = made("width", {**PEAK, 256: 0.6}, error=FITS_AT_64)
-    assert judge("width", rising).judgement == "not reproduced"
+    assert judge("width", rising).outcome == "not reproduced"
     unsure = made("width", PEAK, error=FITS_AT_64, spread=0.5)
-    assert judge("width", unsure).judgement == "not reproduced"
+    assert judge("width", unsure).outcome == "not reproduced"
     far = made("width", PEAK, error={**FITS_AT_64, 64: 0.02, 256: 0.001})
-    assert judge("width", far).judgement == "not reproduced"
+    assert judge("width", far).outcome == "not reproduced"
     never = judge("width", made("width", PEAK, error=0.1))
-    assert never.judgement == "not enough data", "where it falls was not measured"
+    assert never.outcome == "not enough data", "where it falls was not measured"
     assert "does not fit its data and some of which do (1% training error)" in never.sentence
-    assert judge("width", rows[:-1]).judgement == "not enough data"
+    assert judge("width", rows[:-1]).outcome == "not enough data"
     cut = made("width", {16: 0.5, 64: 0.4, 256: 0.05, 512: 0.04})
-    assert judge("width", cut).judgement == "not enough data", "the side that rises is missing"
+    assert judge("width", cut).outcome == "not enough data", "the side that rises is missing"
     elsewhere = [{**row, "data": "svhn"} for row in cut]
     assert judge("width", [*rows, *elsewhere]).sentence.endswith("Not judged: mlp on svhn.")
     deep = {16: 1.0, 32: 0.9, 64: 0.8, 128: 0.9}
-    assert judge("width", made("width", deep, family="vgg")).judgement == "reproduced"
+    assert judge("width", made("width", deep, family="vgg")).outcome == "reproduced"
     falling = made("width", {**deep, 128: 0.3}, family="vgg")
-    assert judge("width", [*rows, *falling]).judgement == "not reproduced"
+    assert judge("width", [*rows, *falling]).outcome == "not reproduced"
 
 
 def test_depth_wants_a_rise_that_levels_off():
     rows = made("depth", {1: 0.1, 2: 0.8, 4: 1.4, 8: 1.6})
-    assert judge("depth", rows).judgement == "reproduced"
+    assert judge("depth", rows).outcome == "reproduced"
     steep = made("depth", {1: 0.1, 2: 0.8, 4: 1.4, 8: 3.0})
-    assert judge("depth", steep).judgement == "not reproduced"
+    assert judge("depth", steep).outcome == "not reproduced"
     flat = made("depth", {1: 0.1, 2: 0.1, 4: 1.4, 8: 1.6})
-    assert judge("depth", flat).judgement == "not reproduced"
+    assert judge("depth", flat).outcome == "not reproduced"
     back = made("depth", {1: 0.1, 2: 0.8, 4: 1.4, 8: 0.2})
-    assert judge("depth", back).judgement == "not reproduced", "it falls as fast as it rose"
+    assert judge("depth", back).outcome == "not reproduced", "it falls as fast as it rose"
     unsure = made("depth", {1: 0.1, 2: 0.8, 4: 1.4, 8: 1.6}, spread=0.5)
-    assert judge("depth", unsure).judgement == "not reproduced"
-    assert judge("depth", rows[:5]).judgement == "not enough data"
+    assert judge("depth", unsure).outcome == "not reproduced"
+    assert judge("depth", rows[:5]).outcome == "not enough data"
     told = judge("depth", rows).sentence
     assert "the last one adds 0.200 and the one before 0.600, less the last that is 0.400 (" in told
 
@@ -167,16 +167,16 @@ def test_depth_wants_a_rise_that_levels_off():
 def test_what_never_levels_off_with_depth_is_not_said_to(barrier):
     """As in the logarithm of the depth, and faster than that."""
     rows = made("depth", {depth: barrier(depth) for depth in (1, 2, 4, 8)}, pairs=5, spread=0.005)
-    assert judge("depth", rows).judgement == "not reproduced"
+    assert judge("depth", rows).outcome == "not reproduced"
 
 
 def test_steps_of_depth_count_for_each_doubling():
     """From 4 to 6 is more than half a doubling, as is from 6 to 8 less than one."""
     even = {2: 0.1, 4: 0.9, 6: 0.9 + 0.9 * math.log2(6 / 4), 8: 0.9 + 0.9}
     rows = made("depth", even, family="shallow-cnn")
-    assert judge("depth", rows).judgement == "not reproduced", "equal steps for each doubling"
+    assert judge("depth", rows).outcome == "not reproduced", "equal steps for each doubling"
     less = {**even, 8: even[6] + 0.45 * math.log2(8 / 6)}
-    assert judge("depth", made("depth", less, family="shallow-cnn")).judgement == "reproduced"
+    assert judge("depth", made("depth", less, family="shallow-cnn")).outcome == "reproduced"
 
 
 def difficulty_rows(pairs):
@@ -192,22 +192,22 @@ def test_difficulty_wants_a_correlation_and_high_barriers_of_deep_networks():
     up = difficulty_rows([(0.01 * k, 0.1 * k) for k in range(1, 9)])
     points = architectures(up)
     assert [round(point["test_error"], 3) for point in points[:2]] == [0.01, 0.02]
-    assert judge("difficulty", up).judgement == "reproduced"
+    assert judge("difficulty", up).outcome == "reproduced"
     assert "No deep network was measured" in judge("difficulty", up).sentence
     single = [row for row in up if row["pair"] == 0]
-    assert judge("difficulty", single).judgement == "not enough data"
+    assert judge("difficulty", single).outcome == "not enough data"
     down = difficulty_rows([(0.01 * k, 1 - 0.1 * k) for k in range(1, 9)])
-    assert judge("difficulty", down).judgement == "not reproduced"
+    assert judge("difficulty", down).outcome == "not reproduced"
     equal = difficulty_rows([(0.01 * k, 0.1) for k in range(1, 9)])
-    assert judge("difficulty", equal).judgement == "not reproduced"
+    assert judge("difficulty", equal).outcome == "not reproduced"
     for barrier, judgement in ((0.9, "reproduced"), (0.05, "not reproduced")):
         deep = [
             row
             for split in ("train", "test")
             for row in made("width", {16: barrier}, error=0.001, split=split, family="vgg")
         ]
-        assert judge("difficulty", [*up, *deep]).judgement == judgement
-    assert judge("difficulty", up[:12]).judgement == "not enough data"
+        assert judge("difficulty", [*up, *deep]).outcome == judgement
+    assert judge("difficulty", up[:12]).outcome == "not enough data"
 
 
 def world_rows(before, after, shift=0.0):
@@ -223,9 +223,9 @@ def world_rows(before, after, shift=0.0):
 
 def test_real_vs_model_wants_both_worlds_alike_before_and_after():
     before, after = {4: 0.5, 16: 1.0, 64: 0.8, 256: 0.3}, dict.fromkeys((4, 16, 64, 256), 0.1)
-    assert judge("real-vs-model", world_rows(before, after)).judgement == "reproduced"
+    assert judge("real-vs-model", world_rows(before, after)).outcome == "reproduced"
     apart = judge("real-vs-model", world_rows(before, after, shift=0.4))
-    assert apart.judgement == "not reproduced"
+    assert apart.outcome == "not reproduced"
     assert "mean difference 0.400" in apart.sentence
     swapped = [
         {**row, "barrier": 1.3 - row["barrier"]}
@@ -233,15 +233,15 @@ def test_real_vs_model_wants_both_worlds_alike_before_and_after():
         else row
         for row in world_rows(before, after)
     ]
-    assert judge("real-vs-model", swapped).judgement == "not reproduced"
+    assert judge("real-vs-model", swapped).outcome == "not reproduced"
     assert agreement_of(places_of(swapped, "before")).correlation == pytest.approx(-1)
     low = judge("real-vs-model", world_rows(before, after, shift=-0.08))
-    assert low.judgement == "not reproduced", "little beside barriers before, and all of them after"
+    assert low.outcome == "not reproduced", "little beside barriers before, and all of them after"
     assert "the model's pairs deviate by 0.010 among themselves" in low.sentence
     near = judge("real-vs-model", world_rows(before, after, shift=-0.008))
-    assert near.judgement == "reproduced"
+    assert near.outcome == "reproduced"
     some = [row for row in world_rows(before, after) if row["world"] == "real"]
-    assert judge("real-vs-model", some).judgement == "not enough data"
+    assert judge("real-vs-model", some).outcome == "not enough data"
 
 
 def test_a_model_pair_is_two_copies_of_one_network_and_never_it_with_itself(smoke):
@@ -278,12 +278,12 @@ def test_label_noise_wants_the_same_shape_a_little_higher():
         raised = {width: factor * level for width, level in noisy.items()}
         return [*made("width", PEAK, noise=0.0), *made("width", raised, noise=0.2)]
 
-    assert judge("label-noise", rows(1.3)).judgement == "reproduced"
-    assert judge("label-noise", rows(0.9)).judgement == "not reproduced"
-    assert judge("label-noise", rows(2.5)).judgement == "not reproduced"
+    assert judge("label-noise", rows(1.3)).outcome == "reproduced"
+    assert judge("label-noise", rows(0.9)).outcome == "not reproduced"
+    assert judge("label-noise", rows(2.5)).outcome == "not reproduced"
     rising = {4: 0.1, 16: 0.2, 64: 0.3, 256: 0.6}
-    assert judge("label-noise", rows(1.0, rising)).judgement == "not reproduced"
-    assert judge("label-noise", rows(1.3)[:12]).judgement == "not enough data"
+    assert judge("label-noise", rows(1.0, rising)).outcome == "not reproduced"
+    assert judge("label-noise", rows(1.3)[:12]).outcome == "not enough data"
 
 
 def test_networks_of_label_noise_are_trained_on_wrong_labels(smoke):
@@ -313,12 +313,12 @@ def pair_rows(size, levels):
 def test_small_networks_want_two_falls():
     as_trained, best = "as trained", "best permutation"
     good = {as_trained: (1.0, 0.8), best: (0.4, 0.2)}
-    assert judge("small-networks", pair_rows(8, good)).judgement == "reproduced"
+    assert judge("small-networks", pair_rows(8, good)).outcome == "reproduced"
     for bad in ({**good, best: (1.1, 0.2)}, {**good, best: (0.4, 0.45)}):
-        assert judge("small-networks", pair_rows(8, bad)).judgement == "not reproduced"
-    assert judge("small-networks", pair_rows(4, good)).judgement == "not enough data"
+        assert judge("small-networks", pair_rows(8, bad)).outcome == "not reproduced"
+    assert judge("small-networks", pair_rows(4, good)).outcome == "not enough data"
     only = pair_rows(8, {best: (0.4, 0.2)})
-    assert judge("small-networks", only).judgement == "not enough data"
+    assert judge("small-networks", only).outcome == "not enough data"
 
 
 def test_small_networks_are_searched_and_measured_as_one_by_one(smoke):

@@ -12,9 +12,9 @@ from onebasin_studies.papers.entezari.search import reduced
 from onebasin_studies.papers.entezari.theorem import measure_construction
 from onebasin_studies.runtime.task import Result
 from onebasin_studies.tasks.annealing import anneal_networks
+from onebasin_studies.tasks.bundles import select_network
 from onebasin_studies.tasks.measuring import evaluate_network, measure_barrier
 from onebasin_studies.tasks.merging import merge_networks
-from onebasin_studies.tasks.packing import take_network
 from onebasin_studies.tasks.sets import measure_set
 from onebasin_studies.tasks.subspaces import train_line
 from onebasin_studies.tasks.training import train_networks
@@ -30,7 +30,7 @@ def networks():
 
 
 def judged(name, rows):
-    return find_study(name).verdict(rows).judgement
+    return find_study(name).verdict(rows).outcome
 
 
 def annealed(axis, depth, number, gain, spread=0.02, sets=3):
@@ -233,7 +233,7 @@ def test_a_set_has_the_mean_of_its_pairs_and_one_average(networks):
 def test_annealed_networks_compute_the_same_and_average_better(networks):
     before = [{name: tensor.clone() for name, tensor in n.tensors.items()} for n in networks]
     found = anneal_networks(**SETTING, networks=networks, steps=300, schedule="calibrated")
-    ends = [networks[0], *(take_network(networks=found, number=n) for n in (1, 2))]
+    ends = [networks[0], *(select_network(networks=found, number=n) for n in (1, 2))]
     for end, network in zip(ends, networks, strict=True):
         was, now = (evaluate_network(**SETTING, params=each).rows for each in (network, end))
         assert [row["error"] for row in was] == [row["error"] for row in now]
@@ -246,14 +246,14 @@ def test_annealed_networks_compute_the_same_and_average_better(networks):
     for kept, network in zip(before, networks, strict=True):
         assert all(torch.equal(tensor, network.tensors[name]) for name, tensor in kept.items())
     with pytest.raises(OneBasinError, match=r"no network 0; there are \[1, 2\]"):
-        take_network(networks=found, number=0)
+        select_network(networks=found, number=0)
 
 
 def test_a_line_begins_where_it_is_told_to(networks):
     recipe = {"epochs": 0, "batch_size": 64, "learning_rate": 0.01, "penalty": 1.0}
     found = train_line(**SETTING, recipe=recipe, seed=0, start=networks[:2])
     for number, network in enumerate(networks[:2]):
-        end = take_network(networks=found, number=number).tensors
+        end = select_network(networks=found, number=number).tensors
         assert all(torch.equal(end[name], tensor) for name, tensor in network.tensors.items())
 
 
@@ -263,7 +263,7 @@ def test_a_line_is_learned_in_the_middle_with_sgd_and_without(networks):
     for name, extra in (("adam", {}), ("sgd", {"momentum": 0.9})):
         found = train_line(**SETTING, recipe={**recipe, **extra}, seed=0)
         assert [row["epoch"] for row in found.rows] == [1, 2, 3, 4, 5, 6]
-        ends = [take_network(networks=found, number=number) for number in (0, 1)]
+        ends = [select_network(networks=found, number=number) for number in (0, 1)]
         middles[name] = merge_networks(**SETTING, members=ends)
         (row,) = evaluate_network(**SETTING, params=middles[name], splits=["test"]).rows
         assert row["error"] < 0.35
@@ -283,4 +283,4 @@ def test_fewer_examples_are_never_more():
 
 def test_a_result_without_networks_has_none_to_take():
     with pytest.raises(OneBasinError, match=r"no network 1; there are \[\]"):
-        take_network(networks=Result(), number=1)
+        select_network(networks=Result(), number=1)

@@ -53,7 +53,7 @@ def test_a_study_that_is_complete_runs_nothing(tmp_path, out):
 
 
 def test_kin_are_done_by_one_call_and_kept_apart(tmp_path, out):
-    tasks = Task.each(toy.square, folder=str(tmp_path), values=[1, 2, 3])
+    tasks = Task.map(toy.square, folder=str(tmp_path), values=[1, 2, 3])
     run(out, toy.study("one", tasks[1]))
     run(out, toy.study("one", *tasks))
     assert toy.trace_of(tmp_path) == ["square-2", "square-1-3"]
@@ -89,7 +89,7 @@ def test_a_failed_task_is_tried_again_by_the_next_run(tmp_path, out, monkeypatch
 
 
 def test_one_bad_seed_does_not_take_the_others_along(tmp_path, out):
-    tasks = Task.each(toy.square, folder=str(tmp_path), values=[1, 13, 3])
+    tasks = Task.map(toy.square, folder=str(tmp_path), values=[1, 13, 3])
     outcome = run(out, toy.study("one", *tasks))
     assert [failure.key for failure in outcome.failures] == [tasks[1].key]
     assert [value_of(out, task) for task in (tasks[0], tasks[2])] == [1, 9]
@@ -192,7 +192,7 @@ def test_a_folder_of_another_format_is_refused(tmp_path, out):
     with pytest.raises(OneBasinError, match=r"out: its studies have format 9, but this version"):
         run(out, toy.study("one", give(tmp_path, 1)))
     mark.write_text("{")
-    with pytest.raises(OneBasinError, match=r"studies.json: is corrupt; remove it and run again"):
+    with pytest.raises(OneBasinError, match=r"studies.json: is corrupt; delete it and run again"):
         run(out, toy.study("one", give(tmp_path, 1)))
 
 
@@ -226,7 +226,7 @@ def test_damaged_json_is_one_line_and_its_remedy_works(tmp_path, out, name, text
     study = toy.study("one", give(tmp_path, 1))
     run(out, study)
     (out / name).write_text(text)
-    with pytest.raises(OneBasinError, match=rf"out/{name}: is corrupt; remove it and run again"):
+    with pytest.raises(OneBasinError, match=rf"out/{name}: is corrupt; delete it and run again"):
         status_of(StudyFolder(out))
     (out / name).unlink()
     assert run(out, study).progress.reused == 1
@@ -243,14 +243,14 @@ def test_a_damaged_sign_of_life_stops_no_run(tmp_path, out):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OneBasinError, match=r"file/out: cannot be made into a folder \(Not a dir"):
+    with pytest.raises(OneBasinError, match=r"file/out: the folder cannot be created \(Not a dir"):
         run(tmp_path / "file" / "out", toy.study("one", give(tmp_path, 1)))
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path, out):
     with (
         StudyFolder(out).locked(),
-        pytest.raises(OneBasinError, match=r"out: another run is at work there; wait for it"),
+        pytest.raises(OneBasinError, match=r"out: another run uses this folder; wait for it"),
     ):
         run(out, toy.study("one", give(tmp_path, 1)))
     assert run(out, toy.study("one", give(tmp_path, 1))).is_complete
@@ -259,7 +259,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path, out):
 def test_a_file_url_is_locked_like_the_folder_it_names(tmp_path, out):
     with (
         StudyFolder(out).locked(),
-        pytest.raises(OneBasinError, match=r"out: another run is at work there; wait for it"),
+        pytest.raises(OneBasinError, match=r"out: another run uses this folder; wait for it"),
     ):
         run(f"file://{out}", toy.study("one", give(tmp_path, 1)))
 
@@ -271,16 +271,16 @@ def test_a_run_that_gives_signs_of_life_is_left_alone(tmp_path, out, place, host
     study = toy.study("one", give(tmp_path, 1))
     run(root, study)
     folder = StudyFolder(root)
-    folder.beat(Progress(total=1))
-    beat = json.loads(folder.files.read("progress.json") or b"")
-    sign = {**beat, "host": host or beat["host"]}
+    folder.write_heartbeat(Progress(total=1))
+    heartbeat = json.loads(folder.files.read("progress.json") or b"")
+    sign = {**heartbeat, "host": host or heartbeat["host"]}
     folder.files.write("progress.json", json.dumps(sign).encode())
     message = (
-        rf"out: another run is at work there \(on {sign['host']}, process {os.getpid()}\); wait"
+        rf"out: another run uses this folder \(on {sign['host']}, process {os.getpid()}\); wait"
     )
     with pytest.raises(OneBasinError, match=message):
         run(root, study)
-    old = {**sign, "time": beat["time"] - 61}
+    old = {**sign, "time": heartbeat["time"] - 61}
     folder.files.write("progress.json", json.dumps(old).encode())
     assert run(root, study).is_complete
 
@@ -288,14 +288,14 @@ def test_a_run_that_gives_signs_of_life_is_left_alone(tmp_path, out, place, host
 def test_memory_is_no_place_for_workers(tmp_path):
     study = toy.study("one", give(tmp_path, 1))
     url = f"memory://{tmp_path}/out"
-    with pytest.raises(OneBasinError, match=rf"{url}: is the memory of this process, where worker"):
+    with pytest.raises(OneBasinError, match=rf"{url}: is in the memory of this process, which wo"):
         run(url, study, engine=LocalEngine(1))
     assert toy.trace_of(tmp_path) == []
 
 
 def test_what_a_worker_says_it_has_kept_must_be_there(tmp_path, out, monkeypatch):
     """As on a cluster whose nodes have a folder of that name each."""
-    monkeypatch.setattr("onebasin_studies.runtime.execution.SIGHT", 0.0)
+    monkeypatch.setattr("onebasin_studies.runtime.execution.VISIBILITY_TIMEOUT", 0.0)
     monkeypatch.setattr(Store, "save", lambda store, key, result, about: None)
     with pytest.raises(OneBasinError, match=r"out: a worker has put results there that cannot be"):
         run(out, toy.study("one", give(tmp_path, 1)))
@@ -305,7 +305,7 @@ def test_what_a_worker_says_it_has_kept_must_be_there(tmp_path, out, monkeypatch
 def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(tmp_path, out):
     full = Task.of(toy.fill_disk, folder=str(tmp_path))
     study = toy.study("one", give(tmp_path, 1), full)
-    with pytest.raises(DiskFullError, match=rf"{out}: the disk is full; make room and run again"):
+    with pytest.raises(DiskFullError, match=rf"{out}: the disk is full; free space and run again"):
         run(out, study)
     assert value_of(out, give(tmp_path, 1)) == 1
     assert status_of(StudyFolder(out)).state == "stopped"

@@ -9,14 +9,14 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation.planes import Plane
 from onebasin_studies import find_study
 from onebasin_studies.papers.collection import collect
-from onebasin_studies.papers.git_rebasin.lines import barriers_of, by_setting, paired
-from onebasin_studies.papers.git_rebasin.plane import NAMES, pass_height, plane_of
+from onebasin_studies.papers.git_rebasin.barriers import barriers_of, by_setting, paired
+from onebasin_studies.papers.git_rebasin.plane import NAMES, plane_of, saddle_height
 from onebasin_studies.papers.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_DESK
 from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.statistics import select
 from onebasin_studies.tasks import train_networks
+from onebasin_studies.tasks.bundles import select_network
 from onebasin_studies.tasks.merging import compare_networks, merge_networks
-from onebasin_studies.tasks.packing import take_network
 from tests.studies.runs import as_if_of_mnist
 
 STUDIES = ("plane", "matchers", "epochs", "width-matched", "split-data", "merge-many")
@@ -30,8 +30,8 @@ def rows_of(run_at_smoke):
     folder = run_at_smoke(*STUDIES)
     found = {name: collect(folder, name) for name in STUDIES}
     for one in found.values():
-        assert one.verdict().judgement == "not enough data"
-        assert "Only digits were measured" in one.verdict().sentence
+        assert one.verdict().outcome == "not enough data"
+        assert "Only the digits dataset was measured" in one.verdict().sentence
     return {name: as_if_of_mnist(one.rows) for name, one in found.items()}
 
 
@@ -63,7 +63,7 @@ def test_nothing_is_trained_or_matched_twice_across_the_studies():
 @pytest.mark.parametrize("name", STUDIES)
 def test_nothing_is_judged_without_rows(name):
     study = find_study(name)
-    assert study.verdict([]).judgement == "not enough data"
+    assert study.verdict([]).outcome == "not enough data"
     assert study.figures([]) == [] or name == "merge-many"
     assert study.table([]).rows == []
 
@@ -81,28 +81,28 @@ def test_matchers_draws_a_curve_for_every_matcher(rows_of):
 def test_matchers_are_judged_by_a_twentieth_of_the_barrier(rows_of):
     study = find_study("matchers")
     rows = set_curves(set_curves(rows_of["matchers"], 0.02), 1.0, method="none")
-    assert study.verdict(rows).judgement == "reproduced"
+    assert study.verdict(rows).outcome == "reproduced"
     for height, judgement in ((0.04, "reproduced"), (0.06, "not reproduced")):
         worse = set_curves(rows, height, method="activations")
-        assert study.verdict(worse).judgement == judgement
-    assert study.verdict(set_curves(rows, 0.0)).judgement == "not reproduced", "nothing to bridge"
-    assert study.verdict(select(rows, judged=False)).judgement == "not enough data"
+        assert study.verdict(worse).outcome == judgement
+    assert study.verdict(set_curves(rows, 0.0)).outcome == "not reproduced", "nothing to bridge"
+    assert study.verdict(select(rows, judged=False)).outcome == "not enough data"
     fewer = [row for row in rows if row["pair"] < 2]
-    assert study.verdict(fewer).judgement == "not enough data"
+    assert study.verdict(fewer).outcome == "not enough data"
 
 
 def test_epochs_are_judged_by_the_fall_of_each_pair(rows_of):
     study, rows = find_study("epochs"), rows_of["epochs"]
     assert {row["epoch"] for row in rows} == {1, 4, 12}
-    assert study.verdict(rows).judgement == "reproduced"
+    assert study.verdict(rows).outcome == "reproduced"
     last = max(row["epoch"] for row in rows)
     risen = changed(rows, "barrier", 0.5, epoch=last, state="matched")
-    assert study.verdict(risen).judgement == "not reproduced"
+    assert study.verdict(risen).outcome == "not reproduced"
     unmatched = changed(rows, "barrier", 9.0, epoch=last, state="unmatched")
     assert study.verdict(unmatched) == study.verdict(rows)
-    assert study.verdict(select(rows, epoch=last)).judgement == "not enough data"
+    assert study.verdict(select(rows, epoch=last)).outcome == "not enough data"
     other = [{**row, "setting": "Another", "judged": False} for row in risen]
-    assert study.verdict([*rows, *other]).judgement == "not reproduced", "one that is not the first"
+    assert study.verdict([*rows, *other]).outcome == "not reproduced", "one that is not the first"
 
 
 def test_the_setting_that_a_claim_is_about_comes_first():
@@ -116,26 +116,26 @@ def test_widths_are_judged_by_their_slope_and_their_end(rows_of):
     judged = [{**row, "barrier": 1.0} for row in rows]
     for width, barrier in ((8.0, 0.5), (32.0, 0.2), (128.0, 0.05)):
         judged = changed(judged, "barrier", barrier, width=width, state="matched")
-    assert study.verdict(judged).judgement == "reproduced"
+    assert study.verdict(judged).outcome == "reproduced"
     high = changed(judged, "barrier", 0.15, width=128.0, state="matched")
-    assert study.verdict(high).judgement == "not reproduced"
+    assert study.verdict(high).outcome == "not reproduced"
     flat = changed(judged, "barrier", 0.05, state="matched")
-    assert study.verdict(flat).judgement == "not reproduced"
+    assert study.verdict(flat).outcome == "not reproduced"
     widest = {"width": 128.0, "state": "matched"}
     unsure = changed(judged, "barrier", 0.0, **widest)
     unsure = changed(unsure, "barrier", 0.14, **widest, pair=2)
-    assert study.verdict(unsure).judgement == "not reproduced", "a tenth is within the interval"
+    assert study.verdict(unsure).outcome == "not reproduced", "a tenth is within the interval"
     none = changed(judged, "barrier", 0.0, width=128.0, state="matched")
-    assert study.verdict(none).judgement == "reproduced"
+    assert study.verdict(none).outcome == "reproduced"
     for value in (math.nan, math.inf):
         lost = changed(judged, "barrier", value, width=128.0, state="matched", pair=1)
         assert study.verdict(lost).sentence == "MLP on MNIST: a barrier is not finite."
-        assert study.verdict(lost).judgement == "not enough data"
+        assert study.verdict(lost).outcome == "not enough data"
     pairs = [row for row in judged if row["pair"] < 2]
-    assert study.verdict(pairs).judgement == "not enough data"
-    assert study.verdict(select(judged, state="matched")).judgement == "not enough data"
+    assert study.verdict(pairs).outcome == "not enough data"
+    assert study.verdict(select(judged, state="matched")).outcome == "not enough data"
     two = [row for row in judged if row["width"] > 8]
-    assert study.verdict(two).judgement == "not enough data"
+    assert study.verdict(two).outcome == "not enough data"
 
 
 def test_widths_are_judged_where_networks_are_wide(rows_of):
@@ -158,10 +158,10 @@ def test_widths_are_judged_where_networks_are_wide(rows_of):
         ]
 
     falling = {8.0: 2.0, 16.0: 1.0, 32.0: 0.5, 64.0: 0.06, 128.0: 0.03, 256.0: 0.015}
-    assert study.verdict(rows(falling)).judgement == "reproduced"
+    assert study.verdict(rows(falling)).outcome == "reproduced"
     assert "from width 64 on" in study.verdict(rows(falling)).sentence
     stuck = {**falling, 64.0: 0.05, 128.0: 0.05, 256.0: 0.05}
-    assert study.verdict(rows(stuck)).judgement == "not reproduced"
+    assert study.verdict(rows(stuck)).outcome == "not reproduced"
 
 
 def test_split_data_is_judged_by_loss_and_calibration(rows_of):
@@ -169,15 +169,15 @@ def test_split_data_is_judged_by_loss_and_calibration(rows_of):
     for value in ("loss", "ece"):
         for name, level in (("A", 0.9), ("B", 0.8), ("merged", 0.5), ("probabilities", 0.3)):
             rows = changed(rows, value, level, row="candidate", name=name)
-    assert study.verdict(rows).judgement == "reproduced"
+    assert study.verdict(rows).outcome == "reproduced"
     for value, level in (("loss", 0.85), ("loss", 0.2), ("ece", 0.85)):
         wrong = changed(rows, value, level, row="candidate", name="merged")
-        assert study.verdict(wrong).judgement == "not reproduced"
+        assert study.verdict(wrong).outcome == "not reproduced"
     unsure = changed(rows, "loss", 0.95, row="candidate", name="merged", pair=0)
-    assert study.verdict(unsure).judgement == "not reproduced", "lower on the mean, but not surely"
+    assert study.verdict(unsure).outcome == "not reproduced", "lower on the mean, but not surely"
     assert "loss of A alone less that of merged (" in study.verdict(unsure).sentence
     without = [row for row in rows if row["name"] != "B"]
-    assert study.verdict(without).judgement == "not enough data"
+    assert study.verdict(without).outcome == "not enough data"
 
 
 def test_split_data_is_as_its_setting_says(rows_of):
@@ -195,13 +195,13 @@ def test_merge_many_is_judged_by_every_set(rows_of):
     assert len(select(rows, row="candidate", split="test", kind="member")) == 5
     rows = changed(rows, "loss", 0.001, row="candidate", name="merged", split="test")
     rows = changed(rows, "accuracy", 0.975, row="candidate", name="merged", split="test")
-    assert study.verdict(rows).judgement == "reproduced"
+    assert study.verdict(rows).outcome == "reproduced"
     wrong = changed(rows, "accuracy", 0.95, row="candidate", name="merged", split="test")
-    assert study.verdict(wrong).judgement == "not reproduced"
+    assert study.verdict(wrong).outcome == "not reproduced"
     second = changed([{**row, "set": 1} for row in rows], "loss", 9.0, name="merged", split="test")
-    assert study.verdict([*rows, *second]).judgement == "not reproduced"
+    assert study.verdict([*rows, *second]).outcome == "not reproduced"
     four = [row for row in rows if row.get("name") != "input 5"]
-    assert study.verdict(four).judgement == "not enough data", "the claim is about five"
+    assert study.verdict(four).outcome == "not enough data", "the claim is about five"
 
 
 def test_the_plane_comes_back_from_its_rows_and_is_judged_by_its_passes(rows_of):
@@ -212,20 +212,20 @@ def test_the_plane_comes_back_from_its_rows_and_is_judged_by_its_passes(rows_of)
     ]
     assert len(plane.losses) == len(plane.losses[0]) == 13
     one = study.verdict(rows)
-    assert one.judgement == "not enough data"
+    assert one.outcome == "not enough data"
     assert one.sentence.endswith("Planes of three pairs are needed.")
-    near, far = (f"{pass_height(plane, 'A', other):.4f}" for other in ("π(B)", "B"))
+    near, far = (f"{saddle_height(plane, 'A', other):.4f}" for other in ("π(B)", "B"))
     assert {near, far} <= set(study.table(rows).rows[0])
     assert f"pair 1: {near} from A to π(B), {far} from A to B" in one.sentence
     (picture,) = study.figures(rows)
     assert "training loss" in picture.alt and "Training loss" in picture.caption
     assert all(ax.get_ylabel() for ax in picture.figure.axes)
     rows = [{**row, "pair": pair} for pair in range(3) for row in rows]
-    assert study.verdict(rows).judgement == "reproduced"
+    assert study.verdict(rows).outcome == "reproduced"
     flat = [{**row, "loss": 0.1} for row in rows]
-    assert study.verdict(flat).judgement == "not reproduced", "B lies in the basin of A, too"
+    assert study.verdict(flat).outcome == "not reproduced", "B lies in the basin of A, too"
     mountain = [{**row, "loss": row["y"] + 20} for row in rows]
-    assert study.verdict(mountain).judgement == "not reproduced"
+    assert study.verdict(mountain).outcome == "not reproduced"
 
 
 def test_a_pass_is_the_lowest_way_and_may_go_round():
@@ -234,8 +234,8 @@ def test_a_pass_is_the_lowest_way_and_may_go_round():
     places = ((0.0, 0.0), (2.0, 0.0), (0.1, 0.9))
     found = ((0.0, 0.0), (0.0, 0.0), (0.2, 0.0))
     plane = Plane(NAMES, places, found, (0.0, 1.0, 2.0), (0.0, 1.0, 2.0), losses, losses)
-    assert pass_height(plane, "A", "B") == 1.0
-    assert pass_height(plane, "A", "π(B)") == 0.0
+    assert saddle_height(plane, "A", "B") == 1.0
+    assert saddle_height(plane, "A", "π(B)") == 0.0
     walled = Plane(
         NAMES,
         places,
@@ -245,7 +245,7 @@ def test_a_pass_is_the_lowest_way_and_may_go_round():
         ((*losses[0],), losses[1], (low, math.nan, low)),
         losses,
     )
-    assert pass_height(walled, "A", "B") == 5.0
+    assert saddle_height(walled, "A", "B") == 5.0
 
 
 def test_barriers_of_rows_and_pairs_of_them():
@@ -264,19 +264,19 @@ def test_epochs_that_are_kept_are_those_of_shorter_trainings():
     (kept,) = train_networks(**SETTING, recipe=RECIPE, seeds=[4], keep=[1])
     assert [row["epoch"] for row in kept.rows] == [1, 2, 3]
     for epoch in (1, 3):
-        network = take_network(networks=kept, number=epoch)
+        network = select_network(networks=kept, number=epoch)
         (short,) = train_networks(**SETTING, recipe={**RECIPE, "epochs": epoch}, seeds=[4])
         assert set(network.tensors) == set(short.tensors)
         assert all(torch.equal(network.tensors[n], short.tensors[n]) for n in short.tensors)
     with pytest.raises(OneBasinError, match=r"no network 2; there are \[1, 3\]"):
-        take_network(networks=kept, number=2)
+        select_network(networks=kept, number=2)
 
 
 def test_a_network_that_stopped_stays_what_it_was():
     recipe = {**RECIPE, "epochs": 4, "stop_loss": 100.0}
     (kept,) = train_networks(**SETTING, recipe=recipe, seeds=[0], keep=[1, 3])
     assert len(kept.rows) == 1
-    first, last = (take_network(networks=kept, number=epoch) for epoch in (1, 4))
+    first, last = (select_network(networks=kept, number=epoch) for epoch in (1, 4))
     assert all(torch.equal(first.tensors[n], last.tensors[n]) for n in first.tensors)
 
 

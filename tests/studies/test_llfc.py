@@ -8,10 +8,10 @@ from onebasin_studies.papers.collection import collect
 from onebasin_studies.papers.llfc import (
     additivity,
     commutativity,
+    layer_plots,
     lemma,
     llfc,
     pairs,
-    profiles,
     spawning,
 )
 from onebasin_studies.runtime.plan import Plan
@@ -30,7 +30,7 @@ def rows(run_at_smoke):
     folder = run_at_smoke(*STUDIES)
     found = {name: collect(folder, name) for name in STUDIES}
     for one in found.values():
-        assert "Only digits were measured" in one.verdict().sentence
+        assert "Only the digits dataset was measured" in one.verdict().sentence
     return {name: as_if_of_mnist(one.rows) for name, one in found.items()}
 
 
@@ -39,12 +39,12 @@ def judged_at_smoke(name, rows):
 
     Outputs of matched MLPs on digits are so alike that a fifth of their distance is little.
     """
-    return profiles.select(rows, setting="MLP on MNIST, spawned") if name == "llfc" else rows
+    return layer_plots.select(rows, setting="MLP on MNIST, spawned") if name == "llfc" else rows
 
 
 def changed(rows, factor, **wanted):
     """Return rows in which the means of those that are wanted are larger."""
-    hit = profiles.select(rows, **wanted)
+    hit = layer_plots.select(rows, **wanted)
     assert hit, wanted
     return [{**row, "mean": row["mean"] * factor} if row in hit else row for row in rows]
 
@@ -53,7 +53,7 @@ def changed(rows, factor, **wanted):
 def test_digits_show_what_the_paper_claims(name, rows):
     study = STUDIES[name]
     found = study.verdict(judged_at_smoke(name, rows[name]))
-    assert found.judgement == "reproduced", found.sentence
+    assert found.outcome == "reproduced", found.sentence
     table = study.table(rows[name])
     assert all(len(row) == len(table.header) for row in table.rows)
     for picture in study.figures(rows[name]):
@@ -68,28 +68,28 @@ def test_digits_show_what_the_paper_claims(name, rows):
 @pytest.mark.parametrize("letters", [4, 40])
 def test_names_of_layers_leave_room_for_the_lines(letters):
     rows = [{"place": place, "layer": "x" * letters} for place in range(40)]
-    figure, axes = profiles.layer_panels(rows, 2)
+    figure, axes = layer_plots.layer_panels(rows, 2)
     for ax in axes:
         ax.plot([0, 39], [0, 1])
-        profiles.name_layers(ax, rows)
+        layer_plots.name_layers(ax, rows)
     figure.draw_without_rendering()
     for ax in axes:
-        assert len(ax.get_xticks()) <= profiles.MOST_NAMES
+        assert len(ax.get_xticks()) <= layer_plots.MOST_NAMES
         assert ax.get_position().height * figure.get_figheight() > 1.5
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_nothing_is_claimed_without_connected_pairs_or_without_pairs_apart(name, rows):
     study, some = STUDIES[name], rows[name]
-    assert study.verdict([]).judgement == "not enough data"
+    assert study.verdict([]).outcome == "not enough data"
     barriers = [{**r, "error_barrier": 0.5} for r in some if r["quantity"] == pairs.BARRIER]
-    features = profiles.features_of(some)
+    features = layer_plots.features_of(some)
     if name not in ("spawning", "lemma"):
         found = study.verdict([*barriers, *features])
-        assert found.judgement == "not enough data"
+        assert found.outcome == "not enough data"
         assert "4 of 4 spawned or matched pairs are not connected" in found.sentence
     rest = [row for row in some if row["kind"] != pairs.APART]
-    assert study.verdict(rest).judgement == "not enough data"
+    assert study.verdict(rest).outcome == "not enough data"
 
 
 @pytest.mark.parametrize(("kind", "factor"), [(pairs.SPAWNED, 1e4), (pairs.APART, 1e-6)])
@@ -97,13 +97,13 @@ def test_nothing_is_claimed_without_connected_pairs_or_without_pairs_apart(name,
 def test_either_side_alone_is_not_enough(name, kind, factor, rows):
     measure = "1-cos" if name == "llfc" else "distance"
     wrong = changed(judged_at_smoke(name, rows[name]), factor, kind=kind, measure=measure)
-    assert STUDIES[name].verdict(wrong).judgement == "not reproduced"
+    assert STUDIES[name].verdict(wrong).outcome == "not reproduced"
 
 
 def test_matching_brings_features_closer_to_the_mix(rows):
-    some = profiles.select(rows["llfc"], setting="MLP on MNIST")
+    some = layer_plots.select(rows["llfc"], setting="MLP on MNIST")
     near, far = (
-        profiles.by_layer(profiles.select(some, kind=kind), "1-cos", 0.5)
+        layer_plots.by_layer(layer_plots.select(some, kind=kind), "1-cos", 0.5)
         for kind in (pairs.MATCHED, pairs.APART)
     )
     assert len(near) == 5
@@ -113,7 +113,7 @@ def test_matching_brings_features_closer_to_the_mix(rows):
 def test_a_coefficient_far_from_one_is_no_llfc(rows):
     some = judged_at_smoke("llfc", rows["llfc"])
     wrong = changed(some, 1.5, kind=pairs.SPAWNED, measure="c")
-    assert llfc.verdict(wrong).judgement == "not reproduced"
+    assert llfc.verdict(wrong).outcome == "not reproduced"
 
 
 def test_the_first_layer_does_not_count(rows):
@@ -131,16 +131,16 @@ def test_the_first_layer_does_not_count(rows):
 
 
 def test_the_lemma_is_judged_pair_by_pair(rows):
-    some = profiles.features_of(rows["lemma"])
-    barriers = profiles.select(rows["lemma"], quantity=pairs.BARRIER)
-    near = lemma.paths(profiles.connected(rows["lemma"]))
+    some = layer_plots.features_of(rows["lemma"])
+    barriers = layer_plots.select(rows["lemma"], quantity=pairs.BARRIER)
+    near = lemma.paths(layer_plots.connected(rows["lemma"]))
     far = {key: path for key, path in lemma.paths(some).items() if key[1] == pairs.APART}
     assert max(path.error / path.epsilon for path in near.values()) <= 2
     assert max(path.error / path.epsilon for path in far.values()) > 2
     assert all(path.mixed <= path.ends <= 2 * path.epsilon for path in near.values())
     wrong = changed(some, 30, kind=pairs.MATCHED, measure="error", alpha=0.5)
     found = lemma.verdict([*barriers, *wrong])
-    assert found.judgement == "not reproduced"
+    assert found.outcome == "not reproduced"
     assert "more than arithmetic allows" in found.sentence
 
 
@@ -151,7 +151,7 @@ def test_no_pair_is_left_out_of_the_lemma_for_its_barrier(rows):
     assert lemma.verdict(apart) == lemma.verdict(some)
     assert "4 spawned or matched pairs" in lemma.verdict(some).sentence
     high = changed(apart, 30, kind=pairs.MATCHED, measure="error", alpha=0.5)
-    assert lemma.verdict(high).judgement == "not reproduced"
+    assert lemma.verdict(high).outcome == "not reproduced"
 
 
 def test_the_lemma_is_judged_where_its_bound_can_be_broken(rows):
@@ -161,9 +161,9 @@ def test_the_lemma_is_judged_where_its_bound_can_be_broken(rows):
         r | {"mean": 0.0} if low.items() <= r.items() and 0 < r["alpha"] < 1 else r for r in some
     ]
     found = lemma.verdict(tame)
-    assert found.judgement == "not enough data"
+    assert found.outcome == "not enough data"
     assert found.sentence.startswith("0 spawned or matched pairs that make errors")
-    (name, *_) = profiles.grouped(some, "setting")
+    (name, *_) = layer_plots.grouped(some, "setting")
     part = [new if new["setting"] == name[0] else old for new, old in zip(tame, some, strict=True)]
     more = [{**row, "pair": row["pair"] + 2} for row in part]
     assert f"No pair apart exceeds it, so not judged: {name[0]}." in (
@@ -174,12 +174,12 @@ def test_the_lemma_is_judged_where_its_bound_can_be_broken(rows):
 def test_barriers_must_fall_with_shared_epochs(rows):
     some = rows["spawning"]
     found = {
-        s.group["shared"]: s.mean for s in profiles.summarize(some, "error_barrier", ["shared"])
+        s.group["shared"]: s.mean for s in layer_plots.summarize(some, "error_barrier", ["shared"])
     }
     assert list(found) == [0, 1, 4]
     assert found[0] > 0.1 > max(found[1], found[4])
     swapped = [{**row, "shared": {0: 4, 4: 0, 1: 1}[row["shared"]]} for row in some]
-    assert spawning.verdict(swapped).judgement == "not reproduced"
+    assert spawning.verdict(swapped).outcome == "not reproduced"
 
 
 def test_pairs_apart_share_nothing_and_cost_no_training():

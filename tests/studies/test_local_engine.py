@@ -24,7 +24,7 @@ def out(tmp_path):
 
 def test_processes_make_what_this_process_makes(tmp_path, out):
     text = "spoken on stdout"
-    squares = Task.each(toy.square, folder=str(tmp_path), values=[1, 2, 13, 4])
+    squares = Task.map(toy.square, folder=str(tmp_path), values=[1, 2, 13, 4])
     bad = Task.of(toy.fail, folder=str(tmp_path))
     others = [Task.of(toy.chatter, text=text), bad, Task.of(toy.add, folder="x", parts=[bad])]
     study, results = toy.study("one", *squares, *others), {}
@@ -63,7 +63,7 @@ def test_a_worker_that_is_killed_takes_only_its_task_along(tmp_path, out):
     assert value_of(out, dying) == 1
     assert outcome.progress.done == 4
     assert [failure.key for failure in outcome.failures] == [doomed.key]
-    reason = "its worker was killed (by someone, or by the system where memory ran out)"
+    reason = "its worker was killed, possibly because memory ran out"
     assert notes.count(f"{dying}: lost, {reason}; it is started again") == 1
     assert notes.count(f"{doomed}: lost, {reason}; it is started again") == 2
     assert notes.count(f"{doomed}: failed: {reason} (started 3 times)") == 1
@@ -72,7 +72,7 @@ def test_a_worker_that_is_killed_takes_only_its_task_along(tmp_path, out):
 
 def test_a_full_disk_in_a_worker_is_one_line(tmp_path, out):
     study = toy.study("one", Task.of(toy.fill_disk, folder=str(tmp_path)))
-    with pytest.raises(DiskFullError, match=rf"{out}: the disk is full; make room and run again"):
+    with pytest.raises(DiskFullError, match=rf"{out}: the disk is full; free space and run again"):
         run(out, study, engine=LocalEngine(1))
 
 

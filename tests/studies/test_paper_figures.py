@@ -17,25 +17,25 @@ def test_the_orders_of_table_1(tmp_path):
     found = {row["network"]: round(row["log10_order"], 2) for row in rows}
     assert list(found.values()) == [3499.62, 35168.55, 25638.29]
     verdict = study.verdict(rows)
-    assert verdict.judgement == "not reproduced"
+    assert verdict.outcome == "not reproduced"
     assert "Off by more than 0.1 %: ResNet50." in verdict.sentence
     right = [row for row in rows if row["network"] != "ResNet50"]
-    assert study.verdict(right).judgement == "not enough data"
+    assert study.verdict(right).outcome == "not enough data"
     resnet = {**rows[-1], "log10_order": 55109.0}
-    assert study.verdict([*right, resnet]).judgement == "reproduced"
+    assert study.verdict([*right, resnet]).outcome == "reproduced"
     unproved = study.verdict([*right, {**resnet, "failed_groups": 1}])
-    assert unproved.judgement == "not reproduced"
+    assert unproved.outcome == "not reproduced"
     assert "Groups fail the proof here: ResNet50." in unproved.sentence
 
 
 def test_the_counterexample_has_its_barrier_for_every_permutation(tmp_path):
     study, rows = rows_of("counterexample", tmp_path)
-    assert study.verdict(rows).judgement == "reproduced"
+    assert study.verdict(rows).outcome == "reproduced"
     lower = [{**row, "error": row["error"] * 0.9} for row in rows]
-    assert study.verdict(lower).judgement == "not reproduced"
+    assert study.verdict(lower).outcome == "not reproduced"
     raised = [{**row, "error": row["error"] + 0.1} for row in rows]
-    assert study.verdict(raised).judgement == "not reproduced"
+    assert study.verdict(raised).outcome == "not reproduced"
     (picture,) = study.figures(raised)
     assert "0.1 at the ends" in picture.alt, "what the rows say, not what they should"
     some = [row for row in rows if row["permutation"] != "as they are"]
-    assert study.verdict(some).judgement == "not enough data"
+    assert study.verdict(some).outcome == "not enough data"

@@ -18,7 +18,7 @@ def add(*parts):
 
 
 def squares(num):
-    return Task.each(toy.square, folder="x", values=list(range(num)))
+    return Task.map(toy.square, folder="x", values=list(range(num)))
 
 
 def test_a_plan_has_every_task_once_and_inputs_first():
@@ -60,7 +60,7 @@ def test_tasks_become_ready_when_their_inputs_are_done():
 
 
 def test_the_most_work_comes_first():
-    tasks = [give(1), give(2).costing(9), give(3).costing(5)]
+    tasks = [give(1), give(2).with_cost(9), give(3).with_cost(5)]
     schedule = Schedule(Plan.of({"a": tasks}), [])
     order = []
     while call := schedule.next_call(1):
@@ -96,11 +96,11 @@ def test_a_call_of_several_that_failed_is_tried_one_by_one():
     tasks = squares(3)
     schedule = Schedule(Plan.of({"a": tasks}), [])
     schedule.start(schedule.next_call(1))
-    assert schedule.put_back(tasks, is_lost=False)
+    assert schedule.retry(tasks, is_lost=False)
     assert [len(schedule.next_call(1)) for _ in range(2)] == [1, 1]
     alone = schedule.next_call(1)
     schedule.start(alone)
-    assert not schedule.put_back(alone, is_lost=False)
+    assert not schedule.retry(alone, is_lost=False)
 
 
 def test_a_worker_may_die_over_a_task_three_times():
@@ -109,7 +109,7 @@ def test_a_worker_may_die_over_a_task_three_times():
     found = []
     for _ in range(3):
         schedule.start([task])
-        found.append(schedule.put_back([task], is_lost=True))
+        found.append(schedule.retry([task], is_lost=True))
     assert found == [True, True, False]
 
 
@@ -117,12 +117,12 @@ def test_what_was_never_seen_counts_like_a_task_and_not_like_its_units():
     estimate = Estimate()
     assert estimate.left([give(1)], 1) is None
     for value in range(4):
-        estimate.learn(give(value).costing(1e6), 10.0)
-    assert estimate.left([give(9).costing(2e6)], 1) == 20.0
-    unseen = [add(give(value)).costing(3.0) for value in range(8)]
+        estimate.update(give(value).with_cost(1e6), 10.0)
+    assert estimate.left([give(9).with_cost(2e6)], 1) == 20.0
+    unseen = [add(give(value)).with_cost(3.0) for value in range(8)]
     assert estimate.left(unseen, 1) == 80.0
     assert estimate.left(unseen, 4) == 20.0
-    estimate.learn(unseen[0], 0.3)
+    estimate.update(unseen[0], 0.3)
     assert estimate.left(unseen[1:3], 1) == pytest.approx(0.6)
 
 

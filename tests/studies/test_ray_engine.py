@@ -46,7 +46,7 @@ def address(tmp_path_factory):
 
 
 def test_a_cluster_makes_what_this_process_makes(tmp_path, address):
-    squares = Task.each(toy.square, folder=str(tmp_path), values=[1, 2, 13, 4])
+    squares = Task.map(toy.square, folder=str(tmp_path), values=[1, 2, 13, 4])
     bad = Task.of(toy.fail, folder=str(tmp_path))
     sums = [Task.of(toy.add, folder=str(tmp_path), parts=p) for p in ([bad], squares[:2])]
     study, results = toy.study("one", *squares, bad, *sums), {}
@@ -101,7 +101,7 @@ def test_a_cluster_that_does_not_answer_any_more_is_a_line(tmp_path, address, mo
         if progress.done:
             engine._head = ("127.0.0.1", 1)
 
-    with pytest.raises(OneBasinError, match=r"127.0.0.1:1 is lost \(.*refused\); all that is fini"):
+    with pytest.raises(OneBasinError, match=r"127.0.0.1:1 is lost \(.*refused\); finished res"):
         run_studies({"one": study}, scale="smoke", out=out, engine=engine, progress=leave)
     assert value_of(out, Task.of(toy.give, folder=folder, value=3)) == 3
     assert status_of(StudyFolder(out)).state == "stopped"

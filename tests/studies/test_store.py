@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch, 
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DiskFullError, match=r": the disk is full; make room and run again: all"):
+    with pytest.raises(DiskFullError, match=r": the disk is full; free space and run again"):
         store.files.write("results/zz/other.json", b"data")
     with pytest.raises(DiskFullError):
         save(store)
@@ -176,7 +176,7 @@ def test_a_full_disk_behind_a_url_leaves_no_part_of_a_file(tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(memory, "pipe_file", pipe, raising=False)
-    with pytest.raises(DiskFullError, match=r"full: the disk is full; make room and run again"):
+    with pytest.raises(DiskFullError, match=r"full: the disk is full; free space and run again"):
         files.write("results/ab/one.json", b"data")
     assert [path for path in memory.find(f"{tmp_path}/full") if ".part-" in path] == []
 

@@ -3,13 +3,13 @@ from dataclasses import replace
 import pytest
 
 from onebasin_studies import STUDIES, Verdict, find_study
-from onebasin_studies.runtime.study import beyond_digits
+from onebasin_studies.runtime.study import excluding_digits
 from tests.studies.toy import Task, give, study
 
 WITHOUT_DATA = ("theorem", "symmetries", "counterexample")
 
 
-@beyond_digits
+@excluding_digits
 def judge(rows):
     """There are
     rows.
@@ -26,8 +26,8 @@ def test_no_claim_is_judged_by_digits():
         {"setting": "MLP on digits, spawned"},
         {"family": "MLP on digits", "width": 8},
     ]
-    assert judge(digits).judgement == "not enough data"
-    assert judge(digits).sentence.startswith("Only digits were measured: they show that everyth")
+    assert judge(digits).outcome == "not enough data"
+    assert judge(digits).sentence.startswith("Only the digits dataset was measured; it checks th")
     others = [{"data": "mnist"}, {"setting": "VGG11 on CIFAR-10"}, {"width": 8}]
     assert judge([*digits, *others]) == Verdict.of(True, "3 rows.")
     assert judge([]) == Verdict.of(False, "0 rows.")
@@ -36,14 +36,17 @@ def test_no_claim_is_judged_by_digits():
 @pytest.mark.parametrize("name", [name for name in STUDIES if name not in WITHOUT_DATA])
 def test_a_study_of_data_tells_that_digits_do_not_count(name):
     found = find_study(name)
-    assert found.criterion.endswith("Digits do not count.")
+    assert found.criterion.endswith("Rows of the digits dataset are ignored.")
     labels = [task.labels for task in found.tasks(found.config("smoke"))]
     rows = [{**label, "study": name} for label in labels]
-    assert "Only digits were measured" in found.verdict(rows).sentence
+    assert "Only the digits dataset was measured" in found.verdict(rows).sentence
 
 
 def test_the_criterion_is_what_the_verdict_says_of_itself():
     toy = study("toy", Task.of(give, folder="x", value=1))
     stated = replace(toy, verdict=judge)
-    assert stated.criterion == "There are rows.\n\nAny will do.\n\nDigits do not count."
+    assert (
+        stated.criterion
+        == "There are rows.\n\nAny will do.\n\nRows of the digits dataset are ignored."
+    )
     assert replace(toy, verdict=lambda rows: judge(rows)).criterion == ""

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin_studies import Task, declare
+from onebasin_studies import Task, task
 from onebasin_studies.runtime.task import resolve
 from tests.studies import toy
 
@@ -23,7 +23,7 @@ def test_the_key_is_made_of_all_that_the_result_depends_on():
 
 def test_the_version_of_the_function_is_part_of_the_key(monkeypatch):
     before = give().key
-    declare(version=2)(toy.give)
+    task(version=2)(toy.give)
     try:
         assert give().key != before
     finally:
@@ -32,7 +32,7 @@ def test_the_version_of_the_function_is_part_of_the_key(monkeypatch):
 
 
 def test_labels_and_cost_are_no_part_of_the_key():
-    task = give().labeled(width=3).labeled(pair=1).costing(7)
+    task = give().with_labels(width=3).with_labels(pair=1).with_cost(7)
     assert task.key == give().key
     assert (task.labels, task.cost) == ({"width": 3, "pair": 1}, 7.0)
 
@@ -53,13 +53,13 @@ def test_a_key_stays_what_it_is_when_the_library_grows():
 
 
 def test_each_element_is_a_task_and_all_are_kin():
-    tasks = Task.each(toy.square, folder="x", values=[3, 4])
+    tasks = Task.map(toy.square, folder="x", values=[3, 4])
     assert [task.arguments["values"] for task in tasks] == [[3], [4]]
     assert len({task.key for task in tasks}) == 2
-    assert len({task.kin for task in tasks}) == 1
-    (other,) = Task.each(toy.square, folder="y", values=[3])
-    assert other.kin != tasks[0].kin
-    assert give().kin != give(2).kin
+    assert len({task.batch_key for task in tasks}) == 1
+    (other,) = Task.map(toy.square, folder="y", values=[3])
+    assert other.batch_key != tasks[0].batch_key
+    assert give().batch_key != give(2).batch_key
 
 
 def test_a_task_travels_and_its_function_is_found_again():
@@ -69,7 +69,7 @@ def test_a_task_travels_and_its_function_is_found_again():
 
 
 def test_a_task_says_what_it_is():
-    assert str(give(5).labeled(width=4)) == "give(folder=x, value=5, width=4)"
+    assert str(give(5).with_labels(width=4)) == "give(folder=x, value=5, width=4)"
 
 
 def test_what_other_processes_cannot_call_is_refused():

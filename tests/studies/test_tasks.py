@@ -27,7 +27,7 @@ RECIPE = {"epochs": 60}
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """Two networks, B moved to A, and where all three are."""
-    a, b = Task.each(train_networks, **SETTING, recipe=RECIPE, seeds=[0, 1])
+    a, b = Task.map(train_networks, **SETTING, recipe=RECIPE, seeds=[0, 1])
     moved = Task.of(match_pair, **SETTING, a=a, b=b)
     out = tmp_path_factory.mktemp("pair")
     outcome = run(out, toy.study("pair", a, b, moved))
@@ -136,7 +136,7 @@ def test_the_random_state_is_left_alone(pair):
 
 def test_a_recipe_may_spawn_and_hold_lists(tmp_path):
     recipe = {"epochs": 3, "schedule": "steps", "milestones": [1.0, 2.0], "spawn_epoch": 1}
-    (task,) = Task.each(train_networks, **SETTING, recipe=recipe, seeds=[5])
+    (task,) = Task.map(train_networks, **SETTING, recipe=recipe, seeds=[5])
     outcome = run(tmp_path, toy.study("one", task))
     assert outcome.is_complete, outcome.failures[0].traceback
     assert len(StudyFolder(tmp_path).store.load(task.key).rows) >= 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onebasin_studies import Result, Study, Table, Task, Verdict, declare
+from onebasin_studies import Result, Study, Table, Task, Verdict, task
 
 SECONDS = 0.2
 NUM = 8
@@ -56,7 +56,7 @@ def sum_of(*, folder: str, filled: Result, number: int) -> Result:
     return Result([{"value": total}])
 
 
-@declare(each="values")
+@task(map_over="values")
 def square(*, folder: str, values: list[int]) -> list[Result]:
     leave_trace(folder, "square-" + "-".join(map(str, values)))
     if 13 in values:
@@ -64,10 +64,12 @@ def square(*, folder: str, values: list[int]) -> list[Result]:
     return [Result([{"value": value**2}]) for value in values]
 
 
-@declare(each="values", interim="interim")
-def climb(*, folder: str, values: list[int], stop: str, interim: str | None = None) -> list[Result]:
+@task(map_over="values", resume_folder="resume_folder")
+def climb(
+    *, folder: str, values: list[int], stop: str, resume_folder: str | None = None
+) -> list[Result]:
     """Take four steps; where `stop` says how, be stopped after the second, but only once."""
-    kept = Path(interim or folder, "steps")
+    kept = Path(resume_folder or folder, "steps")
     done = len(kept.read_text()) if kept.exists() else 0
     for step in range(done, 4):
         leave_trace(folder, f"step-{step}-of-" + "-".join(map(str, values)))

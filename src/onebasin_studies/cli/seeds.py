@@ -1,4 +1,4 @@
-"""Seeds: ranges and lists of whole numbers, as options have them."""
+"""Parsing of ranges and lists of whole numbers in options."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ MOST = 100_000
 
 
 def numbers_of(text: str, option: str) -> list[int]:
-    """Return the numbers of a text such as `1..20` or `1,2,5..7`, both ends included.
+    """Return the numbers of a text such as `1..20` or `1,2,5..7`, endpoints included.
 
     Args:
-        text: what was given.
-        option: where, for the message.
+        text: the value of the option.
+        option: name of the option, for messages.
 
     Raises:
-        OneBasinError: when it is no such text, a range runs backwards, or a number comes twice.
+        OneBasinError: if the text is invalid, a range is empty, or a number is repeated.
 
     Example:
         >>> numbers_of("1..3,7", "--seeds")

@@ -1,4 +1,4 @@
-"""How far a run of studies is, told on stderr: a line that changes, or a line now and then."""
+"""Progress of a run of studies on stderr: an updated line, or occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from onebasin_studies.runtime.progress import Progress
 
 INTERVAL = 30.0
-"""Seconds between two lines where stderr is no terminal, such as the log of a job."""
+"""Seconds between two lines if stderr is not a terminal."""
 
 CLEAR = "\r\x1b[2K"
 
 
 class ProgressLine:
-    """Tells progress as the console allows it.
+    """Shows progress in the style of the console.
 
     Args:
-        console: quiet ones are told nothing.
+        console: the console; a quiet one shows nothing.
     """
 
     def __init__(self, console: Console) -> None:
@@ -31,7 +31,7 @@ class ProgressLine:
         self._last = time.monotonic()
 
     def show(self, progress: Progress) -> None:
-        """Tell how far the run is, if it is time."""
+        """Show the progress, if the last update is old enough."""
         if self._console.quiet:
             return
         if self._is_terminal:
@@ -43,12 +43,12 @@ class ProgressLine:
             self._console.note(progress.to_text())
 
     def note(self, text: str) -> None:
-        """Tell of something that went wrong, on a line of its own."""
+        """Print a message on its own line."""
         self.clear()
         self._console.note(text)
 
     def clear(self) -> None:
-        """Remove the line."""
+        """Erase the line."""
         if self._is_terminal and not self._console.quiet:
             sys.stderr.write(CLEAR)
             sys.stderr.flush()
@@ -56,7 +56,7 @@ class ProgressLine:
 
 @contextlib.contextmanager
 def progress_line(console: Console) -> Iterator[ProgressLine]:
-    """Give a block a line of progress, and remove it afterwards."""
+    """Show a progress line during a block."""
     line = ProgressLine(console)
     try:
         yield line
@@ -65,11 +65,11 @@ def progress_line(console: Console) -> Iterator[ProgressLine]:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return a text that fits into a line, cut between words.
+    """Return a text shortened to fit into a line, cut between words.
 
     Args:
         text: one line.
-        width: the most characters.
+        width: maximum number of characters.
 
     Example:
         >>> shortened("3 of 8 tasks done; training", 24)

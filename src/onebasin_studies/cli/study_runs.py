@@ -75,7 +75,7 @@ def report(
         typer.Option(
             "--out",
             metavar="INDEX",
-            help="Folder or fsspec URL for the reports of many, and the index over them.",
+            help="Folder or fsspec URL for the reports of several folders and their index.",
             show_default=False,
         ),
     ] = None,

@@ -56,7 +56,7 @@ def train(
     test: Annotated[
         bool, typer.Option("--test/--no-test", help="Evaluate on test data after every epoch.")
     ] = True,
-    keep_epochs: Annotated[
+    save_epochs: Annotated[
         str | None,
         typer.Option(
             metavar="EPOCHS", help="Also keep the networks of these epochs: 1,5,10 or all."
@@ -83,9 +83,9 @@ def train(
       onebasin train resnet20 --data cifar10 --seeds 1..4 -o runs/resnet --optimizer sgd \\
         --lr 0.1 --momentum 0.9 --schedule cosine --warmup 1 --augment
     """
-    seed_list, kept = numbers_of(seeds, "--seeds"), _kept_epochs(keep_epochs)
+    seed_list, kept = numbers_of(seeds, "--seeds"), _saved_epochs(save_epochs)
     options = recipe.keywords()
-    with open_console(as_json, quiet) as console, progress_bars(console) as watch:
+    with open_console(as_json, quiet) as console, progress_bars(console) as on_epoch_end:
         from onebasin_studies.report.training import run_training
 
         report = run_training(
@@ -97,10 +97,10 @@ def train(
             spawn_epoch=spawn,
             augment=augment,
             evaluate=test,
-            keep_epochs=kept,
+            save_epochs=kept,
             device=device,
             resume=not restart,
-            watch=watch,
+            on_epoch_end=on_epoch_end,
             **options,
         )
     console.print(report.to_json(), report.summary())
@@ -114,7 +114,7 @@ def train(
     return ALL_DIVERGED
 
 
-def _kept_epochs(text: str | None) -> Sequence[int] | Literal["all"]:
+def _saved_epochs(text: str | None) -> Sequence[int] | Literal["all"]:
     if text is None:
         return ()
-    return "all" if text == "all" else numbers_of(text, "--keep-epochs")
+    return "all" if text == "all" else numbers_of(text, "--save-epochs")

@@ -58,13 +58,13 @@ class CollectedStudy:
     def verdict(self) -> Verdict:
         """Return the study's verdict; without any rows there is not enough data."""
         if not self.rows:
-            return Verdict.too_little("Nothing is measured yet.")
+            return Verdict.inconclusive("Nothing is measured yet.")
         found = self.study.verdict(self.rows)
         if not self.num_missing:
             return found
         is_one = self.num_missing == 1
         gap = f"{self.num_missing} of its measurements {'is' if is_one else 'are'} missing."
-        return Verdict(found.judgement, f"{found.sentence} {gap}")
+        return Verdict(found.outcome, f"{found.sentence} {gap}")
 
 
 def collect(folder: StudyFolder, name: str) -> CollectedStudy:

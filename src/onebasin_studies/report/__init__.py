@@ -1,1 +1,1 @@
-"""Report: results to figures and pages; nothing is computed again."""
+"""Figures and pages from stored results."""

@@ -1,4 +1,4 @@
-"""Learning curves: loss and error of many networks over the epochs, in one figure."""
+"""Learning curves of many networks in one figure."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ METRICS: tuple[Metric, ...] = ("loss", "error")
 
 
 def has_curves(networks: Sequence[TrainedNetwork]) -> bool:
-    """Tell whether there is anything to draw: an epoch with a finite loss.
+    """Return whether any epoch has a finite loss.
 
     Args:
-        networks: what `onebasin_studies.training.train` returned.
+        networks: the result of `onebasin_studies.training.train`.
     """
     return any(isfinite(loss) for network in networks for loss in network.losses)
 
 
 def learning_curves(networks: Sequence[TrainedNetwork]) -> Figure:
-    """Draw the learning curves of networks, training and, where it was measured, test.
+    """Return a figure of learning curves: training solid, test dashed.
 
     Args:
-        networks: what `onebasin_studies.training.train` returned.
+        networks: the result of `onebasin_studies.training.train`.
 
     Returns:
-        A figure of its own, unknown to pyplot: a panel for the loss and one for the error.
+        A figure that is not registered with pyplot, with one panel for the loss and one for the
+        error.
 
     Raises:
-        OneBasinError: when there is nothing to draw; see `has_curves`.
+        OneBasinError: if no epoch has a finite loss; see `has_curves`.
     """
     if not has_curves(networks):
         raise OneBasinError(
@@ -55,7 +56,7 @@ def learning_curves(networks: Sequence[TrainedNetwork]) -> Figure:
 
 
 def _draw(ax: Axes, networks: Sequence[TrainedNetwork], metric: Metric) -> None:
-    # Many lines over each other stay readable when each lets the others through.
+    # Transparency keeps many overlapping lines readable.
     opacity = max(0.15, min(1.0, 4 / max(1, len(networks))))
     style: dict[str, Any] = {"linewidth": 1.4, "alpha": opacity}
     kinds = (("", "training", ALIGNED), ("test_", "test", NAIVE))
@@ -85,7 +86,7 @@ def _points(network: TrainedNetwork, name: str) -> list[tuple[int, float]]:
 
 
 def _scale(ax: Axes, metric: Metric, networks: Sequence[TrainedNetwork]) -> None:
-    """Show losses by their logarithm, and errors from 0, in percent."""
+    """Set a logarithmic scale for losses, and a percent scale from 0 for errors."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))

@@ -1,4 +1,4 @@
-"""Pages: pieces of HTML that need no other file and fit a phone as well as a small."""
+"""Building blocks of self-contained HTML pages for phones and desktops."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from importlib import resources
 
 
 def page(title: str, parts: Iterable[str], *, style: str = "") -> str:
-    """Return a whole page with its style inside.
+    """Return a complete page with inline style.
 
     Args:
-        title: plain text for the tab of the browser.
+        title: plain text for the title of the browser tab.
         parts: pieces of HTML, in order.
-        style: CSS of this page, after that of all pages.
+        style: CSS of this page, added after the shared CSS.
     """
     shared = (
         resources.files("onebasin_studies.report").joinpath("page.css").read_text(encoding="utf-8")
@@ -38,10 +38,10 @@ def page(title: str, parts: Iterable[str], *, style: str = "") -> str:
 
 
 def numbers(entries: Sequence[tuple[str, str, str]]) -> str:
-    """Return large numbers side by side.
+    """Return a row of large numbers.
 
     Args:
-        entries: for each its text, what it is, and a class of the style sheet or "".
+        entries: number, description, and CSS class or "".
     """
     items = "\n".join(
         f'<li><b class="{escape(kind)}">{escape(number)}</b><span>{escape(text)}</span></li>'
@@ -51,11 +51,11 @@ def numbers(entries: Sequence[tuple[str, str, str]]) -> str:
 
 
 def panels(images: Sequence[tuple[str, str]], caption: str) -> str:
-    """Return images that stand side by side where there is room.
+    """Return images, next to each other on wide screens.
 
     Args:
-        images: for each its source and a text for those who cannot see it.
-        caption: HTML.
+        images: source and alternative text of each image.
+        caption: HTML below the images.
     """
     shown = "\n".join(f'<img src="{source}" alt="{escape(alt)}">' for source, alt in images)
     return (
@@ -71,13 +71,13 @@ def table(
     caption: str = "",
     is_text: bool = False,
 ) -> str:
-    """Return a table whose first column names the rows.
+    """Return a table whose first column contains row headers.
 
     Args:
-        header: plain text, one for each column.
-        rows: plain text, as many cells as the header has.
+        header: plain text, one per column.
+        rows: plain text, one cell per column.
         caption: plain text.
-        is_text: cells hold words, not numbers, and stand at the left.
+        is_text: whether cells contain words and are left-aligned.
     """
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "\n".join(
@@ -92,5 +92,5 @@ def table(
 
 
 def command_lines(lines: Iterable[str]) -> str:
-    """Return lines to type into a terminal."""
+    """Return a block of shell commands."""
     return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"

@@ -89,7 +89,7 @@ def run_training(
     arch_args: Iterable[str] | None = None,
     augment: bool = False,
     evaluate: bool = True,
-    watch: Callable[[GroupProgress], None] | None = None,
+    on_epoch_end: Callable[[GroupProgress], None] | None = None,
     **options: Any,
 ) -> TrainingReport:
     """Train networks and write them, their history and learning curves into a folder.
@@ -102,7 +102,7 @@ def run_training(
         arch_args: `KEY=VALUE` texts.
         augment: whether to augment images.
         evaluate: whether to evaluate the networks on the test split after every epoch.
-        watch: called for each group of networks after each epoch.
+        on_epoch_end: a callback for each group after each epoch.
         **options: further arguments of `onebasin_studies.training.train`.
 
     Raises:
@@ -111,7 +111,7 @@ def run_training(
     given, module, record = _prepare(arch, source, arch_args)
     if given.test is None:
         warnings.warn(
-            f"{given.name} has no test split; networks are not tested",
+            f"{given.name} has no test split; networks are not evaluated",
             OneBasinWarning,
             stacklevel=2,
         )
@@ -121,10 +121,10 @@ def run_training(
         data,
         seeds=seeds,
         augment=Augmentation() if augment else None,
-        tests=evaluate and given.test is not None,
+        evaluate=evaluate and given.test is not None,
         checkpoints=folder,
         metadata=record.to_metadata(),
-        watch=watch,
+        on_epoch_end=on_epoch_end,
         **options,
     )
     _write_history(networks, folder)
@@ -142,7 +142,7 @@ def _prepare(
     inputs = None if arch.startswith("hf:") else inputs_text(data)
     module = build_architecture(arch, arch_args=arguments, input_spec=inputs).module
     data = fit_data(module, data, call="train", name=arch, needs_loss=True, remedy=REMEDY)
-    # The module may take another layout than the stored one, such as images instead of rows.
+    # The module may take another input shape than the stored one, such as images.
     inputs = inputs_text(data) if inputs else None
     shapes = (inputs,) if inputs else ()
     return data, module, ArchitectureRecord(arch, arguments, shapes, data.name, data.normalization)
@@ -155,7 +155,7 @@ def _write_history(networks: Sequence[TrainedNetwork], folder: Path) -> None:
 
 
 def _draw_curves(networks: Sequence[TrainedNetwork], folder: Path) -> None:
-    """Draw the learning curves; without any, remove an older picture."""
+    """Draw the learning curves; without any, delete an older figure."""
     path = folder / CURVES
     if has_curves(networks):
         save_figure(learning_curves(networks), path)

@@ -1,6 +1,6 @@
-"""Drawing: the forms in which the papers' figures come.
+"""Figures in the style of the papers.
 
-Colors, fonts and sizes are the report's, which calls a study's `figures` within its style.
+Colors and fonts are those of the report, which calls `figures` of a study within its style.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ WIDTH, HEIGHT = 4.6, 3.5
 def panels(
     num: int = 1, *, num_columns: int = 1, height: float | int = HEIGHT
 ) -> tuple[Figure, list[Axes]]:
-    """Return a new figure with panels; one column stays readable on a phone.
+    """Return a new figure with panels; a single column stays readable on a phone.
 
     Args:
-        num: panels.
-        num_columns: panels beside each other.
-        height: of each, in inches; all are 4.6 inches wide.
+        num: number of panels.
+        num_columns: number of panels per row.
+        height: height of each panel in inches; the width is 4.6 inches.
     """
     from matplotlib.figure import Figure
 
     num_rows = -(-num // num_columns)
     figure = Figure(figsize=(WIDTH * num_columns, height * num_rows), layout="constrained")
     engine: Any = figure.get_layout_engine()
-    # Else the title of a panel stands on the numbers of the one above.
+    # Without padding a panel title overlaps the tick labels above it.
     engine.set(h_pad=0.1)
     axes = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
     for ax in axes[num:]:
@@ -42,22 +42,22 @@ def panels(
 
 
 def explain(ax: Axes, styles: Mapping[str, str]) -> None:
-    """Add lines to a legend that say what a style means, whatever the color.
+    """Add legend entries that explain line styles, independent of the color.
 
     Args:
-        ax: that is to get a legend.
-        styles: "-", "--", "-." or ":", by the words of the legend.
+        ax: the axes, before its legend is created.
+        styles: line style ("-", "--", "-." or ":") by legend text.
     """
     for words, style in styles.items():
         ax.plot([], [], linestyle=style, color="gray", label=words)
 
 
 def legend_below(ax: Axes, title: str = "") -> None:
-    """Explain the lines of an axes below its figure, where it hides none of them.
+    """Put the legend below the figure, where it covers no line.
 
     Args:
-        ax: whose lines have labels.
-        title: of the legend.
+        ax: axes with labeled lines.
+        title: title of the legend.
     """
     handles, labels = ax.get_legend_handles_labels()
     if handles:
@@ -68,16 +68,16 @@ def legend_below(ax: Axes, title: str = "") -> None:
 def draw_means(
     ax: Axes, summaries: Sequence[Summary], x: str, *, label: str = "", **style: Any
 ) -> None:
-    """Draw means as a line, with a band for their intervals, or a bar where there is one.
+    """Plot means as a line with a band for their intervals, or one mean with an error bar.
 
-    What studies measure is never below 0, so bands and bars end there.
+    All quantities of studies are nonnegative, so bands and bars end at 0.
 
     Args:
-        ax: where to draw.
-        summaries: for each x one.
-        x: the column that is drawn to the right.
-        label: in the legend.
-        **style: of the line.
+        ax: target axes.
+        summaries: one summary per x.
+        x: column of the horizontal axis.
+        label: text of the legend.
+        **style: line properties.
     """
     places = [summary.group[x] for summary in summaries]
     (line,) = ax.plot(places, [s.mean for s in summaries], marker="o", label=label, **style)
@@ -86,7 +86,7 @@ def draw_means(
     places = [place for place, _ in sure]
     color = line.get_color()
     if len(summaries) == 1 and sure:
-        # A band over a single place has no width.
+        # A band needs at least two points.
         (mean,) = (s.mean for s in summaries)
         reach = [[mean - lows[0]], [highs[0] - mean]]
         ax.errorbar(places, [mean], yerr=reach, fmt="none", ecolor=color, capsize=3)
@@ -95,7 +95,7 @@ def draw_means(
 
 
 def size_axis(ax: Axes, x: str, ticks: Sequence[Any]) -> None:
-    """Give an axis the sizes that were measured, two to the power of equal steps.
+    """Give an axis a logarithmic scale with ticks at the measured sizes.
 
     Args:
         ax: the axes.
@@ -110,13 +110,13 @@ def size_axis(ax: Axes, x: str, ticks: Sequence[Any]) -> None:
     ax.set_xlabel(x)
 
 
-def told(summaries: Sequence[Summary], x: str, *, form: str = ".3g") -> str:
-    """Return means in words, for the alternative text of a figure: "0.31 at width 4, ...".
+def describe_means(summaries: Sequence[Summary], x: str, *, form: str = ".3g") -> str:
+    """Return means as text for the alternative text of a figure: "0.31 at width 4, ...".
 
     Args:
-        summaries: for each x one.
-        x: the column that tells them apart.
-        form: of the numbers.
+        summaries: one summary per x.
+        x: the column that distinguishes them.
+        form: number format.
     """
     places = [s.group[x] for s in summaries]
     names = [f"{place:g}" if isinstance(place, float) else str(place) for place in places]

@@ -1,4 +1,4 @@
-"""Execution: studies run by an engine into a folder, from wherever the last run ended."""
+"""Execution of studies by an engine, resuming from the results in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onebasin_studies.runtime.store import (
     CorruptResultError,
     DiskFullError,
     Failure,
-    Interim,
+    PartialResults,
     Store,
 )
 from onebasin_studies.runtime.study import Study
@@ -26,20 +26,20 @@ from onebasin_studies.runtime.task import Task
 
 Note = Callable[[str], None]
 BEAT = 2.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
-SIGHT = 10.0
-"""Seconds within which what a worker has written must be seen, on a network's file system too."""
+VISIBILITY_TIMEOUT = 10.0
+"""Seconds until files of a worker must be visible, also on a network file system."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind.
+    """The result of a run.
 
     Args:
-        progress: at the end.
-        failures: why tasks failed.
-        skipped: tasks that could not run because an input failed, in words.
+        progress: the final progress.
+        failures: the failed tasks.
+        skipped: descriptions of tasks that did not run because an input failed.
     """
 
     progress: Progress
@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every task is done."""
+        """Whether every task succeeded."""
         return self.progress.done == self.progress.total
 
 
@@ -62,37 +62,36 @@ def run_studies(
     progress: Callable[[Progress], None] | None = None,
     check: Callable[[Sequence[Task]], None] | None = None,
 ) -> Outcome:
-    """Run studies, whatever of them is not in the folder already.
+    """Run studies and skip results that the folder already has.
 
-    A task that raises is recorded with its traceback, and only what needs its result is not
-    run. A run that is killed at any moment loses at most the tasks in flight; a training that is
-    killed goes on from where it was (behind a URL it does not).
+    An exception in a task is stored with its traceback; only its dependents are skipped. A killed
+    run loses at most the running tasks. A killed training resumes, except behind a URL.
 
     Args:
-        studies: by name.
+        studies: studies by name.
         scale: "smoke", "small" or "paper".
-        out: a folder or fsspec URL: a new one, or one of the same studies at this scale.
-        engine: carries the tasks out; it is entered and left here.
-        note: gets lines about what went wrong on the way.
-        progress: called about once a second.
-        check: called with the tasks that must run before any of them does; may raise.
+        out: a new folder or fsspec URL, or one with the same studies at this scale.
+        engine: the engine; it is entered and exited here.
+        note: a callback for messages about problems.
+        progress: a callback, called about once per second.
+        check: a callback with the tasks to run, called before the first one; it may raise.
 
     Returns:
-        What was done and what failed.
+        The final progress and the failures.
 
     Raises:
-        OneBasinError: when the folder holds something else, is one that workers do not reach,
-            or the disk is full.
+        OneBasinError: if the folder holds other files, workers cannot reach it, or the disk is
+            full.
     """
     plan = Plan.of({name: study.tasks(study.config(scale)) for name, study in studies.items()})
     folder = StudyFolder(out)
     if folder.files.is_private and not engine.is_here:
         raise OneBasinError(
-            f"{folder.files.root}: is the memory of this process, where workers cannot put their "
-            "results; choose a folder or a URL that they reach"
+            f"{folder.files.root}: is in the memory of this process, which workers cannot "
+            "reach; choose a folder or a URL that they can reach"
         )
     with folder.locked():
-        folder.claim(studies, scale, plan)
+        folder.initialize(studies, scale, plan)
         run = _Run(plan, folder, note or (lambda text: None))
         if check is not None:
             check([plan.tasks[key] for key in run.schedule.needed])
@@ -101,7 +100,7 @@ def run_studies(
 
 
 class _Run:
-    """The loop between a schedule, an engine and a store."""
+    """The loop over the schedule, the engine and the store."""
 
     def __init__(self, plan: Plan, folder: StudyFolder, note: Note) -> None:
         self.plan, self.folder, self.note = plan, folder, note
@@ -115,7 +114,7 @@ class _Run:
 
     def to_end(self, engine: Engine, show: Callable[[Progress], None]) -> Outcome:
         state = "stopped"
-        self.folder.beat(self.progress(engine))
+        self.folder.write_heartbeat(self.progress(engine))
         try:
             while not self.schedule.is_over:
                 self._submit(engine)
@@ -125,7 +124,7 @@ class _Run:
                 show(now)
                 if time.monotonic() - self.last_beat > BEAT:
                     self.last_beat = time.monotonic()
-                    self.folder.beat(now)
+                    self.folder.write_heartbeat(now)
             state = "finished"
         finally:
             self._last_beat(engine, state)
@@ -165,27 +164,27 @@ class _Run:
         self.calls.remove(call)
         if report.ending == "disk full":
             raise DiskFullError(
-                f"{self.folder.files.root}: the disk is full; make room and run again: all that is "
-                "finished is kept"
+                f"{self.folder.files.root}: the disk is full; free space and run again (finished "
+                "results are kept)"
             )
         if report.ending == "done":
             self._check_kept(call)
             self.schedule.finish(call.tasks)
             for task in call.tasks:
-                self.estimate.learn(task, report.seconds / len(call.tasks))
+                self.estimate.update(task, report.seconds / len(call.tasks))
             return
         if report.ending == "corrupt input" and self._reopen(call, report):
             return
         is_lost = report.ending == "lost"
-        if self.schedule.put_back(call.tasks, is_lost=is_lost):
+        if self.schedule.retry(call.tasks, is_lost=is_lost):
             if is_lost:
                 self.note(f"{call}: lost, {report.reason}; it is started again")
             return
         self._fail(call, report)
 
     def _check_kept(self, call: Call) -> None:
-        """Check that results are where a worker says that it has put them."""
-        end = time.monotonic() + SIGHT
+        """Check that the reported results exist in the store."""
+        end = time.monotonic() + VISIBILITY_TIMEOUT
         while not all(map(self.folder.store.has, call.keys)):
             if time.monotonic() > end:
                 raise OneBasinError(
@@ -195,9 +194,9 @@ class _Run:
             time.sleep(0.5)
 
     def _reopen(self, call: Call, report: Report) -> bool:
-        """Have a corrupt result made again, unless that is on its way; tell whether it is."""
+        """Schedule a corrupt result again, unless it is already scheduled; return whether it is."""
         is_known = self.schedule.is_open(report.key)
-        if not self.schedule.reopen(report.key, call.tasks):
+        if not self.schedule.invalidate(report.key, call.tasks):
             return False
         if not is_known:
             self.folder.store.discard(report.key)
@@ -216,14 +215,14 @@ class _Run:
     def _last_beat(self, engine: Engine, state: str) -> None:
         self.calls.clear()
         try:
-            self.folder.beat(self.progress(engine), state)
+            self.folder.write_heartbeat(self.progress(engine), state)
         except DiskFullError:
             if state == "finished":
                 raise
 
 
 def _usable(plan: Plan, store: Store, estimate: Estimate, note: Note) -> set[str]:
-    """Return the keys of results that are there and whole; others are removed, with a note."""
+    """Return the keys of valid results; delete the others with a note."""
     usable = set()
     for key in store.finished() & plan.tasks.keys():
         try:
@@ -234,13 +233,13 @@ def _usable(plan: Plan, store: Store, estimate: Estimate, note: Note) -> set[str
             continue
         if record is not None:
             usable.add(key)
-            estimate.learn(plan.tasks[key], record.seconds)
+            estimate.update(plan.tasks[key], record.seconds)
     return usable
 
 
 def _begun(plan: Plan, done: set[str], store: Store) -> list[tuple[str, ...]]:
-    """Return the calls that were stopped in the middle; what they need not go on from goes."""
-    interim, found = Interim(store.files), []
+    """Return the interrupted calls; delete partial results that are no longer needed."""
+    interim, found = PartialResults(store.files), []
     for keys in interim.begun():
         if all(key in plan.tasks and key not in done for key in keys):
             found.append(keys)

@@ -1,4 +1,4 @@
-"""Folders of studies: which studies at which scale a folder holds, and who is at work there."""
+"""Study folders: their studies, their scale and the lock of the running process."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ MARK = "studies.json"
 HEARTBEAT = "progress.json"
 FORMAT = 1
 SILENCE = 60.0
-"""Seconds without a sign after which a run elsewhere counts as ended."""
+"""Seconds without a heartbeat after which a remote run counts as ended."""
 
-OURS = re.compile(
+OWN_FILES = re.compile(
     r"results/[0-9a-f]{2}/[0-9a-f]{32}\.[\w.]+|(studies|report)/[^/]+|partial/.+|" + HEARTBEAT
 )
 
 
 class StudyFolder:
-    """The folder or URL that `study run --out` names.
+    """The folder or URL of `study run --out`.
 
     Args:
         root: the folder or fsspec URL.
@@ -42,12 +42,12 @@ class StudyFolder:
 
     @property
     def scale(self) -> str | None:
-        """The scale of all studies in the folder, or None where there is none yet.
+        """The scale of all studies in the folder, or None for an empty one.
 
-        Where the file that says so is gone, the studies say it.
+        It is read from the studies if the file with the scale is missing.
 
         Raises:
-            OneBasinError: when the folder is another version's.
+            OneBasinError: if another version wrote the folder.
         """
         mark = self._json(MARK)
         if mark is None:
@@ -61,12 +61,12 @@ class StudyFolder:
             raise self._corrupt(MARK)
         return mark["scale"]
 
-    def claim(self, studies: Mapping[str, Study], scale: str, plan: Plan) -> None:
-        """Make the folder one of these studies at this scale.
+    def initialize(self, studies: Mapping[str, Study], scale: str, plan: Plan) -> None:
+        """Register these studies at this scale in the folder.
 
         Raises:
-            OneBasinError: when it holds something else: other files, another scale, or one of
-                the studies with another configuration.
+            OneBasinError: if the folder holds other files, another scale, or a study with another
+                configuration.
         """
         held = self.scale
         if held is None and not _is_ours(self.files.names()):
@@ -87,10 +87,10 @@ class StudyFolder:
             self._write(_manifest(name), {**data, "tasks": tasks})
 
     def check_config(self, name: str, config: Mapping[str, Any]) -> None:
-        """Check that the folder does not hold a study with another configuration.
+        """Check that a stored study has this configuration.
 
         Raises:
-            OneBasinError: naming the first setting that differs.
+            OneBasinError: if they differ; the message names the first setting.
         """
         held = self.manifest(name)
         plain = json.loads(json.dumps(config))
@@ -106,7 +106,7 @@ class StudyFolder:
         """Return the names of the studies, sorted.
 
         Raises:
-            OneBasinError: when the folder holds no studies.
+            OneBasinError: if the folder has no studies.
         """
         names = self.names() if self.scale is not None else []
         if not names:
@@ -116,28 +116,28 @@ class StudyFolder:
         return names
 
     def names(self) -> list[str]:
-        """Return the names of the studies, sorted; none where there is none."""
+        """Return the names of the studies, sorted; may be empty."""
         files = [name for name in self.files.names("studies") if name.endswith(".json")]
         return [name.removeprefix("studies/").removesuffix(".json") for name in files]
 
     def manifest(self, name: str) -> Mapping[str, Any] | None:
-        """Return what was asked of a study, "scale", "config" and "tasks", or None.
+        """Return "scale", "config" and "tasks" of a study, or None.
 
         Raises:
-            OneBasinError: when the file that says so is corrupt.
+            OneBasinError: if the file is corrupt.
         """
         found = self._json(_manifest(name))
         if found is not None and not _is_manifest(found):
             raise self._corrupt(_manifest(name))
         return found
 
-    def beat(self, progress: Progress, state: str = "running") -> None:
-        """Leave a sign of life, for `study status` to read from elsewhere."""
+    def write_heartbeat(self, progress: Progress, state: str = "running") -> None:
+        """Write a heartbeat, which `study status` reads."""
         sign = {"state": state, "host": socket.gethostname(), "pid": os.getpid()}
         self._write(HEARTBEAT, {**sign, "time": time.time(), "progress": progress.to_json()})
 
     def heartbeat(self) -> Heartbeat | None:
-        """Return the last sign of life of a run, or None where there was none."""
+        """Return the last heartbeat, or None."""
         data = self._json(HEARTBEAT)
         if data is None:
             return None
@@ -150,13 +150,13 @@ class StudyFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runs out of a folder; a killed run leaves no lock.
+        """Lock the folder against other runs; the lock ends with the process.
 
-        A folder of this machine is locked. Behind a URL, and against other machines, it is the
-        signs of life of a run that count: two that start in the same moment do not see them.
+        Local folders use a file lock. URLs and runs on other machines use heartbeats, which do not
+        exclude two runs that start at the same moment.
 
         Raises:
-            OneBasinError: when another run is at work there.
+            OneBasinError: if another run uses the folder.
         """
         folder = self.files.folder
         is_locked = folder is not None and os.name == "posix"
@@ -180,19 +180,19 @@ class StudyFolder:
             os.close(descriptor)
 
     def _check_silence(self, is_locked: bool) -> None:
-        """Check that no run gives signs of life; where there is a lock, none elsewhere."""
+        """Check that no other run (under a file lock: on another machine) sends heartbeats."""
         try:
-            beat = self.heartbeat()
+            heartbeat = self.heartbeat()
         except OneBasinError:
             return
-        if beat is None or not beat.is_fresh() or beat.current_state() != "running":
+        if heartbeat is None or not heartbeat.is_fresh() or heartbeat.current_state() != "running":
             return
-        if not is_locked or beat.host != socket.gethostname():
-            raise self._taken(f" (on {beat.host}, process {beat.pid})")
+        if not is_locked or heartbeat.host != socket.gethostname():
+            raise self._taken(f" (on {heartbeat.host}, process {heartbeat.pid})")
 
     def _taken(self, where: str = "") -> OneBasinError:
         return OneBasinError(
-            f"{self.files.root}: another run is at work there{where}; wait for it, or choose "
+            f"{self.files.root}: another run uses this folder{where}; wait for it, or choose "
             "another --out"
         )
 
@@ -201,7 +201,7 @@ class StudyFolder:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
             raise OneBasinError(
-                f"{self.files.root}: cannot be made into a folder ({error.strerror}); choose "
+                f"{self.files.root}: the folder cannot be created ({error.strerror}); choose "
                 "another --out"
             ) from error
 
@@ -226,7 +226,7 @@ class StudyFolder:
 
     def _corrupt(self, name: str) -> OneBasinError:
         return OneBasinError(
-            f"{self.files.shown(name)}: is corrupt; remove it and run again: results stay"
+            f"{self.files.shown(name)}: is corrupt; delete it and run again (results are kept)"
         )
 
     def _write(self, name: str, data: Mapping[str, Any]) -> None:
@@ -235,14 +235,14 @@ class StudyFolder:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The last sign of life of a run.
+    """The last heartbeat of a run.
 
     Args:
-        state: "running", "finished" or "stopped", as the run said itself.
-        host: the machine it runs on.
-        pid: of its process.
-        time: when, in seconds since 1970.
-        progress: how far it was.
+        state: "running", "finished" or "stopped", as reported by the run.
+        host: host name of the run.
+        pid: its process id.
+        time: time of the heartbeat in seconds since 1970.
+        progress: its progress.
     """
 
     state: str
@@ -252,7 +252,7 @@ class Heartbeat:
     progress: Progress
 
     def current_state(self) -> str:
-        """Return the state, where "running" means that the run still lives, else "stopped"."""
+        """Return the state; "running" becomes "stopped" if the process has ended."""
         if self.state != "running":
             return self.state
         if self.host == socket.gethostname():
@@ -260,7 +260,7 @@ class Heartbeat:
         return "running" if self.is_fresh() else "stopped"
 
     def is_fresh(self) -> bool:
-        """Return whether it was given just now."""
+        """Return whether the heartbeat is recent."""
         return time.time() - self.time < SILENCE
 
 
@@ -279,14 +279,14 @@ def _is_manifest(found: Mapping[str, Any]) -> bool:
 
 
 def _is_ours(names: Sequence[str]) -> bool:
-    """Tell whether files are what a folder of studies has; it may have lost some of them."""
-    return all(map(OURS.fullmatch, names)) and (
+    """Return whether all files belong to a study folder."""
+    return all(map(OWN_FILES.fullmatch, names)) and (
         not names or any(name.startswith("results/") for name in names)
     )
 
 
 def _difference(there: Any, here: Any, path: str = "") -> tuple[str, Any, Any]:
-    """Return where two JSON values that are not equal differ first, and the values there."""
+    """Return the path and the two values of the first difference between JSON values."""
     if isinstance(there, dict) and isinstance(here, dict):
         names = [*here, *(name for name in there if name not in here)]
         name = next(name for name in names if there.get(name) != here.get(name))

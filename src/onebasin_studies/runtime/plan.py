@@ -1,4 +1,4 @@
-"""Plans: all tasks that studies need, each once, in an order in which they can run."""
+"""Plans: all tasks of some studies without duplicates, in topological order."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from onebasin_studies.runtime.task import Task
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Tasks of one or more studies, without duplicates.
+    """The tasks of one or more studies without duplicates.
 
     Args:
-        tasks: by key, every task after its inputs.
-        targets: by name of study, the tasks whose rows it wants.
+        tasks: tasks by key, every task after its inputs.
+        targets: target tasks by study name.
     """
 
     tasks: Mapping[str, Task]
@@ -22,20 +22,20 @@ class Plan:
 
     @staticmethod
     def of(targets: Mapping[str, Iterable[Task]]) -> Plan:
-        """Expand what studies want to all that must be done.
+        """Return the plan of the targets and all their inputs.
 
         Args:
-            targets: by name of study, the tasks it wants.
+            targets: target tasks by study name.
         """
         wanted = {name: tuple(tasks) for name, tasks in targets.items()}
         return Plan(_expand(task for tasks in wanted.values() for task in tasks), wanted)
 
     def keys_of(self, study: str) -> list[str]:
-        """Return the keys of all tasks that one study needs."""
+        """Return the keys of all tasks of one study."""
         return list(_expand(self.targets[study]))
 
     def dependents(self) -> dict[str, list[str]]:
-        """Return for each key the keys of the tasks that take its result."""
+        """Return the keys of the dependents of each task."""
         found: dict[str, list[str]] = {key: [] for key in self.tasks}
         for key, task in self.tasks.items():
             for needed in {t.key for t in task.dependencies()}:
@@ -44,7 +44,7 @@ class Plan:
 
 
 def _expand(wanted: Iterable[Task]) -> dict[str, Task]:
-    """Return all tasks by key, inputs first; no recursion, as chains may be long."""
+    """Return all tasks by key, inputs first; iterative, because chains may be long."""
     found: dict[str, Task] = {}
     stack = [(task, False) for task in reversed(list(wanted))]
     while stack:

@@ -1,4 +1,4 @@
-"""Progress: how far a run is, and how long it will still take."""
+"""Progress of a run, with an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from onebasin_studies.runtime.task import Task
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Args:
-        total: tasks that the studies need.
-        done: of these, finished now or before.
-        reused: of these, finished before this run.
-        failed: that raised, or whose worker died every time.
-        skipped: that cannot run because an input failed.
-        running: what is being done, in words.
-        seconds: since this run began.
-        left: seconds to the end as estimated, or None before anything is known.
+        total: number of tasks.
+        done: number of finished tasks, including reused ones.
+        reused: number of results from earlier runs.
+        failed: number of failed tasks.
+        skipped: number of tasks that cannot run because an input failed.
+        running: descriptions of the running tasks.
+        seconds: seconds since the run began.
+        left: estimated remaining seconds, or None if unknown.
     """
 
     total: int
@@ -34,16 +34,16 @@ class Progress:
     left: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
+        """Return the progress as plain JSON values."""
         return asdict(self)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Progress:
-        """Return what `to_json` wrote."""
+        """Return the progress from the output of `to_json`."""
         return Progress(**{**data, "running": tuple(data["running"])})
 
     def to_text(self) -> str:
-        """Return it as a line."""
+        """Return the progress as one line."""
         parts = [f"{self.done} of {self.total} tasks done"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.skipped} skipped"] if self.skipped else []
@@ -52,25 +52,25 @@ class Progress:
 
 
 class Estimate:
-    """Seconds per unit of cost of each function, learnt from what is done."""
+    """Seconds per unit of cost of each function, learned from finished tasks."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._costs: dict[str, float] = {}
         self._numbers: dict[str, int] = {}
 
-    def learn(self, task: Task, seconds: float) -> None:
-        """Take in how long a task took."""
+    def update(self, task: Task, seconds: float) -> None:
+        """Add the duration of a finished task."""
         name = task.function
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds
         self._costs[name] = self._costs.get(name, 0.0) + task.cost
         self._numbers[name] = self._numbers.get(name, 0) + 1
 
     def left(self, tasks: Iterable[Task], slots: int) -> float | None:
-        """Return how long tasks will take side by side, or None before anything is known.
+        """Return the estimated duration of parallel tasks, or None if unknown.
 
-        A task whose function was never seen counts like the mean task of the others: units of
-        cost are each function's own.
+        Tasks of an unknown function count like the mean task of the others, because costs of
+        different functions are not comparable.
         """
         rest = list(tasks)
         if not rest:
@@ -87,7 +87,7 @@ class Estimate:
 
 
 def duration(seconds: float | int) -> str:
-    """Return a time in words of two units at most.
+    """Return a duration as text with at most two units.
 
     Example:
         >>> duration(4000)

@@ -1,6 +1,6 @@
-"""Schedules: what can run now, what must wait, and what never will.
+"""Schedules: the states of the tasks of a plan.
 
-Pure bookkeeping over a plan; engines and stores are `execution`'s.
+Pure bookkeeping; `execution` connects it with engines and stores.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.task import Task
 
 MOST_TOGETHER = 20
-"""Tasks that one call does at most."""
+"""Maximum number of tasks per call."""
 
 TRIES = 3
-"""How often a task is started whose worker dies."""
+"""Maximum number of starts of a task whose worker dies."""
 
 
 class Schedule:
-    """Which tasks of a plan are needed, ready, running, done or out of reach.
+    """The states of the tasks of a plan: needed, ready, running, done or unreachable.
 
     Args:
-        plan: what is wanted.
-        done: keys of results that are there; all others are needed.
-        begun: keys of the tasks of each call that was stopped in the middle and has kept what
-            it can go on from, if it is the same tasks again.
+        plan: the plan.
+        done: keys of existing results.
+        begun: task keys of each interrupted call that can resume with the same tasks.
     """
 
     def __init__(
@@ -50,27 +49,27 @@ class Schedule:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to run."""
+        """Whether no task is left to run."""
         return len(self.done) + len(self.failed) + len(self.skipped) == len(self.needed)
 
     def is_open(self, key: str) -> bool:
-        """Whether a result is still to be made."""
+        """Return whether a result is still needed."""
         return key in self.needed and key not in self.done
 
     def ready(self) -> list[Task]:
-        """Return the tasks whose inputs are there and that have not been started."""
+        """Return the tasks that can start."""
         closed = self.done | self.failed | self.skipped | self.running
         keys = [key for key in self.needed if key not in closed and not self._missing[key]]
         return [self.plan.tasks[key] for key in keys]
 
     def next_call(self, free: int) -> list[Task]:
-        """Return tasks for one call, the largest work first; none where nothing is ready.
+        """Return the tasks of the next call, the most expensive first; empty if none is ready.
 
-        Calls that were begun go on before all others. Kin are divided such that every free slot
-        gets some.
+        Interrupted calls come first. Tasks with the same batch key are divided among the free
+        slots.
 
         Args:
-            free: slots that are free.
+            free: number of free slots.
         """
         groups: dict[str, list[Task]] = {}
         ready = self.ready()
@@ -78,7 +77,7 @@ class Schedule:
             return begun
         for task in ready:
             is_alone = task.key in self._alone
-            groups.setdefault(task.key if is_alone else task.kin, []).append(task)
+            groups.setdefault(task.key if is_alone else task.batch_key, []).append(task)
         if not groups or free < 1:
             return []
         largest = max(groups.values(), key=lambda tasks: sum(task.cost for task in tasks))
@@ -94,11 +93,11 @@ class Schedule:
         return []
 
     def start(self, tasks: Sequence[Task]) -> None:
-        """Note that a call of tasks has begun."""
+        """Record the start of a call."""
         self.running.update(task.key for task in tasks)
 
     def finish(self, tasks: Sequence[Task]) -> None:
-        """Note that tasks are done; what waited for them may become ready."""
+        """Record finished tasks; their dependents may become ready."""
         for task in tasks:
             self.running.discard(task.key)
             self.done.add(task.key)
@@ -106,18 +105,18 @@ class Schedule:
                 if key in self.needed:
                     self._missing[key].discard(task.key)
 
-    def put_back(self, tasks: Sequence[Task], *, is_lost: bool) -> bool:
-        """Let tasks whose call did not end well be tried again, each alone.
+    def retry(self, tasks: Sequence[Task], *, is_lost: bool) -> bool:
+        """Reschedule the tasks of an unsuccessful call, each alone.
 
-        A call that keeps what it can go on from is tried as a whole when it is lost first.
+        The first time a call with partial results is lost, it is retried as a whole.
 
         Args:
-            tasks: of the call.
-            is_lost: whether the worker died; otherwise a function raised, which it would do
-                again, unless another of its tasks was the reason.
+            tasks: the tasks of the call.
+            is_lost: whether the worker died; otherwise the function raised. A single task that
+                raised is not retried.
 
         Returns:
-            Whether they are tried again.
+            Whether the tasks are retried.
         """
         if is_lost:
             for task in tasks:
@@ -129,7 +128,7 @@ class Schedule:
             keys = [task.key for task in tasks]
             self.running.difference_update(keys)
             is_first = is_lost and max(self._losses[key] for key in keys) == 1
-            if is_first and tasks[0].declaration.interim is not None:
+            if is_first and tasks[0].declaration.resume_folder is not None:
                 self._begun |= dict.fromkeys(keys, keys)
             else:
                 self._alone.update(keys)
@@ -137,15 +136,15 @@ class Schedule:
                     self._begun.pop(key, None)
         return is_retried
 
-    def reopen(self, key: str, waiting: Sequence[Task]) -> bool:
-        """Let a result that turned out to be corrupt be made again before what needs it.
+    def invalidate(self, key: str, waiting: Sequence[Task]) -> bool:
+        """Reschedule a corrupt result and the tasks that need it.
 
         Args:
-            key: of the result.
-            waiting: tasks of the call that noticed it; they will be started again.
+            key: key of the result.
+            waiting: tasks of the call that found the error; they are rescheduled.
 
         Returns:
-            Whether it is made again; not where that was tried too often.
+            Whether the result is rescheduled; False after too many tries.
         """
         if self._reopened.get(key, 0) >= TRIES:
             return False
@@ -162,7 +161,7 @@ class Schedule:
         return True
 
     def fail(self, tasks: Sequence[Task]) -> list[Task]:
-        """Note that tasks failed; return what cannot run any more because of it."""
+        """Record failed tasks; return the tasks that can no longer run."""
         keys = [task.key for task in tasks]
         self.running.difference_update(keys)
         self.failed.update(keys)

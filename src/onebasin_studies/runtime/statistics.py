@@ -1,4 +1,4 @@
-"""Statistics over rows: means with intervals, slopes, correlations."""
+"""Statistics of rows: means with intervals, slopes and correlations."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import numpy as np
 Row = Mapping[str, Any]
 CONFIDENCE = 0.95
 MOST_DIGITS = 6
-"""Behind the point; smaller numbers are written with a power of ten."""
+"""Maximum number of decimals; smaller numbers use scientific notation."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The mean of some values, and how sure it is.
+    """The mean of some values with its 95 % confidence interval.
 
     Args:
-        group: what the values have in common, by column.
-        mean: of the values.
-        low: lower end of the 95 % interval of the mean (Student's t); NaN for one value.
-        high: upper end.
-        deviation: standard deviation of the values; NaN for one value, and of a contrast.
-        n: how many there are.
-        form: of both numbers where none is asked for, as in a table.
+        group: common column values.
+        mean: mean of the values.
+        low: lower end of the interval (Student's t); NaN for one value.
+        high: upper end of the interval.
+        deviation: standard deviation of the values; NaN for one value and for contrasts.
+        n: number of values.
+        form: default number format.
     """
 
     group: Mapping[str, Any]
@@ -39,7 +39,7 @@ class Summary:
 
     @property
     def reach(self) -> float:
-        """Half the interval; NaN for one value."""
+        """Half the width of the interval; NaN for one value."""
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
@@ -49,8 +49,8 @@ class Summary:
         """Return "mean ± half the interval".
 
         Args:
-            form: of both numbers; without it the interval has two digits, and the mean as
-                many behind the point, or both a power of ten where these are more than six.
+            form: number format; by default the interval has two significant digits and the mean as
+                many decimals. Beyond six decimals both use scientific notation.
 
         Example:
             >>> Summary({}, 0.75823, 0.65923, 0.85723, 0.0, 3).to_text()
@@ -65,12 +65,14 @@ class Summary:
 
     @property
     def digits(self) -> int:
-        """How many digits behind the point show two of the interval; 0 where there is none."""
+        """Number of decimals that show two significant digits of the interval; 0 without an
+        interval.
+        """
         return max(0, 1 - floor(log10(self.reach))) if self.reach > 0 else 0
 
 
 def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
-    """Return the rows whose columns have these values.
+    """Return the rows with these column values.
 
     Example:
         >>> select([{"width": 4, "x": 1}, {"width": 8, "x": 2}], width=8)
@@ -86,7 +88,7 @@ def values_of(rows: Sequence[Row], column: str) -> list[float]:
 
 
 def grouped(rows: Sequence[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
-    """Return rows by their values in columns, in sorted order."""
+    """Return the rows grouped by their values in columns, in sorted order."""
     found: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         found.setdefault(tuple(row.get(column) for column in columns), []).append(row)
@@ -94,12 +96,12 @@ def grouped(rows: Sequence[Row], *columns: str) -> dict[tuple[Any, ...], list[Ro
 
 
 def summarize(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[Summary]:
-    """Return the mean and its interval for each group of rows that has a finite value.
+    """Return the summary of each group of rows with a finite value.
 
     Args:
-        rows: of a study.
-        value: the column to take the mean of.
-        by: columns that make the groups.
+        rows: rows of a study.
+        value: the column to average.
+        by: the columns to group by.
 
     Example:
         >>> [s.mean for s in summarize([{"w": 1, "x": 2}, {"w": 1, "x": 4}], "x", ["w"])]
@@ -114,11 +116,11 @@ def summarize(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[S
 
 
 def summary(values: Sequence[float | int], group: Mapping[str, Any] | None = None) -> Summary:
-    """Return the mean of values and its 95 % interval.
+    """Return the mean of values and its 95 % confidence interval.
 
     Args:
-        values: at least one.
-        group: what they have in common.
+        values: at least one value.
+        group: common column values.
     """
     from scipy import stats
 
@@ -131,18 +133,18 @@ def summary(values: Sequence[float | int], group: Mapping[str, Any] | None = Non
 
 
 def contrast(samples: Sequence[Sequence[float | int]], weights: Sequence[float | int]) -> Summary:
-    r"""Return a weighted sum of the means of samples that have nothing to do with each other.
+    r"""Return a weighted sum of the means of independent samples.
 
     \(\sum_i w_i \bar x_i\), whose variance is \(\sum_i w_i^2 s_i^2 / n_i\); the interval is
     Student's t with the degrees of freedom of Welch and Satterthwaite.
 
     Args:
-        samples: of at least two values each.
-        weights: of their means.
+        samples: samples of at least two values each.
+        weights: weights of their means.
 
     Example:
-        >>> found = contrast([[1, 2, 3], [5, 6, 7]], [-1, 1])
-        >>> found.mean, round(found.low, 2), round(found.high, 2)
+        >>> difference = contrast([[1, 2, 3], [5, 6, 7]], [-1, 1])
+        >>> difference.mean, round(difference.low, 2), round(difference.high, 2)
         (4.0, 1.73, 6.27)
     """
     from scipy import stats
@@ -162,15 +164,15 @@ def contrast(samples: Sequence[Sequence[float | int]], weights: Sequence[float |
 
 @dataclass(frozen=True)
 class Slope:
-    """A line fitted by least squares.
+    """A least-squares line.
 
     Args:
-        slope: of the line.
-        low: lower end of the 95 % interval of the slope.
-        high: upper end.
-        intercept: of the line at 0.
-        correlation: Pearson's, of what it was fitted to.
-        n: points.
+        slope: slope of the line.
+        low: lower end of the 95 % confidence interval of the slope.
+        high: upper end of the interval.
+        intercept: value of the line at 0.
+        correlation: Pearson correlation of the points.
+        n: number of points.
     """
 
     slope: float
@@ -182,7 +184,7 @@ class Slope:
 
 
 def slope(x: Sequence[float | int], y: Sequence[float | int]) -> Slope:
-    """Fit a line to points; take logarithms before for a power law.
+    """Fit a line to points; for a power law pass logarithms.
 
     Args:
         x: at least three different numbers.
@@ -206,13 +208,13 @@ def bootstrap(
     num_samples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the 95 % interval of any statistic, by drawing values again and again.
+    """Return the bootstrap 95 % confidence interval of a statistic.
 
     Args:
         values: independent observations.
-        statistic: of a sequence of observations.
-        num_samples: how often to draw.
-        seed: of the draws.
+        statistic: a function of a sequence of observations.
+        num_samples: number of bootstrap samples.
+        seed: random seed.
     """
     generator = np.random.default_rng(seed)
     drawn = []
@@ -224,7 +226,7 @@ def bootstrap(
 
 
 def _sortable(value: Any) -> tuple[int, Any]:
-    """Return a key that sorts numbers before texts, and None first."""
+    """Return a key that sorts None first, numbers next, texts last."""
     if value is None:
         return 0, 0
     return (1, value) if isinstance(value, int | float) else (2, str(value))

@@ -1,4 +1,4 @@
-"""Status: how far the studies of a folder are, seen from anywhere that can read it."""
+"""Status of the studies in a folder, readable from any machine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onebasin_studies.runtime.progress import duration
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """How far a study is.
+    """The status of a study.
 
     Args:
-        study: its name.
-        scale: that was asked for.
-        total: tasks that it needs.
-        done: of these.
-        failed: tasks whose last try failed.
+        study: name of the study.
+        scale: its scale.
+        total: number of its tasks.
+        done: number of finished tasks.
+        failed: number of tasks whose last try failed.
     """
 
     study: str
@@ -38,14 +38,14 @@ class StudyStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """How far the studies of a folder are.
+    """The status of the studies in a folder.
 
     Args:
-        studies: in order of their names.
-        state: of the last run: "running", "finished", "stopped" or "never run".
-        running: tasks in work, in words.
-        left: estimated seconds to the end of the run, where one is at work.
-        seconds: since the run began, likewise.
+        studies: one status per study, sorted by name.
+        state: state of the last run: "running", "finished", "stopped" or "never run".
+        running: descriptions of the running tasks.
+        left: estimated remaining seconds of a running run.
+        seconds: seconds since a running run began.
     """
 
     studies: Sequence[StudyStatus]
@@ -55,12 +55,12 @@ class Status:
     seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
+        """Return the status as plain JSON values."""
         studies = [{**asdict(study), "state": study.state} for study in self.studies]
         return {**asdict(self), "studies": studies, "running": list(self.running)}
 
     def to_text(self) -> str:
-        """Return the last run's state in a line, and what it is at."""
+        """Return the state of the last run and its running tasks as text."""
         if self.state != "running":
             return {
                 "finished": "the last run is finished",
@@ -72,10 +72,10 @@ class Status:
 
 
 def status_of(folder: StudyFolder) -> Status:
-    """Return how far the studies of a folder are.
+    """Return the status of the studies in a folder.
 
     Raises:
-        OneBasinError: when the folder holds no studies.
+        OneBasinError: if the folder has no studies.
     """
     names = folder.studies()
     done, failed = folder.store.finished(), set(folder.store.failures())
@@ -86,11 +86,11 @@ def status_of(folder: StudyFolder) -> Status:
             keys = {task["key"] for task in data["tasks"]}
             counts = len(keys), len(keys & done), len((keys & failed) - done)
             studies.append(StudyStatus(name, data["scale"], *counts))
-    beat = folder.heartbeat()
-    if beat is None:
+    heartbeat = folder.heartbeat()
+    if heartbeat is None:
         return Status(studies, "never run")
-    state = beat.current_state()
+    state = heartbeat.current_state()
     if state != "running":
         return Status(studies, state)
-    now = beat.progress
+    now = heartbeat.progress
     return Status(studies, state, now.running, now.left, now.seconds)

@@ -1,7 +1,4 @@
-"""Studies: what a study is, and what it makes of its rows.
-
-Owns the form that every entry of the catalogue has; a study holds no state and runs nothing.
-"""
+"""Studies: experiments with a claim, and the verdict, figures and table from their rows."""
 
 from __future__ import annotations
 
@@ -14,28 +11,28 @@ from onebasin.errors import OneBasinError
 from onebasin_studies.runtime.task import Result, Task
 
 Scale = Literal["smoke", "small", "paper"]
-Judgement = Literal["reproduced", "not reproduced", "not enough data"]
+VerdictOutcome = Literal["reproduced", "not reproduced", "not enough data"]
 Row: TypeAlias = Mapping[str, Any]
-Judge: TypeAlias = Callable[[Sequence[Row]], "Verdict"]
+VerdictFunction: TypeAlias = Callable[[Sequence[Row]], "Verdict"]
 SCALES: tuple[str, ...] = get_args(Scale)
 
 DIGITS = "digits"
-"""What smoke scale trains on, and no paper did."""
+"""The dataset of smoke scale, which no paper uses."""
 
 NAMING = ("data", "setting", "family")
-"""Columns that say what a row was measured on."""
+"""Columns that may name the dataset of a row."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim came out, by the study's own stated criterion.
+    """The verdict on a claim, by the study's stated criterion.
 
     Args:
-        judgement: one of three.
-        sentence: the criterion and the figures, computed from the rows.
+        outcome: "reproduced", "not reproduced" or "not enough data".
+        sentence: the criterion with the computed figures.
     """
 
-    judgement: Judgement
+    outcome: VerdictOutcome
     sentence: str
 
     @staticmethod
@@ -44,28 +41,30 @@ class Verdict:
         return Verdict("reproduced" if holds else "not reproduced", sentence)
 
     @staticmethod
-    def too_little(sentence: str) -> Verdict:
+    def inconclusive(sentence: str) -> Verdict:
         """Return "not enough data"."""
         return Verdict("not enough data", sentence)
 
 
-def beyond_digits(judge: Judge) -> Judge:
-    """Make a verdict one that counts no row of the digits, as no claim is about them.
+def excluding_digits(judge: VerdictFunction) -> VerdictFunction:
+    """Return a verdict function that ignores rows of the digits, because no claim is about them.
 
     Args:
-        judge: from rows to a verdict; its docstring, the criterion, is told of this, too.
+        judge: a function from rows to a verdict; its docstring is the criterion.
     """
 
     def judged(rows: Sequence[Row]) -> Verdict:
         counted = [row for row in rows if not _is_of_digits(row)]
         if rows and not counted:
-            return Verdict.too_little(
-                "Only digits were measured: they show that everything runs, and no claim is "
-                "about them."
+            return Verdict.inconclusive(
+                "Only the digits dataset was measured; it checks that the code runs and does not "
+                "test the claim."
             )
         return judge(counted)
 
-    judged.__doc__ = f"{inspect.cleandoc(judge.__doc__ or '')}\n\nDigits do not count.\n"
+    judged.__doc__ = (
+        f"{inspect.cleandoc(judge.__doc__ or '')}\n\nRows of the digits dataset are ignored.\n"
+    )
     return judged
 
 
@@ -78,10 +77,10 @@ class Picture:
     """A figure of a study.
 
     Args:
-        name: of its file, without suffix.
-        figure: a matplotlib `Figure` of its own, unknown to pyplot.
-        alt: what it shows, in words, for those who cannot see it; with figures.
-        caption: plain text below it.
+        name: file name without suffix.
+        figure: a matplotlib `Figure` that is not registered with pyplot.
+        alt: a description with the main figures, for readers who cannot see it.
+        caption: plain text below the figure.
     """
 
     name: str
@@ -95,9 +94,9 @@ class Table:
     """The table of a study.
 
     Args:
-        header: of each column.
-        rows: numbers and texts; as many cells as the header has.
-        caption: plain text below it.
+        header: column titles.
+        rows: numbers and texts, one cell per column.
+        caption: plain text below the table.
     """
 
     header: Sequence[str]
@@ -107,23 +106,24 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """One experiment: a configuration in, rows, a verdict, figures and a table out.
+    """One experiment: from a configuration to rows, a verdict, figures and a table.
 
-    `verdict`, `figures` and `table` get the rows that exist: after a failure, or while a run
-    goes on, some or all are missing, and they must do with what there is.
+    `verdict`, `figures` and `table` receive the existing rows. Rows of failed or unfinished tasks
+    are missing, possibly all of them.
 
     Args:
-        name: what the user calls it.
+        name: name of the study.
         paper: the paper, such as "Ainsworth et al. 2023".
-        item: what of the paper, such as "Table 1".
-        claim: one sentence that can turn out wrong.
+        item: the figure, table or section, such as "Table 1".
+        claim: one falsifiable sentence.
         scales: a configuration (a dataclass of JSON values) for each of smoke, small, paper.
-        tasks: from a configuration to the tasks whose rows are the study's rows; the tasks
-            they take as inputs come along by themselves.
-        verdict: from rows to a verdict; its docstring is the criterion, and is printed.
-        figures: from rows to pictures.
-        table: from rows to a table.
-        rows: from a task and its result to rows; by default the result's, with its labels.
+        tasks: a function from a configuration to the tasks whose rows form the study; their inputs
+            are added automatically.
+        verdict: a function from rows to a verdict; its docstring is the printed criterion.
+        figures: a function from rows to figures.
+        table: a function from rows to a table.
+        rows: a function from a task and its result to rows; default: the rows of the result with
+            the labels of the task.
     """
 
     name: str
@@ -132,14 +132,14 @@ class Study:
     claim: str
     scales: Mapping[str, Any]
     tasks: Callable[[Any], Sequence[Task]]
-    verdict: Judge
+    verdict: VerdictFunction
     figures: Callable[[Sequence[Row]], Sequence[Picture]]
     table: Callable[[Sequence[Row]], Table]
     rows: Callable[[Task, Result], Sequence[Row]] | None = None
 
     @property
     def criterion(self) -> str:
-        """What decides on the claim, in paragraphs: the docstring of `verdict`."""
+        """The criterion in paragraphs: the docstring of `verdict`."""
         text = inspect.getdoc(self.verdict) or ""
         return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
@@ -147,7 +147,7 @@ class Study:
         """Return the configuration of a scale.
 
         Raises:
-            OneBasinError: when the study has no such scale; its scales are listed.
+            OneBasinError: if the study does not have this scale; the message lists its scales.
         """
         if scale not in self.scales:
             raise OneBasinError(
@@ -162,7 +162,7 @@ class Study:
         return asdict(config)
 
     def rows_of(self, task: Task, result: Result, scale: str) -> list[dict[str, Any]]:
-        """Return the rows that a task adds to the study; each says its study and scale."""
+        """Return the rows of a task, with the name and the scale of the study."""
         if self.rows is not None:
             made = self.rows(task, result)
         else:

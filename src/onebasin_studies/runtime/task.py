@@ -1,7 +1,4 @@
-"""Tasks: calls of plain functions, described so that they can run anywhere and only once.
-
-Owns `Task`, what it is keyed by, and `Result`, what every task's function returns.
-"""
+"""Tasks: serializable calls of plain functions with content-addressed results."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ from onebasin.errors import OneBasinError
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a task made.
+    """The result of a task.
 
     Args:
-        rows: of plain values (numbers, texts, booleans, None), one mapping per row.
-        tensors: by name; the state dict of a network is one.
+        rows: mappings of plain values (numbers, texts, booleans, None).
+        tensors: tensors by name, such as the state dict of a network.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
@@ -32,64 +29,64 @@ class Result:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What an engine must know of a function; `declare` attaches it.
+    """The properties of a task function that engines need; `task` attaches it.
 
     Args:
-        version: a part of the key: raise it when the function's results change.
-        each: an argument that is a list, of which every element makes a result of its own.
-            Tasks that differ in nothing else may be run by one call.
-        cpus: cores that a call can use.
-        gpus: share of a GPU to reserve, on a cluster that has any.
-        interim: an argument that is no part of the key: a folder where a call can keep what it
-            goes on from after it was killed, or None. With it, it must come to the same.
+        version: part of the key; raise it when the results of the function change.
+        map_over: name of a list argument with one result per element. Tasks that differ only in
+            this argument may share a call.
+        cpus: number of cores that a call can use.
+        gpus: fraction of a GPU to reserve on a cluster with GPUs.
+        resume_folder: name of an argument that is not part of the key: a folder, or None, in which
+            a call stores state to resume from. Resuming must not change the result.
     """
 
     version: int = 1
-    each: str | None = None
+    map_over: str | None = None
     cpus: int = 1
     gpus: float | int = 0.0
-    interim: str | None = None
+    resume_folder: str | None = None
 
 
-def declare(
+def task(
     *,
     version: int = 1,
-    each: str | None = None,
+    map_over: str | None = None,
     cpus: int = 1,
     gpus: float | int = 0.0,
-    interim: str | None = None,
+    resume_folder: str | None = None,
 ) -> Callable[[Any], Any]:
-    """Decorate a task's function with what engines must know; see `Declaration`.
+    """Decorate a task function with properties that engines need; see `Declaration`.
 
-    A function without this decorator has version 1 and needs one core.
+    A function without this decorator has version 1 and uses one core.
     """
 
     def attach(function: Any) -> Any:
-        function.declaration = Declaration(version, each, cpus, gpus, interim)
+        function.declaration = Declaration(version, map_over, cpus, gpus, resume_folder)
         return function
 
     return attach
 
 
 def declaration_of(function: Callable[..., Any]) -> Declaration:
-    """Return what was declared of a function, or the defaults."""
+    """Return the declaration of a function, or the defaults."""
     return getattr(function, "declaration", Declaration())
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One call of a function: its result depends on nothing but what stands here.
+    """One call of a function; its result depends only on these fields.
 
-    Make it with `Task.of`, or with `Task.each` for a function of many equal parts.
+    Create it with `Task.of`, or with `Task.map` for a function with `map_over`.
 
     Args:
-        function: where the function is, `module:name`.
-        declaration: what was declared of it.
-        arguments: of the call, plain JSON values.
+        function: import path of the function, `module:name`.
+        declaration: properties of the function.
+        arguments: plain JSON values.
         inputs: arguments that are results of other tasks.
-        labels: what every row of this task says in a study, such as `{"width": 64}`; no part
-            of the key, as other studies may call the same thing otherwise.
-        cost: how much work it is, relative to other tasks of the function.
+        labels: columns added to every row of this task in a study, such as `{"width": 64}`. They
+            are not part of the key.
+        cost: amount of work relative to other tasks of the function.
     """
 
     function: str
@@ -101,57 +98,58 @@ class Task:
 
     @staticmethod
     def of(function: Callable[..., Any], /, **arguments: Any) -> Task:
-        """Describe a call.
+        """Return a task that calls a function.
 
         Args:
-            function: at the top level of a module, taking keyword arguments, returning a
-                `Result`; the same arguments must give the same result.
-            **arguments: JSON values, and tasks or lists of tasks: the function gets their
-                results.
+            function: a top-level function with keyword arguments that returns a `Result`. The same
+                arguments must give the same result.
+            **arguments: JSON values, tasks or lists of tasks; the function receives the results of
+                the tasks.
 
         Raises:
-            OneBasinError: when the function cannot be imported by name, or an argument is
-                neither a task nor a JSON value.
+            OneBasinError: if the function cannot be imported by name, or an argument is neither a
+                task nor a JSON value.
         """
         name = _name_of(function)
         bound = inspect.signature(function).bind(**arguments)
-        bound.apply_defaults()  # what is left out and what says the default are one task
-        if interim := declaration_of(function).interim:
-            bound.arguments.pop(interim, None)
+        bound.apply_defaults()  # omitted and default arguments give the same key
+        if resume_folder := declaration_of(function).resume_folder:
+            bound.arguments.pop(resume_folder, None)
         inputs = {key: _input(value) for key, value in bound.arguments.items() if _is_input(value)}
         rest = {key: value for key, value in bound.arguments.items() if key not in inputs}
         plain = {key: _plain(name, key, value) for key, value in rest.items()}
         return Task(name, declaration_of(function), plain, inputs)
 
     @staticmethod
-    def each(function: Callable[..., Any], /, **arguments: Any) -> list[Task]:
-        """Describe one call per element of the list argument that the function declares.
+    def map(function: Callable[..., Any], /, **arguments: Any) -> list[Task]:
+        """Return one task per element of the list argument that the function declares in
+        `map_over`.
 
-        Engines run several of them as one call, but keep every result under its own key.
+        Engines may run several of them in one call, but store every result under its own key.
         """
-        name = declaration_of(function).each
-        assert name is not None, f"{_name_of(function)} declares no `each`"
+        name = declaration_of(function).map_over
+        assert name is not None, f"{_name_of(function)} does not declare `map_over`"
         elements = arguments.pop(name)
         return [Task.of(function, **arguments, **{name: [element]}) for element in elements]
 
-    def labeled(self, **labels: Any) -> Task:
-        """Return the same task with labels for its rows."""
+    def with_labels(self, **labels: Any) -> Task:
+        """Return the same task with further labels."""
         return replace(self, labels={**self.labels, **labels})
 
-    def costing(self, cost: float | int) -> Task:
-        """Return the same task with its cost, for the order of work and the time left."""
+    def with_cost(self, cost: float | int) -> Task:
+        """Return the same task with a cost, for the order of work and the time estimate."""
         return replace(self, cost=float(cost))
 
     @cached_property
     def key(self) -> str:
-        """The hash of all that the result depends on."""
+        """A hash of everything that the result depends on."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @cached_property
-    def kin(self) -> str:
-        """Equal for tasks that one call can do."""
-        each = self.declaration.each
+    def batch_key(self) -> str:
+        """A key that is equal for tasks that one call can run."""
+        each = self.declaration.map_over
         if each is None:
             return self.key
         data = self.to_json()
@@ -160,13 +158,13 @@ class Task:
 
     def dependencies(self) -> list[Task]:
         """Return the tasks whose results are inputs."""
-        found: list[Task] = []
+        tasks: list[Task] = []
         for value in self.inputs.values():
-            found.extend([value] if isinstance(value, Task) else value)
-        return found
+            tasks.extend([value] if isinstance(value, Task) else value)
+        return tasks
 
     def to_json(self) -> dict[str, Any]:
-        """Return what makes up the key, as plain JSON values."""
+        """Return the contents of the key as plain JSON values."""
         return {
             "function": self.function,
             "version": self.declaration.version,
@@ -175,7 +173,7 @@ class Task:
         }
 
     def input_keys(self) -> dict[str, Any]:
-        """Return for each input the key, or the list of keys, of the tasks."""
+        """Return the key, or the list of keys, of each input."""
         return {
             name: value.key if isinstance(value, Task) else [task.key for task in value]
             for name, value in self.inputs.items()
@@ -185,13 +183,13 @@ class Task:
         name = self.function.partition(":")[2]
         defaults = inspect.signature(resolve(self.function)).parameters
         given = {k: v for k, v in self.arguments.items() if v != defaults[k].default}
-        told = {**given, **self.labels}
-        short = (f"{key}={_short(value)}" for key, value in told.items())
+        shown = {**given, **self.labels}
+        short = (f"{key}={_short(value)}" for key, value in shown.items())
         return f"{name}({', '.join(short)})"
 
 
 def resolve(name: str) -> Callable[..., Any]:
-    """Return the function of a name that `Task.function` holds."""
+    """Return the function of an import path `module:name`."""
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)
 
@@ -216,7 +214,7 @@ def _input(value: Any) -> Task | tuple[Task, ...]:
 
 
 def _plain(function: str, name: str, value: Any) -> Any:
-    """Return a value as it comes back from JSON, so that a tuple and a list are one."""
+    """Return a value after a JSON round trip, so that tuples and lists are equal."""
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:

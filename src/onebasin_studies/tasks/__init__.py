@@ -1,4 +1,4 @@
-"""Tasks that studies share: train networks, match a pair, measure it."""
+"""Tasks that studies share: training, matching, merging and evaluation of networks."""
 
 from onebasin_studies.tasks.matching import match_pair, permute_network
 from onebasin_studies.tasks.measuring import evaluate_network, measure_barrier, measure_curve

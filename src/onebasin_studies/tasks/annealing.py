@@ -1,4 +1,4 @@
-"""Annealing as a task: the permutations of networks that average best."""
+"""The annealing task: permutations of networks with the best average."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onebasin.matching._annealing.swaps import Move
 from onebasin.matching._losses import Normalization
 from onebasin.matching.annealing import Averages, match_many_annealing
 from onebasin_studies.runtime.task import Result
-from onebasin_studies.tasks.packing import pack
+from onebasin_studies.tasks.bundles import bundle
 from onebasin_studies.tasks.specs import Spec, data_of, network_of, symmetry_of
 from onebasin_studies.tasks.splits import batches_of
 
@@ -29,24 +29,24 @@ def anneal_networks(
     restarts: int = 1,
     seed: int = 0,
 ) -> Result:
-    """Move networks to the first of them by simulated annealing.
+    """Align networks to the first one by simulated annealing.
 
     Args:
-        data: whose training set the energy is measured on.
-        network: of all.
-        networks: two or more, the first of which stays where it is.
-        steps: see `match_many_annealing`, like all below.
+        data: spec of the dataset; the energy is evaluated on its training set.
+        network: spec of the architecture.
+        networks: two or more networks; the first one is the reference.
+        steps: number of steps; see `match_many_annealing` for this and all following arguments.
         averages: "all" (SA2) or "pairs" (SA1).
-        energy: "error" as in the paper, or "loss".
-        normalization: of layers with statistics, "interpolated" or "batch".
+        energy: "error", as in the paper, or "loss".
+        normalization: statistics of normalization layers, "interpolated" or "batch".
         schedule: "published" or "calibrated".
         move: "every" group in a step, or "one".
-        restarts: walks with other random steps, of which the best counts.
-        seed: of the steps.
+        restarts: number of independent runs, of which the best is returned.
+        seed: random seed of the steps.
 
     Returns:
-        The moved networks, for `take_network`, without the first, which is number 0; and one
-        row: steps, schedule, energy_before, energy_after, seconds.
+        The aligned networks, for `select_network`, without the reference (number 0); and one row:
+        steps, schedule, energy_before, energy_after, seconds.
     """
     dataset = data_of(data)
     module = network_of(network, dataset)
@@ -73,4 +73,4 @@ def anneal_networks(
         "seconds": float(found.seconds),
     }
     moved = dict(enumerate(found.apply(params)[1:], 1))
-    return Result([row], pack(moved))
+    return Result([row], bundle(moved))

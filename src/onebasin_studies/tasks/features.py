@@ -1,4 +1,4 @@
-"""Features as a task: what linear connectivity looks like inside a pair of networks."""
+"""The feature task: layer-wise measures of linear connectivity for a pair of networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onebasin.evaluation.features import (
     measure_llfc,
 )
 from onebasin.evaluation.statistics import reset_statistics
-from onebasin_studies.runtime.task import Result, declare
+from onebasin_studies.runtime.task import Result, task
 from onebasin_studies.tasks.specs import Spec, data_of, network_of
 from onebasin_studies.tasks.splits import batches_of
 
@@ -31,13 +31,13 @@ MEASURES: Mapping[str, Callable[..., FeatureTable]] = MappingProxyType(
 """The measures by name."""
 
 ON_PATH = frozenset({"llfc", "lemma"})
-"""Measures that run networks between the ends, whose statistics must come from somewhere."""
+"""Measures that evaluate interpolated networks, which need a normalization."""
 
 WITHOUT_ALPHA = frozenset({"commutativity"})
 ALPHAS = (0.25, 0.5, 0.75)
 
 
-@declare(version=3)
+@task(version=3)
 def measure_features(
     *,
     data: Spec,
@@ -49,26 +49,26 @@ def measure_features(
     split: str = "test",
     normalization: LineNormalization = "interpolated",
 ) -> Result:
-    """Measure one thing at every layer of a pair of networks.
+    """Compute one measure at every layer of a pair of networks.
 
     Args:
-        data: what to measure on.
-        network: of both.
+        data: spec of the dataset.
+        network: spec of the architecture.
         a: network A.
         b: network B.
         measure: one of `MEASURES`.
-        alphas: shares of A; commutativity has no use for them.
+        alphas: interpolation weights of A; not used by commutativity.
         split: "train" or "test".
-        normalization: where statistics of what lies between come from, from the training set
-            where from data. With "reset" those of A and B are reset, too, as features can only
-            be compared where statistics are estimated in the same way.
+        normalization: normalization of interpolated networks, from the training set. With "reset"
+            the statistics of A and B are reset too, because features are comparable only with the
+            same estimation.
 
     Returns:
-        One row per layer, alpha and measure, in the order of the forward pass: layer, place
-        (of the layer, from 0), alpha, measure, mean, sd, n, normalization, split.
+        One row per layer, alpha and measure, in the order of the forward pass: layer, place (index
+        of the layer), alpha, measure, mean, sd, n, normalization, split.
 
     Raises:
-        OneBasinError: when there is no such measure or split.
+        OneBasinError: if the measure or the split is unknown.
     """
     if measure not in MEASURES:
         raise OneBasinError(

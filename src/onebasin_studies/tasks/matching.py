@@ -1,4 +1,4 @@
-"""Matching as a task: networks moved to where another one is, or anywhere at random."""
+"""The matching tasks: alignment of a pair, and random permutations."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def match_pair(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Result:
-    """Move network B to network A.
+    """Align network B to network A.
 
     Args:
-        data: what both were trained on; methods that need data look at its training set.
-        network: of both.
-        a: the reference, for example of `train_networks`.
-        b: the network to move.
-        method: one of `onebasin.matching.registry.MATCHERS`, for two networks.
-        options: of the method.
-        seed: of the method.
+        data: spec of the dataset; methods that need data use its training set.
+        network: spec of the architecture.
+        a: the reference, for example a result of `train_networks`.
+        b: the network to permute.
+        method: name of a method for pairs in `onebasin.matching.registry.MATCHERS`.
+        options: options of the method.
+        seed: random seed of the method.
 
     Returns:
-        The parameters of the moved B, and one row: method, objective, converged, seconds.
+        The permuted parameters of B, and one row: method, objective, converged, seconds.
 
     Raises:
-        OneBasinError: when the method is unknown, is one for many networks, or has no such
+        OneBasinError: if the method is unknown, takes many networks, or does not have these
             options.
     """
     matcher = find_method(method, call="match_pair")
@@ -66,16 +66,16 @@ def match_pair(
 
 
 def permute_network(*, data: Spec, network: Spec, params: Result, seed: int) -> Result:
-    """Put the units of a network into a random order, in every group its own.
+    """Permute the units of a network at random, independently in every group.
 
     Args:
-        data: what it was trained on.
-        network: its architecture.
+        data: spec of the dataset.
+        network: spec of the architecture.
         params: the network.
-        seed: of the permutation.
+        seed: random seed of the permutation.
 
     Returns:
-        The moved parameters: another network that computes the same.
+        The permuted parameters, which define the same function.
     """
     dataset = data_of(data)
     symmetry = symmetry_of(network_of(network, dataset), dataset)

@@ -1,4 +1,4 @@
-"""Measuring as a task: networks, and the lines between two of them, on data."""
+"""The evaluation tasks: loss and error of networks and of the lines between them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from onebasin.evaluation.curves import Curve, Normalization
 from onebasin.evaluation.interpolation import interpolate
 from onebasin.graph.binding import FunctionalModel
-from onebasin_studies.runtime.task import Result, declare
+from onebasin_studies.runtime.task import Result, task
 from onebasin_studies.tasks.specs import Spec, data_of, network_of
 from onebasin_studies.tasks.splits import SPLITS, batches_of, evaluator_of
 
@@ -20,8 +20,8 @@ def evaluate_network(
     """Evaluate a network.
 
     Args:
-        data: what to evaluate it on.
-        network: its architecture.
+        data: spec of the dataset.
+        network: spec of the architecture.
         params: the network.
         splits: "train", "test" or both.
 
@@ -37,7 +37,7 @@ def evaluate_network(
     return Result(rows)
 
 
-@declare(version=2)
+@task(version=2)
 def measure_curve(
     *,
     data: Spec,
@@ -48,15 +48,15 @@ def measure_curve(
     num_points: int = NUM_POINTS,
     normalization: Normalization = "interpolated",
 ) -> Result:
-    """Measure the curve between two networks.
+    """Evaluate networks on the line between two networks.
 
     Args:
-        data: what to measure on.
-        network: of both.
+        data: spec of the dataset.
+        network: spec of the architecture.
         a: the network at alpha 1.
         b: the network at alpha 0.
         splits: "train", "test" or both.
-        num_points: of the grid, ends included.
+        num_points: number of grid points, endpoints included.
         normalization: "interpolated", or "reset" from the training set.
 
     Returns:
@@ -66,7 +66,7 @@ def measure_curve(
     return Result([{"split": split, **row} for split, curve in curves for row in curve.rows()])
 
 
-@declare(version=2)
+@task(version=2)
 def measure_barrier(
     *,
     data: Spec,
@@ -77,11 +77,11 @@ def measure_barrier(
     num_points: int = NUM_POINTS,
     normalization: Normalization = "interpolated",
 ) -> Result:
-    """Measure the barriers between two networks; arguments as for `measure_curve`.
+    """Compute the barriers between two networks; the arguments are those of `measure_curve`.
 
     Returns:
-        One row per split: split, barrier (of the loss), error_barrier, loss_a, loss_b,
-        error_a, error_b, midpoint_loss, midpoint_error, normalization.
+        One row per split: split, barrier (of the loss), error_barrier, loss_a, loss_b, error_a,
+        error_b, midpoint_loss, midpoint_error, normalization.
     """
     rows = []
     for split, curve in _curves(data, network, (a, b), splits, num_points, normalization):

@@ -1,4 +1,4 @@
-"""Merging as a task, and networks and ensembles of them compared."""
+"""The merging tasks: averages of networks, and their comparison with ensembles."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from onebasin.evaluation.statistics import reset_statistics
 from onebasin.matching.registry import check_options, find_method
 from onebasin.matching.result import ManyMatching
 from onebasin.merging.averages import average
-from onebasin_studies.runtime.task import Result, declare
+from onebasin_studies.runtime.task import Result, task
 from onebasin_studies.tasks.specs import Spec, data_of, network_of, symmetry_of
 from onebasin_studies.tasks.splits import batches_of, evaluator_of
 
 
-@declare(version=2)
+@task(version=2)
 def merge_networks(
     *,
     data: Spec,
@@ -31,15 +31,15 @@ def merge_networks(
     """Average the weights of networks.
 
     Args:
-        data: what they were trained on.
-        network: of all.
+        data: spec of the dataset.
+        network: spec of the architecture.
         members: two or more networks, the reference first.
-        method: how they are moved together before; one of `onebasin.matching.registry.MATCHERS`
-            for many networks, or None for as they are.
-        options: of the method.
-        seed: of the method.
-        normalization: whether the statistics of BatchNorm layers are averaged ("interpolated")
-            or "reset" from the training set.
+        method: alignment method for many networks in `onebasin.matching.registry.MATCHERS`; None to
+            average without alignment.
+        options: options of the method.
+        seed: random seed of the method.
+        normalization: "interpolated" to average the statistics of BatchNorm layers, or "reset" to
+            recompute them from the training set.
 
     Returns:
         The merged network, and one row: method, objective, converged, sweeps, seconds,
@@ -84,23 +84,23 @@ def compare_networks(
     split: str = "test",
     num_bins: int = 15,
 ) -> Result:
-    """Compare networks, their averages and others on the same data, calibration included.
+    """Compare networks, their ensembles and averages, and other networks on the same data.
 
     Args:
-        data: what to evaluate on.
-        network: of all.
+        data: spec of the dataset.
+        network: spec of the architecture.
         members: two or more networks.
-        names: of the members.
+        names: names of the members.
         others: further networks, such as merged ones.
-        other_names: of these.
+        other_names: names of these networks.
         split: "train" or "test".
-        num_bins: of the calibration.
+        num_bins: number of confidence bins.
 
     Returns:
-        A row per candidate (the members; "probabilities" and "logits", averages of their
-        outputs; "weights", the average as they are; the others), see `Comparison.rows`, and
-        behind it, with the same name, a row per bin that has answers: low, high, count,
-        confidence, accuracy. Column `row` tells "candidate" from "bin".
+        One row per candidate: the members; "probabilities" and "logits", averages of their outputs;
+        "weights", the average of their weights; the others. See `Comparison.rows`. Each is followed
+        by one row per nonempty bin, with the same name: low, high, count, confidence, accuracy.
+        Column `row` is "candidate" or "bin".
     """
     dataset = data_of(data)
     found = compare_ensembles(

@@ -1,4 +1,4 @@
-"""Sets of networks, measured together, as a task."""
+"""The set task: pairwise barriers and the average of a set of networks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from onebasin.evaluation.pairs import measure_pairs_splits
 from onebasin.evaluation.points import evaluate_points
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.merging.averages import average
-from onebasin_studies.runtime.task import Result, declare
+from onebasin_studies.runtime.task import Result, task
 from onebasin_studies.tasks.specs import Spec, data_of, network_of
 from onebasin_studies.tasks.splits import SPLITS, batches_of, evaluator_of
 
 
-@declare(version=2)
+@task(version=2)
 def measure_set(
     *,
     data: Spec,
@@ -24,20 +24,20 @@ def measure_set(
     num_points: int = 25,
     normalization: Normalization = "interpolated",
 ) -> Result:
-    """Measure the barriers between all pairs of some networks, and the average of all.
+    """Compute the barriers between all pairs of networks, and evaluate their average.
 
     Args:
-        data: what to measure on.
-        network: of all.
-        networks: two or more.
+        data: spec of the dataset.
+        network: spec of the architecture.
+        networks: two or more networks.
         splits: "train", "test" or both.
-        num_points: of each curve.
+        num_points: number of points of each curve.
         normalization: "interpolated", or "reset" from the training set.
 
     Returns:
         One row per split: split, barrier (of the loss) and error_barrier, means over all pairs;
-        loss and error, means over the networks; average_loss and average_error, those of the
-        network that has the average of their weights; pairs, normalization.
+        loss and error, means over the networks; average_loss and average_error of the averaged
+        network; pairs, normalization.
     """
     dataset = data_of(data)
     module = network_of(network, dataset)

@@ -1,7 +1,4 @@
-"""Specifications: what JSON values in the arguments of tasks stand for.
-
-Owns how a task names its data and its network, and what is made of these names.
-"""
+"""Specs: JSON values that name the dataset and the architecture of a task."""
 
 from __future__ import annotations
 
@@ -22,27 +19,26 @@ Spec = str | Mapping[str, Any]
 
 
 def data_of(spec: Spec) -> Dataset:
-    """Load the data that a task names.
+    """Load the dataset of a spec.
 
     Args:
-        spec: the name of a dataset, or a mapping with its "name" and options of
-            `load_dataset`.
+        spec: the name of a dataset, or a mapping with its "name" and options of `load_dataset`.
 
     Raises:
-        OneBasinError: when there is no such data.
+        OneBasinError: if the dataset does not exist.
     """
     name, options = _parts(spec, "data")
     return load_dataset(name, **options)
 
 
 def check_data(tasks: Sequence[Task]) -> None:
-    """Check that the data of tasks can be loaded here, so that they do not fail one by one.
+    """Check that the datasets of tasks can be loaded on this machine, before any task runs.
 
     Args:
-        tasks: whose argument "data", if they have one, is a spec.
+        tasks: tasks, some of which have an argument "data" with a spec.
 
     Raises:
-        OneBasinError: naming the first data that are missing, and the remedy.
+        OneBasinError: if a dataset is missing; the message names the remedy.
     """
     specs: dict[str, Spec] = {}
     for task in tasks:
@@ -54,15 +50,15 @@ def check_data(tasks: Sequence[Task]) -> None:
 
 
 def network_of(spec: Spec, data: Dataset) -> nn.Module:
-    """Build the network that a task names, fitted to its data; its weights do not matter.
+    """Build the network of a spec for its data, with arbitrary weights.
 
     Args:
         spec: the name of a network, or a mapping with its "name" and its arguments, such as
             `{"name": "mlp", "width": 64}`.
-        data: decides the shape of inputs and the number of classes.
+        data: the dataset, which determines the input shape and the number of classes.
 
     Raises:
-        OneBasinError: when there is no such network, or it does not fit the data.
+        OneBasinError: if the network does not exist or does not fit the data.
     """
     name, options = _parts(spec, "network")
     shape = tuple(data.train_inputs.shape[1:])
@@ -71,7 +67,7 @@ def network_of(spec: Spec, data: Dataset) -> nn.Module:
 
 
 def symmetry_of(network: nn.Module, data: Dataset) -> Symmetry:
-    """Trace a network on two examples of its data."""
+    """Infer the symmetry of a network from two examples of its data."""
     return infer_symmetry(network.eval(), (data.train_inputs[:2],))
 
 

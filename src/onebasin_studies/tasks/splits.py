@@ -1,4 +1,4 @@
-"""Splits: the training and the test set of a dataset, evaluated on or walked through by tasks."""
+"""Splits: evaluators and batches of the training and the test set."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ SPLITS = ("train", "test")
 
 
 def evaluator_of(data: Dataset, split: str) -> Evaluator:
-    """Return what evaluates networks on one split.
+    """Return the evaluator of networks on one split.
 
     Args:
         data: the dataset.
         split: "train" or "test".
 
     Raises:
-        OneBasinError: when there is no such split.
+        OneBasinError: if the split is unknown.
     """
     return evaluator(*_examples(data, split))
 
 
 def batches_of(data: Dataset, split: str = "train", *, batch_size: int = 500) -> Batches:
-    """Return one split in batches.
+    """Return the batches of one split.
 
     Args:
         data: the dataset.
         split: "train" or "test".
-        batch_size: examples in each.
+        batch_size: examples per batch.
 
     Raises:
-        OneBasinError: when there is no such split.
+        OneBasinError: if the split is unknown.
     """
     return Batches(*_examples(data, split), batch_size=batch_size)
 

@@ -1,4 +1,4 @@
-"""Subspaces as tasks: lines of networks, every point of which is trained."""
+"""The subspace task: lines of networks that are trained as a whole."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebasin_studies.runtime.task import Result, declare
-from onebasin_studies.tasks.packing import pack
+from onebasin_studies.runtime.task import Result, task
+from onebasin_studies.tasks.bundles import bundle
 from onebasin_studies.tasks.specs import Spec, data_of, network_of
 from onebasin_studies.training.subspaces import train_subspace
 
 
-@declare(version=2)
+@task(version=2)
 def train_line(
     *,
     data: Spec,
@@ -23,19 +23,19 @@ def train_line(
     seed: int,
     start: Sequence[Result] = (),
 ) -> Result:
-    """Train both ends of a line of networks at once; see `train_subspace`.
+    """Train both endpoints of a line of networks; see `train_subspace`.
 
     Args:
-        data: what to train on.
-        network: the architecture.
+        data: spec of the dataset.
+        network: spec of the architecture.
         recipe: "epochs", "batch_size", "learning_rate" and "penalty" of `train_subspace`, and
-            "momentum", with which SGD learns; without it Adam does.
-        seed: of the ends where there is no start, the points and the order of examples.
-        start: where the ends begin; without it at weights of their own.
+            "momentum" to use SGD; the default is Adam.
+        seed: random seed of the initialization, the points and the order of examples.
+        start: initial endpoints; default: independent random initializations.
 
     Returns:
-        The ends, as networks 0 and 1 for `take_network`; and a row per epoch: seed, epoch, loss
-        (at the points met), cosine_squared (between the ends).
+        The endpoints, as networks 0 and 1 for `select_network`; and one row per epoch: seed, epoch,
+        loss (at the sampled points), cosine_squared (between the endpoints).
     """
     dataset = data_of(data)
     options = {key: value for key, value in recipe.items() if key != "momentum"}
@@ -53,4 +53,4 @@ def train_line(
         seed=seed,
         **options,
     )
-    return Result(found.rows(), pack(dict(enumerate(found.corners))))
+    return Result(found.rows(), bundle(dict(enumerate(found.corners))))

@@ -1,4 +1,4 @@
-"""Training as a task: each network under a key of its own, several trained by one call."""
+"""The training task: one result per seed, with several seeds per call."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from safetensors.torch import load_file
 
 from onebasin.data.augmentation import Augmentation
 from onebasin.data.dataset import Dataset
-from onebasin_studies.runtime.task import Result, declare
-from onebasin_studies.tasks.packing import pack
+from onebasin_studies.runtime.task import Result, task
+from onebasin_studies.tasks.bundles import bundle
 from onebasin_studies.tasks.specs import Spec, data_of, network_of
 from onebasin_studies.training.train import train
 from onebasin_studies.training.trained import TrainedNetwork
 
 CHECKPOINT_SECONDS = 2.0
-"""Between two writings of what a killed training goes on from; more where writing takes long."""
+"""Minimum seconds between two checkpoints of a training; more if writing is slow."""
 
 
-@declare(each="seeds", gpus=1, interim="interim")
+@task(map_over="seeds", gpus=1, resume_folder="resume_folder")
 def train_networks(
     *,
     data: Spec,
@@ -32,34 +32,34 @@ def train_networks(
     augment: Mapping[str, Any] | None = None,
     part: Mapping[str, Any] | None = None,
     keep: Sequence[int] | None = None,
-    interim: str | None = None,
+    resume_folder: str | None = None,
 ) -> list[Result]:
-    """Train a network from each of several seeds.
+    """Train one network per seed.
 
-    Describe it with `Task.each`: every seed is a task, whose result no study computes twice,
-    and an engine trains several at once.
+    Describe it with `Task.map`: every seed is a task with its own key, and an engine trains several
+    at once.
 
     Args:
         data: see `specs.data_of`.
         network: see `specs.network_of`.
         recipe: keyword arguments of `onebasin_studies.training.train`: those of its `Recipe`, such
-            as `{"epochs": 10}`, and "spawn_epoch", "trunk_seed" and "tests".
-        seeds: of initial weights and the order of examples.
-        augment: arguments of `Augmentation`; without it examples stay as they are.
-        part: train on a part of the training set: "share", "seed" and "number" (0 or 1) of
+            as `{"epochs": 10}`, and "spawn_epoch", "trunk_seed" and "evaluate".
+        seeds: random seeds of the initial weights and the order of examples.
+        augment: arguments of `Augmentation`; default: no augmentation.
+        part: a part of the training set: "share", "seed" and "number" (0 or 1) of
             `Dataset.split_by_class`.
-        keep: epochs after which networks are kept, from 1, for `take_network`; the last one of
-            the recipe always is. Without it the result is the trained network itself.
-        interim: a folder to go on from after a kill; what comes out does not depend on it.
+        keep: epochs, from 1, after which snapshots are returned for `select_network`, in addition
+            to the last epoch. Without it the result is the trained network.
+        resume_folder: a folder with state to resume from; it does not change the result.
 
     Returns:
-        For each seed its parameters as tensors, under `EPOCH/NAME` where epochs are kept, and a
-        row per epoch: seed, epoch, loss and whatever else its history has. A network that
-        stopped early stays what it was in later epochs.
+        For each seed its parameters, under `EPOCH/NAME` with `keep`, and one row per epoch: seed,
+        epoch, loss and the other columns of its history. A network that stopped early does not
+        change in later epochs.
     """
     dataset = data_of(data)
     module = network_of(network, dataset)
-    # JSON has no tuples, which is what recipes have.
+    # Recipes have tuples, which JSON turns into lists.
     options: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in recipe.items()
     }
@@ -67,15 +67,15 @@ def train_networks(
     if augment is not None:
         options["augment"] = _augmentation(augment)
     examples = _part_of(dataset, part)
-    if interim is not None:
-        options |= {"checkpoints": interim, "checkpoint_seconds": CHECKPOINT_SECONDS}
+    if resume_folder is not None:
+        options |= {"checkpoints": resume_folder, "checkpoint_seconds": CHECKPOINT_SECONDS}
     if keep is None:
         found = train(module, examples, seeds=list(seeds), **options)
         return [Result(network.rows(), network.params) for network in found]
     with TemporaryDirectory() as scratch:
-        if interim is None:
+        if resume_folder is None:
             options |= {"checkpoints": scratch, "checkpoint_every": recipe["epochs"]}
-        found = train(module, examples, seeds=list(seeds), keep_epochs=list(keep), **options)
+        found = train(module, examples, seeds=list(seeds), save_epochs=list(keep), **options)
         folder, epochs = Path(options["checkpoints"], "epochs"), {*keep, recipe["epochs"]}
         return [_kept(network, folder, sorted(epochs)) for network in found]
 
@@ -85,7 +85,7 @@ def _kept(network: TrainedNetwork, folder: Path, epochs: Sequence[int]) -> Resul
     networks = {
         epoch: load_file(file) if file.exists() else network.params for epoch, file in files.items()
     }
-    return Result(network.rows(), pack(networks))
+    return Result(network.rows(), bundle(networks))
 
 
 def _augmentation(arguments: Mapping[str, Any]) -> Augmentation:

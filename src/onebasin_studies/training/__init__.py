@@ -1,12 +1,12 @@
-"""Training: datasets, and networks trained from seeds, many at once."""
+"""Training of many networks from seeds on one dataset."""
 
 from onebasin.data.dataset import Dataset
 from onebasin.data.digits import load_digits
-from onebasin_studies.training.campaign import GroupProgress
 from onebasin_studies.training.history import EpochRow
 from onebasin_studies.training.recipe import Recipe
 from onebasin_studies.training.train import train
 from onebasin_studies.training.trained import TrainedNetwork
+from onebasin_studies.training.trainer import GroupProgress
 
 __all__ = [
     "Dataset",

@@ -13,14 +13,14 @@ from onebasin.errors import OneBasinError
 
 
 def check_trainable(call: str, model: nn.Module) -> None:
-    """Check that a model has parameters that can learn.
+    """Check that a model has trainable parameters.
 
     Args:
-        call: who asks, for messages.
+        call: name of the calling function, for messages.
         model: the module.
 
     Raises:
-        OneBasinError: when it has none, or all are frozen.
+        OneBasinError: if the model has no parameters or all of them are frozen.
     """
     params = list(model.parameters())
     if not params:
@@ -33,7 +33,7 @@ def check_trainable(call: str, model: nn.Module) -> None:
 
 
 def needs_two(call: str, batch_size: int, data: Dataset) -> OneBasinError:
-    """Return what is told where a step would have one example; see `takes_single`."""
+    """Return the error for training steps of one example; see `takes_single`."""
     return OneBasinError(
         f"{call}: normalization over a batch needs two examples, but batch_size is {batch_size} "
         f"and {data.name} has {len(data.train_labels)}; make both at least 2"
@@ -41,13 +41,13 @@ def needs_two(call: str, batch_size: int, data: Dataset) -> OneBasinError:
 
 
 def takes_single(model: nn.Module, example: Tensor) -> bool:
-    """Tell whether a model in training mode can be run on one example.
+    """Return whether a model in training mode accepts a batch of one example.
 
-    Normalization over a batch may know nothing about a single one.
+    Batch normalization may reject a single example.
 
     Args:
-        model: the module; it stays as it is, and so do torch's generators.
-        example: one input of its data, where the model is, `(1, ...)`.
+        model: the module; the module and the random state of torch are not changed.
+        example: one input on the device of the model, `(1, ...)`.
     """
     try:
         with torch.no_grad(), forked():

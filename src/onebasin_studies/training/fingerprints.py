@@ -1,4 +1,4 @@
-"""Fingerprints: what tells one training from another, so that no folder mixes two."""
+"""Fingerprints that distinguish trainings, so that a folder never mixes two of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from onebasin.data.dataset import Dataset
 from onebasin.data.examples import Examples, Pixels
 
 MOST_BYTES = 2**26
-"""Of the inputs of a split that are hashed: all of MNIST, a third of CIFAR-10."""
+"""Maximum number of hashed input bytes per split: all of MNIST, a third of CIFAR-10."""
 MOST_ENTRIES = 2**16
 
 
 def network_fingerprint(network: nn.Module) -> str:
-    """Return a hash of an architecture: how it prints, and what its tensors are like."""
+    """Return a hash of an architecture: its `repr` and the shapes and dtypes of its tensors."""
     trained = {name for name, param in network.named_parameters() if param.requires_grad}
     specs = [
         f"{name} {tuple(tensor.shape)} {tensor.dtype} {name in trained}"
@@ -27,17 +27,16 @@ def network_fingerprint(network: nn.Module) -> str:
 
 
 def weights_fingerprint(network: nn.Module) -> str:
-    """Return a hash of the values of a network, such as those that a seed gives.
+    """Return a hash of the values of a network, such as those of a seed.
 
-    Values that differ by rounding, as on another machine, have the same one, but for the rare
-    digit that stands on the edge.
+    Values that differ only by rounding, as between machines, almost always give the same hash.
     """
     rows = [f"{name} {_summary(tensor)}" for name, tensor in network.state_dict().items()]
     return _hash("\n".join(rows).encode())
 
 
 def data_fingerprint(data: Dataset) -> dict[str, Any]:
-    """Return name and sizes of a dataset, and hashes of its labels and of inputs all over it."""
+    """Return the name and sizes of a dataset with hashes of its labels and of sampled inputs."""
     return {
         "name": data.name,
         "classes": data.num_classes,
@@ -59,12 +58,12 @@ def _split_hash(examples: Examples, labels: Tensor) -> str:
 
 
 def _summary(tensor: Tensor) -> str:
-    """Return the length of a tensor, and how much of it lies along a wave, in a few digits."""
+    """Return the length of a tensor and its projection on a wave, rounded to a few digits."""
     flat = tensor.detach().cpu().flatten()
     flat = flat[:: max(1, -(-len(flat) // MOST_ENTRIES))].double()
     norm = float(flat.norm())
     along = float(flat @ torch.arange(len(flat), dtype=torch.float64).cos())
-    # Plus 0.0, because -0.0 prints with its sign.
+    # Adding 0.0 turns -0.0 into 0.0, which prints without a sign.
     return f"{norm:.3e} {round(along / norm, 3) + 0.0 if norm else 0.0}"
 
 

@@ -1,8 +1,8 @@
-"""Folder: where training puts its networks, and from where it goes on after it was killed.
+"""Folders of trainings: finished networks, and the state to resume from.
 
-`manifest.json` says what is trained; `seed-N.safetensors` and `history/seed-N.jsonl` are
-networks that are done, `epochs/` networks on the way, and `running/` what goes on.
-Every file is written whole or not at all.
+`manifest.json` describes the training. `seed-N.safetensors` and `history/seed-N.jsonl` hold
+finished networks, `epochs/` snapshots, and `running/` the state of unfinished groups. Files are
+written atomically.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from onebasin._files import check_no_link
 from onebasin.checkpoints import atomic_path, write_checkpoint
 from onebasin.errors import OneBasinError
 from onebasin_studies.training.group import GroupState
-from onebasin_studies.training.job import Job
-from onebasin_studies.training.manifests import MANIFEST, check_same, read_manifest
-from onebasin_studies.training.optimizers import StackedOptimizer
-from onebasin_studies.training.stacks import Stack
-from onebasin_studies.training.stored import (
+from onebasin_studies.training.io import (
     check_tensors,
     checked_rows,
-    explained,
     read_header,
     read_tensors,
     read_trained,
+    reading,
 )
+from onebasin_studies.training.manifests import MANIFEST, check_same, read_manifest
+from onebasin_studies.training.optimizers import StackedOptimizer
+from onebasin_studies.training.setup import TrainingSetup
+from onebasin_studies.training.stacks import Stack
 from onebasin_studies.training.trained import TrainedNetwork
 
 TRUNK = "trunk"
@@ -44,11 +44,11 @@ _FILES = (MANIFEST, LOCK, HISTORY, CURVES)
 
 
 class Folder:
-    """A folder with trained networks, and with what is needed to train on.
+    """A folder of trained networks and of the state to resume from.
 
     Args:
-        path: the folder; made where it is missing.
-        metadata: further metadata of the networks' files, such as an architecture record.
+        path: the folder; created if missing.
+        metadata: further metadata of the network files, such as an architecture record.
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -57,10 +57,10 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training in the folder while a block runs.
+        """Lock the folder against other processes while a block runs.
 
         Raises:
-            OneBasinError: when one does so already, or the folder cannot be used.
+            OneBasinError: if another process holds the lock, or the folder cannot be used.
         """
         lock = FileLock(self.path / LOCK)
         with self._used():
@@ -76,20 +76,20 @@ class Folder:
         try:
             yield
         finally:
-            # While it is held: afterwards it may be another's.
+            # Delete it before the release: later it may belong to another process.
             (self.path / LOCK).unlink(missing_ok=True)
             lock.release()
 
     def open(self, manifest: Mapping[str, Any], *, resumes: bool) -> Mapping[str, Any]:
-        """Return the manifest that the folder has, or give it this one; it must be locked.
+        """Return the stored manifest, or store this one; the folder must be locked.
 
         Args:
-            manifest: `wanted`, which must agree with what is there, and `plan`, for which
-                what is there counts.
-            resumes: whether to go on with what is there; else it is removed.
+            manifest: `wanted`, which must match the stored one, and `groups`, which is replaced by
+                the stored one.
+            resumes: whether to resume from the contents of the folder; otherwise they are deleted.
 
         Raises:
-            OneBasinError: when the folder holds another training, or cannot be used.
+            OneBasinError: if the folder holds another training, or cannot be used.
         """
         with self._used():
             if not resumes:
@@ -107,7 +107,7 @@ class Folder:
         return there
 
     def write_network(self, network: TrainedNetwork) -> None:
-        """Write a network that is done, its history first."""
+        """Write the history of a finished network, then the network."""
         lines = [json.dumps(row) + "\n" for row in network.rows()]
         self._write_text(self._history_file(network.seed), "".join(lines))
         metadata = {
@@ -120,15 +120,15 @@ class Folder:
         }
         write_checkpoint(self.network_file(network.seed), network.params, metadata=metadata)
 
-    def read_network(self, seed: int, job: Job) -> TrainedNetwork | None:
-        """Return a network that is done, or None."""
+    def read_network(self, seed: int, setup: TrainingSetup) -> TrainedNetwork | None:
+        """Return a finished network, or None."""
         file, history = self.network_file(seed), self._history_file(seed)
         if not file.exists() or not history.exists():
             return None
-        return read_trained(file, history, seed, job.network.state_dict())
+        return read_trained(file, history, seed, setup.network.state_dict())
 
     def write_epoch(self, state: GroupState) -> None:
-        """Write the networks of a group as they are after an epoch."""
+        """Write snapshots of the networks of a group."""
         for seed in state.seeds:
             write_checkpoint(
                 self.epoch_file(seed, state.epoch),
@@ -137,7 +137,7 @@ class Folder:
             )
 
     def write_state(self, name: str, state: GroupState) -> None:
-        """Write a group so that it can be trained on."""
+        """Write the state of a group to resume from."""
         tensors = {f"stack/{key}": value for key, value in state.stack.tensors().items()}
         memory = state.optimizer.tensors()
         tensors |= {f"optimizer/{key}": value for key, value in memory.items()}
@@ -149,14 +149,14 @@ class Folder:
         }
         write_checkpoint(self._state_file(name), tensors, metadata=metadata)
 
-    def read_state(self, name: str, job: Job) -> GroupState | None:
-        """Return a group as it was written, or None."""
+    def read_state(self, name: str, setup: TrainingSetup) -> GroupState | None:
+        """Return the stored state of a group, or None."""
         file = self._state_file(name)
         if not file.exists():
             return None
         tensors, metadata = read_tensors(file)
-        template = Stack.of([job.network], job.device)
-        with explained(file):
+        template = Stack.of([setup.network], setup.device)
+        with reading(file):
             seeds, epoch = tuple(json.loads(metadata["seeds"])), int(metadata["epoch"])
             held = _under(tensors, "stack/")
             shapes = {
@@ -164,55 +164,55 @@ class Folder:
             }
             check_tensors(held, shapes)
             stack = template.with_tensors(held)
-            optimizer = StackedOptimizer(job.recipe, stack, _under(tensors, "optimizer/"))
+            optimizer = StackedOptimizer(setup.recipe, stack, _under(tensors, "optimizer/"))
             rows = json.loads(metadata["history"])
             history = {seed: checked_rows(rows[str(seed)], seed, epoch) for seed in seeds}
         return GroupState(epoch, seeds, stack, optimizer, history)
 
     def reached(self, name: str, seeds: Sequence[int]) -> dict[int, int]:
-        """Return after how many epochs each network of a group goes on or is done.
+        """Return the number of stored epochs of each network of a group.
 
         Args:
-            name: of the group.
-            seeds: of its networks.
+            name: name of the group.
+            seeds: seeds of its networks.
 
         Returns:
-            Epochs by seed; nothing where the group is trained from its start.
+            Epochs by seed; empty if the group must be trained from the beginning.
         """
         file, reached = self._state_file(name), {}
         if file.exists():
             metadata = read_header(file)
-            with explained(file):
+            with reading(file):
                 epoch = int(metadata["epoch"])
                 reached = {int(seed): epoch for seed in json.loads(metadata["seeds"])}
         for seed in seeds:
             file = self.network_file(seed)
             if seed in reached:
                 continue
-            # Without one of its networks a group starts again.
+            # If a finished network is missing, the whole group is trained again.
             if not file.exists() or not self._history_file(seed).exists():
                 return {}
             metadata = read_header(file)
-            with explained(file):
+            with reading(file):
                 reached[seed] = int(metadata["epochs"])
         return reached
 
     def remove_state(self, name: str) -> None:
-        """Remove what was written of a group."""
+        """Delete the stored state of a group."""
         self._state_file(name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove what is needed only while training goes on."""
+        """Delete the files that only a running training needs."""
         shutil.rmtree(self.path / "running", ignore_errors=True)
         if not any((self.path / "epochs").iterdir()):
             (self.path / "epochs").rmdir()
 
     def network_file(self, seed: int) -> Path:
-        """Return where a network goes that is done."""
+        """Return the path of a finished network."""
         return self.path / f"seed-{seed}.safetensors"
 
     def epoch_file(self, seed: int, epoch: int) -> Path:
-        """Return where a network goes as it is after an epoch."""
+        """Return the path of the snapshot of a network after an epoch."""
         return self.path / "epochs" / f"seed-{seed}-epoch-{epoch}.safetensors"
 
     def _history_file(self, seed: int) -> Path:
@@ -234,11 +234,11 @@ class Folder:
     def _clear(self) -> None:
         for file in self._files():
             file.unlink()
-        # Last: while anything is left, the manifest says what it is of.
+        # Deleted last: the manifest describes any files that are left.
         (self.path / MANIFEST).unlink(missing_ok=True)
 
     def _check_links(self) -> None:
-        """Refuse links at the places where training writes: they may lead outside the folder."""
+        """Raise an error for links at the output paths: they may point outside the folder."""
         for part in (*_FOLDERS, *_FILES):
             check_no_link(self.path / part)
         for file in self._files():
@@ -254,7 +254,7 @@ class Folder:
             )
 
     def _files(self) -> Iterator[Path]:
-        """Yield what a training has put here, but for its manifest."""
+        """Yield the files of a training, except its manifest."""
         for pattern in ("running/*", "epochs/*", "history/*", "seed-*.safetensors"):
             yield from sorted(self.path.glob(pattern))
 
@@ -264,7 +264,7 @@ class Folder:
 
 
 def group_name(number: int) -> str:
-    """Return what the state of a group is called in a folder."""
+    """Return the file name of the state of a group."""
     return f"group-{number}"
 
 

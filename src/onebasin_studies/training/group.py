@@ -1,7 +1,4 @@
-"""Group: networks trained in step, each on its own order of the examples.
-
-Owns an epoch, and when a network leaves.
-"""
+"""Groups of networks that are trained in lockstep, each with its own order of examples."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ import torch
 from torch import Tensor
 
 from onebasin._random import generator_of, order_of
-from onebasin_studies.training.augmenting import augmented
+from onebasin_studies.training.augmentation import apply_augmentation
+from onebasin_studies.training.batch_loader import BatchLoader
 from onebasin_studies.training.engines import Engine
 from onebasin_studies.training.engines.loss import Score
 from onebasin_studies.training.engines.noise import Noise
-from onebasin_studies.training.gathering import Gatherer
 from onebasin_studies.training.history import EpochRow
-from onebasin_studies.training.job import Job
 from onebasin_studies.training.optimizers import StackedOptimizer
 from onebasin_studies.training.schedules import learning_rate_at
+from onebasin_studies.training.setup import TrainingSetup
 from onebasin_studies.training.stacks import Stack
 from onebasin_studies.training.testing import TestSet
 from onebasin_studies.training.trained import Status, TrainedNetwork
@@ -30,14 +27,14 @@ from onebasin_studies.training.trained import Status, TrainedNetwork
 
 @dataclass(frozen=True, eq=False)
 class GroupState:
-    """A group between two epochs.
+    """The state of a group between two epochs.
 
     Args:
-        epoch: how many are done.
-        seeds: of the networks that are still trained, in the order of the stack.
-        stack: those networks.
-        optimizer: theirs.
-        history: rows so far for each of the seeds.
+        epoch: number of completed epochs.
+        seeds: seeds of the active networks, in the order of the stack.
+        stack: the active networks.
+        optimizer: their optimizer.
+        history: the rows of each seed so far.
     """
 
     epoch: int
@@ -47,14 +44,14 @@ class GroupState:
     history: Mapping[int, tuple[EpochRow, ...]]
 
     @classmethod
-    def start(cls, job: Job, seeds: Sequence[int]) -> GroupState:
-        """Return a group of networks with new weights."""
-        stack = Stack.initialized(job.source, seeds, job.device)
-        optimizer = StackedOptimizer(job.recipe, stack)
+    def start(cls, setup: TrainingSetup, seeds: Sequence[int]) -> GroupState:
+        """Return a group of newly initialized networks."""
+        stack = Stack.initialized(setup.source, seeds, setup.device)
+        optimizer = StackedOptimizer(setup.recipe, stack)
         return cls(0, tuple(seeds), stack, optimizer, {seed: () for seed in seeds})
 
     def spawn(self, seeds: Sequence[int]) -> GroupState:
-        """Return copies of the one network of this group, its optimizer with it."""
+        """Return copies of the single network of this group and of its optimizer."""
         (trunk,) = self.seeds
         rows = [0] * len(seeds)
         stack = self.stack.select(rows)
@@ -65,7 +62,7 @@ class GroupState:
         )
 
     def keep(self, seeds: Sequence[int]) -> GroupState:
-        """Return the group with some of its networks only."""
+        """Return the group restricted to some of its networks."""
         if len(seeds) == len(self.seeds):
             return self
         rows = [self.seeds.index(seed) for seed in seeds]
@@ -75,18 +72,18 @@ class GroupState:
         return GroupState(self.epoch, tuple(seeds), stack, optimizer, history)
 
     def network(self, seed: int) -> dict[str, Tensor]:
-        """Return the parameters and buffers of one network, copied."""
+        """Return a copy of the parameters and buffers of one network."""
         return self.stack.network(self.seeds.index(seed))
 
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """What an epoch of a group came to.
+    """The result of one epoch of a group.
 
     Args:
-        before: the group after the epoch, with those that leave.
+        before: the group after the epoch, with the networks that leave it.
         state: the group without them.
-        left: those that left.
+        left: the networks that left.
     """
 
     before: GroupState
@@ -95,91 +92,94 @@ class Epoch:
 
 
 def epochs_of(
-    job: Job,
+    setup: TrainingSetup,
     state: GroupState,
     until: int,
     *,
     leaves: bool,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[Epoch]:
-    """Train a group, and yield after every epoch.
+    """Train a group and yield after every epoch.
 
     Args:
-        job: what to train.
-        state: where the group stands.
-        until: the number of epochs to end after.
-        leaves: whether networks leave when they are done; else all go on to the end.
-        check: called before every step; may raise to end it all.
+        setup: the training setup.
+        state: the initial state of the group.
+        until: number of the last epoch.
+        leaves: whether networks leave the group when they finish; otherwise all continue to the
+            last epoch.
+        check: a callback before every step; it may raise to stop the training.
     """
     if leaves and not until:
-        left = tuple(_network(job, state, seed, "finished") for seed in state.seeds)
+        left = tuple(_network(setup, state, seed, "finished") for seed in state.seeds)
         yield Epoch(state, state.keep([]), left)
         return
-    trainer = _Trainer(job, check)
+    runner = _EpochRunner(setup, check)
     while state.epoch < until and state.seeds:
-        before = trainer.run(state)
-        left = _leaving(job, before) if leaves else ()
+        before = runner.run(state)
+        left = _leaving(setup, before) if leaves else ()
         gone = {network.seed for network in left}
         state = before.keep([seed for seed in before.seeds if seed not in gone])
         yield Epoch(before, state, left)
 
 
-def _leaving(job: Job, state: GroupState) -> tuple[TrainedNetwork, ...]:
+def _leaving(setup: TrainingSetup, state: GroupState) -> tuple[TrainedNetwork, ...]:
     left = []
     for seed in state.seeds:
-        status = _status(job, state.history[seed][-1].loss, state.epoch)
+        status = _status(setup, state.history[seed][-1].loss, state.epoch)
         if status is not None:
-            left.append(_network(job, state, seed, status))
+            left.append(_network(setup, state, seed, status))
     return tuple(left)
 
 
-def _status(job: Job, loss: float, epoch: int) -> Status | None:
+def _status(setup: TrainingSetup, loss: float, epoch: int) -> Status | None:
     if not math.isfinite(loss):
         return "diverged"
-    if job.recipe.stop_loss is not None and loss < job.recipe.stop_loss:
+    if setup.recipe.stop_loss is not None and loss < setup.recipe.stop_loss:
         return "converged"
-    return "finished" if epoch == job.recipe.epochs else None
+    return "finished" if epoch == setup.recipe.epochs else None
 
 
-def _network(job: Job, state: GroupState, seed: int, status: Status) -> TrainedNetwork:
+def _network(setup: TrainingSetup, state: GroupState, seed: int, status: Status) -> TrainedNetwork:
     return TrainedNetwork(
         seed,
         state.network(seed),
         state.history[seed],
         status,
-        job.choice.engine,
-        job.choice.reason,
+        setup.backend.engine,
+        setup.backend.reason,
     )
 
 
-class _Trainer:
-    """Runs epochs; holds what is made once for a stack and used for all its epochs."""
+class _EpochRunner:
+    """Trains epochs; keeps the objects that depend only on the stack."""
 
-    def __init__(self, job: Job, check: Callable[[], None]) -> None:
-        self._job = job
+    def __init__(self, setup: TrainingSetup, check: Callable[[], None]) -> None:
+        self._setup = setup
         self._check = check
-        self._network = job.copy_of_network()
-        self._test_set: TestSet | None = job.test_set()
+        self._network = setup.copy_of_network()
+        self._test_set: TestSet | None = setup.test_set()
         self._stack: Stack | None = None
         self._noise: Noise | None = None
         self._engine: Engine | None = None
-        self._gatherer = Gatherer(job.examples)
+        self._loader = BatchLoader(setup.examples)
 
     def run(self, state: GroupState) -> GroupState:
-        """Train a group for an epoch; its stack and optimizer are changed in place."""
+        """Train a group for one epoch; updates its stack and optimizer in place."""
         began = time.perf_counter()
         engine, rate = self._prepare(state), 0.0
         orders = torch.stack(
-            [order_of(seed, state.epoch, len(self._job.labels)) for seed in state.seeds]
-        ).to(self._job.device)
+            [order_of(seed, state.epoch, len(self._setup.labels)) for seed in state.seeds]
+        ).to(self._setup.device)
         generators = [generator_of(seed, "augmentation", state.epoch) for seed in state.seeds]
-        sizes, scores, start = self._job.batch_sizes, [], 0
+        sizes, scores, start = self._setup.batch_sizes, [], 0
         step = state.epoch * len(sizes)
         for size in sizes:
             self._check()
             rows = orders[:, start : start + size].contiguous()
-            scores.append(engine.learn(self._gather(rows, generators), self._job.labels[rows]))
-            rate = learning_rate_at(self._job.recipe, step, len(sizes))
+            scores.append(
+                engine.compute_gradients(self._load(rows, generators), self._setup.labels[rows])
+            )
+            rate = learning_rate_at(self._setup.recipe, step, len(sizes))
             state.optimizer.step(rate)
             start, step = start + size, step + 1
         share = (time.perf_counter() - began) / len(state.seeds)
@@ -189,21 +189,21 @@ class _Trainer:
     def _prepare(self, state: GroupState) -> Engine:
         if self._engine is None or self._stack is not state.stack:
             self._stack = state.stack
-            self._gatherer = Gatherer(self._job.examples)
-            self._noise = Noise([]) if self._job.choice.draws else None
-            self._engine = self._job.choice.build(self._network, state.stack, self._noise)
+            self._loader = BatchLoader(self._setup.examples)
+            self._noise = Noise([]) if self._setup.backend.draws else None
+            self._engine = self._setup.backend.build(self._network, state.stack, self._noise)
         if self._noise is not None:
             self._noise.generators = [
-                generator_of(seed, "noise", state.epoch, self._job.device) for seed in state.seeds
+                generator_of(seed, "noise", state.epoch, self._setup.device) for seed in state.seeds
             ]
         return self._engine
 
-    def _gather(self, rows: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Return the examples of these rows, `(n, b)` to `(n, b, ...)`."""
-        inputs = self._gatherer.gather(rows)
-        if self._job.augment is not None:
+    def _load(self, rows: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Return the examples with these indices, `(n, b)` to `(n, b, ...)`."""
+        inputs = self._loader.load(rows)
+        if self._setup.augment is not None:
             for row, generator in enumerate(generators):
-                inputs[row] = augmented(self._job.augment, inputs[row], generator)
+                inputs[row] = apply_augmentation(self._setup.augment, inputs[row], generator)
         return inputs
 
     def _history(
@@ -222,9 +222,9 @@ class _Trainer:
 
 
 def _means(scores: Sequence[Score], num_examples: int) -> list[tuple[float, float]]:
-    """Return the mean loss and the share of errors of each network over an epoch.
+    """Return the mean loss and error rate of each network over an epoch.
 
-    The sums are taken once an epoch: reading a number from an accelerator waits for it.
+    The sums are read once per epoch because every read synchronizes with the accelerator.
     """
     loss = torch.stack([score.loss for score in scores]).double().sum(0)
     wrong = torch.stack([score.wrong for score in scores]).double().sum(0)

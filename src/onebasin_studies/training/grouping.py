@@ -1,4 +1,4 @@
-"""Grouping: which networks are trained in step, and by how many threads."""
+"""Division of networks into groups and of threads among them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onebasin_studies.training.job import Job
+from onebasin_studies.training.setup import TrainingSetup
 
-# What was measured on a core: 1e11 operations a second, an optimizer that takes half a
-# nanosecond for each parameter, and some 200 microseconds of Python for each step of a group.
+# Measured on one core: 1e11 operations per second, half a
+# nanosecond per parameter for the optimizer, and 200 microseconds of Python per step of a group.
 SPEED = 1e11
 SECONDS_PER_PARAMETER = 5e-10
 SECONDS_PER_NETWORK = 1e-5
@@ -21,12 +21,12 @@ LARGE_STEP = 5e-3
 
 @dataclass(frozen=True)
 class Grouping:
-    """How networks share a machine.
+    """The division of a training among threads.
 
     Args:
-        groups: seeds trained in step.
-        num_workers: threads that train a group each.
-        num_threads: threads within each of them.
+        groups: seeds of each group.
+        num_workers: number of groups trained in parallel.
+        num_threads: number of threads of each group.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -35,27 +35,27 @@ class Grouping:
 
 
 def group_seeds(
-    seeds: Sequence[int], job: Job, *, num_threads: int, group_size: int | None = None
+    seeds: Sequence[int], setup: TrainingSetup, *, num_threads: int, group_size: int | None = None
 ) -> Grouping:
-    """Cut seeds into groups.
+    """Divide seeds into groups.
 
-    A group is as small as it can be without Python's overhead counting: smaller groups stay in
-    the processor's caches. On a CPU each thread trains a group of its own, which spares them
-    waiting for each other.
+    A group is as small as possible while the overhead of Python stays negligible, because smaller
+    groups stay in the processor's caches. On a CPU each thread trains its own group, which avoids
+    synchronization.
 
     Args:
-        seeds: of all networks.
-        job: what is trained.
-        num_threads: how many there are.
-        group_size: the most networks in a group, where someone knows better.
+        seeds: seeds of all networks.
+        setup: the training setup.
+        num_threads: number of available threads.
+        group_size: maximum size of a group; chosen automatically if None.
     """
-    if job.device.type != "cpu":
+    if setup.device.type != "cpu":
         size = group_size or MOST
         return Grouping(_cut(seeds, math.ceil(len(seeds) / size)), 1, num_threads)
-    num_parameters = sum(param.numel() for param in job.network.parameters())
-    seconds = 6 * num_parameters * job.recipe.batch_size / SPEED + SECONDS_PER_NETWORK
+    num_parameters = sum(param.numel() for param in setup.network.parameters())
+    seconds = 6 * num_parameters * setup.recipe.batch_size / SPEED + SECONDS_PER_NETWORK
     seconds += num_parameters * SECONDS_PER_PARAMETER
-    size = math.ceil(OVERHEAD[job.choice.engine] / (SHARE_OF_OVERHEAD * seconds))
+    size = math.ceil(OVERHEAD[setup.backend.engine] / (SHARE_OF_OVERHEAD * seconds))
     size = group_size or min(MOST, max(1, size))
     num_workers = min(num_threads, len(seeds))
     number = max(math.ceil(len(seeds) / size), num_workers)
@@ -65,7 +65,7 @@ def group_seeds(
 
 
 def _cut(seeds: Sequence[int], number: int) -> tuple[tuple[int, ...], ...]:
-    """Cut into this many groups of nearly equal size."""
+    """Divide seeds into this many groups of nearly equal size."""
     least, more = divmod(len(seeds), number)
     groups, start = [], 0
     for place in range(number):

@@ -1,4 +1,4 @@
-"""History: what is put down about each epoch of each network."""
+"""Training history: one row per network and epoch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class EpochRow:
     """One epoch of one network.
 
     Args:
-        seed: of the network.
-        epoch: from 1.
-        loss: mean training cross-entropy, as met on the way.
-        error: share of training examples that were got wrong, as met on the way.
-        learning_rate: of the last step.
-        seconds: how long the epoch took, divided by the networks trained together.
-        test_loss: mean cross-entropy on the test set after the epoch, where measured.
-        test_error: share of test examples got wrong after the epoch, where measured.
+        seed: seed of the network.
+        epoch: number of the epoch, from 1.
+        loss: mean training cross-entropy during the epoch.
+        error: training error rate during the epoch.
+        learning_rate: learning rate of the last step.
+        seconds: duration of the epoch divided by the number of networks trained together.
+        test_loss: mean test cross-entropy after the epoch, if evaluated.
+        test_error: test error rate after the epoch, if evaluated.
     """
 
     seed: int
@@ -33,7 +33,7 @@ class EpochRow:
     test_error: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the values by name; a number that JSON has no sign for becomes None."""
+        """Return the values by name; non-finite numbers become None."""
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(self).items()
@@ -41,7 +41,7 @@ class EpochRow:
 
 
 def rows_from_json(rows: Sequence[dict[str, Any]]) -> tuple[EpochRow, ...]:
-    """Return rows that `EpochRow.to_json` made."""
+    """Return the rows from the output of `EpochRow.to_json`."""
     missing = float("nan")
     needed = ("loss", "error", "learning_rate", "seconds")
     return tuple(

@@ -1,4 +1,4 @@
-"""Initialization: fresh weights from a seed, the generator of the process left alone."""
+"""Initialization of networks from a seed, without changing the global random state."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from onebasin._random import seeded
 from onebasin.errors import OneBasinError
 
 Network = nn.Module | Callable[[], nn.Module]
-"""An architecture: a module whose weights are drawn anew, or a function that builds one."""
+"""An architecture: a module to reinitialize, or a function that builds one."""
 
-# Modules draw from the one generator of the process, which two threads must not seed at once.
+# Modules use the global generator, which two threads must not seed at the same time.
 _DRAWING = threading.Lock()
 
 
 def initialized(network: Network, seed: int) -> nn.Module:
-    """Return a network with new weights, each module's own kind of random ones.
+    """Return a network with newly drawn weights from its modules' own initializers.
 
     Args:
-        network: the architecture; a module is copied and stays as it is, a function is called.
-            The random state of torch is left as it was.
-        seed: same seed, same weights.
+        network: the architecture; a module is copied, a function is called. The random state of
+            torch is not changed.
+        seed: random seed of the weights.
 
     Raises:
-        OneBasinError: when a module has parameters but no `reset_parameters` to draw them, or the
-            network is neither a module nor a function that builds one.
+        OneBasinError: if a module with parameters has no `reset_parameters`, or the network is
+            neither a module nor a function that builds one.
     """
     with _DRAWING, seeded(seed):
         if not isinstance(network, nn.Module):

@@ -1,4 +1,4 @@
-"""Manifests: what says which training a folder holds, so that no other one goes on there."""
+"""Manifests: descriptions of the training in a folder, which prevent mixing two of them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MANIFEST = "manifest.json"
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of a folder, or None where it has none.
+    """Return the manifest of a folder, or None.
 
     Args:
-        folder: with a training.
+        folder: the folder of a training.
 
     Raises:
-        OneBasinError: when there is a file of that name that is no manifest.
+        OneBasinError: if the file is not a manifest.
     """
     file = folder / MANIFEST
     if not file.exists():

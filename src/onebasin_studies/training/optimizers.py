@@ -1,6 +1,6 @@
-"""Optimizers over stacked parameters: one fused step for all networks at once.
+"""Optimizers over stacked parameters: one fused step for all networks.
 
-A step treats every entry by itself, so that networks do not mix.
+All supported optimizers work elementwise, so networks do not affect each other.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from onebasin_studies.training.stacks import Stack
 
 
 class StackedOptimizer:
-    """One of PyTorch's optimizers for the networks of a stack, which may leave it.
+    """A PyTorch optimizer for the networks of a stack.
 
     Args:
-        recipe: which one, and its numbers.
+        recipe: the hyperparameters.
         stack: the networks.
-        state: what `tensors` of an earlier one gave, to go on from there.
+        state: the result of `tensors` of an earlier optimizer, to resume from.
     """
 
     def __init__(
@@ -32,16 +32,16 @@ class StackedOptimizer:
         for key, tensor in (state or {}).items():
             entry, name = key.split("/", 1)
             param = self._params[name]
-            # Steps are counted in a scalar that all networks share, on the CPU or the device.
+            # The step counter is a scalar that all networks share, on the CPU or the device.
             self._optimizer.state[param][entry] = tensor.to(param.device)
 
     def step(self, learning_rate: float) -> None:
-        """Change the parameters along their gradients."""
+        """Update the parameters from their gradients."""
         self._optimizer.param_groups[0]["lr"] = learning_rate
         self._optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the optimizer remembers, `entry/parameter` to tensor."""
+        """Return the state of the optimizer, `entry/parameter` to tensor."""
         return {
             f"{entry}/{name}": tensor
             for name, param in self._params.items()
@@ -50,7 +50,7 @@ class StackedOptimizer:
         }
 
     def select(self, rows: Sequence[int], stack: Stack) -> StackedOptimizer:
-        """Return the optimizer of some of the networks, which are `stack` now."""
+        """Return the optimizer of some of the networks, which form the given stack."""
         index = torch.tensor(rows, dtype=torch.int64)
         state = {
             key: tensor[index.to(tensor.device)] if tensor.ndim else tensor.clone()

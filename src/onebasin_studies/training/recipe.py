@@ -1,7 +1,4 @@
-"""Recipes: how a network is trained, apart from what it is and what it is trained on.
-
-Owns the defaults and the ranges of every number.
-"""
+"""Training hyperparameters, with their defaults and ranges."""
 
 from __future__ import annotations
 
@@ -20,32 +17,31 @@ Number = float | int
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how a network is trained on cross-entropy.
+    """The hyperparameters of training on cross-entropy.
 
     Args:
-        epochs: passes over the training set, at most.
-        batch_size: examples in a step; the last step of an epoch may have fewer, and one that
-            would have a single example is left out.
-        optimizer: "adam", "adamw" (weight decay apart from the gradient) or "sgd".
-        learning_rate: the highest one.
-        schedule: "constant"; "cosine", down to 0 after the last epoch; or "steps", times
-            `decay` at each of `milestones`.
-        warmup_epochs: the learning rate first rises from 0 in a line over this many epochs, at
-            most all of them.
-        milestones: epochs after which the learning rate of "steps" falls, all below `epochs`.
-        decay: factor of each fall.
-        momentum: of "sgd".
-        nesterov: whether that momentum looks ahead.
-        betas: of "adam" and "adamw".
-        epsilon: of "adam" and "adamw".
-        weight_decay: share of the weights that a step takes away, times the learning rate.
-        stop_loss: a network stops after the epoch whose mean training cross-entropy, as met on
-            the way, is below this; None never stops one.
+        epochs: maximum number of passes over the training set.
+        batch_size: examples per step; the last step of an epoch may have fewer. A last step of one
+            example is skipped.
+        optimizer: "adam", "adamw" (decoupled weight decay) or "sgd".
+        learning_rate: maximum learning rate.
+        schedule: "constant"; "cosine", to 0 after the last epoch; or "steps", a factor of `decay`
+            at each of `milestones`.
+        warmup_epochs: epochs of linear warm-up from 0, at most all epochs.
+        milestones: epochs after which "steps" lowers the learning rate, all below `epochs`.
+        decay: factor of each step of the schedule.
+        momentum: momentum of "sgd".
+        nesterov: whether to use Nesterov momentum.
+        betas: coefficients of "adam" and "adamw".
+        epsilon: denominator term of "adam" and "adamw".
+        weight_decay: weight decay coefficient, times the learning rate.
+        stop_loss: a network stops after an epoch with a mean training loss below this; None
+            disables it.
         precision: "float32"; "bfloat16", by autocast; "auto" is bfloat16 on CUDA and float32
             elsewhere.
 
     Raises:
-        OneBasinError: when a value is out of range.
+        OneBasinError: if a value is out of range.
 
     Example:
         >>> Recipe(epochs=160, optimizer="sgd", learning_rate=0.1, momentum=0.9).momentum
@@ -73,13 +69,13 @@ class Recipe:
         _check(vars(self))
 
     def replace(self, **options: Any) -> Recipe:
-        """Return a recipe that differs in some values.
+        """Return a recipe with some values replaced.
 
         Args:
-            options: values by name.
+            options: new values by name.
 
         Raises:
-            OneBasinError: when there is no value of that name, or one is out of range.
+            OneBasinError: if a name is unknown, or a value is out of range.
         """
         known = [field.name for field in dataclasses.fields(self)]
         unknown = [name for name in options if name not in known]
@@ -90,7 +86,7 @@ class Recipe:
         for name in ("milestones", "betas"):
             if isinstance(options.get(name), list):
                 options[name] = tuple(options[name])
-        # Checked before they are put where only numbers fit.
+        # Checked before the values are used as numbers.
         _check({**vars(self), **options})
         return dataclasses.replace(self, **options)
 
@@ -135,7 +131,7 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
 
 
 def _check_reached(epochs: int, milestones: tuple[Number, ...], warmup: Number) -> None:
-    """Check that there are epochs enough for all of the schedule."""
+    """Check that the schedule fits into the epochs."""
     if any(milestone >= epochs for milestone in milestones):
         listed = ", ".join(f"{milestone:g}" for milestone in milestones)
         raise OneBasinError(

@@ -1,4 +1,4 @@
-"""Schedules: the learning rate of every step."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from onebasin_studies.training.recipe import Recipe
 def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Return the learning rate of a step.
 
-    A cosine falls over the steps that come after the warm-up:
-    `learning_rate · (1 + cos(π t)) / 2`, with t from 0 to 1.
+    After the warm-up the cosine schedule is `learning_rate · (1 + cos(π t)) / 2`, with t from 0 to
+    1.
 
     Args:
-        recipe: with its schedule.
+        recipe: the hyperparameters with the schedule.
         step: number of the step, from 0.
-        steps_per_epoch: steps in an epoch.
+        steps_per_epoch: number of steps per epoch.
 
     Example:
         >>> recipe = Recipe(epochs=2, schedule="cosine", learning_rate=1.0, warmup_epochs=1)

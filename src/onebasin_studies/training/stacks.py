@@ -1,7 +1,4 @@
-"""Stacks: several networks of one architecture, with each tensor of all of them in one.
-
-Owns how networks become one batch, leave it and come apart again.
-"""
+"""Stacks: networks of one architecture with their tensors stacked along a first dimension."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Networks side by side: row i of every tensor is that of network i.
+    """Stacked networks: row i of every tensor belongs to network i.
 
     Args:
-        params: trainable parameters by name, `(n, ...)`; a tied one has its first name only.
-            Each has a `.grad` of its shape, which engines write to.
-        fixed: parameters that are not trained, `(n, ...)`.
+        params: trainable parameters by name, `(n, ...)`; tied parameters appear under their first
+            name. Each has a `.grad` of its shape, which engines write to.
+        fixed: frozen parameters, `(n, ...)`.
         buffers: buffers by name, `(n, ...)`.
-        names: every name of `state_dict`, with the name above that holds it.
+        names: every name of `state_dict` with the name of its tensor above.
     """
 
     params: Tensors
@@ -53,30 +50,30 @@ class Stack:
 
     @classmethod
     def initialized(cls, network: Network, seeds: Iterable[int], device: torch.device) -> Stack:
-        """Return a stack of networks with new weights, one for each seed."""
+        """Return a stack of newly initialized networks, one per seed."""
         return cls.of([initialized(network, seed) for seed in seeds], device)
 
     def select(self, rows: Sequence[int]) -> Stack:
-        """Return copies of some of the networks; a row may be named more than once."""
+        """Return copies of some networks; a row may be repeated."""
         index = torch.tensor(rows, dtype=torch.int64)
         return self._map(lambda tensor: tensor.detach()[index.to(tensor.device)])
 
     def network(self, row: int) -> Tensors:
-        """Return one network under all names of its `state_dict`, copied, on the CPU."""
+        """Return a copy of one network on the CPU, under all names of its `state_dict`."""
         tensors = self.tensors()
-        # A copy even on the CPU: the stack goes on learning.
+        # Copied even on the CPU, because training updates the stack in place.
         return {
             name: tensors[held][row].to("cpu", copy=True, memory_format=torch.contiguous_format)
             for name, held in self.names.items()
         }
 
     def tensors(self) -> Tensors:
-        """Return every tensor of the stack by its name, without gradients; no copies."""
+        """Return all tensors by name, detached and not copied."""
         held = {**self.params, **self.fixed, **self.buffers}
         return {name: tensor.detach() for name, tensor in held.items()}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Stack:
-        """Return a stack like this one with other tensors, such as ones that were saved."""
+        """Return a stack of the same architecture with other tensors, such as saved ones."""
 
         def read(mine: Tensors) -> Tensors:
             return {name: tensors[name].to(tensor.device) for name, tensor in mine.items()}
@@ -107,7 +104,7 @@ def _with_gradients(params: Tensors) -> Tensors:
 
 
 def _canonical_names(module: nn.Module) -> dict[str, str]:
-    """Return for each name of the state_dict the one that parameters are listed under."""
+    """Return the name in `named_parameters` for each name of the state_dict."""
     listed = [*module.named_parameters(), *module.named_buffers()]
     held = {id(tensor): name for name, tensor in listed}
     state = module.state_dict(keep_vars=True)

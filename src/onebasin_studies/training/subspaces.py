@@ -1,7 +1,4 @@
-"""Subspaces: lines and simplices of networks, every point of which is trained.
-
-Owns the training of all corners at once (Wortsman et al. 2021) and what came of it.
-"""
+"""Subspaces: lines and simplices of networks that are trained as a whole (Wortsman et al. 2021)."""
 
 from __future__ import annotations
 
@@ -38,14 +35,14 @@ MakeOptimizer = Callable[[Sequence[Tensor]], torch.optim.Optimizer]
 
 @dataclass(frozen=True, eq=False)
 class Subspace(Result):
-    """A line or simplex of trained networks; made by `train_subspace`.
+    """A line or simplex of trained networks; the result of `train_subspace`.
 
     Args:
-        seed: what its corners and the order of its examples were drawn with.
+        seed: random seed of the corners and of the order of examples.
         corners: parameters and buffers of each corner.
-        losses: mean training cross-entropy of each epoch, at the points met on the way.
-        cosines: mean of cos² between corners over the steps of each epoch.
-        seconds: how long it took.
+        losses: mean training cross-entropy of each epoch, at the sampled points.
+        cosines: mean squared cosine between corners over the steps of each epoch.
+        seconds: duration of the training.
     """
 
     seed: int
@@ -57,14 +54,14 @@ class Subspace(Result):
     def point(self, shares: Sequence[float] | None = None) -> dict[str, Tensor]:
         """Return the network at a point: the weighted mean of the corners.
 
-        Where there are normalization layers, estimate their statistics anew with
-        `reset_statistics`: between corners they are not the mean of those at the corners.
+        Statistics of normalization layers do not interpolate: recompute them with
+        `reset_statistics`.
 
         Args:
-            shares: one for each corner, with a sum of 1; the middle without them.
+            shares: one weight per corner, with a sum of 1; default: equal weights.
 
         Raises:
-            OneBasinError: when their number or sum is another.
+            OneBasinError: if the number of weights or their sum is wrong.
         """
         num = len(self.corners)
         shares = [1 / num] * num if shares is None else list(shares)
@@ -77,7 +74,7 @@ class Subspace(Result):
         return dict(point_at(self.corners, mixed))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row for each epoch."""
+        """Return one row per epoch."""
         epochs = zip(self.losses, self.cosines, strict=True)
         return [
             {"seed": self.seed, "epoch": epoch, "loss": loss, "cosine_squared": cosine}
@@ -85,10 +82,10 @@ class Subspace(Result):
         ]
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the loss and the squared cosine of each epoch.
+        """Plot the loss and the squared cosine of each epoch.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: target axes; default: a new figure.
 
         Returns:
             The axes with both curves.
@@ -119,37 +116,35 @@ def train_subspace(
     r"""Train a line (two corners) or a simplex of networks (Wortsman et al. 2021, Algorithm 1).
 
     Every batch draws a point \(\theta = \sum_i \alpha_i \omega_i\) with \(\alpha\) uniform on the
-    simplex (Dirichlet(1); for a line \(\alpha \sim U[0, 1]\)), and the corners \(\omega_i\) learn
-    from its loss plus \(\beta \cos^2(\omega_i, \omega_j)\), which keeps them apart.
+    simplex (Dirichlet(1); for a line \(\alpha \sim U[0, 1]\)), and the corners \(\omega_i\)
+    minimize its loss plus \(\beta \cos^2(\omega_i, \omega_j)\), which keeps them distinct.
 
     Differs from the paper:
-        - Of more than two corners the penalty is the mean over all pairs, not one drawn pair.
-        - Cosines are over parameters of two dimensions and more, so that scales and shifts do
-          not count.
-        - Adam, unless an optimizer is given.
+        - For more than two corners the penalty is the mean over all pairs, not one random pair.
+        - Cosines use only parameters of two or more dimensions: no biases, scales or shifts.
+        - The default optimizer is Adam.
 
     Args:
-        network: the architecture; it is copied and stays as it is. Its frozen parameters do not
-            learn.
-        data: what to train on.
+        network: the architecture, which is copied. Its frozen parameters are not trained.
+        data: the dataset.
         num_corners: 2 for a line, 3 for a triangle, and so on.
-        start: where the corners begin, such as a network and another one aligned to it;
-            without it each is initialized with a seed of its own.
-        seed: of the corners where there is no start, the points, and the order of examples.
+        start: initial corners, such as a network and another one aligned to it; default:
+            independent random initializations.
+        seed: random seed of the initialization, the points and the order of examples.
         epochs: passes over the training set.
-        batch_size: examples per step; a last step of a single example is left out where
-            normalization over the batch cannot do with it.
-        learning_rate: of Adam.
-        optimizer: called with the parameters of all corners, `(num_corners, ...)` each, such as
-            `lambda params: torch.optim.SGD(params, lr=0.1)`; the learning rate is its own then.
+        batch_size: examples per step; a last step of a single example is skipped if batch
+            normalization rejects it.
+        learning_rate: learning rate of Adam.
+        optimizer: a function from the stacked parameters, `(num_corners, ...)` each, to an
+            optimizer, such as `lambda params: torch.optim.SGD(params, lr=0.1)`.
         penalty: \(\beta\).
-        progress: called with the number of epochs done and their total.
+        progress: a callback with the number of completed epochs and their total.
 
     Returns:
-        The subspace. Statistics of normalization layers are estimated for every corner.
+        The subspace. Statistics of normalization layers are recomputed for every corner.
 
     Raises:
-        OneBasinError: when a number is out of range, or the data or the start do not fit.
+        OneBasinError: if a number is out of range, or the data or the start do not fit.
 
     Example:
         >>> from onebasin.checkpoints import MLP
@@ -176,7 +171,7 @@ def train_subspace(
         step = optimizer(list(params.values()))
     generator = generator_for(seed, "order")
     losses, cosines = [], []
-    with seeded(seed):  # of dropout and the like
+    with seeded(seed):  # for dropout
         for epoch in range(epochs):
             order = torch.randperm(len(data.train_labels), generator=generator)
             steps = [rows for rows in order.split(batch_size) if takes_one or len(rows) > 1]
@@ -198,7 +193,7 @@ def _check(num_corners: Any, epochs: Any, batch_size: Any) -> int:
 
 
 def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
-    """Check that the model can learn from the data, and tell whether a single example will do."""
+    """Check that the model fits the data; return whether it accepts a single example."""
     if not len(data.train_labels):
         raise OneBasinError(
             f"train_subspace: {data.name} has no training examples; choose other data"
@@ -220,14 +215,14 @@ def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
 
 
 def _whole_batches(data: Dataset, size: int, takes_one: bool) -> Batches:
-    """Return the training set without a single example in the end, where that does not do."""
+    """Return the training set without a last batch of one example, if the model rejects it."""
     number = len(data.train_labels)
     number -= not takes_one and number % size == 1
     return Batches(data.train_inputs[:number], data.train_labels[:number], size)
 
 
 class _Learner:
-    """The corners while they learn, each tensor of all of them in one."""
+    """The corners during training, with their tensors stacked."""
 
     def __init__(
         self,
@@ -247,7 +242,7 @@ class _Learner:
         batches: Iterable[Tensor],
         generator: torch.Generator,
     ) -> tuple[float, float]:
-        """Learn from every batch; return the mean loss and the mean of cos²."""
+        """Train on every batch; return the mean loss and the mean squared cosine."""
         device = device_of(self._model)
         total, cosines, count = 0.0, [], 0
         for rows in batches:
@@ -263,7 +258,7 @@ class _Learner:
         return total / count, sum(cosines) / len(cosines)
 
     def _run(self, inputs: Tensor, generator: torch.Generator) -> Any:
-        # Exponentials divided by their sum are uniform on the simplex.
+        # Normalized exponential samples are uniform on the simplex.
         draws = torch.empty(self._num).exponential_(generator=generator)
         alphas = (draws / draws.sum()).to(inputs.device)
         point = {
@@ -273,7 +268,7 @@ class _Learner:
         return functional_call(self._model, {**point, **self._buffers}, (inputs,))
 
     def _cosine(self) -> Float[Tensor, ""]:
-        """Return cos² between corners, the mean over all pairs."""
+        """Return the squared cosine between corners, averaged over all pairs."""
         flat = [each.flatten(1) for each in self._params.values() if each.ndim > 2]
         weights = torch.cat(flat or [each.flatten(1) for each in self._params.values()], 1)
         unit = weights / weights.norm(dim=1, keepdim=True)
@@ -298,7 +293,7 @@ class _Learner:
 def _stacked(
     model: nn.Module, start: Sequence[Mapping[str, Tensor]]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the parameters of all corners in one tensor each, and one set of buffers."""
+    """Return the stacked parameters of all corners, and one set of buffers."""
     bound = [bind(model, params) for params in start]
     device = device_of(model)
     params = {

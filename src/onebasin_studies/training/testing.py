@@ -1,4 +1,4 @@
-"""Testing on the way: loss and error of stacked networks on the test set."""
+"""Evaluation of stacked networks on the test set during training."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ BATCH_SIZE = 1000
 
 
 class TestSet:
-    """The test set, and a copy of the network to run on it.
+    """The test set, with a copy of the network that is evaluated on it.
 
     Args:
-        network: the architecture; it is run in evaluation mode.
+        network: the architecture, in evaluation mode.
         examples: inputs, `(m, ...)`.
-        labels: `(m,)`.
+        labels: class labels, `(m,)`.
     """
 
-    __test__ = False  # pytest takes classes of this name for tests
+    __test__ = False  # not a test class of pytest
 
     def __init__(self, network: nn.Module, examples: Examples, labels: Int64[Tensor, " n"]) -> None:
         self._network = network.eval()
@@ -32,7 +32,7 @@ class TestSet:
         self._labels = labels
 
     def measure(self, stack: Stack) -> list[tuple[float, float]]:
-        """Return the mean cross-entropy and the share of errors of each network."""
+        """Return the mean cross-entropy and the error rate of each network."""
         held = stack.tensors()
         networks = [
             {name: tensor[row] for name, tensor in held.items()} for row in range(len(stack))

@@ -1,4 +1,4 @@
-"""Training: networks trained from seeds on a dataset, many at once."""
+"""Training of many networks from seeds on one dataset."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from onebasin._checks import described
 from onebasin._random import check_seed, check_seeds
 from onebasin.data.dataset import Dataset
 from onebasin.errors import OneBasinError, check_amount, check_whole, is_whole
-from onebasin_studies.training.augmenting import Augment, augment_name, check_augment
-from onebasin_studies.training.campaign import Campaign, Progress, Saving, Watch
+from onebasin_studies.training.augmentation import Augment, augment_name, check_augment
 from onebasin_studies.training.engines import EngineName
 from onebasin_studies.training.folder import Folder
 from onebasin_studies.training.grouping import group_seeds
 from onebasin_studies.training.initialization import Network
-from onebasin_studies.training.job import build_job, describe
-from onebasin_studies.training.keeping import check_kept, epochs_to_keep
 from onebasin_studies.training.recipe import Recipe
+from onebasin_studies.training.setup import build_setup, describe
+from onebasin_studies.training.snapshots import check_saved, epochs_to_save
 from onebasin_studies.training.trained import TrainedNetwork
+from onebasin_studies.training.trainer import OnEpochEnd, Progress, Saving, Trainer
 
 
 def train(
@@ -37,66 +37,62 @@ def train(
     spawn_epoch: int | None = None,
     trunk_seed: int = 0,
     augment: Augment | None = None,
-    tests: bool = False,
+    evaluate: bool = False,
     checkpoints: str | PathLike[str] | None = None,
     metadata: Mapping[str, str] | None = None,
     checkpoint_every: int = 1,
     checkpoint_seconds: float | int = 0.0,
-    keep_epochs: Sequence[int] | Literal["all"] = (),
+    save_epochs: Sequence[int] | Literal["all"] = (),
     resume: bool = True,
     engine: EngineName | None = None,
     group_size: int | None = None,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
-    watch: Watch | None = None,
+    on_epoch_end: OnEpochEnd | None = None,
     **options: Any,
 ) -> list[TrainedNetwork]:
-    """Train a network from each of several seeds on cross-entropy, all in one process.
+    """Train one network per seed on cross-entropy, in one process.
 
-    Networks are trained in step, as one batched program where that is faster (see
-    `TrainedNetwork.engine`), in groups that share a CPU's threads. What becomes of a seed
-    does not depend on the others, up to the rounding of floating-point numbers.
+    Networks are trained in lockstep groups, as one batched program where that is faster (see
+    `TrainedNetwork.engine`). Up to rounding, the result of a seed does not depend on the other
+    seeds.
 
     Args:
-        network: the architecture, which is copied and stays as it is, or a function that
-            builds one.
-        data: what to train on.
-        seeds: one network is trained for each; its seed, a whole number that torch takes, decides
-            its initial weights, the order of its examples and its noise, and nothing else does.
-        recipe: how to train; the defaults of `Recipe` without it.
-        spawn_epoch: train one network for this many epochs, and only then one from each
-            seed, which goes on from it with an order and noise of its own (Frankle et al.,
-            2020).
-        trunk_seed: of that network.
-        augment: called with a batch of inputs and a generator on the CPU; returns the inputs
-            to train on, of the same shape. With a folder it needs a name of its own, by which a
-            training that goes on is known: a function of a module or class, or an object that
-            prints without an address in memory, such as an `Augmentation`.
-        tests: whether to measure loss and error on the test set after every epoch.
-        checkpoints: a folder for networks, histories and whatever is needed to go on; see
-            `onebasin_studies.training.folder`. A training that was killed and is called once more
-            gives the same bytes as one that was not.
+        network: the architecture, which is copied, or a function that builds one.
+        data: the dataset.
+        seeds: one seed per network, valid for torch. It determines the initial weights, the order
+            of examples and the noise.
+        recipe: the hyperparameters; default: those of `Recipe`.
+        spawn_epoch: number of epochs of one shared network, from which all networks are spawned.
+            Each spawned network has its own order of examples and noise (Frankle et al., 2020).
+        trunk_seed: seed of the shared network.
+        augment: a function from a batch of inputs and a CPU generator to inputs of the same shape.
+            With `checkpoints` it needs an unambiguous name: a top-level function, a method, or an
+            object whose `repr` has no memory address, such as an `Augmentation`.
+        evaluate: whether to evaluate networks on the test set after every epoch.
+        checkpoints: a folder for networks, histories and the state to resume from; see
+            `onebasin_studies.training.folder`. A resumed training produces the same bytes as an
+            uninterrupted one.
         metadata: further metadata of the checkpoint files, such as an architecture record.
-        checkpoint_every: epochs between two writings of what is needed to go on.
-        checkpoint_seconds: the least time between them; where it is above 0, writing takes no
-            more than about a twentieth of the time.
-        keep_epochs: epochs after which networks are kept in the folder, or "all"; later than
-            `spawn_epoch`, up to which there is only one network.
-        resume: whether to go on with what is in the folder; else it is replaced.
-        engine: what runs the networks; the quickest one that works without it.
-        group_size: the most networks trained in step; chosen without it.
-        device: where to train; where the network is without it.
-        progress: called with the number of epochs done, of all seeds, and their total.
-        watch: called for each group after each of its epochs.
-        **options: values of the recipe by name, such as `epochs=10`; they go before it.
+        checkpoint_every: number of epochs between two checkpoints.
+        checkpoint_seconds: minimum number of seconds between two checkpoints. If positive, writing
+            takes at most about a twentieth of the time.
+        save_epochs: epochs after which snapshots are saved in the folder, or "all"; they must be
+            later than `spawn_epoch`.
+        resume: whether to resume from the folder; otherwise its contents are replaced.
+        engine: the engine of the networks; default: the fastest suitable one.
+        group_size: maximum number of networks per group; default: chosen automatically.
+        device: the device of the training; default: the device of the network.
+        progress: a callback with the number of completed epochs of all seeds and their total.
+        on_epoch_end: a callback for each group after each of its epochs.
+        **options: hyperparameters by name, such as `epochs=10`; they override the recipe.
 
     Returns:
         One trained network per seed, in the order of the seeds.
 
     Raises:
-        OneBasinError: when an argument is out of range, the network does not fit the data, or
-            the folder holds another training or one that is past an epoch to keep, or
-            another process trains there.
+        OneBasinError: if an argument is out of range, the network does not fit the data, the folder
+            holds another training, or another process uses the folder.
 
     Example:
         >>> from onebasin.networks import MLP
@@ -119,31 +115,31 @@ def train(
         )
     if not len(data.train_labels):
         raise OneBasinError(f"train: {data.name} has no training examples; choose other data")
-    kept = epochs_to_keep(keep_epochs, recipe.epochs, spawn_epoch)
+    kept = epochs_to_save(save_epochs, recipe.epochs, spawn_epoch)
     _check_folder(checkpoints, kept, augment)
-    job = build_job(
-        network, data, recipe, device=device, engine=engine, augment=augment, tests=tests
+    setup = build_setup(
+        network, data, recipe, device=device, engine=engine, augment=augment, evaluate=evaluate
     )
-    grouping = group_seeds(seeds, job, num_threads=torch.get_num_threads(), group_size=group_size)
+    grouping = group_seeds(seeds, setup, num_threads=torch.get_num_threads(), group_size=group_size)
     folder = None if checkpoints is None else Folder(Path(checkpoints), metadata)
     with contextlib.nullcontext() if folder is None else folder.locked():
         if folder is not None:
-            wanted = describe(job, seeds, spawn_epoch=spawn_epoch, trunk_seed=trunk_seed)
+            wanted = describe(setup, seeds, spawn_epoch=spawn_epoch, trunk_seed=trunk_seed)
             manifest = {"wanted": wanted, "groups": grouping.groups}
             groups = folder.open(manifest, resumes=resume)["groups"]
             grouping = dataclasses.replace(grouping, groups=tuple(map(tuple, groups)))
-            check_kept(folder, groups, kept)
-        campaign = Campaign(
-            job,
+            check_saved(folder, groups, kept)
+        trainer = Trainer(
+            setup,
             grouping,
             Saving(folder, checkpoint_every, kept, checkpoint_seconds),
             spawn_epoch=spawn_epoch,
             trunk_seed=trunk_seed,
             progress=progress,
-            watch=watch,
+            on_epoch_end=on_epoch_end,
         )
-        found = campaign.run()
-    return [found[seed] for seed in seeds]
+        trained = trainer.run()
+    return [trained[seed] for seed in seeds]
 
 
 def _recipe(recipe: Any, options: dict[str, Any]) -> Recipe:
@@ -157,14 +153,14 @@ def _recipe(recipe: Any, options: dict[str, Any]) -> Recipe:
 
 
 def checked_spawn_epoch(given: Any, epochs: int) -> int | None:
-    """Return after how many epochs networks are spawned, or None.
+    """Return the validated number of shared epochs, or None.
 
     Args:
-        given: what the caller said.
-        epochs: how many there are.
+        given: the value of the argument.
+        epochs: total number of epochs.
 
     Raises:
-        OneBasinError: when it is no whole number of at least 1 and below them.
+        OneBasinError: if it is not a whole number from 1 to `epochs - 1`.
     """
     if given is None:
         return None
@@ -177,11 +173,11 @@ def checked_spawn_epoch(given: Any, epochs: int) -> int | None:
 
 
 def _check_folder(checkpoints: Any, kept: frozenset[int], augment: Augment | None) -> None:
-    """Check what only matters with a folder, or without one."""
+    """Check the arguments that depend on `checkpoints`."""
     if checkpoints is None:
         if kept:
             raise OneBasinError(
-                "train: keep_epochs needs a folder to keep networks in; checkpoints="
+                "train: save_epochs needs a folder to keep networks in; checkpoints="
             )
         return
     if not os.fspath(checkpoints):

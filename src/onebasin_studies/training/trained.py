@@ -1,4 +1,4 @@
-"""Trained networks: what training made of each seed."""
+"""Trained networks: the results of training."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Metric = Literal["loss", "error"]
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """What training made of one seed.
+    """The result of training with one seed.
 
     Args:
-        seed: what its initial weights and the order of its examples were drawn with.
+        seed: random seed of the initial weights and the order of examples.
         params: parameters and buffers, detached, on the CPU.
-        history: a row for each epoch.
-        status: "finished" after all epochs, "converged" where the loss fell below
-            `stop_loss`, "diverged" where it was no finite number any more.
-        engine: what ran it: "chain", "vmap" or "loop".
-        reason: why that engine, in a sentence.
+        history: one row per epoch.
+        status: "finished" after all epochs, "converged" if the loss fell below `stop_loss`,
+            "diverged" if it was not finite.
+        engine: the engine of the training: "chain", "vmap" or "loop".
+        reason: the reason for this engine, in a sentence.
     """
 
     seed: int
@@ -55,25 +55,25 @@ class TrainedNetwork:
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """Mean training cross-entropy of each epoch, as met on the way."""
+        """Mean training cross-entropy during each epoch."""
         return tuple(row.loss for row in self.history)
 
     @property
     def seconds(self) -> float:
-        """How long it took; of networks trained together, each is given its share."""
+        """Duration of the training, divided among networks that were trained together."""
         return sum((row.seconds for row in self.history), 0.0)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the history as plain JSON values, a row for each epoch."""
+        """Return the history as plain JSON values, one row per epoch."""
         return [row.to_json() for row in self.history]
 
     def plot(self, ax: Axes | None = None, *, metric: Metric = "loss", **style: Any) -> Axes:
-        """Draw the learning curve: training, and test, dashed, where it was measured.
+        """Plot the learning curve: training solid, test dashed.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: target axes; default: a new figure.
             metric: "loss" or "error".
-            **style: passed on to `Axes.plot`, for example `label` and `color`.
+            **style: arguments of `Axes.plot`, such as `label` and `color`.
 
         Returns:
             The axes with the curve.

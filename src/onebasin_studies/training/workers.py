@@ -1,7 +1,7 @@
-"""Workers: groups of networks trained by threads, each of which computes by itself.
+"""Worker threads, each of which trains groups of networks.
 
-PyTorch lets go of Python's lock while it computes, so that a few threads keep as many cores
-busy. What the caller is told, it is told in its own thread.
+PyTorch releases the GIL while it computes, so a few threads use as many cores. Callbacks run in the
+caller's thread.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from typing import Any
 
 import torch
 
-Tell = Callable[[Any], None]
+Report = Callable[[Any], None]
 Check = Callable[[], None]
-Work = Callable[[Tell, Check], None]
+Work = Callable[[Report, Check], None]
 
 
 class Stopped(Exception):
-    """Raised in a worker by its `check` when the others are not to go on."""
+    """Raised by `check` in a worker when the other workers must stop."""
 
 
-def run_workers(works: Sequence[Work], handle: Tell, *, num_workers: int, num_threads: int) -> None:
-    """Do works side by side, and return when all are done.
+def run_workers(
+    works: Sequence[Work], handle: Report, *, num_workers: int, num_threads: int
+) -> None:
+    """Run functions in parallel and return when all have finished.
 
-    When one fails, or the caller is interrupted, the others stop at their next `check`.
+    If one fails, or the caller is interrupted, the others stop at their next `check`.
 
     Args:
-        works: each gets a function to tell the caller something, and one to call often.
-        handle: called in this thread with what works tell, in order.
-        num_workers: how many work at a time.
-        num_threads: of PyTorch in each of them.
+        works: functions of a callback for messages and a callback to call often.
+        handle: a callback in this thread for the messages, in order.
+        num_workers: number of functions that run in parallel.
+        num_threads: number of PyTorch threads in each of them.
     """
     events: SimpleQueue[Any] = SimpleQueue()
     stop = threading.Event()
@@ -55,7 +57,7 @@ def run_workers(works: Sequence[Work], handle: Tell, *, num_workers: int, num_th
             raise
 
 
-def _handle(events: SimpleQueue[Any], remaining: int, handle: Tell) -> None:
+def _handle(events: SimpleQueue[Any], remaining: int, handle: Report) -> None:
     while remaining:
         event = events.get()
         if isinstance(event, Future):
@@ -67,7 +69,7 @@ def _handle(events: SimpleQueue[Any], remaining: int, handle: Tell) -> None:
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Give PyTorch this many threads in each thread of Python that starts in the block."""
+    """Set the number of PyTorch threads of each Python thread that starts in the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

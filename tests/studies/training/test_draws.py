@@ -88,10 +88,10 @@ def test_every_seed_is_checked(seed):
 def test_the_outermost_seeds_will_do(seed):
     digits = load_digits(seed=seed).as_images()
     part = digits.subset(5, 5, seed).with_label_noise(0.2, seed=seed)
-    augmented = batches(
+    apply_augmentation = batches(
         part.test_inputs, part.test_labels, 3, shuffle_seed=seed, augmentation=Augmentation()
     )
-    assert [len(labels) for _, labels in augmented] == [3, 2]
+    assert [len(labels) for _, labels in apply_augmentation] == [3, 2]
     assert len(train(chain(), blobs(), seeds=[seed], epochs=1)[0].losses) == 1
 
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from onebasin_studies.training.engines.loss import score_and_slope, score_of
+from onebasin_studies.training.engines.loss import loss_and_grad, score_of
 
 
 def wrong(logits, labels):
-    both = score_of(logits, labels).wrong, score_and_slope(logits.clone(), labels)[0].wrong
+    both = score_of(logits, labels).wrong, loss_and_grad(logits.clone(), labels)[0].wrong
     assert torch.equal(*both)
     return both[0].tolist()
 

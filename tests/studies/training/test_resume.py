@@ -16,8 +16,8 @@ import torch
 
 from onebasin.errors import OneBasinError
 from onebasin_studies.training import train
-from onebasin_studies.training.augmenting import augment_name
-from onebasin_studies.training.keeping import epochs_to_keep
+from onebasin_studies.training.augmentation import augment_name
+from onebasin_studies.training.snapshots import epochs_to_save
 from tests.studies.training.networks import blobs, chain, noisy
 
 OPTIONS = {"epochs": 6, "batch_size": 10, "stop_loss": 0.35, "group_size": 2}
@@ -29,12 +29,13 @@ from onebasin_studies.training import train
 from tests.studies.training.networks import blobs, noisy
 from tests.studies.training.test_resume import OPTIONS, SEEDS
 
-def watch(found):
+def on_epoch_end(found):
     print(found.group, found.epoch, flush=True)
     if found.group == 1 and found.epoch == 3:
         sys.stdin.readline()  # wait here to be killed
 
-train(noisy(), blobs(), seeds=SEEDS, checkpoints=sys.argv[1], spawn_epoch=2, watch=watch, **OPTIONS)
+options = dict(OPTIONS, spawn_epoch=2, on_epoch_end=on_epoch_end)
+train(noisy(), blobs(), seeds=SEEDS, checkpoints=sys.argv[1], **options)
 """
 
 
@@ -113,7 +114,7 @@ def test_stopped_by_an_exception_it_goes_on(tmp_path, one_thread):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "stopped", watch=stop)
+        run(tmp_path / "stopped", on_epoch_end=stop)
     assert (tmp_path / "stopped" / "running" / "group-0.safetensors").exists()
     run(tmp_path / "stopped")
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
@@ -184,7 +185,7 @@ def test_a_broken_manifest_is_named(tmp_path, change):
 
 def test_networks_on_the_way_are_kept(tmp_path):
     (found,) = train(
-        noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, keep_epochs=[1, 3]
+        noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, save_epochs=[1, 3]
     )
     from safetensors.torch import load_file
 
@@ -203,17 +204,17 @@ def test_epochs_that_a_network_is_past_cannot_be_kept(tmp_path, one_thread):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, keep_epochs=[3], watch=stop)
-    past = r"3 networks went past epochs 4 of keep_epochs .*start anew with resume=False"
+        run(tmp_path, save_epochs=[3], on_epoch_end=stop)
+    past = r"3 networks went past epochs 4 of save_epochs .*start anew with resume=False"
     with pytest.raises(OneBasinError, match=past.replace("3", r"\d")):
-        run(tmp_path, keep_epochs=[3, 4])
-    assert len(run(tmp_path, keep_epochs=[3])) == 3
+        run(tmp_path, save_epochs=[3, 4])
+    assert len(run(tmp_path, save_epochs=[3])) == 3
     for _ in range(2):
         with pytest.raises(OneBasinError, match=past):
-            run(tmp_path, keep_epochs=[3, 4])
-    assert len(run(tmp_path, keep_epochs=[3])) == 3
-    run(tmp_path, keep_epochs="all", resume=False)
-    assert len(run(tmp_path, keep_epochs="all")) == 3
+            run(tmp_path, save_epochs=[3, 4])
+    assert len(run(tmp_path, save_epochs=[3])) == 3
+    run(tmp_path, save_epochs="all", resume=False)
+    assert len(run(tmp_path, save_epochs="all")) == 3
     kept = {path.name for path in (tmp_path / "epochs").iterdir()}
     # Networks stop early, and are one before epoch 2.
     assert {"seed-0-epoch-3.safetensors", "seed-2-epoch-4.safetensors"} <= kept
@@ -222,7 +223,7 @@ def test_epochs_that_a_network_is_past_cannot_be_kept(tmp_path, one_thread):
     for seed in SEEDS:
         (tmp_path / f"seed-{seed}.safetensors").unlink()
     (tmp_path / "epochs" / "seed-0-epoch-3.safetensors").unlink()
-    run(tmp_path, keep_epochs="all")
+    run(tmp_path, save_epochs="all")
     assert {path.name for path in (tmp_path / "epochs").iterdir()} == kept
 
 
@@ -280,12 +281,12 @@ def test_augmentations_that_look_alike_are_for_no_folder(tmp_path):
 
 
 def test_epochs_to_keep_are_checked(tmp_path):
-    with pytest.raises(OneBasinError, match=r"keep_epochs is 3; it must be 'all' or epochs from 1"):
-        epochs_to_keep(3, 3)
-    with pytest.raises(OneBasinError, match=r"keep_epochs is \[4\]; it must be 'all' or epochs"):
-        train(noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, keep_epochs=[4])
-    with pytest.raises(OneBasinError, match="keep_epochs needs a folder"):
-        train(noisy(), blobs(), seeds=[5], epochs=3, keep_epochs="all")
+    with pytest.raises(OneBasinError, match=r"save_epochs is 3; it must be 'all' or epochs from 1"):
+        epochs_to_save(3, 3)
+    with pytest.raises(OneBasinError, match=r"save_epochs is \[4\]; it must be 'all' or epochs"):
+        train(noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, save_epochs=[4])
+    with pytest.raises(OneBasinError, match="save_epochs needs a folder"):
+        train(noisy(), blobs(), seeds=[5], epochs=3, save_epochs="all")
 
 
 def test_a_broken_state_is_named(tmp_path):
@@ -294,7 +295,7 @@ def test_a_broken_state_is_named(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, watch=stop)
+        run(tmp_path, on_epoch_end=stop)
     (state, *_) = sorted((tmp_path / "running").iterdir())
     state.write_bytes(b"broken")
     with pytest.raises(OneBasinError, match=r"cannot be read \(.*\); delete it to train"):

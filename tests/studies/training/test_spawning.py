@@ -66,8 +66,8 @@ def test_the_epoch_is_a_whole_number(epoch):
 
 def test_epochs_of_the_trunk_are_not_kept(tmp_path):
     options = {**OPTIONS, "seeds": [1, 2], "spawn_epoch": 2, "checkpoints": tmp_path}
-    with pytest.raises(OneBasinError, match=r"keep_epochs has 2, but up to spawn_epoch 2 .*from 3"):
-        train(chain(), blobs(), keep_epochs=[3, 2], **options)
-    train(chain(), blobs(), keep_epochs="all", **options)
+    with pytest.raises(OneBasinError, match=r"save_epochs has 2, but up to spawn_epoch 2 .*from 3"):
+        train(chain(), blobs(), save_epochs=[3, 2], **options)
+    train(chain(), blobs(), save_epochs="all", **options)
     kept = {file.name for file in (tmp_path / "epochs").iterdir()}
     assert kept == {f"seed-{s}-epoch-{epoch}.safetensors" for s in (1, 2) for epoch in (3, 4)}

@@ -43,7 +43,7 @@ def test_a_network_that_diverges_leaves():
 @pytest.mark.parametrize("engine", ["chain", "vmap", "loop"])
 def test_history_tells_what_the_networks_do(engine):
     data = blobs()
-    a, _ = train(chain(), data, seeds=[0, 1], epochs=2, tests=True, engine=engine)
+    a, _ = train(chain(), data, seeds=[0, 1], epochs=2, evaluate=True, engine=engine)
     model = chain()
     model.load_state_dict(a.params)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_history_tells_what_the_networks_do(engine):
 def test_plots_are_drawn():
     from matplotlib.figure import Figure
 
-    (network,) = train(chain(), blobs(), seeds=[0], epochs=3, tests=True)
+    (network,) = train(chain(), blobs(), seeds=[0], epochs=3, evaluate=True)
     ax = Figure().subplots()
     network.plot(ax, metric="error", label="a")
     assert [len(line.get_xdata()) for line in ax.lines] == [3, 3]
@@ -244,7 +244,7 @@ def test_half_precision_is_close():
 
 def test_groups_are_watched():
     seen = []
-    train(chain(), blobs(), seeds=range(5), epochs=2, group_size=2, watch=seen.append)
+    train(chain(), blobs(), seeds=range(5), epochs=2, group_size=2, on_epoch_end=seen.append)
     ends = {found.group: found for found in seen}
     assert [ends[number].seeds for number in sorted(ends)] in (
         [(0, 1), (2, 3), (4,)],

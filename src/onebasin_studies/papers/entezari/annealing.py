@@ -21,9 +21,9 @@ from onebasin_studies.papers.entezari.settings import (
     published_depths,
     published_widths,
 )
-from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels, size_axis
 from onebasin_studies.runtime.statistics import grouped, select, summarize, summary, values_of
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.sets import measure_set
 
@@ -61,7 +61,7 @@ def tasks(config: Config) -> list[Task]:
     """Return a measure of every pair and of every five networks, before and after annealing."""
     axes = [("width", config.widths, config.search), ("depth", config.depths, config.deep)]
     return [
-        measure.labeled(axis=axis)
+        measure.with_labels(axis=axis)
         for axis, series, search in axes
         for point in points_of(series)
         for measure in _measures(point, search, config)
@@ -89,8 +89,8 @@ def _of_set(point: Point, members: Sequence[Task], search: Search, num_points: i
     for state, ends in ((BEFORE, members), (AFTER, search.moved(point, members))):
         measure = Task.of(
             measure_set, **point.setting, networks=ends, num_points=num_points
-        ).labeled(**point.labels, networks=len(members), set=search.seed, state=state)
-        found.append(measure.costing(point.cost * len(members) ** 2))
+        ).with_labels(**point.labels, networks=len(members), set=search.seed, state=state)
+        found.append(measure.with_cost(point.cost * len(members) ** 2))
     return found
 
 
@@ -113,7 +113,7 @@ def _gain(states: Mapping[str, Row], barrier: str) -> float:
     return 1 - after / before if before > 0 else nan
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """On MNIST two shallow MLPs gain much; five of them little, and so do two deep ones.
 
@@ -132,7 +132,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     }
     values = [values_of(kind, "gain") for kind in kinds.values()]
     if min(map(len, values)) < FEWEST or deepest == 1:
-        return Verdict.too_little("Fewer than three sets of two, of five or of deep ones.")
+        return Verdict.inconclusive("Fewer than three sets of two, of five or of deep ones.")
     two, five, last = map(summary, values)
     told = "; ".join(
         f"{name}: {each.mean:.0%} ({each.low:.0%} to {each.high:.0%}; of the loss "
@@ -169,7 +169,7 @@ def _figure(axis: str, label: str, rows: Sequence[Row]) -> Picture:
             part = select(rows, networks=number, state=state)
             means = summarize(part, "error_barrier", by=[axis])
             draw_means(ax, means, axis, label=state)
-            words.append(f"{number} networks {state}: {told(means, axis)}")
+            words.append(f"{number} networks {state}: {describe_means(means, axis)}")
         size_axis(ax, axis, [row[axis] for row in rows])
         ax.set_title(f"{label}, {number} networks")
         ax.set_ylabel("train error barrier")

@@ -17,9 +17,9 @@ from onebasin_studies.papers.entezari.settings import (
     Series,
     points_of,
 )
-from onebasin_studies.runtime.drawing import draw_means, panels, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels
 from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, summary
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.sets import measure_set
 
@@ -57,24 +57,24 @@ def tasks(config: Config) -> list[Task]:
     wanted = []
     for point in points_of([config.series]):
         for pair, (a, b) in enumerate(point.pairs()):
-            before = _barrier(point, [a, b], config).labeled(pair=pair, steps=0)
-            wanted.append(before.labeled(schedule="none"))
+            before = _barrier(point, [a, b], config).with_labels(pair=pair, steps=0)
+            wanted.append(before.with_labels(schedule="none"))
             for search in config.searches:
                 for steps in config.steps:
                     labels = {"pair": pair, "steps": steps, "schedule": search.schedule}
                     one = replace(search, steps=steps, seed=pair)
-                    cost = one.search(point, [a, b]).labeled(kind=SEARCH, **point.labels)
+                    cost = one.search(point, [a, b]).with_labels(kind=SEARCH, **point.labels)
                     measure = _barrier(point, one.moved(point, [a, b]), config)
-                    wanted += [cost.labeled(**labels), measure.labeled(**labels)]
+                    wanted += [cost.with_labels(**labels), measure.with_labels(**labels)]
     return wanted
 
 
 def _barrier(point: Point, ends: Sequence[Task], config: Config) -> Task:
     found = Task.of(measure_set, **point.setting, networks=ends, num_points=config.num_points)
-    return found.labeled(kind=BARRIER, **point.labels).costing(point.cost)
+    return found.with_labels(kind=BARRIER, **point.labels).with_cost(point.cost)
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """With the published schedule the barrier falls with every increase of the steps.
 
@@ -88,11 +88,13 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     for (width,), part in grouped(train, "width").items():
         means = summarize(part, "error_barrier", by=["steps"])
         if lack := _lack(means):
-            return Verdict.too_little(f"Width {width}: {lack}.")
+            return Verdict.inconclusive(f"Width {width}: {lack}.")
         holds &= all(after.mean < before.mean for before, after in pairwise(means))
-        parts.append(f"width {width}: {told(means, 'steps')}{_against_paper(part, means)}")
+        parts.append(
+            f"width {width}: {describe_means(means, 'steps')}{_against_paper(part, means)}"
+        )
     if not parts:
-        return Verdict.too_little("Nothing was measured with the published schedule.")
+        return Verdict.inconclusive("Nothing was measured with the published schedule.")
     fallen = falls(train)
     holds &= all(fall.low > 0 for fall in fallen.values())
     text = ", ".join(
@@ -146,7 +148,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
         for (width,), same in grouped(part, "width").items():
             means = summarize(same, "error_barrier", by=["steps"])
             draw_means(ax, means, "steps", label=f"width {width}")
-            words.append(f"{schedule}, width {width}: {told(means, 'steps')}")
+            words.append(f"{schedule}, width {width}: {describe_means(means, 'steps')}")
             color = ax.lines[-1].get_color()
             if same[0]["data"] == "mnist" and schedule == "published" and width in PUBLISHED:
                 ax.plot(STEPS, PUBLISHED[width], "x", color=color, markersize=5)

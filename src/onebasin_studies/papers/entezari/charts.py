@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels, size_axis
 from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize
 from onebasin_studies.runtime.study import Picture, Row, Table
 
@@ -37,7 +37,7 @@ def barrier_picture(rows: Sequence[Row], x: str, split: str) -> Picture:
         for label, part in series_of(select(rows, split=split)).items():
             means = summarize(part, column, by=[x])
             draw_means(ax, means, x, label=label)
-            words.append(f"{label}, {name}: {told(means, x)}")
+            words.append(f"{label}, {name}: {describe_means(means, x)}")
         size_axis(ax, x, [row[x] for row in rows])
         ax.set_ylabel(f"{split} {name} barrier")
     if rows:

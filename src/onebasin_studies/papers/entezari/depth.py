@@ -18,7 +18,7 @@ from onebasin_studies.papers.entezari.settings import (
     measured_pairs,
     published_depths,
 )
-from onebasin_studies.runtime.drawing import told
+from onebasin_studies.runtime.drawing import describe_means
 from onebasin_studies.runtime.statistics import (
     Summary,
     contrast,
@@ -27,7 +27,7 @@ from onebasin_studies.runtime.statistics import (
     summarize,
     values_of,
 )
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 FEWEST_PAIRS, FEWEST_DEPTHS = 3, 3
@@ -54,7 +54,7 @@ def tasks(config: Config) -> list[Task]:
     return measured_pairs(config.series, config.num_points)
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Train-loss barriers rise from the least depth on, and level off towards the greatest.
 
@@ -65,9 +65,9 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     step before less and plus the last. At least three depths of three pairs each.
     """
     train = series_of(select(rows, split="train"))
-    judged = {label: _judge(part) for label, part in train.items() if _suffices(part)}
+    judged = {label: _evaluate_claim(part) for label, part in train.items() if _suffices(part)}
     if not judged:
-        return Verdict.too_little(
+        return Verdict.inconclusive(
             f"No series has {FEWEST_DEPTHS} depths with {FEWEST_PAIRS} pairs each."
         )
     text = " ".join(f"{label}: {sentence}." for label, (_, sentence) in judged.items())
@@ -80,7 +80,7 @@ def _suffices(rows: Sequence[Row]) -> bool:
     return is_plain and len(means) >= FEWEST_DEPTHS and all(m.n >= FEWEST_PAIRS for m in means)
 
 
-def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
+def _evaluate_claim(rows: Sequence[Row]) -> tuple[bool, str]:
     pairs = {depth: values_of(part, "barrier") for (depth,), part in grouped(rows, "depth").items()}
     depths, values = list(pairs), list(pairs.values())
     rise = contrast(values[:2], [-1, 1])
@@ -95,9 +95,9 @@ def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
         for factor, (a, b) in zip((before, last), pairwise(means[-3:]), strict=True)
     ]
     return min(rise.low, less.low, more.low) > 0, (
-        f"mean train-loss barrier {told(means, 'depth', form='.3f')}; the first step adds "
-        f"{_interval(rise)}; for each doubling the last one adds {steps[1]:.3f} and the one before "
-        f"{steps[0]:.3f}, less the last that is {_interval(less)}"
+        f"mean train-loss barrier {describe_means(means, 'depth', form='.3f')}; the first step "
+        f"adds {_interval(rise)}; for each doubling the last one adds {steps[1]:.3f} and "
+        f"the one before {steps[0]:.3f}, less the last that is {_interval(less)}"
     )
 
 

@@ -22,7 +22,7 @@ from onebasin_studies.papers.entezari.settings import (
 )
 from onebasin_studies.runtime.drawing import panels
 from onebasin_studies.runtime.statistics import bootstrap, grouped, select, summarize
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 FEWEST_PAIRS, FEWEST_POINTS = 3, 5
@@ -66,7 +66,7 @@ def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Test error and barrier of plain networks go together, and deep ones are apart from that.
 
@@ -78,7 +78,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     points = [point for point in architectures(rows) if point["n"] >= FEWEST_PAIRS]
     plain = [point for point in points if point["family"] in PLAIN]
     if len(plain) < FEWEST_POINTS:
-        return Verdict.too_little(
+        return Verdict.inconclusive(
             f"{len(plain)} architectures and datasets have {FEWEST_PAIRS} pairs; {FEWEST_POINTS} "
             "are needed."
         )

@@ -22,10 +22,10 @@ from onebasin_studies.papers.entezari.settings import (
 )
 from onebasin_studies.runtime.drawing import panels
 from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, summary
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
+from onebasin_studies.tasks.bundles import select_network
 from onebasin_studies.tasks.merging import compare_networks, merge_networks
-from onebasin_studies.tasks.packing import take_network
 from onebasin_studies.tasks.subspaces import train_line
 
 FD, SL, BOTH = "FD", "SL", "FD+SL"
@@ -82,7 +82,7 @@ def tasks(config: Config) -> list[Task]:
                         others=list(others.values()),
                         other_names=list(others),
                         split="test",
-                    ).labeled(**point.labels, pair=pair)
+                    ).with_labels(**point.labels, pair=pair)
                 )
     return wanted
 
@@ -99,7 +99,9 @@ def _others(
     }
     found = {FD: _middle(point, [a, moved])}
     for way, line in lines.items():
-        ends = [Task.of(take_network, networks=line.costing(point.cost), number=n) for n in (0, 1)]
+        ends = [
+            Task.of(select_network, networks=line.with_cost(point.cost), number=n) for n in (0, 1)
+        ]
         found[way] = _middle(point, ends)
         found |= {f"{way}, end {n}": end for n, end in enumerate(ends)}
     return found
@@ -109,7 +111,7 @@ def _middle(point: Point, ends: Sequence[Task]) -> Task:
     return Task.of(merge_networks, **point.setting, members=list(ends))
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In the middle, test accuracy rises from FD to SL to FD+SL, on every dataset.
 
@@ -121,7 +123,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         columns = {way: _by_pair(select(part, name=way)) for way in WAYS}
         pairs = set.intersection(*(set(column) for column in columns.values()))
         if len(pairs) < FEWEST_PAIRS:
-            return Verdict.too_little(f"{data}: fewer than three pairs.")
+            return Verdict.inconclusive(f"{data}: fewer than three pairs.")
         steps = [
             summary([columns[after][pair] - columns[before][pair] for pair in sorted(pairs)])
             for before, after in ((FD, SL), (SL, BOTH))
@@ -133,7 +135,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         told = " and ".join(map(_points, steps))
         parts.append(f"{data}: {means}; steps of {told} points")
     if not parts:
-        return Verdict.too_little("Nothing was measured.")
+        return Verdict.inconclusive("Nothing was measured.")
     return Verdict.of(holds, f"Test accuracy in the middle, {'; '.join(parts)}.")
 
 

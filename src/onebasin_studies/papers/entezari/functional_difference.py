@@ -19,9 +19,9 @@ from onebasin_studies.papers.entezari.settings import (
     points_of,
     published_widths,
 )
-from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels, size_axis
 from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, summary
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 UNMOVED, ANNEALED, DIFFERENCE = "none", "annealing (published)", "functional-difference"
@@ -51,7 +51,7 @@ class Config:
 def tasks(config: Config) -> list[Task]:
     """Return the barriers of every pair, as it is and moved by each of the searches."""
     return [
-        barrier.labeled(pair=pair, method=method)
+        barrier.with_labels(pair=pair, method=method)
         for point in points_of(config.series)
         for pair, (a, b) in enumerate(point.pairs())
         for method, end in _ends(point, a, b, config, pair).items()
@@ -81,7 +81,7 @@ def differences(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Functional difference leaves a lower training-error barrier than published annealing.
 
@@ -94,16 +94,16 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         differences(rows), "family", "data", "normalization"
     ).items():
         if len({row["pair"] for row in part}) < FEWEST_PAIRS:
-            return Verdict.too_little(f"{family} on {data}: fewer than three pairs.")
+            return Verdict.inconclusive(f"{family} on {data}: fewer than three pairs.")
         error, loss = (summary([row[c] for row in part]) for c in ("error_barrier", "barrier"))
         holds &= error.low > 0
         widths = summarize(part, "error_barrier", by=["width"])
         parts.append(
             f"{family} on {data} ({normalization}): {_told(error)} (loss: {_told(loss)}; "
-            f"{told(widths, 'width', form='.3f')})"
+            f"{describe_means(widths, 'width', form='.3f')})"
         )
     if not parts:
-        return Verdict.too_little("No pair was matched both ways.")
+        return Verdict.inconclusive("No pair was matched both ways.")
     text = (
         "By how much annealing with the published schedule leaves a higher train-error barrier "
         f"than functional difference, on the mean over widths: {'; '.join(parts)}."
@@ -130,7 +130,7 @@ def _figure(family: str, data: str, rows: Sequence[Row]) -> Picture:
         for (method,), part in grouped(select(rows, split="train"), "method").items():
             means = summarize(part, column, by=["width"])
             draw_means(ax, means, "width", label="not moved" if method == UNMOVED else method)
-            words.append(f"{name}, {method}: {told(means, 'width')}")
+            words.append(f"{name}, {method}: {describe_means(means, 'width')}")
         size_axis(ax, "width", [row["width"] for row in rows])
         ax.set_ylabel(f"train {name} barrier")
         ax.set_ylim(bottom=0)

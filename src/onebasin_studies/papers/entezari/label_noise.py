@@ -17,9 +17,9 @@ from onebasin_studies.papers.entezari.settings import (
     points_of,
     powers,
 )
-from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels, size_axis
 from onebasin_studies.runtime.statistics import grouped, select, slope, summarize
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 FEWEST_PAIRS, FEWEST_WIDTHS = 3, 4
@@ -64,7 +64,7 @@ def tasks(config: Config) -> list[Task]:
         for share in config.shares
     }
     return [
-        measure.labeled(noise=share, pair=number)
+        measure.with_labels(noise=share, pair=number)
         for share, series in by_share.items()
         for point in points_of([series])
         for number, (a, b) in enumerate(point.pairs())
@@ -72,7 +72,7 @@ def tasks(config: Config) -> list[Task]:
     ]
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """With wrong labels the curve of barriers has the same shape, and is higher on average.
 
@@ -85,10 +85,10 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     clean = curves.pop(0, {})
     noisy = {noise: curve for noise, curve in curves.items() if curve.keys() == clean.keys()}
     if len(clean) < FEWEST_WIDTHS or not noisy:
-        return Verdict.too_little(
+        return Verdict.inconclusive(
             f"Fewer than {FEWEST_WIDTHS} widths have {FEWEST_PAIRS} pairs with and without noise."
         )
-    judged = [_judge(clean, curve, noise) for noise, curve in noisy.items()]
+    judged = [_evaluate_claim(clean, curve, noise) for noise, curve in noisy.items()]
     return Verdict.of(all(holds for holds, _ in judged), " ".join(text for _, text in judged))
 
 
@@ -97,7 +97,7 @@ def _curve(rows: Sequence[Row]) -> Mapping[int, float]:
     return {each.group["width"]: each.mean for each in means if each.n >= FEWEST_PAIRS}
 
 
-def _judge(
+def _evaluate_claim(
     clean: Mapping[int, float], noisy: Mapping[int, float], noise: float
 ) -> tuple[bool, str]:
     correlation = slope(list(clean.values()), list(noisy.values())).correlation
@@ -120,7 +120,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
         for (noise,), part in grouped(select(rows, split=split), "noise").items():
             means = summarize(part, column, by=["width"])
             draw_means(ax, means, "width", label=f"{noise:.0%} wrong labels")
-            words.append(f"{name} with {noise:.0%} wrong labels: {told(means, 'width')}")
+            words.append(f"{name} with {noise:.0%} wrong labels: {describe_means(means, 'width')}")
         size_axis(ax, "width", [row["width"] for row in rows])
         ax.set_ylabel(name)
     if rows:

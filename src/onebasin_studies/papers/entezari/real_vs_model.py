@@ -11,6 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from onebasin_studies.papers.entezari import PAPER
+from onebasin_studies.papers.entezari.real_vs_copies import (
+    Place,
+    agreement_of,
+    comparison_table,
+    density_picture,
+    places_of,
+    sweep_picture,
+)
 from onebasin_studies.papers.entezari.search import Search
 from onebasin_studies.papers.entezari.settings import (
     CIFAR10_SAMPLE,
@@ -24,16 +32,8 @@ from onebasin_studies.papers.entezari.settings import (
     published_depths,
     published_widths,
 )
-from onebasin_studies.papers.entezari.worlds import (
-    Place,
-    agreement_of,
-    comparison_table,
-    density_picture,
-    places_of,
-    sweep_picture,
-)
 from onebasin_studies.runtime.statistics import select, summarize
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.matching import match_pair, permute_network
 
@@ -78,7 +78,7 @@ class Config:
 def tasks(config: Config) -> list[Task]:
     """Return measures of all pairs of both worlds, as they are and after either search."""
     return [
-        measure.labeled(sweep=sweep.over, pair=number, world=world, state=state)
+        measure.with_labels(sweep=sweep.over, pair=number, world=world, state=state)
         for sweep in config.sweeps
         for point in points_of([sweep.series])
         for number, (world, a, b) in _pairs(point)
@@ -109,7 +109,7 @@ def _ends(sweep: Sweep, point: Point, a: Task, b: Task) -> Iterator[tuple[str, T
     yield "weights", Task.of(match_pair, **point.setting, a=a, b=b, method="weights")
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The model's barriers are those of the real world, before and after annealing.
 
@@ -122,7 +122,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     """
     before, after = (_enough(places_of(rows, state)) for state in ("before", "after"))
     if min(len(before), len(after)) < FEWEST_PLACES:
-        return Verdict.too_little(
+        return Verdict.inconclusive(
             f"{min(len(before), len(after))} architectures have {FEWEST_PAIRS} pairs of both "
             f"worlds, before and after the search; {FEWEST_PLACES} are needed."
         )

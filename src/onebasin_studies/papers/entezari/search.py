@@ -10,8 +10,8 @@ from onebasin.matching._annealing.examples import Energy
 from onebasin_studies.papers.entezari.settings import Point
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.annealing import anneal_networks
+from onebasin_studies.tasks.bundles import select_network
 from onebasin_studies.tasks.matching import match_pair
-from onebasin_studies.tasks.packing import take_network
 from onebasin_studies.tasks.specs import Spec
 
 
@@ -50,7 +50,7 @@ class Search:
             energy=self.energy,
             seed=self.seed,
         )
-        return found.costing(self.steps * (30 if point.depth > 1 else 1) * len(networks))
+        return found.with_cost(self.steps * (30 if point.depth > 1 else 1) * len(networks))
 
     def moved(self, point: Point, networks: Sequence[Task]) -> list[Task]:
         """Return the first network, and the others where annealing has moved them."""
@@ -58,7 +58,7 @@ class Search:
         others = range(1, len(networks))
         return [
             networks[0],
-            *(Task.of(take_network, networks=search, number=number) for number in others),
+            *(Task.of(select_network, networks=search, number=number) for number in others),
         ]
 
 

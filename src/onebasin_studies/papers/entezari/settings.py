@@ -112,8 +112,8 @@ class Point:
     def networks(self, num: int) -> list[Task]:
         """Return the trainings of as many networks, from seeds 0, 1, ..."""
         recipe, seeds = dict(self.series.recipe), list(range(num))
-        found = Task.each(train_networks, **self.setting, recipe=recipe, seeds=seeds)
-        return [task.costing(self.cost) for task in found]
+        found = Task.map(train_networks, **self.setting, recipe=recipe, seeds=seeds)
+        return [task.with_cost(self.cost) for task in found]
 
     def pairs(self) -> list[tuple[Task, Task]]:
         """Return pairs of trainings; no network is in two of them."""
@@ -131,8 +131,8 @@ class Point:
                 num_points=num_points,
                 normalization=normalization,
             )
-            .labeled(**self.labels)
-            .costing(self.cost * num_points)
+            .with_labels(**self.labels)
+            .with_cost(self.cost * num_points)
             for normalization in self.series.normalizations
         ]
 
@@ -150,7 +150,7 @@ def measured_pairs(series: Sequence[Series], num_points: int) -> list[Task]:
         num_points: of each curve.
     """
     return [
-        measure.labeled(pair=number)
+        measure.with_labels(pair=number)
         for point in points_of(series)
         for number, (a, b) in enumerate(point.pairs())
         for measure in point.barriers(a, b, num_points)

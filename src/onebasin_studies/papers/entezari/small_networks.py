@@ -23,7 +23,7 @@ from onebasin_studies.papers.entezari.settings import (
 )
 from onebasin_studies.runtime.drawing import panels
 from onebasin_studies.runtime.statistics import bootstrap, select, summary, values_of
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Result, Task
 from onebasin_studies.tasks.specs import Spec, data_of, network_of, symmetry_of
 from onebasin_studies.tasks.splits import SPLITS, batches_of, evaluator_of
@@ -146,7 +146,7 @@ def tasks(config: Config) -> list[Task]:
             network=point.network,
             reference=reference,
             others=networks[number + 1 :],
-        ).costing(config.num - number - 1)
+        ).with_cost(config.num - number - 1)
         for number, reference in enumerate(networks[:-1])
     ]
     setting = {"data": config.measure_data, "network": point.network, "networks": networks}
@@ -154,10 +154,10 @@ def tasks(config: Config) -> list[Task]:
     after = Task.of(measure_all_pairs, **setting, searches=searches, num_points=config.num_points)
     data = data_label(config.measure_data)
     measures = zip(STATES, (before, after), strict=True)
-    return [task.labeled(state=state, data=data) for state, task in measures]
+    return [task.with_labels(state=state, data=data) for state, task in measures]
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The best permutation lowers barriers, and a third network on the way lowers them further.
 
@@ -168,7 +168,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     pairs = {state: _matrices(rows, state) for state in STATES}
     before, after = (pairs[state] for state in STATES)
     if not before or not after or len(before["barrier"]) < FEWEST:
-        return Verdict.too_little(f"Fewer than {FEWEST} networks were measured in both states.")
+        return Verdict.inconclusive(f"Fewer than {FEWEST} networks were measured in both states.")
     falls = {
         "to the best permutation": before["barrier"] - after["barrier"],
         "from there around a third network": after["barrier"] - after["indirect"],

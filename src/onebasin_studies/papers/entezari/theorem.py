@@ -15,16 +15,16 @@ from onebasin_studies.papers.entezari import PAPER
 from onebasin_studies.papers.entezari.cells import match_cells
 from onebasin_studies.papers.entezari.settings import powers
 from onebasin_studies.runtime.drawing import (
+    describe_means,
     draw_means,
     explain,
     legend_below,
     panels,
     size_axis,
-    told,
 )
 from onebasin_studies.runtime.statistics import Slope, grouped, select, slope, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict
-from onebasin_studies.runtime.task import Result, Task, declare
+from onebasin_studies.runtime.task import Result, Task, task
 
 FEWEST_WIDTHS, FEWEST_DRAWS = 5, 24
 FLAT = 0.03
@@ -50,7 +50,7 @@ class Config:
     inputs: int = 64
 
 
-@declare(cpus=1)
+@task(cpus=1)
 def measure_construction(*, dimension: int, width: int, draws: int, inputs: int) -> Result:
     r"""Measure how far the middle of two random networks is from the mean of their outputs.
 
@@ -106,8 +106,8 @@ def tasks(config: Config) -> list[Task]:
     options = {"draws": config.draws, "inputs": config.inputs}
     return [
         Task.of(measure_construction, dimension=dimension, width=width, **options)
-        .labeled(dimension=dimension, width=width)
-        .costing(width * (dimension + 4))
+        .with_labels(dimension=dimension, width=width)
+        .with_cost(width * (dimension + 4))
         for dimension in config.dimensions
         for width in config.widths
     ]
@@ -149,7 +149,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     dimensions = sorted({row["dimension"] for row in rows})
     draws = map(len, grouped(rows, "dimension", "width").values())
     if len(found) < len(STATES) * len(dimensions) or min(draws, default=0) < FEWEST_DRAWS:
-        return Verdict.too_little("Fewer than five widths with 24 draws each.")
+        return Verdict.inconclusive("Fewer than five widths with 24 draws each.")
     parts, holds = [], True
     for dimension in dimensions:
         matched, random = found[dimension, "matched"], found[dimension, "random"]
@@ -179,8 +179,8 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
         widths = [mean.group["width"] for mean in means]
         line = [start.mean * (width / widths[0]) ** rate(dimension) for width in widths]
         ax.plot(widths, line, color=color, linestyle="--", linewidth=0.8)
-        words.append(f"d = {dimension}, matched: {told(means, 'width', form='.2g')}")
-        words.append(f"random: {told(random, 'width', form='.2g')}")
+        words.append(f"d = {dimension}, matched: {describe_means(means, 'width', form='.2g')}")
+        words.append(f"random: {describe_means(random, 'width', form='.2g')}")
     size_axis(ax, "width", [row["width"] for row in rows])
     ax.set_yscale("log")
     ax.set_ylabel("|f(middle) - mean of f|")

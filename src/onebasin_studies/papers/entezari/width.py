@@ -18,7 +18,7 @@ from onebasin_studies.papers.entezari.settings import (
     published_widths,
 )
 from onebasin_studies.runtime.statistics import Summary, select, summarize
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 DEEP = ("vgg", "resnet")
@@ -50,7 +50,7 @@ def tasks(config: Config) -> list[Task]:
     return measured_pairs(config.series, config.num_points)
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Barriers on the training set rise and fall; those of networks with BatchNorm stay high.
 
@@ -62,9 +62,9 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     not measured. Curves that do not count, or have too few widths or pairs, are named.
     """
     train = series_of(select(rows, split="train"))
-    judged = {label: _judge(part) for label, part in train.items() if _suffices(part)}
+    judged = {label: _evaluate_claim(part) for label, part in train.items() if _suffices(part)}
     if not judged:
-        return Verdict.too_little(
+        return Verdict.inconclusive(
             f"No series has {FEWEST_WIDTHS} widths with {FEWEST_PAIRS} pairs each, the narrowest "
             f"of which does not fit its data and some of which do ({FITTED:.0%} training error)."
         )
@@ -82,7 +82,7 @@ def _suffices(rows: Sequence[Row]) -> bool:
     return is_deep or _narrowest_fitting(rows) not in (None, means[0].group["width"])
 
 
-def _judge(rows: Sequence[Row]) -> tuple[bool, str]:
+def _evaluate_claim(rows: Sequence[Row]) -> tuple[bool, str]:
     means = summarize(rows, "barrier", by=["width"])
     peak = max(means, key=lambda each: each.mean)
     first, last = means[0], means[-1]

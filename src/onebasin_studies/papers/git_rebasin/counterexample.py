@@ -97,7 +97,7 @@ def tasks(config: Config) -> list[Task]:
     """Return one task for each of the four permutations."""
     options = {"side": config.side, "num_points": config.num_points, "seed": config.seed}
     return [
-        Task.of(measure_order, orders=orders, **options).labeled(permutation=_name(orders))
+        Task.of(measure_order, orders=orders, **options).with_labels(permutation=_name(orders))
         for orders in itertools.product(ORDERS, repeat=2)
     ]
 
@@ -122,7 +122,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     """Both networks make no error, and the barrier is 0.25 for every permutation."""
     found = barriers(rows)
     if len(found) < 4:
-        return Verdict.too_little(f"{len(found)} of 4 permutations were measured.")
+        return Verdict.inconclusive(f"{len(found)} of 4 permutations were measured.")
     worst_end = _end_error(rows)
     told = ", ".join(f"{value:.4f} ({name})" for name, value in found.items())
     holds = worst_end == 0 and all(abs(v - PUBLISHED) <= TOLERANCE for v in found.values())

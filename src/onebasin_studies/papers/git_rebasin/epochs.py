@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onebasin_studies.papers.git_rebasin import PAPER
-from onebasin_studies.papers.git_rebasin.lines import by_setting, paired
+from onebasin_studies.papers.git_rebasin.barriers import by_setting, paired
 from onebasin_studies.papers.git_rebasin.settings import (
     CIFAR_MLP_SGD_DESK,
     PAPER_MLPS,
@@ -17,9 +17,9 @@ from onebasin_studies.papers.git_rebasin.settings import (
     in_pairs,
     seeds_of,
 )
-from onebasin_studies.runtime.drawing import draw_means, panels, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels
 from onebasin_studies.runtime.statistics import grouped, select, summarize, summary
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 LEAST_PAIRS = 3
@@ -39,11 +39,13 @@ def tasks(config: Pairs) -> list[Task]:
                 labels: dict[str, Any] = {"setting": name, "judged": number == 0}
                 for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = setting.barrier(a, end, config.num_points)
-                    wanted.append(barrier.labeled(**labels, pair=pair, epoch=epoch, state=state))
+                    wanted.append(
+                        barrier.with_labels(**labels, pair=pair, epoch=epoch, state=state)
+                    )
     return wanted
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The matched train-loss barrier is lower after the last epoch than after the first.
 
@@ -54,16 +56,16 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     for name, part in by_setting(select(rows, state="matched", split="train")).items():
         fallen = _fallen(part)
         if len(fallen) < LEAST_PAIRS:
-            return Verdict.too_little(f"{name}: fewer than three pairs at two epochs.")
+            return Verdict.inconclusive(f"{name}: fewer than three pairs at two epochs.")
         difference, means = summary(fallen), summarize(part, "barrier", by=["epoch"])
         holds &= difference.low > 0
         change = summary([-fall for fall in fallen]).to_text()
         parts.append(
-            f"{name}: {told(means, 'epoch')}; from the first to the last it changes by {change} "
-            f"({len(fallen)} pairs)"
+            f"{name}: {describe_means(means, 'epoch')}; from the first to the last it changes "
+            f"by {change} ({len(fallen)} pairs)"
         )
     if not parts:
-        return Verdict.too_little("Nothing was measured.")
+        return Verdict.inconclusive("Nothing was measured.")
     return Verdict.of(holds, f"Matched train-loss barrier. {'. '.join(parts)}.")
 
 
@@ -86,7 +88,7 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
         for split, line in (("train", "-"), ("test", "--")):
             means = summarize(select(part, split=split), "barrier", by=["epoch"])
             draw_means(ax, means, "epoch", label=split, linestyle=line)
-            words.append(f"{state}, {split}: {told(means, 'epoch')}")
+            words.append(f"{state}, {split}: {describe_means(means, 'epoch')}")
         ax.set_xscale("log")
         epochs = sorted({row["epoch"] for row in part})
         ax.set_xticks(epochs, map(str, epochs))

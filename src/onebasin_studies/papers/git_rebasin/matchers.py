@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onebasin_studies.papers.git_rebasin import PAPER
-from onebasin_studies.papers.git_rebasin.lines import barriers_of, by_setting
+from onebasin_studies.papers.git_rebasin.barriers import barriers_of, by_setting
 from onebasin_studies.papers.git_rebasin.settings import (
     PAPER_MLPS,
     SMALL,
@@ -20,7 +20,7 @@ from onebasin_studies.papers.git_rebasin.settings import (
 )
 from onebasin_studies.runtime.drawing import draw_means, legend_below, panels
 from onebasin_studies.runtime.statistics import grouped, select, summarize, summary, values_of
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks import measure_curve
 
@@ -42,7 +42,7 @@ def tasks(config: Pairs) -> list[Task]:
                     measure_curve, **setting.measuring, a=a, b=end, num_points=config.num_points
                 )
                 wanted.append(
-                    curve.labeled(setting=name, judged=number == 0, pair=pair, method=method)
+                    curve.with_labels(setting=name, judged=number == 0, pair=pair, method=method)
                 )
     return wanted
 
@@ -58,7 +58,7 @@ def barriers(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return barriers_of(rows, "setting", "method", "split", "pair")
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In the first setting, matched mean train and test barriers are at most 5 % of unmatched ones.
 
@@ -72,7 +72,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         naive = values_of(select(found, split=split, method=UNMOVED), "barrier")
         matched = {m: values_of(select(found, split=split, method=m), "barrier") for m in MATCHERS}
         if min(map(len, [naive, *matched.values()])) < LEAST_PAIRS:
-            return Verdict.too_little("Fewer than three pairs were measured with every matcher.")
+            return Verdict.inconclusive("Fewer than three pairs were measured with every matcher.")
         before = summary(naive)
         means = {method: summary(values).mean for method, values in matched.items()}
         holds &= before.low > 0 and max(means.values()) <= SHARE * before.mean

@@ -15,7 +15,7 @@ from onebasin_studies.papers.git_rebasin.settings import (
 )
 from onebasin_studies.runtime.drawing import panels
 from onebasin_studies.runtime.statistics import grouped, select, summarize, values_of
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.merging import compare_networks, merge_networks
 
@@ -62,7 +62,7 @@ def tasks(config: Config) -> list[Task]:
                 other_names=[MERGED],
                 split=split,
             )
-            wanted.append(comparison.labeled(set=number, data=setting.data_name))
+            wanted.append(comparison.with_labels(set=number, data=setting.data_name))
     return wanted
 
 
@@ -70,7 +70,7 @@ def _candidates(rows: Sequence[Row]) -> list[Row]:
     return select(rows, row="candidate")
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every set the merged test loss is below that of all inputs.
 
@@ -81,7 +81,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     for (number,), part in grouped(select(_candidates(rows), split="test"), "set").items():
         inputs, (merged,) = select(part, kind="member"), select(part, name=MERGED)
         if len(inputs) < LEAST_MEMBERS:
-            return Verdict.too_little("Fewer than five networks were merged.")
+            return Verdict.inconclusive("Fewer than five networks were merged.")
         losses, accuracy = values_of(inputs, "loss"), values_of(inputs, "accuracy")
         lost = sum(accuracy) / len(accuracy) - merged["accuracy"]
         holds &= merged["loss"] < min(losses) and lost <= LOST_ACCURACY
@@ -91,7 +91,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
             f"merged {merged['accuracy']:.4f}"
         )
     if not parts:
-        return Verdict.too_little("No networks were merged.")
+        return Verdict.inconclusive("No networks were merged.")
     return Verdict.of(holds, f"On the test set, {'; '.join(parts)}. {PUBLISHED}")
 
 

@@ -20,7 +20,7 @@ from onebasin_studies.papers.git_rebasin.settings import (
 )
 from onebasin_studies.runtime.drawing import panels
 from onebasin_studies.runtime.statistics import grouped
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Result, Task
 from onebasin_studies.tasks.specs import Spec, data_of, network_of
 from onebasin_studies.tasks.splits import evaluator_of
@@ -95,7 +95,7 @@ def tasks(config: Config) -> list[Task]:
             num_points=config.num_points,
             margin=config.margin,
         )
-        wanted.append(plane.labeled(pair=pair, data=setting.data_name))
+        wanted.append(plane.with_labels(pair=pair, data=setting.data_name))
     return wanted
 
 
@@ -120,7 +120,7 @@ def plane_of(rows: Sequence[Row]) -> Plane:
     )
 
 
-def pass_height(plane: Plane, first: str, second: str) -> float:
+def saddle_height(plane: Plane, first: str, second: str) -> float:
     """Return how far above the higher of two networks the lowest way between them leads.
 
     Ways go from a point of the grid to its neighbors, and begin and end at the points that
@@ -155,7 +155,7 @@ def _nearest(plane: Plane, name: str) -> tuple[int, int]:
     return int(row), int(column)
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The pass from A to π(B) on the plane is at most a tenth as high as that from A to B.
 
@@ -165,17 +165,17 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     parts, holds = [], True
     for (pair,), part in grouped(rows, "pair").items():
         plane = plane_of(part)
-        near, far = (pass_height(plane, A, other) for other in (MOVED, B))
+        near, far = (saddle_height(plane, A, other) for other in (MOVED, B))
         holds &= far > 0 and near <= SHARE * far
         parts.append(f"pair {pair + 1}: {near:.4f} from A to π(B), {far:.4f} from A to B")
     if not parts:
-        return Verdict.too_little("No plane was measured.")
+        return Verdict.inconclusive("No plane was measured.")
     text = (
         "Height of the lowest way on the grid above its higher end, in training loss, "
         f"{'; '.join(parts)}."
     )
     if len(parts) < LEAST_PLANES:
-        return Verdict.too_little(f"{text} Planes of three pairs are needed.")
+        return Verdict.inconclusive(f"{text} Planes of three pairs are needed.")
     return Verdict.of(holds, text)
 
 
@@ -187,7 +187,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 def _figure(pair: int, plane: Plane) -> Picture:
     figure, (ax,) = panels()
     plane.plot(ax)
-    near, far = (pass_height(plane, A, other) for other in (MOVED, B))
+    near, far = (saddle_height(plane, A, other) for other in (MOVED, B))
     alt = (
         "Contours of the training loss on the plane through A, B and π(B). The lowest way rises "
         f"by {near:.4f} from A to π(B), and by {far:.4f} from A to B."
@@ -202,7 +202,7 @@ def table(rows: Sequence[Row]) -> Table:
     body: list[tuple[Any, ...]] = []
     for (pair,), part in grouped(rows, "pair").items():
         plane = plane_of(part)
-        heights = (pass_height(plane, A, other) for other in (MOVED, B))
+        heights = (saddle_height(plane, A, other) for other in (MOVED, B))
         cells = (*(loss for loss, _ in plane.found), *heights)
         body.append((pair + 1, *(f"{value:.4f}" for value in cells)))
     return Table(

@@ -11,7 +11,7 @@ from typing import Any
 
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks import match_pair, measure_barrier
-from onebasin_studies.tasks.packing import take_network
+from onebasin_studies.tasks.bundles import select_network
 from onebasin_studies.tasks.specs import Spec
 from onebasin_studies.tasks.training import train_networks
 
@@ -67,7 +67,7 @@ class Setting:
             seeds: of the networks.
             part: of the training set; see `train_networks`.
         """
-        tasks = Task.each(
+        tasks = Task.map(
             train_networks,
             **self.matching,
             recipe=self.recipe,
@@ -76,7 +76,7 @@ class Setting:
             augment=self.augment,
             part=part,
         )
-        return [task.costing(self.cost) for task in tasks]
+        return [task.with_cost(self.cost) for task in tasks]
 
     def networks(self, seeds: Sequence[int], part: Mapping[str, Any] | None = None) -> list[Task]:
         """Return a task per seed that makes the trained network; arguments as for `trained`."""
@@ -95,7 +95,7 @@ class Setting:
         """
         chosen: dict[str, Any] = {"method": method, "options": dict(options or {})}
         task = Task.of(match_pair, **self.matching, a=a, b=b, **chosen)
-        return task.costing(self.cost * (10 if method == "straight-through" else 1))
+        return task.with_cost(self.cost * (10 if method == "straight-through" else 1))
 
     def barrier(self, a: Task, b: Task, num_points: int) -> Task:
         """Return the measure of the barriers between two networks.
@@ -106,12 +106,12 @@ class Setting:
             num_points: of the line.
         """
         task = Task.of(measure_barrier, **self.measuring, a=a, b=b, num_points=num_points)
-        return task.costing(self.cost)
+        return task.with_cost(self.cost)
 
 
 def at_epoch(trained: Task, epoch: int) -> Task:
     """Return the network of an epoch that `Setting.trained` keeps."""
-    return Task.of(take_network, networks=trained, number=epoch)
+    return Task.of(select_network, networks=trained, number=epoch)
 
 
 def in_pairs(tasks: Sequence[Task]) -> list[tuple[Task, Task]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from onebasin_studies.papers.git_rebasin import PAPER
-from onebasin_studies.papers.git_rebasin.lines import by_setting, paired
+from onebasin_studies.papers.git_rebasin.barriers import by_setting, paired
 from onebasin_studies.papers.git_rebasin.settings import (
     CIFAR_MLP_DESK,
     MNIST_MLP_DESK,
@@ -16,7 +16,7 @@ from onebasin_studies.papers.git_rebasin.settings import (
 )
 from onebasin_studies.runtime.drawing import draw_means, legend_below, panels
 from onebasin_studies.runtime.statistics import grouped, select, summarize, summary, values_of
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks import measure_curve
 from onebasin_studies.tasks.merging import compare_networks, merge_networks
@@ -70,7 +70,7 @@ def tasks(config: Config) -> list[Task]:
         for pair in range(config.num_pairs):
             labels = {"setting": name, "judged": number == 0, "pair": pair}
             made = _pair_tasks(setting, config, pair)
-            wanted += [task.labeled(**labels) for task in made]
+            wanted += [task.with_labels(**labels) for task in made]
     return wanted
 
 
@@ -95,13 +95,13 @@ def _pair_tasks(setting: Setting, config: Config, pair: int) -> list[Task]:
     )
     line = {**setting.matching, "splits": ["test"], "num_points": config.num_points}
     curves = [
-        Task.of(measure_curve, **line, a=a, b=end).labeled(row="point", name=name)
+        Task.of(measure_curve, **line, a=a, b=end).with_labels(row="point", name=name)
         for name, end in ((UNMATCHED, b), (MERGED, moved))
     ]
     return [comparison, *curves]
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Merged: test loss below A's and B's and above the ensemble's, and better calibrated.
 
@@ -113,7 +113,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     names = (A, B, MERGED, ENSEMBLE)
     found = {name: select(judged, name=name) for name in names}
     if min(map(len, found.values())) < LEAST_PAIRS:
-        return Verdict.too_little("Fewer than three pairs were trained on parts of the data.")
+        return Verdict.inconclusive("Fewer than three pairs were trained on parts of the data.")
     loss, ece = (
         {name: summary(values_of(part, column)).mean for name, part in found.items()}
         for column in ("loss", "ece")

@@ -62,7 +62,7 @@ def tasks(config: Config) -> list[Task]:
     """Return one task per network."""
     options = {"proves": config.proves, "seed": config.seed}
     return [
-        Task.of(count_symmetries, network=NETWORKS[name], **options).labeled(
+        Task.of(count_symmetries, network=NETWORKS[name], **options).with_labels(
             network=name, published=PUBLISHED[name]
         )
         for name in config.networks
@@ -76,7 +76,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     no order to compare.
     """
     if len(rows) < len(NETWORKS):
-        return Verdict.too_little(f"{len(rows)} of {len(NETWORKS)} networks were counted.")
+        return Verdict.inconclusive(f"{len(rows)} of {len(NETWORKS)} networks were counted.")
     told = [f"{r['network']} {r['log10_order']:.2f} ({r['published']})" for r in rows]
     wrong = [row["network"] for row in rows if _deviation(row) > TOLERANCE]
     text = f"log10 of the order found (published): {'; '.join(told)}."

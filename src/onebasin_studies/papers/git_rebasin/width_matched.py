@@ -17,7 +17,7 @@ from onebasin_studies.papers.git_rebasin.settings import (
     seeds_of,
     vgg,
 )
-from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels, size_axis
 from onebasin_studies.runtime.statistics import (
     Slope,
     Summary,
@@ -28,7 +28,7 @@ from onebasin_studies.runtime.statistics import (
     summary,
     values_of,
 )
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def tasks(config: Config) -> list[Task]:
                 labels: dict[str, Any] = {"family": family, "width": float(width), "pair": pair}
                 for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = setting.barrier(a, end, config.num_points)
-                    wanted.append(barrier.labeled(**labels, state=state))
+                    wanted.append(barrier.with_labels(**labels, state=state))
     return wanted
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every family, matched train-loss barriers fall with the width, towards 0.
 
@@ -82,7 +82,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     parts, holds = [], True
     for (family,), part in grouped(select(rows, split="train"), "family").items():
         if lack := _lack(part):
-            return Verdict.too_little(f"{family}: {lack}.")
+            return Verdict.inconclusive(f"{family}: {lack}.")
         first, trend = _trend(part)
         matched, unmatched = _ends(part)
         holds &= trend.high < 0 and matched.high <= SHARE * unmatched.mean
@@ -92,7 +92,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
             f"{matched}, unmatched {unmatched}"
         )
     if not parts:
-        return Verdict.too_little("Nothing was measured.")
+        return Verdict.inconclusive("Nothing was measured.")
     return Verdict.of(holds, f"Matched train-loss barrier, {'; '.join(parts)}.")
 
 
@@ -145,7 +145,8 @@ def _figure(family: str, rows: Sequence[Row]) -> Picture:
     axes[0].legend(frameon=False)
     axes[1].set_yscale("log")
     words = [
-        f"{state}: {told(_means(select(rows, state=state), 'train'), 'width')}" for state in STATES
+        f"{state}: {describe_means(_means(select(rows, state=state), 'train'), 'width')}"
+        for state in STATES
     ]
     alt = f"Loss barriers against the width, {family}. On the training set, {'; '.join(words)}."
     caption = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onebasin_studies.papers.llfc import PAPER
-from onebasin_studies.papers.llfc.conditions import Condition
+from onebasin_studies.papers.llfc.claims import Condition
 from onebasin_studies.papers.llfc.pairs import PAPER_CONFIG, SMALL, SMOKE, Config, measured
-from onebasin_studies.runtime.study import Row, Study, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Row, Study, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 CONDITION = Condition(
@@ -25,7 +25,7 @@ def tasks(config: Config) -> list[Task]:
     return measured(config, "additivity")
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every setting that can be judged, additivity holds for connected pairs, not for others.
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from onebasin_studies.papers.llfc import PAPER
-from onebasin_studies.papers.llfc.conditions import Condition
+from onebasin_studies.papers.llfc.claims import Condition
 from onebasin_studies.papers.llfc.pairs import PAPER_CONFIG, SMALL, SMOKE, Config, measured
-from onebasin_studies.runtime.study import Row, Study, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Row, Study, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 CONDITION = Condition(
@@ -29,7 +29,7 @@ def tasks(config: Config) -> list[Task]:
     return measured(config, "commutativity")
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every setting that can be judged, commutativity holds for connected pairs, not others.
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from onebasin_studies.papers.llfc import PAPER
+from onebasin_studies.papers.llfc.layer_plots import PAIR, features_of, slug
 from onebasin_studies.papers.llfc.pairs import APART, PAPER_CONFIG, SMALL, SMOKE, Config, measured
-from onebasin_studies.papers.llfc.profiles import PAIR, features_of, slug
 from onebasin_studies.runtime.drawing import draw_means, panels
 from onebasin_studies.runtime.statistics import grouped, select, summarize, summary
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 ERROR, MIXED, DISAGREEMENT = "error", "error of the mix", "disagreement"
@@ -72,7 +72,7 @@ def paths(rows: Sequence[Row]) -> dict[tuple[Any, ...], Path]:
     return {pair: Path.of(part) for pair, part in grouped(rows, *PAIR).items()}
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """No spawned or matched pair has an error on its path above 2ε, nor has any pair's mix.
 
@@ -90,7 +90,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         if pair[1] != APART and pair[0] in settings and path.epsilon > 0
     }
     if len(near) < LEAST_PAIRS:
-        return Verdict.too_little(
+        return Verdict.inconclusive(
             f"{len(near)} spawned or matched pairs that make errors were measured in settings "
             "where pairs apart exceed the bound, not three."
         )

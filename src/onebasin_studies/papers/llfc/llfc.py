@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from onebasin_studies.papers.llfc import PAPER
-from onebasin_studies.papers.llfc.pairs import APART, PAPER_CONFIG, SMALL, SMOKE, Config, measured
-from onebasin_studies.papers.llfc.profiles import (
+from onebasin_studies.papers.llfc.layer_plots import (
     apart,
     by_layer,
     connected,
@@ -17,13 +16,14 @@ from onebasin_studies.papers.llfc.profiles import (
     layer_panels,
     left_out,
     name_layers,
+    not_evaluable,
     panel_per_kind,
     slug,
-    unjudged,
 )
+from onebasin_studies.papers.llfc.pairs import APART, PAPER_CONFIG, SMALL, SMOKE, Config, measured
 from onebasin_studies.runtime.drawing import draw_means, legend_below
 from onebasin_studies.runtime.statistics import grouped, select, summarize
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 COSINE, ENDS, COEFFICIENT = "1-cos", "1-cos ends", "c"
@@ -45,7 +45,7 @@ def tasks(config: Config) -> list[Task]:
     return measured(config, "llfc")
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every setting that can be judged, connected pairs have LLFC, and pairs apart do not.
 
@@ -57,7 +57,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     """
     names = judged(rows)
     if not names:
-        return unjudged(rows)
+        return not_evaluable(rows)
     found = {name: _figures(name, rows) for name in names}
     told = "; ".join(
         f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the ends (a fifth or "

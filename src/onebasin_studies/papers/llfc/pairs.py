@@ -58,10 +58,10 @@ class Spawned:
         shared = {"spawn_epoch": spawn_epoch or self.spawn_epoch, "trunk_seed": pair}
         recipe = {**self.recipe, **shared}
         seeds = [1000 + 2 * pair, 1001 + 2 * pair]
-        tasks = Task.each(
+        tasks = Task.map(
             train_networks, data=self.data, network=self.network, recipe=recipe, seeds=seeds
         )
-        return [task.costing(self.cost) for task in tasks]
+        return [task.with_cost(self.cost) for task in tasks]
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ class Pair:
     def barrier(self, num_points: int) -> Task:
         """Return the task that measures barriers on the test set."""
         task = Task.of(measure_barrier, **self._setting(), splits=["test"], num_points=num_points)
-        return task.labeled(**self.labels, quantity=BARRIER)
+        return task.with_labels(**self.labels, quantity=BARRIER)
 
     def features(self, measure: str, alphas: Sequence[float]) -> Task:
         """Return the task that measures something at every layer."""
         task = Task.of(measure_features, **self._setting(), measure=measure, alphas=list(alphas))
-        return task.labeled(**self.labels, quantity=FEATURES)
+        return task.with_labels(**self.labels, quantity=FEATURES)
 
     def _setting(self) -> dict[str, Any]:
         return {**self.model, "a": self.a, "b": self.b, "normalization": self.normalization}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onebasin_studies.papers.llfc import PAPER
+from onebasin_studies.papers.llfc.layer_plots import features_of, slug
 from onebasin_studies.papers.llfc.pairs import (
     APART,
     BARRIER,
@@ -18,10 +19,9 @@ from onebasin_studies.papers.llfc.pairs import (
     Spawned,
     spawned_pairs,
 )
-from onebasin_studies.papers.llfc.profiles import features_of, slug
-from onebasin_studies.runtime.drawing import draw_means, panels, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels
 from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize
-from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, beyond_digits
+from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
 
 LEAST_PAIRS = 2
@@ -60,11 +60,11 @@ def tasks(config: Config) -> list[Task]:
                     continue
                 measures = (pair.barrier(config.num_points), pair.features("llfc", [0.5]))
                 labels = {"shared": shared if kind == SPAWNED else 0}
-                found += [task.labeled(**labels) for task in measures]
+                found += [task.with_labels(**labels) for task in measures]
     return found
 
 
-@beyond_digits
+@excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every setting barriers fall with the epochs that are shared, nearly to nothing.
 
@@ -83,7 +83,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         holds &= by_shared[most].mean <= FALLEN * none and max(later) < none
         parts.append(f"{name}: {none:.4f} apart, {_after(by_shared)}")
     if not parts:
-        return Verdict.too_little("No setting has two pairs apart and two spawned ones.")
+        return Verdict.inconclusive("No setting has two pairs apart and two spawned ones.")
     text = f"Barrier of the test error by shared epochs. {'; '.join(parts)}."
     return Verdict.of(holds, f"{text} A tenth of that of pairs apart counts as gone.")
 
@@ -136,8 +136,8 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
     _finish(name, [above, below], means["error"])
     alt = (
         f"Barriers and 1 minus cosine against shared epochs, {name}, both falling or not as "
-        f"follows. Error barrier: {told(means['error'], 'shared')}. 1 minus cosine between path "
-        f"and mix: {told(inside['path'], 'shared')} epochs."
+        f"follows. Error barrier: {describe_means(means['error'], 'shared')}. 1 minus cosine "
+        f"between path and mix: {describe_means(inside['path'], 'shared')} epochs."
     )
     caption = "0 shared epochs: other initial weights, too. Means over pairs, 95 % intervals."
     return Picture(f"barriers-{slug(name)}", figure, alt, caption)

@@ -1,4 +1,4 @@
-"""Reports of studies: a page for each, an index, and their figures and tables as files."""
+"""Reports of studies: pages, an index, figures and tables."""
 
 from onebasin_studies.report.studies.files import write_run_index, write_study_reports
 from onebasin_studies.report.studies.summaries import report_folders, run_and_report

@@ -1,4 +1,4 @@
-"""Files of reports: pages, figures as SVG, tables and rows as CSV, in `report/` of a folder."""
+"""Files of reports: pages, figures as SVG, tables and rows as CSV."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def write_run_index(
 
 
 def _free_name(folder: StudyFolder, taken: Collection[str]) -> str:
-    """Return the last part of a folder's name, with a number where it is taken."""
+    """Return the last part of the folder's path, with a number if it is taken."""
     name = folder.files.root.rpartition("/")[2] or "run"
     names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 2)))
-    return next(each for each in names if each not in taken)
+    return next(name for name in names if name not in taken)
 
 
 def _collected(folder: StudyFolder, note: Note | None) -> list[CollectedStudy]:
-    """Return what there is of each study; a line about each of which it cannot be told is noted."""
+    """Return the contents of all readable studies; report the others to `note`."""
     found, wrong = [], []
     for name in folder.studies():
         try:
@@ -98,8 +98,8 @@ def _collected(folder: StudyFolder, note: Note | None) -> list[CollectedStudy]:
 
 
 def _write(found: Sequence[CollectedStudy], files: Files, place: str) -> None:
-    for one in found:
-        for name, data in report_files(one).items():
+    for study in found:
+        for name, data in report_files(study).items():
             files.write(f"{place}/{name}", data)
     files.write(f"{place}/index.html", index_page(found).encode())
     files.write(f"{place}/index.md", index_markdown({"": found}).encode())
@@ -109,7 +109,7 @@ def report_files(found: CollectedStudy) -> dict[str, bytes]:
     """Return the files of a study's report by name.
 
     Args:
-        found: the study and what there is of it.
+        found: the study with its results.
     """
     name, files = found.study.name, {}
     pictures = draw(found.study, found.rows) if found.rows else []
@@ -123,7 +123,7 @@ def report_files(found: CollectedStudy) -> dict[str, bytes]:
 
 
 def rows_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as CSV: a header, and nothing where a row lacks a column."""
+    """Return rows as CSV with a header; missing values are empty."""
     columns = columns_of(rows)
     return _csv([columns, *([row.get(column) for column in columns] for row in rows)])
 

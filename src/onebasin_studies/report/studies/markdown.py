@@ -41,7 +41,7 @@ def _row(collected: CollectedStudy) -> list[str]:
     source = f"{study.paper.partition(',')[0]}, {study.item}"
     is_finished = collected.finished is not None
     day = date_of(collected.finished).partition(" ")[0] if is_finished else "-"
-    cells = (source, study.claim, verdict.judgement, verdict.sentence, day)
+    cells = (source, study.claim, verdict.outcome, verdict.sentence, day)
     return [f"`{study.name}`", *map(_text, (*cells, ", ".join(collected.machines) or "-"))]
 
 

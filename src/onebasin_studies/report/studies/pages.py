@@ -1,4 +1,4 @@
-"""Pages of studies: one for each study, and the index."""
+"""Pages of studies and their index."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from onebasin_studies.runtime.study import Picture, Table, Verdict
 def study_page(
     found: CollectedStudy, pictures: Sequence[Picture], body: Table, files: Sequence[str]
 ) -> str:
-    """Return the page of a study; it needs no other file.
+    """Return the self-contained page of a study.
 
     Args:
-        found: the study and what there is of it.
+        found: the study with its results.
         pictures: its figures, drawn.
         body: its table.
-        files: names of the files beside the page, to link to.
+        files: names of the linked files in the same folder.
     """
     study = found.study
     parts = [
@@ -37,7 +37,7 @@ def study_page(
         _verdict(found),
         *map(_figure, pictures),
         _table(body),
-        "<h2>What was done</h2>",
+        "<h2>Setup</h2>",
         _setting(found),
         *_failures(found.failures),
         "<h2>Files</h2>",
@@ -54,7 +54,7 @@ def index_page(all_found: Sequence[CollectedStudy]) -> str:
         all_found: the studies of a folder.
     """
     parts = [
-        "<header>\n<p>onebasin studies</p>\n<h1>What came out</h1>\n</header>",
+        "<header>\n<p>onebasin studies</p>\n<h1>Results</h1>\n</header>",
         f'<p class="lead">{escape(count_verdicts(all_found))}</p>',
     ]
     ordered = sorted(all_found, key=lambda found: found.study.paper)
@@ -66,7 +66,7 @@ def index_page(all_found: Sequence[CollectedStudy]) -> str:
 
 def count_verdicts(studies: Sequence[CollectedStudy]) -> str:
     """Return the number of studies with each verdict as a sentence."""
-    verdicts = [collected.verdict().judgement for collected in studies]
+    verdicts = [collected.verdict().outcome for collected in studies]
     counts = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
     number = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
     return f"{number} at {studies[0].scale} scale: {counts}."
@@ -79,21 +79,21 @@ def study_style() -> str:
 
 
 def kind_of(verdict: Verdict) -> str:
-    """Return the class of the style sheet for a verdict."""
-    return verdict.judgement.replace(" ", "-")
+    """Return the CSS class of a verdict."""
+    return verdict.outcome.replace(" ", "-")
 
 
 def _verdict(found: CollectedStudy) -> str:
     verdict = found.verdict()
     return (
         f'<div class="verdict {kind_of(verdict)}">\n<span class="badge">'
-        f"{escape(verdict.judgement)}</span>\n<p>{escape(verdict.sentence)}</p>\n"
+        f"{escape(verdict.outcome)}</span>\n<p>{escape(verdict.sentence)}</p>\n"
         f"{_criterion(found.study.criterion)}</div>"
     )
 
 
 def _criterion(text: str) -> str:
-    """Return what decides, as HTML; its first sentence is the criterion in short."""
+    """Return the criterion as HTML; its first sentence is a summary."""
     first, *rest = (f"<p>{escape(part)}</p>" for part in text.split("\n\n"))
     if not text:
         return ""
@@ -106,7 +106,7 @@ def _card(found: CollectedStudy) -> str:
     return (
         f'<li class="{kind_of(verdict)}"><h3><a href="{name}.html">{name}</a> '
         f'<span class="soft">{escape(found.study.item)}</span></h3>\n'
-        f'<span class="badge">{escape(verdict.judgement)}</span>\n'
+        f'<span class="badge">{escape(verdict.outcome)}</span>\n'
         f'<p>{escape(found.study.claim)}</p>\n<p class="soft">{escape(verdict.sentence)}</p></li>'
     )
 
@@ -123,7 +123,7 @@ def _table(body: Table) -> str:
     if not body.rows:
         return ""
     inside = table(list(map(str, body.header)), table_texts(body))
-    # A table too wide for a phone is moved inside its box, not the page; its caption stays.
+    # A wide table scrolls inside its box; its caption stays in place.
     box = f'<div class="scroll" tabindex="0" role="region" aria-label="Table">\n{inside}\n</div>'
     return f"<figure>\n{box}\n<figcaption>{escape(body.caption)}</figcaption>\n</figure>"
 
@@ -132,8 +132,8 @@ def _setting(found: CollectedStudy) -> str:
     rows = [
         ("scale", found.scale),
         ("tasks", f"{found.num_done} of {found.num_tasks} done"),
-        ("work", f"{duration(found.seconds)}, all tasks together"),
-        ("elapsed", f"{duration(found.elapsed)} in which at least one of them was at work"),
+        ("work", f"{duration(found.seconds)}, all tasks"),
+        ("elapsed", f"{duration(found.elapsed)} with at least one running task"),
         ("finished", date_of(found.finished)),
         ("machine", ", ".join(found.machines) or "none yet"),
         ("versions", _versions(found.versions)),
@@ -158,7 +158,7 @@ def _versions(versions: Mapping[str, Sequence[str]]) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    """Return a value of a configuration as HTML: what is flat in a line, the rest as a list."""
+    """Return a value of a configuration as HTML: flat values in a line, nested ones as a list."""
     title = f"<b>{escape(name)}</b> " if name else ""
     if _is_flat(value):
         return f"{title}{escape(_words(value))}"
@@ -168,7 +168,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _is_flat(value: Any) -> bool:
-    """Return whether a value fits a line: a scalar, or some of them, perhaps under names."""
+    """Return whether a value is a scalar or a flat collection of scalars."""
     inner = value.values() if isinstance(value, Mapping) else value
     return _is_scalar(value) or all(map(_is_scalar, inner))
 
@@ -188,7 +188,7 @@ def _words(value: Any) -> str:
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """Return whole numbers in words: "0 to 4, 7"."""
+    """Return whole numbers as text: "0 to 4, 7"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -206,7 +206,7 @@ def _failures(failures: Sequence[Failure]) -> list[str]:
         f"<pre><code>{escape(failure.traceback or failure.reason)}</code></pre></details>"
         for failure in failures
     ]
-    return ["<h2>What failed</h2>", *blocks]
+    return ["<h2>Failed tasks</h2>", *blocks]
 
 
 def _links(files: Sequence[str]) -> str:

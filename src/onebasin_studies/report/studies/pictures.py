@@ -1,4 +1,4 @@
-"""Pictures of studies: drawn by the study, in the style of all reports."""
+"""Drawing and writing of the figures of studies in a common style."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ COLOURS = (NAIVE, ALIGNED, "#e09f3e", "#5f4b8b", "#6a994e", SOFT_INK, "#bc6c25",
 
 
 def draw(study: Study, rows: Sequence[Mapping[str, Any]]) -> Sequence[Picture]:
-    """Return the figures of a study in the style of all reports.
+    """Return the figures of a study in the common style.
 
     Raises:
-        OneBasinError: when a figure has no words for those who cannot see it.
+        OneBasinError: if a figure has no alternative text.
     """
     import matplotlib
     from cycler import cycler
@@ -27,7 +27,7 @@ def draw(study: Study, rows: Sequence[Mapping[str, Any]]) -> Sequence[Picture]:
     with matplotlib.rc_context(style):
         pictures = study.figures(rows)
         for picture in pictures:
-            # Ticks and texts that are made when a figure is drawn take the style then.
+            # Drawn here because ticks and texts take the style at that time.
             picture.figure.draw_without_rendering()
     for picture in pictures:
         if not picture.alt.strip():
@@ -36,11 +36,11 @@ def draw(study: Study, rows: Sequence[Mapping[str, Any]]) -> Sequence[Picture]:
 
 
 def svg_bytes(picture: Picture, title: str) -> bytes:
-    """Return the SVG file of a picture; the same picture gives the same bytes.
+    """Return the SVG file of a figure; equal figures give equal bytes.
 
     Args:
-        picture: to be written; its words become the file's description.
-        title: of the file.
+        picture: the figure; its alternative text becomes the description of the file.
+        title: title of the file.
     """
     text = base64.b64decode(svg_source(picture.figure).partition(",")[2]).decode()
     start = text.index(">", text.index("<svg")) + 1

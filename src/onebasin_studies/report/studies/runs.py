@@ -1,4 +1,4 @@
-"""The index over many runs: each study once, with what came out of it in each of them."""
+"""The index of several runs: each study once, with its verdict in each run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def runs_page(runs: Runs) -> str:
     """Return the page that lists studies, by paper, with their verdict in each run.
 
     Args:
-        runs: what was found of each, by the name of the folder its pages are in.
+        runs: the studies of each run, by the name of the folder of its pages.
     """
     studies = {one.study.name: one.study for found in runs.values() for one in found}
     order = [name for name in (*STUDIES, *studies) if name in studies]
@@ -29,7 +29,7 @@ def runs_page(runs: Runs) -> str:
         for run, found in runs.items()
     )
     parts = [
-        "<header>\n<p>onebasin studies</p>\n<h1>What came out</h1>\n</header>",
+        "<header>\n<p>onebasin studies</p>\n<h1>Results</h1>\n</header>",
         f'<p class="lead">{_number(len(studies), "study", "studies")} in '
         f"{_number(len(runs), 'run', 'runs')}: {links}.</p>",
     ]
@@ -61,6 +61,6 @@ def _line(run: str, found: CollectedStudy) -> str:
     verdict = found.verdict()
     return (
         f'<p class="{kind_of(verdict)}"><a href="{quote(run)}/{quote(found.study.name)}.html">'
-        f'{escape(run)}</a> <span class="badge">{escape(verdict.judgement)}</span> '
+        f'{escape(run)}</a> <span class="badge">{escape(verdict.outcome)}</span> '
         f'<span class="soft">{escape(verdict.sentence)}</span></p>'
     )

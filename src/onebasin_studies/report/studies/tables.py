@@ -1,4 +1,4 @@
-"""Tables of studies: as texts for a page, and as numbers for a file."""
+"""Tables of studies: as text for a page and as numbers for a file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from onebasin_studies.runtime.statistics import MOST_DIGITS, Summary
 from onebasin_studies.runtime.study import Table
 
 HALF = "± of {}"
-"""What a file calls the column of half intervals."""
+"""Column title of half intervals in a file."""
 
 
 def table_texts(body: Table) -> list[list[str]]:
-    """Return the cells of a table as they are read.
+    """Return the cells of a table as text.
 
-    A mean whose values are all equal has no interval to take its digits from; it has as many as
-    the others in its column.
+    A mean of equal values has an empty interval; it is written with the decimals of the other means
+    in its column.
     """
     columns = [_texts(column) for column in zip(*body.rows, strict=True)]
     return [list(row) for row in zip(*columns, strict=True)]
@@ -36,9 +36,9 @@ def _is_sure(cell: Any) -> bool:
 
 
 def table_numbers(body: Table) -> list[list[Any]]:
-    """Return header and rows of a table for other programs to read.
+    """Return the header and the rows of a table as numbers.
 
-    A mean and half of its interval stand in columns of their own, with all their digits.
+    A mean and half of its interval are in separate columns, in full precision.
     """
     columns = [
         made
@@ -53,7 +53,7 @@ def _columns(body: Table) -> list[tuple[Any, ...]]:
 
 
 def _numbers(name: str, cells: Sequence[Any]) -> list[list[Any]]:
-    """Return a column with its name, or two for means."""
+    """Return a column with its title, or two columns for means."""
     if not any(isinstance(cell, Summary) for cell in cells):
         return [[name, *cells]]
     means = [cell.mean if isinstance(cell, Summary) else cell for cell in cells]

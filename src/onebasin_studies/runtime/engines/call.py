@@ -1,6 +1,6 @@
-"""Calls: what a worker is sent, what it does, and what it says of it.
+"""Calls and their reports, the messages between an engine and its workers.
 
-Everything here travels between processes and machines; results do not, they go to the store.
+Messages travel between processes and machines; results go to the store.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from onebasin_studies.runtime.store import (
     CorruptResultError,
     DiskFullError,
     Failure,
-    Interim,
+    PartialResults,
     Store,
 )
 from onebasin_studies.runtime.store.records import about
@@ -37,13 +37,13 @@ VERSIONED = ("onebasin", "torch", "numpy", "scipy")
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """Tasks that one call of their function does.
+    """One call of a function for one or more tasks.
 
     Args:
-        tasks: of one kin; more than one only where the function declares `each`.
+        tasks: tasks with the same batch key; more than one only with `map_over`.
         store: the folder or URL of the studies.
-        threads: that the call may use.
-        paths: where Python looks for modules.
+        threads: number of threads that the call may use.
+        paths: import paths of Python.
     """
 
     tasks: Sequence[Task]
@@ -63,14 +63,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Report:
-    """How a call ended.
+    """The end of a call.
 
     Args:
-        ending: "lost" where the worker died over it.
-        seconds: how long it took.
-        reason: one line, unless it is done.
-        traceback: of the exception, where there was one.
-        key: of the result that it needs and that is corrupt or gone.
+        ending: how the call ended; "lost" if the worker died.
+        seconds: duration of the call.
+        reason: one line, empty for "done".
+        traceback: traceback of the exception, if any.
+        key: key of a corrupt or missing input.
     """
 
     ending: Ending
@@ -80,8 +80,8 @@ class Report:
     key: str = ""
 
 
-def carry_out(call: Call) -> Report:
-    """Run a call and put its results into the store; never raises."""
+def execute(call: Call) -> Report:
+    """Run a call and store its results; never raises."""
     start = time.perf_counter()
     try:
         _run(call)
@@ -90,7 +90,7 @@ def carry_out(call: Call) -> Report:
     except CorruptResultError as error:
         spent, text = time.perf_counter() - start, str(error)
         return Report("corrupt input", spent, text, traceback.format_exc(), error.key)
-    # A task is anybody's code and may raise anything; its neighbors must not suffer.
+    # Task functions may raise anything; other tasks must not be affected.
     except Exception as error:
         ending: Ending = "disk full" if _is_disk_full(error) else "failed"
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -99,18 +99,18 @@ def carry_out(call: Call) -> Report:
 
 
 def failures_of(call: Call, report: Report) -> list[Failure]:
-    """Return what to keep about each task of a call that failed."""
+    """Return one failure per task of a failed call."""
     return [Failure(t.key, str(t), report.reason, report.traceback) for t in call.tasks]
 
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that affect results."""
+    packages = {"python": platform.python_version()}
     for name in VERSIONED:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return MappingProxyType(found)
+            packages[name] = metadata.version(name)
+    return MappingProxyType(packages)
 
 
 def _run(call: Call) -> None:
@@ -119,18 +119,18 @@ def _run(call: Call) -> None:
     function = resolve(first.function)
     _limit_threads(call.threads)
     start = time.perf_counter()
-    interim = Interim(store.files)
-    results = _resumed(function, _arguments(call, store), call, interim)
+    partial = PartialResults(store.files)
+    results = _resumed(function, _arguments(call, store), call, partial)
     share = (time.perf_counter() - start) / len(call.tasks)
     machine = {"host": socket.gethostname(), "cores": os.cpu_count()}
     origin = {"finished": time.time(), **machine, "versions": dict(versions())}
     for task, result in zip(call.tasks, results, strict=True):
         store.save(task.key, result, about(task, share, together=len(call.tasks), **origin))
-    interim.close(call.keys)
+    partial.close(call.keys)
 
 
 def _arguments(call: Call, store: Store) -> dict[str, Any]:
-    first, each = call.tasks[0], call.tasks[0].declaration.each
+    first, each = call.tasks[0], call.tasks[0].declaration.map_over
     arguments: dict[str, Any] = dict(first.arguments)
     if each is not None:
         arguments[each] = [value for task in call.tasks for value in task.arguments[each]]
@@ -143,11 +143,11 @@ def _arguments(call: Call, store: Store) -> dict[str, Any]:
 
 
 def _resumed(
-    function: Any, arguments: Mapping[str, Any], call: Call, interim: Interim
+    function: Any, arguments: Mapping[str, Any], call: Call, partial: PartialResults
 ) -> list[Result]:
-    """Return the results of a call that goes on from what it has kept, where it keeps anything."""
-    name = call.tasks[0].declaration.interim
-    folder = None if name is None else interim.open(call.keys)
+    """Return the results of a call, resumed from its partial results if it has any."""
+    name = call.tasks[0].declaration.resume_folder
+    folder = None if name is None else partial.open(call.keys)
     if folder is None:
         return _results(function, arguments, call)
     is_begun = any(folder.iterdir())
@@ -156,16 +156,16 @@ def _resumed(
     except Exception as error:
         if _is_disk_full(error):
             raise
-        interim.close(call.keys)
+        partial.close(call.keys)
         if not is_begun:
             raise
-    # What was kept may be the reason, damaged or of another version.
-    return _results(function, {**arguments, str(name): str(interim.open(call.keys))}, call)
+    # The partial results may be damaged or from another version; start over.
+    return _results(function, {**arguments, str(name): str(partial.open(call.keys))}, call)
 
 
 def _results(function: Any, arguments: Mapping[str, Any], call: Call) -> list[Result]:
-    made = function(**arguments)
-    results = [made] if declaration_of(function).each is None else list(made)
+    output = function(**arguments)
+    results = [output] if declaration_of(function).map_over is None else list(output)
     if len(results) != len(call.tasks) or not all(isinstance(r, Result) for r in results):
         kinds = ", ".join(sorted({type(r).__name__ for r in results})) or "nothing"
         raise OneBasinError(
@@ -176,14 +176,14 @@ def _results(function: Any, arguments: Mapping[str, Any], call: Call) -> list[Re
 
 
 def _limit_threads(threads: int) -> None:
-    """Give the call its share of the cores, where its function computes with torch."""
+    """Set the number of torch threads, if the function has imported torch."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-    """Tell whether an exception, or what it was raised from, is about a lack of room."""
+    """Return whether an exception or one of its causes is about a full disk."""
     if error is None:
         return False
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -191,5 +191,5 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 
 def import_paths() -> tuple[str, ...]:
-    """Return where this process looks for modules, for workers to look there too."""
+    """Return the import paths of this process, for its workers."""
     return tuple(os.path.abspath(path) for path in sys.path)

@@ -1,4 +1,4 @@
-"""Engines: the form of what carries out calls, and the one that does it in this process."""
+"""The interface of engines, and the engine that runs calls in this process."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from onebasin_studies.runtime.engines.call import Call, Report, carry_out
+from onebasin_studies.runtime.engines.call import Call, Report, execute
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Carries out calls, several at a time, and says how they ended.
+    """Runs calls in parallel and reports how they ended.
 
-    A context manager: leaving it ends all workers, and what they were doing.
+    A context manager: exiting it ends all workers and their calls.
     """
 
     @property
     def is_here(self) -> bool:
-        """Whether calls are carried out in this process."""
+        """Whether calls run in this process."""
         ...
 
     @property
     def slots(self) -> int:
-        """How many one-core calls can run at a time."""
+        """Maximum number of one-core calls that run at a time."""
         ...
 
     @property
     def threads(self) -> int:
-        """How many cores there are for all calls together."""
+        """Total number of cores for all calls."""
         ...
 
     def __enter__(self) -> Engine: ...
@@ -36,16 +36,16 @@ class Engine(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
     def submit(self, call: Call) -> None:
-        """Start a call, at once or when a slot is free."""
+        """Start a call, immediately or when a slot is free."""
         ...
 
     def wait(self, seconds: float) -> Sequence[tuple[Call, Report]]:
-        """Return calls that have ended; none where that takes longer than some seconds."""
+        """Return the calls that have ended; empty after a timeout in seconds."""
         ...
 
 
 class InlineEngine:
-    """Runs one call after the other in this process, for tests and debuggers."""
+    """Runs calls sequentially in this process, for tests and debugging."""
 
     is_here = True
     slots = 1
@@ -61,12 +61,12 @@ class InlineEngine:
         self._calls.clear()
 
     def submit(self, call: Call) -> None:
-        """Put a call into the queue."""
+        """Queue a call."""
         self._calls.append(call)
 
     def wait(self, seconds: float) -> Sequence[tuple[Call, Report]]:
-        """Run the next call, however long it takes."""
+        """Run the next call, without a timeout."""
         if not self._calls:
             return []
         call = self._calls.popleft()
-        return [(call, carry_out(call))]
+        return [(call, execute(call))]

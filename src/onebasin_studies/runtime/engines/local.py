@@ -25,17 +25,16 @@ WORKER = (
 
 
 class LocalEngine:
-    """Carries out calls in processes of their own.
+    """Runs calls in worker processes.
 
-    A worker that dies, be it killed for its memory or by a crash, takes only its own call
-    along, and another one starts in its place. Workers end when this process does, even if
-    it is killed.
+    A worker that dies loses only its current call and is replaced. Workers end with this process,
+    even if it is killed.
 
     Args:
-        jobs: how many calls run at a time; by default one per core that may be used.
+        jobs: maximum number of parallel calls; default: one per available core.
 
     Raises:
-        OneBasinError: when there would be no worker.
+        OneBasinError: if `jobs` is less than 1.
     """
 
     is_here = False
@@ -60,7 +59,7 @@ class LocalEngine:
         self._idle, self._busy, self._waiting = [], [], []
 
     def submit(self, call: Call) -> None:
-        """Give a call to an idle worker, or keep it until there is one."""
+        """Give a call to an idle worker, or queue it."""
         if len(self._busy) >= self.slots:
             self._waiting.append(call)
             return
@@ -69,14 +68,14 @@ class LocalEngine:
         worker.start(call)
 
     def wait(self, seconds: float) -> Sequence[tuple[Call, Report]]:
-        """Return the calls that have ended, waiting for the first of them."""
-        found = []
+        """Return the calls that have ended; wait for the first one."""
+        ended = []
         try:
-            found.append(self._end(*self._ended.get(timeout=seconds)))
+            ended.append(self._end(*self._ended.get(timeout=seconds)))
             while True:
-                found.append(self._end(*self._ended.get_nowait()))
+                ended.append(self._end(*self._ended.get_nowait()))
         except queue.Empty:
-            return found
+            return ended
 
     def _end(self, worker: _Worker, report: Report) -> tuple[Call, Report]:
         call = worker.call
@@ -93,7 +92,7 @@ class LocalEngine:
 
 @dataclass(eq=False)
 class _Worker:
-    """One process, and a thread that listens to it."""
+    """One worker process and a thread that reads its reports."""
 
     ended: queue.Queue[tuple[_Worker, Report]]
     call: Call | None = None
@@ -104,7 +103,7 @@ class _Worker:
     def start(self, call: Call) -> None:
         self.call = call
         process = self.process or self._launch()
-        # Where the process has died the listener sees its end and reports it.
+        # If the process has died, the listener reports it.
         with contextlib.suppress(BrokenPipeError):
             pickle.dump(call, process.stdin)
             process.stdin.flush()
@@ -115,8 +114,8 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            # Threads that spin while they wait would slow the other workers down. Ctrl-C is
-            # for the process that started them; its own group keeps it from the workers.
+            # Spinning threads would slow down the other workers. A separate session keeps
+            # Ctrl-C away from the workers.
             env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
             start_new_session=True,
         )
@@ -155,7 +154,7 @@ class _Worker:
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -163,6 +162,6 @@ def num_cores() -> int:
 
 def _cause(code: int, last_words: str) -> str:
     if code == -signal.SIGKILL:
-        return "its worker was killed (by someone, or by the system where memory ran out)"
+        return "its worker was killed, possibly because memory ran out"
     said = f": {last_words}" if last_words else ""
     return f"its worker ended with code {code}{said}"

@@ -1,4 +1,4 @@
-"""The Ray engine: calls on a Ray cluster, or on one that is started on this machine."""
+"""The Ray engine: calls on a Ray cluster, either an existing one or one started locally."""
 
 from __future__ import annotations
 
@@ -16,46 +16,47 @@ from pathlib import Path
 from typing import Any
 
 from onebasin.errors import OneBasinError
-from onebasin_studies.runtime.engines.call import Call, Report, carry_out
+from onebasin_studies.runtime.engines.call import Call, Report, execute
 from onebasin_studies.runtime.engines.local import num_cores
 
 ENVIRONMENT = {
-    # Nobody asked for reports on how Ray is used to be sent.
+    # Disables telemetry.
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 CONNECTING = {
-    # Without these Ray tries for minutes where a port is open and no cluster answers.
+    # Without these Ray retries for minutes if a port is open but no cluster answers.
     "RAY_py_gcs_connect_timeout_s": "5",
     "RAY_NUM_REDIS_GET_RETRIES": "2",
 }
 TOKENS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 PATIENCE = 5.0
-"""Seconds within which a cluster must answer."""
+"""Timeout of a connection to the cluster in seconds."""
 
 SILENCE = 15.0
-"""Seconds without an answer after which a cluster is lost; Ray ends the process after 60."""
+"""Seconds without an answer after which a cluster counts as lost; Ray itself ends the process after
+60.
+"""
 
 
 class LostClusterError(OneBasinError):
-    """The cluster does not answer any more."""
+    """Raised when the cluster no longer answers."""
 
 
 class RayEngine:
-    """Carries out calls on a Ray cluster.
+    """Runs calls on a Ray cluster.
 
-    Every call asks for the cores of its function, and for its share of a GPU where the
-    cluster has any. Results go to the store, which all nodes must reach.
+    Every call requests the cores of its function, and its fraction of a GPU if the cluster has
+    GPUs. Results go to the store, which all nodes must reach.
 
     Args:
-        address: `HOST:PORT` or "auto"; without one Ray is started here, and ended with the
-            engine.
-        jobs: how many one-core calls run at a time; by default one per core of the cluster.
+        address: `HOST:PORT` or "auto"; default: start Ray on this machine and stop it at the end.
+        jobs: maximum number of parallel one-core calls; default: one per core of the cluster.
 
     Raises:
-        OneBasinError: when Ray is missing or the cluster cannot be reached.
+        OneBasinError: if Ray is not installed or the cluster cannot be reached.
     """
 
     is_here = False
@@ -83,8 +84,8 @@ class RayEngine:
         self.threads = max(1, int(held.get("CPU", 1)))
         self.slots = min(self.jobs or self.threads, self.threads)
         self._has_gpus = held.get("GPU", 0) > 0
-        # No retries by Ray itself: the schedule counts them, and tries kin one by one.
-        self._run = self.ray.remote(max_retries=0)(carry_out)
+        # The schedule counts retries and runs the tasks of a lost call one by one.
+        self._run = self.ray.remote(max_retries=0)(execute)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -98,13 +99,13 @@ class RayEngine:
         self._scratch.close()
 
     def submit(self, call: Call) -> None:
-        """Hand a call to Ray."""
+        """Submit a call to Ray."""
         needs = call.tasks[0].declaration
         cpus, gpus = min(needs.cpus, self.slots), needs.gpus if self._has_gpus else 0
         self._calls[self._run.options(num_cpus=cpus, num_gpus=gpus).remote(call)] = call
 
     def wait(self, seconds: float) -> Sequence[tuple[Call, Report]]:
-        """Return the calls that have ended, waiting for the first of them."""
+        """Return the calls that have ended; wait for the first one."""
         if not self._calls:
             return []
         self._check_head()
@@ -114,10 +115,10 @@ class RayEngine:
         return [(self._calls.pop(ref), self._report(ref)) for ref in (*first, *ended)]
 
     def _check_head(self) -> None:
-        """Check now and then that the cluster still answers.
+        """Check periodically that the cluster still answers.
 
         Raises:
-            LostClusterError: when it has not for a while.
+            LostClusterError: if the cluster has not answered for `SILENCE` seconds.
         """
         if self._head is None or time.monotonic() - self._asked < 2.0:
             return
@@ -129,15 +130,15 @@ class RayEngine:
             if time.monotonic() - self._heard > SILENCE:
                 place, reason = ":".join(map(str, self._head)), error.strerror or error
                 raise LostClusterError(
-                    f"the Ray cluster at {place} is lost ({reason}); all that is finished is kept: "
-                    "run again once it is back"
+                    f"the Ray cluster at {place} is lost ({reason}); finished results are kept: "
+                    "run again when it is back"
                 ) from error
 
     def _report(self, reference: Any) -> Report:
-        """Return what a call said of itself, or that its worker did not live to say it."""
+        """Return the report of a call; "lost" if its worker died."""
         try:
             return self.ray.get(reference)
-        # Whatever Ray raises here is about the worker: calls never raise.
+        # `execute` never raises, so any exception comes from Ray.
         except Exception as error:
             return Report("lost", reason=f"its Ray worker was lost ({_first_line(error)})")
 
@@ -162,7 +163,7 @@ def _connect(
 ) -> None:
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
-        # An address in the environment is not meant: without --address Ray starts here.
+        # "local" overrides an address in the environment.
         options |= {"address": "local", "num_cpus": jobs or num_cores()}
         options |= {"include_dashboard": False}
     else:
@@ -173,7 +174,7 @@ def _connect(
         with _environment(environment), warnings.catch_warnings(), _captured(said.append):
             warnings.simplefilter("ignore")
             ray.init(**options)
-    # Ray has no common class for all that can go wrong when it connects.
+    # Ray has no common base class for connection errors.
     except Exception as error:
         reason = _first_line(error)
         if any("InvalidAuthToken" in text for text in said):
@@ -191,7 +192,7 @@ def _connect(
 
 
 def _check_address(address: str) -> None:
-    """Refuse an address where nothing listens at once; Ray itself would try for minutes."""
+    """Raise an error at once if nothing listens at an address; Ray would retry for minutes."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -211,17 +212,17 @@ def _unreachable(address: str, reason: str) -> OneBasinError:
 
 
 def _head_of(ray: Any) -> tuple[str, int] | None:
-    """Return where the head of the cluster listens, or None where Ray does not say."""
+    """Return the address of the head node, or None if unknown."""
     try:
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         return host.strip("[]"), int(port)
-    # A client, of an address `ray://`, has no such thing.
+    # Not available in a client, with an address `ray://`.
     except Exception:
         return None
 
 
 def _own_token(scratch: contextlib.ExitStack) -> dict[str, str]:
-    """Return settings for a cluster of our own: Ray would leave its token in the home folder."""
+    """Return settings with a temporary token; Ray would store its own in the home folder."""
     if any(os.environ.get(name) for name in TOKENS):
         return {}
     path = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="onebasin-")), "token")
@@ -232,13 +233,13 @@ def _own_token(scratch: contextlib.ExitStack) -> dict[str, str]:
 
 @cache
 def _token() -> str:
-    """Return a token for all clusters of this process, in which Ray reads it only once."""
+    """Return the token of all clusters of this process; Ray reads it only once."""
     return secrets.token_hex(32)
 
 
 @contextlib.contextmanager
-def _captured(tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
-    """Keep what Ray's own libraries write to the process's stderr, and tell it at the end."""
+def _captured(report: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+    """Redirect the process's stderr and pass it to a callback at the end."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
         before = os.dup(2)
@@ -249,14 +250,14 @@ def _captured(tell: Callable[[str], None] = lambda text: None) -> Iterator[None]
             os.dup2(before, 2)
             os.close(before)
             file.seek(0)
-            tell(file.read().decode(errors="replace"))
+            report(file.read().decode(errors="replace"))
 
 
 @contextlib.contextmanager
 def _environment(more: Mapping[str, str]) -> Iterator[None]:
-    """Let Ray and the processes it starts see some settings, and restore the environment."""
+    """Set environment variables for Ray and its processes, and restore them afterwards."""
     settings = {**ENVIRONMENT, **more}
-    # Ray itself sets the mode of tokens, and would find it set the next time.
+    # Ray also sets these variables and must not find them the next time.
     before = {name: os.environ.get(name) for name in (*settings, *TOKENS)}
     os.environ.update({name: v for name, v in settings.items() if before[name] is None})
     try:

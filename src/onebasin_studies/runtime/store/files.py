@@ -1,4 +1,4 @@
-"""Files: a folder on this machine or behind any fsspec URL, written whole or not at all."""
+"""Files in a folder on this machine or behind an fsspec URL, with atomic writes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ TEMPORARY = ".part-"
 
 
 class DiskFullError(OneBasinError):
-    """There is no room for another file; what was written before is whole."""
+    """Raised when the disk is full; earlier files are intact."""
 
 
 class Files:
-    """A tree of small and large files under one root.
+    """A tree of files under one root.
 
-    A file is written under a temporary name, flushed, and renamed: whoever looks, at any
-    moment and after any crash, sees the old file, the new one or none.
+    A file is written under a temporary name, flushed and renamed. Readers always see the old file,
+    the new one or none.
 
     Args:
-        root: a folder, which need not exist, or a URL such as `s3://bucket/studies`; one of
-            `file://` is the folder that it names.
+        root: a folder, created if missing, or a URL such as `s3://bucket/studies`. A `file://` URL
+            means its folder.
 
     Raises:
-        OneBasinError: when the package for a URL's protocol is missing.
+        OneBasinError: if the package for the protocol of a URL is missing.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -46,24 +46,24 @@ class Files:
 
     @property
     def folder(self) -> Path | None:
-        """The root where it is a folder of this machine, or None."""
+        """The root as a local path, or None for a URL."""
         return Path(self.root) if self._remote is None else None
 
     @property
     def is_private(self) -> bool:
-        """Whether no other process can see the files, because they are in memory."""
+        """Whether the files are in memory and invisible to other processes."""
         return self._remote is not None and "memory" in _protocols(self._remote)
 
     def shown(self, name: str) -> str:
-        """Return how a message names a file."""
+        """Return the name of a file in messages."""
         return f"{self.root}/{name}"
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, in place of one that is there; folders above it are made.
+        """Write or replace a file; creates parent folders.
 
         Raises:
-            DiskFullError: when there is no room.
-            OneBasinError: when it cannot be written for another reason.
+            DiskFullError: if the disk is full.
+            OneBasinError: if the file cannot be written for another reason.
         """
         try:
             if self._remote is None:
@@ -74,10 +74,10 @@ class Files:
             raise self._unwritable(name, error) from error
 
     def read(self, name: str) -> bytes | None:
-        """Return what is in a file, or None where there is none.
+        """Return the contents of a file, or None if it does not exist.
 
         Raises:
-            OneBasinError: when it is there and cannot be read.
+            OneBasinError: if the file exists but cannot be read.
         """
         try:
             if self._remote is None:
@@ -91,42 +91,42 @@ class Files:
             ) from error
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file in bytes, or None where there is none."""
+        """Return the size of a file in bytes, or None if it does not exist."""
         try:
             if self._remote is None:
                 return Path(self.root, name).stat().st_size
-            # What was known of a file from before says nothing of what others wrote since.
+            # Cached information may be outdated: other processes write too.
             self._remote.invalidate_cache()
             return int(self._remote.info(self._path(name))["size"])
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Delete a file if it exists."""
         if self._remote is None:
             Path(self.root, name).unlink(missing_ok=True)
         elif self._remote.exists(self._path(name)):
             self._remote.rm_file(self._path(name))
 
     def names(self, under: str = "") -> list[str]:
-        """Return the names of all files below a folder, sorted; temporary ones left out."""
+        """Return the names of all files below a folder, sorted, without temporary ones."""
         if self._remote is None:
             top = Path(self.root, under)
             files = [Path(here, file) for here, _, names in os.walk(top) for file in names]
             found = [str(file.relative_to(self.root)) for file in files]
         else:
             top = self._path(under)
-            # A listing kept from before would hide what other processes wrote since.
+            # A cached listing may be outdated: other processes write too.
             self._remote.invalidate_cache()
             paths = self._remote.find(top) if self._remote.exists(top) else []
             found = [path[len(self._base) :].lstrip("/") for path in paths]
         return sorted(name for name in found if not _is_temporary(name))
 
     def local_copy(self, name: str) -> tuple[Path, Path | None]:
-        """Return a path at which a file lies on this machine.
+        """Return a local path of a file.
 
         Returns:
-            The path, and a folder to remove when it is no longer used, or None.
+            The path, and a temporary folder to delete after use, or None.
         """
         if self._remote is None:
             return Path(self.root, name), None
@@ -136,7 +136,7 @@ class Files:
         return path, scratch
 
     def sweep(self) -> None:
-        """Remove temporary files that a killed process left; only while nobody writes."""
+        """Delete temporary files of killed processes; call it only while nothing writes."""
         if self._remote is None:
             for here, _, names in os.walk(self.root):
                 for name in filter(_is_temporary, names):
@@ -156,7 +156,7 @@ class Files:
             self._remote.pipe_file(temporary, data)
             self._remote.mv(temporary, f"{folder}/{file}")
         except BaseException:
-            # A part of a file must not lie about, and least of all where there is no room.
+            # Delete the incomplete temporary file, also to free space.
             with contextlib.suppress(Exception):
                 self._remote.rm_file(temporary)
             raise
@@ -164,8 +164,8 @@ class Files:
     def _unwritable(self, name: str, error: OSError) -> OneBasinError:
         if error.errno in FULL:
             return DiskFullError(
-                f"{self.root}: the disk is full; make room and run again: all that is finished is "
-                "kept"
+                f"{self.root}: the disk is full; free space and run again (finished results "
+                "are kept)"
             )
         reason = error.strerror or error
         return OneBasinError(

@@ -1,4 +1,4 @@
-"""Records: what is kept beside a result, about how it came to be or why it did not."""
+"""Records of finished tasks and of failures."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from onebasin_studies.runtime.task import Task
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept about a finished task, beside its result.
+    """The metadata of a finished task.
 
     Args:
-        data: "function", "version", "arguments", "inputs", "seconds", "finished" (seconds
-            since 1970), "host", "cores", "versions" and "files" (size and hash by suffix).
+        data: "function", "version", "arguments", "inputs", "seconds", "finished" (seconds since
+            1970), "host", "cores", "versions" and "files" (size and hash by suffix).
     """
 
     data: Mapping[str, Any]
 
     @staticmethod
     def parse(text: bytes) -> Record:
-        """Return the record of a JSON text.
+        """Return the record from JSON text.
 
         Raises:
-            ValueError: when it is not JSON, or lacks something.
+            ValueError: if the text is not valid JSON or lacks a field.
         """
         found = json.loads(text)
         if not isinstance(found, dict) or not _is_whole(found):
@@ -35,19 +35,19 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """How long the task took."""
+        """Duration of the task in seconds."""
         return float(self.data["seconds"])
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task failed.
+    """The failure of a task.
 
     Args:
-        key: of the task.
-        task: the task in words.
+        key: key of the task.
+        task: description of the task.
         reason: the exception in one line.
-        traceback: all of it.
+        traceback: the full traceback.
     """
 
     key: str
@@ -57,7 +57,7 @@ class Failure:
 
     @staticmethod
     def parse(text: bytes) -> Failure | None:
-        """Return the failure of a JSON text, or None where it is broken."""
+        """Return the failure from JSON text, or None if it is invalid."""
         try:
             found = json.loads(text)
         except ValueError:
@@ -69,12 +69,12 @@ class Failure:
 
 
 def about(task: Task, seconds: float, **more: Any) -> dict[str, Any]:
-    """Return what a record says of a task."""
+    """Return the record data of a task."""
     return {**task.to_json(), "seconds": seconds, "cost": task.cost, **more}
 
 
 def _is_whole(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record has all that is read of it."""
+    """Return whether a record has all required fields."""
     files, versions = record.get("files"), record.get("versions")
     return (
         all(isinstance(record.get(name), int | float) for name in ("seconds", "finished"))

@@ -1,4 +1,4 @@
-"""Rows as parquet: mappings of plain values to bytes and back."""
+"""Rows as parquet: conversion of mappings of plain values to bytes and back."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from onebasin.errors import OneBasinError
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as a parquet file; a key that a row lacks is None in it.
+    """Return rows as a parquet file; missing keys become None.
 
     Raises:
-        OneBasinError: when a column mixes kinds of values that no parquet column can hold,
-            or pyarrow is missing.
+        OneBasinError: if a column mixes types that parquet cannot store, or pyarrow is missing.
     """
     arrow, parquet = _pyarrow()
     columns = {name: [row.get(name) for row in rows] for name in columns_of(rows)}
@@ -36,7 +35,7 @@ def decode_rows(data: bytes) -> list[dict[str, Any]]:
     """Return the rows of a parquet file.
 
     Raises:
-        OneBasinError: when the bytes are no parquet file, or pyarrow is missing.
+        OneBasinError: if the bytes are not a parquet file, or pyarrow is missing.
     """
     arrow, parquet = _pyarrow()
     try:
@@ -46,7 +45,7 @@ def decode_rows(data: bytes) -> list[dict[str, Any]]:
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the keys of all rows, in the order in which they first appear."""
+    """Return the keys of all rows in order of first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 

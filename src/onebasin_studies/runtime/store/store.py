@@ -1,6 +1,6 @@
-"""The store: results of tasks under their keys, and the record that each is whole.
+"""The store: results and records of tasks, by key.
 
-A record, `KEY.json`, is written after the files it tells of; without it there is no result.
+The record `KEY.json` is written after the files that it lists; without it a result does not exist.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FAILURE = ".failed.json"
 
 
 class CorruptResultError(OneBasinError):
-    """A stored result is not what its record says; it can be computed again.
+    """Raised when a stored result does not match its record; it can be computed again.
 
     Args:
-        text: naming the file.
-        key: of the result.
+        text: message that names the file.
+        key: key of the result.
     """
 
     def __init__(self, text: str, key: str) -> None:
@@ -41,22 +41,22 @@ class Store:
     """Results by key, in a folder or under a URL that all workers reach.
 
     Args:
-        root: the folder or fsspec URL of the studies; results lie in `results/` of it.
+        root: the folder or fsspec URL of the studies; results are stored in its `results/`.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.files = Files(root)
 
     def save(self, key: str, result: Result, about: Mapping[str, Any]) -> None:
-        """Keep a result.
+        """Store a result.
 
         Args:
-            key: of its task.
+            key: key of its task.
             result: rows and tensors.
-            about: what its record says, without "files".
+            about: data of its record, without "files".
 
         Raises:
-            OneBasinError: when it cannot be written; then there is no result.
+            OneBasinError: if the result cannot be written; then it does not exist.
         """
         parts: dict[str, bytes] = {}
         if result.rows:
@@ -71,18 +71,18 @@ class Store:
         self.files.remove(_path(key, FAILURE))
 
     def finished(self) -> set[str]:
-        """Return the keys of all results that have a record."""
+        """Return the keys of all results."""
         return {_key_of(name) for name in self.files.names(RESULTS) if _is_record(name)}
 
     def has(self, key: str) -> bool:
-        """Return whether a result has a record."""
+        """Return whether a result exists."""
         return self.files.size(_path(key, ".json")) is not None
 
     def record(self, key: str) -> Record | None:
-        """Return the record of a result, or None where there is none.
+        """Return the record of a result, or None.
 
         Raises:
-            CorruptResultError: when it is not readable.
+            CorruptResultError: if the record is invalid.
         """
         name = _path(key, ".json")
         data = self.files.read(name)
@@ -94,12 +94,12 @@ class Store:
             raise CorruptResultError(f"{self.files.shown(name)}: corrupt record", key) from error
 
     def check(self, key: str) -> Record | None:
-        """Return the record of a result whose files are all there, or None without a record.
+        """Return the record of a complete result, or None without a record.
 
-        Rows are compared by hash, tensors by size; `load` compares their hash too.
+        Compares the hash of the rows and the size of the tensors; `load` also compares their hash.
 
         Raises:
-            CorruptResultError: naming the file that is not what the record says.
+            CorruptResultError: if a file does not match the record.
         """
         record = self.record(key)
         if record is not None:
@@ -108,15 +108,15 @@ class Store:
         return record
 
     def load(self, key: str, *, trusts_tensors: bool = False) -> Result:
-        """Return a result; its tensors are read when they are asked for.
+        """Return a result; its tensors are read lazily.
 
         Args:
-            key: of the task.
-            trusts_tensors: whether to compare only the size of their file, as for reports,
-                which have no use for them; otherwise its hash, once in a process.
+            key: key of the task.
+            trusts_tensors: whether to compare only the size of the tensor file, as for reports,
+                which do not read it. Otherwise its hash is compared, once per process.
 
         Raises:
-            CorruptResultError: when it is missing or not what its record says.
+            CorruptResultError: if the result is missing or does not match its record.
         """
         record = self.record(key)
         if record is None:
@@ -126,17 +126,17 @@ class Store:
         return Result(self._rows(key, record), tensors)
 
     def discard(self, key: str) -> None:
-        """Remove a result, its record first."""
+        """Delete a result, its record first."""
         for suffix in (".json", ".parquet", ".safetensors"):
             self.files.remove(_path(key, suffix))
 
     def save_failure(self, failure: Failure) -> None:
-        """Keep why a task failed, until it succeeds."""
+        """Store a failure until the task succeeds."""
         text = json.dumps(vars(failure), indent=1) + "\n"
         self.files.write(_path(failure.key, FAILURE), text.encode())
 
     def failures(self) -> dict[str, Failure]:
-        """Return the failures by key of task; a file of one that is broken counts for nothing."""
+        """Return the failures by task key; invalid files are ignored."""
         found = {}
         for name in self.files.names(RESULTS):
             data = self.files.read(name) if name.endswith(FAILURE) else None
@@ -200,7 +200,7 @@ def _hash(data: bytes) -> str:
 
 
 def _file_hash(path: Path) -> str:
-    """Return the hash of a file; one that has not changed is read once in a process."""
+    """Return the hash of a file; an unchanged file is read once per process."""
     state = path.stat()
     return _hash_of_state(path, state.st_size, state.st_mtime_ns, state.st_ino)
 

@@ -1,4 +1,4 @@
-"""Tensors as safetensors: mappings of tensors to bytes, and read from a file one by one."""
+"""Tensors as safetensors: conversion of mappings to bytes, and lazy reading."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from onebasin.errors import OneBasinError
 
 
 def encode_tensors(tensors: Mapping[str, Any]) -> bytes:
-    """Return tensors as a safetensors file: names sorted, so equal ones give equal bytes."""
+    """Return tensors as a safetensors file; equal tensors give equal bytes."""
     import torch
     from safetensors.torch import save
 
-    # Copies, as tied or expanded tensors share memory, which the format cannot hold; and it
-    # holds only tensors whose elements lie in order.
+    # Copied, because the format does not support tied, expanded or noncontiguous tensors.
     form = torch.contiguous_format
     whole = {name: tensors[name].detach().cpu() for name in sorted(tensors)}
     return save({name: tensor.clone(memory_format=form) for name, tensor in whole.items()})
 
 
 class StoredTensors(Mapping[str, Any]):
-    """The tensors of a safetensors file, each read when it is asked for.
+    """The tensors of a safetensors file, read lazily.
 
     Args:
         path: an existing file.
-        scratch: a folder that is removed with its last user, this one.
+        scratch: a temporary folder that is deleted with this object.
 
     Raises:
-        OneBasinError: when the file is truncated, corrupt or of another format.
+        OneBasinError: if the file is truncated, corrupt or of another format.
     """
 
     def __init__(self, path: Path, scratch: Path | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Engines: ways to run many networks forward and backward on their batches."""
+"""Engines: forward and backward passes of many networks on their batches."""
 
-from onebasin_studies.training.engines.choice import Choice, choose
+from onebasin_studies.training.engines.backend import Backend, choose_backend
 from onebasin_studies.training.engines.engine import Engine, EngineName
 
-__all__ = ["Choice", "Engine", "EngineName", "choose"]
+__all__ = ["Backend", "Engine", "EngineName", "choose_backend"]

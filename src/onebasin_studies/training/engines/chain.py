@@ -1,7 +1,7 @@
-"""The chain engine: linear layers and pointwise activations, forward and backward by hand.
+"""The chain engine: explicit forward and backward passes of linear layers and activations.
 
-Nothing is recorded and nothing is allocated after the first batch: what a small network costs
-is then its arithmetic, not the bookkeeping around it.
+It records no graph and allocates no memory after the first batch, which removes the overhead of
+small networks.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import torch
 from torch import Tensor
 
 from onebasin_studies.training.engines.chain_tracing import Layer
-from onebasin_studies.training.engines.loss import Score, score_and_slope
+from onebasin_studies.training.engines.loss import Score, loss_and_grad
 from onebasin_studies.training.engines.products import multiply
 from onebasin_studies.training.stacks import Stack
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation whose slope follows from its output.
+    """An activation whose derivative is a function of its output.
 
     Args:
-        forward: changes its input in place.
-        backward: changes the gradient by the output, its first argument, in place into that by
-            the input; the output is its second.
+        forward: applies the activation in place.
+        backward: turns the gradient of the output, its first argument, into that of the input, in
+            place; its second argument is the output.
     """
 
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
 
 
-def _relu_backward(slope: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.grad_input(slope, output, 0, grad_input=slope)
+def _relu_backward(grad: Tensor, output: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward.grad_input(grad, output, 0, grad_input=grad)
 
 
-def _tanh_backward(slope: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.tanh_backward.grad_input(slope, output, grad_input=slope)
+def _tanh_backward(grad: Tensor, output: Tensor) -> Tensor:
+    return torch.ops.aten.tanh_backward.grad_input(grad, output, grad_input=grad)
 
 
-def _sigmoid_backward(slope: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.sigmoid_backward.grad_input(slope, output, grad_input=slope)
+def _sigmoid_backward(grad: Tensor, output: Tensor) -> Tensor:
+    return torch.ops.aten.sigmoid_backward.grad_input(grad, output, grad_input=grad)
 
 
 ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
@@ -52,15 +52,15 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
         "sigmoid": Activation(torch.sigmoid_, _sigmoid_backward),
     }
 )
-"""The activations of a chain by the names of their operators."""
+"""The supported activations by the names of their operators."""
 
 
 class ChainEngine:
-    """Runs chains of linear layers.
+    """The engine of chains of linear layers.
 
     Args:
         stack: the networks.
-        layers: in their order; the last has no activation.
+        layers: the layers in order; the last one has no activation.
     """
 
     def __init__(self, stack: Stack, layers: Sequence[Layer]) -> None:
@@ -68,10 +68,10 @@ class ChainEngine:
         self._activations = [ACTIVATIONS.get(layer.activation or "") for layer in layers]
         self._spaces: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
 
-    def learn(self, inputs: Tensor, labels: Tensor) -> Score:
-        """Put the gradients of all networks in place; see `Engine`."""
+    def compute_gradients(self, inputs: Tensor, labels: Tensor) -> Score:
+        """Compute the gradients of all networks; see `Engine`."""
         with torch.no_grad():
-            values, slopes = self._space(labels)
+            values, grads = self._space(labels)
             values = [inputs.flatten(2), *values]
             for layer, activation, x, y in zip(
                 self._layers[:-1], self._activations, values, values[1:], strict=False
@@ -80,22 +80,22 @@ class ChainEngine:
                 if activation is not None:
                     activation.forward(y)
             logits = self._logits(values[-1])
-            score, slope = score_and_slope(logits, labels)
-            self._backward(slope, values, slopes)
+            score, grad = loss_and_grad(logits, labels)
+            self._backward(grad, values, grads)
         return score
 
     def _space(self, labels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return tensors for the values and slopes of a batch of this size, used again."""
+        """Return reusable buffers for the values and gradients of a batch of this size."""
         num_networks, size = labels.shape
         if size not in self._spaces:
-            values, slopes = (
+            values, grads = (
                 [
                     layer.weight.new_empty(num_networks, size, layer.weight.shape[1])
                     for layer in self._layers[:-1]
                 ]
                 for _ in range(2)
             )
-            self._spaces[size] = values, slopes
+            self._spaces[size] = values, grads
         return self._spaces[size]
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -105,16 +105,16 @@ class ChainEngine:
         multiply(last.weight, x.transpose(1, 2), logits, start=bias)
         return logits
 
-    def _backward(self, slope: Tensor, values: list[Tensor], slopes: list[Tensor]) -> None:
-        """Go back through the layers; slopes of the last lie as `(n, c, b)`."""
-        across = slope
+    def _backward(self, grad: Tensor, values: list[Tensor], grads: list[Tensor]) -> None:
+        """Backpropagate through the layers; the gradient of the logits has shape `(n, c, b)`."""
+        across = grad
         for place in range(len(self._layers) - 1, -1, -1):
             layer, x = self._layers[place], values[place]
             multiply(across, x, layer.weight_gradient)
             if layer.bias_gradient is not None:
                 torch.sum(across, 2, out=layer.bias_gradient)
             if place:
-                below = slopes[place - 1]
+                below = grads[place - 1]
                 multiply(across.transpose(1, 2), layer.weight, below)
                 activation = self._activations[place - 1]
                 if activation is not None:

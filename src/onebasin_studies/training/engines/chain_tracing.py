@@ -1,6 +1,6 @@
-"""Chains: recognizes, from what a network does, that it is a chain of linear layers.
+"""Detection of chains of linear layers.
 
-The operators that it calls are what counts, never its class.
+The traced operators decide, not the class of the network.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ def chain_of(network: nn.Module, example: Tensor) -> list[Layer] | None:
     """Return the layers of a network that is a chain of linear layers, or None.
 
     Args:
-        network: in the mode in which it is trained.
-        example: one input, without the batch.
+        network: the network, in training mode.
+        example: one input without the batch dimension.
     """
     params: dict[str, Tensor] = dict(network.named_parameters())
     kinds = {(param.dtype, param.requires_grad) for param in params.values()}
     if kinds != {(example.dtype, True)} or example.dtype not in (torch.float32, torch.float64):
         return None
-    # Of two sizes, so that a batch size that is written into the network does not go unseen.
-    found = [_walk(_trace(network, params, example, size), list(params), size) for size in (2, 3)]
-    layers = found[0]
-    if layers is None or found[1] != layers or layers[-1].activation is not None:
+    # Two batch sizes, to detect a network with a hard-coded batch size.
+    traces = [_walk(_trace(network, params, example, size), list(params), size) for size in (2, 3)]
+    layers = traces[0]
+    if layers is None or traces[1] != layers or layers[-1].activation is not None:
         return None
     used = [name for layer in layers for name in (layer.weight, layer.bias) if name is not None]
     return layers if sorted(used) == sorted(params) else None
@@ -72,7 +72,7 @@ def _trace(
     try:
         with torch.no_grad():
             return make_fx(run)(params, inputs)
-    # What cannot be traced is run as it is; why does not matter.
+    # A network that cannot be traced uses another engine.
     except Exception:
         return None
 
@@ -94,7 +94,7 @@ def _walk(graph: GraphModule | None, names: list[str], size: int) -> list[Layer]
 
 
 class _Walk:
-    """Follows the one value that goes through a chain."""
+    """Follows the single value that passes through a chain."""
 
     def __init__(self, start: Node, held: dict[Any, Any], size: int) -> None:
         self.current = start
@@ -104,7 +104,7 @@ class _Walk:
         self._size = size
 
     def follow(self, node: Node) -> bool:
-        """Take one step, and return whether it is one of a chain's."""
+        """Process one node; return whether it is valid in a chain."""
         target: Any = node.target
         if node.op != "call_function" or node.kwargs:
             return False

@@ -1,4 +1,4 @@
-"""Engine: what every way of running a stack of networks on a batch has in common."""
+"""The common interface of all engines."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ EngineName = Literal["chain", "vmap", "loop"]
 class Engine(Protocol):
     """Runs the networks of a stack forward and backward.
 
-    It is made for one stack, whose networks never change places while it lives.
+    An engine belongs to one stack, whose networks keep their rows.
     """
 
-    def learn(self, inputs: Shaped[Tensor, "k b *each"], labels: Int64[Tensor, "k b"]) -> Score:
-        """Put the gradient of each network's mean cross-entropy into its `.grad`.
+    def compute_gradients(
+        self, inputs: Shaped[Tensor, "k b *each"], labels: Int64[Tensor, "k b"]
+    ) -> Score:
+        """Store the gradient of each network's mean cross-entropy in its `.grad`.
 
         Args:
-            inputs: one batch for each network.
-            labels: their classes.
+            inputs: one batch per network.
+            labels: class labels.
 
         Returns:
-            How each network did before the step.
+            The loss and the errors of each network before the step.
         """
         ...

@@ -1,4 +1,4 @@
-"""The engines for any module: under `vmap`, all networks at once, or one after the other."""
+"""The engines for arbitrary modules: batched with `vmap`, or one network after the other."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _FunctionalEngine:
     """An engine that calls the network itself.
 
     Args:
-        network: the architecture, in training mode; for this engine alone.
+        network: the architecture, in training mode; used by this engine only.
         stack: the networks.
-        noise: where random operators draw from, or None where there are none.
+        noise: the random generators of the networks; None for a network without random operators.
         is_half: whether to run under autocast to bfloat16.
     """
 
@@ -40,17 +40,17 @@ class _FunctionalEngine:
 class VmapEngine(_FunctionalEngine):
     """Runs all networks as one program, with every operator batched over them."""
 
-    def learn(self, inputs: Tensor, labels: Tensor) -> Score:
-        """Put the gradients of all networks in place; see `Engine`."""
+    def compute_gradients(self, inputs: Tensor, labels: Tensor) -> Score:
+        """Compute the gradients of all networks; see `Engine`."""
         stack = self._stack
-        with _surroundings(inputs, self._noise, self._is_half):
+        with _training_context(inputs, self._noise, self._is_half):
             outputs = vmap(self._run, randomness="different")(
                 stack.params, stack.fixed, stack.buffers, inputs
             )
         params = list(stack.params.values())
-        slopes = torch.autograd.grad(_loss(outputs, labels), params, allow_unused=True)
-        for param, slope in zip(params, slopes, strict=True):
-            param.grad = None if slope is None else slope.contiguous()
+        grads = torch.autograd.grad(_loss(outputs, labels), params, allow_unused=True)
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = None if grad is None else grad.contiguous()
         return score_of(outputs.transpose(1, 2), labels)
 
     def _run(self, params: Any, fixed: Any, buffers: Any, batch: Tensor) -> Tensor:
@@ -67,32 +67,34 @@ class LoopEngine(_FunctionalEngine):
         self._params = list(stack.params.values())
         self._rows = [_row(stack, row) for row in range(len(stack))]
 
-    def learn(self, inputs: Tensor, labels: Tensor) -> Score:
-        """Put the gradients of all networks in place; see `Engine`."""
-        scores = [self._learn_one(row, inputs[row], labels[row]) for row in range(len(inputs))]
+    def compute_gradients(self, inputs: Tensor, labels: Tensor) -> Score:
+        """Compute the gradients of all networks; see `Engine`."""
+        scores = [
+            self._gradients_of_one(row, inputs[row], labels[row]) for row in range(len(inputs))
+        ]
         return Score(
             torch.cat([score.loss for score in scores]),
             torch.cat([score.wrong for score in scores]),
         )
 
-    def _learn_one(
+    def _gradients_of_one(
         self, row: int, inputs: Shaped[Tensor, " b *each"], labels: Int64[Tensor, " b"]
     ) -> Score:
         params, others = self._rows[row]
         noise = None if self._noise is None else self._noise.row(row)
-        with _surroundings(inputs, noise, self._is_half):
+        with _training_context(inputs, noise, self._is_half):
             outputs = output_of(functional_call(self._network, (params, *others), (inputs,)))
         loss = F.cross_entropy(outputs.float(), labels)
-        slopes = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
-        for param, slope in zip(self._params, slopes, strict=True):
-            if slope is None:
+        grads = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+        for param, grad in zip(self._params, grads, strict=True):
+            if grad is None:
                 param.grad = None
             elif len(self._rows) == 1:
-                param.grad = slope.contiguous().unsqueeze(0)
+                param.grad = grad.contiguous().unsqueeze(0)
             else:
                 if param.grad is None:
                     param.grad = torch.zeros_like(param)
-                param.grad[row] = slope
+                param.grad[row] = grad
         return score_of(outputs.t().unsqueeze(0), labels.unsqueeze(0))
 
 
@@ -106,14 +108,14 @@ def _row(stack: Stack, row: int) -> tuple[dict[str, Tensor], tuple[dict[str, Ten
 
 
 def _loss(outputs: Float[Tensor, "k b c"], labels: Int64[Tensor, "k b"]) -> Float[Tensor, ""]:
-    """Return the sum over networks of their mean cross-entropies."""
+    """Return the sum of the networks' mean cross-entropies."""
     flat = outputs.flatten(0, 1).float()
     return F.cross_entropy(flat, labels.flatten(), reduction="sum") / labels.shape[1]
 
 
 @contextmanager
-def _surroundings(inputs: Tensor, noise: Noise | None, is_half: bool) -> Iterator[None]:
-    """Run a block with gradients, under autocast, and with the networks' own noise."""
+def _training_context(inputs: Tensor, noise: Noise | None, is_half: bool) -> Iterator[None]:
+    """Enable gradients, autocast and per-network noise in a block."""
     device = inputs.device.type
     with torch.enable_grad(), torch.autocast(device, torch.bfloat16, enabled=is_half):
         if noise is None:

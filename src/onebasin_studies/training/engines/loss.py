@@ -1,4 +1,4 @@
-"""The loss of training, and its gradient, for many networks in one pass."""
+"""Cross-entropy, its gradient and the errors of many networks in one pass."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Score:
-    """How networks did on a batch.
+    """The loss and the errors of networks on a batch.
 
     Args:
-        loss: of each, the sum of the cross-entropies.
-        wrong: of each, the number of examples that it got wrong; of classes that are equally
-            likely the first is the answer.
+        loss: sum of the cross-entropies of each network.
+        wrong: number of errors of each network; ties resolve to the first class.
     """
 
     loss: Float[Tensor, " k"]
@@ -24,35 +23,35 @@ class Score:
 
 
 def score_of(logits: Float[Tensor, "k c b"], labels: Int64[Tensor, "k b"]) -> Score:
-    """Return how networks did; no gradient is recorded.
+    """Return the loss and the errors of networks, without recording gradients.
 
     Args:
-        logits: classes come before examples.
-        labels: classes.
+        logits: logits with the class dimension before the batch dimension.
+        labels: class labels.
     """
     logarithms = torch.log_softmax(logits.detach().float(), 1)
     return _score(logarithms, labels.unsqueeze(1))
 
 
-def score_and_slope(
+def loss_and_grad(
     logits: Float[Tensor, "k c b"], labels: Int64[Tensor, "k b"]
 ) -> tuple[Score, Float[Tensor, "k c b"]]:
-    """Return how networks did, and the gradient of their mean cross-entropies.
+    """Return the score of networks and the gradient of their mean cross-entropies.
 
     Args:
-        logits: classes come before examples: so softmax runs along examples, which is many
-            times faster on a CPU.
-        labels: classes.
+        logits: logits with the class dimension before the batch dimension. Softmax then runs along
+            examples, which is many times faster on a CPU.
+        labels: class labels.
 
     Returns:
-        The score, and the gradient by the logits.
+        The score, and the gradient with respect to the logits.
     """
     chosen = labels.unsqueeze(1)
     logarithms = torch.log_softmax(logits, 1)
     score = _score(logarithms, chosen)
-    slope = logarithms.exp_()
-    slope.scatter_add_(1, chosen, slope.new_full((1, 1, 1), -1.0).expand_as(chosen))
-    return score, slope.div_(labels.shape[1])
+    grad = logarithms.exp_()
+    grad.scatter_add_(1, chosen, grad.new_full((1, 1, 1), -1.0).expand_as(chosen))
+    return score, grad.div_(labels.shape[1])
 
 
 def _score(logarithms: Float[Tensor, "k c b"], chosen: Int64[Tensor, "k 1 b"]) -> Score:
@@ -63,15 +62,15 @@ def _score(logarithms: Float[Tensor, "k c b"], chosen: Int64[Tensor, "k 1 b"]) -
 def _is_right(
     logarithms: Float[Tensor, "k c b"], chosen: Int64[Tensor, "k 1 b"]
 ) -> Bool[Tensor, "k 1 b"]:
-    """Return where the label is the first of the likeliest classes.
+    """Return where the label is the first class with the largest logit.
 
-    Nothing is at least as large as a largest value that is no number: such outputs are wrong.
+    NaN is never at least as large as the maximum, so such outputs count as errors.
     """
     top = logarithms.amax(1, keepdim=True)
     is_top = logarithms >= top
     right = is_top.gather(1, chosen)
-    # `argmax` along classes is ten times slower on a CPU, and only ties need it: more largest
-    # values than there are examples with a number for one.
+    # `argmax` along classes is ten times slower on a CPU. It is needed only for ties: when
+    # the number of maxima exceeds the number of examples with a finite maximum.
     if not logarithms.is_cuda and is_top.count_nonzero() == (top == top).count_nonzero():
         return right
     return right & (logarithms.argmax(1, keepdim=True) == chosen)

@@ -1,7 +1,7 @@
-"""Noise: what random operators, such as dropout, draw, from a generator for each network.
+"""Per-network random numbers for operators such as dropout.
 
-PyTorch's operators draw from one generator for the whole process. Here every call of one is
-seen on its way down and drawn anew, network by network.
+PyTorch's operators use one generator per process. Here a dispatch mode intercepts them and draws
+the numbers of each network from its own generator.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _FILLS: dict[Any, Callable[..., Tensor]] = {
 
 
 class Noise(TorchDispatchMode):
-    """While it is entered, random operators draw from the generators of the networks.
+    """A mode in which random operators use the generators of the networks.
 
     Args:
-        generators: one for each network; for several, every operator must work on tensors
-            whose first dimension is the networks, as `vmap` makes them.
+        generators: one generator per network. With several, the first dimension of every operand
+            must be the network, as under `vmap`.
     """
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
@@ -37,13 +37,13 @@ class Noise(TorchDispatchMode):
         self.generators = list(generators)
 
     def row(self, row: int) -> Noise:
-        """Return the noise of one network alone."""
+        """Return the noise of one network."""
         return Noise([self.generators[row]])
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run an operator; where it draws, with the generators of the networks."""
+        """Run an operator; random ones use the generators of the networks."""
         kwargs = dict(kwargs or {})
         if not is_random(func):
             return func(*args, **kwargs)
@@ -78,7 +78,7 @@ class Noise(TorchDispatchMode):
         return x * mask * scale, mask.bool()
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call an operator that takes a generator on each network's part of its arguments."""
+        """Call an operator that takes a generator on each network's slice of its arguments."""
         kwargs.pop("generator", None)
         if len(self.generators) == 1:
             return func(*args, generator=self.generators[0], **kwargs)
@@ -102,10 +102,7 @@ class Noise(TorchDispatchMode):
 
 
 class Record(TorchDispatchMode):
-    """While it is entered, puts down which operators are called, in `names`, and if any draws.
-
-    It changes nothing.
-    """
+    """A mode that records the names of called operators and whether any of them is random."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,12 +112,12 @@ class Record(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run an operator and put it down."""
+        """Run and record an operator."""
         self.names.add(str(func.overloadpacket))
         self.draws |= is_random(func)
         return func(*args, **(kwargs or {}))
 
 
 def is_random(func: Any) -> bool:
-    """Tell whether an operator draws from a generator."""
+    """Return whether an operator uses a random generator."""
     return torch.Tag.nondeterministic_seeded in func.tags

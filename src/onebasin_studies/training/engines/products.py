@@ -1,7 +1,7 @@
-"""Products: the matrix products of linear layers of many networks, written where they belong.
+"""Batched matrix products of the linear layers of many networks.
 
-Large products of float32 on a CPU go through oneDNN, one network after the other: on
-processors that are not Intel's it can be twice as fast as MKL, through which `torch.bmm` goes.
+Large float32 products on a CPU use oneDNN, one network after the other. On processors of other
+vendors than Intel it can be twice as fast as MKL, which `torch.bmm` uses.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 ONEDNN_WORK = 3_000_000
-"""Multiplications of one product from which on oneDNN pays for being called once a network."""
+"""Multiplications per product above which one oneDNN call per network is faster."""
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor, *, start: Tensor | None = None) -> None:
-    """Write the product of matrices of each network, `(n, i, k)` times `(n, k, j)`.
+    """Write the matrix products of all networks, `(n, i, k)` times `(n, k, j)`.
 
     Args:
         left: left factors.
         right: right factors.
-        out: where the products go, `(n, i, j)`.
-        start: what is added to them, `(n, 1, j)` or `(n, i, 1)`.
+        out: the output, `(n, i, j)`.
+        start: summands, `(n, 1, j)` or `(n, i, 1)`.
     """
     work = left.shape[1] * left.shape[2] * right.shape[2]
     if work >= ONEDNN_WORK and left.device.type == "cpu" and left.dtype == torch.float32:
@@ -37,7 +37,7 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, *, start: Tensor | None =
 
 def _multiply_each(left: Tensor, right: Tensor, out: Tensor, start: Tensor | None) -> None:
     linear = torch.ops.mkldnn._linear_pointwise
-    # At once: the operator would copy a transposed factor by itself, network by network.
+    # One copy for all networks: the operator would copy each transposed factor separately.
     left, weights, bias = left.contiguous(), right.transpose(1, 2), None
     is_per_column = start is not None and start.shape[1] == 1
     for row in range(len(left)):
@@ -51,9 +51,9 @@ def _multiply_each(left: Tensor, right: Tensor, out: Tensor, start: Tensor | Non
 
 @cache
 def _has_onednn() -> bool:
-    """Tell whether PyTorch's operator for a linear layer by oneDNN is there and does as it says.
+    """Return whether PyTorch's private oneDNN linear operator exists and works as documented.
 
-    It is what PyTorch's own compiler emits, but no public interface.
+    PyTorch's compiler emits it, but it is not a public interface.
     """
     if not torch.backends.mkldnn.is_available():
         return False

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from onebasin_studies import Picture, Study, Table, Verdict
 from onebasin_studies.papers.collection import CollectedStudy
-from onebasin_studies.runtime.drawing import draw_means, panels, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels
 from onebasin_studies.runtime.statistics import summarize, values_of
 from onebasin_studies.runtime.store import Failure
 
@@ -39,7 +39,7 @@ def figures(rows):
     draw_means(ax, summaries, "width", label="barrier")
     ax.set_xscale("log", base=2)
     ax.legend()
-    alt = f'Barrier against width, "falling": {told(summaries, "width")}.'
+    alt = f'Barrier against width, "falling": {describe_means(summaries, "width")}.'
     return [Picture("width", figure, alt, "Mean & interval over 3 pairs.")]
 
 

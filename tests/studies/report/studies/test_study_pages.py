@@ -42,13 +42,13 @@ def test_the_page_says_what_was_claimed_found_and_done():
         "Criterion. The mean is below 1 & falls. Over all widths. Mean & interval",
         "Mean & interval over 3 pairs.",
         "scale small tasks 11 of 12 done",
-        "work 1 h 7 min, all tasks together",
-        "elapsed 25 min in which at least one of them was at work",
+        "work 1 h 7 min, all tasks",
+        "elapsed 25 min with at least one running task",
         "finished 1970-01-01 00:00 UTC",
         "machine small (4 cores)",
         "versions python 3.11.7, torch 2.12.0 and 2.13.0+cpu",
         "seeds 0 to 2, 7, 9 to 10",
-        "What failed measure(x=1): ValueError: <no> Traceback",
+        "Failed tasks measure(x=1): ValueError: <no> Traceback",
     ):
         assert words in text
 
@@ -112,7 +112,7 @@ def test_a_study_without_rows_has_a_page_too():
     assert set(files) == {"width.html"}
     text = text_of(files["width.html"].decode())
     assert "not enough data Nothing is measured yet. Criterion. The mean is below 1" in text
-    assert "Over all widths. What was done" in text
+    assert "Over all widths. Setup" in text
     assert "finished not yet" in text
 
 
@@ -266,7 +266,7 @@ def test_a_report_of_what_is_missing_says_so(tmp_path, counterexample):
     stored_files(out, study.tasks(study.config("smoke"))[0])[".json"].unlink()
     (found,) = write_study_reports(StudyFolder(out))
     assert found.num_missing == 1
-    assert found.verdict().judgement == "not enough data"
+    assert found.verdict().outcome == "not enough data"
     assert "3 of 4 permutations were measured. 1 of its measurements is missing." in (
         found.verdict().sentence
     )

@@ -121,7 +121,7 @@ def test_a_foreign_state_is_named(tmp_path, tensors, metadata, why):
     torch.set_num_threads(1)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(chain(), blobs(), watch=stop, **options)
+            train(chain(), blobs(), on_epoch_end=stop, **options)
         (file,) = (tmp_path / "running").glob("*.safetensors")
         rewrite(file, tensors=tensors, metadata=metadata)
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""Gathering: the examples of a step, read from wherever the inputs are kept."""
+"""Batches of stored examples for a group of networks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 from onebasin.data.examples import Examples, Pixels, Tokens
 
 
-class Gatherer:
-    """Reads batches for a group of networks, into memory that is used again.
+class BatchLoader:
+    """Loads batches for a group of networks into preallocated memory.
 
-    Images that are kept as bytes are read as bytes and normalized in the batch: that is a
-    quarter of the memory, and of the time it takes to get there.
+    Images stored as bytes are read as bytes and normalized in the batch. This takes a quarter of
+    the memory and memory bandwidth.
 
     Args:
-        examples: all inputs, on the device where they are used.
+        examples: all inputs, on the device of the networks.
     """
 
     def __init__(self, examples: Examples) -> None:
@@ -35,14 +35,14 @@ class Gatherer:
             self._dtype = torch.int64
         self._spaces: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def gather(self, rows: Int64[Tensor, "k b"]) -> Shaped[Tensor, "k b *each"]:
-        """Return examples, which are gone with the next call.
+    def load(self, rows: Int64[Tensor, "k b"]) -> Shaped[Tensor, "k b *each"]:
+        """Return a batch of examples; the next call overwrites it.
 
         Args:
-            rows: their numbers, a batch for each network.
+            rows: example indices, one batch per network.
 
         Returns:
-            Inputs as networks take them.
+            Preprocessed inputs.
         """
         number = rows.numel()
         if number not in self._spaces:
@@ -62,14 +62,14 @@ class Gatherer:
 
 
 def on_device(examples: Examples, device: torch.device) -> Examples:
-    """Return inputs, kept as they are, on a device."""
+    """Return inputs on a device, in their stored form."""
     if isinstance(examples, Tensor):
         return examples.to(device)
     return replace(examples, raw=examples.raw.to(device))
 
 
 def _normalization(pixels: Pixels) -> tuple[Tensor | float, Tensor | float]:
-    """Return what images are multiplied by, and what is then taken off."""
+    """Return the factor and the offset of the normalization."""
     scale, shift = pixels.normalization
     if len(scale) == 1:
         return scale[0], shift[0]

@@ -1,7 +1,7 @@
-"""Interim: what calls that take long keep while they run, to go on from after a kill.
+"""Partial results: state of long calls to resume from after a kill.
 
-Each has a folder of its own in `partial/`, named after its tasks, that goes when it is done.
-Behind a URL there is none: what is kept there is written as plain files.
+Each call has its own folder in `partial/`, named after its tasks and deleted at the end. They exist
+only in local folders, not behind URLs.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ CALL = "call.json"
 KEPT = "kept"
 
 
-class Interim:
-    """The interim files of all calls of a folder of studies.
+class PartialResults:
+    """The partial results of all calls of a study folder.
 
     Args:
-        files: of the folder.
+        files: files of the folder.
     """
 
     def __init__(self, files: Files) -> None:
         self._files = files
 
     def open(self, keys: Sequence[str]) -> Path | None:
-        """Return a folder for a call to keep things in, with what it kept there before.
+        """Return the folder of a call, with its earlier contents.
 
         Args:
-            keys: of the tasks of the call, in order.
+            keys: keys of the tasks of the call, in order.
 
         Returns:
-            The folder, which exists; None behind a URL.
+            An existing folder; None behind a URL.
         """
         if self._files.folder is None:
             return None
@@ -47,12 +47,12 @@ class Interim:
         return kept
 
     def close(self, keys: Sequence[str]) -> None:
-        """Remove what a call has kept."""
+        """Delete the partial results of a call."""
         if self._files.folder is not None:
             shutil.rmtree(self._folder(keys), ignore_errors=True)
 
     def begun(self) -> list[tuple[str, ...]]:
-        """Return the keys of the tasks of each call that has kept something."""
+        """Return the task keys of each call with partial results."""
         if self._files.folder is None:
             return []
         found = []

@@ -1,4 +1,4 @@
-"""Choice: which engine runs a network, found out by running it."""
+"""Backend: the choice of the engine of a network, by a trial run."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from onebasin_studies.training.engines.noise import Noise, Record
 from onebasin_studies.training.stacks import Stack
 
 LOOP_WORK = 4_000_000
-"""Parameters times examples in a batch from which on batching networks gains nothing on a CPU."""
+"""Parameters times batch size above which batching networks does not help on a CPU."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """How a network is run.
+class Backend:
+    """The engine of a network, with the reason for it.
 
     Args:
-        engine: "chain", linear layers forward and backward by hand; "vmap", all networks as
-            one program; or "loop", one after the other.
-        reason: why, in a sentence.
-        layers: of the chain, where it is one.
+        engine: "chain", explicit forward and backward passes of linear layers; "vmap", all networks
+            as one program; or "loop", one network after the other.
+        reason: the reason for this engine, in a sentence.
+        layers: the layers of the chain, for engine "chain".
         draws: whether the network calls random operators, such as dropout.
         is_half: whether it runs under autocast to bfloat16.
     """
@@ -45,12 +45,13 @@ class Choice:
     is_half: bool = False
 
     def build(self, network: nn.Module, stack: Stack, noise: Noise | None) -> Engine:
-        """Return the engine for a stack.
+        """Return the engine of a stack.
 
         Args:
-            network: the architecture, in training mode; for this engine alone.
+            network: the architecture, in training mode; used by this engine only.
             stack: the networks.
-            noise: where they draw from; None where the network draws nothing.
+            noise: the random generators of the networks; None for a network without random
+                operators.
         """
         if self.engine == "chain":
             return ChainEngine(stack, self.layers)
@@ -58,7 +59,7 @@ class Choice:
         return kind(network, stack, noise=noise, is_half=self.is_half)
 
 
-def choose(
+def choose_backend(
     network: nn.Module,
     data: Dataset,
     *,
@@ -66,19 +67,19 @@ def choose(
     device: torch.device,
     is_half: bool,
     engine: EngineName | None = None,
-) -> Choice:
-    """Choose how a network is run, by running it on a few examples.
+) -> Backend:
+    """Return the fastest suitable backend, found by a trial run on a few examples.
 
     Args:
-        network: the architecture; it stays as it is.
-        data: what it is trained on.
-        batch_size: examples in a step.
-        device: where it is trained.
-        is_half: whether it is to run under autocast to bfloat16.
-        engine: the one that is asked for; the quickest that works without it.
+        network: the architecture; it is not changed.
+        data: the dataset.
+        batch_size: examples per step.
+        device: the device of the training.
+        is_half: whether to run under autocast to bfloat16.
+        engine: the requested engine; default: the fastest suitable one.
 
     Raises:
-        OneBasinError: when the network cannot be run on the data, or not by that engine.
+        OneBasinError: if the network does not run on the data, or not with the requested engine.
     """
     model = copy.deepcopy(network).to(device).train()
     examples = data.train_examples[:2].to(device)
@@ -86,8 +87,8 @@ def choose(
     layers = None if is_half or record.draws else chain_of(model, examples[0])
     if layers is not None and engine in (None, "chain"):
         labels = data.train_labels[:2].to(device)
-        if _is_true(model, layers, examples, labels):
-            return Choice("chain", "it is a chain of linear layers", tuple(layers))
+        if _gradients_match(model, layers, examples, labels):
+            return Backend("chain", "it is a chain of linear layers", tuple(layers))
     if engine == "chain":
         raise OneBasinError(
             "train: engine 'chain' takes linear layers with relu, tanh or sigmoid between them "
@@ -95,17 +96,17 @@ def choose(
         )
     draws = record.draws
     if engine is None and (reason := _reason_to_loop(model, record, batch_size, device)):
-        return Choice("loop", reason, draws=draws, is_half=is_half)
+        return Backend("loop", reason, draws=draws, is_half=is_half)
     if engine == "loop":
-        return Choice("loop", "it was asked for", draws=draws, is_half=is_half)
+        return Backend("loop", "it was asked for", draws=draws, is_half=is_half)
     labels = data.train_labels[:2].to(device)
     stack = Stack.of([model, model], device)
-    if trouble := _trouble_with_vmap(model, stack, examples, labels, draws, is_half):
+    if trouble := _vmap_failure(model, stack, examples, labels, draws, is_half):
         if engine == "vmap":
             raise OneBasinError(f"train: engine 'vmap' does not work here: {trouble}")
         reason = f"vmap does not take it: {trouble}"
-        return Choice("loop", reason, draws=draws, is_half=is_half)
-    return Choice("vmap", "vmap takes it", draws=draws, is_half=is_half)
+        return Backend("loop", reason, draws=draws, is_half=is_half)
+    return Backend("vmap", "vmap takes it", draws=draws, is_half=is_half)
 
 
 def _check_runs(model: nn.Module, examples: Tensor, data: Dataset) -> Record:
@@ -134,24 +135,26 @@ def _reason_to_loop(
     return None
 
 
-def _is_true(model: nn.Module, layers: list[Layer], examples: Tensor, labels: Tensor) -> bool:
-    """Tell whether a chain has the gradients of its network; autograd may know otherwise."""
+def _gradients_match(
+    model: nn.Module, layers: list[Layer], examples: Tensor, labels: Tensor
+) -> bool:
+    """Return whether the chain engine and autograd compute the same gradients."""
     chained, looped = (Stack.of([model], examples.device) for _ in range(2))
-    ChainEngine(chained, layers).learn(examples.unsqueeze(0), labels.unsqueeze(0))
+    ChainEngine(chained, layers).compute_gradients(examples.unsqueeze(0), labels.unsqueeze(0))
     loop = LoopEngine(model, looped, noise=None, is_half=False)
-    loop.learn(examples.unsqueeze(0), labels.unsqueeze(0))
+    loop.compute_gradients(examples.unsqueeze(0), labels.unsqueeze(0))
     pairs = zip(chained.params.values(), looped.params.values(), strict=True)
     return all(_is_close(a.grad, b.grad) for a, b in pairs)
 
 
-def _is_close(found: Tensor | None, expected: Tensor | None) -> bool:
-    if found is None or expected is None:
+def _is_close(actual: Tensor | None, expected: Tensor | None) -> bool:
+    if actual is None or expected is None:
         return False
     scale = float(expected.abs().amax()) if expected.numel() else 0.0
-    return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * scale + 1e-12)
+    return torch.allclose(actual, expected, rtol=1e-3, atol=1e-4 * scale + 1e-12)
 
 
-def _trouble_with_vmap(
+def _vmap_failure(
     model: nn.Module,
     stack: Stack,
     examples: Tensor,
@@ -159,15 +162,17 @@ def _trouble_with_vmap(
     draws: bool,
     is_half: bool,
 ) -> str | None:
-    """Return why `vmap` does not take a network, or None where it does."""
+    """Return the reason why `vmap` does not support a network, or None."""
     generators = [torch.Generator(examples.device).manual_seed(row) for row in range(2)]
     noise = Noise(generators) if draws else None
     engine = VmapEngine(copy.deepcopy(model), stack, noise=noise, is_half=is_half)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            engine.learn(torch.stack([examples, examples]), torch.stack([labels, labels]))
-        # Whatever goes wrong, one network after the other may still work.
+            engine.compute_gradients(
+                torch.stack([examples, examples]), torch.stack([labels, labels])
+            )
+        # After any error the loop engine may still work.
         except Exception as error:
             return one_line(error)
     slow = [str(warning.message) for warning in caught if "batching rule" in str(warning.message)]

@@ -7,7 +7,7 @@ from onebasin_studies.runtime.engines import LocalEngine
 from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.schedule import Schedule
-from onebasin_studies.runtime.store import Files, Interim
+from onebasin_studies.runtime.store import Files, PartialResults
 from onebasin_studies.tasks import training
 from onebasin_studies.tasks.training import train_networks
 from onebasin_studies.training.folder import Folder
@@ -23,7 +23,7 @@ def out(tmp_path):
 
 
 def climbs(folder, stop=""):
-    return Task.each(toy.climb, folder=str(folder), values=[1, 2, 3], stop=stop)
+    return Task.map(toy.climb, folder=str(folder), values=[1, 2, 3], stop=stop)
 
 
 def stopped(tmp_path, out):
@@ -37,8 +37,8 @@ def stopped(tmp_path, out):
 
 def test_where_things_are_kept_is_no_part_of_a_key():
     task, *_ = climbs("x")
-    assert "interim" not in task.arguments
-    given = Task.of(toy.climb, folder="x", values=[1], stop="", interim="somewhere")
+    assert "resume_folder" not in task.arguments
+    given = Task.of(toy.climb, folder="x", values=[1], stop="", resume_folder="somewhere")
     assert given.key == task.key
 
 
@@ -70,18 +70,18 @@ def test_what_is_kept_for_tasks_that_are_done_is_removed(tmp_path, out):
     study = stopped(tmp_path, out)
     first, *_ = climbs(tmp_path, "interrupt")
     (folder,) = (out / "partial").iterdir()
-    interim = Interim(Files(out))
+    partial = PartialResults(Files(out))
     assert run(out, toy.study("two", Task.of(toy.give, folder=str(tmp_path), value=7))).is_complete
     assert folder.exists(), "another study may go on from it"
-    interim.open([first.key])
+    partial.open([first.key])
     run(out, toy.study("three", first))
     assert run(out, study).is_complete
     assert list((out / "partial").iterdir()) == []
 
 
 def test_begun_calls_go_first_and_whole():
-    tasks = [task.costing(1) for task in climbs("x")]
-    more = Task.of(toy.give, folder="x", value=1).costing(99)
+    tasks = [task.with_cost(1) for task in climbs("x")]
+    more = Task.of(toy.give, folder="x", value=1).with_cost(99)
     plan = Plan.of({"one": [*tasks, more]})
     keys = [task.key for task in tasks]
     schedule = Schedule(plan, [], [keys[:2]])
@@ -93,20 +93,20 @@ def test_begun_calls_go_first_and_whole():
 
 
 def test_nothing_is_kept_behind_a_url(tmp_path):
-    interim = Interim(Files(f"memory://{tmp_path}"))
-    assert interim.open(["a"]) is None
-    interim.close(["a"])
-    assert interim.begun() == []
+    partial = PartialResults(Files(f"memory://{tmp_path}"))
+    assert partial.open(["a"]) is None
+    partial.close(["a"])
+    assert partial.begun() == []
 
 
 def test_a_folder_of_something_else_among_what_is_kept_goes(tmp_path):
-    interim = Interim(Files(tmp_path))
-    interim.open(["a", "b"])
+    partial = PartialResults(Files(tmp_path))
+    partial.open(["a", "b"])
     for text in ("{", "{}", '{"keys": 1}'):
         other = tmp_path / "partial" / f"other{len(text)}" / "call.json"
         other.parent.mkdir()
         other.write_text(text)
-    assert interim.begun() == [("a", "b")]
+    assert partial.begun() == [("a", "b")]
     assert len(list((tmp_path / "partial").iterdir())) == 1
 
 
@@ -131,9 +131,9 @@ def test_a_training_that_was_killed_comes_to_the_same(tmp_path, monkeypatch, mor
 
     monkeypatch.setattr(Folder, "write_state", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_networks(**setting, interim=str(tmp_path))
+        train_networks(**setting, resume_folder=str(tmp_path))
     assert list(tmp_path.glob("running/*"))
-    resumed = train_networks(**setting, interim=str(tmp_path))
+    resumed = train_networks(**setting, resume_folder=str(tmp_path))
     for one, other in zip(whole, resumed, strict=True):
         assert [row["loss"] for row in one.rows] == [row["loss"] for row in other.rows]
         assert one.tensors.keys() == other.tensors.keys()
@@ -141,7 +141,7 @@ def test_a_training_that_was_killed_comes_to_the_same(tmp_path, monkeypatch, mor
 
 
 def test_a_full_disk_under_what_is_kept_is_a_full_disk(tmp_path, out, monkeypatch):
-    def full(*, folder, values, stop, interim=None):
+    def full(*, folder, values, stop, resume_folder=None):
         try:
             raise OSError(28, "No space left on device")
         except OSError as error:
@@ -149,6 +149,6 @@ def test_a_full_disk_under_what_is_kept_is_a_full_disk(tmp_path, out, monkeypatc
 
     study = toy.study("one", climbs(tmp_path)[0])
     monkeypatch.setattr(toy, "climb", full)
-    with pytest.raises(OneBasinError, match=r"out: the disk is full; make room and run again"):
+    with pytest.raises(OneBasinError, match=r"out: the disk is full; free space and run again"):
         run(out, study)
     assert StudyFolder(out).store.failures() == {}

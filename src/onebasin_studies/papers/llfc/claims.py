@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onebasin_studies.papers.llfc.profiles import (
+from onebasin_studies.papers.llfc.layer_plots import (
     apart,
     by_layer,
     connected,
@@ -19,8 +19,8 @@ from onebasin_studies.papers.llfc.profiles import (
     layer_panels,
     left_out,
     name_layers,
+    not_evaluable,
     slug,
-    unjudged,
 )
 from onebasin_studies.runtime.drawing import legend_below
 from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, values_of
@@ -53,7 +53,7 @@ class Condition:
         """Return the verdict over all settings that can be judged."""
         names = judged(rows)
         if not names:
-            return unjudged(rows)
+            return not_evaluable(rows)
         parts, holds = [], True
         for name in names:
             near, far = (

@@ -1,6 +1,6 @@
-"""Stored files of a training: reading them, and whether they can be what was written.
+"""Reading and validation of the stored files of a training.
 
-What cannot is named with the file, so that the user can delete it.
+Errors name the file, so that the user can delete it.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def read_header(file: Path) -> Metadata:
-    """Return the metadata of a file, without reading its tensors.
+    """Return the metadata of a file without reading its tensors.
 
     Raises:
-        OneBasinError: when it cannot be read.
+        OneBasinError: if the file cannot be read.
     """
-    with explained(file), safe_open(file, framework="pt") as opened:
+    with reading(file), safe_open(file, framework="pt") as opened:
         return opened.metadata() or {}
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], Metadata]:
-    """Return the tensors of a file and its metadata.
+    """Return the tensors and the metadata of a file.
 
     Raises:
-        OneBasinError: when it cannot be read.
+        OneBasinError: if the file cannot be read.
     """
-    with explained(file), safe_open(file, framework="pt") as opened:
+    with reading(file), safe_open(file, framework="pt") as opened:
         tensors = {key: opened.get_tensor(key) for key in opened.keys()}
         return tensors, opened.metadata() or {}
 
@@ -48,19 +48,19 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], Metadata]:
 def read_trained(
     file: Path, history: Path, seed: int, like: Mapping[str, Tensor]
 ) -> TrainedNetwork:
-    """Return a network that is done.
+    """Return a finished network.
 
     Args:
-        file: with its tensors.
-        history: a JSON line for each epoch.
-        seed: of the network.
-        like: tensors of the names, shapes and dtypes that it has.
+        file: the file of its tensors.
+        history: a file with one JSON line per epoch.
+        seed: expected seed of the network.
+        like: tensors with the expected names, shapes and dtypes.
 
     Raises:
-        OneBasinError: when one of the files cannot be read, or is of something else.
+        OneBasinError: if a file cannot be read, or has unexpected contents.
     """
     tensors, metadata = read_tensors(file)
-    with explained(file):
+    with reading(file):
         status: Any = metadata["status"]
         engine: Any = metadata["engine"]
         reason = metadata["reason"]
@@ -71,14 +71,14 @@ def read_trained(
         check_tensors(tensors, {name: tuple(each.shape) for name, each in like.items()})
         for name, tensor in like.items():
             _expect(tensors[name].dtype == tensor.dtype, f"{name!r} is {tensors[name].dtype}")
-    with explained(history):
+    with reading(history):
         lines = history.read_text("utf-8").splitlines()
         rows = checked_rows([json.loads(line) for line in lines], seed, epochs)
     return TrainedNetwork(seed, tensors, rows, status, engine, reason)
 
 
 def checked_rows(rows: Any, seed: int, epochs: int) -> tuple[EpochRow, ...]:
-    """Return the history of a network, one row for each of so many epochs; see `explained`."""
+    """Return the validated history of a network, one row per epoch; call it inside `reading`."""
     are_rows = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
     _expect(are_rows, "its history has no rows")
     found = rows_from_json(rows)
@@ -89,7 +89,7 @@ def checked_rows(rows: Any, seed: int, epochs: int) -> tuple[EpochRow, ...]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
-    """Check the names and shapes of tensors; see `explained`."""
+    """Check the names and shapes of tensors; call it inside `reading`."""
     for name in [*shapes, *(name for name in tensors if name not in shapes)]:
         _expect(name in tensors, f"tensor {name!r} is missing")
         _expect(name in shapes, f"tensor {name!r} is not of the network")
@@ -98,8 +98,8 @@ def check_tensors(tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
 
 
 @contextmanager
-def explained(file: Path) -> Iterator[None]:
-    """Let whatever goes wrong with a file's contents in a block be named with the file."""
+def reading(file: Path) -> Iterator[None]:
+    """Convert errors in a block into errors that name the file."""
     try:
         yield
     except OneBasinError:
@@ -120,7 +120,7 @@ def explained(file: Path) -> Iterator[None]:
 
 
 class _Unexpected(Exception):
-    """Contents that no training of this kind has written."""
+    """Raised for contents that `train` never writes."""
 
 
 def _expect(is_met: bool, otherwise: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onebasin_studies.papers.entezari.charts import mean_text
-from onebasin_studies.runtime.drawing import draw_means, panels, size_axis, told
+from onebasin_studies.runtime.drawing import describe_means, draw_means, panels, size_axis
 from onebasin_studies.runtime.statistics import grouped, select, slope, summarize, values_of
 from onebasin_studies.runtime.study import Picture, Row, Table
 
@@ -112,7 +112,7 @@ def sweep_picture(rows: Sequence[Row], sweep: str, split: str) -> Picture:
             if means:
                 style = "-" if world == "real" else "--"
                 draw_means(ax, means, sweep, label=f"{world}, {state}", linestyle=style)
-                words.append(f"{name}, {world}, {state}: {told(means, sweep)}")
+                words.append(f"{name}, {world}, {state}: {describe_means(means, sweep)}")
         size_axis(ax, sweep, [row[sweep] for row in same])
         ax.set_ylabel(f"{split} loss barrier")
         ax.set_title(name)

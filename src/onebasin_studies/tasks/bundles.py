@@ -1,4 +1,4 @@
-"""Several networks in one result: put in under numbers, and taken out as a task."""
+"""Bundles: several networks in one result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onebasin.errors import OneBasinError
 from onebasin_studies.runtime.task import Result
 
 
-def pack(networks: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def bundle(networks: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Return the tensors of several networks under `NUMBER/NAME`."""
     return {
         f"{number}/{name}": tensor
@@ -19,22 +19,22 @@ def pack(networks: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def take_network(*, networks: Result, number: int) -> Result:
-    """Take out one network of a result that holds several, see `pack`.
+def select_network(*, networks: Result, number: int) -> Result:
+    """Return one network of a result that holds several; see `bundle`.
 
     Args:
         networks: the result.
-        number: which one.
+        number: number of the network.
 
     Returns:
-        Its parameters.
+        The parameters of the network.
 
     Raises:
-        OneBasinError: when there is none of that number; those that are there are listed.
+        OneBasinError: if the number does not exist; the message lists the existing ones.
     """
     prefix = f"{number}/"
     names = [name for name in networks.tensors if name.startswith(prefix)]
     if not names:
         known = sorted({int(name.partition("/")[0]) for name in networks.tensors})
-        raise OneBasinError(f"take_network: there is no network {number}; there are {known}")
+        raise OneBasinError(f"select_network: there is no network {number}; there are {known}")
     return Result((), {name.removeprefix(prefix): networks.tensors[name] for name in names})

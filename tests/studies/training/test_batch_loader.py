@@ -3,7 +3,7 @@ import torch
 
 from onebasin.data.examples import Pixels, Tokens
 from onebasin_studies.training import Dataset, train
-from onebasin_studies.training.gathering import Gatherer
+from onebasin_studies.training.batch_loader import BatchLoader
 from tests.studies.training.networks import assert_close
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -18,7 +18,7 @@ KEPT = {
 
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
 def test_batches_are_the_examples_as_networks_take_them(kept):
-    gatherer = Gatherer(kept)
+    gatherer = BatchLoader(kept)
     for rows in (torch.tensor([[3, 0], [19, 3]]), torch.tensor([[1], [2]])):
         expected = kept[rows.flatten()].unflatten(0, rows.shape)
         assert torch.equal(gatherer.gather(rows), expected)
@@ -32,8 +32,8 @@ def test_networks_learn_the_same_from_bytes():
     whole = Dataset("whole", KEPT["colors"][:], labels, KEPT["colors"][:], labels, num_classes=3)
     mlp = MLP(in_features=48, width=5, depth=1, num_classes=3)
     for a, b in zip(
-        train(mlp, by_bytes, seeds=[0, 1], epochs=2, batch_size=6, tests=True),
-        train(mlp, whole, seeds=[0, 1], epochs=2, batch_size=6, tests=True),
+        train(mlp, by_bytes, seeds=[0, 1], epochs=2, batch_size=6, evaluate=True),
+        train(mlp, whole, seeds=[0, 1], epochs=2, batch_size=6, evaluate=True),
         strict=True,
     ):
         assert_close(a.params, b.params)

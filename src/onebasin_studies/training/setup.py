@@ -1,4 +1,4 @@
-"""Job: what all groups of networks of one call of `train` share."""
+"""Training setup: the inputs that all groups of one call of `train` share."""
 
 from __future__ import annotations
 
@@ -15,69 +15,69 @@ from onebasin.data.dataset import Dataset
 from onebasin.data.examples import Examples
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.graph.batches import device_of
-from onebasin_studies.training.augmenting import Augment, augment_name
+from onebasin_studies.training.augmentation import Augment, augment_name
+from onebasin_studies.training.batch_loader import on_device
 from onebasin_studies.training.compatibility import check_trainable, needs_two, takes_single
-from onebasin_studies.training.engines import Choice, EngineName, choose
+from onebasin_studies.training.engines import Backend, EngineName, choose_backend
 from onebasin_studies.training.fingerprints import (
     data_fingerprint,
     network_fingerprint,
     weights_fingerprint,
 )
-from onebasin_studies.training.gathering import on_device
 from onebasin_studies.training.initialization import Network, initialized
 from onebasin_studies.training.recipe import Recipe
 from onebasin_studies.training.testing import TestSet
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """What is trained, on what and how.
+class TrainingSetup:
+    """The network, the data and the hyperparameters of a training.
 
     Args:
         network: the architecture, on the CPU.
-        source: what new networks are made from.
-        recipe: how to train.
-        choice: how the network is run.
-        device: where.
-        examples: training inputs as they are kept, on the device.
+        source: the architecture that new networks are initialized from.
+        recipe: the hyperparameters.
+        backend: the engine of the network.
+        device: the device of the training.
+        examples: stored training inputs, on the device.
         labels: training labels on the device, `(n,)`.
         data: the dataset.
-        augment: changes a batch of inputs at random, or None.
-        tests: whether networks are tested after every epoch.
+        augment: random augmentation of a batch, or None.
+        evaluate: whether to evaluate networks on the test set after every epoch.
     """
 
     network: nn.Module
     source: Network
     recipe: Recipe
-    choice: Choice
+    backend: Backend
     device: torch.device
     examples: Examples
     labels: Tensor
     data: Dataset
     augment: Augment | None
-    tests: bool
+    evaluate: bool
 
     @property
     def batch_sizes(self) -> list[int]:
-        """Examples in each step of an epoch."""
+        """Number of examples in each step of an epoch."""
         whole, rest = divmod(len(self.labels), self.recipe.batch_size)
-        # Normalization over a batch knows nothing about a single example.
+        # Batch normalization needs at least two examples.
         is_left_out = rest == 1 and whole > 0
         return [self.recipe.batch_size] * whole + [rest] * (rest > 0 and not is_left_out)
 
     def copy_of_network(self) -> nn.Module:
-        """Return the network for one thread alone, on the device, in training mode."""
+        """Return a copy of the network for one thread, on the device, in training mode."""
         return copy.deepcopy(self.network).to(self.device).train()
 
     def test_set(self) -> TestSet | None:
-        """Return the test set for one thread alone, where networks are tested."""
-        if not self.tests:
+        """Return the test set for one thread, or None if networks are not evaluated."""
+        if not self.evaluate:
             return None
         labels = self.data.test_labels.to(self.device)
         return TestSet(self.copy_of_network(), self.data.test_examples, labels)
 
 
-def build_job(
+def build_setup(
     network: Network,
     data: Dataset,
     recipe: Recipe,
@@ -85,21 +85,22 @@ def build_job(
     device: torch.device | str | None,
     engine: EngineName | None,
     augment: Augment | None,
-    tests: bool,
-) -> Job:
-    """Return a job, with how its network is run found out.
+    evaluate: bool,
+) -> TrainingSetup:
+    """Return a setup with a suitable backend.
 
     Args:
         network: the architecture, or a function that builds one.
-        data: what to train on.
-        recipe: how to train.
-        device: where; where the network is without it.
-        engine: what runs the networks; the quickest that works without it.
-        augment: changes a batch of inputs at random, or None.
-        tests: whether networks are tested after every epoch.
+        data: the dataset.
+        recipe: the hyperparameters.
+        device: the device of the training; default: the device of the network.
+        engine: the engine of the networks; default: the fastest suitable one.
+        augment: random augmentation of a batch, or None.
+        evaluate: whether to evaluate networks on the test set after every epoch.
 
     Raises:
-        OneBasinError: when the device is not there, the network is none or does not fit the data.
+        OneBasinError: if the device is not available, or the network is invalid or does not fit the
+            data.
     """
     if engine is not None:
         check_choice("train", "engine", engine, EngineName)
@@ -110,33 +111,35 @@ def build_job(
     module = copy.deepcopy(module).cpu()
     precision = recipe.precision
     is_half = precision == "bfloat16" or (precision == "auto" and where.type == "cuda")
-    choice = choose(
+    backend = choose_backend(
         module, data, batch_size=recipe.batch_size, device=where, is_half=is_half, engine=engine
     )
     examples, labels = on_device(data.train_examples, where), data.train_labels.to(where)
     source = module if is_module else network
-    job = Job(module, source, recipe, choice, where, examples, labels, data, augment, tests)
-    if min(job.batch_sizes) == 1:
+    setup = TrainingSetup(
+        module, source, recipe, backend, where, examples, labels, data, augment, evaluate
+    )
+    if min(setup.batch_sizes) == 1:
         example = data.train_examples[:1].to(where)
-        if not takes_single(job.copy_of_network(), example):
+        if not takes_single(setup.copy_of_network(), example):
             raise needs_two("train", recipe.batch_size, data)
-    return job
+    return setup
 
 
 def describe(
-    job: Job, seeds: Sequence[int], *, spawn_epoch: int | None, trunk_seed: int
+    setup: TrainingSetup, seeds: Sequence[int], *, spawn_epoch: int | None, trunk_seed: int
 ) -> dict[str, Any]:
-    """Return everything that decides what comes out, as JSON values."""
-    recipe = dataclasses.asdict(job.recipe)
+    """Return all inputs that determine the result, as JSON values."""
+    recipe = dataclasses.asdict(setup.recipe)
     return {
         **recipe,
         "seeds": list(seeds),
-        "network": network_fingerprint(job.network),
-        "initialization": weights_fingerprint(initialized(job.source, 0)),
-        "data": data_fingerprint(job.data),
-        "engine": job.choice.engine,
-        "augment": None if job.augment is None else augment_name(job.augment),
-        "tests": job.tests,
+        "network": network_fingerprint(setup.network),
+        "initialization": weights_fingerprint(initialized(setup.source, 0)),
+        "data": data_fingerprint(setup.data),
+        "engine": setup.backend.engine,
+        "augment": None if setup.augment is None else augment_name(setup.augment),
+        "tests": setup.evaluate,
         "spawn_epoch": spawn_epoch,
         "trunk_seed": trunk_seed if spawn_epoch is not None else None,
     }

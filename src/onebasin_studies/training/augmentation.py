@@ -1,4 +1,4 @@
-"""Augmenting: what `augment=` of a training may be, and how it is called."""
+"""Validation, naming and application of the `augment` argument of `train`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def check_augment(augment: Any) -> None:
-    """Check that an augmentation can be called.
+    """Check that an augmentation is callable.
 
     Args:
-        augment: what was given; None for none.
+        augment: the value of the argument; None for no augmentation.
 
     Raises:
-        OneBasinError: when it cannot.
+        OneBasinError: if the value is not callable.
     """
     if augment is not None and not callable(augment):
         raise OneBasinError(
@@ -32,39 +32,39 @@ def check_augment(augment: Any) -> None:
         )
 
 
-def augmented(augment: Augment, inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a batch of inputs, changed at random.
+def apply_augmentation(augment: Augment, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a randomly augmented batch.
 
     Args:
-        augment: changes it.
-        inputs: of one network, `(b, ...)`.
-        generator: what is drawn from, on the CPU.
+        augment: the augmentation.
+        inputs: inputs of one network, `(b, ...)`.
+        generator: random generator on the CPU.
 
     Raises:
-        OneBasinError: when what comes back is no tensor of the same shape, which another one
-            would be stretched to without a word.
+        OneBasinError: if the result is not a tensor of the same shape. PyTorch would broadcast it
+            without an error.
     """
-    found: Any = augment(inputs, generator)
-    if not isinstance(found, Tensor) or found.shape != inputs.shape:
-        kind = f"{tuple(found.shape)}" if isinstance(found, Tensor) else described(found)
+    outputs: Any = augment(inputs, generator)
+    if not isinstance(outputs, Tensor) or outputs.shape != inputs.shape:
+        kind = f"{tuple(outputs.shape)}" if isinstance(outputs, Tensor) else described(outputs)
         raise OneBasinError(
             f"train: augment was given inputs {tuple(inputs.shape)} and what it returned is "
             f"{kind}; it must return a tensor of the same shape"
         )
-    return found
+    return outputs
 
 
 def augment_name(augment: Augment) -> str:
-    """Return what an augmentation is called, by which a folder knows it again.
+    """Return the name by which a training folder identifies an augmentation.
 
     Args:
-        augment: a function or another object that can be called.
+        augment: a function or another callable object.
 
     Raises:
-        OneBasinError: when that would not tell it from another one: of a lambda, a function
-            inside of another, or an object that prints as its address in memory.
+        OneBasinError: if the name is not unique, which applies to lambdas, nested functions and
+            objects whose `repr` contains a memory address.
     """
-    # A method is told by what it is bound to.
+    # The repr of a method names the object it is bound to.
     is_method = inspect.ismethod(augment)
     name = repr(augment) if is_method else getattr(augment, "__qualname__", None) or repr(augment)
     if "<lambda>" in name or "<locals>" in name or re.search(r" at 0x[0-9a-fA-F]+", name):

@@ -74,9 +74,11 @@ def left_out(rows: Sequence[Row]) -> str:
     )
 
 
-def unjudged(rows: Sequence[Row]) -> Verdict:
+def not_evaluable(rows: Sequence[Row]) -> Verdict:
     """Return the verdict where no setting can be judged."""
-    return Verdict.too_little(f"No setting has two connected pairs and two apart.{left_out(rows)}")
+    return Verdict.inconclusive(
+        f"No setting has two connected pairs and two apart.{left_out(rows)}"
+    )
 
 
 def by_layer(
