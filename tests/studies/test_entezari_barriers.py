@@ -200,13 +200,13 @@ def test_difficulty_wants_a_correlation_and_high_barriers_of_deep_networks():
     assert judge("difficulty", down).outcome == "not reproduced"
     equal = difficulty_rows([(0.01 * k, 0.1) for k in range(1, 9)])
     assert judge("difficulty", equal).outcome == "not reproduced"
-    for barrier, judgement in ((0.9, "reproduced"), (0.05, "not reproduced")):
+    for barrier, outcome in ((0.9, "reproduced"), (0.05, "not reproduced")):
         deep = [
             row
             for split in ("train", "test")
             for row in made("width", {16: barrier}, error=0.001, split=split, family="vgg")
         ]
-        assert judge("difficulty", [*up, *deep]).outcome == judgement
+        assert judge("difficulty", [*up, *deep]).outcome == outcome
     assert judge("difficulty", up[:12]).outcome == "not enough data"
 
 

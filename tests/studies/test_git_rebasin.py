@@ -82,9 +82,9 @@ def test_matchers_are_judged_by_a_twentieth_of_the_barrier(rows_of):
     study = find_study("matchers")
     rows = set_curves(set_curves(rows_of["matchers"], 0.02), 1.0, method="none")
     assert study.verdict(rows).outcome == "reproduced"
-    for height, judgement in ((0.04, "reproduced"), (0.06, "not reproduced")):
+    for height, outcome in ((0.04, "reproduced"), (0.06, "not reproduced")):
         worse = set_curves(rows, height, method="activations")
-        assert study.verdict(worse).outcome == judgement
+        assert study.verdict(worse).outcome == outcome
     assert study.verdict(set_curves(rows, 0.0)).outcome == "not reproduced", "nothing to bridge"
     assert study.verdict(select(rows, judged=False)).outcome == "not enough data"
     fewer = [row for row in rows if row["pair"] < 2]

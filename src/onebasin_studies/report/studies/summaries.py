@@ -152,4 +152,4 @@ def _verdicts(studies: Sequence[CollectedStudy]) -> dict[str, Any]:
 
 def _verdict_lines(studies: Sequence[CollectedStudy]) -> str:
     verdicts = {study.study.name: study.verdict() for study in studies}
-    return "\n".join(f"{name}: {v.judgement}\n  {v.sentence}" for name, v in verdicts.items())
+    return "\n".join(f"{name}: {v.outcome}\n  {v.sentence}" for name, v in verdicts.items())
