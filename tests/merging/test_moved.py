@@ -3,8 +3,9 @@ import torch
 
 from onebasin.merging.moved import LazyPermuted
 from onebasin.symmetry import Permutation
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Units
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.symmetry import Symmetry
 
 
 @pytest.fixture

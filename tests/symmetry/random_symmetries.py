@@ -12,8 +12,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.symmetry import Symmetry
 
 SIZES = st.integers(1, 3)
 

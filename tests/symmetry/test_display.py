@@ -7,8 +7,9 @@ import torch
 from onebasin.symmetry import Permutation
 from onebasin.symmetry._display import coupled_dims
 from onebasin.symmetry._verification.verification import verify
+from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Fixed, Product, Units
-from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
+from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry.small_models import mlp
 
 SCREEN = 2500

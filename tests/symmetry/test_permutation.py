@@ -15,9 +15,10 @@ from torch import Tensor
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._verification.draws import random_cyclic_permutation
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry.random_symmetries import old_place, some_places, symmetries, values_for
 
 SEEDS = st.integers(0, 3)

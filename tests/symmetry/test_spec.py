@@ -10,9 +10,9 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry import verify
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
-from onebasin.symmetry.symmetry import Group
 
 SPEC = {
     "0.weight": ("h", None),

@@ -12,9 +12,9 @@ import pytest
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry import Permutation, Symmetry
+from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
-from onebasin.symmetry.symmetry import Group, UnsupportedOp
 
 VALUES: list[Any] = [
     None, True, 0, 1, -1, 2.5, 10**30, 1e400, "a", "", [], {}, [1], [[]], ["a"], {"a": 1},

@@ -12,8 +12,9 @@ from dataclasses import replace
 from onebasin.errors import OneBasinError
 from onebasin.graph.graph import Graph
 from onebasin.symmetry._restriction import restrict
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Units, substituted
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.symmetry import Symmetry
 
 
 def features_in(graph: Graph, symmetry: Symmetry, *, call: str = "features") -> Symmetry:

@@ -2,10 +2,11 @@
 
 from onebasin.symmetry._inference import infer_symmetry
 from onebasin.symmetry._verification.verification import Verification, verify
+from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.spec import symmetry_from_spec
-from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
+from onebasin.symmetry.symmetry import Symmetry
 
 __all__ = [
     "Family",

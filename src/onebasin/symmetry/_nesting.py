@@ -6,14 +6,13 @@ the axes they depend on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._blocks import Block, Factor
-from onebasin.symmetry.symmetry import Symmetry
 
 
 def dimension_of(factor: Factor, shape: Sequence[int]) -> int:
@@ -84,30 +83,38 @@ def broadcast_index(index: Tensor, axes: Sequence[int], num_axes: int) -> Tensor
     return index.permute(order).reshape(shape)
 
 
-def check_nesting(symmetry: Symmetry) -> None:
+def check_nesting(
+    nesting: Mapping[str, tuple[str, ...]],
+    axes: Collection[str],
+    blocks: Mapping[str, Sequence[Block]],
+) -> None:
     """Check that outer groups exist, that nesting is transitive, and that tensors have all outers.
+
+    Args:
+        nesting: the groups and fixed axes that each group nests in, outermost first.
+        axes: names of the fixed axes.
+        blocks: the blocks of each tensor.
 
     Raises:
         OneBasinError: naming the group, its outer group, and the tensor if one is invalid.
     """
-    groups = symmetry.groups
-    for name, group in groups.items():
-        for outer in group.nested_in:
-            if outer == name or (outer not in groups and outer not in symmetry.axes):
+    for name, outers in nesting.items():
+        for outer in outers:
+            if outer == name or (outer not in nesting and outer not in axes):
                 raise OneBasinError(
                     f"group {name!r} nests in {outer!r}, which is not another group or a fixed"
                     " axis; use the name of a group or axis of some tensor"
                 )
-            missing = set(groups[outer].nested_in if outer in groups else ()) - set(group.nested_in)
-            if missing or (outer in groups and name in groups[outer].nested_in):
+            missing = set(nesting.get(outer, ())) - set(outers)
+            if missing or name in nesting.get(outer, ()):
                 raise OneBasinError(
                     f"group {name!r} nests in {outer!r} and therefore in all outer groups of"
                     f" {outer!r}; list {min(missing, default=name)!r} before it, and avoid cycles"
                 )
-    for tensor, blocks in symmetry.blocks.items():
-        for block in blocks:
+    for tensor, tensor_blocks in blocks.items():
+        for block in tensor_blocks:
             for name in block.groups:
-                missing = set(groups[name].nested_in if name in groups else ()) - set(block.groups)
+                missing = set(nesting.get(name, ())) - set(block.groups)
                 if missing:
                     raise OneBasinError(
                         f"tensor {tensor!r} has group {name!r} without its outer group"

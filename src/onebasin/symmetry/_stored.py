@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry._families import check_families
 from onebasin.symmetry._nesting import check_nesting
+from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units, leaves
-from onebasin.symmetry.spec import check_families
-from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
+
+if TYPE_CHECKING:
+    from onebasin.symmetry.symmetry import Symmetry
 
 _MAX_SIZE = 2**62
 _MAX_UNCARRIED = 1_000_000
@@ -21,33 +24,39 @@ _MAX_DEPTH = 100
 T = TypeVar("T")
 
 
-def symmetry_from_json(data: Any) -> Symmetry:
-    """Return a symmetry from the output of `Symmetry.to_json`.
+def fields_from_json(data: Any) -> dict[str, Any]:
+    """Return the fields of a symmetry from the output of `Symmetry.to_json`.
 
     Raises:
-        OneBasinError: naming the first entry that is missing, has the wrong type, or
-            contradicts another entry.
+        OneBasinError: naming the first entry that is missing or has the wrong type.
     """
     groups = {
         name: replace(group, name=name) for name, group in _mapping(data, "groups", _group).items()
     }
-    symmetry = Symmetry(
-        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].nested_in))),
-        layouts=_mapping(data, "layouts", _layouts),
-        axes=_mapping(data, "axes", _size),
-        tied=tuple(map(tuple, _lists(data, "tied"))),
-        buffers=tuple(_names("buffers", _get(data, "buffers"))),
-        unused=tuple(_names("unused", _get(data, "unused"))),
-        unsupported_ops=tuple(_refusals(_get(data, "unsupported_ops"))),
-        buffer_values=_mapping({"buffer_values": {}} | dict(data), "buffer_values", _text),
-    )
+    return {
+        "groups": dict(sorted(groups.items(), key=lambda item: len(item[1].nested_in))),
+        "layouts": _mapping(data, "layouts", _layouts),
+        "axes": _mapping(data, "axes", _size),
+        "tied": tuple(map(tuple, _lists(data, "tied"))),
+        "buffers": tuple(_names("buffers", _get(data, "buffers"))),
+        "unused": tuple(_names("unused", _get(data, "unused"))),
+        "unsupported_ops": tuple(_refusals(_get(data, "unsupported_ops"))),
+        "buffer_values": _mapping({"buffer_values": {}} | dict(data), "buffer_values", _text),
+    }
+
+
+def check_stored(symmetry: Symmetry) -> None:
+    """Check that the entries of a stored symmetry agree.
+
+    Raises:
+        OneBasinError: naming the first entry that contradicts another one.
+    """
     _check_names(symmetry)
     for name, layouts in symmetry.layouts.items():
         check_families(name, layouts)
         _check_units(symmetry, name, layouts)
-    check_nesting(symmetry)
+    check_nesting(symmetry.nesting, symmetry.axes, symmetry.blocks)
     _check_uncarried(symmetry)
-    return symmetry
 
 
 def layout_from_json(data: Any, where: str = "a tensor", depth: int = 1) -> Layout:

@@ -5,15 +5,17 @@ Owns the validation of such a specification. A specification may be wrong; `veri
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry._families import check_families
 from onebasin.symmetry._nesting import check_nesting
-from onebasin.symmetry.layouts import Family, Fixed, Layout, Sum, Units, children, leaves
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.groups import Group
+from onebasin.symmetry.layouts import Fixed, Layout, Units, leaves
+from onebasin.symmetry.symmetry import Symmetry
 
 Spec: TypeAlias = Mapping[str, Sequence[Any]]
 Shapes: TypeAlias = Mapping[str, Tensor | Sequence[int]]
@@ -75,7 +77,7 @@ def symmetry_from_spec(
         tied=tied,
         buffers=_buffers(shapes, sizes),
     )
-    check_nesting(symmetry)
+    check_nesting(symmetry.nesting, symmetry.axes, symmetry.blocks)
     return symmetry
 
 
@@ -157,31 +159,6 @@ def _layout(name: str, dim: int, entry: Any, size: int) -> Layout:
             f" size {entry.size}); correct the layout"
         )
     return entry
-
-
-def check_families(name: str, layouts: Sequence[Layout]) -> None:
-    """Check that each family has one member of equal size for each part of its sum."""
-    parts = {t.key: len(t.parts) for t in _terms(layouts) if isinstance(t, Sum) and t.key}
-    for family in _terms(layouts):
-        if not isinstance(family, Family):
-            continue
-        if family.key not in parts:
-            raise OneBasinError(
-                f"{CALL}: tensor {name!r} has a family but no sum {family.key!r}; set this key on"
-                " the sum that the family refers to"
-            )
-        sizes = {member.size for member in family.members}
-        if len(family.members) != parts[family.key] or len(sizes) != 1:
-            raise OneBasinError(
-                f"{CALL}: tensor {name!r} has a family {family} but its sum {family.key!r} has"
-                f" {parts[family.key]} parts; give one member of equal size per part"
-            )
-
-
-def _terms(layouts: Iterable[Layout]) -> Iterator[Layout]:
-    for layout in layouts:
-        yield layout
-        yield from _terms(children(layout))
 
 
 def _group_sizes(layouts: Mapping[str, tuple[Layout, ...]]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """The symmetry of a model: its groups, and the layout of every parameter and buffer.
 
-Owns `Group`, `UnsupportedOp` and `Symmetry`, derived quantities of a symmetry (order,
+Owns `Symmetry`, derived quantities of a symmetry (order,
 permutable fraction, fingerprint) and its JSON file.
 """
 
@@ -19,43 +19,11 @@ from onebasin._files import atomic_path, read_json
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._display import symmetry_html, symmetry_text
+from onebasin.symmetry._stored import check_stored, fields_from_json
+from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Layout, layout_to_json
 
 FORMAT = "onebasin-symmetry-2"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Units that are permuted together in all tensors.
-
-    Args:
-        name: name and dimension of a parameter with this group.
-        size: number of units.
-        nested_in: the groups or fixed axes it nests in, outermost first. The units have a
-            separate order for each unit of these groups. A tensor with this group has the
-            outer groups, too.
-    """
-
-    name: str
-    size: int
-    nested_in: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class UnsupportedOp:
-    """An operator whose tensors are fixed because their layouts could not be inferred.
-
-    Args:
-        operator: for example `aten.cumsum.default`.
-        location: file, line and code in the user's source, if known.
-        reason: effect of the operator on the order of the units, or "no rule".
-        tensors: names of the parameters and buffers that it fixed.
-    """
-
-    operator: str
-    location: str
-    reason: str
-    tensors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,9 +160,9 @@ class Symmetry:
         Raises:
             OneBasinError: when an entry is missing, of another type, or contradicts another.
         """
-        from onebasin.symmetry._stored import symmetry_from_json
-
-        return symmetry_from_json(data)
+        symmetry = cls(**fields_from_json(data))
+        check_stored(symmetry)
+        return symmetry
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the symmetry to a JSON file.

@@ -10,8 +10,9 @@ from torch import nn
 from onebasin import infer_symmetry
 from onebasin.symmetry._inference.coverage import REASON, with_disjoint_blocks
 from onebasin.symmetry._inference.tracing import trace_graph
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry.inference.equivariance import sizes
 from tests.symmetry.inference.random_programs import placed
 from tests.symmetry.inference.snippets import Function, check, x

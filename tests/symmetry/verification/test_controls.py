@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from onebasin.symmetry._verification import controls
 from onebasin.symmetry._verification.draws import random_transpositions
 from onebasin.symmetry._verification.verification import verify
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Sum, Units
 from onebasin.symmetry.spec import symmetry_from_spec
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry import small_models
 from tests.symmetry.verification.cases import built
 

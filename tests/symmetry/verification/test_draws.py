@@ -13,9 +13,10 @@ from onebasin.symmetry._verification.draws import (
     random_transpositions,
     restrict_permutation,
 )
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Units
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry.random_symmetries import symmetries
 
 

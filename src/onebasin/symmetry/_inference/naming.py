@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Family, Layout, Product, Sum, Units
-from onebasin.symmetry.symmetry import Group, Symmetry
+from onebasin.symmetry.symmetry import Symmetry
 
 SUFFIXES = (".weight", ".bias", "_weight", "_bias")
 

@@ -22,9 +22,10 @@ from onebasin.symmetry._inference.coverage import with_disjoint_blocks
 from onebasin.symmetry._inference.groups import Nesting
 from onebasin.symmetry._inference.naming import named
 from onebasin.symmetry._inference.solver import Solver
+from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Units
 from onebasin.symmetry.layouts import Sum as SumLayout
-from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
+from onebasin.symmetry.symmetry import Symmetry
 
 TORN = "its units lie across dimensions"
 """The reason for a dimension of a value inside the graph that holds only a factor of units."""

@@ -33,7 +33,8 @@ from onebasin.symmetry._inference.state import (
 )
 from onebasin.symmetry._model_state import model_state
 from onebasin.symmetry._ties import tied_names
-from onebasin.symmetry.symmetry import Symmetry, UnsupportedOp
+from onebasin.symmetry.groups import UnsupportedOp
+from onebasin.symmetry.symmetry import Symmetry
 
 NODE = "node:"
 """Prefix that distinguishes the names of values from the names of tensors."""
