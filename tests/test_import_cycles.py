@@ -1,4 +1,4 @@
-"""No module imports another one that imports it, not even later inside of a function."""
+"""No module imports another one that imports it, not even later inside a function."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 """Outputs go where they should: never through links of a folder, never over an input."""
 
+import contextlib
 import json
 import os
 import resource
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -209,25 +211,27 @@ def test_the_longest_names_can_be_written(capsys, tmp_path, a, b, stem):
     assert not (tmp_path / "o2.pt").exists()
 
 
-@pytest.fixture
-def full_disk():
-    """Let no file grow beyond 100 bytes, as a full disk does not."""
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file grow beyond 100 bytes while a block runs; nothing in it may print."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", ["o.pt", "o.safetensors", "o/", "p.safetensors", "s.json"])
-def test_a_full_disk_names_the_output(tmp_path, symmetry, full_disk, name):
-    out = f"{tmp_path}/{name}"
-    with pytest.raises(OneBasinError) as error:
+def test_a_full_disk_names_the_output(tmp_path, symmetry, name):
+    out, state_dict = f"{tmp_path}/{name}", network(0)
+    with pytest.raises(OneBasinError) as error, full_disk():
         if name.startswith("p"):
             Permutation.identity(symmetry).save(out)
         elif name.startswith("s"):
             symmetry.save(out)
         else:
-            write_checkpoint(out, network(0))
+            write_checkpoint(out, state_dict)
     assert str(error.value).startswith(f"{out}: cannot be written (File too large); free space or")
     assert os.listdir(tmp_path) == []
 
