@@ -186,6 +186,7 @@ def test_the_offline_mode_is_restored() -> None:
         ({**BERT, "hidden_size": [16]}, "hf:"),
         ({**BERT, "vocab_size": {}}, "hf:"),
         ({**BERT, "num_hidden_layers": 1.5}, "hf:"),
+        ({**BERT, "num_hidden_layers": 10**30}, "expected at most 100,000, so correct config.json"),
         ({**BERT, "max_position_embeddings": "x"}, "hf:"),
         ({**BERT, "id2label": 3}, "hf:"),
         ({**BERT, "id2label": {"x": "y"}}, "hf:"),

@@ -13,6 +13,8 @@ from onebasin.checkpoints.sources.recipe import refuse_files
 from onebasin.errors import OneBasinError
 
 CONFIG = "config.json"
+MOST_LAYERS = 100_000
+"""The largest number of layers that is built; a larger one is taken for a damaged file."""
 _RESERVED = (
     "trust_remote_code",
     "auto_map",
@@ -109,10 +111,20 @@ def read_config(transformers: Any, folder: str, arguments: Mapping[str, Any]) ->
             f"hf:{folder}: the configuration has no {unknown[0]!r}; check arch_args="
         )
     for part in _parts(config):
-        for value in vars(part).values():
+        for name, value in vars(part).items():
             refuse_files(f"hf:{folder}", value)
+            _check_number(folder, name, value)
         _make_safe(part)
     return config
+
+
+def _check_number(folder: str, name: str, value: Any) -> None:
+    """Check a number of layers or blocks, which are built one by one."""
+    is_count = "layer" in name or "block" in name or "depth" in name
+    if is_count and isinstance(value, int) and value > MOST_LAYERS:
+        raise OneBasinError(
+            f"hf:{folder}: {name} is {value}; expected at most {MOST_LAYERS:,}, so correct {CONFIG}"
+        )
 
 
 def refuse_code(transformers: Any, folder: str, content: Mapping[str, Any], why: str) -> None:
