@@ -1,8 +1,8 @@
-"""Align one checkpoint file to another, and measure what that did to the barrier.
+"""Align one checkpoint file to another, and measure the barrier before and after.
 
     python examples/align_checkpoints.py [FOLDER]
 
-The two networks are trained here on scikit-learn's digits, so that the example runs alone.
+The example first trains two networks on scikit-learn's digits.
 """
 
 import sys
@@ -14,29 +14,20 @@ from onebasin_studies.training import load_digits, train
 
 
 def main(folder: Path) -> None:
-    """Train two networks into a folder, align b.safetensors to a.safetensors."""
-    architecture = onebasin.build_architecture("mlp", arch_args={"width": 128})
-    network, data = architecture.module, load_digits()
+    """Train two networks into a folder, and align b.safetensors to a.safetensors."""
+    model = onebasin.build_architecture("mlp", arch_args={"width": 128}).module
     for name, seed in {"a": 0, "b": 1}.items():
-        (trained,) = train(network, data, seeds=[seed], epochs=10)
-        onebasin.write_checkpoint(folder / f"{name}.safetensors", trained.params)
+        (network,) = train(model, load_digits(), seeds=[seed], epochs=10)
+        onebasin.write_checkpoint(folder / f"{name}.safetensors", network.params)
 
-    # Any module will do here: no permutation spec is needed. A symmetry that was inferred is
-    # tested on the module itself before anything relies on it.
-    inputs = data.train_inputs[:2]
-    proof = onebasin.verify(onebasin.infer_symmetry(network, inputs), network, inputs)
-    print(f"groups: {', '.join(proof.symmetry.groups)}; largest error {proof.max_error:.0e}")
+    # Any module works here. Its symmetry is inferred, and verified on the module itself.
+    a, b = folder / "a.safetensors", folder / "b.safetensors"
+    aligned = onebasin.align(model, a, b, data="digits", output=folder / "aligned.safetensors")
+    print(f"groups: {', '.join(aligned.symmetry.groups)}")
+    print(aligned)
 
-    a = onebasin.open_checkpoint(folder / "a.safetensors")
-    b = onebasin.open_checkpoint(folder / "b.safetensors")
-    matching = onebasin.matching.match_weights(proof.symmetry, a, b, seed=0)
-    aligned = matching.permutation.apply(b)
-    onebasin.write_checkpoint(folder / "aligned.safetensors", aligned, like=b, inputs=[a])
-    print(f"objective {matching.objective[0]:.1f} -> {matching.objective[-1]:.1f}")
-
-    evaluate = onebasin.evaluation.evaluator(data.test_inputs, data.test_labels)
-    for name, other in {"as trained": b, "aligned": aligned}.items():
-        curve = onebasin.evaluation.interpolate(network, a, other, evaluate, num_points=11)
+    for name, other in {"unaligned": b, "aligned": aligned}.items():
+        curve = onebasin.barrier(model, a, other, "digits", split="test", num_points=11)
         print(f"barrier, {name}: {curve.barrier():.3f}")
 
 

@@ -1,8 +1,8 @@
-"""Write a symmetry by hand, where a model cannot be traced, and let it be tested.
+"""Write the permutation spec of a model by hand, and verify it.
 
     python examples/hand_written_symmetry.py
 
-The model branches on its data, so no graph of it can be exported.
+The control flow of the model depends on its data, so torch.export cannot trace it.
 """
 
 import torch
@@ -12,7 +12,7 @@ import onebasin
 
 
 class Gated(nn.Module):
-    """Two layers; the sign of the input's sum decides how they are joined."""
+    """Two layers; the sign of the sum of the inputs selects the nonlinearity."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,26 +26,30 @@ class Gated(nn.Module):
 
 
 def main() -> None:
-    """Show a refusal, a right specification and a wrong one."""
+    """Verify a correct spec and a wrong one."""
     model, x = Gated(), torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     try:
         onebasin.infer_symmetry(model, x)
     except onebasin.OneBasinError as error:
-        print(f"refused: {str(error).split(';')[0]}")
+        print(f"not inferred: {str(error).split(';')[0]}")
 
-    # One group name for each dimension; None where nothing may move.
+    # One group name for each dimension; None for a fixed dimension.
     spec = {
         "up.weight": ("hidden", None),
         "up.bias": ("hidden",),
         "down.weight": (None, "hidden"),
         "down.bias": (None,),
     }
-    proof = onebasin.verify(onebasin.symmetry.symmetry_from_spec(spec, model), model, x)
-    print(f"right: {list(proof.symmetry.groups)}, largest error {proof.max_error:.0e}")
+    verification = onebasin.verify(onebasin.symmetry.symmetry_from_spec(spec, model), model, x)
+    print(
+        f"correct: {list(verification.symmetry.groups)}, largest error {verification.max_error:.0e}"
+    )
 
     wrong = spec | {"up.bias": (None,)}
-    proof = onebasin.verify(onebasin.symmetry.symmetry_from_spec(wrong, model), model, x)
-    print(f"wrong: {list(proof.symmetry.groups)}, dropped {list(proof.failed_groups)}")
+    verification = onebasin.verify(onebasin.symmetry.symmetry_from_spec(wrong, model), model, x)
+    print(
+        f"wrong: {list(verification.symmetry.groups)}, dropped {list(verification.failed_groups)}"
+    )
 
 
 if __name__ == "__main__":

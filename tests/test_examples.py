@@ -1,4 +1,4 @@
-"""The examples run, say what they promise, are short, and leave nothing behind."""
+"""The examples run, print the expected output, and are short."""
 
 import importlib.util
 import runpy
@@ -10,21 +10,21 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 EXPECTED = {
-    "align_checkpoints": ("groups: layers.0, layers.1, layers.2; largest error",),
+    "align_checkpoints": ("groups: layers.0, layers.1, layers.2", "verified, max error"),
     "hand_written_symmetry": (
-        "refused: infer_symmetry: torch.export cannot take",
+        "not inferred: infer_symmetry: torch.export",
         "dropped ['hid",
     ),
-    "inspect_timm_model": ("vit_tiny_patch16_224: 49 groups, 99.98% moves", "on 127 tensors"),
-    "merge_larger_than_memory": ("traced without memory: 3 groups", "8 tensors, 563,722 entries"),
-    "own_evaluation": ("above the chord",),
+    "inspect_timm_model": ("vit_tiny_patch16_224: 49 groups, 99.98% permutable", "on 127 tensors"),
+    "merge_larger_than_memory": ("inferred without memory: 3 groups", "8 tensors, 563,722 entries"),
+    "custom_evaluation": ("above the line between the ends",),
 }
 
 BARRIERS = {
-    "align_checkpoints": ("barrier, as trained: ", "barrier, aligned: "),
-    "own_evaluation": ("as trained: ", "aligned: "),
+    "align_checkpoints": ("barrier, unaligned: ", "barrier, aligned: "),
+    "custom_evaluation": ("unaligned: ", "\naligned: "),
 }
-"""After these texts come a barrier and the same one after aligning."""
+"""The texts before the barrier without alignment, and before the barrier after alignment."""
 
 
 def number_after(text: str, lines: str) -> float:
@@ -33,7 +33,7 @@ def number_after(text: str, lines: str) -> float:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_an_example_says_what_it_promises(name, capsys, monkeypatch, tmp_path):
+def test_examples_print_the_expected_output(name, capsys, monkeypatch, tmp_path):
     if name == "inspect_timm_model" and importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed: it comes with the extra vision")
     monkeypatch.chdir(tmp_path)
@@ -48,7 +48,7 @@ def test_an_example_says_what_it_promises(name, capsys, monkeypatch, tmp_path):
         assert aligned < naive / 2
 
 
-def test_examples_are_known_and_short():
+def test_examples_are_listed_and_short():
     found = {path.stem: path for path in EXAMPLES.glob("*.py")}
     assert found.keys() == EXPECTED.keys()
     for path in found.values():
