@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from onebasin.symmetry._inference import tracing
+from onebasin.symmetry._inference import inference
 
 STEPS = ("export_model", "graphs_at_other_shapes")
 """The slow steps of inference, which are functions of a model and its inputs alone."""
@@ -80,5 +80,5 @@ def exports_shared(results: dict[bytes, Any]) -> Iterator[None]:
     """Export equal models once while the block runs."""
     with pytest.MonkeyPatch.context() as patch:
         for name in STEPS:
-            patch.setattr(tracing, name, computed_once(getattr(tracing, name), results))
+            patch.setattr(inference, name, computed_once(getattr(inference, name), results))
         yield

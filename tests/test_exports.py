@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin.symmetry._inference import tracing
+from onebasin.symmetry._inference import inference
 from tests.exports import computed_once, content_of, exports_shared
 
 
@@ -85,10 +85,10 @@ def test_the_number_of_kept_results_is_limited(monkeypatch):
 
 
 def test_models_are_exported_once_while_they_are_shared():
-    steps = tracing.export_model, tracing.graphs_at_other_shapes
+    steps = inference.export_model, inference.graphs_at_other_shapes
     with exports_shared({}):
-        first, second = (tracing.trace_graph(model(), torch.ones(2, 3)) for _ in range(2))
+        first, second = (inference.trace_graph(model(), torch.ones(2, 3)) for _ in range(2))
         assert first.exported.graph_module is second.exported.graph_module
-        other = tracing.trace_graph(model(1), torch.ones(2, 3))
+        other = inference.trace_graph(model(1), torch.ones(2, 3))
         assert other.exported.graph_module is not first.exported.graph_module
-    assert (tracing.export_model, tracing.graphs_at_other_shapes) == steps
+    assert (inference.export_model, inference.graphs_at_other_shapes) == steps

@@ -158,7 +158,7 @@ ARCHITECTURES = {
     "unknown argument": (["mlp", "--arch-arg", "depht=2"], "depht"),
     "input": (["mlp", "--input", "two"], "--input two: expected a shape such as 2x3x224x224"),
     "no input": (["torch.nn:Identity"], "pass the shapes of its inputs"),
-    "empty": (["torch.nn:Identity", "--input", "2x3"], "has no parameters, so nothing can move"),
+    "empty": (["torch.nn:Identity", "--input", "2x3"], "has no parameters; pass a model"),
 }
 
 

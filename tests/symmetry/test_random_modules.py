@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.programs.check import OPERATORS, check, program_of, shrunk
 from benchmarks.programs.program import Program
-from onebasin.symmetry._inference import export, tracing
+from onebasin.symmetry._inference import export, inference
 from onebasin.symmetry._inference.graphs import OtherGraphs
 from onebasin.symmetry._inference.rules import RULES
 from tests.symmetry.inference.quick_graphs import quick_export
@@ -30,9 +30,9 @@ def two_layers(*lines: str) -> Program:
 @pytest.fixture
 def example_shape_only(monkeypatch):
     """Use quick graphs of the example shape only, because torch.export is slow."""
-    monkeypatch.setattr(tracing, "export_model", quick_export)
-    monkeypatch.setattr(tracing, "graphs_at_other_shapes", lambda *args: OtherGraphs())
-    monkeypatch.setattr(tracing, "graph_in_training", lambda *args: [])
+    monkeypatch.setattr(inference, "export_model", quick_export)
+    monkeypatch.setattr(inference, "graphs_at_other_shapes", lambda *args: OtherGraphs())
+    monkeypatch.setattr(inference, "graph_in_training", lambda *args: [])
 
 
 @pytest.mark.parametrize("first", range(0, SAMPLE, BUNDLE))

@@ -23,7 +23,7 @@ from onebasin.errors import OneBasinError
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.graph.binding import bind, precision_of, widened
 from onebasin.graph.nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
-from onebasin.symmetry._inference.tracing import TracedGraph, trace_graph
+from onebasin.symmetry._inference.inference import TracedGraph, trace_graph
 from onebasin.symmetry.symmetry import Symmetry
 
 ForwardHook = Callable[[str, Tensor], None]

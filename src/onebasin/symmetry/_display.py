@@ -24,15 +24,15 @@ def coupled_dims(symmetry: Symmetry) -> dict[str, list[str]]:
         symmetry: the symmetry; a tied tensor is listed under its first name only.
     """
     aliases = {name for names in symmetry.tied for name in names[1:]}
-    found: dict[str, list[str]] = {name: [] for name in symmetry.groups}
+    dims: dict[str, list[str]] = {name: [] for name in symmetry.groups}
     for tensor, layouts in symmetry.layouts.items():
         if tensor in aliases:
             continue
         for dim, layout in enumerate(layouts):
             for group in dict.fromkeys(u.group for u in leaves(layout) if isinstance(u, Units)):
-                if group in found:
-                    found[group].append(f"{tensor}[{dim}]")
-    return found
+                if group in dims:
+                    dims[group].append(f"{tensor}[{dim}]")
+    return dims
 
 
 def symmetry_text(symmetry: Symmetry) -> str:
@@ -79,33 +79,34 @@ def permutation_text(permutation: Permutation) -> str:
         f"Permutation: {sum(moved.values())} of {sum(sizes.values())} permutable units moved, "
         f"{_counted(len(sizes), 'group')}"
     ]
-    shown = list(sizes)[:SHOWN_GROUPS]
-    width = max((len(_short(name)) for name in shown), default=0)
-    lines += [f"  {_short(n).ljust(width)}  {moved[n]} of {sizes[n]} moved" for n in shown]
-    left = len(sizes) - len(shown)
+    listed = list(sizes)[:SHOWN_GROUPS]
+    width = max((len(_short(name)) for name in listed), default=0)
+    lines += [f"  {_short(n).ljust(width)}  {moved[n]} of {sizes[n]} moved" for n in listed]
+    left = len(sizes) - len(listed)
     return "\n".join([*lines, *([f"  and {_counted(left, 'more group')}"] if left else [])])
 
 
-def verification_text(proof: Verification) -> str:
+def verification_text(verification: Verification) -> str:
     """Return a summary of a verification: its error, and the failed and unverified groups.
 
     Args:
-        proof: the result of `verify`.
+        verification: the result of `verify`.
     """
-    num_verified = len(proof.symmetry.groups) - len(proof.unverified)
+    num_verified = len(verification.symmetry.groups) - len(verification.unverified)
     lines = [
         f"Verification: {_counted(num_verified, 'group')} verified, max relative error "
-        f"{proof.max_error:.1e} (tolerance {proof.tolerance:.1e}), {proof.seconds:.1f} s"
+        f"{verification.max_error:.1e} (tolerance {verification.tolerance:.1e}), "
+        f"{verification.seconds:.1f} s"
     ]
-    lines += _listed("failed", proof.failed_groups)
-    lines += _listed("unverified", dict.fromkeys(proof.unverified, ""))
+    lines += _listed("failed", verification.failed_groups)
+    lines += _listed("unverified", dict.fromkeys(verification.unverified, ""))
     return "\n".join(lines)
 
 
 def _listed(title: str, reasons: Mapping[str, str]) -> list[str]:
-    shown = list(reasons.items())[: SHOWN_GROUPS // 2]
-    lines = [f"  {title}: {_short(name)}{f' ({why})' if why else ''}" for name, why in shown]
-    left = len(reasons) - len(shown)
+    listed = list(reasons.items())[: SHOWN_GROUPS // 2]
+    lines = [f"  {title}: {_short(name)}{f' ({why})' if why else ''}" for name, why in listed]
+    left = len(reasons) - len(listed)
     return [*lines, *([f"  {title}: and {left} more"] if left else [])]
 
 
@@ -146,8 +147,8 @@ def _rest(symmetry: Symmetry) -> list[str]:
 
 def _abbreviated(names: Sequence[str]) -> str:
     left = len(names) - SHOWN_DIMS
-    shown = ", ".join(map(_short, names[:SHOWN_DIMS]))
-    return f"{shown} and {left} more" if left > 0 else shown
+    listed = ", ".join(map(_short, names[:SHOWN_DIMS]))
+    return f"{listed} and {left} more" if left > 0 else listed
 
 
 def _short(name: str) -> str:

@@ -25,13 +25,13 @@ def restrict(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
     needed = {outer for group in groups.values() for outer in group.nested_in}
     sizes = {**symmetry.axes, **{name: symmetry.groups[name].size for name in reasons}}
     axes = {name: size for name, size in sizes.items() if name in needed}
-    pinned = {name: reasons.get(name, UNNEEDED) for name in sizes if name not in axes}
+    fixed_by = {name: reasons.get(name, UNNEEDED) for name in sizes if name not in axes}
 
-    def pin(units: Units) -> Layout:
-        return Fixed(units.size, pinned[units.group]) if units.group in pinned else units
+    def fix(units: Units) -> Layout:
+        return Fixed(units.size, fixed_by[units.group]) if units.group in fixed_by else units
 
     layouts = {
-        tensor: tuple(substituted(layout, pin) for layout in layouts)
+        tensor: tuple(substituted(layout, fix) for layout in layouts)
         for tensor, layouts in symmetry.layouts.items()
     }
     return replace(symmetry, groups=groups, axes=axes, layouts=layouts)

@@ -40,7 +40,7 @@ def fields_from_json(data: Any) -> dict[str, Any]:
         "tied": tuple(map(tuple, _lists(data, "tied"))),
         "buffers": tuple(_names("buffers", _get(data, "buffers"))),
         "unused": tuple(_names("unused", _get(data, "unused"))),
-        "unsupported_ops": tuple(_refusals(_get(data, "unsupported_ops"))),
+        "unsupported_ops": tuple(_unsupported_ops(_get(data, "unsupported_ops"))),
         "buffer_values": _mapping({"buffer_values": {}} | dict(data), "buffer_values", _text),
     }
 
@@ -155,7 +155,7 @@ def _composed(where: str, kind: str, parts: tuple[Layout, ...], data: Mapping[st
     return Family(_text(where, _get(data, "key")), parts)
 
 
-def _refusals(value: Any) -> Iterator[UnsupportedOp]:
+def _unsupported_ops(value: Any) -> Iterator[UnsupportedOp]:
     for place, data in enumerate(_list("'unsupported_ops'", value)):
         where = f"unsupported_ops[{place}]"
         texts = {key: _text(where, _get(data, key)) for key in ("operator", "location", "reason")}

@@ -70,25 +70,25 @@ class Symmetry:
     def tensors_of(self) -> Mapping[str, tuple[str, ...]]:
         """The tensors of each group; a tied tensor is listed under its first name only."""
         aliases = {name for names in self.tied for name in names[1:]}
-        found: dict[str, list[str]] = {name: [] for name in self.groups}
+        tensors_by_group: dict[str, list[str]] = {name: [] for name in self.groups}
         for tensor, blocks in self.blocks.items():
             if tensor in aliases:
                 continue
             for group in dict.fromkeys(g for block in blocks for g in block.groups):
-                if group in found:
-                    found[group].append(tensor)
-        return {group: tuple(tensors) for group, tensors in found.items()}
+                if group in tensors_by_group:
+                    tensors_by_group[group].append(tensor)
+        return {group: tuple(tensors) for group, tensors in tensors_by_group.items()}
 
     @cached_property
     def carried_blocks(self) -> Mapping[str, tuple[tuple[str, Block], ...]]:
         """The blocks of each group, each with the name of its tensor."""
-        found: dict[str, list[tuple[str, Block]]] = {name: [] for name in self.groups}
+        blocks_by_group: dict[str, list[tuple[str, Block]]] = {name: [] for name in self.groups}
         for tensor in dict.fromkeys(name for names in self.tensors_of.values() for name in names):
             for block in self.blocks[tensor]:
                 for group in dict.fromkeys(block.groups):
-                    if group in found:
-                        found[group].append((tensor, block))
-        return {group: tuple(blocks) for group, blocks in found.items()}
+                    if group in blocks_by_group:
+                        blocks_by_group[group].append((tensor, block))
+        return {group: tuple(blocks) for group, blocks in blocks_by_group.items()}
 
     @cached_property
     def nesting(self) -> Mapping[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Checks a traced symmetry on the model itself: permuted parameters, same outputs, float64."""
+"""Test of an inferred symmetry on the model: permuted parameters give equal outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onebasin.symmetry._outputs import select_outputs
 def assert_equivariant(
     symmetry: Symmetry, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] = {}
 ) -> None:
-    """Assert that random permutations leave the outputs alone, and that every group does move."""
+    """Assert that random permutations preserve the outputs, and that every group moves."""
     model = generic(model)
     args, kwargs = tree_map_only(Tensor, _double, (args, dict(kwargs)))
     before = _outputs(model, model.state_dict(), args, kwargs)
@@ -26,17 +26,17 @@ def assert_equivariant(
         state = Permutation.random(symmetry, seed=seed).apply(model.state_dict())
         assert_close(_outputs(model, state, args, kwargs), before)
         unmoved -= {g for g in unmoved if _moved(state, model.state_dict(), symmetry.tensors_of[g])}
-    assert not unmoved, f"these groups never move anything: {unmoved}"
+    assert not unmoved, f"groups without effect on the parameters: {unmoved}"
 
 
 def assert_close(left: list[Tensor], right: list[Tensor]) -> None:
-    """Assert that outputs agree to float64 rounding."""
+    """Assert that outputs are equal up to float64 rounding."""
     for a, b in zip(left, right, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
 def generic(model: nn.Module) -> nn.Module:
-    """Return a float64 copy in which no two units are alike."""
+    """Return a float64 copy in which all units differ."""
     model = copy.deepcopy(model).double().eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

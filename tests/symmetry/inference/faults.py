@@ -1,4 +1,4 @@
-"""What can be wrong with the symmetry of a program: an oracle that knows nothing of proofs.
+"""Faults of the inferred symmetry of a program, found without the code of verification.
 
 Owns the check of one program, group by group, and the search for a smaller program with the
 same fault.
@@ -20,16 +20,16 @@ from tests.symmetry.inference.random_programs import VOCABULARY, Module, Program
 
 TOLERANCE, FLOOR = 1e-8, 1e-3
 DRAWS, PATIENCE = 3, 24
-"""Permutations of all groups, and how many draws of two units may in a row leave them."""
+"""Number of permutations; a group of two units may be unmoved in this many in a row."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What came out for one program.
+    """The result for one program.
 
     Args:
-        symmetry: as inferred, or None where inference failed.
-        fault: what is wrong, or "": one word and then the details.
+        symmetry: the inferred symmetry, or None if inference failed.
+        fault: one word and details, or "" without a fault.
     """
 
     symmetry: Symmetry | None
@@ -50,7 +50,7 @@ def inspect(program: Program) -> Finding:
         fault = _wrong(symmetry, model, args) or _idle(symmetry, model)
         if not fault and symmetry.groups:
             failed = verify(symmetry, model, args).failed_groups
-            fault = f"proof {failed}" if failed else ""
+            fault = f"verification {failed}" if failed else ""
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         fault = f"crash {type(error).__name__} {error} in {frame.name}"
@@ -58,39 +58,39 @@ def inspect(program: Program) -> Finding:
 
 
 def _wrong(symmetry: Symmetry, model: Module, args: tuple[Tensor, ...]) -> str:
-    """Say which groups change the outputs: all at once, and then each alone."""
+    """Return a description of the groups that change the outputs, jointly or separately."""
     state = model.state_dict()
     before = _outputs(model, state, args)
     for seed in range(DRAWS):
         permutation = Permutation.random(symmetry, seed=seed)
         if difference(before, _outputs(model, permutation.apply(state), args)) > TOLERANCE:
-            return f"wrong {_culprits(symmetry, model, args, before)}"
+            return f"wrong {_failing(symmetry, model, args, before)}"
         if seed == 0 and len(symmetry.groups) > 1:
-            culprits = _culprits(symmetry, model, args, before, draws=1)
-            if culprits:
-                return f"wrong {culprits}"
+            failing = _failing(symmetry, model, args, before, draws=1)
+            if failing:
+                return f"wrong {failing}"
     return ""
 
 
-def _culprits(
+def _failing(
     symmetry: Symmetry,
     model: Module,
     args: tuple[Tensor, ...],
     before: list[Tensor],
     draws: int = DRAWS,
 ) -> dict[str, float]:
-    found = {}
+    errors = {}
     for group in symmetry.groups:
         for seed in range(draws):
             state = permutation_of(symmetry, group, seed).apply(model.state_dict())
             error = difference(before, _outputs(model, state, args))
             if error > TOLERANCE:
-                found[group] = error
-    return found
+                errors[group] = error
+    return errors
 
 
 def _idle(symmetry: Symmetry, model: Module) -> str:
-    """Say which groups never move an entry: their order is no freedom."""
+    """Return a description of the groups that never move an entry."""
     state = model.state_dict()
     idle = [
         group
@@ -107,14 +107,14 @@ def _idle(symmetry: Symmetry, model: Module) -> str:
 
 
 def permutation_of(symmetry: Symmetry, group: str, seed: int) -> Permutation:
-    """Return a permutation that moves one group only."""
+    """Return a permutation that moves a single group."""
     unmoved = Permutation.identity(symmetry).indices
     drawn = Permutation.random(symmetry, seed=seed).indices
     return Permutation(symmetry, {**unmoved, group: drawn[group]})
 
 
 def difference(before: list[Tensor], after: list[Tensor]) -> float:
-    """Return the worst difference of outputs, relative to the largest entry of each."""
+    """Return the largest difference of outputs, relative to the largest entry of each."""
     pairs = zip(before, after, strict=True)
     return max(float((a - b).abs().max() / (FLOOR + a.abs().max())) for a, b in pairs)
 
@@ -125,12 +125,12 @@ def _outputs(model: Module, state: Mapping[str, Tensor], args: tuple[Tensor, ...
 
 
 def shrunk(program: Program, fails: Callable[[Program], bool], tries: int = 500) -> Program:
-    """Return a smaller program that fails, too.
+    """Return a smaller program that also fails.
 
     Args:
-        program: one that fails.
-        fails: whether a program does.
-        tries: how many programs to look at.
+        program: a program that fails.
+        fails: function that returns whether a program fails.
+        tries: maximum number of programs to try.
     """
     again = True
     while again and tries > 0:
@@ -146,9 +146,9 @@ def shrunk(program: Program, fails: Callable[[Program], bool], tries: int = 500)
 
 
 def _smaller(program: Program) -> Iterator[Program]:
-    """Yield programs with fewer outputs, lines or kinds of tensors, those that run."""
+    """Yield runnable programs with fewer outputs, lines or kinds of tensors."""
     values = _run(program)
-    assert values is not None, "a program that does not run"
+    assert values is not None, "the program does not run"
     for candidate in (*_fewer_outputs(program), *_fewer_lines(program, values)):
         if _weight(candidate) < _weight(program) and _run(candidate) is not None:
             yield candidate
@@ -165,7 +165,7 @@ def _fewer_outputs(program: Program) -> Iterator[Program]:
 
 
 def _fewer_lines(program: Program, values: Mapping[str, Tensor]) -> Iterator[Program]:
-    """Put an operand, a source or a new parameter of its shape for a result."""
+    """Yield programs with a result replaced by an operand, a source or a new parameter."""
     for line in program.lines:
         for result in line.results:
             shape = values[result].shape

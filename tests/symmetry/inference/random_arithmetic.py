@@ -1,4 +1,4 @@
-"""Lines of random programs that compute: entry by entry, along a dimension, by products."""
+"""Lines of random programs: pointwise operators, reductions and products."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def binary(w: Writer, a: str) -> str:
 
 
 def outer_sum(w: Writer, a: str) -> str:
-    """Two axes against each other: all pairs."""
+    """All pairs of positions of two axes."""
     dim = w.axis(a) or 0
     if not w.shape(a):
         return f"{a} + {a}"
@@ -76,7 +76,7 @@ def matmul(w: Writer, a: str) -> str | None:
 
 
 def contraction(w: Writer, a: str) -> str | None:
-    """An einsum with a new operand that shares some letters."""
+    """An einsum with a new operand that shares some dimensions."""
     shape = w.shape(a)
     if not 0 < len(shape) < 5:
         return None
@@ -152,7 +152,7 @@ def reduction(w: Writer, a: str) -> str | None:
 
 
 def spread(w: Writer, a: str) -> str | None:
-    """Something normalized by a statistic of its own."""
+    """A value normalized by one of its statistics."""
     if not w.shape(a):
         return None
     dims = w.axes(a)
@@ -214,7 +214,7 @@ def attention(w: Writer, a: str) -> str | None:
 
 
 def heads(w: Writer, a: str) -> str | None:
-    """Attention of several heads out of one fused projection."""
+    """Multi-head attention with a fused projection."""
     shape = w.shape(a)
     if len(shape) != 3:
         return None

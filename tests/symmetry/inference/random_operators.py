@@ -1,7 +1,7 @@
-"""What random programs are made of: for every kind of operator, how to write a line with it.
+"""Vocabulary of random programs: writers of program lines for every kind of operator.
 
-An entry takes the writer and the name of an operand and returns an expression whose shapes
-fit, or None where the operand does not allow it.
+An entry takes the writer and the name of an operand. It returns an expression with valid
+shapes, or None if the operand is unsuitable.
 """
 
 from tests.symmetry.inference import random_arithmetic as arithmetic
@@ -46,4 +46,4 @@ OPERATORS: dict[str, tuple[float, Operator]] = {
     "shuffling": (1.5, rearrangements.shuffling),
     "windowing": (0.6, rearrangements.windowing),
 }
-"""By name, how often an operator is taken and what writes it."""
+"""Frequency and writer of every operator, by name."""

@@ -1,7 +1,7 @@
-"""Random small modules: programs that are a few lines of PyTorch, right in their shapes.
+"""Random small modules: programs of a few lines of PyTorch with valid shapes.
 
-Owns the program (its tensors, its lines, its outputs, the module that runs it) and the
-writer that makes one up from a seed, by running every line as soon as it is written.
+Owns the program (its tensors, lines and outputs, and the module that runs it), and the writer
+that generates a program from a seed and runs every line immediately.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Line:
     """One assignment.
 
     Args:
-        results: the names that it gives values to.
-        expression: Python, in which `x0`, `p0`, `b0` and `v0` are tensors.
-        operator: name of the operator in the table that wrote it.
+        results: names of the assigned values.
+        expression: Python code with tensors such as `x0`, `p0`, `b0` and `v0`.
+        operator: name of the operator in the vocabulary.
     """
 
     results: tuple[str, ...]
@@ -42,7 +42,7 @@ class Line:
 
     @property
     def operands(self) -> list[str]:
-        """The tensors that the expression reads."""
+        """Names of the tensors that the expression reads."""
         return NAME.findall(self.expression)
 
     def __str__(self) -> str:
@@ -51,20 +51,20 @@ class Line:
 
 @dataclass(frozen=True)
 class Source:
-    """A tensor that a program starts from.
+    """An initial tensor of a program.
 
     Args:
         kind: input, tokens, parameter, buffer (a table), uniform (a table of equal entries),
-            statistics (what a normalization layer keeps), or the name of the parameter that
+            statistics (of a normalization layer), or the name of the parameter that
             it is tied to.
-        shape: its sizes.
+        shape: shape of the tensor.
     """
 
     kind: str
     shape: Shape
 
     def values(self, name: str) -> Tensor:
-        """Return values that depend on the name only."""
+        """Return values that depend only on the name."""
         generator = torch.Generator().manual_seed(zlib.crc32(f"{name}{self.shape}".encode()))
         if self.kind == "tokens":
             return torch.randint(2, self.shape, generator=generator)
@@ -80,7 +80,7 @@ class Program:
 
     Args:
         sources: inputs, parameters and buffers, by name.
-        lines: what forward does.
+        lines: the lines of forward.
         outputs: the values that it returns.
     """
 
@@ -99,7 +99,7 @@ class Program:
         return compile("\n".join(map(str, self.lines)), "program.py", "exec")
 
     def pruned(self) -> Program:
-        """Return the program without the lines and sources that no output depends on."""
+        """Return the program without unused lines and sources."""
         needed, lines = set(self.outputs), []
         for line in reversed(self.lines):
             if needed.intersection(line.results):
@@ -138,14 +138,14 @@ class Module(nn.Module):
 
 
 def placed(a: Tensor, place: tuple, b: Tensor) -> Tensor:
-    """A copy of a tensor, a part of which is another one's."""
+    """Return a copy of a tensor with a part replaced by another tensor."""
     a = a.clone()
     a[place] = b
     return a
 
 
 def listed(numbers: Sequence[int | str]) -> str:
-    """Numbers or names as arguments."""
+    """Return numbers or names as an argument list."""
     return ", ".join(map(str, numbers))
 
 
@@ -156,7 +156,7 @@ Operator = Callable[["Writer", str], str | None]
 
 @dataclass
 class Writer:
-    """Makes up a program, line by line.
+    """Generates a program line by line.
 
     Args:
         rng: every choice.
@@ -171,29 +171,29 @@ class Writer:
     unread: list[str] = field(default_factory=list)
 
     def shape(self, name: str) -> Shape:
-        """Sizes of a value."""
+        """Return the sizes of a value."""
         return tuple(self.values[name].shape)
 
     def size(self) -> int:
-        """A size; equal ones are frequent."""
+        """Draw a size; equal sizes are frequent."""
         return self.rng.choice(SIZES)
 
     def chance(self, probability: float) -> bool:
-        """Whether something happens."""
+        """Draw whether an event happens."""
         return self.rng.random() < probability
 
     def axis(self, name: str, least: int = 1) -> int | None:
-        """A dimension with some positions, counted from the front."""
+        """Draw a dimension with several positions."""
         places = [i for i, size in enumerate(self.shape(name)) if size >= least]
         return self.rng.choice(places) if places else None
 
     def axes(self, name: str) -> list[int]:
-        """Some dimensions, in order."""
+        """Draw dimensions, in ascending order."""
         rank = len(self.shape(name))
         return sorted(self.rng.sample(range(rank), self.rng.randint(1, rank)))
 
     def divisor(self, number: int) -> int:
-        """A divisor, large and small alike."""
+        """Draw a divisor uniformly."""
         return self.rng.choice([d for d in range(1, number + 1) if number % d == 0])
 
     def source(self, kind: str, shape: Sequence[int]) -> str:
@@ -208,7 +208,7 @@ class Writer:
         return name
 
     def weight(self, *shape: int) -> str:
-        """An expression of a shape: a new parameter, an old one, or one in another role."""
+        """Draw an expression of a given shape: a new or an existing parameter."""
         kind = self.rng.random()
         if kind < 0.3:
             found = self.matching(lambda other: other == shape)
@@ -236,24 +236,24 @@ class Writer:
         return self.source("parameter", shape)
 
     def matching(self, fits: Callable[[Shape], bool]) -> list[str]:
-        """Names of floating-point values whose shape fits."""
+        """Return names of floating-point values with a matching shape."""
         return [n for n, v in self.values.items() if v.is_floating_point() and fits(self.shape(n))]
 
     def operand(self) -> str:
-        """A value to go on from: often the latest, or one that nothing has read."""
+        """Draw a value to continue from: often the latest one, or an unread one."""
         kind = self.rng.random()
         if self.unread and kind < 0.75:
             return self.unread[-1] if kind < 0.5 else self.rng.choice(self.unread)
         return self.rng.choice(self.matching(lambda shape: True))
 
     def write(self, operator: str, expression: str | None, count: int = 1) -> bool:
-        """Run a line and keep it if what it gives is of a sensible size."""
+        """Run a line and keep it if its result has a reasonable size."""
         if expression is None:
             return False
         namespace = {**VOCABULARY, **self.values}
         result = eval(expression, namespace)
         results = list(result) if isinstance(result, list | tuple) else [result]
-        if not all(map(_is_sensible, results)):
+        if not all(map(_is_reasonable, results)):
             return False
         first = sum(len(line.results) for line in self.program.lines)
         names = tuple(f"v{first + i}" for i in range(len(results)))
@@ -269,7 +269,7 @@ class Writer:
         return True
 
 
-def _is_sensible(value: Tensor) -> bool:
+def _is_reasonable(value: Tensor) -> bool:
     fine = value.is_floating_point() and 0 < value.numel() <= LARGEST
     if not fine or value.dim() > MOST_DIMENSIONS:
         return False
@@ -277,7 +277,7 @@ def _is_sensible(value: Tensor) -> bool:
 
 
 def random_program(seed: int, operators: Mapping[str, tuple[float, Operator]]) -> Program:
-    """Return a program of 3 to 12 operators and a way out for everything it made.
+    """Return a program of 3 to 12 operators with outputs for all its values.
 
     Args:
         seed: of every choice.
@@ -301,7 +301,7 @@ def random_program(seed: int, operators: Mapping[str, tuple[float, Operator]]) -
 
 
 def _lead_out(writer: Writer, operators: Mapping, name: str) -> None:
-    """Make an output of a value, which would keep all of it in place if it were one itself."""
+    """Derive an output from a value; a value that is an output would be fixed."""
     writer.unread, shape, kind = [name], writer.shape(name), writer.rng.random()
     if kind < 0.45:
         weight = writer.source("parameter", shape)
@@ -327,4 +327,4 @@ def _step(writer: Writer, operators: Mapping, allowed: Sequence[str]) -> None:
     (name,) = writer.rng.choices(allowed, weights)
     before = writer.program, dict(writer.values)
     if not writer.write(name, operators[name][1](writer, writer.operand())):
-        writer.program, writer.values = before  # sources that were made for it go again
+        writer.program, writer.values = before  # remove sources that were added for it

@@ -1,4 +1,4 @@
-"""Lines of random programs that cut, join, reorder and address dimensions."""
+"""Lines of random programs that slice, concatenate, reorder and index dimensions."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def shifting(w: Writer, a: str) -> str | None:
 
 
 def neighbors(w: Writer, a: str) -> str | None:
-    """Positions of one dimension against others of it."""
+    """Combinations of neighboring positions of one dimension."""
     dim = w.axis(a, 2)
     if dim is None:
         return None
@@ -171,7 +171,7 @@ def padding(w: Writer, a: str) -> str | None:
 
 
 def constant(w: Writer, a: str) -> str | None:
-    """A tensor that only positions determine, or one of equal entries."""
+    """A tensor with position-dependent entries, or with equal entries."""
     dim = w.axis(a)
     if dim is None:
         return None

@@ -1,4 +1,4 @@
-"""Small models with every operator of an architecture: the entries of the catalogue, or less."""
+"""Small models with every operator of an architecture, from the benchmark's catalog."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SMALLER = {
     "transformers:MixtralForCausalLM": {"num_hidden_layers": 1},
     "transformers:SwinForImageClassification": {"depths": [2, 1]},
 }  # fmt: skip
-"""Settings of small models that leave out repeated layers, but no operator of the benchmark's."""
+"""Settings of small models with fewer repeated layers but all operators of the benchmark."""
 
 LENGTHS = {"transformers:RwkvForCausalLM": 3, "transformers:MambaForCausalLM": 5}
-"""Numbers of tokens for models whose graph grows with each of them."""
+"""Numbers of tokens for models whose graph grows with the length."""
 
 
 @cache
 def entry(key: str) -> Entry:
-    """Return a model of `library:name`, with fewer layers than in the catalogue for some."""
+    """Return a model of `library:name`, if necessary with fewer layers than in the catalog."""
     library, name = key.split(":")
     if library == "torchvision":
         return torchvision_entry(name)
@@ -43,7 +43,7 @@ def entry(key: str) -> Entry:
 
 
 def torchvision_entry(name: str) -> Entry:
-    """Return a model with the blocks of a published one, but few of each."""
+    """Return a model with the blocks of a published one, but fewer of each."""
     models = load_torchvision().models
     setting = partial(models.mobilenetv3.InvertedResidualConfig, width_mult=1.0)
     build = {
@@ -68,7 +68,7 @@ def torchvision_entry(name: str) -> Entry:
 
 
 def example_of(key: str, model: torch.nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the inputs of a model, with fewer tokens for some."""
+    """Return the inputs of a model, if necessary with fewer tokens."""
     args, kwargs = entry(key).example(model)
     length = LENGTHS.get(key)
     return args, {name: value[:, :length] for name, value in kwargs.items()} if length else kwargs

@@ -1,4 +1,4 @@
-"""Models of a few lines, and the check that their symmetry is right."""
+"""Models of a few lines, and a check of their symmetry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the layout algebra, on random layouts read as lists of what stands where."""
+"""Laws of the layout algebra, on random layouts expanded to lists of positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebasin.symmetry._inference.algebra import ClashError, cut, factor, pin, restrict
+from onebasin.symmetry._inference.algebra import ClashError, cut, factor, fix, restrict
 from onebasin.symmetry._inference.atoms import (
     Atom,
     Fam,
@@ -18,7 +18,7 @@ from onebasin.symmetry._inference.atoms import (
     Sum,
     family_of,
     fresh,
-    is_pinned,
+    is_fixed,
     product_of,
     sum_of,
 )
@@ -28,7 +28,7 @@ WHY = Reason("test")
 
 
 def places(atom: Atom, chosen: dict[Atom, int] | None = None) -> list[tuple]:
-    """Return what stands at every position: the leaves on the way with the place in each."""
+    """Return for every position its leaves and the position in each leaf."""
     root, chosen = atom.root, chosen or {}
     match root.form:
         case None:
@@ -44,30 +44,30 @@ def places(atom: Atom, chosen: dict[Atom, int] | None = None) -> list[tuple]:
     rows: list[tuple[tuple, dict[Atom, int]]] = [((), chosen)]
     for part in root.form.factors:
         rows = [
-            (row + place, {**known, **standing(part, i, known)})
+            (row + place, {**known, **corresponding(part, i, known)})
             for row, known in rows
             for i, place in enumerate(places(part, known))
         ]
     return [row for row, _ in rows]
 
 
-def standing(atom: Atom, position: int, chosen: dict[Atom, int]) -> dict[Atom, int]:
-    """Return the positions in every atom that a position in this one stands for."""
+def corresponding(atom: Atom, position: int, chosen: dict[Atom, int]) -> dict[Atom, int]:
+    """Return the positions in all atoms that correspond to a position in this one."""
     root = atom.root
     found = {root: position}
     if isinstance(root.form, Fam):
         place = chosen[root.form.key.root]
         inside = [m for low, high, m in root.form.ranges() if low <= place < high]
-        found |= standing(inside[0], position, chosen)
+        found |= corresponding(inside[0], position, chosen)
     if isinstance(root.form, Sum):
         for part in root.form.parts:
             if 0 <= position < part.size:
-                found |= standing(part, position, chosen)
+                found |= corresponding(part, position, chosen)
             position -= part.size
         position = found[root]
     for (low, high), piece in root.ranges.items():
         if low <= position < high and piece.root not in found:
-            found |= standing(piece, position - low, chosen)
+            found |= corresponding(piece, position - low, chosen)
     return found
 
 
@@ -91,7 +91,7 @@ def divisors(number: int) -> list[int]:
 
 
 @given(shapes, st.data())
-def test_a_cut_holds_what_stood_there(shape, data: st.DataObject):
+def test_cut_preserves_positions(shape, data: st.DataObject):
     atom = built(shape)
     start = data.draw(st.integers(0, atom.size - 1))
     stop = data.draw(st.integers(start + 1, atom.size))
@@ -108,7 +108,7 @@ def test_factors_multiply_back(shape, data: st.DataObject):
         outer, inner = factor(atom, [atom.size // width, width])
     except ClashError as clash:
         for part in clash.atoms:
-            pin(part, WHY)
+            fix(part, WHY)
         outer, inner = factor(atom, [atom.size // width, width])
         assert (outer.size, inner.size) == (atom.size // width, width)
         return
@@ -116,16 +116,16 @@ def test_factors_multiply_back(shape, data: st.DataObject):
 
 
 @given(shapes, shapes)
-def test_unified_layouts_are_one_or_pinned(left, right):
+def test_unified_layouts_are_equal_or_fixed(left, right):
     a, b = built(left), built(right)
     if a.size != b.size:
         return
     unify(a, b, WHY)
-    assert places(a) == places(b) or (is_pinned(a) and is_pinned(b)) or _partly_pinned(a, b)
+    assert places(a) == places(b) or (is_fixed(a) and is_fixed(b)) or _partly_fixed(a, b)
 
 
-def _partly_pinned(a: Atom, b: Atom) -> bool:
-    """Whether two layouts agree wherever something moves."""
+def _partly_fixed(a: Atom, b: Atom) -> bool:
+    """Whether two layouts agree at all free positions."""
     free = [
         [tuple(step for step in place if step[0] in _free(atom)) for place in places(atom)]
         for atom in (a, b)
@@ -136,7 +136,7 @@ def _partly_pinned(a: Atom, b: Atom) -> bool:
 def _free(atom: Atom) -> set[int]:
     root = atom.root
     if root.form is None:
-        return set() if root.pinned else {id(root)}
+        return set() if root.fixed_by else {id(root)}
     parts = {Prod: "factors", Sum: "parts", Fam: "members"}[type(root.form)]
     return {leaf for part in getattr(root.form, parts) for leaf in _free(part)}
 
@@ -148,14 +148,14 @@ def test_unification_is_transitive():
     assert places(a) == places(b) == places(c)
 
 
-def test_coarser_and_finer_products_meet_in_the_finer():
+def test_coarse_and_fine_products_unify_to_the_fine_one():
     a, b = product_of([fresh(4), fresh(6)]), product_of([fresh(8), fresh(3)])
     unify(a, b, WHY)
     assert places(a) == places(b)
-    assert not is_pinned(a)
+    assert not is_fixed(a)
 
 
-def test_a_sum_of_three_splits_into_three_rows_each_its_own():
+def test_sum_of_three_splits_into_three_separate_rows():
     parts = [fresh(8) for _ in range(3)]
     whole = sum_of(parts)
     rows, heads, channels = factor(whole, [3, 2, 4])
@@ -165,7 +165,7 @@ def test_a_sum_of_three_splits_into_three_rows_each_its_own():
         assert restrict(channels, rows, i, i + 1).root is factor(part, [2, 4])[1].root
 
 
-def test_a_family_without_its_key_collapses():
+def test_family_without_its_key_collapses():
     key, members = sum_of([fresh(2), fresh(3)]), [fresh(4), fresh(4)]
     family = family_of(key, [2, 3], members)
     assert not check_scope((key, family), WHY)
@@ -173,22 +173,22 @@ def test_a_family_without_its_key_collapses():
     assert members[0].root is members[1].root is family.root
 
 
-def test_pinning_reaches_every_part():
+def test_fixing_applies_to_every_part():
     parts = [fresh(2), fresh(3)]
-    pin(sum_of([product_of(parts), fresh(4)]), WHY)
-    assert all(part.pinned is WHY for part in parts)
+    fix(sum_of([product_of(parts), fresh(4)]), WHY)
+    assert all(part.fixed_by is WHY for part in parts)
 
 
-def test_factors_that_share_nothing_pin_only_what_straddles():
+def test_coprime_factors_fix_only_crossing_factors():
     atom = product_of([fresh(4), fresh(15)])
     with pytest.raises(ClashError, match="has no inner factor"):
         factor(atom, [5, 12])
     unify(atom, product_of([fresh(5), fresh(12)]), WHY)
     inner = factor(atom, [20, 3])[1]
-    assert not is_pinned(inner) and is_pinned(factor(atom, [20, 3])[0])
+    assert not is_fixed(inner) and is_fixed(factor(atom, [20, 3])[0])
 
 
-def test_sizes_are_kept():
+def test_sizes_are_preserved():
     for low, high in pairwise([0, 1, 5, 6, 7, 12]):
         assert cut(product_of([fresh(3), fresh(4)]), low, high).size == high - low
     assert prod(f.size for f in factor(fresh(24), [2, 3, 4])) == 24

@@ -1,4 +1,4 @@
-"""Writes in place constrain every alias of the written memory."""
+"""In-place writes constrain every alias of the written memory."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def scaled_without_gradient(m, h):
         (scaled_without_gradient, [(6, 0)]),
     ],
 )
-def test_a_write_through_an_alias_constrains_the_units(forward, groups):
+def test_write_through_an_alias_constrains_the_units(forward, groups):
     model = Function(forward, a=nn.Linear(4, 6), b=nn.Linear(6, 2), gain=nn.Parameter(x(6)))
     assert sizes(check(model, x(3, 4))) == groups
 
 
-def test_a_token_written_in_place_moves_with_the_channels():
+def test_token_written_in_place_has_the_channel_group():
     def forward(m, h):
         h = m.a(h)
         h[:, 0].add_(m.token)
@@ -113,7 +113,7 @@ def test_a_token_written_in_place_moves_with_the_channels():
 
 
 @pytest.mark.parametrize("persistent", [True, False])
-def test_what_a_call_stores_moves_with_what_the_next_call_reads(persistent):
+def test_stored_state_has_the_group_of_later_reads(persistent):
     def forward(m, h):
         read = (m.memory * m.gain).sum()
         m.memory.copy_(m.a(h).mean(0))

@@ -1,4 +1,4 @@
-"""Traps of attention: heads, shared keys, fused projections, rotations, windows."""
+"""Difficult cases of attention: heads, shared keys, fused projections, rotations, windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.symmetry.inference.equivariance import sizes
 from tests.symmetry.inference.snippets import Function, check, x
 
 
-def test_rotary_tables_pin_the_rotated_channels():
+def test_rotary_tables_fix_the_rotated_channels():
     def forward(m, h):
         q, k, v = (p(h).view(2, 5, 3, 4).transpose(1, 2) for p in (m.q, m.k, m.v))
         angle = torch.arange(5.0)[:, None] * m.frequency
@@ -26,7 +26,7 @@ def test_rotary_tables_pin_the_rotated_channels():
     model = Function(forward, **{n: nn.Linear(7, 12) for n in "qkv"}, o=nn.Linear(12, 7))
     model.register_buffer("frequency", torch.tensor([1.0, 0.1]), persistent=True)
     symmetry = check(model, x(2, 5, 7))
-    assert sizes(symmetry) == [(3, 0), (4, 1)]  # heads, and v's channels in each
+    assert sizes(symmetry) == [(3, 0), (4, 1)]  # heads, and the channels of v in each head
     assert "v.inner" in symmetry.groups
     assert symmetry.layouts["frequency"][0].reason == "a constant of the model"
 
@@ -58,7 +58,7 @@ def test_grouped_query_heads_nest_in_key_heads():
     assert symmetry.groups[key_heads[0]].size == 2
 
 
-def test_native_grouped_query_attention_is_the_same():
+def test_native_grouped_query_attention():
     def forward(m, h):
         q = m.q(h).view(2, 5, 6, 4).transpose(1, 2)
         k, v = (p(h).view(2, 5, 2, 4).transpose(1, 2) for p in (m.k, m.v))
@@ -103,7 +103,7 @@ def test_fused_projection_of_unequal_parts():
     assert sizes(symmetry) == [(2, 0), (4, 0), (4, 0)]
 
 
-def test_relative_position_tables_move_with_the_heads():
+def test_relative_position_tables_have_the_head_group():
     def forward(m, h):
         q, k, v = m.qkv(h).view(2, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
         bias = m.table[m.index.view(-1)].view(5, 5, 2).permute(2, 0, 1)
@@ -116,7 +116,7 @@ def test_relative_position_tables_move_with_the_heads():
     assert [str(layout) for layout in symmetry.layouts["table"]] == ["9", "table:2"]
 
 
-def test_windows_and_roll_leave_channels_alone():
+def test_windows_and_roll_do_not_fix_channels():
     def forward(m, h):
         h = m.a(h).roll((1, 1), (1, 2))
         h = h.view(2, 2, 2, 2, 2, 6).permute(0, 1, 3, 2, 4, 5).reshape(8, 4, 6)
@@ -126,13 +126,13 @@ def test_windows_and_roll_leave_channels_alone():
     assert sizes(check(model, x(2, 4, 4, 3))) == [(6, 0)]
 
 
-def test_a_softmax_over_heads_ties_their_channels():
+def test_softmax_over_heads_unifies_their_channels():
     def forward(m, h):
         h = m.a(h).view(2, 3, 4).softmax(1)
         return m.b(h.flatten(1))
 
     symmetry = check(Function(forward, a=nn.Linear(5, 12), b=nn.Linear(12, 2)), x(2, 5))
-    assert sizes(symmetry) == [(3, 1), (4, 0)]  # one way of the two nestings
+    assert sizes(symmetry) == [(3, 1), (4, 0)]  # one of two possible nestings
 
 
 def test_attention_over_positions_with_a_class_token():

@@ -1,4 +1,4 @@
-"""Conditions on the sizes of inputs: every branch constrains the symmetry."""
+"""Conditions on input sizes: every branch constrains the symmetry."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("forward", "other"), CASES)
-def test_units_that_only_another_branch_mixes_stay(forward, other):
+def test_units_mixed_by_another_branch_are_fixed(forward, other):
     network, example = model(forward), x(4, 7, 3)
     symmetry = infer_symmetry(network, example)
     assert sizes(symmetry) == [(WIDTH, 0)]
@@ -68,7 +68,7 @@ def test_units_that_only_another_branch_mixes_stay(forward, other):
 
 
 @pytest.mark.parametrize(("forward", "other"), CASES)
-def test_verification_takes_both_branches(forward, other):
+def test_verification_tests_both_branches(forward, other):
     network, example = model(forward), x(4, 7, 3)
     spec = {name: [None] * tensor.dim() for name, tensor in network.named_parameters()}
     spec |= {"b.weight": ["units", None], "b.bias": ["units"], "c.weight": [None, "units"]}
@@ -77,7 +77,7 @@ def test_verification_takes_both_branches(forward, other):
     assert "on inputs" in verification.failed_groups["units"]
 
 
-def test_conditions_that_change_nothing_give_no_inputs():
+def test_conditions_without_effect_give_no_inputs():
     def checked(m, h):
         assert h.shape[1] < 1000
         return m.c(m.b(m.a(h).relu()).relu())
@@ -88,7 +88,7 @@ def test_conditions_that_change_nothing_give_no_inputs():
     assert inputs_at_branches(network, (x(4, 7, 3),), {}) == []
 
 
-def test_longer_loops_are_no_branches():
+def test_longer_loops_are_not_branches():
     def loop(m, h):
         state = h.new_zeros(h.shape[0], WIDTH)
         for step in range(h.shape[1]):
@@ -98,7 +98,7 @@ def test_longer_loops_are_no_branches():
     assert inputs_at_branches(model(loop), (x(4, 7, 3),), {}) == []
 
 
-def test_conditions_that_are_undefined_at_some_sizes_are_skipped():
+def test_conditions_undefined_at_some_sizes_are_skipped():
     def blocks(m, h):
         g = m.b(m.a(h).relu()).relu()
         return m.c(g.flip(-1) if 60 % (h.shape[1] // 4) == 0 else g)

@@ -1,4 +1,4 @@
-"""Cuts of joined dimensions: what a cut leaves out depends on the sizes of the parts."""
+"""Cuts of concatenations: the omitted part depends on the sizes of the parts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CUTS = {
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("join", [joined, padded, assigned])
-def test_units_that_a_short_input_cuts_off_stay(join, cut):
+def test_units_omitted_at_short_inputs_are_fixed(join, cut):
     model = Function(
         lambda m, h: torch.tanh(CUTS[cut](join(m, h))),
         e=nn.Linear(5, WIDTH),
@@ -58,7 +58,7 @@ def test_units_that_a_short_input_cuts_off_stay(join, cut):
 
 
 @pytest.mark.parametrize("read", [lambda t: t[:, 0], lambda t: t.select(1, 0), lambda t: t[:, 1:]])
-def test_parts_that_every_length_takes_need_one_graph(read):
+def test_parts_read_at_every_length_need_one_graph(read):
     model = Function(
         lambda m, h: m.head(
             torch.tanh(read(torch.cat([m.token.expand(len(h), 1, WIDTH), m.e(h)], 1)))
@@ -87,7 +87,7 @@ def cut(size, start, stop, *parts):
         (cut(7, 0, 3, 2, 5), cut(7, 0, 3), False),
     ],
 )
-def test_cuts_are_compared_by_the_parts_that_they_take(a, b, same):
+def test_cuts_are_compared_by_the_parts_that_they_read(a, b, same):
     assert take_same_parts([a], [b]) is same
     assert take_same_parts([b], [a]) is same
 
@@ -105,14 +105,14 @@ def test_cuts_are_compared_by_the_parts_that_they_take(a, b, same):
         ("narrow", (), {"dim": 2, "start": 1, "length": 3}, [(2, 1, 4)]),
     ],
 )
-def test_cuts_are_read_from_arguments(name, args, kwargs, spans):
+def test_cuts_are_parsed_from_arguments(name, args, kwargs, spans):
     given = (x(3, 5, 7), args) if name == "__getitem__" else (x(3, 5, 7), *args)
     others = _flatten((given, kwargs))[1]
     cuts = cuts_of(name, (3, 5, 7), others, [], {})
     assert [(c.dim, c.start, c.stop) for c in cuts] == spans
 
 
-def test_parts_of_nested_joins_are_those_of_the_pieces():
+def test_nested_joins_keep_the_parts_of_the_pieces():
     inner = parts_of_result("cat", [(3, 1), (3, 4)], (3, 5), [{}, {}], (), ())
     assert inner == {5: frozenset([(1, 4)])}
     outer = parts_of_result("cat", [(3, 5), (3, 2)], (3, 7), [inner, {}], (), ())

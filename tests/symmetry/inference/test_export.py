@@ -1,4 +1,4 @@
-"""What export says of a model that it cannot take: one line, and nothing on the side."""
+"""Export of unsupported models: one-line errors, and no other output."""
 
 import logging
 
@@ -32,17 +32,20 @@ class Missing(nn.Linear):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Branching, r"cannot take Branching at .*test_export.py:\d+ in forward: GuardOnData"),
-        (Picking, r"cannot take Picking at .*test_export.py:\d+ in forward: GuardOnData"),
+        (Branching, r"support Branching at .*test_export.py:\d+ in forward \(got GuardOnData"),
+        (Picking, r"support Picking at .*test_export.py:\d+ in forward \(got GuardOnData"),
         (
             Failing,
-            r"Failing cannot be run on the example inputs at .*test_export.py:\d+ in forward: "
-            r"RuntimeError: a data-dependent failure of two lines; give inputs that it takes",
+            r"Failing failed on the example inputs at .*test_export.py:\d+ in forward \(got "
+            r"RuntimeError: a data-dependent failure of two lines\); pass inputs that it accepts",
         ),
-        (Missing, r"Missing cannot be run on the example inputs at .* in forward: KeyError: 0; gi"),
+        (
+            Missing,
+            r"Missing failed on the example inputs at .* in forward \(got KeyError: 0\); pass",
+        ),
     ],
 )
-def test_a_refused_model_is_one_line_and_prints_nothing(capfd, kind, message):
+def test_unsupported_model_raises_one_line_and_prints_nothing(capfd, kind, message):
     with pytest.raises(OneBasinError, match=message) as caught:
         infer_symmetry(kind(3, 3), torch.ones(2, 3))
     assert "\n" not in str(caught.value)
@@ -50,7 +53,7 @@ def test_a_refused_model_is_one_line_and_prints_nothing(capfd, kind, message):
 
 
 class Sampling(nn.Module):
-    """Distributions check their parameters where data are, which has no graph."""
+    """Distributions validate their parameters, which cannot be exported."""
 
     def __init__(self):
         super().__init__()
@@ -62,7 +65,7 @@ class Sampling(nn.Module):
 
 
 @pytest.mark.parametrize("checks", [True, False])
-def test_distributions_are_exported_without_their_checks(checks):
+def test_distributions_are_exported_without_validation(checks):
     before = torch.distributions.Distribution._validate_args
     torch.distributions.Distribution.set_default_validate_args(checks)
     try:
@@ -73,18 +76,18 @@ def test_distributions_are_exported_without_their_checks(checks):
     assert sorted(group.size for group in symmetry.groups.values()) == [2, 6, 8]
 
 
-def test_inputs_of_another_shape_are_blamed_on_the_inputs():
-    message = r"^infer_symmetry: Linear cannot be run on the example inputs: RuntimeError: mat1"
+def test_error_for_inputs_of_another_shape_names_the_inputs():
+    message = r"^infer_symmetry: Linear failed on the example inputs \(got RuntimeError: mat1"
     with pytest.raises(OneBasinError, match=message):
         infer_symmetry(nn.Linear(3, 3), torch.ones(2, 4))
 
 
-def test_a_model_without_memory_is_not_run():
-    with pytest.raises(OneBasinError, match=r"torch\.export cannot take Branching"):
+def test_meta_model_is_not_run():
+    with pytest.raises(OneBasinError, match=r"torch\.export does not support Branching"):
         infer_symmetry(Branching(3, 3).to("meta"), torch.ones(2, 3, device="meta"))
 
 
-def test_the_error_in_the_model_is_the_cause():
+def test_exception_of_the_model_is_the_cause():
     with pytest.raises(OneBasinError) as caught:
         infer_symmetry(Failing(3, 3), torch.ones(2, 3))
     cause = caught.value.__cause__
@@ -94,7 +97,7 @@ def test_the_error_in_the_model_is_the_cause():
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING, logging.ERROR])
 @pytest.mark.parametrize("kind", [nn.Linear, Branching])
-def test_levels_of_loggers_stay_what_they_were(kind, level):
+def test_logger_levels_are_restored(kind, level):
     logger = logging.getLogger("torch")
     before = logger.level
     logger.setLevel(level)

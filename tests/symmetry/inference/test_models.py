@@ -1,4 +1,4 @@
-"""Whole architectures: the published counts and orders, and proofs of small models."""
+"""Whole architectures: published counts and orders, and verification of small models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ for _package, _extra in (("timm", "vision"), ("transformers", "hub")):
         pytest.skip(f"needs pip install 'onebasin[{_extra}]'", allow_module_level=True)
 
 
-def traced(name: str, **options):
+def inferred(name: str, **options):
     architecture = build_architecture(name, **options)
     return infer_symmetry(
         architecture.module, architecture.example_args, architecture.example_kwargs
@@ -28,13 +28,13 @@ def traced(name: str, **options):
     [("vgg16", 35168.55), ("resnet50", 25638.29)],
 )
 def test_orders_of_torchvision_models(name, order):
-    assert traced(f"torchvision:{name}", device="meta").log10_order == pytest.approx(
+    assert inferred(f"torchvision:{name}", device="meta").log10_order == pytest.approx(
         order, abs=0.01
     )
 
 
 def test_order_of_the_perceptron():
-    symmetry = traced("mlp", arch_args=["in_features=784"])
+    symmetry = inferred("mlp", arch_args=["in_features=784"])
     assert symmetry.log10_order == pytest.approx(3499.62, abs=0.01)
 
 
@@ -42,7 +42,7 @@ def test_order_of_the_perceptron():
     ("name", "groups"), [("resnet18", 12), ("resnext50_32x4d", 53), ("vit_b_16", 1 + 12 * 4)]
 )
 def test_groups_of_torchvision_models(name, groups):
-    assert len(traced(f"torchvision:{name}", device="meta").groups) == groups
+    assert len(inferred(f"torchvision:{name}", device="meta").groups) == groups
 
 
 MODELS = """
@@ -60,7 +60,7 @@ MODELS = """
 
 
 @pytest.mark.parametrize("key", MODELS)
-def test_small_models_are_proved(key):
+def test_small_models_are_verified(key):
     model = entry(key).build()
     args, kwargs = example_of(key, model)
     symmetry = infer_symmetry(model, args, kwargs)
@@ -82,7 +82,7 @@ def test_groups_of_transformers(key, groups):
     assert len(infer_symmetry(model, args, kwargs).groups) == groups
 
 
-def test_tracing_leaves_the_model_as_it_was():
+def test_inference_does_not_change_the_model():
     model = entry("transformers:LevitForImageClassification").build().train()
     args, kwargs = entry("transformers:LevitForImageClassification").example(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""No typing rule ignores an operand: each is read, or declared irrelevant, or refused."""
+"""No typing rule ignores an operand, unless it is irrelevant or unsupported."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ REFUSED = {
     "aten.randint_like.Tensor_generator": {"high"},
     "aten.tensor_split.tensor_indices_or_sections": {"tensor_indices_or_sections"},
 }
-"""Operands that no rule reads: if they have several entries, the operator is refused."""
+"""Operands without a rule; with several entries, they make the operator unsupported."""
 
 
 def code_of(function: FunctionType, seen: set[FunctionType]) -> Iterator[CodeType]:
-    """Yield the code of a rule and of the functions of the package that it can call."""
+    """Yield the code of a rule and of all functions of the package that it may call."""
     function = inspect.unwrap(function)  # type checks wrap functions under pytest
     if function in seen or not function.__module__.startswith(PACKAGE):
         return
@@ -68,7 +68,7 @@ def tensor_arguments(schema: torch._C.FunctionSchema) -> list[str]:
 
 
 def read_by(rule: FunctionType, tensors: list[str]) -> set[str]:
-    """Return the names among `tensors` that a rule reads, judged by its code."""
+    """Return the names in `tensors` that occur in the code of a rule."""
     codes = list(code_of(rule, set()))
     if any("values" in code.co_names for code in codes):
         return set(tensors)
@@ -100,7 +100,7 @@ def test_every_rule_reads_every_operand():
     assert ignored == []
 
 
-def test_the_check_of_operands_sees_an_ignored_one():
+def test_operand_check_detects_an_ignored_operand():
     def forgetful(call):
         return call["self"].dims
 
@@ -109,7 +109,7 @@ def test_the_check_of_operands_sees_an_ignored_one():
     assert read_by(forgetful, tensor_arguments(schema)) == {"self"}
 
 
-def test_an_ignored_operand_refuses_the_operator(monkeypatch):
+def test_operator_with_an_ignored_operand_is_unsupported(monkeypatch):
     monkeypatch.setitem(RULES, "aten.diff", lambda call: call["self"].dims)
     model = Function(
         lambda m, h: m.b(torch.diff(m.a(h), dim=0, prepend=m.p)),
@@ -122,7 +122,7 @@ def test_an_ignored_operand_refuses_the_operator(monkeypatch):
     assert "ignores 'prepend'" in symmetry.unsupported_ops[0].reason
 
 
-def test_a_rule_that_fails_refuses_its_operator(monkeypatch):
+def test_operator_with_a_failing_rule_is_unsupported(monkeypatch):
     monkeypatch.setitem(RULES, "aten.cumsum", lambda call: [][0])
     model = Function(lambda m, h: m.b(m.a(h).cumsum(0)), a=nn.Linear(3, 6), b=nn.Linear(6, 2))
     symmetry = infer_symmetry(model, x(4, 3))
@@ -132,7 +132,7 @@ def test_a_rule_that_fails_refuses_its_operator(monkeypatch):
     assert "IndexError" in refusal.reason
 
 
-def test_layouts_of_wrong_sizes_refuse_the_operator(monkeypatch):
+def test_operator_with_layouts_of_wrong_size_is_unsupported(monkeypatch):
     monkeypatch.setitem(RULES, "aten.cumsum", lambda call: call["self"].dims[::-1])
     model = Function(lambda m, h: m.b(m.a(h).cumsum(0)), a=nn.Linear(3, 6), b=nn.Linear(6, 2))
     assert "layouts of sizes ((6, 4),)" in infer_symmetry(model, x(4, 3)).unsupported_ops[0].reason
@@ -157,12 +157,12 @@ def attended(m, h):
     return m["o"](heads.transpose(1, 2).flatten(2))
 
 
-def test_unpooled_channels_move_with_their_indices():
+def test_unpooled_channels_share_a_group_with_their_indices():
     assert sizes(check(Function(unpooled, **autoencoder(6)), x(2, 3, 8, 8))) == [(6, 0)]
 
 
 @pytest.mark.parametrize("side", ["prepend", "append"])
-def test_differences_tie_what_they_join(side):
+def test_differences_unify_their_operands(side):
     model = Function(
         lambda m, h: m.b(torch.diff(m.a(h), dim=-1, **{side: m.p.expand(h.shape[0], 6, 1)}).relu()),
         a=nn.Conv1d(3, 6, 1),
@@ -172,7 +172,7 @@ def test_differences_tie_what_they_join(side):
     assert sizes(check(model, x(2, 3, 5))) == [(6, 0)]
 
 
-def test_a_view_as_another_tensor_is_a_reshape():
+def test_view_as_is_a_reshape():
     model = Function(
         lambda m, h: m.b(m.a(h).relu().view_as(h.new_zeros(h.shape[0], 3, 4))).tanh().sum(1),
         a=nn.Linear(3, 12),
@@ -181,7 +181,7 @@ def test_a_view_as_another_tensor_is_a_reshape():
     assert sizes(check(model, x(5, 3))) == [(3, 0), (4, 0)]
 
 
-def test_weights_of_a_bag_stay_in_order():
+def test_weights_of_a_bag_are_fixed():
     model = Function(
         lambda m, i: m.b(m.a(i, per_sample_weights=m.p.expand(i.shape)).relu()),
         a=nn.EmbeddingBag(20, 8, mode="sum"),
@@ -191,14 +191,14 @@ def test_weights_of_a_bag_stay_in_order():
     assert sizes(check(model, torch.arange(18).view(3, 6))) == [(8, 0)]
 
 
-def test_one_key_head_ties_query_and_value_heads():
+def test_single_key_head_unifies_query_and_value_heads():
     layers = {"q": nn.Linear(6, 12), "k": nn.Linear(6, 4), "v": nn.Linear(6, 12)}
     model = nn.ModuleDict({**layers, "o": nn.Linear(12, 6)})
     wrapped = Function(lambda m, h: attended(m.layers, h), layers=model)
     assert sizes(check(wrapped, x(2, 5, 6))) == [(3, 0), (4, 0), (4, 1)]
 
 
-def test_msort_orders_the_first_dimension():
+def test_msort_sorts_the_first_dimension():
     model = Function(
         lambda m, h: m.b(torch.msort(m.a(h).t()).t()), a=nn.Linear(3, 6), b=nn.Linear(6, 2)
     )
@@ -207,7 +207,7 @@ def test_msort_orders_the_first_dimension():
     assert str(symmetry.layouts["b.weight"][1]) == "6"
 
 
-def test_a_strided_view_of_a_transpose_is_refused():
+def test_strided_view_of_a_transpose_is_unsupported():
     model = Function(
         lambda m, h: m.b((m.a(h) @ m.p.t().as_strided((6, 6), (6, 1))).relu()),
         a=nn.Linear(5, 6),
@@ -219,7 +219,7 @@ def test_a_strided_view_of_a_transpose_is_refused():
     assert [refusal.operator for refusal in symmetry.unsupported_ops] == ["aten.as_strided.default"]
 
 
-def test_samples_of_fractional_pooling_move_with_their_channels():
+def test_samples_of_fractional_pooling_have_the_channel_group():
     def forward(m, h):
         samples = m.p.sigmoid().expand(h.shape[0], 6, 2)
         return m.b(F.fractional_max_pool2d(m.a(h), 2, output_size=5, _random_samples=samples))
@@ -230,13 +230,13 @@ def test_samples_of_fractional_pooling_move_with_their_channels():
     assert sizes(check(model, x(2, 3, 16, 16))) == [(6, 0)]
 
 
-def test_weight_norm_over_all_dimensions_leaves_all_units():
+def test_weight_norm_over_all_dimensions_keeps_all_groups():
     a = nn.utils.parametrizations.weight_norm(nn.Linear(3, 8), dim=None)
     model = nn.Sequential(a, nn.ReLU(), nn.Linear(8, 2))
     assert sizes(check(model, x(4, 3))) == [(8, 0)]
 
 
-def test_any_over_no_dimension_is_entry_by_entry():
+def test_any_over_no_dimension_is_pointwise():
     model = Function(
         lambda m, h: m.b(torch.ops.aten.any.dims(m.a(h) > 0, []).to(h.dtype)),
         a=nn.Linear(3, 8),
@@ -248,7 +248,7 @@ def test_any_over_no_dimension_is_entry_by_entry():
 @pytest.mark.parametrize(
     ("dtype", "width", "groups"), [("int8", 4, [(8, 0)]), ("int32", 1, [(8, 0)])]
 )
-def test_bytes_of_an_entry_stay_in_it(dtype, width, groups):
+def test_bytes_of_an_entry_are_fixed(dtype, width, groups):
     model = Function(
         lambda m, h: m.b(m.a(h).float().view(getattr(torch, dtype)).to(h.dtype).sigmoid()),
         a=nn.Linear(3, 8),
@@ -257,7 +257,7 @@ def test_bytes_of_an_entry_stay_in_it(dtype, width, groups):
     assert sizes(check(model, x(4, 3))) == groups
 
 
-def test_entries_made_of_several_smaller_ones_move_together():
+def test_entries_composed_of_smaller_ones_are_units():
     model = Function(
         lambda m, h: m.b(m.a(h).to(torch.int8).view(torch.int32).to(h.dtype).sigmoid()),
         a=nn.Linear(3, 8),
@@ -280,12 +280,12 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_chosen_by_size_leave_the_units_free(name):
+def test_sorted_values_do_not_fix_the_units(name):
     model = Function(lambda m, h: m.b(VALUES[name](m.a(h))), a=nn.Linear(3, 6), b=nn.Linear(6, 2))
     assert sizes(check(model, x(4, 3))) == [(6, 0)]
 
 
-def test_positions_of_chosen_values_fix_the_units():
+def test_positions_of_sorted_values_fix_the_units():
     def forward(m, h):
         values, places = m.a(h).topk(3, 1)
         return m.b(values) + places.sum(1, keepdim=True)
@@ -294,7 +294,7 @@ def test_positions_of_chosen_values_fix_the_units():
     assert sizes(check(model, x(4, 3))) == []
 
 
-def test_coordinates_of_points_have_one_order_for_all_pairs():
+def test_coordinates_of_points_are_one_group_for_all_pairs():
     model = Function(
         lambda m, h: (torch.pdist(m.points) * m.gain).sum() * h.sum(),
         points=nn.Parameter(x(5, 4)),

@@ -1,4 +1,4 @@
-"""Channels may be ordered apart at every position, unless an operator lets positions meet."""
+"""Channels have separate permutations per position, unless an operator mixes positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ APART, TOGETHER = [(CHANNELS, 1)], [(CHANNELS, 0)]
 
 
 def rows(function, **modules):
-    """A model that maps its input to rows of channels and does something with them."""
+    """Return a model that maps its input to rows of channels and applies a function."""
     return Function(
         lambda m, h: function(m, m.a(h).view(-1, ROWS, CHANNELS)),
         a=nn.Linear(3, ROWS * CHANNELS),
@@ -53,7 +53,7 @@ MEETING = {
 
 
 @pytest.mark.parametrize("name", MEETING)
-def test_channels_move_together_where_positions_meet(name):
+def test_channels_share_a_permutation_if_positions_mix(name):
     model = rows(MEETING[name])
     assert sizes(check(model, x(2, 3))) == TOGETHER
 
@@ -65,12 +65,12 @@ KEPT_APART = {
 
 
 @pytest.mark.parametrize("name", KEPT_APART)
-def test_channels_move_apart_where_positions_stay(name):
+def test_channels_have_separate_permutations_per_position(name):
     found = sizes(check(rows(KEPT_APART[name]), x(2, 3)))
     assert found and all(size == CHANNELS and depth == 1 for size, depth in found)
 
 
-def test_halves_that_meet_are_ordered_alike_but_apart_at_every_position():
+def test_added_halves_share_a_permutation_per_position():
     model = Function(
         lambda m, h: (
             m.a(h).view(-1, 6, CHANNELS)[:, :3].mul(m.a(h).view(-1, 6, CHANNELS)[:, 3:]).sum(-1)
@@ -81,7 +81,7 @@ def test_halves_that_meet_are_ordered_alike_but_apart_at_every_position():
     assert symmetry.log10_order == pytest.approx(3 * torch.tensor(24.0).log10().item(), rel=1e-6)
 
 
-def test_a_table_of_positions_against_itself():
+def test_position_table_compared_with_itself():
     class Table(nn.Module):
         def __init__(self):
             super().__init__()
@@ -93,7 +93,7 @@ def test_a_table_of_positions_against_itself():
     assert sizes(check(Table(), x(ROWS, 3))) == TOGETHER
 
 
-def test_positions_regrouped_in_another_order_are_no_longer_the_same():
+def test_positions_regrouped_in_another_order_differ():
     def forward(m, w):
         swapped = w.view(-1, 2, 3, CHANNELS).transpose(1, 2).reshape(-1, 6, CHANNELS)
         return (w * swapped).sum(-1)
@@ -104,7 +104,7 @@ def test_positions_regrouped_in_another_order_are_no_longer_the_same():
     assert sizes(check(model, x(2, 3))) == TOGETHER
 
 
-def test_bilinear_layers_move_on_both_sides():
+def test_bilinear_layers_have_groups_on_both_sides():
     model = Function(
         lambda m, h: m.c(torch.tanh(m.b(torch.tanh(m.a(h)), torch.tanh(m.a(h))))),
         a=nn.Linear(3, 4),
@@ -115,7 +115,7 @@ def test_bilinear_layers_move_on_both_sides():
 
 
 @pytest.mark.parametrize("mode", ("sum", "mean", "max"))
-def test_bags_of_embeddings_move(mode):
+def test_bags_of_embeddings_have_groups(mode):
     model = Function(
         lambda m, ids: m.b(torch.tanh(m.a(ids))),
         a=nn.EmbeddingBag(11, 6, mode=mode),

@@ -1,6 +1,6 @@
-"""Random programs: whatever a module does, what may move leaves its function as it is.
+"""Inferred groups of random programs preserve the function of the module.
 
-Every failure shows the smallest program that was found for it. For a longer hunt set
+A failure reports the smallest program with the fault. For a longer search, set
 `ONEBASIN_PROGRAMS=5000`, the number of programs.
 """
 
@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 import torch
 
-from onebasin.symmetry._inference import graphs, tracing
+from onebasin.symmetry._inference import graphs, inference
 from tests.symmetry.inference.faults import Finding, inspect, shrunk
 from tests.symmetry.inference.quick_graphs import quick_export, quick_variant
 from tests.symmetry.inference.random_operators import OPERATORS
@@ -21,7 +21,7 @@ from tests.symmetry.inference.random_programs import Line, Program, Source, rand
 
 PROGRAMS = int(os.environ.get("ONEBASIN_PROGRAMS", "60"))
 EXPORTED = 60
-"""Of every so many programs, one is traced by torch.export itself."""
+"""Interval of programs that use torch.export itself."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +43,11 @@ def findings() -> dict[int, Finding]:
 
 
 @pytest.mark.parametrize("first", range(0, PROGRAMS, 12))
-def test_what_may_move_leaves_the_function(first, findings, monkeypatch):
+def test_inferred_groups_preserve_the_function(first, findings, monkeypatch):
     for seed in range(first, min(first + 12, PROGRAMS)):
         with monkeypatch.context() as patch:
             if seed % EXPORTED:
-                patch.setattr(tracing, "export_model", quick_export)
+                patch.setattr(inference, "export_model", quick_export)
                 patch.setattr(graphs, "export_variant", quick_variant)
             found = findings[seed] = inspect(program(seed))
             if found.fault:
@@ -55,7 +55,7 @@ def test_what_may_move_leaves_the_function(first, findings, monkeypatch):
                 pytest.fail(f"seed {seed}: {found.fault}\n{small}\n{inspect(small)}")
 
 
-def test_most_programs_have_groups_that_move(findings):
+def test_most_programs_have_permutable_groups(findings):
     if len(findings) < PROGRAMS:
         pytest.skip("needs the findings of the test before it")
     moving = [f for f in findings.values() if f.symmetry is not None and f.symmetry.groups]
@@ -71,7 +71,7 @@ def test_programs_use_every_operator():
     assert set(used) >= set(OPERATORS)
 
 
-def test_the_check_sees_a_wrong_group(monkeypatch):
+def test_check_detects_an_invalid_group(monkeypatch):
     def forgetful(*args, **kwargs):
         exported = quick_export(*args, **kwargs)
         for node in exported.graph_module.graph.nodes:
@@ -79,7 +79,7 @@ def test_the_check_sees_a_wrong_group(monkeypatch):
                 node.target = torch.ops.aten.sin.default
         return exported
 
-    monkeypatch.setattr(tracing, "export_model", forgetful)
+    monkeypatch.setattr(inference, "export_model", forgetful)
     sources = {"x0": Source("input", (2, 4)), "p1": Source("parameter", (6, 4))}
     lines = (Line(("v0",), "F.linear(x0, p1)"), Line(("v1",), "v0.cumsum(1)"),
              Line(("v2",), "v1.tanh()"), Line(("v3",), "v2.square().sum(1)"))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Operators that few models have: each on the smallest model, with what may move in it."""
+"""Rare operators, each on a minimal model with its expected groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.symmetry.inference.snippets import Function, check, tokens, x
 
 
 def pictured(mask):
-    """Text in which rows that a mask of the tokens chooses come from an encoder of their own."""
+    """Return a text model whose masked rows come from a separate encoder."""
 
     def forward(m, ids, h):
         text = m.text(ids)
@@ -32,7 +32,7 @@ def pictured(mask):
         lambda ids, text: (ids == 7)[..., None].repeat(1, 1, 6),
     ],
 )
-def test_rows_scattered_by_a_mask_keep_their_channels(mask):
+def test_channels_of_rows_scattered_by_a_mask_are_permutable(mask):
     assert sizes(check(*pictured(mask))) == [(6, 0)]
 
 
@@ -43,11 +43,11 @@ def test_rows_scattered_by_a_mask_keep_their_channels(mask):
         lambda ids, text: (text > 0) & (ids == 7)[..., None],
     ],
 )
-def test_entries_scattered_by_a_mask_stay(mask):
+def test_entries_scattered_by_a_mask_are_fixed(mask):
     assert sizes(check(*pictured(mask))) == []
 
 
-def test_values_of_another_width_are_scattered_in_order():
+def test_scattered_values_of_another_width_are_fixed():
     def forward(m, h):
         mask = torch.ones(1, 1, dtype=torch.bool)
         return m.head(torch.relu(m.hidden(h)).masked_scatter(mask, m.other(h)))
@@ -56,7 +56,7 @@ def test_values_of_another_width_are_scattered_in_order():
     assert sizes(check(model, x(4, 3))) == []
 
 
-def test_what_is_checked_may_have_any_size():
+def test_assertions_may_have_any_size():
     def forward(m, h):
         torch._check(h[h > 0].numel() >= 0)
         return m.b(torch.relu(m.a(h)))
@@ -73,14 +73,14 @@ def test_what_is_checked_may_have_any_size():
         (lambda h: torch.searchsorted(h.abs().cumsum(-1), h), []),
     ],
 )
-def test_entries_that_are_looked_up_move(search, found):
+def test_searched_entries_are_permutable(search, found):
     model = Function(
         lambda m, h: m.b(search(m.a(h)).to(h.dtype)), a=nn.Linear(3, 6), b=nn.Linear(6, 2)
     )
     assert sizes(check(model, x(4, 3))) == found
 
 
-def test_folded_windows_keep_their_channels():
+def test_channels_of_folded_windows_are_permutable():
     def forward(m, h):
         windows = F.unfold(m.a(h), 2, stride=2)
         return m.b(torch.relu(F.fold(windows, (4, 4), 2, stride=2)))
@@ -89,7 +89,7 @@ def test_folded_windows_keep_their_channels():
     assert sizes(check(model, x(2, 3, 4, 4))) == [(6, 0)]
 
 
-def test_pairs_of_one_set_are_in_order():
+def test_pairs_of_one_set_are_fixed():
     model = Function(lambda m, h: F.pdist(m.a(h)), a=nn.Linear(3, 6))
     assert sizes(check(model, x(4, 3))) == [(6, 0)]
     model = Function(lambda m, h: F.pdist(m.a(h).t() ** 2) * m.p, a=nn.Linear(3, 6))
@@ -97,7 +97,7 @@ def test_pairs_of_one_set_are_in_order():
     assert sizes(check(model, x(4, 3))) == []
 
 
-def test_repeats_by_number():
+def test_repeats_by_count():
     def forward(m, ids, h):
         rows = torch.repeat_interleave(m.a(h), torch.tensor([2, 1, 3]), dim=0, output_size=6)
         return m.b(torch.relu(rows) * m.e(ids))

@@ -1,4 +1,4 @@
-"""A symmetry holds at every input shape and in training mode, not only where it was traced."""
+"""Symmetries hold at every input shape and in training mode, not only for the example."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def numbered():
 @pytest.mark.parametrize(
     ("build", "length"), [(positions, 5), (mixing, 5), (queries, ROWS), (numbered, ROWS)]
 )
-def test_rows_that_only_longer_inputs_read_stay(build, length):
+def test_rows_read_by_longer_inputs_only_are_fixed(build, length):
     model, inputs = build()
     symmetry = infer_symmetry(model, inputs(length))
     for other in (3, length, ROWS):
@@ -82,7 +82,7 @@ def test_rows_that_only_longer_inputs_read_stay(build, length):
     assert sizes(symmetry) == [(WIDTH, 0)]
 
 
-def test_positions_of_a_table_that_is_always_read_whole_may_move():
+def test_positions_of_a_fully_read_table_are_permutable():
     model = Function(
         lambda m, h: m.head(torch.tanh(torch.softmax(m.e(h) @ m.table.T, -1) @ m.table).mean(1)),
         e=nn.Linear(3, WIDTH),
@@ -92,7 +92,7 @@ def test_positions_of_a_table_that_is_always_read_whole_may_move():
     assert sizes(infer_symmetry(model, x(2, 5, 3))) == [(WIDTH, 0), (ROWS, 0)]
 
 
-def test_a_part_that_no_input_reads_makes_no_group():
+def test_unread_part_is_not_a_group():
     model = Function(
         lambda m, h: m.head(torch.relu(F.linear(h, m.weight[:WIDTH]))),
         weight=parameter(2 * WIDTH, 3),
@@ -112,7 +112,7 @@ def interpolate(m, h):
     return m.head(torch.tanh(h + table).mean(1))
 
 
-def test_channels_of_a_table_that_other_sizes_interpolate_may_move():
+def test_channels_of_an_interpolated_table_are_permutable():
     tables = {"table": parameter(1, ROWS, WIDTH), "token": parameter(1, 1, WIDTH)}
     model = Function(interpolate, e=nn.Linear(3, WIDTH), **tables, head=head())
     symmetry = infer_symmetry(model, x(2, ROWS - 1, 3))
@@ -125,7 +125,7 @@ def long_or_short(m, h):
     return m.head(torch.relu(m.e(h)) if h.shape[1] < 8 else m.gain * torch.relu(m.e(h)))
 
 
-def test_units_are_read_by_what_only_longer_inputs_use():
+def test_tensors_used_by_longer_inputs_only_have_the_group():
     model = Function(long_or_short, e=nn.Linear(3, WIDTH), gain=nn.Parameter(x(WIDTH)), head=head())
     symmetry = infer_symmetry(model, x(2, 5, 3))
     for length in (5, 10):
@@ -134,7 +134,7 @@ def test_units_are_read_by_what_only_longer_inputs_use():
     assert set(tensors) == {"gain", "e.weight", "e.bias", "head.weight"}
 
 
-def test_units_that_a_length_cuts_stay():
+def test_units_split_by_a_length_are_fixed():
     model = Function(
         lambda m, h: m.head(torch.relu(m.e(h))) * m.e(h)[..., : h.shape[1]].sum(-1, keepdim=True),
         e=nn.Linear(3, WIDTH),
@@ -145,7 +145,7 @@ def test_units_that_a_length_cuts_stay():
 
 
 class Auxiliary(nn.Module):
-    """A second head that only training uses, and a token that only pretraining uses."""
+    """A second head for training only, and a token for pretraining only."""
 
     def __init__(self, *, exportable: bool = True) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Auxiliary(nn.Module):
         return self.head(h), self.auxiliary(self.norm(h))
 
 
-def test_a_head_that_only_training_uses_moves_with_the_units_it_reads():
+def test_training_head_has_the_group_of_its_inputs():
     model = Auxiliary()
     symmetry = infer_symmetry(model, x(3, 4))
     (tensors,) = symmetry.tensors_of.values()
@@ -173,7 +173,7 @@ def test_a_head_that_only_training_uses_moves_with_the_units_it_reads():
     assert "mask_token" in symmetry.unused and "auxiliary.weight" not in symmetry.unused
 
 
-def test_what_cannot_be_exported_in_training_mode_is_unused():
+def test_tensors_of_an_unexportable_training_mode_are_unused():
     symmetry = infer_symmetry(Auxiliary(exportable=False), x(3, 4))
     assert sizes(symmetry) == [(WIDTH, 0)]
     assert {"mask_token", "norm.weight", "auxiliary.weight"} <= set(symmetry.unused)
@@ -199,11 +199,11 @@ FLEXIBLE = {
 
 
 @pytest.mark.parametrize("name", FLEXIBLE)
-def test_a_model_that_does_the_same_at_every_shape_is_exported_once(name, monkeypatch):
-    def refuse(*args, **kwargs):
+def test_shape_independent_model_is_exported_once(name, monkeypatch):
+    def fix_operands(*args, **kwargs):
         raise AssertionError("exported again")
 
-    monkeypatch.setattr(graphs, "export_variant", refuse)
+    monkeypatch.setattr(graphs, "export_variant", fix_operands)
     model, example = FLEXIBLE[name]
     infer_symmetry(
         model, example, outputs=lambda out: out if isinstance(out, torch.Tensor) else out[0]
@@ -211,7 +211,7 @@ def test_a_model_that_does_the_same_at_every_shape_is_exported_once(name, monkey
 
 
 class Held(nn.Module):
-    """Reads a bias by a reference in a list."""
+    """Reads a bias through a reference in a list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class Held(nn.Module):
         return self.b(torch.relu(F.linear(h, self.a.weight, self.biases[0])))
 
 
-def test_a_parameter_that_forward_reads_by_another_reference_stays():
+def test_parameter_read_by_another_reference_is_fixed():
     assert sizes(infer_symmetry(Held(), x(2, 4))) == []
 
 
@@ -239,19 +239,19 @@ def table_of_rows(forward, **members):
     return Function(forward, **parts, **members)
 
 
-def test_rows_stay_however_many_inputs_come_first():
+def test_rows_are_fixed_for_any_number_of_inputs():
     others = [x(2, n) for n in range(ROWS + 1, ROWS + 8)]
     assert sizes(infer_symmetry(table_of_rows(read_rows), (*others, x(2, ROWS, 3)))) == [(WIDTH, 0)]
 
 
-def test_rows_stay_in_a_model_that_reads_a_value():
+def test_rows_are_fixed_in_a_model_that_reads_a_value():
     model = table_of_rows(lambda m, *inputs: read_rows(m, *inputs) * m.scale.item())
     model.register_buffer("scale", torch.tensor(2.0))
     assert sizes(infer_symmetry(model, (x(2, 7), x(2, ROWS, 3)))) == [(WIDTH, 0)]
     assert model.scale == 2
 
 
-def test_units_are_read_by_what_only_longer_inputs_use_with_a_value():
+def test_tensors_used_by_longer_inputs_only_have_the_group_with_a_value():
     def scale_longer(m, h):
         h = torch.relu(m.e(h))
         return m.head(h if h.shape[1] < 8 else m.gain * h * m.scale.item())
@@ -262,13 +262,13 @@ def test_units_are_read_by_what_only_longer_inputs_use_with_a_value():
     assert "gain" in tensors
 
 
-def test_a_model_that_cannot_be_recorded_is_exported_at_every_shape(monkeypatch):
+def test_unrecordable_model_is_exported_at_every_shape(monkeypatch):
     monkeypatch.setattr(graphs.CallRecorder, "record", lambda *args: None)
     model = table_of_rows(read_rows)
     assert sizes(infer_symmetry(model, (x(2, 7), x(2, ROWS, 3)))) == [(WIDTH, 0)]
 
 
-def test_units_stay_if_a_dimension_of_size_one_cannot_be_enlarged_in_a_graph(monkeypatch):
+def test_units_are_fixed_if_a_dimension_of_size_one_cannot_be_exported(monkeypatch):
     model = Function(lambda m, h: m.head(torch.relu(m.e(h))), e=nn.Linear(3, WIDTH), head=head())
     assert sizes(infer_symmetry(model, x(2, 1, 3))) == [(WIDTH, 0)]
     monkeypatch.setattr(graphs, "export_variant", lambda *args, **kwargs: None)
@@ -276,7 +276,7 @@ def test_units_stay_if_a_dimension_of_size_one_cannot_be_enlarged_in_a_graph(mon
 
 
 class Noisy(nn.Module):
-    """Draws from every global generator."""
+    """Draws from every global random number generator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -288,7 +288,7 @@ class Noisy(nn.Module):
         return self.b(torch.relu(self.a(h))) + rest
 
 
-def test_tracing_keeps_the_global_random_states():
+def test_inference_preserves_the_global_random_states():
     def seed():
         torch.manual_seed(0), random.seed(0), np.random.seed(0)  # noqa: NPY002
 
@@ -303,7 +303,7 @@ def test_tracing_keeps_the_global_random_states():
     assert draws() == expected
 
 
-def test_an_operator_that_only_training_uses_and_no_rule_reads_is_reported():
+def test_unsupported_operator_in_training_is_reported():
     def forward(m, h):
         h = torch.relu(m.e(h))
         return (m.head(h), m.auxiliary(torch.linalg.qr(h).R)) if m.training else m.head(h)
@@ -311,7 +311,7 @@ def test_an_operator_that_only_training_uses_and_no_rule_reads_is_reported():
     model = Function(forward, e=nn.Linear(3, WIDTH), head=head(), auxiliary=head())
     symmetry = infer_symmetry(model, x(4, 3))
     assert sizes(symmetry) == [(WIDTH, 0)]
-    (refusal,) = symmetry.unsupported_ops
-    assert refusal.operator == "aten.linalg_qr.default" and "qr" in refusal.location
-    assert refusal.reason.startswith("in training mode: ")
-    assert refusal.tensors == ("auxiliary.bias", "auxiliary.weight")
+    (unsupported,) = symmetry.unsupported_ops
+    assert unsupported.operator == "aten.linalg_qr.default" and "qr" in unsupported.location
+    assert unsupported.reason.startswith("in training mode: ")
+    assert unsupported.tensors == ("auxiliary.bias", "auxiliary.weight")

@@ -1,4 +1,4 @@
-"""The traps of inference, each on the smallest model that has it."""
+"""Difficult cases of inference, each on a minimal model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.symmetry.inference.equivariance import assert_close, sizes
 from tests.symmetry.inference.snippets import Function, check, tokens, x
 
 
-def test_the_helper_sees_a_wrong_answer():
+def test_helper_detects_an_invalid_symmetry():
     with pytest.raises(AssertionError):
         assert_close([torch.zeros(3)], [torch.full((3,), 1e-5)])
 
@@ -34,7 +34,7 @@ def test_tied_weights_are_one_tensor():
     assert symmetry.layouts["embed.weight"] == symmetry.layouts["head.weight"]
 
 
-def test_constant_buffers_pin_only_where_their_values_differ():
+def test_constant_buffers_fix_only_varying_dimensions():
     model = Function(
         lambda m, h: m.b(torch.relu(m.a(h)) + m.table), a=nn.Linear(3, 6), b=nn.Linear(6, 2)
     )
@@ -47,7 +47,7 @@ def test_constant_buffers_pin_only_where_their_values_differ():
 
 
 class Frozen(nn.Module):
-    """A normalization whose statistics, scale and shift are all buffers that nothing writes."""
+    """A normalization whose statistics, scale and shift are buffers that are never written."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Frozen(nn.Module):
         return (h - self.running_mean) * scale + self.bias
 
 
-def test_statistics_that_are_frozen_move_with_their_channels():
+def test_frozen_statistics_have_the_channel_group():
     model = nn.Sequential(nn.Linear(2, 6), Frozen(6), nn.ReLU(), nn.Linear(6, 2))
     symmetry = check(model, x(5, 2))
     assert sizes(symmetry) == [(6, 0)]
@@ -69,7 +69,7 @@ def test_statistics_that_are_frozen_move_with_their_channels():
     }
 
 
-def test_tables_beside_frozen_statistics_stay():
+def test_tables_next_to_frozen_statistics_are_fixed():
     def forward(m, h):
         return m.b(m.norm(torch.relu(m.a(h))) * m.norm.place)
 
@@ -108,7 +108,7 @@ def test_padding_of_channels():
     assert {g.size for g in check(model, x(2, 3, 6, 6)).groups.values()} == {5, 2}
 
 
-def test_a_buffer_that_forward_writes_moves_with_what_it_is_given():
+def test_buffer_written_by_forward_has_the_group_of_the_value():
     class Recorder(nn.Module):
         def __init__(self):
             super().__init__()
@@ -125,7 +125,7 @@ def test_a_buffer_that_forward_writes_moves_with_what_it_is_given():
     assert str(symmetry.layouts["seen"][0]) == "seen:6"
 
 
-def test_batch_norm_buffers_move_with_their_channels():
+def test_batch_norm_buffers_have_the_channel_group():
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 2, 3))
     model[1].running_var.copy_(torch.arange(1.0, 6.0))
     symmetry = check(model, x(2, 3, 7, 7))
@@ -202,20 +202,20 @@ def test_spectral_norm_and_its_vectors():
     assert str(symmetry.layouts["2.parametrizations.weight.0._v"][0]) == "0:6"
 
 
-def test_unused_parameters_are_reported_apart():
+def test_unused_parameters_are_reported_separately():
     model = Function(lambda m, h: m.a(h), a=nn.Linear(3, 2), never=nn.Linear(30, 30))
     symmetry = check(model, x(2, 3))
     assert symmetry.groups == {}
     assert symmetry.unused == ("never.weight", "never.bias")
 
 
-def test_dropout_is_off_and_the_flag_survives():
+def test_dropout_is_off_and_the_training_flag_is_restored():
     model = nn.Sequential(nn.Linear(3, 6), nn.Dropout(0.5), nn.Linear(6, 2)).train()
     assert sizes(check(model, x(2, 3))) == [(6, 0)]
     assert all(module.training for module in model.modules())
 
 
-def test_a_batch_of_one_hides_nothing():
+def test_batch_of_one():
     def forward(m, h):
         h = torch.relu(m.a(h))
         return m.b(h + h.mean(0, keepdim=True))
@@ -224,7 +224,7 @@ def test_a_batch_of_one_hides_nothing():
     assert sizes(check(model, x(1, 3))) == [(6, 0)]
 
 
-def test_a_square_residual_matrix_carries_its_group_twice():
+def test_square_residual_matrix_has_its_group_twice():
     model = Function(
         lambda m, h: m.o(m.i(h) + m.square(torch.relu(m.i(h)))),
         i=nn.Linear(3, 6),
@@ -254,7 +254,7 @@ def test_flattening_channels_and_positions():
     assert str(symmetry.layouts["3.weight"][1]) == "(0:4 × 9)"
 
 
-def test_reshape_without_consequence_is_one_group():
+def test_reshape_without_effect_is_one_group():
     def forward(m, h):
         return m.b(torch.relu(m.a(h).view(2, 3, 4)).flatten(1))
 
@@ -262,7 +262,7 @@ def test_reshape_without_consequence_is_one_group():
     assert sizes(symmetry) == [(12, 0)]
 
 
-def test_experts_are_fixed_but_their_units_are_free_in_each():
+def test_experts_are_fixed_with_separate_groups_for_their_units():
     def forward(m, h):
         hidden = torch.relu(torch.einsum("bi,eih->beh", h, m.up))
         return torch.einsum("beh,eho->bo", hidden, m.down) + m.gate(h).cumsum(-1)
@@ -274,7 +274,7 @@ def test_experts_are_fixed_but_their_units_are_free_in_each():
 
 
 class Shared(nn.Module):
-    """Two layers over the same memory, of which the second sees `view` of the first's weight."""
+    """Two layers over the same memory; the second uses `view` of the first layer's weight."""
 
     def __init__(self, view):
         super().__init__()
@@ -286,13 +286,13 @@ class Shared(nn.Module):
         return self.b(torch.tanh(self.a(h)))[..., :2]
 
 
-def test_other_objects_over_the_same_memory_are_tied():
+def test_different_objects_over_the_same_memory_are_tied():
     model = Shared(lambda weight: weight)
     symmetry = check(model, x(3, 6))
     assert symmetry.tied == (("a.weight", "b.weight"),)
 
 
-def test_a_transpose_over_the_same_memory_moves_along():
+def test_transpose_over_the_same_memory_shares_groups():
     model = Shared(lambda weight: weight.t())
     symmetry = check(model, x(3, 6))
     assert sizes(symmetry) == [(6, 0)]
@@ -303,11 +303,11 @@ def test_a_transpose_over_the_same_memory_moves_along():
     torch.testing.assert_close(model(x(3, 6)), before)
 
 
-def test_other_views_of_the_same_memory_stay_and_are_named():
+def test_other_views_of_the_same_memory_are_fixed_and_reported():
     model = Shared(lambda weight: weight)
     model.register_buffer("part", model.a.weight.data[:3])
     symmetry = check(model, x(3, 6))
     assert sizes(symmetry) == []
-    (refusal,) = symmetry.unsupported_ops
-    assert refusal.reason == "part and a.weight share memory"
-    assert refusal.tensors == ("a.weight",)  # no output needs `part`
+    (unsupported,) = symmetry.unsupported_ops
+    assert unsupported.reason == "part and a.weight share memory"
+    assert unsupported.tensors == ("a.weight",)  # no output depends on `part`

@@ -108,12 +108,12 @@ def test_random_operators_are_seeded() -> None:
     model, (_, symmetry) = Noisy(), small_models.mlp()
     layouts = {f"net.{name}": dims for name, dims in symmetry.layouts.items()}
     symmetry, x = replace(symmetry, layouts=layouts), torch.randn(2, 4)
-    proofs = []
+    verifications = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        proofs.append(verify(symmetry, model, (x,)))
-    assert proofs[0].failed_groups == {}
-    assert proofs[0].controls == proofs[1].controls
+        verifications.append(verify(symmetry, model, (x,)))
+    assert verifications[0].failed_groups == {}
+    assert verifications[0].controls == verifications[1].controls
 
 
 def test_nondeterministic_model_raises() -> None:

@@ -1,7 +1,7 @@
-"""Taking atoms apart: cutting, factoring and restricting them, and pinning.
+"""Operations that split atoms: cutting, factoring and restricting, and fixing.
 
-`cut` undoes concatenation, `factor` undoes flattening, and `restrict` says what one
-dimension looks like where another one lies in a given range.
+`cut` inverts concatenation, `factor` inverts flattening, and `restrict` returns the layout of
+one dimension for a range of positions in another one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from onebasin.symmetry._inference.atoms import (
     Sum,
     derived,
     family_of,
+    fixing_reason,
     flat_factors,
     flat_parts,
     fresh,
-    is_pinned,
+    is_fixed,
     parts_of,
-    pinned_reason,
     product_of,
     selects,
     sum_of,
@@ -34,11 +34,11 @@ from onebasin.symmetry._inference.atoms import (
 
 
 class ClashError(Exception):
-    """Two layouts have no common refinement unless some of their atoms are pinned.
+    """Two layouts have no common refinement unless some of their atoms are fixed.
 
     Args:
-        text: what does not fit.
-        atoms: what must be pinned; empty where that would not help.
+        text: description of the conflict.
+        atoms: atoms to fix; empty if fixing would not help.
     """
 
     def __init__(self, text: str, atoms: Iterable[Atom] = ()) -> None:
@@ -46,19 +46,19 @@ class ClashError(Exception):
         self.atoms = tuple(atoms)
 
 
-def pin(atom: Atom, reason: Reason) -> None:
+def fix(atom: Atom, reason: Reason) -> None:
     """Fix every position of an atom."""
     root = atom.root
     if root.size <= 1:
         return
     if root.form is None:
-        root.pinned = root.pinned or reason
+        root.fixed_by = root.fixed_by or reason
     for part in parts_of(root):
-        pin(part, reason)
+        fix(part, reason)
 
 
 def cut(atom: Atom, start: int, stop: int) -> Atom:
-    """Return the layout of positions start to stop."""
+    """Return the layout of the positions from start to stop."""
     root = atom.root
     if (start, stop) == (0, root.size):
         return root
@@ -70,7 +70,7 @@ def cut(atom: Atom, start: int, stop: int) -> Atom:
 
 
 def _place(piece: Atom, whole: Atom, start: int) -> None:
-    """Note where a piece lies in what it was cut out of, and in what that was cut out of."""
+    """Record the offset of a piece in the atom it was cut from, and in that atom's origins."""
     if piece.size > 1:
         piece.places.setdefault(whole, set()).add(start)
         for further, offsets in whole.places.items():
@@ -103,7 +103,7 @@ def _overlaps(parts: Sequence[Atom], start: int, stop: int) -> list[Atom]:
 
 
 def _cut_product(outer: Atom, inner: Sequence[Atom], start: int, stop: int) -> Atom:
-    """Cut (outer × inner): whole rows stay products, a row that is cut through becomes a sum."""
+    """Cut (outer × inner): whole rows remain products, and a partial row becomes a sum."""
     width = prod(factor.size for factor in inner)
     first, last = -(-start // width), stop // width
     if first > last:  # inside one row
@@ -125,17 +125,17 @@ def _rows(outer: Atom, inner: Sequence[Atom], start: int, stop: int) -> Atom:
 
 
 def restrict(atom: Atom, key: Atom, start: int, stop: int, *, force: bool = False) -> Atom:
-    """Return what an atom looks like where the position in `key` is in start..stop.
+    """Return the layout of an atom for positions of `key` in start..stop.
 
-    An atom without form becomes a family over the key if every parameter that carries it
-    carries the key, too (or if forced); otherwise it cannot depend on the key.
+    An atom without form becomes a family over the key if every parameter that contains it
+    contains the key, too, or if forced. Otherwise it cannot depend on the key.
     """
     root, key = atom.root, key.root
     if root.size <= 1 or root is key or (start, stop) == (0, key.size):
         return root
     match root.form:
         case None:
-            if root.pinned or not (force or _may_depend(root, key)):
+            if root.fixed_by or not (force or _may_depend(root, key)):
                 return root
             spans = [span for span in (start, stop - start, key.size - stop) if span]
             members = tuple(derived(root.size, root) for _ in spans)
@@ -175,7 +175,7 @@ def _restrict_family(family: Fam, key: Atom, start: int, stop: int, *, force: bo
 
 
 def flat_ranges(root: Atom) -> Iterator[tuple[int, int, Atom]]:
-    """Yield (start, stop, member) of a family, families over pieces of its key opened."""
+    """Yield (start, stop, member) of a family, with families over parts of its key flattened."""
     assert isinstance(root.form, Fam)
     key = root.form.key
     for low, high, member in root.form.ranges():
@@ -188,18 +188,18 @@ def flat_ranges(root: Atom) -> Iterator[tuple[int, int, Atom]]:
 
 
 def family_marks(dims: Iterable[Atom]) -> dict[Atom, list[int]]:
-    """Return, for every key of families in a tensor, where it must be cut."""
+    """Return the positions at which families of a tensor divide their keys, by key."""
     edges: dict[Atom, set[int]] = {}
-    waiting = list(dims)
-    while waiting:
-        root = waiting.pop().root
+    pending = list(dims)
+    while pending:
+        root = pending.pop().root
         if isinstance(root.form, Fam):
             key = root.form.key.root
             for _, stop, member in flat_ranges(root):
                 edges.setdefault(key, {0, key.size}).add(stop)
-                waiting.append(member)
+                pending.append(member)
         else:
-            waiting += parts_of(root)
+            pending += parts_of(root)
     return {key: sorted(marks) for key, marks in edges.items()}
 
 
@@ -207,11 +207,11 @@ def factor(atom: Atom, sizes: Sequence[int]) -> list[Atom]:
     """Split an atom into a row-major product of these sizes, outermost first.
 
     Raises:
-        ClashError: when its units would be torn apart.
+        ClashError: when the factors would split units.
     """
     assert atom.size == prod(sizes), "the sizes must multiply to the atom's"
     factors, rest = [], atom.root
-    for size in sizes[:-1]:  # outermost first: what depends on a factor finds it in the tensor
+    for size in sizes[:-1]:  # outermost first: later factors may depend on outer ones
         outer, rest = _split(rest, rest.size // size)
         factors.append(outer)
     return [*factors, rest]
@@ -247,13 +247,13 @@ def _split_form(root: Atom, width: int) -> tuple[Atom, Atom]:
 
 
 def _split_product(factors: list[Atom], width: int) -> tuple[Atom, Atom]:
-    """Split a product at an inner width; factors that straddle it must be pinned first."""
+    """Split a product at an inner width; factors that cross the boundary must be fixed."""
     inner: list[Atom] = []
     while width > 1:
         last = factors.pop()
         shared = gcd(width, last.size)
         if shared == 1:
-            return _split_pinned([*factors, last], inner, width)
+            return _split_fixed([*factors, last], inner, width)
         rest, piece = _split(last, shared)
         inner.insert(0, piece)
         width //= shared
@@ -262,18 +262,18 @@ def _split_product(factors: list[Atom], width: int) -> tuple[Atom, Atom]:
     return product_of(factors), product_of(inner)
 
 
-def _split_pinned(factors: list[Atom], inner: list[Atom], width: int) -> tuple[Atom, Atom]:
-    """Regroup factors whose units cannot move anyway."""
-    if not all(map(is_pinned, factors)):
+def _split_fixed(factors: list[Atom], inner: list[Atom], width: int) -> tuple[Atom, Atom]:
+    """Regroup factors whose units are all fixed."""
+    if not all(map(is_fixed, factors)):
         sizes = " × ".join(str(factor.size) for factor in factors)
         raise ClashError(f"{sizes} has no inner factor of {width} units", factors)
-    size, reason = prod(factor.size for factor in factors), pinned_reason(factors)
+    size, reason = prod(factor.size for factor in factors), fixing_reason(factors)
     outer, piece = fresh(size // width, reason), fresh(width, reason)
     return outer, product_of([piece, *inner])
 
 
 def _split_sum(root: Atom, width: int) -> tuple[Atom, Atom]:
-    """Factor a concatenation: rows that straddle a boundary get an inner sum of their own."""
+    """Factor a concatenation; rows that cross a boundary get their own inner sum."""
     edges, offset = {0, root.size}, 0
     for part in flat_parts(root):
         offset += part.size

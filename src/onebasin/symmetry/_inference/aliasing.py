@@ -1,4 +1,4 @@
-"""Writes in place: whether typing rules can read them as operators that return a new tensor.
+"""Detection of in-place writes that typing rules cannot handle.
 
 A rule sees the operands and the result of one operator. It does not see that a write through a
 view also changes every other alias. Such graphs must be functionalized before inference.
@@ -15,15 +15,15 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 
 EVALUATION_DROPOUT = torch.ops.aten.dropout.default
-"""Returns its operand in evaluation mode, but `torch.export` records a copy."""
+"""Returns its operand in evaluation mode, but `torch.export` assumes a copy."""
 
 
 def needs_functionalization(graph_module: GraphModule) -> bool:
-    """Return whether a graph writes in place in a way that typing rules cannot read.
+    """Return whether a graph contains in-place writes that typing rules cannot handle.
 
-    A write is harmless if nothing reads the written memory afterwards except through the
-    result of the write, as in `conv(x).relu_()`. Writes to placeholders, inside subgraphs and
-    to whole numbers (which rules may read as an index) always need functionalization.
+    A write is harmless if later nodes read the written memory only through the result of the
+    write, as in `conv(x).relu_()`. Writes to placeholders, inside subgraphs and to integers
+    (which rules may use as an index) always need functionalization.
     """
     subgraphs = [m for m in graph_module.modules() if isinstance(m, GraphModule)]
     if not any(_written(node) for module in subgraphs for node in module.graph.nodes):
@@ -35,7 +35,7 @@ def needs_functionalization(graph_module: GraphModule) -> bool:
 
 
 def replace_evaluation_dropout(graph_module: GraphModule) -> None:
-    """Replace dropout that does nothing by an alias, which is what it returns."""
+    """Replace dropout in evaluation mode by an alias operator."""
     for module in graph_module.modules():
         for node in module.graph.nodes if isinstance(module, GraphModule) else ():
             if _is_evaluation_dropout(node):
@@ -60,7 +60,7 @@ def _written(node: Node) -> list[Node]:
 
 
 def _is_seen_elsewhere(graph: Graph) -> bool:
-    """Return whether a write is seen through a node other than its result."""
+    """Return whether a write is visible through a node other than its result."""
     order = {node: i for i, node in enumerate(graph.nodes)}
     aliases = _aliases(graph)
     for node, place in order.items():
@@ -84,7 +84,7 @@ def _holds_whole_numbers(node: Node) -> bool:
 
 
 def _aliases(graph: Graph) -> dict[Node, set[Node]]:
-    """Return, for every node, the nodes that share memory with it."""
+    """Return the nodes that share memory with each node."""
     holders: dict[object, set[Node]] = defaultdict(set)
     for node in graph.nodes:
         joined = {node}.union(*(holders[key] for key in _memories(node)))
@@ -95,7 +95,7 @@ def _aliases(graph: Graph) -> dict[Node, set[Node]]:
 
 
 def _memories(node: Node) -> Iterator[object]:
-    """Yield the node itself, its storages, and the operands that it may return."""
+    """Yield keys of a node's memory: the node, its storages, and operands it may return."""
     yield node
     for value in pytree.tree_leaves(node.meta.get("val")):
         if isinstance(value, Tensor):

@@ -1,8 +1,8 @@
 """Atoms: the type variables of layout inference.
 
-An atom stands for the layout of a dimension of known size. It is unknown at first, and
-may be united with another atom, pinned, or given a form: a product, a sum or a family of
-smaller atoms. Owns the terms and how to build and walk them, not how they are solved.
+An atom represents the layout of a dimension of known size. It is unknown at first. It may be
+unified with another atom, fixed, or given a form: a product, a sum or a family of smaller
+atoms. Owns the terms and their construction and traversal, not the solution.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, eq=False)
 class Reason:
-    """Why an atom was pinned.
+    """The reason why an atom is fixed.
 
     Args:
-        text: what happens to the order of the units, in a few words.
-        operator: the operator that pinned it, where there is one.
-        location: place in the user's source.
-        refused: whether the operator is one that has no rule (or none that fits).
+        text: short description of the effect on the order of the units.
+        operator: the operator that fixed it, if any.
+        location: location in the user's source.
+        unsupported: whether the operator is unsupported.
     """
 
     text: str
     operator: str = ""
     location: str = ""
-    refused: bool = False
+    unsupported: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Sum:
 
 @dataclass(frozen=True)
 class Fam:
-    """A layout chosen by the position in another dimension.
+    """A layout selected by the position in another dimension.
 
-    Member `i` holds where that position lies in the i-th of consecutive `spans` of `key`.
+    Member `i` applies to positions in the i-th of the consecutive `spans` of `key`.
     """
 
     key: Atom
@@ -71,19 +71,18 @@ Form: TypeAlias = Prod | Sum | Fam
 class Atom:
     """A type variable for the layout of one dimension.
 
-    Args:
-        size: number of positions.
-        form: what it is made of, once known.
-        pinned: why its positions cannot move, if they cannot; set on atoms without form.
-        homes: the dimensions of every parameter that carries it.
-        places: the atoms it was cut out of, and where in them it begins.
-        scrambled: whether different positions of it meet in one operator, so that no other
-            dimension can depend on where in it one is.
+    size: number of positions.
+    form: its structure, if known.
+    fixed_by: the reason why it is fixed, if it is; only for atoms without form.
+    homes: the dimensions of every parameter that contains it.
+    places: the atoms it was cut from, with its offsets in them.
+    scrambled: whether an operator combines different positions of it, so that no other
+        dimension can depend on the position in it.
     """
 
     size: int
     form: Form | None = None
-    pinned: Reason | None = None
+    fixed_by: Reason | None = None
     homes: frozenset[Dims] = frozenset()
     parent: Atom | None = None
     scrambled: bool = False
@@ -95,7 +94,7 @@ class Atom:
 
     @property
     def root(self) -> Atom:
-        """The atom that stands for all atoms united with this one."""
+        """The representative of all atoms unified with this one."""
         atom = self
         while atom.parent is not None:
             atom = atom.parent
@@ -107,17 +106,17 @@ class Atom:
 Dims: TypeAlias = tuple[Atom, ...]
 
 ONE = Atom(1)
-"""The only atom of size one: a single position has nothing to move."""
+"""The only atom of size one: a single position has no units to permute."""
 
 
-def fresh(size: int, pinned: Reason | None = None) -> Atom:
-    """Return an atom that nothing is known about but its size."""
-    return ONE if size == 1 else Atom(size, pinned=pinned)
+def fresh(size: int, fixed_by: Reason | None = None) -> Atom:
+    """Return an atom of known size and unknown form."""
+    return ONE if size == 1 else Atom(size, fixed_by=fixed_by)
 
 
 def derived(size: int, source: Atom) -> Atom:
-    """Return a part or factor of an atom without form: as pinned, in the same parameters."""
-    return ONE if size == 1 else Atom(size, pinned=source.pinned, homes=source.homes)
+    """Return a part or factor of an atom without form, with its reason and parameters."""
+    return ONE if size == 1 else Atom(size, fixed_by=source.fixed_by, homes=source.homes)
 
 
 def product_of(factors: Iterable[Atom]) -> Atom:
@@ -137,17 +136,17 @@ def sum_of(parts: Iterable[Atom]) -> Atom:
 
 
 def family_of(key: Atom, spans: Sequence[int], members: Sequence[Atom]) -> Atom:
-    """Return the atom of a family; where all members are one atom, that atom."""
+    """Return the atom of a family, or its member if all members are one atom."""
     roots = tuple(member.root for member in members)
     if all(root is roots[0] for root in roots):
         return roots[0]
-    if all(root.form is None and root.pinned for root in roots):
-        return Atom(roots[0].size, pinned=roots[0].pinned)
+    if all(root.form is None and root.fixed_by for root in roots):
+        return Atom(roots[0].size, fixed_by=roots[0].fixed_by)
     return Atom(roots[0].size, Fam(key.root, tuple(spans), roots))
 
 
 def flat_factors(atom: Atom) -> list[Atom]:
-    """Return the factors of an atom, products within products opened."""
+    """Return the factors of an atom, with nested products flattened."""
     root = atom.root
     if isinstance(root.form, Prod):
         return [f for factor in root.form.factors for f in flat_factors(factor)]
@@ -155,7 +154,7 @@ def flat_factors(atom: Atom) -> list[Atom]:
 
 
 def flat_parts(atom: Atom) -> list[Atom]:
-    """Return the parts of an atom, sums within sums opened."""
+    """Return the parts of an atom, with nested sums flattened."""
     root = atom.root
     if isinstance(root.form, Sum):
         return [p for part in root.form.parts for p in flat_parts(part)]
@@ -163,7 +162,7 @@ def flat_parts(atom: Atom) -> list[Atom]:
 
 
 def parts_of(atom: Atom) -> Dims:
-    """Return what an atom is directly made of; an atom without form has none."""
+    """Return the direct components of an atom; an atom without form has none."""
     match atom.root.form:
         case Prod(atoms) | Sum(atoms) | Fam(_, _, atoms):
             return atoms
@@ -172,7 +171,7 @@ def parts_of(atom: Atom) -> Dims:
 
 
 def walk(dims: Iterable[Atom]) -> Iterator[Atom]:
-    """Yield every root that occurs in these dimensions, as often as it occurs."""
+    """Yield every root in these dimensions, once per occurrence."""
     for atom in dims:
         root = atom.root
         yield root
@@ -185,15 +184,15 @@ def selects(atom: Atom) -> bool:
     return not (root.scrambled or any(whole.root.scrambled for whole in root.places))
 
 
-def is_pinned(atom: Atom) -> bool:
-    """Whether nothing in an atom can move."""
+def is_fixed(atom: Atom) -> bool:
+    """Whether all positions of an atom are fixed."""
     root = atom.root
     if root.size <= 1:
         return True
-    return root.pinned is not None if root.form is None else all(map(is_pinned, parts_of(root)))
+    return root.fixed_by is not None if root.form is None else all(map(is_fixed, parts_of(root)))
 
 
-def pinned_reason(atoms: Iterable[Atom]) -> Reason:
-    """Return why atoms that cannot move were pinned: the first reason among them."""
-    reasons = (root.pinned for root in walk(atoms) if root.pinned is not None)
-    return next(reasons, Reason("pinned"))
+def fixing_reason(atoms: Iterable[Atom]) -> Reason:
+    """Return the first reason why atoms are fixed."""
+    reasons = (root.fixed_by for root in walk(atoms) if root.fixed_by is not None)
+    return next(reasons, Reason("fixed"))

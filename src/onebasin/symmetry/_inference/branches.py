@@ -1,7 +1,7 @@
-"""Sizes at which a model takes another branch.
+"""Input sizes at which a model takes another branch.
 
-A forward pass on symbolic sizes shows every condition on the sizes of the inputs, such as
-`length > 20`. The nearest sizes at which a condition has another value are the inputs to try.
+A forward pass on symbolic sizes shows every condition on input sizes, such as `length > 20`.
+The nearest sizes at which a condition changes are the inputs to try.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ from onebasin.symmetry._inference.variations import Inputs, Place, Variation, re
 from onebasin.symmetry._isolation import shallow_clone
 
 NEAR = 64
-"""Larger and smaller sizes that are tried one by one, for conditions such as `length % 12`."""
+"""Range of sizes that are tried one by one, for conditions such as `length % 12`."""
 
-MOST_ENTRIES = 2**24
-"""Inputs with more entries than this are not tried."""
+MAX_ENTRIES = 2**24
+"""Maximum number of entries of inputs to try."""
 
-MOST_VARIATIONS = 16
+MAX_VARIATIONS = 16
 
 PROBES = (4, 16, 64, 256)
-"""Factors of the sizes to try for a dimension that the model reads as a plain number."""
+"""Multiples of a size to try for a dimension that the model reads as a plain number."""
 
 
 def variations_at_branches(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[Variation]:
-    """Return inputs at which a condition on their sizes has another value.
+    """Return inputs at which a condition on their sizes changes.
 
-    The model may refuse them. A size that the model reads as a plain number, for example by
-    `len`, has no conditions: some multiples of it are returned instead.
+    The model may reject them. A size that the model reads as a plain number, for example with
+    `len`, has no conditions. Some multiples of it are returned instead.
     """
     inputs = (args, dict(kwargs))
     leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
     env = ShapeEnv()
     try:
         symbolic = _run(model, inputs, FakeTensorMode(shape_env=env, allow_non_fake_inputs=True))
-    except Exception:  # an input that has no symbolic sizes
+    except Exception:  # an input does not support symbolic sizes
         return []
     places = _places(leaves, symbolic)
     sizes = {symbol: leaves[i].shape[dim] for symbol, ((i, dim), *_) in places.items()}
-    found = dict.fromkeys(_branches([guard.expr for guard in env.guards], sizes))
+    branches = dict.fromkeys(_branches([guard.expr for guard in env.guards], sizes))
     variations = []
-    for symbol, size in sorted(found, key=lambda branch: branch[1]):
+    for symbol, size in sorted(branches, key=lambda branch: branch[1]):
         chosen = dict.fromkeys(places[symbol], size)
-        if _entries(leaves, chosen) <= MOST_ENTRIES:
+        if _entries(leaves, chosen) <= MAX_ENTRIES:
             variations.append(resized_inputs(inputs, chosen))
-    return variations[:MOST_VARIATIONS]
+    return variations[:MAX_VARIATIONS]
 
 
 def _run(model: nn.Module, inputs: Inputs, mode: FakeTensorMode) -> list[Tensor]:
-    """Run a model on inputs with symbolic sizes, as far as it can, and return these inputs."""
+    """Run a model on inputs with symbolic sizes as far as possible, and return these inputs."""
     numbers = iter(range(len(pytree.tree_leaves(inputs))))
 
     def symbolic(tensor: Tensor) -> Tensor:
@@ -82,13 +82,13 @@ def _run(model: nn.Module, inputs: Inputs, mode: FakeTensorMode) -> list[Tensor]
     with shallow_clone(model) as own, torch.no_grad(), exporting(), mode:
         try:
             torch.func.functional_call(own, known, args, kwargs)
-        except Exception:  # the user's code; the conditions so far count
+        except Exception:  # raised by the user's code; the conditions so far are used
             pass
     return [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
 
 
 def _places(leaves: list[Tensor], symbolic: list[Tensor]) -> dict[sympy.Symbol, list[Place]]:
-    """Return the dimensions that each symbol stands for."""
+    """Return the dimensions of each symbol."""
     places: dict[sympy.Symbol, list[Place]] = {}
     for i in range(len(leaves)):
         for dim, size in enumerate(symbolic[i].shape):
@@ -102,7 +102,7 @@ def _branches(
 ) -> Iterator[tuple[sympy.Symbol, int]]:
     """Yield the nearest larger and smaller size at which each condition changes."""
     for condition in dict.fromkeys(conditions):
-        is_number = isinstance(condition, sympy.Eq)  # the size has become a plain number
+        is_number = isinstance(condition, sympy.Eq)  # the size was converted to a plain number
         for symbol, size in sizes.items():
             if is_number and symbol in condition.free_symbols:
                 yield from ((symbol, size * factor) for factor in PROBES)
@@ -115,7 +115,7 @@ def _branches(
 
 
 def _at(condition: sympy.Basic, symbol: sympy.Symbol) -> Callable[[int], bool | None]:
-    """Return the condition as a function of one size; None where it is undefined."""
+    """Return a condition as a function of one size; None if it is undefined."""
 
     def holds(size: int) -> bool | None:
         try:
@@ -127,9 +127,9 @@ def _at(condition: sympy.Basic, symbol: sympy.Symbol) -> Callable[[int], bool | 
 
 
 def _changes(holds: Callable[[int], bool | None], size: int) -> Iterator[int]:
-    """Yield the nearest larger and smaller size at which a condition has another value.
+    """Yield the nearest larger and smaller size at which a condition changes.
 
-    Beyond the near sizes, the condition is taken to change once.
+    Beyond the nearby sizes, the condition is assumed to change at most once.
     """
     other = not holds(size)
     far = [size + NEAR * 2**i for i in range(16)]
@@ -143,7 +143,7 @@ def _changes(holds: Callable[[int], bool | None], size: int) -> Iterator[int]:
 
 
 def _bisected(changed: Callable[[int], bool], same: int, other: int) -> int:
-    """Return the size next to the last unchanged one."""
+    """Return the first changed size, by bisection."""
     while abs(other - same) > 1:
         middle = (same + other) // 2
         if changed(middle):

@@ -1,7 +1,7 @@
-"""Calls: what a typing rule sees of one operator in the graph, and may do about it.
+"""Calls: the view of one operator that a typing rule receives.
 
-A rule takes a `Call`, reads its arguments by their schema names, unifies and pins atoms,
-and returns the layouts of the output (one tuple of atoms per tensor).
+A rule takes a `Call`, reads its arguments by their schema names, unifies and fixes atoms, and
+returns the layouts of the outputs (one tuple of atoms per tensor).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from onebasin.symmetry._inference.algebra import ClashError, cut, factor, pin, restrict
+from onebasin.symmetry._inference.algebra import ClashError, cut, factor, fix, restrict
 from onebasin.symmetry._inference.atoms import ONE, Atom, Dims, Reason, fresh, product_of
 from onebasin.symmetry._inference.unification import check_scope, unify
 
@@ -23,10 +23,10 @@ class Value:
 
     Args:
         dims: the layout of every dimension.
-        constant: gives the tensor's values where the graph fixes them, else None.
-        boolean: whether its entries are true or false: as an index it is a mask.
-        dense: whether it is contiguous and starts where its storage starts.
-        sources: gives the names of the buffers that its known values come from.
+        constant: returns the tensor's values if the graph determines them, else None.
+        boolean: whether its entries are boolean; as an index it is a mask.
+        dense: whether it is contiguous and starts at the beginning of its storage.
+        sources: returns the names of the buffers that its known values depend on.
     """
 
     dims: Dims
@@ -50,14 +50,14 @@ class Call:
 
     Args:
         operator: name with overload, for example `aten.view.default`.
-        arguments: values by schema name, defaults filled in; tensors as `Value`.
-        shapes: shape of every output tensor, None for outputs that are no tensors.
-        location: place in the user's source.
-        tensors: every layout seen so far; rules add what only exists inside an operator.
-        made: the dimensions of outputs that `fixed` made.
+        arguments: values by schema name, including defaults; tensors as `Value`.
+        shapes: shape of every output tensor; None for outputs that are not tensors.
+        location: location in the user's source.
+        tensors: all layouts so far; rules add layouts that only exist inside an operator.
+        created: the dimensions of outputs that `fixed` created.
         read: names of the arguments that the rule has read.
-        used: places of the outputs that the graph reads; None where all count as read.
-        buffers: names of the buffers whose values any rule has used.
+        used: indices of the outputs that the graph reads; None if all count as read.
+        buffers: names of the buffers whose values a rule has used.
     """
 
     operator: str
@@ -65,7 +65,7 @@ class Call:
     shapes: tuple[tuple[int, ...] | None, ...]
     location: str
     tensors: list[Dims]
-    made: list[Atom] = field(default_factory=list)
+    created: list[Atom] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     used: frozenset[int] | None = None
     buffers: set[str] = field(default_factory=set)
@@ -75,7 +75,7 @@ class Call:
         return self.arguments[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return an argument, or the default where this overload has none of that name."""
+        """Return an argument, or the default if this overload does not have it."""
         self.read.add(name)
         return self.arguments.get(name, default)
 
@@ -87,20 +87,20 @@ class Call:
 
     @property
     def values(self) -> list[Value]:
-        """Every tensor among the arguments, those in lists included; all count as read."""
+        """Every tensor in the arguments, including lists; all arguments count as read."""
         self.read.update(self.arguments)
         return [value for argument in self.arguments.values() for value in _values_in(argument)]
 
     @property
     def first(self) -> Value:
-        """The first tensor among the arguments; the others count as unread."""
+        """The first tensor in the arguments; the others count as unread."""
         name = next(n for n, argument in self.arguments.items() if _values_in(argument))
         self.read.add(name)
         return _values_in(self.arguments[name])[0]
 
     @property
     def unread(self) -> list[str]:
-        """Names of the arguments with tensors of several entries that the rule has not read."""
+        """Names of the unread arguments with tensors of more than one entry."""
         return [
             name
             for name, argument in self.arguments.items()
@@ -112,45 +112,45 @@ class Call:
         """Return whether the graph reads this output."""
         return self.used is None or place in self.used
 
-    def reason(self, text: str, *, refused: bool = False) -> Reason:
-        """Return a reason that names this operator and its place."""
-        return Reason(text, self.operator, self.location, refused)
+    def reason(self, text: str, *, unsupported: bool = False) -> Reason:
+        """Return a reason with this operator and its location."""
+        return Reason(text, self.operator, self.location, unsupported)
 
     def unify(self, a: Atom, b: Atom) -> None:
-        """Make two dimensions one."""
-        unify(a, b, self.reason("layouts that do not fit each other"))
+        """Unify two dimensions."""
+        unify(a, b, self.reason("incompatible layouts"))
 
     def unify_all(self, a: Iterable[Atom], b: Iterable[Atom]) -> None:
-        """Make dimensions one, pair by pair."""
+        """Unify dimensions pairwise."""
         for x, y in zip(a, b, strict=True):
             self.unify(x, y)
 
-    def pin(self, atoms: Iterable[Atom], text: str, *, refused: bool = False) -> None:
-        """Fix dimensions where they are."""
+    def fix(self, atoms: Iterable[Atom], text: str, *, unsupported: bool = False) -> None:
+        """Fix dimensions."""
         for atom in atoms:
-            pin(atom, self.reason(text, refused=refused))
+            fix(atom, self.reason(text, unsupported=unsupported))
 
     def fixed(self, size: int, text: str) -> Atom:
-        """Return a dimension of the output whose positions cannot move."""
+        """Return an output dimension with fixed positions."""
         atom = fresh(size, self.reason(text))
-        self.made.append(atom)
+        self.created.append(atom)
         return atom
 
     def mix(self, dims: Iterable[Atom]) -> None:
-        """Note that the operator mixes over all other dimensions of a tensor.
+        """Record that the operator mixes over all dimensions of a tensor except these.
 
-        What depends on the position in a dimension that is mixed over would be torn apart.
+        Layouts cannot depend on the position in a dimension that is mixed over.
         """
         kept = tuple(dims)
         self.tensors.append(kept)
         check_scope(kept, self.reason("mixes positions"))
 
     def factor(self, atom: Atom, sizes: Sequence[int]) -> list[Atom]:
-        """Split a dimension; where its units would be torn apart, pin it."""
+        """Split a dimension; if that would split its units, fix it."""
         try:
             return factor(atom, sizes)
         except ClashError as error:
-            self.pin(error.atoms or [atom], f"reshaped across its units: {error}", refused=True)
+            self.fix(error.atoms or [atom], f"reshaped across its units: {error}", unsupported=True)
             return self.factor(atom, sizes)
 
     def take(self, dims: Dims, dim: int, start: int, stop: int) -> Dims:

@@ -1,8 +1,8 @@
-"""Canonical form: layouts as people read them.
+"""Canonical form of layouts, for readability.
 
-A product whose outer factor is a sum that the inner factors depend on is written as a sum
-of products: three times (heads × channels), each with its own groups, for a fused
-projection.
+A product with an outer sum that selects the inner factors is written as a sum of products.
+For example, a fused projection is a sum of three products (heads × channels), each with its
+own groups.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, child
 
 
 def canonical(layouts: Sequence[Layout]) -> tuple[Layout, ...]:
-    """Return the layouts of one tensor with sums moved outwards where families allow it."""
+    """Return the layouts of one tensor with sums moved outwards if families allow it."""
     uses = Counter(key for layout in layouts for key in _family_keys(layout))
     return tuple(_canonical(layout, uses) for layout in layouts)
 
 
 def product_layout(factors: Sequence[Layout]) -> Layout:
-    """Return the product of layouts, products within it opened and factors of one left out."""
+    """Return the product of layouts, flattened and without factors of size one."""
     opened: list[Layout] = []
     for factor in factors:
         opened += factor.factors if isinstance(factor, Product) else [factor]
@@ -30,7 +30,7 @@ def product_layout(factors: Sequence[Layout]) -> Layout:
 
 
 def sum_layout(parts: Sequence[Layout]) -> Layout:
-    """Return the concatenation of layouts, sums within it opened and fixed neighbors joined."""
+    """Return the concatenation of layouts, flattened and with fixed neighbors joined."""
     opened: list[Layout] = []
     for part in parts:
         opened += part.parts if isinstance(part, Sum) and not part.key else [part]
@@ -39,7 +39,7 @@ def sum_layout(parts: Sequence[Layout]) -> Layout:
 
 
 def _joined(layouts: Iterable[Layout], size_of: Callable[[tuple[int, int]], int]) -> list[Layout]:
-    """Return layouts with fixed neighbors made one."""
+    """Return layouts with adjacent fixed ones joined."""
     joined: list[Layout] = []
     for layout in layouts:
         last = joined[-1] if joined else None

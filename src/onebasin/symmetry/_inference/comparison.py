@@ -1,9 +1,9 @@
-"""Comparison of two records of a model: does it do the same at both input shapes?
+"""Comparison of two recordings of a model at different input shapes.
 
-Two records agree if they hold the same calls on corresponding tensors, and the calls differ
-only in sizes that follow from the sizes of their operands. Then the typing rules of the two
-graphs say the same about every parameter, so one graph is enough. What cannot be decided
-counts as a difference: it costs another export, never a wrong group.
+Two recordings agree if they contain the same calls on corresponding tensors, and the calls
+differ only in sizes derived from the sizes of their operands. Then the typing rules give the
+same constraints for every parameter, so one graph suffices. Undecided cases count as different:
+they cost another export, but never a wrong group.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ SIZED = frozenset(
     "expand expand_as broadcast_to repeat tile zeros ones empty full new_zeros new_ones new_empty "
     "new_full rand randn interpolate upsample layer_norm".split()
 )
-"""Functions whose rules hold for every size that they are given."""
+"""Functions with rules that are valid for every size argument."""
 
 SCALED = frozenset(
     "add sub mul div rsub radd rmul true_divide truediv rtruediv pow rpow rdiv iadd isub imul "
     "itruediv masked_fill clamp".split()
 )
-"""Functions that work entry by entry with a number."""
+"""Pointwise functions with a number argument."""
 
 NUMBERED = frozenset({"arange", "linspace"})
-"""Functions that make positions: more of them are the same, others of one number are not."""
+"""Functions that create positions; their rules are the same for other counts."""
 
 INDEXED = frozenset({"index_select"})
-"""Functions whose rules read known indices, such as `arange(n)`, as slices."""
+"""Functions whose rules treat known indices, such as `arange(n)`, as slices."""
 
 
 def changed_state(base: Sequence[RecordedCall], other: Sequence[RecordedCall]) -> set[str] | None:
-    """Return the state tensors that differing calls read; None if the records agree.
+    """Return the state tensors that differing calls read; None if the recordings agree.
 
-    Where the order of calls differs, these are all that the rest of either record reads.
+    If the order of calls differs, these are all tensors read by the rest of both recordings.
     """
     changed: set[str] = set()
     differs = False
@@ -74,7 +74,7 @@ def _agree(a: RecordedCall, b: RecordedCall) -> bool:
 
 
 def _same_cuts(a: RecordedCall, b: RecordedCall) -> bool:
-    """Whether two calls take the same parts of dimensions; integers have no units."""
+    """Whether two calls read the same parts of dimensions; integer tensors have no units."""
     holds_units = a.floating or a.name == "__setitem__"
     if not holds_units or not (a.cuts or b.cuts):
         return True
@@ -93,7 +93,7 @@ def _only_sizes(differing: list[tuple[object, object]]) -> bool:
 
 
 def _same_blocks(a: RecordedCall, b: RecordedCall) -> bool:
-    """Whether two reshapes split and join the dimensions of unchanged size alike."""
+    """Whether two reshapes split and join the dimensions of unchanged size in the same way."""
     left = _blocks(a.shapes[0], a.results[0])
     right = _blocks(b.shapes[0], b.results[0])
     if len(left) != len(right):
@@ -126,10 +126,10 @@ def _blocks(before: Sequence[int], after: Sequence[int]) -> list[Block]:
 
 
 def _same_index(a: RecordedCall, b: RecordedCall) -> bool:
-    """Whether two reads `x[...]` take the same of every dimension of unchanged size.
+    """Whether two reads `x[...]` index every dimension of unchanged size in the same way.
 
     Parameters and buffers have fixed sizes, so every change of their bounds is a difference.
-    Integer and boolean tensors have no units. Rules read only a single list of indices as slices.
+    Integer and boolean tensors have no units. Rules treat only single index lists as slices.
     """
     left, right = list(_items(a)), list(_items(b))
     if len(left) != len(right):
@@ -143,7 +143,7 @@ def _same_index(a: RecordedCall, b: RecordedCall) -> bool:
 
 
 def _items(call: RecordedCall) -> Iterator[tuple[int | None, tuple[object, ...]]]:
-    """Yield the items of an index with the dimension that each applies to, None if unclear."""
+    """Yield the items of an index with the dimension of each, or None if it is ambiguous."""
     has_index = len(call.operands) > 1
     for dim, item in index_items(len(call.shapes[0]), call.others):
         yield (None if has_index else dim), item

@@ -1,7 +1,7 @@
-"""Constants: the values of tensors that the graph alone fixes, computed when asked for.
+"""Lazy evaluation of tensors that do not depend on data or parameters.
 
-Index tensors are often arithmetic on `arange`; a rule that knows their values can read
-them as slices instead of pinning what they address.
+Index tensors are often computed from `arange`. A rule that knows their values can treat them
+as slices instead of fixing the indexed dimension.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch.fx import Node
 
 from onebasin.symmetry._inference.calls import Value
 
-LARGEST = 1 << 20
+MAX_ENTRIES = 1 << 20
 
 
 class _UnknownError(Exception):
-    """A value depends on data or parameters."""
+    """The value depends on data or parameters."""
 
 
 class Constants:
-    """Evaluates nodes whose operands are all known.
+    """Evaluates nodes with known operands.
 
     Args:
-        values: what the solver knows of every node; constants carry their own values.
+        values: the solver's value of every node; constants contain their entries.
     """
 
     def __init__(self, values: Mapping[Node, Any]) -> None:
@@ -35,7 +35,7 @@ class Constants:
         self.known: dict[Node, Any] = {}
 
     def thunk(self, node: Node, place: int, count: int) -> Callable[[], Tensor | None]:
-        """Return a function that gives the value of one output of a node, or None."""
+        """Return a function that returns the value of one output of a node, or None."""
 
         def value() -> Tensor | None:
             try:
@@ -48,18 +48,18 @@ class Constants:
         return value
 
     def sources(self, node: Node) -> frozenset[str]:
-        """Return the names of the buffers that the value of a node is computed from."""
-        found: set[str] = set()
-        seen, waiting = set[Node](), [node]
-        while waiting:
-            current = waiting.pop()
+        """Return the names of the buffers that the value of a node depends on."""
+        names: set[str] = set()
+        seen, pending = set[Node](), [node]
+        while pending:
+            current = pending.pop()
             value = self.values.get(current)
             if current.op == "call_function":
-                waiting += [each for each in current.all_input_nodes if each not in seen]
+                pending += [each for each in current.all_input_nodes if each not in seen]
                 seen.update(current.all_input_nodes)
             elif isinstance(value, Value):
-                found |= value.sources()
-        return frozenset(found)
+                names |= value.sources()
+        return frozenset(names)
 
     def _evaluate(self, node: Node) -> Any:
         if node not in self.known:
@@ -69,12 +69,12 @@ class Constants:
     def _compute(self, node: Node) -> Any:
         if node.op != "call_function":
             value = self.values.get(node)
-            found = value.constant() if isinstance(value, Value) else value
-            if found is None:
+            known = value.constant() if isinstance(value, Value) else value
+            if known is None:
                 raise _UnknownError(node.name)
-            return found
-        shown = node.meta.get("val")
-        if isinstance(shown, Tensor) and prod(map(int, shown.shape)) > LARGEST:
+            return known
+        example = node.meta.get("val")
+        if isinstance(example, Tensor) and prod(map(int, example.shape)) > MAX_ENTRIES:
             raise _UnknownError(node.name)
         if not node.all_input_nodes and "rand" in str(node.target):
             raise _UnknownError(node.name)

@@ -1,4 +1,4 @@
-"""Coverage: the blocks of every published layout must hold each entry exactly once."""
+"""Coverage check: the blocks of every inferred layout must contain each entry exactly once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from onebasin.symmetry._restriction import restrict
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Units, children, leaves
 from onebasin.symmetry.symmetry import Symmetry
 
-REASON = "its layout has no disjoint blocks"
+REASON = "its layout does not decompose into disjoint blocks"
 
 
 def with_disjoint_blocks(symmetry: Symmetry) -> Symmetry:
-    """Return a symmetry in which tensors without disjoint blocks are fixed, with their groups.
+    """Return a symmetry in which tensors without disjoint blocks, and their groups, are fixed.
 
-    A sum that selects members of a family must occur once in a tensor. Where reshapes repeat
-    it, the layout cannot be applied.
+    A sum that selects the members of a family must occur once in a tensor. If reshapes
+    repeat it, the layout cannot be applied.
     """
     broken = {name for name, layouts in symmetry.layouts.items() if not _covers(layouts)}
     if not broken:
@@ -27,8 +27,8 @@ def with_disjoint_blocks(symmetry: Symmetry) -> Symmetry:
         name: tuple(Fixed(layout.size, REASON) for layout in own) if name in broken else own
         for name, own in symmetry.layouts.items()
     }
-    lost = {group: REASON for name in broken for group in _groups(symmetry.layouts[name])}
-    reasons = {name: REASON for name in symmetry.groups if name in lost}
+    failed = {group for name in broken for group in _groups(symmetry.layouts[name])}
+    reasons = {name: REASON for name in symmetry.groups if name in failed}
     return restrict(replace(symmetry, layouts=layouts), reasons)
 
 

@@ -1,7 +1,7 @@
-"""Dimensions that are joined from parts, and the parts that a cut takes.
+"""Partition of dimensions into concatenated parts, and the parts that a cut reads.
 
-A cut of a concatenation can take a part at one input shape and leave it out at another, with
-the same arguments: `cat([a, b], 1)[:, :-2]` takes nothing of `b` if `b` has two positions.
+With the same arguments, a cut of a concatenation can read a part at one input shape and omit
+it at another: `cat([a, b], 1)[:, :-2]` omits `b` if `b` has two positions.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ ARGUMENTS = {"select": ("dim", "index"), "narrow": ("dim", "start", "length")}
 RESHAPES = frozenset({"view", "reshape", "unflatten", "flatten", "_unsafe_view", "view_as"})
 
 Parts: TypeAlias = tuple[int, ...]
-"""Sizes of the parts that a dimension is joined from."""
+"""Sizes of the concatenated parts of a dimension."""
 
 PartsBySize: TypeAlias = Mapping[int, frozenset[Parts]]
-"""Parts of the dimensions of a tensor, by the size of the dimension."""
+"""Possible partitions of a tensor's dimensions, by the size of the dimension."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Consecutive positions that are taken from one dimension.
+    """Consecutive positions that are read from one dimension.
 
     Args:
-        dim: the dimension.
-        size: its size.
-        start, stop: first position, and the one after the last.
-        parts: what the dimension is joined from; several if dimensions of equal size differ.
+        dim: index of the dimension.
+        size: size of the dimension.
+        start, stop: range of positions.
+        parts: partitions of the dimension; several if dimensions of equal size differ.
     """
 
     dim: int
@@ -44,11 +44,11 @@ class Cut:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every position is taken."""
+        """Whether every position is read."""
         return self.start == 0 and self.stop == self.size
 
     def taken(self) -> list[list[tuple[int, int, int]]]:
-        """Return size, start and stop in every part, for each way to join the dimension."""
+        """Return size, start and stop in every part, for each partition of the dimension."""
         return [list(self._taken(parts)) for parts in sorted(self.parts or {(self.size,)})]
 
     def _taken(self, parts: Parts) -> Iterator[tuple[int, int, int]]:
@@ -60,10 +60,10 @@ class Cut:
 
 
 def take_same_parts(a: Sequence[Cut], b: Sequence[Cut]) -> bool:
-    """Return whether the cuts of two records take the same parts of every dimension.
+    """Return whether the cuts of two recordings read the same parts of every dimension.
 
-    Of a part of one size they must take the same positions. A part whose size differs must
-    be left out by both or by none.
+    They must read the same positions of a part of unchanged size. Both or neither must read
+    from a part whose size differs.
     """
     if [cut.dim for cut in a] != [cut.dim for cut in b]:
         return False
@@ -87,14 +87,14 @@ def cuts_of(
     results: Sequence[Sequence[int]],
     parts: PartsBySize,
 ) -> tuple[Cut, ...]:
-    """Return the cuts that a call makes.
+    """Return the cuts of a call.
 
     Args:
         name: name of the function.
         shape: shape of its first operand.
-        others: its arguments, as `RecordedCall.others`.
+        others: its arguments, as in `RecordedCall.others`.
         results: shapes of its results.
-        parts: parts of its first operand.
+        parts: partitions of its first operand.
     """
     if name in ("__getitem__", "__setitem__"):
         spans = _indexed(shape, others)
@@ -111,13 +111,13 @@ def cuts_of(
 
 
 Span: TypeAlias = tuple[int, int, int]
-"""A dimension, its first position that is taken, and the one after the last."""
+"""A dimension and a range of positions (start, stop)."""
 
 
 def _indexed(shape: Sequence[int], others: Sequence[Any]) -> Iterator[Span]:
     for dim, item in index_items(len(shape), others):
         size = shape[dim] if dim < len(shape) else 0
-        if not size:  # a mask takes several dimensions
+        if not size:  # a mask indexes several dimensions
             return
         match item:
             case ("slice", int() | None as start, int() | None as stop, int() | None as step):
@@ -150,11 +150,11 @@ def _pieces(shape: Sequence[int], results: Sequence[Sequence[int]]) -> Iterator[
 
 
 def index_items(rank: int, others: Sequence[Any]) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """Yield the items of an index `x[...]` with the dimension that each applies to.
+    """Yield the items of an index `x[...]` with the dimension of each.
 
     Args:
         rank: number of dimensions of `x`.
-        others: arguments, as `RecordedCall.others`.
+        others: arguments, as in `RecordedCall.others`.
     """
     items = _parsed(list(others[3:]))
     consumed = sum(item not in (("ellipsis",), (None,)) for item in items)
@@ -171,7 +171,7 @@ def _parsed(others: list[Any]) -> list[tuple[Any, ...]]:
     """Group the flat form of an index into its items."""
     count = 1
     if others and isinstance(others[0], int) and len(others) > 2:
-        count = others.pop(0)  # the length of a tuple
+        count = others.pop(0)  # length of a tuple
     items: list[tuple[Any, ...]] = []
     while others and len(items) < count:
         head = others.pop(0)
@@ -195,18 +195,18 @@ def parts_of_result(
     cuts: Iterable[Cut],
     others: Sequence[Any],
 ) -> PartsBySize:
-    """Return what the dimensions of a result are joined from.
+    """Return the partitions of the dimensions of a result.
 
-    Dimensions are told apart by their size alone, so that a result may seem to be joined where
-    it is not. That can cost an export.
+    Dimensions are identified by their size only, so an unpartitioned result may seem to be
+    partitioned. That can cost an export.
 
     Args:
         name: name of the function.
         shapes: shapes of its tensor operands.
         result: shape of the result; of the written tensor for an assignment.
-        parts: parts of its operands.
-        cuts: what the call takes from its first operand.
-        others: its arguments, as `RecordedCall.others`.
+        parts: partitions of its operands.
+        cuts: ranges that the call reads from its first operand.
+        others: its arguments, as in `RecordedCall.others`.
     """
     joined: dict[int, set[Parts]] = {}
     for own in parts:

@@ -1,7 +1,7 @@
-"""Export: from a module and example inputs to a graph of core ATen operators.
+"""Export of a module with example inputs to a graph of core ATen operators.
 
-Wraps `torch.export` (non-strict), keeps only what the counted outputs depend on, and says
-what every graph input is: a parameter, a buffer that trains, a constant or user data.
+Wraps `torch.export` (non-strict), keeps the nodes that selected outputs depend on, and
+classifies graph inputs as parameters, trained buffers, constants or user data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from onebasin.symmetry._outputs import select_outputs
 PREFIX = "model."
 
 WHOLE = ("scaled_dot_product_attention", "linear", "matmul", "roll", "stack")
-"""Composite operators with a rule of their own, kept whole: a smaller graph, sooner."""
+"""Composite operators with their own rule, not decomposed: the graph is smaller and faster."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Exported:
     """A model as a graph.
 
     Args:
-        graph_module: the graph, submodules of control flow included.
-        tensors: placeholder name to the name of a parameter or buffer.
-        constants: placeholder name to a tensor that is neither parameter nor state.
-        live: nodes that a counted output depends on.
-        outputs: the counted outputs.
+        graph_module: the graph, including submodules of control flow.
+        tensors: name of the parameter or buffer by placeholder name.
+        constants: tensors that are neither parameter nor state, by placeholder name.
+        live: nodes that a selected output depends on.
+        outputs: the selected outputs.
         inputs: placeholder names of the user's inputs, in the order of their leaves.
         mutations: pairs of (new value, placeholder name) for the parameters, buffers and
             constants that forward writes.
@@ -62,15 +62,15 @@ class Exported:
     mutations: Sequence[tuple[Node, str]] = field(default=())
 
 
-class _Refused(Exception):
-    """Raised in place of an error in the user's model, which is its cause.
+class _ModelError(Exception):
+    """Wraps an error of the user's model, which is its cause.
 
-    For errors that torch.export knows it would print the whole graph to stderr.
+    For errors of known types, torch.export would print the whole graph to stderr.
     """
 
 
-class _Counted(nn.Module):
-    """A model that returns only the tensors which count as outputs."""
+class _SelectedOutputs(nn.Module):
+    """A model that returns only the selected output tensors."""
 
     def __init__(self, model: nn.Module, outputs: Callable[[Any], Any] | None) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _Counted(nn.Module):
         try:
             outputs = self.model(*args, **kwargs)
         except RuntimeError as error:
-            raise _Refused from error
+            raise _ModelError from error
         return select_outputs(outputs, outputs=self.outputs)
 
 
@@ -91,17 +91,17 @@ def export_model(
     kwargs: Mapping[str, Any],
     outputs: Callable[[Any], Any] | None,
 ) -> Exported:
-    """Export a model in evaluation mode without output; the model is not changed.
+    """Export a model in evaluation mode without printing; the model is not changed.
 
     Raises:
-        OneBasinError: when the model does not run on the inputs, or `torch.export` cannot take
-            it; says where.
+        OneBasinError: when the model fails on the inputs, or `torch.export` does not support
+            it.
     """
     with shallow_clone(model) as own, torch.no_grad(), silenced(), _unchecked():
         try:
             program = _export(own, args, kwargs, outputs, training=False)
         except Exception as error:
-            cause = error.__cause__ if isinstance(error, _Refused) else error
+            cause = error.__cause__ if isinstance(error, _ModelError) else error
             failure = _failure(own, args, kwargs)
             text = (
                 _explain(model, cause or error)
@@ -110,7 +110,7 @@ def export_model(
             )
             raise OneBasinError(text) from cause
     exported = _describe(program)
-    _refuse_unknown_sizes(model, exported)
+    _reject_unknown_sizes(model, exported)
     return exported
 
 
@@ -122,17 +122,17 @@ def export_variant(
     *,
     training: bool = False,
 ) -> Exported | None:
-    """Export a model that has been exported before, at other inputs or in training mode.
+    """Export a model again, at other inputs or in training mode.
 
     Returns:
-        The graph, or None where `torch.export` cannot take the model this way.
+        The graph, or None if `torch.export` does not support the model this way.
     """
     with shallow_clone(model) as own, torch.no_grad(), silenced(), _unchecked():
         try:
             program = _export(own, args, kwargs, outputs, training=training)
             exported = _describe(program)
-            _refuse_unknown_sizes(model, exported)
-        except Exception:  # the user's code, on inputs that it need not take
+            _reject_unknown_sizes(model, exported)
+        except Exception:  # the model need not accept these inputs
             return None
     return exported
 
@@ -145,13 +145,13 @@ def _export(
     *,
     training: bool,
 ) -> torch.export.ExportedProgram:
-    counted = _Counted(own, outputs).train(training)
+    counted = _SelectedOutputs(own, outputs).train(training)
     program = torch.export.export(counted, args, dict(kwargs), strict=False)
     if not _has_rules(program.graph_module):
         replace_evaluation_dropout(program.graph_module)
         program = program.run_decompositions(_decompositions())
         if needs_functionalization(program.graph_module):
-            raise RuntimeError("torch.export leaves writes in place that another alias sees")
+            raise RuntimeError("torch.export leaves in-place writes that another alias reads")
     return program
 
 
@@ -159,7 +159,7 @@ def _export(
 def silenced() -> Iterator[None]:
     """Suppress the warnings and logs of torch.export.
 
-    Logs below the level of warnings, which TORCH_LOGS enables, are still written.
+    Logs below the warning level, which TORCH_LOGS enables, are still written.
     """
     logger = logging.getLogger("torch")
     level = logger.level
@@ -175,7 +175,7 @@ def silenced() -> Iterator[None]:
 
 @contextmanager
 def _unchecked() -> Iterator[None]:
-    """Let distributions take their parameters unseen: a check of values has no graph."""
+    """Disable the argument validation of distributions, which cannot be exported."""
     checks = Distribution._validate_args
     try:
         Distribution.set_default_validate_args(False)
@@ -185,7 +185,7 @@ def _unchecked() -> Iterator[None]:
 
 
 def _has_rules(graph_module: GraphModule) -> bool:
-    """Return whether rules can read every operator, so that no decomposition is needed."""
+    """Return whether every operator has a rule, so that no decomposition is needed."""
     nodes = [n for n in graph_module.graph.nodes if n.op == "call_function"]
     targets = {n.target for n in nodes}
     known = all(rule_for(t) is not None for t in targets - {operator.getitem})
@@ -199,17 +199,17 @@ def _decompositions() -> Any:
     return table
 
 
-def _refuse_unknown_sizes(model: nn.Module, exported: Exported) -> None:
+def _reject_unknown_sizes(model: nn.Module, exported: Exported) -> None:
     for node in exported.graph_module.graph.nodes:
-        if node not in exported.live:  # a check, or what does not count
+        if node not in exported.live:  # an assertion, or not needed for an output
             continue
         for value in pytree.tree_leaves(node.meta.get("val")):
             sizes = value.shape if isinstance(value, Tensor) else ()
             if not all(isinstance(size, int) for size in sizes):
                 raise OneBasinError(
-                    f"infer_symmetry: {type(model).__name__} makes a tensor whose size depends on "
-                    f"the data ({node.target} at {location_of(node) or 'an unknown place'}); make "
-                    "its size depend on shapes only, or pass a hand-written symmetry"
+                    f"infer_symmetry: {type(model).__name__} creates a tensor of data-dependent "
+                    f"size (got {node.target} at {location_of(node) or 'an unknown location'}); "
+                    "compute the size from shapes only, or pass a hand-written symmetry"
                 )
 
 
@@ -248,20 +248,20 @@ def _describe(program: torch.export.ExportedProgram) -> Exported:
 
 
 def _live(outputs: Sequence[Node], mutations: Sequence[tuple[Node, str]] = ()) -> frozenset[Node]:
-    """Return what outputs depend on, and what is written to tensors that they depend on.
+    """Return the nodes that outputs depend on, including writes to tensors that they read.
 
-    What a call writes, the next call reads.
+    A later call reads the values that an earlier call writes.
     """
     live: set[Node] = set()
-    waiting = list(outputs)
-    while waiting:
-        while waiting:
-            node = waiting.pop()
+    pending = list(outputs)
+    while pending:
+        while pending:
+            node = pending.pop()
             if node not in live:
                 live.add(node)
-                waiting += node.all_input_nodes
+                pending += node.all_input_nodes
         names = {node.name for node in live}
-        waiting = [node for node, name in mutations if name in names and node not in live]
+        pending = [node for node, name in mutations if name in names and node not in live]
     return frozenset(live)
 
 
@@ -278,54 +278,54 @@ def location_of(node: Node) -> str:
 
 
 def is_getitem(node: Node) -> bool:
-    """Whether a node picks one of several outputs."""
+    """Whether a node selects one of several outputs."""
     return node.target is operator.getitem
 
 
 def _failure(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Exception | None:
-    """Return what a model raises when it is just run; None where it has no memory to run in."""
+    """Return the exception of an ordinary run of a model, or None if it succeeds or is on meta."""
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         return None
     try:
         model(*args, **kwargs)
-    except Exception as error:  # it is the user's code
+    except Exception as error:  # raised by the user's code
         return error
     return None
 
 
 def _locate_failure(model: nn.Module, error: Exception) -> str:
-    """Return one line: how the model itself fails, and the user's line it was at."""
+    """Return a one-line message for a failure of the model itself, with its location."""
     return (
-        f"infer_symmetry: {type(model).__name__} cannot be run on the example inputs"
-        f"{_place_in(error)}: {_reason(error)}; give inputs that it takes, or fix the model"
+        f"infer_symmetry: {type(model).__name__} failed on the example inputs"
+        f"{_place_in(error)} (got {_reason(error)}); pass inputs that it accepts, or fix the model"
     )
 
 
 def _explain(model: nn.Module, error: BaseException) -> str:
-    """Return one line: what torch.export refused, and the user's line it was at."""
+    """Return a one-line message for a model that torch.export does not support."""
     return (
-        f"infer_symmetry: torch.export cannot take {type(model).__name__}{_place_in(error)}: "
-        f"{_reason(error)}; make its control flow independent of the data, or give a "
+        f"infer_symmetry: torch.export does not support {type(model).__name__}{_place_in(error)} "
+        f"(got {_reason(error)}); make its control flow independent of the data, or pass a "
         "hand-written symmetry"
     )
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error's type and the first sentence of its text."""
+    """Return an error's type and the first sentence of its message."""
     sentence = " ".join(str(error).split()).split(". ")[0][:300].rstrip(".")
     return f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
 
 
 def _place_in(error: BaseException) -> str:
-    """Return the innermost frame of the user's code on the way to an error."""
+    """Return the innermost frame of the user's code in the traceback of an error."""
     texts = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(error))
-    infer_symmetry, frames = error.__traceback__, []
-    while infer_symmetry is not None:
-        code = infer_symmetry.tb_frame.f_code
-        frames.append((code.co_filename, str(infer_symmetry.tb_lineno), code.co_name))
-        infer_symmetry = infer_symmetry.tb_next
+    traceback, frames = error.__traceback__, []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        frames.append((code.co_filename, str(traceback.tb_lineno), code.co_name))
+        traceback = traceback.tb_next
     for file, line, function in [*reversed(texts), *reversed(frames)]:
         if not any(part in file for part in ("/torch/", "onebasin/symmetry", "<", "/sympy/")):
             return f" at {file}:{line} in {function}"

@@ -1,13 +1,13 @@
-"""The graphs of one model that a symmetry must fit.
+"""The graphs of one model that constrain its symmetry.
 
-One graph shows what a model does at one input shape in evaluation mode. Others are needed
-where it does something else: at other shapes, and in training mode. An export is slow, so
-records of the forward pass, which are quick, decide where.
+One graph describes a model at one input shape in evaluation mode. Further graphs are needed
+if the model behaves differently at other shapes or in training mode. An export is slow, so
+recordings of the forward pass, which are fast, decide whether it is needed.
 
-If the records at two shapes agree (see `comparison`), both graphs hold the same operators on
-the same parameters, and the same rules apply. The tried shapes have a larger and a smaller
-size in place of every size among the inputs, where the model accepts it, and the sizes at which
-a condition of the model changes. Dimensions of equal size change together.
+If the recordings at two shapes agree (see `comparison`), both graphs contain the same operators
+on the same parameters, and the same rules apply. Every input size is enlarged and reduced, if
+the model accepts that, and set to the sizes at which a condition of the model changes.
+Dimensions of equal size change together.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from onebasin.symmetry._inference.export import Exported, export_variant, silenc
 from onebasin.symmetry._inference.recording import CallRecorder, RecordedCall
 from onebasin.symmetry._inference.variations import Variation, find_variations
 
-MOST_BRANCHES = 8
+MAX_BRANCHES = 8
 LONGER = 2
-"""A record that is longer by more than this factor is that of a longer loop."""
+"""A longer recording than this multiple of the first one is a longer loop."""
 
 
 @dataclass
@@ -34,9 +34,9 @@ class OtherGraphs:
     """Further graphs of a model.
 
     Args:
-        graphs: at other shapes and in training mode.
+        graphs: graphs at other shapes and in training mode.
         fixed: state tensors that may be read differently at a shape that the model accepts
-            and `torch.export` refuses.
+            but `torch.export` does not support.
     """
 
     graphs: list[Exported] = field(default_factory=list)
@@ -49,12 +49,12 @@ def graphs_at_other_shapes(
     kwargs: Mapping[str, Any],
     outputs: Callable[[Any], Any] | None,
 ) -> OtherGraphs:
-    """Export a model at the shapes where it does something else than at the given ones.
+    """Export a model at shapes at which it behaves differently than at the given ones.
 
     Args:
         model: the model.
         args, kwargs: example inputs, whose graph is known.
-        outputs: which outputs count.
+        outputs: selection of outputs.
     """
     with silenced():
         return _graphs_at_other_shapes(model, args, kwargs, outputs)
@@ -87,7 +87,7 @@ def _graphs_at_other_shapes(
 def _recorded_variations(
     model: nn.Module, recorder: CallRecorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Iterator[tuple[Variation, list[RecordedCall]]]:
-    """Yield the accepted inputs of other shapes with their records, the shorter records first."""
+    """Yield accepted inputs of other shapes with their recordings, shorter recordings first."""
     records: dict[int, list[RecordedCall]] = {}
 
     def accepts(variation: Variation) -> bool:
@@ -105,49 +105,49 @@ def _recorded_variations(
 def _recorded_branches(
     model: nn.Module, recorder: CallRecorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Iterator[tuple[Variation, list[RecordedCall]]]:
-    """Yield inputs at which conditions on sizes lead to further branches, with their records.
+    """Yield inputs at which conditions on sizes lead to further branches, with recordings.
 
-    A branch may have conditions of its own. Longer loops are left out.
+    A branch may have further conditions. Longer loops are skipped.
     """
     base = recorder.record(args, kwargs)
     if base is None or not recorder.reads_sizes:
         return
-    waiting, known = [Variation(args, dict(kwargs))], [base]
-    most_calls = LONGER * len(base)
-    while waiting and len(known) <= MOST_BRANCHES:
-        current = waiting.pop(0)
+    pending, known = [Variation(args, dict(kwargs))], [base]
+    max_calls = LONGER * len(base)
+    while pending and len(known) <= MAX_BRANCHES:
+        current = pending.pop(0)
         for variation in variations_at_branches(model, current.args, current.kwargs):
-            calls = recorder.record(variation.args, variation.kwargs, most_calls=most_calls)
+            calls = recorder.record(variation.args, variation.kwargs, max_calls=max_calls)
             if calls is not None and _least_change(known, calls) is not None:
                 known.append(calls)
-                waiting.append(variation)
+                pending.append(variation)
                 yield variation, calls
 
 
 def inputs_at_branches(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[Variation]:
-    """Return inputs at which a condition on sizes lets a model do something else.
+    """Return inputs at which a condition on sizes changes the behavior of a model.
 
     Args:
         model: the model.
         args, kwargs: example inputs.
     """
     with silenced():
-        found = _recorded_branches(model, CallRecorder(model), args, kwargs)
-        return [variation for variation, _ in found]
+        branches = _recorded_branches(model, CallRecorder(model), args, kwargs)
+        return [variation for variation, _ in branches]
 
 
 def _least_change(
     known: Sequence[Sequence[RecordedCall]], calls: Sequence[RecordedCall]
 ) -> set[str] | None:
-    """Return the state that a record reads differently from the first one; None if any agrees."""
+    """Return the state tensors read differently than in the first recording; None if any agrees."""
     changes = [changed_state(record, calls) for record in known]
     return None if None in changes else changes[0]
 
 
 def _all_state(calls: Sequence[RecordedCall]) -> set[str]:
-    """Return all state that a record reads."""
+    """Return all state tensors that a recording reads."""
     return set().union(*(call.state for call in calls))
 
 
@@ -157,7 +157,7 @@ def _graphs_unrecorded(
     kwargs: Mapping[str, Any],
     outputs: Callable[[Any], Any] | None,
 ) -> OtherGraphs:
-    """Export a model at every other shape that it accepts: no record shows where it differs."""
+    """Export a model at every other accepted shape, for models that cannot be recorded."""
     others = OtherGraphs()
 
     def accepts(variation: Variation) -> bool:
@@ -181,11 +181,11 @@ def graph_in_training(
     Args:
         model: the model.
         args, kwargs: example inputs.
-        outputs: which outputs count.
+        outputs: selection of outputs.
         unused: parameters that no graph so far depends on.
 
     Returns:
-        The graph; nothing if all are used, or if `torch.export` cannot take the model.
+        The graph; empty if all parameters are used or `torch.export` does not support it.
     """
     if not unused:
         return []

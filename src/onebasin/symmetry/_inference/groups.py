@@ -1,8 +1,7 @@
-"""Groups: from solved atoms to the symmetry's groups, their nesting and their names.
+"""Groups of a symmetry and their nesting, from solved atoms.
 
-A free atom that lies on a parameter is a group. It may depend on those atoms that every
-tensor which carries it carries, too. Atoms that depend on each other both ways are one
-group of pairs.
+A free atom on a parameter is a group. It may depend on the atoms that occur in every tensor
+with the group. Mutually dependent atoms form one group of pairs.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ Leaves = tuple[Atom, ...]
 
 
 def leaf_sets(dims: Dims) -> Iterator[tuple[Leaves, ...]]:
-    """Yield, for each choice among the families of a tensor, the leaves of every block.
+    """Yield the leaves of every block of a tensor, for each choice of family members.
 
-    Each yielded value has one entry per alternative part of one dimension: that part's
-    leaves followed by those that every alternative of the other dimensions carries.
+    Each yielded value has one entry per alternative part of one dimension: the leaves of the
+    part, followed by the leaves common to all alternatives of the other dimensions.
     """
     marks = family_marks(dims)
     choices = [list(pairwise(edges)) for edges in marks.values()]
     total = 1
     for ranges in choices:
         total *= len(ranges)
-    if total > MAX_CHOICES:  # too many to tell apart: nothing may depend on anything
+    if total > MAX_CHOICES:  # too many choices to enumerate: allow no dependencies
         yield tuple((root,) for root in set(walk(dims)) if root.form is None)
         return
     for choice in product(*choices):
@@ -86,28 +85,28 @@ def _alternatives(atom: Atom, chosen: Mapping[Atom, tuple[int, int]]) -> Iterato
 
 @dataclass
 class Nesting:
-    """Which atoms lie on parameters, and what each may depend on.
+    """Atoms on parameters and their possible dependencies.
 
     Args:
         leaves: the atoms without form on parameters, in the order of the parameters.
-        deps: for each of them the atoms whose position may select its order.
-        merged: atoms that make one group of pairs, outermost first, for each of them.
+        deps: for each leaf the atoms whose position may select its order.
+        merged: for each atom of a group of pairs all its atoms, outermost first.
     """
 
     leaves: list[Atom]
     deps: dict[Atom, set[Atom]]
     merged: dict[Atom, tuple[Atom, ...]] = field(default_factory=dict)
 
-    def torn(self, dims: Dims) -> set[Atom]:
-        """Return the merged atoms that a tensor does not hold in a row, as parameters do."""
+    def split(self, dims: Dims) -> set[Atom]:
+        """Return the merged atoms that are not adjacent in a tensor, unlike in parameters."""
         orders = {self.merged[root] for root in walk(dims) if root in self.merged}
         return {a for order in orders if _common_order([*order], [dims]) != order for a in order}
 
 
 def find_nesting(parameters: Iterable[Dims], tensors: Iterable[Dims]) -> Nesting:
-    """Intersect, for every atom on a parameter, what the tensors that carry it carry."""
+    """Return the atoms on parameters, with the atoms that occur in all tensors with them."""
     parameters = list(parameters)
-    found = dict.fromkeys(
+    atoms = dict.fromkeys(
         leaf for dims in parameters for s in leaf_sets(dims) for block in s for leaf in block
     )
     deps: dict[Atom, set[Atom]] = {}
@@ -120,7 +119,7 @@ def find_nesting(parameters: Iterable[Dims], tensors: Iterable[Dims]) -> Nesting
         for blocks in leaf_sets(roots):
             for block in blocks:
                 _intersect(deps, block)
-    nesting = Nesting(list(found), {leaf: deps.get(leaf, set()) for leaf in found})
+    nesting = Nesting(list(atoms), {leaf: deps.get(leaf, set()) for leaf in atoms})
     _merge(nesting, parameters)
     return nesting
 
@@ -136,12 +135,12 @@ def _intersect(deps: dict[Atom, set[Atom]], block: Leaves) -> None:
 
 
 def _merge(nesting: Nesting, parameters: list[Dims]) -> None:
-    """Join mutually dependent atoms that always stand side by side; else keep one direction."""
+    """Merge mutually dependent atoms that are always adjacent; else keep one direction."""
     done: set[Atom] = set()
     for leaf in nesting.leaves:
         mutual = {o for o in nesting.deps[leaf] if o in nesting.deps and leaf in nesting.deps[o]}
-        movable = [a for a in nesting.leaves if a in mutual | {leaf} and not a.pinned]
-        if leaf.pinned or leaf in done or len(movable) < 2:
+        movable = [a for a in nesting.leaves if a in mutual | {leaf} and not a.fixed_by]
+        if leaf.fixed_by or leaf in done or len(movable) < 2:
             continue
         done.update(movable)
         order = _common_order(movable, parameters)
@@ -154,28 +153,28 @@ def _merge(nesting: Nesting, parameters: list[Dims]) -> None:
             for i, atom in enumerate(movable):
                 nesting.deps[atom] -= set(movable[i + 1 :])
     for leaf, others in nesting.deps.items():
-        if leaf.pinned:
+        if leaf.fixed_by:
             others.clear()
 
 
 def _common_order(atoms: list[Atom], parameters: list[Dims]) -> tuple[Atom, ...] | None:
-    """Return the order in which all products of all parameters hold these atoms in a row."""
+    """Return the order in which all products of parameters contain these adjacent atoms."""
     wanted, order = set(atoms), None
     for dims in parameters:
         for row in _rows(dims):
             places = [i for i, atom in enumerate(row) if atom in wanted]
             if not places:
                 continue
-            found = tuple(row[i] for i in places)
+            row_order = tuple(row[i] for i in places)
             contiguous = places == list(range(places[0], places[0] + len(atoms)))
-            if not contiguous or (order is not None and found != order):
+            if not contiguous or (order is not None and row_order != order):
                 return None
-            order = found
+            order = row_order
     return order
 
 
 def _rows(dims: Dims) -> Iterator[tuple[Atom, ...]]:
-    """Yield the factors of every product in these dimensions, nested products opened."""
+    """Yield the factors of every product in these dimensions, with nested products flattened."""
     for atom in dims:
         root = atom.root
         if isinstance(root.form, Prod):

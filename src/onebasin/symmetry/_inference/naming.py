@@ -1,8 +1,8 @@
-"""Naming: gives groups names made of the parameter names a user knows.
+"""Names of groups, derived from parameter names.
 
-A group is named after the first tensor that carries it: `layer1.0.conv1`. Where one
-dimension holds several, a path follows: `[0]` a part of a sum, `.outer` and `.inner` the
-factors of a product, `:1` a dimension that is not the first with a group.
+A group has the name of the first tensor that contains it: `layer1.0.conv1`. If a dimension
+contains several groups, a path follows: `[0]` for a part of a sum, `.outer` and `.inner` for
+the factors of a product, `:1` for a dimension after the first one with a group.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from onebasin.symmetry.symmetry import Symmetry
 SUFFIXES = (".weight", ".bias", "_weight", "_bias")
 
 
-def named(symmetry: Symmetry) -> Symmetry:
-    """Return a symmetry with provisional names replaced."""
+def with_names(symmetry: Symmetry) -> Symmetry:
+    """Return a symmetry with provisional names replaced by names of parameters."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for tensor, layouts in symmetry.layouts.items():
@@ -59,7 +59,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _paths(layout: Layout, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every group in a layout with its place there."""
+    """Yield every group in a layout with its path."""
     match layout:
         case Units(group, _):
             yield group, path

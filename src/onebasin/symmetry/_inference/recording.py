@@ -1,8 +1,8 @@
-"""Records of forward passes: which functions a model calls, on which tensors, in which order.
+"""Recordings of forward passes: the sequence of called functions and their tensors.
 
-A record is made on tensors without values, so it costs a small fraction of an export. A model
-that reads values, with `Tensor.item` for example, is recorded on copies of its tensors. Two
-records of one model at different input shapes show whether the shapes change what it does.
+Recording uses tensors without values, so it costs a small fraction of an export. A model that
+reads values, for example with `Tensor.item`, is recorded on copies of its tensors. Recordings
+at different input shapes show whether the shapes change the behavior of the model.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ NEEDS_VALUES = (
     DynamicOutputShapeException,
     UnsupportedOperatorException,
 )
-"""Errors of operators that cannot run on tensors without values."""
+"""Errors of operators that require tensors with values."""
 
 SIZES = frozenset({"shape", "size", "numel", "nelement", "__len__"})
 """Functions and properties that return sizes."""
 
 
 class _TooManyCalls(Exception):
-    """Raised to end a record that has become too long."""
+    """Raised to stop a recording that exceeds the maximum number of calls."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a tensor comes from.
+    """Origin of a tensor.
 
     Args:
-        label: equal for corresponding tensors of two records that agree so far.
-        state: names of the parameters and buffers it is computed from.
-        depends_on_inputs: whether it is computed from an input of the model.
-        parts: what its dimensions are joined from.
-        hidden: parts of dimensions that a reshape has merged with others.
+        label: equal for corresponding tensors of two recordings that agree so far.
+        state: names of the parameters and buffers that it depends on.
+        depends_on_inputs: whether it depends on an input of the model.
+        parts: partition of its dimensions into concatenated parts.
+        hidden: partitions of dimensions that a reshape has merged with others.
     """
 
     label: tuple[Any, ...]
@@ -82,10 +82,10 @@ class RecordedCall:
         name: name of the function.
         operands: origins of its tensor arguments.
         shapes: shapes of its tensor arguments.
-        others: all other arguments, with the structure of lists and slices.
-        floating: whether its first result holds floating-point numbers.
+        others: all other arguments, including the structure of lists and slices.
+        floating: whether its first result is floating-point.
         results: shapes of its results.
-        cuts: positions that it takes from its first operand.
+        cuts: ranges of positions that it reads from its first operand.
     """
 
     name: str
@@ -98,7 +98,7 @@ class RecordedCall:
 
     @property
     def state(self) -> frozenset[str]:
-        """Names of the parameters and buffers that its operands are computed from."""
+        """Names of the parameters and buffers that its operands depend on."""
         return frozenset().union(*(origin.state for origin in self.operands))
 
 
@@ -119,20 +119,20 @@ class CallRecorder:
             self._backends.append(_value_backend())
         self._accepted = False
         self.reads_sizes = False
-        """Whether a recorded pass asks a tensor for its shape."""
+        """Whether a recorded pass reads the shape of a tensor."""
 
     def record(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, most_calls: int = sys.maxsize
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, max_calls: int = sys.maxsize
     ) -> list[RecordedCall] | None:
         """Return the calls of one forward pass, or None if it fails or has too many calls.
 
-        Later inputs are run in the way that the first ones needed, or in a slower one if only
-        the values are missing. Any other failure shows that the model refuses the inputs.
+        Later inputs use the backend that the first inputs needed, or a slower one if only the
+        values are missing. Any other failure means that the model rejects the inputs.
         """
         for i, backend in enumerate(self._backends):
             try:
-                calls = self._record(backend, args, kwargs, most_calls)
-            except Exception as error:  # the user's code, or an operator that needs values
+                calls = self._record(backend, args, kwargs, max_calls)
+            except Exception as error:  # the user's code failed, or an operator needs values
                 if self._accepted and not _needs_values(error):
                     return None
                 continue
@@ -146,12 +146,12 @@ class CallRecorder:
         backend: _Backend,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        most_calls: int,
+        max_calls: int,
     ) -> list[RecordedCall]:
         by_id = {id(t): backend.state_of(t) for t in self._tensors.values()}
         tensors = {name: by_id[id(t)] for name, t in self._tensors.items()}
         inputs = pytree.tree_map_only(Tensor, backend.convert, (args, dict(kwargs)))
-        recorder = _Recorder(self._origins(by_id, inputs), backend, most_calls)
+        recorder = _Recorder(self._origins(by_id, inputs), backend, max_calls)
         with (
             shallow_clone(self._model) as own,
             torch.no_grad(),
@@ -168,7 +168,7 @@ class CallRecorder:
             name = self._first[id(tensor)]
             origin = Origin(("state", name), frozenset([name]))
             yield by_id[id(tensor)], origin
-            yield tensor, origin  # a parameter that forward reaches by a closure or a list
+            yield tensor, origin  # forward may reach a parameter through a closure or a list
         leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
         for i, leaf in enumerate(leaves):
             yield leaf, Origin(("input", i), depends_on_inputs=True)
@@ -176,13 +176,13 @@ class CallRecorder:
 
 @dataclass(frozen=True)
 class _Backend:
-    """A way to run a model without a change of its tensors.
+    """A way to run a model without changing its tensors.
 
     Args:
-        convert: returns a tensor of the shape and dtype of a given one.
+        convert: returns a tensor with the shape and dtype of a given one.
         mode: the context to run in.
-        has_values: whether these tensors have values.
-        known: the parameters and buffers that have been converted, by `id`.
+        has_values: whether the tensors have values.
+        known: converted parameters and buffers by `id`.
     """
 
     convert: Callable[[Tensor], Tensor]
@@ -191,8 +191,8 @@ class _Backend:
     known: dict[int, Tensor] = field(default_factory=dict)
 
     def state_of(self, tensor: Tensor) -> Tensor:
-        """Return the tensor that takes the place of a parameter or buffer."""
-        if self.has_values:  # an earlier pass may have written to it
+        """Return the replacement of a parameter or buffer."""
+        if self.has_values:  # an earlier pass may have modified it
             return self.convert(tensor.detach())
         if id(tensor) not in self.known:
             self.known[id(tensor)] = self.convert(tensor.detach())
@@ -219,7 +219,7 @@ def _needs_values(error: Exception) -> bool:
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Let the model take the paths that it takes under `torch.export`."""
+    """Make the model take the same paths as under `torch.export`."""
     flags = torch.compiler._is_compiling_flag, torch.compiler._is_exporting_flag
     try:
         torch.compiler._is_compiling_flag = torch.compiler._is_exporting_flag = True
@@ -229,18 +229,18 @@ def exporting() -> Iterator[None]:
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes every call of a PyTorch function that takes or makes tensors."""
+    """Records every call of a PyTorch function that takes or returns tensors."""
 
     def __init__(
-        self, origins: Iterator[tuple[Tensor, Origin]], backend: _Backend, most_calls: int
+        self, origins: Iterator[tuple[Tensor, Origin]], backend: _Backend, max_calls: int
     ) -> None:
         super().__init__()
-        self._most_calls = most_calls
+        self._max_calls = max_calls
         self._skips_batch_norm = not backend.has_values
         self.calls: list[RecordedCall] = []
         self.reads_sizes = False
         self._origins: dict[int, Origin] = {}
-        self._kept: list[Tensor] = []  # an id is unique only as long as its tensor lives
+        self._kept: list[Tensor] = []  # ids are unique only while the tensors are alive
         for tensor, origin in origins:
             self._set(tensor, origin)
 
@@ -255,9 +255,9 @@ class _Recorder(TorchFunctionMode):
         quick = self._skips_batch_norm and name == "batch_norm"
         result = _quick_batch_norm(tensors) if quick else None
         result = func(*args, **kwargs) if result is None else result
-        made = _flatten(result)[0]
-        if made or name == "__setitem__":
-            self._note(name, tensors, shapes, others, made)
+        returned = _flatten(result)[0]
+        if returned or name == "__setitem__":
+            self._note(name, tensors, shapes, others, returned)
         return result
 
     def _note(
@@ -266,16 +266,16 @@ class _Recorder(TorchFunctionMode):
         tensors: list[Tensor],
         shapes: tuple[tuple[int, ...], ...],
         others: list[Any],
-        made: list[Tensor],
+        returned: list[Tensor],
     ) -> None:
         operands = tuple(self._origins.get(id(tensor), OUTSIDE) for tensor in tensors)
-        results = tuple(tuple(tensor.shape) for tensor in made)
-        floating = bool(made) and made[0].is_floating_point()
+        results = tuple(tuple(tensor.shape) for tensor in returned)
+        floating = bool(returned) and returned[0].is_floating_point()
         parts = [origin.parts for origin in operands]
         cuts = cuts_of(name, shapes[0], others, results, parts[0]) if shapes else ()
         call = RecordedCall(name, operands, shapes, tuple(others), floating, results, cuts)
-        fed = any(origin.depends_on_inputs for origin in operands)
-        written = made if name != "__setitem__" else tensors[:1]
+        depends = any(origin.depends_on_inputs for origin in operands)
+        written = returned if name != "__setitem__" else tensors[:1]
         for i, tensor in enumerate(written):
             joined = parts_of_result(name, shapes, tensor.shape, parts, cuts, others)
             hidden = frozenset[Parts]().union(*(origin.hidden for origin in operands))
@@ -288,10 +288,10 @@ class _Recorder(TorchFunctionMode):
                     for way in ways
                 )
                 hidden |= frozenset(lost)
-            origin = Origin((len(self.calls), i), call.state, fed, joined, hidden)
+            origin = Origin((len(self.calls), i), call.state, depends, joined, hidden)
             self._set(tensor, origin)
         self.calls.append(call)
-        if len(self.calls) > self._most_calls:
+        if len(self.calls) > self._max_calls:
             raise _TooManyCalls
 
     def _set(self, tensor: Tensor, origin: Origin) -> None:
@@ -300,9 +300,9 @@ class _Recorder(TorchFunctionMode):
 
 
 def _quick_batch_norm(operands: list[Tensor]) -> Tensor | None:
-    """Return what batch norm makes of an input of the right width.
+    """Return an output of batch norm without values, if the shapes match.
 
-    Without values PyTorch runs it as a dozen Python functions.
+    Without values, PyTorch runs batch norm as a dozen Python functions.
     """
     first, *channels = operands
     fits = first.dim() > 1 and all(t.shape == first.shape[1:2] for t in channels)
@@ -310,14 +310,14 @@ def _quick_batch_norm(operands: list[Tensor]) -> Tensor | None:
 
 
 def _name_of(func: Any) -> str:
-    """Return the name of a function; a property has that of its attribute."""
+    """Return the name of a function; for a property, the name of its attribute."""
     name = getattr(func, "__name__", str(func))
     owner = getattr(func, "__self__", None)
     return getattr(owner, "__name__", name) if name == "__get__" else name
 
 
 def _flatten(value: Any) -> tuple[list[Tensor], list[Any]]:
-    """Return the tensors of nested arguments, and all else in a form that can be compared."""
+    """Return the tensors of nested arguments, and the other arguments in a comparable form."""
     tensors: list[Tensor] = []
     others: list[Any] = []
     _collect(value, tensors, others)

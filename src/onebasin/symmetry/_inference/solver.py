@@ -1,7 +1,7 @@
-"""The solver: gives every tensor of a model its layouts by running the typing rules.
+"""The solver: computes the layouts of all tensors of a model by running the typing rules.
 
-Parameters start as free atoms, inputs and counted outputs are pinned, and families that
-no tensor can hold any more are collapsed until nothing changes. All graphs of the model
+Parameters start as free atoms, and inputs and selected outputs are fixed. Families whose key
+is missing from a tensor are collapsed until nothing changes. All graphs of the model
 constrain the same parameters.
 """
 
@@ -18,30 +18,30 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from onebasin.symmetry._inference.algebra import pin
+from onebasin.symmetry._inference.algebra import fix
 from onebasin.symmetry._inference.atoms import Dims, Reason, flat_factors, fresh, walk
 from onebasin.symmetry._inference.calls import Call, Value
 from onebasin.symmetry._inference.constants import Constants
 from onebasin.symmetry._inference.export import Exported, is_getitem, location_of
-from onebasin.symmetry._inference.rules import infer_layouts, refuse, rule_for
+from onebasin.symmetry._inference.rules import fix_operands, infer_layouts, rule_for
 from onebasin.symmetry._inference.state import used_names
 from onebasin.symmetry._inference.unification import check_scope, unify
 from onebasin.symmetry._inference.unread import fix_unread, is_read
 from onebasin.symmetry._ties import overlaps, storage_of
 
 SUBGRAPHS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4, "wrap": 0}
-"""Higher-order operators that only run a subgraph, and where among their arguments it is."""
+"""Higher-order operators that only run a subgraph, and the index of the subgraph argument."""
 
 
 class Solver:
-    """Layouts of everything in the exported graphs of one model.
+    """Layouts of all tensors and values in the exported graphs of one model.
 
     Args:
-        graphs: the graphs; `values` are those of the first.
-        state: every parameter and buffer, by name, tied ones under their first name.
+        graphs: the graphs; `values` belong to the first graph.
+        state: every parameter and buffer by name, tied tensors under their first name.
         constant: names of buffers that training never writes.
-        aliases: the other names of tied tensors, to their first.
-        fixed: dimensions that may not move, for names of tensors.
+        aliases: first names of tied tensors by their other names.
+        fixed: dimensions to fix, by tensor name.
     """
 
     def __init__(
@@ -67,51 +67,53 @@ class Solver:
         for name, tensor in state.items():
             self._held.setdefault(storage_of(tensor), []).append(name)
         for name in constant:
-            _pin_varying(self.dims[name], state[name])
+            _fix_varying(self.dims[name], state[name])
         for name, places in (fixed or {}).items():
             atoms = tuple(self.dims[name][place] for place in places)
-            _pin_all(atoms, Reason("read differently at other input shapes"))
+            _fix_all(atoms, Reason("partitioned differently at other input shapes"))
         for a, b, order in overlaps(state):
             self._overlap(a, b, order)
 
     def _overlap(self, a: str, b: str, order: tuple[int, ...] | None) -> None:
-        """Tie tensors that share memory: a transpose moves along, other views stay."""
-        reason = Reason(f"{a} and {b} share memory", refused=order is None)
+        """Tie tensors that share memory: transposes are unified, other overlaps are fixed."""
+        reason = Reason(f"{a} and {b} share memory", unsupported=order is None)
         if order is None:
-            _pin_all((*self.dims[a], *self.dims[b]), reason)
+            _fix_all((*self.dims[a], *self.dims[b]), reason)
         else:
             for atom, place in zip(self.dims[a], order, strict=True):
                 unify(atom, self.dims[b][place], reason)
 
     def solve(self) -> None:
-        """Run every rule once, then collapse families until nothing changes."""
+        """Run every rule once, then collapse families until convergence."""
         for graph, reads in zip(self.graphs, self.reads, strict=True):
             self._read = reads
             values = self._solve_graph(graph)
             self.values = self.values or values
-        self._settle()
+        self._converge()
         while self._join_ambiguous():
-            self._settle()
+            self._converge()
         while fix_unread(self.dims, self.live_names(), self.reads):
-            self._settle()
-        self._pin_constants()
+            self._converge()
+        self._fix_constants()
 
-    def refusing(self) -> set[str]:
-        """Return the operators whose operands were fixed because no rule fits."""
+    def unsupported_operators(self) -> set[str]:
+        """Return the unsupported operators, whose operands were fixed."""
         roots = (root for dims in self.tensors for root in walk(dims))
-        return {root.pinned.operator for root in roots if root.pinned and root.pinned.refused}
+        return {
+            root.fixed_by.operator for root in roots if root.fixed_by and root.fixed_by.unsupported
+        }
 
     def live_names(self) -> list[set[str]]:
         """Return for each graph the state tensors that its outputs depend on."""
         return [used_names([graph], self.aliases) for graph in self.graphs]
 
-    def _settle(self) -> None:
-        while any([check_scope(dims, Reason("needed elsewhere")) for dims in self.tensors]):
+    def _converge(self) -> None:
+        while any([check_scope(dims, Reason("used elsewhere")) for dims in self.tensors]):
             pass
 
     def _join_ambiguous(self) -> bool:
-        """Collapse families of which some block of a tensor selects no member."""
-        reason = Reason("selected in a part of the tensor")
+        """Collapse families that have no selected member in some block of a tensor."""
+        reason = Reason("selected only in a part of the tensor")
         return any([check_scope(dims, reason, every_block=True) for dims in self.dims.values()])
 
     def _solve_graph(self, exported: Exported) -> dict[Node, Any]:
@@ -122,23 +124,23 @@ class Solver:
             value = values.get(node)
             if isinstance(value, Value):
                 self._read.append(value.dims)
-                _pin_all(value.dims, Reason("an output of the model"))
+                _fix_all(value.dims, Reason("an output of the model"))
         written = {node.name: value for node, value in inputs.items()}
         for node, name in exported.mutations:
             value, target = values.get(node), written.get(name)
             if isinstance(value, Value) and isinstance(target, Value):
                 for a, b in zip(value.dims, target.dims, strict=True):
-                    unify(a, b, Reason("a buffer that forward writes"))
+                    unify(a, b, Reason("a buffer written by forward"))
         return values
 
-    def _pin_constants(self) -> None:
-        """Pin what only constants carry: of equal entries the order is no freedom."""
+    def _fix_constants(self) -> None:
+        """Fix atoms that occur only in constants: reordering equal entries is not a symmetry."""
         trained = [dims for name, dims in self.dims.items() if name not in self.constant]
         trained_roots = {root for dims in trained for root in walk(dims)}
         for name in self.constant:
             for root in walk(self.dims[name]):
                 if root.form is None and root not in trained_roots:
-                    pin(root, Reason("a constant of the model"))
+                    fix(root, Reason("a constant of the model"))
 
     def _kept(self, name: str) -> str:
         return self.aliases.get(name, name)
@@ -158,14 +160,14 @@ class Solver:
         return Value(dims, boolean=value.dtype is torch.bool, dense=_is_dense(node))
 
     def _constant(self, tensor: Tensor) -> Value:
-        """Return the value of a constant; one that is a parameter elsewhere stays as it is."""
+        """Return the value of a constant; one that is a parameter of a module is fixed."""
         dims = tuple(fresh(size) for size in tensor.shape)
         storage = storage_of(tensor)
         held = self._held.get(storage, []) if storage is not None else []
         if not held:
-            _pin_varying(dims, tensor)
+            _fix_varying(dims, tensor)
         for fixed in (dims, *(self.dims[name] for name in held)) if held else ():
-            _pin_all(fixed, Reason("read by a reference that is no parameter of a module"))
+            _fix_all(fixed, Reason("read by a reference outside of a module's parameters"))
         self.tensors.append(dims)
         return _valued(dims, tensor)
 
@@ -184,10 +186,10 @@ class Solver:
         return values
 
     def _attribute(self, module: GraphModule, name: str) -> Any:
-        found: Any = module
+        attribute: Any = module
         for part in name.split("."):
-            found = getattr(found, part)
-        return self._constant(found) if isinstance(found, Tensor) else found
+            attribute = getattr(attribute, part)
+        return self._constant(attribute) if isinstance(attribute, Tensor) else attribute
 
     def _call(self, module: GraphModule, node: Node, values: dict, constants: Constants) -> Any:
         operands: Any = (node.args, node.kwargs)
@@ -212,7 +214,7 @@ class Solver:
         results = infer_layouts(rule_for(node.target), call)
         if is_read(node.target):
             self._read += [value.dims for value in call.values]
-        made = tuple(
+        outputs = tuple(
             None
             if dims is None
             else Value(
@@ -224,12 +226,12 @@ class Solver:
             )
             for i, dims in enumerate(results)
         )
-        self._note(call, made)
-        return made if isinstance(node.meta.get("val"), list | tuple) else made[0]
+        self._note(call, outputs)
+        return outputs if isinstance(node.meta.get("val"), list | tuple) else outputs[0]
 
-    def _note(self, call: Call, made: tuple[Value | None, ...]) -> None:
+    def _note(self, call: Call, outputs: tuple[Value | None, ...]) -> None:
         reason = call.reason("mixes positions")
-        for value in made:
+        for value in outputs:
             if value is not None:
                 self.tensors.append(value.dims)
                 check_scope(value.dims, reason)
@@ -238,14 +240,14 @@ class Solver:
             check_scope(value.dims, reason)
 
     def _note_rest(self, call: Call, dims: Dims) -> None:
-        """Where positions of a dimension became others, nothing depends on them across the call."""
-        made = {id(atom) for atom in call.made if atom.size > 1}
-        factors = [(id(f), f) for atom in dims for f in flat_factors(atom)] if made else []
-        if any(name in made for name, _ in factors):
-            call.mix(factor for name, factor in factors if name not in made)
+        """Remove dependencies on an output dimension whose positions the call created."""
+        created = {id(atom) for atom in call.created if atom.size > 1}
+        factors = [(id(f), f) for atom in dims for f in flat_factors(atom)] if created else []
+        if any(name in created for name, _ in factors):
+            call.mix(factor for name, factor in factors if name not in created)
 
     def _higher_order(self, node: Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Run a subgraph in place, and both branches of `cond`; other control flow is refused."""
+        """Run a subgraph in place, and both branches of `cond`; other operators are unsupported."""
         place = SUBGRAPHS.get(node.target.name())  # type: ignore[union-attr]
         if place is not None:
             submodule, operands = args[place], args[place + 1 :]
@@ -261,12 +263,12 @@ class Solver:
             tensors=self.tensors,
         )
         self._read += [value.dims for value in call.values]
-        made = tuple(None if d is None else Value(d) for d in refuse(call))
-        return made if isinstance(node.meta.get("val"), list | tuple) else made[0]
+        outputs = tuple(None if d is None else Value(d) for d in fix_operands(call))
+        return outputs if isinstance(node.meta.get("val"), list | tuple) else outputs[0]
 
     def _joined(self, node: Node, first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
-        """Return the results of two branches that data chooses between: they have one layout."""
-        reason = Reason("branches that data chooses between", "cond", location_of(node))
+        """Return the results of two data-dependent branches, with unified layouts."""
+        reason = Reason("data-dependent branches", "cond", location_of(node))
         for a, b in zip(first, second, strict=True):
             if isinstance(a, Value) and isinstance(b, Value):
                 for x, y in zip(a.dims, b.dims, strict=True):
@@ -288,31 +290,31 @@ def _parameter(shape: tuple[int, ...]) -> Dims:
     return dims
 
 
-def _pin_all(dims: Dims, reason: Reason) -> None:
+def _fix_all(dims: Dims, reason: Reason) -> None:
     for atom in dims:
-        pin(atom, reason)
+        fix(atom, reason)
 
 
-def _pin_varying(dims: Dims, tensor: Tensor) -> None:
-    """Pin a constant along the dimensions in which its values differ."""
+def _fix_varying(dims: Dims, tensor: Tensor) -> None:
+    """Fix a constant along the dimensions in which its values differ."""
     for i, atom in enumerate(dims):
         if not _is_uniform(tensor, i):
-            pin(atom, Reason("a constant of the model"))
+            fix(atom, Reason("a constant of the model"))
 
 
 def _known(tensor: Tensor) -> Tensor | None:
-    """Return the values of an integer constant that has any."""
+    """Return the values of an integer constant, or None without values."""
     return None if _is_unreal(tensor) or tensor.is_floating_point() else tensor
 
 
 def _valued(dims: Dims, tensor: Tensor, *names: str) -> Value:
-    """Return a value whose entries can be read, of a buffer with a name or of a constant."""
+    """Return a value with readable entries, of a named buffer or of a constant."""
     boolean = tensor.dtype is torch.bool
     return Value(dims, lambda: _known(tensor), boolean, sources=lambda: frozenset(names))
 
 
 def _used(node: Node) -> frozenset[int] | None:
-    """Return which outputs of a node with several are read; None if it has one output."""
+    """Return the indices of the outputs that the graph reads; None if all count as read."""
     if not isinstance(node.meta.get("val"), list | tuple):
         return None
     if not all(is_getitem(user) for user in node.users):
@@ -321,10 +323,10 @@ def _used(node: Node) -> frozenset[int] | None:
 
 
 def _readable(exported: Exported, node: Node, value: Value) -> Value:
-    """Return a value whose entries cannot be read where forward writes them."""
+    """Return a value whose entries are readable unless forward writes them."""
     mutated = any(name == node.name for _, name in exported.mutations)
-    shown = Value(value.dims, boolean=value.boolean) if mutated else value
-    return replace(shown, dense=_is_dense(node))
+    value = Value(value.dims, boolean=value.boolean) if mutated else value
+    return replace(value, dense=_is_dense(node))
 
 
 def _is_boolean(node: Node, place: int = 0) -> bool:
@@ -338,9 +340,9 @@ def _is_dense(node: Node, place: int = 0) -> bool:
 
 
 def _example(node: Node, place: int) -> Any:
-    """Return what `torch.export` knows of one output of a node: a fake tensor, most often."""
-    shown = node.meta.get("val")
-    return shown[place] if isinstance(shown, list | tuple) else shown
+    """Return the metadata of one output of a node, usually a fake tensor."""
+    value = node.meta.get("val")
+    return value[place] if isinstance(value, list | tuple) else value
 
 
 def _by_name(target: torch._ops.OpOverload, args: tuple, kwargs: Mapping) -> dict[str, Any]:

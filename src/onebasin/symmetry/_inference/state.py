@@ -1,4 +1,4 @@
-"""State: which tensors of a model train, and which are constants."""
+"""Classification of a model's tensors as trained or constant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUNNING = ("running_mean", "running_var")
 def with_state_names(exported: Exported, model: nn.Module, state: ModelState) -> Exported:
     """Return a graph whose tensors have the names of the state dict.
 
-    A parameter or buffer that the state dict leaves out is a constant of the graph.
+    A parameter or buffer that is missing from the state dict is a constant of the graph.
     """
     own = dict(named_tensors(model))
     tensors, constants = {}, dict(exported.constants)
@@ -35,7 +35,7 @@ def with_state_names(exported: Exported, model: nn.Module, state: ModelState) ->
 
 
 def used_names(graphs: Iterable[Exported], aliases: Mapping[str, str]) -> set[str]:
-    """Return the state tensors that the counted outputs of any graph depend on."""
+    """Return the state tensors that the selected outputs of any graph depend on."""
     names = {
         graph.tensors[node.name]
         for graph in graphs
@@ -52,11 +52,12 @@ def constant_buffers(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> frozenset[str]:
-    """Return the names of the tensors in the state dict that training never writes.
+    """Return the names of the state dict tensors that training never writes.
 
-    Running statistics of normalization layers, frozen ones with all that is frozen next to
-    them, and what a forward pass in training mode writes in place (the vectors of spectral
-    norm) move with their channels. A table of frequencies or a mask does not.
+    Running statistics of normalization layers are permuted with their channels. This
+    includes frozen layers whose parameters are all buffers, and buffers that a forward pass
+    in training mode writes in place (the vectors of spectral norm). A table of frequencies
+    or a mask is constant.
 
     Args:
         model: the model.
@@ -75,30 +76,30 @@ def constant_buffers(
 
 
 def _running_statistics(exported: Exported) -> set[str]:
-    found = set()
+    names = set()
     for node in exported.graph_module.graph.nodes:
         schema = getattr(node.target, "_schema", None)
         for i, argument in enumerate(schema.arguments if schema is not None else ()):
             if argument.name in RUNNING and i < len(node.args) and node.args[i] is not None:
-                found.add(exported.tensors.get(getattr(node.args[i], "name", ""), ""))
-    return found
+                names.add(exported.tensors.get(getattr(node.args[i], "name", ""), ""))
+    return names
 
 
 def _frozen_normalizations(buffers: set[str], state: Mapping[str, Tensor]) -> set[str]:
-    """Return the statistics, scales and shifts of layers that keep all of them as buffers."""
-    found = set()
+    """Return the buffers of layers that store statistics, scale and shift as buffers."""
+    names = set()
     for name in buffers:
         module, dot, _ = name.rpartition(".")
-        beside = [state.get(f"{module}{dot}{statistic}") for statistic in RUNNING]
-        if all(tensor is not None and tensor.shape == state[name].shape for tensor in beside):
-            found.add(name)
-    return found
+        statistics = [state.get(f"{module}{dot}{statistic}") for statistic in RUNNING]
+        if all(tensor is not None and tensor.shape == state[name].shape for tensor in statistics):
+            names.add(name)
+    return names
 
 
 def _written_in_training(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> set[str]:
-    """Run a training step's forward pass on meta copies and see which buffers it writes."""
+    """Return the buffers that a forward pass in training mode writes, run on meta copies."""
     tensors = {
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in named_tensors(model, all_names=False)
@@ -106,13 +107,13 @@ def _written_in_training(
     before = {name: tensors[name]._version for name, _ in model.named_buffers()}
     inputs = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), (args, dict(kwargs)))
     with shallow_clone(model) as own, torch.no_grad(), suppress(Exception):
-        # Should this fail, what was written counts; the rest stays fixed, which is safe.
+        # If this fails, buffers written so far count; the others are fixed, which is safe.
         torch.func.functional_call(own.train(), tensors, *inputs)
     return {name for name, version in before.items() if tensors[name]._version != version}
 
 
 def doubled(inputs: Any) -> Any | None:
-    """Return inputs with their batch of one repeated, or None where the batch is not one."""
+    """Return inputs with a batch of one repeated, or None if the batch size is not one."""
     tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
     if not tensors or any(t.dim() < 2 or t.shape[0] != 1 for t in tensors):
         return None

@@ -1,7 +1,7 @@
-"""Unification: making two dimensions have one layout, by the most general refinement.
+"""Unification of the layouts of two dimensions, by their most general refinement.
 
-Where no common refinement exists both sides are pinned. Families that lost the dimension
-they depend on are collapsed by `check_scope`.
+If no common refinement exists, both sides are fixed. `check_scope` collapses families whose
+key is missing from a tensor.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from math import gcd
 
-from onebasin.symmetry._inference.algebra import ClashError, cut, factor, pin, restrict
+from onebasin.symmetry._inference.algebra import ClashError, cut, factor, fix, restrict
 from onebasin.symmetry._inference.atoms import (
     Atom,
     Fam,
@@ -18,7 +18,7 @@ from onebasin.symmetry._inference.atoms import (
     Reason,
     flat_factors,
     flat_parts,
-    is_pinned,
+    is_fixed,
     parts_of,
     selects,
     walk,
@@ -26,19 +26,19 @@ from onebasin.symmetry._inference.atoms import (
 
 
 def unify(a: Atom, b: Atom, reason: Reason) -> None:
-    """Make two atoms one; where that is impossible pin both, for the reason given."""
+    """Unify two atoms; if that is impossible, fix both for the given reason."""
     try:
         _unify(a, b)
     except ClashError as error:
         detail = Reason(f"{reason.text}: {error}", reason.operator, reason.location, True)
         for atom in error.atoms or (a, b):
-            pin(atom, detail)
+            fix(atom, detail)
         if error.atoms:
             unify(a, b, reason)
     except RecursionError:
         detail = Reason(f"{reason.text}: nested too deeply", reason.operator, reason.location, True)
-        pin(a, detail)
-        pin(b, detail)
+        fix(a, detail)
+        fix(b, detail)
 
 
 def _unify(a: Atom, b: Atom) -> None:
@@ -66,7 +66,7 @@ def _unify(a: Atom, b: Atom) -> None:
 
 
 def _scramble_overlapping(a: Atom, b: Atom) -> None:
-    """Note where pieces of one atom meet that lie shifted over each other in it."""
+    """Mark an atom whose pieces meet with different offsets as scrambled."""
     for whole, offsets in a.places.items():
         for other, others in b.places.items():
             if whole.root is other.root and any(
@@ -76,7 +76,7 @@ def _scramble_overlapping(a: Atom, b: Atom) -> None:
 
 
 def _link(a: Atom, b: Atom) -> None:
-    """Let atom a stand for b from now on."""
+    """Replace atom a by b."""
     a, b = a.root, b.root
     if a is b:
         return
@@ -87,7 +87,7 @@ def _link(a: Atom, b: Atom) -> None:
 
 
 def _bind(a: Atom, b: Atom) -> None:
-    """Let atom a, which has no form, stand for b from now on."""
+    """Replace atom a, which has no form, by b."""
     if b.form is not None and any(root is a for root in walk(parts_of(b))):
         if not isinstance(b.form, Fam):
             raise ClashError("a layout would contain itself")
@@ -97,8 +97,8 @@ def _bind(a: Atom, b: Atom) -> None:
     for root in list(walk([b])):
         if root.size > 1:
             root.homes |= a.homes
-    if a.pinned:
-        pin(b, a.pinned)
+    if a.fixed_by:
+        fix(b, a.fixed_by)
     _link(a, b)
 
 
@@ -109,20 +109,20 @@ def _unify_products(a: Atom, b: Atom) -> None:
         shared = gcd(x.size, y.size)
         if shared == 1:
             rest = [*left, x, *right, y]
-            if all(map(is_pinned, rest)):
+            if all(map(is_fixed, rest)):
                 for part in rest:
                     part.root.scrambled = True
                 return
             raise ClashError(f"{a.size} units are grouped by {x.size} and by {y.size}", rest)
-        for atom, waiting in ((x, left), (y, right)):
+        for atom, pending in ((x, left), (y, right)):
             outer, _ = factor(atom, [atom.size // shared, shared])
             if outer.size > 1:
-                waiting.append(outer)
+                pending.append(outer)
         _unify(factor(x, [x.size // shared, shared])[1], factor(y, [y.size // shared, shared])[1])
 
 
 def _unify_sum(a: Atom, b: Atom) -> None:
-    """Unify sum a with a sum or product b, part by part at the cuts of both."""
+    """Unify sum a with a sum or product b, part by part after cutting both alike."""
     edges = {0, a.size}
     for atom in (a, b):
         offset = 0
@@ -152,7 +152,7 @@ def _unify_family(a: Atom, b: Atom) -> None:
 
 
 def collapse(atom: Atom) -> None:
-    """Turn a family into one layout by unifying its members."""
+    """Replace a family by one layout, by unifying its members."""
     root = atom.root
     if not isinstance(root.form, Fam):
         return
@@ -167,15 +167,15 @@ def collapse(atom: Atom) -> None:
 
 
 def check_scope(dims: Iterable[Atom], reason: Reason, *, every_block: bool = False) -> bool:
-    """Collapse every family in a tensor that does not carry, just once, what it depends on.
+    """Collapse every family in a tensor that does not contain the family's key exactly once.
 
     Args:
         dims: the dimensions of the tensor.
-        reason: the reason for what is fixed.
-        every_block: whether a family that all blocks have must find it in every one of them.
+        reason: reason for atoms that become fixed.
+        every_block: whether families that occur in all blocks need the key in all of them.
 
     Returns:
-        Whether anything was collapsed.
+        Whether a family was collapsed.
     """
     dims, changed = tuple(dims), False
     while (family := _out_of_scope(dims, every_block)) is not None:
@@ -185,7 +185,7 @@ def check_scope(dims: Iterable[Atom], reason: Reason, *, every_block: bool = Fal
 
 
 def merge_members(family: Atom, reason: Reason) -> None:
-    """Turn a family into one layout; where that is impossible fix it, for the reason given."""
+    """Replace a family by one layout; if that is impossible, fix it for the given reason."""
     _guarded(lambda: collapse(family), family, reason)
 
 
@@ -203,10 +203,10 @@ def _out_of_scope(dims: tuple[Atom, ...], every_block: bool) -> Atom | None:
 
 
 def _joint(dims: Iterable[Atom], family: Atom, key: Atom) -> set[tuple[bool, int]]:
-    """Return, for the blocks of some dimensions, if they have a family and how often its key.
+    """Return for each block whether it contains a family, and the count of the family's key.
 
     A block has all factors of a product, but one part of a sum and one member of a family.
-    Two occurrences stand for more.
+    Counts are capped at two.
     """
     blocks = {(False, 0)}
     for atom in dims:
@@ -216,12 +216,12 @@ def _joint(dims: Iterable[Atom], family: Atom, key: Atom) -> set[tuple[bool, int
 
 
 def _joint_of(root: Atom, family: Atom, key: Atom) -> set[tuple[bool, int]]:
-    """Return what `_joint` does, for one dimension."""
+    """Return the result of `_joint` for one dimension."""
     if isinstance(root.form, Prod):
         inner = _joint(root.form.factors, family, key)
     else:
         inner = set().union(*(_joint_of(part.root, family, key) for part in parts_of(root)))
-    if isinstance(root.form, Fam):  # its members may select those of the other family
+    if isinstance(root.form, Fam):  # its members may be selected by the key as well
         inner = {(seen, max(count for _, count in inner)) for seen, _ in inner}
     here = root is family, int(root is key)
     return {(a or here[0], min(i + here[1], 2)) for a, i in inner or {(False, 0)}}
@@ -233,6 +233,6 @@ def _guarded(action: Callable[[], None], atom: Atom, reason: Reason) -> None:
     except (ClashError, RecursionError) as error:
         members = atom.form.members if isinstance(atom.form, Fam) else ()
         for member in members:
-            pin(member, Reason(f"{reason.text}: {error}", reason.operator, reason.location, True))
+            fix(member, Reason(f"{reason.text}: {error}", reason.operator, reason.location, True))
         root = atom.root
-        root.form, root.pinned = None, reason
+        root.form, root.fixed_by = None, reason

@@ -1,8 +1,8 @@
-"""Entries of parameters that the traced graphs do not read, or do not always read.
+"""Parameter entries that the graphs do not read, or do not read at every input shape.
 
 A model that reads `table[:length]` does not use the other rows at this length, but uses them
-at a larger one. So unread positions are fixed. Layouts that depend on the position along this
-dimension are the same at read and at unread positions.
+at a larger one. Unread positions are therefore fixed. Layouts that depend on the position in
+this dimension are equal at read and unread positions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from torch._ops import OpOverload
 
-from onebasin.symmetry._inference.algebra import pin
+from onebasin.symmetry._inference.algebra import fix
 from onebasin.symmetry._inference.atoms import Atom, Dims, Fam, Reason, walk
 from onebasin.symmetry._inference.unification import merge_members
 
@@ -25,10 +25,10 @@ MOVEMENT = frozenset(
     new_zeros new_ones new_full new_empty new_empty_strided type_as expand_as
     """.split()
 )
-"""Operators whose results are entries of an operand in other places, or only its shape."""
+"""Operators that only rearrange entries of an operand, or only use its shape."""
 
 UNREAD = Reason("not read at the example inputs")
-PARTLY = Reason("read in part, and not the same part at every input shape")
+PARTLY = Reason("read in part, and differently at other input shapes")
 
 
 def is_read(target: OpOverload) -> bool:
@@ -40,18 +40,20 @@ def is_read(target: OpOverload) -> bool:
 def fix_unread(
     state: Mapping[str, Dims], live: Sequence[Collection[str]], reads: Sequence[Sequence[Dims]]
 ) -> bool:
-    """Fix the positions that no graph reads, and the dimensions that not all read alike.
+    """Fix positions that no graph reads, and dimensions that graphs read differently.
 
     Args:
         state: the dimensions of every parameter and buffer.
-        live: for each graph the names of those that its outputs depend on.
-        reads: for each graph the dimensions of the operands of its operators.
+        live: for each graph the names of the tensors that its outputs depend on.
+        reads: for each graph the dimensions of its operators' operands.
 
     Returns:
         Whether anything changed.
     """
-    found = [{root for dims in graph for root in walk(dims)} for graph in reads]
-    readers = {name: [found[i] for i, names in enumerate(live) if name in names] for name in state}
+    read_roots = [{root for dims in graph for root in walk(dims)} for graph in reads]
+    readers = {
+        name: [read_roots[i] for i, names in enumerate(live) if name in names] for name in state
+    }
     families = [
         family
         for name, dims in state.items()
@@ -66,7 +68,7 @@ def fix_unread(
 
 
 def _families_unread(dims: Dims, read: set[Atom]) -> Iterator[Atom]:
-    """Yield the layouts that depend on a position and are unread at some positions."""
+    """Yield the families that are unread at some positions of their key."""
     for root in walk(dims):
         if isinstance(root.form, Fam) and any(
             leaf not in read for member in root.form.members for leaf in _free([member])
@@ -75,16 +77,16 @@ def _families_unread(dims: Dims, read: set[Atom]) -> Iterator[Atom]:
 
 
 def _fix(dims: Dims, readers: Sequence[set[Atom]]) -> bool:
-    """Fix the unread leaves of a tensor, and every dimension that is read in part differently."""
+    """Fix the unread leaves of a tensor, and dimensions that graphs read differently."""
     changed = False
     for atom in dims:
         for leaf in _free([atom]):
             count = sum(leaf in read for read in readers)
-            if count < len(readers) and not leaf.pinned:
+            if count < len(readers) and not leaf.fixed_by:
                 changed = True
-                pin(atom if count else leaf, PARTLY if count else UNREAD)
+                fix(atom if count else leaf, PARTLY if count else UNREAD)
     return changed
 
 
 def _free(atoms: Sequence[Atom]) -> list[Atom]:
-    return [r for r in walk(atoms) if r.form is None and r.pinned is None and r.size > 1]
+    return [r for r in walk(atoms) if r.form is None and r.fixed_by is None and r.size > 1]

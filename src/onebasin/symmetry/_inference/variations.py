@@ -1,7 +1,7 @@
-"""Other input shapes: which of a model's inputs can have other sizes, and example inputs of them.
+"""Example inputs of other shapes, and the selection of the dimensions that may vary.
 
-A symmetry must hold for every shape that the model accepts. Dimensions of one size are taken
-to be one quantity (the length of tokens and of their mask, height and width of an image).
+A symmetry must hold for every shape that the model accepts. Dimensions of equal size are
+assumed to be one quantity, such as the length of tokens and mask, or height and width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 Place = tuple[int, int]
-"""A dimension of an input: the number of the tensor among all leaves, and the dimension."""
+"""A dimension of an input: the index of the tensor in all leaves, and the dimension."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Variation:
 
     Args:
         args, kwargs: the inputs.
-        enlarges_one: whether a dimension of size one, the batch apart, has become larger.
+        enlarges_one: whether a dimension of size one, other than the batch, was enlarged.
     """
 
     args: tuple[Any, ...]
@@ -38,7 +38,7 @@ def find_variations(
 ) -> list[Variation]:
     """Return inputs of other shapes that a model accepts, at most two for each quantity.
 
-    One is larger and one is smaller. The batch size changes with each of them if it can.
+    One is larger and one is smaller. The batch size also changes if the model allows it.
 
     Args:
         args, kwargs: the example inputs.
@@ -51,9 +51,9 @@ def find_variations(
         return []
     search = _Search(inputs, leaves, int(shaped[0].shape[0]), accepts)
     for batch in (search.batch + 1, search.batch - 1, search.batch):
-        found = search.run(batch) if batch > 0 else []
-        if found:
-            return found
+        variations = search.run(batch) if batch > 0 else []
+        if variations:
+            return variations
     return []
 
 
@@ -66,16 +66,17 @@ class _Search:
 
     def run(self, batch: int) -> list[Variation]:
         """Return the accepted variations with a given batch size."""
-        found = []
+        variations = []
         for size, places in self._quantities():
             for choices in ((2 * size, size + 1), (size // 2, size - 1)):
-                found += self._first(batch, places, [n for n in choices if 0 < n != size])
-        if not found and batch != self.batch:
-            found = list(filter(self.accepts, [self._variation({}, batch)]))
-        return found
+                sizes = [n for n in choices if 0 < n != size]
+                variations += self._first(batch, places, sizes)
+        if not variations and batch != self.batch:
+            variations = list(filter(self.accepts, [self._variation({}, batch)]))
+        return variations
 
     def _quantities(self) -> list[tuple[int, list[Place]]]:
-        """Return every size apart from the batch with the dimensions that have it."""
+        """Return the dimensions of every size other than the batch."""
         places: dict[int, list[Place]] = {}
         for i, leaf in enumerate(self.leaves):
             for dim, size in enumerate(leaf.shape):
@@ -86,10 +87,10 @@ class _Search:
     def _first(
         self, batch: int, places: Sequence[Place], choices: Sequence[int]
     ) -> list[Variation]:
-        """Return the first accepted variation of a quantity, else of its dimensions by place."""
+        """Return the first accepted variation of a quantity, else of a single dimension index."""
         dims = sorted({dim for _, dim in places})
-        apart = [[place for place in places if place[1] == dim] for dim in dims]
-        for chosen in (places, *(apart if len(apart) > 1 else [])):
+        separate = [[place for place in places if place[1] == dim] for dim in dims]
+        for chosen in (places, *(separate if len(separate) > 1 else [])):
             for size in choices:
                 variation = self._variation(dict.fromkeys(chosen, size), batch)
                 if self.accepts(variation):
@@ -103,7 +104,7 @@ class _Search:
 
 
 def resized_inputs(inputs: Inputs, sizes: Mapping[Place, int]) -> Variation:
-    """Return inputs with other sizes at some places."""
+    """Return inputs with other sizes of some dimensions."""
     leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
     numbers: Iterator[int] = iter(range(len(leaves)))
 
@@ -119,12 +120,12 @@ def resized_inputs(inputs: Inputs, sizes: Mapping[Place, int]) -> Variation:
 
 
 def _is_one(leaf: Tensor, dim: int, batch: int) -> bool:
-    """Whether a dimension has size one, the batch apart."""
+    """Whether a dimension other than the batch has size one."""
     return leaf.shape[dim] == 1 and (dim > 0 or batch != 1)
 
 
 def _resized(tensor: Tensor, dim: int, size: int) -> Tensor:
-    """Return a tensor with as many positions along a dimension, the first ones repeated."""
+    """Return a tensor of another size along a dimension, by cropping or repetition."""
     if tensor.shape[dim] == size:
         return tensor
     places = torch.arange(size, device=tensor.device) % tensor.shape[dim]

@@ -103,7 +103,7 @@ def _by_derivatives(
     trial: Trial, partial: PartialPermutation, groups: set[str]
 ) -> dict[str, Control]:
     """Return the groups whose permutation changes a random function of the outputs."""
-    probe, shown = trial.probe, dict[str, Control]()
+    probe, controls = trial.probe, dict[str, Control]()
     least = max(FIRST_ORDER_VISIBLE, 10 * trial.tolerance)
     tensor_groups: dict[str, list[tuple[str, str]]] = {}
     for group in partial.symmetry.groups:
@@ -113,16 +113,16 @@ def _by_derivatives(
     def receive(name: str, gradient: Tensor) -> None:
         values = probe.randomized_param(name)
         for group, tensor in tensor_groups[name]:
-            if group not in shown:
+            if group not in controls:
                 step = partial.values(group, tensor, values) - values
                 change = float((gradient.conj() * step.to(gradient)).sum().abs())
                 if change > least:
-                    shown[group] = Control(tensor, change)
+                    controls[group] = Control(tensor, change)
 
     # If the model is not differentiable, forward passes are used instead.
     with suppress(OneBasinError):
         _differentiate(trial, partial.symmetry, tensor_groups, receive)
-    return shown
+    return controls
 
 
 def _differentiate(
@@ -177,16 +177,16 @@ def _random_weights(trial: Trial) -> Iterator[Tensor | None]:
 
 def _has_custom_gradients(outputs: Sequence[Tensor]) -> bool:
     """Whether the graph contains a custom autograd function, whose gradient may be wrong."""
-    waiting: list[Any] = [output.grad_fn for output in outputs]
+    pending: list[Any] = [output.grad_fn for output in outputs]
     seen = set()
-    while waiting:
-        node = waiting.pop()
+    while pending:
+        node = pending.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if isinstance(node, BackwardCFunction):
             return True
-        waiting += [previous for previous, _ in node.next_functions]
+        pending += [previous for previous, _ in node.next_functions]
     return False
 
 
@@ -194,21 +194,21 @@ def _by_forward_passes(
     trial: Trial, partial: PartialPermutation, groups: Sequence[str]
 ) -> dict[str, Control]:
     """Return the groups whose control changes the outputs in at most `MAX_CONTROL_RUNS` runs."""
-    probe, shown, runs = trial.probe, dict[str, Control](), 0
+    probe, controls, runs = trial.probe, dict[str, Control](), 0
     identity = Permutation.identity(partial.symmetry)
     for group in groups:
         for tensor in _largest_first(partial.symmetry, group)[:TENSORS_TRIED]:
             if runs == MAX_CONTROL_RUNS:
-                return shown
+                return controls
             runs += 1
             name = probe.name_of(tensor)
             changed = partial.values(group, tensor, probe.randomized_param(name))
             changes = trial.differences_at({**probe.permuted(identity), name: changed})
             change = trial.visible(changes, VISIBLE)
             if change:
-                shown[group] = Control(tensor, change)
+                controls[group] = Control(tensor, change)
                 break
-    return shown
+    return controls
 
 
 def _largest_first(symmetry: Symmetry, group: str) -> list[str]:

@@ -1,7 +1,7 @@
-"""Typing rules: what each operator does to the layouts of its operands.
+"""Typing rules: the effect of each operator on the layouts of its operands.
 
-One table by operator name without overload. Operators that PyTorch tags as pointwise
-need no entry. An operator that is in neither is never guessed: see `refuse`.
+One table by operator name without overload. Operators that PyTorch tags as pointwise do not
+need an entry. All other operators are unsupported; see `fix_operands`.
 """
 
 import torch
@@ -13,7 +13,7 @@ from onebasin.symmetry._inference.rules.contractions import CONTRACTIONS
 from onebasin.symmetry._inference.rules.convolutions import CONVOLUTIONS
 from onebasin.symmetry._inference.rules.indexing import INDEXING
 from onebasin.symmetry._inference.rules.normalizations import NORMALIZATIONS
-from onebasin.symmetry._inference.rules.pointwise import POINTWISE, pointwise, refuse
+from onebasin.symmetry._inference.rules.pointwise import POINTWISE, fix_operands, pointwise
 from onebasin.symmetry._inference.rules.reductions import REDUCTIONS
 from onebasin.symmetry._inference.rules.reshapes import RESHAPES
 from onebasin.symmetry._inference.rules.slices import SLICES
@@ -39,14 +39,14 @@ IRRELEVANT: dict[str, frozenset[str]] = {
     **{f"aten.{name}": frozenset({"other"}) for name in ("type_as", "to", "view_as")},
     **{f"aten.{name}": frozenset({"self"}) for name in ("copy", *_SHAPE_ALONE)},
 }
-"""Operands whose entries do not affect the result: only their shape, dtype or device does."""
+"""Operands that affect the result only by their shape, dtype or device."""
 
 
 def rule_for(target: object) -> Rule | None:
     """Return the rule of an operator, or None.
 
-    An operator that writes its first operand entry by entry (`relu_`) is typed as the one
-    that does not: what it writes has the layout of what was there.
+    An in-place pointwise operator (`relu_`) has the rule of its out-of-place variant, because
+    the written tensor keeps its layout.
     """
     if not isinstance(target, OpOverload):
         return None
@@ -58,30 +58,30 @@ def rule_for(target: object) -> Rule | None:
 
 
 def infer_layouts(rule: Rule | None, call: Call) -> tuple[Dims | None, ...]:
-    """Return the layouts of an operator's outputs, by its rule where that is reliable.
+    """Return the layouts of an operator's outputs, from its rule if that is reliable.
 
-    An operator is refused if it has no rule, if its rule fails or returns layouts of other
-    sizes, or if its rule ignores an operand that is not in `IRRELEVANT`.
+    An operator is unsupported if it has no rule, if its rule fails or returns layouts of
+    other sizes, or if its rule ignores an operand that is not in `IRRELEVANT`.
     """
     if rule is None:
-        return refuse(call)
+        return fix_operands(call)
     try:
         results = _as_tuple(rule(call), call)
         _check_shapes(results, call)
-    except Exception as error:  # a rule met what it was not written for
-        return refuse(call, f"its typing rule failed ({type(error).__name__}: {error})")
+    except Exception as error:  # the rule does not cover this case
+        return fix_operands(call, f"its typing rule failed ({type(error).__name__}: {error})")
     irrelevant = IRRELEVANT.get(_name(call.operator), frozenset())
     ignored = [name for name in call.unread if name not in irrelevant]
-    return refuse(call, f"its typing rule ignores {ignored[0]!r}") if ignored else results
+    return fix_operands(call, f"its typing rule ignores {ignored[0]!r}") if ignored else results
 
 
 def _name(operator: str) -> str:
-    """Return an operator's name without its overload: `aten.view` of `aten.view.dtype`."""
+    """Return an operator's name without its overload: `aten.view` for `aten.view.dtype`."""
     return ".".join(operator.split(".")[:2])
 
 
 def _as_tuple(result: Result, call: Call) -> tuple[Dims | None, ...]:
-    """Rules for one output return its dimensions, others one entry per output."""
+    """Return one entry per output; rules for a single output return its dimensions."""
     atoms = tuple(item for item in result if isinstance(item, Atom))
     if len(call.shapes) == 1 and len(atoms) == len(result) and (atoms or call.shape == ()):
         return (atoms,)
@@ -94,4 +94,4 @@ def _check_shapes(results: tuple[Dims | None, ...], call: Call) -> None:
         raise ValueError(f"layouts of sizes {shapes} for outputs of shapes {call.shapes}")
 
 
-__all__ = ["RULES", "infer_layouts", "refuse", "rule_for"]
+__all__ = ["RULES", "fix_operands", "infer_layouts", "rule_for"]

@@ -53,7 +53,7 @@ def linear(call: Call) -> Dims:
 def attention(call: Call) -> tuple[Dims | None, ...]:
     """Scaled dot-product attention on (batch, heads, positions, channels).
 
-    Query heads may be several to a key head: then a query head is (key head, repeat).
+    With fewer key heads than query heads, a query head is a pair (key head, repeat).
     """
     query, key, value = (call[name].dims for name in ("query", "key", "value"))
     batch = broadcast(
@@ -67,7 +67,7 @@ def attention(call: Call) -> tuple[Dims | None, ...]:
         if call.get(name) is not None:
             broadcast(call, [Value(scores), call[name]], tuple(atom.size for atom in scores))
     if call.get("is_causal"):
-        call.pin((query[-2], key[-2]), "a position sees only those before it")
+        call.fix((query[-2], key[-2]), "causal mask")
     for channels in (query[-1], value[-1]):
         call.mix((*scores, channels))
     call.mix((*batch, heads, query[-2]))
@@ -76,7 +76,7 @@ def attention(call: Call) -> tuple[Dims | None, ...]:
 
 
 def _shared_heads(call: Call, heads: Dims) -> Atom:
-    """Return the heads of the output; fewer heads of an operand are each used several times."""
+    """Return the heads of the output; operands with fewer heads repeat each head."""
     size = call.shape[-3]
     whole = next(atom for atom in heads if atom.size == size)
     for atom in heads:
@@ -96,18 +96,18 @@ def _side_output(call: Call, output: Dims, shape: tuple[int, ...] | None) -> Dim
 
 
 def grouped_matmul(call: Call) -> Dims:
-    """Rows sorted by expert, each times its expert's matrix: `(s, k)` by `(experts, k, n)`."""
+    """Rows sorted by expert, times the matrix of their expert: `(s, k)` by `(experts, k, n)`."""
     rows, weight = (value.dims for value in call.values[:2])
     for value in call.values[2:]:
-        call.pin(value.dims, "numbers of rows")
+        call.fix(value.dims, "counts of rows")
     call.unify(rows[-1], weight[-2])
-    call.pin(weight[:-2], "chosen by number")
+    call.fix(weight[:-2], "selected by index")
     call.mix((*rows[:-1], *weight[-2:]))
     return (*rows[:-1], weight[-1])
 
 
 def distances(call: Call) -> Dims:
-    """Pairwise distances between two sets of points: sums over the coordinates."""
+    """Pairwise distances between two sets of points, summed over the coordinates."""
     a, b = call["x1"].dims, call["x2"].dims
     call.unify(a[-1], b[-1])
     pairs = (*_batch(call, a[:-2], b[:-2]), a[-2], b[-2])
@@ -116,15 +116,15 @@ def distances(call: Call) -> Dims:
 
 
 def distances_within(call: Call) -> Dims:
-    """Distances between all pairs of one set of points, pair after pair."""
+    """Distances between all pairs of one set of points, in a flat order."""
     points, coordinates = call["self"].dims
-    call.pin([points], "pairs in order")
-    call.mix((coordinates,))  # every pair needs one order of the coordinates
+    call.fix([points], "pairs in order")
+    call.mix((coordinates,))  # every pair needs the same order of the coordinates
     return (call.fixed(call.shape[0], "pairs in order"),)
 
 
 def trilinear(call: Call) -> Dims:
-    """Three operands broadcast, multiplied and summed over some dimensions (`nn.Bilinear`)."""
+    """Three operands, broadcast, multiplied and summed over some dimensions (`nn.Bilinear`)."""
     pairs = (("i1", "expand1"), ("i2", "expand2"), ("i3", "expand3"))
     operands = [Value(_unsqueezed(call[name].dims, call[expand])) for name, expand in pairs]
     sizes = zip(*(value.shape for value in operands), strict=True)

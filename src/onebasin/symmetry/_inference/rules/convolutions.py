@@ -1,9 +1,9 @@
-"""Rules for convolutions, pooling and resampling: positions slide, channels are units."""
+"""Rules for convolutions, pooling and resampling: positions are fixed, channels are units."""
 
 from onebasin.symmetry._inference.atoms import ONE, Dims, product_of
 from onebasin.symmetry._inference.calls import Call, Result, Rule
 
-SLIDING = "positions that a window slides over"
+SLIDING = "positions of a sliding window"
 
 
 def convolution(call: Call) -> Dims:
@@ -12,7 +12,7 @@ def convolution(call: Call) -> Dims:
 
 
 def transposed_convolution(call: Call) -> Dims:
-    """A convolution whose weight has its input channels first."""
+    """A convolution whose weight has the input channels first."""
     return _convolution(call, transposed=True)
 
 
@@ -31,7 +31,7 @@ def _convolution(call: Call, *, transposed: bool) -> Dims:
         result = weight[0]
     if call.get("bias") is not None:
         call.unify(result, call["bias"].dims[0])
-    call.pin(weight[2:], "positions in a kernel")
+    call.fix(weight[2:], "positions in a kernel")
     if transposed:
         call.mix((*batch, *weight, *operand[-rank:]))
     else:
@@ -40,7 +40,7 @@ def _convolution(call: Call, *, transposed: bool) -> Dims:
 
 
 def _positions(call: Call, operand: Dims, kernel: Dims) -> Dims:
-    """Positions pass through a kernel of one; any other pins them."""
+    """Return the output positions; all positions are fixed unless the kernel has size one."""
     rank = len(kernel)
     strides = _per_position(call.get("stride", 1), rank)
     pads = _per_position(call.get("padding", 0), rank)
@@ -50,7 +50,7 @@ def _positions(call: Call, operand: Dims, kernel: Dims) -> Dims:
         if kernel[i].size == 1 and strides[i] == 1 and pads[i] in (0, "same") and size == atom.size:
             result.append(atom)
         else:
-            call.pin([atom], SLIDING)
+            call.fix([atom], SLIDING)
             result.append(call.fixed(size, SLIDING))
     return tuple(result)
 
@@ -64,14 +64,14 @@ def _per_position(value: int | str | list[int], rank: int) -> list[int | str]:
 
 def _windows(rank: int) -> Rule:
     def rule(call: Call) -> tuple[Dims | None, ...]:
-        """Pooling or resampling over the last positions; batch and channels stay."""
+        """Pooling or resampling over the last dimensions; batch and channels are unchanged."""
         operand = call.first.dims
         kept, positions = operand[:-rank], operand[-rank:]
         shapes = [shape for shape in call.shapes if shape is not None]
         if all(size == 1 for size in shapes[0][-rank:]) and "adaptive_avg" in call.operator:
             call.mix(kept)
             return ((*kept, *([ONE] * rank)),)
-        call.pin(positions, SLIDING)
+        call.fix(positions, SLIDING)
         return tuple(
             None
             if shape is None
@@ -84,10 +84,10 @@ def _windows(rank: int) -> Rule:
 
 def _unpooling(rank: int) -> Rule:
     def rule(call: Call) -> Dims:
-        """Every value goes to the position that its index names; batch and channels stay."""
+        """Scatters values to the positions given by indices; batch and channels are unchanged."""
         operand, places = call["self"].dims, call["indices"].dims
         call.unify_all(operand[:-rank], places[:-rank])
-        call.pin((*operand[-rank:], *places[-rank:]), SLIDING)
+        call.fix((*operand[-rank:], *places[-rank:]), SLIDING)
         return (*operand[:-rank], *(call.fixed(size, SLIDING) for size in call.shape[-rank:]))
 
     return rule
@@ -95,10 +95,10 @@ def _unpooling(rank: int) -> Rule:
 
 def _random_windows(rank: int) -> Rule:
     def rule(call: Call) -> Result:
-        """Pooling over windows that samples for every batch entry and channel choose."""
+        """Pooling over random windows, sampled for every batch entry and channel."""
         operand = call["self"].dims
         *kept, coordinates = call["random_samples"].dims
-        call.pin([coordinates], "coordinates")
+        call.fix([coordinates], "coordinates")
         for atom, other in zip(reversed(operand[:-rank]), reversed(kept), strict=False):
             if other.size > 1:
                 call.unify(atom, other)
@@ -108,30 +108,30 @@ def _random_windows(rank: int) -> Rule:
 
 
 def grid_sample(call: Call) -> Dims:
-    """Values read at positions that data gives: (batch, channels, positions of the grid)."""
+    """Values at positions given by data: (batch, channels, positions of the grid)."""
     operand, grid = call["input"].dims, call["grid"].dims
     call.unify(operand[0], grid[0])
-    call.pin(operand[2:], SLIDING)
-    call.pin(grid[-1:], "coordinates")
+    call.fix(operand[2:], SLIDING)
+    call.fix(grid[-1:], "coordinates")
     call.mix(operand[:2])
     return (*operand[:2], *grid[1:-1])
 
 
 def columns(call: Call) -> Dims:
-    """`im2col`: channels × positions in the kernel, then the kernel's places."""
+    """`im2col`: (channels × positions in the kernel), then the positions of the kernel."""
     *batch, channels, down, across = call["self"].dims
-    call.pin([down, across], SLIDING)
+    call.fix([down, across], SLIDING)
     positions = call.fixed(call.shape[-2] // channels.size, "positions in a kernel")
     return (*batch, product_of([channels, positions]), call.fixed(call.shape[-1], SLIDING))
 
 
 def folded(call: Call) -> Dims:
-    """`col2im`: the inverse of `im2col`, summed where windows overlap."""
+    """`col2im`: the inverse of `im2col`, with overlapping windows summed."""
     *batch, rows, places = call["self"].dims
     channels, *positions = call.shape[len(batch) :]
     outer, kernel = call.factor(rows, [channels, rows.size // channels])
-    call.pin([kernel], "positions in a kernel")
-    call.pin([places], SLIDING)
+    call.fix([kernel], "positions in a kernel")
+    call.fix([places], SLIDING)
     call.mix((*batch, outer))
     return (*batch, outer, *(call.fixed(size, SLIDING) for size in positions))
 

@@ -1,4 +1,4 @@
-"""Rules for reading and writing at positions that other tensors give."""
+"""Rules for reading and writing at positions given by other tensors."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -7,13 +7,13 @@ from math import prod
 import torch
 from torch import Tensor
 
-from onebasin.symmetry._inference.atoms import Atom, Dims, fresh, is_pinned, product_of
+from onebasin.symmetry._inference.atoms import Atom, Dims, fresh, is_fixed, product_of
 from onebasin.symmetry._inference.calls import Call, Rule, Value
 from onebasin.symmetry._inference.rules.pointwise import broadcast
 from onebasin.symmetry._inference.rules.reshapes import expanded
 from onebasin.symmetry._inference.rules.slices import joined
 
-ADDRESSED = "its positions are addressed by numbers"
+ADDRESSED = "its positions are indexed by data"
 MAX_RUNS = 16
 
 
@@ -25,11 +25,11 @@ def embedding(call: Call) -> Dims:
 
 
 def embedding_bag(call: Call) -> tuple[Dims | None, ...]:
-    """Rows of a table, summed over bags; the other outputs are numbers of rows and bags."""
+    """Rows of a table, summed over bags; the other outputs are indices and counts."""
     rest = _address(call, call["weight"].dims, {0})
     for name in ("indices", "offsets", "per_sample_weights"):
         if call.get(name) is not None:
-            call.pin(call[name].dims, "bags in order")
+            call.fix(call[name].dims, "bags in order")
     bags, *numbers = call.shapes
     assert bags is not None
     return (
@@ -42,16 +42,16 @@ def embedding_bag(call: Call) -> tuple[Dims | None, ...]:
 
 
 def _address(call: Call, dims: Dims, places: Iterable[int]) -> Dims:
-    """Pin what is addressed, and return the rest, which cannot depend on where that was."""
+    """Fix the indexed dimensions, and return the others, which cannot depend on them."""
     addressed = set(places)
-    call.pin([dims[i] for i in addressed], ADDRESSED)
+    call.fix([dims[i] for i in addressed], ADDRESSED)
     rest = tuple(atom for i, atom in enumerate(dims) if i not in addressed)
     call.mix(rest)
     return rest
 
 
 def index(call: Call) -> Dims:
-    """`x[..., i, j, ...]` with index tensors: their common shape replaces those dimensions."""
+    """`x[..., i, j, ...]`: the broadcast shape of the index tensors replaces their dimensions."""
     dims = call["self"].dims
     given = {i: value for i, value in enumerate(call["indices"]) if value is not None}
     if len(given) == 1:
@@ -72,7 +72,7 @@ def _index_dims(call: Call, values: list[Value]) -> Dims:
 
 
 def index_select(call: Call) -> Dims:
-    """Positions of one dimension, in the order of an index."""
+    """Positions of one dimension in the order of an index."""
     dims = call["self"].dims
     value = call["index"]
     place = call["dim"] % max(len(dims), 1)
@@ -82,7 +82,7 @@ def index_select(call: Call) -> Dims:
 
 
 def _index_one(call: Call, dims: Dims, place: int, value: Value) -> Dims:
-    known = None if is_pinned(dims[place]) else value.constant()
+    known = None if is_fixed(dims[place]) else value.constant()
     pieces = None if known is None else _known_index(call, dims, place, known)
     if pieces is not None:
         call.buffers.update(value.sources())
@@ -92,7 +92,7 @@ def _index_one(call: Call, dims: Dims, place: int, value: Value) -> Dims:
 
 
 def _known_index(call: Call, dims: Dims, place: int, positions: Tensor) -> Dims | None:
-    """Read an index of known values as slices, repetition or tiling; None where it is neither."""
+    """Return layouts for an index that consists of slices, repetition or tiling, else None."""
     size = dims[place].size
     positions = positions.long() % size
     runs = _runs(positions)
@@ -123,7 +123,7 @@ def _repeated(atom: Atom, positions: Tensor) -> Atom | None:
 
 
 def gather(call: Call) -> Dims:
-    """Entries of one dimension, chosen for every place of the others."""
+    """Entries of one dimension, selected for every position of the others."""
     dims, chosen = call["self"].dims, call["index"].dims
     place = call["dim"] % max(len(dims), 1)
     _align(call, dims, chosen, place)
@@ -138,24 +138,24 @@ def _align(call: Call, dims: Dims, chosen: Dims, place: int) -> None:
         if a.size == b.size:
             call.unify(a, b)
         else:
-            call.pin([a, b], "only its first positions are read")
+            call.fix([a, b], "only its first positions are read")
 
 
 def scatter(call: Call) -> Dims:
-    """Entries of one dimension replaced, at places that an index gives."""
+    """Replaces entries of one dimension at positions given by an index."""
     dims, chosen = call["self"].dims, call["index"].dims
     place = call["dim"] % max(len(dims), 1)
     source = call.get("src")
     operands = [chosen] + ([source.dims] if isinstance(source, Value) else [])
     for operand in operands:
         _align(call, dims, operand, place)
-        call.pin(operand[place : place + 1], ADDRESSED)
+        call.fix(operand[place : place + 1], ADDRESSED)
     _address(call, dims, {place} if dims else ())
     return dims
 
 
 def index_put(call: Call) -> Dims:
-    """Entries replaced at index tensors; the other dimensions are those of the values."""
+    """Replaces entries at index tensors; the other dimensions are those of the values."""
     dims = call["self"].dims
     given = {i: value for i, value in enumerate(call["indices"]) if value is not None}
     if any(value.boolean for value in given.values()):
@@ -164,28 +164,28 @@ def index_put(call: Call) -> Dims:
     new, values = _index_dims(call, list(given.values())), call["values"]
     places = sorted(given)
     if places != list(range(len(places))):
-        call.pin([*rest, *values.dims], ADDRESSED)
+        call.fix([*rest, *values.dims], ADDRESSED)
         return dims
     written = (*new, *rest)
     broadcast(call, [Value(written), values], tuple(atom.size for atom in written))
     if not call.get("accumulate"):
-        call.pin(new, "of values for one place the last stays")
+        call.fix(new, "the last of several values at one position remains")
     return dims
 
 
 def _masked_put(call: Call, dims: Dims, given: Mapping[int, Value]) -> Dims:
-    """One value put wherever a mask is true: entry by entry; other values are in order."""
+    """Write one value where a mask is true: pointwise. Several values have a fixed order."""
     if len(given) == 1 and prod(call["values"].shape) == 1:
         ((place, mask),) = given.items()
         call.unify_all(dims[place : place + len(mask.dims)], mask.dims)
     else:
         masks = [atom for value in given.values() for atom in value.dims]
-        call.pin([*dims, *masks, *call["values"].dims], ADDRESSED)
+        call.fix([*dims, *masks, *call["values"].dims], ADDRESSED)
     return dims
 
 
 def masked_scatter(call: Call) -> Dims:
-    """Values in their order wherever a mask is true; in whole rows where it is one all along."""
+    """Values in order where a mask is true; whole rows if the mask is constant along rows."""
     dims, source = expanded(call["self"].dims, call.shape), call["source"].dims
     mask = expanded(call["mask"].dims, call.shape)
     rows = 0
@@ -194,7 +194,7 @@ def masked_scatter(call: Call) -> Dims:
             break
         rows += 1
     place, first = len(dims) - rows, len(source) - rows
-    call.pin([*mask[:place], *source[:first]], ADDRESSED)
+    call.fix([*mask[:place], *source[:first]], ADDRESSED)
     call.unify_all(dims[place:], source[first:])
     _address(call, dims, range(place))
     call.mix(source[first:])
@@ -202,16 +202,16 @@ def masked_scatter(call: Call) -> Dims:
 
 
 def _is_one_value(atom: Atom) -> bool:
-    """Whether a tensor is the same all along a dimension: only expanded ones have no origin."""
+    """Whether a tensor is constant along a dimension; only expanded dimensions have no origin."""
     root = atom.root
-    return root.form is None and root.pinned is None and not root.homes
+    return root.form is None and root.fixed_by is None and not root.homes
 
 
 def index_write(call: Call) -> Dims:
-    """`index_add`, `index_copy`: slices of one dimension written."""
+    """`index_add`, `index_copy`: writes slices of one dimension."""
     dims, source = call["self"].dims, call["source"].dims
     place = call["dim"] % max(len(dims), 1)
-    call.pin([*source[place : place + 1], *call["index"].dims], ADDRESSED)
+    call.fix([*source[place : place + 1], *call["index"].dims], ADDRESSED)
     for i in set(range(len(dims))) - {place}:
         call.unify(dims[i], source[i])
     _address(call, dims, {place})
@@ -219,11 +219,11 @@ def index_write(call: Call) -> Dims:
 
 
 def search(call: Call) -> Dims:
-    """`bucketize`, `searchsorted`: every entry on its own, among numbers in order."""
+    """`bucketize`, `searchsorted`: pointwise in the operand; the sequence is ordered."""
     sequence = call.get("boundaries", call.get("sorted_sequence")).dims
-    call.pin(sequence[-1:], "in ascending order")
+    call.fix(sequence[-1:], "in ascending order")
     if call.get("sorter") is not None:
-        call.pin(call["sorter"].dims, ADDRESSED)
+        call.fix(call["sorter"].dims, ADDRESSED)
     operand = call["self"]
     if not isinstance(operand, Value):
         return ()
@@ -233,13 +233,13 @@ def search(call: Call) -> Dims:
 
 
 def one_hot(call: Call) -> Dims:
-    """Numbers become positions of a new last dimension."""
+    """Integers become positions of a new last dimension."""
     return (*call["self"].dims, call.fixed(call.shape[-1], ADDRESSED))
 
 
 def take_anywhere(call: Call) -> Dims:
-    """Entries addressed by their number in the flattened tensor."""
-    call.pin(call["self"].dims, ADDRESSED)
+    """Entries at indices into the flattened tensor."""
+    call.fix(call["self"].dims, ADDRESSED)
     return call["index"].dims
 
 

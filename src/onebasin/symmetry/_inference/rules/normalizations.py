@@ -5,7 +5,7 @@ from onebasin.symmetry._inference.calls import Call, Rule
 
 
 def batch_norm(call: Call) -> tuple[Dims | None, ...]:
-    """Weight, bias and running statistics lie on the channels, the second dimension."""
+    """Weight, bias and running statistics have the layout of the channels, the second dimension."""
     dims = call["input"].dims
     for name in ("weight", "bias", "running_mean", "running_var"):
         if call.get(name) is not None:
@@ -25,7 +25,7 @@ def _shaped(call: Call, dims: Dims, side: Dims, shape: tuple[int, ...] | None) -
 
 
 def layer_norm(call: Call) -> tuple[Dims | None, ...]:
-    """Statistics over the last dimensions, weight and bias entry by entry on them."""
+    """Statistics over the last dimensions; weight and bias have the layouts of these dimensions."""
     dims = call["input"].dims
     number = len(call["normalized_shape"])
     kept, last = dims[: len(dims) - number], dims[len(dims) - number :]
@@ -41,7 +41,7 @@ def layer_norm(call: Call) -> tuple[Dims | None, ...]:
 
 
 def group_norm(call: Call) -> tuple[Dims | None, ...]:
-    """Channels are (groups × channels in a group); statistics per group."""
+    """Channels are (groups × channels in a group); statistics are computed per group."""
     dims = call["input"].dims
     groups = call.get("group", call.get("num_groups", 1))
     outer, _ = call.factor(dims[1], [groups, dims[1].size // groups])
@@ -56,7 +56,7 @@ def group_norm(call: Call) -> tuple[Dims | None, ...]:
 
 
 def weight_norm(call: Call) -> tuple[Dims | None, ...]:
-    """`g * v / |v|` with the norm over all dimensions but one, or over all of them."""
+    """`g * v / |v|` with the norm over all dimensions but one, or over all dimensions."""
     direction, length = call["v"].dims, call["g"].dims
     kept: Dims = ()
     if length:

@@ -1,11 +1,11 @@
-"""Rules for operators that work entry by entry, and for those that create tensors."""
+"""Rules for pointwise operators and operators that create tensors."""
 
 from onebasin.symmetry._inference.atoms import ONE, Atom, Dims, fresh
 from onebasin.symmetry._inference.calls import Call, Rule, Value
 
 
 def pointwise(call: Call) -> tuple[Dims | None, ...]:
-    """Unify the operands' dimensions aligned at the right; size one broadcasts."""
+    """Unify the operands' dimensions, aligned at the right; size one broadcasts."""
     dims = broadcast(call, call.values, call.shape)
     return tuple(dims if shape is not None else None for shape in call.shapes)
 
@@ -16,15 +16,15 @@ def broadcast(call: Call, values: list[Value], shape: tuple[int, ...]) -> Dims:
     for i, size in enumerate(shape):
         place = i - len(shape)
         operands = [value.dims[place] for value in values if len(value.dims) >= -place]
-        tensors_of = [atom for atom in operands if atom.size == size]
-        for other in tensors_of[1:]:
-            call.unify(tensors_of[0], other)
-        dims.append((tensors_of[0].root if tensors_of else fresh(size)) if size != 1 else ONE)
+        same_size = [atom for atom in operands if atom.size == size]
+        for other in same_size[1:]:
+            call.unify(same_size[0], other)
+        dims.append((same_size[0].root if same_size else fresh(size)) if size != 1 else ONE)
     return tuple(dims)
 
 
 def copy(call: Call) -> Dims:
-    """`copy(self, src)`: the old values of self do not matter."""
+    """`copy(self, src)`: independent of the old values of self."""
     return broadcast(call, [call["src"]], call.shape)
 
 
@@ -36,8 +36,8 @@ def uniform(call: Call) -> tuple[Dims | None, ...]:
 
 
 def distinct(call: Call) -> tuple[Dims | None, ...]:
-    """A tensor whose entries differ from place to place."""
-    reason = "its values are fixed by position"
+    """A tensor with position-dependent entries."""
+    reason = "its values depend on the position"
     return tuple(
         None if shape is None else tuple(call.fixed(size, reason) for size in shape)
         for shape in call.shapes
@@ -45,20 +45,20 @@ def distinct(call: Call) -> tuple[Dims | None, ...]:
 
 
 def identity(call: Call) -> tuple[Dims | None, ...]:
-    """An operator that returns its first operand, with another dtype, device or memory."""
+    """An operator that returns its first operand, possibly with another dtype or device."""
     dims = call.first.dims
     return tuple(dims if shape is not None else None for shape in call.shapes)
 
 
 def nothing(call: Call) -> tuple[None, ...]:
-    """A check or a question about sizes: no tensor comes out."""
+    """A check or a query of sizes, without an output tensor."""
     return (None,) * len(call.shapes)
 
 
-def refuse(call: Call, reason: str = "has no typing rule") -> tuple[Dims | None, ...]:
-    """Pin everything an operator without a rule touches."""
+def fix_operands(call: Call, reason: str = "has no typing rule") -> tuple[Dims | None, ...]:
+    """Fix all operands and outputs of an operator without a rule."""
     for value in call.values:
-        call.pin(value.dims, reason, refused=True)
+        call.fix(value.dims, reason, unsupported=True)
     return tuple(
         None if shape is None else tuple(call.fixed(size, reason) for size in shape)
         for shape in call.shapes
@@ -66,14 +66,14 @@ def refuse(call: Call, reason: str = "has no typing rule") -> tuple[Dims | None,
 
 
 def view_as_real(call: Call) -> Dims:
-    """Real and imaginary part become a last dimension of two."""
+    """Real and imaginary part become a last dimension of size two."""
     return (*call["self"].dims, call.fixed(2, "real and imaginary part"))
 
 
 def view_as_complex(call: Call) -> Dims:
-    """The last dimension of two becomes real and imaginary part."""
+    """A last dimension of size two becomes real and imaginary part."""
     dims = call["self"].dims
-    call.pin(dims[-1:], "real and imaginary part")
+    call.fix(dims[-1:], "real and imaginary part")
     return dims[:-1]
 
 

@@ -1,4 +1,4 @@
-"""Rules for operators along a dimension: symmetric ones leave it free, others pin it."""
+"""Rules for operators along a dimension: the dimension is free if the operator is symmetric."""
 
 from onebasin.symmetry._inference.atoms import ONE, Dims
 from onebasin.symmetry._inference.calls import Call, Rule
@@ -20,55 +20,55 @@ def _places(call: Call, dims: Dims) -> set[int]:
 
 
 def reduce(call: Call) -> tuple[Dims | None, ...]:
-    """A symmetric reduction: the order of what it reduces over does not matter."""
+    """A symmetric reduction, independent of the order of the reduced dimensions."""
     dims = call.first.dims
     result = _reduced(dims, _places(call, dims), keep=call.get("keepdim", False))
     return tuple(result if shape is not None else None for shape in call.shapes)
 
 
 def locate(call: Call) -> tuple[Dims | None, ...]:
-    """A reduction that also returns positions; without them it is a symmetric one."""
+    """A reduction that also returns positions; symmetric if the positions are not used."""
     if len(call.shapes) > 1 and not call.uses(1):
         return reduce(call)
     dims = call.first.dims
     places = _places(call, dims)
-    call.pin([dims[i] for i in places], "its positions are returned as numbers")
+    call.fix([dims[i] for i in places], "its positions are returned as indices")
     return reduce(call)
 
 
 def extreme(call: Call) -> tuple[Dims | None, ...]:
-    """`max` and `min`: entry by entry with two tensors, symmetric, or with positions."""
+    """`max` and `min`: pointwise with two tensors, symmetric, or with positions."""
     if call.get("other") is not None:
         return pointwise(call)
     return locate(call) if len(call.shapes) > 1 else reduce(call)
 
 
 def softmax(call: Call) -> Dims:
-    """Normalization along one dimension: symmetric in it, mixing over it."""
+    """Normalization along one dimension: symmetric in this dimension."""
     dims = call.first.dims
     call.mix(_reduced(dims, _places(call, dims), keep=False))
     return dims
 
 
 def scan(call: Call) -> tuple[Dims | None, ...]:
-    """Cumulative operators: the order of their dimension is what they are about."""
+    """Cumulative operators, which depend on the order of their dimension."""
     dims = call.first.dims
     places = _places(call, dims)
-    call.pin([dims[i] for i in places], "accumulated in order")
+    call.fix([dims[i] for i in places], "accumulated in order")
     call.mix(_reduced(dims, places, keep=False))
     return tuple(dims if shape is not None else None for shape in call.shapes)
 
 
 def order(call: Call) -> tuple[Dims | None, ...]:
-    """`sort` and `topk`: the dimension of the result holds ranks.
+    """`sort` and `topk`: positions of the result are ranks.
 
-    The values alone do not depend on the order of the operand, the returned positions do.
+    Returned values do not depend on the order of the operand; returned positions do.
     """
     return _order(call, call.get("dim", -1))
 
 
 def order_first(call: Call) -> tuple[Dims | None, ...]:
-    """`msort` sorts along the first dimension."""
+    """`msort`: sorts along the first dimension."""
     return _order(call, 0)
 
 
@@ -77,7 +77,7 @@ def _order(call: Call, dim: int) -> tuple[Dims | None, ...]:
     place = dim % max(len(dims), 1)
     returns_positions = call.operator.startswith("aten.argsort")
     if returns_positions or (len(call.shapes) > 1 and call.uses(1)):
-        call.pin(dims[place : place + 1], "sorted, its positions returned as numbers")
+        call.fix(dims[place : place + 1], "sorted, with positions returned as indices")
     call.mix(_reduced(dims, {place}, keep=False))
     return tuple(
         (*dims[:place], call.fixed(shape[place], "ranks"), *dims[place + 1 :])
@@ -88,9 +88,9 @@ def _order(call: Call, dim: int) -> tuple[Dims | None, ...]:
 
 
 def triangle(call: Call) -> Dims:
-    """`tril` and `triu` keep entries by their position in the last two dimensions."""
+    """`tril` and `triu`: keep entries by their position in the last two dimensions."""
     dims = call["self"].dims
-    call.pin(dims[-2:], "kept or dropped by position")
+    call.fix(dims[-2:], "masked by position")
     return dims
 
 
@@ -98,7 +98,7 @@ def fourier(call: Call) -> tuple[Dims | None, ...]:
     """Fourier transforms: positions become frequencies."""
     dims, wanted = call["self"].dims, call["dim"]
     places = {i % len(dims) for i in ([wanted] if isinstance(wanted, int) else wanted)}
-    call.pin([dims[i] for i in places], "Fourier transformed")
+    call.fix([dims[i] for i in places], "Fourier transform")
     return (
         tuple(
             call.fixed(call.shape[i], "frequencies") if i in places else atom
@@ -108,7 +108,7 @@ def fourier(call: Call) -> tuple[Dims | None, ...]:
 
 
 def _each(names: str, rule: Rule) -> dict[str, Rule]:
-    """Return a table that gives every named operator one rule."""
+    """Return a table with one rule for all named operators."""
     return {f"aten.{name}": rule for name in names.split()}
 
 

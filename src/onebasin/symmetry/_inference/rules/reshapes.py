@@ -8,27 +8,27 @@ from onebasin.symmetry._inference.calls import Call, Rule
 
 
 def view(call: Call) -> Dims:
-    """A row-major reshape: products are made and undone; or a reading as another dtype."""
+    """A row-major reshape, which creates and splits products, or a view as another dtype."""
     dims = call["self"].dims
     if call.get("dtype") is None or not dims:
         return call.regroup(dims, call.shape)
     size, last = call.shape[-1], dims[-1]
-    if size >= last.size:  # every entry becomes several smaller ones
+    if size >= last.size:  # every entry is split into several smaller ones
         pieces = call.fixed(size // last.size, "bytes of an entry")
         return (*dims[:-1], product_of([last, pieces]))
     outer, inner = call.factor(last, [size, last.size // size])
-    call.pin([inner], "bytes of an entry")
+    call.fix([inner], "bytes of an entry")
     return (*dims[:-1], outer)
 
 
 def permute(call: Call) -> Dims:
-    """Dimensions in another order."""
+    """A permutation of dimensions."""
     dims = call["self"].dims
     return tuple(dims[i] for i in call["dims"])
 
 
 def transpose(call: Call) -> Dims:
-    """Two dimensions change places."""
+    """Two dimensions are swapped."""
     dims = list(call["self"].dims)
     i, j = call.get("dim0", 0), call.get("dim1", 1)
     if len(dims) > 1:
@@ -44,7 +44,7 @@ def unsqueeze(call: Call) -> Dims:
 
 
 def squeeze(call: Call) -> Dims:
-    """Dimensions of size one go."""
+    """Dimensions of size one are removed."""
     dims = call["self"].dims
     wanted = call.get("dim", range(len(dims)))
     places = {i % max(len(dims), 1) for i in ([wanted] if isinstance(wanted, int) else wanted)}
@@ -52,12 +52,12 @@ def squeeze(call: Call) -> Dims:
 
 
 def expand(call: Call) -> Dims:
-    """An expanded axis repeats one value: a free atom of its own."""
+    """An expanded dimension repeats one value and is a new free atom."""
     return expanded(call["self"].dims, call.shape)
 
 
 def expanded(dims: Dims, shape: Sequence[int]) -> Dims:
-    """Return dimensions expanded to a shape, new axes as fresh atoms."""
+    """Return dimensions expanded to a shape, with new dimensions as fresh atoms."""
     padded = (ONE,) * (len(shape) - len(dims)) + dims
     return tuple(
         atom if atom.size == size else fresh(size) for atom, size in zip(padded, shape, strict=True)
@@ -65,7 +65,7 @@ def expanded(dims: Dims, shape: Sequence[int]) -> Dims:
 
 
 def repeat(call: Call) -> Dims:
-    """Tiling: a free outer factor around every repeated dimension."""
+    """Tiling: a free outer factor for every repeated dimension."""
     repeats = call["repeats"]
     dims = (ONE,) * (len(repeats) - len(call["self"].dims)) + call["self"].dims
     return tuple(
@@ -74,11 +74,11 @@ def repeat(call: Call) -> Dims:
 
 
 def repeat_interleave(call: Call) -> Dims:
-    """Every position several times in a row: a free inner factor."""
+    """Repeats every position several times: a free inner factor."""
     times = call["repeats"]
-    if call.get("self") is None:  # the numbers of the positions themselves
-        call.pin(times.dims, "repeated by number")
-        return (call.fixed(call.shape[0], "repeated by number"),)
+    if call.get("self") is None:  # the output contains the positions
+        call.fix(times.dims, "repetition counts from data")
+        return (call.fixed(call.shape[0], "repetition counts from data"),)
     dims = call["self"].dims
     if call.get("dim") is None:
         dims, dim = (product_of(dims),), 0
@@ -87,13 +87,13 @@ def repeat_interleave(call: Call) -> Dims:
     if isinstance(times, int):
         repeated = product_of([dims[dim], fresh(times)])
     else:
-        call.pin([dims[dim]], "repeated by number")
-        repeated = call.fixed(call.shape[dim], "repeated by number")
+        call.fix([dims[dim]], "repetition counts from data")
+        repeated = call.fixed(call.shape[dim], "repetition counts from data")
     return (*dims[:dim], repeated, *dims[dim + 1 :])
 
 
 def move(call: Call) -> Dims:
-    """`movedim`: some dimensions go to other places, the rest keep their order."""
+    """`movedim`: moves some dimensions; the others keep their order."""
     dims = call["self"].dims
     source, target = (
         [i] if isinstance(i, int) else i for i in (call["source"], call["destination"])
@@ -104,7 +104,7 @@ def move(call: Call) -> Dims:
 
 
 def as_strided(call: Call) -> Dims:
-    """A strided view that is a permuted or contiguous view of the operand; others are refused."""
+    """A strided view that equals a permuted or contiguous view; others are unsupported."""
     operand, sizes, strides = call["self"], list(call["size"]), list(call["stride"])
     if operand.dense and prod(sizes) == prod(operand.shape) and not call.get("storage_offset"):
         if _is_contiguous(sizes, strides):
@@ -116,8 +116,8 @@ def as_strided(call: Call) -> Dims:
                 zip(kept, call.regroup(operand.dims, [sizes[i] for i in kept]), strict=True)
             )
             return tuple(atoms.get(i, ONE) for i in range(len(sizes)))
-    reason = "strided view that is no reshape"
-    call.pin(operand.dims, reason, refused=True)
+    reason = "strided view that is not a reshape"
+    call.fix(operand.dims, reason, unsupported=True)
     return tuple(call.fixed(size, reason) for size in sizes)
 
 
@@ -131,16 +131,16 @@ def _is_contiguous(sizes: Sequence[int], strides: Sequence[int]) -> bool:
 
 
 def unfold(call: Call) -> Dims:
-    """Sliding windows along one dimension, their positions last."""
+    """Sliding windows along one dimension; positions in the window are the last dimension."""
     dims = list(call["self"].dims)
     place = call["dimension"] % len(dims)
-    call.pin([dims[place]], "cut into windows")
+    call.fix([dims[place]], "split into windows")
     dims[place] = call.fixed(call.shape[place], "windows in order")
     return (*dims, call.fixed(call.shape[-1], "positions in a window"))
 
 
 def pixel_shuffle(call: Call) -> Dims:
-    """Channels (c, r, r) become positions: c × r × r, then (h, r) and (w, r)."""
+    """Channels (c × r × r) become positions: c, (h × r) and (w × r)."""
     *batch, channels, height, width = call["self"].dims
     r = call["upscale_factor"]
     outer, down, across = call.factor(channels, [channels.size // r**2, r, r])
@@ -157,7 +157,7 @@ def pixel_unshuffle(call: Call) -> Dims:
 
 
 def channel_shuffle(call: Call) -> Dims:
-    """Channels (g, c) become (c, g)."""
+    """Channels (g × c) become (c × g)."""
     batch, channels, *rest = call["self"].dims
     groups = call["groups"]
     outer, inner = call.factor(channels, [groups, channels.size // groups])
@@ -165,14 +165,14 @@ def channel_shuffle(call: Call) -> Dims:
 
 
 def diagonal(call: Call) -> Dims:
-    """The diagonal of two dimensions, which must move together; it comes last."""
+    """The diagonal of two dimensions, which are unified; it becomes the last dimension."""
     dims = call["self"].dims
     i, j = call.get("dim1", 0) % len(dims), call.get("dim2", 1) % len(dims)
     rest: tuple[Atom, ...] = tuple(a for k, a in enumerate(dims) if k not in (i, j))
     if call.get("offset", 0) == 0 and dims[i].size == dims[j].size:
         call.unify(dims[i], dims[j])
         return (*rest, dims[i])
-    call.pin([dims[i], dims[j]], "a diagonal is taken")
+    call.fix([dims[i], dims[j]], "diagonal with an offset")
     return (*rest, call.fixed(call.shape[-1], "a diagonal"))
 
 

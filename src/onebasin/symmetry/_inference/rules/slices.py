@@ -1,13 +1,13 @@
-"""Rules for cutting tensors into pieces and joining pieces: sums are made and undone."""
+"""Rules for slicing and concatenation, which create and split sums."""
 
 from collections.abc import Sequence
 
-from onebasin.symmetry._inference.atoms import ONE, Atom, Dims, family_of, fresh, is_pinned, sum_of
+from onebasin.symmetry._inference.atoms import ONE, Atom, Dims, family_of, fresh, is_fixed, sum_of
 from onebasin.symmetry._inference.calls import Call, Rule, Value
 
 
 def slice_tensor(call: Call) -> Dims:
-    """Positions start to end of one dimension, every step-th of them."""
+    """Positions from start to end of one dimension, with a step."""
     dims, dim = call["self"].dims, call.get("dim", 0) % len(call["self"].dims)
     start, stop = _bounds(dims[dim].size, call.get("start"), call.get("end"))
     return _stepped(call, dims, dim, start, stop, call.get("step", 1))
@@ -27,12 +27,12 @@ def _stepped(call: Call, dims: Dims, dim: int, start: int, stop: int, step: int)
         opened = (*dims[:dim], outer, inner, *dims[dim + 1 :])
         chosen = call.take(opened, dim + 1, start, start + 1)
         return (*chosen[: dim + 1], *chosen[dim + 2 :])
-    call.pin([dims[dim]], "every few positions are taken")
-    return (*dims[:dim], call.fixed(call.shape[dim], "every few positions"), *dims[dim + 1 :])
+    call.fix([dims[dim]], "strided slice")
+    return (*dims[:dim], call.fixed(call.shape[dim], "strided slice"), *dims[dim + 1 :])
 
 
 def select(call: Call) -> Dims:
-    """One position of a dimension, which goes."""
+    """One position of a dimension, which is removed."""
     dims = call["self"].dims
     dim = call["dim"] % len(dims)
     index = call["index"] % dims[dim].size
@@ -54,7 +54,7 @@ def split(call: Call) -> list[Dims | None]:
 
 
 def unbind(call: Call) -> list[Dims | None]:
-    """Every position of a dimension on its own."""
+    """Every position of a dimension as a separate tensor."""
     dims = call["self"].dims
     dim = call.get("dim", 0) % len(dims)
     taken = [call.take(dims, dim, i, i + 1) for i in range(dims[dim].size)]
@@ -62,20 +62,20 @@ def unbind(call: Call) -> list[Dims | None]:
 
 
 def cat(call: Call) -> Dims:
-    """Tensors one after the other along one dimension."""
+    """Concatenation along an existing dimension."""
     values = [value for value in call["tensors"] if value.shape != (0,)]
     return joined([value.dims for value in values], call.get("dim", 0) % len(values[0].dims))
 
 
 def stack(call: Call) -> Dims:
-    """Tensors one after the other along a dimension of their own."""
+    """Concatenation along a new dimension."""
     values: list[Value] = call["tensors"]
     dim = call.get("dim", 0) % (len(values[0].dims) + 1)
     return joined([(*v.dims[:dim], ONE, *v.dims[dim:]) for v in values], dim)
 
 
 def joined(pieces: Sequence[Dims], dim: int) -> Dims:
-    """Return the layouts of a concatenation; other dimensions may differ from part to part."""
+    """Return the layouts of a concatenation; other dimensions may differ between the parts."""
     pieces = [piece for piece in pieces if piece[dim].size]
     if len(pieces) == 1:
         return pieces[0]
@@ -88,12 +88,12 @@ def joined(pieces: Sequence[Dims], dim: int) -> Dims:
 
 
 def slice_scatter(call: Call) -> Dims:
-    """A slice is replaced: what was before it, the replacement, what comes after."""
+    """Replaces a slice: the part before it, the replacement, the part after it."""
     dims, source = call["self"].dims, call["src"].dims
     dim = call.get("dim", 0) % len(dims)
     start, stop = _bounds(dims[dim].size, call.get("start"), call.get("end"))
     if call.get("step", 1) != 1:
-        call.pin([dims[dim], source[dim]], "every few positions are replaced")
+        call.fix([dims[dim], source[dim]], "strided slice is replaced")
         for i in set(range(len(dims))) - {dim}:
             call.unify(dims[i], source[i])
         return dims
@@ -101,7 +101,7 @@ def slice_scatter(call: Call) -> Dims:
 
 
 def select_scatter(call: Call) -> Dims:
-    """One position is replaced."""
+    """Replaces one position."""
     dims, source = call["self"].dims, call["src"].dims
     dim = call["dim"] % len(dims)
     index = call["index"] % dims[dim].size
@@ -115,7 +115,7 @@ def _replaced(call: Call, dims: Dims, source: Dims, dim: int, start: int, stop: 
 
 
 def constant_pad(call: Call) -> Dims:
-    """Padding by one value: free positions before and after; negative padding cuts."""
+    """Constant padding adds free positions at both ends; negative padding crops."""
     dims, pads = call["self"].dims, call["pad"]
     for i in range(len(pads) // 2):
         dim, (low, high) = len(dims) - 1 - i, pads[2 * i : 2 * i + 2]
@@ -128,13 +128,13 @@ def constant_pad(call: Call) -> Dims:
 def _padded(call: Call, atom: Atom, low: int, high: int) -> Atom:
     if not low and not high:
         return atom
-    if is_pinned(atom):
+    if is_fixed(atom):
         return call.fixed(low + atom.size + high, "padded positions")
     return sum_of([fresh(low) if low else Atom(0), atom, fresh(high) if high else Atom(0)])
 
 
 def pad(call: Call) -> Dims:
-    """Padding of any mode."""
+    """Padding with any mode."""
     return constant_pad(call) if call.get("mode", "constant") == "constant" else pad_positions(call)
 
 
@@ -147,7 +147,7 @@ def narrow(call: Call) -> Dims:
 
 
 def glu(call: Call) -> Dims:
-    """The first half of a dimension times a gate, the sigmoid of the second."""
+    """The first half of a dimension times the sigmoid of the second half."""
     dims = call["self"].dims
     dim = call.get("dim", -1) % len(dims)
     half = dims[dim].size // 2
@@ -157,27 +157,27 @@ def glu(call: Call) -> Dims:
 
 
 def difference(call: Call) -> Dims:
-    """Neighbors subtracted from each other."""
+    """Differences of neighbors."""
     dims = call["self"].dims
     dim = call.get("dim", -1) % len(dims)
     for name in ("prepend", "append"):
         if call.get(name) is not None:
             others = call[name].dims
             call.unify_all(dims[:dim] + dims[dim + 1 :], others[:dim] + others[dim + 1 :])
-            call.pin([others[dim]], "neighbors are compared")
-    call.pin([dims[dim]], "neighbors are compared")
-    fixed = call.fixed(call.shape[dim], "neighbors are compared")
+            call.fix([others[dim]], "difference of neighbors")
+    call.fix([dims[dim]], "difference of neighbors")
+    fixed = call.fixed(call.shape[dim], "difference of neighbors")
     return (*dims[:dim], fixed, *dims[dim + 1 :])
 
 
 def reorder(call: Call) -> Dims:
-    """`flip` and `roll`: positions change places in a fixed way."""
+    """`flip` and `roll`: a fixed permutation of positions."""
     dims = call["self"].dims
     places = call["dims"] or range(len(dims))
     moved = {i % len(dims) for i in places}
-    call.pin([dims[i] for i in moved], "positions change places")
+    call.fix([dims[i] for i in moved], "fixed permutation of positions")
     return tuple(
-        call.fixed(a.size, "positions change places") if i in moved else a
+        call.fixed(a.size, "fixed permutation of positions") if i in moved else a
         for i, a in enumerate(dims)
     )
 
@@ -186,7 +186,7 @@ def pad_positions(call: Call) -> Dims:
     """Reflection and replication padding copy positions near the border."""
     dims = call["self"].dims
     count = len(call.get("padding", call.get("pad"))) // 2
-    call.pin(dims[-count:], "padded by copies of its border")
+    call.fix(dims[-count:], "padded by copies of its border")
     return (*dims[:-count], *(call.fixed(n, "padded positions") for n in call.shape[-count:]))
 
 

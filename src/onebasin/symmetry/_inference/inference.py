@@ -1,6 +1,6 @@
-"""Trace: from a module and example inputs to its symmetry.
+"""Inference of the symmetry of a module from example inputs.
 
-Puts the parts of inference together: export, what is state and what is constant, the
+Combines the steps of inference: export, the distinction between state and constants, the
 solver, the groups, and the public layouts with their names.
 """
 
@@ -18,12 +18,12 @@ from onebasin._random import random_state_kept
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._depth import raised_recursion_limit
 from onebasin.symmetry._inference.atoms import Dims
+from onebasin.symmetry._inference.build import build_symmetry, unsupported_in_training
 from onebasin.symmetry._inference.calls import Value
 from onebasin.symmetry._inference.export import Exported, export_model
 from onebasin.symmetry._inference.graphs import graph_in_training, graphs_at_other_shapes
 from onebasin.symmetry._inference.groups import find_nesting
 from onebasin.symmetry._inference.partitions import differing_dims
-from onebasin.symmetry._inference.publication import publish, refusals_in_training
 from onebasin.symmetry._inference.solver import Solver
 from onebasin.symmetry._inference.state import (
     constant_buffers,
@@ -37,7 +37,7 @@ from onebasin.symmetry.groups import UnsupportedOp
 from onebasin.symmetry.symmetry import Symmetry
 
 NODE = "node:"
-"""Prefix that distinguishes the names of values from the names of tensors."""
+"""Prefix that distinguishes names of graph values from names of tensors."""
 
 
 def infer_symmetry(
@@ -47,32 +47,32 @@ def infer_symmetry(
     *,
     outputs: Callable[[Any], Any] | None = None,
 ) -> Symmetry:
-    """Find the permutation symmetry of a model.
+    """Infer the permutation symmetry of a model.
 
-    Every dimension of every tensor gets a layout: operators are typing rules on the graph
-    of `torch.export`, and unification finds the most general solution. Inputs and counted
-    outputs stay fixed. Where the model does something else at other input shapes, or uses more
-    parameters in training mode, those graphs constrain the symmetry, too. The model and the
-    global random states are not changed; the model may be on the meta device.
+    Every dimension of every tensor gets a layout. Operators are typing rules on the graph of
+    `torch.export`, and unification computes the most general solution. Inputs and selected
+    outputs are fixed. If the model behaves differently at other input shapes, or uses more
+    parameters in training mode, these graphs constrain the symmetry, too. The model and the
+    global random states are not changed. The model may be on the meta device.
 
-    A training graph is left out if `torch.export` cannot take it or if it has an operator that
-    no rule reads. `Symmetry.unsupported_ops` names the operator. Tensors that only training uses
-    are then `unused` and stay fixed, although the units that they read can move.
+    A training graph is ignored if `torch.export` does not support it, or if it contains an
+    unsupported operator. `Symmetry.unsupported_ops` then names the operator. Tensors that only
+    training uses are `unused` and fixed, although the units that they read are not fixed.
 
     Args:
-        model: any module that `torch.export` can take; traced in evaluation mode.
+        model: any module that `torch.export` supports; exported in evaluation mode.
         example_args: positional inputs, one tensor, or a mapping of keyword inputs such as a
-            batch of a data loader. A batch of one is doubled, since a dimension of size one
-            hides what it stands for.
+            batch of a data loader. A batch of one is doubled, because the role of a
+            dimension of size one is ambiguous.
         example_kwargs: keyword inputs.
-        outputs: maps the model's return value to the tensors that must not change; by default
-            all but the caches of mapping-like outputs.
+        outputs: function from the model's return value to the tensors that must be preserved;
+            by default all tensors except caches.
 
     Returns:
         The symmetry; verify it with `verify` before use.
 
     Raises:
-        OneBasinError: when the model has no parameters, or `torch.export` cannot take it.
+        OneBasinError: when the model has no parameters, or `torch.export` does not support it.
 
     Example:
         >>> import torch
@@ -81,20 +81,20 @@ def infer_symmetry(
         >>> symmetry.groups
         {'0': Group(name='0', size=8, nested_in=())}
     """
-    check_model("trace", model)
-    with raised_recursion_limit(model, "trace"), random_state_kept(model):
+    check_model("infer_symmetry", model)
+    with raised_recursion_limit(model, "infer_symmetry"), random_state_kept(model):
         return _Inference(model, example_args, example_kwargs, outputs, doubles=True).symmetry()
 
 
 @dataclass(frozen=True)
 class TracedGraph:
-    """A graph with the layouts of all that is in it.
+    """A graph with the layouts of its tensors and values.
 
     Args:
         exported: the graph.
-        symmetry: of the model, as `infer_symmetry` returns it.
-        features: the same groups, with the layouts of the values inside the graph, by the
-            names of their nodes.
+        symmetry: the symmetry of the model, as returned by `infer_symmetry`.
+        features: the same groups, with the layouts of the values inside the graph by node
+            name.
     """
 
     exported: Exported
@@ -109,18 +109,18 @@ def trace_graph(
     *,
     outputs: Callable[[Any], Any] | None = None,
 ) -> TracedGraph:
-    """Find the symmetry of a model and the layout of every value in its graph.
+    """Infer the symmetry of a model and the layout of every value in its graph.
 
-    Takes and raises what `infer_symmetry` does, but does not double a batch of one: the graph runs
-    on batches of these shapes. A dimension of size one hides which units it has.
+    Arguments and errors are those of `infer_symmetry`. A batch of one is not doubled, because
+    the graph is for inputs of these shapes. A dimension of size one has no units.
     """
-    check_model("trace", model)
-    with raised_recursion_limit(model, "trace"), random_state_kept(model):
+    check_model("infer_symmetry", model)
+    with raised_recursion_limit(model, "infer_symmetry"), random_state_kept(model):
         return _Inference(model, example_args, example_kwargs, outputs, doubles=False).graph()
 
 
 class _Inference:
-    """Layouts solved for one model."""
+    """The inference of the symmetry of one model."""
 
     def __init__(
         self,
@@ -131,19 +131,19 @@ class _Inference:
         *,
         doubles: bool,
     ) -> None:
-        args, kwargs = model_inputs("trace", model, example_args, example_kwargs)
+        args, kwargs = model_inputs("infer_symmetry", model, example_args, example_kwargs)
         self.state = model_state(model)
         if not self.state.tensors:
             raise OneBasinError(
-                f"infer_symmetry: {type(model).__name__} has no parameters, so nothing can move; "
-                "give a model that has some"
+                f"infer_symmetry: {type(model).__name__} has no parameters; pass a model with"
+                " parameters"
             )
         self.exported, args, kwargs = _export(model, args, kwargs, outputs, doubles)
         self.aliases = tied_names(self.state.tensors)
         graphs, fixed = self._graphs(model, args, kwargs, outputs)
         build = self._solver(model, args, kwargs, graphs, fixed)
         self.solver = _solved(build, graphs)
-        self.training_refusals: tuple[UnsupportedOp, ...] = ()
+        self.unsupported_in_training: tuple[UnsupportedOp, ...] = ()
         unused = self.state.parameters - self.aliases.keys() - used_names(graphs, self.aliases)
         trained = graph_in_training(model, args, kwargs, outputs, unused)
         if trained:
@@ -158,7 +158,7 @@ class _Inference:
         kwargs: dict[str, Any],
         outputs: Callable[[Any], Any] | None,
     ) -> tuple[list[Exported], set[str]]:
-        """Return the graphs in evaluation mode and the tensors that no graph covers."""
+        """Return the graphs in evaluation mode, and the tensors that no graph covers."""
         others = graphs_at_other_shapes(model, args, kwargs, outputs)
         graphs = [self.exported, *others.graphs]
         fixed = {self.aliases.get(name, name) for name in self._saved(others.fixed)}
@@ -172,7 +172,7 @@ class _Inference:
         graphs: Sequence[Exported],
         fixed: Collection[str],
     ) -> Callable[[Sequence[Exported]], Solver]:
-        """Return the constructor of solvers that fix what differs between input shapes."""
+        """Return a constructor of solvers that fix dimensions read differently at other shapes."""
         kept = {n: t for n, t in self.state.tensors.items() if n not in self.aliases}
         constant = constant_buffers(model, self.state, graphs[0], args, kwargs)
         build = partial(Solver, state=kept, constant=constant, aliases=self.aliases)
@@ -185,24 +185,24 @@ class _Inference:
         graphs: Sequence[Exported],
         in_training: Sequence[Exported],
     ) -> None:
-        """Let the training graph constrain the symmetry, unless it has further unsupported_ops.
+        """Add the training graph to the constraints, unless it has more unsupported operators.
 
-        An operator without a rule would fix what evaluation can move.
+        An unsupported operator would fix groups that are valid in evaluation mode.
         """
         solver = _solved(build, [*graphs, *in_training])
-        if solver.refusing() <= self.solver.refusing():
+        if solver.unsupported_operators() <= self.solver.unsupported_operators():
             self.solver = solver
             return
         used = used_names(in_training, self.aliases) - used_names(graphs, self.aliases)
-        self.training_refusals = refusals_in_training(self.solver, solver, sorted(used))
+        self.unsupported_in_training = unsupported_in_training(self.solver, solver, sorted(used))
 
     def _saved(self, module_names: Iterable[str]) -> Iterator[str]:
         names = self.state.state_names
         return (names[name] for name in module_names if name in names)
 
     def symmetry(self, features: Mapping[str, Dims] | None = None) -> Symmetry:
-        """Return the public symmetry, with the layouts of the tensors and of some values."""
-        symmetry = publish(
+        """Return the public symmetry, optionally with the layouts of further values."""
+        symmetry = build_symmetry(
             self.solver,
             self.nesting,
             self.state.tensors,
@@ -211,19 +211,19 @@ class _Inference:
             features,
         )
         return replace(
-            symmetry, unsupported_ops=(*symmetry.unsupported_ops, *self.training_refusals)
+            symmetry, unsupported_ops=(*symmetry.unsupported_ops, *self.unsupported_in_training)
         )
 
     def graph(self) -> TracedGraph:
-        """Return the graph with its symmetry, and the layouts of the values apart."""
-        found = {
+        """Return the graph with its symmetry, and separately the layouts of its values."""
+        dims = {
             NODE + node.name: value.dims
             for node, value in self.solver.values.items()
             if isinstance(value, Value) and node.op == "call_function"
         }
-        both = self.symmetry(found)
+        both = self.symmetry(dims)
         own = {name: both.layouts[name] for name in self.state.tensors}
-        inner = {name.removeprefix(NODE): both.layouts[name] for name in found}
+        inner = {name.removeprefix(NODE): both.layouts[name] for name in dims}
         return TracedGraph(
             exported=self.exported,
             symmetry=replace(both, layouts=own),
@@ -254,10 +254,10 @@ def _export(
     outputs: Callable[[Any], Any] | None,
     doubles: bool,
 ) -> tuple[Exported, tuple[Any, ...], dict[str, Any]]:
-    """Export, if wanted with a doubled batch where it is one and the model takes that.
+    """Export a model, with a doubled batch if requested, possible and accepted by the model.
 
     Returns:
-        The graph and the inputs that it is for.
+        The graph and its inputs.
     """
     twice = doubled((args, kwargs)) if doubles else None
     if twice is not None:

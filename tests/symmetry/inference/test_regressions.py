@@ -1,4 +1,4 @@
-"""The smallest models on which random programs once found a wrong group or a crash."""
+"""Minimal models from random programs that once gave an invalid group or a crash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from onebasin import infer_symmetry
 from onebasin.symmetry._inference.coverage import REASON, with_disjoint_blocks
-from onebasin.symmetry._inference.tracing import trace_graph
+from onebasin.symmetry._inference.inference import trace_graph
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
 from onebasin.symmetry.symmetry import Symmetry
@@ -19,7 +19,7 @@ from tests.symmetry.inference.snippets import Function, check, x
 
 
 def parameters(function, *shapes, **buffers):
-    """A model of parameters `p[0]`, `p[1]`, ... and buffers alone."""
+    """Return a model of parameters `p[0]`, `p[1]`, ... and buffers only."""
     model = Function(function, p=nn.ParameterList([x(*shape) for shape in shapes]))
     for name, value in buffers.items():
         model.register_buffer(name, value)
@@ -35,12 +35,12 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_values_written_at_numbered_places_stay_in_order(name):
+def test_values_written_at_indices_are_fixed(name):
     model = parameters(lambda m, h: WRITTEN[name](m, h) * m.p[1], (2, 4), (4, 1))
     assert sizes(check(model, x(4, 4))) == []
 
 
-def test_positions_that_see_only_earlier_ones_stay():
+def test_positions_under_a_causal_mask_are_fixed():
     model = parameters(
         lambda m, h: (F.scaled_dot_product_attention(m.p[0], h, h, is_causal=True) * m.p[1]).sum(),
         (2, 4, 6),
@@ -49,7 +49,7 @@ def test_positions_that_see_only_earlier_ones_stay():
     assert sizes(check(model, x(2, 4, 6))) == []
 
 
-def test_positions_that_see_all_may_move():
+def test_positions_without_a_mask_are_permutable():
     model = parameters(
         lambda m, h: (F.scaled_dot_product_attention(m.p[0], h, h) * m.p[1]).sum(),
         (2, 4, 6),
@@ -65,7 +65,7 @@ def test_positions_that_see_all_may_move():
         lambda pairs, weight: F.conv_transpose1d(pairs, weight.transpose(0, 1)),
     ],
 )
-def test_channels_that_a_convolution_sums_are_not_those_of_the_batch(convolve):
+def test_summed_channels_of_a_convolution_are_not_batch_units(convolve):
     model = parameters(
         lambda m, h: (convolve(m.p[0][None] * m.p[0][:, None], m.p[1]) * m.p[2]).sum() * h,
         (6, 1),
@@ -91,13 +91,13 @@ def numbers_in_place(m, h):
     return (m.a(h)[:, index] * m.p).sum(-1)
 
 
-def test_numbers_changed_in_place_are_read_as_they_are_then():
+def test_integers_written_in_place_have_the_written_values():
     model = Function(numbers_in_place, a=nn.Linear(3, 6), p=nn.Parameter(x(6)))
     assert sizes(check(model, x(2, 3))) == []
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-def test_masks_lie_on_the_dimensions_that_they_choose_from(rank):
+def test_masks_share_the_layout_of_masked_dimensions(rank):
     def forward(m, h):
         return placed(m.p[0] * 1.0, (h > 0 if rank == 2 else h[0] > 0,), 0.0).square().sum(-1)
 
@@ -106,7 +106,7 @@ def test_masks_lie_on_the_dimensions_that_they_choose_from(rank):
     )
 
 
-def test_values_for_the_places_of_a_mask_stay_in_order():
+def test_values_for_masked_positions_are_fixed():
     model = parameters(
         lambda m, h: placed(h, (m.mask,), m.p[0]), (3,), mask=torch.tensor([True, False] * 2)
     )
@@ -114,7 +114,7 @@ def test_values_for_the_places_of_a_mask_stay_in_order():
     assert sizes(check(model, x(4))) == []
 
 
-def test_the_order_of_equal_entries_of_a_constant_is_no_freedom():
+def test_equal_entries_of_a_constant_are_not_a_group():
     model = parameters(
         lambda m, h: (m.p[0][:, None] * m.ones).sum() * h, (4,), ones=torch.ones(1, 6)
     )
@@ -123,7 +123,7 @@ def test_the_order_of_equal_entries_of_a_constant_is_no_freedom():
     assert symmetry.layouts["ones"][1].reason == "a constant of the model"
 
 
-def test_values_that_hold_units_across_dimensions_have_none_of_them():
+def test_units_split_across_dimensions_of_a_value_are_fixed():
     model = Function(
         lambda m, h: m.b(torch.relu(m.a(h).view(2, 3, 4)).flatten(1)),
         a=nn.Linear(5, 12),
@@ -134,16 +134,16 @@ def test_values_that_hold_units_across_dimensions_have_none_of_them():
     shapes = traced.features.shapes
     assert (shapes["linear"], shapes["view"], shapes["relu"]) == ((2, 12), (2, 3, 4), (2, 3, 4))
     reasons = {layout.reason for layout in traced.features.layouts["relu"][1:]}
-    assert reasons == {"its units lie across dimensions"}
+    assert reasons == {"its units are split across dimensions"}
     assert infer_symmetry(model, x(2, 5)).groups == traced.symmetry.groups
 
 
-def test_parts_of_a_stack_keep_orders_of_their_own():
+def test_parts_of_a_stack_have_separate_groups():
     model = parameters(lambda m, h: torch.stack([h, m.p[0]]).sum((0, 1, 2)), (6, 5, 3))
     assert sizes(check(model, x(6, 5, 3))) == [(5, 2), (6, 1)]
 
 
-def test_units_that_a_sum_reads_in_two_orders_have_disjoint_blocks():
+def test_units_read_in_two_orders_have_disjoint_blocks():
     def forward(m, h):
         a = m.a(h)
         mixed = torch.cat([a[:, ::2], a[:, 1::2]], 1) + a
@@ -160,7 +160,7 @@ def test_units_that_a_sum_reads_in_two_orders_have_disjoint_blocks():
         assert entries == model.state_dict()[tensor].numel()
 
 
-def test_a_layout_without_disjoint_blocks_is_fixed_and_moves_nothing():
+def test_layout_without_disjoint_blocks_is_fixed():
     units, halves = Units("g", 2), Sum((Fixed(1), Fixed(1)), "k")
     repeated = Product((halves, Family("k", (units, Fixed(2))), halves))
     layouts = {"w": (repeated,), "v": (units,), "u": (Units("h", 2),)}
