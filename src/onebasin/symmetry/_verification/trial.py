@@ -42,7 +42,7 @@ class Trial:
     """One set of parameters and inputs, with the reference outputs.
 
     Args:
-        specimen: the model with these parameters and inputs.
+        probe: the model with these parameters and inputs.
         reference: outputs of the unpermuted model.
         place: difference from the model's own parameters and example, for messages.
         least_sizes: sizes of the outputs on the example. Outputs of saturated units may cancel
@@ -173,7 +173,7 @@ def further_trial(probe: Probe, symmetry: Symmetry, place: str, first: Trial) ->
     """Return a trial at other parameters or on other inputs.
 
     Args:
-        specimen: the model with the other parameters or inputs.
+        probe: the model with the other parameters or inputs.
         symmetry: the tested symmetry.
         place: description of the parameters and inputs, for messages.
         first: the trial on the example.
