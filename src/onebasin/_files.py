@@ -99,13 +99,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     whatever was at `path` before stays. A symbolic link is followed, not replaced.
 
     Args:
-        path: The file to write.
+        path: the file to write.
 
     Yields:
         The temporary path, an empty file.
 
     Raises:
-        OneBasinError: The folder is missing or cannot be written to, or `path` is a folder.
+        OneBasinError: the folder is missing or cannot be written to, or `path` is a folder.
 
     Examples:
         >>> import tempfile
@@ -136,13 +136,13 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary folder to fill, which takes the name `path` at the end.
 
     Args:
-        path: The folder to make; it must not exist yet, or be empty.
+        path: the folder to make; it must not exist yet, or be empty.
 
     Yields:
         The temporary folder, empty.
 
     Raises:
-        OneBasinError: Its parent is missing or cannot be written to, or `path` is not empty.
+        OneBasinError: its parent is missing or cannot be written to, or `path` is not empty.
     """
     shown, target = path, Path(os.path.realpath(path))
     check_vacant(shown)
@@ -168,7 +168,7 @@ def check_vacant(path: str | os.PathLike[str]) -> None:
     """Refuse a path where no folder can be made without touching something that is there.
 
     Args:
-        path: The folder to make.
+        path: the folder to make.
 
     Raises:
         OneBasinError: `path` is a file or a folder that is not empty.
@@ -205,10 +205,10 @@ def check_creatable(path: str | os.PathLike[str]) -> None:
     """Refuse a path in whose folder nothing can be created, by creating something there.
 
     Args:
-        path: The file or folder to write later.
+        path: the file or folder to write later.
 
     Raises:
-        OneBasinError: The folder is missing or cannot be written to.
+        OneBasinError: the folder is missing or cannot be written to.
     """
     probe = _temporary_name(Path(os.path.realpath(path)))
     with _stop_signals_raise():

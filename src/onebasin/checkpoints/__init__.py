@@ -1,4 +1,4 @@
-"""Files in and out: checkpoints, safe writing of any file, and architecture names to modules."""
+"""Checkpoints and architectures: reading, atomic writing, and modules from names."""
 
 from onebasin._files import atomic_folder, atomic_path
 from onebasin.checkpoints.architectures import (

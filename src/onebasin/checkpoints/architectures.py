@@ -1,4 +1,4 @@
-"""Architecture names to modules: torchvision, timm, transformers, callables, built-in ones."""
+"""Modules from names: torchvision, timm, transformers, callables, built-in architectures."""
 
 import copy
 import os
@@ -37,15 +37,15 @@ _FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER, package.module:callable"
 
 @dataclass(frozen=True)
 class Architecture:
-    """A module of some architecture, with random weights, and inputs to try it with.
+    """A module with random weights, and its example inputs.
 
     Args:
-        name: The specification it was built from.
-        module: In evaluation mode.
-        example_args: Positional inputs.
-        example_kwargs: Keyword inputs.
-        build: Builds a further module, on the device it is given.
-        adapt: Gives a checkpoint the names that the module has.
+        name: the specification that the module was built from.
+        module: the module, in evaluation mode.
+        example_args: positional example inputs.
+        example_kwargs: keyword example inputs.
+        build: function of a device that builds another module on it.
+        adapt: function that renames the tensors of a checkpoint as in the module.
     """
 
     name: str
@@ -66,28 +66,28 @@ def build_architecture(
     builtin: Mapping[str, BuiltinArchitecture] = BUILTIN_ARCHITECTURES,
     example_inputs: Callable[[nn.Module], Arguments | None] | None = None,
 ) -> Architecture:
-    """Build the architecture that a text names.
+    """Return the module that a specification names, with example inputs.
 
     The text is `torchvision:NAME`, `timm:NAME`, `hf:FOLDER` (a local folder with a
     config.json), `package.module:callable`, or a built-in name. Nothing is downloaded, and
-    the global random state is left as it was.
+    the global random state does not change.
 
     Args:
-        spec: The text.
-        arch_args: Keyword arguments, or `KEY=VALUE` texts, for whatever builds the module.
-        input_spec: Inputs such as `2x3x224x224` or `2x16:int64<1000`, instead of the
+        spec: the specification.
+        arch_args: keyword arguments of the architecture, or `KEY=VALUE` texts.
+        input_spec: inputs such as `2x3x224x224` or `2x16:int64<1000`, instead of the
             source's defaults.
         device: `cpu`, or `meta` to build without memory.
-        seed: For the random weights and inputs.
-        builtin: The architectures known by name alone.
-        example_inputs: Returns positional and keyword inputs for the module, instead of the
+        seed: random seed of weights and inputs.
+        builtin: the built-in architectures by name.
+        example_inputs: returns positional and keyword inputs for the module, instead of the
             source's defaults; or None.
 
     Returns:
         The module and its example inputs.
 
     Raises:
-        OneBasinError: The architecture is unknown, needs a package that is missing, or
+        OneBasinError: the architecture is unknown, needs a package that is missing, or
             cannot be built; an argument or input text is malformed.
 
     Examples:
@@ -121,7 +121,7 @@ def open_checkpoint_for(
     key: str | None = None,
     label: str = "state dict",
 ) -> Checkpoint:
-    """Open a checkpoint with the tensor names of an architecture.
+    """Return an open checkpoint with the tensor names of an architecture.
 
     As `open_checkpoint`, but the architecture's names decide which wrapper prefixes are removed.
     If transformers stores other names than its modules have, or many experts that its modules
@@ -129,16 +129,16 @@ def open_checkpoint_for(
     `write_checkpoint(..., like=...)` writes them as they were stored.
 
     Args:
-        architecture: The architecture of the checkpoint; `check_fits` checks that.
-        source: File, folder or state dict.
-        key: Which state dict to read; see `open_checkpoint`.
-        label: Name of a state dict in memory, for messages.
+        architecture: the architecture of the checkpoint; `check_fits` checks that.
+        source: file, folder or state dict.
+        key: which state dict to read; see `open_checkpoint`.
+        label: name of a state dict in memory, for messages.
 
     Returns:
-        The lazy mapping.
+        The lazy mapping of names to tensors.
 
     Raises:
-        OneBasinError: As `open_checkpoint`.
+        OneBasinError: as `open_checkpoint`.
     """
     module = architecture.module
     names = list(saved_tensors(module))
@@ -150,7 +150,7 @@ def open_checkpoint_for(
 
     if architecture.adapt is as_it_is:
         return opened(names)
-    # The library's own rules come first: they know how to write the names back.
+    # The rules of the library come first, because they are reversible.
     checkpoint = architecture.adapt(module, opened(None))
     if set(names) <= set(checkpoint):
         return checkpoint
@@ -163,19 +163,19 @@ def open_checkpoint_for(
 
 
 def load_module(architecture: Architecture, params: Mapping[str, Tensor]) -> nn.Module:
-    """Make a new module with the given parameters and buffers, leaving all others alone.
+    """Return a new module with the given parameters and buffers.
 
     The module is on the CPU and keeps the architecture's dtypes, whatever the checkpoint's.
 
     Args:
-        architecture: Whose module to copy; one on meta is built anew.
-        params: A checkpoint, which must fit (see `check_fits`).
+        architecture: the architecture; a module on the meta device is built again.
+        params: a checkpoint that fits the architecture (see `check_fits`).
 
     Returns:
         The module, in evaluation mode.
 
     Raises:
-        OneBasinError: The checkpoint does not fit.
+        OneBasinError: the checkpoint does not fit.
     """
     check_fits(params, architecture.module, call="load")
     on_meta = any(t.is_meta for t in saved_tensors(architecture.module).values())
@@ -229,7 +229,7 @@ def _build(recipe: Recipe, arguments: Mapping[str, Any], device: str, seed: int)
             return _on_device(_unwrapped(recipe.build()).eval(), device)
         except OneBasinError:
             raise
-        # A builder is the user's or another library's code and may raise anything.
+        # The code of users and other libraries may raise anything.
         except Exception as error:
             raise OneBasinError(_build_failed(recipe, arguments, device, error)) from error
 
@@ -247,7 +247,7 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _on_device(module: nn.Module, device: str) -> nn.Module:
-    """Move what was built elsewhere in spite of the default device; ties within that are lost."""
+    """Move tensors that ignored the default device; ties between them are lost."""
     tensors = [*module.parameters(), *module.buffers()]
     if all(tensor.device.type == torch.device(device).type for tensor in tensors):
         return module

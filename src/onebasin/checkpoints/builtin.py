@@ -1,4 +1,4 @@
-"""The architectures that come with onebasin, as the command line knows them."""
+"""Built-in architectures of the command line."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ __all__ = ["BUILTIN_ARCHITECTURES", "MLP", "BuiltinArchitecture"]
 
 @dataclass(frozen=True)
 class BuiltinArchitecture:
-    """How to build a named architecture and what to feed it.
+    """A built-in architecture and its example inputs.
 
     Args:
-        build: Makes the module from keyword arguments.
-        inputs: Tells the inputs of a module that `build` made.
+        build: function of keyword arguments that returns the module.
+        inputs: function of the module that returns its example inputs.
     """
 
     build: Callable[..., nn.Module]
@@ -34,4 +34,4 @@ def _inputs(network: Any) -> tuple[InputSpec, ...]:
 BUILTIN_ARCHITECTURES: Mapping[str, BuiltinArchitecture] = MappingProxyType(
     {name: BuiltinArchitecture(entry.build, _inputs) for name, entry in NETWORKS.items()}
 )
-"""The architectures known by name alone; layers above pass a longer table of their own."""
+"""The built-in architectures by name. Higher layers pass a longer table."""

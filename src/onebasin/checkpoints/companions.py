@@ -1,4 +1,4 @@
-"""Configuration, tokenizer and license files that go along with a folder of weights."""
+"""Configuration, tokenizer and license files of a folder with weights."""
 
 from __future__ import annotations
 

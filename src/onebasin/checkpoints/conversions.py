@@ -1,8 +1,8 @@
-"""Checkpoints whose files name and cut tensors otherwise than the module does.
+"""Checkpoints whose files have other names or shapes of tensors than the module.
 
-Libraries rename tensors and fuse them (many experts into one stack) between their files and
-their modules. Here such a file looks as the module wants it, still lazily, and what is
-written goes back to the names and the cut of the file.
+Libraries rename tensors and stack them (many experts into one tensor) between files and modules.
+The view converts tensors lazily when they are read. Outputs are converted back to the names and
+shapes of the file.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,16 +20,16 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Conversion:
-    """Some tensors of a file, and the tensors of the module that they become.
+    """A reversible map from tensors of a file to tensors of the module.
 
     Laws: `convert` returns the tensors called `names`; `revert(convert(x))` equals `x`;
     both work on meta tensors too.
 
     Args:
-        stored: Names in the file.
-        names: Names in the module.
-        convert: From the file's tensors to the module's.
-        revert: Back.
+        stored: names of the tensors in the file.
+        names: names of the tensors in the module.
+        convert: function from the tensors of the file to those of the module.
+        revert: the inverse function.
     """
 
     stored: tuple[str, ...]
@@ -39,12 +39,12 @@ class Conversion:
 
 
 def rename(stored: str, name: str) -> Conversion:
-    """Make the conversion that only renames one tensor."""
+    """Return the conversion that renames one tensor."""
     return Conversion((stored,), (name,), lambda t: {name: t[stored]}, lambda t: {stored: t[name]})
 
 
 def on_meta(infos: Mapping[str, TensorInfo]) -> Tensors:
-    """Make tensors without values of the given shapes and dtypes."""
+    """Return meta tensors of the given shapes and dtypes."""
     return {
         name: torch.empty(info.shape, dtype=info.dtype, device="meta")
         for name, info in infos.items()
@@ -53,11 +53,11 @@ def on_meta(infos: Mapping[str, TensorInfo]) -> Tensors:
 
 @dataclass(frozen=True)
 class ConvertedSource:
-    """A checkpoint seen through conversions; it is what a `Checkpoint` reads from.
+    """The source of a `Checkpoint` whose tensors are converted when they are read.
 
     Args:
-        checkpoint: As stored.
-        conversions: Each name of the file is in at most one of them.
+        checkpoint: the stored checkpoint.
+        conversions: each name of the file is in at most one of them.
     """
 
     checkpoint: Checkpoint
@@ -66,7 +66,7 @@ class ConvertedSource:
     infos: Mapping[str, TensorInfo] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Learn the names and shapes by converting tensors without values."""
+        """Determine names and shapes by converting meta tensors."""
         infos: dict[str, TensorInfo] = {}
         for conversion in self.conversions:
             stored = on_meta({n: self.checkpoint.metadata(n) for n in conversion.stored})
@@ -87,15 +87,15 @@ class ConvertedSource:
         return self.checkpoint.files
 
     def names(self) -> tuple[str, ...]:
-        """List the module's names."""
+        """Return the names of the module."""
         return tuple(self.infos)
 
     def info(self, name: str) -> TensorInfo:
-        """Describe a tensor without reading it."""
+        """Return the shape and dtype of a tensor without reading it."""
         return self.infos[name]
 
     def read(self, name: str) -> Tensor:
-        """Read all that a tensor is made of, and make it."""
+        """Read the stored tensors of a conversion, and return the converted one."""
         conversion = self.by_name[name]
         return conversion.convert({n: self.checkpoint[n] for n in conversion.stored})[name]
 
@@ -105,11 +105,11 @@ class ConvertedSource:
 
 
 class ConvertedCheckpoint(Checkpoint):
-    """A checkpoint with the names of a module, which are written back as they were stored.
+    """A checkpoint with the names of a module, written under the names of the file.
 
     Args:
-        checkpoint: As stored.
-        conversions: Each name of the file is in at most one of them.
+        checkpoint: the stored checkpoint.
+        conversions: each name of the file is in at most one of them.
     """
 
     def __init__(self, checkpoint: Checkpoint, conversions: Sequence[Conversion]) -> None:
@@ -119,13 +119,13 @@ class ConvertedCheckpoint(Checkpoint):
         self._by_name = source.by_name
 
     def as_stored(self, pairs: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        """Give tensors the names and the cut of the file, as soon as all parts are there.
+        """Yield tensors with the names and shapes of the file, once all their parts are known.
 
         Args:
-            pairs: Names and tensors as the module has them, in any order.
+            pairs: names and tensors of the module, in any order.
 
         Yields:
-            Names and tensors as the file has them; names unknown here are passed on.
+            Names and tensors of the file; unknown names are passed through.
         """
         waiting: dict[int, Tensors] = {}
         for name, tensor in pairs:
@@ -135,7 +135,7 @@ class ConvertedCheckpoint(Checkpoint):
                 continue
             parts = waiting.setdefault(id(conversion), {})
             parts[name] = tensor
-            del tensor  # kept here, it would live on while the next one is made
+            del tensor  # frees its memory before the next tensor is computed
             if len(parts) == len(conversion.names):
                 yield from _drain(conversion.revert(waiting.pop(id(conversion))))
                 del parts

@@ -1,4 +1,4 @@
-"""Why a checkpoint file cannot be read, judged from its first bytes."""
+"""Reasons why a checkpoint file cannot be read, from its first bytes."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ _LFS_MAGIC = b"version https://git-lfs"
 
 
 def first_bytes(path: Path, count: int = 32) -> bytes:
-    """Read the start of a file.
+    """Return the first bytes of a file.
 
     Args:
-        path: An existing file.
-        count: How many bytes to read at most.
+        path: an existing file.
+        count: largest number of bytes.
 
     Returns:
-        The bytes, fewer than `count` where the file is shorter.
+        The bytes; fewer than `count` if the file is shorter.
 
     Raises:
-        OneBasinError: The operating system refuses to read the file.
+        OneBasinError: the operating system cannot read the file.
     """
     try:
         with open(path, "rb") as file:
@@ -32,12 +32,12 @@ def first_bytes(path: Path, count: int = 32) -> bytes:
 
 
 def unreadable(path: Path, kind: str, error: BaseException) -> OneBasinError:
-    """Say what is wrong with a file that its reader refused.
+    """Return the error for a file that its reader cannot read.
 
     Args:
-        path: The file.
-        kind: What it was taken for, such as `safetensors file`.
-        error: What the reader raised.
+        path: the file.
+        kind: the expected format, such as `safetensors file`.
+        error: the exception of the reader.
 
     Returns:
         The error to raise, naming the file and the remedy.
@@ -58,7 +58,7 @@ def unreadable(path: Path, kind: str, error: BaseException) -> OneBasinError:
             f"{path}: a safetensors file by its content; rename it to end in .safetensors"
         )
     if kind == TORCH_SAVE:
-        # What torch says here is about its own internals.
+        # The text of torch describes its internals.
         return OneBasinError(
             f"{path}: is not a complete checkpoint (truncated, corrupt or not a {kind}); copy or "
             "download it again"

@@ -1,4 +1,4 @@
-"""Folders and files of other tools: one line each that names the format and the remedy."""
+"""Errors for folders and files of other tools, with the format and the remedy."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SUFFIXES = {
 
 
 def refuse_foreign_file(path: str | os.PathLike[str]) -> None:
-    """Refuse a file of another tool, by its suffix.
+    """Raise an error for a file of another tool, recognized by its suffix.
 
     Args:
         path: a file.
 
     Raises:
-        OneBasinError: naming its format and what to use instead; other files pass.
+        OneBasinError: the file is of another tool; the message has its format and the remedy.
     """
     problem = _SUFFIXES.get(Path(path).suffix.lower())
     if problem is not None:
@@ -37,13 +37,13 @@ def refuse_foreign_file(path: str | os.PathLike[str]) -> None:
 
 
 def refuse_foreign_folder(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder without a checkpoint that holds something of another tool.
+    """Raise an error for a folder of another tool without a checkpoint.
 
     Args:
         folder: an existing folder.
 
     Raises:
-        OneBasinError: naming what it holds and what to do; other folders pass.
+        OneBasinError: the folder is of another tool; the message has the remedy.
     """
     names = _names_in(folder)
     if "adapter_config.json" in names:

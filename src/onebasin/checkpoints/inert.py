@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 MAX_TYPES = 200
-"""The most different classes and functions that are replaced in one file."""
+"""Largest number of classes and functions that are replaced in one file."""
 
 _UNKNOWN = re.compile(r"Unsupported global: GLOBAL (.+?) was not an allowed global")
 _BAD_CONTAINER = re.compile(r"Can only (SETITEM|append|extend).*but got <class '.*?\.Inert_(\d+)'>")
-# Their only use in a checkpoint is to run code or to read other files.
+# A checkpoint can use them only to run code or to read other files.
 _HOSTILE_MODULES = frozenset(
     "os posix nt sys subprocess shutil importlib runpy pty socket ctypes webbrowser".split()
 )
@@ -84,7 +84,7 @@ def module_tensors(value: Any) -> dict[str, Any] | None:
         value: part of a file's content.
 
     Returns:
-        What `state_dict()` of the module would hold, or None where `value` is not a module.
+        The entries of `state_dict()` of the module, or None if `value` is not a module.
     """
     if not _is_module(value):
         return None
@@ -145,14 +145,14 @@ def load_inert(path: Path, *, mmap: bool) -> Any:
 
 
 class _Placeholders:
-    """The placeholders of one file, extended whenever torch refuses another name."""
+    """The placeholders of one file, extended for each further name that torch rejects."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._classes: list[type[Inert]] = []
 
     def allowed(self) -> list[Any]:
-        """Return the names with their placeholders, as `safe_globals` wants them."""
+        """Return the names with their placeholders, in the form of `safe_globals`."""
         pairs = zip(self._classes, self._names, strict=True)
         # torch leaves the module out of the names of built-in functions.
         return [Inert, *((c, full) for c, n in pairs for full in (n, f"builtins.{n}"))]

@@ -1,4 +1,4 @@
-"""Example inputs of architectures: what the user writes, and the tensors made of it."""
+"""Example inputs of architectures: parsing of their shapes, and random tensors."""
 
 import re
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ _EXAMPLES = "2x3x224x224, 2x16:int64<1000 or input_ids=2x16:int64<1000"
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of a model: its shape, its dtype, and the range where it is an integer.
+    """Shape, dtype and integer range of one input of a model.
 
     Args:
-        shape: Size of every dimension, the batch first.
-        dtype: Element type; None takes that of the model's parameters.
-        low: The least integer value.
-        high: Integer values stay below this.
-        keyword: The argument's name; None passes it by position.
+        shape: size of every dimension, the batch first.
+        dtype: dtype; None for that of the parameters of the model.
+        low: smallest integer value.
+        high: exclusive upper bound of integer values.
+        keyword: name of the keyword argument, or None for a positional input.
     """
 
     shape: tuple[int, ...]
@@ -36,19 +36,19 @@ class InputSpec:
 
 
 def parse_input_spec(text: str | Sequence[str]) -> tuple[InputSpec, ...]:
-    """Read inputs written as `[NAME=]SHAPE[:DTYPE][<BOUND]`, several separated by commas.
+    """Return the inputs that a text such as `[NAME=]SHAPE[:DTYPE][<BOUND],...` specifies.
 
-    Integers without a bound are 0 or 1, which any vocabulary has; a bound without a dtype
-    means int64.
+    Integers without a bound are 0 or 1, which any vocabulary has. A bound without a dtype
+    implies int64.
 
     Args:
-        text: One text, or one text per input.
+        text: one text, or one text for each input.
 
     Returns:
         One specification per input.
 
     Raises:
-        OneBasinError: A text does not follow the pattern.
+        OneBasinError: a text does not match the pattern.
 
     Examples:
         >>> parse_input_spec("2x16<1000")
@@ -101,13 +101,13 @@ def _parse_dtype(name: str, text: str) -> torch.dtype:
 def make_inputs(
     specs: Sequence[InputSpec], *, dtype: torch.dtype, device: torch.device | str, seed: int
 ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """Make random inputs: normal, uniform integers, or fair coins.
+    """Return random inputs: normal numbers, uniform integers, or fair booleans.
 
     Args:
-        specs: One per input.
-        dtype: For inputs that name no dtype.
-        device: Where to put them; tensors on meta have no values.
-        seed: Same seed, same values.
+        specs: specification of each input.
+        dtype: dtype of inputs without a specified one.
+        device: device of the tensors; those on meta have no values.
+        seed: random seed.
 
     Returns:
         Positional inputs and keyword inputs.

@@ -1,14 +1,14 @@
-"""Pieces of one-line error texts: names cut short, values, other libraries' texts folded."""
+"""Parts of one-line error messages: names, counts and exceptions."""
 
 from collections.abc import Iterable
 
 
 def some_names(names: Iterable[str], *, limit: int = 3) -> str:
-    """Quote the first few names and count the rest.
+    """Return the first names in quotes and the number of the others.
 
     Args:
-        names: What to list, in the order to list it.
-        limit: How many are written out.
+        names: the names, in order.
+        limit: number of names in the text.
 
     Returns:
         Text such as `'a', 'b', 'c' and 4 more`.
@@ -27,14 +27,14 @@ def _shortened(name: str, limit: int = 200) -> str:
 
 
 def one_line(error: BaseException, *, limit: int = 200) -> str:
-    """Fold an exception into `Type: text` on one line of bounded length.
+    """Return an exception as `Type: text` on one line of bounded length.
 
     Args:
-        error: Any exception, its text possibly many lines long.
-        limit: The most characters kept of its text.
+        error: any exception.
+        limit: largest number of characters of its text.
 
     Returns:
-        The folded text; only the type's name where the exception carries no text.
+        The line; only the name of the type if the exception has no text.
     """
     text = " ".join(str(error).split())
     text = text if len(text) <= limit else text[: limit - 3] + "..."
@@ -42,5 +42,5 @@ def one_line(error: BaseException, *, limit: int = 200) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a count with its noun: `1 tensor`, `3 tensors`."""
+    """Return a count with its noun: `1 tensor`, `3 tensors`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""Names of tensors: prefixes that wrappers and training scripts add to those of a module."""
+"""Prefixes that wrappers and training scripts add to the names of tensors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SAMPLES = 20
 
 @dataclass(frozen=True)
 class Renaming:
-    """Names of tensors without prefixes, and what was removed.
+    """Names of tensors without prefixes, and notes on the removed ones.
 
     Args:
-        stored: for each name its name in the file.
-        notes: what the user should know.
+        stored: name in the file for each name.
+        notes: facts that the user should know.
     """
 
     stored: dict[str, str]
@@ -29,7 +29,7 @@ class Renaming:
 
 
 def clean_names(names: Collection[str], expected: Collection[str] | None = None) -> Renaming:
-    """Remove the prefixes that are no part of the module's names.
+    """Return names without the prefixes of wrappers.
 
     Wrappers of `torch.compile`, FSDP and activation checkpoints are removed anywhere in a
     name. `module.` (DataParallel) is removed where all names begin with it; then the counter
@@ -37,7 +37,7 @@ def clean_names(names: Collection[str], expected: Collection[str] | None = None)
     names share is removed or replaced, where the result has more of the expected names.
 
     Args:
-        names: as stored.
+        names: names in the file.
         expected: the names of the architecture's tensors.
     """
     notes: list[str] = []
@@ -65,7 +65,7 @@ def _strip_wrappers(pairs: dict[str, str]) -> dict[str, str]:
 
 
 def _shared_repeats(names: Iterable[str]) -> int:
-    """Count how often all names begin with `module.`, leaving something of each."""
+    """Return the number of `module.` prefixes that all names share."""
     fewest: int | None = None
     for name in names:
         count = 0
@@ -77,7 +77,7 @@ def _shared_repeats(names: Iterable[str]) -> int:
 
 
 def _renamed(pairs: dict[str, str], change: Callable[[str], str]) -> dict[str, str] | None:
-    """Rename all; None where two names would become one."""
+    """Return the renamed names, or None if two of them would be equal."""
     renamed = {change(name): stored for name, stored in pairs.items()}
     return renamed if len(renamed) == len(pairs) else None
 
@@ -128,7 +128,7 @@ def _shared_prefixes(names: Sequence[str]) -> list[str]:
 
 
 def _describe(pairs: dict[str, str]) -> Iterator[str]:
-    """Describe the removed or added prefix, with one tensor as the example."""
+    """Return a note on the removed or added prefix, with one tensor as an example."""
     name, stored = next(iter(pairs.items()), ("", ""))
     if name == stored:
         changed = next(((n, s) for n, s in pairs.items() if n != s), None)

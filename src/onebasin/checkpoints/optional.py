@@ -1,4 +1,4 @@
-"""Buffers that a checkpoint may lack although the module, or another checkpoint, has them."""
+"""Buffers that a checkpoint may lack."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def optional_names(module: nn.Module) -> frozenset[str]:
 
 
 class CompletedView(LazyMapping):
-    """Tensors of a checkpoint, some of them read from other mappings.
+    """A checkpoint with some tensors from other mappings.
 
     Args:
-        sources: for each name the mapping to read it from.
+        sources: mapping that holds each tensor, by name.
         path: the path of the checkpoint, for messages.
     """
 
@@ -57,9 +57,9 @@ class CompletedView(LazyMapping):
 def completed(
     params_list: Sequence[Mapping[str, Tensor]], module: nn.Module
 ) -> tuple[CompletedView, ...]:
-    """Give checkpoints of one module the same buffers: those that the module saves.
+    """Return checkpoints of one module, all with the buffers that the module saves.
 
-    A counter that a checkpoint lacks is read from the first checkpoint that has it, else from
+    A counter that a checkpoint lacks is read from the first checkpoint that has it, otherwise from
     the module. Buffers that the module does not save are left out.
 
     Args:
@@ -88,7 +88,7 @@ def completed(
 def with_unsaved(
     params: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
-    """Return tensors together with those that only the checkpoint has, for writing like it.
+    """Return tensors of a module together with those that only the checkpoint has.
 
     Args:
         params: tensors of the module.

@@ -1,4 +1,4 @@
-"""Where a checkpoint may be written: known forms, places that can be written, never an input."""
+"""Validation of outputs: a known format, a writable place, and not an input."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,16 @@ TORCH_OUTPUT_SUFFIXES = PICKLE_SUFFIXES
 
 
 def output_form(path: str | os.PathLike[str]) -> OutputForm:
-    """Tell from a path which form of checkpoint is to be written there.
+    """Return the format of a checkpoint from its path.
 
     Args:
-        path: The output. It names a folder where it ends in a slash, has no suffix, or is one.
+        path: the output; a folder if it ends in a slash, has no suffix, or is a folder.
 
     Returns:
         `safetensors`, `torch` (a file of torch.save) or `folder`.
 
     Raises:
-        OneBasinError: The suffix is none that is known.
+        OneBasinError: the suffix is unknown.
     """
     target = Path(path)
     if str(path).endswith(("/", os.sep)) or not target.suffix:
@@ -42,14 +42,14 @@ def output_form(path: str | os.PathLike[str]) -> OutputForm:
 
 
 def check_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()) -> None:
-    """Make sure, before long work, that a checkpoint can be written to a path.
+    """Check, before long work, that a checkpoint can be written to a path.
 
     Args:
-        path: The output, as for `write_checkpoint`.
-        inputs: Checkpoints or their paths, none of whose files may be replaced.
+        path: the output, as for `write_checkpoint`.
+        inputs: checkpoints or their paths, whose files must not be replaced.
 
     Raises:
-        OneBasinError: The kind of output is unknown, the place is missing or cannot be
+        OneBasinError: the kind of output is unknown, the place is missing or cannot be
             written to, a folder already holds something, or the output is an input.
     """
     if output_form(path) == "folder":
@@ -61,14 +61,14 @@ def check_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()
 
 
 def check_file_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()) -> None:
-    """Make sure, before long work, that a file of any kind can be written to a path.
+    """Check, before long work, that a file can be written to a path.
 
     Args:
-        path: The output; an existing file will be replaced.
-        inputs: Checkpoints or their paths, none of whose files may be replaced.
+        path: the output; an existing file will be replaced.
+        inputs: checkpoints or their paths, whose files must not be replaced.
 
     Raises:
-        OneBasinError: The place is missing or cannot be written to, or the output is an input.
+        OneBasinError: the place is missing or cannot be written to, or the output is an input.
     """
     _check_not_input(path, inputs)
     if os.path.isdir(path):
@@ -98,7 +98,7 @@ def _is_below(path: str | os.PathLike[str], source: Input) -> bool:
 
 
 def _files_of(source: Input) -> Iterator[Path]:
-    """List what an input consists of: its files, and the folder if it is one."""
+    """Return the files of an input, and its folder if it is one."""
     if isinstance(source, Checkpoint):
         yield from (source.path, *source.files)
         folder = source.folder

@@ -1,4 +1,4 @@
-"""Imports the optional packages, and says how to get those that are missing."""
+"""Imports of optional packages, with install commands for missing ones."""
 
 import importlib
 import importlib.metadata
@@ -9,17 +9,17 @@ from onebasin.errors import OneBasinError
 
 
 def import_package(name: str, *, extra: str) -> ModuleType:
-    """Import an optional package.
+    """Return an optional package.
 
     Args:
-        name: What to import.
-        extra: The extra of onebasin that installs it.
+        name: name of the module.
+        extra: the extra of onebasin that installs it.
 
     Returns:
         The module.
 
     Raises:
-        OneBasinError: It is not installed, or its import fails.
+        OneBasinError: the package is not installed, or its import fails.
     """
     try:
         return importlib.import_module(name)
@@ -34,7 +34,7 @@ def import_package(name: str, *, extra: str) -> ModuleType:
 
 
 def install_command(extra: str) -> str:
-    """Return a command that installs an extra, wherever onebasin itself was installed from.
+    """Return a command that installs an extra for any source of the onebasin package.
 
     Args:
         extra: the extra of onebasin.

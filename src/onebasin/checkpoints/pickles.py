@@ -1,4 +1,4 @@
-"""Reads files of torch.save, as plain tensors only: nothing in them is ever executed."""
+"""Files of torch.save, read as plain tensors without executing their code."""
 
 import re
 import zipfile
@@ -21,16 +21,16 @@ _MAX_OVERLAP = 1 << 26
 
 
 class PickleFile:
-    """One file of torch.save, memory-mapped where its format allows.
+    """A file of torch.save, memory-mapped if its format allows it.
 
-    A file older than PyTorch 1.6 is no zip archive and is read into memory whole.
+    A file from before PyTorch 1.6 is not a zip archive and is read into memory.
 
     Args:
-        path: An existing file.
-        key: Which state dict of the file to read; see `select_state_dict`.
+        path: an existing file.
+        key: which state dict of the file to read; see `select_state_dict`.
 
     Raises:
-        OneBasinError: The file is damaged, or holds anything but named plain tensors.
+        OneBasinError: the file is damaged, or has other content than named plain tensors.
     """
 
     def __init__(self, path: Path, key: str | None = None) -> None:
@@ -47,19 +47,19 @@ class PickleFile:
         }
 
     def names(self) -> tuple[str, ...]:
-        """List the tensors, in the order of the file."""
+        """Return the names of the tensors, in the order of the file."""
         return tuple(self._tensors)
 
     def info(self, name: str) -> TensorInfo:
-        """Describe a tensor without touching its elements."""
+        """Return the shape and dtype of a tensor without reading its elements."""
         return TensorInfo.of(self._tensors[name])
 
     def read(self, name: str) -> Tensor:
-        """Return a tensor that lies in the memory map."""
+        """Return a tensor in the memory map."""
         return self._tensors[name]
 
     def close(self) -> None:
-        """Let go of the file; tensors that were read stay valid."""
+        """Close the file; tensors that were read remain valid."""
         self._tensors = {}
 
 
@@ -73,14 +73,14 @@ def _load(path: Path) -> Any:
         raise _refused(path, error.name, is_zip) from error
     except MemoryError as error:
         raise OneBasinError(f"{path}: reading it takes more memory than is available") from error
-    # The legacy unpickler meets damage with EOFError, IndexError, KeyError, struct.error
-    # and more, so everything short of running out of memory is taken for damage.
+    # The legacy unpickler reports damage as EOFError, IndexError, KeyError, struct.error
+    # and others, so every other exception counts as damage.
     except Exception as error:
         raise _explain(path, error, is_zip) from error
 
 
 def _check_stored(path: Path) -> None:
-    """Refuse compressed records: a small file could unpack to any size."""
+    """Check that no record is compressed: a small file could unpack to any size."""
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
@@ -107,7 +107,7 @@ def _explain(path: Path, error: Exception, is_zip: bool) -> OneBasinError:
 
 
 def _refused(path: Path, name: str, is_zip: bool) -> OneBasinError:
-    # A file of the old format may also be cut off in the middle of a harmless name.
+    # A file of the old format may also end in the middle of a harmless name.
     damage = "" if is_zip else ", or is cut short"
     return OneBasinError(
         f"{path}: holds a pickled {name}, not only tensors{damage}; loading it could run code, "

@@ -20,13 +20,13 @@ KEY = "onebasin.provenance"
 def provenance_metadata(
     command: str, sources: Sequence[str | os.PathLike[str]], *, version: str, **facts: Any
 ) -> dict[str, str]:
-    """Return metadata of a safetensors file: how it was computed.
+    """Return the provenance of a network as metadata of a safetensors file.
 
     Args:
-        command: what was done, such as `merge`.
+        command: name of the command, such as `merge`.
         sources: the checkpoints, the reference first; their names are kept, not their folders.
         version: the version of onebasin.
-        **facts: more about it, such as the method, plain JSON values; None is left out.
+        **facts: further plain JSON values, such as the method; None is omitted.
 
     Example:
         >>> text = provenance_metadata("merge", ["runs/a.pt", "b.pt"], version="1.0")[KEY]
@@ -40,7 +40,7 @@ def provenance_metadata(
 
 
 def read_provenance(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
-    """Return how a checkpoint was computed, or None where its files do not say.
+    """Return the provenance of a checkpoint, or None if its files have none.
 
     Args:
         path: a `.safetensors` file, an index, or a folder.
@@ -64,7 +64,7 @@ def read_provenance(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
 
 
 def _first_file(path: Path) -> Path | None:
-    """Return the file itself, or the first safetensors file of a folder: all have the same."""
+    """Return the file, or the first safetensors file of a folder: all have equal metadata."""
     folder = path.parent if path.name.endswith(INDEX_SUFFIX) else path
     if not folder.is_dir():
         return path

@@ -1,4 +1,4 @@
-"""Opens checkpoints of every supported form as one lazy mapping of names to tensors."""
+"""Checkpoints of every supported format as lazy mappings of names to tensors."""
 
 import os
 from collections.abc import Collection, Iterable
@@ -43,18 +43,18 @@ FOLDER_FILES = (
 class Checkpoint(LazyMapping):
     """A lazy, read-only mapping of tensor names to the tensors of a file or folder.
 
-    Every access reads the tensor anew from the memory map; nothing is cached here. Two
-    accesses may share memory, so take the tensors as read-only. Tensors stay valid after
-    the checkpoint is closed. `open_checkpoint` makes one.
+    Every access reads the tensor from the memory map; nothing is cached. Two accesses may
+    share memory, so tensors are read-only. Tensors remain valid after the checkpoint is
+    closed. `open_checkpoint` returns one.
 
     Args:
-        path: The path as the user gave it; error texts name it.
-        source: The open file or files.
-        expected_names: Names the caller hopes for; see `open_checkpoint`.
-        prefix: Only tensors whose names begin with it and a dot are read, without both.
+        path: path as given by the user, for messages.
+        source: the open file or files.
+        expected_names: names of the tensors of the architecture; see `open_checkpoint`.
+        prefix: prefix of the names to read; it is removed together with its dot.
 
     Raises:
-        OneBasinError: There is no tensor at all.
+        OneBasinError: there are no tensors.
     """
 
     def __init__(
@@ -79,42 +79,42 @@ class Checkpoint(LazyMapping):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that the checkpoint is read from, the index included."""
+        """All files of the checkpoint, including the index."""
         return self._source.files
 
     @property
     def folder(self) -> Path | None:
-        """The folder that was opened, directly or by its index; None for a single file."""
+        """The folder of the checkpoint; None for a single file."""
         is_index = self.path.name.endswith(INDEX_SUFFIX)
         return self.path.parent if is_index else self.path if os.path.isdir(self.path) else None
 
     def metadata(self, name: str) -> TensorInfo:
-        """Describe a tensor without reading its elements.
+        """Return the shape and dtype of a tensor without reading its elements.
 
         Args:
-            name: One of the names of this mapping.
+            name: name of the tensor.
 
         Returns:
             Its shape, dtype and size in bytes.
 
         Raises:
-            KeyError: There is no such tensor.
+            KeyError: the name is unknown.
         """
         return self._source.info(self._raw_names[name])
 
     def as_stored(self, pairs: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
-        """Give tensors the names and the cut that a file of this kind stores.
+        """Return tensors with the names and shapes of the file.
 
         Args:
-            pairs: Names of this mapping with tensors, in any order.
+            pairs: names of this mapping with tensors, in any order.
 
         Returns:
-            The same here; `ConvertedCheckpoint` renames and splits.
+            The same pairs; `ConvertedCheckpoint` renames and splits tensors.
         """
         return pairs
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether it is the same object; `is_same_checkpoint` compares tensors."""
+        """Return whether it is the same object; `is_same_checkpoint` compares tensors."""
         return self is other
 
     def __hash__(self) -> int:
@@ -128,7 +128,7 @@ class Checkpoint(LazyMapping):
         return f"Checkpoint({str(self.path)!r}, {len(self)} tensors)"
 
     def close(self) -> None:
-        """Let go of the files; afterwards no further tensor can be read."""
+        """Close the files; afterwards tensors cannot be read."""
         self._source.close()
 
     def __enter__(self) -> "Checkpoint":
@@ -150,7 +150,7 @@ def open_checkpoint(
     key: str | None = None,
     expected_names: Collection[str] | None = None,
 ) -> Checkpoint:
-    """Open a checkpoint without reading its tensors.
+    """Return an open checkpoint; tensors are read on access.
 
     Accepted are `.safetensors` files; files of torch.save (`.pt`, `.pth`, `.ckpt`,
     `.pth.tar` and others), whose code never runs; `*.index.json` files; and folders with
@@ -159,22 +159,22 @@ def open_checkpoint(
     Of a file with training state, the state dict of the model is read: the value of
     `state_dict`, `model_state_dict`, `model`, `net` or another usual key. Names are read
     without the prefixes of wrappers such as DataParallel and `torch.compile`.
-    `Checkpoint.notes` says what was selected and renamed.
+    `Checkpoint.notes` describes the selection and the renaming.
 
     Args:
-        path: File or folder.
-        key: Which state dict of a file to read, such as `model_ema` or
+        path: a file or folder.
+        key: which state dict of a file to read, such as `model_ema` or
             `state_dict.encoder`. The last part may be a prefix of the names. Default: the
             state dict of the model.
-        expected_names: Names of the architecture's tensors. A prefix that all names share is
-            removed or added where that finds more of them.
+        expected_names: names of the architecture's tensors. A prefix that all names share is
+            removed or added if more names then match.
 
     Returns:
         The lazy mapping, which is also a context manager.
 
     Raises:
-        OneBasinError: The path is missing, of an unknown form, damaged, holds something
-            other than plain named tensors, or nothing.
+        OneBasinError: the path is missing, of an unknown format or damaged, or it does not
+            hold named plain tensors.
     """
     shown = Path(path)
     key = None if key == DEFAULT_KEY else key
@@ -190,7 +190,7 @@ def _no_tensors(prefix: str | None) -> str:
 
 
 def _locate(path: Path) -> Path:
-    """Find the file to open for a path that may be a folder."""
+    """Return the file to open for a path, which may be a folder."""
     if not os.path.isdir(path):
         if not os.path.lexists(path):
             raise OneBasinError(f"{path}: no such file or folder; check the path")
@@ -203,7 +203,7 @@ def _locate(path: Path) -> Path:
             f"{path}: the folder holds no checkpoint; expected one of "
             f"{', '.join(FOLDER_FILES)}, or give the path of a file"
         )
-    # A single file next to an index is a leftover, or the shards are; the files do not say which.
+    # Either the single file or the shards are a leftover; the files do not show which.
     if f"{present[0]}.{INDEX_NAME}" in present:
         raise OneBasinError(
             f"{path}: holds both {present[0]} and {present[0]}.{INDEX_NAME}; give the path of "
@@ -224,7 +224,7 @@ def _open_file(path: Path, key: str | None = None) -> TensorSource:
         return SafetensorsFile(path)
     if path.suffix in PICKLE_SUFFIXES:
         return PickleFile(path, key)
-    # Another suffix, or none: the content decides.
+    # For an unknown suffix, the content decides.
     start = first_bytes(path)
     if start.startswith(ZIP_MAGIC):
         return PickleFile(path, key)

@@ -30,7 +30,7 @@ class ArchitectureRecord:
         arguments: its arguments, plain JSON values.
         inputs: the shapes of its inputs, as `example_inputs=` takes them; empty for the defaults.
         data: the name of the training data, or None.
-        normalization: the normalization of its inputs in words, or None where it is unknown.
+        normalization: the normalization of its inputs in words, or None if unknown.
         path: the file that holds the record, for messages.
     """
 
@@ -43,7 +43,7 @@ class ArchitectureRecord:
 
     @property
     def runs_code(self) -> bool:
-        """Whether building it imports a module of the user; a file alone must not cause that."""
+        """Whether building it imports a module of the user, which a file must not cause."""
         prefix, colon, _ = self.spec.partition(":")
         return bool(colon) and prefix not in SOURCES
 
@@ -58,7 +58,7 @@ class ArchitectureRecord:
         return {KEY: json.dumps(content, default=_plain)}
 
     def __str__(self) -> str:
-        """Return the architecture and its arguments as a user would write them."""
+        """Return the architecture with its arguments, such as `mlp(width=8)`."""
         given = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
         return f"{self.spec}({given})" if given else self.spec
 
@@ -70,7 +70,7 @@ def read_record(path: str | os.PathLike[str]) -> ArchitectureRecord | None:
         path: a `.safetensors` file, or a folder with `model.safetensors`.
 
     Returns:
-        The record, or None where the file has none or cannot be read: `open_checkpoint`
+        The record, or None if the file has none or cannot be read. `open_checkpoint`
         reports unreadable files.
 
     Raises:
@@ -89,7 +89,7 @@ def read_record(path: str | os.PathLike[str]) -> ArchitectureRecord | None:
 
 
 def shared_record(paths: Sequence[str | os.PathLike[str]]) -> ArchitectureRecord | None:
-    """Return the architecture that checkpoints record; None where none of them does.
+    """Return the architecture that checkpoints record, or None without any record.
 
     Args:
         paths: checkpoints of one architecture; some may have no record.
@@ -115,12 +115,12 @@ def shared_record(paths: Sequence[str | os.PathLike[str]]) -> ArchitectureRecord
 def merged_arguments(
     record: ArchitectureRecord, spec: str, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments of a record together with those that a user gave.
+    """Return the arguments of a record together with those of the user.
 
     Args:
-        record: of the checkpoint.
+        record: record of the checkpoint.
         spec: the architecture that the user named.
-        arguments: those of the user.
+        arguments: arguments of the user.
 
     Raises:
         OneBasinError: when the two contradict each other.
@@ -149,7 +149,7 @@ def merged_arguments(
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Tell whether two values are the same in JSON, where tuples are lists."""
+    """Return whether two values are equal in JSON, where tuples are lists."""
     texts = (json.dumps(value, default=_plain, sort_keys=True) for value in (one, other))
     return len(set(texts)) == 1
 

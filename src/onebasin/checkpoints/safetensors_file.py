@@ -1,4 +1,4 @@
-"""Reads one safetensors file: header at once, each tensor from the memory map when asked."""
+"""Safetensors files: the header is read on opening, tensors on access."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from onebasin.errors import OneBasinError
 
 
 class SafetensorsFile:
-    """One memory-mapped safetensors file.
+    """A memory-mapped safetensors file.
 
     Args:
-        path: An existing file.
+        path: an existing file.
 
     Raises:
-        OneBasinError: The file is truncated, corrupt or of another format.
+        OneBasinError: the file is truncated, corrupt or of another format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,20 +40,20 @@ class SafetensorsFile:
         return TensorInfo(tuple(entry.get_shape()), SAFETENSORS_DTYPES[code])
 
     def names(self) -> tuple[str, ...]:
-        """List the tensors, in the order of the file's header."""
+        """Return the names of the tensors, in the order of the header."""
         return tuple(self._infos)
 
     def info(self, name: str) -> TensorInfo:
-        """Describe a tensor from the header."""
+        """Return the shape and dtype of a tensor from the header."""
         return self._infos[name]
 
     def read(self, name: str) -> Tensor:
-        """Return a tensor that lies in the memory map."""
+        """Return a tensor in the memory map."""
         try:
             return self._file.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise unreadable(self.path, "safetensors file", error) from error
 
     def close(self) -> None:
-        """Let go of the file; tensors that were read stay valid."""
+        """Close the file; tensors that were read remain valid."""
         self._file.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""Writes one safetensors file tensor by tensor, so that only one is ever in memory."""
+"""Writer of a safetensors file, with one tensor in memory at a time."""
 
 import json
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ _ALIGNMENT = 8
 
 
 class SafetensorsWriter:
-    """The header, written at once, and a place in the file for each tensor to come.
+    """Writes the header first, then each tensor at its offset in the file.
 
     Layout of the file: the header's length as 8 bytes, little-endian; the header, JSON
     padded with spaces to a multiple of 8; the data without gaps, widest dtypes first, so
     that every tensor is aligned to its own element size.
 
     Args:
-        file: Open for writing in binary mode, and able to seek.
-        specs: Name, shape and dtype of every tensor that will be written.
-        metadata: Text to keep in the header beside the tensors.
+        file: a seekable file, open for writing in binary mode.
+        specs: shape and dtype of every tensor by name.
+        metadata: texts for the header.
 
     Raises:
-        OneBasinError: The format has no code for a tensor's dtype.
+        OneBasinError: the format does not support the dtype of a tensor.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class SafetensorsWriter:
         self._pending = set(specs)
 
     def write(self, name: str, tensor: Tensor) -> None:
-        """Write one tensor at its place.
+        """Write one tensor at its offset.
 
         Args:
-            name: One of the announced names, for the first time.
-            tensor: Of the announced shape and dtype, on any device.
+            name: name of a tensor that was not written before.
+            tensor: tensor of the specified shape and dtype, on any device.
         """
         assert name in self._pending, f"{name!r} written twice or never announced"
         found, announced = TensorInfo.of(tensor), self._specs[name]
@@ -55,19 +55,19 @@ class SafetensorsWriter:
         self._file.write(tensor_bytes(tensor))
 
     def finish(self) -> None:
-        """Make sure that every announced tensor was written."""
+        """Check that every specified tensor was written."""
         assert not self._pending, f"never written: {sorted(self._pending)[:3]}"
         self._file.flush()
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
-    """View the elements of a tensor as bytes, in row-major order.
+    """Return the elements of a tensor as bytes, in row-major order.
 
     Args:
-        tensor: Dense, on any device, of any dtype.
+        tensor: dense tensor of any dtype, on any device.
 
     Returns:
-        The bytes; a copy only where the tensor is not contiguous in this machine's memory.
+        The bytes; a view of a contiguous tensor on the CPU, otherwise a copy.
     """
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
     return plain.view(torch.uint8).numpy().data

@@ -1,4 +1,4 @@
-"""Reads a checkpoint that an index file spreads over several files, as transformers writes it."""
+"""Checkpoints in several files with an index, as transformers writes them."""
 
 import os
 from collections import Counter
@@ -16,11 +16,11 @@ from onebasin.errors import OneBasinError
 
 @runtime_checkable
 class TensorSource(Protocol):
-    """What `Checkpoint` needs of a file format."""
+    """The interface of a file format for `Checkpoint`."""
 
     @property
     def path(self) -> Path:
-        """What was opened."""
+        """The path that was opened."""
         ...
 
     @property
@@ -29,31 +29,31 @@ class TensorSource(Protocol):
         ...
 
     def names(self) -> tuple[str, ...]:
-        """List the tensors."""
+        """Return the names of the tensors."""
         ...
 
     def info(self, name: str) -> TensorInfo:
-        """Describe a tensor without reading it."""
+        """Return the shape and dtype of a tensor without reading it."""
         ...
 
     def read(self, name: str) -> Tensor:
-        """Read a tensor."""
+        """Return a tensor."""
         ...
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         ...
 
 
 class ShardedFiles:
-    """The files that an index names, all opened (their headers read) at once.
+    """The files of an index, opened together.
 
     Args:
-        path: The index: a JSON file with a `weight_map` of tensor name to file name.
-        open_file: Opens one of the files.
+        path: the index: a JSON file with a `weight_map` of tensor name to file name.
+        open_file: function that opens one of the files.
 
     Raises:
-        OneBasinError: The index is no valid index, or names a file or tensor that is missing.
+        OneBasinError: the index is invalid, or names a missing file or tensor.
     """
 
     def __init__(self, path: Path, open_file: Callable[[Path], TensorSource]) -> None:
@@ -81,19 +81,19 @@ class ShardedFiles:
             )
 
     def names(self) -> tuple[str, ...]:
-        """List the tensors, in the order of the index."""
+        """Return the names of the tensors, in the order of the index."""
         return tuple(self._shard_of)
 
     def info(self, name: str) -> TensorInfo:
-        """Describe a tensor without reading it."""
+        """Return the shape and dtype of a tensor without reading it."""
         return self._shard_of[name].info(name)
 
     def read(self, name: str) -> Tensor:
-        """Read a tensor from its shard."""
+        """Return a tensor from its shard."""
         return self._shard_of[name].read(name)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for shard in self._shards.values():
             shard.close()
 
@@ -130,7 +130,7 @@ def _read_weight_map(path: Path) -> dict[str, str]:
 
 
 def _check_inside(index: Path, shard: str) -> None:
-    """Refuse a file outside the folder of the index: it belongs to something else."""
+    """Check that a file is inside the folder of the index."""
     parts = Path(shard).parts
     if not parts or os.path.isabs(shard) or ".." in parts or "\0" in shard:
         raise OneBasinError(
@@ -140,7 +140,7 @@ def _check_inside(index: Path, shard: str) -> None:
 
 
 class _RepeatedKeys(OneBasinError):
-    """Names that an index gives twice."""
+    """The error for repeated names in an index."""
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ KEYS = (
     "ema",
     "params_ema",
 )
-"""The keys that training scripts give to the state dict of the model, first choice first."""
+"""Keys of the state dict of the model in files of training scripts, in order of preference."""
 
 _REMEDY = "save plain tensors with torch.save(model.state_dict(), path)"
 _MAX_DEPTH = 8
@@ -60,7 +60,7 @@ class StateDict:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know about the selection."""
+        """Facts about the selection that the user should know."""
         notes = []
         if self.others:
             selected = repr(self.key) if self.key else "the top level"
@@ -77,15 +77,15 @@ def select_state_dict(content: Any, key: str | None = None) -> StateDict:
     """Return the state dict that a key selects, or the default one.
 
     Without a key, the first of `KEYS` whose value holds tensors is followed, at every level.
-    Where no such key exists, the only value that holds tensors is followed.
+    Without such a key, the only value that holds tensors is followed.
 
     Args:
-        content: what the file holds.
+        content: content of the file.
         key: a key; a dotted path of keys; or the prefix of tensor names, without the dot.
 
     Raises:
-        OneBasinError: without the path of the file: the key is missing, the choice is
-            ambiguous, or what is selected is not a mapping of names to tensors.
+        OneBasinError: the key is missing, the choice is ambiguous, or the selected value is not a
+            mapping of names to tensors. The message does not have the path of the file.
     """
     content = _with_plain_modules(content)
     if key in (None, DEFAULT_KEY):
@@ -151,7 +151,7 @@ def _resolve(content: Any, key: str) -> Mapping[Any, Any] | None:
 
 
 def _resolve_in_default(content: Any, key: str) -> Mapping[Any, Any] | None:
-    """Follow a key inside the default state dict; None where there is no default."""
+    """Follow a key inside the default state dict; None without a default."""
     try:
         default, keys = _default(content, ())
     except OneBasinError:
@@ -160,7 +160,7 @@ def _resolve_in_default(content: Any, key: str) -> Mapping[Any, Any] | None:
 
 
 def with_prefix(content: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
-    """Return the entries whose names begin with a prefix and a dot, without both."""
+    """Return the entries whose names begin with a prefix and a dot, which are removed."""
     start = f"{prefix}."
     return {
         name[len(start) :]: value
@@ -170,7 +170,7 @@ def with_prefix(content: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
 
 
 def _checked(content: Any, key: str, others: tuple[str, ...]) -> StateDict:
-    """Check that all entries are tensors or plain values, which are left out."""
+    """Return the tensors; raise an error for other entries than tensors and plain values."""
     if not isinstance(content, Mapping):
         kind = content.type_name if isinstance(content, Inert) else type(content).__name__
         raise OneBasinError(f"holds {kind}, not a mapping of names to tensors; {_REMEDY}")
@@ -190,7 +190,7 @@ def _checked(content: Any, key: str, others: tuple[str, ...]) -> StateDict:
 
 
 def _other_keys(content: Any, selected: str) -> tuple[str, ...]:
-    """List the state dicts of a file that were not selected and are no part of a selected one."""
+    """Return the keys of the state dicts of a file outside of the selected one."""
     return tuple(
         key
         for key in _state_dict_keys(content)
@@ -221,7 +221,7 @@ def _direct_tensors(content: Mapping[Any, Any]) -> bool:
 
 
 def _holds_tensors(value: Any) -> bool:
-    """Whether tensors lie anywhere inside mappings and lists; cycles are followed once."""
+    """Return whether nested mappings and lists hold tensors; cycles are followed once."""
     stack, seen = [value], set[int]()
     while stack and len(seen) < _MAX_VISITS:
         value = stack.pop()

@@ -1,4 +1,4 @@
-"""What is known of a tensor without reading it, and the dtype codes of safetensors."""
+"""Shape and dtype of unread tensors, and the dtype codes of safetensors."""
 
 import math
 from collections.abc import Mapping
@@ -41,8 +41,8 @@ class TensorInfo:
     """Shape and dtype of a tensor.
 
     Args:
-        shape: Size of every dimension.
-        dtype: Element type.
+        shape: size of every dimension.
+        dtype: dtype of the elements.
     """
 
     shape: tuple[int, ...]
@@ -50,27 +50,27 @@ class TensorInfo:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the elements take."""
+        """Size of the elements in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @classmethod
     def of(cls, tensor: Tensor) -> "TensorInfo":
-        """Describe a tensor at hand."""
+        """Return the shape and dtype of a tensor."""
         return cls(tuple(tensor.shape), tensor.dtype)
 
 
 def describe(params: Mapping[str, Tensor], name: str) -> TensorInfo:
-    """Describe one tensor of any mapping, without reading it where the mapping can tell.
+    """Return the shape and dtype of a tensor of a mapping, without reading it if possible.
 
     Args:
-        params: A `Checkpoint`, another lazy mapping with a `metadata` method, or a dict.
-        name: One of its names.
+        params: a `Checkpoint`, another lazy mapping with a `metadata` method, or a dict.
+        name: name of the tensor.
 
     Returns:
         Shape and dtype.
 
     Raises:
-        OneBasinError: What the mapping has there is no tensor.
+        OneBasinError: the value is not a tensor.
     """
     metadata = getattr(params, "metadata", None)
     if callable(metadata):

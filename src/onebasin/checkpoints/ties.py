@@ -13,13 +13,13 @@ from onebasin.symmetry import _ties as ties
 
 
 def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:
-    """Find the names under which a module holds one and the same tensor.
+    """Return the names of each tensor that a module holds under several names.
 
     Args:
-        module: Any module, on any device, meta included.
+        module: any module, on any device, meta included.
 
     Returns:
-        One tuple of names per tied tensor; tensors with one name are left out.
+        A tuple of names for each tied tensor.
     """
     state = dict(named_tensors(module))
     names: defaultdict[str, list[str]] = defaultdict(list)
@@ -30,15 +30,15 @@ def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:
 
 
 class TiedView(LazyMapping):
-    """A mapping that also answers to the missing names of tied tensors.
+    """A mapping that has all names of tied tensors.
 
-    Files that transformers writes keep one name of a tied tensor, files of torch.save keep
-    all. Through this view both look alike; only names that are truly there are written
-    back, because the writer takes its names from the checkpoint.
+    Files of transformers have one name of a tied tensor, files of torch.save have all. This
+    view has all names for both. Outputs have only the stored names, because the writer takes
+    its names from the checkpoint.
 
     Args:
-        params: The tensors as stored.
-        ties: Groups of names of one tensor, from `tied_names`.
+        params: the stored tensors.
+        ties: groups of names of one tensor, from `tied_names`.
     """
 
     def __init__(self, params: Mapping[str, Tensor], ties: Sequence[Sequence[str]]) -> None:
@@ -52,7 +52,7 @@ class TiedView(LazyMapping):
 
     @property
     def path(self) -> Path | None:
-        """The path of the checkpoint underneath, if it is one."""
+        """The path of the underlying checkpoint, if it is one."""
         return getattr(self._params, "path", None)
 
     def metadata(self, name: str) -> TensorInfo:

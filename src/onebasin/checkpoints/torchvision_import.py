@@ -1,7 +1,7 @@
-"""Imports torchvision, also where its compiled operators do not fit the installed torch.
+"""Import of torchvision, also with operators that do not fit the installed torch.
 
-A torchvision wheel beside a CPU build of torch cannot load its compiled operators, and its
-import then fails because the schemas of two of them are missing. Models need neither.
+With a CPU build of torch, a torchvision wheel for CUDA cannot load its compiled operators. Its
+import then fails, because the schemas of two of them are missing. Models need neither.
 """
 
 import importlib
@@ -19,13 +19,13 @@ _MISSING_SCHEMAS = {
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision; where exactly these two schemas are missing, define them first.
+    """Return torchvision; define the two schemas first if they are missing.
 
     Returns:
         The package `torchvision`.
 
     Raises:
-        OneBasinError: It is not installed, or cannot be imported for another reason.
+        OneBasinError: torchvision is not installed, or its import fails for another reason.
     """
     if "torchvision" not in sys.modules:
         try:
@@ -35,7 +35,7 @@ def import_torchvision() -> ModuleType:
                 _define_schemas()
                 _forget_half_imported()
         except ImportError:
-            pass  # explained below
+            pass  # reported below
     return import_package("torchvision", extra="vision")
 
 

@@ -1,4 +1,4 @@
-"""Refuses checkpoints that cannot be worked with: one clear line each, before the work starts."""
+"""Validation of checkpoints before any long work."""
 
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
@@ -17,15 +17,15 @@ _CHUNK = 1 << 24
 
 
 def check_finite(name: str, tensor: Tensor, path: str | PathLike[str]) -> None:
-    """Refuse a tensor with NaN or infinite elements.
+    """Check that a tensor has no NaN or infinite elements.
 
     Args:
-        name: The tensor's name.
-        tensor: Any dense tensor; integers and booleans pass.
-        path: The file it comes from.
+        name: name of the tensor.
+        tensor: any dense tensor.
+        path: the file of the tensor, for messages.
 
     Raises:
-        OneBasinError: Some elements are not finite; the text says how many of each.
+        OneBasinError: some elements are not finite; the message has their numbers.
     """
     if tensor.numel() == 0 or not (tensor.is_floating_point() or tensor.is_complex()):
         return
@@ -39,7 +39,7 @@ def check_finite(name: str, tensor: Tensor, path: str | PathLike[str]) -> None:
 
 
 def _count_not_finite(tensor: Tensor) -> tuple[int, int]:
-    """Count NaN and Inf in bounded extra memory."""
+    """Return the numbers of NaN and Inf, with bounded extra memory."""
     num_nan = num_inf = 0
     for chunk in tensor.reshape(-1).split(_CHUNK):
         if chunk.is_complex():
@@ -54,28 +54,28 @@ def _count_not_finite(tensor: Tensor) -> tuple[int, int]:
 
 
 def check_all_finite(params: Mapping[str, Tensor]) -> None:
-    """Refuse a checkpoint with NaN or infinite elements, reading one tensor at a time.
+    """Check that a checkpoint has no NaN or infinite elements, one tensor at a time.
 
     Args:
-        params: A `Checkpoint` or any mapping of names to tensors.
+        params: a `Checkpoint` or any mapping of names to tensors.
 
     Raises:
-        OneBasinError: As `check_finite`, for the first such tensor.
+        OneBasinError: a tensor has such elements.
     """
     for name in params:
         check_finite(name, params[name], label(params))
 
 
 def require_matchable(name: str, tensor: Tensor | TensorInfo, path: str | PathLike[str]) -> None:
-    """Refuse a tensor whose elements cannot be compared by inner products.
+    """Check that the elements of a tensor can be compared by inner products.
 
     Args:
-        name: The tensor's name.
-        tensor: The tensor, or what is known of it.
-        path: The file it comes from.
+        name: name of the tensor.
+        tensor: the tensor, or its shape and dtype.
+        path: the file of the tensor, for messages.
 
     Raises:
-        OneBasinError: Its dtype is integer, boolean or complex, or it is quantized or sparse.
+        OneBasinError: its dtype is integer, boolean or complex, or it is quantized or sparse.
     """
     reason = None
     if isinstance(tensor, Tensor) and tensor.is_quantized:
@@ -98,17 +98,17 @@ def check_same_architecture(
     ties: Sequence[Sequence[str]] = (),
     optional: Collection[str] = (),
 ) -> None:
-    """Refuse two checkpoints whose names or shapes differ; dtypes may.
+    """Check that two checkpoints have equal names and shapes; dtypes may differ.
 
     Args:
-        params_a: The reference, usually a `Checkpoint`.
-        params_b: The other one.
-        call: What the user asked for; it starts the error text.
-        ties: Names of tied tensors (see `tied_names`); one name of a group is enough.
-        optional: Names that only one of them may have (see `optional_names`).
+        params_a: the reference, usually a `Checkpoint`.
+        params_b: the other checkpoint.
+        call: name of the public function, for messages.
+        ties: names of tied tensors (see `tied_names`); one name of a group is enough.
+        optional: names that only one of them may have (see `optional_names`).
 
     Raises:
-        OneBasinError: Names are in one of them only, or a shape differs.
+        OneBasinError: a name is missing in one of them, or a shape differs.
     """
     label_a, label_b = _two_labels(params_a, params_b)
     only_a = _unmatched(params_a, params_b, ties, optional)
@@ -131,20 +131,20 @@ def check_same_architecture(
 
 
 def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "align") -> None:
-    """Refuse a checkpoint that is not one of the given architecture.
+    """Check that a checkpoint fits an architecture.
 
     A tied tensor may be stored under any one of its names; under several, its values must be
     equal. Buffers that the module does not save, and counters of BatchNorm layers, may be
     missing.
 
     Args:
-        params: The checkpoint.
-        module: The architecture, on any device, meta included.
-        call: What the user asked for; it starts the error text.
+        params: the checkpoint.
+        module: the architecture, on any device, meta included.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: Names are missing or unexpected, a shape differs, an integer or
-            complex tensor stands where the architecture has a floating-point one, or the
+        OneBasinError: names are missing or unexpected, a shape differs, an integer or
+            complex tensor replaces a floating-point one, or the
             names of a tied tensor have different values.
     """
     where = label(params)
@@ -167,7 +167,7 @@ def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "
 
 
 def _check_tie(names: Sequence[str], params: Mapping[str, Tensor], where: str, call: str) -> None:
-    """Refuse different tensors under the names of one tensor: the module holds only one."""
+    """Check that the names of a tied tensor have equal values."""
     for name in names[1:]:
         first, other = params[names[0]], params[name]
         if first is not other and not _equal_or_nan(first, other.to(first.dtype)):
@@ -179,7 +179,7 @@ def _check_tie(names: Sequence[str], params: Mapping[str, Tensor], where: str, c
 
 
 def _equal_or_nan(a: Tensor, b: Tensor) -> bool:
-    """Return whether two tensors of one dtype are equal, where NaN equals NaN."""
+    """Return whether two tensors of one dtype are equal; NaN equals NaN."""
     if torch.equal(a, b) or a.shape != b.shape or not a.is_floating_point():
         return torch.equal(a, b)
     return torch.allclose(a.double(), b.double(), rtol=0, atol=0, equal_nan=True)
@@ -199,16 +199,16 @@ def _check_tensor_fits(name: str, info: TensorInfo, wanted: Tensor, where: str, 
 
 
 def is_same_checkpoint(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor]) -> bool:
-    """Tell whether two checkpoints hold the same names with equal dtypes, shapes and values.
+    """Return whether two checkpoints have equal names, dtypes, shapes and values.
 
     Reads one tensor of each at a time and stops at the first difference.
 
     Args:
-        params_a: One checkpoint.
-        params_b: The other.
+        params_a: one checkpoint.
+        params_b: the other.
 
     Returns:
-        True only where nothing differs.
+        True if nothing differs.
     """
     if params_a.keys() != params_b.keys():
         return False
@@ -225,12 +225,12 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def label(params: Mapping[str, Tensor]) -> str:
-    """Name a mapping in error texts: the path of a checkpoint, else plain words."""
+    """Return a name of a mapping for messages: the path of a checkpoint, or a description."""
     return str(getattr(params, "path", None) or "the parameters")
 
 
 def saved_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return what the module saves: parameters and persistent buffers, all names of each."""
+    """Return the parameters and persistent buffers of a module under all their names."""
     state = module.state_dict()
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
@@ -246,7 +246,7 @@ def _unmatched(
     ties: Sequence[Sequence[str]],
     optional: Collection[str],
 ) -> list[str]:
-    """List the required names that `others` lacks, under all names of the same tied tensor."""
+    """Return the required names that `others` lacks under every name of the tied tensor."""
     aliases = {name: group for group in ties for name in group}
     return [
         name

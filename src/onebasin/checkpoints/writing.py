@@ -1,9 +1,8 @@
-"""Writes checkpoints whole or not at all, one tensor in memory at a time.
+"""Atomic writing of checkpoints, with one tensor in memory at a time.
 
-Names are written exactly as given: every name gets its own data, so tied tensors take
-space once per name. A caller that passes on the names of an input (`like`) keeps its
-convention, whether that file holds all names of a tied tensor or only one, and also where
-the file's names are not those of the module.
+Every given name is written with its own data, so a tied tensor takes space for each name. With
+`like`, the output has the names of that file: all names of a tied tensor or only one, and also
+names that differ from those of the module.
 """
 
 import contextlib
@@ -42,30 +41,30 @@ def write_checkpoint(
     inputs: Iterable[Input] = (),
     max_shard_size: int = MAX_SHARD_SIZE,
 ) -> None:
-    """Write a checkpoint to a temporary place and rename it when it is complete.
+    """Write a checkpoint to a temporary path, and rename it when it is complete.
 
     A `.safetensors` file and a folder are written tensor by tensor: a lazy mapping or a
-    generator is asked for one tensor at a time, and none is kept. A file of torch.save
-    (`.pt`, `.pth`, `.bin`, `.th`) has to be gathered in memory first. A folder gets
-    `model.safetensors`, or shards with an index where that would be too large, and the
+    generator yields one tensor at a time, which is then freed. A file of torch.save
+    (`.pt`, `.pth`, `.bin`, `.th`) is collected in memory first. A folder gets
+    `model.safetensors`, or shards with an index if it is too large, and the
     configuration, tokenizer and license files of the folder that `like` was read from.
 
     Args:
-        path: The output; its suffix tells the form. An existing file is replaced, an
+        path: the output; its suffix selects the format. An existing file is replaced; an
             existing folder must be empty.
-        tensors: Names with tensors. An iterable of pairs may come in any order, but needs
+        tensors: names with tensors. An iterable of pairs may come in any order, but needs
             `specs` or `like`.
-        specs: Shape and dtype of every tensor to be written. Default: those of `like`,
-            or of `tensors` itself.
-        like: The checkpoint whose names, shapes and dtypes the output has. `tensors` then
-            have the names that this mapping has, and are written under those of its files.
-        metadata: Text for the header of safetensors files, beside `{"format": "pt"}`.
-        inputs: Checkpoints or paths that must not be replaced; `like` is one of them.
-        max_shard_size: The most bytes in one file of a folder; a larger tensor gets a file
-            of its own.
+        specs: shape and dtype of every tensor by name. Default: those of `like` or
+            `tensors`.
+        like: the checkpoint whose names, shapes and dtypes the output has. `tensors` have the
+            names of this mapping, and are written under the names of its files.
+        metadata: text for the header of safetensors files, in addition to `{"format": "pt"}`.
+        inputs: checkpoints or paths that must not be replaced; `like` is one of them.
+        max_shard_size: largest number of bytes in one file of a folder; a larger tensor gets
+            a separate file.
 
     Raises:
-        OneBasinError: `path` cannot be written, is an input, or has no room for the output.
+        OneBasinError: `path` cannot be written, is an input, or the disk has too little free space.
     """
     check_writable(path, inputs=[*inputs, *([like] if like is not None else [])])
     specs = _specs(tensors, specs, like)
@@ -137,7 +136,7 @@ def _write_files(
     pairs: Pairs,
     header: Mapping[str, str],
 ) -> None:
-    """Write safetensors files side by side, as the tensors come."""
+    """Write several safetensors files at the same time, in the order of the tensors."""
     with contextlib.ExitStack() as stack:
         writers = [
             SafetensorsWriter(stack.enter_context(open(file, "wb")), specs, header)
@@ -147,7 +146,7 @@ def _write_files(
         for name, tensor in pairs:
             assert name in writer_of, f"{name!r} was never announced"
             writer_of[name].write(name, tensor)
-            del tensor  # or it would live on while the next one is made
+            del tensor  # frees its memory before the next tensor is computed
         for writer in writers:
             writer.finish()
 
@@ -160,7 +159,7 @@ def _write_pickle(
     content = {name: _compact(tensor) for name, tensor in pairs}
     found = {name: TensorInfo.of(tensor) for name, tensor in content.items()}
     assert found == specs, "the tensors are not the announced ones"
-    # Given a path, torch.save would put its random name into the file.
+    # Given a path, torch.save would write its random name into the file.
     with open(path, "wb") as file:
         recorder = _ErrorRecorder(file)
         try:
@@ -170,7 +169,7 @@ def _write_pickle(
 
 
 class _ErrorRecorder:
-    """A file that remembers why writing failed: torch.save reports another error.
+    """A file that records the error of a failed write, because torch.save raises another one.
 
     Args:
         file: open for writing in binary mode.
@@ -181,7 +180,7 @@ class _ErrorRecorder:
         self.error: OSError | None = None
 
     def write(self, content: bytes | memoryview) -> int:
-        """Write as the file does."""
+        """Write to the file."""
         try:
             return self._file.write(content)
         except OSError as error:
@@ -189,14 +188,14 @@ class _ErrorRecorder:
             raise
 
     def flush(self) -> None:
-        """Flush as the file does."""
+        """Flush the file."""
         self._file.flush()
 
 
 def _compact(tensor: Tensor) -> Tensor:
-    """Detach from a larger storage, all of which torch.save would write."""
+    """Return a tensor without its larger storage, which torch.save would write completely."""
     tensor = tensor.detach()
-    # In a memory map, an empty tensor begins where the next one does; torch.save objects.
+    # In a memory map, an empty tensor has the address of the next one; torch.save rejects it.
     is_whole = tensor.untyped_storage().nbytes() == tensor.nbytes > 0
     return tensor if is_whole else tensor.clone()
 
@@ -226,7 +225,7 @@ def _write_folder(
 def _shards(
     specs: Mapping[str, TensorInfo], max_shard_size: int
 ) -> Iterator[dict[str, TensorInfo]]:
-    """Cut the tensors, in their order, into pieces of at most the given size."""
+    """Yield groups of tensors, in order, of at most the given size."""
     shard: dict[str, TensorInfo] = {}
     size = 0
     for name, info in specs.items():

@@ -1,4 +1,4 @@
-"""Refuses to combine folders whose files make equal weights compute different functions."""
+"""Checks that equal weights compute equal functions in two Hugging Face folders."""
 
 from __future__ import annotations
 

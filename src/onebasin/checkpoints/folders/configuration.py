@@ -1,8 +1,8 @@
 """Differences between the config.json files of two folders.
 
-Every field that its configuration class defines is taken to change the function, unless it is
-listed here: a wrong refusal costs the user a look at one field, a wrong merge costs the network.
-Fields that the class does not define are not read by the model, so they are only mentioned.
+A field of the configuration class changes the function, unless it is listed here. A false error
+costs the user a look at one field; a false merge costs the network. The model does not read fields
+that the class does not define, so they only give a note.
 """
 
 from __future__ import annotations

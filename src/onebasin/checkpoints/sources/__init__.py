@@ -1,1 +1,1 @@
-"""Where architectures come from: one file per source, each turning a name into a recipe."""
+"""Sources of architectures: each module turns a name into a recipe."""

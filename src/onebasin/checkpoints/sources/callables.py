@@ -19,17 +19,17 @@ from onebasin.errors import OneBasinError
 
 
 def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
-    """Find a callable by its import path; the current folder counts as importable.
+    """Return the recipe of a callable with an import path, or in the current folder.
 
     Args:
         path: `package.module:callable`, the latter possibly dotted.
-        arguments: Passed to the callable.
+        arguments: keyword arguments of the callable.
 
     Returns:
-        How to build the module.
+        The recipe of the module.
 
     Raises:
-        OneBasinError: The module cannot be imported, or has no such callable.
+        OneBasinError: the module cannot be imported, or has no such callable.
     """
     attribute = path.partition(":")[2]
     found = find_callable(path)
@@ -58,7 +58,7 @@ def module_files(name: str) -> tuple[Path, ...]:
     """Return the source files that a module name may refer to, without importing anything.
 
     Args:
-        name: such as `package.module`.
+        name: name of a module, such as `package.module`.
     """
     parts = Path(*name.split("."))
     roots = [Path(), *map(Path, sys.path)]
@@ -67,13 +67,13 @@ def module_files(name: str) -> tuple[Path, ...]:
 
 
 def find_callable(path: str) -> Any:
-    """Find an object by its import path; the current folder counts as importable.
+    """Return an object by its import path, relative to the current folder or sys.path.
 
     Args:
         path: `package.module:attribute`, the latter possibly dotted.
 
     Raises:
-        OneBasinError: The module cannot be imported, or has no such attribute.
+        OneBasinError: the module cannot be imported, or has no such attribute.
     """
     module_name, _, attribute = path.partition(":")
     _check_module_name(module_name, attribute)
@@ -82,7 +82,7 @@ def find_callable(path: str) -> Any:
 
 
 def _place(build: Callable[..., Any], error: BaseException) -> str:
-    """Tell where in the callable's file it failed, or where it begins; empty where unknown."""
+    """Return the file and line at which a callable failed, or empty text if unknown."""
     try:
         file, line = inspect.getsourcefile(build), inspect.getsourcelines(build)[1]
     except (TypeError, OSError):
@@ -102,7 +102,7 @@ def _call(build: Callable[..., Any], path: str, arguments: Mapping[str, Any]) ->
 
 
 def _check_module_name(name: str, attribute: str) -> None:
-    """Refuse the path of a file in the place of a module's name."""
+    """Check that the name of a module is not the path of a file."""
     if not name.endswith(".py") and os.sep not in name:
         return
     module = ".".join(Path(name).with_suffix("").parts).lstrip(".")
@@ -155,7 +155,7 @@ def _own_callables(owner: Any, module: str) -> list[str]:
 
 @contextlib.contextmanager
 def importable_folder() -> Iterator[None]:
-    """Let modules in the working folder be imported for the time of a block."""
+    """Add the working folder to sys.path for the time of a block."""
     folder = os.getcwd()
     sys.path.insert(0, folder)
     try:

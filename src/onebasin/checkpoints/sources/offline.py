@@ -1,4 +1,4 @@
-"""Building models without the network: Hugging Face libraries in offline mode for a block."""
+"""Offline mode of the Hugging Face libraries."""
 
 import contextlib
 import importlib
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-# The mode is global to the process, so blocks of several threads follow one another.
+# The mode is global to the process, so blocks of several threads run one after the other.
 _LOCK = threading.RLock()
 
 
@@ -15,7 +15,7 @@ def offline() -> Iterator[None]:
     """Set the offline mode of huggingface_hub for the time of a block.
 
     Every request of the hub then raises before it reaches the network. The mode is restored
-    afterwards. Without huggingface_hub nothing happens.
+    at the end. Without huggingface_hub nothing happens.
     """
     try:
         constants: Any = importlib.import_module("huggingface_hub.constants")
@@ -32,7 +32,7 @@ def offline() -> Iterator[None]:
 
 
 def needs_network(error: BaseException) -> bool:
-    """Return whether an exception, or one that led to it, is a request refused by `offline`."""
+    """Return whether an exception or its cause is a request blocked by `offline`."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

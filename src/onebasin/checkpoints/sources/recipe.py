@@ -1,4 +1,4 @@
-"""What a source makes of an architecture's name."""
+"""Recipes of architectures: the result of a source."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ FILE_ARGUMENTS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay",
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to build an architecture and what to feed it.
+    """A function that builds an architecture, and its example inputs.
 
     Args:
-        name: The specification, such as `timm:vit_tiny_patch16_224`.
-        build: Makes the module, with random weights, on the current default device.
-        inputs: Tells the default inputs of the module; it raises OneBasinError where the
-            source cannot know them.
-        adapt: Gives a checkpoint the names that the module has.
-        calling: Tells, for the error that building ended with, what was called where; without
-            it building is called that.
+        name: the specification, such as `timm:vit_tiny_patch16_224`.
+        build: function that returns the module with random weights, on the default device.
+        inputs: function of the module that returns its default inputs; it raises OneBasinError
+            if they are unknown.
+        adapt: function that renames the tensors of a checkpoint as in the module.
+        calling: function of the error of a failed build that describes the call, for messages;
+            None for a general text.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Recipe:
 
 
 def suggestion(name: str, known: list[str]) -> str:
-    """Name the most similar known names, or some of them where none is similar.
+    """Return the most similar known names, or some of them if none is similar.
 
     Args:
-        name: What the user wrote; upper and lower case count as equal.
-        known: The names that exist, not empty.
+        name: the unknown name; its case does not matter.
+        known: the known names, at least one.
 
     Returns:
         Text such as `did you mean 'resnet50' or 'resnet152'?`.
@@ -68,15 +68,15 @@ def suggestion(name: str, known: list[str]) -> str:
 
 
 def refuse_downloads(spec: str, arguments: Mapping[str, Any], keys: Iterable[str]) -> None:
-    """Refuse arguments with which a library would download weights.
+    """Check that no argument makes a library download weights.
 
     Args:
-        spec: The architecture, for the error text.
-        arguments: What the user gave.
-        keys: The arguments that name weights; they may only be false or None.
+        spec: the architecture, for the error text.
+        arguments: arguments of the user.
+        keys: names of arguments for weights, which must be false or None.
 
     Raises:
-        OneBasinError: One of them asks for weights.
+        OneBasinError: one of them selects weights.
     """
     for key in keys:
         if arguments.get(key):
@@ -87,14 +87,14 @@ def refuse_downloads(spec: str, arguments: Mapping[str, Any], keys: Iterable[str
 
 
 def refuse_files(spec: str, arguments: Any) -> None:
-    """Refuse arguments with which timm would read a file while it builds a model.
+    """Check that no argument makes timm read a file while it builds a model.
 
     Args:
-        spec: The architecture, for the error text.
-        arguments: Plain values; mappings and lists inside them are searched, too.
+        spec: the architecture, for the error text.
+        arguments: plain values; mappings and lists in them are searched too.
 
     Raises:
-        OneBasinError: A mapping has one of `FILE_ARGUMENTS` with a value.
+        OneBasinError: a mapping has one of `FILE_ARGUMENTS` with a value.
     """
     stack = [arguments]
     while stack:

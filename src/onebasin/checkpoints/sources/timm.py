@@ -18,14 +18,14 @@ from onebasin.errors import OneBasinError
 
 
 def timm_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
-    """Find a timm model by name.
+    """Return the recipe of a timm model.
 
     Args:
-        name: Such as `vit_tiny_patch16_224`, with or without a weights tag.
-        arguments: Passed to `timm.create_model`.
+        name: name of the model, such as `vit_tiny_patch16_224`, with or without a weights tag.
+        arguments: keyword arguments of `timm.create_model`.
 
     Returns:
-        How to build it; weights are never downloaded.
+        The recipe; weights are never downloaded.
 
     Raises:
         OneBasinError: timm is missing or has no such model, or an argument loads weights.
@@ -47,7 +47,7 @@ def timm_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
 
 
 def _input_shape(module: Any, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the shape timm publishes for the model, as changed by the user's arguments."""
+    """Return the input shape of the model in timm, changed by the arguments of the user."""
     channels, *size = module.default_cfg["input_size"]
     channels = arguments.get("in_chans", channels)
     asked = arguments.get("img_size", size)

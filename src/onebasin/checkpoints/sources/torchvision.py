@@ -19,17 +19,17 @@ _CLIP_LENGTH = 16
 
 
 def torchvision_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
-    """Find a torchvision model by name.
+    """Return the recipe of a torchvision model.
 
     Args:
-        name: Such as `resnet50`.
-        arguments: Passed to the model's builder.
+        name: name of the model, such as `resnet50`.
+        arguments: keyword arguments of the model.
 
     Returns:
-        How to build it; weights are never downloaded.
+        The recipe; weights are never downloaded.
 
     Raises:
-        OneBasinError: torchvision is missing or has no such model, or weights are asked for.
+        OneBasinError: torchvision is missing or has no such model, or an argument selects weights.
     """
     import_torchvision()
     models = import_package("torchvision.models", extra="vision")
@@ -44,7 +44,7 @@ def torchvision_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
     if "weights_backbone" in accepted:
         kwargs.setdefault("weights_backbone", None)
     if name.endswith(("googlenet", "inception_v3")):
-        kwargs.setdefault("init_weights", True)  # left out, they warn that this will change
+        kwargs.setdefault("init_weights", True)  # without it, they warn about a changing default
 
     def inputs(module: nn.Module) -> tuple[InputSpec, ...]:
         return (InputSpec(_input_shape(name, module)),)
@@ -63,5 +63,5 @@ def _input_shape(name: str, module: nn.Module) -> tuple[int, ...]:
         size = _SMALL_IMAGE if kind.endswith(".resnet") else _IMAGE
         return (2, 3, _CLIP_LENGTH, size, size)
     size = _INCEPTION_IMAGE if name.endswith("inception_v3") else _IMAGE
-    asked = getattr(module, "image_size", size)  # vision transformers take one size only
+    asked = getattr(module, "image_size", size)  # vision transformers take a single size
     return (2, 3, asked, asked) if isinstance(asked, int) else (2, 3, size, size)

@@ -23,16 +23,16 @@ from onebasin.errors import OneBasinError
 
 
 def transformers_recipe(folder: str, arguments: Mapping[str, Any]) -> Recipe:
-    """Read an architecture's configuration; no weights are read, nothing is downloaded.
+    """Return the recipe of a model from its configuration, without weights or downloads.
 
-    Code in the folder is never run: only the classes that transformers has built in are used.
+    Code in the folder never runs: only the classes of transformers are used.
 
     Args:
-        folder: Holds a `config.json`; the class built is the first of its `architectures`.
-        arguments: Replace entries of the configuration.
+        folder: folder with a `config.json`; its first entry of `architectures` is built.
+        arguments: entries of the configuration to replace.
 
     Returns:
-        How to build it, without a cache of keys and values.
+        The recipe; the model has no cache of keys and values.
 
     Raises:
         OneBasinError: transformers is missing, the configuration is missing or invalid, or it
@@ -58,11 +58,11 @@ def transformers_recipe(folder: str, arguments: Mapping[str, Any]) -> Recipe:
 
 
 def _prepare_torchvision() -> None:
-    """Let transformers import torchvision later, as some of its models do."""
+    """Import torchvision, which some models of transformers need."""
     try:
         import_torchvision()
     except OneBasinError:
-        return  # most models of transformers do without
+        return  # most models of transformers do not need it
 
 
 def _maker(
@@ -99,7 +99,7 @@ def _inputs(module: Any, name: str) -> tuple[InputSpec, ...]:
         return default_inputs(module, name)
     except OneBasinError:
         raise
-    # Sizes in a configuration may have any type.
+    # Sizes in a configuration can have any type.
     except Exception as error:
         raise OneBasinError(
             f"{name}: its config.json gives no example input ({one_line(error)}); pass "

@@ -39,7 +39,7 @@ def read_object(path: Path) -> dict[str, Any]:
         path: an existing file.
 
     Raises:
-        OneBasinError: It cannot be read, or holds something else.
+        OneBasinError: the file cannot be read, or is not a JSON object.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -54,7 +54,7 @@ def config_content(folder: str | os.PathLike[str]) -> dict[str, Any]:
         folder: a local folder.
 
     Raises:
-        OneBasinError: The folder or the file is missing or invalid.
+        OneBasinError: the folder or the file is missing or invalid.
     """
     path = Path(folder, CONFIG)
     if not os.path.isdir(folder):
@@ -85,10 +85,10 @@ def read_config(transformers: Any, folder: str, arguments: Mapping[str, Any]) ->
     Args:
         transformers: the package.
         folder: a local folder with a config.json.
-        arguments: replace entries of the configuration.
+        arguments: entries of the configuration to replace.
 
     Raises:
-        OneBasinError: The configuration is invalid, or needs code or the network.
+        OneBasinError: the configuration is invalid, or needs code or the network.
     """
     content = config_content(folder)
     reserved = [key for key in arguments if key in _RESERVED]
@@ -102,7 +102,7 @@ def read_config(transformers: Any, folder: str, arguments: Mapping[str, Any]) ->
             config = transformers.AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, **arguments
             )
-    # transformers raises whatever its validation meets.
+    # The validation of transformers may raise anything.
     except Exception as error:
         raise _refused(transformers, folder, content, error) from error
     unknown = [key for key in arguments if not hasattr(config, key)]
@@ -128,16 +128,16 @@ def _check_number(folder: str, name: str, value: Any) -> None:
 
 
 def refuse_code(transformers: Any, folder: str, content: Mapping[str, Any], why: str) -> None:
-    """Refuse a configuration that needs the code of its folder.
+    """Raise an error if a configuration needs the code of its folder.
 
     Args:
         transformers: the package.
         folder: the folder.
-        content: of its config.json.
-        why: what is missing without the code.
+        content: content of its config.json.
+        why: reason why the code is needed.
 
     Raises:
-        OneBasinError: It names code files; nothing happens where it names none.
+        OneBasinError: the configuration names code files.
     """
     files = sorted(set(_code_files(content)))
     if files:
@@ -152,7 +152,7 @@ def needs_download(folder: str, content: Mapping[str, Any]) -> OneBasinError:
 
     Args:
         folder: the folder.
-        content: of its config.json.
+        content: content of its config.json.
     """
     backbone = content.get("backbone")
     what = f"the backbone {backbone!r:.60}" if isinstance(backbone, str) else "something"
@@ -205,7 +205,7 @@ def _parts(config: Any) -> Iterator[Any]:
 
 
 def _make_safe(config: Any) -> None:
-    """Remove what would run code, load a kernel or download weights while a model is built."""
+    """Remove entries that run code, load a kernel or download weights during a build."""
     vars(config).pop("auto_map", None)
     if hasattr(config, "use_cache"):
         config.use_cache = False

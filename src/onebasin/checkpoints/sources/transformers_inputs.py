@@ -17,18 +17,18 @@ _IMAGE = 224
 
 
 def default_inputs(module: Any, name: str) -> tuple[InputSpec, ...]:
-    """Tell what to feed a transformers model.
+    """Return the default inputs of a transformers model.
 
     Args:
-        module: A `PreTrainedModel`.
-        name: The specification, for error texts.
+        module: a `PreTrainedModel`.
+        name: the specification, for error texts.
 
     Returns:
-        Its main input, the decoder's where there is one, and both where the model compares
-        text and images; all by keyword.
+        The main input, the input of a decoder if there is one, and both text and images for a model
+        that compares them; all by keyword.
 
     Raises:
-        OneBasinError: The main input is of a kind unknown here.
+        OneBasinError: the kind of the main input is unknown.
     """
     names = _input_names(module)
     for keyword in names:
@@ -59,7 +59,7 @@ def _tokens(config: Any, keyword: str) -> InputSpec:
 
 
 def _ordinary_tokens(config: Any, vocab_size: int) -> tuple[int, int]:
-    """Find the longest run of token ids without a special one (padding, image, end, ...)."""
+    """Return the longest range of token ids without special tokens (padding, image, end, ...)."""
     values = [v for k, v in config.to_dict().items() if k.endswith("_token_id")]
     special = {v for v in values if isinstance(v, int) and 0 <= v < vocab_size}
     edges = [-1, *sorted(special), vocab_size]

@@ -1,7 +1,7 @@
-"""How transformers renames and fuses tensors between its files and its modules.
+"""Renamed and stacked tensors between files and modules of transformers.
 
-Since version 5 its vision models, mixtures of experts and others have other names in memory
-than in their files. The rules are asked of transformers itself.
+Since version 5, vision models, mixtures of experts and others have other names in memory than in
+their files. transformers itself provides the rules.
 """
 
 import copy
@@ -23,15 +23,15 @@ from onebasin.checkpoints.tensor_info import TensorInfo
 
 
 def with_module_names(module: Any, checkpoint: Checkpoint) -> Checkpoint:
-    """Give a checkpoint's tensors the names and the cut that a module has.
+    """Return a checkpoint with the names and shapes of the tensors of a module.
 
     Args:
-        module: A `PreTrainedModel`, on any device.
-        checkpoint: As its files are.
+        module: a `PreTrainedModel`, on any device.
+        checkpoint: the stored checkpoint.
 
     Returns:
-        A lazy view; the checkpoint itself where nothing has to change, or where this version
-        of transformers does not tell its rules.
+        A lazy view; the checkpoint itself if no name changes, or if this version of
+        transformers has no rules.
     """
     known = set(module.state_dict())
     if all(name in known for name in checkpoint):
@@ -45,7 +45,7 @@ def with_module_names(module: Any, checkpoint: Checkpoint) -> Checkpoint:
 
 
 class _Rules:
-    """The rules of one module: renamings first, then at most one fusion per tensor."""
+    """The rules of a module: renaming first, then at most one stacking for each tensor."""
 
     def __init__(self, module: Any) -> None:
         self._loading = importlib.import_module("transformers.core_model_loading")
@@ -57,7 +57,7 @@ class _Rules:
         self._fusions = [e for e in entries if isinstance(e, self._loading.WeightConverter)]
 
     def conversions(self, checkpoint: Checkpoint) -> list[Conversion]:
-        """Sort the tensors of a checkpoint into renamings and fusions."""
+        """Return the conversions of all tensors of a checkpoint."""
         renamed: dict[str, str] = {}
         fused: dict[str, list[tuple[str, str]]] = {}
         for stored in sorted(checkpoint, key=_natural):
@@ -86,7 +86,7 @@ class _Rules:
     def _fusion(
         self, first: str, parts: list[tuple[str, str]], checkpoint: Checkpoint
     ) -> Conversion:
-        """Make the conversion of all stored tensors that end up in, or beside, one tensor."""
+        """Return the conversion of all stored tensors that belong to one stacked tensor."""
         fusion = next(f for f in self._fusions if parts[0][1] in f.source_patterns)
 
         def convert(tensors: Tensors) -> Tensors:
@@ -103,8 +103,8 @@ class _Rules:
         infos = {name: checkpoint.metadata(name) for name in stored}
         made = convert(on_meta(infos))
         back = {name: TensorInfo.of(t) for name, t in revert(dict(made)).items()}
-        # Where the way back is not exactly the way there, the module's cut is written:
-        # transformers reads that too.
+        # If the inverse is not exact, the shapes of the module are written:
+        # transformers reads both forms.
         return Conversion(stored, tuple(made), convert, revert if back == infos else dict)
 
 
