@@ -15,7 +15,7 @@ from onebasin.errors import OneBasinError
 
 
 def named_tensors(model: nn.Module, *, all_names: bool = True) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters and buffers of a module by name, also those that are not stored.
+    """Yield the parameters and buffers of a module by name, also non-persistent ones.
 
     Args:
         model: any module, on any device.
@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 
 def described(value: Any) -> str:
-    """Write a value that is out of place: itself where it is short, else its type.
+    """Return an invalid value for messages: the value if it is short, otherwise its type.
 
     Examples:
         >>> described("mlp"), described([1, 2])
@@ -54,15 +54,15 @@ def check_model(call: str, model: Any) -> None:
         model: the argument.
 
     Raises:
-        OneBasinError: when it is something else, a name or a class for example, or has
+        OneBasinError: the argument has another type, such as a name or a class, or has
             uninitialized parameters.
     """
     if not isinstance(model, nn.Module):
         raise OneBasinError(f"{call}: model is {described(model)}; pass a torch.nn.Module")
-    check_made(call, model)
+    check_initialized(call, model)
 
 
-def check_made(call: str, model: nn.Module) -> None:
+def check_initialized(call: str, model: nn.Module) -> None:
     """Check that no parameter of a model is uninitialized.
 
     Args:
@@ -70,7 +70,7 @@ def check_made(call: str, model: nn.Module) -> None:
         model: the architecture.
 
     Raises:
-        OneBasinError: when one is, as those of `nn.LazyLinear` are before the first input.
+        OneBasinError: a parameter is uninitialized, as in `nn.LazyLinear` before the first input.
     """
     for name, tensor in named_tensors(model, all_names=False):
         if is_lazy(tensor):
@@ -84,12 +84,12 @@ def check_mapping(call: str, params: Any, name: str) -> None:
     """Check that the parameters of a network are a mapping.
 
     Args:
-        call: who asks, for the message.
-        params: what was given.
-        name: what it is called there.
+        call: the public function that is running, for messages.
+        params: the argument.
+        name: name of the argument.
 
     Raises:
-        OneBasinError: when they are not, a module for example.
+        OneBasinError: the argument is not a mapping, but a module for example.
     """
     if not isinstance(params, Mapping):
         raise OneBasinError(
@@ -102,10 +102,10 @@ def check_tensor(place: str, value: Any) -> None:
 
     Args:
         place: the call and the name of the value, for the message.
-        value: what was found there.
+        value: the value.
 
     Raises:
-        OneBasinError: when it is something else, an array of NumPy for example.
+        OneBasinError: the value has another type, such as a NumPy array.
     """
     if not isinstance(value, Tensor):
         raise OneBasinError(f"{place} is {described(value)}; state dicts hold torch.Tensor only")
@@ -121,7 +121,7 @@ def check_names(call: str, argument: str, names: Any, networks: Mapping[str, Any
         networks: all networks by name.
 
     Raises:
-        OneBasinError: when it is not a list, or has an unknown name.
+        OneBasinError: the argument is not a list, or has an unknown name.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise OneBasinError(
@@ -145,7 +145,7 @@ SEVERAL_NETWORKS = frozenset({"params_list", "networks", "ends"})
 def checks_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """Check the common arguments of a public function before it runs.
 
-    A module is accepted for its state dict, and a proof for its symmetry.
+    A module is accepted instead of its state dict, and a verification instead of its symmetry.
 
     Args:
         function: any function; arguments are recognized by their names.
@@ -163,7 +163,7 @@ def checks_arguments(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             bound = names.bind(*args, **kwargs)
-        except TypeError:  # Python's own message is the best one
+        except TypeError:  # the message of Python is better
             return function(*args, **kwargs)
         for name, value in bound.arguments.items():
             if value is not names.parameters[name].default:
@@ -223,10 +223,10 @@ def _named_states(call: str, name: str, value: Any) -> Any:
 
 
 def _symmetry_of(call: str, value: Any) -> Any:
-    """Return the symmetry of a proof; a symmetry itself.
+    """Return the symmetry of a verification; return a symmetry unchanged.
 
     Raises:
-        OneBasinError: when it is something else, a model for example.
+        OneBasinError: the argument has another type, such as a model.
     """
     if hasattr(value, "layouts") and hasattr(value, "groups"):
         return value
@@ -260,7 +260,7 @@ def model_inputs(
     """Return example inputs as positional and keyword arguments of a model.
 
     A mapping holds keyword inputs, like a batch of a data loader. Labels in it that the model
-    does not take are left out. A model that takes none of its keys gets the mapping itself.
+    does not take are omitted. A model that takes none of its keys gets the mapping itself.
 
     Args:
         call: the public function that is running, for the message.
@@ -269,7 +269,7 @@ def model_inputs(
         example_kwargs: keyword inputs.
 
     Raises:
-        OneBasinError: when there are no inputs, or the model does not take them.
+        OneBasinError: there are no inputs, or the model does not take them.
     """
     kwargs = dict(example_kwargs or {})
     if isinstance(example_args, Tensor):
@@ -307,7 +307,7 @@ def _keyword_inputs(
 
 
 def _keywords(model: nn.Module) -> tuple[list[str], bool]:
-    """Return the names of a model's keyword inputs, and whether it takes any other name."""
+    """Return the names of the keyword inputs of a model, and whether it takes any name."""
     parameters = signature(model.forward).parameters.values()
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)

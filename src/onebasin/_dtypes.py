@@ -25,7 +25,7 @@ def common_dtype(*dtypes: torch.dtype) -> torch.dtype:
     """Return the smallest dtype with arithmetic that holds values of all dtypes.
 
     Args:
-        dtypes: at least one.
+        dtypes: one or more dtypes.
 
     Example:
         >>> common_dtype(torch.float8_e4m3fn, torch.float16), common_dtype(torch.float8_e4m3fn)
@@ -35,7 +35,7 @@ def common_dtype(*dtypes: torch.dtype) -> torch.dtype:
     others = [dtype for dtype in dtypes if dtype not in HALF_IS_ENOUGH]
     if not any(map(is_inexact, others)):
         others += [torch.float32] * (len(others) < len(dtypes))
-    # What is left of the 8-bit dtypes (float8_e8m0fnu) has the range of float32.
+    # The remaining 8-bit dtype, float8_e8m0fnu, has the range of float32.
     wide = [torch.float32 if _is_tiny(dtype) else dtype for dtype in others]
     return reduce(torch.promote_types, wide)
 
@@ -66,16 +66,16 @@ def all_finite(tensor: Tensor) -> bool:
 
 
 def round_to(place: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a result in the dtype that it is stored in, rounded to the nearest.
+    """Return a result rounded to the nearest values of its stored dtype.
 
     Args:
         place: the public function and the tensor, for the message.
         value: the result in `compute_dtype`.
-        dtype: of a checkpoint.
+        dtype: dtype of a checkpoint.
 
     Raises:
-        OneBasinError: when a finite entry is too large for the dtype. It would become infinite,
-            or the largest number of the dtype.
+        OneBasinError: a finite entry is too large for the dtype, and would become infinite or the
+            largest number of the dtype.
     """
     if value.dtype == dtype or not (is_inexact(dtype) and value.numel()):
         return value.to(dtype)
@@ -99,7 +99,7 @@ def _parts(value: Tensor) -> Tensor:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Name a dtype as users write it: `float32`, not `torch.float32`."""
+    """Return the name of a dtype: `float32`, not `torch.float32`."""
     return str(dtype).removeprefix("torch.")
 
 

@@ -67,7 +67,7 @@ def read_json(
 
     Args:
         path: the file.
-        object_pairs_hook: as for `json.loads`.
+        object_pairs_hook: see `json.loads`.
 
     Raises:
         OneBasinError: the file cannot be read, is not JSON, or is nested too deep.
@@ -92,11 +92,11 @@ _STOP_SIGNALS = tuple(
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary file to write to, which takes the place of `path` at the end.
+    """Yield a temporary file, which replaces `path` at the end of the block.
 
-    The temporary file lies in the same folder and ends in the same suffix. Where the block
-    ends well it is flushed to disk and renamed; where it does not, it is removed and
-    whatever was at `path` before stays. A symbolic link is followed, not replaced.
+    The temporary file is in the same folder and has the same suffix. After the block it is
+    flushed to disk and renamed. If the block raises, it is removed, and `path` does not change.
+    A symbolic link is followed, not replaced.
 
     Args:
         path: the file to write.
@@ -133,16 +133,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary folder to fill, which takes the name `path` at the end.
+    """Yield a temporary folder, which is renamed to `path` at the end of the block.
 
     Args:
-        path: the folder to make; it must not exist yet, or be empty.
+        path: the folder to create; it must be missing or empty.
 
     Yields:
         The temporary folder, empty.
 
     Raises:
-        OneBasinError: its parent is missing or cannot be written to, or `path` is not empty.
+        OneBasinError: the parent is missing or cannot be written to, or `path` is not empty.
     """
     shown, target = path, Path(os.path.realpath(path))
     check_vacant(shown)
@@ -165,10 +165,10 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_vacant(path: str | os.PathLike[str]) -> None:
-    """Refuse a path where no folder can be made without touching something that is there.
+    """Check that a path is missing or an empty folder.
 
     Args:
-        path: the folder to make.
+        path: the folder to create.
 
     Raises:
         OneBasinError: `path` is a file or a folder that is not empty.
@@ -186,7 +186,7 @@ def check_vacant(path: str | os.PathLike[str]) -> None:
 
 
 def check_no_link(path: str | os.PathLike[str]) -> None:
-    """Refuse a link at a place that a command chooses itself: it may lead to any file.
+    """Check that a path that a command chooses is not a link, which may lead to any file.
 
     Args:
         path: a file or folder inside an output folder.
@@ -202,7 +202,7 @@ def check_no_link(path: str | os.PathLike[str]) -> None:
 
 
 def check_creatable(path: str | os.PathLike[str]) -> None:
-    """Refuse a path in whose folder nothing can be created, by creating something there.
+    """Check that a file can be created at a path, with a temporary file.
 
     Args:
         path: the file or folder to write later.
@@ -220,7 +220,7 @@ def check_creatable(path: str | os.PathLike[str]) -> None:
 
 
 def _temporary_name(target: Path) -> Path:
-    # Cut to bytes, because a target whose name is just short enough leaves no room for more.
+    # Truncated, because a longer name than that of the target may exceed the limit of the system.
     stem = os.fsencode(target.name.removesuffix(target.suffix))[:100].decode("utf-8", "ignore")
     return target.with_name(f".{stem}.{secrets.token_hex(6)}{target.suffix[:20]}")
 
@@ -235,7 +235,7 @@ def _check_parent(path: Path, shown: str | os.PathLike[str]) -> None:
 
 
 def _check_name(shown: str | os.PathLike[str]) -> None:
-    """Find out now, not when renaming, whether the system takes the name."""
+    """Check that the system supports the name, before any work."""
     with _explained(shown), contextlib.suppress(FileNotFoundError):
         os.stat(shown)
 
@@ -243,7 +243,7 @@ def _check_name(shown: str | os.PathLike[str]) -> None:
 def _create(path: Path, shown: str | os.PathLike[str]) -> None:
     _check_parent(path, shown)
     _check_name(shown)
-    # Unlike tempfile's, a file opened this way has the permissions of any other new file.
+    # Unlike files of tempfile, this one has the usual permissions of new files.
     with _explained(shown):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
@@ -265,7 +265,7 @@ def _explained(shown: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _room_explained(shown: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the output where the disk is full: the operating system does not."""
+    """Raise errors of a full disk with the path of the output."""
     try:
         yield
     except OSError as error:
@@ -277,7 +277,7 @@ def _room_explained(shown: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    """Flush to disk; folders as far as the system lets them be opened."""
+    """Flush a file to disk, and a folder if the system can open it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
@@ -292,11 +292,11 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def _stop_signals_raise() -> Iterator[None]:
-    """Turn signals that would end the process at once into SystemExit, so that blocks clean up.
+    """Raise SystemExit for signals that would end the process, so blocks clean up.
 
-    Only the main thread can, and only a signal left at its default is touched: a handler
-    that someone installed stays in charge. Libraries in C++ replace an exception that is raised
-    in a callback, as torch.save does, so SystemExit is raised again at the end of the block.
+    Only the main thread can do so, and only for signals without a handler. C++ libraries replace
+    an exception in a callback, as torch.save does, so SystemExit is raised again at the end of
+    the block.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -305,7 +305,7 @@ def _stop_signals_raise() -> Iterator[None]:
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
         received.append(number)
         raise SystemExit(128 + number)
 

@@ -21,7 +21,7 @@ from onebasin._checks import named_tensors
 from onebasin.errors import OneBasinError, check_whole, listed
 
 LEAST_SEED, MOST_SEED = -(2**63), 2**64 - 1
-"""Of what torch takes."""
+"""Range of seeds of torch."""
 
 
 def generator_for(seed: int, name: str) -> torch.Generator:
@@ -31,51 +31,51 @@ def generator_for(seed: int, name: str) -> torch.Generator:
 
 
 def derive_seed(seed: int, name: str) -> int:
-    """Return a seed of its own for a part of what a seed is for, such as one of its starts."""
+    """Return a separate seed for a named part of the work, such as a restart."""
     return generator_for(seed, name).initial_seed()
 
 
 def check_seed(call: str, seed: Any, name: str = "seed") -> int:
-    """Return a seed as Python's own number.
+    """Return a seed as a Python integer.
 
     Args:
         call: the public function that is running, for the message.
-        seed: what was given.
-        name: what it is called there.
+        seed: the argument.
+        name: name of the argument.
 
     Raises:
-        OneBasinError: when it is no whole number that a generator of torch takes.
+        OneBasinError: the seed is not an integer in the range of torch.
     """
     return check_whole(call, name, seed, least=LEAST_SEED, most=MOST_SEED)
 
 
 def check_seeds(call: str, seeds: Any) -> list[int]:
-    """Return seeds as a list of Python's own numbers.
+    """Return seeds as a list of Python integers.
 
     Args:
         call: the public function that is running, for the message.
-        seeds: what was given.
+        seeds: the argument.
 
     Raises:
-        OneBasinError: when they are not several, there are none, one comes twice, or one is no
+        OneBasinError: the argument is not a list, is empty, or has a repeated or invalid
             seed.
     """
     numbers = [check_seed(call, seed, "a seed") for seed in listed(call, "seeds", seeds)]
     if not numbers:
-        raise OneBasinError(f"{call}: there are no seeds; give at least one")
+        raise OneBasinError(f"{call}: seeds is empty; pass at least one")
     if len(set(numbers)) < len(numbers):
-        raise OneBasinError(f"{call}: seeds {numbers} name one twice; give each once")
+        raise OneBasinError(f"{call}: seeds {numbers} are not distinct; pass each once")
     return numbers
 
 
 def wrapped(number: int) -> int:
-    """Return a number made from seeds as torch takes it: as it is, or else modulo 2⁶⁴."""
+    """Return a number in the range of seeds of torch, modulo 2⁶⁴ if needed."""
     return number if LEAST_SEED <= number <= MOST_SEED else number % 2**64
 
 
 @contextmanager
 def forked() -> Iterator[None]:
-    """Leave torch's own generators as they were, whatever is drawn from them in a block."""
+    """Restore the global generators of torch at the end of a block."""
     in_use = torch.cuda.is_initialized()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if in_use else []):
         yield
@@ -83,7 +83,7 @@ def forked() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let torch's own generators begin at a seed in a block, and leave them as they were."""
+    """Seed the global generators of torch in a block, and restore them at its end."""
     with forked():
         torch.manual_seed(seed)
         yield
@@ -95,16 +95,16 @@ def generator_of(
     """Return the generator of a network for one purpose in one epoch.
 
     Args:
-        seed: of the network.
-        purpose: what is drawn.
-        epoch: from 0.
-        device: where the numbers are drawn.
+        seed: random seed of the network.
+        purpose: name of the use.
+        epoch: index of the epoch, from 0.
+        device: device of the generator.
     """
     return torch.Generator(device).manual_seed(derive_seed(seed, f"{purpose}:{epoch}"))
 
 
 def order_of(seed: int, epoch: int, num_examples: int) -> Int64[Tensor, " {num_examples}"]:
-    """Return the order in which a network meets the examples in an epoch."""
+    """Return the order of the examples of a network in an epoch."""
     return torch.randperm(num_examples, generator=generator_of(seed, "order", epoch))
 
 

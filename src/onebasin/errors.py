@@ -1,6 +1,6 @@
 """The exception for invalid user input, and checks of plain values that raise it.
 
-Checks of modules and tensors are in `arguments`: this module is imported before torch is.
+Checks of modules and tensors are in `_checks`: this module does not import torch.
 """
 
 import operator
@@ -14,8 +14,8 @@ __all__ = ["OneBasinError", "OneBasinWarning"]
 class OneBasinError(ValueError):
     """Invalid user input: wrong arguments, mismatched checkpoints, an unreadable file.
 
-    The message is one line that names the call or file, what was expected, what came
-    and the remedy. The command line prints it and exits with 2.
+    The message is one line with the call or file, the problem, the given value and the
+    remedy. The command line prints it and exits with 2.
     """
 
 
@@ -27,7 +27,7 @@ def check_choice(call: str, name: str, value: str, choices: Any) -> None:
     """Check that an argument is one of the values of a `Literal`.
 
     Raises:
-        OneBasinError: naming the call, the argument and the values it may have.
+        OneBasinError: the value is invalid; the message lists the valid ones.
     """
     known = get_args(choices)
     if value not in known:
@@ -36,17 +36,17 @@ def check_choice(call: str, name: str, value: str, choices: Any) -> None:
 
 
 def check_whole(call: str, name: str, value: Any, *, least: int, most: int | None = None) -> int:
-    """Return an argument that must be a whole number, as Python's own.
+    """Return an integer argument as a Python integer.
 
     Args:
         call: the public function that is running, for the message.
-        name: of the argument.
-        value: what was given; whole numbers of NumPy and PyTorch will do.
-        least: the lowest that it may be.
-        most: the highest, where there is one.
+        name: name of the argument.
+        value: the argument; integers of NumPy and PyTorch are accepted.
+        least: smallest valid value.
+        most: largest valid value, or None.
 
     Raises:
-        OneBasinError: when it is something else.
+        OneBasinError: the argument is invalid.
 
     Example:
         >>> check_whole("interpolate", "num_points", 25, least=2)
@@ -64,26 +64,26 @@ def check_amount(call: str, name: str, value: Any) -> None:
 
     Args:
         call: the public function that is running, for the message.
-        name: of the argument.
-        value: what was given.
+        name: name of the argument.
+        value: the argument.
 
     Raises:
-        OneBasinError: when it is something else.
+        OneBasinError: the argument is invalid.
     """
     if not (is_number(value) and 0 <= value < inf):
         raise OneBasinError(f"{call}: {name} is {value!r}; it must be at least 0 and finite")
 
 
 def listed(call: str, name: str, values: Any) -> list[Any]:
-    """Return an argument that must be several whole numbers as a list; they are not checked.
+    """Return a list argument as a list, without checking its values.
 
     Args:
         call: the public function that is running, for the message.
-        name: of the argument.
-        values: what was given.
+        name: name of the argument.
+        values: the argument.
 
     Raises:
-        OneBasinError: when it is one value, not several.
+        OneBasinError: the argument is a single value.
     """
     try:
         return list(values)
@@ -94,12 +94,12 @@ def listed(call: str, name: str, values: Any) -> list[Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether an argument is a real number, of Python or NumPy; True and False are not."""
+    """Return whether an argument is a real number of Python or NumPy, except True and False."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_fraction(value: Any) -> bool:
-    """Tell whether an argument is a number from 0 to 1, of whatever library."""
+    """Return whether an argument is a number from 0 to 1 of any library."""
     if isinstance(value, bool | str):
         return False
     try:
@@ -109,7 +109,7 @@ def is_fraction(value: Any) -> bool:
 
 
 def is_whole(value: Any) -> bool:
-    """Tell whether an argument is a whole number, of whatever library; True and False are not."""
+    """Return whether an argument is an integer of any library, except True and False."""
     try:
         operator.index(value)
     except TypeError:

@@ -157,7 +157,7 @@ def test_flat_squares_become_images_and_images_flat():
     assert torch.equal(images.flattened().train_inputs, inputs)
     assert images.as_images() is images
     assert flat.flattened() is flat
-    with pytest.raises(OneBasinError, match=r"inputs of odd are \(5,\), which are no images"):
+    with pytest.raises(OneBasinError, match=r"inputs of odd are \(5,\), which are not images"):
         flat.replace(name="odd", train_inputs=inputs[:, :5], test_inputs=inputs[:, :5]).as_images()
 
 

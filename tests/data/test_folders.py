@@ -107,7 +107,7 @@ def test_images_are_scaled_where_a_size_is_given(load, folder):
         pictures[1] = pictures[1][:, :9]
         columns = {"image": image_column(pictures), "label": [0, 1, 2]}
         write_split(folder / f"{split}.parquet", columns)
-    refused(load, r"train.parquet, row 1: the image is 12x9, but the first one is 8x8; give an im")
+    refused(load, r"train.parquet, row 1: the image is 12x9, but the first one is 8x8; pass im")
     assert load(image_size=8).input_shape == (1, 8, 8)
     assert torch.equal(load(image_size=8).train_examples.raw[0, 0], torch.from_numpy(pictures[0]))
 
@@ -257,7 +257,7 @@ def test_a_column_that_is_not_there_is_named(load, folder):
     write_set(folder)
     refused(load, "has no column 'photo'; its columns are 'image', 'label'", input_column="photo")
     refused(load, "column 'label' of .* neither encoded images nor texts", input_column="label")
-    refused(load, "column 'image' of .* holds no classes", label_column="image")
+    refused(load, "column 'image' of .* has no classes", label_column="image")
 
 
 @pytest.mark.parametrize(

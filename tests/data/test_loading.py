@@ -100,7 +100,7 @@ def test_arrays_by_name_are_keyword_arguments():
         ((X, np.array([9e18] * 6)), "a label of mine is 9e[+]18; classes must be below 1000000"),
         ((X, np.array([0.0] * 5 + [np.inf])), r"labels of mine are float64 \(6,\)"),
         ({"train": PAIRS, "dev": PAIRS}, "has the keys 'train', 'dev'; give .* without 'dev'"),
-        ({"x_test": X, "y_test": Y}, "name no training examples"),
+        ({"x_test": X, "y_test": Y}, "no training examples"),
         ((X * float("nan"), Y), "NaN or Inf"),
         (TensorDataset(X[:0]), "no examples"),
         ({"y": Y}, "no inputs"),
@@ -164,7 +164,7 @@ def test_damaged_npz_files(tmp_path):
     np.lib.format.write_array_header_1_0(header, shape)
     with zipfile.ZipFile("huge.npz", "w") as archive:
         archive.writestr("x.npy", header.getvalue())
-    refused("cut short", "huge.npz")
+    refused("is truncated", "huge.npz")
 
 
 def test_csv_files_of_numbers(tmp_path):
@@ -247,7 +247,7 @@ def test_folders_of_images(folder):
 
 def test_images_of_several_sizes_need_an_image_size(folder):
     (folder / "train" / "cat" / "9.png").write_bytes(encoded(images(1, size=7, channels=3)[0]))
-    refused("the image is 7x7, but the first one is 5x5; give an image_size", "pets")
+    refused("the image is 7x7, but the first one is 5x5; pass image_size=", "pets")
     assert load_data("pets", options=ReadOptions(image_size=4)).input_shape == (3, 4, 4)
 
 

@@ -82,5 +82,5 @@ def test_a_missing_text_is_named(tmp_path):
 
 
 def test_texts_are_no_images(load):
-    with pytest.raises(OneBasinError, match=r"inputs of words are \(16,\), which are no images"):
+    with pytest.raises(OneBasinError, match=r"inputs of words are \(16,\), which are not images"):
         load(max_length=16, layout="images")

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from onebasin._checks import check_made
+from onebasin._checks import check_initialized
 from onebasin.checkpoints.arguments import parse_arguments
 from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, BuiltinArchitecture
 from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec
@@ -104,7 +104,7 @@ def build_architecture(
         return _build(recipe, arguments, device, seed)
 
     module = build(device)
-    check_made(spec, module)
+    check_initialized(spec, module)
     example = None if example_inputs is None else example_inputs(module)
     if example is not None:
         return Architecture(spec, module, *example, build, recipe.adapt)

@@ -1,4 +1,4 @@
-"""Data for training and measuring: named datasets, files, folders, arrays and loaders."""
+"""Data for training and evaluation: named datasets, files, folders, arrays and loaders."""
 
 from onebasin.data.augmentation import Augmentation
 from onebasin.data.batches import LabeledBatches, batches

@@ -1,4 +1,4 @@
-"""Augmentation: images cropped, flipped and turned at random, a batch at a time."""
+"""Augmentation: random crop, flip and rotation of batches of images."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from onebasin.errors import OneBasinError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random crop, resize, flip and rotation of each image, done in one resampling.
+    """Random crop, resize, flip and rotation of each image in one resampling.
 
-    The defaults are those of the ResNets of Ainsworth et al. (2023). An image is enlarged by a
-    factor drawn log-uniformly from `zoom`; where that is above 1 a random piece of it is kept,
-    where it is below 1 it lies at a random place in front of `0`, which is the mean color of
-    normalized images.
+    The defaults are those of the ResNets of Ainsworth et al. (2023). An image is scaled by a
+    factor drawn log-uniformly from `zoom`. Above 1, a random crop of it remains. Below 1, it is
+    padded at random sides with `0`, the mean color of normalized images.
 
     Differs from the paper:
         - the three are one affine map and one bilinear resampling, not three.
 
     Args:
-        zoom: least and greatest factor.
+        zoom: smallest and largest factor.
         flip: whether half of the images are mirrored from left to right.
-        degrees: images are turned by an angle between minus and plus this.
+        degrees: largest rotation angle in either direction.
 
     Raises:
         OneBasinError: when a factor or angle is out of range.
@@ -53,14 +52,14 @@ class Augmentation:
             )
 
     def draw(self, number: int, generator: torch.Generator) -> Float[Tensor, "{number} 2 3"]:
-        """Draw affine maps from places of the result to places of the image.
+        """Return random affine maps from pixels of the result to pixels of the image.
 
         Args:
-            number: how many.
-            generator: the source of randomness, on the CPU.
+            number: number of maps.
+            generator: random generator, on the CPU.
 
         Returns:
-            Maps of normalized coordinates as `torch.nn.functional.affine_grid` takes them.
+            Maps of normalized coordinates for `torch.nn.functional.affine_grid`.
         """
         uniform = torch.rand(5, number, generator=generator)
         low, high = (math.log(factor) for factor in self.zoom)
@@ -74,11 +73,11 @@ class Augmentation:
         return torch.stack([across, down], dim=1)
 
     def apply(self, images: Tensor, maps: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n c s s"]:
-        """Resample images.
+        """Return resampled images.
 
         Args:
             images: square images, `(n, channels, size, size)`, on any device.
-            maps: one for each, as `draw` gives them.
+            maps: the map of each image; see `draw`.
 
         Returns:
             Images of the same shape.
@@ -95,5 +94,5 @@ class Augmentation:
         return F.grid_sample(images, grid, align_corners=False)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a map for each image and resample it; `(n, channels, size, size)`."""
+        """Return images `(n, channels, size, size)`, each with a random map."""
         return self.apply(images, self.draw(len(images), generator))

@@ -1,4 +1,4 @@
-"""Batches: inputs and labels in pieces, which can be read as often as one likes."""
+"""Batches of inputs and labels, which can be read repeatedly."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from onebasin.graph.batches import Batches
 
 @dataclass(frozen=True, eq=False)
 class LabeledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
-    """Batches in any order, and augmented, each made when it is read.
+    """Batches in any order with augmentation, computed when they are read.
 
     Args:
         inputs: all inputs, a tensor `(n, ...)`, or `Pixels` or `Tokens`.
         labels: all labels, `(n,)`.
         batch_size: examples in a batch; the last one may be smaller.
-        order: rows in the order in which they are read; None is their own.
-        augmentation: what is done to the images of each batch.
-        seed: of the augmentation.
+        order: order of the rows; None for the stored order.
+        augmentation: augmentation of the images of each batch, or None.
+        seed: random seed of the augmentation.
     """
 
     augmentation: Augmentation | None = None
@@ -39,13 +39,13 @@ class LabeledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
     def __getitem__(
         self, index: int | slice
     ) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
-        """Return one batch, the same every time, or a list of some."""
+        """Return a batch, or a list of batches; repeated reads are equal."""
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         return self.batch(range(len(self))[index])
 
     def batch(self, place: int) -> tuple[Tensor, Tensor]:
-        """Return one batch, the same every time."""
+        """Return a batch; repeated reads are equal."""
         inputs, labels = super().batch(place)
         if self.augmentation is not None:
             number = wrapped(self.seed * 1_000_003 + place)
@@ -62,22 +62,22 @@ def batches(
     shuffle_seed: int | None = None,
     augmentation: Augmentation | None = None,
 ) -> LabeledBatches:
-    """Cut inputs and labels into batches.
+    """Return batches of inputs and labels.
 
-    What comes back has a length and can be read again and again; every reading is the same.
-    A training that wants another order each epoch gives another seed each epoch.
+    The result has a length and can be read repeatedly with equal results. For another order in each
+    epoch, pass another seed in each epoch.
 
     Args:
-        inputs: all inputs: a tensor `(n, ...)`, or what a dataset keeps in `train_examples` and
-            `test_examples`, which are then normalized batch by batch.
+        inputs: all inputs: a tensor `(n, ...)`, or `train_examples` or `test_examples` of a
+            dataset, which are normalized batch by batch.
         labels: all labels, `(n,)`.
         size: examples in a batch; the last one may be smaller.
-        shuffle_seed: for a random order and the augmentation; None keeps the order.
-        augmentation: what is done to the images of each batch.
+        shuffle_seed: random seed of the order and the augmentation; None keeps the order.
+        augmentation: augmentation of the images of each batch, or None.
 
     Raises:
         OneBasinError: when inputs and labels differ in number, the size is not positive, or the
-            seed is none.
+            seed is invalid.
 
     Examples:
         >>> [len(labels) for _, labels in batches(torch.zeros(7, 2), torch.zeros(7), 3)]

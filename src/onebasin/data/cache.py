@@ -1,4 +1,4 @@
-"""The cache: decoded tensors in files that are mapped into memory, whole or not there at all."""
+"""The cache: decoded tensors in memory-mapped files, written atomically."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from onebasin.errors import OneBasinError
 MANIFEST = "manifest.json"
 FORMAT = 2
 CHECKED_BYTES = 1 << 30
-"""Of a larger file only the beginning and the end are checked when it is opened."""
+"""Only the beginning and the end of a larger file are checked on opening."""
 
 Needed = tuple[Sequence[str], Sequence[str]]
 
@@ -33,11 +33,11 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What the cache holds of a set.
+    """A dataset in the cache.
 
     Args:
-        facts: what was written down when it was decoded.
-        tensors: its tensors by name, mapped into memory; what is written to them stays private.
+        facts: metadata from decoding.
+        tensors: memory-mapped tensors by name; changes to them are not written.
     """
 
     facts: Mapping[str, Any]
@@ -48,8 +48,8 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of the cache.
 
     Args:
-        given: the folder, where the caller knows it; otherwise it is that of the environment
-            variable ONEBASIN_CACHE, or `onebasin` in the cache folder of the platform.
+        given: the folder. Default: the environment variable ONEBASIN_CACHE, or `onebasin` in
+            the cache folder of the platform.
     """
     if given is not None:
         return Path(given)
@@ -65,16 +65,16 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
 def cached(
     folder: Path, write: Callable[[Path], Mapping[str, Any]], *, needed: Needed = ((), ())
 ) -> Stored:
-    """Return what a folder of the cache holds; it is written first where it does not hold it.
+    """Return the content of a folder of the cache, which is written first if needed.
 
-    A folder that is not whole, because a file was changed, cut or removed, is written anew.
-    Several processes may ask for one folder at a time: one writes, the others wait.
+    An incomplete folder, with a changed, truncated or missing file, is written again. If several
+    processes need one folder, one writes and the others wait.
 
     Args:
-        folder: of one set read in one way.
-        write: writes `NAME.bin` for each tensor into the folder it is given, and returns facts
-            with `tensors`: for each name its `dtype` and `shape`.
-        needed: names of the tensors and of the facts without which a folder is not whole.
+        folder: the folder of a dataset with one set of options.
+        write: function of a folder that writes `NAME.bin` for each tensor there. It returns
+            metadata with `tensors`: `dtype` and `shape` by name.
+        needed: names of the tensors and of the metadata of a complete folder.
 
     Raises:
         OneBasinError: when the cache cannot be written, or `write` raises it.
@@ -100,7 +100,7 @@ def cached(
 
 
 def _clear(folder: Path) -> None:
-    """Remove a folder that is not whole, and what writers that were killed have left."""
+    """Remove an incomplete folder and temporary folders of killed processes."""
     if folder.exists():
         _LOGGER.warning(
             "data: the cache %s is not whole, or of another version; it is written anew", folder
@@ -121,7 +121,7 @@ def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _open(folder: Path, needed: Needed) -> Stored | None:
-    """Return what a folder holds, or None where it is missing or not whole."""
+    """Return the content of a folder, or None if it is missing or incomplete."""
     try:
         facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:

@@ -1,4 +1,4 @@
-"""The datasets that can be loaded by name."""
+"""Datasets by name."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ DATASETS: Mapping[str, HubSet | None] = MappingProxyType(
             "ILSVRC/imagenet-1k",
             normalization=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
             reading=Reading(image_size=224, crop=0.875),
-            test_splits=("validation", "test"),  # the hub keeps the labels of its test set secret
+            test_splits=("validation", "test"),  # the labels of its test set on the hub are secret
         ),
     }
 )
-"""The sets known by name; `digits`, which is no set of the hub, comes with scikit-learn."""
+"""The datasets by name; `digits` is part of scikit-learn, the others are on the hub."""
 
 
 def load_dataset(
@@ -76,28 +76,28 @@ def load_dataset(
 ) -> Dataset:
     """Return a dataset by name.
 
-    A set other than `digits` is read from the folder `<root>/<name>` of parquet files where
-    there is one, otherwise from the Hugging Face hub. It is decoded once, into a cache of files
-    that are mapped into memory.
+    A dataset other than `digits` is read from the folder `<root>/<name>` of parquet files, or
+    from the Hugging Face hub if there is no such folder. It is decoded once, into a cache of
+    memory-mapped files.
 
     Args:
-        name: one of `DATASETS`; a set of the hub as `owner/name`, or `hf:name` where it has no
-            owner; or a folder below `root`.
-        root: the folder with a folder for each set; that of the environment variable
-            ONEBASIN_DATA unless given.
-        cache: where decoded sets are kept; see `cache.cache_folder`.
-        seed: for what is drawn at random: the test set of `digits`, subsets and label noise.
-        num_train: how many training examples to keep, see `Dataset.subset`.
-        num_test: how many test examples to keep.
-        balanced: whether every class keeps equally many.
-        label_noise: share of wrong training labels, see `Dataset.with_label_noise`.
-        layout: `images` or `flat`; what the set has unless given.
-        normalization: mean and deviation of each channel, in units of 1 = 255; those of
-            `DATASETS`, or of the training images, unless given.
-        config: which of its configurations, where the set of the hub has several.
-        train_split: name of the split to train on, `train` unless given.
-        test_split: name of the split to test on; `test`, or else `validation`, unless given.
-        progress: called with the number of rows decoded and their total.
+        name: one of `DATASETS`; `owner/name` on the hub, or `hf:name` without an owner; or a
+            folder in `root`.
+        root: folder with one subfolder for each dataset. Default: the environment variable
+            ONEBASIN_DATA.
+        cache: folder of the cache; see `cache.cache_folder`.
+        seed: random seed of the test split of `digits`, subsets and label noise.
+        num_train: number of training examples; see `Dataset.subset`.
+        num_test: number of test examples.
+        balanced: whether all classes have equally many examples.
+        label_noise: fraction of wrong training labels; see `Dataset.with_label_noise`.
+        layout: `images` or `flat`. Default: the layout of the dataset.
+        normalization: mean and standard deviation of each channel of pixels from 0 to 1.
+            Default: those of `DATASETS`, or of the training images.
+        config: name of a configuration of a dataset on the hub.
+        train_split: name of the training split. Default: `train`.
+        test_split: name of the test split. Default: `test`, or `validation`.
+        progress: function of the number of decoded rows and their total.
         reading: further fields of `Reading`: `input_column`, `label_column`, `image_size`,
             `crop`, `tokenizer`, `max_length`.
 
@@ -106,7 +106,7 @@ def load_dataset(
         `(n, max_length)`.
 
     Raises:
-        OneBasinError: when there is no dataset of that name (the known ones are listed), it
+        OneBasinError: the name is unknown (the message lists known names), the dataset
             cannot be fetched, a column is missing, or a row is broken.
 
     Examples:
@@ -143,7 +143,7 @@ def _laid_out(data: Dataset, layout: Layout | None) -> Dataset:
 
 
 def _set(name: str, root: Path | None) -> HubSet:
-    """Return where a set comes from."""
+    """Return the source of a dataset."""
     found = DATASETS.get(name)
     hub = name.removeprefix(HUB_PREFIX)
     if found is None and (hub != name or "/" in name):
@@ -161,8 +161,8 @@ def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinEr
 
     Args:
         name: the text.
-        root: the folder with a folder for each set, or None.
-        kinds: what else could have been named, with a comma at its end.
+        root: folder with one subfolder for each dataset, or None.
+        kinds: other valid forms, with a comma at the end.
     """
     known = ", ".join(sorted(DATASETS))
     return OneBasinError(
@@ -172,10 +172,10 @@ def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinEr
 
 
 def data_root(given: str | os.PathLike[str] | None) -> Path | None:
-    """Return the folder with a folder for each set, or None.
+    """Return the folder with one subfolder for each dataset, or None.
 
     Args:
-        given: the folder, if the caller knows it; otherwise that of ONEBASIN_DATA.
+        given: the folder. Default: the environment variable ONEBASIN_DATA.
 
     Raises:
         OneBasinError: when it is not a folder.

@@ -1,4 +1,4 @@
-"""Data of any source as a `Dataset`, which training needs."""
+"""Conversion of data to a `Dataset` for training."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onebasin.data.examples import Examples, MaskedTokens
 from onebasin.errors import OneBasinError
 
 MAX_BYTES = 8 << 30
-"""The most that is read of a loader into memory."""
+"""Largest size of the examples of a loader in memory."""
 
 
 def to_dataset(data: Data) -> Dataset:
     """Return data with labels as a `Dataset` of float32; its test set may be empty.
 
     Args:
-        data: in a form that the network takes; those of a loader are read into memory.
+        data: data in a form that the network takes; a loader is read into memory.
 
     Raises:
         OneBasinError: when there are no labels, they are not one class for each example, or the

@@ -1,4 +1,4 @@
-"""Data of any source in one form, for matching, repair and measuring."""
+"""Data of any source in one form, for matching, repair and evaluation."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Data:
         name: the source, for reports.
         train: the training split.
         test: the test split, or None.
-        task: what labels mean; None for unlabeled data.
-        num_classes: number of classes; None where it is unknown.
-        normalization: what was done to pixel values, for reports; None where nothing is known.
-        class_names: the name of each class, or none.
+        task: meaning of the labels; None for unlabeled data.
+        num_classes: number of classes, or None if unknown.
+        normalization: normalization of pixel values in words, or None if unknown.
+        class_names: name of each class, or empty.
 
     Examples:
         >>> import torch
@@ -81,7 +81,7 @@ class Data:
         return tuple(name for name in known if name in wanted)
 
     def has_labels(self, split: SplitName) -> bool:
-        """Whether the examples of a split have labels."""
+        """Return whether the examples of a split have labels."""
         return self.split(split).has_labels
 
     def batches(self, split: SplitName = "train", batch_size: int = BATCH_SIZE) -> Iterable[Any]:
@@ -98,24 +98,24 @@ class Data:
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """The shape of one example; None where a model takes several tensors."""
+        """The shape of one example; None for several tensors."""
         inputs = self.example_inputs(1)
         return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else None
 
     @property
     def tokens(self) -> Tokens | None:
-        """The training texts as tokens, where the data are texts."""
+        """The training texts as tokens; None for other data."""
         return _tokens_of(self.train)
 
     def take(self, max_train_examples: int | None, *, seed: int = 0) -> Data:
         """Return the data with some of the training examples; None keeps all.
 
         Args:
-            max_train_examples: the number of training examples.
-            seed: of the random choice; a loader gives its first examples instead.
+            max_train_examples: number of training examples.
+            seed: random seed of the choice; a loader gives its first examples instead.
 
         Raises:
-            OneBasinError: when there are fewer.
+            OneBasinError: there are fewer examples.
         """
         if max_train_examples is None:
             return self
@@ -145,7 +145,7 @@ class Data:
         """Return texts with the next token as the label of each token.
 
         Raises:
-            OneBasinError: when the data are no texts.
+            OneBasinError: the data are not texts.
         """
         splits: dict[str, AnySplit] = {}
         for name in self.splits():
@@ -171,7 +171,7 @@ class Data:
         return f"Data({', '.join(f'{name}={value!r}' for name, value in self.to_json().items())})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a report says about the data, as plain JSON values."""
+        """Return a description of the data as plain JSON values."""
         return {
             "name": self.name,
             "task": self.task,
@@ -182,7 +182,7 @@ class Data:
 
 
 def image_shape(shape: tuple[int, ...], is_floating: bool) -> tuple[int, int, int] | None:
-    """Return the shape as an image of flat or channel-less inputs, or None.
+    """Return the shape of flat inputs or inputs without channels as an image, or None.
 
     Example:
         >>> image_shape((64,), True)
@@ -197,7 +197,7 @@ def image_shape(shape: tuple[int, ...], is_floating: bool) -> tuple[int, int, in
 
 
 def _tokens_of(split: AnySplit) -> Tokens | None:
-    """Return the tokens of a split, also where they are read in another form."""
+    """Return the tokens of a split in any form, or None."""
     inputs = split.inputs if isinstance(split, ArraySplit) else None
     while hasattr(inputs, "inputs"):
         inputs = inputs.inputs  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]

@@ -1,4 +1,4 @@
-"""The form that every dataset has."""
+"""Datasets: labeled training and test examples."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from onebasin.errors import OneBasinError, check_whole, is_fraction
 
 
 class Dataset:
-    """Labeled examples, split into training and test sets; it is never changed.
+    """Labeled examples in a training and a test split; immutable.
 
     Args:
-        name: what the user calls it.
-        train_inputs: a tensor `(n, ...)` as a network takes it, or `Pixels` or `Tokens`, from
-            which it is made when it is first asked for.
+        name: name for messages and reports.
+        train_inputs: a tensor `(n, ...)`, or `Pixels` or `Tokens`, which are converted to a
+            tensor on first access.
         train_labels: classes, int64 `(n,)`.
-        test_inputs: likewise, `(m, ...)`.
+        test_inputs: test inputs in the same form, `(m, ...)`.
         test_labels: classes, int64 `(m,)`.
-        num_classes: classes are 0 to `num_classes - 1`.
-        class_names: of each class, or none.
+        num_classes: number of classes; labels are 0 to `num_classes - 1`.
+        class_names: name of each class, or empty.
 
     Raises:
-        OneBasinError: when the parts do not fit each other.
+        OneBasinError: the parts do not fit together.
 
     Examples:
         >>> inputs, labels = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
@@ -66,12 +66,12 @@ class Dataset:
 
     @cached_property
     def train_inputs(self) -> Tensor:
-        """Training inputs as a network takes them: normalized float32, or int64 tokens."""
+        """Training inputs of a network: normalized float32, or int64 tokens."""
         return as_tensor(self.train_examples, self.name)
 
     @cached_property
     def test_inputs(self) -> Tensor:
-        """Test inputs as a network takes them: normalized float32, or int64 tokens."""
+        """Test inputs of a network: normalized float32, or int64 tokens."""
         return as_tensor(self.test_examples, self.name)
 
     @property
@@ -81,14 +81,14 @@ class Dataset:
 
     @property
     def vocabulary(self) -> int | None:
-        """How many tokens there are, where the inputs are texts."""
+        """Number of different tokens; None for other inputs than texts."""
         return self.train_examples.vocabulary if isinstance(self.train_examples, Tokens) else None
 
     def replace(self, **changes: Any) -> Dataset:
-        """Return a dataset with other arguments here and there.
+        """Return a dataset with some arguments replaced.
 
         Args:
-            changes: arguments of `Dataset`, by name.
+            changes: new arguments of `Dataset` by name.
         """
         kept = {
             "name": self.name,
@@ -109,19 +109,19 @@ class Dataset:
         *,
         balanced: bool = False,
     ) -> Dataset:
-        """Return some of the examples, drawn at random and left in their order.
+        """Return a random subset of the examples, in their order.
 
         With the same seed a smaller subset is part of a larger one.
 
         Args:
-            num_train: how many training examples; all unless given.
-            num_test: how many test examples; all unless given.
-            seed: same seed, same examples.
-            balanced: whether every class gives equally many (where the number does not divide,
-                the first classes give one more).
+            num_train: number of training examples. Default: all.
+            num_test: number of test examples. Default: all.
+            seed: random seed of the choice.
+            balanced: whether all classes have equally many examples; the first classes have one
+                more if the number is not divisible.
 
         Raises:
-            OneBasinError: when there are not that many, or the seed is none.
+            OneBasinError: there are fewer examples, or the seed is invalid.
         """
         seed = check_seed("data", seed)
         train = subsets.chosen_rows(
@@ -133,30 +133,30 @@ class Dataset:
         return subsets.with_test_rows(subsets.with_train_rows(self, train), test)
 
     def with_classes(self, classes: Iterable[int]) -> Dataset:
-        """Return the examples of some classes only; labels stay as they are.
+        """Return the examples of some classes; labels do not change.
 
         Args:
             classes: the classes to keep.
 
         Raises:
-            OneBasinError: when there is no such class, or none is given.
+            OneBasinError: a class does not exist, or the list is empty.
         """
         return subsets.with_classes(self, classes)
 
     def split(self, share: float = 0.5, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Deal the training examples out to two datasets; both keep all test examples.
+        """Split the training examples into two datasets; both have all test examples.
 
         Args:
             share: of the examples of each class that goes to the first.
-            seed: same seed, same examples.
+            seed: random seed of the choice.
 
         Raises:
-            OneBasinError: when the share is not between 0 and 1, or the seed is none.
+            OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
         return splits.split_by_class(self, share, share, seed=seed)
 
     def split_by_class(self, share: float = 1.0, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Deal the training examples out so that the two datasets know different classes.
+        """Split the training examples into two datasets with different classes.
 
         The first gets `share` of the examples of each class of the first half, and
         `1 - share` of each of the second half; the other gets the rest. A share of 1 makes
@@ -165,41 +165,41 @@ class Dataset:
 
         Args:
             share: between 0 and 1.
-            seed: which examples go where.
+            seed: random seed of the split.
 
         Raises:
-            OneBasinError: when the share is not between 0 and 1, or the seed is none.
+            OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
         rest = 1 - share if is_fraction(share) else share
         return splits.split_by_class(self, share, rest, seed=seed)
 
     def with_label_noise(self, share: float, *, seed: int = 0) -> Dataset:
-        """Return the dataset with wrong labels on some training examples.
+        """Return the dataset with wrong labels for some training examples.
 
         Args:
             share: of the training examples that get the label of another class, each with the
                 same chance.
-            seed: same seed, same labels.
+            seed: random seed of the labels.
 
         Raises:
-            OneBasinError: when the share is not between 0 and 1, or the seed is none.
+            OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
         return noise.with_label_noise(self, share, seed=seed)
 
     def as_images(self) -> Dataset:
         """Return the dataset with inputs `(n, channels, height, width)`.
 
-        Flat inputs of a square number become images of one channel; images stay as they are.
+        Flat inputs of a square number become images of one channel; images do not change.
 
         Raises:
-            OneBasinError: when the inputs are neither.
+            OneBasinError: the inputs are neither.
         """
         shape, side = self.input_shape, math.isqrt(math.prod(self.input_shape))
         if len(shape) == 3:
             return self
         if len(shape) != 1 or side * side != shape[0] or self.vocabulary is not None:
             raise OneBasinError(
-                f"data: inputs of {self.name} are {shape}, which are no images; choose a network "
+                f"data: inputs of {self.name} are {shape}, which are not images; choose a network "
                 "that takes them, or other data"
             )
         return self._reshaped((1, side, side))

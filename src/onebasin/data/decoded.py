@@ -1,4 +1,4 @@
-"""Decoded sets: from a folder or the hub through the cache to a dataset."""
+"""Decoded datasets: from a folder or the hub, through the cache."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("i
 FACTS = ("kind", "num_classes", "class_names")
 
 Normalization = tuple[Sequence[float], Sequence[float]]
-"""Mean and deviation of each channel, or one for all, in units of 1 = 255."""
+"""Mean and standard deviation of each channel, or of all, for pixels from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class HubSet:
-    """A set of the Hugging Face hub, or one that lies in a folder in the same form.
+    """A dataset on the Hugging Face hub, or in a folder of the same layout.
 
     Args:
-        hub: its name there.
-        config: its configuration there, where it has several.
-        normalization: of its images; that of the training images where it is None.
-        reading: how its rows are read.
-        test_splits: the names that its test set may have.
-        folder: the folder of its parquet files; None fetches it from the hub.
+        hub: name on the hub.
+        config: name of its configuration, or None.
+        normalization: normalization of its images; None for that of the training images.
+        reading: how rows are read.
+        test_splits: possible names of the test split.
+        folder: folder of parquet files; None for the hub.
     """
 
     hub: str
@@ -60,17 +60,17 @@ def load_set(
     cache: str | os.PathLike[str] | None,
     progress: Progress | None,
 ) -> Dataset:
-    """Return a set with labels and a test split, decoded into the cache if it is not there yet.
+    """Return a dataset with labels and a test split, decoded into the cache if needed.
 
     Args:
-        name: what the user calls it.
-        source: where it comes from and how it is read.
-        splits: for "train" and "test" the names that the split may have.
+        name: name for messages and reports.
+        source: the source, and how it is read.
+        splits: possible names of the splits "train" and "test".
         cache: the folder of the cache.
-        progress: called with the number of rows decoded and their total.
+        progress: function of the number of decoded rows and their total.
 
     Raises:
-        OneBasinError: when it cannot be found, fetched or decoded.
+        OneBasinError: the dataset cannot be found, fetched or decoded.
     """
     required = ("train", "test")
     tables, origin = open_tables(source, splits, required)
@@ -97,7 +97,7 @@ def load_set_data(
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Data:
-    """Return a set with the labels and splits that it has; the first split is required.
+    """Return data with the labels and splits of a source; the first split is required.
 
     Args:
         name: as for `load_set`.
@@ -128,16 +128,16 @@ def decode_data(
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Data:
-    """Return the data of any tables, with the labels and splits that they have.
+    """Return the data of any tables, with their labels and splits.
 
     Args:
-        name: what the user calls it.
-        tables: opens the splits; called only if the cache does not hold them.
+        name: name for messages and reports.
+        tables: function that opens the splits; called only if the cache lacks them.
         origin: JSON values that change when the source changes.
         reading: how rows are read.
-        normalization: of images; None for the mean and deviation of the training images.
+        normalization: normalization of images; None for that of the training images.
         cache: the folder of the cache.
-        progress: called with the number of rows decoded and their total.
+        progress: function of the number of decoded rows and their total.
 
     Raises:
         OneBasinError: when a row cannot be decoded.
@@ -170,13 +170,13 @@ def decode_data(
 
 
 OpenTables = Callable[[], Mapping[str, Table]]
-"""Opens the splits of a source."""
+"""Function that opens the splits of a source."""
 
 
 def open_tables(
     source: HubSet, splits: Mapping[str, Sequence[str]], required: Sequence[str]
 ) -> tuple[OpenTables, Any]:
-    """Return a function that opens the splits of a set, and JSON values that identify it."""
+    """Return a function that opens the splits of a source, and JSON values that identify it."""
     if source.folder is None:
         origin = [source.hub, source.config, {split: list(s) for split, s in splits.items()}]
         return lambda: open_hub(source.hub, source.config, splits, required), origin

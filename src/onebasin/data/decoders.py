@@ -1,4 +1,4 @@
-"""Decoders: what is made of the inputs of a source, images or texts."""
+"""Decoders: arrays from the images or texts of a source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onebasin.errors import OneBasinError, check_whole
 
 MAX_THREADS = 8
 CHUNK_BYTES = 1 << 26
-"""The most bytes of pixels that are decoded at once."""
+"""Largest number of bytes of pixels that are decoded at once."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,12 @@ class Reading:
     """How the rows of a source are read.
 
     Args:
-        input_column: name of the column with images or texts; found where it is not given.
-        label_column: name of the column with classes; found where it is not given.
-        image_size: height and width that images are scaled to; without it they must all have
-            one size.
-        crop: share of a scaled image that is kept.
-        tokenizer: what makes tokens of texts.
-        max_length: tokens of a text, or of a block of unlabeled text.
+        input_column: name of the column with images or texts. Default: found by type.
+        label_column: name of the column with classes. Default: found by name.
+        image_size: height and width of scaled images; None requires images of equal size.
+        crop: fraction of a scaled image that remains.
+        tokenizer: name of the tokenizer of texts.
+        max_length: number of tokens of a text, or of a block of unlabeled text.
     """
 
     input_column: str | None = None
@@ -54,19 +53,19 @@ class Reading:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
 class Decoder(ABC):
-    """Makes arrays of inputs."""
+    """Decodes inputs to arrays."""
 
     dtype: str
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """The shape of one input, known when the first is decoded."""
+        """The shape of one input; known after the first one."""
 
     @abstractmethod
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
@@ -74,41 +73,40 @@ class Decoder(ABC):
 
         Args:
             values: the inputs.
-            where: where they come from, for messages.
-            row: number of the first, for messages.
-            split: the split they belong to.
+            where: source of the inputs, for messages.
+            row: row of the first input, for messages.
+            split: split of the inputs.
 
         Returns:
-            An array `(n, *shape)` of type `dtype`; unlabeled text gives blocks, whose number
-            is not that of the values.
+            An array `(n, *shape)` of type `dtype`. Unlabeled text gives another number of blocks.
 
         Raises:
-            OneBasinError: naming the row, when one is broken.
+            OneBasinError: an input is broken; the message has its row.
         """
 
     def finish(self) -> np.ndarray | None:
-        """Return the inputs that are left at the end of a split, if any."""
+        """Return the remaining inputs at the end of a split, if any."""
         return None
 
     def chunks(self, values: Sequence[Any], where: str, row: int) -> int:
-        """Return how many values may be decoded at once in bounded memory."""
+        """Return the number of values that can be decoded at once in bounded memory."""
         return len(values)
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """Return what must be known to use what was decoded."""
+        """Return the metadata of the decoded inputs."""
 
     def close(self) -> None:
-        """Let go of what decoding needed."""
+        """Free the resources of decoding."""
         return
 
 
 def decoder(columns: Columns, reading: Reading) -> Decoder:
-    """Return the decoder of the inputs of a set.
+    """Return the decoder of the inputs of a source.
 
     Args:
-        columns: of the set.
-        reading: how it is read.
+        columns: columns of the inputs and labels.
+        reading: how rows are read.
     """
     if not columns.is_text:
         return ImageDecoder(reading)
@@ -116,7 +114,7 @@ def decoder(columns: Columns, reading: Reading) -> Decoder:
 
 
 class ImageDecoder(Decoder):
-    """Images as bytes, all of the form of the first, with the sums of the training set's."""
+    """Images as bytes, all in the form of the first one, and sums over the training split."""
 
     dtype = "uint8"
 
@@ -133,7 +131,7 @@ class ImageDecoder(Decoder):
         return (self.form.channels, self.form.height, self.form.width)
 
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
-        """Decode images and, of the training set, add up their values."""
+        """Decode images, and add up the values of the training split."""
         form = self._form(values, where, row)
         pixels = decode(values, form, where, row, self.pool)
         if split == "train":
@@ -141,7 +139,7 @@ class ImageDecoder(Decoder):
         return pixels
 
     def chunks(self, values: Sequence[Any], where: str, row: int) -> int:
-        """Return how many images may be decoded at once in bounded memory."""
+        """Return the number of images that can be decoded at once in bounded memory."""
         form = self._form(values, where, row)
         return max(1, CHUNK_BYTES // (form.channels * form.height * form.width))
 
@@ -159,14 +157,14 @@ class ImageDecoder(Decoder):
         self.squares[: len(counts)] += counts @ np.arange(256.0) ** 2
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self.pool.shutdown()
 
     def facts(self) -> dict[str, Any]:
-        """Return kind, mean and deviation of each channel of the training set."""
+        """Return the kind, and the mean and std of each channel of the training split."""
         mean = self.sums[: self.shape[0]] / self.count
         variance = self.squares[: self.shape[0]] / self.count - mean**2
-        # Images of one color have no deviation; they stay what they are.
+        # Images of one color have standard deviation 0; they are not scaled.
         deviation = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 255)
         return {
             "kind": "images",
@@ -176,7 +174,7 @@ class ImageDecoder(Decoder):
 
 
 class TextDecoder(Decoder):
-    """Texts as tokens: each text is one row of the number of its tokens and the tokens."""
+    """Texts as tokens; a row has the number of tokens, then the tokens."""
 
     dtype = "int32"
 
@@ -190,11 +188,11 @@ class TextDecoder(Decoder):
         return (1 + self.length,)
 
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
-        """Make tokens of texts."""
+        """Return the tokens of texts."""
         return texts.encode(values, self.tokenizer, self.length, where, row)
 
     def facts(self) -> dict[str, Any]:
-        """Return kind and number of tokens."""
+        """Return the kind and the number of different tokens."""
         return {"kind": "texts", "vocabulary": self.tokenizer.vocabulary}
 
 
@@ -206,7 +204,7 @@ class BlockDecoder(TextDecoder):
         self.left: list[int] = []
 
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
-        """Return all whole blocks; the tokens that are left begin the next one."""
+        """Return all complete blocks; the remaining tokens begin the next one."""
         texts.check_texts(values, where, row)
         for text in values:
             self.left += self.tokenizer.encode_all(text)

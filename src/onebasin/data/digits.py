@@ -1,4 +1,4 @@
-"""The digits that come with scikit-learn: 1797 images of 8×8 pixels, always there."""
+"""The digits of scikit-learn: 1797 images of 8×8 pixels."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ LARGEST_PIXEL = 16.0
 
 
 def load_digits(*, seed: int = 0, normalization: MeanAndStd | None = None) -> Dataset:
-    """Return scikit-learn's digits: 1437 for training and 360 for testing.
+    """Return the digits of scikit-learn: 1437 training and 360 test images.
 
-    All pixels are shifted and scaled by the one mean and standard deviation of the training
-    images.
+    All pixels are normalized with one mean and standard deviation.
 
     Args:
-        seed: which images are set aside for testing.
-        normalization: mean and standard deviation of pixels from 0 to 1; those of the training
-            images unless given.
+        seed: random seed of the choice of test images.
+        normalization: mean and standard deviation of pixels from 0 to 1. Default: those of the
+            training images.
 
     Returns:
         Images flattened to `(n, 64)` float32, ten classes.
 
     Raises:
-        OneBasinError: when the seed is none.
+        OneBasinError: the seed is invalid.
 
     Example:
         >>> load_digits().train_inputs.shape
@@ -60,7 +59,7 @@ def load_digits(*, seed: int = 0, normalization: MeanAndStd | None = None) -> Da
 
 @cache
 def _images() -> tuple[Float32[Tensor, "n 64"], Int64[Tensor, " n"]]:
-    """Return all images and classes; what is made of them are copies."""
+    """Return all images and classes; callers must not change them."""
     from sklearn import datasets
 
     pixels, classes = datasets.load_digits(return_X_y=True)

@@ -1,4 +1,4 @@
-"""Splits of a data source: examples in memory, or batches of the user's own loader."""
+"""Splits of a data source: examples in memory, or batches of a loader."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ArraySplit:
 
     Args:
         inputs: a tensor `(n, ...)`, `Pixels`, `Tokens` or `Fields`.
-        labels: one for each example, or None.
+        labels: label of each example, or None.
     """
 
     inputs: Inputs
@@ -59,7 +59,7 @@ class ArraySplit:
         return self.inputs[:number]
 
     def take(self, number: int, *, seed: int) -> ArraySplit:
-        """Return some of the examples, drawn at random and left in their order."""
+        """Return a random subset of the examples, in their order."""
         generator = torch.Generator().manual_seed(wrapped(seed))
         order = torch.randperm(len(self.inputs), generator=generator)
         rows = order[:number].sort().values
@@ -67,17 +67,17 @@ class ArraySplit:
         return replace(self, inputs=select(self.inputs, rows), labels=labels)
 
     def map_inputs(self, change: Callable[[Any], Any]) -> ArraySplit:
-        """Return the same examples with changed inputs; they are changed batch by batch."""
+        """Return the examples with inputs that are transformed batch by batch."""
         return replace(self, inputs=Mapped(self.inputs, change))
 
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """Inputs that are changed when they are read.
+    """Inputs that are transformed when they are read.
 
     Args:
         inputs: the original inputs.
-        change: a function of a batch of them.
+        change: function of a batch of inputs.
     """
 
     inputs: Inputs
@@ -88,7 +88,7 @@ class Mapped:
         return len(self.inputs)
 
     def __getitem__(self, rows: Any, /) -> Any:
-        """Return some inputs, changed."""
+        """Return some inputs, transformed."""
         return self.change(self.inputs[rows])
 
     def select(self, rows: Tensor) -> Mapped:
@@ -98,13 +98,13 @@ class Mapped:
 
 @dataclass(frozen=True, eq=False)
 class LoaderSplit:
-    """Batches of the user's own loader, such as a DataLoader.
+    """Batches of a loader, such as a DataLoader.
 
     Args:
         loader: an iterable of batches, see `split_batch`; it can be read more than once.
         place: the name of the loader, for messages.
-        limit: the number of examples to read; None for all.
-        change: what is done to the inputs of each batch.
+        limit: number of examples to read; None for all.
+        change: function of the inputs of each batch, or None.
     """
 
     loader: Iterable[Any]
@@ -114,7 +114,7 @@ class LoaderSplit:
 
     @property
     def num_examples(self) -> int | None:
-        """The number of examples; None where only reading them all would tell."""
+        """The number of examples, or None if unknown."""
         return self.limit
 
     @property
@@ -123,7 +123,7 @@ class LoaderSplit:
         return self._first_batch[1] is not None
 
     def batches(self, batch_size: int = BATCH_SIZE) -> LoaderSplit:
-        """Return the batches as the loader gives them, whatever the batch size."""
+        """Return the batches of the loader; the batch size is ignored."""
         return self
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
@@ -145,11 +145,11 @@ class LoaderSplit:
         return first_rows(self._first_batch[0], number)
 
     def take(self, number: int, *, seed: int) -> LoaderSplit:
-        """Return the first examples: a loader cannot be asked for others."""
+        """Return the first examples of the loader."""
         return replace(self, limit=number)
 
     def map_inputs(self, change: Callable[[Any], Any]) -> LoaderSplit:
-        """Return the same examples with changed inputs."""
+        """Return the examples with transformed inputs."""
         before = self.change
         after = change if before is None else lambda inputs: change(before(inputs))
         return replace(self, change=after)
@@ -166,7 +166,7 @@ class LoaderSplit:
             yield from self.loader
         except (OneBasinError, GeneratorExit):
             raise
-        # The loader is the user's code and may raise anything.
+        # The code of users may raise anything.
         except Exception as error:
             raise OneBasinError(
                 f"data: reading a batch of {self.place} failed ({one_line(error)}); correct the "

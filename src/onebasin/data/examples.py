@@ -1,4 +1,4 @@
-"""Inputs kept as small as they were stored, and made into what a network takes when asked for."""
+"""Compact inputs, which are converted to inputs of a network on access."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Rows = slice | Tensor | list[int]
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Images as bytes, normalized where they are read.
+    """Images as bytes, which are normalized on access.
 
     Args:
-        raw: bytes; may lie in a memory-mapped file.
-        mean: of each channel, in units of 1 = 255.
-        deviation: likewise.
+        raw: bytes, in memory or in a memory-mapped file.
+        mean: mean of each channel, for pixels from 0 to 1.
+        deviation: standard deviation of each channel.
     """
 
     raw: UInt8[Tensor, "n c h w"]
@@ -36,7 +36,7 @@ class Pixels:
     deviation: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Check that there is a mean and a deviation for each channel."""
+        """Check that there is a mean and a standard deviation for each channel."""
         channels = self.raw.shape[1]
         if not len(self.mean) == len(self.deviation) == channels or min(self.deviation) <= 0:
             raise OneBasinError(
@@ -61,14 +61,14 @@ class Pixels:
 
     @property
     def normalization(self) -> tuple[list[float], list[float]]:
-        """What bytes of each channel are multiplied by, and what is then taken off."""
+        """The scale of the bytes of each channel, and the shift that is then subtracted."""
         return (
             [1 / (255 * deviation) for deviation in self.deviation],
             [m / d for m, d in zip(self.mean, self.deviation, strict=True)],
         )
 
     def select(self, rows: Rows) -> Pixels:
-        """Return some images as they are stored."""
+        """Return some images in their stored form."""
         return replace(self, raw=self.raw[rows])
 
     def __repr__(self) -> str:
@@ -77,12 +77,12 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Texts as numbers of tokens, in as few bytes as they were stored.
+    """Texts as tokens, in their stored dtype.
 
     Args:
-        raw: one row for each text; may lie in a memory-mapped file.
-        vocabulary: tokens are 0 to `vocabulary - 1`.
-        lengths: the number of tokens of each text, the rest is padding; None: no padding.
+        raw: a row for each text, in memory or in a memory-mapped file.
+        vocabulary: number of different tokens.
+        lengths: number of tokens of each text, without padding; None if there is no padding.
     """
 
     raw: Int32[Tensor, "n t"]
@@ -110,7 +110,7 @@ class Tokens:
         return (torch.arange(raw.shape[1]) < self.lengths[rows].unsqueeze(1)).long()
 
     def select(self, rows: Rows) -> Tokens:
-        """Return some texts as they are stored."""
+        """Return some texts in their stored form."""
         lengths = None if self.lengths is None else self.lengths[rows]
         return replace(self, raw=self.raw[rows], lengths=lengths)
 
@@ -137,13 +137,13 @@ class MaskedTokens:
         return {"input_ids": self.tokens[rows], "attention_mask": self.tokens.mask(rows)}
 
     def select(self, rows: Rows) -> MaskedTokens:
-        """Return some texts as they are stored."""
+        """Return some texts in their stored form."""
         return MaskedTokens(self.tokens.select(rows))
 
 
 @dataclass(frozen=True, eq=False)
 class NextTokens:
-    """Labels of a language model: for each token the next one, -100 where there is none.
+    """Labels of a language model: the next token, or -100 at the end.
 
     Args:
         tokens: the texts.
@@ -170,7 +170,7 @@ class Fields:
     """Several tensors for each example: keyword or positional arguments of a model.
 
     Args:
-        parts: tensors with one row for each example, by name or in order.
+        parts: tensors with a row for each example, by name or in order.
     """
 
     parts: Mapping[str, Tensor] | tuple[Tensor, ...]
@@ -213,7 +213,7 @@ def select(examples: Any, rows: Rows) -> Any:
 
 
 def as_tensors(batch: Any) -> Any:
-    """Return a batch with tensors in place of arrays of NumPy."""
+    """Return a batch with NumPy arrays converted to tensors."""
     if isinstance(batch, np.ndarray):
         return torch.as_tensor(batch) if batch.dtype.kind in "biuf" else batch
     if isinstance(batch, Mapping):
@@ -238,14 +238,14 @@ def first_rows(values: Any, number: int) -> Any:
 
 
 def as_tensor(examples: Examples, name: str) -> Tensor:
-    """Return all inputs as the tensor that a network takes.
+    """Return all inputs as one tensor.
 
     Args:
         examples: the inputs.
-        name: of the dataset, for the message.
+        name: name of the dataset, for messages.
 
     Raises:
-        OneBasinError: when the memory of this machine cannot hold them.
+        OneBasinError: the memory is too small.
     """
     if isinstance(examples, Tensor):
         return examples
@@ -259,7 +259,7 @@ def as_tensor(examples: Examples, name: str) -> Tensor:
 
 
 def memory_bytes() -> int | None:
-    """Return the bytes of memory of this machine, where the system tells."""
+    """Return the size of the memory in bytes, or None if unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -19,7 +19,7 @@ from onebasin.graph.batches import output_of, run_model
 from onebasin.graph.binding import evaluation_mode
 
 CAUSAL_CLASSES = ("ForCausalLM", "LMHeadModel")
-"""How transformers ends the names of models that predict the next token."""
+"""Endings of the names of transformers models that predict the next token."""
 
 
 def fit_data(
@@ -27,15 +27,15 @@ def fit_data(
 ) -> Data:
     """Return data in a form that a module can be run on, checked on two examples.
 
-    Texts get the next token as label where the module is a language model.
+    For a language model, the label of each token is the next token.
 
     Args:
-        module: the architecture; not changed.
+        module: the architecture; it does not change.
         data: the examples.
         call: the command or function, for messages.
         name: the name of the module, for messages.
         needs_loss: whether a loss is computed, which needs labels that fit the outputs.
-        remedy: what to do instead of choosing other data, for messages.
+        remedy: alternative to other data, for messages.
 
     Raises:
         OneBasinError: when the module cannot be run on any form of the data, or its outputs do
@@ -130,12 +130,12 @@ def _check_outputs(
 
 
 def is_language_model(module: nn.Module, outputs: Tensor, tokens: Tokens) -> bool:
-    """Whether a module predicts the next token at each position.
+    """Return whether a module predicts the next token at each position.
 
     Args:
-        module: of transformers, whose classes say so, or any other, which is judged by its
-            outputs.
-        outputs: for two texts.
+        module: a transformers model, recognized by its class, or any other module,
+            recognized by its outputs.
+        outputs: outputs for two texts.
         tokens: the texts.
     """
     if outputs.ndim != 3 or outputs.shape[1] != tokens.shape[1]:
@@ -163,15 +163,15 @@ def check_runs(
         data: their source, for messages.
         call: the command or function, for messages.
         name: the name of the model, for messages.
-        remedy: what to do instead of choosing other data, for messages.
+        remedy: alternative to other data, for messages.
 
     Raises:
-        OneBasinError: when it cannot.
+        OneBasinError: the model cannot be run.
     """
     try:
         with torch.no_grad():
             return model(examples)
-    # The module is the user's or another library's code and may raise anything.
+    # The code of users and other libraries may raise anything.
     except Exception as error:
         raise OneBasinError(
             f"{call}: {name} cannot be run on {data.name}, whose inputs are {shape_text(examples)} "
@@ -207,15 +207,15 @@ def check_fits(
     """Check that a model can be run on data and has an output for each of its classes.
 
     Args:
-        model: as for `check_runs`.
-        examples: likewise.
-        data: likewise.
-        call: likewise.
-        name: likewise.
-        remedy: likewise.
+        model: see `check_runs`.
+        examples: see `check_runs`.
+        data: see `check_runs`.
+        call: see `check_runs`.
+        name: see `check_runs`.
+        remedy: see `check_runs`.
 
     Raises:
-        OneBasinError: when it cannot, or has not.
+        OneBasinError: the model cannot be run, or has too few outputs.
     """
     outputs = check_runs(
         lambda inputs: output_of(model(inputs)),

@@ -1,4 +1,4 @@
-"""Folders of parquet files, in the layout in which the hub keeps its sets."""
+"""Folders of parquet files, in the layout of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onebasin.errors import OneBasinError
 
 TAIL_BYTES = 1 << 16
 SUSPICIOUS_RATIO = 50
-"""A column that is packed better than this is read in small pieces."""
+"""Columns with a higher compression ratio are read in small pieces."""
 PIECE_BYTES = 1 << 26
 
 
@@ -23,16 +23,15 @@ def parquet_files(
     splits: Mapping[str, Sequence[str]],
     required: Sequence[str] = ("train", "test"),
 ) -> dict[str, list[Path]]:
-    """Find the files of each split, `SPLIT*.parquet` in the folder or in `data` in it.
+    """Return the files of each split: `SPLIT*.parquet` in the folder or in its subfolder `data`.
 
     Args:
-        folder: where to look.
-        splits: for "train" and "test" the names that the split may have, the first that is
-            there counts.
-        required: the splits that must be there.
+        folder: the folder.
+        splits: possible names of the splits "train" and "test", in order of preference.
+        required: the required splits.
 
     Raises:
-        OneBasinError: when there is no folder, or no file of a split.
+        OneBasinError: the folder or a required split is missing.
     """
     if not folder.is_dir():
         raise OneBasinError(
@@ -54,10 +53,10 @@ def parquet_files(
 
 
 def digest(files: Sequence[Path]) -> list[list[Any]]:
-    """Return for each file its name, size, time of change, and a digest of its end.
+    """Return the name, size, modification time and a digest of the end of each file.
 
-    The end of a parquet file says where all its columns lie and how long each is packed. Other
-    values may be packed as long: the time tells them apart.
+    The end of a parquet file has the offsets and compressed sizes of its columns. Other values may
+    have equal sizes; the time distinguishes them.
     """
     found = []
     for path in files:
@@ -73,10 +72,10 @@ def open_files(files: Sequence[Path]) -> Table:
     """Open the files of one split.
 
     Args:
-        files: at least one; all have the columns of the first.
+        files: one or more files with equal columns.
 
     Raises:
-        OneBasinError: when one cannot be read, or pyarrow is not installed.
+        OneBasinError: a file cannot be read, or pyarrow is not installed.
     """
     opened = [_open(path) for path in files]
     schema = opened[0].schema_arrow
@@ -115,9 +114,9 @@ def _open(path: Path) -> Any:
 
 
 def _rows_at_once(file: Any) -> int:
-    """Return how many rows to read at a time: few where a file is packed suspiciously well.
+    """Return the number of rows to read at a time; few for a high compression ratio.
 
-    One packed value can stand for many copies of a long text.
+    One compressed value can represent many copies of a long text.
     """
     groups = (file.metadata.row_group(place) for place in range(file.metadata.num_row_groups))
     sizes = [

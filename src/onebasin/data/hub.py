@@ -1,4 +1,4 @@
-"""Sets of the Hugging Face hub, through its library `datasets`."""
+"""Datasets on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ def open_hub(
     splits: Mapping[str, Sequence[str]],
     required: Sequence[str] = ("train", "test"),
 ) -> dict[str, Table]:
-    """Open the splits of a set of the hub, fetching it where it is not there yet.
+    """Return the splits of a dataset on the hub, which is fetched if needed.
 
     Args:
-        name: on the hub, such as `ylecun/mnist`.
-        config: which of its configurations, where it has several.
-        splits: for "train" and "test" the names that the split may have, the first that is
-            there counts.
-        required: the splits that must be there.
+        name: name on the hub, such as `ylecun/mnist`.
+        config: name of a configuration, or None.
+        splits: possible names of the splits "train" and "test", in order of preference.
+        required: the required splits.
 
     Raises:
-        OneBasinError: when `datasets` is not installed, the set cannot be fetched, or it lacks a
-            split.
+        OneBasinError: `datasets` is not installed, or the dataset or a required split cannot be
+            fetched.
     """
     library = import_package("datasets", extra="data")
     try:
         with _quiet(library):
             opened = library.load_dataset(name, config)
-    # The library, the network and the set's own files may raise anything.
+    # The library, the network and the files may raise anything.
     except Exception as error:
         raise OneBasinError(
             f"data: {name} cannot be fetched from the Hugging Face hub ({one_line(error)}); check "
@@ -60,7 +59,7 @@ def open_hub(
 
 @contextlib.contextmanager
 def _quiet(library: Any) -> Iterator[None]:
-    """Keep the library and the hub's client from printing: what goes wrong is said once."""
+    """Silence the library and the client of the hub; errors are raised once."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
     levels = [logger.level for logger in loggers]
     shows_bars = not library.are_progress_bars_disabled()

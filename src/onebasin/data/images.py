@@ -1,4 +1,4 @@
-"""Images: from encoded bytes to arrays, many at a time."""
+"""Images: decoding of many images at a time."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from onebasin.checkpoints.messages import one_line
 from onebasin.errors import OneBasinError
 
 MAX_PIXELS = 36_000_000
-"""The largest image that is decoded; a few kilobytes can state a far larger one."""
+"""Largest number of pixels; a file of a few kilobytes can claim far more."""
 
 SLICE = 128
-"""How many images a thread decodes at a time."""
+"""Number of images that a thread decodes at a time."""
 
 GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L")
-"""Modes of one channel; all but the first two hold 16 bits, of which the upper 8 are kept."""
+"""Modes of one channel; all but the first two have 16 bits, of which the upper 8 remain."""
 
 
 @dataclass(frozen=True)
 class ImageForm:
-    """What every image of a set is made into.
+    """The form of all images of a dataset.
 
     Args:
         channels: 1 (gray) or 3 (color).
-        height: in pixels.
-        width: in pixels.
-        crop: None where images must have that size already; otherwise the shorter side is
-            scaled to the size over this share, and the middle is cut out.
+        height: height in pixels.
+        width: width in pixels.
+        crop: None if images must have this size. Otherwise the shorter side is scaled to the
+            size divided by this fraction, and the center is cropped.
     """
 
     channels: int
@@ -44,16 +44,16 @@ class ImageForm:
 
 
 def form_of(encoded: Any, where: str, *, image_size: int | None, crop: float) -> ImageForm:
-    """Return the form that a first image asks for.
+    """Return the form that a first image determines.
 
     Args:
         encoded: the first image.
-        where: its place, for messages.
-        image_size: height and width to scale to; None keeps the image's own.
-        crop: share of the scaled image that is kept, with `image_size`.
+        where: source of the image, for messages.
+        image_size: height and width of scaled images; None keeps the size.
+        crop: fraction of the scaled image that remains, with `image_size`.
 
     Raises:
-        OneBasinError: when it cannot be decoded.
+        OneBasinError: the image cannot be decoded.
     """
     image = _open(encoded, where)
     channels = 1 if image.mode in GREY_MODES else 3
@@ -65,20 +65,20 @@ def form_of(encoded: Any, where: str, *, image_size: int | None, crop: float) ->
 def decode(
     encoded: Sequence[Any], form: ImageForm, where: str, first_row: int, pool: Executor
 ) -> UInt8[np.ndarray, "n c h w"]:
-    """Decode images.
+    """Return decoded images.
 
     Args:
         encoded: bytes, or structs with `bytes`.
-        form: what every image must be or be made into.
-        where: where they come from, for messages.
-        first_row: number of the first, for messages.
-        pool: threads to decode in.
+        form: form of the decoded images.
+        where: source of the images, for messages.
+        first_row: row of the first image, for messages.
+        pool: threads.
 
     Returns:
-        Their bytes.
+        The pixels as bytes.
 
     Raises:
-        OneBasinError: naming the row, when an image is broken or has another form.
+        OneBasinError: an image is broken or has another form; the message has its row.
     """
     starts = range(0, len(encoded), SLICE)
 
@@ -99,7 +99,7 @@ def _pixels(encoded: Any, form: ImageForm, where: str) -> UInt8[np.ndarray, "h w
     if form.channels == 1 and image.mode not in GREY_MODES:
         raise OneBasinError(
             f"data: {where}: the image is in color ({image.mode}), but the first one of the set "
-            "is gray; make all of one kind"
+            "is gray; convert all images to one mode"
         )
     mode = "L" if form.channels == 1 else "RGB"
     if image.mode != mode:
@@ -109,19 +109,19 @@ def _pixels(encoded: Any, form: ImageForm, where: str) -> UInt8[np.ndarray, "h w
     if (image.height, image.width) != (form.height, form.width):
         raise OneBasinError(
             f"data: {where}: the image is {image.height}x{image.width}, but the first one is "
-            f"{form.height}x{form.width}; give an image_size to scale all to"
+            f"{form.height}x{form.width}; pass image_size= to scale all images"
         )
     return np.asarray(image, dtype=np.uint8).reshape(form.height, form.width, form.channels)
 
 
 def _in_bytes(image: Any, where: str) -> Any:
-    """Return an image with 8 bits a channel."""
+    """Return an image with 8 bits per channel."""
     from PIL import Image
 
     if image.mode == "F":
         raise OneBasinError(
-            f"data: {where}: the image holds fractions, whose range nobody knows; convert it to 8 "
-            "bits a channel"
+            f"data: {where}: floating-point images have an unknown range; convert it to 8 bits "
+            "per channel"
         )
     if not image.mode.startswith("I"):
         return image
@@ -129,7 +129,7 @@ def _in_bytes(image: Any, where: str) -> Any:
     if values.min() < 0 or values.max() >= 1 << 16:
         raise OneBasinError(
             f"data: {where}: the image has values from {values.min()} to {values.max()}; convert "
-            "it to 8 or 16 bits a channel"
+            "it to 8 or 16 bits per channel"
         )
     return Image.fromarray((values >> 8).astype(np.uint8))
 
@@ -144,7 +144,7 @@ def _fitted(image: Any, size: int, crop: float) -> Any:
 
 
 def _check_size(image: Any, where: str) -> None:
-    """Check the size that a file states before it is decoded."""
+    """Check the claimed size of an image before it is decoded."""
     if image.width * image.height > MAX_PIXELS:
         raise OneBasinError(
             f"data: {where}: the image is {image.height}x{image.width}, more than "
@@ -158,7 +158,7 @@ def _open(encoded: Any, where: str) -> Any:
     data = encoded.get("bytes") if isinstance(encoded, dict) else encoded
     if not data:
         raise OneBasinError(
-            f"data: {where}: there are no bytes of an image; the set must hold its images itself"
+            f"data: {where}: there are no bytes of an image; store images, not their paths"
         )
     try:
         with warnings.catch_warnings():
@@ -168,7 +168,7 @@ def _open(encoded: Any, where: str) -> Any:
             image.load()
     except OneBasinError:
         raise
-    # A broken file makes Pillow raise many things, struct.error and SyntaxError among them.
+    # For broken files, Pillow raises many exceptions, such as struct.error and SyntaxError.
     except Exception as error:
         raise OneBasinError(
             f"data: {where}: the image cannot be decoded ({one_line(error, limit=80)}); "

@@ -1,4 +1,4 @@
-"""Data of any kind by the text that names them, as `data=` takes it."""
+"""Data by name: the values of `data=`."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def load_data(
     """Return the data that a text names.
 
     Args:
-        spec: a name of `DATASETS`; a folder below `root`; a file (`.npz`, `.csv`, `.tsv`,
+        spec: a name of `DATASETS`; a folder in `root`; a file (`.npz`, `.csv`, `.tsv`,
             `.txt`, `.parquet`) or a folder of parquet files, images, CSV or text files;
             `package.module:callable`; or `owner/name` or `hf:name` on the Hugging Face hub.
-        root: the folder with a folder for each set; that of the environment variable
-            ONEBASIN_DATA unless given.
+        root: folder with one subfolder for each dataset. Default: the environment variable
+            ONEBASIN_DATA.
         options: how the data are read.
 
     Returns:
-        The data, with the labels and splits that the source has.
+        The data, with the labels and splits of the source.
 
     Raises:
-        OneBasinError: when there are no such data, or they cannot be read.
+        OneBasinError: the name is unknown, or the data cannot be read.
 
     Examples:
         >>> load_data("digits").num_classes
@@ -81,11 +81,11 @@ def load_data(
 
 
 def local_data(spec: str, *, root: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the file or folder that `load_data` reads, or None where it reads no such path.
+    """Return the file or folder that `load_data` reads, or None for other data.
 
     Args:
-        spec: as for `load_data`.
-        root: as for `load_data`.
+        spec: see `load_data`.
+        root: see `load_data`.
     """
     if spec in ("", DIGITS):
         return None
@@ -183,7 +183,7 @@ def _read_parquet(name: str, paths: Mapping[str, Path], options: ReadOptions) ->
 
 
 def _checked(data: Data, options: ReadOptions) -> Data:
-    """Return data of a table; options that had no effect are refused."""
+    """Return the data of a table; raise an error for options without effect."""
     if data.tokens is None:
         options.refuse(f"the images of {data.name}", *TEXT_ONLY)
     else:

@@ -1,4 +1,4 @@
-"""Label noise: wrong labels on a share of the training examples."""
+"""Label noise: wrong labels for a fraction of the training examples."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def with_label_noise(data: Dataset, share: float, *, seed: int) -> Dataset:
-    """Return a dataset with wrong training labels, as `Dataset.with_label_noise` says."""
+    """Return a dataset with wrong training labels; see `Dataset.with_label_noise`."""
     if not is_fraction(share) or data.num_classes < 2:
         raise OneBasinError(
             f"data: label noise on a share of {share!r} of {data.name} with {data.num_classes} "
             "classes; give a share from 0 to 1, and at least two classes"
         )
-    # A stream of its own: subsets and splits by the same seed must not choose the same rows.
+    # A separate stream: subsets and splits with the same seed must not choose the same rows.
     generator = generator_for(check_seed("data", seed), "label noise")
     labels = data.train_labels.clone()
     number = round(float(share) * len(labels))

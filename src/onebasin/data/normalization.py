@@ -1,4 +1,4 @@
-"""Normalization of pixel values: what the user asks for, and its description in reports."""
+"""Normalization of pixel values: parsing and description."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parse_normalization(text: str) -> MeanAndStd:
         text: `none`, or means and then standard deviations, separated by commas.
 
     Raises:
-        OneBasinError: when it is something else.
+        OneBasinError: the text is invalid.
 
     Examples:
         >>> parse_normalization("0.5,0.25")

@@ -12,21 +12,21 @@ from onebasin.data.texts import BYTES
 from onebasin.errors import OneBasinError
 
 LENGTH = 128
-"""Tokens of a text or block, unless the user or the model says otherwise."""
+"""Default number of tokens of a text or block."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says about how data are read.
+    """Options of the user for reading data.
 
     Args:
-        normalize: `none`, or means and standard deviations, see `parse_normalization`.
+        normalize: `none`, or means and standard deviations; see `parse_normalization`.
         image_size: height and width of images, which are scaled and cropped.
         label_column: the column with the labels.
         tokenizer: `bytes`, or the name or folder of a tokenizer of transformers.
-        context: tokens of a text, or of a block of unlabeled text.
-        default_tokenizer: the tokenizer if the user names none.
-        default_context: the tokens if the user gives no number.
+        context: number of tokens of a text, or of a block of unlabeled text.
+        default_tokenizer: tokenizer if `tokenizer` is None.
+        default_context: number of tokens if `context` is None.
     """
 
     normalize: str | None = None
@@ -58,14 +58,14 @@ class ReadOptions:
         return Reading(**self.reading)
 
     def refuse(self, source: str, *names: str) -> None:
-        """Refuse options that have no effect on a source.
+        """Check that no option without effect on a source is given.
 
         Args:
             source: a description of the source, for the message.
             names: the fields that have no effect.
 
         Raises:
-            OneBasinError: when one of them is given.
+            OneBasinError: one of them is given.
         """
         for name in names:
             if getattr(self, name) is not None:

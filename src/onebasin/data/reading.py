@@ -1,4 +1,4 @@
-"""Reading: the rows of a source decoded into files of plain numbers."""
+"""Decoding of the rows of a source into files of plain numbers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from onebasin.data.source import Columns, Table, find_columns
 from onebasin.errors import OneBasinError
 
 MAX_CLASSES = 1_000_000
-"""Of a column without names of classes; what is larger is no class but a number or a name."""
+"""Largest number of classes without names; larger labels are other numbers."""
 
 BOMB_BYTES, BOMB_RATIO = 1 << 30, 1000
-"""What unpacks to more than both is refused."""
+"""Rows that exceed both limits when decompressed raise an error."""
 
 Progress = Callable[[int, int], None]
 
@@ -32,21 +32,21 @@ def decode_tables(
     *,
     needs_labels: bool = True,
 ) -> dict[str, Any]:
-    """Decode the splits of a source into files `SPLIT_inputs.bin` and `SPLIT_labels.bin`.
+    """Write the splits of a source as files `SPLIT_inputs.bin` and `SPLIT_labels.bin`.
 
     Args:
         tables: the splits.
-        reading: how they are read.
-        folder: where the files are written.
-        progress: called with the number of rows done and their total.
-        needs_labels: whether tables without a column of labels are refused.
+        reading: how rows are read.
+        folder: folder of the files.
+        progress: function of the number of decoded rows and their total.
+        needs_labels: whether tables without a label column raise an error.
 
     Returns:
-        What the files hold: kind of inputs, class names, number of classes, shapes and types of
-        tensors, and of images the mean and deviation of each channel.
+        Metadata: kind of inputs, class names, number of classes, shapes and dtypes of tensors, and
+        the mean and standard deviation of each channel of images.
 
     Raises:
-        OneBasinError: when a column is missing, or a row is broken.
+        OneBasinError: a column is missing, or a row is broken.
     """
     for table in tables.values():
         if not table.num_rows:
@@ -88,8 +88,8 @@ class Piece:
     """Some rows of a table.
 
     Args:
-        where: where the rows come from.
-        row: the number of the first of them there.
+        where: source of the rows.
+        row: index of the first row in the source.
         inputs: their inputs.
         labels: their labels, or None.
     """
@@ -110,7 +110,7 @@ class Piece:
 def _decode_split(
     split: str, pieces: Iterable[Piece], inputs: Decoder, folder: Path
 ) -> Iterator[tuple[int, int, int]]:
-    """Write the files of a split; yield rows read, rows written and the largest label."""
+    """Write the files of a split; yield the rows read, the rows written and the largest label."""
     with (
         (folder / f"{split}_inputs.bin").open("wb") as input_file,
         (folder / f"{split}_labels.bin").open("wb") as label_file,
@@ -125,7 +125,7 @@ def _decode_split(
                 if size > BOMB_BYTES and size > BOMB_RATIO * packed:
                     raise OneBasinError(
                         f"data: {part.where} unpacks to more than {BOMB_RATIO} times its size; "
-                        "give ordinary images or texts"
+                        "pass ordinary images or texts"
                     )
                 if part.labels is not None:
                     part.labels.tofile(label_file)

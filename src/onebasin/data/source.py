@@ -1,7 +1,6 @@
-"""Sources: what a labeled set looks like before it is decoded, wherever it lies.
+"""Sources of data before decoding, and their columns of inputs and labels.
 
-Owns the one form in which folders and the hub give their rows, and which of the columns are
-the inputs and the labels.
+Folders and the hub provide their rows in the same form.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training"),
     "test": ("test", "validation", "valid", "val"),
 }
-"""Names of files, folders, arrays and keys for each split, first choice first."""
+"""Names of files, folders, arrays and keys of each split, in order of preference."""
 LABEL_NAMES = ("label", "labels", "fine_label", "class", "target")
 
 
@@ -30,12 +29,12 @@ class Table:
     """The rows of one split.
 
     Args:
-        place: where they come from, for messages.
-        num_rows: how many there are.
-        kinds: what each column holds.
-        class_names: of the columns that hold classes with names.
-        read: yields the rows of some columns in order, as lists of a few thousand Python values
-            by the names of the columns, each time with the place they come from.
+        place: source of the rows, for messages.
+        num_rows: number of rows.
+        kinds: kind of the values of each column.
+        class_names: names of the classes of some columns.
+        read: function of column names that yields the source of the next rows, and lists of a
+            few thousand Python values by column.
     """
 
     place: str
@@ -47,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that count.
+    """The columns of the inputs and labels.
 
     Args:
         inputs: name of the column with the inputs.
@@ -68,16 +67,16 @@ class Columns:
 def find_columns(
     table: Table, *, inputs: str | None, labels: str | None, needs_labels: bool = True
 ) -> Columns:
-    """Find the columns of inputs and labels.
+    """Return the columns of inputs and labels.
 
     Args:
         table: a split.
-        inputs: the name of the column with the inputs, if the caller knows it.
-        labels: the name of the column with the labels, if the caller knows it.
-        needs_labels: whether a table without a column of labels is refused.
+        inputs: name of the column with the inputs, or None.
+        labels: name of the column with the labels, or None.
+        needs_labels: whether a table without a label column raises an error.
 
     Raises:
-        OneBasinError: when there is none, or several that no rule can choose from.
+        OneBasinError: there is no such column, or the choice is ambiguous.
     """
     images = _named(table, ("image",), INPUT_NAMES)
     candidates = images or _named(table, ("text",), INPUT_NAMES)

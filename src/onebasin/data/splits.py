@@ -1,4 +1,4 @@
-"""Splits: training examples dealt out to two datasets, class by class."""
+"""Random splits of training examples into two datasets, class by class."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 def split_by_class(
     data: Dataset, first_half: float, second_half: float, *, seed: int
 ) -> tuple[Dataset, Dataset]:
-    """Deal the training examples of each class out to two datasets.
+    """Return two datasets that share the training examples of each class.
 
     Args:
         data: the dataset.
-        first_half: share of the examples of each class of the first half of the classes that
-            goes to the first dataset. Of an odd number of classes the middle one is in the
-            second half.
-        second_half: likewise, of the second half of the classes.
-        seed: which examples go where.
+        first_half: fraction of the examples of each class in the first half of the classes
+            that the first dataset gets. The middle one of an odd number of classes is in
+            the second half.
+        second_half: the same fraction for the second half of the classes.
+        seed: random seed of the split.
 
     Returns:
-        Two datasets whose training examples are all of those of `data`, each once.
+        Two datasets; each training example of `data` is in one of them.
 
     Raises:
-        OneBasinError: when a share is not between 0 and 1, or the seed is none.
+        OneBasinError: a fraction is not between 0 and 1, or the seed is invalid.
     """
     for share in (first_half, second_half):
         if not is_fraction(share):

@@ -1,4 +1,4 @@
-"""Subsets: which rows are drawn, and datasets of some rows or classes."""
+"""Random subsets of datasets, and datasets of some classes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_test_rows(data: Dataset, rows: Tensor | None) -> Dataset:
 
 
 def with_classes(data: Dataset, classes: Iterable[int]) -> Dataset:
-    """Return the examples of some classes only, as `Dataset.with_classes` says."""
+    """Return the examples of some classes; see `Dataset.with_classes`."""
     found = listed("data", "classes", classes)
     numbers = [check_whole("data", "a class", each, least=0) for each in found]
     if not numbers or max(numbers) >= data.num_classes:
@@ -52,21 +52,21 @@ def with_classes(data: Dataset, classes: Iterable[int]) -> Dataset:
 def chosen_rows(
     labels: Tensor, number: int | None, data: Dataset, split: str, *, seed: int, balanced: bool
 ) -> Tensor | None:
-    """Draw rows of a split, in ascending order.
+    """Return random rows of a split, in ascending order.
 
     Args:
-        labels: of the split, `(n,)`.
-        number: how many; None stands for all.
-        data: the dataset, for its classes and the message.
-        split: name of the split, for the message.
-        seed: same seed, same rows.
-        balanced: whether every class gives equally many.
+        labels: labels of the split, `(n,)`.
+        number: number of rows; None for all.
+        data: the dataset, for its classes and messages.
+        split: name of the split, for messages.
+        seed: random seed of the choice.
+        balanced: whether all classes have equally many rows.
 
     Returns:
-        The rows, or None where all are meant.
+        The rows, or None for all.
 
     Raises:
-        OneBasinError: when there are not that many.
+        OneBasinError: there are fewer rows.
     """
     if number is None:
         return None

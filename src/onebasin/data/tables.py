@@ -1,4 +1,4 @@
-"""Tables of Arrow: what their columns hold, and their rows as Python values."""
+"""Arrow tables: kinds of their columns, and their rows as Python values."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from onebasin.checkpoints.packages import import_package
 from onebasin.data.source import Kind
 
 ROWS = 2048
-"""How many rows are read at a time."""
+"""Number of rows that are read at a time."""
 
 
 def arrow() -> Any:
     """Return the module pyarrow.
 
     Raises:
-        OneBasinError: when it is not installed.
+        OneBasinError: pyarrow is not installed.
     """
     return import_package("pyarrow", extra="data")
 
 
 def features_of(schema: Any) -> Mapping[str, Any]:
-    """Return what the metadata of a file of the hub says about its columns; often nothing."""
+    """Return the metadata of columns in a file of the hub; often empty."""
     stored = (schema.metadata or {}).get(b"huggingface")
     try:
         features = json.loads(stored)["info"]["features"] if stored else {}
@@ -33,17 +33,17 @@ def features_of(schema: Any) -> Mapping[str, Any]:
 
 
 def kinds_of(schema: Any, features: Mapping[str, Any]) -> dict[str, Kind]:
-    """Return what each column holds.
+    """Return the kind of each column.
 
     Args:
-        schema: of the table, from pyarrow.
-        features: what the hub says about its columns.
+        schema: pyarrow schema of the table.
+        features: metadata of the columns from the hub.
     """
     return {field.name: _kind(field.type, features.get(field.name)) for field in schema}
 
 
 def class_names_of(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the names of classes by the columns that have them."""
+    """Return the names of the classes of some columns."""
     found = {}
     for column, feature in features.items():
         names = feature.get("names") if isinstance(feature, dict) else None

@@ -1,4 +1,4 @@
-"""Texts: from characters to numbers of tokens."""
+"""Texts as tokens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "vocab.json",
 )
-"""Files of which a folder with a tokenizer of transformers has at least one."""
+"""Files of a transformers tokenizer; its folder has at least one of them."""
 
 
 SETTING_SUFFIXES = (".json", ".txt", ".model", ".spm", ".codes", ".tiktoken", ".vocab", ".bpe")
@@ -37,13 +37,13 @@ SETTING_SUFFIXES = (".json", ".txt", ".model", ".spm", ".codes", ".tiktoken", ".
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """What makes tokens of texts.
+    """A tokenizer of texts.
 
     Args:
-        encode: for each text the numbers of its tokens, cut at the length that was asked for.
-        encode_all: the numbers of all tokens of one text, without special tokens.
-        padding: the token that fills what a text leaves free.
-        vocabulary: tokens are 0 to `vocabulary - 1`.
+        encode: function of texts that returns the tokens of each, truncated to the length.
+        encode_all: function of a text that returns all its tokens, without special tokens.
+        padding: the padding token.
+        vocabulary: number of different tokens.
     """
 
     encode: Callable[[list[str]], Sequence[Sequence[int]]]
@@ -58,10 +58,10 @@ def tokenizer(name: str, length: int) -> Tokenizer:
     Args:
         name: `bytes`, whose tokens are the bytes of UTF-8 plus one, and 0 for padding; or the
             name or folder of a tokenizer of transformers.
-        length: the most tokens of a text.
+        length: largest number of tokens of a text.
 
     Raises:
-        OneBasinError: when there is no such tokenizer, or the length is not positive.
+        OneBasinError: the name is unknown, or the length is not positive.
     """
     length = check_whole("data", "max_length", length, least=1)
     if name == BYTES:
@@ -81,7 +81,7 @@ def tokenizer(name: str, length: int) -> Tokenizer:
 
 
 def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder of transformers holds the files of a tokenizer."""
+    """Return whether a transformers folder has the files of a tokenizer."""
     return any((Path(folder) / name).is_file() for name in TOKENIZER_FILES)
 
 
@@ -89,7 +89,7 @@ def tokenizer_digest(name: str) -> str | None:
     """Return a digest of the files of a tokenizer's folder; None for a name without a folder.
 
     Args:
-        name: as for `tokenizer`.
+        name: see `tokenizer`.
     """
     if name == BYTES or not Path(name).is_dir():
         return None
@@ -103,7 +103,7 @@ def tokenizer_digest(name: str) -> str | None:
 
 
 def _pretrained(name: str) -> Any:
-    """Read a tokenizer of transformers; its code is never run."""
+    """Return a transformers tokenizer; its code never runs."""
     with contextlib.suppress(OneBasinError):
         import_torchvision()  # transformers imports it, and some installations need help with that
     library = import_package("transformers", extra="hub")
@@ -118,7 +118,7 @@ def _pretrained(name: str) -> Any:
             return library.AutoTokenizer.from_pretrained(
                 name, local_files_only=is_folder, trust_remote_code=False
             )
-    # The library, the network and the tokenizer's own files may raise anything.
+    # The library, the network and the files may raise anything.
     except Exception as error:
         raise OneBasinError(
             f"data: tokenizer {name!r} cannot be loaded ({one_line(error)}); give {BYTES!r}, or "
@@ -131,11 +131,11 @@ def check_texts(texts: Sequence[Any], where: str, first_row: int) -> None:
 
     Args:
         texts: the values.
-        where: where they come from, for messages.
-        first_row: number of the first, for messages.
+        where: source of the texts, for messages.
+        first_row: row of the first text, for messages.
 
     Raises:
-        OneBasinError: when one is not.
+        OneBasinError: a value is not a text.
     """
     for place, text in enumerate(texts):
         if not isinstance(text, str):
@@ -145,20 +145,20 @@ def check_texts(texts: Sequence[Any], where: str, first_row: int) -> None:
 def encode(
     texts: Sequence[Any], tokens: Tokenizer, length: int, where: str, first_row: int
 ) -> Int32[np.ndarray, "n row"]:
-    """Make tokens of texts.
+    """Return the tokens of texts.
 
     Args:
         texts: the texts.
         tokens: the tokenizer.
-        length: tokens of each; shorter texts are padded.
-        where: where they come from, for messages.
-        first_row: number of the first, for messages.
+        length: number of tokens of each text; shorter texts are padded.
+        where: source of the texts, for messages.
+        first_row: row of the first text, for messages.
 
     Returns:
-        As `padded`.
+        The rows of `padded`.
 
     Raises:
-        OneBasinError: when one is not a text.
+        OneBasinError: a value is not a text.
     """
     check_texts(texts, where, first_row)
     return padded(tokens.encode(list(texts)), tokens, length)
@@ -167,7 +167,7 @@ def encode(
 def padded(
     rows: Sequence[Sequence[int]], tokens: Tokenizer, length: int
 ) -> Int32[np.ndarray, "n row"]:
-    """Return for each text the number of its tokens, then its tokens and the padding."""
+    """Return a row for each text: the number of its tokens, its tokens, and the padding."""
     found = np.full((len(rows), 1 + length), tokens.padding, dtype=np.int32)
     for row, numbers in enumerate(rows):
         found[row, 0] = len(numbers)

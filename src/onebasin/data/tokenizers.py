@@ -1,4 +1,4 @@
-"""The tokenizer and the length of texts that suit an architecture."""
+"""The default tokenizer and length of texts for an architecture."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 
 
 def options_for(arch: str | None, options: ReadOptions | None) -> ReadOptions:
-    """Return how texts are read for an architecture.
+    """Return the options of texts for an architecture.
 
-    A folder of transformers brings its own tokenizer, and texts are no longer than its model
-    can take.
+    For a transformers folder, the defaults are its tokenizer and at most the positions of its
+    model.
 
     Args:
         arch: ARCH, or None.
-        options: what the user says.
+        options: options of the user.
 
     Raises:
-        OneBasinError: when byte tokens are requested for such a folder, or it is missing or has
-            no valid config.json.
+        OneBasinError: byte tokens are requested for such a folder, or it is missing or has no
+            valid config.json.
     """
     options = options or ReadOptions()
     if arch is None or not arch.startswith(HF_PREFIX):
@@ -44,7 +44,7 @@ def options_for(arch: str | None, options: ReadOptions | None) -> ReadOptions:
 
 
 def max_positions(config: Mapping[str, Any]) -> int | None:
-    """Return the largest number of tokens that a configuration allows; None where unknown."""
+    """Return the largest number of tokens that a configuration allows; None if unknown."""
     known = [config.get(name) for name in POSITIONS]
     # Some models count positions from padding_idx + 1 (RoBERTa), so two are left.
     reserve = 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0

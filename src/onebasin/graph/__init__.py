@@ -1,4 +1,4 @@
-"""The graph of a traced model: runs on data with the parameters of a mapping, and features."""
+"""The graph of a traced model: features of networks, and runs with given parameters."""
 
 from onebasin.graph.batches import run_model
 from onebasin.graph.binding import FunctionalModel

@@ -1,6 +1,6 @@
-"""Batches: data that can be read more than once, and how a model is called on a batch.
+"""Batches of data that can be read repeatedly, and calls of a model on a batch.
 
-Owns the accepted forms of a batch, and nothing about losses.
+Defines the accepted forms of a batch; losses are elsewhere.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from onebasin._checks import LABEL_KEYS, described, named_tensors
 from onebasin.errors import OneBasinError
 
 IGNORED = -100
-"""The label of what does not count, as in `torch.nn.functional.cross_entropy`."""
+"""The label of ignored positions, as in `torch.nn.functional.cross_entropy`."""
 
-# Seed of the order of examples, no number that splits are drawn with.
+# Random seed of the order of examples; splits use other seeds.
 MIXING = 0x6D69786564
 
 
 @runtime_checkable
 class Inputs(Protocol):
-    """What inputs may be kept as: a tensor, or whatever gives tensors of some of its rows."""
+    """Interface of inputs: a tensor, or an object that returns tensors of some of its rows."""
 
     def __len__(self) -> int:
         """Return the number of inputs."""
         ...
 
     def __getitem__(self, rows: Any, /) -> Any:
-        """Return some of them: a tensor, or a tuple or mapping of tensors."""
+        """Return some inputs: a tensor, or a tuple or mapping of tensors."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Inputs and labels cut into batches; can be iterated as often as one likes.
+    """Inputs and labels in batches; can be iterated repeatedly.
 
     Args:
         inputs: all inputs.
-        labels: all labels, one row for each input; None for unlabeled data.
+        labels: all labels, a row for each input; None for unlabeled data.
         batch_size: examples in a batch; the last one may be smaller.
-        order: the rows in the order in which they are read; as they come without it.
+        order: order of the rows; None for the given order.
     """
 
     inputs: Inputs
@@ -74,21 +74,20 @@ class Batches:
             yield self.batch(place)
 
     def batch(self, place: int) -> tuple[Any, Any]:
-        """Return inputs and labels (or None) of one batch, the same every time."""
+        """Return inputs and labels (or None) of one batch; repeated reads are equal."""
         rows = self.rows(place)
         return self.inputs[rows], None if self.labels is None else self.labels[rows]
 
     def rows(self, place: int) -> slice | Int64[Tensor, " m"]:
-        """Return where a batch lies."""
+        """Return the range of rows of a batch."""
         part = slice(place * self.batch_size, (place + 1) * self.batch_size)
         return part if self.order is None else self.order[part]
 
 
 def mixed(data: Iterable[Any]) -> Iterable[Any]:
-    """Return batches with their examples mixed, each time in the same way.
+    """Return batches with their examples in a fixed random order.
 
-    Statistics of a batch are those of the data only where its examples are any; files are
-    often sorted by class.
+    Files are often sorted by class. Batches of random examples have the statistics of all data.
 
     Args:
         data: `Batches`; other iterables are returned unchanged.
@@ -100,14 +99,14 @@ def mixed(data: Iterable[Any]) -> Iterable[Any]:
 
 
 def readable(data: Iterable[Any], name: str) -> Iterable[Any]:
-    """Return data that can be read.
+    """Return data that can be iterated.
 
     Args:
         data: an iterable of batches.
-        name: what the data is to the caller, for the message.
+        name: description of the data, for messages.
 
     Raises:
-        OneBasinError: when it is something else, None for example.
+        OneBasinError: the data have another type, such as None.
     """
     if isinstance(data, Tensor):
         raise OneBasinError(
@@ -129,15 +128,15 @@ def readable(data: Iterable[Any], name: str) -> Iterable[Any]:
 
 
 def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
-    """Return data that is read more than once.
+    """Return data that can be iterated repeatedly.
 
     Args:
         data: an iterable of batches.
-        name: what the data is to the caller, for the message.
+        name: description of the data, for messages.
 
     Raises:
-        OneBasinError: when it is an iterator, which is empty after its first reading, or
-            nothing that can be read at all.
+        OneBasinError: the data are an iterator, which is empty after the first reading, or cannot
+            be iterated.
     """
     if iter(readable(data, name)) is data:
         raise OneBasinError(
@@ -148,7 +147,7 @@ def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
 
 
 def split_batch(batch: Any) -> tuple[Any, Any]:
-    """Return inputs and labels of a batch; the labels are None where it has none.
+    """Return inputs and labels of a batch; labels are None if it has none.
 
     Args:
         batch: `(inputs, labels)`, the inputs alone (a tensor or a tuple of one), or a mapping
@@ -157,7 +156,7 @@ def split_batch(batch: Any) -> tuple[Any, Any]:
             convention of transformers: they are shifted, each position predicts the next token.
 
     Raises:
-        OneBasinError: for a tuple of three or more.
+        OneBasinError: the batch is a tuple of three or more.
 
     Examples:
         >>> split_batch({"x": 1, "labels": 2})
@@ -201,12 +200,12 @@ def labels_of(batch: Any, number: int, call: str) -> Tensor:
     """Return the labels of a batch.
 
     Args:
-        batch: as for `split_batch`.
-        number: of the batch, for the message.
+        batch: see `split_batch`.
+        number: index of the batch, for messages.
         call: the public function that is running, for the message.
 
     Raises:
-        OneBasinError: when it has none.
+        OneBasinError: the batch has no labels.
     """
     labels = split_batch(batch)[1]
     if labels is None:
@@ -218,7 +217,7 @@ def labels_of(batch: Any, number: int, call: str) -> Tensor:
 
 
 def is_empty(batch: Any) -> bool:
-    """Tell whether a batch has no examples: the first tensor of its inputs has no rows."""
+    """Return whether a batch has no examples: the first tensor of its inputs has no rows."""
     leaves = pytree.tree_leaves(inputs_of(batch))
     first = next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()), None)
     return first is not None and not len(first)
@@ -241,7 +240,7 @@ def run_model(model: torch.nn.Module, inputs: Any) -> Any:
 
     Args:
         model: the module.
-        inputs: as for `call_on`.
+        inputs: see `call_on`.
     """
     return call_on(model, inputs, device_of(model), dtype_of(model))
 
@@ -255,11 +254,11 @@ def call_on(
     """Call a model on the inputs of a batch.
 
     Args:
-        function: the model, or a function that stands for it.
+        function: the model, or a function of the same arguments.
         inputs: a tensor (the one argument), a tuple (positional arguments) or a mapping
             (keyword arguments).
-        device: where tensors are moved to first.
-        dtype: of floating-point tensors; None keeps theirs.
+        device: device that tensors are moved to.
+        dtype: dtype of floating-point tensors; None keeps their dtype.
     """
     args, kwargs = arguments_of(inputs, device, dtype)
     return function(*args, **kwargs)
@@ -268,13 +267,13 @@ def call_on(
 def arguments_of(
     inputs: Any, device: torch.device, dtype: torch.dtype | None = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the positional and keyword arguments that the inputs of a batch stand for.
+    """Return the inputs of a batch as positional and keyword arguments.
 
     Args:
         inputs: a tensor (the one argument), a tuple (positional arguments) or a mapping
             (keyword arguments).
-        device: where tensors are moved to.
-        dtype: of floating-point tensors; None keeps theirs.
+        device: device that tensors are moved to.
+        dtype: dtype of floating-point tensors; None keeps their dtype.
     """
     if isinstance(inputs, Mapping):
         return (), {name: _to(value, device, dtype) for name, value in inputs.items()}
@@ -290,10 +289,10 @@ def _to(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
 
 
 def output_of(output: Any) -> Tensor:
-    """Return the tensor that counts of a model's output: itself, `.logits` or the first.
+    """Return the main tensor of the output of a model: itself, `.logits` or the first.
 
     Raises:
-        OneBasinError: when there is no such tensor.
+        OneBasinError: there is no such tensor.
     """
     logits = output.get("logits") if isinstance(output, Mapping) else None
     if logits is None:

@@ -1,7 +1,7 @@
-"""Binding: a model run with the parameters of a mapping, itself unchanged.
+"""Runs of a model with the parameters of a mapping, without changing the model.
 
-Owns the checks that a mapping fits a model, the precision that both are run in, and the
-evaluation mode that leaves no trace.
+Checks that the mapping fits the model, and determines the common precision. Evaluation mode is set
+for the time of a block.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from onebasin.graph.batches import dtype_of
 class FunctionalModel(nn.Module):
     """A model in evaluation mode with its parameters and buffers taken from a mapping.
 
-    It can be called, and asked for its parameters and buffers, like the model itself; it
-    has no submodules. The model's own tensors and training flags do not change.
+    Calls, parameters and buffers work as for the model; there are no submodules. The tensors and
+    training flags of the model do not change.
 
     Args:
         model: the architecture.
-        params: a value for every parameter and buffer of its state dict; integer buffers
-            may be missing, and of tied names one is enough.
+        params: a value for every parameter and buffer of its state dict. Integer buffers may
+            be missing, and one name of a tied tensor is enough.
 
     Raises:
-        OneBasinError: when a tensor is missing, unknown or of another shape.
+        OneBasinError: a tensor is missing, unknown or of another shape.
     """
 
     def __init__(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
@@ -42,7 +42,7 @@ class FunctionalModel(nn.Module):
         super().__init__()
         values = bind(model, params)
         bound = model, values, precision_of(model, values)
-        # A closure, because a module kept as an attribute would become a submodule.
+        # A closure, because a module in an attribute would become a submodule.
         self._bound = lambda: bound
         self.train(False)
 
@@ -68,14 +68,14 @@ class FunctionalModel(nn.Module):
 
 
 def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the values that `torch.func.functional_call` needs, under each first tied name.
+    """Return the values for `torch.func.functional_call`, under the first name of tied tensors.
 
-    Values of lower precision than the model's (a float16 checkpoint) are converted to it.
-    Where some are of higher precision (a float64 checkpoint), all are converted to that, the
-    model's own tensors that no state dict has included; inputs must be `widened` to it.
+    Values of lower precision than the model (a float16 checkpoint) are converted to its precision.
+    With values of higher precision (a float64 checkpoint), all are converted to it, including
+    tensors of the model that no state dict has. Inputs must be `widened` to it.
 
     Raises:
-        OneBasinError: when a tensor is missing, unknown or of another shape.
+        OneBasinError: a tensor is missing, unknown or of another shape.
     """
     check_mapping("parameters", params, "params")
     required = model.state_dict(keep_vars=True)
@@ -101,16 +101,16 @@ def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def precision_of(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | None:
-    """Return the precision of values that have more than the model's, or None if none has.
+    """Return the precision of values if it is higher than that of the model, otherwise None.
 
     Args:
         model: the architecture.
-        bound: as `bind` returns it.
+        bound: result of `bind`.
     """
     found: torch.dtype | None = None
     for name, own in named_tensors(model, all_names=False):
         value = bound.get(name, own)
-        # A counter that is stored as a float says nothing about the precision.
+        # A counter that is stored as a float does not determine the precision.
         is_real = own.is_floating_point() and value.is_floating_point()
         if is_real and value.dtype != own.dtype:
             found = common_dtype(found or value.dtype, value.dtype)
@@ -122,20 +122,20 @@ def input_dtype(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | 
 
     Args:
         model: the architecture.
-        bound: as `bind` returns it.
+        bound: result of `bind`.
 
     Returns:
-        The dtype; None where inputs keep theirs.
+        The dtype, or None if inputs keep their dtype.
     """
     return precision_of(model, bound) or dtype_of(model)
 
 
 def widened(values: Any, precision: torch.dtype | None) -> Any:
-    """Return tensors, or any tree of them, floating ones in at least a precision.
+    """Return a tree of tensors, with floating-point ones in at least a precision.
 
     Args:
-        values: anything; what is no floating tensor stays as it is.
-        precision: None to return the values themselves.
+        values: any tree; other values than floating-point tensors do not change.
+        precision: the dtype; None returns the values unchanged.
     """
     if precision is None:
         return values
@@ -149,7 +149,7 @@ def _widened(value: Any, precision: torch.dtype) -> Any:
 
 
 def first_names(model: nn.Module) -> dict[str, str]:
-    """Return for each name of a parameter or buffer the first one of the same tensor."""
+    """Return the first name of the tensor for each name of a parameter or buffer."""
     return {name: names[0] for names in _aliases(model).values() for name in names}
 
 
@@ -193,9 +193,9 @@ def _kind(tensor: Tensor) -> str:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model and all its parts into evaluation mode, and back on leaving.
+    """Set a model and its submodules to evaluation mode for the time of a block.
 
-    Only the flags are set: a model that overrides `train` is not asked to act on it.
+    Only the flags are set; an overridden `train` method is not called.
     """
     flags = [(module, module.training) for module in model.modules()]
     try:

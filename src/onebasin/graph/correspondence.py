@@ -1,7 +1,7 @@
-"""Correspondence: the values in a graph, in the groups of a symmetry that a user brings.
+"""Correspondence of the values in a graph with the groups of a given symmetry.
 
-A symmetry may have been traced elsewhere, written by hand, or proved and lost groups on the
-way: its groups are found again by the parameters that carry them.
+A symmetry may be inferred elsewhere, written by hand, or without groups that failed verification.
+Its groups are recognized by their parameters.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ def features_in(graph: Graph, symmetry: Symmetry, *, call: str = "features") -> 
 
     Args:
         graph: the traced model.
-        symmetry: of the same architecture; groups of the graph that it lacks stay fixed.
+        symmetry: symmetry of the same architecture; other groups of the graph remain fixed.
         call: the public function that is running, for messages.
 
     Returns:
         A symmetry whose tensors are the nodes of the graph.
 
     Raises:
-        OneBasinError: when the symmetry is of another architecture, or has a group whose
-            units do not move together in the graph.
+        OneBasinError: the symmetry is of another architecture, or has a group whose units do not
+            move together in the graph.
     """
     if graph.symmetry.fingerprint == symmetry.fingerprint:
         return graph.features
@@ -51,7 +51,7 @@ def _check_shapes(traced: Symmetry, symmetry: Symmetry, call: str) -> None:
 
 
 def _names(traced: Symmetry, symmetry: Symmetry, call: str) -> dict[str, str]:
-    """Return for groups of the graph what the symmetry calls them."""
+    """Return the names of groups of the graph in the symmetry."""
     places = {place: name for name, place in _places(traced)}
     found: dict[str, str] = {}
     for name, place in _places(symmetry):
@@ -70,7 +70,7 @@ def _names(traced: Symmetry, symmetry: Symmetry, call: str) -> dict[str, str]:
 
 
 def _places(symmetry: Symmetry) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """Yield for every group where in the tensors it is found."""
+    """Yield the dimensions of tensors that carry each group."""
     for tensor, blocks in symmetry.blocks.items():
         for block in blocks:
             for factor in block.factors:

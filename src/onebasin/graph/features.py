@@ -1,7 +1,6 @@
-"""Features: one pass over data through the graphs of several networks in step.
+"""Features of several networks: one pass over data, node by node.
 
-Owns which graph runs a batch (one for each shape of batch), what the data may be, and the
-clear line where a batch does not fit.
+Creates one graph for each shape of batches, and reports batches that do not fit.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class BatchContext:
-    """A batch that is about to be run.
+    """A batch before it is run.
 
     Args:
-        number: of the batch, from 0.
-        graph: that runs it; all graphs of a pass have the same nodes.
-        weight: of its examples: a half where a lone example had to be doubled, else one.
+        number: index of the batch, from 0.
+        graph: graph that runs the batch; all graphs of a pass have the same nodes.
+        weight: weight of its examples: 0.5 if a single example was doubled, otherwise 1.
     """
 
     number: int
@@ -41,23 +40,22 @@ class Features:
     """The features of networks of one architecture.
 
     Args:
-        model: the architecture; any module that `torch.export` can take. Not changed.
-        data: batches `(inputs, labels)` or inputs alone, as a DataLoader gives them; read as
-            often as a method says. The first decides what the graph looks like; empty ones are
-            passed over.
+        model: the architecture; any module that `torch.export` supports. It does not change.
+        data: batches `(inputs, labels)` or inputs alone, as a DataLoader gives them; read
+            repeatedly. The first batch determines the graph; empty batches are skipped.
         call: the public function that is running, for messages.
 
     Attributes:
-        graph: for the first batch.
-        first: the inputs of the first batch, a lone example doubled.
+        graph: graph for the first batch.
+        first: inputs of the first batch; a single example is doubled.
 
     Raises:
-        OneBasinError: when there is no data, it can be read only once, or the model cannot
-            be traced on it.
+        OneBasinError: there are no data, they can be read only once, or the model cannot be
+            traced on them.
     """
 
     def __init__(self, model: nn.Module, data: Iterable[Any], *, call: str = "features") -> None:
-        """Make the graph for the first batch."""
+        """Create the graph for the first batch."""
         self.model, self.data, self.call = model, rereadable(data, call), call
         self._graphs: dict[Any, Graph] = {}
         first = next((batch for batch in data if not is_empty(batch)), None)
@@ -75,21 +73,21 @@ class Features:
         finish: Callable[[list[list[Tensor]], Any], object] | None = None,
         progress: Progress | None = None,
     ) -> int:
-        """Run networks through all batches, once, in step.
+        """Run networks on all batches, node by node.
 
         Args:
-            params: for each network its parameters and buffers.
-            visit: called for every batch; returns what is called with the name of every node
-                and the networks' values (see `Graph.run_together`).
-            enter: as `visit`, but what it returns is called before each node.
-            finish: called after every batch with each network's outputs and the batch.
-            progress: called with the number of batches done.
+            params: parameters and buffers of each network.
+            visit: function of a batch that returns a function of the name of every node and the
+                values of the networks; see `Graph.run_together`.
+            enter: as `visit`, but the returned function is called before each node.
+            finish: function of the outputs of each network and the batch, after every batch.
+            progress: function of the number of finished batches.
 
         Returns:
             The number of batches.
 
         Raises:
-            OneBasinError: when the model refuses a batch, or gives another graph for it.
+            OneBasinError: the model cannot be run on a batch, or has another graph for it.
         """
         count = 0
         for count, batch in enumerate(self.data, start=1):
@@ -109,7 +107,7 @@ class Features:
         return count
 
     def _inputs(self, batch: Any) -> tuple[Any, float]:
-        """Return a batch's inputs, a lone example doubled, and the weight of an example."""
+        """Return the inputs of a batch, a single example doubled, and the example weight."""
         inputs = inputs_of(batch)
         twice = doubled(inputs)
         return (inputs, 1.0) if twice is None else (twice, 0.5)
@@ -139,17 +137,17 @@ class Features:
 def check_finite(
     values: Sequence[Tensor], graph: Graph, name: str, call: str, *, last: str | None = None
 ) -> None:
-    """Check that the features of networks are numbers.
+    """Check that the features of networks are finite.
 
     Args:
-        values: for each network, A first, its value of a node.
-        graph: that the node is of.
-        name: of the node.
+        values: value of a node for each network, A first.
+        graph: graph of the node.
+        name: name of the node.
         call: the public function that is running, for the message.
-        last: what the last network is called, where it has no letter.
+        last: name of the last network, or None for a letter.
 
     Raises:
-        OneBasinError: naming the network and the place in the model.
+        OneBasinError: a value is not finite; the message has the network and the node.
     """
     for number, value in enumerate(values):
         network = ascii_uppercase[number] if number < len(ascii_uppercase) else f"network {number}"

@@ -1,8 +1,7 @@
-"""Graph: a traced model that is run node by node, with the parameters of a mapping.
+"""Graph of a traced model, which runs node by node with given parameters.
 
-Owns what a node is to the rest of the library (its operator, its module, what goes in, the
-layout of what comes out) and the run itself. The values are the ones that the nodes give,
-also where no module returns them.
+Describes each node: operator, module, inputs, and the layout of its output. Values of nodes are
+available even if no module returns them.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ MultiForwardHook = Callable[[str, Sequence[Tensor]], Sequence[Tensor] | None]
 
 @dataclass(frozen=True)
 class Call:
-    """A node that is about to be run.
+    """A node before it is run.
 
     Args:
-        name: of the node.
-        operator: what is called.
-        arguments: for each network the positional and keyword arguments.
+        name: name of the node.
+        operator: the called operator.
+        arguments: positional and keyword arguments of each network.
     """
 
     name: str
@@ -54,10 +53,10 @@ class FeatureNode:
 
     Args:
         name: unique in the graph.
-        operator: without namespace and overload: `linear`, `relu`, `add`.
+        operator: name without namespace and overload: `linear`, `relu`, `add`.
         module: path of the module whose forward pass the node belongs to, "" for the model.
-        sources: names of the nodes that it takes tensors from, inputs of the model included.
-        parameters: names of the parameters and buffers that it takes.
+        sources: names of its input nodes, including inputs of the model.
+        parameters: names of its parameters and buffers.
     """
 
     name: str
@@ -68,29 +67,29 @@ class FeatureNode:
 
     @property
     def label(self) -> str:
-        """Name for people: the module's path with the operator."""
+        """The path of the module with the operator, for messages."""
         return f"{self.module}.{self.operator}" if self.module else self.operator
 
 
 class Graph:
-    """A model's graph for batches of one shape.
+    """The graph of a model for batches of one shape.
 
-    In-place operators of the model work in place here, too: a value that `visit` is given is
-    right while it is called, and must be cloned to be kept. Parameters and batches that they
-    would write into are copied first.
+    In-place operators of the model also work in place here: a value is valid only during the
+    call of `visit`, and must be cloned to be kept. Overwritten parameters and batches are copied
+    first.
 
     Args:
-        model: any module that `torch.export` can take; not changed, its parameters not used.
+        model: any module that `torch.export` supports; it does not change.
         inputs: one batch: a tensor (the one argument), a tuple (positional arguments) or a
-            mapping (keyword arguments). Of at least two examples, since a batch of one hides
-            what its dimension stands for.
+            mapping (keyword arguments). It needs at least two examples, because the batch
+            dimension of a single example is ambiguous.
 
     Raises:
-        OneBasinError: when `torch.export` cannot take the model on these inputs.
+        OneBasinError: `torch.export` does not support the model with these inputs.
     """
 
     def __init__(self, model: nn.Module, inputs: Any) -> None:
-        """Export the model and infer the layouts of all that is in its graph."""
+        """Export the model and infer the layouts of all values in its graph."""
         self.model, self.device = model, device_of(model)
         args, kwargs = arguments_of(_in_order(inputs), self.device, dtype_of(model))
         self.traced: TracedGraph = trace_graph(model, args, kwargs)
@@ -105,7 +104,7 @@ class Graph:
 
     @property
     def features(self) -> Symmetry:
-        """The same groups, with a layout for the value of every node, by its name."""
+        """The same groups, with a layout for the value of every node by name."""
         return self.traced.features
 
     @cached_property
@@ -126,7 +125,7 @@ class Graph:
         return found
 
     def place(self, name: str) -> str:
-        """Return where a node is, for messages: its label, and whose output it works on.
+        """Return a description of a node for messages: its label and the source of its input.
 
         Args:
             name: name of a node. If other nodes have its label, the place includes the last
@@ -148,9 +147,9 @@ class Graph:
         return Counter(node.label for node in self.nodes.values())
 
     def _before(self, name: str) -> str | None:
-        """Return the nearest node before one that has parameters."""
+        """Return the nearest preceding node with parameters."""
         nearest = list(self.nodes[name].sources)
-        for source in nearest:  # grows while it is read: the nearest come first
+        for source in nearest:  # grows during the iteration, nearest nodes first
             node = self.nodes.get(source)
             if node is not None and node.parameters:
                 return source
@@ -164,7 +163,7 @@ class Graph:
 
     @cached_property
     def readers(self) -> Mapping[str, tuple[str, ...]]:
-        """For each node the nodes that read its value."""
+        """The nodes that read the value of each node."""
         found: dict[str, list[str]] = {name: [] for name in self.nodes}
         for node in self.nodes.values():
             for source in node.sources:
@@ -188,7 +187,7 @@ class Graph:
 
         Args:
             params: a value for every parameter and buffer, as a state dict has them.
-            inputs: a batch of the shapes that the graph was made for.
+            inputs: a batch of the shapes of the graph.
             visit: called with name and value of every node in `nodes`.
 
         Returns:
@@ -215,23 +214,23 @@ class Graph:
     ) -> list[list[Tensor]]:
         """Run several networks on a batch in step, one node after the other.
 
-        Only what later nodes need is kept, so features of many networks can be compared
-        without holding all of them.
+        Only values for later nodes are kept, so features of many networks can be compared with
+        little memory.
 
         Args:
-            params: for each network its parameters and buffers.
-            inputs: a batch of the shapes that the graph was made for.
-            visit: called with the name of every node in `nodes` and its values; may return
-                other values, with which the networks then go on.
+            params: parameters and buffers of each network.
+            inputs: a batch of the shapes of the graph.
+            visit: function of the name and the values of every node in `nodes`; it may return
+                other values, which later nodes then use.
             enter: called before a node in `nodes` that is an operator is run, with what it
                 is run on.
             call: the public function that is running, for messages.
 
         Returns:
-            For each network the counted outputs, flattened.
+            The flattened outputs of each network.
 
         Raises:
-            OneBasinError: when parameters or the shapes of the batch do not fit.
+            OneBasinError: parameters or shapes of the batch do not fit.
         """
         if signature_of(inputs) != self.signature:
             raise OneBasinError(
@@ -252,12 +251,12 @@ class Graph:
                     values = visit(node.name, values) or values
                 for run, value in zip(runs, values, strict=True):
                     run.keep(node, value)
-        # What the model writes to its buffers comes before what it returns.
+        # Writes to buffers of the model come before its outputs.
         counted = [isinstance(n.meta.get("val"), Tensor) for n in self.traced.exported.outputs]
         return [run.outputs[-sum(counted) :] if any(counted) else [] for run in runs]
 
     def _value(self, run: _Run, node: torch.fx.Node, call: str) -> Any:
-        """Return the value of a node, or say where the model does not run."""
+        """Return the value of a node; an error has the node."""
         try:
             return run.run_node(node)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -269,7 +268,7 @@ class Graph:
 
     @cached_property
     def _order(self) -> list[torch.fx.Node]:
-        """The nodes to run: what counted outputs and writes in place depend on, and these."""
+        """The nodes to run: outputs, in-place writes and all nodes that they depend on."""
         needed = set(self.traced.exported.live)
         nodes = list(self.traced.exported.graph_module.graph.nodes)
         for node in reversed(nodes):
@@ -295,7 +294,7 @@ class Graph:
 
     @cached_property
     def _overwritten(self) -> frozenset[str]:
-        """Parameters, constants and inputs that the model writes into in place."""
+        """Parameters, constants and inputs that the model overwrites."""
         written = [
             source
             for node in self._order
@@ -304,7 +303,7 @@ class Graph:
         return frozenset(node.name for source in written for node in origins(source))
 
     def _bound_together(self, params: Sequence[Mapping[str, Tensor]]) -> list[Bound]:
-        """Return the values of each network; all run in the precision of the most precise one."""
+        """Return the values of each network in the highest precision of all."""
         bound = [self._bound(each) for each in params]
         precisions = {each.precision for each in bound if each.precision is not None}
         if len({each.precision for each in bound}) < 2:
@@ -336,7 +335,7 @@ class Bound:
 
 
 class _Run(torch.fx.Interpreter):
-    """One network on its way through the graph."""
+    """A run of one network through the graph."""
 
     def __init__(self, graph_module: torch.fx.GraphModule, placeholders: Iterator[Any]) -> None:
         super().__init__(graph_module, garbage_collect_values=True)
@@ -344,7 +343,7 @@ class _Run(torch.fx.Interpreter):
         self.outputs: list[Tensor] = []
 
     def keep(self, node: torch.fx.Node, value: Any) -> None:
-        """Keep a node's value for later ones, and drop those that none needs any more."""
+        """Keep the value of a node for later ones, and free values that are no longer needed."""
         self.env[node] = value
         for done in self.user_to_last_uses.get(node, []):
             self.env.pop(done, None)
@@ -355,7 +354,7 @@ class _Run(torch.fx.Interpreter):
 
 
 def signature_of(inputs: Any) -> tuple[Any, ...]:
-    """Return what a graph is made for: the shapes of a batch's leaves, the rest as its text."""
+    """Return the signature of a batch: shapes of tensors, and other values as text."""
     if isinstance(inputs, Mapping):
         return tuple((name, signature_of(value)) for name, value in _in_order(inputs).items())
     return tuple(
@@ -365,5 +364,5 @@ def signature_of(inputs: Any) -> tuple[Any, ...]:
 
 
 def _in_order(inputs: Any) -> Any:
-    """Return keyword arguments by name: batches may hold them in any order."""
+    """Return keyword arguments sorted by name."""
     return dict(sorted(inputs.items())) if isinstance(inputs, Mapping) else inputs

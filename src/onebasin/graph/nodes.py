@@ -1,4 +1,4 @@
-"""Nodes: what one node of a traced graph is, read from the node itself.
+"""Properties of single nodes of a traced graph.
 
 Its operator and module, the tensors that go in, and whose memory its value may share.
 """
@@ -14,11 +14,11 @@ from torch.utils import _pytree as pytree
 from onebasin.symmetry._inference.export import PREFIX, is_getitem
 
 IDENTITIES = frozenset({"dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"})
-"""Operators that return their input itself in evaluation mode, which their schemas do not tell."""
+"""Operators that return their input in evaluation mode, which is not in their schemas."""
 
 
 def tensor_inputs(node: torch.fx.Node) -> Iterator[str]:
-    """Yield the nodes whose tensors a node takes; of a picked one, those it was made from."""
+    """Yield the input nodes of a node; for a selected output, those of its operator."""
     for source in node.all_input_nodes:
         if isinstance(source.meta.get("val"), list | tuple):
             yield from tensor_inputs(source)
@@ -27,13 +27,13 @@ def tensor_inputs(node: torch.fx.Node) -> Iterator[str]:
 
 
 def writes(node: torch.fx.Node) -> bool:
-    """Tell whether a node changes its inputs in place, or may."""
+    """Return whether a node may change its inputs in place."""
     schema = getattr(node.target, "_schema", None)
     return schema is None or schema.is_mutable
 
 
 def shared(node: torch.fx.Node, shares: Callable[[Any], bool]) -> Iterator[torch.fx.Node]:
-    """Yield the inputs of a node whose aliasing, as the operator's schema has it, is as asked."""
+    """Yield the inputs of a node with the given aliasing in the schema of the operator."""
     schema = getattr(node.target, "_schema", None)
     for place, argument in enumerate(schema.arguments if schema is not None else ()):
         given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
@@ -53,7 +53,7 @@ def origins(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
 
 
 def operator_of(node: torch.fx.Node) -> str:
-    """Return the operator's name; of a picked output, that of what it was picked from."""
+    """Return the name of the operator of a node or selected output."""
     source = node.all_input_nodes[0] if is_getitem(node) else node
     name = getattr(source.target, "__name__", str(source.target))
     return name.split(".")[0].rstrip("_")

@@ -21,7 +21,7 @@ def statistics_of(layers: Mapping[str, _NormBase]) -> dict[str, Tensor]:
     """Return the running statistics of layers, by their names in the model.
 
     Args:
-        layers: by name, as `layers_with_statistics` gives them.
+        layers: result of `layers_with_statistics`.
     """
     return {
         path_of(name, buffer): tensor
@@ -31,19 +31,19 @@ def statistics_of(layers: Mapping[str, _NormBase]) -> dict[str, Tensor]:
 
 
 SPECTRAL = ("weight_u", "weight.0._u")
-"""How the vectors of spectral normalization end, by either interface of PyTorch."""
+"""Endings of the names of vectors of spectral normalization, for both interfaces of PyTorch."""
 
 
 def keeps_spectral_vectors(model: nn.Module) -> bool:
-    """Tell whether layers keep the vectors of a power iteration (spectral normalization)."""
+    """Return whether layers keep the vectors of a power iteration (spectral normalization)."""
     return any(name.endswith(SPECTRAL) for name, _ in model.named_buffers())
 
 
 def is_variance(name: str) -> bool:
-    """Tell whether a tensor of a state dict is a running variance, by its name."""
+    """Return whether a tensor of a state dict is a running variance, by its name."""
     return name.rpartition(".")[2] == "running_var"
 
 
 def path_of(module: str, tensor: str) -> str:
-    """Return the name in the model of a tensor of one of its modules, "" for the model itself."""
+    """Return the name of a tensor of a module in the model; the path of the model is ""."""
     return f"{module}.{tensor}" if module else tensor

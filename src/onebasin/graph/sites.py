@@ -1,9 +1,9 @@
-"""Sites: the nodes of a graph at which the features of a group's units are looked at.
+"""Sites: nodes of a graph that show the features of a group.
 
-A group is carried by many values: before and after its nonlinearity, along a residual
-stream. `post` are the values that are consumed, where what reads them contracts the units
-away: the features that the next layer sees. `pre` are the values that enter a nonlinear
-function of one argument, or, where there is none, those at which the units first appear.
+Many values carry a group: before and after its nonlinearity, and along a residual stream. `post`
+values are inputs of an operator that contracts the units: the inputs of the next layer. `pre`
+values are inputs of an elementwise nonlinearity or, without one, the first values that carry the
+group.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ NONLINEAR = frozenset(
         "softsign", "threshold", "rrelu", "glu", "erf", "exp", "clamp", "clamp_min",
     }
 )  # fmt: skip
-"""Operators that bend each entry by itself, or halves of a tensor against each other."""
+"""Elementwise nonlinear operators, including gated ones."""
 
 SELECTIONS = frozenset(
     {"chunk", "split", "split_with_sizes", "unbind", "slice", "select", "narrow", "tensor_split"}
 )
-"""Operators that pick a part of a tensor: units that it leaves out are not contracted."""
+"""Operators that select a part of a tensor; omitted units are not contracted."""
 
 
 def find_sites(
     graph: Graph, position: Position = "post", features: Symmetry | None = None
 ) -> dict[str, tuple[str, ...]]:
-    """Return for every group the nodes that show its units' features.
+    """Return the nodes that show the features of each group.
 
     Args:
         graph: the traced model.
-        position: `post` (what the next layer sees) or `pre` (what enters the nonlinearity).
-        features: the layouts of the values in the graph; by default those of `infer_symmetry`.
+        position: `post` (inputs of the next layer) or `pre` (inputs of the nonlinearity).
+        features: layouts of the values in the graph. Default: those of `infer_symmetry`.
 
     Returns:
-        Names of nodes, in the order of the forward pass. A group that only parameters carry
-        (a matrix folded into another before any example meets it) has none.
+        Names of nodes, in the order of the forward pass. A group of parameters
+        only (a matrix that multiplies another one) has none.
     """
     tensors_of = (features or graph.features).tensors_of
     return {group: _sites(graph, nodes, position) for group, nodes in tensors_of.items()}
@@ -76,7 +76,7 @@ def _is_consumed(
     *,
     by_parameters: bool = False,
 ) -> bool:
-    """Return whether some node reads a value and gives one without the group's units."""
+    """Return whether a node reads a value and returns one without the units of the group."""
     readers = (graph.nodes[reader] for reader in graph.readers[name])
     return any(
         reader.name not in tensors_of
@@ -87,7 +87,7 @@ def _is_consumed(
 
 
 def _takes_parameters(graph: Graph, node: FeatureNode) -> bool:
-    """Return whether a node takes parameters, or what was made of them alone."""
+    """Return whether a node takes parameters, or values that depend only on them."""
     return bool(node.parameters) or any(
         source in graph.nodes and source not in graph.fed for source in node.sources
     )

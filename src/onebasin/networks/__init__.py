@@ -1,7 +1,7 @@
-"""Networks: the architectures that the studies train, written out once each.
+"""Built-in architectures.
 
-Every module that has parameters draws them in `reset_parameters`; none changes a tensor in
-place in a way that `torch.func.vmap` could not follow; all can be traced.
+Every module with parameters initializes them in `reset_parameters`. All modules support
+`torch.func.vmap` and tracing.
 """
 
 from onebasin.networks.catalogue import NETWORKS, NetworkEntry, build_network

@@ -1,4 +1,4 @@
-"""The networks that can be built by name."""
+"""Built-in networks by name."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from onebasin.networks.vit import VisionTransformer
 
 @dataclass(frozen=True)
 class NetworkEntry:
-    """A network that has a name.
+    """A built-in network.
 
     Args:
-        build: makes the module from keyword arguments; it has an `input_shape`.
-        fit: the keyword arguments that make it take inputs of a shape, without the batch.
-        summary: what it is, in a line.
+        build: function of keyword arguments that returns a module with an `input_shape`.
+        fit: function of an input shape, without the batch, that returns keyword arguments for it.
+        summary: description on one line.
     """
 
     build: Callable[..., nn.Module]
@@ -69,7 +69,7 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
         "vit": _images(VisionTransformer, "small vision transformer"),
     }
 )
-"""For each name how the network is built."""
+"""The built-in networks by name."""
 
 
 def build_network(
@@ -79,22 +79,22 @@ def build_network(
     num_classes: int | None = None,
     **arguments: Any,
 ) -> nn.Module:
-    """Build a network by name, fitted to data.
+    """Return a network by name, for inputs of a shape.
 
-    Its weights are drawn from torch's generator; `onebasin_studies.training` draws them by seed.
+    Weights depend on the global random state of torch.
 
     Args:
         name: one of `NETWORKS`.
-        input_shape: shape of one example; without it the network's own default counts.
-        num_classes: size of the output; without it the network's own default counts.
+        input_shape: shape of one example. Default: that of the network.
+        num_classes: number of outputs. Default: that of the network.
         arguments: further arguments of the network, such as `width`.
 
     Returns:
         The module, in training mode.
 
     Raises:
-        OneBasinError: when there is no such network, an argument is unknown or out of range,
-            or the network cannot take such inputs.
+        OneBasinError: the name or an argument is unknown, an argument is out of range, or the
+            network does not support such inputs.
 
     Examples:
         >>> build_network("mlp", input_shape=(1, 28, 28), width=16).in_features

@@ -1,6 +1,6 @@
-"""Layers that several networks share: convolutions that draw their weights, normalization.
+"""Layers of several networks: convolution and normalization.
 
-Also the one check of sizes that all networks make.
+Also the validation of sizes.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from torch import Tensor, nn
 from onebasin.errors import check_whole
 
 Norm = Literal["batch", "layer", "none"]
-"""Normalization after a convolution: over the batch, over the channels of a place, or none."""
+"""Normalization after a convolution: over the batch, over channels, or none."""
 
 ResidualNorm = Literal["batch", "layer"]
-"""Normalization of a residual network, which cannot be trained without any."""
+"""Normalization of a residual network, which is required."""
 
 
 class Convolution(nn.Conv2d):
-    """A convolution whose weights are drawn for ReLU (He et al., 2015) and whose bias is 0.
+    """A convolution initialized for ReLU (He et al., 2015), with bias 0.
 
-    The variance of the weights is `2 / fan_in`. PyTorch's own choice, a sixth of it, makes the
-    signal of deep networks without normalization vanish.
+    The variance of the weights is `2 / fan_in`. With the default of PyTorch, a sixth of it, the
+    signal of deep networks without normalization vanishes.
     """
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Initialize the weights."""
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
 
 class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each place of an image, with a scale per channel.
+    """LayerNorm over the channels of each pixel, with a scale per channel.
 
-    Unlike `GroupNorm(1, C)` it takes no mean over places.
+    Unlike `GroupNorm(1, C)` it does not average over pixels.
 
     Args:
         channels: number of channels.
@@ -45,7 +45,7 @@ class ChannelNorm(nn.LayerNorm):
         super().__init__(channels, eps=1e-6)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize.
+        """Return normalized images.
 
         Args:
             input: images, `(batch, channels, height, width)`.
@@ -62,9 +62,9 @@ class ConvolutionBlock(nn.Module):
     Args:
         in_channels: channels of the input.
         channels: channels of the output.
-        kernel_size: the input is padded so that a stride of 1 keeps its size.
-        stride: of the convolution.
-        norm: kind of normalization; the convolution has a bias only where there is none.
+        kernel_size: kernel size; with padding, a stride of 1 keeps the image size.
+        stride: stride of the convolution.
+        norm: kind of normalization; the convolution has a bias only without one.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ConvolutionBlock(nn.Module):
         self.norm = _normalization(norm, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve and normalize, `(batch, in_channels, h, w)` to `(batch, channels, h', w')`."""
+        """Return `(batch, channels, h', w')` from `(batch, in_channels, h, w)`."""
         return self.norm(self.convolution(x))
 
 
@@ -99,15 +99,15 @@ def _normalization(norm: Norm, channels: int) -> nn.Module:
 
 
 def check_sizes(network: str, *, least: int = 1, **sizes: object) -> None:
-    """Check that sizes are whole numbers and large enough.
+    """Check that sizes are integers of at least a minimum.
 
     Args:
-        network: what is built, for the message.
-        least: the least that each may be.
-        sizes: by their names.
+        network: name of the network, for messages.
+        least: smallest valid size.
+        sizes: sizes by name.
 
     Raises:
-        OneBasinError: naming the network, the first size that is wrong and what it may be.
+        OneBasinError: a size is invalid.
     """
     for name, size in sizes.items():
         check_whole(network, name, size, least=least)

@@ -12,16 +12,16 @@ from onebasin.networks.layers import check_sizes
 class MLP(nn.Module):
     """A multilayer perceptron with ReLU: `layers.0`, `layers.1`, ... are its linear layers.
 
-    Its weights are drawn as PyTorch draws those of `nn.Linear`.
+    Weights have the default initialization of `nn.Linear`.
 
     Args:
         depth: number of hidden layers.
-        width: units in each hidden layer.
-        in_features: numbers in an input, whatever its shape.
-        num_classes: size of the output.
+        width: number of units of each hidden layer.
+        in_features: number of entries of an input of any shape.
+        num_classes: number of outputs.
 
     Raises:
-        OneBasinError: when a size is out of range.
+        OneBasinError: a size is out of range.
 
     Examples:
         >>> [tuple(p.shape) for p in MLP(depth=1, width=8).parameters()]
@@ -42,7 +42,7 @@ class MLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
+        """Return the logits.
 
         Args:
             x: inputs, `(batch, ...)` with `in_features` numbers each.

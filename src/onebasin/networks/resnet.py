@@ -11,21 +11,21 @@ from onebasin.errors import check_choice
 from onebasin.networks.layers import ConvolutionBlock, ResidualNorm, check_sizes
 
 STAGES = MappingProxyType({18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)})
-"""For each depth, blocks in each stage."""
+"""Number of blocks of each stage, by depth."""
 
 EXPANSION = 4
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions beside a shortcut.
+    """Two 3×3 convolutions with a shortcut.
 
     Args:
         in_channels: channels of the input.
         channels: channels of the output.
-        stride: of the first convolution.
+        stride: stride of the first convolution.
         norm: kind of normalization.
-        shortcut_size: kernel of the shortcut's convolution; there is one only where the shape
-            changes.
+        shortcut_size: kernel size of the convolution in the shortcut, which exists only if the
+            shape changes.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 1×1, a 3×3 and a 1×1 convolution beside a shortcut; the last is four times as wide.
+    """1×1, 3×3 and 1×1 convolutions with a shortcut; the last one is four times as wide.
 
     Args:
         in_channels: channels of the input.
-        channels: channels inside; the output has four times as many.
-        stride: of the 3×3 convolution.
+        channels: inner channels; the output has four times as many.
+        stride: stride of the 3×3 convolution.
         norm: kind of normalization.
     """
 
@@ -84,18 +84,18 @@ def _shortcut(
 
 
 class ResidualNetwork(nn.Module):
-    """What residual networks for small images have in common: `stem`, `stages.S.B`, `output`.
+    """Base class of residual networks for small images: `stem`, `stages.S.B`, `output`.
 
-    Every stage but the first halves the image in its first block.
+    The first block of each stage but the first halves the image size.
 
     Args:
-        block: makes a block from the channels of its input, those of its stage, and the stride.
-        counts: blocks in each stage.
-        widths: channels of each stage; the stem has those of the first.
-        expansion: how many times as many channels the blocks give out.
-        norm: of the stem.
+        block: function of input channels, channels of the stage and stride that returns a block.
+        counts: number of blocks of each stage.
+        widths: channels of each stage; the stem has those of the first stage.
+        expansion: ratio of output channels to inner channels of a block.
+        norm: normalization of the stem.
         input_shape: channels, height and width of an image.
-        num_classes: size of the output.
+        num_classes: number of outputs.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class ResidualNetwork(nn.Module):
         self.output = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
+        """Return the logits.
 
         Args:
             x: images, `(batch, in_channels, height, width)`.
@@ -144,15 +144,15 @@ class ResNet(ResidualNetwork):
 
     Args:
         depth: 18, 34 (basic blocks) or 50 (bottlenecks).
-        width: channels `w` of the stem; the stages have `w·(1, 2, 4, 8)`, and bottlenecks give
-            out four times as many.
-        norm: `batch` or `layer` (over the channels of a place).
+        width: channels `w` of the stem; the stages have `w·(1, 2, 4, 8)`, and outputs of
+            bottlenecks four times as many.
+        norm: `batch` or `layer` (over channels).
         in_channels: channels of an image.
-        image_size: its height and width; any larger or smaller one works as well.
-        num_classes: size of the output.
+        image_size: height and width of an image; other sizes also work.
+        num_classes: number of outputs.
 
     Raises:
-        OneBasinError: when a size or the kind of normalization is not one that it can have.
+        OneBasinError: a size or the kind of normalization is invalid.
 
     Examples:
         >>> network = ResNet(depth=18, width=4)

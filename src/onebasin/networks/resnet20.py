@@ -1,4 +1,4 @@
-"""The ResNet20 of Git Re-Basin: three stages of three blocks, widened by a factor."""
+"""The ResNet20 of Git Re-Basin: three stages of three blocks, with a width factor."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ BASE_WIDTHS = (16, 32, 64)
 class ResNet20(ResidualNetwork):
     """ResNet20 with widths `w·(16, 32, 64)`: `stem`, `stages.S.B`, and `output`.
 
-    Where a block halves the image its shortcut is a 3×3 convolution with normalization, so
-    that the channels of every stage may move freely. (Ainsworth et al., 2023; LayerNorm there
-    is over the channels of each place.)
+    The shortcut of a block that halves the image is a 3×3 convolution with normalization, so the
+    channels of every stage are permutable. (Ainsworth et al., 2023; LayerNorm is over the
+    channels of each pixel.)
 
     Args:
-        width: the factor `w`; a fraction must leave whole numbers of channels.
-        norm: `layer` (over the channels of a place) or `batch`.
+        width: the factor `w`; numbers of channels must be integers.
+        norm: `layer` (over channels) or `batch`.
         in_channels: channels of an image.
-        image_size: its height and width; any larger or smaller one works as well.
-        num_classes: size of the output.
+        image_size: height and width of an image; other sizes also work.
+        num_classes: number of outputs.
 
     Raises:
-        OneBasinError: when a size or the kind of normalization is not one that it can have.
+        OneBasinError: a size or the kind of normalization is invalid.
 
     Examples:
         >>> network = ResNet20(width=2)

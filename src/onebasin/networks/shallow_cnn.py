@@ -9,7 +9,7 @@ from onebasin.networks.layers import Convolution, check_sizes
 
 
 class ShallowCNN(nn.Module):
-    """Convolutions only: a large one with stride 2, small ones, one over all that is left.
+    """Convolutions: a large one with stride 2, small ones, and one over the whole remaining image.
 
     The first of `depth` convolutions, `convolutions.0`, is 9×9 with stride 2 and padding 1, the
     last covers its whole input, and those between are 3×3. Each is followed by ReLU; `output`
@@ -17,13 +17,13 @@ class ShallowCNN(nn.Module):
 
     Args:
         depth: number of convolutions, at least 2.
-        width: channels of each.
+        width: channels of each convolution.
         in_channels: channels of an image.
-        image_size: its height and width.
-        num_classes: size of the output.
+        image_size: height and width of an image.
+        num_classes: number of outputs.
 
     Raises:
-        OneBasinError: when a size is out of range.
+        OneBasinError: a size is out of range.
 
     Examples:
         >>> network = ShallowCNN(depth=2, width=4, image_size=28, in_channels=1)
@@ -58,7 +58,7 @@ class ShallowCNN(nn.Module):
         self.output = nn.Linear(width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
+        """Return the logits.
 
         Args:
             x: images, `(batch, in_channels, image_size, image_size)`.

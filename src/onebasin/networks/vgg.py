@@ -13,7 +13,7 @@ from onebasin.networks.layers import ConvolutionBlock, Norm, check_sizes
 STAGES = MappingProxyType(
     {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 )
-"""For each depth, convolutions in each stage; three linear layers follow."""
+"""Number of convolutions of each stage, by depth; three linear layers follow."""
 
 MULTIPLES = (1, 2, 4, 8, 8)
 
@@ -21,11 +21,11 @@ MULTIPLES = (1, 2, 4, 8, 8)
 class VGG(nn.Module):
     """VGG with widths `w·(1, 2, 4, 8, 8)` and two hidden linear layers.
 
-    `stages.S.K` are the convolutions, 3×3 and followed by ReLU; a maximum over 2×2 ends each
+    `stages.S.K` are the convolutions, 3×3 and followed by ReLU; a 2×2 max pooling ends each
     stage; `hidden.0`, `hidden.1` and `output` are linear. (Simonyan and Zisserman, 2015.)
 
     Differs from the paper:
-        - the maximum keeps the odd row and column, so that images of any size can be used:
+        - max pooling keeps the odd row and column, so images can have any size:
           28×28 becomes 14, 7, 4, 2 and 1;
         - no dropout, and the hidden layers are as wide as the last convolution (Entezari et
           al., 2022).
@@ -33,14 +33,14 @@ class VGG(nn.Module):
     Args:
         depth: 11, 13, 16 or 19 layers.
         width: channels of the first stage.
-        hidden: units of both hidden layers; `8·width` unless given.
-        norm: `batch`, `layer` (over the channels of a place) or `none`.
+        hidden: units of both hidden layers; `8·width` by default.
+        norm: `batch`, `layer` (over channels) or `none`.
         in_channels: channels of an image.
-        image_size: its height and width.
-        num_classes: size of the output.
+        image_size: height and width of an image.
+        num_classes: number of outputs.
 
     Raises:
-        OneBasinError: when a size or the kind of normalization is not one that it can have.
+        OneBasinError: a size or the kind of normalization is invalid.
 
     Examples:
         >>> network = VGG(depth=11, width=8)
@@ -80,7 +80,7 @@ class VGG(nn.Module):
         self.output = nn.Linear(hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
+        """Return the logits.
 
         Args:
             x: images, `(batch, in_channels, image_size, image_size)`.

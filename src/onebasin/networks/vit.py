@@ -10,10 +10,10 @@ from onebasin.networks.layers import check_sizes
 
 
 class PositionEmbedding(nn.Module):
-    """A learned vector for each place, added to what stands there.
+    """A learned vector for each position, added to the input.
 
     Args:
-        places: number of places.
+        places: number of positions.
         width: size of each vector.
     """
 
@@ -23,7 +23,7 @@ class PositionEmbedding(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the vectors anew."""
+        """Initialize the vectors."""
         nn.init.normal_(self.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,11 +32,11 @@ class PositionEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with several heads: `inputs` makes queries, keys and values, `output` ends it.
+    """Attention with several heads: `inputs` computes queries, keys and values.
 
     Args:
-        width: size of the vectors in and out.
-        num_heads: heads; each works on `width / num_heads` channels.
+        width: size of input and output vectors.
+        num_heads: number of heads; each works on `width / num_heads` channels.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -46,7 +46,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Let every place attend to all: `(batch, places, width)` to the same shape."""
+        """Return attention outputs `(batch, places, width)` from inputs of the same shape."""
         batch, places, width = x.shape
         size = width // self.num_heads
         parts = self.inputs(x).reshape(batch, places, 3, self.num_heads, size)
@@ -58,12 +58,12 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a perceptron with GELU, each normalized before and added to its input.
+    """Attention and a GELU perceptron, each with normalized input and a residual connection.
 
     Args:
-        width: size of the vectors in and out.
-        num_heads: heads of the attention.
-        hidden: units of the perceptron.
+        width: size of input and output vectors.
+        num_heads: number of heads of the attention.
+        hidden: number of units of the perceptron.
     """
 
     def __init__(self, width: int, num_heads: int, hidden: int) -> None:
@@ -75,7 +75,7 @@ class TransformerBlock(nn.Module):
         self.output = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute `(batch, places, width)` from the same shape."""
+        """Return `(batch, places, width)` from inputs of the same shape."""
         x = x + self.attention(self.attention_norm(x))
         return x + self.output(nn.functional.gelu(self.hidden(self.hidden_norm(x))))
 
@@ -86,20 +86,20 @@ class VisionTransformer(nn.Module):
     (Dosovitskiy et al., 2021.)
 
     Differs from the paper:
-        - the output is computed from the mean of all places, not from a token of its own.
+        - the output is computed from the mean over all positions, not from a class token.
 
     Args:
         depth: number of blocks.
-        width: size of the vector of each place.
-        num_heads: heads of each block; they share the width equally.
-        hidden: units of each block's perceptron; `4·width` unless given.
-        patch_size: height and width of the pieces that the image is cut into.
+        width: size of the vector of each position.
+        num_heads: number of heads of each block, a divisor of the width.
+        hidden: number of units of the perceptron of each block; `4·width` by default.
+        patch_size: height and width of a patch.
         in_channels: channels of an image.
-        image_size: its height and width, a multiple of the patch's.
-        num_classes: size of the output.
+        image_size: its height and width, a multiple of the patch size.
+        num_classes: number of outputs.
 
     Raises:
-        OneBasinError: when a size is out of range, or does not go into another.
+        OneBasinError: a size is out of range, or does not go into another.
 
     Examples:
         >>> network = VisionTransformer(depth=1, width=12)
@@ -136,7 +136,7 @@ class VisionTransformer(nn.Module):
         self.output = nn.Linear(width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits.
+        """Return the logits.
 
         Args:
             x: images, `(batch, in_channels, image_size, image_size)`.

@@ -52,7 +52,7 @@ def test_what_is_no_seed_is_named(seeds):
 def test_one_seed_is_no_list_of_seeds():
     with pytest.raises(OneBasinError, match=r"^call: seeds is 3; give a list of whole numbers, su"):
         check_seeds("call", 3)
-    with pytest.raises(OneBasinError, match=r"^call: there are no seeds"):
+    with pytest.raises(OneBasinError, match=r"^call: seeds is empty"):
         check_seeds("call", [])
 
 

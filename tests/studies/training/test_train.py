@@ -73,7 +73,7 @@ def test_progress_counts_the_epochs_of_all_seeds():
 
 def test_wrong_calls_are_named():
     data = load_digits()
-    with pytest.raises(OneBasinError, match="train: there are no seeds"):
+    with pytest.raises(OneBasinError, match="train: seeds is empty"):
         train(small(), data, seeds=[])
     with pytest.raises(OneBasinError, match="batch_size is 0; it must be a whole number"):
         train(small(), data, seeds=[0], batch_size=0)

@@ -143,7 +143,7 @@ def test_unfit_engines_are_refused():
 def test_wrong_options_are_named():
     with pytest.raises(OneBasinError, match="unknown option 'epoch'; a recipe has epochs, "):
         train(chain(), blobs(), seeds=[0], epoch=3)
-    with pytest.raises(OneBasinError, match=r"seeds \[1, 1\] name one twice"):
+    with pytest.raises(OneBasinError, match=r"seeds \[1, 1\] are not distinct"):
         train(chain(), blobs(), seeds=[1, 1])
     with pytest.raises(OneBasinError, match="the network cannot be run on blobs, whose inputs"):
         train(nn.Linear(7, 3), blobs(), seeds=[0])

@@ -1,4 +1,4 @@
-"""Arrays by name or position, as data: inputs, labels, and a test split if there is one."""
+"""Data of arrays by name or position."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def data_of_arrays(
 ) -> Data:
     """Return data of arrays by name, such as `x` and `y`, or `x_train`, `y_train` and so on.
 
-    Without names of training arrays, arrays that name no split are the training examples.
+    Without names of training arrays, arrays without a split are the training examples.
 
     Args:
-        name: what the user calls the data.
-        arrays: arrays or tensors by name. Without a name for inputs all but `labels` are
+        name: name for messages and reports.
+        arrays: arrays or tensors by name. Without a name of inputs, all but `labels` are
             keyword arguments of the model.
-        normalization: of images; None leaves floating-point values as they are and scales
+        normalization: normalization of images; None keeps floating-point values and scales
             bytes to 0 to 1.
 
     Raises:
-        OneBasinError: when names or shapes do not make data.
+        OneBasinError: names or shapes do not fit together.
     """
     splits = {}
     for split, words in SPLIT_NAMES.items():
@@ -52,7 +52,7 @@ def data_of_arrays(
         train = {key: value for key, value in arrays.items() if not _has(key, words)}
         if not train:
             raise OneBasinError(
-                f"data: {name} holds {some_names(arrays)}, which name no training examples; give "
+                f"data: {name} has {some_names(arrays)}, but no training examples; pass "
                 "x and y, or x_train and y_train"
             )
         splits = {"train": train, **splits}
@@ -69,9 +69,9 @@ def data_of_splits(
     """Return data of `(inputs, labels)` for "train" and, if there is one, "test".
 
     Args:
-        name: what the user calls the data.
+        name: name for messages and reports.
         splits: inputs are an array, or a tuple or mapping of arrays; labels may be None.
-        normalization: as for `data_of_arrays`.
+        normalization: see `data_of_arrays`.
     """
     labels = {split: given for split, (_, given) in splits.items() if given is not None}
     classes, class_names = classes_of(name, labels)
@@ -94,12 +94,12 @@ def train_normalization(inputs: Inputs, given: MeanAndStd | None) -> str | None:
 
 
 def to_inputs(name: str, given: Any, normalization: MeanAndStd | None) -> Inputs:
-    """Return inputs as a model takes them.
+    """Return the inputs of a model.
 
     Args:
-        name: of the data, for messages.
+        name: name of the data, for messages.
         given: an array, or a tuple or mapping of arrays.
-        normalization: as for `data_of_arrays`.
+        normalization: see `data_of_arrays`.
     """
     if isinstance(given, Mapping):
         return Fields({key: to_tensor(name, value) for key, value in given.items()})
@@ -120,7 +120,7 @@ def to_tensor(name: str, value: Any) -> Tensor:
     """Return an array as a tensor; float64 becomes float32 when a model is run.
 
     Raises:
-        OneBasinError: when it does not hold numbers, or is a scalar.
+        OneBasinError: the array does not hold numbers, or is a scalar.
     """
     if not isinstance(value, Tensor):
         array = np.asarray(value)
@@ -140,7 +140,7 @@ def to_tensor(name: str, value: Any) -> Tensor:
 
 
 def _pick(name: str, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return inputs and labels among arrays by name."""
+    """Return the inputs and labels among arrays by name."""
     lower = {key.lower(): key for key in arrays}
     label = next((lower[word] for word in LABELS if word in lower), None)
     inputs = next((lower[word] for word in INPUTS if word in lower), None)
@@ -152,7 +152,7 @@ def _pick(name: str, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
         return next(iter(rest.values())), given_labels
     if not rest:
         raise OneBasinError(
-            f"data: {name} holds {some_names(arrays)} and no inputs; name them x or images"
+            f"data: {name} has {some_names(arrays)}, but no inputs; name them x or images"
         )
     return rest, given_labels
 
@@ -162,7 +162,7 @@ def _has(key: str, words: Sequence[str]) -> bool:
 
 
 def _stem(key: str, words: tuple[str, ...]) -> str:
-    """Return the name of an array without that of its split: `x_train` and `train_x` are `x`."""
+    """Return the name of an array without its split: `x_train` and `train_x` are `x`."""
     parts = key.lower().replace(".", "_").split("_")
     return "_".join(part for part in parts if part not in words) or "x"
 
@@ -173,14 +173,14 @@ def classes_of(
     """Return labels as classes from 0; texts are numbered in alphabetical order.
 
     Args:
-        name: of the data, for messages.
+        name: name of the data, for messages.
         labels: arrays or tensors of the splits that have labels.
 
     Returns:
         The classes of each split, and the names of the classes if labels are texts.
 
     Raises:
-        OneBasinError: when labels are neither texts nor whole numbers from 0.
+        OneBasinError: labels are neither texts nor integers from 0.
     """
     arrays = {split: _plain(value) for split, value in labels.items()}
     if any(array.dtype.kind in "US" for array in arrays.values()):

@@ -1,4 +1,4 @@
-"""Data of the user's own callable, `package.module:callable`."""
+"""Data of a callable, `package.module:callable`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from onebasin.errors import OneBasinError
 
 
 def read_callable(spec: str, options: ReadOptions) -> Data:
-    """Return the data that a callable returns; an object that is not callable is taken itself.
+    """Return the data of a callable, or of another object with an import path.
 
     Args:
-        spec: `package.module:callable`; the working folder counts as importable.
+        spec: `package.module:callable`; the working folder is importable.
         options: only `normalize` has an effect, on arrays.
 
     Raises:
-        OneBasinError: when it cannot be imported, fails, or returns something else.
+        OneBasinError: the callable cannot be imported, fails, or returns something else.
     """
     options.refuse("a callable", "image_size", "label_column", "tokenizer", "context")
     found = find_callable(spec)
@@ -28,7 +28,7 @@ def read_callable(spec: str, options: ReadOptions) -> Data:
                 found = found()
         except OneBasinError:
             raise
-        # The callable is the user's code and may raise anything.
+        # The code of users may raise anything.
         except Exception as error:
             raise OneBasinError(
                 f"data: calling {spec} failed ({one_line(error)}); correct the callable, which "

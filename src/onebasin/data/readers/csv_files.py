@@ -25,14 +25,13 @@ def read_csv_files(name: str, paths: Mapping[str, Path], options: ReadOptions) -
     """Return the data of CSV files.
 
     Args:
-        name: what the user calls them.
+        name: name for messages and reports.
         paths: the file of each split.
-        options: `label_column` names the column with the labels; without it a column named
-            label, target, class or y is taken, if there is one. `tokenizer` and `context`
-            apply to texts.
+        options: `label_column` is the name of the label column. Default: label, target, class
+            or y, if there is one. `tokenizer` and `context` apply to texts.
 
     Raises:
-        OneBasinError: when a file cannot be parsed, or its columns are neither numbers nor texts.
+        OneBasinError: a file cannot be parsed, or its columns are neither numbers nor texts.
     """
     options.refuse("a CSV file", "image_size")
     tables = {split: _read(path) for split, path in paths.items()}
@@ -65,11 +64,11 @@ def text_data(
     """Return the data of texts in memory.
 
     Args:
-        name: what the user calls them.
+        name: name for messages and reports.
         texts: the texts of each split.
         labels: the labels of each split, or None.
         paths: the file of each split.
-        options: how texts become tokens.
+        options: options of the tokenizer.
     """
     known = {split: each for split, each in labels.items() if each is not None}
     classes, names = classes_of(name, known)
@@ -100,7 +99,7 @@ def file_key(path: Path) -> list[Any]:
 
 
 def _read(path: Path) -> Any:
-    """Read a CSV file; the first row holds the names of the columns, unless they are numbers."""
+    """Return a CSV file as a table; the first row has the names of the columns, or numbers."""
     arrow()
     import pyarrow.csv as csv
 
@@ -174,7 +173,7 @@ def _values(table: Any, column: str) -> np.ndarray:
 def _features(path: Path, table: Any, columns: Sequence[str]) -> np.ndarray:
     types, found = arrow().types, []
     if not columns:
-        raise OneBasinError(f"data: {path} has no columns besides the labels; add features")
+        raise OneBasinError(f"data: {path} has only a label column; add features")
     for column in columns:
         values = table.column(column)
         dtype = values.type

@@ -1,4 +1,4 @@
-"""Folders of images with a sub-folder for each class, as ImageFolder of torchvision reads them."""
+"""Folders of images with a subfolder for each class, as in ImageFolder of torchvision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_FILE_BYTES = 1 << 28
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Whether a folder, or a folder in it, holds images or sub-folders with images."""
+    """Return whether a folder or one of its subfolders holds images or folders of images."""
     roots = [folder, *(folder / name for name in (*TRAIN, *TEST))]
     return any(_images(root) or _classes(root) for root in roots if root.is_dir())
 
@@ -33,14 +33,14 @@ def read_image_folder(
     """Return the images of a folder.
 
     Args:
-        name: what the user calls it.
-        folder: holds a folder for each class, or `train` and `test` (or `val`) with these.
+        name: name for messages and reports.
+        folder: folder with a subfolder for each class, or `train` and `test` (or `val`) with these.
             Images that are not in folders are unlabeled.
         reading: how images are read.
-        normalization: None for the mean and deviation of the training images.
+        normalization: normalization; None for that of the training images.
 
     Raises:
-        OneBasinError: when there are no images, or the splits have other classes.
+        OneBasinError: there are no images, or the splits have different classes.
     """
     train = next((folder / each for each in TRAIN if (folder / each).is_dir()), folder)
     test = next((folder / each for each in TEST if (folder / each).is_dir()), None)
@@ -66,13 +66,13 @@ def _has_other_classes(folder: Path) -> bool:
 
 
 def _classes(folder: Path) -> list[str]:
-    """Return the names of the sub-folders that hold images, in order."""
+    """Return the names of the subfolders that hold images, in order."""
     folders = (each for each in sorted(folder.iterdir()) if each.is_dir())
     return [each.name for each in folders if not each.name.startswith(".") and _any_image(each)]
 
 
 def _images(folder: Path) -> list[Path]:
-    """Return the images of a folder, in order, without those of its sub-folders."""
+    """Return the images of a folder, in order, without those of its subfolders."""
     return sorted(each for each in folder.iterdir() if _is_image(each.name) and each.is_file())
 
 
@@ -90,7 +90,7 @@ def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int | None]]:
     if [each for each in own if each not in classes]:
         raise OneBasinError(
             f"data: {root} has classes {some_names(own)}, but the training images have "
-            f"{some_names(classes)}; they must be the same"
+            f"{some_names(classes)}; both must have the same classes"
         )
     found: list[tuple[Path, int | None]] = []
     for number, name in enumerate(classes):

@@ -21,14 +21,14 @@ MAX_ARRAYS = 1000
 
 
 def read_npz(path: Path, options: ReadOptions) -> Data:
-    """Return the data of a `.npz` file; objects in pickles are refused.
+    """Return the data of a `.npz` file; pickled objects raise an error.
 
     Args:
         path: the file, with arrays such as x and y, or x_train, y_train, x_test and y_test.
         options: only `normalize` has an effect.
 
     Raises:
-        OneBasinError: when the file is damaged, holds objects, or takes more memory than there is.
+        OneBasinError: the file is damaged, holds objects, or is too large for the memory.
     """
     options.refuse("a .npz file", *TEXT_ONLY, "image_size", "label_column")
     return data_of_arrays(local_name(path), read_arrays(path), options.normalization)
@@ -41,14 +41,14 @@ def read_arrays(path: Path) -> Mapping[str, Any]:
             names = [info.filename for info in archive.infolist()]
             if len(names) > MAX_ARRAYS or len(set(names)) < len(names):
                 raise OneBasinError(
-                    f"data: {path} has {len(names)} arrays or two of one name; write it again"
+                    f"data: {path} has {len(names)} arrays or a repeated name; write it again"
                 )
             _check_sizes(path, archive)
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except OneBasinError:
         raise
-    # NumPy and zipfile raise many things on damaged files.
+    # NumPy and zipfile raise many exceptions for damaged files.
     except Exception as error:
         raise OneBasinError(
             f"data: {path} cannot be read as .npz ({one_line(error, limit=100)}); write plain "
@@ -57,7 +57,7 @@ def read_arrays(path: Path) -> Mapping[str, Any]:
 
 
 def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
-    """Check before reading that arrays are as long as their headers say, and fit into memory."""
+    """Check before reading that arrays have the sizes of their headers and fit into memory."""
     total = 0
     for info in archive.infolist():
         if info.filename.endswith(".npy"):
@@ -72,7 +72,7 @@ def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
             size = prod(shape) * dtype.itemsize
             if size > info.file_size and not dtype.hasobject:
                 raise OneBasinError(
-                    f"data: {path}: array {info.filename} is cut short; write the file again"
+                    f"data: {path}: array {info.filename} is truncated; write the file again"
                 )
         total += info.file_size
     memory = memory_bytes()

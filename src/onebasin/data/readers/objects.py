@@ -1,4 +1,4 @@
-"""Python objects as data: loaders, datasets of torch, arrays, and pairs of them."""
+"""Data of Python objects: loaders, torch datasets, arrays, and pairs of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onebasin.errors import OneBasinError
 
 BATCH_SIZE = 256
 MAX_KEPT_BYTES = 4 << 30
-"""The most that is kept of an iterator, which can be read only once."""
+"""Largest size of the batches of an iterator, which can be read only once."""
 FORMS = (
     "a DataLoader, a list of batches, a torch Dataset, arrays (inputs, labels), a dict of arrays, "
     "or a (train, test) pair of these"
@@ -28,15 +28,15 @@ FORMS = (
 
 
 def data_of(name: str, value: Any, normalization: MeanAndStd | None = None) -> Data:
-    """Convert a Python object to data.
+    """Return a Python object as data.
 
     Args:
-        name: what the user calls it.
+        name: name for messages and reports.
         value: a `Data` or `Dataset` of onebasin, or one of `FORMS`.
-        normalization: for arrays; a loader normalizes its own batches.
+        normalization: normalization of arrays; a loader normalizes its batches itself.
 
     Raises:
-        OneBasinError: when it is something else.
+        OneBasinError: the object has another type.
     """
     if isinstance(value, Data):
         return value
@@ -91,7 +91,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_arrays(value: Any) -> bool:
-    """Whether a value is an array, or a tuple or mapping of arrays."""
+    """Return whether a value is an array, or a tuple or mapping of arrays."""
     if isinstance(value, Mapping):
         return bool(value) and all(_is_array(each) for each in value.values())
     if isinstance(value, tuple):
@@ -116,7 +116,7 @@ def _inputs_and_labels(name: str, value: Any) -> tuple[Any, Any]:
 
 
 def _loader(name: str, given: Any) -> LoaderSplit:
-    """Return a loader as a split; datasets of torch get a DataLoader."""
+    """Return a loader as a split; torch datasets get a DataLoader."""
     from torch.utils.data import DataLoader, Dataset
 
     if _is_arrays(given):
@@ -148,7 +148,7 @@ def _kept(name: str, batches: Iterator[Any]) -> list[Any]:
                 )
     except OneBasinError:
         raise
-    # The iterator is the user's code and may raise anything.
+    # The code of users may raise anything.
     except Exception as error:
         raise OneBasinError(
             f"data: reading a batch of {name} failed ({one_line(error)}); correct the loader"

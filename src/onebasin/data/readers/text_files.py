@@ -14,19 +14,19 @@ from onebasin.data.source import Table
 from onebasin.errors import OneBasinError
 
 CHARACTERS = 1 << 18
-"""How many characters are made into tokens at a time; lines stay whole up to this length."""
+"""Number of characters that are tokenized at a time; longer lines are split."""
 
 
 def read_text_files(name: str, paths: Mapping[str, Path], options: ReadOptions) -> Data:
     """Return text files as blocks of tokens, without labels.
 
     Args:
-        name: what the user calls them.
+        name: name for messages and reports.
         paths: the file of each split.
-        options: how texts become tokens.
+        options: options of the tokenizer.
 
     Raises:
-        OneBasinError: when a file is empty or not UTF-8.
+        OneBasinError: a file is empty or not UTF-8.
     """
     options.refuse("a text file", *IMAGE_ONLY, "label_column")
     for path in paths.values():
@@ -46,7 +46,7 @@ def _table(path: Path) -> Table:
 
 
 def _pieces(path: Path) -> Iterator[str]:
-    """Yield the text in pieces that end with a line, where lines are not too long."""
+    """Yield the text in pieces that end with a line, except for very long lines."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             while piece := stream.read(CHARACTERS):
