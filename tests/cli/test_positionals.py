@@ -106,7 +106,7 @@ def test_a_record_completes_a_given_architecture_and_must_not_contradict_it(caps
         f"was trained with width={WIDTH}, but --arch-arg has width=7; remove it from --arch-arg"
     )
     line = fail(capsys, "align", "vit", "r.safetensors", "plain.safetensors", "-o", out)
-    assert "but ARCH is 'vit'; leave ARCH out" in line
+    assert "but ARCH is 'vit'; pass the recorded" in line
     record("s.safetensors", ArchitectureRecord("mlp", {"width": 3}))
     line = fail(capsys, "align", "r.safetensors", "s.safetensors", "-o", out)
     assert "s.safetensors: was trained as 'mlp(width=3)', but r.safetensors as" in line

@@ -1,4 +1,4 @@
-"""Functions that do a whole job: inspect, align, merge, and measure networks."""
+"""High-level functions: inspect, align, merge, and evaluate networks."""
 
 from onebasin.api._data import DataSource
 from onebasin.api.align import Alignment, align

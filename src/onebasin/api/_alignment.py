@@ -23,7 +23,7 @@ from onebasin.symmetry import Permutation, Symmetry
 
 @dataclass(frozen=True)
 class Matched:
-    """Networks that were matched to the first one.
+    """The matching of networks to the first one.
 
     Args:
         verified: the symmetry.
@@ -121,11 +121,11 @@ class Matched:
 def match_networks(
     networks: Networks, options: SymmetryOptions, matcher: Matcher, reporter: Reporter
 ) -> Matched:
-    """Find the symmetry of an architecture and match networks to the first one.
+    """Match networks to the first one under the symmetry of their architecture.
 
     Args:
         networks: the networks.
-        options: where the symmetry comes from.
+        options: source of the symmetry.
         matcher: the method.
         reporter: shows progress and notes.
     """
@@ -153,7 +153,7 @@ def match(
     Args:
         verified: the symmetry.
         params_list: the networks, the reference first.
-        architecture: of all networks.
+        architecture: architecture of all networks.
         matcher: the method.
         reporter: shows progress and notes.
     """

@@ -1,4 +1,4 @@
-"""The architecture of a job: a module that the user passes, or one that ARCH names."""
+"""The architecture of a job: a module or a name."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class NamedArchitecture:
         inputs: shapes of example inputs, or none.
         seed: random seed of weights and example inputs.
         sizes: arguments that fit it to the data, of lowest priority.
-        record: what a checkpoint records about it, or None.
-        data: source of example inputs if `inputs` has none, or None.
+        record: record of a checkpoint, or None.
+        data: source of example inputs if `inputs` is empty, or None.
         call: name of the public function, for messages.
     """
 
@@ -59,7 +59,7 @@ class NamedArchitecture:
 
     @property
     def all_arguments(self) -> dict[str, Any]:
-        """The arguments: those that fit the data, those of the record, and the user's."""
+        """Arguments from the data, the record and the user; later ones have priority."""
         recorded = {} if self.record is None else self.record.arguments
         return {**self.sizes, **recorded, **self.arguments}
 
@@ -73,14 +73,14 @@ class NamedArchitecture:
         return replace(known, arguments=arguments, inputs=inputs).to_metadata()
 
     def with_data(self, data: Data, sizes: Mapping[str, Any]) -> NamedArchitecture:
-        """Return the architecture fitted to data, which also give example inputs."""
+        """Return the architecture fitted to data, which also provide example inputs."""
         return replace(self, data=data, sizes=sizes)
 
     def build(self, reporter: Reporter, *, without_memory: bool = False) -> Architecture:
-        """Build the architecture.
+        """Return the built architecture.
 
         Some models, such as RegNets of torchvision, compute with tensors while they are built.
-        They cannot be built without memory; a warning says so.
+        They need memory, with a note.
 
         Args:
             reporter: shows progress and notes.
@@ -117,7 +117,7 @@ class NamedArchitecture:
 
 @dataclass(frozen=True)
 class GivenModule:
-    """A module that the user passes; its weights are ignored and never changed.
+    """A module of the user; its weights are ignored and do not change.
 
     Args:
         module: the module.
@@ -145,7 +145,7 @@ class GivenModule:
         return {}
 
     def with_data(self, data: Data, sizes: Mapping[str, Any]) -> GivenModule:
-        """Return the architecture with data that give example inputs."""
+        """Return the architecture with data, which provide example inputs."""
         return replace(self, data=data)
 
     def build(self, reporter: Reporter, *, without_memory: bool = False) -> Architecture:
@@ -180,7 +180,7 @@ def architecture_of(
     seed: int = 0,
     record: ArchitectureRecord | None = None,
 ) -> AnyArchitecture:
-    """Return the architecture that the argument `model` stands for.
+    """Return the architecture of the argument `model`.
 
     Args:
         call: name of the public function, for messages.
@@ -189,7 +189,7 @@ def architecture_of(
         example_inputs: the inputs of one call; for a named architecture also shapes, such as
             "2x3x224x224".
         seed: random seed of weights and example inputs of a named architecture.
-        record: what a checkpoint records about the architecture, or None.
+        record: record of a checkpoint, or None.
 
     Raises:
         OneBasinError: `model` is something else, or arguments contradict the record.

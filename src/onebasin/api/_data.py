@@ -25,7 +25,7 @@ from onebasin.evaluation.statistics_check import LARGE_DIFFERENCE, reset_differe
 from onebasin.networks import NETWORKS
 
 LEAST_CHECKED, CHECKED = 50, 2000
-"""How many examples the normalization is checked on."""
+"""Smallest and largest number of examples for the check of the normalization."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class DataSource:
         return module_files(self.name.partition(":")[0]) if ":" in self.name else ()
 
     def load(self, arch: str | None = None) -> Data:
-        """Load the data; the test split does not depend on the seed.
+        """Return the data; the test split does not depend on the seed.
 
         Args:
-            arch: ARCH; an hf: folder brings its own tokenizer.
+            arch: ARCH; an hf: folder has a tokenizer.
 
         Raises:
             OneBasinError: the data do not exist, or have too few examples.
@@ -91,7 +91,7 @@ def as_data(call: str, value: Any, arch: str | None) -> Data:
         arch: ARCH of a named architecture, or None.
 
     Raises:
-        OneBasinError: it is something else, or empty.
+        OneBasinError: the argument is invalid or empty.
     """
     if isinstance(value, str | os.PathLike):
         value = DataSource(os.fspath(value))
@@ -103,7 +103,7 @@ def as_data(call: str, value: Any, arch: str | None) -> Data:
 
 
 def splits_of(data: Data, split: str) -> tuple[SplitName, ...]:
-    """Return the splits to measure on; the training split if the data have no other.
+    """Return the splits to evaluate on; the training split if the data have no other.
 
     Args:
         data: the examples.
@@ -114,17 +114,17 @@ def splits_of(data: Data, split: str) -> tuple[SplitName, ...]:
 
 
 def fitted(arch: str, data: Data) -> tuple[dict[str, Any], Data]:
-    """Return the sizes with which a built-in architecture takes data, and the data for it.
+    """Return arguments of a built-in architecture that fit data, and the data for it.
 
-    Flat data become images where the architecture takes images. For any other architecture
-    there are no sizes, and the data are returned unchanged.
+    Flat data become images if the architecture takes images. Other architectures have no such
+    arguments, and the data are returned unchanged.
 
     Args:
         arch: ARCH.
         data: the examples.
 
     Raises:
-        OneBasinError: when the architecture cannot take such data.
+        OneBasinError: the architecture does not support such data.
     """
     if arch not in NETWORKS:
         return {}, data
@@ -151,7 +151,7 @@ def inputs_text(data: Data) -> str | None:
     """Return the shape of two examples, such as 2x1x28x28; None for several tensors.
 
     Args:
-        data: laid out as the architecture takes it.
+        data: data in a form that the architecture takes.
     """
     shape = data.input_shape
     if shape is None:
@@ -171,14 +171,14 @@ def laid_out(
     """Return data in a form that an architecture can be run on.
 
     Args:
-        architecture: with its module.
+        architecture: the built architecture.
         data: the examples.
         call: the command, for the message.
         has_classes: whether a loss is computed, which needs labels that fit the outputs.
-        remedy: what to do instead of choosing other data, for the message.
+        remedy: alternative to other data, for messages.
 
     Raises:
-        OneBasinError: when the module cannot be run, or its outputs do not fit the labels.
+        OneBasinError: the module cannot be run, or its outputs do not fit the labels.
     """
     return fit_data(
         architecture.module,
@@ -193,13 +193,13 @@ def laid_out(
 def note_normalization(
     architecture: Architecture, params: Mapping[str, Tensor], data: Data, reporter: Reporter
 ) -> None:
-    """Warn if the data do not look like those that a network was trained on.
+    """Note if the data differ from the training data of a network.
 
     Args:
-        architecture: with its module.
+        architecture: the built architecture.
         params: the reference network.
-        data: laid out for the architecture.
-        reporter: shows the warning.
+        data: data in a form that the architecture takes.
+        reporter: shows the note.
     """
     known = data.num_examples()
     if known is not None and known < LEAST_CHECKED:
@@ -208,7 +208,7 @@ def note_normalization(
     try:
         difference = reset_difference(architecture.module, params, sample.batches())
     except OneBasinError:
-        return  # the command itself reports what is wrong with the batches
+        return  # the caller reports invalid batches
     if difference is None or difference <= LARGE_DIFFERENCE:
         return
     reporter.note(

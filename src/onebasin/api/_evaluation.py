@@ -1,4 +1,4 @@
-"""Evaluation of the networks of a job: which data, which split, and the report."""
+"""Evaluation of the networks of a job, and its report."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from onebasin.evaluation.network_evaluations import evaluate_networks
 from onebasin.evaluation.output_distances import compare_outputs
 
 CHANGED = 0.01
-"""A larger relative difference between the losses of B and aligned B is not rounding."""
+"""Largest relative difference between the losses of B and aligned B by rounding."""
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Whether and on what the networks of `merge` and `align` are evaluated.
+    """Options of the evaluation in `merge` and `align`.
 
     Args:
         evaluates: whether to evaluate.
@@ -71,12 +71,12 @@ class EvaluationOptions:
         ensemble: bool,
         reporter: Reporter,
     ) -> Report | None:
-        """Evaluate networks on the test split, or else on the training split.
+        """Return the evaluation of networks on the test split, or on the training split.
 
-        Without labels, or where they do not fit the outputs, outputs are compared instead.
+        Without labels, or if they do not fit the outputs, outputs are compared instead.
 
         Args:
-            architecture: of all networks.
+            architecture: architecture of all networks.
             networks: parameters and buffers by name, in the order of the table.
             data: the examples; None for no report.
             call: the command, for messages.
@@ -95,7 +95,7 @@ class EvaluationOptions:
             labeled = laid_out(architecture, data, call=call)
             return comparison.by_labels(labeled, ensemble)
         except OneBasinError as error:
-            # The result is written already, and neither matching nor repair needs labels.
+            # The result is already written, and neither matching nor repair needs labels.
             if data.has_labels(split):
                 reporter.note(f"the labels are not used: {error}")
         try:
@@ -110,7 +110,7 @@ class _Comparison:
     """Networks that are compared on one split.
 
     Args:
-        architecture: of all networks.
+        architecture: architecture of all networks.
         networks: parameters and buffers by name.
         given: names of the networks that the user gave.
         split: "train" or "test".
@@ -153,9 +153,9 @@ def report_of_curves(
     """Return the report of two networks from curves between them, without evaluating again.
 
     Args:
-        curves: by "naive" or "aligned", then by split.
-        evaluators: by split; their labels give the constant prediction.
-        data: what was measured on.
+        curves: curves by "naive" or "aligned", then by split.
+        evaluators: evaluators by split; their labels determine the constant prediction.
+        data: the examples.
     """
     splits = []
     for split, evaluator in evaluators.items():
@@ -178,10 +178,10 @@ def report_of_pairs(
     """Return the report of several networks from the curves between all pairs.
 
     Args:
-        pairs: by "naive" or "aligned", then by split and pair.
-        names: of the networks.
-        evaluators: as for `report_of_curves`.
-        data: as for `report_of_curves`.
+        pairs: curves by "naive" or "aligned", then by split and pair.
+        names: names of the networks.
+        evaluators: see `report_of_curves`.
+        data: see `report_of_curves`.
     """
     splits = []
     for split, evaluator in evaluators.items():
@@ -224,10 +224,10 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def note_changed_function(report: Report | None, reporter: Reporter) -> None:
-    """Note that moving B changed what it computes, if it did.
+    """Note if aligned B computes another function than B.
 
     Args:
-        report: of `align`, or None.
+        report: report of `align`, or None.
         reporter: shows the note.
     """
     if not isinstance(report, EvaluationReport):

@@ -1,4 +1,4 @@
-"""A job: networks of one architecture, how they are matched, and data."""
+"""A job: networks of one architecture, options of the matching, and data."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Job:
-    """The networks of a public function, and how they are matched.
+    """The networks of a public function, and the options of their matching.
 
     Args:
         call: name of the public function, for messages.
-        architecture: of all networks.
+        architecture: architecture of all networks.
         sources: the networks, the reference first.
         reporter: shows progress and notes.
-        symmetry: where the symmetry comes from.
+        symmetry: source of the symmetry.
         method: the matching method.
         aligns: whether the networks are matched.
         data: the loaded data, or None.
         data_files: files of the data.
-        keys: which state dicts are read, as the user gave them.
-        names_data: whether the user gave the name of the data, not batches.
+        keys: keys of the state dicts, as given by the user.
+        names_data: whether the data are given by name, not as batches.
     """
 
     call: str
@@ -83,7 +83,7 @@ class Job:
         seed: int = 0,
         progress: bool = False,
     ) -> Job:
-        """Check the arguments that public functions share; nothing is loaded yet.
+        """Return a job with checked arguments; nothing is loaded yet.
 
         Raises:
             OneBasinError: an argument is invalid, or has no effect without alignment.
@@ -121,7 +121,7 @@ class Job:
         """Raise an error if options of the matching were given.
 
         Args:
-            reason: why they have no effect, such as "with align=False".
+            reason: the reason for the missing effect, such as "with align=False".
         """
         given = "symmetry=" if self.symmetry.symmetry is not None else self.method.given
         if given is not None:
@@ -186,7 +186,7 @@ class Job:
 
 
 def _of_model(record: ArchitectureRecord, model: Any) -> ArchitectureRecord | None:
-    """Return a record for the architecture that the user names, which it must not contradict."""
+    """Return the record for the architecture of the user, which must not contradict it."""
     if not isinstance(model, str | os.PathLike):
         return None
     spec = os.fspath(model)
@@ -195,7 +195,7 @@ def _of_model(record: ArchitectureRecord, model: Any) -> ArchitectureRecord | No
 
 @dataclass(frozen=True)
 class Opened:
-    """Networks that run on data, and the method that matches them.
+    """Open networks, data for them, and the matching method.
 
     Args:
         networks: the networks, open while the block runs.
@@ -217,14 +217,14 @@ def open_with_data(
     split: str,
     needs_loss: bool = True,
 ) -> Iterator[Opened]:
-    """Open networks that are to be measured on data, for the time of a block.
+    """Open networks and data for the time of a block.
 
     Args:
         job: the networks.
         data: the argument `data` of the public function.
-        normalization: where the statistics between the networks come from.
+        normalization: source of the statistics between the networks.
         split: "train", "test" or "both".
-        needs_loss: whether a loss is measured, which needs labels.
+        needs_loss: whether a loss is evaluated, which needs labels.
 
     Raises:
         OneBasinError: as `MethodOptions.prepare`, `open_networks` and `laid_out` do.
@@ -249,16 +249,16 @@ def open_with_data(
 
 
 def matcher_between(job: Job, normalization: LineNormalization) -> Matcher:
-    """Return the method that aligns networks before what lies between them is measured.
+    """Return the method that aligns networks before a measurement between them.
 
     Args:
         job: the networks, with loaded data.
-        normalization: where the statistics between the networks come from.
+        normalization: source of the statistics between the networks.
     """
     if normalization == "interpolated":  # as in the papers
         return job.method.prepare(
             call=job.call, data=job.data, data_is_used=True, default_with_data="weights"
         )
-    # As `merge` matches what it will repair.
+    # as `merge` does before a repair
     matcher = job.method.prepare(call=job.call, data=job.data, data_is_used=True)
     return matcher.with_defaults(normalization="batch")

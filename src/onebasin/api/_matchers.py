@@ -58,7 +58,7 @@ class MethodOptions:
         data_is_used: bool = False,
         default_with_data: str = WITH_DATA,
     ) -> Matcher:
-        """Check the method and its options.
+        """Return the matcher with checked options.
 
         Args:
             num_networks: number of networks to match.
@@ -68,8 +68,8 @@ class MethodOptions:
             default_with_data: the default method for two networks with data.
 
         Raises:
-            OneBasinError: the method does not exist, has no such option, or does not take this
-                number of networks; it needs data and has none, or has data and does not use it.
+            OneBasinError: a name is unknown, or the method does not suit the number
+                of networks or the data.
         """
         default = "weights" if data is None else default_with_data
         chosen = None if self.name == AUTO else self.name
@@ -129,7 +129,7 @@ class Matcher:
         name: name of the method.
         method: its entry in the catalogue.
         options: checked options.
-        data: its training split is used; None for methods without data.
+        data: data whose training split is used; None for methods without data.
         seed: random seed of the search.
         init: the matcher that runs first, or None.
     """
@@ -148,7 +148,7 @@ class Matcher:
 
     @property
     def uses_data(self) -> bool:
-        """Whether the method, or the one that runs first, uses data."""
+        """Whether the method or its initialization uses data."""
         return any(each.data is not None for each in self._all)
 
     @property

@@ -1,4 +1,4 @@
-"""Checks that functions share which measure networks on data."""
+"""Validation of the arguments of measurements on data."""
 
 from __future__ import annotations
 

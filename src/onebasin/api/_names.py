@@ -1,4 +1,4 @@
-"""Names of the rows of a report: the networks, and those that are computed from them."""
+"""Names of the rows of a report: given and computed networks."""
 
 from __future__ import annotations
 

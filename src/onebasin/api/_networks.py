@@ -46,10 +46,11 @@ class Networks:
     """Networks that fit an architecture, the reference first.
 
     Args:
-        architecture: with its module and example inputs.
-        checkpoints: the networks as stored.
-        params_list: the same under all names of tied tensors, on the device of the module.
-        duplicates: two that hold the same tensors, or None.
+        architecture: the built architecture.
+        checkpoints: the stored networks.
+        params_list: parameters of the networks under all names of tied tensors, on the device
+            of the module.
+        duplicates: two networks with the same tensors, or None.
         metadata: the record of the architecture, for output files.
     """
 
@@ -77,7 +78,7 @@ def open_networks(
     """Open networks of an architecture for the time of a block.
 
     Args:
-        architecture: of all networks.
+        architecture: architecture of all networks.
         sources: the reference, and one or more others.
         call: name of the public function, for messages.
         reporter: shows progress and notes.
@@ -136,7 +137,7 @@ def on_device_of(module: nn.Module, params: Mapping[str, Tensor]) -> Mapping[str
 
 
 def _load_numbers(module: nn.Module, checkpoint: Checkpoint) -> None:
-    """Give a module the integer and boolean buffers of a checkpoint.
+    """Copy the integer and boolean buffers of a checkpoint into a module.
 
     They can be indices or masks, which a symmetry depends on.
     """

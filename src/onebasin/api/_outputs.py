@@ -38,8 +38,8 @@ def check_outputs(job: Job, output: Any, permutation_file: Any, *, like: int) ->
         like: index of the network whose configuration files are copied to an output folder.
 
     Raises:
-        OneBasinError: a path cannot be written, is an input, or is given twice; or a file that
-            would be copied to a folder is outside of the folder of the checkpoint.
+        OneBasinError: a path cannot be written, is an input, or is given twice; or a file to copy
+            is outside of the folder of the checkpoint.
     """
     inputs = job.input_files
     if output is not None:

@@ -16,7 +16,7 @@ _SUFFIXES = (".safetensors", ".json", *TORCH_OUTPUT_SUFFIXES)
 
 
 def is_named(word: str) -> bool:
-    """Return whether a word names an architecture even where a file has that name."""
+    """Return whether a word is the name of an architecture, even if a file has that name."""
     source, colon, _ = word.partition(":")
     return word in BUILTIN_ARCHITECTURES or (bool(colon) and source in SOURCES)
 
@@ -70,7 +70,7 @@ def recorded_architecture(call: str, word: str, words: Sequence[str]) -> Archite
 
 
 def _check_trusted(call: str, spec: str, words: Sequence[str]) -> None:
-    """Refuse to import a module because a file names it."""
+    """Check that a file does not cause the import of a module of the user."""
     source, colon, _ = spec.partition(":")
     is_library = bool(colon) and source in LIBRARIES
     if spec not in BUILTIN_ARCHITECTURES and not is_library:

@@ -26,8 +26,8 @@ class Repair:
     """A repair, and the data for it.
 
     Args:
-        method: of `onebasin.evaluation.repairing.repair`; None for the default.
-        data: its training split is run through the networks.
+        method: method of `onebasin.evaluation.repairing.repair`; None for the default.
+        data: data whose training split is used.
     """
 
     method: Literal["reset", "repair", "rescale"] | None
@@ -83,10 +83,10 @@ class Repair:
         weights: Sequence[float],
         reporter: Reporter,
     ) -> RepairResult:
-        """Return the average of networks, repaired; each tensor of the networks is read once.
+        """Return the repaired average of networks; each tensor of the networks is read once.
 
         Args:
-            architecture: of all networks.
+            architecture: architecture of all networks.
             sources: the aligned networks.
             weights: weights of the average.
             reporter: shows progress and notes.

@@ -1,4 +1,4 @@
-"""Notes and progress of functions that do a whole job."""
+"""Notes and progress of high-level functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Reporter:
-    """Reports what the user should know while a function runs.
+    """Shows notes and progress while a function runs.
 
     Args:
         shows_progress: whether to show progress bars on stderr.
@@ -53,7 +53,7 @@ class Reporter:
 
         Args:
             title: the task.
-            batches: what is counted; their number may be unknown.
+            batches: the batches; their number may be unknown.
         """
         total = len(batches) if isinstance(batches, Sized) else 0
         with self.progress(title) as progress:

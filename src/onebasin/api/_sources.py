@@ -1,4 +1,4 @@
-"""Networks in the forms in which users have them: modules, state dicts, paths, results."""
+"""Networks in any form: modules, state dicts, paths, results."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ NUM_EXAMPLES = 4
 
 @dataclass(frozen=True)
 class SymmetryOptions:
-    """Where the symmetry comes from, and whether it is verified.
+    """Source of the symmetry, and whether it is verified.
 
     Args:
         symmetry: a symmetry, its verification, or a JSON file; None to infer it.
@@ -116,14 +116,14 @@ def verified_symmetry(
 ) -> VerifiedSymmetry:
     """Infer or read the symmetry of an architecture and verify it.
 
-    Notes name the groups that fail, which are dropped, and those that stay unverified.
+    Notes have the names of failed groups, which are dropped, and of unverified ones.
 
     Args:
-        architecture: with its module and example inputs.
-        options: where the symmetry comes from, and whether it is verified.
+        architecture: the built architecture.
+        options: source of the symmetry, and whether it is verified.
         reporter: shows progress and notes.
         states: checkpoints of the architecture; the symmetry must hold with their buffers.
-        data: examples that the architecture takes; the symmetry must hold on them, too.
+        data: examples that the architecture takes; the symmetry must also hold on them.
 
     Raises:
         OneBasinError: the model cannot be traced or run, or the symmetry does not fit it.
@@ -167,7 +167,7 @@ def _verification(
 
     Args:
         symmetry: the symmetry.
-        architecture: with its module and example inputs.
+        architecture: the built architecture.
         seed: random seed of the verification.
         states: checkpoints with whose buffers the symmetry is also verified.
         data: examples on which it is also verified.
@@ -247,7 +247,7 @@ def _check_fits(symmetry: Symmetry, architecture: Architecture, place: str) -> N
 
 
 def symmetry_summary(symmetry: Symmetry) -> dict[str, Any]:
-    """Return what a symmetry says about itself as plain JSON values."""
+    """Return a summary of a symmetry as plain JSON values."""
     return {
         "groups": {
             name: {"size": group.size, "nested_in": list(group.nested_in)}

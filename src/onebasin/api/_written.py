@@ -1,4 +1,4 @@
-"""The network that a function computed: written to a file, or kept in memory."""
+"""Computed networks: written to a file, or in memory."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def finished(
     *,
     like: int,
 ) -> ComputedNetwork:
-    """Write a network or read it into memory; return it.
+    """Return a network that is written to a file or read into memory.
 
     Args:
-        job: the networks it was computed from.
-        networks: the same, open.
+        job: the input networks.
+        networks: the open networks.
         tensors: the network, possibly lazy.
         metadata: metadata of safetensors files.
         output: the output, or None to keep the network in memory.

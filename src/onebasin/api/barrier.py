@@ -48,7 +48,7 @@ class Barrier(Summarized):
         evaluation: loss and error of A, B and their averages.
         baseline: baseline of the barrier: "linear" or "mean".
         data: name of the data.
-        normalize: normalization of the data, or None where it is unknown.
+        normalize: normalization of the data, or None if unknown.
     """
 
     curves: Mapping[str, Mapping[str, Curve]]

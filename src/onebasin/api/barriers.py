@@ -51,7 +51,7 @@ class BarrierMatrix(Summarized):
         normalization: statistics between the networks.
         method: name of the matching method, or None without alignment.
         data: name of the data.
-        normalize: normalization of the data, or None where it is unknown.
+        normalize: normalization of the data, or None if unknown.
     """
 
     matrices: Mapping[str, Mapping[str, PairBarriers]]
@@ -191,8 +191,8 @@ def barriers(
 ) -> BarrierMatrix:
     """Measure the barriers between all pairs of networks; see `barrier` for the arguments.
 
-    With `align`, every pair is also aligned by itself. The result includes the barriers on the
-    best way around a third network (Entezari et al. 2022, Figure 18).
+    With `align`, every pair is also aligned separately. The result includes the smallest barriers
+    on a path through a third network (Entezari et al. 2022, Figure 18).
 
     Args:
         networks: three or more networks.
@@ -255,7 +255,7 @@ def barriers(
     if opened.networks.duplicates is not None:
         a, b = (checkpoint.path for checkpoint in opened.networks.duplicates)
         job.reporter.note(f"{a} and {b} hold the same tensors")
-    found = opened.data
+    measured_data = opened.data
     result = BarrierMatrix(
         matrices,
         names,
@@ -263,8 +263,8 @@ def barriers(
         baseline,
         normalization,
         opened.matcher.name if align else None,
-        found.name,
-        found.normalization,
+        measured_data.name,
+        measured_data.normalization,
         opened.networks.has_statistics,
     )
     if plot is not None:

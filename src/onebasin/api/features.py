@@ -141,7 +141,7 @@ def compare_features(
         batch_size: number of examples per batch.
 
     Raises:
-        OneBasinError: as `barrier` does; or the model has nothing to measure.
+        OneBasinError: as `barrier` does; or the model has no layers for the measurement.
     """
     options = _Options(measure, split, layer, normalization, batch_size)
     options.check()
@@ -202,7 +202,7 @@ def _compared(
     tables = _measured(job, opened, params, options)
     if not tables:
         raise OneBasinError(
-            f"compare_features: the model has nothing to measure as {options.measure}"
+            f"compare_features: the model has no layers for measure= {options.measure}"
         )
     files = () if folder is None else tuple(folder / f"{n}.{f}" for n in tables for f in FORMS)
     for path in files:
@@ -239,7 +239,7 @@ def _measured(
     data, module = opened.data, opened.networks.architecture.module
     train = data.batches("train", options.batch_size)
     batches = data.batches(options.split, options.batch_size)
-    # Read into memory once: they are run batch by batch, and a permutation is applied at each read.
+    # Read into memory once: every batch needs them, and each read applies a permutation.
     params_a, params_b = ({name: each[name] for name in each} for each in params)
     tables: dict[str, FeatureTable] = {}
     if options.measure != "averaging":
@@ -309,13 +309,16 @@ def _text(name: str, table: FeatureTable) -> str:
         )
     rows = [(title, *table.measures)]
     for layer in table.layers:
-        found = {r.measure: r for r in table.records if r.layer == layer and _shown(r, alpha)}
+        by_measure = {r.measure: r for r in table.records if r.layer == layer and _shown(r, alpha)}
         rows.append(
-            (layer, *(f"{found[m].mean:.4f}" if m in found else "" for m in table.measures))
+            (
+                layer,
+                *(f"{by_measure[m].mean:.4f}" if m in by_measure else "" for m in table.measures),
+            )
         )
     return columns(rows)
 
 
 def _shown(record: Any, alpha: float | None) -> bool:
-    # The ends have alpha 0 or 1.
+    # Both networks have alpha 0 or 1.
     return record.alpha in (None, alpha, 0.0, 1.0)

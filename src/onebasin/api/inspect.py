@@ -217,10 +217,10 @@ def _unsupported(symmetry: Symmetry, shows_all: bool) -> list[str]:
 
 
 def _shortened(rows: list[tuple[str, ...]], shows_all: bool, noun: str) -> list[str]:
-    shown = rows if shows_all or len(rows) <= SHORT + 1 else rows[:SHORT]
-    hidden = len(rows) - len(shown)
+    visible = rows if shows_all or len(rows) <= SHORT + 1 else rows[:SHORT]
+    hidden = len(rows) - len(visible)
     return [
-        _table(shown),
+        _table(visible),
         *([f"  ... {hidden} more {noun}; shows_all=True shows them"] if hidden else []),
     ]
 

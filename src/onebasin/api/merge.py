@@ -33,7 +33,7 @@ from onebasin.symmetry import Permutation, Symmetry, Verification
 
 @dataclass(frozen=True)
 class Average:
-    """An average of networks, and how it was computed.
+    """An average of networks, and its computation.
 
     Args:
         params: its parameters and buffers.
@@ -269,7 +269,7 @@ def _matcher(job: Job, repair: Repair | None) -> Matcher | None:
         data=job.data,
         data_is_used=repair is not None or job.is_fitted,
     )
-    # The networks between A and B are measured as they will be after the repair.
+    # Matching uses the statistics after the repair.
     return matcher if repair is None else matcher.with_defaults(normalization="batch")
 
 
@@ -301,7 +301,7 @@ def _average(
 
 
 def _note_averages(model: nn.Module, *, has_data: bool, reporter: Reporter) -> None:
-    """Note averaged tensors that do not fit the averaged weights."""
+    """Note averaged statistics, which do not fit the averaged weights."""
     if layers_with_statistics(model) and not has_data:
         reporter.note("BatchNorm statistics are averaged; pass data= to recompute them")
     if keeps_spectral_vectors(model):

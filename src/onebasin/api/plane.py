@@ -37,7 +37,7 @@ class PlaneResult(Summarized):
         plane: the measured points.
         quantity: what the figure shows: "loss" or "error".
         data: name of the data.
-        normalize: normalization of the data, or None where it is unknown.
+        normalize: normalization of the data, or None if unknown.
         split: split of the data.
     """
 

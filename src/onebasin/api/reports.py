@@ -20,7 +20,7 @@ CAUSES = "check normalize=, the order of the labels, the tokenizer and the check
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What networks achieve on one split.
+    """Evaluations of networks on one split.
 
     Args:
         split: "train" or "test".
@@ -35,10 +35,10 @@ class SplitReport:
     per_token: bool = False
 
     def weaknesses(self, names: Sequence[str]) -> list[str]:
-        """Return what is wrong with networks that should work on these data.
+        """Return descriptions of networks that are not better than a constant prediction.
 
         Args:
-            names: the networks that were given, not those that were made of them.
+            names: names of the given networks, without computed ones.
         """
         if self.baseline is None:
             return []
@@ -48,31 +48,31 @@ class SplitReport:
             for n in names
             if n not in failing and not self.baseline.has_lower_loss(self.networks[n])
         ]
-        found = []
+        texts = []
         if failing:
-            found.append(
+            texts.append(
                 f"{_joined(failing)} no better than a constant prediction on the {self.split} "
                 f"split (error {self._shown(failing, 'error')}, constant "
                 f"{self.baseline.error:.2%}); {CAUSES}"
             )
         if costly:
-            found.append(
+            texts.append(
                 f"the loss of {_listed(costly)} on the {self.split} split is above that of a "
                 f"constant prediction ({self._shown(costly, 'loss')}, constant "
                 f"{self.baseline.loss:.4f}); {CAUSES}"
             )
-        return found
+        return texts
 
     def _shown(self, names: Sequence[str], quantity: str) -> str:
         form = "{:.2%}" if quantity == "error" else "{:.4f}"
         return ", ".join(form.format(getattr(self.networks[name], quantity)) for name in names)
 
     def cells(self, name: str) -> list[str]:
-        """Return the cells of a network's row: loss, perplexity and error where they exist."""
-        found = self.baseline if name == CONSTANT else self.networks.get(name)
-        if found is None:
+        """Return the cells of the row of a network: loss, and perplexity and error if defined."""
+        evaluation = self.baseline if name == CONSTANT else self.networks.get(name)
+        if evaluation is None:
             return [""] * len(self.header)
-        loss = Evaluation(found.loss, found.error)
+        loss = Evaluation(evaluation.loss, evaluation.error)
         cells = [f"{loss.loss:.4f}"]
         cells += [f"{loss.perplexity:.4g}"] if self.per_token else []
         return cells + ([f"{loss.error:.2%}"] if self.has_errors else [])
@@ -91,28 +91,32 @@ class SplitReport:
     def to_json(self) -> dict[str, Any]:
         """Return the evaluations as plain JSON values."""
         networks = {
-            name: {key: plain_number(value) for key, value in self._numbers(found).items()}
-            for name, found in self.networks.items()
+            name: {key: plain_number(value) for key, value in self._numbers(evaluation).items()}
+            for name, evaluation in self.networks.items()
         }
         baseline = None if self.baseline is None else self.baseline.to_json()
         return {"networks": networks, "baseline": baseline}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each network, and one for the constant prediction."""
-        found = dict(self.networks)
+        evaluations = dict(self.networks)
         if self.baseline is not None:
             constant = self.baseline
-            found[CONSTANT] = Evaluation(constant.loss, constant.error, constant.num_examples)
+            evaluations[CONSTANT] = Evaluation(constant.loss, constant.error, constant.num_examples)
         return [
             {"split": self.split, "name": name, **self._numbers(each)}
-            for name, each in found.items()
+            for name, each in evaluations.items()
         ]
 
-    def _numbers(self, found: Evaluation) -> dict[str, float]:
-        numbers = {"loss": found.loss, "error": found.error, "accuracy": found.accuracy}
+    def _numbers(self, evaluation: Evaluation) -> dict[str, float]:
+        numbers = {
+            "loss": evaluation.loss,
+            "error": evaluation.error,
+            "accuracy": evaluation.accuracy,
+        }
         if self.per_token:
-            numbers["perplexity"] = found.perplexity
-        return {**numbers, "examples": found.num_examples}
+            numbers["perplexity"] = evaluation.perplexity
+        return {**numbers, "examples": evaluation.num_examples}
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,11 @@ class EvaluationReport:
     splits: Sequence[SplitReport]
 
     def note_weaknesses(self, names: Sequence[str], reporter: Reporter) -> None:
-        """Note which of the given networks do not work on these data.
+        """Note the given networks that are not better than a constant prediction.
 
         Args:
-            names: the networks that were given.
-            reporter: shows the notes. The last split, the test split where it exists, decides.
+            names: names of the given networks.
+            reporter: shows the notes for the last split, which is the test split if it exists.
         """
         for text in self.splits[-1].weaknesses(names):
             reporter.note(text)
@@ -178,7 +182,7 @@ class DistanceReport:
     reference: Sequence[str] = ("A", "B")
 
     def note_weaknesses(self, names: Sequence[str], reporter: Reporter) -> None:
-        """Do nothing: without labels nothing tells whether a network works."""
+        """Do nothing, because this needs labels."""
 
     def to_text(self) -> str:
         """Return a table: a row for each network."""
@@ -190,9 +194,9 @@ class DistanceReport:
                 "agreement",
             )
         ]
-        for name, found in self.networks.items():
-            shown = "" if isnan(found.agreement) else f"{found.agreement:.2%}"
-            rows.append((name, f"{found.distance:.4f}", shown))
+        for name, distance in self.networks.items():
+            agreement = "" if isnan(distance.agreement) else f"{distance.agreement:.2%}"
+            rows.append((name, f"{distance.distance:.4f}", agreement))
         names = _listed(self.reference) if len(self.reference) <= 4 else "all inputs"
         return (
             f"{columns(rows)}\n(distance from the mean output of {names}; the best constant output "
@@ -203,11 +207,11 @@ class DistanceReport:
         """Return the distances as plain JSON values, by split."""
         networks = {
             name: {
-                "distance": plain_number(found.distance),
-                "agreement": plain_number(found.agreement),
-                "examples": found.num_examples,
+                "distance": plain_number(distance.distance),
+                "agreement": plain_number(distance.agreement),
+                "examples": distance.num_examples,
             }
-            for name, found in self.networks.items()
+            for name, distance in self.networks.items()
         }
         return {self.split: {"networks": networks, "baseline": None}}
 

@@ -1,4 +1,4 @@
-"""The base of what the public functions return."""
+"""Base classes of the results of public functions."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class ComputedNetwork:
     """A network that a public function computed.
 
     Args:
-        load: returns parameters and buffers by name.
+        load: function that returns parameters and buffers by name.
         output: the file or folder that was written, or None.
-        write: writes the network to a further path.
+        write: function that writes the network to another path.
         permutation_files: the files of permutations that were written.
     """
 

@@ -83,9 +83,9 @@ def _check_not_input(path: str | os.PathLike[str], inputs: Iterable[Input]) -> N
         if _is_below(path, source) or any(
             os.path.exists(file) and os.path.samefile(path, file) for file in _files_of(source)
         ):
-            shown = source.path if isinstance(source, Checkpoint) else source
+            input_path = source.path if isinstance(source, Checkpoint) else source
             raise OneBasinError(
-                f"{path}: is the input {shown} or part of it, which is never replaced; "
+                f"{path}: is the input {input_path} or part of it, which is never replaced; "
                 "choose another output"
             )
 

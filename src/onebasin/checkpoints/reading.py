@@ -176,11 +176,11 @@ def open_checkpoint(
         OneBasinError: the path is missing, of an unknown format or damaged, or it does not
             hold named plain tensors.
     """
-    shown = Path(path)
+    given_path = Path(path)
     key = None if key == DEFAULT_KEY else key
-    source = _open_source(_locate(shown), key)
+    source = _open_source(_locate(given_path), key)
     prefix = None if isinstance(source, PickleFile) else key
-    return Checkpoint(shown, source, expected_names, prefix=prefix)
+    return Checkpoint(given_path, source, expected_names, prefix=prefix)
 
 
 def _no_tensors(prefix: str | None) -> str:

@@ -97,11 +97,11 @@ def shared_record(paths: Sequence[str | os.PathLike[str]]) -> ArchitectureRecord
     Raises:
         OneBasinError: when a record is malformed, or two of them contradict each other.
     """
-    found = [(path, record) for path in paths if (record := read_record(path)) is not None]
-    if not found:
+    records = [(path, record) for path in paths if (record := read_record(path)) is not None]
+    if not records:
         return None
-    first, shared = found[0]
-    for path, record in found[1:]:
+    first, shared = records[0]
+    for path, record in records[1:]:
         common = shared.arguments.keys() & record.arguments.keys()
         agree = all(_same(shared.arguments[key], record.arguments[key]) for key in common)
         if shared.spec != record.spec or not agree:
@@ -135,8 +135,8 @@ def merged_arguments(
         if (record.runs_code and ":" in spec) or kinds == ["hf", "hf"]:
             return dict(arguments)
         raise OneBasinError(
-            f"{record.path}: was trained as '{record}', but ARCH is {spec!r}; leave ARCH out or "
-            "give the recorded one"
+            f"{record.path}: was trained as '{record}', but model= is {spec!r}; pass the "
+            "recorded architecture"
         )
     recorded = record.arguments
     for key, value in arguments.items():
@@ -178,8 +178,8 @@ def _parsed(path: Path, text: str) -> ArchitectureRecord:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OneBasinError(
-            f"{path}: the metadata {KEY!r} is not a valid architecture record; give ARCH before "
-            "the checkpoints, or train again"
+            f"{path}: the metadata {KEY!r} is not a valid architecture record; pass the "
+            "architecture as model=, or train again"
         ) from error
 
 

@@ -48,8 +48,8 @@ class SafetensorsWriter:
             tensor: tensor of the specified shape and dtype, on any device.
         """
         assert name in self._pending, f"{name!r} written twice or never announced"
-        found, announced = TensorInfo.of(tensor), self._specs[name]
-        assert found == announced, f"{name!r} announced as {announced} but written as {found}"
+        actual, announced = TensorInfo.of(tensor), self._specs[name]
+        assert actual == announced, f"{name!r} announced as {announced} but written as {actual}"
         self._pending.remove(name)
         self._file.seek(self._starts[name])
         self._file.write(tensor_bytes(tensor))

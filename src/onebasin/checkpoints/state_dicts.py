@@ -144,9 +144,9 @@ def _resolve(content: Any, key: str) -> Mapping[Any, Any] | None:
         return content[key]
     for place, character in enumerate(key):
         inner = content.get(key[:place]) if character == "." else None
-        found = _resolve(inner, key[place + 1 :]) if isinstance(inner, Mapping) else None
-        if found is not None:
-            return found
+        resolved = _resolve(inner, key[place + 1 :]) if isinstance(inner, Mapping) else None
+        if resolved is not None:
+            return resolved
     return with_prefix(content, key) or None
 
 

@@ -157,8 +157,8 @@ def _write_pickle(
     specs: Mapping[str, TensorInfo],
 ) -> None:
     content = {name: _compact(tensor) for name, tensor in pairs}
-    found = {name: TensorInfo.of(tensor) for name, tensor in content.items()}
-    assert found == specs, "the tensors are not the announced ones"
+    infos = {name: TensorInfo.of(tensor) for name, tensor in content.items()}
+    assert infos == specs, "the tensors are not the announced ones"
     # Given a path, torch.save would write its random name into the file.
     with open(path, "wb") as file:
         recorder = _ErrorRecorder(file)

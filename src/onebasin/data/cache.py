@@ -131,8 +131,8 @@ def _open(folder: Path, needed: Needed) -> Stored | None:
         return None
     whole = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     is_whole = len(whole) == len(tensors)
-    for names, found in zip(needed, (whole, facts), strict=True):
-        is_whole = is_whole and found.keys() >= set(names)
+    for names, available in zip(needed, (whole, facts), strict=True):
+        is_whole = is_whole and available.keys() >= set(names)
     return Stored(facts, whole) if is_whole else None
 
 

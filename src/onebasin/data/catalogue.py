@@ -119,18 +119,18 @@ def load_dataset(
     if name == DIGITS:
         data = load_digits(seed=seed)
     else:
-        found = _set(name, data_root(root))
+        source = _set(name, data_root(root))
         splits = {
             "train": (train_split,) if train_split else SPLIT_NAMES["train"],
-            "test": (test_split,) if test_split else found.test_splits,
+            "test": (test_split,) if test_split else source.test_splits,
         }
-        found = replace(
-            found,
-            config=config or found.config,
-            normalization=normalization or found.normalization,
-            reading=_reading(found.reading, reading),
+        source = replace(
+            source,
+            config=config or source.config,
+            normalization=normalization or source.normalization,
+            reading=_reading(source.reading, reading),
         )
-        data = load_set(name, found, splits, cache=cache, progress=progress)
+        data = load_set(name, source, splits, cache=cache, progress=progress)
     data = data.subset(num_train, num_test, seed, balanced=balanced)
     data = data.with_label_noise(label_noise, seed=seed) if label_noise else data
     return _laid_out(data, layout)
@@ -144,16 +144,16 @@ def _laid_out(data: Dataset, layout: Layout | None) -> Dataset:
 
 def _set(name: str, root: Path | None) -> HubSet:
     """Return the source of a dataset."""
-    found = DATASETS.get(name)
+    entry = DATASETS.get(name)
     hub = name.removeprefix(HUB_PREFIX)
-    if found is None and (hub != name or "/" in name):
-        found = HubSet(hub)
+    if entry is None and (hub != name or "/" in name):
+        entry = HubSet(hub)
     folder = None if root is None else root / hub
     if folder is not None and folder.is_dir():
-        return replace(found or HubSet(hub), folder=folder)
-    if found is None:
+        return replace(entry or HubSet(hub), folder=folder)
+    if entry is None:
         raise unknown_dataset(name, root)
-    return found
+    return entry
 
 
 def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinError:

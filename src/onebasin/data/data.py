@@ -68,12 +68,12 @@ class Data:
         Raises:
             OneBasinError: when the data have no test split.
         """
-        found = self.train if name == "train" else self.test
-        if found is None:
+        split = self.train if name == "train" else self.test
+        if split is None:
             raise OneBasinError(
                 f"data: {self.name} has no test split; pass split='train', or add test examples"
             )
-        return found
+        return split
 
     def splits(self, wanted: Sequence[str] = SPLITS) -> tuple[SplitName, ...]:
         """Return the wanted splits that exist."""

@@ -151,17 +151,17 @@ def decode_data(
         progress=progress,
         needed=("train_inputs",),
     )
-    found: dict[str, ArraySplit] = {}
+    splits: dict[str, ArraySplit] = {}
     for split in ("train", "test"):
         if f"{split}_inputs" in stored.tensors:
             inputs = inputs_of_split(stored, split, normalization)
             kept = MaskedTokens(inputs) if isinstance(inputs, Tokens) else inputs
-            found[split] = ArraySplit(kept, stored.tensors.get(f"{split}_labels"))
-    train, has_labels = found["train"], found["train"].has_labels
+            splits[split] = ArraySplit(kept, stored.tensors.get(f"{split}_labels"))
+    train, has_labels = splits["train"], splits["train"].has_labels
     return Data(
         name,
         train,
-        found.get("test"),
+        splits.get("test"),
         "classification" if has_labels else None,
         stored.facts["num_classes"],
         describe_normalization(train.inputs),
@@ -199,8 +199,8 @@ def decode_source(
     tokens = tokenizer_digest(reading.tokenizer)
     identity = [origin, reading.to_json(), *([] if tokens is None else [tokens])]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-    shown = re.sub(r"[^\w-]+", "-", name)[-80:]
-    folder = cache_folder(cache) / "datasets" / f"{shown}-{key[:16]}"
+    safe_name = re.sub(r"[^\w-]+", "-", name)[-80:]
+    folder = cache_folder(cache) / "datasets" / f"{safe_name}-{key[:16]}"
 
     def write(temporary: Path) -> Mapping[str, Any]:
         labels = "train_labels" in needed

@@ -37,7 +37,7 @@ def parquet_files(
         raise OneBasinError(
             f"data: there is no folder {folder}; put train*.parquet and test*.parquet into it"
         )
-    found = {}
+    split_files = {}
     for split, names in splits.items():
         globs = [f"{inner}{name}*.parquet" for name in names for inner in ("", "data/")]
         files = next((f for f in (sorted(folder.glob(glob)) for glob in globs) if f), None)
@@ -48,8 +48,8 @@ def parquet_files(
             raise OneBasinError(
                 f"data: {folder} has no {names[0]}*.parquet; there is {there}; put it there"
             )
-        found[split] = files
-    return found
+        split_files[split] = files
+    return split_files
 
 
 def digest(files: Sequence[Path]) -> list[list[Any]]:
@@ -58,14 +58,14 @@ def digest(files: Sequence[Path]) -> list[list[Any]]:
     The end of a parquet file has the offsets and compressed sizes of its columns. Other values may
     have equal sizes; the time distinguishes them.
     """
-    found = []
+    digests = []
     for path in files:
         stat = path.stat()
         with path.open("rb") as stream:
             stream.seek(max(0, stat.st_size - TAIL_BYTES))
             end = hashlib.sha256(stream.read()).hexdigest()
-        found.append([path.name, stat.st_size, stat.st_mtime_ns, end])
-    return found
+        digests.append([path.name, stat.st_size, stat.st_mtime_ns, end])
+    return digests
 
 
 def open_files(files: Sequence[Path]) -> Table:

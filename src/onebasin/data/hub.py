@@ -43,7 +43,7 @@ def open_hub(
             "the name and the network, or put train*.parquet and test*.parquet into a folder "
             "of root= (default: ONEBASIN_DATA)"
         ) from error
-    found = {}
+    fetched = {}
     for split, names in splits.items():
         there = next((choice for choice in names if choice in opened), None)
         if there is None and split not in required:
@@ -53,8 +53,8 @@ def open_hub(
                 f"data: {name} has no split {' or '.join(names)}; its splits are "
                 f"{', '.join(opened)}; name the right ones as {split}_split"
             )
-        found[split] = _table(opened[there], f"{name} ({there})")
-    return found
+        fetched[split] = _table(opened[there], f"{name} ({there})")
+    return fetched
 
 
 @contextlib.contextmanager

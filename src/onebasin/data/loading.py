@@ -147,13 +147,13 @@ def _read_folder(name: str, folder: Path, options: ReadOptions, known: HubSet | 
 
 
 def _split_files(folder: Path, suffix: str) -> dict[str, Path]:
-    found = {}
+    split_files = {}
     for split, names in SPLIT_NAMES.items():
         files = (folder / f"{name}{suffix}" for name in names)
         path = next((path for path in files if path.is_file()), None)
         if path is not None:
-            found[split] = path
-    return found
+            split_files[split] = path
+    return split_files
 
 
 def _load_set(name: str, source: HubSet, options: ReadOptions) -> Data:

@@ -80,29 +80,29 @@ def find_columns(
     """
     images = _named(table, ("image",), INPUT_NAMES)
     candidates = images or _named(table, ("text",), INPUT_NAMES)
-    found = _one(table, "input", inputs, candidates)
-    if table.kinds[found] not in ("image", "text"):
+    input_column = _one(table, "input", inputs, candidates)
+    if table.kinds[input_column] not in ("image", "text"):
         raise OneBasinError(
-            f"data: column {found!r} of {table.place} holds neither encoded images nor texts; "
+            f"data: column {input_column!r} of {table.place} has neither images nor texts; "
             "give another input_column"
         )
     classes = _named(table, ("class",), LABEL_NAMES) or _named(table, ("integer",), LABEL_NAMES)
-    candidates = [name for name in classes if name != found]
+    candidates = [name for name in classes if name != input_column]
     if labels is None and not candidates and not needs_labels:
-        return Columns(found, None, table.kinds[found] == "text")
+        return Columns(input_column, None, table.kinds[input_column] == "text")
     found_labels = _one(table, "label", labels, candidates)
     if table.kinds[found_labels] not in ("class", "integer"):
         raise OneBasinError(
             f"data: column {found_labels!r} of {table.place} has no classes (integers from 0); "
             "pass another column as label_column="
         )
-    return Columns(found, found_labels, table.kinds[found] == "text")
+    return Columns(input_column, found_labels, table.kinds[input_column] == "text")
 
 
 def _named(table: Table, kinds: Sequence[Kind], preferred: Sequence[str]) -> list[str]:
     """Return the columns of some kinds; only the first with a preferred name if there is one."""
-    found = [name for name, kind in table.kinds.items() if kind in kinds]
-    return next(([name] for name in preferred if name in found), found)
+    names = [name for name, kind in table.kinds.items() if kind in kinds]
+    return next(([name] for name in preferred if name in names), names)
 
 
 def _one(table: Table, what: Column, given: str | None, candidates: Sequence[str]) -> str:

@@ -36,8 +36,8 @@ def with_test_rows(data: Dataset, rows: Tensor | None) -> Dataset:
 
 def with_classes(data: Dataset, classes: Iterable[int]) -> Dataset:
     """Return the examples of some classes; see `Dataset.with_classes`."""
-    found = listed("data", "classes", classes)
-    numbers = [check_whole("data", "a class", each, least=0) for each in found]
+    class_list = listed("data", "classes", classes)
+    numbers = [check_whole("data", "a class", each, least=0) for each in class_list]
     if not numbers or max(numbers) >= data.num_classes:
         raise OneBasinError(
             f"data: classes {numbers} of {data.name}; give at least one of 0 to "

@@ -44,12 +44,12 @@ def kinds_of(schema: Any, features: Mapping[str, Any]) -> dict[str, Kind]:
 
 def class_names_of(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the names of the classes of some columns."""
-    found = {}
+    kinds = {}
     for column, feature in features.items():
         names = feature.get("names") if isinstance(feature, dict) else None
         if isinstance(names, list) and names:
-            found[column] = tuple(map(str, names))
-    return found
+            kinds[column] = tuple(map(str, names))
+    return kinds
 
 
 def _kind(dtype: Any, feature: Any) -> Kind:

@@ -68,16 +68,18 @@ def tokenizer(name: str, length: int) -> Tokenizer:
         return Tokenizer(
             lambda texts: [_bytes(text)[:length] for text in texts], _bytes, 0, 1 + 256
         )
-    found = _pretrained(name)
+    pretrained = _pretrained(name)
 
     def encode(texts: list[str]) -> Sequence[Sequence[int]]:
-        return found(texts, truncation=True, max_length=length)["input_ids"]
+        return pretrained(texts, truncation=True, max_length=length)["input_ids"]
 
     def encode_all(text: str) -> Sequence[int]:
-        return found(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return pretrained(text, add_special_tokens=False, verbose=False)["input_ids"]
 
-    padding = found.pad_token_id if found.pad_token_id is not None else found.eos_token_id
-    return Tokenizer(encode, encode_all, padding or 0, len(found))
+    padding = (
+        pretrained.pad_token_id if pretrained.pad_token_id is not None else pretrained.eos_token_id
+    )
+    return Tokenizer(encode, encode_all, padding or 0, len(pretrained))
 
 
 def has_tokenizer(folder: str | os.PathLike[str]) -> bool:
@@ -168,11 +170,11 @@ def padded(
     rows: Sequence[Sequence[int]], tokens: Tokenizer, length: int
 ) -> Int32[np.ndarray, "n row"]:
     """Return a row for each text: the number of its tokens, its tokens, and the padding."""
-    found = np.full((len(rows), 1 + length), tokens.padding, dtype=np.int32)
+    padded_rows = np.full((len(rows), 1 + length), tokens.padding, dtype=np.int32)
     for row, numbers in enumerate(rows):
-        found[row, 0] = len(numbers)
-        found[row, 1 : 1 + len(numbers)] = numbers
-    return found
+        padded_rows[row, 0] = len(numbers)
+        padded_rows[row, 1 : 1 + len(numbers)] = numbers
+    return padded_rows
 
 
 def _bytes(text: str) -> list[int]:

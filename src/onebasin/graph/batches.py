@@ -299,10 +299,10 @@ def output_of(output: Any) -> Tensor:
         logits = getattr(output, "logits", None)
     if logits is None and isinstance(output, tuple | list) and output:
         logits = output[0]
-    found = output if logits is None else logits
-    if not isinstance(found, Tensor):
+    tensor = output if logits is None else logits
+    if not isinstance(tensor, Tensor):
         raise OneBasinError(
             f"evaluator: the model returned {type(output).__name__}, expected a tensor, a tuple "
             "that starts with one, or an object with .logits; pass your own evaluate function"
         )
-    return found
+    return tensor

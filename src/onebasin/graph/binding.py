@@ -107,14 +107,14 @@ def precision_of(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype |
         model: the architecture.
         bound: result of `bind`.
     """
-    found: torch.dtype | None = None
+    precision: torch.dtype | None = None
     for name, own in named_tensors(model, all_names=False):
         value = bound.get(name, own)
         # A counter that is stored as a float does not determine the precision.
         is_real = own.is_floating_point() and value.is_floating_point()
         if is_real and value.dtype != own.dtype:
-            found = common_dtype(found or value.dtype, value.dtype)
-    return found
+            precision = common_dtype(precision or value.dtype, value.dtype)
+    return precision
 
 
 def input_dtype(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | None:

@@ -53,20 +53,20 @@ def _check_shapes(traced: Symmetry, symmetry: Symmetry, call: str) -> None:
 def _names(traced: Symmetry, symmetry: Symmetry, call: str) -> dict[str, str]:
     """Return the names of groups of the graph in the symmetry."""
     places = {place: name for name, place in _places(traced)}
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name, place in _places(symmetry):
-        if place in places and found.setdefault(places[place], name) != name:
+        if place in places and names.setdefault(places[place], name) != name:
             raise OneBasinError(
-                f"{call}: the units of {found[places[place]]!r} and {name!r} must move together in "
+                f"{call}: the units of {names[places[place]]!r} and {name!r} must move together in "
                 "this model; prove the symmetry first"
             )
     for name in symmetry.groups:
-        if name not in found.values():
+        if name not in names.values():
             raise OneBasinError(
                 f"{call}: no value inside the model shows the units of {name!r}; prove the "
                 "symmetry first, or match by weights"
             )
-    return found
+    return names
 
 
 def _places(symmetry: Symmetry) -> Iterator[tuple[str, tuple[object, ...]]]:

@@ -111,18 +111,18 @@ class Graph:
     def nodes(self) -> Mapping[str, FeatureNode]:
         """The nodes whose values are tensors, in the order of the forward pass."""
         tensors = self.traced.exported.tensors
-        found = {}
+        nodes = {}
         for node in self.traced.exported.graph_module.graph.nodes:
             if node.name in self.features.layouts:
                 inputs = list(tensor_inputs(node))
-                found[node.name] = FeatureNode(
+                nodes[node.name] = FeatureNode(
                     name=node.name,
                     operator=operator_of(node),
                     module=module_of(node),
                     sources=tuple(name for name in inputs if name not in tensors),
                     parameters=tuple(tensors[name] for name in inputs if name in tensors),
                 )
-        return found
+        return nodes
 
     def place(self, name: str) -> str:
         """Return a description of a node for messages: its label and the source of its input.
@@ -164,12 +164,12 @@ class Graph:
     @cached_property
     def readers(self) -> Mapping[str, tuple[str, ...]]:
         """The nodes that read the value of each node."""
-        found: dict[str, list[str]] = {name: [] for name in self.nodes}
+        names: dict[str, list[str]] = {name: [] for name in self.nodes}
         for node in self.nodes.values():
             for source in node.sources:
-                if source in found:
-                    found[source].append(node.name)
-        return {name: tuple(readers) for name, readers in found.items()}
+                if source in names:
+                    names[source].append(node.name)
+        return {name: tuple(readers) for name, readers in names.items()}
 
     @cached_property
     def fed(self) -> frozenset[str]:
@@ -242,12 +242,12 @@ class Graph:
         runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in bound]
         with torch.no_grad():
             for node in self._order:
-                shown = node.name in self.nodes
-                if enter is not None and shown and node.op == "call_function":
+                is_visible = node.name in self.nodes
+                if enter is not None and is_visible and node.op == "call_function":
                     given = tuple(run.fetch_args_kwargs_from_env(node) for run in runs)
                     enter(Call(node.name, cast(Callable[..., Any], node.target), given))
                 values = [self._value(run, node, call) for run in runs]
-                if visit is not None and shown:
+                if visit is not None and is_visible:
                     values = visit(node.name, values) or values
                 for run, value in zip(runs, values, strict=True):
                     run.keep(node, value)

@@ -32,12 +32,12 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
         OneBasinError: the module cannot be imported, or has no such callable.
     """
     attribute = path.partition(":")[2]
-    found = find_callable(path)
-    if isinstance(found, nn.Module):
+    target = find_callable(path)
+    if isinstance(target, nn.Module):
         raise OneBasinError(f"{path}: is a module already; name a callable that builds one")
-    if not callable(found):
+    if not callable(target):
         raise OneBasinError(
-            f"{path}: is of type {type(found).__name__}, not a callable; name a callable that "
+            f"{path}: is of type {type(target).__name__}, not a callable; name a callable that "
             "returns an nn.Module"
         )
 
@@ -49,9 +49,9 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
 
     def calling(error: BaseException) -> str:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        return f"{attribute}({given}){_place(found, error)}"
+        return f"{attribute}({given}){_place(target, error)}"
 
-    return Recipe(path, lambda: _call(found, path, arguments), inputs, calling=calling)
+    return Recipe(path, lambda: _call(target, path, arguments), inputs, calling=calling)
 
 
 def module_files(name: str) -> tuple[Path, ...]:
@@ -133,14 +133,14 @@ def _import(name: str, path: str) -> Any:
 
 
 def _lookup(module: Any, attribute: str, path: str) -> Any:
-    found = module
+    target = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
-            known = _own_callables(found, module.__name__)
+        if not hasattr(target, part):
+            known = _own_callables(target, module.__name__)
             hint = suggestion(part, known) if known else "it defines no callable"
             raise OneBasinError(f"{path}: {module.__name__} has no {attribute!r}; {hint}")
-        found = getattr(found, part)
-    return found
+        target = getattr(target, part)
+    return target
 
 
 def _own_callables(owner: Any, module: str) -> list[str]:

@@ -93,8 +93,8 @@ class _Rules:
             own = copy.deepcopy(fusion)
             for stored, pattern in parts:
                 own.add_tensor(first, stored, pattern, tensors[stored])
-            made = own.convert(first, model=self._module, config=self._module.config)
-            return {name: _only(value) for name, value in made.items()}
+            converted = own.convert(first, model=self._module, config=self._module.config)
+            return {name: _only(value) for name, value in converted.items()}
 
         def revert(tensors: Tensors) -> Tensors:
             return self._loading.revert_weight_conversion(self._module, tensors)

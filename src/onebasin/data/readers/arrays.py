@@ -75,15 +75,18 @@ def data_of_splits(
     """
     labels = {split: given for split, (_, given) in splits.items() if given is not None}
     classes, class_names = classes_of(name, labels)
-    made = {
+    parts = {
         split: ArraySplit(to_inputs(name, inputs, normalization), classes.get(split))
         for split, (inputs, _) in splits.items()
     }
-    train, found = made["train"], train_normalization(made["train"].inputs, normalization)
+    train, normalization_text = (
+        parts["train"],
+        train_normalization(parts["train"].inputs, normalization),
+    )
     flat = [each for each in classes.values() if each.ndim == 1]
     number = len(class_names) or (1 + max(int(each.max()) for each in flat) if flat else None)
     task = "classification" if train.has_labels else None
-    return Data(name, train, made.get("test"), task, number, found, class_names)
+    return Data(name, train, parts.get("test"), task, number, normalization_text, class_names)
 
 
 def train_normalization(inputs: Inputs, given: MeanAndStd | None) -> str | None:
@@ -186,11 +189,11 @@ def classes_of(
     if any(array.dtype.kind in "US" for array in arrays.values()):
         names = sorted({str(label) for array in arrays.values() for label in array.tolist()})
         numbers = {label: number for number, label in enumerate(names)}
-        found = {
+        picked = {
             split: torch.tensor([numbers[str(label)] for label in array.tolist()])
             for split, array in arrays.items()
         }
-        return found, tuple(names)
+        return picked, tuple(names)
     return {split: _numbered(name, array) for split, array in arrays.items()}, ()
 
 

@@ -21,11 +21,11 @@ def read_callable(spec: str, options: ReadOptions) -> Data:
         OneBasinError: the callable cannot be imported, fails, or returns something else.
     """
     options.refuse("a callable", "image_size", "label_column", "tokenizer", "context")
-    found = find_callable(spec)
-    if callable(found):
+    value = find_callable(spec)
+    if callable(value):
         try:
             with importable_folder():
-                found = found()
+                value = value()
         except OneBasinError:
             raise
         # The code of users may raise anything.
@@ -34,4 +34,4 @@ def read_callable(spec: str, options: ReadOptions) -> Data:
                 f"data: calling {spec} failed ({one_line(error)}); correct the callable, which "
                 "takes no arguments"
             ) from error
-    return data_of(spec, found, options.normalization)
+    return data_of(spec, value, options.normalization)

@@ -171,7 +171,7 @@ def _values(table: Any, column: str) -> np.ndarray:
 
 
 def _features(path: Path, table: Any, columns: Sequence[str]) -> np.ndarray:
-    types, found = arrow().types, []
+    types, arrays = arrow().types, []
     if not columns:
         raise OneBasinError(f"data: {path} has only a label column; add features")
     for column in columns:
@@ -183,5 +183,5 @@ def _features(path: Path, table: Any, columns: Sequence[str]) -> np.ndarray:
             )
         if values.null_count:
             raise OneBasinError(f"data: column {column!r} of {path} has empty fields; fill them")
-        found.append(values.to_numpy().astype(np.float32))
-    return np.stack(found, axis=1)
+        arrays.append(values.to_numpy().astype(np.float32))
+    return np.stack(arrays, axis=1)

@@ -51,10 +51,10 @@ def read_image_folder(
         raise OneBasinError(f"data: {folder} has a folder {test.name} but no folder train; add it")
     classes = _classes(train)
     files = {split: _files(root, classes) for split, root in roots.items()}
-    origin = {split: [_key(path) for path, _ in found] for split, found in files.items()}
+    origin = {split: [_key(path) for path, _ in paths] for split, paths in files.items()}
 
     def tables() -> Mapping[str, Table]:
-        return {split: _table(roots[split], found, classes) for split, found in files.items()}
+        return {split: _table(roots[split], paths, classes) for split, paths in files.items()}
 
     return decode_data(
         name, tables, origin, replace(reading, label_column=None), normalization=normalization
@@ -92,17 +92,19 @@ def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int | None]]:
             f"data: {root} has classes {some_names(own)}, but the training images have "
             f"{some_names(classes)}; both must have the same classes"
         )
-    found: list[tuple[Path, int | None]] = []
+    labeled_paths: list[tuple[Path, int | None]] = []
     for number, name in enumerate(classes):
         for folder, _, names in sorted(os.walk(root / name)):
-            found += [(Path(folder, each), number) for each in sorted(names) if _is_image(each)]
+            labeled_paths += [
+                (Path(folder, each), number) for each in sorted(names) if _is_image(each)
+            ]
     if not classes:
-        found = [(path, None) for path in _images(root)]
-    if not found:
+        labeled_paths = [(path, None) for path in _images(root)]
+    if not labeled_paths:
         raise OneBasinError(
             f"data: {root} holds no images; put a folder of images there for each class"
         )
-    return found
+    return labeled_paths
 
 
 def _key(path: Path) -> list[Any]:
