@@ -256,7 +256,7 @@ def test_files_of_different_sets_are_refused(load, folder):
 def test_a_column_that_is_not_there_is_named(load, folder):
     write_set(folder)
     refused(load, "has no column 'photo'; its columns are 'image', 'label'", input_column="photo")
-    refused(load, "column 'label' of .* neither encoded images nor texts", input_column="label")
+    refused(load, "column 'label' of .* neither images nor texts", input_column="label")
     refused(load, "column 'image' of .* has no classes", label_column="image")
 
 
