@@ -13,6 +13,7 @@ def test_barriers_before_and_after_are_printed(capsys, a, b):
     assert header.split() == ["barrier", "naive", "aligned"]
     for measure in ("loss, train", "loss, test", "error, train", "error, test"):
         assert measure in out
+    assert "statistics between" not in out
 
 
 def test_json_has_the_curves_too(capsys, a, b):

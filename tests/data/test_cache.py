@@ -91,7 +91,7 @@ def test_what_is_not_whole_is_noticed_and_written_anew(folder, fault, caplog):
     with caplog.at_level(logging.WARNING):
         assert_whole(cached(folder, write))
     assert write.calls == 2
-    assert "is not whole, or of another version; it is written anew" in caplog.text
+    assert "is incomplete or of another version; it is written again" in caplog.text
     assert_whole(cached(folder, write))
     assert write.calls == 2
 

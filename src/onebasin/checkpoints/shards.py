@@ -135,7 +135,7 @@ def _check_inside(index: Path, shard: str) -> None:
     if not parts or os.path.isabs(shard) or ".." in parts or "\0" in shard:
         raise OneBasinError(
             f"{index}: names the file {shard!r}, which is outside its folder; an index may "
-            "name files of its own folder only"
+            "name only files in its folder"
         )
 
 

@@ -103,7 +103,7 @@ def _clear(folder: Path) -> None:
     """Remove an incomplete folder and temporary folders of killed processes."""
     if folder.exists():
         _LOGGER.warning(
-            "data: the cache %s is not whole, or of another version; it is written anew", folder
+            "data: the cache %s is incomplete or of another version; it is written again", folder
         )
         shutil.rmtree(folder)
     for left in folder.parent.glob(f".{folder.name[:100]}.*"):

@@ -52,7 +52,7 @@ class Difference:
 
 
 def read_mapping(folder: Path, name: str) -> dict[str, Any] | None:
-    """Return the content of a JSON file in a folder, or None where there is no such file.
+    """Return the content of a JSON file in a folder, or None if it is missing.
 
     Raises:
         OneBasinError: when it is not a JSON object.

@@ -92,7 +92,7 @@ def _token_differences(
 
 
 def _pipeline_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Difference]:
-    """Compare what a tokenizer.json does besides its vocabulary."""
+    """Yield differences between two tokenizer.json files other than the vocabulary."""
     model_a, model_b = _model(a), _model(b)
     merges_a, merges_b = (_merges(model.pop("merges", None)) for model in (model_a, model_b))
     yield from _list_difference(_FAST, "model.merges", merges_a, merges_b)
