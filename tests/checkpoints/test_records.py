@@ -76,7 +76,7 @@ def test_contradictions_with_the_user_are_refused():
         merged_arguments(RECORD, "mlp", {"width": 32})
     tuples = ArchitectureRecord("mlp", {"sizes": [8, 16]})
     assert merged_arguments(tuples, "mlp", {"sizes": (8, 16)}) == {"sizes": (8, 16)}
-    with pytest.raises(OneBasinError, match="but ARCH is 'vit'"):
+    with pytest.raises(OneBasinError, match="but model= is 'vit'"):
         merged_arguments(RECORD, "vit", {})
 
 

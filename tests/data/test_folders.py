@@ -313,7 +313,7 @@ def test_images_of_16_bits_keep_their_upper_half(load, folder, channels):
 @pytest.mark.parametrize(
     ("pixels", "text"),
     [
-        (np.full((5, 5), 0.5, dtype=np.float32), "the image holds fractions"),
+        (np.full((5, 5), 0.5, dtype=np.float32), "floating-point images have an unknown range"),
         (np.full((5, 5), 1 << 20, dtype=np.int32), "the image has values from 1048576 to 1048576"),
     ],
 )
