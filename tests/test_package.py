@@ -1,5 +1,6 @@
 """The frame of the package: its surface, its version, and that the tests check types."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 import torch
 
 import onebasin
+import onebasin_studies
 from onebasin.matching import assign
+from scripts.check_wheel import missing_files
 
 
 def test_public_surface_is_small_and_real() -> None:
@@ -22,7 +25,20 @@ def test_citation_has_the_version() -> None:
 
 
 def test_types_are_shipped() -> None:
-    assert Path(onebasin.__file__).with_name("py.typed").is_file()
+    for package in (onebasin, onebasin_studies):
+        assert Path(str(package.__file__)).with_name("py.typed").is_file()
+
+
+def test_files_that_a_wheel_lacks_are_named(tmp_path) -> None:
+    wheel = tmp_path / "onebasin.whl"
+    lacking = ["onebasin/py.typed", "onebasin_studies/report/page.css"]
+    source = Path(onebasin.__file__).parents[1]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path in source.rglob("*"):
+            name = path.relative_to(source).as_posix()
+            if path.is_file() and name not in lacking:
+                archive.writestr(name, "")
+    assert missing_files(wheel) == lacking
 
 
 def test_types_and_shapes_are_checked_at_run_time() -> None:
