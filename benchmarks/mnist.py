@@ -199,7 +199,7 @@ def page(found: Mapping[str, Any], failures: Sequence[str], environment: Mapping
             lines.append(f"| {split} {what} | {pair[0]:.4f} | {pair[1]:.4f} |")
     lines += [
         "",
-        "**LLFC.** 1 − cos between the features halfway and the mix of the ends' features, beside",
+        "**LLFC.** 1 − cos between the features halfway and the mix of the ends' features, and",
         "1 − cos of the ends; c is one over the mean of ⟨X, Y⟩/‖Y‖².",
         "",
         "| layer | naive | ends | ⟨X,Y⟩/‖Y‖² | c | aligned | ends | ⟨X,Y⟩/‖Y‖² | c |",

@@ -61,7 +61,7 @@ def approx(expected: list[float], tolerance: float) -> Any:
 
 
 class Watched(dict[str, Tensor]):
-    """A state dict that tells what a function changed."""
+    """A state dict that shows the changes of a function."""
 
     def __init__(self, params: Mapping[str, Tensor]) -> None:
         super().__init__(params)
@@ -97,7 +97,7 @@ def expected(calls) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_inputs_model_and_data_stay_as_they_are(calls, name):
+def test_inputs_model_and_data_do_not_change(calls, name):
     assert calls[name][1] == []
 
 

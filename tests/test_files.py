@@ -132,7 +132,7 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path, atomic: Atomic) ->
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert not (tmp_path / "out").exists()
-    with atomic(tmp_path / "out") as temporary:  # what is left over is in nobody's way
+    with atomic(tmp_path / "out") as temporary:  # the leftover file is ignored
         fill(temporary, "whole")
     written = tmp_path / "out"
     assert (written / "part" if written.is_dir() else written).read_text() == "whole"

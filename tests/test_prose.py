@@ -23,8 +23,7 @@ BANNED = {
     "proved to 4e-15": "proved",
     "the proofs": "proofs",
     "it settled at once": "settled",
-    "loss and slope": "slope",
-    "means and deviations": "deviations",
+    "means and deviations": "and deviations",
     "a refusal of operators": "refusal",
     "a specimen of weights": "specimen",
     "the culprits": "culprits",
@@ -41,7 +40,8 @@ BANNED = {
 CLEAN = '''"""Return the barrier of two networks.
 
 Your own model works too. There is no limit.
-The seed is no longer needed. Standard deviations are normalized.
+The seed is no longer needed. The standard
+deviations are normalized.
 
 Args:
     seed: random seed of the order.

@@ -234,5 +234,5 @@ def test_wrong_input_gives_an_error_of_one_line(messages, call):
 
 
 @pytest.mark.parametrize("call", ACCEPTED)
-def test_modules_and_proofs_are_accepted(messages, call):
+def test_modules_and_verifications_are_accepted(messages, call):
     assert messages[call] == f"accepted: {ACCEPTED[call]}"

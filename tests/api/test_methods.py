@@ -66,7 +66,7 @@ def test_a_method_for_other_networks_says_so(capsys, tmp_path, a, b, method):
     assert not out.exists()
 
 
-def test_the_method_is_told(capsys, tmp_path, a, b):
+def test_the_method_is_printed(capsys, tmp_path, a, b):
     found = succeed(capsys, *ALIGN, a, b, "-o", tmp_path / "out.safetensors", *TINY)
     assert "\nweights: objective " in found.out
 

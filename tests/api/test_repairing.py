@@ -57,12 +57,12 @@ def test_every_tensor_of_the_ends_is_read_once(method):
         # The suite's check of types looks at the first tensor of every mapping, too.
         assert [end.reads[name] for name in list(end)[1:]] == [1] * (len(end) - 1)
     if method == "reset":
-        # No end is needed as a whole: beside the tensor that is averaged there may be one.
+        # At most one tensor is loaded in addition to the averaged one.
         assert all(end.most <= 2 < len(end) for end in ends)
 
 
 @pytest.mark.parametrize(("given", "suits"), [("auto", "reset"), ("repair", "repair")])
-def test_networks_with_running_statistics_are_reset_unless_told_otherwise(given, suits):
+def test_networks_with_running_statistics_are_reset_by_default(given, suits):
     asked = Repair.of(given, Data.from_dataset(load_digits()))
     assert asked is not None
     assert asked._method_for(build(0)) == suits

@@ -81,7 +81,7 @@ def test_a_symmetry_written_by_hand_is_used(capsys, tmp_path, a, b, verify):
 def test_a_wrong_group_is_dropped_and_named(capsys, tmp_path, a, b):
     spec = {name: [None] * tensor.ndim for name, tensor in network(0).items()}
     spec["layers.0.weight"][0] = spec["layers.0.bias"][0] = spec["layers.1.weight"][1] = "good"
-    # Whoever wrote this forgot the bias.
+    # The spec lacks the bias.
     spec["layers.1.weight"][0] = spec["layers.2.weight"][1] = "bad"
     file = tmp_path / "hand.json"
     file.write_text(json.dumps(spec))
@@ -116,7 +116,7 @@ def test_dtypes_of_b_are_kept(capsys, tmp_path, a):
     assert {tensor.dtype for tensor in read(out).values()} == {torch.bfloat16}
 
 
-def test_restarts_are_told(capsys, tmp_path, a, b):
+def test_restarts_are_printed(capsys, tmp_path, a, b):
     out = tmp_path / "out.safetensors"
     found = succeed(capsys, "align", "mlp", a, b, "-o", out, "--restarts", 3, "--json", *TINY)
     restarts = found.data["matching"]["restarts"]

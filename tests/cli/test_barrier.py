@@ -153,7 +153,7 @@ def test_one_split_can_be_asked_for(capsys, a, b):
             assert splits == {split: both["curves"][state][split]}
 
 
-def test_the_chord_can_be_chosen(capsys, a, b):
+def test_the_baseline_can_be_chosen(capsys, a, b):
     options = ("--data", "digits", "--num-points", 3, "--json", "--no-align")
     for baseline in ("linear", "mean"):
         data = succeed(capsys, "barrier", "mlp", a, b, *options, "--baseline", baseline, *TINY).data

@@ -94,7 +94,7 @@ def test_layers_can_be_chosen_of_measures_that_find_their_own(
     assert line.startswith(f"{measure}: among the chosen layers there is no ")
 
 
-def test_the_lemma_is_told_in_a_line(capsys, tmp_path, a, b):
+def test_the_lemma_is_one_line(capsys, tmp_path, a, b):
     options = (*DATA, "-o", tmp_path / "f", "--measure", "lemma", *TINY)
     found = succeed(capsys, "compare-features", "mlp", a, b, *options).out.split("\n\n")[1]
     assert found.startswith("lemma: error of the ends at most 0.")

@@ -12,7 +12,7 @@ def test_the_symmetry_is_summed_up(capsys):
     assert "proved" not in out
 
 
-def test_it_is_proved_where_asked_for(capsys):
+def test_verify_verifies_the_symmetry(capsys):
     assert " (verified, max error " in succeed(capsys, "inspect", "mlp", "--verify", *TINY).out
 
 
@@ -77,7 +77,7 @@ def test_a_model_that_computes_while_it_is_built_is_built_with_memory(
     )
 
 
-def test_what_has_no_memory_cannot_be_proved(capsys):
+def test_models_on_meta_cannot_be_verified(capsys):
     line = fail(capsys, "inspect", "mlp", "--meta", "--verify", *TINY)
     assert line.startswith("inspect: --verify runs the model, which --meta builds without memory; ")
 
@@ -100,7 +100,7 @@ def test_where_no_symmetry_can_be_written_is_named(capsys, tmp_path):
         ('{"format": "onebasin-symmetry-0"}', "not a symmetry file of this version"),
     ],
 )
-def test_a_file_that_is_no_symmetry_is_named(capsys, tmp_path, text, message):
+def test_invalid_symmetry_files_are_named(capsys, tmp_path, text, message):
     file = tmp_path / "symmetry.json"
     file.write_text(text)
     line = fail(capsys, "inspect", "mlp", "--symmetry", file, *TINY)

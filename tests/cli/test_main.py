@@ -157,12 +157,12 @@ def test_a_fault_of_onebasin_is_one_line_too(capsys, monkeypatch):
         main(["inspect", "mlp"])
 
 
-def test_a_reader_that_leaves_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     code = (
         "import sys; from onebasin.cli.main import main; "
         "sys.exit(main(['inspect', 'mlp', '--all']))"
     )
-    # Stdout is a pipe that nobody reads.
+    # Stdout is a pipe without a reader.
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

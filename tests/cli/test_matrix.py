@@ -73,9 +73,7 @@ def test_pictures_and_numbers_are_written(capsys, tmp_path, three):
         ("annealing", "steps=20", ""),
     ],
 )
-def test_pairs_that_did_not_settle_are_counted_where_a_method_can(
-    capsys, three, method, option, told
-):
+def test_pairs_that_did_not_converge_are_counted(capsys, three, method, option, told):
     given = (*DIGITS, "--split", "test", "--method", method, "--method-arg", option)
     found = succeed(capsys, "barrier", "mlp", *three, *given, *TINY)
     assert found.notes == (f"onebasin: {told}\n" if told else "")

@@ -80,7 +80,7 @@ def c(tmp_path):
     return write(tmp_path / "c.safetensors", network(2))
 
 
-def test_three_are_averaged_as_they_are(capsys, tmp_path, a, b, c):
+def test_three_are_averaged_without_alignment(capsys, tmp_path, a, b, c):
     out = tmp_path / "merged.safetensors"
     options = ("--no-align", "--weights", "2,1,1", "--json")
     found = succeed(capsys, "merge", "mlp", a, b, c, "-o", out, *options, *TINY)

@@ -76,7 +76,7 @@ def test_too_many_checkpoints_are_refused(files):
         split_positionals("align", ["mlp", "a", "b", "c"], maximum=2)
 
 
-def test_a_built_in_name_is_an_architecture_even_beside_a_folder_of_that_name(files):
+def test_a_built_in_name_goes_before_a_folder_of_that_name(files):
     (files / "a").rename(files / "mlp")
     assert split_positionals("merge", ["mlp", "b", "c"]).model == "mlp"
     assert split_positionals("merge", ["./mlp", "b", "c"]).model == "hf:./mlp"

@@ -108,7 +108,7 @@ def mutations(data: bytes, seed: str) -> Iterator[tuple[str, bytes]]:
 
 
 def text_mutations(text: str, seed: str, count: int) -> Iterator[tuple[str, str]]:
-    """JSON with a value replaced, removed or repeated, and text that is no JSON any more."""
+    """JSON with a value replaced, removed or repeated, and text that is not JSON."""
     draw = random.Random(seed)
     values = [None, True, -1, 2.5, 10**30, "x", "", [], {}, [1], [["a"]], {"a": 1}]
     for number in range(count):

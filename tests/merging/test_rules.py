@@ -41,7 +41,7 @@ def test_masks_stay_masks_and_the_effective_weights_are_averaged():
     torch.testing.assert_close(effective, (a.weight + b.weight) / 2)
 
 
-def test_the_command_line_tells_what_becomes_of_masks(capsys, tmp_path, monkeypatch):
+def test_the_command_reports_masks(capsys, tmp_path, monkeypatch):
     (tmp_path / "pruned_net.py").write_text(PRUNED)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

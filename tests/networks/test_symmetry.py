@@ -1,4 +1,4 @@
-"""Everything hidden moves: groups and orders counted by hand, and proofs on the networks."""
+"""Everything hidden moves: groups and orders counted by hand, and verification on the networks."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_groups_are_those_counted_by_hand(case):
 def test_the_groups_of_the_transformer():
     _, symmetry = traced_case("vit")
     # Each block: three heads, in each head four channels of q and k and four of v, and the
-    # hidden units; beside them the residual stream.
+    # hidden units; in addition, the residual stream.
     block = log10_factorials(3, 4, 4, 4, 4, 4, 4, 48)
     assert len(symmetry.groups) == 1 + 2 * 4
     assert symmetry.log10_order == pytest.approx(log10_factorials(12) + 2 * block)
@@ -98,7 +98,7 @@ def test_only_inputs_and_outputs_are_fixed(case):
 @pytest.mark.parametrize(
     "case", ["mlp", "shallow-cnn", "vgg11-batch", "resnet18-layer", "resnet20-batch", "vit"]
 )
-def test_proofs_pass(case):
+def test_verification_passes(case):
     architecture, symmetry = traced_case(case)
     proof = verify(symmetry, architecture.module, architecture.example_args, controls=5)
     assert not proof.failed_groups

@@ -140,7 +140,7 @@ def test_a_file_in_the_way_is_named(capsys, tmp_path):
     assert "cannot be used for training" in line
 
 
-def test_networks_that_all_diverge_are_told_and_not_drawn(capsys, tmp_path):
+def test_networks_that_all_diverge_are_reported_and_not_drawn(capsys, tmp_path):
     arguments = ("train", "mlp", "--data", "digits", "--seeds", "0,1", "-o", tmp_path, *SMALL)
     succeed(capsys, *arguments)
     assert (tmp_path / "curves.png").exists()
