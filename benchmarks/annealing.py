@@ -140,14 +140,14 @@ def make_walk(case: Case, model: Any, symmetry: Any, networks: Any, batches: Any
     """Return a walk of onebasin that begins at the identity, and what it averages."""
     from onebasin import Permutation
     from onebasin.matching._annealing.examples import examples_of
-    from onebasin.matching._annealing.making import walk_maker
+    from onebasin.matching._annealing.factory import state_factory
 
     pairs = tuple(combinations(range(case.networks), 2))
     mixtures = pairs if case.averages == "pairs" else (tuple(range(case.networks)),)
     energy: Any = case.energy
     examples = examples_of(model, batches, energy, call="benchmark")
     identity = dict(Permutation.identity(symmetry).indices)
-    make = walk_maker(symmetry, networks, mixtures, examples)
+    make = state_factory(symmetry, networks, mixtures, examples)
     return make((identity,) * case.networks), mixtures
 
 

@@ -169,7 +169,7 @@ def floor(symmetry: Any, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> fl
     from onebasin.matching._coordinate_descent.search import Search
 
     pair = Pair(symmetry, a, b)
-    pair.survey()
+    pair.compute_stats()
     search = Search(symmetry, pair, cache_bytes=0)
     identity = Permutation.identity(symmetry).indices
     seconds = 0.0

@@ -106,7 +106,7 @@ CASES = {
     "match('annealing', data=None)": "match_annealing: the data is None; pass a list of batches",
     "match('annealing', data=[(inputs[:0], labels[:0])])": "match_annealing: the data has no batch",
     "match('annealing', data=[(inputs, labels + 5)])": "match_annealing: batch 0 of the data has "
-    "label 6, but the model returns 2 classes; labels are 0 to 1, or -100 for what does not count",
+    "label 6 in batch 0 of the data; the model has 2 classes, use 0 to 1, or -100 to ignore an e",
     "match('annealing', data=[(inputs, labels - 5)])": "match_annealing: batch 0 of the data has "
     "label -5, but the",
     "match('straight_through', data=None)": "match_straight_through: the data is None; pass a li",

@@ -15,7 +15,7 @@ from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.graph.features import Features
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._coordinate_descent.search import Search
-from onebasin.matching._features.seen import SeenTrees
+from onebasin.matching._features.feature_similarities import FeatureSimilarities
 from onebasin.matching.activations import match_activations
 from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity
@@ -124,16 +124,16 @@ def test_a_pass_takes_all_trees_that_fit_and_none_is_charged_for_another() -> No
     )  # fmt: skip
     symmetry, params = infer_symmetry(model, torch.zeros(2, 5)), model.state_dict()
     pair = Pair(symmetry, params, params)
-    pair.survey()
+    pair.compute_stats()
     search = Search(symmetry, pair, cache_bytes=0)
     features = Features(model, [torch.zeros(2, 5)])
-    seen = SeenTrees(search, features, "inner", "post", call="look")
+    feature_similarities = FeatureSimilarities(search, features, "inner", "post", call="look")
     roots = list(search.trees)
     assert [symmetry.groups[root].size for root in roots] == [6, 20, 4]
     few = 4 * (6 * 6 + 4 * 4)
-    assert seen.ready(roots, (), few) == [roots[0], roots[2]]
-    assert seen.ready(roots, (), few - 1) == [roots[0]]
-    assert seen.ready(roots, (), few + 4 * 20 * 20) == roots
+    assert feature_similarities.available(roots, (), few) == [roots[0], roots[2]]
+    assert feature_similarities.available(roots, (), few - 1) == [roots[0]]
+    assert feature_similarities.available(roots, (), few + 4 * 20 * 20) == roots
 
 
 def test_a_hand_written_symmetry_is_matched_under_its_own_names() -> None:

@@ -45,13 +45,13 @@ def test_one_group_is_matched_as_by_hand_and_as_by_assignment(size):
         inner_product(
             a,
             {
-                "0.weight": b["0.weight"][list(order)],
-                "0.bias": b["0.bias"][list(order)],
-                "2.weight": b["2.weight"][:, list(order)],
+                "0.weight": b["0.weight"][list(index)],
+                "0.bias": b["0.bias"][list(index)],
+                "2.weight": b["2.weight"][:, list(index)],
                 "2.bias": b["2.bias"],
             },
         )
-        for order in permutations(range(size))
+        for index in permutations(range(size))
     )
     found = match_exhaustive(symmetry, a, b)
     assert found.objective[-1] == pytest.approx(best, rel=1e-9)
@@ -159,8 +159,8 @@ def test_nothing_to_match_is_the_identity():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 100}, "there are 120 permutations, more than the limit of 100; use another"),
-        ({"objective": "loss"}, "objective 'loss' runs networks on data; pass model= and data="),
+        ({"limit": 100}, "the symmetry has 120 permutations, above the limit of 100; use ano"),
+        ({"objective": "loss"}, "objective 'loss' needs data; pass model= and data="),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -172,7 +172,7 @@ def test_bad_options_are_named(options, message):
 def test_an_astronomic_number_is_written_short():
     model = nn.Sequential(nn.Linear(3, 512), nn.ReLU(), nn.Linear(512, 2))
     symmetry = infer_symmetry(model, torch.zeros(2, 3))
-    with pytest.raises(OneBasinError, match=r"there are 10\^1166.5 permutations"):
+    with pytest.raises(OneBasinError, match=r"the symmetry has 10\^1166.5 permutations"):
         match_exhaustive(symmetry, model.state_dict(), model.state_dict())
 
 

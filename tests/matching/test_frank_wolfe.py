@@ -10,10 +10,10 @@ from torch import nn
 
 from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.matching import match_frank_wolfe, match_weights
-from onebasin.matching._coordinate_descent.gathering import Gathering
-from onebasin.matching._relaxation.agreement import Agreement, polynomial_peak
-from onebasin.matching._relaxation.ascent import Ascent
-from onebasin.matching._relaxation.relaxation import Relaxation, mixed
+from onebasin.matching._coordinate_descent.network_set import NetworkSet
+from onebasin.matching._relaxation.frank_wolfe import FrankWolfe
+from onebasin.matching._relaxation.objective import InnerProductObjective, polynomial_peak
+from onebasin.matching._relaxation.relaxation import Relaxation, lerp
 from tests.matching.problems import (
     NETWORKS,
     Problem,
@@ -24,22 +24,22 @@ from tests.matching.problems import (
 )
 
 
-def agreement_of(network: str, num_networks: int = 2) -> tuple[Problem, Agreement]:
+def agreement_of(network: str, num_networks: int = 2) -> tuple[Problem, InnerProductObjective]:
     problem = unrelated(network)
     params = [weights(network, seed) for seed in range(num_networks)]
-    gathering = Gathering(problem.symmetry, params, call="test")
-    return problem, Agreement(gathering, Relaxation(problem.symmetry))
+    network_set = NetworkSet(problem.symmetry, params, call="test")
+    return problem, InnerProductObjective(network_set, Relaxation(problem.symmetry))
 
 
 @pytest.mark.parametrize("num_networks", [2, 3])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_relaxed_objective_rises_from_step_to_step(network, num_networks):
-    _, agreement = agreement_of(network, num_networks)
-    start = [agreement.relaxation.uniform()] * (num_networks - 1)
-    ascent = Ascent(agreement, start, agreement.gathering.objective())
-    assert list(ascent.climb(30)) == ascent.values[1:] or ascent.converged
+    _, objective = agreement_of(network, num_networks)
+    start = [objective.relaxation.uniform()] * (num_networks - 1)
+    ascent = FrankWolfe(objective, start, objective.network_set.objective())
+    assert list(ascent.run(30)) == ascent.values[1:] or ascent.converged
     assert all(late > early for early, late in pairwise(ascent.values))
-    assert agreement.along(ascent.points, ascent.points, [0.0])[0] == pytest.approx(
+    assert objective.along(ascent.points, ascent.points, [0.0])[0] == pytest.approx(
         ascent.values[-1], rel=1e-5
     )
     for point in ascent.points:
@@ -52,36 +52,36 @@ def test_the_relaxed_objective_rises_from_step_to_step(network, num_networks):
 @pytest.mark.parametrize("num_networks", [2, 3])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_along_a_line_the_objective_is_a_polynomial_of_its_degree(network, num_networks):
-    problem, agreement = agreement_of(network, num_networks)
-    relaxation = agreement.relaxation
+    problem, objective = agreement_of(network, num_networks)
+    relaxation = objective.relaxation
     start = [relaxation.uniform()] * (num_networks - 1)
     drawn = [Permutation.random(problem.symmetry, seed=s) for s in range(num_networks - 1)]
     end = [relaxation.vertex(permutation, torch.float32) for permutation in drawn]
-    places = [place / agreement.degree for place in range(agreement.degree + 1)]
-    values = dict(zip(places, agreement.along(start, end, places), strict=True))
+    places = [place / objective.degree for place in range(objective.degree + 1)]
+    values = dict(zip(places, objective.along(start, end, places), strict=True))
     grid = [place / 40 for place in range(41)]
-    heights = agreement.along(start, end, grid)
-    share, peak = polynomial_peak(values)
+    heights = objective.along(start, end, grid)
+    fraction, peak = polynomial_peak(values)
     assert peak >= max(heights) - 1e-4 * abs(peak)
-    assert agreement.along(start, end, [share])[0] == pytest.approx(peak, rel=1e-4, abs=1e-4)
+    assert objective.along(start, end, [fraction])[0] == pytest.approx(peak, rel=1e-4, abs=1e-4)
 
 
 def test_the_objective_of_permutations_is_the_inner_product():
-    problem, agreement = agreement_of("attention")
+    problem, objective = agreement_of("attention")
     drawn = Permutation.random(problem.symmetry, seed=4)
-    vertex = [agreement.relaxation.vertex(drawn, torch.float32)]
-    value = agreement.along(vertex, vertex, [0.0])[0]
+    vertex = [objective.relaxation.vertex(drawn, torch.float32)]
+    value = objective.along(vertex, vertex, [0.0])[0]
     assert value == pytest.approx(problem.inner_product(drawn), rel=1e-5)
 
 
 def test_the_gradient_is_the_slope():
-    _, agreement = agreement_of("square")
-    uniform = agreement.relaxation.uniform()
+    _, objective = agreement_of("square")
+    uniform = objective.relaxation.uniform()
     end = {name: torch.eye(matrices.shape[-1]) for name, matrices in uniform.items()}
-    _, (gradients,) = agreement.gradients([uniform])
+    _, (gradients,) = objective.gradients([uniform])
     slope = sum(float((gradients[n] * (end[n] - uniform[n])).sum()) for n in uniform)
-    near, here = agreement.along([uniform], [end], [1e-2, 0.0])
-    back = agreement.along([uniform], [mixed(uniform, end, -1.0)], [1e-2])[0]
+    near, here = objective.along([uniform], [end], [1e-2, 0.0])
+    back = objective.along([uniform], [lerp(uniform, end, -1.0)], [1e-2])[0]
     assert (near - back) / 2e-2 == pytest.approx(slope, rel=1e-3)
     assert near > here or slope <= 0
 

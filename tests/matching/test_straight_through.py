@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.matching import match_straight_through, match_weights
 from onebasin.matching._coordinate_descent.pair import Pair
-from onebasin.matching._losses import DataLoss, Ends
+from onebasin.matching._losses import DataLoss, Endpoints
 from onebasin.matching.straight_through import _Learned
 from tests.matching.problems import Problem, planted, unrelated
 
@@ -74,9 +74,9 @@ def test_a_bland_midpoint_is_not_taken_for_a_match(pair: Problem) -> None:
     losses = DataLoss(
         pair.model, pair.data, "cross_entropy", normalization="interpolated", call="test"
     )
-    ends = Ends(Pair(pair.symmetry, a, b))
+    endpoints = Endpoints(Pair(pair.symmetry, a, b))
     bland, fitted = (
-        losses.mean(ends.between(ends.moved(p)))
+        losses.mean(endpoints.between(endpoints.moved(p)))
         for p in (Permutation.identity(pair.symmetry), first)
     )
     assert bland < fitted
@@ -96,10 +96,10 @@ def test_the_first_step_is_in_the_direction_of_the_loss(pair: Problem) -> None:
     """One step of one batch: the learned weights go against the gradient at the midpoint."""
 
     checked = Pair(pair.symmetry, pair.a, pair.b)
-    checked.survey()
-    ends = Ends(checked)
-    learned = _Learned(ends, checked, 0.1)
-    middle = ends.between(ends.b)
+    checked.compute_stats()
+    endpoints = Endpoints(checked)
+    learned = _Learned(endpoints, checked, 0.1)
+    middle = endpoints.between(endpoints.b)
     leaves = {n: t.detach().requires_grad_() for n, t in middle.items()}
     loss = DataLoss(pair.model, pair.data, "cross_entropy", normalization="interpolated", call="x")
     value = loss.of_batch(leaves, pair.data[0], 0)
@@ -162,7 +162,9 @@ def bad(**changes) -> str:
 def test_bad_input_is_named_in_one_line() -> None:
     (inputs, labels), *_ = planted("perceptron").data
     assert "the data has no batches; pass at least one" in bad(data=[])
-    assert "no label counts, all are -100" in bad(data=[(inputs, torch.full_like(labels, -100))])
+    assert "all labels are ignored (got -100)" in bad(
+        data=[(inputs, torch.full_like(labels, -100))]
+    )
     assert "iterator that can be read only once" in bad(data=iter([(inputs, labels)]))
     assert "batch 0 of the data (Tensor) has no labels; pass (inputs, labels)" in bad(data=[inputs])
     assert "does not run on batch 0 of the data: mat1 and mat2" in bad(
@@ -171,7 +173,7 @@ def test_bad_input_is_named_in_one_line() -> None:
     assert "does not run on batch 1" in bad(data=[(inputs, labels), (inputs, labels[:3])])
     assert "the loss on batch 0 of the data is nan" in bad(data=[(inputs * float("nan"), labels)])
     assert "max_epochs is 0; it must be a whole number of at least 1" in bad(max_epochs=0)
-    assert "learning_rate must be positive and finite, not 0" in bad(learning_rate=0.0)
+    assert "learning_rate must be positive and finite (got 0" in bad(learning_rate=0.0)
     assert "outputs are (12, 3) and labels (12,); mse needs one target for each output" in bad(
         loss="mse"
     )

@@ -29,8 +29,8 @@ class Heads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (p(x).view(len(x), -1, 2, 2).transpose(1, 2) for p in (self.q, self.k, self.v))
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        return self.o(mixed.transpose(1, 2).flatten(2)).mean(1)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.o(attended.transpose(1, 2).flatten(2)).mean(1)
 
 
 class Square(nn.Module):

@@ -1,4 +1,4 @@
-"""Checks: what matchers ask of their arguments before any work, each in one line."""
+"""Checks of the arguments that matchers have in common."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from onebasin.symmetry.symmetry import Symmetry
 
 
 def check_counts(call: str, **counts: int) -> None:
-    """Check numbers of sweeps, starts and the like.
+    """Check counts, such as numbers of sweeps or starts.
 
     Args:
-        call: the public function that is running, for the message.
-        **counts: by the names of its arguments.
+        call: name of the public function, for messages.
+        **counts: counts by argument name.
 
     Raises:
-        OneBasinError: when one is no whole number, or below 1.
+        OneBasinError: a count is not an integer of at least 1.
     """
     for name, count in counts.items():
         check_whole(call, name, count, least=1)
@@ -27,11 +27,11 @@ def check_seed(call: str, seed: int) -> None:
     """Check a seed.
 
     Args:
-        call: the public function that is running, for the message.
-        seed: what was given.
+        call: name of the public function, for messages.
+        seed: the seed.
 
     Raises:
-        OneBasinError: when it is no whole number, or below 0.
+        OneBasinError: the seed is not a non-negative integer.
     """
     check_whole(call, "seed", seed, least=0)
 
@@ -40,31 +40,30 @@ def check_learning_rate(call: str, learning_rate: float) -> None:
     """Check the learning rate of an optimizer.
 
     Args:
-        call: the public function that is running, for the message.
-        learning_rate: to be positive and finite.
+        call: name of the public function, for messages.
+        learning_rate: the learning rate.
 
     Raises:
-        OneBasinError: when it is not.
+        OneBasinError: the learning rate is not positive and finite.
     """
     if not (is_number(learning_rate) and 0 < learning_rate < inf):
         raise OneBasinError(
-            f"{call}: learning_rate must be positive and finite, not {learning_rate!r}"
+            f"{call}: learning_rate must be positive and finite (got {learning_rate!r})"
         )
 
 
 def check_init(symmetry: Symmetry, init: Permutation | None, call: str) -> None:
-    """Check that a permutation to begin at is of the symmetry.
+    """Check that an initial permutation belongs to the symmetry.
 
     Args:
-        symmetry: that is matched.
-        init: None for none.
-        call: the public function that is running, for the message.
+        symmetry: symmetry of the networks.
+        init: the initial permutation, or None.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when it is of another one.
+        OneBasinError: the permutation belongs to another symmetry.
     """
     if init is not None and init.symmetry.fingerprint != symmetry.fingerprint:
         raise OneBasinError(
-            f"{call}: init is a permutation of another symmetry; make it with the symmetry"
-            " that is given"
+            f"{call}: init belongs to another symmetry; create it with the symmetry that you pass"
         )

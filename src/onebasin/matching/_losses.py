@@ -1,7 +1,7 @@
-"""Losses: what networks lose on data, as a function of parameters that gradients flow through.
+"""Losses on data, differentiable with respect to the parameters.
 
-Owns the mean loss of a batch and of all data for matchers that learn a permutation, the
-statistics that normalization layers use meanwhile, and the networks between two ends.
+Provides the mean loss of a batch and of all data for matchers, the statistics of normalization
+layers, and the networks between two endpoints.
 """
 
 from __future__ import annotations
@@ -43,16 +43,15 @@ class DataLoss:
 
     Args:
         model: the architecture; not changed.
-        data: batches `(inputs, labels)`, read as often as a matcher wants.
-        loss: `cross_entropy` (labels of -100 do not count), `mse`, or a function of outputs
-            and labels that returns one loss for each example or their mean.
+        data: batches `(inputs, labels)` that can be read repeatedly.
+        loss: `cross_entropy` (labels of -100 are ignored), `mse`, or a function of outputs and
+            labels that returns one loss for each example or their mean.
         normalization: whether BatchNorm uses the statistics among the parameters
-            (`interpolated`) or those of the batch, which tells what the network will be once
-            its statistics are reset.
-        call: the public function that is running, for messages.
+            (`interpolated`) or those of the batch, which predicts the loss after a reset.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when the data is empty or can be read only once, or a choice is none.
+        OneBasinError: the data are empty or can be read only once, or an option is invalid.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class DataLoss:
         normalization: Normalization,
         call: str,
     ) -> None:
-        """Check the arguments; the model is not run yet."""
+        """Check the arguments; the model is not run."""
         check_choice(call, "normalization", normalization, Normalization)
         if not callable(loss):
             check_choice(call, "loss", loss, get_args(Loss)[0])
@@ -79,11 +78,11 @@ class DataLoss:
         Args:
             params: a value for every parameter and buffer, on any device.
             batch: inputs and labels.
-            number: of the batch, for messages.
+            number: number of the batch, for messages.
 
         Raises:
-            OneBasinError: when the batch has no labels, the model refuses it, or the loss is
-                not finite.
+            OneBasinError: the batch has no labels, the model fails on it, or the loss is not
+                finite.
         """
         inputs, labels = labeled(batch, number, self.call)
         try:
@@ -105,10 +104,10 @@ class DataLoss:
 
     @torch.no_grad()
     def mean(self, params: Mapping[str, Tensor]) -> float:
-        """Return the mean loss over all labels that count, whatever the sizes of the batches.
+        """Return the mean loss over all labels, independent of the batch sizes.
 
         Raises:
-            OneBasinError: when there is none, or as for `of_batch`.
+            OneBasinError: all labels are ignored, or for the reasons of `of_batch`.
         """
         total, count = 0.0, 0
         for number, batch in enumerate(self.data):
@@ -119,7 +118,9 @@ class DataLoss:
             size = int((labels != IGNORED).sum()) if self.loss == "cross_entropy" else len(labels)
             total, count = total + loss * size, count + size
         if not count:
-            raise OneBasinError(f"{self.call}: no label counts, all are {IGNORED}; pass others")
+            raise OneBasinError(
+                f"{self.call}: all labels are ignored (got {IGNORED}); pass integer classes"
+            )
         return total / count
 
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
@@ -139,7 +140,7 @@ class DataLoss:
 
     @contextmanager
     def _statistics(self, values: dict[str, Tensor]) -> Iterator[None]:
-        """Let normalization layers use the batch, if told so; what they keep is forgotten."""
+        """Let normalization layers use batch statistics if requested, and discard their updates."""
         if self.normalization == "batch":
             layers = layers_with_statistics(self.model)
             for layer in layers.values():
@@ -161,8 +162,7 @@ class DataLoss:
             return F.mse_loss(wide, labels.to(wide.dtype))
         if labels.is_floating_point():
             raise OneBasinError(
-                f"{self.call}: labels of {labels.dtype}; cross_entropy needs integer classes, or"
-                " pass a loss of your own"
+                f"{self.call}: labels are {labels.dtype}; pass integer classes or another loss="
             )
         flat = labels.reshape(-1).long()
         counted = flat[flat != IGNORED]
@@ -172,34 +172,34 @@ class DataLoss:
         return F.cross_entropy(wide.reshape(-1, wide.shape[-1]), flat)
 
     def _check_classes(self, labels: Int64[Tensor, " n"], num_classes: int, number: int) -> None:
-        least, most = int(labels.min()), int(labels.max())
-        if least < 0 or most >= num_classes:
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= num_classes:
             raise OneBasinError(
-                f"{self.call}: batch {number} of the data has label {least if least < 0 else most},"
-                f" but the model returns {num_classes} classes; labels are 0 to"
-                f" {num_classes - 1}, or {IGNORED} for what does not count"
+                f"{self.call}: invalid label {low if low < 0 else high} in batch {number} of the"
+                f" data; the model has {num_classes} classes, use 0 to {num_classes - 1}, or"
+                f" {IGNORED} to ignore an example"
             )
 
 
 def labeled(batch: Any, number: int, call: str) -> tuple[Any, Any]:
-    """Return the inputs and the labels of a batch; see `split_batch`.
+    """Return the inputs and the labels of a batch.
 
     Args:
-        batch: both, as data gives them.
-        number: of the batch, for the message.
-        call: the public function that is running, for the message.
+        batch: a batch with inputs and labels.
+        number: number of the batch, for messages.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when it has no labels.
+        OneBasinError: the batch has no labels.
     """
     return inputs_of(batch), labels_of(batch, number, call)
 
 
-class Ends:
-    """Two networks whole, buffers included, in float32 or better; a tie under its first name.
+class Endpoints:
+    """Two complete networks with buffers, in float32 or better; tied tensors under one name.
 
     Args:
-        pair: both networks, surveyed.
+        pair: both networks, after `compute_stats`.
     """
 
     def __init__(self, pair: Pair) -> None:
@@ -212,26 +212,26 @@ class Ends:
         self.moving = [name for name in self.moving if self.a[name].is_floating_point()]
 
     def _read(self, pair: Pair, side: str) -> dict[str, Tensor]:
-        found = {}
+        tensors = {}
         for name in self.names:
             if name in pair.names or name in pair.present[side]:
                 tensor = pair.tensor(side, name)
                 wide = compute_dtype(tensor.dtype, pair.dtype)
-                found[name] = tensor.to(wide) if tensor.is_floating_point() else tensor
-        return found
+                tensors[name] = tensor.to(wide) if tensor.is_floating_point() else tensor
+        return tensors
 
     def moved(self, permutation: Permutation) -> dict[str, Tensor]:
-        """Return the floating-point tensors of B, moved."""
+        """Return the floating-point tensors of B, permuted."""
         return {name: permutation.apply_tensor(name, self.b[name]) for name in self.moving}
 
-    def between(self, moved: Mapping[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
-        """Return the network that lies a share of the way from A to a moved B."""
+    def between(self, moved: Mapping[str, Tensor], fraction: float = 0.5) -> dict[str, Tensor]:
+        """Return the network at a fraction of the way from A to the permuted B."""
         return {
-            name: _between(tensor, moved[name], share) if name in moved else tensor
+            name: _between(tensor, moved[name], fraction) if name in moved else tensor
             for name, tensor in self.a.items()
         }
 
 
-def _between(a: Tensor, b: Tensor, share: float) -> Tensor:
+def _between(a: Tensor, b: Tensor, fraction: float) -> Tensor:
     dtype = compute_dtype(a.dtype, b.dtype)
-    return torch.lerp(a.to(dtype), b.to(dtype), share)
+    return torch.lerp(a.to(dtype), b.to(dtype), fraction)

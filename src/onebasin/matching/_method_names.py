@@ -1,4 +1,4 @@
-"""Other names of the matching methods, and answers for names that are not in the catalog."""
+"""Aliases of the matching methods, and error messages for unknown names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         "brute-force": "exhaustive",
     }
 )
-"""Names from papers and other tools, each with the method that does the same."""
+"""Names from papers and other tools, with the equivalent method."""
 
 EXPLANATIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -48,11 +48,11 @@ EXPLANATIONS: Mapping[str, str] = MappingProxyType(
         "none": "use align=False to leave the networks unaligned",
     }
 )
-"""Names from papers that are not matching methods of onebasin, and what to use instead."""
+"""Names from papers that are not matching methods of onebasin, with the alternative."""
 
 
 def canonical_name(name: str) -> str:
-    """Return the catalog's name of a method; a name without an alias is returned unchanged.
+    """Return the registered name of a method; a name without an alias is returned unchanged.
 
     Example:
         >>> canonical_name("Git_ReBasin"), canonical_name("weights"), canonical_name("other")
@@ -62,11 +62,11 @@ def canonical_name(name: str) -> str:
 
 
 def unknown_name(name: str, known: Collection[str]) -> str:
-    """Return the error message for a name that is not in the catalog.
+    """Return the error message for an unregistered name.
 
     Args:
         name: the unknown name.
-        known: names in the catalog.
+        known: the registered names.
 
     Example:
         >>> unknown_name("weigths", ["weights", "many"])

@@ -1,7 +1,7 @@
-"""Activation matching: the permutation of B whose features are most like A's.
+"""Activation matching: align the features of B with those of A.
 
-Git Re-Basin (Ainsworth et al., 2023), section 3.1; with correlations Li et al. (2016),
-"Convergent Learning". One pass over data, one assignment for each group.
+Git Re-Basin (Ainsworth et al., 2023), section 3.1. With correlations, Li et al. (2016),
+"Convergent Learning". One pass over the data and one assignment for each group.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onebasin.matching._assignment.linear import assign
 from onebasin.matching._coordinate_descent.runs import begin_search
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching._coordinate_descent.trees import Key
-from onebasin.matching._features.seen import SeenTrees
+from onebasin.matching._features.feature_similarities import FeatureSimilarities
 from onebasin.matching._features.similarity import Statistic
 from onebasin.matching.result import Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES
@@ -32,7 +32,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_activations"
 
 SWEEPS = 10
-"""Sweeps at most over what features do not show: hidden groups, then dead units."""
+"""Maximum number of sweeps over hidden groups and over dead units, which are matched by weights."""
 
 
 @checks_arguments
@@ -48,46 +48,45 @@ def match_activations(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> Matching:
-    r"""Find the permutation of B that makes its features most like A's.
+    r"""Find the permutation of B that maximizes the similarity of its features to A's.
 
-    For every group \(\arg\max_P \langle P, Z_A Z_B^\top\rangle\) (Git Re-Basin, Eq. 2), where
-    row i of \(Z\) are the features of unit i: over all examples, and over the positions of
-    an image or a sequence. Features are taken at the nodes of the traced graph, also where
-    no module returns them. Memory does not depend on the number of examples.
+    Solves \(\arg\max_P \langle P, Z_A Z_B^\top\rangle\) for every group (Git Re-Basin, Eq. 2).
+    Row i of \(Z\) holds the features of unit i over all examples, and over the positions of
+    an image or a sequence. Features are values of nodes of the traced graph, not only outputs
+    of modules. Memory does not depend on the number of examples.
 
     Differs from the paper:
-        - Any symmetry: a group on a residual stream is matched by all values that the
-          layers behind it see, and units nested in others for every pair of outer units.
-        - A group whose units lie on one value together with others' waits until these are
-          matched; then the data is read once more, as it is where the similarities of all
-          groups do not fit into `cache_bytes`.
-        - Groups that no value shows (in a product of two matrices, say) are matched by weights;
-          so are, among themselves, units that never vary in both networks (dead ones), unless
-          other groups nest in theirs. A dead unit of B that is left for a live one of A is any.
+        - Supports any symmetry: a group on a residual stream is matched by all values that
+          later layers read. Nested units are matched for every pair of outer units.
+        - A group that shares a value with other groups is matched after these, in another
+          pass over the data. Further passes are also needed if the similarities of all groups
+          do not fit into `cache_bytes`.
+        - Groups without a visible value, such as in a product of two matrices, are matched by
+          weights. So are constant (dead) units among themselves, unless their group has
+          nested groups. A live unit of A may be matched to an arbitrary dead unit of B.
 
     Args:
-        symmetry: of the architecture of both.
-        params_a: the reference: parameters and buffers.
-        params_b: what is moved: parameters and buffers.
-        model: the architecture, as it was traced; its own parameters are not used.
-        data: batches `(inputs, labels)` or inputs alone, such as a DataLoader; labels are not
-            used.
+        symmetry: symmetry of the architecture.
+        params_a: parameters and buffers of A, the reference.
+        params_b: parameters and buffers of B, the network to permute.
+        model: the traced architecture; its own parameters are ignored.
+        data: batches `(inputs, labels)` or inputs, such as a DataLoader; labels are ignored.
         statistic: `inner` (product) or `correlation` of features.
-        position: `post` (what the next layer sees) or `pre` (what enters the nonlinearity).
+        position: `post` (input of the next layer) or `pre` (input of the nonlinearity).
         cache_bytes: memory for similarities in one pass over the data.
-        progress: called with a `Step` after every batch and after every group.
+        progress: callback with a `Step` after every batch and after every group.
 
     Returns:
-        The matching; its objective is the sum of the similarities of matched units, for
-        the unmoved B and at the end.
+        The matching. Its objective is the sum of the similarities of matched units, before
+        and after.
 
     Raises:
-        OneBasinError: when there is no data, the model refuses a batch, features are not
-            finite, or tensors do not fit the symmetry.
+        OneBasinError: the data are empty, the model fails on a batch, features are not finite,
+            or tensors do not match the symmetry.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
         >>> symmetry = infer_symmetry(net, x)
@@ -102,8 +101,10 @@ def match_activations(
     began = time.perf_counter()
     search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     features = Features(model, data, call=CALL)
-    seen = SeenTrees(search, features, statistic, position, call=CALL, progress=progress)
-    run = _Run(search, seen, progress)
+    feature_similarities = FeatureSimilarities(
+        search, features, statistic, position, call=CALL, progress=progress
+    )
+    run = _Run(search, feature_similarities, progress)
     run.match_shown(cache_bytes)
     run.match_hidden()
     run.match_dead()
@@ -111,7 +112,7 @@ def match_activations(
         permutation=Permutation(symmetry, search.indices),
         objective=(run.before, run.after),
         converged=True,
-        num_sweeps=seen.num_passes,
+        num_sweeps=feature_similarities.num_passes,
         num_solves=search.num_solves,
         seconds=time.perf_counter() - began,
         restarts=(run.after,),
@@ -119,30 +120,36 @@ def match_activations(
 
 
 class _Run:
-    """Passes over the data until all that can be seen is matched.
+    """Passes over the data until all visible groups are matched.
 
     Args:
-        search: holds the trees, their solvers and the indices.
-        seen: what features show of them.
+        search: search with the trees, their solvers and the indices.
+        feature_similarities: feature similarities of the trees.
         progress: see `match_activations`.
     """
 
-    def __init__(self, search: Search, seen: SeenTrees, progress: Progress | None) -> None:
-        self.search, self.seen, self.progress = search, seen, progress
+    def __init__(
+        self, search: Search, feature_similarities: FeatureSimilarities, progress: Progress | None
+    ) -> None:
+        self.search, self.feature_similarities, self.progress = (
+            search,
+            feature_similarities,
+            progress,
+        )
         self.waiting = list(search.trees)
         self.known: set[str] = set()
         self.dead: dict[str, Tensor] = {}
         self.before = self.after = 0.0
 
     def match_shown(self, cache_bytes: int) -> None:
-        """Match every tree that features show."""
-        while roots := self.seen.ready(self.waiting, self.known, cache_bytes):
-            similarities = self.seen.gather(roots, self.known)
+        """Match every tree with visible features."""
+        while roots := self.feature_similarities.available(self.waiting, self.known, cache_bytes):
+            similarities = self.feature_similarities.compute(roots, self.known)
             for done, root in enumerate(roots, start=1):
                 self._match(root, similarities[root])
                 self.waiting.remove(root)
                 if self.progress is not None:
-                    passes = self.seen.num_passes
+                    passes = self.feature_similarities.num_passes
                     self.progress(Step(0, passes, root, done, len(roots), self.after))
 
     def _match(self, root: str, sums: Mapping[Key, Tensor]) -> None:
@@ -156,19 +163,19 @@ class _Run:
             self.dead[root] = _dead(sums, self.search.indices[root])
 
     def match_hidden(self) -> None:
-        """Match by weights what no feature shows."""
+        """Match by weights the trees without visible features."""
         for _ in range(SWEEPS if self.waiting else 0):
             if not any([self.search.step(root).moved for root in self.waiting]):
                 break
 
     def match_dead(self) -> None:
-        """Match by weights the units that features do not tell apart from each other."""
+        """Match by weights the units with constant features."""
         for _ in range(SWEEPS):
             if not any([self._match_some(root, units) for root, units in self.dead.items()]):
                 break
 
     def _match_some(self, root: str, units: Int[Tensor, " m"]) -> bool:
-        """Match some units of A to the partners that they have; return whether that gained."""
+        """Rematch some units of A to their partners; return whether the objective improved."""
         sums = self.search.similarities(root) if len(units) > 1 else {}
         if not sums:
             return False
@@ -177,7 +184,7 @@ class _Run:
         self.search.num_solves += 1
         index[units] = index[units][assign(values[units][:, index[units]])]
         changed = {root: index}
-        _, exceeds = self.search.gain(root, sums, changed, judged=self.search.judged[root])
+        _, exceeds = self.search.gain(root, sums, changed, exact=self.search.is_nonlinear[root])
         if exceeds:
             self.search.indices.update(changed)
         return exceeds
@@ -186,9 +193,9 @@ class _Run:
 def _dead(
     sums: Mapping[Key, Float[Tensor, "o n n"]], index: Int[Tensor, "*outer n"]
 ) -> Int[Tensor, " m"]:
-    """Return the units of A that are as similar to all of B as to one, their partners likewise."""
+    """Return the units of A whose similarities are constant, as are those of their partners."""
     (values,) = sums.values()
-    if len(values) > 1:  # a problem for every unit that they nest in
+    if len(values) > 1:  # one problem for every outer unit
         return index.new_empty(0)
     rows, columns = ((each == each[:, :1]).all(1) for each in (values[0], values[0].T))
     return (rows & columns[index.flatten()]).nonzero().flatten()

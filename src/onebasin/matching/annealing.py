@@ -1,7 +1,6 @@
-"""Simulated annealing: the permutations of networks whose averages have the least loss.
+"""Simulated annealing: minimize the loss of averages of networks by random swaps.
 
-Entezari et al. (2022), section 4: SA1 and SA2, for any number of networks. How a step's energy
-is found, from full evaluation to a compiled correction, is `onebasin.matching._annealing`'s.
+Entezari et al. (2022), section 4: SA1 and SA2, for any number of networks.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount, check_choice
-from onebasin.matching._annealing.cooling import Schedule
 from onebasin.matching._annealing.examples import Energy, examples_of
-from onebasin.matching._annealing.making import CACHE_BYTES, energy_at, walk_maker
-from onebasin.matching._annealing.starts import Starts
+from onebasin.matching._annealing.factory import CACHE_BYTES, energy_at, state_factory
+from onebasin.matching._annealing.runs import AnnealingRuns
+from onebasin.matching._annealing.schedule import Schedule
+from onebasin.matching._annealing.state import NetworkIndices
 from onebasin.matching._annealing.swaps import Move, columns_of
-from onebasin.matching._annealing.walk import Orders
 from onebasin.matching._checks import check_counts, check_seed
-from onebasin.matching._coordinate_descent.gathering import Gathering
+from onebasin.matching._coordinate_descent.network_set import NetworkSet
 from onebasin.matching._losses import Normalization
 from onebasin.matching.result import ManyMatching, Matching, Progress, Step
 from onebasin.symmetry.permutation import Permutation
@@ -52,60 +51,60 @@ def match_annealing(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> Matching:
-    r"""Find the permutation of B with the least energy halfway between A and B.
+    r"""Find the permutation of B with the lowest energy at the midpoint between A and B.
 
     Minimizes \(E(\tfrac12(\theta_A + P(\theta_B)))\) by simulated annealing, where E is the loss
-    or the error on the data: a step swaps two random units of every group, and is taken where
-    it changes E by \(\Delta \le 0\), or else with probability \(e^{-\Delta/T_k}\),
-    \(T_k = T_0 (T_1/T_0)^{k/\text{steps}}\). The best permutation seen is returned.
+    or the error on the data. A step swaps two random units of every group. It is accepted if
+    it changes E by \(\Delta \le 0\), otherwise with probability \(e^{-\Delta/T_k}\),
+    \(T_k = T_0 (T_1/T_0)^{k/\text{steps}}\). The best permutation is returned.
 
-    Networks of linear layers with ReLU between, recognized in the traced graph, compute from
-    the swapped layer up; with one hidden layer a step is compiled (where numba is installed)
-    and costs the rows of the swapped units. Others run the model anew every step. The default
-    of 50,000 steps is meant for the compiled ones, which take seconds; deeper MLPs take an hour
-    or more, and any other network the time of 50,000 passes over the data: pass fewer `steps`
-    there, and fewer examples.
+    Networks of linear layers with ReLU are recognized in the traced graph and recomputed from
+    the swapped layer up. With one hidden layer and numba installed, a step is compiled and
+    reads only the swapped units. All other models run on all data in every step. The default
+    of 50,000 steps suits compiled networks, which take seconds. Deeper MLPs take an hour or
+    more, and other models the time of 50,000 passes over the data; pass fewer `steps` and
+    examples.
 
     Differs from the paper:
-        - Any symmetry; what nests in a swapped unit moves along.
-        - `schedule="calibrated"` sets the temperatures by how much steps change the energy;
-          the published ones walk at random for most of the time.
-        - The two units of a swap may be the same one: else the parities of all groups change
-          together, and most permutations of several groups are out of reach.
-        - It begins with the networks as they are, not at a random permutation.
-        - `energy="loss"` by default: the error's steps are as coarse as the data is small.
+        - Supports any symmetry; nested units move with a swapped unit.
+        - `schedule="calibrated"` scales the temperatures by the changes of the energy. With
+          the published temperatures, most steps are a random walk.
+        - The two units of a swap may be equal. Otherwise the parities of all groups change
+          together, and most permutations of several groups cannot be reached.
+        - The search starts at the identity, not at a random permutation.
+        - `energy="loss"` by default: the error is too coarse on small data.
 
     Args:
-        symmetry: of the architecture of both.
-        params_a: the reference: parameters and buffers.
-        params_b: what is moved: parameters and buffers.
-        model: the architecture, as it was traced; its own parameters are not used.
-        data: batches `(inputs, labels)`, read once and kept.
-        energy: `loss` (cross-entropy) or `error` (share of wrong answers).
+        symmetry: symmetry of the architecture.
+        params_a: parameters and buffers of A, the reference.
+        params_b: parameters and buffers of B, the network to permute.
+        model: the traced architecture; its own parameters are ignored.
+        data: batches `(inputs, labels)`, read once and kept in memory.
+        energy: `loss` (cross-entropy) or `error` (fraction of wrong answers).
         normalization: whether BatchNorm uses the `interpolated` statistics or those of the
-            `batch`; the latter for a network whose statistics will be reset.
-        steps: of each start.
+            `batch`. Use `batch` if the statistics will be reset afterwards.
+        steps: number of steps of each start.
         schedule: `calibrated` or `published` (from 10,000 to 0.00001).
         move: whether a step swaps a pair in `every` group, or in `one` of them.
-        restarts: walks with other random steps; the best one is returned. Compiled ones run
-            side by side, on as many threads as torch has.
-        init: where to begin, by default at the identity.
-        seed: of the steps; the same seed gives the same permutation.
+        restarts: number of starts with different random steps; the best one is returned.
+            Compiled ones run in parallel on torch's number of threads.
+        init: the initial permutation, by default the identity.
+        seed: random seed of the steps; the same seed gives the same permutation.
         cache_bytes: memory for the first layer's values on all examples.
-        progress: called with a `Step` fifty times a start; `done` counts steps.
+        progress: callback with a `Step` fifty times per start; `done` counts steps.
 
     Returns:
-        The matching; its objective is the negative energy, never worse than where it began.
-        Annealing ends by its number of steps, so `converged` is always False; `num_sweeps`
-        are the steps that were tried.
+        The matching. Its objective is the negative energy, which is never worse than the
+        initial one. Annealing always runs all steps, so `converged` is False and `num_sweeps`
+        is the number of steps.
 
     Raises:
-        OneBasinError: when there is no labeled data, the model refuses a batch, a count is
-            below one, tensors do not fit the symmetry, or the cache is too small.
+        OneBasinError: the data have no labels, the model fails on a batch, a count is below
+            one, tensors do not match the symmetry, or the cache is too small.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
         >>> data = [(x, net(x).argmax(1))]
@@ -122,8 +121,8 @@ def match_annealing(
     first = None if init is None else [Permutation.identity(symmetry), init]
     params_list = [params_a, params_b]
     many = _anneal(symmetry, params_list, model, data, "all", first, options, "match_annealing")
-    found = {name: value for name, value in vars(many).items() if name != "permutations"}
-    return Matching(permutation=many.permutations[1], **found)
+    fields = {name: value for name, value in vars(many).items() if name != "permutations"}
+    return Matching(permutation=many.permutations[1], **fields)
 
 
 @checks_arguments
@@ -145,17 +144,17 @@ def match_many_annealing(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> ManyMatching:
-    r"""Find permutations of several networks whose averages have the least energy.
+    r"""Find permutations of several networks whose averages have the lowest energy.
 
-    With `averages="all"` (SA2) minimizes \(E(\tfrac1n \sum_i P_i(\theta_i))\), with "pairs"
-    (SA1) the mean of \(E(\tfrac12(P_i(\theta_i) + P_j(\theta_j)))\) over all pairs, which is
-    their mean barrier at the midpoint up to a constant. The first network stays where it is;
-    a step swaps units in all others. For two networks both are `match_annealing`, which says
-    what differs from the paper and what the other arguments are.
+    With `averages="all"` (SA2) minimizes \(E(\tfrac1n \sum_i P_i(\theta_i))\). With "pairs" (SA1)
+    it minimizes the mean of \(E(\tfrac12(P_i(\theta_i) + P_j(\theta_j)))\) over all pairs, which
+    is their mean barrier at the midpoint up to a constant. The first network is fixed; a step
+    swaps units in all others. For two networks both equal `match_annealing`, which documents the
+    differences from the paper.
 
     Args:
-        symmetry: of the architecture of all.
-        params_list: two or more networks, the reference first: parameters and buffers.
+        symmetry: symmetry of the architecture.
+        params_list: parameters and buffers of two or more networks, the reference first.
         model: see `match_annealing`.
         data: see `match_annealing`.
         averages: `all` or `pairs`.
@@ -165,16 +164,17 @@ def match_many_annealing(
         schedule: see `match_annealing`.
         move: see `match_annealing`.
         restarts: see `match_annealing`.
-        init: where to begin, a permutation for each network.
+        init: initial permutation of each network.
         seed: see `match_annealing`.
         cache_bytes: see `match_annealing`.
         progress: see `match_annealing`.
 
     Returns:
-        One permutation for each network, moved back by that of the first.
+        One permutation for each network, relative to the first.
 
     Raises:
-        OneBasinError: when there are fewer than two networks, and as `match_annealing`.
+        OneBasinError: there are fewer than two networks, or for the reasons of
+            `match_annealing`.
     """
     check_choice("match_many_annealing", "averages", averages, Averages)
     options = Options(
@@ -186,7 +186,7 @@ def match_many_annealing(
 
 @dataclass(frozen=True)
 class Options:
-    """What both functions take; see `match_annealing`."""
+    """Common options of both functions; see `match_annealing`."""
 
     energy: Energy
     normalization: Normalization
@@ -199,14 +199,14 @@ class Options:
     progress: Progress | None
 
     def check(self, call: str) -> None:
-        """Check what a user may get wrong."""
+        """Check the options."""
         check_choice(call, "schedule", self.schedule, Schedule)
         check_choice(call, "move", self.move, Move)
         check_counts(call, steps=self.steps, restarts=self.restarts)
         check_seed(call, self.seed)
         check_amount(call, "cache_bytes", self.cache_bytes)
 
-    def tell(self, start: int, done: int, energy: float) -> None:
+    def report(self, start: int, done: int, energy: float) -> None:
         """Report progress."""
         if self.progress is not None:
             self.progress(Step(start, 1, "", done, self.steps, -energy))
@@ -224,29 +224,29 @@ def _anneal(
 ) -> ManyMatching:
     began = time.perf_counter()
     options.check(call)
-    Gathering(symmetry, params_list, init, call=call)
+    NetworkSet(symmetry, params_list, init, call=call)
     networks, count = [dict(params) for params in params_list], len(params_list)
     mixtures = (tuple(range(count)),) if averages == "all" else tuple(combinations(range(count), 2))
     examples = examples_of(
         model, data, options.energy, normalization=options.normalization, call=call
     )
-    start: Orders = tuple(
+    start: NetworkIndices = tuple(
         dict(each.indices) for each in init or [Permutation.identity(symmetry)] * count
     )
     energy_of = partial(energy_at, symmetry, networks, mixtures, examples)
     before = energy_of(start)
-    make = walk_maker(symmetry, networks, mixtures, examples, cache_bytes=options.cache_bytes)
+    make = state_factory(symmetry, networks, mixtures, examples, cache_bytes=options.cache_bytes)
     columns = columns_of(symmetry, range(1, count))
-    starts = Starts(make, start, columns, restarts=options.restarts, seed=options.seed)
-    starts.anneal(options.steps, options.schedule, options.move, options.tell)
-    ends = [energy_of(walk.best_orders) for walk in starts.walks]
+    starts = AnnealingRuns(make, start, columns, restarts=options.restarts, seed=options.seed)
+    starts.anneal(options.steps, options.schedule, options.move, options.report)
+    ends = [energy_of(state.best_indices) for state in starts.states]
     best = min(range(len(ends)), key=ends.__getitem__)
-    after, orders = (ends[best], starts.walks[best].best_orders)
-    if after > before:  # what the walk took for an improvement was rounding
-        after, orders = before, start
+    after, indices = (ends[best], starts.states[best].best_indices)
+    if after > before:  # the improvement was a rounding error
+        after, indices = before, start
     values = [-before, *(-value for value in starts.best[best])]
     return ManyMatching(
-        permutations=_back(symmetry, orders),
+        permutations=_relative_to_first(symmetry, indices),
         objective=(*(min(value, -after) for value in accumulate(values, max)), -after),
         converged=False,
         num_sweeps=options.steps if columns else 0,
@@ -256,8 +256,8 @@ def _anneal(
     )
 
 
-def _back(symmetry: Symmetry, orders: Orders) -> tuple[Permutation, ...]:
-    """Return the permutations that leave the first network where it is."""
-    first, *others = (Permutation(symmetry, order) for order in orders)
+def _relative_to_first(symmetry: Symmetry, indices: NetworkIndices) -> tuple[Permutation, ...]:
+    """Return the permutations relative to that of the first network."""
+    first, *others = (Permutation(symmetry, index) for index in indices)
     back = first.inverse()
     return (Permutation.identity(symmetry), *(back @ other for other in others))

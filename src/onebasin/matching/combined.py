@@ -1,7 +1,7 @@
-"""Combined matching: the permutation that makes both weights and features of B like A's.
+"""Combined matching: align both weights and features of B with those of A.
 
-Weights say what units read and write, features what they do on data; either is blind where
-the other sees. Their sum is climbed like weight matching, at the same cost.
+Weights describe the connections of units, features their values on data. The sum of both
+similarities is maximized like that of weight matching, at the same cost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onebasin.matching._checks import check_counts, check_init, check_seed
 from onebasin.matching._coordinate_descent.runs import begin_search, descend_from_starts
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching._coordinate_descent.trees import Key
-from onebasin.matching._features.seen import SeenTrees
+from onebasin.matching._features.feature_similarities import FeatureSimilarities
 from onebasin.matching._features.similarity import Statistic
 from onebasin.matching.result import Matching, Progress
 from onebasin.matching.weights import CACHE_BYTES
@@ -50,40 +50,39 @@ def match_combined(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> Matching:
-    r"""Find the permutation of B that makes its weights and its features like A's.
+    r"""Find the permutation of B that aligns both its weights and its features with A's.
 
     Maximizes \(\langle A, P(B)\rangle / s_w + \lambda \sum_g \langle P_g, S_g\rangle / s_f\)
-    by the coordinate descent of `match_weights`: \(S_g\) are the similarities of features that
-    `match_activations` gathers, and both terms are divided by what they would be per unit if
-    every unit had a perfect partner.
+    by the coordinate descent of `match_weights`. \(S_g\) are the feature similarities of
+    `match_activations`. Both terms are divided by their value per unit for perfect partners.
 
     Args:
-        symmetry: of the architecture of both.
-        params_a: the reference: parameters and buffers.
-        params_b: what is moved: parameters and buffers.
-        model: the architecture, as it was traced; its own parameters are not used.
-        data: batches `(inputs, labels)` or inputs alone; read once.
-        balance: how much features count beside weights, the lambda above. 0 is weight matching.
+        symmetry: symmetry of the architecture.
+        params_a: parameters and buffers of A, the reference.
+        params_b: parameters and buffers of B, the network to permute.
+        model: the traced architecture; its own parameters are ignored.
+        data: batches `(inputs, labels)` or inputs; read once.
+        balance: relative weight of features, the lambda above; 0 is weight matching.
         statistic: `correlation` or `inner` product of features.
-        position: `post` (what the next layer sees) or `pre` (what enters the nonlinearity).
-        seed: of the order of groups.
-        max_sweeps: passes over all groups at most.
-        restarts: starts to try, as in `match_weights`; the best is returned.
-        init: where to begin.
-        cache_bytes: memory for similarities of weights; those of features, `n^2` numbers for a
-            group of n, come on top.
-        progress: called with a `Step` after every batch and group.
+        position: `post` (input of the next layer) or `pre` (input of the nonlinearity).
+        seed: random seed for the group order.
+        max_sweeps: maximum number of passes over all groups.
+        restarts: number of starts, as in `match_weights`; the best one is returned.
+        init: the initial permutation.
+        cache_bytes: memory for similarities of weights. Those of features take `n^2` numbers
+            for a group of n units in addition.
+        progress: callback with a `Step` after every batch and group.
 
     Returns:
-        The matching; its objective is the sum, in the unit of `<A, P(B)>`.
+        The matching. Its objective is the sum, in the unit of `<A, P(B)>`.
 
     Raises:
-        OneBasinError: when there is no data, the model refuses a batch, features are not
-            finite, tensors do not fit the symmetry, or a number is out of range.
+        OneBasinError: the data are empty, the model fails on a batch, features are not finite,
+            tensors do not match the symmetry, or a number is out of range.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
         >>> symmetry = infer_symmetry(net, x)
@@ -100,14 +99,16 @@ def match_combined(
     check_init(symmetry, init, CALL)
     check_amount(CALL, "balance", balance)
     began = time.perf_counter()
-    search, survey = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
+    search, stats = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     features = Features(model, data, call=CALL)
-    seen = SeenTrees(search, features, statistic, position, call=CALL, progress=progress)
-    roots = seen.ready(search.trees, (), 2**62)
-    search.linear = _weighted(seen.gather(roots), balance, survey.bound, search)
+    feature_similarities = FeatureSimilarities(
+        search, features, statistic, position, call=CALL, progress=progress
+    )
+    roots = feature_similarities.available(search.trees, (), 2**62)
+    search.linear = _weighted(feature_similarities.compute(roots), balance, stats.bound, search)
     return descend_from_starts(
         search,
-        survey,
+        stats,
         began=began,
         seed=seed,
         max_sweeps=max_sweeps,
@@ -120,18 +121,18 @@ def match_combined(
 def _weighted(
     gathered: Mapping[str, Mapping[Key, Tensor]], balance: float, bound: float, search: Search
 ) -> dict[str, dict[Key, Tensor]]:
-    """Return similarities of features in the unit of those of weights."""
+    """Return feature similarities in the unit of weight similarities."""
     groups, outer_shape = search.symmetry.groups, search.symmetry.outer_shape
     num_units = sum(prod(outer_shape(name)) * group.size for name, group in groups.items())
     return {
         root: {
-            key: (balance * bound / num_units / _usual(values) * values).to(search.pair.dtype)
+            key: (balance * bound / num_units / _mean_best(values) * values).to(search.pair.dtype)
             for key, values in sums.items()
         }
         for root, sums in gathered.items()
     }
 
 
-def _usual(values: Float[Tensor, "o n n"]) -> float:
-    """Return how similar a unit is to its best partner, on average."""
+def _mean_best(values: Float[Tensor, "o n n"]) -> float:
+    """Return the mean similarity of a unit to its best partner."""
     return float(values.amax(-1).clamp(min=0).double().mean()) or 1.0

@@ -1,8 +1,8 @@
-"""Commutativity matching: the permutation under which layers of A and B commute.
+"""Commutativity matching: minimize the commutators of the layers of A and B.
 
-Zhou et al. (2023) show that linear layers of linearly connected networks commute, that is
-(W_A - P W_B P'^T)(H_A - P' H_B) = 0. Weight matching makes the first factor small and
-activation matching the second; here the product itself is.
+Zhou et al. (2023) show that linear layers of linearly connected networks commute:
+(W_A - P W_B P'^T)(H_A - P' H_B) = 0. Weight matching minimizes the first factor, activation
+matching the second, and this method their product.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onebasin.graph.features import Features
 from onebasin.matching._checks import check_counts, check_init, check_seed
 from onebasin.matching._coordinate_descent.runs import begin_search
 from onebasin.matching._features.commuting import CommutingDescent, CommutingLayer
-from onebasin.matching._features.sides import gather_layers
+from onebasin.matching._features.layer_axes import gather_layers
 from onebasin.matching.activations import match_activations
 from onebasin.matching.result import Matching, Progress
 from onebasin.matching.weights import CACHE_BYTES, match_weights
@@ -43,41 +43,41 @@ def match_commutativity(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> Matching:
-    r"""Find the permutation of B under which the layers of A and B commute best.
+    r"""Find the permutation of B that minimizes the commutators of the layers of A and B.
 
     Minimizes \(\sum_\ell \|(W_A - P W_B P'^\top)(H_A - P' H_B)\|^2 / c_\ell\), where
-    \(H\) are the inputs of layer \(\ell\), \(P'\) and \(P\) act on its two sides, and
-    \(c_\ell\) is the mean of \(\|W_A H_A\|^2\) and \(\|W_B H_B\|^2\), so that layers count
-    alike whatever their scale. Coordinate descent: a tree of groups at a time is assigned on
-    the linearization of the sum, and moved if the sum falls. The sum depends on the data
-    only through second moments, gathered in one pass.
+    \(H\) are the inputs of layer \(\ell\), and \(P'\) and \(P\) act on its two sides.
+    \(c_\ell\) is the mean of \(\|W_A H_A\|^2\) and \(\|W_B H_B\|^2\), which makes layers of
+    different scale comparable. Coordinate descent assigns one tree of groups at a time by the
+    linearized sum, and accepts the step if the sum decreases. The sum depends on the data only
+    through second moments, which take one pass.
 
-    Starts are weight matching, activation matching, and weight matching from where
-    activation matching ends; the best end is returned. Convolutions count with their
-    windows. Grouped convolutions, embeddings and norms do not count; a group that touches
-    only these stays where the start has it.
+    The starts are weight matching, activation matching, and weight matching initialized by
+    activation matching; the best result is returned. Convolutions are layers with windows as
+    inputs. Grouped convolutions, embeddings and norms are ignored; a group of only these keeps
+    the permutation of the start.
 
     Args:
-        symmetry: of the architecture of both.
-        params_a: the reference: parameters and buffers.
-        params_b: what is moved: parameters and buffers.
-        model: the architecture, as it was traced; its own parameters are not used.
-        data: batches `(inputs, labels)` or inputs alone; read twice. At most 4093 evenly
-            spaced rows of each layer's input are taken from a batch.
-        seed: of the order of the groups.
-        max_sweeps: passes over all groups at most, from each start.
-        init: the one start, instead of the three.
+        symmetry: symmetry of the architecture.
+        params_a: parameters and buffers of A, the reference.
+        params_b: parameters and buffers of B, the network to permute.
+        model: the traced architecture; its own parameters are ignored.
+        data: batches `(inputs, labels)` or inputs; read twice. At most 4093 evenly spaced rows
+            of each layer's input are used per batch.
+        seed: random seed for the group order.
+        max_sweeps: maximum number of passes over all groups, for each start.
+        init: a single start that replaces the three.
         cache_bytes: memory for similarities of the starts.
-        progress: called with a `Step` after every group.
+        progress: callback with a `Step` after every group.
 
     Returns:
-        The matching; its objective is minus the sum, and never falls. `restarts` has what
-        each start came to.
+        The matching. Its objective is minus the sum and never decreases. `restarts` holds the
+        final objective of each start.
 
     Raises:
-        OneBasinError: when there is no data, the model refuses a batch, features are not
-            finite, no layer counts, tensors or `init` do not fit the symmetry, or `max_sweeps`
-            is below 1.
+        OneBasinError: the data are empty, the model fails on a batch or has no supported layer,
+            features are not finite, tensors or `init` do not match the symmetry, or
+            `max_sweeps` is below 1.
     """
     check_counts(CALL, max_sweeps=max_sweeps)
     check_seed(CALL, seed)

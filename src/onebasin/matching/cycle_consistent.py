@@ -1,6 +1,6 @@
-"""Cycle-consistent matching: many networks through one universe.
+"""C2M3: cycle-consistent matching via a shared reference frame.
 
-C2M3 (Crisostomi et al., 2024): Frank–Wolfe over the permutations of all networks at once.
+Crisostomi et al. (2024): Frank–Wolfe over the permutations of all networks at once.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount
-from onebasin.matching._coordinate_descent.gathering import Gathering
-from onebasin.matching._relaxation.ascent import climb_from_starts
-from onebasin.matching.merge_many import Meeting
+from onebasin.matching._coordinate_descent.network_set import NetworkSet
+from onebasin.matching._relaxation.frank_wolfe import multi_start
+from onebasin.matching.merge_many import MergeManySolver
 from onebasin.matching.result import ManyMatching, Progress
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
@@ -36,57 +36,57 @@ def match_cycle_consistent(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> ManyMatching:
-    r"""Find permutations of several networks to one universe, all at once.
+    r"""Find cycle-consistent permutations of several networks to a shared reference frame.
 
     Maximizes \(\sum_{i<j} \langle P_i(\theta_i), P_j(\theta_j) \rangle\) over doubly
-    stochastic P by Frank–Wolfe, as `match_frank_wolfe` does for two. Network i goes to
-    network j by way of the universe, \(P_j^{-1} P_i\): compositions around a cycle are the
-    identity. No network is the reference by which the others are seen.
+    stochastic P by Frank–Wolfe, as `match_frank_wolfe` does for two. Network i is aligned to
+    network j through the shared frame, \(P_j^{-1} P_i\), so compositions around a cycle are
+    the identity. The objective treats all networks alike.
 
     Differs from the paper:
-        - The universe has the first network's order of units; any other would do as well,
-          and from the barycentre of all of them no direction leads anywhere.
-        - Any symmetry, as in `match_frank_wolfe`.
-        - The moves of `match_many` climb on from what is found, unless told not to.
+        - The first network defines the shared frame. The choice is arbitrary; without it, the
+          barycentre of all networks is a stationary point.
+        - Supports any symmetry, as `match_frank_wolfe` does.
+        - `match_many` refines the result, unless `polish=False`.
 
     Args:
-        symmetry: of the architecture of all.
+        symmetry: symmetry of the architecture.
         params_list: two or more networks. Buffers may be missing.
-        seed: of further starts, and of the order of moves at the end.
-        max_steps: for each start.
-        restarts: starts to try; see `match_frank_wolfe`.
-        polish: whether to climb on by coordinate descent.
-        init: where to begin, a permutation for each network, instead of the barycentre.
+        seed: random seed for further starts, and for the order of the refinement.
+        max_steps: maximum number of steps of each start.
+        restarts: number of starts; see `match_frank_wolfe`.
+        polish: whether to refine the result by coordinate descent.
+        init: initial permutation of each network, instead of the barycentre.
         cache_bytes: memory for similarities in `polish`; see `match_weights`.
-        progress: called with a `Step` after every step; its group is empty, its objective
-            that of the relaxed permutations.
+        progress: callback with a `Step` after every step. Its group is empty, and its
+            objective is that of the relaxed permutations.
 
     Returns:
-        One permutation for each network, to the order of the first; `between` gives those
-        from one to another.
+        One permutation for each network to the order of the first; `between` returns those
+        between two others.
 
     Raises:
-        OneBasinError: as `match_many`; when a count is below one.
+        OneBasinError: for the reasons of `match_many`, or if a count is below one.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
         >>> others = [Permutation.random(symmetry, seed=seed).apply(a) for seed in (1, 2)]
-        >>> found = match_cycle_consistent(symmetry, [a, *others])
-        >>> around = found.between(2, 0) @ found.between(1, 2) @ found.between(0, 1)
-        >>> sum(around.num_moved.values())
+        >>> matching = match_cycle_consistent(symmetry, [a, *others])
+        >>> cycle = matching.between(2, 0) @ matching.between(1, 2) @ matching.between(0, 1)
+        >>> sum(cycle.num_moved.values())
         0
     """
     check_amount(CALL, "cache_bytes", cache_bytes)
     began = time.perf_counter()
-    gathering = Gathering(symmetry, params_list, init, call=CALL)
-    gathering.permutations[:] = gathering.to_first()
-    climbs = climb_from_starts(
-        gathering,
+    network_set = NetworkSet(symmetry, params_list, init, call=CALL)
+    network_set.permutations[:] = network_set.relative_to_first()
+    runs = multi_start(
+        network_set,
         from_init=init is not None,
         seed=seed,
         max_steps=max_steps,
@@ -94,11 +94,11 @@ def match_cycle_consistent(
         call=CALL,
         progress=progress,
     )
-    gathering.permutations[1:], trace, num_solves = climbs.best.best, climbs.best.trace, 0
+    network_set.permutations[1:], trace, num_solves = runs.best.best, runs.best.trace, 0
     if polish:
-        meeting = Meeting(gathering, seed=seed, cache_bytes=cache_bytes, progress=None)
-        meeting.sweep_until_none_moves(max_steps)
-        trace = [*trace, *(value for value in meeting.values[1:] if value > trace[-1])]
-        num_solves = meeting.num_solves
-    ending = climbs.ending(trace, num_solves, began)
-    return ManyMatching(permutations=gathering.to_first(), **ending)
+        solver = MergeManySolver(network_set, seed=seed, cache_bytes=cache_bytes, progress=None)
+        solver.run(max_steps)
+        trace = [*trace, *(value for value in solver.values[1:] if value > trace[-1])]
+        num_solves = solver.num_solves
+    fields = runs.result_fields(trace, num_solves, began)
+    return ManyMatching(permutations=network_set.relative_to_first(), **fields)

@@ -1,8 +1,4 @@
-"""Exhaustive search: the best of all permutations, for tiny groups; the oracle of the others.
-
-Owns what is looked at, by weights or on data; the order of all permutations and the energy
-after each swap are `onebasin.matching._annealing`'s.
-"""
+"""Exhaustive search: the best of all permutations, for tiny groups."""
 
 from __future__ import annotations
 
@@ -16,12 +12,12 @@ from torch import Tensor, nn
 from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.matching._annealing.enumeration import Enumeration
-from onebasin.matching._annealing.evaluated import EvaluatedWalk, Params
+from onebasin.matching._annealing.evaluated import EvaluatedState, Params
 from onebasin.matching._annealing.examples import Examples, examples_of
-from onebasin.matching._annealing.inner_product import InnerProductWalk
-from onebasin.matching._annealing.making import energy_at, walk_maker
+from onebasin.matching._annealing.factory import energy_at, state_factory
+from onebasin.matching._annealing.inner_product import InnerProductState
+from onebasin.matching._annealing.state import AnnealingState, NetworkIndices
 from onebasin.matching._annealing.swaps import Swap, transposition
-from onebasin.matching._annealing.walk import Orders, Walk
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._losses import Normalization
 from onebasin.matching.result import Matching, Progress, Step
@@ -33,13 +29,13 @@ CALL = "match_exhaustive"
 Objective = Literal["weights", "loss", "error"]
 
 LIMIT = 1_000_000
-"""Permutations of nine units; by weights they take a few seconds."""
+"""More than the permutations of nine units, which take a few seconds by weights."""
 
-HALFWAY = ((0, 1),)
-"""Networks 0 and 1 are averaged."""
+MIDPOINT = ((0, 1),)
+"""The average of networks 0 and 1."""
 
 SEGMENT = 4096
-"""Permutations after which progress is told."""
+"""Number of permutations between progress reports."""
 
 
 @checks_arguments
@@ -56,38 +52,37 @@ def match_exhaustive(
     limit: int = LIMIT,
     progress: Progress | None = None,
 ) -> Matching:
-    r"""Find the best of all permutations of B, by looking at every one.
+    r"""Find the best of all permutations of B by enumeration.
 
-    All groups are permuted together, nested ones included, in an order in which each
-    permutation is one swap of neighbors from the last (Steinhaus, Johnson and Trotter). By
-    weights a swap changes a few products; the loss halfway between networks of linear layers
-    is corrected for the swapped units.
+    All groups are permuted jointly, nested ones included. Each permutation is one swap of
+    neighbors from the previous one (Steinhaus, Johnson and Trotter). By weights a swap changes
+    a few products; the midpoint loss of linear layers is corrected for the swapped units.
 
     Args:
-        symmetry: of the architecture of both; tiny.
-        params_a: the reference: parameters, and buffers where networks are run.
-        params_b: what is moved, likewise.
-        objective: `weights` maximizes `<A, P(B)>` like `match_weights`; `loss` and `error`
-            minimize that of the network halfway between A and P(B) on the data; by default
-            `loss` if there is data, else `weights`.
-        evaluate: instead of these, what to minimize: a function of the parameters halfway.
+        symmetry: symmetry of the architecture, with tiny groups.
+        params_a: parameters of A, the reference; with data, also its buffers.
+        params_b: parameters of B, the network to permute; with data, also its buffers.
+        objective: `weights` maximizes `<A, P(B)>` like `match_weights`. `loss` and `error`
+            minimize that of the midpoint between A and P(B) on the data. The default is
+            `loss` with data, otherwise `weights`.
+        evaluate: custom function of the midpoint's parameters to minimize instead.
         model: the architecture, for loss and error.
-        data: batches `(inputs, labels)`, for loss and error; read once and kept.
+        data: batches `(inputs, labels)`, for loss and error; read once and kept in memory.
         normalization: see `match_annealing`.
-        limit: permutations that may be looked at.
-        progress: called with a `Step` every 4096 permutations; `done` counts them.
+        limit: maximum number of permutations.
+        progress: callback with a `Step` every 4096 permutations; `done` counts them.
 
     Returns:
-        The matching; its objective is the inner product, or else the negative loss, for the
-        unmoved B and at the end.
+        The matching. Its objective is the inner product or the negative loss, before and
+        after.
 
     Raises:
-        OneBasinError: when there are more permutations than `limit`, loss or error have no
-            model or data, or tensors do not fit the symmetry.
+        OneBasinError: the number of permutations exceeds `limit`, loss or error have no model
+            or data, or tensors do not match the symmetry.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
         >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
@@ -101,25 +96,25 @@ def match_exhaustive(
     check_choice(CALL, "objective", objective, Objective)
     enumeration = Enumeration(symmetry, network=1, limit=limit, call=CALL)
     pair = Pair(symmetry, params_a, params_b, call=CALL)
-    pair.survey()
+    pair.compute_stats()
     if evaluate is None and objective == "weights":
-        walk: Walk = InnerProductWalk(pair)
+        state: AnnealingState = InnerProductState(pair)
         energy_of = _negative(pair)
     else:
         networks = dict(params_a), dict(params_b)
         energy = evaluate or _examples(objective, model, data, normalization)
-        walk, energy_of = _walk_halfway(symmetry, networks, energy)
-    start = walk.orders
+        state, energy_of = _state_at_midpoint(symmetry, networks, energy)
+    start = state.indices
     for done in range(0, len(enumeration), SEGMENT):
-        walk.run(enumeration.steps(done, done + SEGMENT))
+        state.run(enumeration.steps(done, done + SEGMENT))
         if progress is not None:
             count = min(done + SEGMENT, len(enumeration)) + 1
-            progress(Step(0, 1, "", count, enumeration.size, -walk.best_energy))
-    before, after = energy_of(start), energy_of(walk.best_orders)
-    orders = walk.best_orders if after <= before else start
+            progress(Step(0, 1, "", count, enumeration.size, -state.best_energy))
+    before, after = energy_of(start), energy_of(state.best_indices)
+    indices = state.best_indices if after <= before else start
     value = -min(before, after)
     return Matching(
-        permutation=Permutation(symmetry, orders[1]),
+        permutation=Permutation(symmetry, indices[1]),
         objective=(-before, value),
         converged=True,
         num_sweeps=1,
@@ -132,18 +127,18 @@ def match_exhaustive(
 def enumerate_permutations(symmetry: Symmetry, *, limit: int = LIMIT) -> Iterator[Permutation]:
     """Yield every permutation of a symmetry once, the identity first.
 
-    Each is one swap of neighbors from the one before.
+    Each is one swap of neighbors from the previous one.
 
     Args:
-        symmetry: tiny.
-        limit: how many permutations there may be.
+        symmetry: symmetry with tiny groups.
+        limit: maximum number of permutations.
 
     Raises:
-        OneBasinError: when there are more.
+        OneBasinError: there are more permutations.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> len(list(enumerate_permutations(infer_symmetry(net, torch.zeros(2, 3)))))
         24
@@ -166,23 +161,23 @@ def _permutations(symmetry: Symmetry, enumeration: Enumeration) -> Iterator[Perm
             yield permutation
 
 
-def _negative(pair: Pair) -> Callable[[Orders], float]:
-    return lambda orders: -pair.objective(orders[1])
+def _negative(pair: Pair) -> Callable[[NetworkIndices], float]:
+    return lambda indices: -pair.objective(indices[1])
 
 
-def _walk_halfway(
+def _state_at_midpoint(
     symmetry: Symmetry,
     networks: tuple[Params, Params],
     energy: Callable[[Params], float],
-) -> tuple[Walk, Callable[[Orders], float]]:
-    """Return a walk of the network halfway, and its energy in full."""
+) -> tuple[AnnealingState, Callable[[NetworkIndices], float]]:
+    """Return a state of the midpoint network and a function for its full energy."""
     identity = dict(Permutation.identity(symmetry).indices)
-    orders = identity, identity
+    indices = identity, identity
     if isinstance(energy, Examples):
-        walk = walk_maker(symmetry, networks, HALFWAY, energy)(orders)
+        state = state_factory(symmetry, networks, MIDPOINT, energy)(indices)
     else:
-        walk = EvaluatedWalk(symmetry, networks, orders, HALFWAY, energy)
-    return walk, partial(energy_at, symmetry, networks, HALFWAY, energy)
+        state = EvaluatedState(symmetry, networks, indices, MIDPOINT, energy)
+    return state, partial(energy_at, symmetry, networks, MIDPOINT, energy)
 
 
 def _examples(
@@ -192,7 +187,5 @@ def _examples(
     normalization: Normalization,
 ) -> Examples:
     if objective == "weights" or model is None or data is None:
-        raise OneBasinError(
-            f"{CALL}: objective {objective!r} runs networks on data; pass model= and data="
-        )
+        raise OneBasinError(f"{CALL}: objective {objective!r} needs data; pass model= and data=")
     return examples_of(model, data, objective, normalization=normalization, call=CALL)

@@ -1,7 +1,6 @@
 """Frank–Wolfe: weight matching of all groups at once, over relaxed permutations.
 
-The solver of C2M3 (Crisostomi et al., 2024) for two networks. The relaxed permutations and
-their steps are `onebasin.matching._relaxation`'s.
+The solver of C2M3 (Crisostomi et al., 2024) for two networks.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from onebasin._checks import checks_arguments
-from onebasin.matching._coordinate_descent.gathering import Gathering
-from onebasin.matching._relaxation.ascent import climb_from_starts
+from onebasin.matching._coordinate_descent.network_set import NetworkSet
+from onebasin.matching._relaxation.frank_wolfe import multi_start
 from onebasin.matching.result import Matching, Progress
 from onebasin.matching.weights import match_weights
 from onebasin.symmetry.permutation import Permutation
@@ -35,47 +34,47 @@ def match_frank_wolfe(
     init: Permutation | None = None,
     progress: Progress | None = None,
 ) -> Matching:
-    r"""Find the permutation of B that brings it closest to A, moving all groups at once.
+    r"""Find the permutation of B that is closest to A, optimizing all groups jointly.
 
-    Maximizes `<A, P(B)>`, as `match_weights` does, but over doubly stochastic P: each step
-    goes towards the permutation that the gradient points to, one assignment for each group,
-    as far as is best. The objective is a polynomial along that line, and its peak is found
-    exactly. In the end every unit goes where most of it went.
+    Maximizes `<A, P(B)>` like `match_weights`, but over doubly stochastic P. Each step moves
+    towards the permutation that maximizes the linearized objective, one assignment for each
+    group. The objective is a polynomial along this line, so the line search is exact. The
+    final matrices are rounded to the nearest permutation.
 
     Differs from the paper:
-        - Any symmetry: units nested in others have one matrix for every pair of outer units,
-          and a group may lie on several dimensions of a tensor.
-        - The permutations that steps go towards are candidates, too; the best one of all is
-          returned, and never one that is worse than where the search began.
-        - Coordinate descent (`match_weights`) climbs on from it, unless told not to.
+        - Supports any symmetry: nested units have one matrix for every pair of outer units,
+          and a group may occur in several dimensions of a tensor.
+        - The vertices of the steps are candidates, too. The best candidate is returned, which
+          is never worse than the initial permutation.
+        - Coordinate descent (`match_weights`) refines the result, unless `polish=False`.
 
-    A step takes a few products of every tensor with its groups' matrices. Both networks are
-    read from their mappings in every step.
+    A step multiplies every tensor by its groups' matrices a few times. Both networks are read
+    from their mappings in every step.
 
     Args:
-        symmetry: of the architecture of both.
-        params_a: the reference. Buffers may be missing.
-        params_b: what is moved.
-        seed: of further starts.
-        max_steps: for each start.
-        restarts: starts to try; the first is the barycentre, from which every unit goes
-            everywhere alike, others are halfway to random permutations.
-        polish: whether to climb on by coordinate descent.
-        init: where to begin, instead of the barycentre.
-        progress: called with a `Step` after every step; its group is empty, its objective
-            that of the relaxed permutation.
+        symmetry: symmetry of the architecture.
+        params_a: parameters of A, the reference. Buffers may be missing.
+        params_b: parameters of B, the network to permute.
+        seed: random seed for further starts.
+        max_steps: maximum number of steps of each start.
+        restarts: number of starts. The first is the barycentre, with uniform matrices; others
+            are halfway to random permutations.
+        polish: whether to refine the result by coordinate descent.
+        init: the initial permutation, instead of the barycentre.
+        progress: callback with a `Step` after every step. Its group is empty, and its
+            objective is that of the relaxed permutation.
 
     Returns:
-        The matching; its objective is that of the best permutation so far, after every step.
-        `converged` is False where `max_steps` ended the search.
+        The matching. Its objective is that of the best permutation so far, after every step.
+        `converged` is False if `max_steps` was reached.
 
     Raises:
-        OneBasinError: when tensors do not fit the symmetry or are not finite, or a count is
-            below one; when `init` is of another symmetry.
+        OneBasinError: tensors do not match the symmetry or are not finite, a count is below
+            one, or `init` belongs to another symmetry.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
@@ -87,9 +86,9 @@ def match_frank_wolfe(
     """
     began = time.perf_counter()
     begin = init and [Permutation.identity(symmetry), init]
-    gathering = Gathering(symmetry, [params_a, params_b], begin, call=CALL, labels=("A", "B"))
-    climbs = climb_from_starts(
-        gathering,
+    network_set = NetworkSet(symmetry, [params_a, params_b], begin, call=CALL, labels=("A", "B"))
+    runs = multi_start(
+        network_set,
         from_init=init is not None,
         seed=seed,
         max_steps=max_steps,
@@ -97,10 +96,10 @@ def match_frank_wolfe(
         call=CALL,
         progress=progress,
     )
-    (found,), trace, num_solves = climbs.best.best, climbs.best.trace, 0
+    (permutation,), trace, num_solves = runs.best.best, runs.best.trace, 0
     if polish:
-        after = match_weights(symmetry, params_a, params_b, seed=seed, init=found)
+        after = match_weights(symmetry, params_a, params_b, seed=seed, init=permutation)
         num_solves = after.num_solves
         if after.objective[-1] > trace[-1]:
-            found, trace = after.permutation, [*trace, after.objective[-1]]
-    return Matching(permutation=found, **climbs.ending(trace, num_solves, began))
+            permutation, trace = after.permutation, [*trace, after.objective[-1]]
+    return Matching(permutation=permutation, **runs.result_fields(trace, num_solves, began))

@@ -1,7 +1,7 @@
-"""Functional difference: units matched by how differently they act on the data.
+"""Functional difference: match units by their functions on the data.
 
 He et al. (2018), "Multi-Task Zipping via Layer-wise Neuron Sharing", as used by Entezari et
-al. (2022), appendix: layer by layer, what is earlier applied first.
+al. (2022), appendix. Layers are matched in forward order.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from onebasin._checks import checks_arguments
 from onebasin.errors import check_choice
 from onebasin.graph.features import Features
-from onebasin.matching._assignment.greedy import assign_greedily
+from onebasin.matching._assignment.greedy import greedy_assignment
 from onebasin.matching._assignment.linear import assign_many
 from onebasin.matching._assignment.nested import NestedSolver
 from onebasin.matching._coordinate_descent.runs import begin_search
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching._coordinate_descent.trees import Key
-from onebasin.matching._features.differing import DifferingLayer
-from onebasin.matching._features.sides import gather_layers
+from onebasin.matching._features.difference import DifferenceLayer
+from onebasin.matching._features.layer_axes import gather_layers
 from onebasin.matching.result import Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
@@ -48,43 +48,43 @@ def match_functional_difference(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> Matching:
-    r"""Find the permutation of B whose units differ least from A's as functions of their inputs.
+    r"""Find the permutation of B that minimizes the functional differences from A's units.
 
     \(\delta_{ij} = \frac12 (w_i^A - w_j^B)^\top (H_A^{-1} + H_B^{-1})^{-1} (w_i^A - w_j^B)\)
-    with \(H = E[x x^\top]\) over the layer's inputs, a one appended for the bias. The middle
-    factor is computed as the parallel sum \(H_A (H_A + H_B)^+ H_B\), which exists where inputs
-    are constant (the borders of MNIST) and \(H\) cannot be inverted.
+    with \(H = E[x x^\top]\) over the layer's inputs, with a one appended for the bias. The
+    middle factor is computed as the parallel sum \(H_A (H_A + H_B)^+ H_B\). This also exists
+    for constant inputs, such as the borders of MNIST, with a singular \(H\).
 
     Differs from the paper:
-        - Any symmetry: the differences of a group are summed over all layers that make its
-          units from units that are matched already, windows of convolutions included.
-        - Groups that no such layer makes (embeddings, grouped convolutions) are matched by
-          weights, to what is matched already.
+        - Supports any symmetry: the differences of a group are summed over all layers that
+          compute its units from matched units, windows of convolutions included.
+        - Groups without such a layer (embeddings, grouped convolutions) are matched by
+          weights, relative to the matched groups.
 
     Args:
-        symmetry: of the architecture of both.
-        params_a: the reference: parameters and buffers.
-        params_b: what is moved: parameters and buffers.
-        model: the architecture, as it was traced; its own parameters are not used.
-        data: batches `(inputs, labels)` or inputs alone; read once. At most 4093 evenly
-            spaced rows of each layer's input are taken from a batch.
+        symmetry: symmetry of the architecture.
+        params_a: parameters and buffers of A, the reference.
+        params_b: parameters and buffers of B, the network to permute.
+        model: the traced architecture; its own parameters are ignored.
+        data: batches `(inputs, labels)` or inputs; read once. At most 4093 evenly spaced rows
+            of each layer's input are used per batch.
         assignment: `greedy` (pairs by a global sort, as published) or `optimal`.
         cache_bytes: memory for similarities of groups matched by weights.
-        progress: called with a `Step` after every group.
+        progress: callback with a `Step` after every group.
 
     Returns:
-        The matching; its objective is minus the summed difference of matched units, for
-        units in their old places and at the end.
+        The matching. Its objective is minus the summed difference of matched units, before
+        and after.
 
     Raises:
-        OneBasinError: when there is no data, the model refuses a batch, features are not
-            finite, or tensors do not fit the symmetry.
+        OneBasinError: the data are empty, the model fails on a batch, features are not finite,
+            or tensors do not match the symmetry.
     """
     check_choice(CALL, "assignment", assignment, Assignment)
     began = time.perf_counter()
     search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     features = Features(model, data, call=CALL)
-    layers = gather_layers(DifferingLayer, symmetry, features, [params_a, params_b], call=CALL)
+    layers = gather_layers(DifferenceLayer, symmetry, features, [params_a, params_b], call=CALL)
     run = _Run(search, layers, assignment, progress)
     run.match()
     return Matching(
@@ -99,17 +99,17 @@ def match_functional_difference(
 
 
 class _Run:
-    """One walk through the network, tree after tree."""
+    """One pass through the network, tree after tree."""
 
     def __init__(
         self,
         search: Search,
-        layers: list[DifferingLayer],
+        layers: list[DifferenceLayer],
         assignment: Assignment,
         progress: Progress | None,
     ) -> None:
         self.search, self.layers, self.progress = search, layers, progress
-        solver = assign_greedily if assignment == "greedy" else assign_many
+        solver = greedy_assignment if assignment == "greedy" else assign_many
         self.solvers = {
             root: NestedSolver(tree, num_threads=torch.get_num_threads(), assignment=solver)
             for root, tree in search.trees.items()
@@ -118,15 +118,15 @@ class _Run:
         self.before = self.after = 0.0
 
     def match(self) -> None:
-        """Match every tree, those first whose layers read what is matched already."""
+        """Match every tree; trees whose layers read matched units come first."""
         waiting = list(self.search.trees)
         while waiting:
-            root = next(filter(self._makers, waiting), None)
-            root = root or next(filterfalse(self._is_made, waiting), waiting[0])
+            root = next(filter(self._ready_layers, waiting), None)
+            root = root or next(filterfalse(self._has_layer, waiting), waiting[0])
             waiting.remove(root)
-            makers = self._makers(root)
-            if makers:
-                self._match(root, makers)
+            layers = self._ready_layers(root)
+            if layers:
+                self._match(root, layers)
             else:
                 self.search.step(root, known=self.known)
             self.known.update(self.search.trees[root].members)
@@ -134,32 +134,32 @@ class _Run:
                 done, total = len(self.search.trees) - len(waiting), len(self.search.trees)
                 self.progress(Step(0, 1, root, done, total, self.after))
 
-    def _is_made(self, root: str) -> bool:
-        """Return whether some layer makes a tree's units, be it of what is not matched yet."""
+    def _has_layer(self, root: str) -> bool:
+        """Return whether some layer computes a tree's units."""
         members = frozenset(self.search.trees[root].members)
-        return any(layer.made & members for layer in self.layers)
+        return any(layer.output_groups & members for layer in self.layers)
 
-    def _makers(self, root: str) -> list[DifferingLayer]:
-        """Return the layers that make a tree's units of what is matched."""
+    def _ready_layers(self, root: str) -> list[DifferenceLayer]:
+        """Return the layers that compute a tree's units from matched units."""
         members = frozenset(self.search.trees[root].members)
         return [
             layer
             for layer in self.layers
-            if layer.made & members
-            and layer.read <= self.known
-            and layer.made - members <= self.known
+            if layer.output_groups & members
+            and layer.input_groups <= self.known
+            and layer.output_groups - members <= self.known
         ]
 
-    def _match(self, root: str, makers: list[DifferingLayer]) -> None:
+    def _match(self, root: str, layers: list[DifferenceLayer]) -> None:
         sums: dict[Key, Tensor] = {}
-        for layer in makers:
+        for layer in layers:
             layer.add(sums, self.search.trees[root], self.search.indices)
         before = self.search.value(root, sums)
         self.search.num_solves += 1
-        found = self.search.indices | self.solvers[root].solve(sums, self.search.indices)
-        after = self.search.value(root, sums, found)
+        indices = self.search.indices | self.solvers[root].solve(sums, self.search.indices)
+        after = self.search.value(root, sums, indices)
         if isclose(before, after, rel_tol=1e-12):
-            after = before  # units that nothing tells apart stay where they are
+            after = before  # do not reorder indistinguishable units
         else:
-            self.search.indices = found
+            self.search.indices = indices
         self.before, self.after = self.before + before, self.after + after

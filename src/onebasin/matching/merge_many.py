@@ -1,6 +1,6 @@
-"""MergeMany: any number of networks, each moved to the mean of the others.
+"""MergeMany: any number of networks, each matched to the mean of the others.
 
-Git Re-Basin (Ainsworth et al., 2023), Algorithm 2. Every move is one weight matching.
+Git Re-Basin (Ainsworth et al., 2023), Algorithm 2. Every step is one weight matching.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount
 from onebasin.matching._checks import check_counts, check_seed
-from onebasin.matching._coordinate_descent.gathering import Gathering
+from onebasin.matching._coordinate_descent.network_set import NetworkSet
 from onebasin.matching.result import ManyMatching, Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES, match_weights
 from onebasin.symmetry.permutation import Permutation
@@ -34,42 +34,40 @@ def match_many(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> ManyMatching:
-    r"""Find the permutations that bring several networks closest to their mean.
+    r"""Find the permutations that minimize the distances between several networks.
 
     Maximizes \(\sum_{i<j} \langle P_i(\theta_i), P_j(\theta_j) \rangle\), which minimizes the
-    squared distances of all pairs: network after network is matched to the mean of the others,
-    in random order, until none moves. The objective never decreases.
+    squared distances of all pairs. One network after another is matched to the mean of the
+    others, in random order, until none moves. The objective never decreases.
 
     Differs from the paper:
-        - The networks come together one by one before the first sweep, each matched to the
-          mean of those that are there; the mean of networks that were never matched is
-          close to no network.
-        - Each move is `match_weights`, with all that it does better than the paper; after
-          the start it begins where the network is.
-        - The first network stays where it is: all are moved back by its permutation.
+        - The initialization adds the networks one by one, each matched to the mean of the
+          previous ones. The mean of unmatched networks is not close to any network.
+        - Each step is `match_weights` with its improvements over the paper. After the
+          initialization it starts at the current permutation.
+        - The result is relative to the first network, which is not permuted.
 
-    Memory: two networks beside those given.
+    Memory: two networks in addition to the inputs.
 
     Args:
-        symmetry: of the architecture of all.
+        symmetry: symmetry of the architecture.
         params_list: two or more networks, the reference first. Buffers may be missing.
-        seed: of the order of networks and of their groups.
-        max_sweeps: passes over all networks at most.
-        init: where to begin, a permutation for each network.
+        seed: random seed for the order of networks and groups.
+        max_sweeps: maximum number of passes over all networks.
+        init: initial permutation of each network.
         cache_bytes: memory for similarities; see `match_weights`.
-        progress: called with a `Step` after every network; its group is empty.
+        progress: callback with a `Step` after every network; its group is empty.
 
     Returns:
-        One permutation for each network; `converged` is False where `max_sweeps` ended the
-        search.
+        One permutation for each network; `converged` is False if `max_sweeps` was reached.
 
     Raises:
-        OneBasinError: when there are fewer than two networks, or they do not fit the
-            symmetry; when `init` does not fit.
+        OneBasinError: there are fewer than two networks, or they or `init` do not match the
+            symmetry.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
@@ -83,13 +81,13 @@ def match_many(
     check_counts(CALL, max_sweeps=max_sweeps)
     check_seed(CALL, seed)
     check_amount(CALL, "cache_bytes", cache_bytes)
-    gathering = Gathering(symmetry, params_list, init, call=CALL)
-    run = Meeting(gathering, seed=seed, cache_bytes=cache_bytes, progress=progress)
+    network_set = NetworkSet(symmetry, params_list, init, call=CALL)
+    run = MergeManySolver(network_set, seed=seed, cache_bytes=cache_bytes, progress=progress)
     if init is None:
-        run.come_together()
-    converged = run.sweep_until_none_moves(max_sweeps)
+        run.initialize()
+    converged = run.run(max_sweeps)
     return ManyMatching(
-        permutations=gathering.to_first(),
+        permutations=network_set.relative_to_first(),
         objective=tuple(run.values),
         converged=converged,
         num_sweeps=run.num_sweeps,
@@ -99,75 +97,75 @@ def match_many(
     )
 
 
-class Meeting:
-    """The moves that bring networks together.
+class MergeManySolver:
+    """Coordinate descent over networks.
 
     Args:
-        gathering: the networks, where they begin; they move in it.
-        seed: of the order of networks and of their groups.
+        network_set: the networks with their initial permutations, which are updated.
+        seed: random seed for the order of networks and groups.
         cache_bytes: see `match_weights`.
         progress: see `match_many`.
     """
 
     def __init__(
-        self, gathering: Gathering, *, seed: int, cache_bytes: int, progress: Progress | None
+        self, network_set: NetworkSet, *, seed: int, cache_bytes: int, progress: Progress | None
     ) -> None:
-        """Add the networks up."""
-        self.gathering, self.seed, self.cache_bytes = gathering, seed, cache_bytes
+        """Compute the sum of the networks."""
+        self.network_set, self.seed, self.cache_bytes = network_set, seed, cache_bytes
         self.progress = progress
         self.rng = np.random.default_rng(seed)
-        gathering.gather()
-        self.values = [gathering.objective()]
+        network_set.sum_up()
+        self.values = [network_set.objective()]
         self.num_sweeps = self.num_solves = 0
 
-    def come_together(self) -> None:
-        """Match each network to the mean of those before it, if that is better than nothing."""
-        gathering = self.gathering
-        before = list(gathering.permutations)
-        gathering.gather([0])
-        for number in range(1, len(gathering)):
-            gathering.permutations[number] = self._match(number, None).permutation
-            gathering.enter(number)
-            self._tell(number)
-        found = gathering.objective()
-        if found < self.values[-1]:
-            gathering.permutations[:] = before
-            gathering.gather()
-            found = self.values[-1]
-        self.values.append(found)
+    def initialize(self) -> None:
+        """Match each network to the mean of the previous ones, if the objective improves."""
+        network_set = self.network_set
+        before = list(network_set.permutations)
+        network_set.sum_up([0])
+        for number in range(1, len(network_set)):
+            network_set.permutations[number] = self._match(number, None).permutation
+            network_set.add(number)
+            self._report(number)
+        value = network_set.objective()
+        if value < self.values[-1]:
+            network_set.permutations[:] = before
+            network_set.sum_up()
+            value = self.values[-1]
+        self.values.append(value)
 
-    def sweep_until_none_moves(self, max_sweeps: int) -> bool:
-        """Sweep; return whether none moved in the last sweep."""
+    def run(self, max_sweeps: int) -> bool:
+        """Sweep until no network moves; return whether the search converged."""
         for _ in range(max_sweeps):
             self.num_sweeps += 1
-            before = list(self.gathering.permutations)
+            before = list(self.network_set.permutations)
             moved = self._sweep()
-            found = self.gathering.objective()
-            if found <= self.values[-1]:
-                self.gathering.permutations[:] = before
+            value = self.network_set.objective()
+            if value <= self.values[-1]:
+                self.network_set.permutations[:] = before
                 return True
-            self.values.append(found)
+            self.values.append(value)
             if not moved:
                 return True
         return False
 
     def _sweep(self) -> bool:
         moved = False
-        for done, number in enumerate(self.rng.permutation(len(self.gathering))):
+        for done, number in enumerate(self.rng.permutation(len(self.network_set))):
             number = int(number)
-            matching = self._match(number, self.gathering.permutations[number])
+            matching = self._match(number, self.network_set.permutations[number])
             if matching.objective[-1] > matching.objective[0]:
-                self.gathering.move(number, matching.permutation)
+                self.network_set.move(number, matching.permutation)
                 moved = True
-            self._tell(done + 1)
+            self._report(done + 1)
         return moved
 
     def _match(self, number: int, init: Permutation | None) -> Matching:
-        gathering = self.gathering
-        present = {name: gathering.unmoved(number, name) for name in gathering.names}
+        network_set = self.network_set
+        present = {name: network_set.unmoved(number, name) for name in network_set.names}
         matching = match_weights(
-            gathering.symmetry,
-            gathering.others(number),
+            network_set.symmetry,
+            network_set.mean_of_others(number),
             present,
             seed=self.seed,
             init=init,
@@ -176,7 +174,7 @@ class Meeting:
         self.num_solves += matching.num_solves
         return matching
 
-    def _tell(self, done: int) -> None:
+    def _report(self, done: int) -> None:
         if self.progress is not None:
-            total = len(self.gathering)
+            total = len(self.network_set)
             self.progress(Step(0, self.num_sweeps, "", done, total, self.values[-1]))

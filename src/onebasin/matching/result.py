@@ -1,8 +1,4 @@
-"""Matchings: what a search for a permutation returns, and what it tells while it runs.
-
-Owns `Matching`, the result that all matchers of two networks have in common, `ManyMatching`,
-that of the matchers of several, and `Step`, which progress callbacks get.
-"""
+"""Results of matchers, and the `Step` of progress callbacks."""
 
 from __future__ import annotations
 
@@ -18,18 +14,18 @@ from onebasin.symmetry.permutation import Permutation
 
 @dataclass(frozen=True)
 class Matching:
-    """The permutation that a search found, and how the search went.
+    """The result of matching two networks.
 
     Args:
-        permutation: moves B to A: `permutation.apply(params_b)`.
-        objective: its value where the search began and after every sweep that kept what it
-            found. It never decreases; first and last are evaluated in float64.
-        converged: whether the search ended because no step improves the objective; False
-            where it ran out of sweeps.
-        num_sweeps: passes over all groups, on the start that is returned.
-        num_solves: assignment problems of whole groups solved, over all starts.
+        permutation: the permutation that aligns B to A: `permutation.apply(params_b)`.
+        objective: values at the start and after every accepted sweep. They never decrease; the
+            first and last are evaluated in float64.
+        converged: whether no step improves the objective; False if the limit of sweeps was
+            reached.
+        num_sweeps: number of passes over all groups, for the returned start.
+        num_solves: number of assignment problems of whole groups, over all starts.
         seconds: wall-clock time of the search.
-        restarts: the final objective of every start, the returned one among them.
+        restarts: final objective of every start, the returned one included.
     """
 
     permutation: Permutation
@@ -47,19 +43,18 @@ class Matching:
 
 @dataclass(frozen=True)
 class ManyMatching:
-    """The permutations that bring several networks into one basin, and how the search went.
+    """The result of matching several networks.
 
-    The merged network is the mean of the moved ones,
-    `merge(matching.apply(params_list))`.
+    The merged network is the mean of the permuted ones, `average(matching.apply(params_list))`.
 
     Args:
-        permutations: one for each network, in their order; that of the first is the identity.
-        objective: as in `Matching`.
-        converged: as in `Matching`.
-        num_sweeps: passes over all networks, on the start that is returned.
-        num_solves: as in `Matching`.
+        permutations: one for each network, in order; the first is the identity.
+        objective: see `Matching`.
+        converged: see `Matching`.
+        num_sweeps: number of passes over all networks, for the returned start.
+        num_solves: see `Matching`.
         seconds: wall-clock time of the search.
-        restarts: the final objective of every start, the returned one among them.
+        restarts: final objective of every start, the returned one included.
     """
 
     permutations: tuple[Permutation, ...]
@@ -76,43 +71,43 @@ class ManyMatching:
         return f"ManyMatching: {networks} networks, {_summary(self)}, {moved} units moved"
 
     def apply(self, params_list: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Return the networks moved to the first; what was given stays as it is.
+        """Return the networks aligned to the first; the inputs are not changed.
 
         Args:
-            params_list: parameters and buffers of the networks that were matched, in order.
+            params_list: parameters and buffers of the matched networks, in order.
         """
         if len(params_list) != len(self.permutations):
             raise OneBasinError(
                 f"apply: {len(params_list)} networks for {len(self.permutations)} permutations;"
-                " give the networks that were matched"
+                " pass the networks that were matched"
             )
         moves = zip(self.permutations, params_list, strict=True)
         return [permutation.apply(params) for permutation, params in moves]
 
     def between(self, source: int, target: int) -> Permutation:
-        """Return the permutation that moves one network to another.
+        """Return the permutation that aligns one network to another.
 
-        Laws: `between(b, c) @ between(a, b)` equals `between(a, c)`, so that compositions
-        around a cycle are the identity.
+        Laws: `between(b, c) @ between(a, b)` equals `between(a, c)`, so compositions around a cycle
+        are the identity.
 
         Args:
-            source: number of the network that moves, from 0.
-            target: number of the network that it moves to.
+            source: number of the network to permute, from 0.
+            target: number of the reference network.
         """
         return self.permutations[target].inverse() @ self.permutations[source]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a matcher tells `progress` after every group it has looked at.
+    """A progress report of a matcher.
 
     Args:
         start: number of the start, from 0.
-        sweep: number of the sweep, from 1; 0 while the start is made.
-        group: name of the group; what nests in it was matched with it.
-        done: groups looked at in this sweep.
-        total: groups in a sweep.
-        objective: the objective now, up to rounding in float32.
+        sweep: number of the sweep, from 1; 0 during initialization.
+        group: name of the group; its nested groups are matched with it.
+        done: number of groups done in this sweep.
+        total: number of groups in a sweep.
+        objective: current objective, up to rounding in float32.
     """
 
     start: int
@@ -128,7 +123,7 @@ Progress: TypeAlias = Callable[[Step], object]
 
 
 def _summary(matching: Matching | ManyMatching) -> str:
-    """Return how a search went, for people."""
+    """Return a summary of the search as text."""
     ends = [f"{value:.6g}" for value in (matching.objective[:1] + matching.objective[-1:])]
     state = "converged" if matching.converged else "not converged"
     objective = f"objective {' -> '.join(ends)}" if ends else "no objective"

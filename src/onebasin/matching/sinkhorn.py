@@ -1,4 +1,4 @@
-"""Sinkhorn matching: soft permutations, learned by gradients and rounded in the end.
+"""Sinkhorn matching: soft permutations, optimized by gradients and rounded.
 
 Sinkhorn re-basin (Peña et al., 2023), with an objective on weights or on losses.
 """
@@ -16,9 +16,9 @@ from onebasin._checks import checks_arguments
 from onebasin._random import generator_for
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.matching._checks import check_counts, check_init, check_learning_rate, check_seed
-from onebasin.matching._coordinate_descent.gathering import Gathering
-from onebasin.matching._losses import DataLoss, Ends, Loss, Normalization
-from onebasin.matching._relaxation.agreement import Agreement
+from onebasin.matching._coordinate_descent.network_set import NetworkSet
+from onebasin.matching._losses import DataLoss, Endpoints, Loss, Normalization
+from onebasin.matching._relaxation.objective import InnerProductObjective
 from onebasin.matching._relaxation.relaxation import Relaxation
 from onebasin.matching._relaxation.sinkhorn import Gradient, sinkhorn
 from onebasin.matching.result import Matching, Progress, Step
@@ -29,14 +29,14 @@ CALL = "match_sinkhorn"
 
 Objective: TypeAlias = Literal["weights", "midpoint", "path"]
 
-FIRMNESS = 4.0
-"""What the logits of a permutation to begin at exceed the others by, beyond log n."""
+SHARPNESS = 4.0
+"""Margin of the logits of an initial permutation over the others, in addition to log n."""
 
 NOISE = 1e-3
-"""Standard deviation of the logits at the start: what lies exactly between two ways chooses."""
+"""Standard deviation of the initial logits, which breaks ties."""
 
-SETTLED = 0.99
-"""The share of its units' weight that every group has in one place each, where learning ends."""
+CONVERGED = 0.99
+"""Sharpness of the soft permutations at which the optimization stops."""
 
 
 @checks_arguments
@@ -59,54 +59,55 @@ def match_sinkhorn(
     init: Permutation | None = None,
     progress: Progress | None = None,
 ) -> Matching:
-    r"""Find the permutation of B by gradients, through soft permutations.
+    r"""Find the permutation of B by gradient descent on soft permutations.
 
-    Every group has a matrix of logits; Sinkhorn's operator makes it doubly stochastic, and B
-    is moved by that. Adam learns the logits: to raise \(\langle \theta_A, P(\theta_B) \rangle\)
-    (`weights`), to lower the loss at \(\frac12 (\theta_A + P(\theta_B))\) (`midpoint`) or at
-    a random point between the two, another one in each step (`path`).
+    Every group has a matrix of logits. Sinkhorn's operator makes it doubly stochastic, and the
+    result is applied to B. Adam optimizes the logits to maximize
+    \(\langle \theta_A, P(\theta_B) \rangle\) (`weights`), or to minimize the loss at
+    \(\frac12 (\theta_A + P(\theta_B))\) (`midpoint`) or at a random point between the two in
+    each step (`path`).
 
     Differs from the paper:
-        - Any symmetry: units nested in others have a matrix for every pair of outer units.
-        - `weights` is the inner product, not the distance: for permutations they are the
-          same, but the distance is least for a soft one, which rounding takes away.
-        - From time to time the soft permutation is rounded by assignment and that is
-          evaluated, on all of the data where there is any. The best one is returned, never
-          one that is worse than where the search began.
+        - Supports any symmetry: nested units have a matrix for every pair of outer units.
+        - `weights` is the inner product, not the distance. For permutations they are
+          equivalent, but the distance prefers soft matrices, which rounding destroys.
+        - Every `check_every` steps the soft permutation is rounded by assignment and
+          evaluated, on all data if given. The best permutation is returned, which is never
+          worse than the initial one.
 
     Args:
-        symmetry: of the architecture of both.
-        params_a: the reference; with data, buffers too.
-        params_b: what is moved; likewise.
-        objective: `weights`, which needs no data, or `midpoint` or `path`, which do; by
-            default `midpoint` if there is data.
-        model: the architecture; its own parameters are not used.
+        symmetry: symmetry of the architecture.
+        params_a: parameters of A, the reference; with data, also its buffers.
+        params_b: parameters of B, the network to permute; with data, also its buffers.
+        objective: `weights`, which needs no data, or `midpoint` or `path`. The default is
+            `midpoint` with data, otherwise `weights`.
+        model: the architecture; its own parameters are ignored.
         data: batches `(inputs, labels)`, such as a DataLoader; one for each step.
         loss: `cross_entropy`, `mse`, or a function of outputs and labels.
         normalization: whether BatchNorm uses the `interpolated` statistics or those of the
-            `batch`; the latter for a network whose statistics will be reset.
-        gradient: through Sinkhorn's operator: `implicit` (at its fixed point, takes one
-            linear system for each group) or `unrolled` (through its rounds, takes their memory).
-        seed: of the start and of the random points.
-        max_steps: of Adam.
-        learning_rate: of Adam, for the logits.
-        num_rounds: of Sinkhorn's operator.
-        check_every: steps between two roundings.
-        init: where to begin, by default where every unit goes everywhere alike.
-        progress: called with a `Step` after every step; its group is empty.
+            `batch`. Use `batch` if the statistics will be reset afterwards.
+        gradient: gradient of Sinkhorn's operator: `implicit` (one linear system for each
+            group) or `unrolled` (memory for all rounds).
+        seed: random seed for the initial logits and the random points.
+        max_steps: maximum number of steps of Adam.
+        learning_rate: learning rate of Adam.
+        num_rounds: number of rounds of Sinkhorn's operator.
+        check_every: number of steps between roundings.
+        init: the initial permutation, by default uniform matrices.
+        progress: callback with a `Step` after every step; its group is empty.
 
     Returns:
-        The matching; its objective is `<A, P(B)>` or minus the mean loss over the data, where
-        the search began and the best after every rounding; of `path` at seven points between
-        the ends. `converged` is False where `max_steps` ended the search while the
-        permutation was still soft.
+        The matching. Its objective is `<A, P(B)>` or minus the mean loss over the data: the
+        initial value, and the best one after every rounding. For `path` it is the mean over
+        seven points between the endpoints. `converged` is False if the matrices are still soft
+        after `max_steps`.
 
     Raises:
-        OneBasinError: when there is no data where it is needed, the model refuses a batch, a
-            loss is not finite, tensors do not fit the symmetry, or a number is out of range.
+        OneBasinError: required data are missing, the model fails on a batch, a loss is not
+            finite, tensors do not match the symmetry, or a number is out of range.
 
     Example:
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
         >>> a = net.state_dict()
@@ -123,17 +124,17 @@ def match_sinkhorn(
     check_counts(CALL, max_steps=max_steps, num_rounds=num_rounds, check_every=check_every)
     check_seed(CALL, seed)
     check_learning_rate(CALL, learning_rate)
-    gathering = Gathering(symmetry, [params_a, params_b], call=CALL, labels=("A", "B"))
+    network_set = NetworkSet(symmetry, [params_a, params_b], call=CALL, labels=("A", "B"))
     relaxation = Relaxation(symmetry)
     if objective == "weights":
-        aim: _Weights | _Losses = _Weights(gathering, relaxation)
+        objective_fn: _Weights | _Losses = _Weights(network_set, relaxation)
     elif model is None or data is None:
         raise OneBasinError(
             f"{CALL}: objective {objective!r} needs model and data; pass both, or use 'weights'"
         )
     else:
         losses = DataLoss(model, data, loss, normalization=normalization, call=CALL)
-        aim = _Losses(losses, Ends(gathering.pairs[0]), relaxation, objective, seed)
+        objective_fn = _Losses(losses, Endpoints(network_set.pairs[0]), relaxation, objective, seed)
 
     def soften(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
@@ -141,12 +142,12 @@ def match_sinkhorn(
             for group, values in logits.items()
         }
 
-    run = _Run(aim, relaxation, soften, init, seed, gathering.dtype)
-    run.learn(max_steps, learning_rate, check_every, progress)
+    run = _Run(objective_fn, relaxation, soften, init, seed, network_set.dtype)
+    run.optimize(max_steps, learning_rate, check_every, progress)
     return Matching(
         permutation=run.best,
         objective=tuple(run.values),
-        converged=run.settled,
+        converged=run.converged,
         num_sweeps=run.num_steps,
         num_solves=run.num_solves,
         seconds=time.perf_counter() - began,
@@ -155,15 +156,18 @@ def match_sinkhorn(
 
 
 class _Weights:
-    """The inner product with A, over the product of both networks' norms."""
+    """The inner product with A, divided by the product of both norms."""
 
-    def __init__(self, gathering: Gathering, relaxation: Relaxation) -> None:
-        self.agreement, self.pair = Agreement(gathering, relaxation), gathering.pairs[0]
-        self.scale = self.pair.survey().bound or 1.0
+    def __init__(self, network_set: NetworkSet, relaxation: Relaxation) -> None:
+        self.objective, self.pair = (
+            InnerProductObjective(network_set, relaxation),
+            network_set.pairs[0],
+        )
+        self.scale = self.pair.compute_stats().bound or 1.0
 
-    def descend(self, soft: Mapping[str, Tensor]) -> None:
-        """Add to the gradients of what the soft permutations come from."""
-        _, (gradients,) = self.agreement.gradients([dict(soft)])
+    def backward(self, soft: Mapping[str, Tensor]) -> None:
+        """Propagate the gradients of the objective to the soft permutations."""
+        _, (gradients,) = self.objective.gradients([dict(soft)])
         scaled = [-gradients[group] / self.scale for group in soft]
         torch.autograd.backward(list(soft.values()), scaled)
 
@@ -178,14 +182,14 @@ class _Losses:
     def __init__(
         self,
         losses: DataLoss,
-        ends: Ends,
+        endpoints: Endpoints,
         relaxation: Relaxation,
         objective: Objective,
         seed: int,
     ) -> None:
-        self.losses, self.ends, self.relaxation = losses, ends, relaxation
+        self.losses, self.endpoints, self.relaxation = losses, endpoints, relaxation
         self.random = objective == "path"
-        self.shares = [place / 8 for place in range(1, 8)] if self.random else [0.5]
+        self.fractions = [place / 8 for place in range(1, 8)] if self.random else [0.5]
         self.generator = generator_for(seed, "path")
         self.batches = self._endless()
 
@@ -193,61 +197,63 @@ class _Losses:
         while True:
             yield from enumerate(self.losses.data)
 
-    def descend(self, soft: Mapping[str, Tensor]) -> None:
-        """Add to the gradients of what the soft permutations come from."""
+    def backward(self, soft: Mapping[str, Tensor]) -> None:
+        """Propagate the gradients of the loss on one batch to the soft permutations."""
         number, batch = next(self.batches)
         moved = {}
-        for name in self.ends.moving:
-            tensor = self.ends.b[name]
+        for name in self.endpoints.moving:
+            tensor = self.endpoints.b[name]
             fitting = {g: soft[g].to(tensor.dtype) for g in self.relaxation.groups_of(name)}
             moved[name] = self.relaxation.move(name, tensor, fitting)
-        share = float(torch.rand((), generator=self.generator)) if self.random else 0.5
-        self.losses.of_batch(self.ends.between(moved, share), batch, number).backward()
+        fraction = float(torch.rand((), generator=self.generator)) if self.random else 0.5
+        self.losses.of_batch(self.endpoints.between(moved, fraction), batch, number).backward()
 
     def value(self, permutation: Permutation) -> float:
         """Return minus the mean loss of a permutation on all data."""
-        moved = self.ends.moved(permutation)
-        values = [self.losses.mean(self.ends.between(moved, share)) for share in self.shares]
+        moved = self.endpoints.moved(permutation)
+        values = [
+            self.losses.mean(self.endpoints.between(moved, fraction)) for fraction in self.fractions
+        ]
         return -sum(values) / len(values)
 
 
 class _Run:
-    """The logits, and the best permutation that they were rounded to."""
+    """The logits, and the best rounded permutation."""
 
     def __init__(
         self,
-        aim: _Weights | _Losses,
+        objective_fn: _Weights | _Losses,
         relaxation: Relaxation,
         soften: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
         init: Permutation | None,
         seed: int,
         dtype: torch.dtype,
     ) -> None:
-        self.aim, self.relaxation, self.soften = aim, relaxation, soften
+        self.objective_fn, self.relaxation, self.soften = objective_fn, relaxation, soften
         self.best = init or Permutation.identity(relaxation.symmetry)
-        self.values = [aim.value(self.best)]
-        self.settled, self.num_steps, self.num_solves = not relaxation.shapes, 0, 0
+        self.values = [objective_fn.value(self.best)]
+        self.converged, self.num_steps, self.num_solves = not relaxation.shapes, 0, 0
         self.logits = {
             name: torch.randn(shape, generator=generator_for(seed, name), dtype=dtype) * NOISE
             for name, shape in relaxation.shapes.items()
         }
         if init is not None:
             for name, matrices in relaxation.vertex(init, dtype).items():
-                firm = FIRMNESS + torch.tensor(float(matrices.shape[-1])).log()
+                firm = SHARPNESS + torch.tensor(float(matrices.shape[-1])).log()
                 self.logits[name] += firm * matrices
         for logits in self.logits.values():
             logits.requires_grad_()
 
-    def learn(
+    def optimize(
         self, max_steps: int, learning_rate: float, check_every: int, progress: Progress | None
     ) -> None:
-        """Take steps of Adam, and round from time to time, until hardly anything is soft."""
-        if self.settled:
+        """Take steps of Adam with regular rounding until convergence."""
+        if self.converged:
             return
         optimizer = torch.optim.Adam(self.logits.values(), lr=learning_rate)
-        while not self.settled and self.num_steps < max_steps:
+        while not self.converged and self.num_steps < max_steps:
             optimizer.zero_grad()
-            self.aim.descend(self.soften(self.logits))
+            self.objective_fn.backward(self.soften(self.logits))
             optimizer.step()
             self.num_steps += 1
             if self.num_steps % check_every == 0 or self.num_steps == max_steps:
@@ -259,9 +265,9 @@ class _Run:
     def _round(self) -> None:
         self.num_solves += len(self.logits)
         soft = self.soften(self.logits)
-        self.settled = self.relaxation.firmness(soft) > SETTLED
-        found = self.relaxation.rounded(soft)
-        value = self.values[-1] if found.equals(self.best) else self.aim.value(found)
+        self.converged = self.relaxation.sharpness(soft) > CONVERGED
+        rounded = self.relaxation.rounded(soft)
+        value = self.values[-1] if rounded.equals(self.best) else self.objective_fn.value(rounded)
         if value > self.values[-1]:
-            self.best = found
+            self.best = rounded
         self.values.append(max(value, self.values[-1]))

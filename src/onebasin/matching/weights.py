@@ -1,7 +1,7 @@
-"""Weight matching: the permutation of B whose weights are most like A's.
+"""Weight matching: align the weights of B with those of A.
 
-Git Re-Basin (Ainsworth et al., 2023), section 3.2: coordinate descent, one assignment
-problem after the other, for any symmetry. Sweeps are `onebasin.matching._coordinate_descent`'s.
+Git Re-Basin (Ainsworth et al., 2023), section 3.2: coordinate descent over groups, one
+assignment problem at a time, for any symmetry.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onebasin.symmetry.symmetry import Symmetry
 CALL = "match_weights"
 
 CACHE_BYTES = 2 * 2**30
-"""Enough for all groups of a ResNet50 forty times over, or for eight of 8192 units."""
+"""Forty times the size for all groups of a ResNet50, or enough for eight groups of 8192 units."""
 
 
 @checks_arguments
@@ -37,49 +37,48 @@ def match_weights(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress | None = None,
 ) -> Matching:
-    """Find the permutation of B that brings it closest to A in weight space.
+    """Find the permutation of B that is closest to A in weight space.
 
-    Maximizes `<A, P(B)>` over the symmetry, which minimizes `|A - P(B)|`: one group at a
-    time, all others held, until none improves. Tied tensors count once, buffers do not.
-    Products are float32 (float64 where a checkpoint is) and summed in float64.
+    Maximizes `<A, P(B)>` over the symmetry, which minimizes `|A - P(B)|`: one group at a time
+    with all others fixed, until none improves. Tied tensors count once; buffers do not count.
+    Products are float32 (float64 for float64 checkpoints) and are summed in float64.
 
     Differs from the paper:
-        - Any symmetry: units nested in others are matched for every pair of outer units,
-          and the best sums are the outer similarity. A group on two dimensions of one
-          tensor is linearized, and a step taken only if the objective rises.
-        - The search starts from the better of the identity and a permutation that matches
-          groups one after the other, each to its neighbors that are matched already.
-        - Two sweeps push units from their present partners, by a share of the similarity
-          that these partners owe to having been matched to each other; a sweep that does
-          not raise the objective is undone.
-        - Groups with many neighbors come first in a sweep; equal ones in random order.
-        - Similarities are kept and corrected for the units that moved; a group whose
-          neighbors stood still is not solved again.
+        - Supports any symmetry: nested units are matched for every pair of outer units, and the
+          best sums are the outer similarity. A group in two dimensions of one tensor is
+          linearized, and a step is accepted only if the objective increases.
+        - The search starts from the better of two permutations: the identity, and one that
+          matches groups one after the other to their matched neighbors.
+        - Two sweeps perturb the current pairs: these lose a fraction of the similarity that is
+          due to their previous matching. A sweep that does not increase the objective is undone.
+        - Groups with many neighbors come first in a sweep; ties are in random order.
+        - Similarities are cached and corrected for the units that moved. A group is solved again
+          only if a neighbor moved.
 
     Args:
-        symmetry: of the architecture of both.
-        params_a: the reference; any mapping, tensors are read when needed, at most once a
+        symmetry: symmetry of the architecture.
+        params_a: parameters of A, the reference; tensors are read when needed, at most once per
             step. Buffers may be missing.
-        params_b: what is moved.
-        seed: of the order of groups; the same seed gives the same permutation.
-        max_sweeps: passes over all groups at most.
-        restarts: starts to try; the best one is returned. After the first come one that
-            matches units by the moments of their weights, and random ones. Where B has the
-            norms of a permuted A, up to 4 are tried until it is found.
-        init: where to begin, by default as above; with it the objective only climbs.
-        cache_bytes: memory for similarities; what does not fit is made anew when needed.
-        progress: called with a `Step` after every group.
+        params_b: parameters of B, the network to permute.
+        seed: random seed for the group order; the same seed gives the same permutation.
+        max_sweeps: maximum number of passes over all groups.
+        restarts: number of starts; the best one is returned. The second start matches units by
+            the moments of their weights, further ones are random. If B has the norms of a
+            permuted A, up to 4 starts are tried until the permutation is found.
+        init: the initial permutation; by default as described above.
+        cache_bytes: memory for similarities; the others are recomputed when needed.
+        progress: callback with a `Step` after every group.
 
     Returns:
-        The matching; `converged` is False where `max_sweeps` ended the search.
+        The matching; `converged` is False if `max_sweeps` was reached.
 
     Raises:
-        OneBasinError: when tensors are missing, have other shapes, are not real numbers or
-            not finite; when a count is below one; when `init` is of another symmetry.
+        OneBasinError: tensors are missing, have other shapes, or are not real and finite; a
+            count is below one; `init` belongs to another symmetry.
 
     Example:
         >>> import torch
-        >>> from onebasin import trace
+        >>> from onebasin import infer_symmetry
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> symmetry = infer_symmetry(net, torch.zeros(2, 3))
@@ -93,10 +92,10 @@ def match_weights(
     check_seed(CALL, seed)
     check_init(symmetry, init, CALL)
     began = time.perf_counter()
-    search, survey = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
+    search, stats = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
     return descend_from_starts(
         search,
-        survey,
+        stats,
         began=began,
         seed=seed,
         max_sweeps=max_sweeps,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onebasin.matching._annealing.cooling import Schedule
 from onebasin.matching._annealing.examples import Energy
+from onebasin.matching._annealing.schedule import Schedule
 from onebasin.matching._annealing.swaps import Move
 from onebasin.matching._losses import Normalization
 from onebasin.matching.annealing import Averages, match_many_annealing

@@ -1,6 +1,6 @@
-"""Walks: sequences of swaps through the permutations of networks, and an energy after each.
+"""States of simulated annealing: random swaps and the energy after each.
 
-A swap exchanges two units of one group of one network. Annealing accepts some of them at
-random, exhaustive search accepts all; what differs between networks is how the energy after a
-swap is found: by evaluating anew, from the swapped layer up, or compiled.
+A swap exchanges two units of one group of one network. Annealing accepts swaps at random,
+exhaustive search accepts all. The energy is evaluated in full, from the swapped layer up, or by
+compiled kernels.
 """

@@ -1,7 +1,7 @@
-"""Enumerations: all permutations of a symmetry, each one swap of neighbors from the last.
+"""Enumeration of all permutations of a symmetry by swaps of neighbors.
 
-Steinhaus, Johnson and Trotter's order for the units of one group. Several groups turn like the
-wheels of a counter that runs back and forth, those that nest in others fastest.
+The units of one group are enumerated in the order of Steinhaus, Johnson and Trotter. Several
+groups are the digits of a reflected Gray code, with nested groups as the fastest digits.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from onebasin.symmetry.symmetry import Symmetry
 
 
 @dataclass(frozen=True)
-class Wheel:
+class Digit:
     """The units of a group at one outer position.
 
     Args:
-        column: of the group.
+        column: number of the group's column.
         row: the outer position.
     """
 
@@ -31,66 +31,66 @@ class Wheel:
 
 
 class Enumeration:
-    """All permutations of one network of several, as steps from the identity.
+    """All permutations of one network, as steps from the identity.
 
     Args:
-        symmetry: of the network.
-        network: its number.
-        limit: how many permutations there may be.
-        call: the public function that is running, for messages.
+        symmetry: symmetry of the network.
+        network: number of the network.
+        limit: maximum number of permutations.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when there are more.
+        OneBasinError: there are more permutations.
     """
 
     def __init__(self, symmetry: Symmetry, *, network: int, limit: int, call: str) -> None:
-        """Count the permutations, and lay out the wheels; no step is made yet."""
+        """Count the permutations and order the digits."""
         self.columns: tuple[Column, ...] = columns_of(symmetry, [network])
         self.size = prod(factorial(column.size) ** column.rows for column in self.columns)
         if self.size > limit:
             shown = f"{self.size:,}" if self.size < 10**15 else f"10^{symmetry.log10_order:.1f}"
             raise OneBasinError(
-                f"{call}: there are {shown} permutations, more than the limit of {limit:,}; use "
-                "another matcher, or raise limit"
+                f"{call}: the symmetry has {shown} permutations, above the limit of {limit:,}; use "
+                "another matcher, or increase limit"
             )
-        # Groups that nest in others come after them; each order of these is met once for
-        # every order of their outers only if they turn faster.
+        # Nested groups come after their outer groups and must be the faster digits. Otherwise
+        # some of their permutations are skipped.
         fast_first = reversed(list(enumerate(self.columns)))
-        self.wheels = [Wheel(at, row) for at, c in fast_first for row in range(c.rows)]
-        self._turns = self._woven()
+        self.digits = [Digit(at, row) for at, c in fast_first for row in range(c.rows)]
+        self._turns = self._interleaved()
 
     def __len__(self) -> int:
-        """Return the number of steps: one less than there are permutations."""
+        """Return the number of steps, one less than the number of permutations."""
         return self.size - 1
 
-    def _woven(self) -> Int32[np.ndarray, "s 2"]:
-        """Return for every step its wheel and the first of the neighbors that it swaps."""
+    def _interleaved(self) -> Int32[np.ndarray, "s 2"]:
+        """Return the digit and the first position of the swap of every step."""
         turns = np.empty((0, 2), dtype=np.int32)
-        for number, wheel in enumerate(self.wheels):
-            own = adjacent_swaps(self.columns[wheel.column].size)
+        for number, digit in enumerate(self.digits):
+            own = adjacent_swaps(self.columns[digit.column].size)
             slow = np.stack((np.full(len(own), number, np.int32), own), axis=1)
-            turns = weave(turns, slow)
+            turns = interleave(turns, slow)
         return turns
 
     def steps(self, start: int, stop: int) -> Steps:
-        """Return some of the steps, all of which are to be made."""
+        """Return some of the steps; all are accepted."""
         turns = self._turns[start:stop]
         swaps = np.full((len(turns), len(self.columns), 3), -1, dtype=np.int64)
-        columns = np.array([wheel.column for wheel in self.wheels])[turns[:, 0]]
-        rows = np.array([wheel.row for wheel in self.wheels])[turns[:, 0]]
-        made = np.stack((rows, turns[:, 1], turns[:, 1] + 1), axis=1)
-        swaps[np.arange(len(turns)), columns] = made
+        columns = np.array([digit.column for digit in self.digits])[turns[:, 0]]
+        rows = np.array([digit.row for digit in self.digits])[turns[:, 0]]
+        positions = np.stack((rows, turns[:, 1], turns[:, 1] + 1), axis=1)
+        swaps[np.arange(len(turns)), columns] = positions
         ones = np.ones(len(turns))
         return Steps(self.columns, swaps, np.zeros(len(turns)), np.inf * ones)
 
 
-def weave(
+def interleave(
     fast: Int[np.ndarray, " m *step"], slow: Int[np.ndarray, " n *step"]
 ) -> Int[np.ndarray, " (m+1)*(n+1)-1 *step"]:
     """Return the fast steps, a slow one, the fast ones backwards, a slow one, and so on.
 
     Args:
-        fast: steps, each undone by itself.
+        fast: steps that are their own inverses.
         slow: other steps.
     """
     rounds = np.empty((len(slow) + 1, len(fast) + 1, *slow.shape[1:]), dtype=slow.dtype)
@@ -100,7 +100,7 @@ def weave(
 
 
 def adjacent_swaps(size: int) -> Int32[np.ndarray, " s"]:
-    """Return the swaps of neighbors that go through all orders of a number of units once.
+    """Return the swaps of neighbors that visit all permutations of some units once.
 
     Returns:
         The first position of each of the `size! - 1` swaps.
@@ -111,9 +111,9 @@ def adjacent_swaps(size: int) -> Int32[np.ndarray, " s"]:
     """
     swaps = np.empty(0, dtype=np.int32)
     for last in range(1, size):
-        # The last unit goes from right to left and back; where it stands leftmost, the others
-        # are one place further right.
+        # The last unit moves from right to left and back. While it is leftmost, the others
+        # are shifted to the right by one.
         sweep = np.arange(last - 1, -1, -1, dtype=np.int32)
         others = swaps + (np.arange(len(swaps)) % 2 == 0)
-        swaps = weave(sweep, others.astype(np.int32))
+        swaps = interleave(sweep, others.astype(np.int32))
     return swaps

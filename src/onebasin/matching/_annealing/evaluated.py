@@ -1,4 +1,4 @@
-"""Walks that evaluate networks anew after every swap: for any network and any energy."""
+"""States that evaluate the networks in full after every swap, for any network and energy."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from onebasin._dtypes import compute_dtype
+from onebasin.matching._annealing.state import AnnealingState, NetworkIndices
 from onebasin.matching._annealing.swaps import Swap, transposition
-from onebasin.matching._annealing.walk import Orders, Walk
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 Params = Mapping[str, Tensor]
 Mixtures = tuple[tuple[int, ...], ...]
-"""Which networks are averaged; the energy of a walk is the mean over all averages."""
+"""Networks of each average; the energy of a state is the mean over all averages."""
 
 
-class EvaluatedWalk(Walk):
-    """A walk whose energy is that of averages of the permuted networks.
+class EvaluatedState(AnnealingState):
+    """A state whose energy is that of averages of the permuted networks.
 
     Args:
-        symmetry: of the architecture.
-        networks: parameters and buffers of each.
-        orders: where it begins.
-        mixtures: which networks are averaged.
-        evaluate: the energy of an average.
+        symmetry: symmetry of the architecture.
+        networks: parameters and buffers of each network.
+        indices: the initial indices.
+        mixtures: networks of each average.
+        evaluate: energy of an average.
     """
 
     def __init__(
         self,
         symmetry: Symmetry,
         networks: Sequence[Params],
-        orders: Orders,
+        indices: NetworkIndices,
         mixtures: Mixtures,
         evaluate: Callable[[Params], float],
     ) -> None:
-        """Move the networks to where the walk begins, and evaluate their averages."""
+        """Permute the networks and evaluate their averages."""
         self.symmetry, self.mixtures, self.evaluate = symmetry, mixtures, evaluate
-        self.permutations = [Permutation(symmetry, order) for order in orders]
+        self.permutations = [Permutation(symmetry, index) for index in indices]
         self.moved: list[Params] = [
             permutation.apply(params)
             for permutation, params in zip(self.permutations, networks, strict=True)
@@ -47,8 +47,8 @@ class EvaluatedWalk(Walk):
         super().__init__(sum(map(evaluate, self.averages)) / len(mixtures))
 
     @property
-    def orders(self) -> Orders:
-        """Where the walk stands."""
+    def indices(self) -> NetworkIndices:
+        """The current indices."""
         return tuple(dict(permutation.indices) for permutation in self.permutations)
 
     def propose(self, swaps: Sequence[Swap]) -> float:
@@ -70,14 +70,14 @@ class EvaluatedWalk(Walk):
         return sum(map(self.evaluate, averages)) / len(averages)
 
     def accept(self) -> None:
-        """Make the swaps that were proposed last."""
+        """Apply the last proposed swaps."""
         self.moved, self.permutations, self.averages = self._proposed
 
     def refresh(self) -> None:
-        """Do nothing: every energy is computed anew already."""
+        """Do nothing: energies are not accumulated."""
 
     def _carriers(self, swaps: Sequence[Swap], params: Params) -> set[str]:
-        """Return the tensors that carry the groups, under all names that a network has."""
+        """Return all names of the tensors that contain the groups."""
         ties = {name: names for names in self.symmetry.tied for name in names}
         tensors_of = {name for swap in swaps for name in self.symmetry.tensors_of[swap.group]}
         return {
@@ -86,7 +86,7 @@ class EvaluatedWalk(Walk):
 
 
 def average(networks: Sequence[Params]) -> dict[str, Tensor]:
-    """Return the mean of networks; whole numbers are those of the first."""
+    """Return the mean of networks; integer tensors are copied from the first."""
     return {name: _mean([params[name] for params in networks]) for name in networks[0]}
 
 

@@ -1,4 +1,4 @@
-"""Examples: labeled batches that are kept, and the energy of any network on them."""
+"""Labeled batches in memory, and the energy of a network on them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Examples:
     Args:
         model: the architecture.
         batches: `(inputs, labels)` pairs.
-        energy: "loss" (cross-entropy) or "error" (share of wrong answers).
-        normalization: which statistics BatchNorm uses; see `DataLoss`.
-        call: the public function that is running, for messages.
+        energy: "loss" (cross-entropy) or "error" (fraction of wrong answers).
+        normalization: statistics of BatchNorm; see `DataLoss`.
+        call: name of the public function, for messages.
     """
 
     model: nn.Module
@@ -39,8 +39,8 @@ class Examples:
         """Return the energy of a network.
 
         Raises:
-            OneBasinError: when the parameters do not fit the model, the model refuses a
-                batch, or its loss is not finite.
+            OneBasinError: the parameters do not match the model, the model fails on a batch, or its
+                loss is not finite.
         """
         return self._mean.mean(params)
 
@@ -54,8 +54,8 @@ class Examples:
     def _wrong(self, outputs: Tensor, labels: Tensor) -> Tensor:
         if outputs.shape[:-1] != labels.shape:
             raise OneBasinError(
-                f"{self.call}: the outputs are {tuple(outputs.shape)} and the labels "
-                f"{tuple(labels.shape)}; an error needs one class for each output"
+                f"{self.call}: shapes of outputs and labels do not match (got "
+                f"{tuple(outputs.shape)} and {tuple(labels.shape)}); pass one class for each output"
             )
         return (outputs.argmax(-1) != labels).double()
 
@@ -71,7 +71,7 @@ def examples_of(
     """Return the energy on data, which is read once.
 
     Raises:
-        OneBasinError: when it cannot be read, has no batches, or a batch has no classes.
+        OneBasinError: the data cannot be read or are empty, or labels are not classes.
     """
     check_choice(call, "energy", energy, Energy)
     check_choice(call, "normalization", normalization, Normalization)
@@ -83,7 +83,7 @@ def examples_of(
         labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.is_complex():
             raise OneBasinError(
-                f"{call}: the labels of batch {number} are {labels.dtype}; the energy needs classes"
+                f"{call}: the labels of batch {number} are {labels.dtype}; pass integer classes"
             )
         batches.append((inputs, labels.long()))
     if not batches:

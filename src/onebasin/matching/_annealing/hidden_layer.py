@@ -1,6 +1,6 @@
-"""Walks of networks with one hidden layer, compiled: a step costs a few rows of the examples.
+"""Compiled states for networks with one hidden layer: a step reads a few rows of the examples.
 
-Needs numba; `LayeredWalk` does the same without it, many times slower.
+Needs numba; `LayeredState` does the same without numba, much more slowly.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from jaxtyping import Float32, Int32, Int64
 from onebasin.matching._annealing.evaluated import Mixtures
 from onebasin.matching._annealing.examples import Energy
 from onebasin.matching._annealing.layered import Average, ChainTensors
+from onebasin.matching._annealing.state import AnnealingState, NetworkIndices
 from onebasin.matching._annealing.swaps import Steps, Swap
-from onebasin.matching._annealing.walk import Orders, Walk
 
 
 @dataclass(frozen=True, eq=False)
 class HiddenLayer:
-    """What compiled walks read of the networks; walks may share it.
+    """Inputs of the compiled kernels; states may share them.
 
     Args:
-        tensors: the same as tensors.
-        group: of the hidden units.
-        hidden: the first layer before ReLU, by network, unit and example.
+        tensors: the same values as tensors.
+        group: group of the hidden units.
+        hidden: first layer before ReLU, by network, unit and example.
         outgoing: weights of the logits, by network, unit and class.
         labels: classes.
     """
@@ -41,44 +41,44 @@ class HiddenLayer:
 
     @classmethod
     def of(cls, tensors: ChainTensors) -> HiddenLayer:
-        """Arrange the tensors of networks as kernels read them."""
+        """Arrange the tensors of networks for the kernels."""
         group = tensors.chain.layers[0].group
-        assert group is not None, "a walk has a group to walk in"
+        assert group is not None, "the hidden layer has a group"
         hidden = torch.stack(tensors.first)
-        # One copy of the largest tensors is enough.
+        # Share one copy of the largest tensors.
         tensors = ChainTensors(tensors.chain, tuple(hidden), tensors.weights, tensors.biases)
         outgoing = torch.stack([weights[0].T for weights in tensors.weights]).contiguous()
         labels = tensors.chain.labels.int()
         return cls(tensors, group, hidden.numpy(), outgoing.numpy(), labels.numpy())
 
 
-class HiddenLayerWalk(Walk):
-    """A compiled walk of networks with one hidden layer whose units may move.
+class HiddenLayerState(AnnealingState):
+    """A compiled state for networks with one hidden layer.
 
     Args:
-        layer: of the networks.
-        orders: where it begins.
-        mixtures: which networks are averaged; all of equally many.
+        layer: inputs of the kernels.
+        indices: the initial indices.
+        mixtures: networks of each average; all of the same number.
         energy: "loss" or "error".
     """
 
     is_compiled = True
 
     def __init__(
-        self, layer: HiddenLayer, orders: Orders, mixtures: Mixtures, energy: Energy
+        self, layer: HiddenLayer, indices: NetworkIndices, mixtures: Mixtures, energy: Energy
     ) -> None:
         """Compute the logits of all averages in full."""
         self.layer, self.kernels = layer, _kernels()
         self.kind = self.kernels.LOSS if energy == "loss" else self.kernels.ERROR
         self.mixtures = np.array(mixtures)
-        self._positions = np.stack([order[layer.group].numpy() for order in orders])
+        self._positions = np.stack([index[layer.group].numpy() for index in indices])
         self._logits = self._full()
         super().__init__(self._evaluate())
 
     @property
-    def orders(self) -> Orders:
-        """Where the walk stands."""
-        return self._orders_of(self._positions)
+    def indices(self) -> NetworkIndices:
+        """The current indices."""
+        return self._indices_of(self._positions)
 
     def propose(self, swaps: Sequence[Swap]) -> float:
         """Return the energy after swaps."""
@@ -92,19 +92,19 @@ class HiddenLayerWalk(Walk):
         return self._step(self._proposed, touched, num_touched)
 
     def accept(self) -> None:
-        """Make the swaps that were proposed last."""
+        """Apply the last proposed swaps."""
         self._positions = self._proposed
         self._logits = np.ascontiguousarray(self._logits[::-1])
 
     def refresh(self) -> None:
-        """Compute the logits of all averages in full."""
+        """Recompute the logits of all averages."""
         self._logits = self._full()
         self.energy = self._evaluate()
 
     def run(self, steps: Steps) -> None:
-        """Try steps, one after the other, and keep the best place."""
-        best = np.stack([order[self.layer.group].numpy() for order in self.best_orders])
-        self.energy, self.best_energy, made, now = self.kernels.walk(
+        """Try steps one after the other, and record the best indices."""
+        best = np.stack([index[self.layer.group].numpy() for index in self.best_indices])
+        self.energy, self.best_energy, num_accepted, now = self.kernels.anneal(
             self.layer.hidden, self.layer.outgoing, self.mixtures, self._logits,
             self.layer.labels, self._positions, self.kind,
             np.array([column.network for column in steps.columns]),
@@ -113,10 +113,10 @@ class HiddenLayerWalk(Walk):
         )  # fmt: skip
         if now:
             self._logits = np.ascontiguousarray(self._logits[::-1])
-        self.best_orders = self._orders_of(best)
-        self.num_accepted += made
-        self.num_corrections += made
-        self.settle()
+        self.best_indices = self._indices_of(best)
+        self.num_accepted += num_accepted
+        self.num_corrections += num_accepted
+        self.refresh_if_due()
 
     def _step(
         self,
@@ -124,7 +124,7 @@ class HiddenLayerWalk(Walk):
         touched: Int64[np.ndarray, "k 2"],
         counts: Int64[np.ndarray, " k"],
     ) -> float:
-        """Write the proposed logits beside the present ones, and return their energy."""
+        """Compute the proposed logits and return their energy."""
         units, factors, rows, work = self.kernels.workspace(self.mixtures, self._logits)
         return self.kernels.propose(
             self.layer.hidden, self.layer.outgoing, self.mixtures, self._logits[0],
@@ -133,30 +133,30 @@ class HiddenLayerWalk(Walk):
         )  # fmt: skip
 
     def _evaluate(self) -> float:
-        """Return the energy of the present logits: that of a step without swaps."""
+        """Return the energy of the current logits, as a step without swaps."""
         networks = len(self._positions)
         nothing = np.zeros((networks, 2), np.int64), np.zeros(networks, np.int64)
         return self._step(self._positions, *nothing)
 
     def _full(self) -> Float32[np.ndarray, "2 m c n"]:
         averages = [
-            Average.of(self.layer.tensors, self.orders, tuple(members))
+            Average.of(self.layer.tensors, self.indices, tuple(members))
             for members in self.mixtures.tolist()
         ]
         logits = torch.stack([average.values[-1] for average in averages])
         return torch.stack((logits, torch.empty_like(logits))).numpy()
 
-    def _orders_of(self, positions: Int64[np.ndarray, "k u"]) -> Orders:
-        return tuple({self.layer.group: torch.from_numpy(order.copy())} for order in positions)
+    def _indices_of(self, positions: Int64[np.ndarray, "k u"]) -> NetworkIndices:
+        return tuple({self.layer.group: torch.from_numpy(index.copy())} for index in positions)
 
 
 def is_compilable(tensors: ChainTensors) -> bool:
-    """Tell whether a chain has one hidden layer and numba is installed."""
+    """Return whether a chain has one hidden layer and numba is installed."""
     return len(tensors.chain.layers) == 2 and find_spec("numba") is not None
 
 
 def _kernels() -> ModuleType:
-    """Return the kernels; importing them takes a second, so only those who walk wait for it."""
+    """Import the kernels on first use, which takes a second."""
     from onebasin.matching._annealing import kernels
 
     return kernels

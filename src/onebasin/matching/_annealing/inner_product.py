@@ -1,4 +1,4 @@
-"""Walks by weights: each swap exchanges known entries of B, and changes only their products."""
+"""States for the inner product: a swap exchanges entries of B and corrects their products."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onebasin.matching._annealing.state import AnnealingState, NetworkIndices
 from onebasin.matching._annealing.swaps import Swap, transposition
-from onebasin.matching._annealing.walk import Orders, Walk
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.symmetry._apply import IndexApplier
 from onebasin.symmetry.layouts import Layout, Units
@@ -18,18 +18,19 @@ from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 
-class InnerProductWalk(Walk):
-    """A walk of B alone, network 1, whose energy is `-<A, P(B)>`, in float64.
+class InnerProductState(AnnealingState):
+    """A state of B alone, network 1, whose energy is `-<A, P(B)>`, in float64.
 
-    All tensors lie one after the other in one vector. A swap comes after what was done before,
-    so which places of the vector it exchanges does not depend on where the walk stands.
+    All tensors are concatenated into one vector. A swap is applied after the current permutation,
+    so the entries that it exchanges do not depend on the state.
 
     Args:
-        pair: both networks, surveyed; small, since the places of every swap are kept.
+        pair: both networks, after `compute_stats`. They must be small: the entries of every swap
+            are cached.
     """
 
     def __init__(self, pair: Pair) -> None:
-        """Lay out both networks, unmoved."""
+        """Concatenate the tensors of both networks."""
         self.pair, self.symmetry = pair, pair.symmetry
         tensors = [pair.read(name) for name in pair.names]
         self.a, self.b = (
@@ -46,14 +47,14 @@ class InnerProductWalk(Walk):
         super().__init__(-float(self.a @ self.b))
 
     @property
-    def orders(self) -> Orders:
-        """Where the walk stands."""
-        found, start = {}, 0
+    def indices(self) -> NetworkIndices:
+        """The current indices."""
+        indices, start = {}, 0
         for name, index in self._identity.items():
             own = self.index[start : start + index.numel()]
-            found[name] = torch.from_numpy(own.reshape(index.shape).copy())
+            indices[name] = torch.from_numpy(own.reshape(index.shape).copy())
             start += index.numel()
-        return dict(self._identity), found
+        return dict(self._identity), indices
 
     def propose(self, swaps: Sequence[Swap]) -> float:
         """Return the energy after one swap."""
@@ -64,30 +65,30 @@ class InnerProductWalk(Walk):
         return self.energy - float(self.a[to] @ (self.b[source] - self.b[to]))
 
     def accept(self) -> None:
-        """Make the swap that was proposed last."""
+        """Apply the last proposed swap."""
         to, source, index_to, index_source = self._proposed
         self.b[to] = self.b[source]
         self.index[index_to] = self.index[index_source]
 
     def refresh(self) -> None:
-        """Multiply all entries."""
+        """Recompute the energy from all entries."""
         self.energy = -float(self.a @ self.b)
 
     def _find(self, swap: Swap) -> tuple[np.ndarray, ...]:
-        """Return the places of the vectors that a swap fills, and those that it fills them from."""
+        """Return the target and source entries of a swap."""
         indices = transposition(self.symmetry, [swap]).indices
         shapes = {name: self.symmetry.shapes[name] for name in self.pair.names}
-        orders = order_symmetry(self.symmetry)
+        index_space = index_symmetry(self.symmetry)
         return (
             *_moves(IndexApplier(self.symmetry, indices), shapes),
-            *_moves(IndexApplier(orders, indices), dict(orders.shapes)),
+            *_moves(IndexApplier(index_space, indices), dict(index_space.shapes)),
         )
 
 
-def order_symmetry(symmetry: Symmetry) -> Symmetry:
+def index_symmetry(symmetry: Symmetry) -> Symmetry:
     """Return a symmetry whose tensors are the index tensors of a permutation.
 
-    They move as the permutation does that a further one is put after.
+    Its permutations act on them by composition.
     """
     layouts: dict[str, tuple[Layout, ...]] = {}
     for name, group in symmetry.groups.items():
@@ -99,7 +100,7 @@ def order_symmetry(symmetry: Symmetry) -> Symmetry:
 def _moves(
     mover: IndexApplier, shapes: dict[str, tuple[int, ...]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places that change, and where their entries come from."""
+    """Return the entries that change and their sources."""
     to: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
     source, start = list(to), 0
     for name, shape in shapes.items():

@@ -1,8 +1,8 @@
-"""Compiled steps of networks with one hidden layer, in blocks of examples that stay in cache.
+"""Compiled steps for networks with one hidden layer, in cache-sized blocks of examples.
 
-A step reads the rows of the units it swaps, adds their change to the logits as a sum of
-products of one row with one number per class, and sums the energy in the same pass. Vectors
-run along the examples: arrays are `(units, examples)` and `(classes, examples)`.
+A step reads the rows of the swapped units, adds their change to the logits as products of one row
+and one number per class, and sums the energy in the same pass. Vectors run along the examples:
+arrays are `(units, examples)` and `(classes, examples)`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 BLOCK = 512
-"""Examples in a block: some twenty rows of it and the logits of ten classes fit a core's cache."""
+"""Number of examples in a block; about twenty rows and the logits of ten classes fit the cache."""
 
 WIDTH = 4
-"""Products that are added to the logits in one pass."""
+"""Number of products that are added to the logits in one pass."""
 
 LOSS, ERROR = 0, 1
 
@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "nump
 @intrinsic
 @no_type_check
 def _float_of_bits(typing_context, bits):
-    """Return the float32 that has these bits; a cast that vectors can take."""
+    """Return the float32 with these bits; the cast can be vectorized."""
 
     def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], context.get_value_type(types.float32))
@@ -42,7 +42,7 @@ def _exp(x):
     """Return e^x for x <= 0 with a relative error below 3e-7; below -87 it is e^-87."""
     x = max(x, np.float32(-87.0))
     twos = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
-    # ln 2 in two parts, so that what is left of x is exact.
+    # ln 2 in two parts, which keeps the remainder exact.
     rest = x - twos * np.float32(0.693359375) + twos * np.float32(2.12194440e-4)
     value = np.float32(1 / 5040) * rest + np.float32(1 / 720)
     value = value * rest + np.float32(1 / 120)
@@ -55,29 +55,29 @@ def _exp(x):
 
 @njit(**OPTIONS)
 @no_type_check
-def _units(members, touched, num_touched, found):
-    """Collect the units of an average that swaps have touched, each once; return how many."""
+def _units(members, touched, num_touched, units):
+    """Collect the distinct swapped units of an average; return their number."""
     count = 0
     for member in members:
         for i in range(num_touched[member]):
             known = False
             for j in range(count):
-                known = known or found[j] == touched[member, i]
+                known = known or units[j] == touched[member, i]
             if not known:
-                found[count] = touched[member, i]
+                units[count] = touched[member, i]
                 count += 1
     return count
 
 
 @njit(**OPTIONS)
 @no_type_check
-def _fill_factors(members, units, orders, proposed, outgoing, factors):
+def _fill_factors(members, units, indices, proposed, outgoing, factors):
     """Write the outgoing weights of the new units, then those of the old ones negated."""
     share = np.float32(1.0 / len(members))
     factors[:] = 0.0
     for u in range(len(units)):
         for member in members:
-            new, old = proposed[member, units[u]], orders[member, units[u]]
+            new, old = proposed[member, units[u]], indices[member, units[u]]
             for c in range(factors.shape[1]):
                 factors[2 * u, c] += outgoing[member, new, c] * share
                 factors[2 * u + 1, c] -= outgoing[member, old, c] * share
@@ -85,14 +85,14 @@ def _fill_factors(members, units, orders, proposed, outgoing, factors):
 
 @njit(**OPTIONS)
 @no_type_check
-def _fill_row(members, unit, orders, hidden, start, stop, row):
+def _fill_row(members, unit, indices, hidden, start, stop, row):
     """Write the averaged unit's values after ReLU for a block of examples."""
     share = np.float32(1.0 / len(members))
-    source = hidden[members[0], orders[members[0], unit], start:stop]
+    source = hidden[members[0], indices[members[0], unit], start:stop]
     for i in range(stop - start):
         row[i] = source[i]
     for m in range(1, len(members)):
-        source = hidden[members[m], orders[members[m], unit], start:stop]
+        source = hidden[members[m], indices[members[m], unit], start:stop]
         for i in range(stop - start):
             row[i] += source[i]
     for i in range(stop - start):
@@ -133,7 +133,7 @@ def _block_loss(logits, labels, start, stop, work):
     loss = 0.0
     for i in range(size):
         loss += highest[i] - own[i]
-    # One logarithm for eight sums, each between 1 and the number of classes.
+    # One logarithm for eight sums; each sum is between 1 and the number of classes.
     fold = 8 if len(logits) < 30000 else 1
     part = size // fold
     for j in range(1, fold):
@@ -149,7 +149,7 @@ def _block_loss(logits, labels, start, stop, work):
 @njit(**OPTIONS)
 @no_type_check
 def _block_errors(logits, labels, start, stop, work):
-    """Return how many examples of a block have another class with the first highest logit."""
+    """Return the number of wrong answers in a block; ties select the first class."""
     size = stop - start
     highest, own, count = work[0], work[1], 0.0
     for i in range(size):
@@ -168,7 +168,7 @@ def _block_errors(logits, labels, start, stop, work):
 @njit(**OPTIONS)
 @no_type_check
 def workspace(mixtures, logits):
-    """Return the memory that `propose` works in; rows past the last product must stay 0."""
+    """Return the buffers of `propose`; rows after the last product must stay 0."""
     num_units = 2 * mixtures.shape[1]
     units = np.empty(num_units, np.int64)
     factors = np.zeros((2 * num_units + WIDTH, logits.shape[2]), np.float32)
@@ -179,7 +179,7 @@ def workspace(mixtures, logits):
 @njit(**OPTIONS)
 @no_type_check
 def propose(
-    hidden, outgoing, mixtures, logits, changed, labels, orders, proposed, touched, num_touched,
+    hidden, outgoing, mixtures, logits, changed, labels, indices, proposed, touched, num_touched,
     kind, units, factors, rows, work,
 ):  # fmt: skip
     """Write the logits after swaps, and return the energy.
@@ -190,22 +190,22 @@ def propose(
         mixtures: numbers of the networks in each average, `(averages, members)`.
         logits, changed: before and after the swaps, `(averages, classes, examples)`.
         labels: classes, `(examples,)`.
-        orders, proposed: before and after the swaps, `(networks, units)`.
-        touched, num_touched: the positions that differ between these, and how many.
+        indices, proposed: before and after the swaps, `(networks, units)`.
+        touched, num_touched: the swapped positions and their number.
         kind: LOSS or ERROR.
-        units, factors, rows, work: memory to work in.
+        units, factors, rows, work: buffers.
     """
     num_examples = len(labels)
     total = 0.0
     for a in range(len(mixtures)):
         members = mixtures[a]
         count = _units(members, touched, num_touched, units)
-        _fill_factors(members, units[:count], orders, proposed, outgoing, factors)
+        _fill_factors(members, units[:count], indices, proposed, outgoing, factors)
         for start in range(0, num_examples, BLOCK):
             stop = min(start + BLOCK, num_examples)
             for u in range(count):
                 _fill_row(members, units[u], proposed, hidden, start, stop, rows[2 * u])
-                _fill_row(members, units[u], orders, hidden, start, stop, rows[2 * u + 1])
+                _fill_row(members, units[u], indices, hidden, start, stop, rows[2 * u + 1])
             _add_products(logits[a], changed[a], rows, factors, max(2 * count, 1), start, stop)
             if kind == LOSS:
                 total += _block_loss(changed[a], labels, start, stop, work)
@@ -216,25 +216,25 @@ def propose(
 
 @njit(**OPTIONS)
 @no_type_check
-def walk(
-    hidden, outgoing, mixtures, logits, labels, orders, kind, networks, swaps, uniforms,
-    temperatures, energy, best_orders, best_energy,
+def anneal(
+    hidden, outgoing, mixtures, logits, labels, indices, kind, networks, swaps, uniforms,
+    temperatures, energy, best_indices, best_energy,
 ):  # fmt: skip
-    """Walk some steps with Metropolis's rule; orders and their best are changed in place.
+    """Try steps with Metropolis's rule; indices and best indices change in place.
 
     Args:
-        logits: `(2, averages, classes, examples)`, the present ones first.
-        networks: whose units each column swaps, `(columns,)`, each network at most once.
+        logits: `(2, averages, classes, examples)`, the current ones first.
+        networks: network of each column, `(columns,)`, each at most once.
         swaps: first and second position, `(steps, columns, 2)`; -1 for none.
 
     Returns:
-        The energy, the best energy, how many steps were made, and which of the two logits
-        are the present ones.
+        The energy, the best energy, the number of accepted steps, and the position of the
+        current logits.
     """
     units, factors, rows, work = workspace(mixtures, logits)
-    touched, num_touched = np.empty((len(orders), 2), np.int64), np.zeros(len(orders), np.int64)
-    proposed = orders.copy()
-    now, made = 0, 0
+    touched, num_touched = np.empty((len(indices), 2), np.int64), np.zeros(len(indices), np.int64)
+    proposed = indices.copy()
+    now, num_accepted = 0, 0
     for step in range(len(swaps)):
         for column in range(len(networks)):
             network, first, second = (
@@ -245,24 +245,24 @@ def walk(
             num_touched[network] = 0
             if first >= 0:
                 touched[network, 0], touched[network, 1], num_touched[network] = first, second, 2
-                proposed[network, first] = orders[network, second]
-                proposed[network, second] = orders[network, first]
-        found = propose(
-            hidden, outgoing, mixtures, logits[now], logits[1 - now], labels, orders, proposed,
+                proposed[network, first] = indices[network, second]
+                proposed[network, second] = indices[network, first]
+        proposed_energy = propose(
+            hidden, outgoing, mixtures, logits[now], logits[1 - now], labels, indices, proposed,
             touched, num_touched, kind, units, factors, rows, work,
         )  # fmt: skip
-        change = found - energy
-        made_now = change <= 0 or np.exp(-change / temperatures[step]) >= uniforms[step]
+        change = proposed_energy - energy
+        is_accepted = change <= 0 or np.exp(-change / temperatures[step]) >= uniforms[step]
         for network in networks:
             for i in range(num_touched[network]):
                 at = touched[network, i]
-                if made_now:
-                    orders[network, at] = proposed[network, at]
+                if is_accepted:
+                    indices[network, at] = proposed[network, at]
                 else:
-                    proposed[network, at] = orders[network, at]
-        if made_now:
-            energy, now, made = found, 1 - now, made + 1
+                    proposed[network, at] = indices[network, at]
+        if is_accepted:
+            energy, now, num_accepted = proposed_energy, 1 - now, num_accepted + 1
             if energy < best_energy:
                 best_energy = energy
-                best_orders[:] = orders
-    return energy, best_energy, made, now
+                best_indices[:] = indices
+    return energy, best_energy, num_accepted, now

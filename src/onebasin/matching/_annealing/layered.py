@@ -1,8 +1,8 @@
-"""Walks of linear chains that compute from the swapped layer up.
+"""States for linear chains that recompute from the swapped layer up.
 
-A swap changes a few units of its layer, and with them a few columns of the next layer's
-averaged weights: that layer's values get a correction of low rank. Above it every unit is
-another, and products are computed in full. Values are `(units, examples)`.
+A swap changes a few units of its layer and a few columns of the next layer's averaged weights.
+The values of that layer get a low-rank correction. All units of the layers above change, so
+these are computed in full. Values are `(units, examples)`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch import Tensor
 from onebasin.matching._annealing.evaluated import Mixtures
 from onebasin.matching._annealing.examples import Energy
 from onebasin.matching._annealing.linear_chain import LinearChain
+from onebasin.matching._annealing.state import AnnealingState, NetworkIndices
 from onebasin.matching._annealing.swaps import Swap, swapped
-from onebasin.matching._annealing.walk import Orders, Walk
 
 
 @dataclass(frozen=True, eq=False)
 class ChainTensors:
-    """What a walk reads of the networks; walks may share it.
+    """Tensors of the networks; states may share them.
 
     Args:
         chain: the architecture and its examples.
-        first: for each network the first layer before ReLU, `(units, examples)`.
-        weights: for each network the weights of the layers after the first.
-        biases: likewise.
+        first: first layer before ReLU of each network, `(units, examples)`.
+        weights: weights of the layers after the first, for each network.
+        biases: biases of the same layers.
     """
 
     chain: LinearChain
@@ -49,11 +49,11 @@ class ChainTensors:
             tuple(tuple(bias for _, bias in own) for own in layers),
         )
 
-    def order(self, orders: Orders, network: int, layer: int) -> Tensor:
-        """Return which unit of a network's layer is at each position."""
+    def order(self, indices: NetworkIndices, network: int, layer: int) -> Tensor:
+        """Return the index of a network's layer."""
         group = self.chain.layers[layer].group
         if group is not None:
-            return orders[network][group]
+            return indices[network][group]
         above = self.weights[network][layer - 1] if layer else self.first[network]
         return torch.arange(len(above))
 
@@ -64,11 +64,11 @@ class Average:
 
     Args:
         members: numbers of the networks.
-        weights: of the layers after the first, averaged as the networks stand.
-        biases: likewise.
-        values: of the first layer after ReLU, of the others before it, the logits last;
+        weights: averaged weights of the layers after the first.
+        biases: averaged biases of the same layers.
+        values: first layer after ReLU, other layers before it, the logits last;
             `(units, examples)`.
-        patches: by number of the layer, units whose values are others than in `values`.
+        patches: pending changes by layer: units and their new values.
     """
 
     members: tuple[int, ...]
@@ -78,23 +78,25 @@ class Average:
     patches: dict[int, tuple[list[int], Tensor]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tensors: ChainTensors, orders: Orders, members: tuple[int, ...]) -> Average:
-        """Return the average of networks in given orders, computed in full."""
-        first = sum(tensors.first[m][tensors.order(orders, m, 0)] for m in members)
+    def of(
+        cls, tensors: ChainTensors, indices: NetworkIndices, members: tuple[int, ...]
+    ) -> Average:
+        """Return the average of networks with given indices, computed in full."""
+        first = sum(tensors.first[m][tensors.order(indices, m, 0)] for m in members)
         assert isinstance(first, Tensor)
-        found = cls(members, values=[first.div_(len(members)).relu_()])
+        result = cls(members, values=[first.div_(len(members)).relu_()])
         for upper in range(len(tensors.chain.layers) - 1):
-            rows = {m: tensors.order(orders, m, upper + 1) for m in members}
-            columns = {m: tensors.order(orders, m, upper) for m in members}
+            rows = {m: tensors.order(indices, m, upper + 1) for m in members}
+            columns = {m: tensors.order(indices, m, upper) for m in members}
             weights = [tensors.weights[m][upper][rows[m]][:, columns[m]] for m in members]
             biases = [tensors.biases[m][upper][rows[m]] for m in members]
-            found.weights.append(torch.stack(weights).mean(0))
-            found.biases.append(torch.stack(biases).mean(0))
-            found.values.append(found.product(upper))
-        return found
+            result.weights.append(torch.stack(weights).mean(0))
+            result.biases.append(torch.stack(biases).mean(0))
+            result.values.append(result.product(upper))
+        return result
 
     def features(self, layer: int) -> Tensor:
-        """Return what the next layer sees, before patches."""
+        """Return the inputs of the next layer, before patches."""
         return self.values[layer].relu() if layer else self.values[0]
 
     def product(self, upper: int, rows: list[int] | slice = slice(None)) -> Tensor:
@@ -109,50 +111,50 @@ class Average:
         self.patches = {}
 
 
-class LayeredWalk(Walk):
-    """A walk of a linear chain of any depth.
+class LayeredState(AnnealingState):
+    """A state for a linear chain of any depth.
 
     Args:
-        tensors: of the networks.
-        orders: where it begins.
-        mixtures: which networks are averaged.
+        tensors: tensors of the networks.
+        indices: the initial indices.
+        mixtures: networks of each average.
         energy: "loss" or "error".
     """
 
     def __init__(
-        self, tensors: ChainTensors, orders: Orders, mixtures: Mixtures, energy: Energy
+        self, tensors: ChainTensors, indices: NetworkIndices, mixtures: Mixtures, energy: Energy
     ) -> None:
         """Compute all averages in full."""
         self.tensors, self.kind = tensors, energy
         self.groups = [layer.group for layer in tensors.chain.layers]
-        self.averages = [Average.of(tensors, orders, members) for members in mixtures]
-        self._orders = orders
+        self.averages = [Average.of(tensors, indices, members) for members in mixtures]
+        self._indices = indices
         super().__init__(self._energy(self.averages))
 
     @property
-    def orders(self) -> Orders:
-        """Where the walk stands."""
-        return self._orders
+    def indices(self) -> NetworkIndices:
+        """The current indices."""
+        return self._indices
 
     def propose(self, swaps: Sequence[Swap]) -> float:
         """Return the energy after swaps."""
-        orders = list(self.orders)
+        indices = list(self.indices)
         for swap in swaps:
-            index = swapped(orders[swap.network][swap.group], swap.first, swap.second)
-            orders[swap.network] = {**orders[swap.network], swap.group: index}
-        self._proposed = tuple(orders)
+            index = swapped(indices[swap.network][swap.group], swap.first, swap.second)
+            indices[swap.network] = {**indices[swap.network], swap.group: index}
+        self._proposed = tuple(indices)
         self._proposed_averages = [self._moved(average, swaps) for average in self.averages]
         return self._energy(self._proposed_averages)
 
     def accept(self) -> None:
-        """Make the swaps that were proposed last."""
-        self._orders, self.averages = self._proposed, self._proposed_averages
+        """Apply the last proposed swaps."""
+        self._indices, self.averages = self._proposed, self._proposed_averages
         for average in self.averages:
             average.apply_patches()
 
     def refresh(self) -> None:
-        """Compute all averages in full."""
-        self.averages = [Average.of(self.tensors, self.orders, a.members) for a in self.averages]
+        """Recompute all averages."""
+        self.averages = [Average.of(self.tensors, self.indices, a.members) for a in self.averages]
         self.energy = self._energy(self.averages)
 
     def _moved(self, average: Average, swaps: Sequence[Swap]) -> Average:
@@ -162,38 +164,38 @@ class LayeredWalk(Walk):
             sorted({at for s in own if s.group == group for at in (s.first, s.second)})
             for group in self.groups
         ]
-        found = Average(
+        after = Average(
             average.members, list(average.weights), list(average.biases), list(average.values)
         )
         if touched[0]:
-            rows = [self._places(m, 0)[touched[0]] for m in found.members]
-            first = [self.tensors.first[m][at] for m, at in zip(found.members, rows, strict=True)]
-            found.patches[0] = touched[0], torch.stack(first).mean(0).relu_()
-        spread = False
+            rows = [self._places(m, 0)[touched[0]] for m in after.members]
+            first = [self.tensors.first[m][at] for m, at in zip(after.members, rows, strict=True)]
+            after.patches[0] = touched[0], torch.stack(first).mean(0).relu_()
+        is_dense = False
         for upper in range(len(self.groups) - 1):
             columns, rows = touched[upper], touched[upper + 1]
             if columns or rows:
-                self._reweigh(found, upper, rows, columns)
-            if spread:
-                found.values[upper + 1] = found.product(upper)
+                self._reweigh(after, upper, rows, columns)
+            if is_dense:
+                after.values[upper + 1] = after.product(upper)
             else:
-                spread = _advance(average, found, upper, rows)
-        return found
+                is_dense = _advance(average, after, upper, rows)
+        return after
 
-    def _reweigh(self, found: Average, upper: int, rows: list[int], columns: list[int]) -> None:
-        """Average anew the rows and columns of a layer's weights that swaps have changed."""
-        weight, bias = found.weights[upper].clone(), found.biases[upper].clone()
+    def _reweigh(self, after: Average, upper: int, rows: list[int], columns: list[int]) -> None:
+        """Recompute the averaged rows and columns of a layer's weights that changed."""
+        weight, bias = after.weights[upper].clone(), after.biases[upper].clone()
         weight[:, columns], weight[rows], bias[rows] = 0.0, 0.0, 0.0
-        share = 1 / len(found.members)
+        fraction = 1 / len(after.members)
         rest = torch.ones(weight.shape[1], dtype=torch.bool)
         rest[columns] = False
-        for m in found.members:
+        for m in after.members:
             full, own_bias = self.tensors.weights[m][upper], self.tensors.biases[m][upper]
             down, across = self._places(m, upper + 1), self._places(m, upper)
-            weight[:, columns] += full[down[:, None], across[columns]] * share
-            weight[rows] += torch.where(rest, full[down[rows]][:, across], 0.0) * share
-            bias[rows] += own_bias[down[rows]] * share
-        found.weights[upper], found.biases[upper] = weight, bias
+            weight[:, columns] += full[down[:, None], across[columns]] * fraction
+            weight[rows] += torch.where(rest, full[down[rows]][:, across], 0.0) * fraction
+            bias[rows] += own_bias[down[rows]] * fraction
+        after.weights[upper], after.biases[upper] = weight, bias
 
     def _places(self, network: int, layer: int) -> Tensor:
         return self.tensors.order(self._proposed, network, layer)
@@ -203,7 +205,7 @@ class LayeredWalk(Walk):
         for average in averages:
             logits = average.values[-1].T
             last = average.patches.get(len(self.groups) - 1)
-            assert last is None, "logits do not swap"
+            assert last is None, "the logits have no patches"
             if self.kind == "loss":
                 losses = F.cross_entropy(logits, labels, reduction="none")
                 total += float(losses.double().mean())
@@ -212,32 +214,32 @@ class LayeredWalk(Walk):
         return total / len(averages)
 
 
-def _advance(before: Average, found: Average, upper: int, rows: list[int]) -> bool:
-    """Compute a layer above one of which few units are others than before.
+def _advance(before: Average, after: Average, upper: int, rows: list[int]) -> bool:
+    """Compute a layer whose inputs changed in few units.
 
     Args:
         before: the average before the swaps.
-        found: the average after them, with the layers below computed.
-        upper: number of the layer, less one.
-        rows: the units of this layer that were swapped.
+        after: the average after the swaps, with the lower layers computed.
+        upper: number of the layer, minus one.
+        rows: the swapped units of this layer.
 
     Returns:
-        Whether all units of the layer are others now; otherwise only the swapped ones are.
+        Whether all units of the layer changed; otherwise only the swapped ones did.
     """
-    changed, gained = found.patches.get(upper, ([], None))
-    new = found.product(upper, rows) if rows else None
+    changed, gained = after.patches.get(upper, ([], None))
+    new = after.product(upper, rows) if rows else None
     if gained is None:
         if new is not None:
-            found.patches[upper + 1] = rows, new
+            after.patches[upper + 1] = rows, new
         return False
     lost = before.values[upper][changed]
     if upper:
         lost, gained = lost.relu(), gained.relu()
     if new is not None:
-        new.addmm_(found.weights[upper][rows][:, changed], gained - lost)
-    factors = (found.weights[upper][:, changed], -before.weights[upper][:, changed])
+        new.addmm_(after.weights[upper][rows][:, changed], gained - lost)
+    factors = (after.weights[upper][:, changed], -before.weights[upper][:, changed])
     values = before.values[upper + 1].addmm(torch.cat(factors, 1), torch.cat((gained, lost)))
     if new is not None:
         values[rows] = new
-    found.values[upper + 1] = values
+    after.values[upper + 1] = values
     return True

@@ -1,7 +1,6 @@
-"""Linear chains: networks of linear layers with ReLU between, found in the traced graph.
+"""Linear chains: networks of linear layers with ReLU between them, found in the traced graph.
 
-Owns their recognition, whatever the module looks like, and what annealing keeps of them: the
-first layer's values for all examples, which no permutation changes but in order.
+Also stores the first layer's values for all examples. A permutation only reorders them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from onebasin.symmetry.layouts import Fixed, Layout, Units
 from onebasin.symmetry.symmetry import Symmetry
 
 UNCHANGED = frozenset({"dropout", "contiguous", "clone", "alias", "detach", "detach_", "identity"})
-"""Operators that give what they take, in evaluation mode."""
+"""Operators that return their input in evaluation mode."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Layer:
     Args:
         node: name of its node in the graph.
         weight: name of its weight, `(units, inputs)`.
-        bias: name of its bias, if it has one.
-        group: of its units; None where they are fixed.
+        bias: name of its bias, or None.
+        group: group of its units; None if they are fixed.
     """
 
     node: str
@@ -44,11 +43,11 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class LinearChain:
-    """A network of linear layers, and what it is run on.
+    """A network of linear layers and its examples.
 
     Args:
-        layers: at least two; ReLU follows all but the last.
-        inputs: of the first layer.
+        layers: two or more layers; ReLU follows all except the last.
+        inputs: inputs of the first layer.
         labels: classes.
     """
 
@@ -75,11 +74,11 @@ class LinearChain:
 def find_chain(
     symmetry: Symmetry, params: Mapping[str, Tensor], examples: Examples
 ) -> LinearChain | None:
-    """Return the chain that a model is on its data, or None where it is no such network.
+    """Return the linear chain of a model on its data, or None for another architecture.
 
     Args:
-        symmetry: every group must be that of the units of one layer.
-        params: any network of the architecture; the chain is run against the graph with it.
+        symmetry: symmetry of the model; every group must be the units of one layer.
+        params: any network of the architecture, on which the chain is compared with the graph.
         examples: the model and its labeled batches.
     """
     try:
@@ -88,19 +87,19 @@ def find_chain(
         if layers is None:
             return None
         inputs, outputs = _run(features, layers[0].node, params)
-    except OneBasinError:  # What the graph refuses, the model may still be able to do.
+    except OneBasinError:  # The model may run even if tracing fails.
         return None
     labels = torch.cat([labels.flatten() for _, labels in examples.batches]).cpu()
     if inputs.ndim != 2 or outputs.ndim != 2 or len(labels) != len(inputs):
         return None
     if not bool(((labels >= 0) & (labels < outputs.shape[1])).all()):
-        return None  # Labels that do not count are left to the full evaluation.
+        return None  # Ignored labels need the full evaluation.
     chain = LinearChain(layers, inputs.float(), labels)
     return chain if _agrees(chain, params, outputs) else None
 
 
 def find_layers(symmetry: Symmetry, graph: Graph) -> tuple[Layer, ...] | None:
-    """Return the layers of a graph that is a chain, first one first, or None."""
+    """Return the layers of a graph that is a chain, in forward order, or None."""
     live = {node.name for node in graph.traced.exported.live}
     weighed = [n for n in graph.nodes.values() if n.parameters and n.name in live]
     if len(weighed) < 2 or any(node.operator != "linear" for node in weighed):
@@ -108,14 +107,14 @@ def find_layers(symmetry: Symmetry, graph: Graph) -> tuple[Layer, ...] | None:
     layers = []
     for place, node in enumerate(weighed):
         source = node.sources[0] if len(node.sources) == 1 else None
-        bends = 0
+        num_relu = 0
         while place and source is not None and source != weighed[place - 1].name:
             before = graph.nodes.get(source)
             if before is None or before.operator not in {"relu", *UNCHANGED}:
                 return None
-            bends += before.operator == "relu"
+            num_relu += before.operator == "relu"
             source = before.sources[0] if len(before.sources) == 1 else None
-        if source is None or (place and not bends):
+        if source is None or (place and not num_relu):
             return None
         weight, *bias = node.parameters
         group = _group(symmetry.layouts[weight][0])
@@ -128,7 +127,7 @@ def _group(layout: Layout) -> str | None:
 
 
 def _fits(symmetry: Symmetry, layers: Sequence[Layer]) -> bool:
-    """Tell whether each group is that of one layer, and lies where a chain has it."""
+    """Return whether each group belongs to one layer, in the positions of a chain."""
     groups = [layer.group for layer in layers if layer.group is not None]
     names = [n for layer in layers for n in (layer.weight, layer.bias) if n is not None]
     if set(groups) != set(symmetry.groups) or len(set(groups)) < len(groups):
@@ -149,36 +148,36 @@ def _fits(symmetry: Symmetry, layers: Sequence[Layer]) -> bool:
 
 
 def _run(features: Features, node: str, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return what enters a node, and what the network puts out, for all examples."""
-    inputs, outputs, shares = [], [], []
+    """Return the inputs of a node and the outputs of the network, for all examples."""
+    inputs, outputs, weights = [], [], []
 
-    def visit_of(passage: BatchContext) -> MultiForwardHook:
-        shares.append(passage.weight)
+    def make_hook(context: BatchContext) -> MultiForwardHook:
+        weights.append(context.weight)
         return lambda name, values: None
 
-    def enter_of(passage: BatchContext) -> Any:
-        def enter(call: Call) -> None:
+    def make_pre_hook(context: BatchContext) -> Any:
+        def pre_hook(call: Call) -> None:
             if call.name == node:
-                inputs.append(_kept(call.arguments[0][0][0].clone(), passage.weight))
+                inputs.append(_kept(call.arguments[0][0][0].clone(), context.weight))
 
-        return enter
+        return pre_hook
 
-    def finish(found: list[list[Tensor]], batch: Any) -> None:
-        outputs.append(_kept(found[0][0], shares[-1]))
+    def finish(results: list[list[Tensor]], batch: Any) -> None:
+        outputs.append(_kept(results[0][0], weights[-1]))
 
-    features.run([params], visit_of, enter=enter_of, finish=finish)
+    features.run([params], make_hook, enter=make_pre_hook, finish=finish)
     return torch.cat(inputs).detach().cpu(), torch.cat(outputs).detach().cpu()
 
 
 def _kept(values: Shaped[Tensor, " n *each"], weight: float) -> Shaped[Tensor, " m *each"]:
-    """Return the values of the examples there are; a lone one was doubled."""
+    """Return the values of the examples; a single example was duplicated."""
     return values if weight == 1 else values[:1]
 
 
 def _agrees(
     chain: LinearChain, params: Mapping[str, Tensor], outputs: Float[Tensor, "n c"]
 ) -> bool:
-    """Tell whether the layers, run one after the other, are the network."""
+    """Return whether the chain computes the outputs of the network."""
     values = chain.first_values(params)
     for number in range(1, len(chain.layers)):
         weight, bias = chain.layer(params, number)

@@ -1,4 +1,4 @@
-"""Swaps: the moves of a walk, drawn at random or given, and what they do to a permutation."""
+"""Swaps: random or given steps of a state, and their permutations."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Move = Literal["every", "one"]
 
 @dataclass(frozen=True)
 class Swap:
-    """Two units of a network that change places.
+    """A swap of two units of a network.
 
     Args:
-        network: its number.
-        group: whose units; what nests in them moves along.
-        row: for a nested group, which outer position, counted row-major; otherwise 0.
+        network: number of the network.
+        group: group of the units; nested units move along.
+        row: outer position of a nested group, row-major; otherwise 0.
         first, second: the two positions.
     """
 
@@ -37,13 +37,13 @@ class Swap:
 
 @dataclass(frozen=True)
 class Column:
-    """A group of a network in which a step may swap units.
+    """A group of a network in which units can be swapped.
 
     Args:
         network: number of the network.
         group: name of the group.
         size: number of its units, at least 2.
-        rows: number of outer positions, 1 where the group is not nested.
+        rows: number of outer positions, 1 for a group that is not nested.
     """
 
     network: int
@@ -53,7 +53,7 @@ class Column:
 
 
 def columns_of(symmetry: Symmetry, networks: Iterable[int]) -> tuple[Column, ...]:
-    """Return the columns of networks: their groups in which there is something to swap."""
+    """Return the columns of networks: their groups with at least two units."""
     return tuple(
         Column(network, name, group.size, prod(symmetry.outer_shape(name)))
         for network in networks
@@ -64,14 +64,14 @@ def columns_of(symmetry: Symmetry, networks: Iterable[int]) -> tuple[Column, ...
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of a walk, one after the other.
+    """A sequence of steps.
 
     Args:
-        columns: where units are swapped.
+        columns: columns of the swaps.
         swaps: row, first and second of every step and column, int64 `(steps, columns, 3)`;
-            first is -1 where a step leaves a column alone.
-        uniforms: random numbers in [0, 1) that decide what is accepted, `(steps,)`.
-        temperatures: of every step, `(steps,)`; all is accepted where it is infinite.
+            first is -1 if a step does not swap in a column.
+        uniforms: random numbers in [0, 1) for the acceptance, `(steps,)`.
+        temperatures: temperature of every step, `(steps,)`; an infinite one accepts all swaps.
     """
 
     columns: tuple[Column, ...]
@@ -95,16 +95,16 @@ def draw_steps(
     rng: np.random.Generator,
     move: Move = "every",
 ) -> Steps:
-    """Draw as many steps as there are temperatures.
+    """Draw one random step for each temperature.
 
-    In every column both units are drawn alike, and where they are the same one nothing is
-    swapped: if something always were, the parities of all columns would change together, and
-    of the permutations of two groups half be out of reach.
+    In every column both units are drawn independently. If they are equal, nothing is swapped.
+    Otherwise the parities of all columns would change together, and half of the permutations of
+    two groups could not be reached.
 
     Args:
-        columns: at least one.
-        temperatures: `(steps,)`.
-        rng: of the draw.
+        columns: one or more columns.
+        temperatures: temperatures, `(steps,)`.
+        rng: random generator.
         move: whether a step swaps a pair in every column or in one of them.
     """
     steps, width = len(temperatures), len(columns)
@@ -120,7 +120,7 @@ def draw_steps(
 
 
 def transposition(symmetry: Symmetry, swaps: Sequence[Swap]) -> Permutation:
-    """Return the permutation that makes swaps of different groups, all of one network."""
+    """Return the permutation of swaps in different groups of one network."""
     indices = dict(Permutation.identity(symmetry).indices)
     for swap in swaps:
         size = indices[swap.group].shape[-1]
@@ -133,13 +133,13 @@ def transposition(symmetry: Symmetry, swaps: Sequence[Swap]) -> Permutation:
 
 
 def swapped(index: Tensor, first: int, second: int) -> Tensor:
-    """Return a copy of the index of a group without nesting with two positions exchanged."""
+    """Return a copy of the index of a group without nesting, with two positions exchanged."""
     changed = index.clone()
     changed[first], changed[second] = index[second], index[first]
     return changed
 
 
 def is_plain(symmetry: Symmetry, group: str) -> bool:
-    """Tell whether a group neither nests in another nor has others nesting in it."""
+    """Return whether a group is not nested and has no nested groups."""
     nested: Mapping[str, tuple[str, ...]] = {n: g.nested_in for n, g in symmetry.groups.items()}
     return not nested[group] and not any(group in nested_in for nested_in in nested.values())

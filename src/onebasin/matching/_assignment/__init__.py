@@ -1,1 +1,1 @@
-"""Assignment: which unit goes where, given the similarity of every two."""
+"""Linear assignment: exact, greedy and nested solvers."""

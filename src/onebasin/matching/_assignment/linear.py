@@ -1,8 +1,8 @@
-"""Assignment: the permutation that maximizes the sum of the similarities it picks.
+"""Exact linear assignment.
 
-One exact solver for all matchers: shortest augmenting paths (Jonker and Volgenant, 1987)
-as implemented by `lapx`. Owns what makes it safe on the similarities that networks bring:
-dead units, and stacks of many small problems.
+All matchers use one solver: shortest augmenting paths (Jonker and Volgenant, 1987), as
+implemented by `lapx`. This module handles constant rows (dead units) and batches of small
+problems.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 LARGE = 128
-"""Problems of this size and more are levelled before they are solved."""
+"""Smallest problem size that is normalized before it is solved."""
 
 
 def assign(similarity: Float[Tensor, "n n"]) -> Int[Tensor, " n"]:
     """Return the permutation `index` that maximizes `sum_i similarity[i, index[i]]`.
 
-    Optimal up to rounding in the similarity's dtype. A unit that is equally similar to all
-    others (a dead one) is left out of the problem, where it would slow the solver down a
-    hundredfold, and gets what remains.
+    Optimal up to rounding in the similarity's dtype. Constant rows and columns (dead units) are
+    left out of the problem and assigned at the end. They would slow the solver down a
+    hundredfold.
 
     Args:
-        similarity: finite, on the CPU; row i is a unit of A, column j one of B.
+        similarity: finite similarities on the CPU; row i is a unit of A, column j one of B.
 
     Returns:
-        For every row its column.
+        The column of every row.
 
     Example:
         >>> assign(torch.tensor([[0.0, 2.0], [1.0, 2.5]]))
@@ -50,8 +50,8 @@ def assign_many(
     """Return `assign` of every problem in a stack.
 
     Args:
-        similarities: finite, on the CPU.
-        num_threads: how many problems may be solved at once; results do not depend on it.
+        similarities: finite similarities on the CPU.
+        num_threads: number of threads; results do not depend on it.
     """
     batch, size = similarities.shape[:2]
     if size == 1 or batch == 0:
@@ -59,18 +59,18 @@ def assign_many(
     if batch == 1 or size >= LARGE:
         return torch.stack([assign(similarity) for similarity in similarities])
     costs = np.negative(similarities.detach().numpy())
-    # On small stacks threads cost more than they bring.
+    # Threads do not pay off for small stacks.
     threads = num_threads if costs.size > 2**20 else 1
     _, columns = lap.lapjvh_batch(costs, return_cost=False, n_threads=threads)
     return torch.from_numpy(np.stack(columns))
 
 
 def _cost(similarity: Float[Tensor, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Return what is minimized: minus the similarity, and large ones levelled.
+    """Return the costs: minus the similarity, normalized for large problems.
 
-    Half the greatest entry of its row and of its column is added to every entry. The best
-    assignment stays the same, and the solver starts near its final potentials: in half the
-    time on unrelated networks, many times faster where some units are much larger than others.
+    Half the maximum of its row and half that of its column are added to every entry. The best
+    assignment stays the same, and the solver starts near its final potentials. This halves the
+    time on unrelated networks, and saves more if units differ much in size.
     """
     if len(similarity) < LARGE:
         return np.negative(similarity.numpy())
@@ -85,7 +85,7 @@ def _solve(cost: Float[np.ndarray, "r n"]) -> Int[np.ndarray, " r"]:
 
 
 def _varied(cost: Float[np.ndarray, "n n"]) -> Int[np.ndarray, " r"]:
-    """Return the rows that are not constant: almost always all, seen from three columns."""
+    """Return the rows that are not constant, after a quick check of three columns."""
     first, second, last = cost[:, 0], cost[:, 1 % len(cost)], cost[:, -1]
     suspects = np.flatnonzero((first == second) & (first == last))
     constant = suspects[(cost[suspects] == cost[suspects, :1]).all(axis=1)]
@@ -95,7 +95,7 @@ def _varied(cost: Float[np.ndarray, "n n"]) -> Int[np.ndarray, " r"]:
 def _assign_rows(
     cost: Float[np.ndarray, "n n"], rows: Int[np.ndarray, " r"]
 ) -> Int[np.ndarray, " n"]:
-    """Assign some rows to the best columns and the others, in order, to what remains."""
+    """Assign some rows to the best columns, and the others in order to the remaining columns."""
     order = np.full(len(cost), -1, dtype=np.int64)
     order[rows] = _solve(cost[rows])
     order[order < 0] = np.setdiff1d(np.arange(len(cost)), order)

@@ -1,7 +1,7 @@
-"""Nested assignment: the best order of a group and of all that nests in it, at once.
+"""Nested assignment: the best joint assignment of a group and its nested groups.
 
-The best inner assignment of every pair of outer units is the outer similarity; then the
-outer units are assigned, and with them the inner orders of the chosen pairs. Deeper trees
+The value of the best inner assignment of two outer units is their similarity. Then the outer
+units are assigned, together with the inner assignments of the chosen pairs. Deeper trees
 recurse.
 """
 
@@ -26,7 +26,7 @@ class _Part:
     """Similarities of a stack of problems, `(problems, *outer, *own, *own)`.
 
     Args:
-        outer: fixed axes and groups outside the tree, not yet part of the stack.
+        outer: fixed axes and groups outside the tree that are not part of the stack yet.
         own: members of the tree.
         values: the similarities.
     """
@@ -37,12 +37,12 @@ class _Part:
 
 
 class NestedSolver:
-    """Solves one tree from its similarities.
+    """Solver of one tree of groups.
 
     Args:
         tree: the tree.
-        num_threads: for stacks of assignments.
-        assignment: solves a stack of problems; by default each to its optimum.
+        num_threads: number of threads for stacks of assignments.
+        assignment: solver for a stack of problems; exact by default.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class NestedSolver:
         self.orders = {name: self._order(name) for name in tree.members}
 
     def _order(self, name: str) -> tuple[str, ...]:
-        """Return what a member nests in, in the order in which the recursion takes it."""
+        """Return the outer axes of a member in the order of the recursion."""
         if name == self.tree.root:
             return self.tree.nested_in[name]
         parent = self.tree.parents[name]
@@ -60,16 +60,16 @@ class NestedSolver:
         return (*taken, *(outer for outer in self.tree.nested_in[name] if outer not in taken))
 
     def solve(
-        self, sums: Mapping[Key, Tensor], indices: Indices, push: float = 0.0
+        self, sums: Mapping[Key, Tensor], indices: Indices, perturbation: float = 0.0
     ) -> dict[str, Tensor]:
         """Return the best index of every member of the tree.
 
         Args:
             sums: similarities by key, `(outer, own, own)`.
-            indices: the present ones of all members.
-            push: above 0, the share of their advantage over the average pair that the
-                present pairs of root units lose; below 0, how much they gain, in units of
-                what the best pairs are ahead of them.
+            indices: current indices of all members.
+            perturbation: if positive, the fraction of their advantage over the average pair that
+                the current pairs of root units lose. If negative, the damping: the bonus of the
+                current pairs, in units of the advantage of the best pairs.
         """
         frame = self.tree.nested_in[self.tree.root]
         parts = [self._part(key, values, frame) for key, values in sums.items()]
@@ -78,7 +78,7 @@ class NestedSolver:
             order, nested_in = self.orders[name], self.tree.nested_in[name]
             index = indices[name].permute(*map(nested_in.index, order), len(order))
             present[name] = index.reshape(-1, *index.shape[len(frame) :])
-        _, choices = self._best(self.tree.root, parts, present, push)
+        _, choices = self._best(self.tree.root, parts, present, perturbation)
         return {name: self._restored(name, choices[name]) for name in self.tree.members}
 
     def _part(self, key: Key, values: Tensor, frame: tuple[str, ...]) -> _Part:
@@ -94,15 +94,15 @@ class NestedSolver:
         return index.permute(*map(order.index, nested_in), len(order)).contiguous()
 
     def _best(
-        self, name: str, parts: list[_Part], present: Choices, push: float = 0.0
+        self, name: str, parts: list[_Part], present: Choices, perturbation: float = 0.0
     ) -> tuple[Tensor, Choices]:
-        """Solve a stack of problems for one member and all within it.
+        """Solve a stack of problems for one member and its nested members.
 
         Args:
             name: the member.
-            parts: similarities of it and what nests in it.
-            present: where the search is, `(problems, remaining outers.., n)` for each.
-            push: as in `solve`.
+            parts: similarities of the member and its nested members.
+            present: current indices, `(problems, remaining outers.., n)` for each member.
+            perturbation: see `solve`.
 
         Returns:
             The value of every problem in float64, and the choices in the form of `present`.
@@ -119,7 +119,7 @@ class NestedSolver:
         if inner:
             values, found = self._best_inside(name, inner, present)
             total = total.double() + values.view(total.shape)
-        chosen = self._assign(total, present[name], push)
+        chosen = self._assign(total, present[name], perturbation)
         choices = {name: chosen}
         for each in self.tree.subtree(name)[1:]:
             choices[each] = _of_chosen(present[each], found.get(each), chosen)
@@ -131,7 +131,7 @@ class NestedSolver:
     def _best_inside(
         self, name: str, parts: list[_Part], present: Choices
     ) -> tuple[Tensor, Choices]:
-        """Solve what nests in a member for every pair of its units."""
+        """Solve the nested members for every pair of units."""
         size = self.tree.sizes[name]
         inner = [_inside(part) for part in parts]
         value = torch.zeros(inner[0].values.shape[0], dtype=torch.float64)
@@ -146,19 +146,19 @@ class NestedSolver:
         return value, choices
 
     def _assign(
-        self, total: Float[Tensor, "b n n"], present: Int[Tensor, "b n"], push: float
+        self, total: Float[Tensor, "b n n"], present: Int[Tensor, "b n"], perturbation: float
     ) -> Int[Tensor, "b n"]:
-        if push:
+        if perturbation:
             now = total.gather(2, present[..., None]).mean((1, 2))
-            scale = now - total.mean((1, 2)) if push > 0 else total.amax(2).mean(1) - now
-            change = (-push * scale.clamp(min=0)).to(total.dtype)
+            scale = now - total.mean((1, 2)) if perturbation > 0 else total.amax(2).mean(1) - now
+            change = (-perturbation * scale.clamp(min=0)).to(total.dtype)
             change = change[:, None, None].expand(*present.shape, 1)
             total = total.scatter_add(2, present[..., None], change)
         return self.assignment(total, num_threads=self.num_threads)
 
 
 def _taken(part: _Part, extra: tuple[str, ...]) -> _Part:
-    """Make some outer axes part of the stack."""
+    """Move some outer axes into the stack."""
     if not extra:
         return part
     places = [part.outer.index(outer) for outer in extra]
@@ -170,7 +170,7 @@ def _taken(part: _Part, extra: tuple[str, ...]) -> _Part:
 
 
 def _inside(part: _Part) -> _Part:
-    """Make the pairs of the first own member part of the stack."""
+    """Move the pairs of the first own member into the stack."""
     first = 1 + len(part.outer)
     second = first + len(part.own)
     rest = [i for i in range(1, part.values.dim()) if i not in (first, second)]
@@ -179,7 +179,7 @@ def _inside(part: _Part) -> _Part:
 
 
 def _of_pairs(index: Int[Tensor, "b n *inner"], size: int) -> Int[Tensor, " b*n*{size} *inner"]:
-    """Return the inner orders, repeated for every pair of units."""
+    """Return the inner indices, repeated for every pair of units."""
     return index[:, :, None].expand(-1, -1, size, *index.shape[2:]).flatten(0, 2)
 
 

@@ -1,5 +1,4 @@
-"""Coordinate descent: one tree of groups after the other, all others held.
+"""Coordinate descent: match one tree of groups at a time and keep the others fixed.
 
-What the matchers that maximize a sum of products of both networks' tensors stand on: the
-pair, how a tree of groups sees a tensor, the similarities and their correction, and starts.
+Shared by all matchers that maximize a sum of products of both networks' tensors.
 """

@@ -1,7 +1,7 @@
-"""Packs: the small blocks that one tree sees, side by side in memory.
+"""Packs: small blocks of one tree, adjacent in memory.
 
-In densely connected networks a group lies on a block of every later layer. One product over
-all of these blocks costs far less than one product for each.
+In densely connected networks a group occurs in a block of every later layer. One product over
+all of these blocks is much faster than one product for each.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from onebasin.matching._coordinate_descent.terms import Term, Workspace, add_pro
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View
 
 SMALL = 2**14
-"""Entries of a block up to which the overhead of a product exceeds its arithmetic."""
+"""Maximum number of entries of a block for which the overhead of a product dominates."""
 
 FEWEST = 8
-"""Blocks that are worth a pack."""
+"""Minimum number of blocks of a pack."""
 
 
 def packable(tree: Tree, views: Sequence[View]) -> dict[Key, list[View]]:
@@ -36,10 +36,10 @@ class Pack:
     """Blocks of one key whose rows are multiplied together.
 
     Args:
-        key: of all views.
-        views: small ones without outer positions.
+        key: key of all views.
+        views: small views without outer positions.
         pair: both networks; each tensor is read once, at the first update.
-        space: shared by all trees.
+        space: workspace of all trees.
     """
 
     def __init__(self, key: Key, views: Sequence[View], pair: Pair, space: Workspace) -> None:
@@ -69,7 +69,7 @@ class Pack:
 
         Args:
             sums: similarities of the key, changed in place.
-            indices: of all groups.
+            indices: indices of all groups.
             known: see `Products.update`.
         """
         parts = [term.sources(indices, known) for term in self.terms]
@@ -83,7 +83,7 @@ class Pack:
             self.used = new
 
     def _sources(self, old: Tensor) -> Tensor:
-        """Return the old row of the pack for every new one; -1 where it is not known."""
+        """Return the old row of the pack for every new one; -1 if unknown."""
         firsts = torch.where(old < 0, -1, old * self.steps + self.starts)[self.rows]
         return torch.where(firsts < 0, -1, firsts + self.places)
 
@@ -103,5 +103,5 @@ class Pack:
 
 
 def bytes_of(views: Sequence[View], dtype: torch.dtype) -> int:
-    """Return the memory that the values of a pack take."""
+    """Return the memory of the values of a pack."""
     return 2 * dtype.itemsize * sum(view.block.num_entries for view in views)

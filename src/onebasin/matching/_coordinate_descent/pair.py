@@ -1,7 +1,7 @@
-"""Pairs: two networks of one architecture, read tensor by tensor.
+"""Two networks of one architecture, read tensor by tensor.
 
-Owns the checks of what is to be matched, which tensors count (floating parameters, tied
-ones once) and the objective `<A, moved B>` in float64.
+Checks the networks, selects the tensors that count (floating-point parameters, tied ones once)
+and evaluates the objective `<A, P(B)>` in float64.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from onebasin.symmetry.layouts import Layout
 from onebasin.symmetry.symmetry import Symmetry
 
 CHUNK = 2**18
-"""Entries that are multiplied in float64 at a time: what stays in the cache."""
+"""Number of entries that are multiplied in float64 at a time, which fits the cache."""
 
 CALL = "match_weights"
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one pass over both networks tells.
+class PairStats:
+    """Statistics of both networks.
 
     Args:
-        value: the objective of the unmoved B.
-        bound: the greatest objective there can be, `|A| |B|`.
-        alike: whether every tensor of B has the norm of A's, as when B is A permuted.
+        value: objective of the unpermuted B.
+        bound: upper bound of the objective, `|A| |B|`.
+        alike: whether every tensor of B has the norm of A's, as for a permuted A.
     """
 
     value: float
@@ -46,14 +46,14 @@ class Pair:
     """Both networks.
 
     Args:
-        symmetry: of their architecture.
-        params_a, params_b: parameters by name; any mapping, tensors are read when needed.
-            Buffers may be missing.
-        call: the public function that is running, for messages.
-        labels: what the networks are called in messages.
+        symmetry: symmetry of the architecture.
+        params_a, params_b: parameters by name; tensors are read when needed. Buffers may be
+            missing.
+        call: name of the public function, for messages.
+        labels: names of the networks in messages.
 
     Raises:
-        OneBasinError: when names do not fit the symmetry.
+        OneBasinError: the names do not match the symmetry.
     """
 
     def __init__(
@@ -72,21 +72,21 @@ class Pair:
             check_mapping(call, params, self.labels[side])
         self.dtype = torch.float32
         self._self_contained: dict[Layout, bool] = {}
-        # `in` reads the tensor of a mapping that has no `__contains__` of its own.
+        # `in` reads the tensor of a mapping that does not define `__contains__`.
         self.present = {side: dict.fromkeys(params) for side, params in self.params.items()}
         for side, present in self.present.items():
             for name in present:
                 if name not in symmetry.layouts:
                     raise OneBasinError(
-                        f"{self._place(side, name)} is not in the symmetry; trace the architecture"
-                        " of these checkpoints, or leave the tensor out"
+                        f"{self._describe(side, name)} is not in the symmetry; infer the symmetry"
+                        " of this architecture, or remove the tensor"
                     )
         for side, params in self.params.items():
             place = f"{call}: {self.labels[side]}"
             check_buffer_values(place, symmetry.buffer_values, params)
         self.names = tuple(self._counted())
 
-    def _place(self, side: str, name: str) -> str:
+    def _describe(self, side: str, name: str) -> str:
         return f"{self.call}: tensor {name!r} of {self.labels[side]}"
 
     def _counted(self) -> list[str]:
@@ -101,8 +101,7 @@ class Pair:
                 if not any(each in present for each in names):
                     raise OneBasinError(
                         f"{self.call}: tensor {name!r} of the symmetry is missing in"
-                        f" {self.labels[side]}; all must hold every parameter of the architecture"
-                        " that was traced"
+                        f" {self.labels[side]}; pass all parameters of the architecture"
                     )
             counted[names[0]] = None
         return list(counted)
@@ -121,12 +120,12 @@ class Pair:
             name = next(each for each in ties if each in self.present[side])
         return self.params[side][name]
 
-    def survey(self) -> Survey:
-        """Check every tensor, and sum up what one pass over them tells.
+    def compute_stats(self) -> PairStats:
+        """Check every tensor and compute the statistics in one pass.
 
         Raises:
-            OneBasinError: when a tensor has another shape, cannot be multiplied, or is not
-                finite.
+            OneBasinError: a tensor has another shape, a dtype that cannot be multiplied, or NaN or
+                infinite entries.
         """
         value = square_a = square_b = 0.0
         alike, counted = True, []
@@ -142,48 +141,47 @@ class Pair:
             for side, square in zip(self.params, (aa, bb), strict=True):
                 if not isfinite(square) and not all_finite(tensors[side]):
                     raise OneBasinError(
-                        f"{self._place(side, name)} has NaN or infinite entries; use a checkpoint"
-                        " from before the training diverged"
+                        f"{self._describe(side, name)} has NaN or infinite entries; use a"
+                        " checkpoint from before training diverged"
                     )
             value, square_a, square_b = value + ab, square_a + aa, square_b + bb
             alike = alike and abs(aa - bb) <= 1e-5 * max(aa, bb)
         self.names = tuple(counted)
-        return Survey(value, sqrt(square_a) * sqrt(square_b), alike)
+        return PairStats(value, sqrt(square_a) * sqrt(square_b), alike)
 
     def _checked(self, side: str, name: str) -> Tensor:
         tensor, shape = self._raw(side, name), self.symmetry.shapes[name]
-        check_tensor(self._place(side, name), tensor)
+        check_tensor(self._describe(side, name), tensor)
         if tensor.is_meta:
             raise OneBasinError(
-                f"{self._place(side, name)} is on the meta device and has no values; load the"
+                f"{self._describe(side, name)} is on the meta device and has no values; load the"
                 " checkpoint first"
             )
         if tuple(tensor.shape) != shape:
             raise OneBasinError(
                 f"{self.call}: tensor {name!r} is {tuple(tensor.shape)} in {self.labels[side]} but"
-                f" {shape} in the symmetry; all must be checkpoints of the architecture that was"
-                " traced"
+                f" {shape} in the symmetry; use checkpoints of the same architecture"
             )
         moves = any(g in self.symmetry.groups for b in self.symmetry.blocks[name] for g in b.groups)
         if moves and not tensor.is_floating_point():
             raise OneBasinError(
-                f"{self._place(side, name)} is {tensor.dtype} and carries units that move; only"
+                f"{self._describe(side, name)} is {tensor.dtype} and has permutable units; only"
                 " real floating-point weights can be matched, convert it first"
             )
         return tensor.detach().cpu().contiguous()
 
     def objective(self, indices: Mapping[str, Tensor]) -> float:
-        """Return `<A, moved B>`, multiplied and summed in float64.
+        """Return `<A, P(B)>`, computed in float64.
 
         Args:
-            indices: of the groups, as a permutation holds them.
+            indices: indices of the groups, as in a permutation.
         """
         return self.objectives([indices], self.names)[0]
 
     def objectives(
         self, candidates: Sequence[Mapping[str, Tensor]], names: Iterable[str]
     ) -> list[float]:
-        """Return what some tensors add to the objective, for several moves of B."""
+        """Return the contribution of some tensors to the objective, for several candidates."""
         movers = [
             IndexApplier(self.symmetry, each, self_contained=self._self_contained)
             for each in candidates

@@ -1,4 +1,4 @@
-"""Products: the similarities of one tree's units, kept up to date as other groups move."""
+"""Similarities of the units of one tree, updated when other groups move."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Products:
 
     Args:
         tree: the tree.
-        views: all blocks that it sees.
+        views: all blocks that the tree occurs in.
         pair: both networks.
-        hold: whether to keep the similarities, and only correct them.
-        space: shared by all trees.
+        keeps_sums: whether to keep and correct the similarities.
+        space: workspace of all trees.
         packed: keys whose small blocks are multiplied together.
     """
 
@@ -31,11 +31,11 @@ class Products:
         views: Sequence[View],
         pair: Pair,
         *,
-        hold: bool,
+        keeps_sums: bool,
         space: Workspace,
         packed: Mapping[Key, Sequence[View]] | None = None,
     ) -> None:
-        self.tree, self.pair, self.hold, self.space = tree, pair, hold, space
+        self.tree, self.pair, self.keeps_sums, self.space = tree, pair, keeps_sums, space
         self.keys = tuple(dict.fromkeys(view.key for view in views))
         self.packs = [Pack(key, small, pair, space) for key, small in (packed or {}).items()]
         together = {id(term.view) for pack in self.packs for term in pack.terms}
@@ -43,14 +43,14 @@ class Products:
         self.sums: dict[Key, Tensor] = {}
 
     def update(self, indices: Indices, known: Collection[str] | None = None) -> dict[Key, Tensor]:
-        """Return the similarities where all other groups are where `indices` has them.
+        """Return the similarities for the current indices of all other groups.
 
-        A tensor is read at most once, and only if rows of it moved.
+        A tensor is read at most once, and only if some of its rows moved.
 
         Args:
-            indices: of all groups.
-            known: groups whose indices mean something yet; rows held by others are left
-                out. It only grows until `forget`.
+            indices: indices of all groups.
+            known: matched groups; rows of other groups are left out. The set may only grow until
+                `forget`.
         """
         for key in self.keys:
             if key not in self.sums:
@@ -66,12 +66,12 @@ class Products:
         for pack in self.packs:
             pack.update(self.sums[pack.key], indices, known)
         sums = dict(self.sums)
-        if not self.hold:
+        if not self.keeps_sums:
             self.forget()
         return sums
 
     def _add(self, name: str, terms: list[tuple[Term, Tensor]]) -> None:
-        """Correct the similarities by the rows of one tensor; nothing of it is kept."""
+        """Correct the similarities for the moved rows of one tensor."""
         pair = self.pair.read(name)
         for term, old in terms:
             a, b = (term.view.arrange(tensor) for tensor in pair)
@@ -79,7 +79,7 @@ class Products:
             term.used = old
 
     def forget(self) -> None:
-        """Drop the similarities; the next update makes them anew."""
+        """Reset the similarities; the next update recomputes them."""
         self.sums = {}
         for each in (*self.terms, *self.packs):
             each.used = each.unknown

@@ -1,4 +1,4 @@
-"""Runs: a search begun, descended from several starts, and the best of them as a matching."""
+"""Coordinate descent from several starts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from onebasin.errors import check_amount
 from onebasin.matching._coordinate_descent.descent import Descent
-from onebasin.matching._coordinate_descent.pair import Pair, Survey
+from onebasin.matching._coordinate_descent.pair import Pair, PairStats
 from onebasin.matching._coordinate_descent.search import Search
-from onebasin.matching._coordinate_descent.starts import start_of
+from onebasin.matching._coordinate_descent.starts import initialize
 from onebasin.matching.result import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 MORE_STARTS = 4
-"""Starts that are tried where B must be a permuted A and is not recognized yet."""
+"""Maximum number of starts if B must be a permuted A but no start has found the permutation."""
 
 
 def begin_search(
@@ -27,31 +27,31 @@ def begin_search(
     *,
     cache_bytes: int,
     call: str,
-) -> tuple[Search, Survey]:
-    """Return a search over the trees of two networks, checked, with B unmoved.
+) -> tuple[Search, PairStats]:
+    """Return a search for two checked networks, at the identity.
 
     Args:
-        symmetry: of their architecture.
-        params_a: the reference.
-        params_b: what is moved.
+        symmetry: symmetry of the architecture.
+        params_a: the reference network.
+        params_b: the network to permute.
         cache_bytes: memory for similarities of weights.
-        call: the public function that is running, for messages.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when tensors do not fit the symmetry or are not finite, or the memory is
-            no amount.
+        OneBasinError: tensors do not match the symmetry or are not finite, or `cache_bytes` is
+            invalid.
     """
     check_amount(call, "cache_bytes", cache_bytes)
     pair = Pair(symmetry, params_a, params_b, call=call)
-    survey = pair.survey()
+    stats = pair.compute_stats()
     search = Search(symmetry, pair, cache_bytes=cache_bytes)
     search.indices = dict(Permutation.identity(symmetry).indices)
-    return search, survey
+    return search, stats
 
 
 def descend_from_starts(
     search: Search,
-    survey: Survey,
+    stats: PairStats,
     *,
     began: float,
     seed: int,
@@ -63,20 +63,20 @@ def descend_from_starts(
     """Return the best of several descents.
 
     Args:
-        search: over the trees of both networks.
-        survey: of both; it may tell that B is A permuted, and then starts are added.
-        began: when the matcher was called, by `time.perf_counter`.
-        seed: of the order of trees and of random starts.
-        max_sweeps: of each descent.
-        restarts: starts to try.
-        init: the first start, or None to choose.
-        progress: called after every tree.
+        search: the search over the trees of both networks.
+        stats: statistics of both networks. Starts are added if B must be a permuted A.
+        began: start time of the matcher, from `time.perf_counter`.
+        seed: random seed for the order of trees and for random starts.
+        max_sweeps: maximum number of sweeps of each descent.
+        restarts: number of starts.
+        init: the first start, or None for the default.
+        progress: callback after every tree.
     """
     runs: list[Descent] = []
-    while len(runs) < restarts or (len(runs) < MORE_STARTS and _missed(search, survey, runs)):
+    while len(runs) < restarts or (len(runs) < MORE_STARTS and _missed(search, stats, runs)):
         number = len(runs)
         run = Descent(search, seed=seed, number=number, total=max_sweeps, progress=progress)
-        start_of(run, survey, init if number == 0 else None, seed)
+        initialize(run, stats, init if number == 0 else None, seed)
         run.descend()
         runs.append(run)
     best = max(runs, key=lambda run: run.value)
@@ -91,7 +91,7 @@ def descend_from_starts(
     )
 
 
-def _missed(search: Search, survey: Survey, runs: list[Descent]) -> bool:
-    """Return whether B must be a permuted A, and no start has found how."""
+def _missed(search: Search, stats: PairStats, runs: list[Descent]) -> bool:
+    """Return whether B must be a permuted A and no start has found the permutation."""
     reached = max(run.value - search.linear_value(run.indices) for run in runs)
-    return survey.alike and reached < survey.bound * (1 - 1e-6)
+    return stats.alike and reached < stats.bound * (1 - 1e-6)

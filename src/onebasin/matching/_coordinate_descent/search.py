@@ -1,8 +1,7 @@
-"""Search: the state of coordinate descent over trees, and its steps.
+"""State and steps of coordinate descent over trees.
 
-Holds the present indices, the similarities of every tree, which trees share a block, and
-which need solving again. What a step gains is read off the similarities and summed in
-float64; where a block is not linear in a tree it is evaluated in float64.
+The gain of a step is read off the similarities and summed in float64. If a block is not linear
+in a tree, the objective is evaluated in float64 instead.
 """
 
 from __future__ import annotations
@@ -21,34 +20,33 @@ from onebasin.matching._coordinate_descent.terms import Workspace
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View, tree_of, views_of
 from onebasin.symmetry.symmetry import Symmetry
 
-HOLDS = (0.0, -0.25, -0.5, -1.0, -2.0)
-"""How firmly units are held, try after try, where the problem is linearized."""
+DAMPING = (0.0, -0.25, -0.5, -1.0, -2.0)
+"""Damping of successive attempts if the problem is linearized."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step did.
+    """Result of a step.
 
     Args:
-        gain: what the objective gained.
+        gain: increase of the objective.
         moved: whether the tree moved.
-        settled: whether it is best where it is now, as long as no other moves.
+        converged: whether the tree is optimal as long as no other tree moves.
     """
 
     gain: float
     moved: bool
-    settled: bool
+    converged: bool
 
 
 class Search:
     """Coordinate descent over the trees of a symmetry.
 
     Args:
-        symmetry: of both networks.
-        pair: both networks, surveyed.
-        cache_bytes: memory that may be used to keep similarities.
-        linear: for some trees similarities of another kind, which count beside those of
-            the weights.
+        symmetry: symmetry of both networks.
+        pair: both networks, after `compute_stats`.
+        cache_bytes: memory for similarities.
+        linear: additional similarities of some trees, such as those of features.
     """
 
     def __init__(
@@ -62,9 +60,9 @@ class Search:
         self.symmetry, self.pair, self.linear = symmetry, pair, linear or {}
         self.trees: dict[str, Tree] = {}
         self.views: dict[str, list[View]] = {}
-        self.judged: dict[str, bool] = {}
+        self.is_nonlinear: dict[str, bool] = {}
         self._counted = frozenset(pair.names)
-        self._plant()
+        self._build_trees()
         self.neighbors = self._neighbors()
         self.products = self._products(cache_bytes)
         self.solvers = {
@@ -74,19 +72,19 @@ class Search:
         self.indices: dict[str, Tensor] = {}
         self.num_solves = 0
 
-    def _plant(self) -> None:
-        """Make a tree of every group that is not matched in full as part of another."""
+    def _build_trees(self) -> None:
+        """Build a tree for every group that is not fully covered by another tree."""
         unseen: set[str] = set()
         for name, group in self.symmetry.groups.items():
             if name in unseen or not any(
                 outer in self.symmetry.groups for outer in group.nested_in
             ):
                 tree = self.trees[name] = tree_of(self.symmetry, name)
-                unseen |= self._look(tree)
+                unseen |= self._collect_views(tree)
 
-    def _look(self, tree: Tree) -> set[str]:
-        """Collect the views of a tree; return inner groups on blocks that it does not see."""
-        self.views[tree.root], self.judged[tree.root] = [], False
+    def _collect_views(self, tree: Tree) -> set[str]:
+        """Collect the views of a tree; return nested groups on blocks without a view."""
+        self.views[tree.root], self.is_nonlinear[tree.root] = [], False
         unseen: set[str] = set()
         for name, block in self.symmetry.carried_blocks[tree.root]:
             if name not in self._counted:
@@ -94,7 +92,7 @@ class Search:
             count = block.groups.count(tree.root)
             views = views_of(self.symmetry, tree, name, block)
             self.views[tree.root] += views
-            self.judged[tree.root] |= count > 1 or len(views) < count
+            self.is_nonlinear[tree.root] |= count > 1 or len(views) < count
             if len(views) < count:
                 unseen.update(n for n in block.groups if n in self._nested(tree.root))
         return unseen
@@ -117,14 +115,14 @@ class Search:
         return near
 
     def _products(self, cache_bytes: int) -> dict[str, Products]:
-        """Share the memory out, first where a kept entry saves the most multiplications."""
+        """Distribute the cache by the number of multiplications that a cached entry saves."""
         space, left = Workspace(self.pair.dtype), cache_bytes
         products = {}
         for root in sorted(self.trees, key=self._worth, reverse=True):
             needed = self._sum_entries(root) * self.pair.dtype.itemsize
-            hold = needed <= left
-            left -= needed if hold else 0
-            packed = packable(self.trees[root], self.views[root]) if hold else {}
+            keeps_sums = needed <= left
+            left -= needed if keeps_sums else 0
+            packed = packable(self.trees[root], self.views[root]) if keeps_sums else {}
             needed = sum(bytes_of(views, self.pair.dtype) for views in packed.values())
             packed = packed if needed <= left else {}
             left -= needed if packed else 0
@@ -132,7 +130,7 @@ class Search:
                 self.trees[root],
                 self.views[root],
                 self.pair,
-                hold=hold,
+                keeps_sums=keeps_sums,
                 space=space,
                 packed=packed,
             )
@@ -144,61 +142,63 @@ class Search:
         return sum(key.num_outer(tree) * key.num_own(tree) ** 2 for key in keys)
 
     def _worth(self, root: str) -> float:
-        """Return the multiplications that a held entry of the similarities saves."""
+        """Return the number of multiplications that a cached entry saves."""
         entries = sum(view.block.num_entries * view.width for view in self.views[root])
         return entries / max(1, self._sum_entries(root))
 
     def similarities(self, root: str, known: Collection[str] | None = None) -> dict[Key, Tensor]:
-        """Return a tree's similarities, all others where they are (see `Products.update`)."""
+        """Return the similarities of a tree at the current indices (see `Products.update`)."""
         sums = self.products[root].update(self.indices, known)
         for key, values in self.linear.get(root, {}).items():
             sums[key] = sums[key] + values if key in sums else values
         return sums
 
     def objective(self, indices: Indices) -> float:
-        """Return what is maximized, in float64: `<A, moved B>` and what `linear` adds."""
+        """Return the objective in float64: `<A, P(B)>` plus the `linear` term."""
         return self.pair.objective(indices) + self.linear_value(indices)
 
     def linear_value(self, indices: Indices) -> float:
-        """Return what `linear` adds to the objective."""
+        """Return the `linear` term of the objective."""
         return sum((self.value(r, sums, indices) for r, sums in self.linear.items()), start=0.0)
 
     def step(
-        self, root: str, *, push: float = 0.0, known: Collection[str] | None = None
+        self, root: str, *, perturbation: float = 0.0, known: Collection[str] | None = None
     ) -> StepResult:
-        """Solve one tree, and move it if that improves the objective or a push asks for it.
+        """Solve one tree, and move it if the objective improves.
 
         Args:
-            root: of the tree.
-            push: see `NestedSolver.solve`; a pushed step is taken whatever it gains.
-            known: see `Products.update`; if given, nothing beyond these rows is judged.
+            root: root of the tree.
+            perturbation: see `NestedSolver.solve`; a perturbed step is always taken.
+            known: see `Products.update`; if given, the gain is read off the similarities.
         """
         sums = self.similarities(root, known)
         if not sums:
-            return StepResult(0.0, moved=False, settled=True)
-        judged = self.judged[root] and known is None
-        for hold in HOLDS if judged and not push else (push,):
-            new = self._solve(root, sums, hold)
+            return StepResult(0.0, moved=False, converged=True)
+        exact = self.is_nonlinear[root] and known is None
+        for damping in DAMPING if exact and not perturbation else (perturbation,):
+            new = self._solve(root, sums, damping)
             changed = {n: i for n, i in new.items() if not torch.equal(i, self.indices[n])}
             if not changed:
                 break
-            gain, exceeds = self.gain(root, sums, changed, judged=judged)
-            if exceeds or push > 0:
+            gain, exceeds = self.gain(root, sums, changed, exact=exact)
+            if exceeds or perturbation > 0:
                 self.indices.update(changed)
-                settled = not judged and (not push or root not in changed)
-                return StepResult(gain, moved=True, settled=settled)
-        return StepResult(0.0, moved=False, settled=True)
+                converged = not exact and (not perturbation or root not in changed)
+                return StepResult(gain, moved=True, converged=converged)
+        return StepResult(0.0, moved=False, converged=True)
 
-    def _solve(self, root: str, sums: Mapping[Key, Tensor], push: float) -> dict[str, Tensor]:
+    def _solve(
+        self, root: str, sums: Mapping[Key, Tensor], perturbation: float
+    ) -> dict[str, Tensor]:
         self.num_solves += 1
-        return self.solvers[root].solve(sums, self.indices, push)
+        return self.solvers[root].solve(sums, self.indices, perturbation)
 
     def gain(
-        self, root: str, sums: Mapping[Key, Tensor], changed: Indices, *, judged: bool
+        self, root: str, sums: Mapping[Key, Tensor], changed: Indices, *, exact: bool
     ) -> tuple[float, bool]:
-        """Return what a change gains, and whether that is more than rounding."""
+        """Return the gain of a change, and whether it exceeds rounding."""
         after = {**self.indices, **changed}
-        if judged:
+        if exact:
             names = dict.fromkeys(t for m in self.trees[root].members for t in self._carriers(m))
             new, old = self.pair.objectives((after, self.indices), names)
             if root in self.linear:
@@ -222,7 +222,7 @@ class Search:
         return [name for name in self.symmetry.tensors_of[group] if name in self._counted]
 
     def value(self, root: str, sums: Mapping[Key, Tensor], indices: Indices | None = None) -> float:
-        """Return what the rows in a tree's similarities add up to, by default as it is now."""
+        """Return the sum of the similarities of matched units, by default at current indices."""
         total = 0.0
         for key, values in sums.items():
             axes = key.axes(self.trees[root])
@@ -231,6 +231,6 @@ class Search:
         return total
 
     def forget(self) -> None:
-        """Drop all similarities, for another start."""
+        """Reset all similarities for another start."""
         for products in self.products.values():
             products.forget()

@@ -1,8 +1,8 @@
-"""Starts: where a search begins.
+"""Initial permutations of a search.
 
-`propagate` matches the trees one after the other, each to what is matched already, beginning
-at those that touch inputs and outputs. `signatures` matches units by what no permutation of
-other groups can change: the moments of their weights.
+`greedy_init` matches the trees one after the other to the matched ones, beginning at the inputs
+and outputs. `match_by_moments` matches units by the moments of their weights, which no
+permutation of other groups changes.
 """
 
 from __future__ import annotations
@@ -15,102 +15,102 @@ from torch import Tensor
 
 from onebasin._random import derive_seed
 from onebasin.matching._coordinate_descent.descent import Descent
-from onebasin.matching._coordinate_descent.pair import Survey
+from onebasin.matching._coordinate_descent.pair import PairStats
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching._coordinate_descent.trees import Key, View
 from onebasin.symmetry.permutation import Permutation
 
 
-def start_of(run: Descent, survey: Survey, init: Permutation | None, seed: int) -> None:
-    """Put a search where a run begins.
+def initialize(run: Descent, stats: PairStats, init: Permutation | None, seed: int) -> None:
+    """Set the initial permutation of a run.
 
     Args:
-        run: gets its first objectives.
-        survey: of both networks.
-        init: where to begin, or None to choose by the number of the run.
-        seed: of random starts.
+        run: the run; its first objective values are set.
+        stats: statistics of both networks.
+        init: the initial permutation, or None to choose it by the number of the run.
+        seed: random seed for random starts.
     """
     search = run.search
     if init is not None:
         search.indices = dict(init.indices)
-        run.values, run.pushes = [search.objective(search.indices)], []
+        run.values, run.perturbations = [search.objective(search.indices)], []
         return
     unmoved = dict(Permutation.identity(search.symmetry).indices)
     search.indices = dict(unmoved)
     if run.number == 0:
-        propagate(run, survey)
+        greedy_init(run, stats)
     elif run.number == 1:
-        signatures(search)
+        match_by_moments(search)
     else:
         own = derive_seed(seed, f"start {run.number}")
         search.indices = dict(Permutation.random(search.symmetry, seed=own).indices)
-    before, found = survey.value + search.linear_value(unmoved), search.objective(search.indices)
-    if run.number == 0 and found <= before:
-        search.indices, found = unmoved, before
+    before, value = stats.value + search.linear_value(unmoved), search.objective(search.indices)
+    if run.number == 0 and value <= before:
+        search.indices, value = unmoved, before
         run.dirty = set(search.trees)
-    run.values = [before, found]
+    run.values = [before, value]
 
 
-def propagate(run: Descent, survey: Survey) -> None:
-    """Match each tree once, by those of its rows whose other groups are matched already.
+def greedy_init(run: Descent, stats: PairStats) -> None:
+    """Match each tree once, by the rows whose other groups are matched.
 
-    The next tree is always the one with the greatest share of such rows.
+    The next tree is the one with the largest fraction of such rows.
     """
     search = run.search
-    waiting = {root: _Waiting(views) for root, views in search.views.items()}
+    pending = {root: _Pending(views) for root, views in search.views.items()}
     known: set[str] = set()
-    while waiting:
-        root = max(waiting, key=lambda name: waiting[name].share)
-        complete = waiting.pop(root).share == 1
+    while pending:
+        root = max(pending, key=lambda name: pending[name].resolved_fraction)
+        complete = pending.pop(root).resolved_fraction == 1
         step = search.step(root, known=known)
-        run.note(root, step, settled=complete and not search.judged[root])
+        run.mark_dirty(root, step, converged=complete and not search.is_nonlinear[root])
         new = set(search.trees[root].members) - known
         known |= new
-        for each in waiting.values():
-            each.learn(new)
-        run.tell(root, len(search.trees) - len(waiting), survey.value)
+        for each in pending.values():
+            each.resolve(new)
+        run.report(root, len(search.trees) - len(pending), stats.value)
 
 
-class _Waiting:
-    """How much of a tree is held by groups that are not matched yet."""
+class _Pending:
+    """Number of entries of a tree whose other groups are not matched yet."""
 
     def __init__(self, views: list[View]) -> None:
         self.entries = Counter[frozenset[str]]()
         for view in views:
             self.entries[view.movable] += view.block.num_entries
         self.total = max(1, sum(self.entries.values()))
-        self.holding: defaultdict[str, set[frozenset[str]]] = defaultdict(set)
+        self.waiting_for: defaultdict[str, set[frozenset[str]]] = defaultdict(set)
         for held in self.entries:
-            self._hold(held)
+            self._add_dependencies(held)
 
     @property
-    def share(self) -> float:
-        """Share of the entries that wait for nobody."""
+    def resolved_fraction(self) -> float:
+        """Fraction of the entries whose other groups are matched."""
         return self.entries[frozenset()] / self.total
 
-    def learn(self, names: set[str]) -> None:
-        """Wait for some groups no longer."""
-        for held in {held for name in names for held in self.holding.pop(name, ())}:
+    def resolve(self, names: set[str]) -> None:
+        """Mark some groups as matched."""
+        for held in {held for name in names for held in self.waiting_for.pop(name, ())}:
             rest = held - names
             self.entries[rest] += self.entries.pop(held)
             for name in rest:
-                self.holding[name].discard(held)
-            self._hold(rest)
+                self.waiting_for[name].discard(held)
+            self._add_dependencies(rest)
 
-    def _hold(self, held: frozenset[str]) -> None:
+    def _add_dependencies(self, held: frozenset[str]) -> None:
         for name in held:
-            self.holding[name].add(held)
+            self.waiting_for[name].add(held)
 
 
-def signatures(search: Search) -> None:
+def match_by_moments(search: Search) -> None:
     """Match every tree by the moments of its units' weights."""
     for root in search.trees:
-        sums = _signature_similarities(search, root)
+        sums = _moment_similarities(search, root)
         if sums:
             search.indices.update(search.solvers[root].solve(sums, search.indices))
 
 
-def _signature_similarities(search: Search, root: str) -> dict[Key, Tensor]:
+def _moment_similarities(search: Search, root: str) -> dict[Key, Tensor]:
     """Return minus the squared distance of the units' moments, scaled to variance one."""
     features: dict[Key, list[tuple[Tensor, Tensor]]] = {}
     name, tensors = "", None

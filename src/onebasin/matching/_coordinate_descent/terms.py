@@ -1,8 +1,7 @@
-"""Terms: what one block adds to the similarities of a tree, and the products themselves.
+"""Contribution of one block to the similarities of a tree.
 
-With a tree's own axes last and all others flattened into rows, a block of A is `(rows, n)`,
-one of B the same, and the similarity `A.T @ B[old rows]`. Only rows that moved since the
-last time are multiplied again.
+A block of A is arranged as `(rows, n)`: the tree's own axes last, all others flattened into
+rows. The similarity is `A.T @ B[old rows]`. Only rows that moved are multiplied again.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from torch import Tensor
 from onebasin.matching._coordinate_descent.trees import Indices, View
 
 CHUNK = 2**22
-"""Entries of rearranged rows that are multiplied at a time."""
+"""Number of entries of rearranged rows that are multiplied at a time."""
 
 
 class Term:
-    """A view, and where its rows came from when they were last multiplied."""
+    """A view and the source rows of its last multiplication."""
 
     def __init__(self, view: View) -> None:
         self.view = view
@@ -31,7 +30,7 @@ class Term:
         self._alone = names[0] if len(names) == 1 and not view.held.outers[0] else None
 
     def sources(self, indices: Indices, known: Collection[str] | None) -> Int[Tensor, " r"]:
-        """Return the old row for every row; -1 where it is not known."""
+        """Return the old row for every row; -1 if unknown."""
         if known is not None and not self.view.movable.issubset(known):
             return self.unknown
         if self._alone is not None and self._alone in indices:
@@ -43,10 +42,10 @@ class Term:
 
 
 class Workspace:
-    """Memory that is used again and again: fresh pages cost more than what is written to them.
+    """Reusable memory, since page faults cost more than the copies.
 
     Args:
-        dtype: of the products.
+        dtype: dtype of the products.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -58,7 +57,7 @@ class Workspace:
     ) -> Float[Tensor, "p f n"]:
         """Return some rows, contiguous, valid until the slot is used again.
 
-        A view where they are neighbors and need no copy.
+        Adjacent rows are returned as a view if no copy is needed.
         """
         first, last = int(places[0]), int(places[-1])
         neighbors = last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all())
@@ -76,7 +75,7 @@ class Workspace:
     def change(
         self, rows: Float[Tensor, "r f n"], new: Int[Tensor, " p"], used: Int[Tensor, " p"]
     ) -> Float[Tensor, "p f n"]:
-        """Return new rows less the ones used before; nothing where a place is -1."""
+        """Return new rows minus the previous ones; 0 for a row of -1."""
         fresh, gone = used < 0, new < 0
         change = self.take("new", rows, new.clamp(min=0))
         if not bool(fresh.all()):
@@ -101,16 +100,16 @@ def add_products(
     used: Int[Tensor, " r"],
     space: Workspace,
 ) -> None:
-    """Add what changes when rows of B come from other places than before, in place.
+    """Add the change of the products after rows of B have moved, in place.
 
     Args:
         sums: similarities of n units at each of o outer positions.
-        a: entries of A, rows of all outer positions one after the other, in f fixed places;
-            of any dtype.
-        b: entries of unmoved B, in the same order.
-        new: old row of B for every row; -1 where it is unknown.
-        used: the same as it was when the row was last added.
-        space: for the rows that are multiplied.
+        a: entries of A of any dtype: the rows of all outer positions in order, with f fixed
+            positions each.
+        b: entries of unpermuted B, in the same order.
+        new: old row of B for every row; -1 if unknown.
+        used: the old rows of the previous products.
+        space: workspace for the rows.
     """
     outer, size = sums.shape[:2]
     if outer > 1:

@@ -1,7 +1,6 @@
-"""Trees: a group and what nests in it, which are matched together.
+"""Trees: a group and its nested groups, which are matched together.
 
-Owns `Tree`, and `View`: a block of a tensor as a tree sees it, with the tree's own axes
-last and every other axis a row.
+`View` is a block of a tensor with the tree's own axes last and all other axes as rows.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ Indices = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Tree:
-    """A group with what nests in it.
+    """A group with its nested groups.
 
     Args:
         root: the group.
-        members: the root and what nests in it, outer ones first.
-        nested_in: for each member the groups and fixed axes it nests in, outermost first.
-        sizes: of the members and of all that they nest in.
+        members: the root and its nested groups, outer ones first.
+        within: groups and fixed axes that each member is nested in, outermost first.
+        sizes: sizes of the members and of their outer axes.
     """
 
     root: str
@@ -41,23 +40,23 @@ class Tree:
 
     @cached_property
     def parents(self) -> dict[str, str]:
-        """For each member but the root, the innermost member it nests in."""
+        """The innermost member that each member except the root is nested in."""
         return {
             name: [outer for outer in self.nested_in[name] if outer in self.members][-1]
             for name in self.members[1:]
         }
 
     def children(self, name: str) -> tuple[str, ...]:
-        """Return the members directly within a member."""
+        """Return the members directly nested in a member."""
         return tuple(child for child, parent in self.parents.items() if parent == name)
 
     def subtree(self, name: str) -> tuple[str, ...]:
-        """Return a member and all members within it."""
+        """Return a member and all members nested in it."""
         return tuple(each for each in self.members if each == name or name in self.nested_in[each])
 
 
 def tree_of(symmetry: Symmetry, root: str) -> Tree:
-    """Return a group with all that nests in it."""
+    """Return a group with all groups nested in it."""
     groups = symmetry.groups
     inner = [name for name in groups if root in groups[name].nested_in]
     inner = [name for name in inner if _in_line(symmetry, root, name)]
@@ -68,7 +67,7 @@ def tree_of(symmetry: Symmetry, root: str) -> Tree:
 
 
 def _in_line(symmetry: Symmetry, root: str, name: str) -> bool:
-    """Return whether the groups between a root and a group nest in one another."""
+    """Return whether the groups between a root and a group form a chain."""
     groups = symmetry.groups
     between = [n for n in groups[name].nested_in if n in groups and root in groups[n].nested_in]
     between.sort(key=lambda n: len(groups[n].nested_in))
@@ -77,12 +76,12 @@ def _in_line(symmetry: Symmetry, root: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Axes:
-    """Named axes of a box, and which of them each one nests in.
+    """Named axes of a box and their nesting.
 
     Args:
-        names: the group or fixed axis along each.
-        sizes: number of positions along each.
-        outers: for each axis the axes, by place, that its group nests in.
+        names: group or fixed axis of each.
+        sizes: number of positions of each.
+        outers: for each axis the indices of the axes that its group is nested in.
     """
 
     names: tuple[str, ...]
@@ -104,12 +103,12 @@ class Axes:
 
 @dataclass(frozen=True)
 class Key:
-    """What the similarities of a tree are told apart by.
+    """Axes of one similarity matrix of a tree.
 
     Args:
-        outer: groups and fixed axes outside the tree that own ones nest in: one matrix of
-            similarities for each of their positions.
-        own: members of the tree, each within the one before, whose units are compared.
+        outer: groups and fixed axes outside the tree that own members are nested in. Each of
+            their positions has its own similarity matrix.
+        own: members of the tree whose units are compared, each nested in the previous one.
     """
 
     outer: tuple[str, ...]
@@ -118,7 +117,7 @@ class Key:
     def axes(self, tree: Tree) -> Axes:
         """Return the axes of one side of the similarities."""
         names = (*self.outer, *self.own)
-        # An outer group's own order does not matter here: both sides stand at one position.
+        # The index of an outer group does not matter: both sides share one position.
         nested_in = {name: tree.nested_in[name] for name in self.own}
         outers = tuple(tuple(names.index(o) for o in nested_in.get(name, ())) for name in names)
         return Axes(names, tuple(tree.sizes[name] for name in names), outers)
@@ -134,16 +133,16 @@ class Key:
 
 @dataclass(frozen=True)
 class View:
-    """A block as a tree sees it, `(outer * held, fixed, own)`.
+    """A block as rows and own positions of a tree, `(outer * held, fixed, own)`.
 
     Args:
-        tensor: the tensor's name.
+        tensor: name of the tensor.
         block: the block.
-        key: the similarities it adds to.
+        key: key of the similarities.
         order: the block's axes: outer and held ones, fixed ones, own ones.
-        held: outer and held axes, by whose indices rows of moved B are found.
-        fixed: product of the sizes of the axes that never move.
-        movable: the groups among the held ones.
+        held: axes whose permutations are held fixed while this group is matched.
+        fixed: product of the sizes of the axes without a group.
+        movable: the groups of the held axes.
     """
 
     tensor: str
@@ -165,16 +164,16 @@ class View:
         return self.block.num_entries // (self.num_rows * self.fixed)
 
     def arrange(self, tensor: Tensor) -> Shaped[Tensor, "r f n"]:
-        """Return the block's entries of a contiguous tensor: rows, fixed places, own units."""
+        """Return the block's entries of a contiguous tensor: rows, fixed positions, own units."""
         block = self.block.view(tensor).permute(self.order)
         return block.reshape(self.num_rows, self.fixed, self.width)
 
 
 def views_of(symmetry: Symmetry, tree: Tree, tensor: str, block: Block) -> list[View]:
-    """Return how a tree sees a block: once for each time that the block carries its root.
+    """Return the views of a block: one for each occurrence of the root.
 
-    Elsewhere on the block the tree counts as held: a view is linear in its own axes. What
-    cannot be seen so, because own groups lie side by side on it, is left out.
+    All other occurrences count as held, since a view is linear in its own axes. Occurrences that
+    have no such form are left out.
     """
     nested_in = symmetry.nesting
     bound = outer_axes(block, nested_in, symmetry.shapes[tensor])

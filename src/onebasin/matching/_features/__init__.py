@@ -1,1 +1,1 @@
-"""Moments of features: what one pass over data tells a matcher, whatever the number of examples."""
+"""Statistics of features and layer inputs, accumulated in one pass over the data."""

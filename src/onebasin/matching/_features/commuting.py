@@ -1,8 +1,8 @@
-"""Commuting: how far layers of A and moved B are from commuting, and descent on it.
+"""Coordinate descent on the commutativity of the layers of A and permuted B.
 
-With D = W_A - W and K = E[(h_A - h)(h_A - h)'], W and h being B's, moved, a layer adds
-tr(D K D'). On permutations this is linear in the order of the units that it makes, and
-quadratic in the order of those that it reads; the matrices here are minus half its slope.
+With D = W_A - W and K = E[(h_A - h)(h_A - h)'], where W and h are those of permuted B, a layer
+adds tr(D K D'). This is linear in the order of its output units and quadratic in the order of
+its input units. The similarities are minus half its gradient.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from onebasin.matching._coordinate_descent.search import HOLDS, Search
+from onebasin.matching._coordinate_descent.search import DAMPING, Search
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree
-from onebasin.matching._features.sides import LayerOfBoth
+from onebasin.matching._features.layer_axes import LayerPair
 from onebasin.matching.result import Progress, Step
 
 
-class CommutingLayer(LayerOfBoth):
-    """A layer of both networks, and how far they are from commuting."""
+class CommutingLayer(LayerPair):
+    """A layer of both networks and its commutator."""
 
     def __post_init__(self) -> None:
-        """Keep what is needed of the weights and the inputs."""
+        """Compute the weights and moments."""
         super().__post_init__()
-        # A bias is the same for both inputs and drops out: the row of ones is not needed.
+        # A bias cancels, so the row of ones is not needed.
         self.aa, self.bb, self.ab = (
             each[:-1, :-1].cpu() for each in (self.moments.aa, self.moments.bb, self.moments.ab)
         )
@@ -38,41 +38,41 @@ class CommutingLayer(LayerOfBoth):
         self.scale = 2 / float(energy) if float(energy) > 0 else 0.0
 
     def value(self, indices: Indices) -> float:
-        """Return what the layer adds to the sum."""
+        """Return the term of the layer in the sum."""
         w, bb, ab = self._moved(indices)
         difference = self.w_a - w
         kernel = self.aa + bb - ab - ab.T
-        found = float((difference @ kernel * difference).sum(dtype=torch.float64))
-        return self.scale * max(0.0, found)
+        norm = float((difference @ kernel * difference).sum(dtype=torch.float64))
+        return self.scale * max(0.0, norm)
 
     def add(self, sums: dict[Key, Tensor], tree: Tree, indices: Indices) -> None:
-        """Add minus half the slope to the similarities of a tree."""
+        """Add minus half the gradient to the similarities of a tree."""
         w, bb, ab = self._moved(indices)
         members = frozenset(tree.members)
-        if self.made & members:
+        if self.output_groups & members:
             kernel = self.aa + bb - ab - ab.T
-            self.sides.add(sums, tree, self.out, self.scale * (self.w_a @ kernel @ w.T), indices)
-        if self.read & members:
+            self.axes.add(sums, tree, self.out, self.scale * (self.w_a @ kernel @ w.T), indices)
+        if self.input_groups & members:
             square_a, square_b, cross = self.w_a.T @ self.w_a, w.T @ w, self.w_a.T @ w
-            slope = square_a @ (ab - bb) + self.aa @ (cross - square_b)
-            slope += cross @ (bb - ab) + ab @ (square_b - cross)
-            self.sides.add(sums, tree, self.inner, self.scale * slope, indices)
+            gradient = square_a @ (ab - bb) + self.aa @ (cross - square_b)
+            gradient += cross @ (bb - ab) + ab @ (square_b - cross)
+            self.axes.add(sums, tree, self.inner, self.scale * gradient, indices)
 
     def _moved(
         self, indices: Indices
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "d d"], Float[Tensor, "d d"]]:
-        out, inner = (self.sides.sources(side, indices) for side in (self.out, self.inner))
+        out, inner = (self.axes.sources(side, indices) for side in (self.out, self.inner))
         return self.w_b[out][:, inner], self.bb[inner][:, inner], self.ab[:, inner]
 
 
 @dataclass
 class CommutingRun:
-    """What became of one start.
+    """Result of one start.
 
     Args:
-        indices: of all groups.
-        values: minus the sum, at the start and after every sweep.
-        converged: whether no tree can be moved any more.
+        indices: indices of all groups.
+        values: minus the sum, at initialization and after every sweep.
+        converged: whether no tree moved in the last sweep.
     """
 
     indices: dict[str, Tensor]
@@ -84,10 +84,10 @@ class CommutingDescent:
     """Coordinate descent on the sum over layers.
 
     Args:
-        search: has the trees and their solvers.
-        layers: that count.
-        seed: of the order of the trees.
-        max_sweeps: at most, in a run.
+        search: search with the trees and their solvers.
+        layers: the layers.
+        seed: random seed for the order of the trees.
+        max_sweeps: maximum number of sweeps of a run.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ class CommutingDescent:
 
         Args:
             start: indices of all groups.
-            number: of the start, from 0.
-            progress: called after every tree.
+            number: number of the start, from 0.
+            progress: callback after every tree.
         """
         now = {layer.inner: layer.value(start) for layer in self.layers}
         run = CommutingRun(dict(start), [-sum(now.values())])
@@ -125,17 +125,19 @@ class CommutingDescent:
         return run
 
     def _step(self, root: str, run: CommutingRun, now: dict[str, float]) -> bool:
-        """Move one tree if the sum falls; return whether it moved."""
+        """Move one tree if the sum decreases; return whether it moved."""
         tree = self.search.trees[root]
         members = frozenset(tree.members)
-        near = [layer for layer in self.layers if (layer.made | layer.read) & members]
+        near = [
+            layer for layer in self.layers if (layer.output_groups | layer.input_groups) & members
+        ]
         sums: dict[Key, Tensor] = {}
         for layer in near:
             layer.add(sums, tree, run.indices)
         before = sum(now[layer.inner] for layer in near)
-        for hold in HOLDS if sums else ():
+        for damping in DAMPING if sums else ():
             self.num_solves += 1
-            found = run.indices | self.search.solvers[root].solve(sums, run.indices, hold)
+            found = run.indices | self.search.solvers[root].solve(sums, run.indices, damping)
             if all(torch.equal(found[name], run.indices[name]) for name in tree.members):
                 return False
             values = {layer.inner: layer.value(found) for layer in near}

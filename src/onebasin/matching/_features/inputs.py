@@ -1,8 +1,4 @@
-"""Inputs: second moments of what the layers of two networks are fed, streamed.
-
-Owns the sums `E[x_A x_A']`, `E[x_B x_B']` and `E[x_A x_B']` for every layer, and how much of a
-batch they are taken from.
-"""
+"""Second moments of the inputs of both networks' layers, accumulated over batches."""
 
 from __future__ import annotations
 
@@ -19,13 +15,13 @@ from onebasin.graph.graph import Call, ForwardPreHook
 from onebasin.matching._features.layers import Layer, Windows
 
 MAX_ROWS = 4093
-"""Rows of a layer's input that are taken from a batch: evenly spaced, others in each batch.
+"""Maximum number of rows of a layer's input per batch, evenly spaced.
 
-A prime, since with steps of a power of two only one column of each image would be seen.
+It is prime. With a power of two only one column of each image would be sampled.
 """
 
 GOLDEN = (5**0.5 - 1) / 2
-"""Share of a step by which every batch begins later: the shares of all spread evenly."""
+"""Offset between batches as a fraction of a step, which spreads the offsets evenly."""
 
 
 @dataclass
@@ -34,7 +30,7 @@ class InputMoments:
 
     Args:
         aa, bb, ab: means of products, rows of A first.
-        count: rows that they are means of.
+        count: weighted number of rows.
     """
 
     aa: Float[Tensor, "d d"]
@@ -44,7 +40,7 @@ class InputMoments:
 
     @classmethod
     def of(cls, a: Float[Tensor, "n d"]) -> InputMoments:
-        """Return moments of nothing, for rows like `a`."""
+        """Return empty moments for rows like `a`."""
         dtype = compute_dtype(a.dtype)
         size = a.shape[1] + 1
         empty = torch.zeros(size, size, dtype=dtype, device=a.device)
@@ -54,10 +50,10 @@ class InputMoments:
         """Add rows; return whether they are finite."""
         a, b = (torch.cat((x, x.new_ones(len(x), 1)), 1).to(self.aa.dtype) for x in (a, b))
         self.count += weight * len(a)
-        share = weight / self.count
-        keep = 1 - share * len(a)
+        fraction = weight / self.count
+        keep = 1 - fraction * len(a)
         for total, left, right in ((self.aa, a, a), (self.bb, b, b), (self.ab, a, b)):
-            total.addmm_(left.T, right, beta=keep, alpha=share)
+            total.addmm_(left.T, right, beta=keep, alpha=fraction)
         return bool(torch.isfinite(self.ab[-1]).all() and torch.isfinite(self.ab[:, -1]).all())
 
 
@@ -69,41 +65,41 @@ def gather_inputs(
     call: str,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, InputMoments]:
-    """Return the moments of the inputs of some layers, by node, in one pass over the data.
+    """Return the moments of the inputs of some layers by node, after one pass over the data.
 
     Args:
-        features: of the model on the data.
-        params: of A and of B.
-        layers: of the model's graph.
-        call: the public function that is running, for messages.
+        features: features of the model on the data.
+        params: parameters of A and of B.
+        layers: layers of the model's graph.
+        call: name of the public function, for messages.
         progress: called with the number of batches done.
 
     Raises:
-        OneBasinError: when features are not finite or the model refuses a batch.
+        OneBasinError: features are not finite, or the model fails on a batch.
     """
     wanted = {layer.node: layer for layer in layers}
     moments: dict[str, InputMoments] = {}
 
-    def enter_of(passage: BatchContext) -> ForwardPreHook:
-        def enter(node: Call) -> None:
+    def make_pre_hook(context: BatchContext) -> ForwardPreHook:
+        def pre_hook(node: Call) -> None:
             layer = wanted.get(node.name)
             if layer is None:
                 return
             both = [layer.rows(node, k) for k in range(2)]
-            a, b = (_thinned(rows, passage.number) for rows in both)
+            a, b = (_subsampled(rows, context.number) for rows in both)
             if layer.node not in moments:
                 moments[layer.node] = InputMoments.of(a)
-            # Each row stands for those that are left out: batches count by their sizes.
-            if not moments[layer.node].add(a, b, passage.weight * len(both[0]) / len(a)):
-                check_finite((a, b), passage.graph, node.name, call)
+            # Each row represents the omitted ones, so batches are weighted by their sizes.
+            if not moments[layer.node].add(a, b, context.weight * len(both[0]) / len(a)):
+                check_finite((a, b), context.graph, node.name, call)
 
-        return enter
+        return pre_hook
 
-    features.run(params, lambda _: lambda *_: None, enter=enter_of, progress=progress)
+    features.run(params, lambda _: lambda *_: None, enter=make_pre_hook, progress=progress)
     return moments
 
 
-def _thinned(rows: Float[Tensor, "n d"] | Windows, number: int) -> Float[Tensor, "m d"]:
+def _subsampled(rows: Float[Tensor, "n d"] | Windows, number: int) -> Float[Tensor, "m d"]:
     total = len(rows)
     count = min(total, MAX_ROWS)
     later = int(number * GOLDEN % 1 * total)

@@ -1,8 +1,4 @@
-"""Layers: the nodes of a graph that multiply features by a parameter.
-
-Owns what a matcher must know of them: which tensor is the weight, the layouts of its two
-sides, and the rows that the weight is multiplied by.
-"""
+"""Layers: nodes of a graph that multiply features by a parameter."""
 
 from __future__ import annotations
 
@@ -21,23 +17,23 @@ from onebasin.symmetry.layouts import Layout, Product
 from onebasin.symmetry.symmetry import Symmetry
 
 DENSE = {"linear": ("weight", "bias"), "addmm": ("bias", "weight")}
-"""For each operator on rows the order of its parameters."""
+"""Order of the parameters for each operator on rows."""
 
 CONVOLUTIONS = ("conv1d", "conv2d")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A node that is `y = W x + b` on every row of its input.
+    """A node that computes `y = W x + b` for every row of its input.
 
     Args:
-        node: its name.
-        weight: name of the parameter.
-        bias: name of the parameter, if it has one.
+        node: name of the node.
+        weight: name of the weight.
+        bias: name of the bias, or None.
         is_transposed: whether the weight is `(in, out)`.
-        kernel: sizes of the window of a convolution, () for a dense layer.
-        out_layout: of the units that it makes.
-        in_layout: of what it multiplies, window positions included.
+        kernel: window sizes of a convolution, () for a dense layer.
+        out_layout: layout of the output units.
+        in_layout: layout of the input units, window positions included.
     """
 
     node: str
@@ -49,40 +45,40 @@ class Layer:
     in_layout: Layout
 
     def matrix(self, params: Mapping[str, Tensor]) -> Float[Tensor, "n d"]:
-        """Return the weight: what it makes first, what it multiplies second."""
+        """Return the weight as `(out, in)`."""
         weight = params[self.weight].detach()
         return weight.T if self.is_transposed else weight.flatten(1)
 
     def rows(self, call: Call, network: int) -> Float[Tensor, "n d"] | Windows:
-        """Return what the weight is multiplied by; windows are made when picked.
+        """Return the rows that are multiplied by the weight; windows are extracted on indexing.
 
         Args:
-            call: of this node.
+            call: call of this node.
             network: number of the network.
         """
         args, kwargs = call.arguments[network]
         if not self.kernel:
-            given = args[1 if self.is_transposed else 0]
-            return given.reshape(-1, given.shape[-1])
+            inputs = args[1 if self.is_transposed else 0]
+            return inputs.reshape(-1, inputs.shape[-1])
         names = ("input", "weight", "bias", "stride", "padding", "dilation")
         named = dict(zip(names, args, strict=False)) | kwargs
         return _windows(named["input"], self.kernel, named)
 
     @property
     def sides(self) -> dict[str, tuple[Layout, ...]]:
-        """The layouts of both sides, as if they were tensors of one dimension."""
+        """The layouts of both sides, as tensors of one dimension."""
         return {f"{self.node}:out": (self.out_layout,), f"{self.node}:in": (self.in_layout,)}
 
 
 def find_layers(graph: Graph, symmetry: Symmetry) -> list[Layer]:
-    """Return the layers whose input depends on the examples, in the order of the forward pass.
+    """Return the layers with data-dependent inputs, in the order of the forward pass.
 
-    Grouped convolutions are left out, products with the weight first or with factors, and
-    layers whose two sides do not move independently.
+    Grouped convolutions, products with the weight first or with factors, and layers with coupled
+    sides are left out.
 
     Args:
         graph: the traced model.
-        symmetry: of its parameters.
+        symmetry: symmetry of its parameters.
     """
     layers = (_layer(graph, node, symmetry) for node in graph.nodes.values())
     nested_in = {name: group.nested_in for name, group in symmetry.groups.items()}
@@ -95,14 +91,14 @@ def find_layers(graph: Graph, symmetry: Symmetry) -> list[Layer]:
     ]
 
 
-def sides_of(symmetry: Symmetry, layers: Sequence[Layer]) -> Symmetry:
+def layer_axes_symmetry(symmetry: Symmetry, layers: Sequence[Layer]) -> Symmetry:
     """Return a symmetry of the layers' sides, `NODE:out` and `NODE:in`."""
     layouts = {name: side for layer in layers for name, side in layer.sides.items()}
     return replace(symmetry, layouts=layouts, tied=(), buffers=(), unused=(), unsupported_ops=())
 
 
 def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
-    if len(node.sources) != 1 or node.name not in graph.fed or not _weighs_rows(graph, node):
+    if len(node.sources) != 1 or node.name not in graph.fed or not _multiplies_rows(graph, node):
         return None
     order = ("weight", "bias") if node.operator in CONVOLUTIONS else DENSE.get(node.operator, ())
     tensors = dict(zip(order, node.parameters, strict=False))
@@ -124,11 +120,11 @@ def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
     )
 
 
-def _weighs_rows(graph: Graph, node: FeatureNode) -> bool:
-    """Return whether a node multiplies what it is fed by a weight, and by nothing else.
+def _multiplies_rows(graph: Graph, node: FeatureNode) -> bool:
+    """Return whether a node only multiplies its input by a weight.
 
-    What it is fed may also be the other factor, or the summand of two parameters' product; and
-    `addmm` may have factors of its own.
+    The input may instead be the other factor, or the summand of two parameters' product; `addmm`
+    may have scale factors.
     """
     call, place = graph.calls[node.name], int(node.operator == "addmm")
     factors = [call.kwargs.get(name, 1) for name in ("alpha", "beta")]
@@ -139,16 +135,16 @@ def _weighs_rows(graph: Graph, node: FeatureNode) -> bool:
 def _channels(graph: Graph, node: FeatureNode, num_dims: int) -> int:
     """Return the channels that a convolution reads: more than its weight has, if grouped.
 
-    They are the first of the last dimensions, since a lone image may have no other before.
+    A single image may have no batch dimension, so dimensions are counted from the end.
     """
     nodes = graph.traced.exported.graph_module.graph.nodes
-    found = next(each for each in nodes if each.name == node.name)
-    return int(found.all_input_nodes[0].meta["val"].shape[-num_dims])
+    traced_node = next(each for each in nodes if each.name == node.name)
+    return int(traced_node.all_input_nodes[0].meta["val"].shape[-num_dims])
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of a convolution, of which some can be picked without making all.
+    """The windows of a convolution, extracted only on indexing.
 
     Args:
         view: `(n, *positions, channels, *window)`, in the memory of the padded input.
@@ -159,11 +155,11 @@ class Windows:
     dims: int
 
     def __len__(self) -> int:
-        """Count the windows."""
+        """Return the number of windows."""
         return prod(self.view.shape[: self.dims + 1])
 
     def __getitem__(self, index: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
-        """Return some windows, channels times places each."""
+        """Return some windows, flattened."""
         places = torch.unravel_index(index, self.view.shape[: self.dims + 1])
         return self.view[places].flatten(1)
 

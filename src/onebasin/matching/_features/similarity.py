@@ -1,7 +1,6 @@
-"""Similarity: how alike the features of two networks' units are, summed over examples.
+"""Similarity of the features of two networks' units, summed over examples.
 
-Owns the sums that one tree of groups needs, for one of two statistics: the inner product of
-features, or their correlation.
+The statistic is the inner product of the features or their correlation.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View
 Statistic = Literal["inner", "correlation"]
 
 DEAD = 1e-12
-"""A unit whose variance is this share of the mean variance does not vary."""
+"""Fraction of the mean variance below which a unit counts as constant."""
 
 
 class FeatureSimilarity:
     """The similarities of one tree, `(outer, own, own)` for each key.
 
-    Correlations are those within places: what differs between two places that show the same
-    units (two points of a residual stream) is their scale and mean, not their units.
+    Correlations are computed within each place. Two places of the same units, such as two points
+    of a residual stream, may differ in scale and mean.
 
     Args:
         tree: the tree.
-        statistic: what is summed.
+        statistic: the statistic.
     """
 
     def __init__(self, tree: Tree, statistic: Statistic) -> None:
@@ -46,14 +45,14 @@ class FeatureSimilarity:
         """Add a batch of features at one place.
 
         Args:
-            place: tells places apart.
-            view: how the tree sees the values.
-            a, b: contiguous values of A and of unmoved B.
-            indices: of the groups that share the values with the tree.
-            weight: of every entry.
+            place: identifier of the place.
+            view: arrangement of the values.
+            a, b: contiguous values of A and of unpermuted B.
+            indices: indices of the other groups on the values.
+            weight: weight of every entry.
 
         Returns:
-            Whether all features are finite; if not, the sums are spoilt.
+            Whether all features are finite; otherwise the sums are invalid.
         """
         num_outer, size = view.key.num_outer(self.tree), view.width
         left, right = view.arrange(a), view.arrange(b)
@@ -76,7 +75,7 @@ class FeatureSimilarity:
         """Return the similarities, on the CPU."""
         if self.statistic == "inner":
             return {key: total.cpu() for key, total in self.products.items()}
-        found = {}
+        correlations = {}
         for key, total in self.products.items():
             total = total.double()
             variances = [torch.zeros_like(total[:, :, 0]) for _ in range(2)]
@@ -87,18 +86,18 @@ class FeatureSimilarity:
                         variance += own
             factors = [_reciprocal_root(variance) for variance in variances]
             total *= factors[0][:, :, None] * factors[1][:, None, :]
-            found[key] = total.to(self.products[key].dtype).cpu()
-        return found
+            correlations[key] = total.to(self.products[key].dtype).cpu()
+        return correlations
 
 
 @dataclass
 class _Moments:
-    """First and second moments of the units at one place, features less a first mean.
+    """First and second moments of the units at one place, after subtracting an initial mean.
 
     Args:
-        key: of the view.
-        mean_a, mean_b: the first batch's means, which keep sums of squares from cancelling.
-        size_a, size_b: what features of A and of B are divided by, squared.
+        key: key of the view.
+        mean_a, mean_b: means of the first batch, which avoid cancellation.
+        size_a, size_b: squared scales of the features of A and of B.
     """
 
     key: Key
@@ -113,7 +112,7 @@ class _Moments:
     def of(
         cls, key: Key, a: Float[Tensor, "o m n"], b: Float[Tensor, "o m n"], statistic: Statistic
     ) -> _Moments:
-        """Return moments of nothing yet, centered and scaled by a first batch."""
+        """Return empty moments, centered and scaled by the first batch."""
         size_a = size_b = 1.0
         if statistic == "correlation":
             size_a, size_b = (float(x.var(1, correction=0).mean()) or 1.0 for x in (a, b))
@@ -121,7 +120,7 @@ class _Moments:
 
     @property
     def scale(self) -> float:
-        """What products of features of A and B are multiplied by."""
+        """Factor of the products of features of A and B."""
         return (self.size_a * self.size_b) ** -0.5
 
     def add(self, a: Float[Tensor, "o m n"], b: Float[Tensor, "o m n"], weight: float) -> bool:
@@ -134,7 +133,7 @@ class _Moments:
         return bool(torch.isfinite(torch.stack(parts)).all())
 
     def product_of_means(self) -> Float64[Tensor, "o n n"]:
-        """Return what the products would be if every unit had its mean."""
+        """Return the products of the units' means."""
         a, b = self.sums[:2]
         return self.scale / self.count * a[:, :, None] * b[:, None, :]
 
@@ -148,6 +147,6 @@ class _Moments:
 
 
 def _reciprocal_root(variance: Float64[Tensor, "o n"]) -> Float64[Tensor, "o n"]:
-    """Return one over the standard deviation; 0 for units that do not vary."""
+    """Return one over the standard deviation; 0 for constant units."""
     alive = variance > DEAD * variance.mean()
     return torch.where(alive, variance, 1.0).rsqrt() * alive

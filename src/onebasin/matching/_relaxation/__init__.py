@@ -1,1 +1,1 @@
-"""Relaxed permutations: convex combinations, and what can be done with gradients of them."""
+"""Relaxed permutations: convex combinations of permutations, with gradients."""

@@ -1,8 +1,4 @@
-"""Relaxation: permutations replaced by doubly stochastic matrices, for any symmetry.
-
-Owns the form of a relaxed permutation, how one moves a tensor (differentiably), and the
-way from permutations to it and back.
-"""
+"""Relaxation of permutations to doubly stochastic matrices, for any symmetry."""
 
 from __future__ import annotations
 
@@ -23,27 +19,27 @@ from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 Relaxed: TypeAlias = Mapping[str, Tensor]
-"""For every group doubly stochastic matrices, `(*pairs, n, n)`: row new, column old unit.
+"""Doubly stochastic matrices for every group, `(*pairs, n, n)`: row new, column old unit.
 
-A nested group has one matrix for every pair of a new and an old unit of each group that it
-nests in (two dimensions), and for every position of a fixed axis (one).
+A nested group has one matrix for every pair of a new and an old unit of each outer group (two
+dimensions), and for every position of a fixed axis (one dimension).
 """
 
 
 class Relaxation:
-    r"""The product of Birkhoff polytopes that holds the permutations of a symmetry.
+    r"""The product of Birkhoff polytopes that contains the permutations of a symmetry.
 
-    A relaxed permutation moves a tensor by \(new_i = \sum_j P_{ij} old_j\) along every group's
+    A relaxed permutation acts on a tensor by \(new_i = \sum_j P_{ij} old_j\) along every group's
     axis; for units d nested in o, by \(new_{oi} = \sum_{pj} P_{op} Q_{op,ij} old_{pj}\).
 
-    Law: at the matrices of a permutation it moves a tensor as that permutation does.
+    Law: the matrices of a permutation act on a tensor as the permutation does.
 
     Args:
-        symmetry: of the networks.
+        symmetry: symmetry of the networks.
     """
 
     def __init__(self, symmetry: Symmetry) -> None:
-        """Compute nothing yet: the parts of a tensor are found when it first moves."""
+        """Initialize; the parts of a tensor are computed on first use."""
         self.symmetry = symmetry
         self._parts: dict[str, list[tuple[Block, list[_Part]]]] = {}
 
@@ -60,7 +56,7 @@ class Relaxation:
         return shapes
 
     def uniform(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Return the barycentre: every unit goes everywhere alike."""
+        """Return the barycentre: all entries are equal."""
         return {
             name: torch.full(shape, 1 / shape[-1], dtype=dtype)
             for name, shape in self.shapes.items()
@@ -69,47 +65,47 @@ class Relaxation:
     def vertex(self, permutation: Permutation, dtype: torch.dtype) -> dict[str, Tensor]:
         """Return the matrices of a permutation.
 
-        What nests in a new outer unit has the same order whichever old one comes there.
+        The index of a nested group does not depend on the old outer unit.
         """
-        found = {}
+        matrices = {}
         for name, index in permutation.indices.items():
             for place, outer in enumerate(reversed(self.symmetry.groups[name].nested_in)):
                 if outer in self.symmetry.groups:
                     index = index.unsqueeze(index.dim() - 1 - place)
             index = index.expand(self.shapes[name][:-1])
-            found[name] = one_hot(index, dtype)
-        return found
+            matrices[name] = one_hot(index, dtype)
+        return matrices
 
     def rounded(self, relaxed: Relaxed) -> Permutation:
-        """Return the permutation whose units go where most of them does, group by group."""
-        return self.chosen({name: best_of(matrices) for name, matrices in relaxed.items()})
+        """Return the nearest permutation, group by group."""
+        return self.chosen({name: best_assignment(matrices) for name, matrices in relaxed.items()})
 
     def chosen(self, orders: Mapping[str, Tensor]) -> Permutation:
-        """Return the permutation that orders for all pairs of outer units amount to.
+        """Return the permutation for indices at all pairs of outer units.
 
         Args:
-            orders: for every group `(*pairs, n)`, the old place of each unit.
+            orders: for every group `(*pairs, n)`, the old position of each unit.
         """
         indices: dict[str, Tensor] = {}
         for name in sorted(orders, key=lambda name: len(self.symmetry.groups[name].nested_in)):
             indices[name] = self._at_pairs(name, orders[name], indices)
         return Permutation(self.symmetry, {name: indices[name] for name in orders})
 
-    def firmness(self, relaxed: Relaxed) -> float:
-        """Return the least mean share, over groups, of what lies at one place only.
+    def sharpness(self, relaxed: Relaxed) -> float:
+        """Return the minimum over groups of the mean largest entry of a row.
 
-        It is 1 for a permutation. What nests in outer units that do not meet does not count.
+        It is 1 for a permutation. Only the pairs of outer units that are matched count.
         """
-        chosen, shares = self.rounded(relaxed), [1.0]
+        chosen, fractions = self.rounded(relaxed), [1.0]
         for name, matrices in relaxed.items():
             most = self._at_pairs(name, matrices.detach().amax(-1), chosen.indices)
-            shares.append(float(most.mean()))
-        return min(shares)
+            fractions.append(float(most.mean()))
+        return min(fractions)
 
     def _at_pairs(
         self, name: str, order: Shaped[Tensor, "*pairs n"], indices: Mapping[str, Tensor]
     ) -> Shaped[Tensor, "*outer n"]:
-        """Pick, at every new outer position, the order for the old one that comes there."""
+        """Select, at every new outer position, the index for the old unit that moves there."""
         nested_in = self.symmetry.groups[name].nested_in
         places: list[Tensor] = []
         for axis, outer in enumerate(nested_in):
@@ -122,11 +118,11 @@ class Relaxation:
         return (order[tuple(places)] if places else order).contiguous()
 
     def move(self, name: str, tensor: Tensor, relaxed: Relaxed) -> Tensor:
-        """Return a tensor moved by a relaxed permutation.
+        """Return a tensor permuted by a relaxed permutation.
 
         Args:
-            name: the tensor's name in the symmetry.
-            tensor: floating-point, contiguous.
+            name: name of the tensor in the symmetry.
+            tensor: a contiguous floating-point tensor.
             relaxed: matrices of its dtype; gradients flow to them and to the tensor.
         """
         parts = self._parts_of(name)
@@ -140,12 +136,12 @@ class Relaxation:
         return result
 
     def groups_of(self, name: str) -> tuple[str, ...]:
-        """Return the groups that move a tensor."""
+        """Return the groups that permute a tensor."""
         parts = (part for _, components in self._parts_of(name) for part in components)
         return tuple(dict.fromkeys(factor.group for part in parts for factor in part.factors))
 
     def degree(self, name: str) -> int:
-        """Return the degree of a moved tensor's entries in the matrices."""
+        """Return the degree of a permuted tensor's entries in the matrices."""
         return max(
             (sum(len(p.factors) for p in components) for _, components in self._parts_of(name)),
             default=0,
@@ -158,7 +154,7 @@ class Relaxation:
         return self._parts[name]
 
 
-def best_of(similarity: Float[Tensor, "*pairs n n"]) -> Int[Tensor, "*pairs n"]:
+def best_assignment(similarity: Float[Tensor, "*pairs n n"]) -> Int[Tensor, "*pairs n"]:
     """Return the best assignment of every matrix."""
     stack = similarity.detach().reshape(-1, *similarity.shape[-2:]).cpu().contiguous()
     return assign_many(stack).view(similarity.shape[:-1])
@@ -170,19 +166,19 @@ def one_hot(index: Int[Tensor, "*pairs n"], dtype: torch.dtype) -> Float[Tensor,
     return matrices.scatter_(-1, index[..., None], 1)
 
 
-def mixed(start: Relaxed, end: Relaxed, share: float) -> dict[str, Tensor]:
-    """Return the point that lies a share of the way from one to another."""
-    return {name: torch.lerp(start[name], end[name], share) for name in start}
+def lerp(start: Relaxed, end: Relaxed, fraction: float) -> dict[str, Tensor]:
+    """Return the point at a fraction of the way from start to end."""
+    return {name: torch.lerp(start[name], end[name], fraction) for name in start}
 
 
 @dataclass(frozen=True)
 class _Factor:
-    """The matrices of one group, and which axes of a block each of their dimensions is.
+    """The matrices of one group, with the block axis of each dimension.
 
     Args:
-        group: its name.
-        labels: for every dimension of the matrices a label: an axis for a new position or a
-            fixed one, the axis plus the number of axes for an old position.
+        group: name of the group.
+        labels: label of every dimension of the matrices: an axis for a new position or a fixed
+            one, the axis plus the number of axes for an old position.
     """
 
     group: str
@@ -191,11 +187,11 @@ class _Factor:
 
 @dataclass(frozen=True)
 class _Part:
-    """Axes of a block that move together: units, and what nests in them.
+    """Coupled axes of a block: units and their nested units.
 
     Args:
-        factors: whose product moves them.
-        fixed: axes that do not move, along which the product differs.
+        factors: factors of the joint matrix.
+        fixed: axes that do not move but index the joint matrix.
         own: the axes that move.
         order: all axes of the block: fixed ones, others, own ones.
     """
@@ -206,7 +202,7 @@ class _Part:
     order: tuple[int, ...]
 
     def matrix(self, relaxed: Relaxed) -> Float[Tensor, "f n n"]:
-        """Return what moves the own axes, old to new, at each place of the fixed ones."""
+        """Return the joint matrix of the own axes at each position of the fixed ones."""
         num_axes, first = len(self.order), relaxed[self.factors[0].group]
         if len(self.factors) == 1 and not self.fixed:
             return first[None]
@@ -220,7 +216,7 @@ class _Part:
 
 
 def _parts(symmetry: Symmetry, name: str, block: Block) -> list[_Part]:
-    """Return the axes of a block that move, each set of them that are bound together as one."""
+    """Return the moving axes of a block, coupled ones together."""
     nested_in = {group: symmetry.groups[group].nested_in for group in symmetry.groups}
     bound = outer_axes(block, nested_in, symmetry.shapes[name])
     moving = [a for a, f in enumerate(block.factors) if (f.group or "") in symmetry.groups]
@@ -243,7 +239,7 @@ def _factor(
 
 
 def _connected(moving: list[int], bound: tuple[tuple[int, ...], ...]) -> list[list[int]]:
-    """Return the moving axes in sets that nest in one another."""
+    """Return the moving axes in sets of coupled axes."""
     sets: list[set[int]] = []
     for axis in moving:
         joined = {axis, *(o for o in bound[axis] if o in moving)}

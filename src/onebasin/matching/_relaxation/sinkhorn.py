@@ -1,7 +1,7 @@
 """Sinkhorn's operator: from any matrix to a doubly stochastic one, with gradients.
 
-Owns the iteration (Sinkhorn, 1964) and its two derivatives: through every round, and by the
-implicit function theorem at the end (Eisenberger et al., 2022), which needs no memory of it.
+The iteration (Sinkhorn, 1964) has two derivatives: unrolled through every round, and by the
+implicit function theorem at the fixed point (Eisenberger et al., 2022), which stores no rounds.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 Gradient: TypeAlias = Literal["implicit", "unrolled"]
 
 RIDGE = 0.75
-"""Power of the dtype's precision that is added to the diagonal of the implicit system.
+"""Power of the dtype's epsilon that is added to the diagonal of the implicit system.
 
-The system is singular where a matrix has become a permutation.
+The system is singular at a permutation matrix.
 """
 
 
@@ -27,9 +27,9 @@ def sinkhorn(
     r"""Return \(e^{x_{ij} + a_i + b_j}\), with a and b such that rows and columns sum to 1.
 
     Args:
-        logits: any finite numbers.
+        logits: finite logits.
         gradient: `implicit` or `unrolled`.
-        num_rounds: of normalizing rows, then columns.
+        num_rounds: number of normalizations of rows, then columns.
 
     Example:
         >>> sinkhorn(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), gradient="implicit", num_rounds=5)
@@ -37,17 +37,17 @@ def sinkhorn(
                 [0.0001, 0.9999]])
     """
     if gradient == "implicit":
-        found = _Implicit.apply(logits, num_rounds)
-        assert isinstance(found, Tensor)
-        return found
+        matrices = _Implicit.apply(logits, num_rounds)
+        assert isinstance(matrices, Tensor)
+        return matrices
     return _rounds(logits, num_rounds)
 
 
 def _rounds(logits: Float[Tensor, "... n n"], num_rounds: int) -> Float[Tensor, "... n n"]:
-    """Normalize rows and columns in turn: once as logarithms, then by factors alone.
+    """Normalize rows and columns alternately: first in log space, then by factors.
 
-    After the first round no row is all zeros in any precision, and further rounds are two
-    products with a vector each.
+    After the first round no row underflows to zero, and each further round takes two
+    matrix-vector products.
     """
     logits = logits - logits.logsumexp(-1, keepdim=True)
     kernel = (logits - logits.logsumexp(-2, keepdim=True)).exp()
@@ -60,7 +60,7 @@ def _rounds(logits: Float[Tensor, "... n n"], num_rounds: int) -> Float[Tensor, 
 
 
 class _Implicit(torch.autograd.Function):
-    """The fixed point of the rounds, and its derivative."""
+    """The fixed point of the rounds and its derivative."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, num_rounds: int) -> Tensor:
@@ -83,8 +83,8 @@ def _potentials(
 ) -> tuple[Float[Tensor, "... n"], Float[Tensor, "... n"]]:
     r"""Solve \(\begin{pmatrix} R & P \\ P^\top & C \end{pmatrix} (u, v) = (r, c)\).
 
-    R and C hold the sums of rows and columns. The solution is fixed up to a constant that is
-    added to u and taken from v; u is chosen to sum to 0.
+    R and C are the sums of rows and columns. The solution is unique up to a constant that is added
+    to u and subtracted from v; u sums to 0.
     """
     row_sums, column_sums = matrices.sum(-1), matrices.sum(-2)
     scaled = matrices / column_sums[..., None, :]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from onebasin import Permutation
-from onebasin.matching._relaxation.relaxation import Relaxation, mixed
+from onebasin.matching._relaxation.relaxation import Relaxation, lerp
 from tests.graph import networks as forward_networks
 from tests.matching.problems import NETWORKS, unrelated, weights
 
@@ -41,10 +41,10 @@ def test_rounding_takes_a_corner_back(network):
     permutation = Permutation.random(relaxation.symmetry, seed=3)
     corner = relaxation.vertex(permutation, torch.float64)
     assert relaxation.rounded(corner).equals(permutation)
-    assert relaxation.firmness(corner) == 1
-    near = mixed(corner, relaxation.uniform(torch.float64), 0.3)
+    assert relaxation.sharpness(corner) == 1
+    near = lerp(corner, relaxation.uniform(torch.float64), 0.3)
     assert relaxation.rounded(near).equals(permutation)
-    assert 0.7 <= relaxation.firmness(near) < 1
+    assert 0.7 <= relaxation.sharpness(near) < 1
 
 
 @ALL

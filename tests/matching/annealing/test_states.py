@@ -11,20 +11,20 @@ import torch
 from torch import nn
 
 from onebasin import Permutation, infer_symmetry
-from onebasin.matching._annealing import walk as walk_module
-from onebasin.matching._annealing.evaluated import EvaluatedWalk
+from onebasin.matching._annealing import state as state_module
+from onebasin.matching._annealing.evaluated import EvaluatedState
 from onebasin.matching._annealing.examples import examples_of
-from onebasin.matching._annealing.hidden_layer import HiddenLayer, HiddenLayerWalk
-from onebasin.matching._annealing.layered import ChainTensors, LayeredWalk
+from onebasin.matching._annealing.factory import energy_at, state_factory
+from onebasin.matching._annealing.hidden_layer import HiddenLayer, HiddenLayerState
+from onebasin.matching._annealing.layered import ChainTensors, LayeredState
 from onebasin.matching._annealing.linear_chain import find_chain
-from onebasin.matching._annealing.making import energy_at, walk_maker
+from onebasin.matching._annealing.state import AnnealingState
 from onebasin.matching._annealing.swaps import columns_of, draw_steps
-from onebasin.matching._annealing.walk import Walk
 from tests.matching.tiny import perceptron, tiny
 
 
 def problem(name, num_networks=2, averages="all", energy="loss"):
-    """Return a function that makes a walk of a kind from random orders, and the full energy."""
+    """Return a function that makes a state of a kind from random indices, and the full energy."""
     model, symmetry, networks, data = tiny(name, num_networks)
     return Problem(model, symmetry, networks, data, averages, energy)
 
@@ -38,23 +38,23 @@ class Problem:
         self.examples = examples_of(model, data, energy, call="test")
         self.columns = columns_of(symmetry, range(1, count))
         permutations = [Permutation.random(symmetry, seed=seed) for seed in range(count)]
-        self.orders = tuple(dict(permutation.indices) for permutation in permutations)
+        self.indices = tuple(dict(permutation.indices) for permutation in permutations)
 
-    def full(self, orders) -> float:
-        return energy_at(self.symmetry, self.networks, self.mixtures, self.examples, orders)
+    def full(self, indices) -> float:
+        return energy_at(self.symmetry, self.networks, self.mixtures, self.examples, indices)
 
-    def walk(self, kind: type[Walk] | None = None) -> Walk:
-        if kind is EvaluatedWalk:
-            given = (self.symmetry, self.networks, self.orders, self.mixtures, self.examples)
-            return EvaluatedWalk(*given)
+    def state(self, kind: type[AnnealingState] | None = None) -> AnnealingState:
+        if kind is EvaluatedState:
+            given = (self.symmetry, self.networks, self.indices, self.mixtures, self.examples)
+            return EvaluatedState(*given)
         if kind is None:
-            make = walk_maker(self.symmetry, self.networks, self.mixtures, self.examples)
-            return make(self.orders)
+            make = state_factory(self.symmetry, self.networks, self.mixtures, self.examples)
+            return make(self.indices)
         chain = find_chain(self.symmetry, self.networks[0], self.examples)
         assert chain is not None
         tensors = ChainTensors.of(chain, self.networks)
-        source = HiddenLayer.of(tensors) if kind is HiddenLayerWalk else tensors
-        return kind(source, self.orders, self.mixtures, self.examples.energy)
+        source = HiddenLayer.of(tensors) if kind is HiddenLayerState else tensors
+        return kind(source, self.indices, self.mixtures, self.examples.energy)
 
     def steps(self, count, temperature=inf, move="every", seed=0):
         rng = np.random.default_rng(seed)
@@ -62,14 +62,14 @@ class Problem:
 
 
 KINDS = [
-    (HiddenLayerWalk, "one layer"),
-    (LayeredWalk, "one layer"),
-    (LayeredWalk, "two layers"),
-    (LayeredWalk, "three layers"),
-    (EvaluatedWalk, "three layers"),
-    (EvaluatedWalk, "heads"),
-    (EvaluatedWalk, "square"),
-    (EvaluatedWalk, "convolution"),
+    (HiddenLayerState, "one layer"),
+    (LayeredState, "one layer"),
+    (LayeredState, "two layers"),
+    (LayeredState, "three layers"),
+    (EvaluatedState, "three layers"),
+    (EvaluatedState, "heads"),
+    (EvaluatedState, "square"),
+    (EvaluatedState, "convolution"),
 ]
 
 
@@ -80,37 +80,37 @@ KINDS = [
 @pytest.mark.parametrize(("kind", "name"), KINDS)
 def test_proposed_energies_are_those_of_the_networks(kind, name, num_networks, averages, energy):
     given = problem(name, num_networks, averages, energy)
-    walk = given.walk(kind)
-    assert walk.energy == pytest.approx(given.full(walk.orders), abs=1e-6)
+    state = given.state(kind)
+    assert state.energy == pytest.approx(given.full(state.indices), abs=1e-6)
     for move in ("every", "one"):
         steps = given.steps(2, move=move)
         for number in range(len(steps)):
-            before, stood = walk.orders, walk.energy
-            proposed = walk.propose(steps.at(number))
-            assert walk.energy == stood
+            before, stood = state.indices, state.energy
+            proposed = state.propose(steps.at(number))
+            assert state.energy == stood
             assert all(
                 torch.equal(left[group], right[group])
-                for left, right in zip(before, walk.orders, strict=True)
+                for left, right in zip(before, state.indices, strict=True)
                 for group in left
             )
-            walk.accept()
-            walk.energy = proposed
-            assert proposed == pytest.approx(given.full(walk.orders), abs=1e-6)
+            state.accept()
+            state.energy = proposed
+            assert proposed == pytest.approx(given.full(state.indices), abs=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "name", "count"), [
-    (HiddenLayerWalk, "one layer", 10_000),
-    (LayeredWalk, "two layers", 500),
+    (HiddenLayerState, "one layer", 10_000),
+    (LayeredState, "two layers", 500),
 ])  # fmt: skip
 def test_energies_stay_exact_over_many_steps(kind, name, count, monkeypatch):
-    monkeypatch.setattr(walk_module, "REFRESH", 10**9)
+    monkeypatch.setattr(state_module, "REFRESH", 10**9)
     given = problem(name, 3, "pairs")
-    walk = given.walk(kind)
-    walk.run(given.steps(count))
-    assert walk.num_accepted == count
-    assert walk.energy == pytest.approx(given.full(walk.orders), abs=1e-5)
-    assert walk.best_energy == pytest.approx(given.full(walk.best_orders), abs=1e-5)
-    assert walk.best_energy < walk.energy
+    state = given.state(kind)
+    state.run(given.steps(count))
+    assert state.num_accepted == count
+    assert state.energy == pytest.approx(given.full(state.indices), abs=1e-5)
+    assert state.best_energy == pytest.approx(given.full(state.best_indices), abs=1e-5)
+    assert state.best_energy < state.energy
 
 
 def test_energies_stay_exact_over_many_steps_of_a_wide_network():
@@ -121,54 +121,54 @@ def test_energies_stay_exact_over_many_steps_of_a_wide_network():
     symmetry = infer_symmetry(models[0], inputs[:2])
     networks = [{n: 3 * t for n, t in model.state_dict().items()} for model in models]
     given = Problem(models[0], symmetry, networks, [(inputs, labels)])
-    walk = given.walk()
-    assert isinstance(walk, HiddenLayerWalk)
+    state = given.state()
+    assert isinstance(state, HiddenLayerState)
     for seed in range(5):
-        walk.run(given.steps(2000, temperature=0.05, seed=seed))
-    assert walk.num_accepted > 2000
-    assert walk.energy == pytest.approx(given.full(walk.orders), abs=1e-5)
+        state.run(given.steps(2000, temperature=0.05, seed=seed))
+    assert state.num_accepted > 2000
+    assert state.energy == pytest.approx(given.full(state.indices), abs=1e-5)
 
 
 @pytest.mark.parametrize("energy", ["loss", "error"])
 def test_compiled_and_layered_walks_take_the_same_way(energy):
     given = problem("one layer", 3, "pairs", energy)
-    walks = [given.walk(kind) for kind in (HiddenLayerWalk, LayeredWalk, EvaluatedWalk)]
-    for walk in walks:
-        walk.run(given.steps(100, temperature=0.05))
-    first, *others = walks
+    states = [given.state(kind) for kind in (HiddenLayerState, LayeredState, EvaluatedState)]
+    for state in states:
+        state.run(given.steps(100, temperature=0.05))
+    first, *others = states
     for other in others:
         assert other.num_accepted == first.num_accepted
         assert other.best_energy == pytest.approx(first.best_energy, abs=1e-6)
-        for left, right in zip(first.orders, other.orders, strict=True):
+        for left, right in zip(first.indices, other.indices, strict=True):
             assert all(torch.equal(left[group], right[group]) for group in left)
 
 
 def test_cold_walks_only_go_downhill():
     given = problem("one layer")
-    walk = given.walk()
-    start = walk.energy
-    walk.run(given.steps(200, temperature=1e-12))
-    assert walk.energy == walk.best_energy < start
+    state = given.state()
+    start = state.energy
+    state.run(given.steps(200, temperature=1e-12))
+    assert state.energy == state.best_energy < start
 
 
-def refresh_count(walk: Walk, monkeypatch) -> list[int]:
+def refresh_count(state: AnnealingState, monkeypatch) -> list[int]:
     calls: list[int] = []
-    refresh = walk.refresh
-    monkeypatch.setattr(walk, "refresh", lambda: (calls.append(1), refresh()))
+    refresh = state.refresh
+    monkeypatch.setattr(state, "refresh", lambda: (calls.append(1), refresh()))
     return calls
 
 
 @pytest.mark.parametrize(("kind", "name"), KINDS[:3])
 def test_many_corrections_are_followed_by_a_refresh(kind, name, monkeypatch):
-    monkeypatch.setattr(walk_module, "REFRESH", 10)
+    monkeypatch.setattr(state_module, "REFRESH", 10)
     given = problem(name)
-    walk = given.walk(kind)
-    calls = refresh_count(walk, monkeypatch)
-    walk.run(given.steps(9))
+    state = given.state(kind)
+    calls = refresh_count(state, monkeypatch)
+    state.run(given.steps(9))
     assert not calls
-    walk.run(given.steps(9))
+    state.run(given.steps(9))
     assert calls == [1]
-    assert walk.energy == pytest.approx(given.full(walk.orders), abs=1e-6)
+    assert state.energy == pytest.approx(given.full(state.indices), abs=1e-6)
 
 
 class Functional(nn.Module):

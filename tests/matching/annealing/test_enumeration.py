@@ -10,7 +10,7 @@ import torch
 
 from onebasin import OneBasinError
 from onebasin.matching import enumerate_permutations
-from onebasin.matching._annealing.enumeration import adjacent_swaps, weave
+from onebasin.matching._annealing.enumeration import adjacent_swaps, interleave
 from tests.matching.tiny import tiny
 
 
@@ -24,7 +24,7 @@ def test_swaps_of_neighbors_go_through_all_orders(size):
 
 
 def test_fast_steps_run_back_and_forth_between_slow_ones():
-    assert weave(np.array([1, 2]), np.array([8, 9])).tolist() == [1, 2, 8, 2, 1, 9, 1, 2]
+    assert interleave(np.array([1, 2]), np.array([8, 9])).tolist() == [1, 2, 8, 2, 1, 9, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,7 @@ def num_different(permutations) -> int:
 
 def test_too_many_permutations_are_counted():
     _, symmetry, _, _ = tiny("one layer")
-    with pytest.raises(OneBasinError, match="there are 120 permutations, more than the limit of 9"):
+    with pytest.raises(
+        OneBasinError, match="the symmetry has 120 permutations, above the limit of 9"
+    ):
         enumerate_permutations(symmetry, limit=9)

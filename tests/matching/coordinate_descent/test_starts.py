@@ -10,19 +10,19 @@ from torch import Tensor
 from onebasin.matching._coordinate_descent.descent import Descent
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._coordinate_descent.search import Search
-from onebasin.matching._coordinate_descent.starts import start_of
+from onebasin.matching._coordinate_descent.starts import initialize
 from tests.matching.problems import unrelated
 
 
 def test_random_starts_of_one_seed_are_not_those_of_another() -> None:
     problem = unrelated("perceptron")
     pair = Pair(problem.symmetry, problem.a, problem.b)
-    survey = pair.survey()
+    stats = pair.compute_stats()
     search = Search(problem.symmetry, pair, cache_bytes=0)
 
     def begin(seed: int, number: int) -> dict[str, Tensor]:
         run = Descent(search, seed=seed, number=number, total=1, progress=None)
-        start_of(run, survey, None, seed)
+        initialize(run, stats, None, seed)
         return dict(search.indices)
 
     places = [(seed, number) for seed in range(3) for number in range(2, 5)]

@@ -43,7 +43,7 @@ def problem(num_layers: int) -> tuple[Symmetry, dict[str, Tensor], dict[str, Ten
 
 def search_of(symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Search:
     pair = Pair(symmetry, a, b)
-    pair.survey()
+    pair.compute_stats()
     search = Search(symmetry, pair, cache_bytes=2**20)
     search.indices = dict(Permutation.identity(symmetry).indices)
     return search
@@ -111,6 +111,6 @@ def test_a_step_takes_a_bounded_number_of_products(monkeypatch):
 def test_little_memory_is_respected():
     symmetry, a, b = problem(10)
     pair = Pair(symmetry, a, b)
-    pair.survey()
+    pair.compute_stats()
     search = Search(symmetry, pair, cache_bytes=600)
     assert not any(each.packs for each in search.products.values())

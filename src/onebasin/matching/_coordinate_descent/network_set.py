@@ -1,8 +1,4 @@
-"""Gathering: several networks of one architecture, where each one is, and their sum.
-
-Owns the checks of many networks, the mean of the others that one is matched to, and the
-objective of all pairs in float64.
-"""
+"""Several networks of one architecture with their permutations and their sum."""
 
 from __future__ import annotations
 
@@ -17,18 +13,18 @@ from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 
-class Gathering:
+class NetworkSet:
     """Several networks and their permutations.
 
     Args:
-        symmetry: of their architecture.
-        params_list: the networks; any mappings, buffers may be missing.
-        init: where each begins; by default unmoved.
-        call: the public function that is running, for messages.
-        labels: what the networks are called in messages; by default they are counted.
+        symmetry: symmetry of the architecture.
+        params_list: the networks; buffers may be missing.
+        init: initial permutation of each network, by default the identity.
+        call: name of the public function, for messages.
+        labels: names of the networks in messages, by default their numbers.
 
     Raises:
-        OneBasinError: when there are fewer than two networks, or something does not fit.
+        OneBasinError: there are fewer than two networks, or the arguments do not match.
     """
 
     def __init__(
@@ -40,10 +36,10 @@ class Gathering:
         call: str,
         labels: Sequence[str] = (),
     ) -> None:
-        """Check all networks; nothing is added up yet."""
+        """Check all networks; no sum is computed yet."""
         self.symmetry, self.params_list = symmetry, params_list
         labels = labels or [f"network {place + 1}" for place in range(len(params_list))]
-        self.pairs = _surveyed(symmetry, params_list, labels, call)
+        self.pairs = _checked_pairs(symmetry, params_list, labels, call)
         _check_init(symmetry, init, len(params_list), call)
         identity = Permutation.identity(symmetry)
         self.permutations = list(init or [identity] * len(params_list))
@@ -54,24 +50,24 @@ class Gathering:
         self.sums: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
-        """Count the networks."""
+        """Return the number of networks."""
         return len(self.params_list)
 
-    def gather(self, numbers: Iterable[int] | None = None) -> None:
-        """Add up some of the networks anew, by default all, where they are now."""
+    def sum_up(self, numbers: Iterable[int] | None = None) -> None:
+        """Recompute the sum of some permuted networks, by default of all."""
         self.present, self.sums = set(), {}
         for number in range(len(self)) if numbers is None else numbers:
-            self.enter(number)
+            self.add(number)
 
-    def enter(self, number: int) -> None:
-        """Add a network to the sum."""
+    def add(self, number: int) -> None:
+        """Add a permuted network to the sum."""
         for name in self.names:
             moved = self.moved(number, name)
             self.sums[name] = self.sums[name] + moved if self.present else moved
         self.present.add(number)
 
-    def others(self, number: int) -> dict[str, Tensor]:
-        """Return the mean of all networks in the sum but one."""
+    def mean_of_others(self, number: int) -> dict[str, Tensor]:
+        """Return the mean of all networks in the sum except one."""
         if number not in self.present:
             return {name: total / len(self.present) for name, total in self.sums.items()}
         rest = len(self.present) - 1
@@ -80,7 +76,7 @@ class Gathering:
         }
 
     def moved(self, number: int, name: str) -> Tensor:
-        """Return a tensor of a network, moved, in the dtype of the sum."""
+        """Return a permuted tensor of a network, in the dtype of the sum."""
         return self.permutations[number].apply_tensor(name, self.unmoved(number, name))
 
     def unmoved(self, number: int, name: str) -> Tensor:
@@ -89,7 +85,7 @@ class Gathering:
         return pair.tensor(side, name).to(self.dtype)
 
     def move(self, number: int, permutation: Permutation) -> None:
-        """Move a network in the sum to where another permutation has it."""
+        """Replace the permutation of a network in the sum."""
         for name in self.names:
             self.sums[name] -= self.moved(number, name)
         self.permutations[number] = permutation
@@ -99,7 +95,7 @@ class Gathering:
     def objective(self) -> float:
         r"""Return \(\sum_{i<j} \langle P_i(\theta_i), P_j(\theta_j) \rangle\), in float64.
 
-        The sum is made anew, so that no rounding of many moves is left in it.
+        The sum is recomputed, which removes accumulated rounding errors.
         """
         value = 0.0
         for name in self.names:
@@ -111,20 +107,20 @@ class Gathering:
                 self.sums[name] = total.to(self.dtype)
         return value / 2
 
-    def to_first(self) -> tuple[Permutation, ...]:
-        """Return the permutations that leave the first network where it is."""
+    def relative_to_first(self) -> tuple[Permutation, ...]:
+        """Return the permutations relative to that of the first network."""
         back = self.permutations[0].inverse()
         first = Permutation.identity(self.symmetry)
         return (first, *(back @ permutation for permutation in self.permutations[1:]))
 
 
-def _surveyed(
+def _checked_pairs(
     symmetry: Symmetry,
     params_list: Sequence[Mapping[str, Tensor]],
     labels: Sequence[str],
     call: str,
 ) -> list[Pair]:
-    """Return the first network with each of the others, checked."""
+    """Return the checked pairs of the first network and each other network."""
     if len(params_list) < 2:
         raise OneBasinError(
             f"{call}: {len(params_list) or 'no'} network given; give at least two of one"
@@ -133,7 +129,7 @@ def _surveyed(
     pairs = []
     for params, label in zip(params_list[1:], labels[1:], strict=True):
         pair = Pair(symmetry, params_list[0], params, call=call, labels=(labels[0], label))
-        pair.survey()
+        pair.compute_stats()
         pairs.append(pair)
     return pairs
 
@@ -150,6 +146,6 @@ def _check_init(
         )
     if any(permutation.symmetry.fingerprint != symmetry.fingerprint for permutation in init):
         raise OneBasinError(
-            f"{call}: init has a permutation of another symmetry; make it with the symmetry that"
-            " is given"
+            f"{call}: init has a permutation of another symmetry; create it with the symmetry"
+            " that you pass"
         )

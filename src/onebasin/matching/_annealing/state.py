@@ -1,4 +1,4 @@
-"""The walk itself: where it stands, the best place it has seen, and Metropolis's rule."""
+"""State of simulated annealing, with Metropolis's rule."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from torch import Tensor
 
 from onebasin.matching._annealing.swaps import Steps, Swap
 
-Orders = tuple[dict[str, Tensor], ...]
-"""For every network an index for each group, as permutations hold them."""
+NetworkIndices = tuple[dict[str, Tensor], ...]
+"""Indices of each group for every network, as permutations hold them."""
 
 REFRESH = 2000
-"""Accepted steps after which what was corrected step by step is computed anew."""
+"""Number of accepted steps after which accumulated values are recomputed."""
 
 
-class Walk(ABC):
-    """A walk through the permutations of several networks.
+class AnnealingState(ABC):
+    """Permutations of several networks and their energy.
 
     Args:
-        energy: the energy where it begins.
+        energy: the initial energy.
     """
 
     is_compiled = False
-    """Whether walks may run side by side in threads."""
+    """Whether states can run in parallel threads."""
 
     def __init__(self, energy: float) -> None:
-        """Begin; `orders` must be known by now."""
+        """Initialize; `indices` must be available."""
         self.energy = self.best_energy = energy
-        self.best_orders = self.orders
+        self.best_indices = self.indices
         self.num_accepted = self.num_corrections = 0
 
     @property
     @abstractmethod
-    def orders(self) -> Orders:
-        """Where the walk stands."""
+    def indices(self) -> NetworkIndices:
+        """The current indices."""
 
     @abstractmethod
     def propose(self, swaps: Sequence[Swap]) -> float:
-        """Return the energy after swaps, without making them; at most one for a column."""
+        """Return the energy after swaps, at most one for each column, without applying them."""
 
     @abstractmethod
     def accept(self) -> None:
-        """Make the swaps that were proposed last."""
+        """Apply the last proposed swaps."""
 
     @abstractmethod
     def refresh(self) -> None:
-        """Compute anew what many small corrections may have made inexact, the energy with it."""
+        """Recompute accumulated values and the energy."""
 
     def run(self, steps: Steps) -> None:
-        """Try steps, one after the other, and keep the best place.
+        """Try steps one after the other, and record the best indices.
 
-        A step that changes the energy by dE is made where dE <= 0 or exp(-dE/T) >= u
+        A step that changes the energy by dE is accepted if dE <= 0 or exp(-dE/T) >= u
         (Metropolis et al., 1953).
         """
         for number in range(len(steps)):
@@ -66,11 +66,11 @@ class Walk(ABC):
                 self.num_accepted += 1
                 self.num_corrections += 1
                 if energy < self.best_energy:
-                    self.best_orders, self.best_energy = self.orders, energy
-        self.settle()
+                    self.best_indices, self.best_energy = self.indices, energy
+        self.refresh_if_due()
 
-    def settle(self) -> None:
-        """Refresh after many corrections."""
+    def refresh_if_due(self) -> None:
+        """Refresh after many accepted steps."""
         if self.num_corrections >= REFRESH:
             self.refresh()
             self.num_corrections = 0

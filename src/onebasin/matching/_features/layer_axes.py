@@ -1,7 +1,7 @@
-"""Sides: what a tree sees of the units on one side of a layer.
+"""Unit axes of the two sides of a layer.
 
-A matrix over the positions of a side, rows of A and columns of moved B, becomes similarities
-of the tree's units: the sum over all positions that two units have in common.
+A matrix over the positions of a side (rows of A, columns of permuted B) becomes similarities of
+a tree's units: the sum over all common positions of two units.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from onebasin.errors import OneBasinError
 from onebasin.graph.features import Features
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View, views_of
 from onebasin.matching._features.inputs import InputMoments, gather_inputs
-from onebasin.matching._features.layers import Layer, find_layers, sides_of
+from onebasin.matching._features.layers import Layer, find_layers, layer_axes_symmetry
 from onebasin.symmetry._apply import IndexApplier
 from onebasin.symmetry.symmetry import Symmetry
 
 
-class Sides:
+class LayerAxes:
     """The sides of some layers.
 
     Args:
-        symmetry: of the model.
-        layers: of its graph.
+        symmetry: symmetry of the model.
+        layers: layers of its graph.
     """
 
     def __init__(self, symmetry: Symmetry, layers: Sequence[Layer]) -> None:
-        self.symmetry = sides_of(symmetry, layers)
+        self.symmetry = layer_axes_symmetry(symmetry, layers)
 
     def groups_of(self, side: str) -> frozenset[str]:
         """Return the groups on a side."""
@@ -40,7 +40,7 @@ class Sides:
         return frozenset(n for b in blocks for n in b.groups if n in self.symmetry.groups)
 
     def sources(self, side: str, indices: Indices) -> Int[Tensor, " p"]:
-        """Return the old position of every position of moved B."""
+        """Return the old position of every position of permuted B."""
         positions = torch.arange(self.symmetry.layouts[side][0].size)
         return IndexApplier(self.symmetry, indices).apply_to_tensor(side, positions)
 
@@ -52,14 +52,14 @@ class Sides:
         matrix: Float[Tensor, "p p"],
         indices: Indices,
     ) -> None:
-        """Add to the similarities of a tree what a matrix over a side's positions holds.
+        """Add a matrix over a side's positions to the similarities of a tree.
 
         Args:
-            sums: of the tree, `(outer, own, own)`; columns are units of unmoved B.
+            sums: similarities of the tree, `(outer, own, own)`; columns are units of unpermuted B.
             tree: the tree.
             side: name of the side.
-            matrix: rows are positions of A and columns positions of B moved.
-            indices: by which B is moved.
+            matrix: matrix with positions of A as rows and positions of permuted B as columns.
+            indices: indices that permute B.
         """
         for block in self.symmetry.blocks[side]:
             for view in views_of(self.symmetry, tree, side, block):
@@ -80,34 +80,34 @@ class Sides:
         own = view.key.axes(tree).old_positions(indices).view(num_outer, 1, size) % size
         columns = own.expand_as(total)
         for row in places.unbind(1):
-            found = matrix[row[:, :, None], row[:, None, :]]
-            total.scatter_add_(2, columns, found.to(total.dtype))
+            values = matrix[row[:, :, None], row[:, None, :]]
+            total.scatter_add_(2, columns, values.to(total.dtype))
 
 
 @dataclass(eq=False)
-class LayerOfBoth:
-    """One layer of A and of B, and the groups on its sides.
+class LayerPair:
+    """One layer of A and of B, and the groups of its sides.
 
     Args:
         layer: the layer.
-        params_a, params_b: of A and of unmoved B.
-        moments: of its input, the row of ones included.
-        sides: of all layers.
+        params_a, params_b: parameters of A and of unpermuted B.
+        moments: moments of its input, the row of ones included.
+        axes: axes of all layers.
     """
 
     layer: Layer
     params_a: Mapping[str, Tensor]
     params_b: Mapping[str, Tensor]
     moments: InputMoments
-    sides: Sides
+    axes: LayerAxes
 
     def __post_init__(self) -> None:
-        """Look up the sides."""
+        """Find the groups of both sides."""
         self.out, self.inner = f"{self.layer.node}:out", f"{self.layer.node}:in"
-        self.made, self.read = map(self.sides.groups_of, (self.out, self.inner))
+        self.output_groups, self.input_groups = map(self.axes.groups_of, (self.out, self.inner))
 
 
-AnyLayer = TypeVar("AnyLayer", bound=LayerOfBoth)
+AnyLayer = TypeVar("AnyLayer", bound=LayerPair)
 
 
 def gather_layers(
@@ -121,24 +121,24 @@ def gather_layers(
     """Return the layers of both networks, after one pass over the data.
 
     Args:
-        kind: what they are made into.
-        symmetry: of the architecture.
-        features: of the model on the data.
-        params: of A and of B.
-        call: the public function that is running, for messages.
+        kind: class of the layers.
+        symmetry: symmetry of the architecture.
+        features: features of the model on the data.
+        params: parameters of A and of B.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when there is no layer, features are not finite or the model refuses a
+        OneBasinError: the model has no layer, features are not finite, or the model fails on a
             batch.
     """
     layers = find_layers(features.graph, symmetry)
     if not layers:
         raise OneBasinError(
-            f"{call}: the model has no linear or convolutional layer that counts; match by weights"
+            f"{call}: the model has no supported linear or convolutional layer; match by weights"
         )
     moments = gather_inputs(features, params, layers, call=call)
-    (params_a, params_b), sides = params, Sides(symmetry, layers)
-    return [kind(layer, params_a, params_b, moments[layer.node], sides) for layer in layers]
+    (params_a, params_b), axes = params, LayerAxes(symmetry, layers)
+    return [kind(layer, params_a, params_b, moments[layer.node], axes) for layer in layers]
 
 
 def _zeros(key: Key, tree: Tree, matrix: Float[Tensor, "p p"]) -> Float[Tensor, "o n n"]:
