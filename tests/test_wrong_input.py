@@ -105,10 +105,10 @@ CASES = {
     "match('annealing', seed='a')": "match_annealing: seed is 'a'; it must be a whole number of a",
     "match('annealing', data=None)": "match_annealing: the data is None; pass a list of batches",
     "match('annealing', data=[(inputs[:0], labels[:0])])": "match_annealing: the data has no batch",
-    "match('annealing', data=[(inputs, labels + 5)])": "match_annealing: batch 0 of the data has "
-    "label 6 in batch 0 of the data; the model has 2 classes, use 0 to 1, or -100 to ignore an e",
-    "match('annealing', data=[(inputs, labels - 5)])": "match_annealing: batch 0 of the data has "
-    "label -5, but the",
+    "match('annealing', data=[(inputs, labels + 5)])": "match_annealing: invalid label 6 in "
+    "batch 0 of the data; the model has 2 classes, use 0 to 1, or -100 to ignore an example",
+    "match('annealing', data=[(inputs, labels - 5)])": "match_annealing: invalid label -5 in "
+    "batch 0 of the data",
     "match('straight_through', data=None)": "match_straight_through: the data is None; pass a li",
     "match('straight_through', data=[(inputs[:0], labels[:0])])": "match_straight_through: the da",
     "match('straight_through', learning_rate='a')": "match_straight_through: learning_rate must b",

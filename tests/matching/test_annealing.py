@@ -186,5 +186,5 @@ def test_bad_networks_are_named():
     with pytest.raises(OneBasinError, match=r"'2.weight' of .* has NaN or infinite entries"):
         match_annealing(symmetry, a, broken, **given)
     other = tiny("two layers")[1]
-    with pytest.raises(OneBasinError, match="init has a permutation of another symmetry"):
+    with pytest.raises(OneBasinError, match="init belongs to another symmetry"):
         match_annealing(symmetry, a, b, init=Permutation.identity(other), **given)

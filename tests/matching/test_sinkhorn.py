@@ -121,7 +121,7 @@ def test_nothing_to_match_is_the_identity():
         ),
         ({"gradient": "exact"}, "gradient is 'exact'; it must be 'implicit' or 'unrolled'"),
         ({"max_steps": 0}, "max_steps is 0; it must be a whole number of at least 1"),
-        ({"learning_rate": -1.0}, "learning_rate must be positive and finite (got -1"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive and finite .got -1"),
     ],
 )
 def test_bad_input_is_named(changes, message):

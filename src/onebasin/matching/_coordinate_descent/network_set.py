@@ -146,6 +146,5 @@ def _check_init(
         )
     if any(permutation.symmetry.fingerprint != symmetry.fingerprint for permutation in init):
         raise OneBasinError(
-            f"{call}: init has a permutation of another symmetry; create it with the symmetry"
-            " that you pass"
+            f"{call}: init belongs to another symmetry; create it with the symmetry that you pass"
         )
