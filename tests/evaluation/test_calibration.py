@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.bins import Bins, calibrate
+from onebasin.evaluation.bins import CalibrationBins, calibrate
 
 
 def probabilities(num=500, seed=0):
@@ -54,7 +54,7 @@ def test_the_surest_answer_is_in_the_last_bin():
 
 def test_batches_add_up():
     p, labels = probabilities()
-    bins = Bins(10)
+    bins = CalibrationBins(10)
     for rows in torch.arange(500).split(77):
         bins.add(p[rows], labels[rows])
     found, expected = bins.result(), calibrate(p, labels, num_bins=10)

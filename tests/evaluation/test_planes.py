@@ -46,12 +46,12 @@ def test_shares_and_places_agree():
     v = (c - a) - ((c - a) @ u) * u
     v /= v.norm()
     for x, y in [(0.0, 0.0), (1.3, -0.4), (-2.0, 5.0)]:
-        shares = basis.shares(x, y)
+        shares = basis.weights_at(x, y)
         assert sum(shares.values()) == pytest.approx(1)
         point = point_at(list(NETWORKS.values()), shares)
         torch.testing.assert_close(flat(point), a + x * u + y * v, rtol=1e-5, atol=1e-5)
     for i, place in enumerate(basis.places):
-        assert basis.shares(*place) == pytest.approx({j: float(i == j) for j in range(3)})
+        assert basis.weights_at(*place) == pytest.approx({j: float(i == j) for j in range(3)})
 
 
 def test_buffers_do_not_count_as_distance():
@@ -69,7 +69,7 @@ def test_the_grid_is_evaluated_point_by_point():
     for iy, y in enumerate(plane.ys):
         for ix, x in enumerate(plane.xs):
             other = mlp(0)
-            other.load_state_dict(point_at(list(NETWORKS.values()), basis.shares(x, y)))
+            other.load_state_dict(point_at(list(NETWORKS.values()), basis.weights_at(x, y)))
             assert plane.losses[iy][ix] == pytest.approx(evaluate(other).loss, rel=1e-5)
             assert plane.errors[iy][ix] == evaluate(other).error
     assert plane.found[1] == (evaluate(mlp(1)).loss, evaluate(mlp(1)).error)

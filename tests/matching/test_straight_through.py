@@ -177,6 +177,4 @@ def test_bad_input_is_named_in_one_line() -> None:
     assert "outputs are (12, 3) and labels (12,); mse needs one target for each output" in bad(
         loss="mse"
     )
-    assert "labels are torch.float32; pass integer classes" in bad(
-        data=[(inputs, labels.float())]
-    )
+    assert "labels are torch.float32; pass integer classes" in bad(data=[(inputs, labels.float())])

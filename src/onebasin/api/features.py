@@ -268,15 +268,15 @@ def _probed(
 ) -> dict[str, FeatureTable]:
     """Run the measurements that use the same networks in one pass."""
     from onebasin.evaluation.features import additivity, commutativity, lemma, llfc, similarity
-    from onebasin.evaluation.features.survey import ALPHAS, Survey, path_between
+    from onebasin.evaluation.features.probe import ALPHAS, FeatureProbe, path_between
 
     everything = options.measure == "all"
     makers: dict[str, Callable[[], Any]] = {
-        "llfc": llfc.LLFCMeasure,
-        "additivity": lambda: additivity.AdditivityMeasure(is_optional=everything),
-        "commutativity": lambda: commutativity.CommutativityMeasure(is_optional=everything),
-        "similarity": similarity.SimilarityMeasure,
-        "lemma": lemma.LemmaMeasure,
+        "llfc": llfc.LLFCMetric,
+        "additivity": lambda: additivity.AdditivityMetric(is_optional=everything),
+        "commutativity": lambda: commutativity.CommutativityMetric(is_optional=everything),
+        "similarity": similarity.SimilarityMetric,
+        "lemma": lemma.LemmaMetric,
     }
     measures = {n: make() for n, make in makers.items() if everything or n == options.measure}
     alphas = ALPHAS if {"llfc", "lemma"} & measures.keys() else ()
@@ -289,8 +289,8 @@ def _probed(
             normalization=options.normalization,
             statistics=statistics,
         )
-        survey = Survey(module, data, path, layers=options.layers, call="compare_features")
-        survey.run(list(measures.values()), show)
+        probe = FeatureProbe(module, data, path, layers=options.layers, call="compare_features")
+        probe.run(list(measures.values()), show)
     tables = {name: measure.result() for name, measure in measures.items()}
     return {name: table for name, table in tables.items() if table.records}
 

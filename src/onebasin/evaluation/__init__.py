@@ -1,4 +1,4 @@
-"""Measuring: evaluation; curves, pairs and planes; ensembles and calibration."""
+"""Evaluation of networks: losses, barriers, planes, ensembles and calibration."""
 
 from onebasin.evaluation.averaging import average_checkpoints
 from onebasin.evaluation.baselines import Baseline, baseline_of

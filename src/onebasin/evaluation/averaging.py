@@ -1,4 +1,4 @@
-"""Averaging along a run: the running mean of its checkpoints (SWA)."""
+"""Running mean of the checkpoints of one run (SWA)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
     r"""Return the mean of the checkpoints of one run (stochastic weight averaging).
 
     A running mean, \(\bar\theta \leftarrow \bar\theta + (\theta_k - \bar\theta) / k\) (Izmailov et
-    al. 2018, Algorithm 1), so that checkpoints can be read one after the other. It is kept in
-    float32 or better; integer tensors are those of the last checkpoint. Statistics of
-    normalization layers are averaged, too: estimate them on data with
-    `reset_statistics`, as the paper does.
+    al. 2018, Algorithm 1), which reads one checkpoint at a time. It is computed in float32 or
+    better. Integer tensors are those of the last checkpoint. Statistics of normalization layers are
+    averaged, too; recompute them on data with `reset_statistics`, as the paper does.
 
     Args:
-        checkpoints: parameters and buffers of each, at least one; not changed.
+        checkpoints: parameters and buffers of one or more checkpoints; not changed.
 
     Returns:
         The mean, with the names, dtypes and devices of the first.
 
     Raises:
-        OneBasinError: when there is none, or names or shapes differ.
+        OneBasinError: the list is empty, or names or shapes differ.
 
     Example:
         >>> average_checkpoints({"w": torch.tensor([float(k)])} for k in (1, 2, 6))
@@ -39,8 +38,8 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
     mean: dict[str, Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
     count = 0
-    for count, given in enumerate(_iterated(checkpoints), 1):
-        checkpoint = state_of(given)
+    for count, source in enumerate(_iterated(checkpoints), 1):
+        checkpoint = state_of(source)
         check_mapping("average_checkpoints", checkpoint, f"checkpoint {count}")
         if count == 1:
             dtypes = {name: checkpoint[name].dtype for name in checkpoint}
@@ -49,7 +48,7 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
         for name in dtypes:
             mean[name] = _step(name, mean.get(name), checkpoint[name].detach(), count)
     if not count:
-        raise OneBasinError("average_checkpoints: there is no checkpoint; pass at least one")
+        raise OneBasinError("average_checkpoints: checkpoints is empty; pass at least one")
     return {
         name: round_to(f"average_checkpoints: the mean of tensor {name!r}", tensor, dtypes[name])
         for name, tensor in mean.items()
@@ -73,6 +72,6 @@ def _step(name: str, mean: Tensor | None, value: Tensor, count: int) -> Tensor:
     if mean.shape != value.shape:
         raise OneBasinError(
             f"average_checkpoints: tensor {name!r} is {tuple(mean.shape)} in the first checkpoint "
-            f"but {tuple(value.shape)} in number {count}; all must be of one run"
+            f"but {tuple(value.shape)} in number {count}; pass checkpoints of one run"
         )
     return mean.add_(value.to(mean.device, mean.dtype) - mean, alpha=1 / count)

@@ -1,4 +1,4 @@
-"""Baselines: the loss and error of constant predictions on labeled data."""
+"""Loss and error of constant predictions on labeled data."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from onebasin.evaluation.losses import check_classes
 from onebasin.graph.batches import IGNORED, Batches, labels_of, readable
 
 STANDARD_ERRORS = 2.0
-"""A smaller difference from a baseline can be chance."""
+"""Number of standard errors below which a difference from a baseline is insignificant."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    r"""The best constant prediction on labeled data: it knows how often each class occurs.
+    r"""The best constant prediction on labeled data, from the class frequencies.
 
     With \(p_c\) the fraction of examples of class c, its loss is the entropy
-    \(-\sum_c p_c \log p_c\), and its error, always answering the most frequent class, is
-    \(1 - \max_c p_c\). On balanced classes that is chance.
+    \(-\sum_c p_c \log p_c\). Its error, for the most frequent class, is \(1 - \max_c p_c\). On
+    balanced classes both equal chance.
 
     Args:
         loss: cross-entropy of the class frequencies.
         error: error of the most frequent class.
-        num_examples: number of labels that count.
-        num_classes: number of classes, as the model has outputs.
+        num_examples: number of labels, ignored ones excluded.
+        num_classes: number of classes, or of outputs of the model.
     """
 
     loss: float
@@ -51,17 +51,17 @@ class Baseline:
         return 1 - 1 / self.num_classes
 
     def has_lower_error(self, evaluation: Evaluation) -> bool:
-        """Return whether a model makes clearly fewer errors: by more than two standard errors."""
+        """Return whether a model's error is lower by more than two standard errors."""
         if isnan(evaluation.error):
             return not isnan(evaluation.loss)
-        # With no example of another class a constant is perfect, and no model can do better.
+        # On a single class, a constant prediction is perfect.
         if self.error == 0:
             return evaluation.error == 0
-        deviation = sqrt(self.error * (1 - self.error) / max(self.num_examples, 1))
-        return evaluation.error < self.error - STANDARD_ERRORS * deviation
+        standard_error = sqrt(self.error * (1 - self.error) / max(self.num_examples, 1))
+        return evaluation.error < self.error - STANDARD_ERRORS * standard_error
 
     def has_lower_loss(self, evaluation: Evaluation) -> bool:
-        """Return whether a model has a lower loss; data of a single class say nothing about it."""
+        """Return whether a model has a lower loss; always true for data of a single class."""
         return evaluation.loss < self.loss or (self.loss == 0 and not isnan(evaluation.loss))
 
     def to_json(self) -> dict[str, Any]:
@@ -77,22 +77,22 @@ class Baseline:
 
 
 class ClassCounts:
-    """The number of examples of each class, added up batch by batch.
+    """Number of examples of each class, accumulated batch by batch.
 
     Args:
-        call: the public function that is running, for messages.
+        call: name of the public function, for messages.
     """
 
     def __init__(self, call: str = "evaluate") -> None:
-        """Begin with no examples."""
+        """Initialize without examples."""
         self._counts: Counter[int] = Counter()
         self._call = call
 
     def add(self, labels: Tensor) -> None:
-        """Add the labels of a batch; those of -100 do not count.
+        """Add the labels of a batch; labels of -100 are ignored.
 
         Raises:
-            OneBasinError: when the labels are not integers, or one is negative.
+            OneBasinError: the labels are not non-negative integers.
         """
         labels = labels.reshape(-1)
         if len(labels) and is_inexact(labels.dtype):  # An empty list is a float tensor.
@@ -112,12 +112,12 @@ class ClassCounts:
             num_classes: number of outputs of the model; by default one more than the largest label.
 
         Raises:
-            OneBasinError: when no label counts.
+            OneBasinError: the data have no labels.
         """
         total = self._counts.total()
         if not total:
             raise OneBasinError(
-                f"{self._call}: the data has no labels that count; check the labels"
+                f"{self._call}: all labels are ignored or missing; check the labels"
             )
         fractions = [count / total for count in self._counts.values()]
         loss = max(0.0, -sum(fraction * log(fraction) for fraction in fractions))
@@ -129,12 +129,12 @@ def baseline_of(data: Iterable[Any], num_classes: int | None = None) -> Baseline
     """Return the best constant prediction on labeled data.
 
     Args:
-        data: batches with integer labels, or `(inputs, labels)` tensors; of `Batches` and of
-            tensors only the labels are read.
-        num_classes: as for `ClassCounts.result`.
+        data: batches with integer labels, or `(inputs, labels)` tensors. Only the labels of
+            `Batches` and tensors are read.
+        num_classes: see `ClassCounts.result`.
 
     Raises:
-        OneBasinError: when the data have no labels, no label counts, or one is not a class.
+        OneBasinError: the data have no labels, or a label is not a class.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Bins: answers sorted by how sure they are, of which a calibration is made."""
+"""Accumulates predictions into confidence bins."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from onebasin.evaluation.losses import check_classes
 from onebasin.graph.batches import IGNORED
 
 
-class Bins:
-    """Answers sorted into bins batch by batch.
+class CalibrationBins:
+    """Confidence bins, filled batch by batch.
 
     Args:
-        num_bins: how many, equally wide.
+        num_bins: number of bins of equal width.
 
     Raises:
-        OneBasinError: when there is no bin.
+        OneBasinError: `num_bins` is below 1.
     """
 
     def __init__(self, num_bins: int = 15) -> None:
-        """Begin with empty bins."""
+        """Initialize empty bins."""
         num_bins = check_whole("calibrate", "num_bins", num_bins, least=1)
         self._counts = torch.zeros(num_bins, dtype=torch.float64)
         self._sums = torch.zeros(num_bins, dtype=torch.float64)
         self._right = torch.zeros(num_bins, dtype=torch.float64)
 
     def add(self, probabilities: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> None:
-        """Sort the answers of a batch into the bins.
+        """Add the predictions of a batch.
 
         Args:
-            probabilities: of each class.
-            labels: the right classes; those of -100 do not count.
+            probabilities: class probabilities.
+            labels: class labels; labels of -100 are ignored.
         """
         counted = labels != IGNORED
         confidence, answer = probabilities[counted].double().max(1)
@@ -48,14 +48,14 @@ class Bins:
         self._right.index_add_(0, index, right.cpu())
 
     def result(self) -> Calibration:
-        """Return what is in the bins.
+        """Return the calibration.
 
         Raises:
-            OneBasinError: when nothing is.
+            OneBasinError: all bins are empty.
         """
         counts = [int(count) for count in self._counts.tolist()]
         if not sum(counts):
-            raise OneBasinError("calibrate: there are no examples; pass at least one")
+            raise OneBasinError("calibrate: the data have no examples; pass at least one")
 
         def means(sums: Float64[Tensor, " bins"]) -> tuple[float, ...]:
             pairs = zip(sums.tolist(), counts, strict=True)
@@ -65,21 +65,21 @@ class Bins:
 
 
 def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> Calibration:
-    """Return how often answers of each confidence are right (Guo et al. 2017).
+    """Return the accuracy for each confidence of the predictions (Guo et al. 2017).
 
-    An answer is the most probable class, and its probability the confidence.
+    The prediction is the most probable class, and its probability the confidence.
 
     Args:
-        probabilities: of each class, `(n, classes)`; rows add up to 1.
-        labels: the right classes, int64 `(n,)`; those of -100 do not count.
-        num_bins: how many equally wide bins.
+        probabilities: class probabilities, `(n, classes)`; rows sum to 1.
+        labels: class labels, int64 `(n,)`; labels of -100 are ignored.
+        num_bins: number of bins of equal width.
 
     Returns:
-        The bins.
+        The calibration with its bins.
 
     Raises:
-        OneBasinError: when shapes or labels do not fit, rows are no probabilities, or there
-            are none.
+        OneBasinError: shapes or labels do not match, rows are not probabilities, or the data are
+            empty.
 
     Example:
         >>> sure = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
@@ -96,12 +96,12 @@ def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> C
     is_near = torch.allclose(sums, torch.ones_like(sums), atol=max(1e-3, rounding))
     if not is_near or (probabilities < 0).any():
         raise OneBasinError(
-            "calibrate: rows are no probabilities (they must add up to 1 with none negative); "
-            "pass logits.softmax(1)"
+            "calibrate: rows are not probabilities (non-negative with a sum of 1); pass "
+            "logits.softmax(1)"
         )
     if labels.is_floating_point() or labels.is_complex():
         raise OneBasinError(f"calibrate: labels are {labels.dtype}; they must be integers")
     check_classes("calibrate", labels, probabilities.shape[1])
-    bins = Bins(num_bins)
+    bins = CalibrationBins(num_bins)
     bins.add(probabilities, labels.to(probabilities.device))
     return bins.result()

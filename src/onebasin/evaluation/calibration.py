@@ -1,6 +1,6 @@
-"""Calibration: whether a network is right as often as it is sure.
+"""Calibration error: does confidence match accuracy?
 
-Owns the reliability diagram and the calibration errors.
+Provides the reliability diagram and the calibration errors.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ FILL = "#00798c"
 
 @dataclass(frozen=True)
 class Calibration(Result):
-    r"""How often answers of each confidence are right; made by `calibrate`.
+    r"""Accuracy for each confidence of the predictions; see `calibrate`.
 
-    The bins are equally wide, from 0 to 1; a confidence belongs to the bin \((l, u]\) it lies in.
+    The bins have equal width, from 0 to 1. A confidence belongs to the bin \((l, u]\) that contains
+    it.
 
     Args:
-        counts: answers in each bin.
-        confidences: mean confidence of each bin; NaN where it is empty.
-        accuracies: share of right answers in each bin; NaN where it is empty.
+        counts: number of predictions in each bin.
+        confidences: mean confidence of each bin; NaN for an empty bin.
+        accuracies: fraction of right predictions in each bin; NaN for an empty bin.
     """
 
     counts: tuple[int, ...]
@@ -35,12 +36,12 @@ class Calibration(Result):
 
     @property
     def num_examples(self) -> int:
-        """How many answers there are."""
+        """Number of predictions."""
         return sum(self.counts)
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """Where bins begin and end, one more than there are bins."""
+        """Edges of the bins, one more than the number of bins."""
         num_bins = len(self.counts)
         return tuple(i / num_bins for i in range(num_bins + 1))
 
@@ -55,7 +56,7 @@ class Calibration(Result):
 
     @property
     def largest_error(self) -> float:
-        """The largest difference between accuracy and confidence of a bin, MCE, in [0, 1]."""
+        """The maximum calibration error, MCE, in [0, 1]."""
         return max(gap for _, gap in self._gaps())
 
     def _gaps(self) -> list[tuple[int, float]]:
@@ -77,10 +78,10 @@ class Calibration(Result):
         ]
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the reliability diagram; bars on the diagonal are calibrated.
+        """Plot the reliability diagram; calibrated bins lie on the diagonal.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: axes to draw on; a new figure by default.
 
         Returns:
             The axes with the diagram.

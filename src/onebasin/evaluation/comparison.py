@@ -1,4 +1,4 @@
-"""Comparisons: the curves of a pair before and after alignment, as numbers and as lines."""
+"""Curves of a pair before and after alignment, as tables and lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def barriers_of(curves: Curves, baseline: BarrierBaseline = "linear") -> Barrier
     """Return the barriers by "naive" or "aligned", "train" or "test", "loss" or "error".
 
     Args:
-        curves: as measured.
+        curves: the measured curves.
         baseline: as for `Curve.barrier`.
     """
     return {
@@ -33,7 +33,7 @@ def barriers_of(curves: Curves, baseline: BarrierBaseline = "linear") -> Barrier
 
 
 def lines_of(curves: Curves) -> list[Line]:
-    """Return the lines of a figure that shows all curves."""
+    """Return the lines of a figure with all curves."""
     return [
         Line(curve, f"{state}, {split}", state == "aligned", split == "test")
         for state, splits in curves.items()

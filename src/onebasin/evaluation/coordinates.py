@@ -1,4 +1,4 @@
-"""Coordinates: an orthonormal basis of the plane through three networks."""
+"""Orthonormal basis of the plane through three networks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation.paths import check_same_names
 from onebasin.graph.binding import bind
 
-# Networks whose angle is smaller than rounding in float32 can tell span no plane.
+# Smallest angle between networks that float32 can resolve.
 FLATTEST = 1e-6
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Where three networks lie in the plane through them.
+    """Coordinates of three networks in the plane through them.
 
     Args:
         places: coordinates of A, B and C: `(0, 0)`, `(x_b, 0)` and `(x_c, y_c)`.
@@ -26,11 +26,11 @@ class Basis:
 
     places: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
-    def shares(self, x: float, y: float) -> dict[int, float]:
-        """Return the shares of A, B and C in the point at `(x, y)`; they add up to 1.
+    def weights_at(self, x: float, y: float) -> dict[int, float]:
+        """Return the weights of A, B and C at the point `(x, y)`; they sum to 1.
 
         Example:
-            >>> Basis(((0.0, 0.0), (2.0, 0.0), (1.0, 4.0))).shares(1.0, 2.0)
+            >>> Basis(((0.0, 0.0), (2.0, 0.0), (1.0, 4.0))).weights_at(1.0, 2.0)
             {0: 0.25, 1: 0.25, 2: 0.5}
         """
         _, (x_b, _), (x_c, y_c) = self.places
@@ -39,11 +39,11 @@ class Basis:
         return {0: 1 - second - third, 1: second, 2: third}
 
     def grid(self, num_points: int, margin: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the coordinates along both axes of a grid around the three networks.
+        """Return the coordinates of both axes of a grid around the three networks.
 
         Args:
-            num_points: along each axis.
-            margin: how far it reaches beyond them, as a share of their box's longer side.
+            num_points: number of points along each axis.
+            margin: extent beyond the networks, as a fraction of the longer side of their box.
         """
         sides = [(min(along), max(along)) for along in zip(*self.places, strict=True)]
         beyond = margin * max(high - low for low, high in sides)
@@ -55,15 +55,15 @@ class Basis:
 
 
 def basis_of(model: nn.Module, networks: Mapping[str, Mapping[str, Tensor]]) -> Basis:
-    """Return the basis that Gram and Schmidt make of B - A and C - A, in this order.
+    """Return the Gram-Schmidt basis of B - A and C - A, in this order.
 
     Args:
-        model: the architecture, which says what is a parameter and which names are tied.
-        networks: by name the parameters and buffers of A, B and C.
+        model: the architecture, which defines parameters and tied names.
+        networks: parameters and buffers of A, B and C by name.
 
     Raises:
-        OneBasinError: when they do not fit the model or each other, two are equal, all lie on
-            one line, or one is not finite.
+        OneBasinError: they do not match the model or each other, lie on one line, or are not
+            finite.
     """
     (name_a, a), (name_b, b), (name_c, c) = networks.items()
     for other in (b, c):
@@ -78,13 +78,13 @@ def basis_of(model: nn.Module, networks: Mapping[str, Mapping[str, Tensor]]) -> 
         for tensor, _ in model.named_parameters():
             if not bool(torch.isfinite(params[tensor]).all()):
                 raise OneBasinError(
-                    f"measure_plane: tensor {tensor!r} of {name} has entries that are not finite, "
-                    "so that it has no place on a plane; give another network"
+                    f"measure_plane: tensor {tensor!r} of {name} contains NaN or inf; pass another "
+                    "network"
                 )
     across = v_v - u_v * u_v / u_u if u_u else 0.0
     if not across > FLATTEST**2 * v_v:
         raise OneBasinError(
-            f"measure_plane: {name_a}, {name_b} and {name_c} lie on one line (or two are equal); "
-            "give three networks that span a plane"
+            f"measure_plane: {name_a}, {name_b} and {name_c} lie on one line, or two are equal; "
+            "pass three networks that span a plane"
         )
     return Basis(((0.0, 0.0), (u_u**0.5, 0.0), (u_v / u_u**0.5, across**0.5)))

@@ -1,7 +1,7 @@
-"""Copies: networks that are one solution with its units in random orders.
+"""Permuted copies of one network.
 
-Barriers between such copies are what a solution and its symmetry alone bring about; Entezari
-et al. (2022) compare them with the barriers between networks trained apart.
+Their barriers come from the permutation symmetry alone. Entezari et al. (2022) compare them
+with the barriers between independently trained networks.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from onebasin.symmetry.symmetry import Symmetry
 def permuted_copies(
     symmetry: Symmetry, params: Mapping[str, Tensor], num_copies: int, *, seed: int = 0
 ) -> list[dict[str, Tensor]]:
-    """Return copies of a network, each moved by a random permutation of its own.
+    """Return copies of a network, each with a random permutation.
 
-    The set that the paper calls S′. Every copy and every group is drawn independently of all
-    others, uniformly; a copy depends on the seed and its number only, so that more copies
-    begin with the same ones.
+    This is the set S′ of the paper. Every copy and every group is drawn independently and
+    uniformly. A copy depends on the seed and its number only, so more copies begin with the same
+    ones.
 
     Args:
-        symmetry: of the architecture.
-        params: parameters and buffers of the solution; not changed.
-        num_copies: how many.
-        seed: same seed, same copies.
+        symmetry: symmetry of the architecture.
+        params: parameters and buffers of the network; not changed.
+        num_copies: number of copies.
+        seed: random seed.
 
     Returns:
-        Parameters and buffers of each copy; nothing in them shares memory with the input.
+        Parameters and buffers of each copy, without memory shared with the input.
 
     Raises:
-        OneBasinError: when no copy is asked for, or the symmetry does not fit the parameters
-            or has nothing that can move.
+        OneBasinError: `num_copies` is below 1, or the symmetry has no permutable units or does
+            not match the parameters.
     """
     num_copies = check_whole("permuted_copies", "num_copies", num_copies, least=1)
     if not symmetry.groups:
         raise OneBasinError(
-            "permuted_copies: the symmetry has no group that can move, so every copy would be the "
-            "same; use an architecture with hidden units"
+            "permuted_copies: the symmetry has no permutable units; use an architecture with "
+            "hidden units"
         )
     return [
         Permutation.random(symmetry, seed=_seed(seed, i)).apply(params) for i in range(num_copies)
@@ -52,5 +52,5 @@ def permuted_copies(
 
 
 def _seed(seed: int, number: int) -> int:
-    """Return a seed per copy; that of `seed + number` would repeat copies of other seeds."""
+    """Return the seed of a copy; `seed + number` would repeat copies of other seeds."""
     return generator_for(seed, f"copy {number}").initial_seed()

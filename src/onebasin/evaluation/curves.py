@@ -1,7 +1,4 @@
-"""Curves: losses and errors along the line between two networks.
-
-Owns `Curve`: the numbers, the barriers they make, their picture and their file.
-"""
+"""Losses and errors along the line between two networks."""
 
 from __future__ import annotations
 
@@ -30,14 +27,13 @@ class Curve(Result):
     """Losses and errors along a line, from B at alpha 0 to A at alpha 1.
 
     Args:
-        alphas: share of A at each point, increasing from 0 to 1.
+        alphas: weight of A at each point, increasing from 0 to 1.
         losses: mean loss at each point.
-        errors: share of wrong answers at each point; NaN where there are no classes.
-        normalization: where the statistics of units between the ends come from:
-            "interpolated" like all tensors; those of normalization layers "reset" from data;
-            or those of all units brought between the ends' by "repair" or "rescale".
-        num_reset: how many layers had their statistics reset or repaired; 0 where the model
-            has none.
+        errors: fraction of wrong answers at each point; NaN without classes.
+        normalization: source of the statistics between the endpoints: "interpolated" like all
+            tensors; "reset" from data for normalization layers; "repair" or "rescale" for all
+            units.
+        num_reset: number of layers whose statistics were reset or repaired.
     """
 
     alphas: tuple[float, ...]
@@ -62,22 +58,22 @@ class Curve(Result):
         return f"Curve: {points}, loss: {losses}{errors}; statistics {self.normalization}"
 
     def barrier(self, quantity: Quantity = "loss", baseline: BarrierBaseline = "linear") -> float:
-        r"""Return by how much the curve exceeds its chord: at least 0, and 0 for equal ends.
+        r"""Return the barrier: the maximum of the curve above its baseline, at least 0.
 
         With "linear", \(\sup_\alpha [L(\alpha\theta_A+(1-\alpha)\theta_B) -
         (\alpha L(\theta_A)+(1-\alpha)L(\theta_B))]\) over the points of the curve (Entezari et
-        al. 2022, Eq. 1). With "mean", the highest point minus the mean of the two ends
-        (Frankle et al. 2020), which also counts a difference between the ends.
+        al. 2022, Eq. 1). With "mean", the maximum minus the mean of the endpoints (Frankle et
+        al. 2020), which also includes a difference between the endpoints.
 
         Args:
             quantity: "loss" or "error".
             baseline: "linear" or "mean".
 
         Returns:
-            The barrier, in the unit of the quantity; NaN where a point is NaN.
+            The barrier, in the unit of the quantity; NaN if a point is NaN.
 
         Raises:
-            OneBasinError: for another quantity or chord, or where no error was measured.
+            OneBasinError: an argument is invalid, or the curve has no errors.
         """
         check_choice("barrier", "quantity", quantity, Quantity)
         check_choice("barrier", "baseline", baseline, BarrierBaseline)
@@ -90,7 +86,7 @@ class Curve(Result):
             return nan
         if baseline == "mean":
             return max(0.0, max(values) - (values[0] + values[-1]) / 2)
-        # The ends lie on the chord; where they are equal, this form of it is exactly constant.
+        # For equal endpoints, this form of the baseline is exactly constant.
         b, a = values[0], values[-1]
         inner = list(zip(self.alphas, values, strict=True))[1:-1]
         return max([0.0, *(value - (b + alpha * (a - b)) for alpha, value in inner)])
@@ -104,12 +100,12 @@ class Curve(Result):
         ]
 
     def plot(self, ax: Axes | None = None, *, quantity: Quantity = "loss", **style: Any) -> Axes:
-        """Draw the curve.
+        """Plot the curve.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: axes to draw on; a new figure by default.
             quantity: "loss" or "error".
-            **style: passed on to `Axes.plot`, for example `label` and `color`.
+            **style: arguments of `Axes.plot`, such as `label` and `color`.
 
         Returns:
             The axes with the curve.
@@ -140,10 +136,10 @@ class Curve(Result):
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Curve:
-        """Read a curve that `save` wrote to a `.json` file.
+        """Read a curve from a `.json` file of `save`.
 
         Raises:
-            OneBasinError: when the file is missing or is not a curve.
+            OneBasinError: the file is missing or is not a curve.
         """
         try:
             return cls.from_json(json.loads(Path(path).read_text()))

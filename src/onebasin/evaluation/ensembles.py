@@ -1,7 +1,6 @@
-"""Ensembles: networks alone, their outputs averaged, and their weights averaged, side by side.
+"""Networks compared with the averages of their outputs and of their weights.
 
-Owns the comparison of what several networks make of the same data, calibration included, in
-one pass over it.
+All are evaluated in one pass over the data, calibration included.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from onebasin._checks import check_model, checks_arguments, described
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.evaluation import Evaluator
+from onebasin.evaluation.metrics import EnsembleEntry, accumulators_for, averages_of, classes_of
 from onebasin.evaluation.paths import point_at
 from onebasin.evaluation.results import Result, axes_for
-from onebasin.evaluation.tallies import Candidate, averages_of, classes_of, tallies_of
 from onebasin.graph.batches import inputs_of, labels_of, output_of, run_model
 from onebasin.graph.binding import FunctionalModel
 
@@ -28,24 +27,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison(Result):
-    """Networks and ensembles of them on the same data; made by `compare_ensembles`.
+    """Networks and their ensembles on the same data; see `compare_ensembles`.
 
     Args:
-        candidates: members first.
+        candidates: the entries, members first.
     """
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[EnsembleEntry, ...]
 
-    def __getitem__(self, name: str) -> Candidate:
-        """Return the candidate of a name."""
+    def __getitem__(self, name: str) -> EnsembleEntry:
+        """Return an entry by name."""
         for candidate in self.candidates:
             if candidate.name == name:
                 return candidate
         known = ", ".join(candidate.name for candidate in self.candidates)
-        raise OneBasinError(f"comparison: there is no candidate {name!r}; there are: {known}")
+        raise OneBasinError(f"comparison: unknown candidate {name!r}; known are: {known}")
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row for each candidate."""
+        """Return one row for each entry."""
         return [
             {
                 "name": each.name,
@@ -62,10 +61,10 @@ class Comparison(Result):
         ]
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw loss against calibration error, one point for each candidate.
+        """Plot loss against calibration error, with one point for each entry.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: axes to draw on; a new figure by default.
 
         Returns:
             The axes with the points.
@@ -92,26 +91,26 @@ def compare_ensembles(
 ) -> Comparison:
     r"""Compare networks with the averages of their outputs and of their weights.
 
-    With \(p_i\) the probabilities and \(z_i\) the logits of member i, "probabilities" answers
-    \(\frac1n\sum_i p_i\), "logits" \(\mathrm{softmax}(\frac1n\sum_i z_i)\), and "weights" is the
-    network with the parameters \(\frac1n\sum_i \theta_i\); align the networks first. All are
-    measured in one pass over the data, and only sums are kept.
+    With \(p_i\) the probabilities and \(z_i\) the logits of member i, "probabilities" is
+    \(\frac1n\sum_i p_i\), "logits" is \(\mathrm{softmax}(\frac1n\sum_i z_i)\), and "weights" is the
+    network with the parameters \(\frac1n\sum_i \theta_i\). Align the networks first. All are
+    evaluated in one pass over the data; only sums are stored.
 
     Args:
-        model: the architecture; its own parameters do not matter.
-        networks: by name the parameters and buffers of the members, at least two.
-        evaluate: from `evaluator`, with labels that are classes and the loss "cross_entropy".
-        others: by name further networks to compare, such as the mean of aligned members, or
-            the mean of one run's checkpoints from `average_checkpoints`.
-        prepare: what is done to the mean of the weights, such as `reset_statistics`.
-        num_bins: bins of the calibration.
+        model: the architecture; its own parameters are ignored.
+        networks: parameters and buffers of two or more members by name.
+        evaluate: an `evaluator` with class labels and the loss "cross_entropy".
+        others: further networks by name, such as the mean of aligned members, or the mean of one
+            run's checkpoints from `average_checkpoints`.
+        prepare: function applied to the mean of the weights, such as `reset_statistics`.
+        num_bins: number of bins of the calibration.
 
     Returns:
-        The candidates: members, "probabilities", "logits", "weights", others.
+        The entries: members, "probabilities", "logits", "weights", others.
 
     Raises:
-        OneBasinError: when there are fewer than two members, two candidates have one name, the
-            data has no classes, or as for `FunctionalModel`.
+        OneBasinError: there are fewer than two members, two entries have one name, the data have
+            no classes, or for the reasons of `FunctionalModel`.
     """
     check_model("compare_ensembles", model)
     others = {} if others is None else others
@@ -120,7 +119,7 @@ def compare_ensembles(
     mean = point_at(members, {i: 1 / len(members) for i in range(len(members))})
     mean = mean if prepare is None else prepare(mean)
     run = [FunctionalModel(model, params) for params in (*members, mean, *others.values())]
-    tallies = tallies_of(list(networks), list(others), num_bins)
+    accumulators = accumulators_for(list(networks), list(others), num_bins)
     num_members = len(members)
     with torch.no_grad():
         for number, batch in enumerate(evaluate.batches):
@@ -130,26 +129,26 @@ def compare_ensembles(
             averages = averages_of(logits[:num_members])
             alone = logits.log_softmax(-1)
             every = [*alone[:num_members], *averages, *alone[num_members:]]
-            for tally, log_probabilities in zip(tallies, every, strict=True):
-                tally.add(log_probabilities, classes)
-    return Comparison(tuple(tally.result() for tally in tallies))
+            for accumulator, log_probabilities in zip(accumulators, every, strict=True):
+                accumulator.add(log_probabilities, classes)
+    return Comparison(tuple(accumulator.result() for accumulator in accumulators))
 
 
 def _check(networks: Mapping[str, Any], others: Mapping[str, Any], evaluate: Evaluator) -> None:
     if len(networks) < 2:
-        raise OneBasinError(f"compare_ensembles: {len(networks)} networks given; give at least two")
+        raise OneBasinError(f"compare_ensembles: {len(networks)} networks given; pass at least two")
     if not isinstance(evaluate, Evaluator):
         raise OneBasinError(
             f"compare_ensembles: evaluate is {described(evaluate)}; pass an evaluator of the data"
         )
     if evaluate.loss != "cross_entropy":
         raise OneBasinError(
-            f"compare_ensembles: the loss is {evaluate.loss!r}, but averages of probabilities have "
-            "only a cross-entropy; pass an evaluator with that"
+            f"compare_ensembles: the loss must be 'cross_entropy' (got {evaluate.loss!r}); pass an "
+            "evaluator with that loss"
         )
     names = [*networks, "probabilities", "logits", "weights", *others]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise OneBasinError(
-            f"compare_ensembles: two candidates are called {twice!r}; give each its own name"
+            f"compare_ensembles: two candidates have the name {twice!r}; use unique names"
         )

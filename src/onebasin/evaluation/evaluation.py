@@ -1,7 +1,7 @@
-"""Evaluation: the loss and the error of a model on data.
+"""Loss and error of a model on data.
 
-Owns `Evaluation`, the evaluator that turns data into a function of a model, and the
-forms that a user's own evaluate function may return.
+Provides `Evaluation`, `evaluator`, which turns data into a function of a model, and the return
+types of custom evaluation functions.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from onebasin.graph.binding import evaluation_mode
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model achieves on data.
+    """Loss and error of a model on data.
 
     Args:
         loss: mean loss over the examples.
-        error: share of wrongly classified examples, in [0, 1]; NaN where there are no classes.
-        num_examples: how many examples the means are over; 0 where it is not known.
+        error: fraction of wrongly classified examples, in [0, 1]; NaN without classes.
+        num_examples: number of examples; 0 if unknown.
     """
 
     loss: float
@@ -44,28 +44,28 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of rightly classified examples, `1 - error`."""
+        """Fraction of correctly classified examples, `1 - error`."""
         return 1.0 - self.error
 
     @property
     def perplexity(self) -> float:
-        """Exponential of the loss, where that is a mean cross-entropy per token."""
+        """Exponential of the loss, for a mean cross-entropy per token."""
         try:
             return exp(self.loss)
         except OverflowError:
             return inf
 
 
-# What `interpolate` takes: a function from a model to its evaluation, its loss, or both numbers.
+# A function from a model to its evaluation, its loss, or both numbers.
 Evaluate: TypeAlias = Callable[[nn.Module], Evaluation | float | tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Evaluates any model on the same batches; made by `evaluator`.
+    """Evaluates any model on the same batches; see `evaluator`.
 
     Args:
-        batches: batches with labels that can be read more than once, see `split_batch`.
+        batches: batches with labels that can be read more than once.
         loss: "cross_entropy", "mse" or a function of outputs and labels.
     """
 
@@ -73,7 +73,7 @@ class Evaluator:
     loss: Loss = "cross_entropy"
 
     def __call__(self, model: nn.Module, /) -> Evaluation:
-        """Return the evaluation of a model; it is run in evaluation mode and not changed."""
+        """Return the evaluation of a model, in evaluation mode; the model is not changed."""
         parts = []
         with evaluation_mode(model), torch.no_grad():
             for number, batch in enumerate(self.batches):
@@ -87,7 +87,7 @@ def summed(parts: Sequence[Part]) -> Evaluation:
     """Return the evaluation over all batches from those of each.
 
     Raises:
-        OneBasinError: when there is no example in them.
+        OneBasinError: the batches have no examples.
     """
     num_examples = sum(part.num_examples for part in parts)
     if not num_examples:
@@ -106,16 +106,16 @@ def evaluator(
 ) -> Evaluator:
     """Return a function that evaluates a model on data.
 
-    Losses are added up in float64, and the mean is over examples whatever the sizes of
-    the batches. Labels of -100 do not count. Tensors move to the device of the model.
+    Losses are summed in float64. The mean is over examples, independent of the batch sizes. Labels
+    of -100 are ignored. Tensors move to the device of the model.
 
     Args:
         inputs: all inputs, `(n, ...)`; or, without `labels`, an iterable of batches such as a
-            DataLoader. A batch is `(inputs, labels)`, where the inputs are a tensor, a tuple of
-            positional arguments or a mapping of keyword arguments; or one mapping, whose
-            `labels` are the labels and whose other entries are keyword arguments.
+            DataLoader. A batch is `(inputs, labels)`, with inputs as a tensor, a tuple of
+            positional arguments or a mapping of keyword arguments. It can also be one mapping
+            with an entry `labels` and keyword arguments.
         labels: classes `(n,)`, or `(n, t)` for one class per token; targets for "mse".
-        batch_size: examples per batch where `labels` is given.
+        batch_size: examples per batch, with `labels`.
         loss: "cross_entropy", "mse", or a function of outputs and labels that returns one
             loss per example or their mean.
 
@@ -123,7 +123,7 @@ def evaluator(
         A function from model to `Evaluation`.
 
     Raises:
-        OneBasinError: when the data does not fit together or can be read only once.
+        OneBasinError: the data do not match or can be read only once.
 
     Example:
         >>> evaluate = evaluator(torch.eye(3), torch.tensor([0, 1, 1]))
@@ -141,13 +141,13 @@ def evaluator(
 
 
 def as_evaluation(value: Any) -> Evaluation:
-    """Return what an evaluate function returned as an `Evaluation`.
+    """Convert the return value of an evaluation function to an `Evaluation`.
 
     Args:
         value: an `Evaluation`, a loss, or a `(loss, error)` pair.
 
     Raises:
-        OneBasinError: when it is nothing of these.
+        OneBasinError: the value has another type.
     """
     if isinstance(value, Evaluation):
         return value
@@ -174,8 +174,5 @@ def evaluator_of(data: Data, split: SplitName) -> Evaluator:
         OneBasinError: the split does not exist or has no labels.
     """
     if not data.has_labels(split):
-        raise OneBasinError(
-            f"data: {data.name} has no labels ({split} split); a loss needs them, so give labeled "
-            "data"
-        )
+        raise OneBasinError(f"data: {data.name} has no labels ({split} split); pass labeled data")
     return evaluator(data.batches(split))

@@ -1,6 +1,6 @@
-"""Figures: curves drawn in one style, as files or as text for a page.
+"""Figures of curves, as files or as embedded images.
 
-Nothing here touches matplotlib's global state or its settings.
+The global state and settings of matplotlib are not changed.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Line:
     """One curve of a figure.
 
     Args:
-        curve: what to draw.
-        label: what it is called in the figure.
-        is_aligned: towards the aligned B; decides the color.
-        is_test: measured on test data; drawn dashed.
+        curve: the curve.
+        label: label in the legend.
+        is_aligned: whether B was aligned, which sets the color.
+        is_test: whether it was measured on test data, which is dashed.
     """
 
     curve: Curve
@@ -66,14 +66,14 @@ class Line:
 def curve_figure(
     lines: Sequence[Line], quantities: Sequence[Quantity] = ("loss", "error")
 ) -> Figure:
-    """Draw curves side by side, one panel for each quantity.
+    """Plot curves in one panel for each quantity.
 
     Args:
-        lines: the curves, with the same ends.
+        lines: the curves, with the same endpoints.
         quantities: "loss", "error" or both.
 
     Returns:
-        A figure of its own, unknown to pyplot.
+        A new figure that is not registered with pyplot.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ def curve_figure(
         panels = figure.subplots(1, len(quantities), squeeze=False)[0]
         for ax, quantity in zip(panels, quantities, strict=True):
             _draw(ax, lines, quantity)
-        # All panels show the same lines.
+        # One legend suffices: all panels have the same lines.
         panels[0].legend(frameon=False, fontsize=9, handlelength=1.8)
     return figure
 
@@ -106,7 +106,7 @@ def _draw(ax: Axes, lines: Sequence[Line], quantity: Quantity) -> None:
     ax.get_xticklabels()[0].set_horizontalalignment("left")
     ax.get_xticklabels()[-1].set_horizontalalignment("right")
     ax.set_xlim(-0.02, 1.02)
-    # A little below 0, or half of a line at 0 would be cut off.
+    # Slightly below 0, so a line at 0 is not clipped.
     ax.set_ylim(bottom=-0.015 * ax.get_ylim()[1])
     ax.spines["left"].set_visible(False)
     if quantity == "error":
@@ -114,7 +114,7 @@ def _draw(ax: Axes, lines: Sequence[Line], quantity: Quantity) -> None:
 
 
 def svg_source(figure: Figure) -> str:
-    """Return a figure as the `src` of an `<img>`, so that a page needs no other file."""
+    """Return a figure as the `src` of an `<img>`, embedded in the page."""
     buffer = io.BytesIO()
     write_picture(figure, buffer, "svg")
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

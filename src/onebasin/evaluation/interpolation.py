@@ -1,4 +1,4 @@
-"""Interpolation: a model evaluated along the line between two networks."""
+"""Evaluation of a model along the line between two networks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from onebasin._checks import check_model, checks_arguments
 from onebasin.errors import check_choice, check_whole
 from onebasin.evaluation.curves import Curve, LineNormalization
 from onebasin.evaluation.evaluation import Evaluate, Evaluation
+from onebasin.evaluation.normalization import preparation_for
 from onebasin.evaluation.paths import same_point
 from onebasin.evaluation.points import Prepare, evaluate_points
-from onebasin.evaluation.preparation import preparation
 
 
 @checks_arguments
@@ -31,31 +31,29 @@ def interpolate(
 ) -> Curve:
     r"""Evaluate a model along the line \(\alpha\theta_A + (1-\alpha)\theta_B\).
 
-    The curve begins at \(\alpha = 0\), which is B, and ends at \(\alpha = 1\), which is A.
-    The model is run in evaluation mode with the parameters of each point; it is not changed.
-    The ends keep their own statistics for every normalization. Where A and B are equal
-    the line is one point, and it is evaluated once.
+    The curve runs from B at \(\alpha = 0\) to A at \(\alpha = 1\). The model is run in evaluation
+    mode with the parameters of each point; it is not changed. The endpoints keep their own
+    statistics for every normalization. If A and B are equal, the point is evaluated once.
 
     Args:
-        model: the architecture; its own parameters do not matter.
+        model: the architecture; its own parameters are ignored.
         params_a: parameters and buffers of A (a state dict).
-        params_b: those of B.
-        evaluate: from `evaluator`, or any function of the model that returns its mean loss, a
+        params_b: parameters and buffers of B.
+        evaluate: an `evaluator`, or any function of the model that returns its mean loss, a
             `(loss, error)` pair or an `Evaluation`.
-        num_points: points of the grid, both ends included; at least 2.
-        normalization: "interpolated" takes running statistics as they come out of the
-            interpolation, "reset" estimates them again at every point between the ends; "repair"
-            and "rescale" bring the statistics of all hidden units there, of networks without
-            normalization layers too, between those of the ends (see `repair`).
-        data: batches for all but "interpolated", usually those of the training set.
+        num_points: number of points, both endpoints included; at least 2.
+        normalization: "interpolated" interpolates running statistics. "reset" recomputes them
+            between the endpoints. "repair" and "rescale" set the statistics of all hidden units
+            between those of the endpoints, also without normalization layers (see `repair`).
+        data: batches for all except "interpolated", usually the training set.
         progress: called with the number of points done and their total.
 
     Returns:
         The curve.
 
     Raises:
-        OneBasinError: when the parameters do not fit the model or each other, or the
-            normalization needs data and has none, or finds nothing that can be repaired.
+        OneBasinError: the parameters do not match the model or each other, the normalization
+            needs data, or the model has no layer that can be repaired.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
@@ -89,15 +87,15 @@ def interpolate_splits(
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Curve]:
-    """Evaluate a model along the line on several sets of data at once.
+    """Evaluate a model along the line on several datasets at once.
 
-    Each point is made once, its statistics included, and evaluated on all of them.
+    Each point is computed once, its statistics included, and evaluated on all of them.
 
     Args:
         model: as for `interpolate`.
         params_a: as for `interpolate`.
         params_b: as for `interpolate`.
-        evaluates: by name, such as "train" and "test", what `interpolate` takes one of.
+        evaluates: evaluation functions by name, such as "train" and "test".
         num_points: as for `interpolate`.
         normalization: as for `interpolate`.
         data: as for `interpolate`.
@@ -110,23 +108,23 @@ def interpolate_splits(
         OneBasinError: as for `interpolate`.
     """
     line = line_of("interpolate", model, num_points, normalization, data)
-    # Of equal networks the line is a point, and rounding must not make it more.
+    # For equal networks, rounding must not change the point.
     is_point = same_point(params_a, params_b)
     points = [{0: 1.0} if is_point else {0: alpha, 1: 1 - alpha} for alpha in line.alphas]
-    found = evaluate_points(
+    evaluations = evaluate_points(
         model, [params_a, params_b], points, evaluates, prepare=line.prepare, progress=progress
     )
-    return {name: line.curve([each[name] for each in found]) for name in evaluates}
+    return {name: line.curve([each[name] for each in evaluations]) for name in evaluates}
 
 
 @dataclass(frozen=True)
 class Line:
-    """The points at which lines between networks are evaluated, and what is done to each.
+    """Points of lines between networks, and their normalization.
 
     Args:
         alphas: evenly spaced, from exactly 0 to exactly 1.
-        prepare: what is done to the parameters of points between the ends, or None.
-        normalization: where the statistics of their units come from.
+        prepare: function applied to the parameters between the endpoints, or None.
+        normalization: source of the statistics of their units.
         num_reset: number of layers whose statistics are reset or repaired.
     """
 
@@ -135,9 +133,9 @@ class Line:
     normalization: LineNormalization
     num_reset: int
 
-    def curve(self, found: Sequence[Evaluation]) -> Curve:
+    def curve(self, evaluations: Sequence[Evaluation]) -> Curve:
         """Return the curve through evaluations, one for each alpha."""
-        losses, errors = tuple(e.loss for e in found), tuple(e.error for e in found)
+        losses, errors = tuple(e.loss for e in evaluations), tuple(e.error for e in evaluations)
         return Curve(self.alphas, losses, errors, self.normalization, self.num_reset)
 
 
@@ -148,22 +146,21 @@ def line_of(
     normalization: LineNormalization,
     data: Iterable[Any] | None,
 ) -> Line:
-    """Check how lines are to be evaluated.
+    """Check the arguments of a line and return its points.
 
     Args:
-        call: who asks, for messages.
+        call: name of the public function, for messages.
         model: the architecture.
         num_points: as for `interpolate`.
         normalization: as for `interpolate`.
         data: as for `interpolate`.
 
     Raises:
-        OneBasinError: when the model is none, there are fewer than two points, or as for
-            `preparation`.
+        OneBasinError: an argument is invalid, or for the reasons of `preparation_for`.
     """
     check_model(call, model)
     num_points = check_whole(call, "num_points", num_points, least=2)
     check_choice(call, "normalization", normalization, LineNormalization)
-    prepare, num_reset = preparation(call, model, normalization, data)
+    prepare, num_reset = preparation_for(call, model, normalization, data)
     alphas = tuple(i / (num_points - 1) for i in range(num_points))
     return Line(alphas, prepare, normalization, num_reset)

@@ -1,7 +1,4 @@
-"""Losses: what the outputs of one or several networks on a batch come to.
-
-Owns the loss and the count of wrong answers of a batch, and their sums over batches.
-"""
+"""Loss and number of wrong answers of outputs on a batch."""
 
 from __future__ import annotations
 
@@ -22,12 +19,12 @@ Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Part:
-    """What a network achieves on one batch.
+    """Result of a network on one batch.
 
     Args:
-        loss: summed over the examples.
-        wrong: number of wrong answers; None where there are no classes.
-        num_examples: how many examples count.
+        loss: sum over the examples.
+        wrong: number of wrong answers; None without classes.
+        num_examples: number of examples, ignored ones excluded.
     """
 
     loss: float
@@ -39,12 +36,12 @@ def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Los
     """Return the summed loss and the number of wrong answers of one batch.
 
     Args:
-        outputs: of the model.
+        outputs: outputs of the model.
         labels: as for `evaluator`.
         loss: as for `evaluator`.
 
     Raises:
-        OneBasinError: when outputs and labels do not fit the loss.
+        OneBasinError: outputs and labels do not match the loss.
     """
     wide = outputs if outputs.dtype == torch.float64 else outputs.float()
     if loss == "mse":
@@ -70,11 +67,11 @@ def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Los
 def measure_batch_together(
     outputs: Shaped[Tensor, "k n *each"], labels: Tensor, loss: Loss
 ) -> list[Part]:
-    """Return what `measure_batch` gives for each of several networks on one batch.
+    """Return the result of `measure_batch` for each of several networks.
 
     Args:
-        outputs: of each network.
-        labels: the same for all.
+        outputs: outputs of each network.
+        labels: labels of all networks.
         loss: as for `evaluator`.
 
     Raises:
@@ -96,7 +93,7 @@ def measure_batch_together(
 
 
 def are_classes(outputs: Tensor, labels: Tensor) -> bool:
-    """Tell whether labels name one class for each row of outputs."""
+    """Return whether labels are one integer class for each row of outputs."""
     whole = not (labels.is_floating_point() or labels.is_complex())
     return whole and outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] == labels.shape
 
@@ -104,34 +101,34 @@ def are_classes(outputs: Tensor, labels: Tensor) -> bool:
 def flat_classes(
     outputs: Float[Tensor, "*rows c"], labels: Shaped[Tensor, " *rows"]
 ) -> tuple[Float[Tensor, "n c"], Int64[Tensor, " n"]]:
-    """Return outputs and labels with all rows one after the other."""
+    """Return outputs and labels with flattened rows."""
     return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1).long()
 
 
 def check_classes(call: str, classes: Tensor, num_classes: int) -> None:
-    """Check that labels name classes that there are; -100 names none.
+    """Check that labels are valid class indices (-100 is ignored).
 
     Args:
-        call: who asks, for the message.
-        classes: labels, of whole numbers.
-        num_classes: how many there are.
+        call: name of the public function, for messages.
+        classes: integer labels.
+        num_classes: number of classes.
 
     Raises:
-        OneBasinError: when one does not.
+        OneBasinError: a label is not a class index.
     """
     counted = classes[classes != IGNORED]
     low, high = (int(each) for each in counted.aminmax()) if len(counted) else (0, 0)
     if low < 0 or high >= num_classes:
         raise OneBasinError(
-            f"{call}: labels are {low} to {high}, but there are {num_classes} classes; they must "
-            f"be 0 to {num_classes - 1}, or {IGNORED} where they do not count"
+            f"{call}: labels are {low} to {high}, but there are {num_classes} classes; use 0 to "
+            f"{num_classes - 1}, or {IGNORED} to ignore an example"
         )
 
 
 def _targets(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return targets in the shape of outputs, from which only dimensions of size 1 may differ.
+    """Return targets in the shape of outputs; only dimensions of size 1 may differ.
 
-    Subtracting broadcasts: targets `(n,)` from outputs `(n, 1)` would make every pair `(n, n)`.
+    Broadcasting targets `(n,)` against outputs `(n, 1)` would give `(n, n)`.
     """
     here, there = ([n for n in each.shape[1:] if n != 1] for each in (outputs, targets))
     if here != there or outputs.shape[:1] != targets.shape[:1]:

@@ -1,4 +1,4 @@
-"""Matrices: the barriers between all pairs of a set of networks, direct and indirect."""
+"""Barriers between all pairs of a set of networks, direct and indirect."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairBarriers(Result):
-    """The barriers between all pairs of a set of networks; made by `measure_pairs`.
+    """The barriers between all pairs of a set of networks; see `measure_pairs`.
 
     Args:
-        names: what the networks are called.
+        names: names of the networks.
         curves: for each pair `(i, j)` with `i < j` the curve from j at alpha 0 to i at alpha 1.
     """
 
@@ -43,45 +43,44 @@ class PairBarriers(Result):
         Raises:
             OneBasinError: as for `Curve.barrier`.
         """
-        found = np.zeros((len(self.names), len(self.names)))
+        matrix = np.zeros((len(self.names), len(self.names)))
         for (i, j), curve in self.curves.items():
-            found[i, j] = found[j, i] = curve.barrier(quantity, baseline)
-        return found
+            matrix[i, j] = matrix[j, i] = curve.barrier(quantity, baseline)
+        return matrix
 
     def indirect(
         self, quantity: Quantity = "loss", baseline: BarrierBaseline = "linear"
     ) -> np.ndarray:
-        r"""Return the barriers on the best way around a third network.
+        r"""Return the barriers of the best path through a third network.
 
         \(\min_B \max(\mathrm{barrier}(A, B), \mathrm{barrier}(B, C))\) over all B other than A
-        and C (Entezari et al. 2022, Figure 18). A way with a barrier that is not a number is
-        never the best one.
+        and C (Entezari et al. 2022, Figure 18). Paths with a NaN barrier are ignored.
 
         Args:
             quantity: as for `Curve.barrier`.
             baseline: as for `Curve.barrier`.
 
         Returns:
-            float64 `(n, n)`, 0 on its diagonal; NaN elsewhere where there are only two networks.
+            float64 `(n, n)`, 0 on its diagonal; NaN elsewhere for two networks.
         """
         direct = self.matrix(quantity, baseline)
         num = len(direct)
-        # A network on the way to itself is no third one.
+        # Exclude the endpoints as third networks.
         around = np.where(np.eye(num, dtype=bool) | np.isnan(direct), np.inf, direct)
-        found = np.array([np.maximum(around, row).min(1) for row in around])
+        matrix = np.array([np.maximum(around, row).min(1) for row in around])
         if num < 3:
-            found[:] = np.nan
-        np.fill_diagonal(found, 0)
-        return found
+            matrix[:] = np.nan
+        np.fill_diagonal(matrix, 0)
+        return matrix
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """What was measured: losses, and errors where there are classes."""
+        """The measured quantities: losses, and errors if the data have classes."""
         has_errors = not all(isnan(e) for curve in self.curves.values() for e in curve.errors)
         return ("loss", "error") if has_errors else ("loss",)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row for each pair, quantity and chord, with both kinds of barrier."""
+        """Return one row for each pair, quantity and baseline, with both kinds of barrier."""
         rows = []
         for quantity in self.quantities:
             for baseline in get_args(BarrierBaseline):
@@ -108,14 +107,13 @@ class PairBarriers(Result):
         baseline: BarrierBaseline = "linear",
         highest: float | None = None,
     ) -> Axes:
-        """Draw the matrix.
+        """Plot the matrix.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: axes to draw on; a new figure by default.
             quantity: as for `Curve.barrier`.
             baseline: as for `Curve.barrier`.
-            highest: the barrier that the scale ends at, for matrices to be compared; that of the
-                matrix without it.
+            highest: maximum of the color scale, to compare matrices; by default that of the matrix.
 
         Returns:
             The axes with the matrix and a color scale.
@@ -138,10 +136,10 @@ class PairBarriers(Result):
         quantity: Quantity = "loss",
         baseline: BarrierBaseline = "linear",
     ) -> Axes:
-        """Draw how the barriers of all pairs are distributed, direct and around a third.
+        """Plot histograms of the direct and indirect barriers of all pairs.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: axes to draw on; a new figure by default.
             quantity: as for `Curve.barrier`.
             baseline: as for `Curve.barrier`.
 

@@ -1,4 +1,4 @@
-"""Moments of units: mean and variance of every unit of a node, streamed over batches."""
+"""Mean and variance of every unit of a node, accumulated over batches."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class UnitMoments:
-    """Count, mean and summed squared distance from the mean.
+    """Count, mean and sum of squares about the mean.
 
     Args:
-        count: values of each unit.
-        mean: of each unit.
-        spread: of each unit, the sum of squares about the mean.
+        count: weighted number of values of each unit.
+        mean: mean of each unit.
+        sum_of_squares: sum of squares about the mean of each unit.
     """
 
     count: float
     mean: Float64[Tensor, " u"]
-    spread: Float64[Tensor, " u"]
+    sum_of_squares: Float64[Tensor, " u"]
 
     @classmethod
     def of(cls, value: Tensor, unit_dim: int, weight: float) -> UnitMoments:
@@ -29,8 +29,8 @@ class UnitMoments:
 
         Args:
             value: features.
-            unit_dim: dimension that holds the units; all others are examples and positions.
-            weight: of every value.
+            unit_dim: dimension of the units; all others are examples and positions.
+            weight: weight of every value.
         """
         rows = value.movedim(unit_dim, 0).flatten(1).double()
         mean = rows.mean(1)
@@ -42,24 +42,24 @@ class UnitMoments:
         difference = other.mean - self.mean
         mean = self.mean + difference * (other.count / count)
         between = difference.square() * (self.count * other.count / count)
-        return UnitMoments(count, mean, self.spread + other.spread + between)
+        return UnitMoments(count, mean, self.sum_of_squares + other.sum_of_squares + between)
 
     @property
     def variance(self) -> Float64[Tensor, " u"]:
         """The unbiased variance."""
-        return self.spread / (self.count - 1)
+        return self.sum_of_squares / (self.count - 1)
 
     @property
-    def deviation(self) -> Float64[Tensor, " u"]:
+    def std(self) -> Float64[Tensor, " u"]:
         """The standard deviation."""
-        return (self.spread / self.count).sqrt()
+        return (self.sum_of_squares / self.count).sqrt()
 
     @property
-    def size(self) -> Float64[Tensor, " u"]:
-        """The root of the mean square."""
-        return (self.spread / self.count + self.mean.square()).sqrt()
+    def rms(self) -> Float64[Tensor, " u"]:
+        """The root mean square."""
+        return (self.sum_of_squares / self.count + self.mean.square()).sqrt()
 
     @property
     def is_finite(self) -> bool:
-        """Whether all features were."""
-        return bool(torch.isfinite(self.mean).all() and torch.isfinite(self.spread).all())
+        """Whether all features are finite."""
+        return bool(torch.isfinite(self.mean).all() and torch.isfinite(self.sum_of_squares).all())

@@ -1,4 +1,4 @@
-"""Evaluation of several networks, and of their ensemble, in one pass over data."""
+"""Evaluation of several networks and of their ensemble in one pass over the data."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class NetworkEvaluations(Result):
 
     Args:
         networks: the evaluations by name.
-        baseline: the best constant prediction; None where labels are not classes.
-        per_token: whether every token has a label, so that the loss has a perplexity.
+        baseline: the best constant prediction; None without class labels.
+        per_token: whether every token has a label, which defines a perplexity.
         ensemble: the evaluation of the ensemble, or None.
     """
 
@@ -46,31 +46,36 @@ class NetworkEvaluations(Result):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each network, and a last one for the ensemble."""
-        return [self._row(name, found) for name, found in self._entries()]
+        return [self._row(name, evaluation) for name, evaluation in self._entries()]
 
     def _entries(self) -> list[tuple[str, Evaluation]]:
         ensemble = [] if self.ensemble is None else [("ensemble", self.ensemble)]
         return [*self.networks.items(), *ensemble]
 
-    def _row(self, name: str, found: Evaluation) -> dict[str, Any]:
-        numbers = {"loss": found.loss, "error": found.error, "accuracy": found.accuracy}
+    def _row(self, name: str, evaluation: Evaluation) -> dict[str, Any]:
+        numbers = {
+            "loss": evaluation.loss,
+            "error": evaluation.error,
+            "accuracy": evaluation.accuracy,
+        }
         if self.per_token:
-            numbers["perplexity"] = found.perplexity
-        return {"name": name, **numbers, "examples": found.num_examples}
+            numbers["perplexity"] = evaluation.perplexity
+        return {"name": name, **numbers, "examples": evaluation.num_examples}
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw one bar for each network and the ensemble: the error, or the loss without classes.
+        """Plot one bar for each network and the ensemble: the error, or the loss without classes.
 
         Args:
-            ax: axes to draw on; default: a new figure.
+            ax: axes to draw on; a new figure by default.
 
         Returns:
             The axes with the bars.
         """
         ax = axes_for(ax)
-        names, found = zip(*self._entries(), strict=True)
-        quantity = "loss" if any(isnan(each.error) for each in found) else "error"
-        ax.bar(range(len(names)), [getattr(each, quantity) for each in found], tick_label=names)
+        names, evaluations = zip(*self._entries(), strict=True)
+        quantity = "loss" if any(isnan(each.error) for each in evaluations) else "error"
+        heights = [getattr(each, quantity) for each in evaluations]
+        ax.bar(range(len(names)), heights, tick_label=names)
         if self.baseline is not None:
             ax.axhline(getattr(self.baseline, quantity), linestyle="--", color="gray")
         ax.set_ylabel(quantity)
@@ -87,7 +92,7 @@ def evaluate(
 ) -> Evaluation:
     r"""Return the loss and the error of one network on data.
 
-    The loss is the mean over examples, or over tokens where every token has a label. The
+    The loss is the mean over examples, or over tokens if every token has a label. The
     model is run in evaluation mode and is not changed.
 
     Args:
@@ -102,7 +107,7 @@ def evaluate(
         The evaluation: `loss`, `error`, `accuracy`, `perplexity` and `num_examples`.
 
     Raises:
-        OneBasinError: when the parameters do not fit the model, or the data have no labels.
+        OneBasinError: the parameters do not match the model, or the data have no labels.
 
     Example:
         >>> model = nn.Linear(2, 2, bias=False)
@@ -111,8 +116,8 @@ def evaluate(
         0.0
     """
     check_model("evaluate", model)
-    found = _evaluator(data, loss, batch_size)
-    return found(model if network is None else FunctionalModel(model, state_of(network)))
+    evaluate_model = _evaluator(data, loss, batch_size)
+    return evaluate_model(model if network is None else FunctionalModel(model, state_of(network)))
 
 
 @checks_arguments
@@ -128,14 +133,14 @@ def evaluate_networks(
 ) -> NetworkEvaluations:
     r"""Evaluate several networks of one architecture, and their ensemble, in one pass over data.
 
-    The ensemble answers with the mean of the probabilities of its members,
+    The output of the ensemble is the mean of the probabilities of its members,
     \(\frac1k\sum_i p_i\); with the loss "mse" it is the mean of their outputs.
 
     Args:
-        model: the architecture; its own parameters do not matter.
+        model: the architecture; its own parameters are ignored.
         networks: parameters and buffers by name.
         data: as for `evaluate`.
-        ensemble: names of the members of the ensemble; none without it.
+        ensemble: names of the members of the ensemble; no ensemble by default.
         loss: as for `evaluate`.
         batch_size: as for `evaluate`.
         progress: called with the number of batches done.
@@ -144,14 +149,14 @@ def evaluate_networks(
         The evaluations by name, and that of the ensemble as `ensemble`.
 
     Raises:
-        OneBasinError: as for `evaluate`; when there are no networks, or `ensemble` has an unknown
-            name; when an ensemble is evaluated with a loss function.
+        OneBasinError: as for `evaluate`; `networks` is empty, `ensemble` has an unknown name, or
+            an ensemble has a custom loss function.
     """
     if not networks:
         raise OneBasinError("evaluate_networks: networks is empty; pass at least one network")
     check_names("evaluate_networks", "ensemble", ensemble, networks)
-    found = _evaluator(data, loss, batch_size)
-    if ensemble and callable(found.loss):
+    evaluate_model = _evaluator(data, loss, batch_size)
+    if ensemble and callable(evaluate_model.loss):
         raise OneBasinError(
             'evaluate: an ensemble needs the loss "cross_entropy" or "mse" (got a function); pass '
             "one of these or ensemble=()"
@@ -161,18 +166,18 @@ def evaluate_networks(
     of_ensemble: list[Part] = []
     counts, num_classes, per_token = ClassCounts(), 0, False
     with torch.no_grad():
-        for number, batch in enumerate(found.batches):
+        for number, batch in enumerate(evaluate_model.batches):
             labels = labels_of(batch, number, "evaluate")
             outputs = {
                 name: output_of(run_model(each, inputs_of(batch))) for name, each in bound.items()
             }
             for name, each in outputs.items():
-                parts[name].append(measure_batch(each, labels.to(each.device), found.loss))
+                parts[name].append(measure_batch(each, labels.to(each.device), evaluate_model.loss))
             if ensemble:
-                mean = mean_output([outputs[name] for name in ensemble], found.loss)
-                of_ensemble.append(measure_batch(mean, labels.to(mean.device), found.loss))
+                mean = mean_output([outputs[name] for name in ensemble], evaluate_model.loss)
+                of_ensemble.append(measure_batch(mean, labels.to(mean.device), evaluate_model.loss))
             first = next(iter(outputs.values()))
-            if found.loss == "cross_entropy" and are_classes(first, labels):
+            if evaluate_model.loss == "cross_entropy" and are_classes(first, labels):
                 counts.add(labels)
                 num_classes, per_token = first.shape[-1], labels.ndim > 1
             if progress is not None:

@@ -21,11 +21,11 @@ class OutputDistance:
     r"""The distance of a network's outputs from reference outputs.
 
     With \(f(x)\) the outputs and \(r(x)\) the reference, the distance is
-    \(\sqrt{\sum_x |f(x)-r(x)|^2 / \sum_x |r(x)-\bar r|^2}\): 0 for the same outputs, and 1 for
-    the best constant one.
+    \(\sqrt{\sum_x |f(x)-r(x)|^2 / \sum_x |r(x)-\bar r|^2}\). It is 0 for equal outputs and 1 for
+    the best constant output.
 
     Args:
-        distance: this distance.
+        distance: the distance.
         agreement: fraction of examples with the same largest output; NaN for a single output.
         num_examples: number of rows of outputs.
     """
@@ -47,7 +47,7 @@ def compare_outputs(
     """Compare the outputs of networks with the mean output of some of them.
 
     Args:
-        model: the architecture; its own parameters do not matter.
+        model: the architecture; its own parameters are ignored.
         networks: parameters and buffers by name.
         data: batches; labels are ignored.
         reference: names of the networks whose mean output is the reference.
@@ -57,8 +57,8 @@ def compare_outputs(
         The distance of each network by name.
 
     Raises:
-        OneBasinError: when the parameters do not fit the model, `reference` is empty or has an
-            unknown name, or the data has no example.
+        OneBasinError: the parameters do not match the model, `reference` is empty or has an
+            unknown name, or the data have no examples.
 
     Example:
         >>> networks = {"a": {"weight": torch.eye(2)}, "b": {"weight": -torch.eye(2)}}
@@ -98,14 +98,14 @@ def output_rows(output: Tensor) -> Tensor:
 
 
 class Spread:
-    """Sum of squared deviations of rows from their mean, added up batch by batch.
+    """Sum of squared deviations of rows from their mean, accumulated batch by batch.
 
     Args:
-        call: the public function that is running, for messages.
+        call: name of the public function, for messages.
     """
 
     def __init__(self, call: str) -> None:
-        """Begin with no rows."""
+        """Initialize without rows."""
         self.count, self._call = 0, call
         self._sum, self._squares = torch.zeros(()), 0.0
 
@@ -113,7 +113,7 @@ class Spread:
         """Add rows.
 
         Raises:
-            OneBasinError: when their width differs from that of earlier rows.
+            OneBasinError: their width differs from that of earlier rows.
         """
         if self._sum.ndim and self._sum.shape != rows.shape[1:]:
             raise OneBasinError(
@@ -126,15 +126,15 @@ class Spread:
 
     @property
     def total(self) -> float:
-        """The sum; rounding makes it no less than 0."""
+        """The sum, clipped at 0."""
         return max(0.0, self._squares - float(self._sum.square().sum()) / max(self.count, 1))
 
 
 class DistanceSums:
-    """Squared differences and equal choices of one network, added up batch by batch."""
+    """Squared differences and agreements of one network, accumulated batch by batch."""
 
     def __init__(self) -> None:
-        """Begin with no rows."""
+        """Initialize without rows."""
         self.squares, self.agreeing, self.has_choice = 0.0, 0, False
 
     def add(self, rows: Tensor, reference: Tensor) -> None:
@@ -145,7 +145,7 @@ class DistanceSums:
             self.agreeing += int((rows.argmax(-1) == reference.argmax(-1)).sum())
 
     def result(self, spread: Spread) -> OutputDistance:
-        """Return the distance for the spread of the reference."""
+        """Return the distance relative to the spread of the reference."""
         if spread.total:
             distance = sqrt(self.squares / spread.total)
         else:

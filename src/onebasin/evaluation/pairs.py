@@ -1,7 +1,6 @@
-"""Pairs: all pairs of a set of networks measured.
+"""Curves of all pairs of a set of networks.
 
-Owns what the pairs share: each network is evaluated once, and points of many pairs in one
-pass over the data.
+Each network is evaluated once, and points of several pairs share a pass over the data.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from onebasin.evaluation.curves import Curve, LineNormalization
 from onebasin.evaluation.evaluation import Evaluate
 from onebasin.evaluation.interpolation import Line, line_of
 from onebasin.evaluation.matrices import PairBarriers
-from onebasin.evaluation.paths import Shares, same_point
+from onebasin.evaluation.paths import Weights, same_point
 from onebasin.evaluation.points import Evaluations, evaluate_points
 
-# Where a network lies when it is to be compared with another: for (i, j) the parameters of j.
+# For a pair (i, j), the parameters of network j aligned to network i.
 Move = Callable[[int, int], Mapping[str, Tensor]]
 PAIRS_AT_ONCE = 32
 
@@ -42,14 +41,14 @@ def measure_pairs(
     """Measure the barriers between all pairs of a set of networks.
 
     Args:
-        model: the architecture; its own parameters do not matter.
-        networks: parameters and buffers of each, at least two.
+        model: the architecture; its own parameters are ignored.
+        networks: parameters and buffers of two or more networks.
         evaluate: as for `interpolate`.
-        names: what the networks are called; their numbers without it.
-        move: for the numbers `(i, j)` of a pair the parameters of j where they are to be
-            compared with i, such as aligned to it. It must be the same function; what network
-            j achieves is measured once. Without it networks stay where they are.
-        num_points: points of each curve, both ends included; 3 for the midpoints alone.
+        names: names of the networks; their numbers by default.
+        move: function from a pair `(i, j)` to the parameters of j aligned to i. They must
+            compute the same function, since network j is evaluated once. By default networks
+            are not aligned.
+        num_points: number of points of each curve, both endpoints included; 3 for the midpoints.
         normalization: as for `interpolate`.
         data: as for `interpolate`.
         progress: called with the number of pairs done and their total.
@@ -58,7 +57,7 @@ def measure_pairs(
         The barriers.
 
     Raises:
-        OneBasinError: when there are fewer than two networks, or as for `interpolate`.
+        OneBasinError: there are fewer than two networks, or as for `interpolate`.
 
     Example:
         >>> networks = [{"weight": Tensor([[value]])} for value in (-1.0, 0.0, 1.0)]
@@ -67,7 +66,7 @@ def measure_pairs(
         >>> measure_pairs(model, networks, squares, num_points=3).matrix()[0].tolist()
         [0.0, 0.25, 1.0]
     """
-    found = measure_pairs_splits(
+    barriers = measure_pairs_splits(
         model,
         networks,
         {"": evaluate},
@@ -78,7 +77,7 @@ def measure_pairs(
         data=data,
         progress=progress,
     )
-    return found[""]
+    return barriers[""]
 
 
 @checks_arguments
@@ -94,12 +93,12 @@ def measure_pairs_splits(
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, PairBarriers]:
-    """Measure all pairs on several sets of data at once, each point made once.
+    """Measure all pairs on several datasets at once; each point is computed once.
 
     Args:
         model: as for `measure_pairs`.
         networks: as for `measure_pairs`.
-        evaluates: by name, such as "train" and "test", what `measure_pairs` takes one of.
+        evaluates: evaluation functions by name, such as "train" and "test".
         names: as for `measure_pairs`.
         move: as for `measure_pairs`.
         num_points: as for `measure_pairs`.
@@ -145,28 +144,28 @@ def _between(
     """Evaluate the inner points of several pairs together."""
     ends = [networks[i] for i, _ in pairs]
     ends += [networks[j] if move is None else move(i, j) for i, j in pairs]
-    points: list[Shares] = []
+    points: list[Weights] = []
     alphas = line.alphas[1:-1]
     for k in range(len(pairs)):
-        # Between equal networks lies nothing, and rounding must not make it more.
+        # For equal networks, rounding must not change the point.
         is_point = same_point(ends[k], ends[k + len(pairs)])
         points += [{k: 1.0} if is_point else {k: a, k + len(pairs): 1 - a} for a in alphas]
-    found = evaluate_points(model, ends, points, evaluates, prepare=line.prepare)
+    evaluations = evaluate_points(model, ends, points, evaluates, prepare=line.prepare)
     num = len(alphas)
-    return {pair: found[k * num : (k + 1) * num] for k, pair in enumerate(pairs)}
+    return {pair: evaluations[k * num : (k + 1) * num] for k, pair in enumerate(pairs)}
 
 
 def _names(
     networks: Sequence[Mapping[str, Tensor]], names: Sequence[str] | None
 ) -> tuple[str, ...]:
     if len(networks) < 2:
-        raise OneBasinError(f"measure_pairs: {len(networks)} networks given; give at least two")
+        raise OneBasinError(f"measure_pairs: {len(networks)} networks given; pass at least two")
     shown = tuple(map(str, range(len(networks)))) if names is None else tuple(names)
     twice = [name for name in shown if shown.count(name) > 1]
     if len(shown) != len(networks) or twice:
         problem = f", {twice[0]!r} more than once," if twice else ""
         raise OneBasinError(
-            f"measure_pairs: {len(shown)} names{problem} for {len(networks)} networks; give each "
-            "its own"
+            f"measure_pairs: {len(shown)} names{problem} for {len(networks)} networks; pass one "
+            "unique name for each"
         )
     return shown

@@ -1,4 +1,4 @@
-"""Paths: the points between networks in parameter space, and beyond them."""
+"""Points between networks in parameter space, and beyond them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from onebasin._dtypes import all_finite, common_dtype, compute_dtype, is_inexact
 from onebasin.checkpoints.messages import counted
 from onebasin.errors import OneBasinError
 
-# A point: the share of each network in it, by the network's place in a sequence. Their sum is 1.
-Shares: TypeAlias = Mapping[int, float]
+# A point: the weights of the networks by their numbers. Their sum is 1.
+Weights: TypeAlias = Mapping[int, float]
 
 
 def point_between(
@@ -23,24 +23,24 @@ def point_between(
 ) -> dict[str, Tensor]:
     r"""Return the point \(\alpha\theta_A + (1-\alpha)\theta_B\).
 
-    Floating tensors are interpolated in float32 or better and have the dtype of A; integer
-    and boolean ones are A's. Where A and B agree the point is exactly theirs, and the ends
-    are exactly A and B.
+    Floating-point tensors are interpolated in float32 or better and have the dtype of A. Integer
+    and boolean ones are those of A. Entries that are equal in A and B do not change, and the
+    endpoints are exactly A and B.
 
     Args:
         params_a: parameters and buffers of A.
-        params_b: those of B, with the same names and shapes.
-        alpha: share of A, in [0, 1].
+        params_b: parameters and buffers of B, with the same names and shapes.
+        alpha: weight of A, in [0, 1].
 
     Returns:
         A new mapping with the names of A.
 
     Raises:
-        OneBasinError: naming the first tensor that is missing or has another shape.
+        OneBasinError: a tensor is missing or has another shape.
     """
     check_same_names(params_a, params_b)
-    shares = [alpha, 1 - alpha]
-    return {name: _mean(name, [params_a[name], params_b[name]], shares) for name in params_a}
+    weights = [alpha, 1 - alpha]
+    return {name: _mean(name, [params_a[name], params_b[name]], weights) for name in params_a}
 
 
 def _check_shape(name: str, a: Tensor, b: Tensor) -> None:
@@ -53,28 +53,28 @@ def _check_shape(name: str, a: Tensor, b: Tensor) -> None:
         )
 
 
-def point_at(networks: Sequence[Mapping[str, Tensor]], shares: Shares) -> Mapping[str, Tensor]:
-    r"""Return the point \(\sum_i s_i\theta_i\) of the space that networks span.
+def point_at(networks: Sequence[Mapping[str, Tensor]], weights: Weights) -> Mapping[str, Tensor]:
+    r"""Return the point \(\sum_i w_i\theta_i\) of the space that networks span.
 
-    Tensors are treated as in `point_between`; shares may be negative. The point where one
-    network has everything is that network itself, not a copy.
+    Tensors are treated as in `point_between`; weights may be negative. For a single network with
+    weight 1, the network itself is returned without a copy.
 
     Args:
-        networks: parameters and buffers of each, with the same names and shapes.
-        shares: which of them make up the point; they add up to 1.
+        networks: parameters and buffers of each network, with the same names and shapes.
+        weights: weights of the networks by their numbers; they sum to 1.
 
     Returns:
-        A mapping with the names of the first network in `shares`.
+        A mapping with the names of the first network in `weights`.
 
     Raises:
-        OneBasinError: naming the first tensor that is missing or has another shape.
+        OneBasinError: a tensor is missing or has another shape.
 
     Example:
         >>> corners = [{"w": torch.tensor([value])} for value in (0.0, 1.0, 4.0)]
         >>> point_at(corners, {0: 0.5, 1: -0.5, 2: 1.0})["w"]
         tensor([3.5000])
     """
-    inner = {i: share for i, share in shares.items() if share}
+    inner = {i: weight for i, weight in weights.items() if weight}
     first, *others = inner
     if not others:
         return networks[first]
@@ -88,31 +88,30 @@ def point_at(networks: Sequence[Mapping[str, Tensor]], shares: Shares) -> Mappin
     }
 
 
-def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+def _mean(name: str, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     for tensor in tensors[1:]:
         _check_shape(name, tensors[0], tensor)
-    return mean_of(f"parameters: tensor {name!r} of the point", tensors, shares)
+    return mean_of(f"parameters: tensor {name!r} of the point", tensors, weights)
 
 
-def mean_of(place: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    """Return the weighted mean of tensors: the heaviest plus differences, which are 0 for equals.
+def mean_of(place: str, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the weighted mean of tensors: the one of largest weight plus differences.
 
-    Entries that are equal in all tensors do not change, infinite ones too. All others are
+    Entries that are equal in all tensors do not change, including infinite ones. All others are
     finite if the tensors are.
 
     Args:
-        place: the public function and the tensor, for messages.
-        tensors: of one shape. Floating-point and complex ones are averaged in `compute_dtype`.
-            The mean has the dtype and device of the first. An integer or boolean first tensor
-            is returned as a copy.
-        shares: one for each; their sum is 1.
+        place: public function and tensor, for messages.
+        tensors: tensors of one shape. Floating-point and complex ones are averaged in
+            `compute_dtype`. The mean has the dtype and device of the first. An integer or boolean
+            first tensor is returned as a copy.
+        weights: one weight for each tensor; their sum is 1.
 
     Returns:
         A new tensor.
 
     Raises:
-        OneBasinError: when the mean has values that the first dtype cannot hold, or real and
-            complex tensors are mixed.
+        OneBasinError: the mean overflows the first dtype, or real and complex tensors are mixed.
     """
     first = tensors[0].detach()
     if not is_inexact(first.dtype):
@@ -121,36 +120,36 @@ def mean_of(place: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> T
     dtype = compute_dtype(*dtypes)
     if dtype.is_complex and not all(each.is_complex for each in dtypes):
         raise OneBasinError(
-            f"{place} is real in some networks and complex in others; convert them to one kind"
+            f"{place} is real in some networks and complex in others; convert them to one dtype"
         )
-    mean = _sum_of_differences(tensors, shares, dtype)
+    mean = _sum_of_differences(tensors, weights, dtype)
     if not all_finite(mean):
-        mean = _without_overflow(mean, tensors, shares)
+        mean = _without_overflow(mean, tensors, weights)
     return round_to(place, mean, first.dtype)
 
 
 def _sum_of_differences(
-    tensors: Sequence[Tensor], shares: Sequence[float], dtype: torch.dtype
+    tensors: Sequence[Tensor], weights: Sequence[float], dtype: torch.dtype
 ) -> Tensor:
-    if sorted(share for share in shares if share) == [0.5, 0.5]:
-        a, b = (each.detach() for each, share in zip(tensors, shares, strict=True) if share)
+    if sorted(weight for weight in weights if weight) == [0.5, 0.5]:
+        a, b = (each.detach() for each, weight in zip(tensors, weights, strict=True) if weight)
         device = tensors[0].device
         return a.to(device, dtype, copy=True).add_(b.to(device, dtype)).mul_(0.5)
-    heaviest = max(range(len(shares)), key=lambda i: abs(shares[i]))
+    heaviest = max(range(len(weights)), key=lambda i: abs(weights[i]))
     base = tensors[heaviest].detach().to(tensors[0].device, dtype)
     mean = base.clone()
-    for i, (tensor, share) in enumerate(zip(tensors, shares, strict=True)):
-        if i != heaviest and share:
-            mean.add_(tensor.detach().to(base.device, dtype) - base, alpha=share)
+    for i, (tensor, weight) in enumerate(zip(tensors, weights, strict=True)):
+        if i != heaviest and weight:
+            mean.add_(tensor.detach().to(base.device, dtype) - base, alpha=weight)
     return mean
 
 
-def _without_overflow(mean: Tensor, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    """Return a mean with entries that are not finite computed in another way where possible."""
+def _without_overflow(mean: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the mean with non-finite entries recomputed as a plain weighted sum."""
     double = common_dtype(mean.dtype, torch.float64)
     values = [tensor.detach().to(mean.device, double) for tensor in tensors]
-    used = [(value, share) for value, share in zip(values, shares, strict=True) if share]
-    total = sum((value * share for value, share in used), start=torch.zeros_like(values[0]))
+    used = [(value, weight) for value, weight in zip(values, weights, strict=True) if weight]
+    total = sum((value * weight for value, weight in used), start=torch.zeros_like(values[0]))
     total = torch.where(torch.isfinite(mean), mean.to(double), total)
     base = used[0][0]
     same = torch.stack([value == base for value, _ in used]).all(0)
@@ -158,7 +157,7 @@ def _without_overflow(mean: Tensor, tensors: Sequence[Tensor], shares: Sequence[
 
 
 def same_point(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor]) -> bool:
-    """Tell whether all tensors of two networks are equal, reading no further than needed."""
+    """Return whether all tensors of two networks are equal; stops at the first difference."""
     check_same_names(params_a, params_b)
     return all(_equal(name, params_a[name], params_b[name]) for name in params_a)
 
@@ -173,7 +172,7 @@ def check_same_names(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tens
     """Check that two networks have the same tensor names.
 
     Raises:
-        OneBasinError: naming the first tensor that only one of them has, or what is no mapping.
+        OneBasinError: an argument is not a mapping, or a tensor is in only one of them.
     """
     check_mapping("parameters", params_a, "params_a")
     check_mapping("parameters", params_b, "params_b")
@@ -192,12 +191,12 @@ def normalize_weights(
     """Return weights divided by their sum, one for each network.
 
     Args:
-        weights: one number for each network; None for equal ones.
-        num_networks: how many there are.
-        call: the public function that is running, for messages.
+        weights: one number for each network; None for equal weights.
+        num_networks: number of networks.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when their number is another, one is not finite or their sum is 0.
+        OneBasinError: the number of weights is wrong, one is not finite, or their sum is 0.
 
     Example:
         >>> normalize_weights([1, 3], 2)
@@ -208,7 +207,7 @@ def normalize_weights(
     if len(weights) != num_networks:
         raise OneBasinError(
             f"{call}: {counted(len(weights), 'weight')} ({listed}) for {num_networks} networks; "
-            "give one for each"
+            "pass one for each"
         )
     total = fsum(weights) if all(map(isfinite, weights)) else 0.0
     if total == 0:
@@ -220,7 +219,7 @@ def normalize_weights(
 
 
 def _numbers(weights: Any, call: str) -> list[float]:
-    """Return weights as numbers of Python; those of NumPy and PyTorch are accepted."""
+    """Return weights as Python floats; numbers of NumPy and PyTorch are accepted."""
     try:
         if isinstance(weights, Mapping | str):
             raise TypeError

@@ -1,7 +1,4 @@
-"""Planes: the loss on the plane through three networks, measured and drawn.
-
-Owns `Plane` and `measure_plane`; where the points of a plane lie is `coordinates`'.
-"""
+"""Losses on the plane through three networks."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments
 from onebasin.errors import OneBasinError, check_amount, check_choice, check_whole
+from onebasin.evaluation.contours import color_norm, contour_levels, level_labels
 from onebasin.evaluation.coordinates import basis_of
 from onebasin.evaluation.curves import LineNormalization, Quantity
 from onebasin.evaluation.evaluation import Evaluate
-from onebasin.evaluation.levels import levels_of, norm_of, texts_of
+from onebasin.evaluation.normalization import preparation_for
 from onebasin.evaluation.plotting import INK
 from onebasin.evaluation.points import evaluate_points
-from onebasin.evaluation.preparation import preparation
 from onebasin.evaluation.results import Result, axes_for
 
 if TYPE_CHECKING:
@@ -29,20 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plane(Result):
-    """Losses and errors on a grid of the plane through three networks; by `measure_plane`.
+    """Losses and errors on a grid of the plane through three networks; see `measure_plane`.
 
-    Coordinates are distances between parameters: the first network lies at (0, 0), the second
-    on the first axis, the third above it.
+    Coordinates are distances between parameters. The first network is at (0, 0), the second on the
+    first axis, the third above it.
 
     Args:
-        names: what the three are called.
-        places: the coordinates of the three.
-        found: loss and error of the three.
+        names: names of the three networks.
+        places: coordinates of the three networks.
+        found: loss and error of the three networks.
         xs: first coordinates of the grid, increasing.
         ys: second coordinates of the grid, increasing.
         losses: for each y the mean loss at every x.
-        errors: for each y the share of wrong answers at every x; NaN without classes.
-        normalization: as for `Curve`; it holds for the grid, not for the three networks.
+        errors: for each y the fraction of wrong answers at every x; NaN without classes.
+        normalization: as for `Curve`; of the grid, not of the three networks.
         num_reset: as for `Curve`.
     """
 
@@ -80,38 +77,37 @@ class Plane(Result):
         }
 
     def plot(self, ax: Axes | None = None, *, quantity: Quantity = "loss") -> Axes:
-        """Draw the plane as contours, with the three networks marked.
+        """Plot contours of the plane with the three networks.
 
-        Levels of the loss lie closer together near its lowest point (on a scale of logarithms,
-        as in Garipov et al. 2018), those of the error evenly. The highest color stands for
-        everything above the highest level.
+        Levels of the loss are logarithmic above its minimum (Garipov et al. 2018), those of the
+        error are linear. The last color covers all values above the highest level.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: axes to draw on; a new figure by default.
             quantity: "loss" or "error".
 
         Returns:
             The axes with the contours and a color scale.
 
         Raises:
-            OneBasinError: when there are no such values.
+            OneBasinError: the plane has no finite values of the quantity.
         """
         check_choice("plot", "quantity", quantity, Quantity)
         values = np.array(self.losses if quantity == "loss" else self.errors)
         if not np.isfinite(values).any():
             raise OneBasinError(f"plot: the plane has no finite {quantity} to draw")
         ax = axes_for(ax)
-        levels = levels_of(values, quantity)
-        # What is not finite lies above every level, and is drawn so.
+        levels = contour_levels(values, quantity)
+        # Draw non-finite values above the highest level.
         shown = np.where(np.isfinite(values), values, 2 * abs(levels[-1]) + 1)
         style: dict[str, Any] = {"levels": levels, "extend": "max"}
         filled = ax.contourf(
-            self.xs, self.ys, shown, cmap="viridis_r", norm=norm_of(levels), **style
+            self.xs, self.ys, shown, cmap="viridis_r", norm=color_norm(levels), **style
         )
         ax.contour(self.xs, self.ys, shown, levels, colors="white", linewidths=0.6, alpha=0.6)
         self._mark(ax)
         scale = ax.figure.colorbar(filled, ax=ax, label=quantity, ticks=levels)
-        scale.ax.set_yticklabels(texts_of(levels, quantity))
+        scale.ax.set_yticklabels(level_labels(levels, quantity))
         ax.set_aspect("equal")
         ax.grid(False)
         ax.set_xlabel("distance between parameters")
@@ -148,21 +144,21 @@ def measure_plane(
 ) -> Plane:
     r"""Evaluate a model on the plane through three networks (Garipov et al. 2018).
 
-    With \(u = \theta_B-\theta_A\) and \(v = \theta_C-\theta_A\) less its part along \(u\), a point
-    \((x, y)\) is \(\theta_A + x\,u/\lVert u\rVert + y\,v/\lVert v\rVert\). Distances count
-    parameters only; buffers are mixed with the same shares. Where the statistics of a
-    normalization layer are carried beyond the networks, a variance can become negative and the
-    loss NaN; "reset" estimates them at every point instead.
+    With \(u = \theta_B-\theta_A\) and \(v = \theta_C-\theta_A\) orthogonalized against \(u\), a
+    point \((x, y)\) is \(\theta_A + x\,u/\lVert u\rVert + y\,v/\lVert v\rVert\). Distances count
+    parameters only; buffers have the same weights. Beyond the networks, the variance of a
+    normalization layer can become negative and the loss NaN; "reset" recomputes the statistics
+    at every point instead.
 
     Args:
-        model: the architecture; its own parameters do not matter.
-        networks: by name the parameters and buffers of A, B and C, in this order.
+        model: the architecture; its own parameters are ignored.
+        networks: parameters and buffers of A, B and C by name, in this order.
         evaluate: as for `interpolate`.
-        num_points: points of the grid along each axis, at least 2.
-        margin: how far the grid reaches beyond the networks, as a share of the longer side of
-            the box around them.
-        normalization: "interpolated" or "reset", as for `interpolate`. Repair has no meaning
-            here: where a share is negative, no deviation lies between those of the networks.
+        num_points: number of grid points along each axis, at least 2.
+        margin: extent of the grid beyond the networks, as a fraction of the longer side of their
+            box.
+        normalization: "interpolated" or "reset", as for `interpolate`. 'repair' needs a point
+            between two networks.
         data: as for `interpolate`.
         progress: called with the number of points done and their total.
 
@@ -170,8 +166,8 @@ def measure_plane(
         The plane.
 
     Raises:
-        OneBasinError: when there are not three networks, they lie on one line, or do not fit
-            the model or each other.
+        OneBasinError: the number of networks is not three, they lie on one line, or they do not
+            match the model or each other.
 
     Example:
         >>> model = nn.Linear(1, 1)
@@ -185,32 +181,32 @@ def measure_plane(
     num_points = check_whole("measure_plane", "num_points", num_points, least=2)
     check_amount("measure_plane", "margin", margin)
     if len(networks) != 3:
-        raise OneBasinError(f"measure_plane: {len(networks)} networks given; give three")
+        raise OneBasinError(f"measure_plane: {len(networks)} networks given; pass three")
     check_choice("measure_plane", "normalization", normalization, LineNormalization)
     if normalization in ("repair", "rescale"):
         raise OneBasinError(
-            f"measure_plane: normalization is {normalization!r}, but beyond the networks nothing "
-            "lies between their statistics; use 'reset', or repair along a line by interpolate"
+            f"measure_plane: normalization {normalization!r} needs a point between two networks; "
+            "use 'reset' on planes"
         )
-    prepare, num_reset = preparation("measure_plane", model, normalization, data)
+    prepare, num_reset = preparation_for("measure_plane", model, normalization, data)
     basis = basis_of(model, networks)
     xs, ys = basis.grid(num_points, margin)
-    points = [{i: 1.0} for i in range(3)] + [basis.shares(x, y) for y in ys for x in xs]
+    points = [{i: 1.0} for i in range(3)] + [basis.weights_at(x, y) for y in ys for x in xs]
     corners = list(networks.values())
     every = evaluate_points(
         model, corners, points, {"": evaluate}, prepare=prepare, progress=progress
     )
-    ends, found = [each[""] for each in every[:3]], [each[""] for each in every[3:]]
-    cuts = range(0, len(found), num_points)
+    corner_values, grid = [each[""] for each in every[:3]], [each[""] for each in every[3:]]
+    cuts = range(0, len(grid), num_points)
     first, second, third = networks
     return Plane(
         names=(first, second, third),
         places=basis.places,
-        found=tuple((each.loss, each.error) for each in ends),
+        found=tuple((each.loss, each.error) for each in corner_values),
         xs=xs,
         ys=ys,
-        losses=tuple(tuple(e.loss for e in found[cut : cut + num_points]) for cut in cuts),
-        errors=tuple(tuple(e.error for e in found[cut : cut + num_points]) for cut in cuts),
+        losses=tuple(tuple(e.loss for e in grid[cut : cut + num_points]) for cut in cuts),
+        errors=tuple(tuple(e.error for e in grid[cut : cut + num_points]) for cut in cuts),
         normalization=normalization,
         num_reset=num_reset,
     )

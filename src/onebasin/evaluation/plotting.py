@@ -1,6 +1,6 @@
-"""Pictures: the one style of all figures, and their files.
+"""Common style of all figures, and their files.
 
-Nothing here touches matplotlib's global state or its settings.
+The global state and settings of matplotlib are not changed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SETTINGS: Any = {
     "lines.linewidth": 2.2,
     "lines.solid_capstyle": "round",
     "savefig.facecolor": "white",
-    # Without a salt of its own every file would get new random names inside.
+    # A fixed salt makes the ids in the file reproducible.
     "svg.hashsalt": "onebasin",
 }
 
@@ -52,8 +52,8 @@ def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
     """Write a figure to a `.png`, `.svg` or `.pdf` file.
 
     Raises:
-        OneBasinError: when the suffix is another, or the file cannot be written; nothing
-            half-written is left.
+        OneBasinError: the suffix is unknown, or the file cannot be written. A partial file is
+            never left.
     """
     check_picture(path)
     with atomic_path(path) as temporary:
@@ -61,15 +61,15 @@ def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
 
 
 def check_picture(path: str | PathLike[str]) -> None:
-    """Check, before long work, that a path names a kind of picture.
+    """Check the suffix of a figure file before a long computation.
 
     Raises:
-        OneBasinError: when its suffix is none of `.png`, `.svg` and `.pdf`.
+        OneBasinError: the suffix is not `.png`, `.svg` or `.pdf`.
     """
     suffix = Path(path).suffix
     if suffix not in PICTURES:
         raise OneBasinError(
-            f"{path}: unknown kind of picture {suffix!r}; expected {', '.join(PICTURES)}"
+            f"{path}: unknown picture format {suffix!r}; expected {', '.join(PICTURES)}"
         )
 
 
@@ -77,13 +77,13 @@ def write_picture(figure: Figure, target: Any, form: str) -> None:
     """Write a figure to an open file or path.
 
     Args:
-        figure: what to write.
+        figure: the figure.
         target: a path or a binary file.
         form: "png", "svg" or "pdf".
     """
     import matplotlib
 
-    # The date would make every file differ from the last.
+    # Leave out the date to make the files reproducible.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(target, format=form, dpi=200, metadata=metadata)

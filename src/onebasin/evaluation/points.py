@@ -1,8 +1,7 @@
-"""Points: networks evaluated at many points of the space they span.
+"""Networks evaluated at many points of the space they span.
 
-Every curve, matrix and plane is a set of such points. Owns what they share: a point is made
-once for all evaluations, the networks themselves are evaluated once, and small networks go
-through the data together.
+All curves, matrices and planes are sets of such points. A point is computed once for all
+evaluations, equal points are evaluated once, and small networks are evaluated together.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from torch import Tensor, nn
 from onebasin._checks import described
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.evaluation import Evaluate, Evaluation, Evaluator, as_evaluation
-from onebasin.evaluation.paths import Shares, point_at
+from onebasin.evaluation.paths import Weights, point_at
 from onebasin.evaluation.pruning import with_common_masks
 from onebasin.evaluation.together import FEWEST, evaluate_together, num_at_once
 from onebasin.graph.binding import FunctionalModel
 
 Params: TypeAlias = Mapping[str, Tensor]
-# From the parameters of a point, the networks and their shares in it to parameters.
-Prepare: TypeAlias = Callable[[Params, Sequence[Params], Shares], Params]
+# Function from the parameters of a point, the networks and their weights to new parameters.
+Prepare: TypeAlias = Callable[[Params, Sequence[Params], Weights], Params]
 Progress: TypeAlias = Callable[[int, int], None]
-# What was measured at a point, by the name of what it was measured on.
+# Evaluations of a point by name.
 Evaluations: TypeAlias = dict[str, Evaluation]
 Key: TypeAlias = tuple[tuple[int, float], ...]
 
@@ -33,7 +32,7 @@ Key: TypeAlias = tuple[tuple[int, float], ...]
 def evaluate_points(
     model: nn.Module,
     networks: Sequence[Params],
-    points: Sequence[Shares],
+    points: Sequence[Weights],
     evaluates: Mapping[str, Evaluate],
     *,
     prepare: Prepare | None = None,
@@ -43,24 +42,23 @@ def evaluate_points(
     """Evaluate a model at points of the space that networks span.
 
     Args:
-        model: the architecture; it is run in evaluation mode and not changed.
-        networks: parameters and buffers of each.
-        points: the shares of the networks in each; equal points are evaluated once, and a
-            network that has everything is evaluated as it is.
-        evaluates: by name, each from `evaluator` or any function of the model; see
-            `interpolate`.
-        prepare: what is done to the parameters of a point between networks before it is
-            evaluated, such as estimating its statistics; called with the parameters of the
-            point, the networks and their shares in it.
-        together: whether to evaluate points in one batched pass; without it where it pays.
-        progress: called with the number of different points done and their total.
+        model: the architecture; run in evaluation mode and not changed.
+        networks: parameters and buffers of each network.
+        points: weights of the networks at each point; equal points are evaluated once, and a
+            single network is evaluated without a copy.
+        evaluates: evaluation functions by name; see `interpolate`.
+        prepare: function applied to the parameters of a point between networks, such as a reset
+            of statistics. Its arguments are the parameters of the point, the networks and their
+            weights.
+        together: whether to evaluate points in one batched pass; by default if it is faster.
+        progress: called with the number of distinct points done and their total.
 
     Returns:
-        For each point its evaluations, by the names of `evaluates`.
+        For each point its evaluations by name.
 
     Raises:
-        OneBasinError: when the parameters do not fit the model or each other, or what is to
-            evaluate is no function.
+        OneBasinError: the parameters do not match the model or each other, or an evaluation
+            function is not callable.
     """
     for evaluate in evaluates.values():
         if not callable(evaluate):
@@ -70,21 +68,21 @@ def evaluate_points(
             )
     networks = with_common_masks(networks)
     distinct = {_key(point): point for point in points}
-    found: dict[Key, Evaluations] = {}
+    results: dict[Key, Evaluations] = {}
     for keys in _parts(list(distinct), _at_once(model, evaluates, together)):
         params = [_params(networks, distinct[key], prepare) for key in keys]
-        found |= zip(keys, _evaluate(model, params, evaluates), strict=True)
+        results |= zip(keys, _evaluate(model, params, evaluates), strict=True)
         if progress is not None:
-            progress(len(found), len(distinct))
-    return [found[_key(point)] for point in points]
+            progress(len(results), len(distinct))
+    return [results[_key(point)] for point in points]
 
 
-def _key(point: Shares) -> Key:
-    return tuple(sorted((i, share) for i, share in point.items() if share))
+def _key(point: Weights) -> Key:
+    return tuple(sorted((i, weight) for i, weight in point.items() if weight))
 
 
 def _at_once(model: nn.Module, evaluates: Mapping[str, Evaluate], together: bool | None) -> int:
-    """Return how many points are evaluated together."""
+    """Return the number of points that are evaluated together."""
     if together is False or not all(isinstance(each, Evaluator) for each in evaluates.values()):
         return 1
     num = num_at_once([*model.parameters(), *model.buffers()])
@@ -92,7 +90,7 @@ def _at_once(model: nn.Module, evaluates: Mapping[str, Evaluate], together: bool
 
 
 def _parts(keys: Sequence[Key], at_once: int) -> Iterator[Sequence[Key]]:
-    """Yield what is evaluated together: networks alone, points between in equal parts."""
+    """Yield the points of each pass: networks alone, other points in equal parts."""
     if at_once == 1:
         yield from ([key] for key in keys)
         return
@@ -103,7 +101,7 @@ def _parts(keys: Sequence[Key], at_once: int) -> Iterator[Sequence[Key]]:
         yield between[i * len(between) // num_parts : (i + 1) * len(between) // num_parts]
 
 
-def _params(networks: Sequence[Params], point: Shares, prepare: Prepare | None) -> Params:
+def _params(networks: Sequence[Params], point: Weights, prepare: Prepare | None) -> Params:
     params = point_at(networks, point)
     if prepare is None or len(_key(point)) == 1:
         return params
@@ -119,10 +117,10 @@ def _evaluate(
                 evaluate_together(model, networks, cast(Evaluator, evaluate))
                 for evaluate in evaluates.values()
             ]
-            return [dict(zip(evaluates, found, strict=True)) for found in zip(*each, strict=True)]
+            return [dict(zip(evaluates, row, strict=True)) for row in zip(*each, strict=True)]
         except OneBasinError:
             raise
-        # What vmap cannot take, and in which words it says so, depends on the model.
+        # The errors of vmap for unsupported operators depend on the model.
         except Exception:
             pass
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Pruned networks: their masks made equal, without a change of what a network computes.
+"""Common masks of pruned networks, which do not change the function of a network.
 
 Pruning (`torch.nn.utils.prune`) stores `weight_orig` and a mask of 0 and 1, `weight_mask`. A
-mean of masks is no mask, so networks get a common one before they are averaged.
+mean of masks is not a mask, so networks get a common one before they are averaged.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ def differing_masks(
     """Return the pruned tensors whose masks differ between networks, each with its mask.
 
     Args:
-        networks: with the same names and shapes; only masks are read.
-        call: the public function that is running, for messages.
+        networks: networks with the same names and shapes; only masks are read.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when a mask differs that belongs to no tensor.
+        OneBasinError: a mask that belongs to no tensor differs.
     """
-    found = {}
+    masks = {}
     for mask in networks[0]:
         if is_mask_name(mask) and all(_has_mask(params, mask) for params in networks):
             first = networks[0][mask].bool()
             others = [params[mask].bool().to(first.device) for params in networks[1:]]
             if not all(torch.equal(first, other) for other in others):
-                found[_masked(networks[0], mask, call)] = mask
-    return found
+                masks[_masked(networks[0], mask, call)] = mask
+    return masks
 
 
 def with_common_masks(
     networks: Sequence[Mapping[str, Tensor]], call: str = "parameters"
 ) -> Sequence[Mapping[str, Tensor]]:
-    """Return networks that compute the same with one mask: it keeps what any of them keeps.
+    """Return equivalent networks with one mask, which keeps the entries that any of them keeps.
 
     Args:
-        networks: with the same names and shapes.
-        call: the public function that is running, for messages.
+        networks: networks with the same names and shapes.
+        call: name of the public function, for messages.
 
     Returns:
-        The networks themselves where masks are equal; else views that mask tensors on access.
+        The networks themselves if masks are equal; otherwise views that mask tensors on access.
 
     Raises:
         OneBasinError: as for `differing_masks`.
@@ -68,11 +68,11 @@ def with_common_masks(
 def apply_common_masks(
     networks: Sequence[Mapping[str, Tensor]], masks: Mapping[str, str]
 ) -> Sequence[Mapping[str, Tensor]]:
-    """Return networks with one mask for each pruned tensor, as `with_common_masks` does.
+    """Return networks with one mask for each pruned tensor, as in `with_common_masks`.
 
     Args:
-        networks: with the same names and shapes.
-        masks: as `differing_masks` returns them, so that masks are read only once.
+        networks: networks with the same names and shapes.
+        masks: the result of `differing_masks`.
     """
     return [_WithCommonMask(params, masks, networks) for params in networks] if masks else networks
 
@@ -81,9 +81,9 @@ class _WithCommonMask(LazyMapping):
     """A network whose pruned tensors are masked, with the union of all masks.
 
     Args:
-        params: of the network.
-        masks: by the names of the pruned tensors.
-        networks: all, for the union.
+        params: parameters of the network.
+        masks: names of the masks by pruned tensor.
+        networks: all networks, for the union.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class _WithCommonMask(LazyMapping):
 
 
 def is_mask_name(name: str) -> bool:
-    """Return whether a tensor is called `mask` or `..._mask`."""
+    """Return whether a tensor has the name `mask` or `..._mask`."""
     last = name.rpartition(".")[2]
     return last == "mask" or last.endswith(MASK)
 
@@ -129,7 +129,7 @@ def _has_mask(params: Mapping[str, Tensor], name: str) -> bool:
 
 
 def _masked(params: Mapping[str, Tensor], mask: str, call: str) -> str:
-    """Return the tensor that a mask applies to: `weight_orig` or `weight` of `weight_mask`."""
+    """Return the tensor of a mask: `weight_orig` or `weight` for `weight_mask`."""
     base, shape = mask.removesuffix(MASK), describe(params, mask).shape
     for name in (f"{base}_orig", base):
         if name in params and name != mask and describe(params, name).shape == shape:

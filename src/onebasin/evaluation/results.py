@@ -1,7 +1,4 @@
-"""Results: what every measurement returns, and the files it can be written to.
-
-Owns `Result`: tidy rows, a picture, and `save`, which picks the form by the suffix.
-"""
+"""Base class of all measurements, with rows, a plot, and files."""
 
 from __future__ import annotations
 
@@ -26,37 +23,37 @@ RESULTS = (*TABLES, *PICTURES)
 
 
 class Result:
-    """The base of what measurements return; a subclass says what its rows and picture are."""
+    """Base class of results; a subclass defines its rows and its plot."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the numbers as tidy rows: one mapping of column to value for each."""
+        """Return the numbers as tidy rows, one mapping of column to value each."""
         raise NotImplementedError
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the numbers.
+        """Plot the numbers.
 
         Args:
-            ax: where to draw; a new figure without it.
+            ax: axes to draw on; a new figure by default.
 
         Returns:
-            The axes that were drawn on.
+            The axes.
         """
         raise NotImplementedError
 
     def to_json(self) -> Any:
-        """Return what a `.json` file holds: the rows, as plain JSON values; see `plain_number`."""
+        """Return the content of a `.json` file: the rows as plain JSON values."""
         return plain_rows(self.rows())
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the rows to a `.json` or `.csv` file, or the picture to `.png`, `.svg` or `.pdf`.
+        """Write the rows to a `.json` or `.csv` file, or the plot to `.png`, `.svg` or `.pdf`.
 
-        The file is whole or not there: it is written under another name and renamed.
+        The file is written under a temporary name and renamed, so it is never incomplete.
 
         Args:
-            path: where to; the suffix decides the form.
+            path: the file; the suffix selects the format.
 
         Raises:
-            OneBasinError: when the suffix is another, or the file cannot be written.
+            OneBasinError: the suffix is unknown, or the file cannot be written.
         """
         check_result_path(path)
         with atomic_path(path) as temporary:
@@ -81,24 +78,24 @@ class Result:
 
 
 def check_result_path(path: str | PathLike[str]) -> None:
-    """Check, before long work, that a path names a form in which results can be written.
+    """Check the suffix of a result file before a long computation.
 
     Raises:
-        OneBasinError: when its suffix is none of `.json`, `.csv`, `.png`, `.svg` and `.pdf`.
+        OneBasinError: the suffix is not `.json`, `.csv`, `.png`, `.svg` or `.pdf`.
     """
     suffix = Path(path).suffix
     if suffix not in RESULTS:
         raise OneBasinError(
-            f"{path}: unknown form of result {suffix!r}; expected {', '.join(TABLES)} for the "
-            f"rows or {', '.join(PICTURES)} for the picture"
+            f"{path}: unknown result format {suffix!r}; expected {', '.join(TABLES)} for the "
+            f"rows or {', '.join(PICTURES)} for the plot"
         )
 
 
 def save_rows(rows: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:
-    """Write rows to a `.json` or `.csv` file, whole or not at all.
+    """Write rows to a `.json` or `.csv` file; a partial file is never left.
 
     Raises:
-        OneBasinError: when the suffix is another, or the file cannot be written.
+        OneBasinError: the suffix is unknown, or the file cannot be written.
     """
     check_table_path(path)
     text = _json_text(plain_rows(rows)) if Path(path).suffix == ".json" else csv_text(rows)
@@ -107,15 +104,15 @@ def save_rows(rows: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> N
 
 
 def check_table_path(path: str | PathLike[str]) -> None:
-    """Check, before long work, that a path names a form in which rows can be written.
+    """Check the suffix of a table file before a long computation.
 
     Raises:
-        OneBasinError: when its suffix is neither `.json` nor `.csv`.
+        OneBasinError: the suffix is neither `.json` nor `.csv`.
     """
     suffix = Path(path).suffix
     if suffix not in TABLES:
         raise OneBasinError(
-            f"{path}: unknown form of table {suffix!r}; expected {' or '.join(TABLES)}"
+            f"{path}: unknown table format {suffix!r}; expected {' or '.join(TABLES)}"
         )
 
 
@@ -124,7 +121,7 @@ def _json_text(data: Any) -> str:
 
 
 def axes_for(ax: Axes | None) -> Axes:
-    """Return the axes to draw on: those given, or those of a new figure of pyplot."""
+    """Return the given axes, or those of a new pyplot figure."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -133,7 +130,7 @@ def axes_for(ax: Axes | None) -> Axes:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV text: a header, then a line for each; what is not a number is empty.
+    r"""Return rows as CSV text with a header; NaN is an empty field.
 
     Example:
         >>> csv_text([{"alpha": 0.5, "loss": 1.25}, {"alpha": 1.0, "loss": float("nan")}])
@@ -148,7 +145,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def plain_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows as JSON can hold them; see `plain_number`."""
+    """Return rows as plain JSON values; see `plain_number`."""
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 
@@ -157,7 +154,7 @@ def _plain(value: Any) -> Any:
 
 
 def plain_number(value: float) -> float | str | None:
-    """Return a number as JSON can hold it: NaN becomes None, infinity becomes "inf"."""
+    """Return a number as a JSON value: NaN becomes None, infinity becomes "inf"."""
     if isnan(value):
         return None
     return value if isfinite(value) else str(value)

@@ -1,7 +1,6 @@
-"""Statistics: running means and variances of normalization layers, estimated on data.
+"""Running means and variances of normalization layers, recomputed on data.
 
-A merged network's activations have other statistics than its parents'. Owns resetting
-them from data.
+The activations of a merged network have other statistics than those of its sources.
 """
 
 from __future__ import annotations
@@ -41,35 +40,34 @@ CALL = "reset_statistics"
 def reset_statistics(
     model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any], *, exact: bool = False
 ) -> dict[str, Tensor]:
-    r"""Estimate the running statistics of all BatchNorm layers on data.
+    """Recompute the running statistics of all BatchNorm layers on data.
 
-    Each statistic is the mean and the (unbiased) variance of all values that its layer is given
-    in one pass over the data, pooled, so that batches count by their size and differences
-    between them count too. On the way every batch is normalized by its own statistics, as in
-    training and in Jordan et al. (2022); every other layer is in evaluation mode. PyTorch's
-    cumulative average (`momentum=None`) is the mean of the batches' variances instead, which
-    is too low where batches differ.
+    Each statistic is the mean and the (unbiased) variance of all inputs of its layer in one pass
+    over the data. Values are pooled, so batches are weighted by their size and differences
+    between them are included. During the pass, every batch is normalized by its own statistics,
+    as in training and in Jordan et al. (2022); all other layers are in evaluation mode. PyTorch's
+    cumulative average (`momentum=None`) is the mean of the batches' variances instead, which is
+    too low if batches differ.
 
-    Laws: of the first normalization layers the statistics depend neither on the order of the
-    examples nor on the size of the batches, but for rounding; with `exact` those of all layers.
+    Laws: up to rounding, the statistics of the first normalization layers depend neither on the
+    order of the examples nor on the batch size; with `exact` those of all layers.
 
     Args:
         model: the architecture; not changed.
         params: a value for every parameter and buffer; not changed.
-        data: batches, each the inputs or `(inputs, labels)`, not too small. `Batches` are read
-            in an order of their own, drawn with a fixed seed, so that data sorted by class does
-            no harm; let a DataLoader shuffle. Empty batches are passed over.
-        exact: whether to read the data once for each normalization layer, so that deeper ones,
-            too, see what they are given in evaluation: all before them have their statistics.
+        data: batches of inputs or `(inputs, labels)`, not too small. `Batches` are shuffled with
+            a fixed seed, so data may be sorted by class; for a DataLoader use `shuffle=True`.
+            Empty batches are skipped.
+        exact: whether to read the data once for each normalization layer, with all previous
+            layers in evaluation mode.
 
     Returns:
-        A new mapping with the names of `params`, of one tensor the same under each. Only the
-        statistics differ, which have the precision of the model, or better; without a layer that
-        keeps any, nothing does.
+        A new mapping with the names of `params`; tied names have equal values. Only the statistics
+        differ. They have the precision of the model, or better.
 
     Raises:
-        OneBasinError: when there is no batch, the model refuses one, a batch is too small to
-            have a variance, the data is not finite, or that of `exact` can be read only once.
+        OneBasinError: the data are empty or not finite, the model fails on a batch, a batch is
+            too small for a variance, or the data can be read only once with `exact`.
 
     Example:
         >>> model = nn.Sequential(nn.BatchNorm1d(1))
@@ -88,14 +86,14 @@ def fresh_statistics(
     exact: bool = False,
     call: str = CALL,
 ) -> dict[str, Tensor]:
-    """Do what `reset_statistics` says, for another public function.
+    """Implementation of `reset_statistics` for other public functions.
 
     Args:
-        model: as there.
-        params: as there.
-        data: as there.
-        exact: as there.
-        call: the public function that is running, for messages.
+        model: as for `reset_statistics`.
+        params: as for `reset_statistics`.
+        data: as for `reset_statistics`.
+        exact: as for `reset_statistics`.
+        call: name of the public function, for messages.
     """
     layers = layers_with_statistics(model)
     if not layers:
@@ -118,9 +116,9 @@ def _run(
     training: bool,
     call: str,
 ) -> dict[str, Tensor]:
-    """Run the model over the data once, and return the statistics of what the layers are given."""
+    """Run the model over the data once, and return the statistics of the layers' inputs."""
     found: dict[str, Any] = {}
-    # In training mode layers write into their statistics.
+    # In training mode, layers update their statistics in place.
     own = statistics_of(layers) if training else {}
     held = {**values, **{name: values.get(name, each).clone() for name, each in own.items()}}
     device = next(iter(values.values())).device
@@ -154,14 +152,14 @@ def _run(
 def _refusal(error: Exception, number: int) -> str:
     if "more than 1 value per channel" in str(error):
         return (
-            f"batch {number} has one value per channel and so no variance; use larger batches "
-            "or drop the last one"
+            f"batch {number} has one value per channel and no variance; use larger batches or "
+            "drop the last one"
         )
     return f"the model does not run on batch {number} of the data: {one_line(error)}"
 
 
 def _check_finite(found: Mapping[str, Any], values: Mapping[str, Tensor], call: str) -> None:
-    """Check that finite networks were given finite values: nothing is hidden in others."""
+    """Check that the inputs of layers are finite if the parameters are."""
     broken = [
         layer
         for layer, moments in found.items()
@@ -169,7 +167,7 @@ def _check_finite(found: Mapping[str, Any], values: Mapping[str, Tensor], call: 
     ]
     if broken and all(map(all_finite, values.values())):
         raise OneBasinError(
-            f"{call}: what layer {broken[0]!r} is given is not finite, though the parameters are; "
+            f"{call}: the inputs of layer {broken[0]!r} are not finite, but the parameters are; "
             "check the data"
         )
 
@@ -177,7 +175,7 @@ def _check_finite(found: Mapping[str, Any], values: Mapping[str, Tensor], call: 
 def _statistics(
     layer: str, values: Mapping[str, Tensor], moments: Any, num_batches: int
 ) -> dict[str, Tensor]:
-    """Return the buffers of a layer; where it was given nothing, mean 0 and variance 1."""
+    """Return the buffers of a layer; mean 0 and variance 1 for a layer without inputs."""
     found: dict[str, Any] = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
     if moments is not None:
         found = dict(zip(found, (moments.mean, moments.variance, num_batches), strict=True))
@@ -185,8 +183,8 @@ def _statistics(
     for buffer, value in found.items():
         old = values.get(path_of(layer, buffer))
         if old is not None:
-            made = torch.as_tensor(value).to(old.device, old.dtype)
-            fresh[path_of(layer, buffer)] = made.expand_as(old).clone()
+            new = torch.as_tensor(value).to(old.device, old.dtype)
+            fresh[path_of(layer, buffer)] = new.expand_as(old).clone()
     return fresh
 
 
@@ -194,7 +192,7 @@ def _statistics(
 def _watched(
     layers: Mapping[str, _NormBase], found: dict[str, Any], *, training: bool
 ) -> Iterator[None]:
-    """Collect what the layers are given; only in training mode they normalize by it."""
+    """Collect the inputs of the layers; layers normalize by batches only in training mode."""
     hooks = [layer.register_forward_pre_hook(_hook(name, found)) for name, layer in layers.items()]
     try:
         for layer in layers.values():
@@ -218,7 +216,7 @@ def _hook(name: str, found: dict[str, Any]) -> Callable[[Any, Any], None]:
 
 @dataclass(frozen=True, eq=False)
 class _InstanceMoments:
-    """Means over instances, each normalized by itself, of their means and variances."""
+    """Means over instances of their means and variances."""
 
     count: int
     mean: Float64[Tensor, " u"]
@@ -233,6 +231,6 @@ class _InstanceMoments:
 
     def __add__(self, other: _InstanceMoments) -> _InstanceMoments:
         count = self.count + other.count
-        share = other.count / count
-        mean = torch.lerp(self.mean, other.mean, share)
-        return _InstanceMoments(count, mean, torch.lerp(self.variance, other.variance, share))
+        fraction = other.count / count
+        mean = torch.lerp(self.mean, other.mean, fraction)
+        return _InstanceMoments(count, mean, torch.lerp(self.variance, other.variance, fraction))

@@ -1,4 +1,4 @@
-"""A check of the data: a network whose statistics are reset on it must behave the same."""
+"""Check of the data: resetting statistics on suitable data barely changes a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onebasin.graph.normalization import layers_with_statistics
 
 CALL = "reset_difference"
 LARGE_DIFFERENCE = 0.5
-"""A difference above this means that the data differ from those that a network was trained on."""
+"""A larger difference means that the data differ from the training data."""
 
 
 @torch.no_grad()
@@ -39,8 +39,8 @@ def reset_difference(
         The difference; None for a network without running statistics.
 
     Raises:
-        OneBasinError: when the data can be read only once, the model refuses a batch, or its
-            outputs have one width in one batch and another in the next.
+        OneBasinError: the data can be read only once, the model fails on a batch, or the width of
+            its outputs changes between batches.
     """
     if not layers_with_statistics(model):
         return None

@@ -1,7 +1,4 @@
-"""Together: many networks of one architecture evaluated in one pass over the data.
-
-Owns the batched pass, and the decision where it is faster than one network after the other.
-"""
+"""Evaluation of many networks of one architecture in one batched pass over the data."""
 
 from __future__ import annotations
 
@@ -17,21 +14,21 @@ from onebasin.evaluation.losses import Part, measure_batch_together
 from onebasin.graph.batches import arguments_of, inputs_of, labels_of, output_of
 from onebasin.graph.binding import bind, evaluation_mode, input_dtype
 
-# benchmarks/together.py measures what this gains: docs/benchmarks/together.md. It gains most where
-# networks are smallest, and nothing above 2^14 entries. The more networks at once
-# the better, until what they hold at once leaves the cache.
+# benchmarks/together.py measures the speedup: docs/benchmarks/together.md. It is largest for the
+# smallest networks and vanishes above 2^14 entries. It grows with the number of networks until
+# they no longer fit the cache.
 LARGEST = 2**14
 AT_ONCE = 2**18
 FEWEST, MOST = 8, 32
 
 
 def num_at_once(tensors: Sequence[Tensor]) -> int:
-    """Return how many networks of this kind are best evaluated together; 1 where it never pays.
+    """Return the best number of networks to evaluate together; 1 if it is not faster.
 
-    It does for small networks without convolutions, whose time goes into starting operators.
+    It is faster for small networks without convolutions, which are dominated by operator overhead.
 
     Args:
-        tensors: parameters and buffers of one of them.
+        tensors: parameters and buffers of one network.
     """
     num_entries = sum(tensor.numel() for tensor in tensors)
     if num_entries > LARGEST or any(tensor.ndim > 2 for tensor in tensors):
@@ -45,13 +42,13 @@ def evaluate_together(
     """Evaluate several networks in one pass over the data, as one batched program.
 
     Args:
-        model: the architecture; it is run in evaluation mode and not changed.
-        networks: parameters and buffers of each.
+        model: the architecture; run in evaluation mode and not changed.
+        networks: parameters and buffers of each network.
         evaluate: the data and the loss.
 
     Returns:
-        For each network what `evaluate` gives for it alone, but for rounding. All are run in the
-        precision of the most precise one.
+        The result of `evaluate` for each network, up to rounding. All are run in the highest
+        precision of the networks.
 
     Raises:
         OneBasinError: as for `evaluator` and `FunctionalModel`.

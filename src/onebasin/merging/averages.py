@@ -1,4 +1,4 @@
-"""Averages: the weighted mean of networks, whole or tensor by tensor."""
+"""Weighted mean of networks, in memory or tensor by tensor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def average(
     r"""Return the weighted mean \(\sum_i w_i \theta_i / \sum_i w_i\) of two or more networks.
 
     Means are computed in float32 or better and have the dtype and device of the first
-    network's tensor. The mean of equal networks is exactly theirs. Names that share one tensor
+    network's tensor. The mean of equal networks equals them exactly. Names that share one tensor
     in every network share one in the result.
 
     Not every tensor is averaged:
@@ -36,7 +36,7 @@ def average(
     - Integers and booleans must be equal in all networks. Counters (one entry, such as
       `num_batches_tracked`) are those of the first.
     - Masks of pruned tensors (`weight_mask` with `weight_orig`) stay 0 or 1. The mean keeps
-      every entry that one of the networks keeps; what is averaged is `weight_orig * weight_mask`.
+      every entry that one of the networks keeps, and averages `weight_orig * weight_mask`.
     - Scales with different zero points are those of the first, and so are the zero points.
     - With negative weights, a `running_var` is never lower than the lowest of the networks,
       since variances are positive.
@@ -47,16 +47,15 @@ def average(
         params_list: parameters and buffers (state dicts) of networks of one architecture,
             aligned to the first; they are not changed.
         weights: one number for each network, negative ones allowed; divided by their sum.
-            Without them all count the same.
+            Equal by default.
 
     Returns:
-        A new mapping with the names of the first; nothing in it shares memory with the input.
+        A new mapping with the names of the first; nothing in it weights memory with the input.
 
     Raises:
-        OneBasinError: when there are fewer than two networks, their tensors differ in name or
-            shape, or the weights are not one finite number each with a sum other than 0; when
-            integers, or the scales of 8-bit weights, differ; when a tensor has NaN or infinite
-            entries, or its mean is too large for the dtype of the first network.
+        OneBasinError: there are fewer than two networks, or their names or shapes differ; the
+            weights are invalid; integers or the scales of 8-bit weights differ; a tensor has
+            NaN or infinite entries, or its mean overflows the dtype of the first network.
 
     Example:
         >>> import torch
@@ -66,7 +65,7 @@ def average(
     average = LazyAverage(params_list, weights)
     warn_of(average.notes)
     merged: dict[str, Tensor] = {}
-    # All tensors are kept with their mean, so that no later tensor takes their memory.
+    # Keep all tensors alive, so that their memory addresses stay unique.
     means: dict[tuple[object, ...], list[tuple[list[Tensor], list[Tensor], Tensor]]] = {}
     for name in params_list[0]:
         sources, tensors = average.sources(name), average.tensors(name)
@@ -80,14 +79,14 @@ def average(
 
 
 class LazyAverage(LazyMapping):
-    """The weighted mean of networks, each tensor computed when it is asked for.
+    """The weighted mean of networks, computed at each access.
 
-    One tensor of each network is held at a time, so that lazy mappings may be larger than
-    memory. Nothing is kept: every access computes the mean again.
+    One tensor of each network is loaded at a time, so lazy mappings may exceed the memory. Results
+    are not cached.
 
     Args:
-        params_list: as for `average`; checked at once, without reading tensors where the
-            mappings can describe them.
+        params_list: as for `average`; checked at once, without reading tensors if the mappings
+            can describe them.
         weights: as for `average`.
 
     Raises:
@@ -95,7 +94,7 @@ class LazyAverage(LazyMapping):
 
     Example:
         >>> import torch
-        >>> Mean([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3])["w"]
+        >>> LazyAverage([{"w": torch.zeros(1)}, {"w": torch.ones(1)}], [1, 3])["w"]
         tensor([0.7500])
     """
 
@@ -105,14 +104,14 @@ class LazyAverage(LazyMapping):
         weights: Sequence[int | float] | None = None,
     ) -> None:
         """Check the networks and weights; no mean is computed."""
-        self._shares = _check(params_list, weights)
+        self._weights = _check(params_list, weights)
         self._rules = rules_for(params_list)
         self._sources, self._params_list = params_list, self._rules.networks
         super().__init__(self._params_list[0])
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence for each tensor that is not simply averaged and changes the result."""
+        """One sentence for each deviation from a plain average."""
         return self._rules.notes
 
     def metadata(self, name: str) -> TensorInfo:
@@ -128,14 +127,14 @@ class LazyAverage(LazyMapping):
         return [params[name] for params in self._sources]
 
     def tensors(self, name: str) -> list[Tensor]:
-        """Return a tensor of every network, as it is averaged."""
+        """Return a tensor of every network, after masks are applied."""
         return [params[name] for params in self._params_list]
 
     def mean(self, name: str, tensors: Sequence[Tensor]) -> Tensor:
         """Return the mean of a tensor from its values in every network."""
         if name in self._rules.kept:
             return tensors[0].detach().clone()
-        return _mean(name, tensors, self._shares)
+        return _mean(name, tensors, self._weights)
 
 
 @checks_arguments
@@ -144,8 +143,8 @@ def average_tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the names and tensors of `average` one by one, for lazy mappings and large models.
 
-    The arguments are checked at once, before the first tensor is asked for; a tied tensor is
-    yielded under each of its names.
+    The arguments are checked before the first tensor is requested. A tied tensor is yielded
+    under each of its names.
 
     Args:
         params_list: as for `average`.
@@ -176,7 +175,7 @@ def _check(
     """Check that the networks can be averaged, and return weights with a sum of 1."""
     if len(params_list) < 2:
         raise OneBasinError(
-            f"average: {counted(len(params_list), 'network')} given; give at least two"
+            f"average: {counted(len(params_list), 'network')} given; pass at least two"
         )
     if not params_list[0]:
         raise OneBasinError("average: params_list[0] has no tensors; pass a state dict with some")
@@ -185,11 +184,11 @@ def _check(
     return normalize_weights(weights, len(params_list))
 
 
-def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    mean = mean_of(f"average: the mean of tensor {name!r}", tensors, shares)
+def _mean(name: str, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    mean = mean_of(f"average: the mean of tensor {name!r}", tensors, weights)
     if not all_finite(mean):
         _check_finite(name, mean, tensors)
-    if min(shares) < 0 and is_variance(name) and mean.is_floating_point():
+    if min(weights) < 0 and is_variance(name) and mean.is_floating_point():
         dtype = compute_dtype(mean.dtype)
         lowest = torch.stack([t.detach().to(mean.device, dtype) for t in tensors]).amin(0)
         mean = torch.maximum(mean.to(dtype), lowest).to(mean.dtype)
@@ -197,7 +196,7 @@ def _mean(name: str, tensors: Sequence[Tensor], shares: Sequence[float]) -> Tens
 
 
 def _check_finite(name: str, mean: Tensor, tensors: Sequence[Tensor]) -> None:
-    """Check that a mean with NaN or infinite entries has them where all networks are equal."""
+    """Check that non-finite entries of a mean are equal in all networks."""
     dtype = compute_dtype(*(tensor.dtype for tensor in tensors))
     wide = [tensor.detach().to(mean.device, dtype) for tensor in tensors]
     # NaN differs from itself; infinite entries of masks are equal in all networks.
@@ -212,7 +211,7 @@ def _check_finite(name: str, mean: Tensor, tensors: Sequence[Tensor]) -> None:
 
 
 def _are_equal(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Return whether tensors are equal pairwise; those of one memory are."""
+    """Return whether tensors are pairwise equal, or share memory."""
     return all(
         memory_of(a) == memory_of(b) or torch.equal(a, b)
         for a, b in zip(tensors, others, strict=True)

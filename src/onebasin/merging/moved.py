@@ -1,4 +1,4 @@
-"""Moved networks: a permutation applied to a lazy mapping when a tensor is asked for."""
+"""Permuted networks, computed lazily."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onebasin.symmetry.permutation import Permutation
 
 
 class LazyPermuted(LazyMapping):
-    """The parameters of a network moved by a permutation, computed at each access.
+    """The parameters of a permuted network, computed at each access.
 
-    Equal to `permutation.apply(params)` but for its memory: one tensor at a time. Tensors
-    that the symmetry does not contain are not changed.
+    Equal to `permutation.apply(params)`, but only one tensor is in memory at a time. Tensors
+    outside of the symmetry are not changed.
 
     Args:
         params: parameters and buffers; not changed.
-        permutation: what to apply.
+        permutation: the permutation.
     """
 
     def __init__(self, params: Mapping[str, Tensor], permutation: Permutation) -> None:
@@ -28,7 +28,7 @@ class LazyPermuted(LazyMapping):
         self._permutation = permutation
 
     def metadata(self, name: str) -> TensorInfo:
-        """Return the shape and dtype of a tensor, which a permutation does not change."""
+        """Return the shape and dtype of a tensor, without reading it."""
         return describe(self._params, name)
 
     def __getitem__(self, name: str) -> Tensor:

@@ -1,6 +1,6 @@
-"""Rules for tensors that a weighted mean would turn into nonsense.
+"""Rules for tensors that have no meaningful weighted mean.
 
-Pruning masks, integers, and quantized weights with their scales.
+These are pruning masks, integers, and quantized weights with their scales.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation.pruning import apply_common_masks, differing_masks
 
 SCALES = ("{}_scale", "{}_scale_inv", "{}.scale", "{}.scale_weight", "{}.weight_scale")
-"""Names of the scale of a quantized tensor: after its own name, or after its module's."""
+"""Names of the scale of a quantized tensor, after the name of the tensor or of its module."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How tensors that are not simply averaged are merged.
+    """Treatment of tensors that are not simply averaged.
 
     Args:
-        networks: to average; those of networks with different pruning masks have a common one.
-        kept: tensors that are copied from the first network.
-        notes: one sentence for each decision that changes what the user gets.
+        networks: networks to average, with common pruning masks.
+        kept: names of tensors that are copied from the first network.
+        notes: one sentence for each decision that changes the result.
     """
 
     networks: Sequence[Mapping[str, Tensor]]
@@ -45,8 +45,7 @@ def rules_for(networks: Sequence[Mapping[str, Tensor]]) -> Rules:
         networks: parameters and buffers, with the same names and shapes.
 
     Raises:
-        OneBasinError: when integers, masks that belong to no tensor, or the scales of quantized
-            weights differ.
+        OneBasinError: integers, masks without a tensor, or the scales of quantized weights differ.
     """
     infos = {name: describe(networks[0], name) for name in networks[0]}
     kept = _differing_quantization(networks, infos)
@@ -76,17 +75,17 @@ def _notes(masks: Mapping[str, str], kept: set[str]) -> Iterator[str]:
 def _differing_quantization(
     networks: Sequence[Mapping[str, Tensor]], infos: Mapping[str, TensorInfo]
 ) -> set[str]:
-    """Return scales and zero points that belong together and have different zero points."""
-    found: set[str] = set()
+    """Return scales and zero points with different zero points."""
+    names: set[str] = set()
     for zero_point in infos:
         scale = zero_point.removesuffix("zero_point") + "scale"
         if zero_point.endswith("zero_point") and scale in infos and _differs(networks, zero_point):
-            found |= {zero_point, scale}
-    return found
+            names |= {zero_point, scale}
+    return names
 
 
 def _check_integers(networks: Sequence[Mapping[str, Tensor]], name: str, info: TensorInfo) -> None:
-    """Refuse integers that differ, except for counters, which have one entry."""
+    """Raise an error for integers that differ, except counters with one entry."""
     kinds = [is_inexact(describe(params, name).dtype) for params in networks]
     entries = torch.Size(info.shape).numel()
     if all(kinds) or entries <= 1 or (not any(kinds) and not _differs(networks, name)):
@@ -101,7 +100,7 @@ def _check_integers(networks: Sequence[Mapping[str, Tensor]], name: str, info: T
 def _check_scaled(
     networks: Sequence[Mapping[str, Tensor]], name: str, infos: Mapping[str, TensorInfo]
 ) -> None:
-    """Refuse 8-bit weights with scales that differ."""
+    """Raise an error for 8-bit weights whose scales differ."""
     if infos[name].dtype.itemsize > 1 or not infos[name].dtype.is_floating_point:
         return
     module = name.rpartition(".")[0]

@@ -19,7 +19,7 @@ from onebasin._random import check_seed, forked, generator_for, seeded
 from onebasin.data.dataset import Dataset
 from onebasin.data.fitting import check_fits
 from onebasin.errors import OneBasinError, check_amount, check_whole
-from onebasin.evaluation.paths import Shares, point_at
+from onebasin.evaluation.paths import Weights, point_at
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.graph.batches import Batches, device_of, output_of
@@ -70,7 +70,7 @@ class Subspace(Result):
             raise OneBasinError(
                 f"point: shares {listed} for {num} corners; give one for each, with a sum of 1"
             )
-        mixed: Shares = dict(enumerate(shares))
+        mixed: Weights = dict(enumerate(shares))
         return dict(point_at(self.corners, mixed))
 
     def rows(self) -> list[dict[str, Any]]:

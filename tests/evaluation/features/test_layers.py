@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from onebasin.checkpoints.builtin import MLP
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features.axes import ExampleAxis
+from onebasin.evaluation.features.batch_dims import BatchDim
 from onebasin.evaluation.features.layers import find_layers
 from onebasin.graph.graph import Graph
 from tests.graph.networks import build
@@ -15,7 +15,7 @@ from tests.graph.networks import build
 
 def layers(model: nn.Module, inputs: Tensor, patterns: list[str] | None = None) -> list[str]:
     graph = Graph(model, inputs)
-    axes = {node: ExampleAxis() for node in graph.nodes if node in graph.fed}
+    axes = {node: BatchDim() for node in graph.nodes if node in graph.fed}
     return [layer.name for layer in find_layers(graph, axes, patterns, call="look")]
 
 

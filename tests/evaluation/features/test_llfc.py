@@ -11,7 +11,7 @@ from torch import nn
 from onebasin import Permutation, infer_symmetry
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features import measure_additivity, measure_llfc
-from onebasin.evaluation.features.survey import checked_alphas
+from onebasin.evaluation.features.probe import checked_alphas
 from onebasin.evaluation.repairing import repair
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.matching import match_weights

@@ -1,4 +1,4 @@
-"""Features: what linear connectivity looks like inside, at the layers of any traced model."""
+"""Measurements of features and linear connectivity at the layers of any traced model."""
 
 from onebasin.evaluation.features.additivity import Additivity, measure_additivity
 from onebasin.evaluation.features.averaging import Averaging, average_features

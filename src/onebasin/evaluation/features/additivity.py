@@ -1,4 +1,4 @@
-"""Additivity: whether nonlinear functions act on the mix of two networks as on each of them."""
+"""Additivity: comparison of nonlinear functions of mixed inputs with mixed outputs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation.features.comparison import COSINE, DISTANCE, compare, mixed
 from onebasin.evaluation.features.llfc import ENDS
 from onebasin.evaluation.features.moments import Sums
-from onebasin.evaluation.features.survey import (
+from onebasin.evaluation.features.probe import (
     ALPHAS,
     Batch,
-    Measure,
+    FeatureMetric,
+    FeatureProbe,
     Progress,
-    Survey,
     checked_alphas,
-    run_measure,
+    run_metric,
 )
 from onebasin.evaluation.features.table import FeatureTable
 from onebasin.graph.graph import Call
 from onebasin.graph.sites import NONLINEAR
 
 ELEMENTWISE = NONLINEAR - {"glu", "prelu", "rrelu"}
-"""Nonlinear functions of one argument; `prelu` has parameters, so A's is not B's."""
+"""Nonlinear functions of one argument; `prelu` has parameters that differ between networks."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Additivity(FeatureTable):
 
     @property
     def axis_label(self) -> str:
-        """What the values that `plot` draws are."""
+        """Label of the plotted values."""
         return "1 − cos"
 
     def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
-        """Return what `plot` draws."""
+        """Return the plotted measures."""
         return {f"1 − cos, α = {alpha:g}": (COSINE, alpha), "1 − cos of A and B": (ENDS, None)}
 
 
@@ -61,41 +61,41 @@ def measure_additivity(
 ) -> Additivity:
     r"""Measure weak additivity at every ReLU of a network (Zhou et al. 2023, Definition 3).
 
-    With \(h_A\) and \(h_B\) what enters the function \(\sigma\) in A and in B, \(X =
+    With \(h_A\) and \(h_B\) the inputs of the function \(\sigma\) in A and in B, \(X =
     \sigma(\alpha h_A + (1-\alpha) h_B)\) is compared with \(Y = \alpha\sigma(h_A) +
-    (1-\alpha)\sigma(h_B)\), example by example: `1-cos`, `distance` (see `compare`), and as
-    what to compare with `1-cos ends`, between \(\sigma(h_A)\) and \(\sigma(h_B)\).
+    (1-\alpha)\sigma(h_B)\) for each example: `1-cos`, `distance` (see `compare`), and as a
+    reference `1-cos ends`, between \(\sigma(h_A)\) and \(\sigma(h_B)\).
 
-    The nodes of the graph count, whether or not a module stands for them: `F.relu`, `x.relu_()`
-    and clamping at 0 from below are ReLUs, too.
+    All nodes of the graph are included, not only modules: `F.relu`, `x.relu_()` and clamping from
+    below at 0 are ReLUs, too.
 
     Args:
-        model: any module that `torch.export` can take; not changed.
+        model: any module that `torch.export` supports; not changed.
         params_a: parameters and buffers of A.
-        params_b: those of B.
-        data: batches `(inputs, labels)` or inputs alone.
-        alphas: shares of A, between 0 and 1.
-        operators: which functions, such as "gelu" and "tanh", or "all" of `ELEMENTWISE`.
-        layers: patterns for names of layers (see `find_layers`); all without it.
+        params_b: parameters and buffers of B.
+        data: batches `(inputs, labels)` or inputs.
+        alphas: weights of A, between 0 and 1.
+        operators: names of functions, such as "gelu" and "tanh", or "all" of `ELEMENTWISE`.
+        layers: patterns for names of layers (see `find_layers`); all by default.
         progress: called with the number of batches done.
 
     Raises:
-        OneBasinError: when parameters, data, alphas, operators or patterns do not fit, or the
-            network has none of the functions.
+        OneBasinError: parameters, data, alphas, operators or patterns are invalid, or the network
+            has none of the functions.
     """
-    measure = AdditivityMeasure(alphas, operators)
+    measure = AdditivityMetric(alphas, operators)
     ends = params_a, params_b
-    run_measure(measure, model, ends, data, call="additivity", layers=layers, progress=progress)
+    run_metric(measure, model, ends, data, call="additivity", layers=layers, progress=progress)
     return measure.result()
 
 
-class AdditivityMeasure(Measure):
-    """What `measure_additivity` adds up, for a survey of several measures.
+class AdditivityMetric(FeatureMetric):
+    """Metric of `measure_additivity`.
 
     Args:
         alphas: as for `measure_additivity`.
         operators: as for `measure_additivity`.
-        is_optional: whether a network without any such function is no error.
+        is_optional: whether the metric is skipped for a network without such a function.
     """
 
     def __init__(
@@ -111,25 +111,25 @@ class AdditivityMeasure(Measure):
         self.is_optional = is_optional
         for operator in self.operators - ELEMENTWISE:
             raise OneBasinError(
-                f"additivity: operator {operator!r} is not a function of each entry; choose "
-                f"among {', '.join(sorted(ELEMENTWISE))} or 'all'"
+                f"additivity: operator {operator!r} is not an elementwise function; use one of "
+                f"{', '.join(sorted(ELEMENTWISE))} or 'all'"
             )
 
-    def begin(self, survey: Survey) -> None:
-        """Take the names of the nodes."""
-        self.names, self.nodes = survey.names, survey.features.graph.nodes
-        self.survey = survey
+    def start(self, probe: FeatureProbe) -> None:
+        """Get the names of the nodes."""
+        self.names, self.nodes = probe.names, probe.features.graph.nodes
+        self.probe = probe
         self.sums = Sums()
 
-    def enter(self, batch: Batch, call: Call) -> None:
-        """Apply a function to the mix of what enters it, and mix what it makes of each."""
+    def pre_forward(self, batch: Batch, call: Call) -> None:
+        """Apply a function to the mixed inputs, and mix its outputs."""
         if call.name not in batch.axes or not self._counts(call):
             return
         (args, kwargs), *_ = call.arguments
         h_a, h_b = (given[0][0] for given in call.arguments[:2])
 
         def apply(h: Tensor) -> Tensor:
-            # A copy, for operators that work in place.
+            # Copy for in-place operators.
             return batch.by_example(call.name, call.operator(h.clone(), *args[1:], **kwargs))
 
         self._add(self.names[call.name], apply, h_a, h_b)
@@ -137,33 +137,33 @@ class AdditivityMeasure(Measure):
     def _add(self, name: str, apply: Callable[[Tensor], Tensor], h_a: Tensor, h_b: Tensor) -> None:
         a, b = apply(h_a), apply(h_b)
         for alpha in self.alphas:
-            found = compare(apply(mixed(h_a, h_b, alpha)), mixed(a, b, alpha))
+            values = compare(apply(mixed(h_a, h_b, alpha)), mixed(a, b, alpha))
             for measure in (COSINE, DISTANCE):
-                self.sums.add((name, alpha, measure), found[measure])
+                self.sums.add((name, alpha, measure), values[measure])
         self.sums.add((name, None, ENDS), compare(a, b)[COSINE])
 
     def _counts(self, call: Call) -> bool:
         operator = self.nodes[call.name].operator
-        if not self.survey.counts(call.name):
+        if not self.probe.counts(call.name):
             return False
         return operator in self.operators or ("relu" in self.operators and _is_relu(operator, call))
 
     def result(self) -> Additivity:
-        """Return what was measured.
+        """Return the result.
 
         Raises:
-            OneBasinError: when the network has none of the functions.
+            OneBasinError: the network has none of the functions.
         """
         if not self.sums and not self.is_optional:
             known = self.operators < ELEMENTWISE
-            missing = " or ".join(sorted(self.operators)) if known else "function of each entry"
+            missing = " or ".join(sorted(self.operators)) if known else "elementwise function"
             remedy = "; pass operators=['all'] for any nonlinear function" if known else ""
-            raise OneBasinError(f"additivity: {self.survey.among} no {missing}{remedy}")
+            raise OneBasinError(f"additivity: {self.probe.among} no {missing}{remedy}")
         return Additivity(self.sums.records(list(self.names.values())))
 
 
 def _is_relu(operator: str, call: Call) -> bool:
-    """Whether a call is a ReLU by another name: clamping from below, at 0."""
+    """Return whether a call is a ReLU under another name: clamping from below at 0."""
     if operator not in ("clamp", "clamp_min"):
         return False
     args, kwargs = call.arguments[0]

@@ -1,6 +1,6 @@
-"""CKA: how similar two sets of features are, whatever the order or rotation of their units.
+"""Linear CKA: similarity of two sets of features, invariant to rotations of the units.
 
-Owns the sums from which linear CKA is made, by HSIC as it is or without its bias.
+HSIC is estimated with or without bias.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HSIC = Literal["biased", "unbiased"]
 
 
 class CKA(Protocol):
-    """Sums of which linear CKA is made."""
+    """Accumulated sums of linear CKA."""
 
     num: int
 
@@ -26,24 +26,24 @@ class CKA(Protocol):
         ...
 
     def value(self) -> float:
-        """Return linear CKA; NaN where it is not defined."""
+        """Return linear CKA; NaN if undefined."""
         ...
 
 
 class WholeCKA:
     r"""Linear CKA over all examples together, from moments of the features.
 
-    With the linear kernel, \(\mathrm{HSIC}(X, Y) \propto \|X^\top Y\|_F^2\) for centered
-    features (Kornblith et al. 2019, Eq. 3); the estimate without bias (Song et al. 2012,
-    Eq. 5) leaves an example's similarity with itself out, and is made of moments, too. Holds
-    three matrices of `(d, d)`, whatever the number of examples.
+    With the linear kernel, \(\mathrm{HSIC}(X, Y) \propto \|X^\top Y\|_F^2\) for centered features
+    (Kornblith et al. 2019, Eq. 3). The unbiased estimate (Song et al. 2012, Eq. 5) leaves out the
+    similarity of an example with itself, and also follows from moments. Stores three matrices of
+    `(d, d)`, independent of the number of examples.
 
     Args:
-        hsic: "biased", as it is defined, or "unbiased".
+        hsic: "biased" (the definition) or "unbiased".
     """
 
     def __init__(self, hsic: HSIC = "unbiased") -> None:
-        """Start without examples."""
+        """Initialize without examples."""
         self.hsic, self.num = hsic, 0
         self._shifts: tuple[Tensor, Tensor] | None = None
         self._sums: dict[str, _Moments] = {}
@@ -51,12 +51,12 @@ class WholeCKA:
     def add(self, x: Float[Tensor, "n d"], y: Float[Tensor, "n e"]) -> None:
         """Add the features of a batch's examples."""
         if self._shifts is None:
-            # Close to centered, so that centring later loses no digits; CKA does not change.
+            # Nearly centered, which avoids cancellation; CKA does not change.
             self._shifts = x.double().mean(0), y.double().mean(0)
         x, y = (each.double() - mean for each, mean in zip((x, y), self._shifts, strict=True))
         for key, left, right in (("xy", x, y), ("xx", x, x), ("yy", y, y)):
-            found = _Moments.of(left, right)
-            self._sums[key] = found + self._sums[key] if key in self._sums else found
+            moments = _Moments.of(left, right)
+            self._sums[key] = moments + self._sums[key] if key in self._sums else moments
         self.num += len(x)
 
     def value(self) -> float:
@@ -104,14 +104,14 @@ class _Moments:
 
 
 class BatchCKA:
-    """Linear CKA from the mean of every batch's HSIC without bias (Nguyen et al. 2021, Eq. 3).
+    """Linear CKA from the mean unbiased HSIC of the batches (Nguyen et al. 2021, Eq. 3).
 
-    For layers whose features are too many for `WholeCKA`; holds three numbers. Batches of
-    fewer than four examples do not count.
+    For layers with too many features for `WholeCKA`; stores three numbers. Batches of fewer than
+    four examples are ignored.
     """
 
     def __init__(self) -> None:
-        """Start without examples."""
+        """Initialize without examples."""
         self.num = 0
         self._sums = torch.zeros(3, dtype=torch.float64)
 
@@ -120,8 +120,8 @@ class BatchCKA:
         if len(x) < 4:
             return
         k, l = (_kernel(each) for each in (x, y))  # noqa: E741
-        found = [unbiased_hsic(*pair) for pair in ((k, l), (k, k), (l, l))]
-        self._sums += torch.stack(found).cpu()
+        values = [unbiased_hsic(*pair) for pair in ((k, l), (k, k), (l, l))]
+        self._sums += torch.stack(values).cpu()
         self.num += len(x)
 
     def value(self) -> float:
@@ -136,11 +136,11 @@ def _kernel(x: Float[Tensor, "n d"]) -> Float64[Tensor, "n n"]:
 
 
 def unbiased_hsic(k: Float[Tensor, "n n"], l: Float[Tensor, "n n"]) -> Float[Tensor, ""]:  # noqa: E741
-    """Return the estimate of HSIC without bias (Song et al. 2012, Eq. 5).
+    """Return the unbiased estimate of HSIC (Song et al. 2012, Eq. 5).
 
     Args:
-        k: kernel of one feature with a diagonal of 0, of at least four examples.
-        l: kernel of the other, in the same form.
+        k: kernel of one feature with a zero diagonal, for at least four examples.
+        l: kernel of the other feature, in the same form.
     """
     num = len(k)
     sums = k.sum() * l.sum() / ((num - 1) * (num - 2))

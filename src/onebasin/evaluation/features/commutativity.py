@@ -1,4 +1,4 @@
-"""Commutativity: whether the weights of two networks may change their inputs."""
+"""Commutativity: comparison of both networks' weights on their own and on each other's inputs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features.comparison import COSINE, DISTANCE, compare, wide
 from onebasin.evaluation.features.moments import Sums
-from onebasin.evaluation.features.survey import (
+from onebasin.evaluation.features.probe import (
     Batch,
-    Measure,
+    FeatureMetric,
+    FeatureProbe,
     Progress,
-    Survey,
-    run_measure,
+    run_metric,
 )
 from onebasin.evaluation.features.table import FeatureTable
 from onebasin.graph.graph import Call, Graph
@@ -27,13 +27,13 @@ WITH_BIAS = frozenset(
     {"linear", "conv1d", "conv2d", "conv3d", "convolution"}
     | {f"conv_transpose{n}d" for n in (1, 2, 3)}
 )
-"""Products that take an input, a weight and a bias first; other arguments follow."""
+"""Products whose first arguments are an input, a weight and a bias."""
 
 PLAIN = frozenset({"matmul", "mm", "bmm"})
-"""Products of two tensors, of which either may hold the weights."""
+"""Products of two tensors, either of which may be the weight."""
 
 ADDED = {"addmm": torch.ops.aten.mm.default, "baddbmm": torch.ops.aten.bmm.default}
-"""Products that are added to their first argument, and what they are without it."""
+"""Products that are added to their first argument, and the same without it."""
 
 
 @dataclass(frozen=True)
@@ -56,52 +56,51 @@ def measure_commutativity(
 ) -> Commutativity:
     r"""Measure commutativity at every linear and convolutional layer (Zhou et al. 2023, Def. 4).
 
-    With \(W\) the weights of a layer and \(H\) what enters it, \(X = W_A H_A + W_B H_B\) is
-    compared with \(Y = W_A H_B + W_B H_A\), example by example: `1-cos` and `distance` (see
-    `compare`). Biases would be the same on both sides and are left out.
+    With \(W\) the weights of a layer and \(H\) its inputs, \(X = W_A H_A + W_B H_B\) is compared
+    with \(Y = W_A H_B + W_B H_A\) for each example: `1-cos` and `distance` (see `compare`). Biases
+    are the same on both sides and are left out.
 
-    The nodes of the graph count: every product of what depends on the examples with what
-    depends on parameters alone, so that attention's own products are none.
+    All nodes of the graph are included: every product of a data-dependent value with a value of
+    parameters only. The products of attention are not.
 
     Args:
-        model: any module that `torch.export` can take; not changed.
+        model: any module that `torch.export` supports; not changed.
         params_a: parameters and buffers of A.
-        params_b: those of B.
-        data: batches `(inputs, labels)` or inputs alone.
-        layers: patterns for names of layers (see `find_layers`); all without it.
+        params_b: parameters and buffers of B.
+        data: batches `(inputs, labels)` or inputs.
+        layers: patterns for names of layers (see `find_layers`); all by default.
         progress: called with the number of batches done.
 
     Raises:
-        OneBasinError: when parameters, data or patterns do not fit, or the network has no
-            such layer.
+        OneBasinError: parameters, data or patterns are invalid, or the network has no such layer.
     """
-    measure = CommutativityMeasure()
+    measure = CommutativityMetric()
     ends = params_a, params_b
-    run_measure(measure, model, ends, data, call="commutativity", layers=layers, progress=progress)
+    run_metric(measure, model, ends, data, call="commutativity", layers=layers, progress=progress)
     return measure.result()
 
 
-class CommutativityMeasure(Measure):
-    """What `measure_commutativity` adds up, for a survey of several measures.
+class CommutativityMetric(FeatureMetric):
+    """Metric of `measure_commutativity`.
 
     Args:
-        is_optional: whether a network without any such layer is no error.
+        is_optional: whether the metric is skipped for a network without such a layer.
     """
 
     def __init__(self, *, is_optional: bool = False) -> None:
-        """Take nothing yet."""
+        """Initialize without examples."""
         self.is_optional = is_optional
 
-    def begin(self, survey: Survey) -> None:
+    def start(self, probe: FeatureProbe) -> None:
         """Find the layers."""
-        self.names = survey.names
-        products = find_products(survey.features.graph)
-        self.products = {node: each for node, each in products.items() if survey.counts(node)}
-        self.among = survey.among
+        self.names = probe.names
+        products = find_products(probe.features.graph)
+        self.products = {node: each for node, each in products.items() if probe.counts(node)}
+        self.among = probe.among
         self.sums = Sums()
 
-    def enter(self, batch: Batch, call: Call) -> None:
-        """Multiply each network's weights with either network's inputs."""
+    def pre_forward(self, batch: Batch, call: Call) -> None:
+        """Multiply each network's weights by either network's inputs."""
         product = self.products.get(call.name)
         if product is None or call.name not in batch.axes:
             return
@@ -112,32 +111,32 @@ class CommutativityMeasure(Measure):
             return wide(batch.by_example(call.name, value))
 
         x = apply(args_a, args_a) + apply(args_b, args_b)
-        found = compare(x, apply(args_a, args_b) + apply(args_b, args_a))
+        values = compare(x, apply(args_a, args_b) + apply(args_b, args_a))
         for measure in (COSINE, DISTANCE):
-            self.sums.add((self.names[call.name], None, measure), found[measure])
+            self.sums.add((self.names[call.name], None, measure), values[measure])
 
     def result(self) -> Commutativity:
-        """Return what was measured.
+        """Return the result.
 
         Raises:
-            OneBasinError: when the network has no linear or convolutional layer.
+            OneBasinError: the network has no linear or convolutional layer.
         """
         if not self.sums and not self.is_optional:
             raise OneBasinError(
-                f"commutativity: {self.among} no linear or convolutional layer that sees the data"
+                f"commutativity: {self.among} no linear or convolutional layer on the data"
             )
         return Commutativity(self.sums.records(list(self.names.values())))
 
 
 @dataclass(frozen=True)
 class Product:
-    """Where a product takes its inputs and weights from.
+    """Positions of the arguments of a product.
 
     Args:
-        inputs: position of what depends on the examples.
-        weights: position of what depends on parameters alone.
-        bias: position of what is added, or None.
-        plain: what to call in place of the operator, which cannot do without a bias.
+        inputs: position of the data-dependent argument.
+        weights: position of the weights.
+        bias: position of the summand, or None.
+        plain: operator without a bias, if the original one requires it.
     """
 
     inputs: int
@@ -152,7 +151,7 @@ class Product:
         inputs: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Tensor:
-        """Return the product of the weights of one call with the inputs of another."""
+        """Return the product of one call's weights with another call's inputs."""
         args = list(weights)
         args[self.inputs] = inputs[self.inputs]
         if self.plain is not None:
@@ -163,24 +162,29 @@ class Product:
 
 
 def find_products(graph: Graph) -> dict[str, Product]:
-    """Return the nodes that multiply features with weights, and how they are called."""
-    found = {}
+    """Return the nodes that multiply features by weights, with the positions of their arguments."""
+    products = {}
     for node in graph.traced.exported.graph_module.graph.nodes:
         if node.name in graph.nodes and node.name in graph.fed:
             operator = graph.nodes[node.name].operator
-            fed = [isinstance(a, torch.fx.Node) and a.name in graph.fed for a in node.args]
-            product = _product(operator, fed)
+            depends_on_data = [
+                isinstance(a, torch.fx.Node) and a.name in graph.fed for a in node.args
+            ]
+            product = _product(operator, depends_on_data)
             if product is not None:
-                found[node.name] = product
-    return found
+                products[node.name] = product
+    return products
 
 
-def _product(operator: str, fed: list[bool]) -> Product | None:
-    """Return how a node multiplies, from which of its arguments depend on the examples."""
-    if operator in WITH_BIAS and fed[:2] == [True, False]:
+def _product(operator: str, depends_on_data: list[bool]) -> Product | None:
+    """Return the product of a node, given which of its arguments depend on the data."""
+    if operator in WITH_BIAS and depends_on_data[:2] == [True, False]:
         return Product(0, 1, bias=2)
     first = 1 if operator in ADDED else 0
-    if operator not in PLAIN | set(ADDED) or sorted(fed[first : first + 2]) != [False, True]:
+    if operator not in PLAIN | set(ADDED) or sorted(depends_on_data[first : first + 2]) != [
+        False,
+        True,
+    ]:
         return None
-    inputs = first + fed[first : first + 2].index(True)
+    inputs = first + depends_on_data[first : first + 2].index(True)
     return Product(inputs, 2 * first + 1 - inputs, plain=ADDED.get(operator))

@@ -1,4 +1,4 @@
-"""Comparison: how far apart two features of the same examples are."""
+"""Distances between two features of the same examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COSINE, DISTANCE, PROJECTION = "1-cos", "distance", "projection"
 
 
 def mixed(a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    r"""Return \(\alpha a + (1-\alpha) b\), which is exactly `a` where both are equal."""
+    r"""Return \(\alpha a + (1-\alpha) b\), which is exactly `a` for equal entries."""
     dtype = compute_dtype(a.dtype, b.dtype)
     return torch.lerp(b.to(dtype), a.to(dtype), alpha)
 
@@ -26,32 +26,32 @@ def compare(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> dict[str, Float
     r"""Compare two features, example by example.
 
     - `1-cos`: \(1 - \langle x, y\rangle / (\|x\| \|y\|)\), computed as half of the squared
-      difference of the directions, which is exact where they are equal. Where one of the
-      two is 0 it is 1, where both are, 0.
-    - `distance`: \(\|x-y\|^2 / (\|x\| \|y\|)\); 0 where both are 0, and NaN where one is.
-    - `projection`: \(\langle x, y\rangle / \|y\|^2\); 1 where both are 0, and NaN where
-      only `y` is.
+      difference of the directions, which is exact for equal ones. It is 1 if one of the two is 0,
+      and 0 if both are.
+    - `distance`: \(\|x-y\|^2 / (\|x\| \|y\|)\); 0 if both are 0, and NaN if one is.
+    - `projection`: \(\langle x, y\rangle / \|y\|^2\); 1 if both are 0, and NaN if only `y` is.
 
     Args:
         x: features.
-        y: what they are compared with.
+        y: reference features.
 
     Returns:
-        The three.
+        The three measures.
     """
     x, y = wide(x), wide(y)
     norm_x, norm_y = (torch.linalg.vector_norm(each, dim=1, keepdim=True) for each in (x, y))
-    apart = (_direction(x, norm_x) - _direction(y, norm_y)).square().sum(1).double() / 2
+    squared_chord = (_direction(x, norm_x) - _direction(y, norm_y)).square().sum(1).double() / 2
     length_x, length_y = norm_x[:, 0].double(), norm_y[:, 0].double()
     difference = x - y
     inside = _direction(difference, norm_y).mul_(_direction(y, norm_y)).sum(1).double()
     squares = torch.linalg.vector_norm(difference, dim=1).double().square()
     one, both = (length_x == 0) ^ (length_y == 0), (length_x == 0) & (length_y == 0)
-    nothing = torch.nan
     return {
-        COSINE: apart.masked_fill(one, 1.0),
-        DISTANCE: (squares / (length_x * length_y)).masked_fill(both, 0).masked_fill(one, nothing),
-        PROJECTION: (1 + inside).masked_fill(one & (length_y == 0), nothing),
+        COSINE: squared_chord.masked_fill(one, 1.0),
+        DISTANCE: (squares / (length_x * length_y))
+        .masked_fill(both, 0)
+        .masked_fill(one, torch.nan),
+        PROJECTION: (1 + inside).masked_fill(one & (length_y == 0), torch.nan),
     }
 
 

@@ -1,4 +1,4 @@
-"""Layers: the values inside a network at which features are measured, and their names."""
+"""Layers: values inside a network at which features are measured, and their names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import nn
 
 from onebasin._checks import described
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features.axes import ExampleAxis
+from onebasin.evaluation.features.batch_dims import BatchDim
 from onebasin.graph.graph import FeatureNode, Graph
 from onebasin.graph.sites import NONLINEAR
 
 SHOWN = 8
-"""How many layers a message lists."""
+"""Maximum number of layers in a message."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,22 @@ class Layer:
     """A value inside a network.
 
     Args:
-        name: as people read it: the module's path and the operator, and a number where
-            several values of the network would have the same name.
-        node: in the graph.
-        axis: where its examples are.
+        name: displayed name: the module's path and the operator, with a number if several values
+            have the same name.
+        node: name of the node in the graph.
+        axis: batch dimension of the value.
     """
 
     name: str
     node: str
-    axis: ExampleAxis
+    axis: BatchDim
 
 
 def names_of(graph: Graph) -> dict[str, str]:
-    """Return a name for people for every node, unique in the graph.
+    """Return a displayed name for every node, unique in the graph.
 
-    It is the node's label; where several share one (a functional `relu`, a module that is
-    used twice) they are numbered in the order of the forward pass: `relu#1`, `relu#2`.
+    It is the node's label. Nodes with one label, such as a functional `relu` or a module that is
+    used twice, are numbered in the order of the forward pass: `relu#1`, `relu#2`.
     """
     counts = Counter(node.label for node in graph.nodes.values())
     seen: Counter[str] = Counter()
@@ -53,26 +53,26 @@ def names_of(graph: Graph) -> dict[str, str]:
 
 def find_layers(
     graph: Graph,
-    axes: Mapping[str, ExampleAxis],
+    axes: Mapping[str, BatchDim],
     patterns: Sequence[str] | None = None,
     *,
     call: str = "features",
 ) -> list[Layer]:
     """Return the layers of a network, in the order of the forward pass.
 
-    Without patterns these are the values of operators that take parameters (linear,
-    convolution, normalization, embedding), of nonlinear functions, of sums of two streams
-    (residual connections), and the counted outputs. With patterns, every value of the graph
-    whose name fits one of them.
+    By default these are the values of operators with parameters (linear, convolution,
+    normalization, embedding), of nonlinear functions, of sums of two streams (residual
+    connections), and the outputs. With patterns, they are all values of the graph with a matching
+    name.
 
     Args:
         graph: the traced model.
-        axes: of the values that can be layers.
-        patterns: as of a shell, such as `layers.*` or `*relu*`, for names of layers.
-        call: the public function that is running, for messages.
+        axes: batch dimensions of the candidate values.
+        patterns: shell patterns for names of layers, such as `layers.*` or `*relu*`.
+        call: name of the public function, for messages.
 
     Raises:
-        OneBasinError: when there is no layer, or a pattern fits none.
+        OneBasinError: the model has no layer, or a pattern matches none.
     """
     names = names_of(graph)
     layers = [Layer(names[node], node, axes[node]) for node in graph.nodes if node in axes]
@@ -87,14 +87,14 @@ def find_layers(
         ]
     if not chosen:
         raise OneBasinError(
-            f"{call}: no value inside the model has a dimension of examples; pass batches whose "
-            "first dimension counts them"
+            f"{call}: no value inside the model has a batch dimension; pass batches with the "
+            "examples in the first dimension"
         )
     return chosen
 
 
 class _Kinds:
-    """What the nodes of a graph are."""
+    """Kinds of the nodes of a graph."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -110,14 +110,14 @@ class _Kinds:
         )
 
     def _takes_parameters(self, node: FeatureNode) -> bool:
-        """Whether a node takes parameters, maybe reshaped, that are trained."""
+        """Return whether a node has trained parameters, possibly reshaped."""
         if any(name in self.trained for name in node.parameters):
             return True
         fixed = (s for s in node.sources if s in self.graph.nodes and s not in self.graph.fed)
         return any(self._takes_parameters(self.graph.nodes[source]) for source in fixed)
 
     def _joins(self, node: FeatureNode) -> bool:
-        """Whether a node adds two values of the network of the same shape."""
+        """Return whether a node adds two data-dependent values of the same shape."""
         shapes = self.graph.features.shapes
         same = [s for s in node.sources if shapes.get(s) == shapes[node.name]]
         return node.operator == "add" and len(same) > 1 and self.graph.fed.issuperset(same)
@@ -129,8 +129,8 @@ def _trained(model: nn.Module) -> set[str]:
 
 def _check_pattern(pattern: str, layers: Sequence[Layer], call: str) -> None:
     if not isinstance(pattern, str):
-        raise OneBasinError(f"{call}: layer {described(pattern)} is not a name; pass text")
+        raise OneBasinError(f"{call}: layer {described(pattern)} is not a name; pass a string")
     if not any(fnmatchcase(layer.name, pattern) for layer in layers):
         shown = ", ".join(layer.name for layer in layers[:SHOWN])
         rest = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
-        raise OneBasinError(f"{call}: no layer fits {pattern!r}; the layers are {shown}{rest}")
+        raise OneBasinError(f"{call}: no layer matches {pattern!r}; the layers are {shown}{rest}")

@@ -1,4 +1,4 @@
-"""Lemma: LLFC at the output bounds the error on the path by twice the ends' errors."""
+"""Bound of the error on the path if LLFC holds at the output (Zhou et al. 2023, Lemma 1)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features.comparison import COSINE, compare, mixed
 from onebasin.evaluation.features.moments import Sums
-from onebasin.evaluation.features.survey import (
+from onebasin.evaluation.features.probe import (
     ALPHAS,
     Batch,
-    Measure,
+    FeatureMetric,
+    FeatureProbe,
     Progress,
-    Survey,
-    run_measure,
+    run_metric,
 )
 from onebasin.evaluation.features.table import FeatureTable
 from onebasin.evaluation.losses import are_classes, check_classes, flat_classes
@@ -36,52 +36,52 @@ ERROR, MIXED_ERROR, DISAGREEMENT = "error", "error of the mix", "disagreement"
 
 @dataclass(frozen=True)
 class Lemma(FeatureTable):
-    r"""The lemma on a path; made by `check_lemma`.
+    """The errors on a path and their bound; see `check_lemma`.
 
     Its measures are `error`, `error of the mix`, `disagreement` and `1-cos` of the outputs.
 
     Args:
-        records: as rows.
-        normalization: where the path's running statistics come from.
+        records: the rows.
+        normalization: source of the path's running statistics.
     """
 
     @property
     def epsilon(self) -> float:
-        r"""The larger error of the two ends, \(\varepsilon\)."""
+        r"""The larger error of the two endpoints, \(\varepsilon\)."""
         return max(self.at(OUTPUT, ERROR, end).mean for end in (0.0, 1.0))
 
     @property
     def bound(self) -> float:
-        r"""What the lemma promises: an error on the path of at most \(2\varepsilon\)."""
+        r"""The bound of the lemma on the error of the path, \(2\varepsilon\)."""
         return 2 * self.epsilon
 
     @property
     def path_error(self) -> float:
-        """The largest error on the path between the ends."""
+        """The maximum error on the path between the endpoints."""
         return max(self.at(OUTPUT, ERROR, alpha).mean for alpha in self.alphas if 0 < alpha < 1)
 
     @property
     def holds(self) -> bool:
-        """Whether the error on the path keeps within the bound."""
+        """Whether the error on the path is within the bound."""
         return self.path_error <= self.bound
 
     def assured(self, alpha: float) -> float:
-        """Return what the error at an alpha cannot exceed, however far LLFC is from holding.
+        """Return an upper bound of the error at an alpha that does not depend on LLFC.
 
-        The mixed outputs are wrong only where an end is, and the path's only where the mix's
-        are or the two disagree: error of A + error of B + disagreement.
+        The mixed outputs are wrong only if an endpoint is. The path is wrong only if the mixed
+        outputs are, or if the two disagree. So the bound is error of A + error of B + disagreement.
         """
         ends = sum(self.at(OUTPUT, ERROR, end).mean for end in (0.0, 1.0))
         return ends + self.at(OUTPUT, DISAGREEMENT, alpha).mean
 
     def plot(self, ax: Axes | None = None, *, alpha: float | None = None, **style: Any) -> Axes:
-        """Draw the errors along the path, and the bound."""
+        """Plot the errors along the path, and the bound."""
         del alpha
         ax = axes_for(ax)
         for measure in (ERROR, MIXED_ERROR):
-            found = sorted((r.alpha or 0.0, r.mean) for r in self.records if r.measure == measure)
-            shares, errors = zip(*found, strict=True)
-            ax.plot(shares, errors, **{"marker": "o", "label": measure, **style})
+            points = sorted((r.alpha or 0.0, r.mean) for r in self.records if r.measure == measure)
+            alphas, errors = zip(*points, strict=True)
+            ax.plot(alphas, errors, **{"marker": "o", "label": measure, **style})
         ax.axhline(self.bound, linestyle="--", color="gray", label="2ε")
         ax.set_xlabel("α (0 is B, 1 is A)")
         ax.set_ylabel("error")
@@ -101,34 +101,32 @@ def check_lemma(
     statistics: Iterable[Any] | None = None,
     progress: Progress | None = None,
 ) -> Lemma:
-    r"""Check that LLFC at the output keeps the path's error low (Zhou et al. 2023, Lemma 1).
+    r"""Check the bound of LLFC on the path's error (Zhou et al. 2023, Lemma 1).
 
-    Where the outputs satisfy LLFC and both ends have an error of at most \(\varepsilon\),
-    every network on the path has one of at most \(2\varepsilon\). Rows, at every alpha:
+    If the outputs satisfy LLFC and both endpoints have an error of at most \(\varepsilon\), every
+    network on the path has an error of at most \(2\varepsilon\). Rows, at every alpha:
 
-    - `error`: share of wrong answers; at alpha 0 of B, at alpha 1 of A.
-    - `error of the mix`: of \(\alpha f(\theta_A) + (1-\alpha) f(\theta_B)\), which LLFC would
-      make the path's.
-    - `disagreement`: share of examples that the path puts in another class than the mix, so
-      how often LLFC fails where it counts.
+    - `error`: fraction of wrong answers; alpha 0 is B, alpha 1 is A.
+    - `error of the mix`: error of \(\alpha f(\theta_A) + (1-\alpha) f(\theta_B)\), which equals the
+      path's if LLFC holds.
+    - `disagreement`: fraction of examples with different classes on the path and in the mix.
     - `1-cos`: between the path's outputs and the mix.
 
     Args:
-        model: any module that `torch.export` can take; its first counted output is logits.
+        model: any module that `torch.export` supports; its first output must be logits.
         params_a: parameters and buffers of A.
-        params_b: those of B.
-        data: batches `(inputs, labels)`; labels of -100 do not count.
-        alphas: shares of A, between 0 and 1.
-        normalization: as for `measure_llfc`; the errors of A and B are those of the networks
-            as they were trained.
+        params_b: parameters and buffers of B.
+        data: batches `(inputs, labels)`; labels of -100 are ignored.
+        alphas: weights of A, between 0 and 1.
+        normalization: as for `measure_llfc`; A and B keep their own statistics.
         statistics: as for `measure_llfc`.
         progress: called with the number of batches done.
 
     Raises:
-        OneBasinError: when parameters, data, labels or alphas do not fit.
+        OneBasinError: parameters, data, labels or alphas are invalid.
     """
-    measure = LemmaMeasure()
-    run_measure(
+    measure = LemmaMetric()
+    run_metric(
         measure,
         model,
         (params_a, params_b),
@@ -142,22 +140,22 @@ def check_lemma(
     return measure.result()
 
 
-class LemmaMeasure(Measure):
-    """What `check_lemma` adds up, for a survey of several measures."""
+class LemmaMetric(FeatureMetric):
+    """Metric of `check_lemma`."""
 
-    def begin(self, survey: Survey) -> None:
-        """Take the alphas."""
-        self.path = survey.path
+    def start(self, probe: FeatureProbe) -> None:
+        """Get the alphas."""
+        self.path = probe.path
         self.sums = Sums()
 
-    def finish(self, batch: Batch, outputs: Sequence[Tensor], given: Any) -> None:
+    def end_batch(self, batch: Batch, outputs: Sequence[Tensor], given: Any) -> None:
         """Count the wrong answers of all networks."""
         outputs = [each[: batch.num] for each in outputs]
         labels = labels_of(given, "lemma").to(outputs[0].device)
         if not are_classes(outputs[0], labels):
             raise OneBasinError(
                 f"lemma: outputs are {tuple(outputs[0].shape)} and labels {tuple(labels.shape)} "
-                f"{labels.dtype}; there must be one integer label for each row of classes"
+                f"{labels.dtype}; pass one integer label for each row of outputs"
             )
         logits, (classes, *_) = zip(*(flat_classes(each, labels) for each in outputs), strict=True)
         check_classes("lemma", classes, outputs[0].shape[-1])
@@ -177,15 +175,15 @@ class LemmaMeasure(Measure):
         self.sums.add((OUTPUT, alpha, measure), values)
 
     def result(self) -> Lemma:
-        """Return what was measured.
+        """Return the result.
 
         Raises:
-            OneBasinError: when no label counts.
+            OneBasinError: all labels are ignored.
         """
         records = self.sums.records([OUTPUT])
         if not any(record.n for record in records):
             raise OneBasinError(
-                f"lemma: no label counts, all are {IGNORED}; pass data with classes"
+                f"lemma: all labels are ignored (got {IGNORED}); pass data with classes"
             )
         return Lemma(records, self.path.normalization)
 
@@ -194,7 +192,7 @@ def labels_of(given: Any, call: str) -> Tensor:
     """Return the labels of a batch `(inputs, labels)`.
 
     Raises:
-        OneBasinError: when it has none.
+        OneBasinError: the batch has no labels.
     """
     if not isinstance(given, tuple | list) or len(given) < 2:
         raise OneBasinError(f"{call}: a batch has no labels; pass batches (inputs, labels)")

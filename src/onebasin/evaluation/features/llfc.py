@@ -1,4 +1,4 @@
-"""LLFC: whether the features of a network on the path are the mix of its ends' features."""
+"""LLFC: comparison of the features on the path with the mixed features of the endpoints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features.comparison import COSINE, PROJECTION, compare, mixed
 from onebasin.evaluation.features.layers import Layer
 from onebasin.evaluation.features.moments import Sums
-from onebasin.evaluation.features.survey import (
+from onebasin.evaluation.features.probe import (
     ALPHAS,
     Batch,
-    Measure,
+    FeatureMetric,
+    FeatureProbe,
     Progress,
-    Survey,
-    run_measure,
+    run_metric,
 )
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable
 
@@ -37,11 +37,11 @@ class LLFC(FeatureTable):
 
     @property
     def axis_label(self) -> str:
-        """What the values that `plot` draws are."""
+        """Label of the plotted values."""
         return "1 − cos"
 
     def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
-        """Return what `plot` draws: how far the path is from the mix, and A from B."""
+        """Return the plotted measures: the path against the mix, and A against B."""
         return {f"1 − cos, α = {alpha:g}": (COSINE, alpha), "1 − cos of A and B": (ENDS, None)}
 
 
@@ -61,37 +61,36 @@ def measure_llfc(
     r"""Measure layerwise linear feature connectivity (Zhou et al. 2023, Definition 2).
 
     With \(X = f^\ell(\alpha\theta_A + (1-\alpha)\theta_B)\) and \(Y = \alpha f^\ell(\theta_A)
-    + (1-\alpha) f^\ell(\theta_B)\), the features of an example at layer \(\ell\), LLFC says
-    that \(c X = Y\). All networks run in step, and the data is read once for all layers and
+    + (1-\alpha) f^\ell(\theta_B)\), the features of an example at layer \(\ell\), LLFC means
+    that \(c X = Y\). All networks run in lockstep, and the data are read once for all layers and
     alphas. Rows:
 
-    - `1-cos`: \(1 - \cos(X, Y)\), over the examples; 0 where LLFC holds.
-    - `1-cos ends`: \(1 - \cos(f^\ell(\theta_A), f^\ell(\theta_B))\), what to compare it with.
+    - `1-cos`: \(1 - \cos(X, Y)\), over the examples; 0 if LLFC holds.
+    - `1-cos ends`: \(1 - \cos(f^\ell(\theta_A), f^\ell(\theta_B))\), as a reference.
     - `projection`: \(\langle X, Y\rangle / \|Y\|^2\).
-    - `c`: one over the mean projection; its sd is that of the projection, carried over to
-      first order. Over examples c has no mean where a projection passes 0.
-    - `distance`: \(\|X - Y\|^2 / (\|X\| \|Y\|)\), which c other than 1 also raises.
+    - `c`: one over the mean projection. Its sd is that of the projection, propagated to first
+      order. The mean of c over examples does not exist if a projection passes 0.
+    - `distance`: \(\|X - Y\|^2 / (\|X\| \|Y\|)\), which also increases if c differs from 1.
 
-    Examples of which a feature is 0 throughout count as in `compare`.
+    Zero features are treated as in `compare`.
 
     Args:
-        model: any module that `torch.export` can take; not changed.
+        model: any module that `torch.export` supports; not changed.
         params_a: parameters and buffers of A.
-        params_b: those of B.
-        data: batches `(inputs, labels)` or inputs alone.
-        alphas: shares of A, between 0 and 1.
-        layers: patterns for names of layers, such as `layers.*`; None for the usual ones
-            (see `find_layers`).
-        normalization: "interpolated" takes the path's running statistics as they come,
-            "reset" estimates them from `statistics`; "repair" and "rescale" bring all
-            units of the path to the statistics between those of the ends (see `repair`). A and
-            B keep their own, as in `interpolate`: LLFC is about the features of the networks as
-            they were trained.
-        statistics: batches for all but the first, usually those of the training set.
+        params_b: parameters and buffers of B.
+        data: batches `(inputs, labels)` or inputs.
+        alphas: weights of A, between 0 and 1.
+        layers: patterns for names of layers, such as `layers.*`; by default those of
+            `find_layers`.
+        normalization: "interpolated" interpolates the path's running statistics, "reset" recomputes
+            them from `statistics`, "repair" and "rescale" set the statistics of all units of the
+            path between those of the endpoints (see `repair`). A and B keep their own, as in
+            `interpolate`.
+        statistics: batches for all except "interpolated", usually the training set.
         progress: called with the number of batches done.
 
     Raises:
-        OneBasinError: when parameters, data, alphas or patterns do not fit.
+        OneBasinError: parameters, data, alphas or patterns are invalid.
 
     Example:
         >>> import torch
@@ -100,8 +99,8 @@ def measure_llfc(
         >>> measure_llfc(linear, a, b, [torch.eye(2)]).at("0.linear", "c", 0.5).mean
         1.0
     """
-    measure = LLFCMeasure()
-    run_measure(
+    measure = LLFCMetric()
+    run_metric(
         measure,
         model,
         (params_a, params_b),
@@ -116,24 +115,24 @@ def measure_llfc(
     return measure.result()
 
 
-class LLFCMeasure(Measure):
-    """What `measure_llfc` adds up, for a survey of several measures."""
+class LLFCMetric(FeatureMetric):
+    """Metric of `measure_llfc`."""
 
-    def begin(self, survey: Survey) -> None:
-        """Take the alphas and the layers."""
-        self.path, self.names = survey.path, [layer.name for layer in survey.layers]
+    def start(self, probe: FeatureProbe) -> None:
+        """Get the alphas and the layers."""
+        self.path, self.names = probe.path, [layer.name for layer in probe.layers]
         self.sums = Sums()
 
-    def visit(self, batch: Batch, layer: Layer, values: Sequence[Tensor]) -> None:
-        """Compare every point of the path with the mix of the ends."""
+    def forward(self, batch: Batch, layer: Layer, values: Sequence[Tensor]) -> None:
+        """Compare every point of the path with the mix of the endpoints."""
         a, b, *points = (batch.by_example(layer.node, value) for value in values)
         for alpha, x in zip(self.path.alphas, points, strict=True):
-            for measure, found in compare(x, mixed(a, b, alpha)).items():
-                self.sums.add((layer.name, alpha, measure), found)
+            for measure, examples in compare(x, mixed(a, b, alpha)).items():
+                self.sums.add((layer.name, alpha, measure), examples)
         self.sums.add((layer.name, None, ENDS), compare(a, b)[COSINE])
 
     def result(self) -> LLFC:
-        """Return what was measured."""
+        """Return the result."""
         records = [
             each
             for record in self.sums.records(self.names)

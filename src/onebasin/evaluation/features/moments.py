@@ -1,4 +1,4 @@
-"""Moments: means and standard deviations of numbers that come batch by batch."""
+"""Means and standard deviations, accumulated over batches."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Key = tuple[str, float | None, str]
 
 
 class Moments:
-    """Mean and standard deviation of numbers, added up in float64; no number is kept.
+    """Mean and standard deviation of numbers, accumulated in float64.
 
-    Batches are joined by the formula of Chan, Golub and LeVeque (1983), so that large means
-    do not drown small deviations. NaN stands for "not defined" and is left out.
+    Batches are combined by the formula of Chan, Golub and LeVeque (1983), which is accurate for
+    large means. NaN values are ignored.
     """
 
     def __init__(self) -> None:
-        """Start without numbers."""
+        """Initialize without numbers."""
         self.num, self.mean, self._squares = 0, nan, 0.0
 
     def add(self, values: Tensor) -> None:
@@ -43,7 +43,7 @@ class Moments:
 
     @property
     def sd(self) -> float:
-        """Standard deviation of the numbers themselves (divided by their count)."""
+        """Population standard deviation of the numbers."""
         return sqrt(self._squares / self.num) if self.num else nan
 
 
@@ -51,11 +51,11 @@ class Sums:
     """Moments by layer, alpha and measure."""
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Initialize without numbers."""
         self._moments: dict[Key, Moments] = {}
 
     def __bool__(self) -> bool:
-        """Tell whether there are any."""
+        """Return whether any numbers were added."""
         return bool(self._moments)
 
     def add(self, key: Key, values: Tensor) -> None:

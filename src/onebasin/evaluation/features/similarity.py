@@ -1,4 +1,4 @@
-"""Similarity: how alike the features of two networks are, as sets and unit by unit."""
+"""Similarity of the features of two networks, as sets (CKA) and unit by unit (correlation)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from onebasin.evaluation.features.cka import CKA, HSIC, BatchCKA, WholeCKA
 from onebasin.evaluation.features.comparison import wide
 from onebasin.evaluation.features.layers import Layer
 from onebasin.evaluation.features.moments import Moments
-from onebasin.evaluation.features.survey import (
+from onebasin.evaluation.features.probe import (
     Batch,
-    Measure,
+    FeatureMetric,
+    FeatureProbe,
     Progress,
-    Survey,
-    run_measure,
+    run_metric,
 )
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable
 from onebasin.symmetry.layouts import Units, leaves
@@ -33,10 +33,9 @@ WHOLE, IN_BATCHES, CORRELATION = "cka", "cka in batches", "correlation"
 
 @dataclass(frozen=True)
 class Similarity(FeatureTable):
-    """Similarity of two networks' layers; made by `measure_similarity`.
+    """Similarity of two networks' layers; see `measure_similarity`.
 
-    Its measures are `cka` or, at layers with many features, `cka in batches`, and
-    `correlation`.
+    Its measures are `cka` or, for layers with many features, `cka in batches`, and `correlation`.
     """
 
 
@@ -52,41 +51,40 @@ def measure_similarity(
     layers: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Similarity:
-    r"""Measure how similar the features of two networks are, layer by layer.
+    """Measure the similarity of the features of two networks, layer by layer.
 
-    - `cka`: linear CKA (Kornblith et al. 2019) over all examples. It is the same for any
-      order, indeed any rotation, of the units.
-    - `cka in batches`: the same of the batches' mean HSIC without bias (Nguyen et al. 2021),
-      where a layer has more than `max_features` features.
-    - `correlation`: of every unit of A with the unit of B at the same place, over examples
-      and positions; mean and sd are over the units. It is what an alignment raises. Units of
-      which A's or B's is constant are left out. Where nothing can move (the outputs) every
-      entry is a unit.
+    - `cka`: linear CKA (Kornblith et al. 2019) over all examples. It is invariant to the order
+      and to rotations of the units.
+    - `cka in batches`: linear CKA from the mean unbiased HSIC of the batches (Nguyen et al. 2021),
+      for a layer with more than `max_features` features.
+    - `correlation`: correlation of every unit of A with the unit of B at the same index, over
+      examples and positions. Mean and sd are over the units. Alignment increases it. Constant units
+      are left out. In layers without permutable units, such as outputs, every entry is a unit.
 
     Args:
-        model: any module that `torch.export` can take; not changed.
+        model: any module that `torch.export` supports; not changed.
         params_a: parameters and buffers of A.
-        params_b: those of B.
-        data: batches `(inputs, labels)` or inputs alone.
-        hsic: "unbiased" leaves an example's similarity with itself out, "biased" is HSIC as
-            it is defined, which few examples drive towards 1.
-        max_features: up to how many features of an example CKA is over all examples; takes
-            three matrices of that size, in float64, for every layer.
-        layers: patterns for names of layers; None for the usual ones (see `find_layers`).
+        params_b: parameters and buffers of B.
+        data: batches `(inputs, labels)` or inputs.
+        hsic: "unbiased" leaves out the similarity of an example with itself. "biased" is the
+            definition of HSIC, for which few examples bias CKA towards 1.
+        max_features: maximum number of features for CKA over all examples. It takes three float64
+            matrices of that size for every layer.
+        layers: patterns for names of layers; by default those of `find_layers`.
         progress: called with the number of batches done.
 
     Raises:
-        OneBasinError: when parameters, data or patterns do not fit.
+        OneBasinError: parameters, data or patterns are invalid.
     """
     max_features = check_whole("similarity", "max_features", max_features, least=1)
-    measure = SimilarityMeasure(hsic, max_features)
+    measure = SimilarityMetric(hsic, max_features)
     ends = params_a, params_b
-    run_measure(measure, model, ends, data, call="similarity", layers=layers, progress=progress)
+    run_metric(measure, model, ends, data, call="similarity", layers=layers, progress=progress)
     return measure.result()
 
 
-class SimilarityMeasure(Measure):
-    """What `measure_similarity` adds up, for a survey of several measures.
+class SimilarityMetric(FeatureMetric):
+    """Metric of `measure_similarity`.
 
     Args:
         hsic: as for `measure_similarity`.
@@ -94,17 +92,17 @@ class SimilarityMeasure(Measure):
     """
 
     def __init__(self, hsic: HSIC = "unbiased", max_features: int = MAX_FEATURES) -> None:
-        """Check the choice."""
+        """Check the options."""
         check_choice("similarity", "hsic", hsic, HSIC)
         self.hsic: HSIC = hsic
         self.max_features = max_features
 
-    def begin(self, survey: Survey) -> None:
-        """Start without examples."""
+    def start(self, probe: FeatureProbe) -> None:
+        """Initialize without examples."""
         self.cka: dict[str, CKA] = {}
         self.correlations: dict[str, Correlation] = {}
 
-    def visit(self, batch: Batch, layer: Layer, values: Sequence[Tensor]) -> None:
+    def forward(self, batch: Batch, layer: Layer, values: Sequence[Tensor]) -> None:
         """Add a layer's features of A and of B."""
         a, b = values[:2]
         x, y = (wide(batch.by_example(layer.node, value)) for value in (a, b))
@@ -116,23 +114,22 @@ class SimilarityMeasure(Measure):
         self.correlations[layer.name].add(*(_by_unit(batch, layer, value) for value in (a, b)))
 
     def result(self) -> Similarity:
-        """Return what was measured."""
+        """Return the result."""
         records = []
         for layer, cka in self.cka.items():
             measure = WHOLE if isinstance(cka, WholeCKA) else IN_BATCHES
             records.append(FeatureRow(layer, None, measure, cka.value(), nan, cka.num))
-            found = self.correlations[layer].values()
             units = Moments()
-            units.add(found)
+            units.add(self.correlations[layer].values())
             records.append(FeatureRow(layer, None, CORRELATION, units.mean, units.sd, units.num))
         return Similarity(tuple(records))
 
 
 class Correlation:
-    """Pearson's correlation of pairs of units, from sums."""
+    """Pearson correlation of pairs of units, from sums."""
 
     def __init__(self) -> None:
-        """Start without samples."""
+        """Initialize without samples."""
         self.num = 0
         self._sums: Tensor | None = None
         self._shifts: tuple[Tensor, Tensor] | None = None
@@ -152,13 +149,13 @@ class Correlation:
             return torch.zeros(0, dtype=torch.float64)
         x, y, xx, yy, xy = self._sums / self.num
         var_x, var_y, covariance = xx - x * x, yy - y * y, xy - x * y
-        # What rounding leaves of the variance of a constant unit.
+        # The variance of a constant unit is a rounding error.
         varies = (var_x > 1e-12 * xx) & (var_y > 1e-12 * yy)
         return (covariance / (var_x * var_y).sqrt())[varies]
 
 
 def _by_unit(batch: Batch, layer: Layer, value: Tensor) -> Float[Tensor, "n u"]:
-    """Return samples of a value's units, which are as the layouts of the graph say."""
+    """Return samples of a value's units, according to the layouts of the graph."""
     layouts = batch.graph.features.layouts[layer.node]
     dims = [
         dim

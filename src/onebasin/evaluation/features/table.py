@@ -1,7 +1,4 @@
-"""Table: what was measured at the layers of a network, as rows and as a picture.
-
-Owns the form that the results of all feature measures share.
-"""
+"""Table of measurements at the layers of a network, as rows and as a plot."""
 
 from __future__ import annotations
 
@@ -24,12 +21,12 @@ class FeatureRow:
     """One number of one layer.
 
     Args:
-        layer: its name.
-        alpha: share of A in the network on the path; None where the measure has none.
-        measure: what was measured.
-        mean: over the examples (or units).
-        sd: standard deviation over them; NaN for a number that is one of the whole layer.
-        n: how many there were.
+        layer: name of the layer.
+        alpha: weight of A in the network on the path; None if the measure has none.
+        measure: name of the measure.
+        mean: mean over the examples (or units).
+        sd: standard deviation over them; NaN for a number of the whole layer.
+        n: number of examples or units.
     """
 
     layer: str
@@ -46,7 +43,7 @@ class FeatureTable(Result):
 
     Args:
         records: the numbers.
-        normalization: where statistics between the ends come from; see `measure_llfc`.
+        normalization: source of the statistics between the endpoints; see `measure_llfc`.
     """
 
     records: tuple[FeatureRow, ...]
@@ -59,30 +56,30 @@ class FeatureTable(Result):
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """The shares of A that were measured, in increasing order."""
+        """The measured weights of A, in increasing order."""
         return tuple(sorted({r.alpha for r in self.records if r.alpha is not None}))
 
     @property
     def middle(self) -> float | None:
-        """The share of A that is closest to a half, of those measured; None without any."""
+        """The measured weight of A closest to a half; None without any."""
         return min(self.alphas, key=lambda share: abs(share - 0.5), default=None)
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What was measured."""
+        """Names of the measures."""
         return tuple(dict.fromkeys(record.measure for record in self.records))
 
     def at(self, layer: str, measure: str, alpha: float | None = None) -> FeatureRow:
         """Return one row.
 
         Raises:
-            OneBasinError: when there is none; names what there is.
+            OneBasinError: the table has no such row; the message lists its rows.
         """
         for record in self.records:
             if (record.layer, record.measure, record.alpha) == (layer, measure, alpha):
                 return record
         raise OneBasinError(
-            f"features: nothing was measured as {measure!r} at layer {layer!r} and alpha {alpha}; "
+            f"features: the table has no {measure!r} at layer {layer!r} and alpha {alpha}; "
             f"measures are {', '.join(self.measures)}; alphas {self.alphas}; "
             f"layers {', '.join(self.layers)}"
         )
@@ -105,21 +102,21 @@ class FeatureTable(Result):
 
     @property
     def axis_label(self) -> str:
-        """The names of the measures that `plot` draws."""
+        """Names of the plotted measures."""
         return ", ".join(self.measures)
 
     def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
-        """Return what `plot` draws at a share of A: for each label a measure and its alpha."""
+        """Return the plotted measures for a weight of A: measure and alpha by label."""
         del alpha
         return {measure: (measure, None) for measure in self.measures}
 
     def plot(self, ax: Axes | None = None, *, alpha: float | None = None, **style: Any) -> Axes:
-        """Draw the measures over the layers, each with its standard deviation around it.
+        """Plot the measures over the layers, with a band of one standard deviation.
 
         Args:
-            ax: where to draw; a new figure without it.
-            alpha: which share of A; the `middle` one without it.
-            **style: passed on to `Axes.plot`.
+            ax: axes to draw on; a new figure by default.
+            alpha: weight of A; by default the `middle` one.
+            **style: arguments of `Axes.plot`.
 
         Returns:
             The axes.
@@ -135,16 +132,16 @@ class FeatureTable(Result):
 
     def _line(self, ax: Axes, which: tuple[str, float | None], style: Mapping[str, Any]) -> None:
         places = {layer: i for i, layer in enumerate(self.layers)}
-        found = [r for r in self.records if (r.measure, r.alpha) == which]
-        at, means = [places[r.layer] for r in found], [r.mean for r in found]
+        rows = [r for r in self.records if (r.measure, r.alpha) == which]
+        at, means = [places[r.layer] for r in rows], [r.mean for r in rows]
         (line,) = ax.plot(at, means, **style)
-        if any(isnan(r.sd) for r in found):
+        if any(isnan(r.sd) for r in rows):
             return
-        low, high = [r.mean - r.sd for r in found], [r.mean + r.sd for r in found]
+        low, high = [r.mean - r.sd for r in rows], [r.mean + r.sd for r in rows]
         ax.fill_between(at, low, high, alpha=0.12, color=line.get_color(), linewidth=0)
 
     def _draw(self, path: Path) -> None:
-        """Write the picture, as wide as the layers need."""
+        """Write the plot, with a width for all layers."""
         import matplotlib
         from matplotlib.figure import Figure
 

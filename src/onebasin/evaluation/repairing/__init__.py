@@ -1,5 +1,11 @@
 """Repair of the activation statistics of merged networks."""
 
-from onebasin.evaluation.repairing.repair import Folded, Method, Repairer, RepairResult, repair
+from onebasin.evaluation.repairing.repair import (
+    ActivationRepair,
+    Folded,
+    Method,
+    RepairResult,
+    repair,
+)
 
-__all__ = ["Folded", "Method", "RepairResult", "Repairer", "repair"]
+__all__ = ["ActivationRepair", "Folded", "Method", "RepairResult", "repair"]

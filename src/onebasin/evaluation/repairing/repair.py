@@ -1,7 +1,7 @@
-"""Repair: every unit of a merged network brought to the statistics between those of its parents.
+"""Repair of the activation statistics of merged networks.
 
 Jordan et al. (2022), "REPAIR: REnormalizing Permuted Activations for Interpolation Repair".
-Averaged units vary less than those they are averages of; here they are rescaled.
+Averaged units vary less than those of the source networks. They are rescaled here.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Method = Literal["reset", "repair", "rescale"]
 
 CALL = "repair"
 
-STILL = 1e-6
-"""A unit whose deviation is this share of its parents' does not vary: it is left as it is."""
+MIN_STD_RATIO = 1e-6
+"""Minimum ratio to the sources' standard deviation; units below it count as constant."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class RepairResult:
     """A network with repaired statistics.
 
     Args:
-        params: parameters and buffers, under the names of the network that was repaired.
-        sites: what was repaired: layers and norms as `module.operator`, or as
-            `module.operator of weight` where a module has several.
-        skipped: what could not be, and why.
+        params: parameters and buffers, under the names of the merged network.
+        sites: repaired layers and norms as `module.operator`, or as
+            `module.operator of weight` if a module has several.
+        skipped: layers that were not repaired, with the reason.
     """
 
     params: dict[str, Tensor]
@@ -62,91 +62,92 @@ def repair(
     weights: Sequence[int | float] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> RepairResult:
-    r"""Give a merged network the statistics that its units should have, in one pass over data.
+    r"""Repair the statistics of the units of a merged network, in one pass over the data.
 
     With `repair`, every hidden unit gets the mean \(\sum_k w_k \mu_k\) and the standard
-    deviation \(\sum_k w_k \sigma_k\) of the ends' units (Jordan et al. 2022, Eq. 3 and 4);
-    with `rescale` only one factor, which brings its root mean square to that of the ends.
-    Both are folded into weights and biases, or the scales of norms, where that is exact;
-    networks without normalization are included. With `reset` the running statistics of
-    BatchNorm layers are estimated on the data; nothing else changes.
+    deviation \(\sum_k w_k \sigma_k\) of the sources' units (Jordan et al. 2022, Eq. 3 and 4).
+    With `rescale`, one factor matches the root mean square. Both are folded exactly into weights
+    and biases, or into the scales of norms; networks without normalization are supported. With
+    `reset`, only the running statistics of BatchNorm layers are recomputed.
 
-    Ends and merged network run in step, in evaluation mode: BatchNorm layers use the running
-    statistics that each has. On the way the merged network's units are repaired by what they
-    and the ends' are on the batch, so that later units see repaired ones.
+    The sources and the merged network run in lockstep, in evaluation mode. BatchNorm layers use
+    their own running statistics. The merged network's units are repaired batch by batch during the
+    pass, so later units have repaired inputs.
 
     Differs from the paper:
-        - Any traced model: sites are nodes of the graph.
-        - Beyond the ends, with negative weights, a deviation (or size) is never less than that
-          of the end where it is least: the sum may fall below 0, which no unit can have.
-        - A layer without a bias has only its deviations repaired.
-        - A unit that does not vary is not blown up: it keeps its scale.
+        - Supports any traced model: sites are nodes of the graph.
+        - With negative weights, the standard deviation (or root mean square) is at least the
+          smallest one of the sources, since the weighted sum may be negative.
+        - A layer without a bias keeps its means.
+        - A constant unit keeps its scale.
 
     Args:
         model: the architecture; not changed.
-        params: of the merged network; not changed.
-        ends: parameters and buffers of what was merged, aligned. Not used by `reset`.
-        data: batches that can be read again; they should not be small, nor sorted: `Batches` are
-            mixed. An iterator will do for `reset` alone.
+        params: parameters and buffers of the merged network; not changed.
+        ends: parameters and buffers of the aligned source networks. `reset` ignores them.
+        data: batches that can be read again, neither small nor sorted; `Batches` are shuffled.
+            `reset` also accepts an iterator.
         method: `reset`, `repair` or `rescale`.
-        weights: with which the ends were merged; by default all the same.
+        weights: weights of the sources in the merged network; equal by default.
         progress: called with the number of batches done.
 
     Returns:
         The repaired network. Repairing the mean of equal networks changes nothing.
 
     Raises:
-        OneBasinError: when there is no data, features are not finite, or the model has
-            nothing that can be repaired.
+        OneBasinError: the data are empty, features are not finite, or the model has no layer
+            that can be repaired.
     """
     check_choice(CALL, "method", method, Method)
     if method == "reset":
         return _reset(model, params, data)
     if not ends:
         raise OneBasinError(f"{CALL}: pass the networks that were merged as ends")
-    shares = normalize_weights(weights, len(ends), call=CALL)
-    return Repairer(model, data, method=method).run(params, ends, shares, progress=progress)
+    fractions = normalize_weights(weights, len(ends), call=CALL)
+    return ActivationRepair(model, data, method=method).run(
+        params, ends, fractions, progress=progress
+    )
 
 
-class Repairer:
+class ActivationRepair:
     """Repairs any number of networks on the same data; the model is traced once.
 
     Args:
         model: as for `repair`.
         data: as for `repair`; read once for every network.
         method: "repair" or "rescale".
-        call: the public function that is running, for messages.
+        call: name of the public function, for messages.
 
     Attributes:
-        sites: what is repaired, by node.
-        skipped: what cannot be, and why.
+        sites: repaired sites by node.
+        skipped: layers that cannot be repaired, with the reason.
 
     Raises:
-        OneBasinError: when there is no data or the model has nothing that can be repaired.
+        OneBasinError: the data are empty, or the model has no layer that can be repaired.
     """
 
     def __init__(
         self, model: nn.Module, data: Iterable[Any], *, method: Folded, call: str = CALL
     ) -> None:
-        """Trace the model and find what can be repaired."""
+        """Trace the model and find its sites."""
         self.features = Features(model, mixed(data), call=call)
         self.method: Folded = method
         self.sites, self.skipped = find_repair_sites(self.features.graph)
         if not self.sites:
             reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
             raise OneBasinError(
-                f"{call}: the model has no hidden layer or norm whose parameters can be rescaled"
+                f"{call}: the model has no hidden layer or norm with parameters to rescale"
                 + (f" ({reasons})" if reasons else "")
             )
         if method == "repair":
             biasless = (site.label for site in self.sites.values() if site.bias is None)
-            self.skipped |= dict.fromkeys(biasless, "no bias: means stay")
+            self.skipped |= dict.fromkeys(biasless, "no bias: means are not repaired")
 
     def run(
         self,
         params: Mapping[str, Tensor],
         ends: Sequence[Mapping[str, Tensor]],
-        shares: Sequence[float],
+        fractions: Sequence[float],
         *,
         progress: Callable[[int], object] | None = None,
     ) -> RepairResult:
@@ -155,14 +156,14 @@ class Repairer:
         Args:
             params: as for `repair`.
             ends: as for `repair`.
-            shares: of each end in the network; their sum is 1.
+            fractions: weight of each source; their sum is 1.
             progress: as for `repair`.
 
         Raises:
-            OneBasinError: when features are not finite, or a running variance is below 0.
+            OneBasinError: features are not finite, or a running variance is negative.
         """
         _check_variances(params, self.features.call)
-        run = _Run(self.sites, shares, self.method, self.features.call)
+        run = _Run(self.sites, fractions, self.method, self.features.call)
         self.features.run([*ends, params], run.visit, progress=progress)
         repaired = dict(params)
         for name, site in self.sites.items():
@@ -176,8 +177,8 @@ def _check_variances(params: Mapping[str, Tensor], call: str) -> None:
             continue
         if bool((tensor.to(compute_dtype(tensor.dtype)) < 0).any()):
             raise OneBasinError(
-                f"{call}: tensor {name!r} of the merged network is below 0, which no variance is; "
-                'use onebasin.merge, or estimate it from data first with method="reset"'
+                f"{call}: variance {name!r} of the merged network is negative; use "
+                'onebasin.merge, or recompute it from data first with method="reset"'
             )
 
 
@@ -187,43 +188,43 @@ def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) 
 
 
 class _Run:
-    """One pass: what every site's units are, and what they should be.
+    """One pass: moments of every site's units and their repair.
 
     Args:
-        sites: by node.
-        shares: of the ends.
-        method: what is repaired.
-        call: the public function that is running, for messages.
+        sites: sites by node.
+        fractions: weights of the sources.
+        method: "repair" or "rescale".
+        call: name of the public function, for messages.
     """
 
     def __init__(
-        self, sites: Mapping[str, RepairSite], shares: Sequence[float], method: Folded, call: str
+        self, sites: Mapping[str, RepairSite], fractions: Sequence[float], method: Folded, call: str
     ) -> None:
-        self.sites, self.shares, self.call = sites, shares, call
+        self.sites, self.fractions, self.call = sites, fractions, call
         self.method: Folded = method
         self.moments: dict[str, list[UnitMoments]] = {}
 
-    def visit(self, passage: BatchContext) -> MultiForwardHook:
-        """Return what looks at the values of a batch."""
+    def visit(self, context: BatchContext) -> MultiForwardHook:
+        """Return the hook for the values of a batch."""
 
-        def look(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        def hook(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:
             site = self.sites.get(name)
             if site is None:
                 return None
-            found = [UnitMoments.of(value, site.unit_dim, passage.weight) for value in values]
-            if not all(each.is_finite for each in found):
-                check_finite(values, passage.graph, name, self.call, last="the merged network")
+            moments = [UnitMoments.of(value, site.unit_dim, context.weight) for value in values]
+            if not all(each.is_finite for each in moments):
+                check_finite(values, context.graph, name, self.call, last="the merged network")
             known = self.moments.get(name)
             self.moments[name] = (
-                [x + y for x, y in zip(known, found, strict=True)] if known else found
+                [x + y for x, y in zip(known, moments, strict=True)] if known else moments
             )
-            scale, shift = self._change(site, found)
+            scale, shift = self._change(site, moments)
             return [*values[:-1], _changed(values[-1], scale, shift, site.unit_dim)]
 
-        return look
+        return hook
 
     def change(self, name: str) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
-        """Return factor and summand for every unit of a site, from all of the data."""
+        """Return scale and shift for every unit of a site, from all data."""
         return self._change(self.sites[name], self.moments[name])
 
     def _change(
@@ -231,27 +232,27 @@ class _Run:
     ) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
         *ends, merged = moments
         if self.method == "rescale":
-            scale = _ratio(self._spread([end.size for end in ends]), merged.size)
+            scale = _ratio(self._spread([end.rms for end in ends]), merged.rms)
             return scale, torch.zeros_like(scale)
-        scale = _ratio(self._spread([end.deviation for end in ends]), merged.deviation)
+        scale = _ratio(self._spread([end.std for end in ends]), merged.std)
         shift = self._mean([end.mean for end in ends]) - scale * merged.mean
         return scale, shift if site.bias is not None else torch.zeros_like(shift)
 
     def _spread(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
-        """Return the mean of what is never negative."""
+        """Return the mean of non-negative values."""
         mean = self._mean(values)
-        if min(self.shares) >= 0:
+        if min(self.fractions) >= 0:
             return mean
         return torch.maximum(mean, torch.stack(list(values)).amin(0))
 
     def _mean(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
-        pairs = zip(self.shares, values, strict=True)
-        return torch.stack([share * value for share, value in pairs]).sum(0)
+        pairs = zip(self.fractions, values, strict=True)
+        return torch.stack([fraction * value for fraction, value in pairs]).sum(0)
 
 
-def _ratio(wanted: Float64[Tensor, " u"], found: Float64[Tensor, " u"]) -> Float64[Tensor, " u"]:
-    varies = found > STILL * wanted
-    return torch.where(varies, wanted / torch.where(varies, found, 1.0), 1.0)
+def _ratio(target: Float64[Tensor, " u"], actual: Float64[Tensor, " u"]) -> Float64[Tensor, " u"]:
+    varies = actual > MIN_STD_RATIO * target
+    return torch.where(varies, target / torch.where(varies, actual, 1.0), 1.0)
 
 
 def _changed(

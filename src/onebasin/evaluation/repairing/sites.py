@@ -1,7 +1,6 @@
-"""Sites of repair: nodes whose units can be scaled and shifted by folding into parameters.
+"""Repair sites: nodes whose units can be scaled and shifted by their own parameters.
 
-A node qualifies where one factor and one summand for each unit of its output are exactly a
-change of its own parameters: linear layers, convolutions, and norms with learned scales.
+These are linear layers, convolutions, and norms with learned scales.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ LAYERS = {
     "conv2d": ("weight", "bias"),
     "conv3d": ("weight", "bias"),
 }
-"""Operators that multiply by a weight, and the order of their parameters."""
+"""Order of the parameters for each operator that multiplies by a weight."""
 
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
-"""Operators whose first two parameters, if they have any, scale and shift each unit."""
+"""Operators whose first two parameters, if present, scale and shift each unit."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,13 @@ class RepairSite:
     """A node whose output can be scaled and shifted.
 
     Args:
-        node: its name.
-        label: for people; sites of one module and operator have the weight's name, too.
-        weight: the parameter that scales the units.
-        bias: the one that shifts them, or None.
-        unit_dim: dimension of the output that holds the units.
-        weight_dim: dimension of the weight that holds them.
-        beta: what the operator multiplies the bias by.
+        node: name of the node.
+        label: displayed name; sites of one module and operator include the weight's name.
+        weight: name of the parameter that scales the units.
+        bias: name of the parameter that shifts them, or None.
+        unit_dim: dimension of the units in the output.
+        weight_dim: dimension of the units in the weight.
+        beta: factor of the bias.
     """
 
     node: str
@@ -62,8 +61,8 @@ class RepairSite:
         """Return the changed parameters.
 
         Args:
-            params: of the network.
-            scale, shift: one for each unit.
+            params: parameters of the network.
+            scale, shift: one number for each unit.
         """
         weight = params[self.weight]
         shape = [1] * weight.dim()
@@ -82,14 +81,14 @@ def _rounded(name: str, repaired: Tensor, own: Tensor) -> Tensor:
 
 
 def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, str]]:
-    """Return the sites by node, and why other nodes with parameters are none, by label.
+    """Return the sites by node, and the reasons for skipped nodes by label.
 
     Args:
         graph: the traced model.
 
     Returns:
-        Sites of hidden units only: outputs of the model are not repaired. A layer that only
-        a norm reads is left to the norm.
+        Sites of hidden units only: outputs of the model are not repaired. If only a norm reads a
+        layer, the norm is the site.
     """
     uses = Counter(name for node in graph.nodes.values() for name in node.parameters)
     shared = {name for names in graph.symmetry.tied for name in names}
@@ -105,7 +104,7 @@ def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, st
 
 
 def _candidates(graph: Graph) -> dict[str, RepairSite]:
-    """Return sites by node, also those that share parameters with other nodes."""
+    """Return sites by node, including those with shared parameters."""
     found = ((node.name, _site(node, graph)) for node in graph.nodes.values())
     sites = {
         name: site
@@ -125,7 +124,7 @@ def _candidates(graph: Graph) -> dict[str, RepairSite]:
 
 def _site(node: FeatureNode, graph: Graph) -> RepairSite | None:
     symmetry = graph.symmetry
-    if len(node.sources) != 1:  # weight or bias is computed: a parameter alone would not do
+    if len(node.sources) != 1:  # weight or bias is computed from a parameter
         return None
     order = ("weight", "bias") if node.operator in NORMS else LAYERS.get(node.operator, ())
     found = dict(zip(order, node.parameters, strict=False))
@@ -138,7 +137,7 @@ def _site(node: FeatureNode, graph: Graph) -> RepairSite | None:
     weight_dim, beta = 0, 1.0
     if node.operator == "addmm":
         call = graph.calls[node.name]
-        # A bias plus features times a weight, the factor of the bias known and not 0.
+        # bias + features @ weight, with a constant non-zero factor of the bias.
         weight_dim, beta = 1, call.kwargs.get("beta", 1)
         is_layer = call.args[1] is graph.calls[node.sources[0]]
         if not is_layer or not isinstance(beta, int | float) or not beta:
@@ -150,14 +149,14 @@ def _site(node: FeatureNode, graph: Graph) -> RepairSite | None:
 
 
 def _unit_dim(operator: str, weight_dims: int) -> int:
-    """Return where an output's units are; a lone image has no dimension of examples."""
+    """Return the dimension of the units; a single image has no batch dimension."""
     if operator in ("linear", "addmm", "layer_norm"):
         return -1
     return 1 if operator in NORMS else 1 - weight_dims
 
 
 def _is_read_by_norms(graph: Graph, node: FeatureNode) -> bool:
-    """Return whether whatever reads a layer normalizes it, and gives it a scale of its own."""
+    """Return whether all readers of a layer are norms with learned scales."""
     readers = [graph.nodes[reader] for reader in graph.readers[node.name]]
     return bool(readers) and all(
         reader.operator in ("batch_norm", "instance_norm") and _has_scale(reader, graph.symmetry)
@@ -166,5 +165,5 @@ def _is_read_by_norms(graph: Graph, node: FeatureNode) -> bool:
 
 
 def _has_scale(norm: FeatureNode, symmetry: Symmetry) -> bool:
-    """Return whether a norm has a learned scale; running statistics are none."""
+    """Return whether a norm has a learned scale, not only running statistics."""
     return any(name not in symmetry.buffers for name in norm.parameters)

@@ -98,14 +98,14 @@ def index_symmetry(symmetry: Symmetry) -> Symmetry:
 
 
 def _moves(
-    mover: IndexApplier, shapes: dict[str, tuple[int, ...]]
+    applier: IndexApplier, shapes: dict[str, tuple[int, ...]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the entries that change and their sources."""
     to: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
     source, start = list(to), 0
     for name, shape in shapes.items():
         places = torch.arange(prod(shape))
-        moved = mover.apply_to_tensor(name, places.view(shape)).flatten()
+        moved = applier.apply_to_tensor(name, places.view(shape)).flatten()
         changed = (moved != places).nonzero().flatten()
         to.append(changed + start)
         source.append(moved[changed] + start)

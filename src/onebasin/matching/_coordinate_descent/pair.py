@@ -182,15 +182,15 @@ class Pair:
         self, candidates: Sequence[Mapping[str, Tensor]], names: Iterable[str]
     ) -> list[float]:
         """Return the contribution of some tensors to the objective, for several candidates."""
-        movers = [
+        appliers = [
             IndexApplier(self.symmetry, each, self_contained=self._self_contained)
             for each in candidates
         ]
-        totals = [0.0] * len(movers)
+        totals = [0.0] * len(appliers)
         for name in names:
             a, b = self.read(name)
-            for i, mover in enumerate(movers):
-                totals[i] += _inner(a, mover.apply_to_tensor(name, b))
+            for i, applier in enumerate(appliers):
+                totals[i] += _inner(a, applier.apply_to_tensor(name, b))
         return totals
 
 

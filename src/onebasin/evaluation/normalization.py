@@ -1,7 +1,4 @@
-"""Preparation: what is done to the parameters of points between networks before evaluating.
-
-Owns what each normalization means: nothing, statistics reset from data, or units repaired.
-"""
+"""Normalization of points between networks: none, reset statistics, or repaired units."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.evaluation.paths import Shares
+from onebasin.evaluation.paths import Weights
 from onebasin.evaluation.points import Prepare
-from onebasin.evaluation.repairing import Repairer
+from onebasin.evaluation.repairing import ActivationRepair
 from onebasin.evaluation.statistics import fresh_statistics
 from onebasin.graph.batches import rereadable
 from onebasin.graph.normalization import layers_with_statistics
 
 
-def preparation(
+def preparation_for(
     call: str,
     model: nn.Module,
     normalization: LineNormalization,
@@ -28,18 +25,18 @@ def preparation(
     *,
     argument: str = "data",
 ) -> tuple[Prepare | None, int]:
-    """Return what is done to points, or None, and in how many layers.
+    """Return the function applied to points, or None, and the number of affected layers.
 
     Args:
-        call: who asks, for messages.
+        call: name of the public function, for messages.
         model: the architecture.
         normalization: as for `interpolate`, checked.
         data: as for `interpolate`.
-        argument: how the caller calls them, for messages.
+        argument: name of the data argument, for messages.
 
     Raises:
-        OneBasinError: when data is needed and there is none, it can be read only once, or the
-            model has nothing that can be repaired.
+        OneBasinError: required data are missing or can be read only once, or the model has no
+            layer that can be repaired.
     """
     if normalization == "interpolated":
         return None, 0
@@ -52,12 +49,12 @@ def preparation(
     if normalization == "reset":
         num_layers = len(layers_with_statistics(model))
         return lambda params, *_: fresh_statistics(model, params, batches, call=call), num_layers
-    repairer = Repairer(model, batches, method=normalization, call=call)
+    repairer = ActivationRepair(model, batches, method=normalization, call=call)
 
     def repaired(
-        params: Mapping[str, Tensor], networks: Sequence[Mapping[str, Tensor]], shares: Shares
+        params: Mapping[str, Tensor], networks: Sequence[Mapping[str, Tensor]], weights: Weights
     ) -> Mapping[str, Tensor]:
-        inner = {i: share for i, share in shares.items() if share}
+        inner = {i: weight for i, weight in weights.items() if weight}
         ends = [networks[i] for i in inner]
         return repairer.run(params, ends, list(inner.values())).params
 

@@ -1,4 +1,4 @@
-"""Tallies: what networks and averages of their outputs achieve, added up batch by batch."""
+"""Metrics of networks and of averages of their outputs, accumulated batch by batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.bins import Bins
+from onebasin.evaluation.bins import CalibrationBins
 from onebasin.evaluation.calibration import Calibration
 from onebasin.evaluation.losses import are_classes, check_classes, flat_classes
 from onebasin.graph.batches import IGNORED
@@ -20,17 +20,17 @@ Kind = Literal["member", "probabilities", "logits", "weights", "other"]
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """What one network, or several as an ensemble, achieve.
+class EnsembleEntry:
+    """Metrics of one network or ensemble.
 
     Args:
-        name: what it is called.
+        name: name of the entry.
         kind: "member"; "probabilities" or "logits" for the mean of the members' outputs;
-            "weights" for the mean of their parameters; "other" for a network that was given.
-        num_networks: how many networks are run for an answer.
+            "weights" for the mean of their parameters; "other" for a further network.
+        num_networks: number of networks that are run.
         loss: mean cross-entropy.
-        error: share of wrong answers.
-        calibration: how often answers of each confidence are right.
+        error: fraction of wrong answers.
+        calibration: accuracy for each confidence.
     """
 
     name: str
@@ -44,62 +44,64 @@ class Candidate:
 def averages_of(
     logits: Float[Tensor, "k n c"],
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
-    """Return log probabilities of both ways of averaging the outputs of k members."""
+    """Return the log probabilities of both averages of the outputs of k members."""
     num = torch.tensor(len(logits), dtype=logits.dtype, device=logits.device)
     mixture = logits.log_softmax(-1).logsumexp(0) - num.log()
     return mixture, logits.mean(0).log_softmax(-1)
 
 
-class Tally:
-    """What a candidate has achieved so far.
+class MetricAccumulator:
+    """Accumulated metrics of one entry.
 
     Args:
-        name: of the candidate.
-        kind: of the candidate.
-        num_networks: how many networks are run for an answer.
-        num_bins: of the calibration.
+        name: name of the entry.
+        kind: kind of the entry.
+        num_networks: number of networks that are run.
+        num_bins: number of bins of the calibration.
     """
 
     def __init__(self, name: str, kind: Kind, num_networks: int, num_bins: int) -> None:
         self.name, self.num_networks = name, num_networks
         self.kind: Kind = kind
-        self.bins = Bins(num_bins)
+        self.bins = CalibrationBins(num_bins)
         self.loss, self.wrong, self.num_examples = 0.0, 0, 0
 
     def add(self, log_probabilities: Float[Tensor, "n c"], classes: Int64[Tensor, " n"]) -> None:
-        """Add what is answered on a batch."""
+        """Add the predictions on a batch."""
         chosen = log_probabilities.gather(1, classes.unsqueeze(1)).squeeze(1)
         self.loss -= float(chosen.double().sum())
         self.wrong += int((log_probabilities.argmax(1) != classes).sum())
         self.num_examples += len(classes)
         self.bins.add(log_probabilities.exp(), classes)
 
-    def result(self) -> Candidate:
-        """Return what was achieved."""
+    def result(self) -> EnsembleEntry:
+        """Return the metrics."""
         calibration = self.bins.result()
         loss, error = self.loss / self.num_examples, self.wrong / self.num_examples
-        return Candidate(self.name, self.kind, self.num_networks, loss, error, calibration)
+        return EnsembleEntry(self.name, self.kind, self.num_networks, loss, error, calibration)
 
 
-def tallies_of(members: Sequence[str], others: Sequence[str], num_bins: int) -> list[Tally]:
-    """Return a tally for each member, the averages of all, and each other network."""
+def accumulators_for(
+    members: Sequence[str], others: Sequence[str], num_bins: int
+) -> list[MetricAccumulator]:
+    """Return an accumulator for each member, the averages, and each other network."""
     num = len(members)
-    alone = [Tally(name, "member", 1, num_bins) for name in members]
+    alone = [MetricAccumulator(name, "member", 1, num_bins) for name in members]
     averages = [
-        Tally("probabilities", "probabilities", num, num_bins),
-        Tally("logits", "logits", num, num_bins),
-        Tally("weights", "weights", 1, num_bins),
+        MetricAccumulator("probabilities", "probabilities", num, num_bins),
+        MetricAccumulator("logits", "logits", num, num_bins),
+        MetricAccumulator("weights", "weights", 1, num_bins),
     ]
-    return [*alone, *averages, *(Tally(name, "other", 1, num_bins) for name in others)]
+    return [*alone, *averages, *(MetricAccumulator(name, "other", 1, num_bins) for name in others)]
 
 
 def classes_of(
     outputs: Sequence[Tensor], labels: Tensor
 ) -> tuple[Float[Tensor, "k n c"], Int64[Tensor, " n"]]:
-    """Return the logits of k networks and the classes of the examples that count.
+    """Return the logits of k networks and the classes, without ignored examples.
 
     Raises:
-        OneBasinError: when labels are no classes of the outputs.
+        OneBasinError: labels are not classes of the outputs.
     """
     labels = labels.to(outputs[0].device)
     if not are_classes(outputs[0], labels):

@@ -1,4 +1,4 @@
-"""Levels: where the contours of a plane lie, and how they are written."""
+"""Contour levels of a plane and their labels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from onebasin.evaluation.curves import Quantity
 NUM_LEVELS = 12
 
 
-def levels_of(
+def contour_levels(
     values: Float64[np.ndarray, "y x"], quantity: Quantity
 ) -> Float64[np.ndarray, " levels"]:
-    """Return increasing levels from the lowest value to one that few lie above."""
+    """Return increasing levels from the minimum to the 90% quantile."""
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(np.quantile(finite, 0.9))
     span = high - low if high > low else max(abs(low), 1.0)
@@ -27,15 +27,15 @@ def levels_of(
     return low + span * steps
 
 
-def norm_of(levels: Float64[np.ndarray, " levels"]) -> Any:
-    """Return the norm of matplotlib that gives each step between levels a color."""
+def color_norm(levels: Float64[np.ndarray, " levels"]) -> Any:
+    """Return the matplotlib norm with one color between two levels."""
     from matplotlib.colors import BoundaryNorm
 
     return BoundaryNorm(levels, 256, extend="max")
 
 
-def texts_of(levels: Float64[np.ndarray, " levels"], quantity: Quantity) -> list[str]:
-    """Return levels in as few digits as tell them apart."""
+def level_labels(levels: Float64[np.ndarray, " levels"], quantity: Quantity) -> list[str]:
+    """Return labels with the fewest digits that keep the levels distinct."""
     forms = [f".{digits}g" if quantity == "loss" else f".{digits - 2}%" for digits in range(3, 9)]
     shown = ([f"{level:{form}}" for level in levels] for form in forms)
     return next((texts for texts in shown if len({*texts}) == len(texts)), list(map(str, levels)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin.evaluation.features.axes import ExampleAxis, find_axes
+from onebasin.evaluation.features.batch_dims import BatchDim, find_batch_dims
 from onebasin.graph.features import Features
 from onebasin.graph.graph import Graph
 from tests.graph.networks import NETWORKS, build
@@ -25,12 +25,12 @@ class Shaped(nn.Module):
         return self.linear(self.shape(x)).sum()[None]
 
 
-SHAPES: dict[str, tuple[Callable[[Tensor], Tensor], ExampleAxis]] = {
-    "first": (lambda x: x, ExampleAxis(0)),
-    "sequence first": (lambda x: x.transpose(0, 1), ExampleAxis(1)),
-    "merged": (lambda x: x.reshape(-1, 4), ExampleAxis(0)),
-    "merged, examples fastest": (lambda x: x.transpose(0, 1).reshape(-1, 4), ExampleAxis(0, True)),
-    "with one more": (lambda x: x[None], ExampleAxis(1)),
+SHAPES: dict[str, tuple[Callable[[Tensor], Tensor], BatchDim]] = {
+    "first": (lambda x: x, BatchDim(0)),
+    "sequence first": (lambda x: x.transpose(0, 1), BatchDim(1)),
+    "merged": (lambda x: x.reshape(-1, 4), BatchDim(0)),
+    "merged, examples fastest": (lambda x: x.transpose(0, 1).reshape(-1, 4), BatchDim(0, True)),
+    "with one more": (lambda x: x[None], BatchDim(1)),
 }
 
 
@@ -41,7 +41,7 @@ def test_the_examples_are_found_and_cut_apart(name: str, num: int) -> None:
     torch.manual_seed(0)
     model, inputs = Shaped(shape).double(), torch.randn(num, 6, 4, dtype=torch.float64)
     graph = Graph(model, inputs)
-    found = find_axes(graph, model.state_dict(), inputs)
+    found = find_batch_dims(graph, model.state_dict(), inputs)
     assert found["linear"] == expected
     values: dict[str, Tensor] = {}
     graph.run(model.state_dict(), inputs, values.__setitem__)
@@ -55,21 +55,21 @@ def test_the_examples_are_found_and_cut_apart(name: str, num: int) -> None:
 def test_the_usual_networks_have_examples_first(name: str) -> None:
     model, inputs = build(name)
     graph = Graph(model, inputs)
-    found = find_axes(graph, model.state_dict(), inputs)
+    found = find_batch_dims(graph, model.state_dict(), inputs)
     floating = {n for n in graph.nodes if n in graph.fed}
-    assert found == dict.fromkeys(found, ExampleAxis(0))
+    assert found == dict.fromkeys(found, BatchDim(0))
     assert found.keys() == floating
 
 
 def test_a_lone_example_has_an_axis_too() -> None:
     model = Shaped(lambda x: x.transpose(0, 1)).double()
     features = Features(model, [torch.randn(1, 6, 4, dtype=torch.float64)])
-    found = find_axes(features.graph, model.state_dict(), features.first)
-    assert found["linear"] == ExampleAxis(1)
+    found = find_batch_dims(features.graph, model.state_dict(), features.first)
+    assert found["linear"] == BatchDim(1)
 
 
 def test_dead_units_hide_no_axis() -> None:
     model, inputs = build("mlp")
     params = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
     graph = Graph(model, inputs)
-    assert find_axes(graph, params, inputs) == dict.fromkeys(graph.nodes, ExampleAxis(0))
+    assert find_batch_dims(graph, params, inputs) == dict.fromkeys(graph.nodes, BatchDim(0))
