@@ -50,7 +50,7 @@ def average(
             Equal by default.
 
     Returns:
-        A new mapping with the names of the first; nothing in it weights memory with the input.
+        A new mapping with the names of the first, without memory shared with the input.
 
     Raises:
         OneBasinError: there are fewer than two networks, or their names or shapes differ; the
