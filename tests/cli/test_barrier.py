@@ -65,7 +65,7 @@ def test_the_curves_are_drawn(capsys, tmp_path, a, b):
 def test_a_picture_of_an_unknown_kind_is_refused_at_once(capsys, tmp_path, a, b):
     plot = tmp_path / "curve.txt"
     line = fail(capsys, "barrier", "mlp", a, b, "--data", "digits", "--plot", plot, *TINY)
-    assert "unknown kind of picture '.txt'; expected .png, .svg, .pdf" in line
+    assert "unknown picture format '.txt'; expected .png, .svg, .pdf" in line
 
 
 def test_unknown_data_lists_the_known(capsys, a, b):
@@ -254,7 +254,7 @@ def test_the_numbers_are_saved(capsys, tmp_path, a, b):
     assert len(lines) == 1 + 2 * 2 * 3
     wrong = ("--data", "digits", "--save", tmp_path / "curves.txt")
     line = fail(capsys, "barrier", "mlp", a, b, *wrong, *TINY)
-    assert "unknown form of table '.txt'; expected .json or .csv" in line
+    assert "unknown table format '.txt'; expected .json or .csv" in line
 
 
 def test_one_checkpoint_is_not_enough(capsys, a):

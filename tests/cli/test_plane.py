@@ -54,7 +54,7 @@ def test_wrong_calls_are_named_at_once(capsys, tmp_path, a, b, c):
     line = fail(capsys, "plane", "mlp", a, b, c, *DIGITS, *out, "--method", "weights", *TINY)
     assert line.startswith("plane: --method has no effect with three networks")
     line = fail(capsys, "plane", "mlp", a, b, c, *DIGITS, "-o", tmp_path / "plane.txt", *TINY)
-    assert "unknown kind of picture '.txt'" in line
+    assert "unknown picture format '.txt'" in line
     line = fail(capsys, "plane", "mlp", a, b, a, *DIGITS, *out, *TINY)
     assert line == f"plane: {a} is given twice; give each checkpoint once"
     same = write(tmp_path / "same.safetensors", network(0))

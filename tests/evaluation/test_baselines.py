@@ -37,7 +37,7 @@ def test_only_the_labels_of_batches_are_read():
 
 
 def test_data_without_labels_that_count_are_refused():
-    with pytest.raises(OneBasinError, match="no labels that count"):
+    with pytest.raises(OneBasinError, match="all labels are ignored or missing"):
         baseline_of([(torch.ones(2, 1), torch.tensor([-100, -100]))])
 
 

@@ -98,13 +98,13 @@ def test_probabilities_of_half_precision_add_up_as_well_as_they_can(dtype):
 
 def test_what_is_no_probability_is_named():
     p, labels = probabilities()
-    with pytest.raises(OneBasinError, match=r"calibrate: rows are no probabilities .*softmax"):
+    with pytest.raises(OneBasinError, match=r"calibrate: rows are not probabilities .*softmax"):
         calibrate(2 * p, labels)
     with pytest.raises(OneBasinError, match=r"are \(500, 4\) and labels \(3,\)"):
         calibrate(p, labels[:3])
     with pytest.raises(OneBasinError, match="num_bins is 0"):
         calibrate(p, labels, num_bins=0)
-    with pytest.raises(OneBasinError, match="there are no examples"):
+    with pytest.raises(OneBasinError, match="the data have no examples"):
         calibrate(p[:0], labels[:0])
 
 

@@ -100,7 +100,7 @@ def test_wrong_comparisons_are_named():
     evaluate = evaluator(*examples())
     with pytest.raises(OneBasinError, match="compare_ensembles: 1 networks given"):
         compare_ensembles(mlp(9), {"a": NETWORKS["a"]}, evaluate)
-    with pytest.raises(OneBasinError, match="two candidates are called 'weights'"):
+    with pytest.raises(OneBasinError, match="two candidates have the name 'weights'"):
         compare_ensembles(mlp(9), NETWORKS, evaluate, others={"weights": NETWORKS["a"]})
     with pytest.raises(OneBasinError, match="the loss is 'mse'"):
         compare_ensembles(
@@ -108,7 +108,7 @@ def test_wrong_comparisons_are_named():
         )
     with pytest.raises(OneBasinError, match=r"labels \(50,\) torch.float32; expected"):
         compare_ensembles(mlp(9), NETWORKS, evaluator(examples()[0], torch.zeros(50)))
-    with pytest.raises(OneBasinError, match="there are no examples"):
+    with pytest.raises(OneBasinError, match="the data have no examples"):
         compare_ensembles(mlp(9), NETWORKS, evaluator([]))
 
 
@@ -135,7 +135,7 @@ def test_the_mean_keeps_dtypes_and_the_last_integers():
 
 
 def test_checkpoints_that_do_not_fit_are_named():
-    with pytest.raises(OneBasinError, match="there is no checkpoint"):
+    with pytest.raises(OneBasinError, match="checkpoints is empty"):
         average_checkpoints([])
     with pytest.raises(OneBasinError, match=r"'w' is \(2,\) in the first .* \(3,\) in number 2"):
         average_checkpoints([{"w": torch.zeros(2)}, {"w": torch.zeros(3)}])

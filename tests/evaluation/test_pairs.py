@@ -154,11 +154,11 @@ def test_the_pictures_show_the_barriers(tmp_path):
 
 def test_wrong_sets_are_named():
     evaluate = evaluator(*examples())
-    with pytest.raises(OneBasinError, match="measure_pairs: 1 networks given; give at least two"):
+    with pytest.raises(OneBasinError, match="measure_pairs: 1 networks given; pass at least two"):
         measure_pairs(mlp(0), NETWORKS[:1], evaluate)
-    with pytest.raises(OneBasinError, match="2 names for 3 networks; give each its own"):
+    with pytest.raises(OneBasinError, match="2 names for 3 networks; pass one unique name"):
         measure_pairs(mlp(0), NETWORKS[:3], evaluate, names=["a", "b"])
-    with pytest.raises(OneBasinError, match="give each its own"):
+    with pytest.raises(OneBasinError, match="pass one unique name"):
         measure_pairs(mlp(0), NETWORKS[:2], evaluate, names=["a", "a"])
     with pytest.raises(OneBasinError, match="num_points is 1"):
         measure_pairs(mlp(0), NETWORKS[:2], evaluate, num_points=1)
@@ -223,7 +223,7 @@ def test_nothing_to_copy_is_named():
     with pytest.raises(OneBasinError, match="permuted_copies: num_copies is 0"):
         permuted_copies(symmetry, model.state_dict(), 0)
     linear = torch.nn.Linear(4, 3)
-    with pytest.raises(OneBasinError, match="no group that can move"):
+    with pytest.raises(OneBasinError, match="no permutable units"):
         permuted_copies(infer_symmetry(linear, (torch.randn(2, 4),)), linear.state_dict(), 2)
 
 

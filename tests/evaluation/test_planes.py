@@ -161,7 +161,7 @@ def test_networks_that_span_no_plane_are_named():
     for networks in ({"A": a, "B": b, "C": between}, {"A": a, "B": a, "C": c}):
         with pytest.raises(OneBasinError, match="A, B and C lie on one line"):
             measure_plane(mlp(0), networks, lambda model: 0.0)
-    with pytest.raises(OneBasinError, match="2 networks given; give three"):
+    with pytest.raises(OneBasinError, match="2 networks given; pass three"):
         measure_plane(mlp(0), {"A": a, "B": b}, lambda model: 0.0)
     with pytest.raises(OneBasinError, match=r"margin is -1\.0; it must be at least 0 and finite"):
         measure_plane(mlp(0), NETWORKS, lambda model: 0.0, margin=-1.0)

@@ -96,7 +96,7 @@ def test_the_mean_of_equal_networks_stays_as_it_is(name: str, method: Any) -> No
 
 
 class LoneImage(nn.Module):
-    """A model that is called on one image, without a dimension of examples."""
+    """A model that is called on one image, without a batch dimension."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ def test_a_layer_without_bias_has_its_deviations_repaired() -> None:
     batch = torch.randn(30, 4, dtype=torch.float64)
     a, b = (net.state_dict() for net in nets)
     fixed = repair(nets[0], average([a, b]), [a, b], [batch])
-    assert fixed.skipped == {"0.linear": "no bias: means stay"}
+    assert fixed.skipped == {"0.linear": "no bias: means are not repaired"}
     deviations = [(batch @ p["0.weight"].T).std(0) for p in (a, b, fixed.params)]
     torch.testing.assert_close(deviations[2], (deviations[0] + deviations[1]) / 2)
 
@@ -323,7 +323,7 @@ def test_factors_of_a_layer_are_heeded(beta: float, alpha: float, method: Any) -
 @pytest.mark.parametrize("model", [Added(0, 1), Added(1, 1, is_left=True)])
 def test_a_layer_that_cannot_be_folded_into_is_no_site(model: nn.Module) -> None:
     params, batch = model.state_dict(), torch.randn(20, 5)
-    with pytest.raises(OneBasinError, match="no hidden layer or norm whose parameters can be"):
+    with pytest.raises(OneBasinError, match="no hidden layer or norm with parameters to rescale"):
         repair(model, params, [params, params], [batch])
 
 

@@ -53,9 +53,9 @@ def test_the_picture_is_saved_the_same_every_time(tmp_path, suffix, start):
 
 def test_another_suffix_is_refused_and_nothing_is_left(tmp_path):
     for path in ("table.txt", "table"):
-        with pytest.raises(OneBasinError, match=r"unknown form of result .*\.json, \.csv .*\.png"):
+        with pytest.raises(OneBasinError, match=r"unknown result format .*\.json, \.csv .*\.png"):
             check_result_path(tmp_path / path)
-        with pytest.raises(OneBasinError, match="unknown form of result"):
+        with pytest.raises(OneBasinError, match="unknown result format"):
             Table().save(tmp_path / path)
     assert list(tmp_path.iterdir()) == []
 
@@ -96,5 +96,5 @@ def test_rows_of_any_origin_are_saved(tmp_path):
         save_rows(rows, tmp_path / name)
     assert json.loads((tmp_path / "rows.json").read_text())[0] == {"split": "train", "loss": None}
     assert (tmp_path / "rows.csv").read_text() == "split,loss\ntrain,\ntest,1.0\n"
-    with pytest.raises(OneBasinError, match=r"unknown form of table '.png'; expected .json or"):
+    with pytest.raises(OneBasinError, match=r"unknown table format '.png'; expected .json or"):
         save_rows(rows, tmp_path / "rows.png")

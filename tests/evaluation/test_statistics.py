@@ -173,7 +173,7 @@ def test_wrong_data_is_named():
     with pytest.raises(OneBasinError, match="does not run on batch 0 of the data: RuntimeError: m"):
         reset_statistics(model, model.state_dict(), [inputs[:, :2]])
     broken = [inputs, inputs * float("nan")]
-    with pytest.raises(OneBasinError, match="what layer '1' is given is not finite, though the pa"):
+    with pytest.raises(OneBasinError, match="the inputs of layer '1' are not finite, but the pa"):
         reset_statistics(model, model.state_dict(), broken)
 
 

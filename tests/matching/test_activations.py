@@ -157,7 +157,7 @@ def test_half_precision_checkpoints_run_in_the_precision_of_the_model() -> None:
 
 
 class LoneImage(nn.Module):
-    """A model that is called on one image, without a dimension of examples."""
+    """A model that is called on one image, without a batch dimension."""
 
     def __init__(self) -> None:
         super().__init__()

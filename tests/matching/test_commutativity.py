@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 def test_a_model_without_layers_is_refused() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
     symmetry = infer_symmetry(net, torch.tensor([0, 1]))
-    with pytest.raises(OneBasinError, match="no linear or convolutional layer"):
+    with pytest.raises(OneBasinError, match="no supported linear or convolutional layer"):
         match_commutativity(
             symmetry, net.state_dict(), net.state_dict(), model=net, data=[torch.tensor([0, 1])]
         )

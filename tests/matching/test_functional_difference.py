@@ -92,7 +92,7 @@ def test_a_model_without_layers_is_refused() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
     batch = torch.tensor([0, 1])
     with pytest.raises(
-        OneBasinError, match=r"^match_functional_difference: the model has no linear"
+        OneBasinError, match=r"^match_functional_difference: the model has no supported linear"
     ):
         match_functional_difference(
             infer_symmetry(net, batch), net.state_dict(), net.state_dict(), model=net, data=[batch]

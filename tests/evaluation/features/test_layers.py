@@ -82,5 +82,5 @@ def test_a_pattern_that_fits_nothing_lists_what_there_is() -> None:
 
 def test_a_model_without_examples_is_refused() -> None:
     graph = Graph(*build("mlp"))
-    with pytest.raises(OneBasinError, match=r"^look: no value inside the model has a dimension of"):
+    with pytest.raises(OneBasinError, match=r"^look: no value inside the model has a batch"):
         find_layers(graph, {}, call="look")

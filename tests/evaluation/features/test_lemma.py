@@ -100,5 +100,5 @@ def test_labels_beyond_the_classes_are_named() -> None:
 
 def test_labels_of_which_none_counts_are_refused() -> None:
     model, a, b, inputs = pair("mlp")
-    with pytest.raises(OneBasinError, match=r"^lemma: no label counts, all are -100; pass"):
+    with pytest.raises(OneBasinError, match=r"^lemma: all labels are ignored .got -100.; pass"):
         check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), -100))])

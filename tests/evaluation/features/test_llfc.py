@@ -157,7 +157,7 @@ def test_bad_input_is_named_in_one_line() -> None:
 
 
 def test_one_share_is_no_list_of_shares() -> None:
-    with pytest.raises(OneBasinError, match=r"^llfc: alphas is 0\.5; give several, such as"):
+    with pytest.raises(OneBasinError, match=r"^llfc: alphas is 0\.5; pass a list, such as"):
         checked_alphas(0.5, "llfc")
     for wrong in ("0.5", [None], [True], [nan]):
         with pytest.raises(OneBasinError, match=r"^llfc: alpha is .*; it must be between 0 and 1$"):

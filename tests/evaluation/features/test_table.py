@@ -81,7 +81,7 @@ def test_what_was_not_measured_is_named() -> None:
     model, a, b, inputs = pair("mlp")
     found = measure_commutativity(model, a, b, [inputs])
     with pytest.raises(
-        OneBasinError, match=r"^features: nothing was measured as 'cka' at layer '0"
+        OneBasinError, match=r"^features: the table has no 'cka' at layer '0"
     ):
         found.at("0.linear", "cka")
 

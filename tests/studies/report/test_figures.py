@@ -63,6 +63,6 @@ def test_the_source_of_an_image_is_the_image_and_always_the_same():
 def test_where_no_picture_can_be_written_is_named(tmp_path):
     with pytest.raises(OneBasinError, match=r"nowhere.*does not exist; create it first"):
         save_figure(curve_figure(LINES), tmp_path / "nowhere" / "curve.png")
-    with pytest.raises(OneBasinError, match=r"curve\.doc: unknown kind of picture '\.doc'"):
+    with pytest.raises(OneBasinError, match=r"curve\.doc: unknown picture format '\.doc'"):
         save_figure(curve_figure(LINES), tmp_path / "curve.doc")
     assert not list(tmp_path.iterdir())
