@@ -92,7 +92,7 @@ def test_rows_and_picture(tmp_path):
     found.plot(ax)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [r["name"] for r in rows]
     found.save(tmp_path / "ensembles.csv")
-    with pytest.raises(OneBasinError, match="no candidate 'swa'; there are: a, b, c, prob"):
+    with pytest.raises(OneBasinError, match="unknown candidate 'swa'; known are: a, b, c, prob"):
         found["swa"]
 
 
@@ -102,7 +102,7 @@ def test_wrong_comparisons_are_named():
         compare_ensembles(mlp(9), {"a": NETWORKS["a"]}, evaluate)
     with pytest.raises(OneBasinError, match="two candidates have the name 'weights'"):
         compare_ensembles(mlp(9), NETWORKS, evaluate, others={"weights": NETWORKS["a"]})
-    with pytest.raises(OneBasinError, match="the loss is 'mse'"):
+    with pytest.raises(OneBasinError, match="the loss must be 'cross_entropy' .got 'mse'."):
         compare_ensembles(
             mlp(9), NETWORKS, evaluator(examples()[0], torch.zeros(50, 3), loss="mse")
         )

@@ -149,7 +149,9 @@ def test_the_pictures_show_the_barriers(tmp_path):
     assert ax.get_xlabel() == "loss barrier"
     barriers.save(tmp_path / "matrix.svg")
     barriers.save(tmp_path / "matrix.csv")
-    assert (tmp_path / "matrix.csv").read_text().startswith("a,b,quantity,chord,barrier,indirect")
+    assert (
+        (tmp_path / "matrix.csv").read_text().startswith("a,b,quantity,baseline,barrier,indirect")
+    )
 
 
 def test_wrong_sets_are_named():

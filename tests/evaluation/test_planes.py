@@ -171,14 +171,14 @@ def test_networks_that_span_no_plane_are_named():
 
 def test_units_are_not_repaired_beyond_the_networks():
     networks = {name: mlp(i).state_dict() for i, name in enumerate("ABC")}
-    with pytest.raises(OneBasinError, match="measure_plane: normalization is 'repair', but beyond"):
+    with pytest.raises(OneBasinError, match="measure_plane: normalization 'repair' needs a point"):
         measure_plane(mlp(0), networks, lambda m: 0.0, normalization="repair", data=[])
 
 
 def test_a_network_that_is_not_finite_is_named():
     networks = {name: mlp(i).state_dict() for i, name in enumerate("ABC")}
     networks["B"]["0.bias"][2] = float("nan")
-    with pytest.raises(OneBasinError, match=r"^measure_plane: tensor '0\.bias' of B has entries"):
+    with pytest.raises(OneBasinError, match=r"^measure_plane: tensor '0\.bias' of B contains NaN"):
         measure_plane(mlp(0), networks, lambda m: 0.0)
 
 

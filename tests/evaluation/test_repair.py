@@ -50,7 +50,7 @@ def test_on_one_batch_units_come_to_lie_between_their_parents(name: str, method:
             wanted = 0.75 * of_a[site].size + 0.25 * of_b[site].size
             torch.testing.assert_close(after[site].size, wanted)
             continue
-        for quantity in ("mean", "deviation"):
+        for quantity in ("mean", "std"):
             wanted = 0.75 * getattr(of_a[site], quantity) + 0.25 * getattr(of_b[site], quantity)
             torch.testing.assert_close(getattr(after[site], quantity), wanted, atol=1e-7, rtol=1e-6)
     assert any(not torch.allclose(before[s].std, after[s].std) for s in after)
@@ -65,7 +65,7 @@ def test_beyond_the_ends_no_unit_is_turned_over(method: Any) -> None:
     assert ((fixed.params["0.weight"] * merged["0.weight"]).sum(1) > 0).all()
     graph = Graph(model, batch)
     of_a, of_b, found = (moments(graph, each, batch)["linear"] for each in (a, b, fixed.params))
-    quantity = "size" if method == "rescale" else "deviation"
+    quantity = "rms" if method == "rescale" else "std"
     least, other = (getattr(each, quantity) for each in (of_a, of_b))
     wanted = 1.5 * least - 0.5 * other
     assert (wanted < 0).all()
@@ -117,7 +117,7 @@ def test_the_channels_of_a_lone_image_are_repaired() -> None:
     fixed = repair(model, average(networks), networks, [image])
     graph = Graph(model, image)
     of_a, of_b, after = (moments(graph, params, image) for params in (*networks, fixed.params))
-    for quantity in ("mean", "deviation"):
+    for quantity in ("mean", "std"):
         a, b, found = (getattr(each["conv2d"], quantity) for each in (of_a, of_b, after))
         assert found.shape == (6,)
         torch.testing.assert_close(found, (a + b) / 2, rtol=1e-5, atol=1e-6)
@@ -215,7 +215,7 @@ def test_why_nothing_can_be_repaired_is_told() -> None:
 
     net = Again()
     params = net.state_dict()
-    text = r"can be rescaled \('inner.linear': its parameters are used more than once\)"
+    text = r"to rescale \('inner.linear': its parameters are used more than once\)"
     with pytest.raises(OneBasinError, match=text):
         repair(net, params, [params, params], [torch.randn(8, 3)])
 
@@ -315,7 +315,7 @@ def test_factors_of_a_layer_are_heeded(beta: float, alpha: float, method: Any) -
     assert fixed.sites == ("addmm",)
     graph = Graph(model, batch)
     of_a, of_b, after = (moments(graph, p, batch)["addmm"] for p in (a, b, fixed.params))
-    for quantity in ("size",) if method == "rescale" else ("mean", "deviation"):
+    for quantity in ("rms",) if method == "rescale" else ("mean", "std"):
         wanted = (getattr(of_a, quantity) + getattr(of_b, quantity)) / 2
         torch.testing.assert_close(getattr(after, quantity), wanted)
 

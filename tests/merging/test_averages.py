@@ -178,7 +178,7 @@ def test_the_lazy_mean_is_the_mean():
 
 def test_wrong_calls_are_named():
     a, b = params(1), params(2)
-    with pytest.raises(OneBasinError, match="average: 1 network given; give at least two"):
+    with pytest.raises(OneBasinError, match="average: 1 network given; pass at least two"):
         average([a])
     with pytest.raises(OneBasinError, match=r"average: 1 weight \(2\) for 2 networks"):
         average([a, b], [2])

@@ -99,9 +99,7 @@ def test_clamping_elsewhere_is_no_relu() -> None:
         with pytest.raises(OneBasinError, match=r"^additivity: the model has no relu; pass oper"):
             measure_additivity(model, model.state_dict(), model.state_dict(), [inputs])
     model = Bent(lambda x: x * x)
-    with pytest.raises(
-        OneBasinError, match=r"^additivity: the model has no elementwise function$"
-    ):
+    with pytest.raises(OneBasinError, match=r"^additivity: the model has no elementwise function$"):
         measure_additivity(
             model, model.state_dict(), model.state_dict(), [torch.randn(6, 5)], operators=["all"]
         )
@@ -129,9 +127,7 @@ def test_the_run_itself_is_not_disturbed_by_functions_in_place() -> None:
 
 def test_an_operator_that_is_none_is_named() -> None:
     model, a, b, inputs = pair("mlp")
-    with pytest.raises(
-        OneBasinError, match=r"^additivity: operator 'glu' is not an elementwise"
-    ):
+    with pytest.raises(OneBasinError, match=r"^additivity: operator 'glu' is not an elementwise"):
         measure_additivity(model, a, b, [inputs], operators=["relu", "glu"])
     with pytest.raises(
         OneBasinError, match=r"^additivity: alpha is 0\.0; it must be between 0 and 1$"

@@ -130,7 +130,7 @@ def test_bad_input_is_named_in_one_line() -> None:
         OneBasinError, match=r"^averaging: alpha is 1\.5; it must be between 0 and 1"
     ):
         average_features(model, a, b, data, alpha=1.5)
-    with pytest.raises(OneBasinError, match=r"^averaging: no layer fits 'x'; the layers are"):
+    with pytest.raises(OneBasinError, match=r"^averaging: no layer matches 'x'; the layers are"):
         average_features(model, a, b, data, layers=["x"])
 
 

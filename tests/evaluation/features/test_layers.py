@@ -74,7 +74,7 @@ def test_a_pattern_that_fits_nothing_lists_what_there_is() -> None:
     with pytest.raises(OneBasinError) as caught:
         layers(*build("mlp"), ["1.relu", "3.*"])
     assert str(caught.value) == (
-        "look: no layer fits '3.*'; the layers are 0.linear, 1.relu, 2.linear"
+        "look: no layer matches '3.*'; the layers are 0.linear, 1.relu, 2.linear"
     )
     with pytest.raises(OneBasinError, match=r"and 14 more$"):
         layers(*build("transformer"), ["nothing"])

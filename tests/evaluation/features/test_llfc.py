@@ -142,7 +142,7 @@ def test_bad_input_is_named_in_one_line() -> None:
         r'^llfc: normalization="reset" estimates statistics from data; pass statistics=': dict(
             normalization="reset"
         ),
-        r"^llfc: no layer fits '9\.\*'; the layers are 0\.linear": dict(layers=["9.*"]),
+        r"^llfc: no layer matches '9\.\*'; the layers are 0\.linear": dict(layers=["9.*"]),
     }
     for message, options in cases.items():
         with pytest.raises(OneBasinError, match=message):

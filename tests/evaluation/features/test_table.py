@@ -80,9 +80,7 @@ def test_a_picture_shows_the_measures() -> None:
 def test_what_was_not_measured_is_named() -> None:
     model, a, b, inputs = pair("mlp")
     found = measure_commutativity(model, a, b, [inputs])
-    with pytest.raises(
-        OneBasinError, match=r"^features: the table has no 'cka' at layer '0"
-    ):
+    with pytest.raises(OneBasinError, match=r"^features: the table has no 'cka' at layer '0"):
         found.at("0.linear", "cka")
 
 
