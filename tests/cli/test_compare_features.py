@@ -105,7 +105,7 @@ BAD = {
     "data": (["--data", "nothing"], "data: unknown dataset 'nothing'; known are:"),
     "layer": (
         [*DATA, "--layer", "x.*"],
-        "compare-features: no layer fits 'x.*'; the layers are flatten, layers.0.",
+        "compare-features: no layer matches 'x.*'; the layers are flatten, layers.0.",
     ),
     "lemma's layers": (
         [*DATA, "--measure", "lemma", "--layer", "relu*"],

@@ -102,7 +102,7 @@ def test_wrong_comparisons_are_named():
         compare_ensembles(mlp(9), {"a": NETWORKS["a"]}, evaluate)
     with pytest.raises(OneBasinError, match="two candidates have the name 'weights'"):
         compare_ensembles(mlp(9), NETWORKS, evaluate, others={"weights": NETWORKS["a"]})
-    with pytest.raises(OneBasinError, match="the loss must be 'cross_entropy' .got 'mse'."):
+    with pytest.raises(OneBasinError, match=r"the loss must be 'cross_entropy' \(got 'mse'\)"):
         compare_ensembles(
             mlp(9), NETWORKS, evaluator(examples()[0], torch.zeros(50, 3), loss="mse")
         )

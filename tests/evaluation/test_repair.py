@@ -47,8 +47,8 @@ def test_on_one_batch_units_come_to_lie_between_their_parents(name: str, method:
     assert len(after) == len(fixed.sites) > 0
     for site in after:
         if method == "rescale":
-            wanted = 0.75 * of_a[site].size + 0.25 * of_b[site].size
-            torch.testing.assert_close(after[site].size, wanted)
+            wanted = 0.75 * of_a[site].rms + 0.25 * of_b[site].rms
+            torch.testing.assert_close(after[site].rms, wanted)
             continue
         for quantity in ("mean", "std"):
             wanted = 0.75 * getattr(of_a[site], quantity) + 0.25 * getattr(of_b[site], quantity)
@@ -82,7 +82,7 @@ def test_a_network_beyond_others_with_batch_norm_is_repaired() -> None:
     assert all(bool(tensor.isfinite().all()) for tensor in fixed.params.values())
     (name,) = [name for name in merged if name.endswith("running_var")][:1]
     negative = {**merged, name: -merged[name]}
-    with pytest.raises(OneBasinError, match=rf"repair: tensor '{name}' of the merged network is"):
+    with pytest.raises(OneBasinError, match=rf"repair: variance '{name}' of the merged network is"):
         repair(model, negative, [a, b], [batch])
 
 
