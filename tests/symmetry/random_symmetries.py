@@ -94,7 +94,7 @@ class Entry:
     def position(self, group: str, dim: int) -> int:
         """Return the position of an outer group, in the same dimension if it occurs there."""
         ordered = [self.positions[dim], *self.positions]
-        return next(found[group] for found in ordered if group in found)
+        return next(positions[group] for positions in ordered if group in positions)
 
 
 def some_places(shape: Sequence[int], most: int = 60) -> list[tuple[int, ...]]:

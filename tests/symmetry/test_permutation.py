@@ -24,11 +24,11 @@ from tests.symmetry.random_symmetries import old_place, some_places, symmetries,
 SEEDS = st.integers(0, 3)
 
 
-def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    assert list(found) == list(expected)
+def assert_same(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    assert list(actual) == list(expected)
     for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype
-        assert torch.equal(found[name], tensor), name
+        assert actual[name].dtype == tensor.dtype
+        assert torch.equal(actual[name], tensor), name
 
 
 def two_layers(hidden: int = 5) -> Symmetry:
@@ -335,8 +335,10 @@ def test_random_does_not_use_the_global_generator() -> None:
 
 def test_random_generates_every_permutation() -> None:
     symmetry = two_layers(3)
-    found = {tuple(Permutation.random(symmetry, seed=s).indices["h"].tolist()) for s in range(60)}
-    assert len(found) == 6
+    permutations = {
+        tuple(Permutation.random(symmetry, seed=s).indices["h"].tolist()) for s in range(60)
+    }
+    assert len(permutations) == 6
 
 
 @given(symmetries(), SEEDS)

@@ -184,7 +184,7 @@ class Permutation:
 
     @classmethod
     def load(cls, path: str | PathLike[str], symmetry: Symmetry) -> Permutation:
-        """Read a permutation that `save` wrote.
+        """Read a permutation from a file written by `save`.
 
         Raises:
             OneBasinError: when the file is missing, damaged, not a permutation file, or

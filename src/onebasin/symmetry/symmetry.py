@@ -105,7 +105,7 @@ class Symmetry:
 
     @property
     def log10_order(self) -> float:
-        """log10 of the number of equivalent copies of the model that the symmetry makes."""
+        """log10 of the number of equivalent copies of the model under the symmetry."""
         logs = (
             prod(self.outer_shape(name)) * lgamma(group.size + 1) / log(10)
             for name, group in self.groups.items()
@@ -114,9 +114,9 @@ class Symmetry:
 
     @property
     def permutable_fraction(self) -> float:
-        """Share of the parameter entries that lie on at least one movable dimension.
+        """Fraction of the parameter entries with at least one group.
 
-        Tied parameters count once, buffers and unused parameters do not count.
+        Tied parameters count once; buffers and unused parameters do not count.
         """
         left_out = {name for names in self.tied for name in names[1:]}
         left_out.update(self.buffers, self.unused)
@@ -129,7 +129,7 @@ class Symmetry:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the groups, axes and layouts, reasons left out."""
+        """SHA-256 of the groups, axes and layouts, without reasons."""
         data = self.to_json()
         content = {key: data[key] for key in ("groups", "axes", "layouts")}
         text = json.dumps(_without_reasons(content), sort_keys=True, separators=(",", ":"))
@@ -155,10 +155,10 @@ class Symmetry:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Symmetry:
-        """Return the symmetry that `to_json` wrote.
+        """Return a symmetry from the output of `to_json`.
 
         Raises:
-            OneBasinError: when an entry is missing, of another type, or contradicts another.
+            OneBasinError: when an entry is missing, invalid, or contradicts another entry.
         """
         symmetry = cls(**fields_from_json(data))
         check_stored(symmetry)
@@ -168,14 +168,14 @@ class Symmetry:
         """Write the symmetry to a JSON file.
 
         Raises:
-            OneBasinError: when the file cannot be written; nothing half-written is left.
+            OneBasinError: when the file cannot be written; no partial file remains.
         """
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Symmetry:
-        """Read a symmetry that `save` wrote.
+        """Read a symmetry from a file written by `save`.
 
         Raises:
             OneBasinError: when the file is missing or is not a symmetry.

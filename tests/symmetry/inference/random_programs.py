@@ -211,17 +211,17 @@ class Writer:
         """Draw an expression of a given shape: a new or an existing parameter."""
         kind = self.rng.random()
         if kind < 0.3:
-            found = self.matching(lambda other: other == shape)
-            if found:
-                return self.rng.choice(found)
+            matches = self.matching(lambda other: other == shape)
+            if matches:
+                return self.rng.choice(matches)
         elif kind < 0.4 and len(shape) > 1:
-            found = self.matching(lambda other: other == (*shape[:-2], shape[-1], shape[-2]))
-            if found:
-                return f"{self.rng.choice(found)}.mT"
+            matches = self.matching(lambda other: other == (*shape[:-2], shape[-1], shape[-2]))
+            if matches:
+                return f"{self.rng.choice(matches)}.mT"
         elif kind < 0.5:
-            found = self.matching(lambda other: prod(other) == prod(shape))
-            if found and shape:
-                return f"{self.rng.choice(found)}.reshape({listed(shape)})"
+            matches = self.matching(lambda other: prod(other) == prod(shape))
+            if matches and shape:
+                return f"{self.rng.choice(matches)}.reshape({listed(shape)})"
         elif kind < 0.55:
             return self.source(self.rng.choice(["buffer", "uniform"]), shape)
         elif kind < 0.6:

@@ -54,21 +54,21 @@ def places(atom: Atom, chosen: dict[Atom, int] | None = None) -> list[tuple]:
 def corresponding(atom: Atom, position: int, chosen: dict[Atom, int]) -> dict[Atom, int]:
     """Return the positions in all atoms that correspond to a position in this one."""
     root = atom.root
-    found = {root: position}
+    by_root = {root: position}
     if isinstance(root.form, Fam):
         place = chosen[root.form.key.root]
         inside = [m for low, high, m in root.form.ranges() if low <= place < high]
-        found |= corresponding(inside[0], position, chosen)
+        by_root |= corresponding(inside[0], position, chosen)
     if isinstance(root.form, Sum):
         for part in root.form.parts:
             if 0 <= position < part.size:
-                found |= corresponding(part, position, chosen)
+                by_root |= corresponding(part, position, chosen)
             position -= part.size
-        position = found[root]
+        position = by_root[root]
     for (low, high), piece in root.ranges.items():
-        if low <= position < high and piece.root not in found:
-            found |= corresponding(piece, position - low, chosen)
-    return found
+        if low <= position < high and piece.root not in by_root:
+            by_root |= corresponding(piece, position - low, chosen)
+    return by_root
 
 
 shapes = st.recursive(

@@ -66,8 +66,8 @@ KEPT_APART = {
 
 @pytest.mark.parametrize("name", KEPT_APART)
 def test_channels_have_separate_permutations_per_position(name):
-    found = sizes(check(rows(KEPT_APART[name]), x(2, 3)))
-    assert found and all(size == CHANNELS and depth == 1 for size, depth in found)
+    group_sizes = sizes(check(rows(KEPT_APART[name]), x(2, 3)))
+    assert group_sizes and all(size == CHANNELS and depth == 1 for size, depth in group_sizes)
 
 
 def test_added_halves_share_a_permutation_per_position():

@@ -49,10 +49,10 @@ def test_inferred_groups_preserve_the_function(first, findings, monkeypatch):
             if seed % EXPORTED:
                 patch.setattr(inference, "export_model", quick_export)
                 patch.setattr(graphs, "export_variant", quick_variant)
-            found = findings[seed] = inspect(program(seed))
-            if found.fault:
-                small = shrunk(program(seed), lambda p, k=found.kind: inspect(p).kind == k)
-                pytest.fail(f"seed {seed}: {found.fault}\n{small}\n{inspect(small)}")
+            finding = findings[seed] = inspect(program(seed))
+            if finding.fault:
+                small = shrunk(program(seed), lambda p, k=finding.kind: inspect(p).kind == k)
+                pytest.fail(f"seed {seed}: {finding.fault}\n{small}\n{inspect(small)}")
 
 
 def test_most_programs_have_permutable_groups(findings):

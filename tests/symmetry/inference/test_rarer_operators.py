@@ -66,18 +66,18 @@ def test_assertions_may_have_any_size():
 
 
 @pytest.mark.parametrize(
-    ("search", "found"),
+    ("search", "expected"),
     [
         (lambda h: torch.bucketize(h, torch.linspace(-1, 1, 9)), [(6, 0)]),
         (lambda h: torch.searchsorted(torch.linspace(-1, 1, 9), h), [(6, 0)]),
         (lambda h: torch.searchsorted(h.abs().cumsum(-1), h), []),
     ],
 )
-def test_searched_entries_are_permutable(search, found):
+def test_searched_entries_are_permutable(search, expected):
     model = Function(
         lambda m, h: m.b(search(m.a(h)).to(h.dtype)), a=nn.Linear(3, 6), b=nn.Linear(6, 2)
     )
-    assert sizes(check(model, x(4, 3))) == found
+    assert sizes(check(model, x(4, 3))) == expected
 
 
 def test_channels_of_folded_windows_are_permutable():

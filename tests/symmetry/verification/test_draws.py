@@ -61,11 +61,11 @@ def test_both_permutations_generate_all_permutations(size: int, seed: int) -> No
     while waiting:
         last = waiting.pop()
         for draw in draws:
-            found = draw @ last
-            key = tuple(found.indices["h"].tolist())
+            composed = draw @ last
+            key = tuple(composed.indices["h"].tolist())
             if key not in reached:
-                reached[key] = found
-                waiting.append(found)
+                reached[key] = composed
+                waiting.append(composed)
     assert len(reached) == factorial(size)
 
 

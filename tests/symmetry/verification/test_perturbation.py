@@ -30,12 +30,12 @@ def perturbed(tensor: Tensor, seed: int = 0) -> Tensor:
 )
 def test_entries_become_different_and_of_typical_size(tensor: Tensor) -> None:
     before = tensor.clone()
-    found = perturbed(tensor)
-    assert found.dtype == tensor.dtype
-    assert found.shape == tensor.shape
-    parts = torch.view_as_real(found) if found.is_complex() else found
+    result = perturbed(tensor)
+    assert result.dtype == tensor.dtype
+    assert result.shape == tensor.shape
+    parts = torch.view_as_real(result) if result.is_complex() else result
     assert parts.unique().numel() == parts.numel()
-    assert 0.01 < float(found.abs().mean()) < 100
+    assert 0.01 < float(result.abs().mean()) < 100
     assert torch.equal(tensor, before)
 
 
@@ -62,26 +62,26 @@ def test_zero_matrices_get_a_typical_size() -> None:
 @pytest.mark.parametrize(("scale", "size"), [(1e-4, 2**0.5), (0.05, 2**0.5), (0.5, 5.0)])
 def test_tiny_weights_are_scaled_up(scale: float, size: float) -> None:
     weight = scale * torch.randn(300, 100, dtype=DOUBLE)
-    found = perturbed(weight)
-    assert float(found.square().mean().sqrt()) * 10 == pytest.approx(size, rel=0.05)
-    cosine = (found * weight).sum() / found.norm() / weight.norm()
+    result = perturbed(weight)
+    assert float(result.square().mean().sqrt()) * 10 == pytest.approx(size, rel=0.05)
+    cosine = (result * weight).sum() / result.norm() / weight.norm()
     assert float(cosine) > 0.9
 
 
 def test_infinities_do_not_change_or_affect_others() -> None:
     least = torch.finfo(DOUBLE).min
     tensor = torch.tensor([0.0, -torch.inf, 1.0, torch.inf, least], dtype=DOUBLE)
-    found = perturbed(tensor)
-    assert (found == tensor).tolist() == [False, True, False, True, True]
-    assert not found.isnan().any()
-    assert 0 < float(found[[0, 2]].abs().max()) < 10
+    result = perturbed(tensor)
+    assert (result == tensor).tolist() == [False, True, False, True, True]
+    assert not result.isnan().any()
+    assert 0 < float(result[[0, 2]].abs().max()) < 10
 
 
 def test_integers_are_copied() -> None:
     tensor = torch.arange(4)
-    found = perturbed(tensor)
-    assert torch.equal(found, tensor)
-    assert found.data_ptr() != tensor.data_ptr()
+    result = perturbed(tensor)
+    assert torch.equal(result, tensor)
+    assert result.data_ptr() != tensor.data_ptr()
 
 
 def test_perturbation_depends_on_the_seed() -> None:

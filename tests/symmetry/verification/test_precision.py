@@ -57,11 +57,11 @@ EXACT = {
 @pytest.mark.parametrize("case", CASES)
 def test_results_are_double(case: str) -> None:
     with torch.no_grad(), OnePrecision(DOUBLE):
-        found = CASES[case](X)
-    assert found.dtype == DOUBLE
+        result = CASES[case](X)
+    assert result.dtype == DOUBLE
     exact = EXACT.get(case)
     if exact is not None:
-        assert torch.allclose(found, exact(X), rtol=1e-14, atol=1e-15)
+        assert torch.allclose(result, exact(X), rtol=1e-14, atol=1e-15)
 
 
 def test_float64_results_are_exact() -> None:
@@ -74,14 +74,14 @@ def test_float64_results_are_exact() -> None:
 def test_softmax_of_half_with_float32_result() -> None:
     """On a GPU, a half-precision softmax with a float32 result is a single operator."""
     with OnePrecision(DOUBLE):
-        found = torch.ops.aten._softmax(X.half(), -1, True)
-    assert torch.equal(found, X.softmax(-1))
+        result = torch.ops.aten._softmax(X.half(), -1, True)
+    assert torch.equal(result, X.softmax(-1))
 
 
 def test_autocast_does_not_lower_the_precision() -> None:
     with OnePrecision(DOUBLE), torch.autocast("cpu", torch.bfloat16):
-        found = X @ X.t()
-    assert torch.equal(found, X @ X.t())
+        result = X @ X.t()
+    assert torch.equal(result, X @ X.t())
 
 
 def test_single_precision() -> None:
@@ -93,7 +93,7 @@ def test_single_precision() -> None:
 def test_literals_beyond_the_range_of_float32() -> None:
     least = torch.finfo(DOUBLE).min
     with OnePrecision(DOUBLE):
-        made = [
+        literals = [
             torch.tensor(least),
             torch.tensor([1.0, least]),
             torch.tensor(least, dtype=torch.float32),
@@ -102,7 +102,7 @@ def test_literals_beyond_the_range_of_float32() -> None:
             torch.scalar_tensor(least),
             torch.as_tensor([least]),
         ]
-    assert all(tensor.dtype == DOUBLE and float(tensor.min()) == least for tensor in made)
+    assert all(tensor.dtype == DOUBLE and float(tensor.min()) == least for tensor in literals)
     with OnePrecision(DOUBLE):
         assert torch.tensor(2.7, dtype=torch.int64).dtype == torch.int64
         assert torch.tensor(3).dtype == torch.int64
@@ -127,9 +127,9 @@ def test_writes_into_a_low_precision_tensor_are_kept() -> None:
 
 
 def test_convert_reaches_into_structures() -> None:
-    found = OnePrecision(DOUBLE).convert({"x": (torch.ones(1), torch.arange(2)), "y": None})
-    assert found["x"][0].dtype == DOUBLE
-    assert found["x"][1].dtype == torch.int64
+    result = OnePrecision(DOUBLE).convert({"x": (torch.ones(1), torch.arange(2)), "y": None})
+    assert result["x"][0].dtype == DOUBLE
+    assert result["x"][1].dtype == torch.int64
     complex_numbers = OnePrecision(DOUBLE).convert(torch.ones(1, dtype=torch.complex64))
     assert complex_numbers.dtype == torch.complex128
 
@@ -151,14 +151,14 @@ def test_grouped_products_agree_with_the_operator(case: str) -> None:
     shape_a, shape_b, offs = GROUPED[case]
     a, b = torch.randn(shape_a).bfloat16(), torch.randn(shape_b).bfloat16()
     expected = torch._grouped_mm(a, b, offs)
-    found = grouped_product(a.double(), b.double(), offs)
-    assert found.shape == expected.shape
-    assert torch.allclose(found, expected.double(), rtol=1e-2, atol=0.1)
+    result = grouped_product(a.double(), b.double(), offs)
+    assert result.shape == expected.shape
+    assert torch.allclose(result, expected.double(), rtol=1e-2, atol=0.1)
 
 
 def test_grouped_products_run_in_double() -> None:
     a, b = torch.randn(5, 4, dtype=DOUBLE), torch.randn(2, 4, 3, dtype=DOUBLE)
     with OnePrecision(DOUBLE):
-        found = torch._grouped_mm(a.bfloat16(), b.bfloat16(), pieces(2, 3))
+        result = torch._grouped_mm(a.bfloat16(), b.bfloat16(), pieces(2, 3))
     expected = torch.cat([a[:2] @ b[0], a[2:] @ b[1]])
-    assert math.isclose(float((found - expected).abs().max()), 0, abs_tol=1e-14)
+    assert math.isclose(float((result - expected).abs().max()), 0, abs_tol=1e-14)
