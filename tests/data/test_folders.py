@@ -59,7 +59,7 @@ def test_unknown_sets_are_normalized_by_their_own_training_images(load, folder):
 def test_known_sets_have_their_normalization(load, tmp_path):
     write_set(tmp_path / "root" / "mnist")
     data = load("mnist")
-    assert (data.train_examples.mean, data.train_examples.deviation) == ((0.1307,), (0.3081,))
+    assert (data.train_examples.mean, data.train_examples.std) == ((0.1307,), (0.3081,))
 
 
 def test_options_of_the_load_are_those_of_the_dataset(load, folder):

@@ -163,8 +163,8 @@ def merge(
         init: name of the method whose permutation initializes the search.
         symmetry: a `Symmetry` or the path of its JSON file, instead of inference.
         verify: whether to verify the symmetry on the module in float64.
-        repair: "none", "reset" (recompute BatchNorm statistics), "repair" (match mean and standard
-            deviation of all units) or "rescale". "auto" is "reset" for networks with BatchNorm and
+        repair: "none", "reset" (recompute BatchNorm statistics), "repair" (match mean and std
+            of all units) or "rescale". "auto" is "reset" for networks with BatchNorm and
             "repair" for others if there are data, and "none" otherwise.
         evaluate: whether to evaluate the networks on the data.
         max_test_examples: number of test examples to evaluate on; all by default.

@@ -77,7 +77,7 @@ def load_dataset(
     """Return a dataset by name.
 
     A dataset other than `digits` is read from the folder `<root>/<name>` of parquet files, or
-    from the Hugging Face hub if there is no such folder. It is decoded once, into a cache of
+    from the Hugging Face hub without such a folder. It is decoded once, into a cache of
     memory-mapped files.
 
     Args:

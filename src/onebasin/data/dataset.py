@@ -147,7 +147,7 @@ class Dataset:
         """Split the training examples into two datasets; both have all test examples.
 
         Args:
-            share: of the examples of each class that goes to the first.
+            share: fraction of the examples of each class in the first dataset.
             seed: random seed of the choice.
 
         Raises:
@@ -177,8 +177,8 @@ class Dataset:
         """Return the dataset with wrong labels for some training examples.
 
         Args:
-            share: of the training examples that get the label of another class, each with the
-                same chance.
+            share: fraction of the training examples that get the label of another class, with
+                equal probabilities.
             seed: random seed of the labels.
 
         Raises:

@@ -28,20 +28,20 @@ class Pixels:
     Args:
         raw: bytes, in memory or in a memory-mapped file.
         mean: mean of each channel, for pixels from 0 to 1.
-        deviation: standard deviation of each channel.
+        std: standard deviation of each channel.
     """
 
     raw: UInt8[Tensor, "n c h w"]
     mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    std: tuple[float, ...]
 
     def __post_init__(self) -> None:
         """Check that there is a mean and a standard deviation for each channel."""
         channels = self.raw.shape[1]
-        if not len(self.mean) == len(self.deviation) == channels or min(self.deviation) <= 0:
+        if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0:
             raise OneBasinError(
                 f"data: images have {counted(channels, 'channel')}, but means {self.mean} and "
-                f"stds {self.deviation}; pass one mean and one positive std for each channel"
+                f"stds {self.std}; pass one mean and one positive std for each channel"
             )
 
     def __len__(self) -> int:
@@ -63,8 +63,8 @@ class Pixels:
     def normalization(self) -> tuple[list[float], list[float]]:
         """The scale of the bytes of each channel, and the shift that is then subtracted."""
         return (
-            [1 / (255 * deviation) for deviation in self.deviation],
-            [m / d for m, d in zip(self.mean, self.deviation, strict=True)],
+            [1 / (255 * std) for std in self.std],
+            [m / d for m, d in zip(self.mean, self.std, strict=True)],
         )
 
     def select(self, rows: Rows) -> Pixels:
@@ -72,7 +72,7 @@ class Pixels:
         return replace(self, raw=self.raw[rows])
 
     def __repr__(self) -> str:
-        return f"Pixels(shape={tuple(self.shape)}, mean={self.mean}, deviation={self.deviation})"
+        return f"Pixels(shape={tuple(self.shape)}, mean={self.mean}, std={self.std})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,7 @@ def parse_normalization(text: str) -> MeanAndStd:
 
 def describe_normalization(inputs: Any) -> str | None:
     """Return the normalization of images in words; None for other inputs."""
-    return describe(inputs.mean, inputs.deviation) if isinstance(inputs, Pixels) else None
+    return describe(inputs.mean, inputs.std) if isinstance(inputs, Pixels) else None
 
 
 def describe(mean: Sequence[float], std: Sequence[float]) -> str:

@@ -76,7 +76,7 @@ def find_columns(
         needs_labels: whether a table without a label column raises an error.
 
     Raises:
-        OneBasinError: there is no such column, or the choice is ambiguous.
+        OneBasinError: the column is missing, or the choice is ambiguous.
     """
     images = _named(table, ("image",), INPUT_NAMES)
     candidates = images or _named(table, ("text",), INPUT_NAMES)

@@ -292,7 +292,7 @@ def output_of(output: Any) -> Tensor:
     """Return the main tensor of the output of a model: itself, `.logits` or the first.
 
     Raises:
-        OneBasinError: there is no such tensor.
+        OneBasinError: the output has no tensor.
     """
     logits = output.get("logits") if isinstance(output, Mapping) else None
     if logits is None:

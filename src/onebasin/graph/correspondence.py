@@ -58,12 +58,12 @@ def _names(traced: Symmetry, symmetry: Symmetry, call: str) -> dict[str, str]:
         if place in places and names.setdefault(places[place], name) != name:
             raise OneBasinError(
                 f"{call}: the units of {names[places[place]]!r} and {name!r} must move together in "
-                "this model; prove the symmetry first"
+                "this model; verify the symmetry first"
             )
     for name in symmetry.groups:
         if name not in names.values():
             raise OneBasinError(
-                f"{call}: no value inside the model shows the units of {name!r}; prove the "
+                f"{call}: no value inside the model shows the units of {name!r}; verify the "
                 "symmetry first, or match by weights"
             )
     return names

@@ -92,7 +92,7 @@ def data_of_splits(
 def train_normalization(inputs: Inputs, given: MeanAndStd | None) -> str | None:
     """Return the normalization of arrays in words."""
     if isinstance(inputs, Pixels):
-        return describe(inputs.mean, inputs.deviation)
+        return describe(inputs.mean, inputs.std)
     return None if given is None else describe(*given)
 
 
