@@ -19,7 +19,7 @@ def run(out, *studies: Study, engine: Engine | None = None, note=None, scale="sm
 
 
 def as_if_of_mnist(rows):
-    """Rows of smoke as if they were of data that the claims are about, to be judged."""
+    """Rows of smoke as if they were of data that the claims are about, to be evaluable."""
     return [
         {
             column: value.replace("digits", "MNIST") if isinstance(value, str) else value

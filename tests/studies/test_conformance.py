@@ -1,4 +1,4 @@
-"""Every study of the catalogue: run at smoke, judged, drawn, and told by whatever rows exist."""
+"""Every study of the catalogue: run at smoke, evaluable, drawn, and told by whatever rows exist."""
 
 from dataclasses import is_dataclass
 

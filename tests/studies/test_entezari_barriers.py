@@ -76,7 +76,7 @@ def test_smoke_has_finite_rows_and_too_few_to_judge(smoke, name):
     assert judge(name, []).outcome == "not enough data"
 
 
-def test_no_network_is_trained_twice_at_desk():
+def test_no_network_is_trained_twice_at_small_scale():
     plans = [Plan.of({n: find_study(n).tasks(find_study(n).config("small"))}) for n in NAMES]
     together = Plan.of({n: find_study(n).tasks(find_study(n).config("small")) for n in NAMES})
     trained = [
@@ -137,7 +137,7 @@ def test_width_wants_a_peak_where_the_data_is_just_fitted():
     cut = made("width", {16: 0.5, 64: 0.4, 256: 0.05, 512: 0.04})
     assert judge("width", cut).outcome == "not enough data", "the side that rises is missing"
     elsewhere = [{**row, "data": "svhn"} for row in cut]
-    assert judge("width", [*rows, *elsewhere]).sentence.endswith("Not judged: mlp on svhn.")
+    assert judge("width", [*rows, *elsewhere]).sentence.endswith("Not evaluated: mlp on svhn.")
     deep = {16: 1.0, 32: 0.9, 64: 0.8, 128: 0.9}
     assert judge("width", made("width", deep, family="vgg")).outcome == "reproduced"
     falling = made("width", {**deep, 128: 0.3}, family="vgg")

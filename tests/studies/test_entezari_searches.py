@@ -29,7 +29,7 @@ def networks():
     return train_networks(**SETTING, recipe=recipe, seeds=[0, 1, 2])
 
 
-def judged(name, rows):
+def evaluable(name, rows):
     return find_study(name).verdict(rows).outcome
 
 
@@ -53,22 +53,22 @@ def test_annealing_gains_with_two_shallow_networks_only():
     )
     shallow = annealed("depth", 1, 2, 0.8)
     assert [round(row["gain"], 2) for row in gains(two)] == [0.78, 0.8, 0.82]
-    assert judged("annealing", [*two, *five, *shallow, *deep]) == "reproduced"
+    assert evaluable("annealing", [*two, *five, *shallow, *deep]) == "reproduced"
     less = annealed("width", 1, 2, 0.52, spread=0.1)
-    assert judged("annealing", [*less, *five, *shallow, *deep]) == "not reproduced"
+    assert evaluable("annealing", [*less, *five, *shallow, *deep]) == "not reproduced"
     more = annealed("width", 1, 5, 0.8)
-    assert judged("annealing", [*two, *more, *shallow, *deep]) == "not reproduced"
+    assert evaluable("annealing", [*two, *more, *shallow, *deep]) == "not reproduced"
     deeper = annealed("depth", 8, 2, 0.8)
-    assert judged("annealing", [*two, *five, *shallow, *deeper]) == "not reproduced"
-    assert judged("annealing", [*two, *five, *shallow]) == "not enough data"
-    assert judged("annealing", [*two, *five, *deep[:4]]) == "not enough data"
+    assert evaluable("annealing", [*two, *five, *shallow, *deeper]) == "not reproduced"
+    assert evaluable("annealing", [*two, *five, *shallow]) == "not enough data"
+    assert evaluable("annealing", [*two, *five, *deep[:4]]) == "not enough data"
     none = [{**row, "error_barrier": 0.0, "barrier": 0.0} for row in two]
-    assert judged("annealing", [*none, *five, *shallow, *deep]) == "not enough data"
+    assert evaluable("annealing", [*none, *five, *shallow, *deep]) == "not enough data"
     cnn = [{**row, "family": "shallow-cnn"} for row in two]
-    assert judged("annealing", [*cnn, *five, *shallow, *deep]) == "not enough data"
+    assert evaluable("annealing", [*cnn, *five, *shallow, *deep]) == "not enough data"
     for data in ("cifar10", "digits"):
         elsewhere = [{**row, "data": data} for row in two]
-        assert judged("annealing", [*elsewhere, *five, *shallow, *deep]) == "not enough data"
+        assert evaluable("annealing", [*elsewhere, *five, *shallow, *deep]) == "not enough data"
 
 
 def walks(*means, pairs=3, schedule="published", spread=0.0, last=50_000):
@@ -90,14 +90,14 @@ def walks(*means, pairs=3, schedule="published", spread=0.0, last=50_000):
 
 
 def test_the_barrier_must_fall_with_every_increase_of_the_steps():
-    assert judged("annealing-cost", walks(0.4, 0.3, 0.1)) == "reproduced"
-    assert judged("annealing-cost", walks(0.4, 0.3, 0.31)) == "not reproduced"
-    assert judged("annealing-cost", walks(0.4, 0.3, 0.1, spread=0.05)) == "not reproduced"
-    assert judged("annealing-cost", walks(0.4, 0.3, 0.1, pairs=2)) == "not enough data"
-    assert judged("annealing-cost", walks(0.4, 0.3)) == "not enough data"
+    assert evaluable("annealing-cost", walks(0.4, 0.3, 0.1)) == "reproduced"
+    assert evaluable("annealing-cost", walks(0.4, 0.3, 0.31)) == "not reproduced"
+    assert evaluable("annealing-cost", walks(0.4, 0.3, 0.1, spread=0.05)) == "not reproduced"
+    assert evaluable("annealing-cost", walks(0.4, 0.3, 0.1, pairs=2)) == "not enough data"
+    assert evaluable("annealing-cost", walks(0.4, 0.3)) == "not enough data"
     rows = walks(0.4, 0.3, 0.1, schedule="calibrated")
-    assert judged("annealing-cost", rows) == "not enough data"
-    assert judged("annealing-cost", walks(0.4, 0.3, 0.1, last=1000)) == "not enough data"
+    assert evaluable("annealing-cost", rows) == "not enough data"
+    assert evaluable("annealing-cost", walks(0.4, 0.3, 0.1, last=1000)) == "not enough data"
     short = find_study("annealing-cost").verdict(walks(0.4, 0.3, 0.1, last=1000))
     assert short.sentence == "Width 16: 1,000 steps at most, not 50,000."
 
@@ -129,12 +129,12 @@ def moved(annealing, difference, pairs=3, spread=0.005):
 
 
 def test_functional_difference_must_be_lower_pair_by_pair():
-    assert judged("functional-difference", moved(0.3, 0.1)) == "reproduced"
-    assert judged("functional-difference", moved(0.1, 0.3)) == "not reproduced"
-    assert judged("functional-difference", moved(0.2, 0.199, spread=0.1)) == "not reproduced"
-    assert judged("functional-difference", moved(0.3, 0.1, pairs=2)) == "not enough data"
+    assert evaluable("functional-difference", moved(0.3, 0.1)) == "reproduced"
+    assert evaluable("functional-difference", moved(0.1, 0.3)) == "not reproduced"
+    assert evaluable("functional-difference", moved(0.2, 0.199, spread=0.1)) == "not reproduced"
+    assert evaluable("functional-difference", moved(0.3, 0.1, pairs=2)) == "not enough data"
     only = [row for row in moved(0.3, 0.1) if row["method"] == "none"]
-    assert judged("functional-difference", only) == "not enough data"
+    assert evaluable("functional-difference", only) == "not enough data"
 
 
 def middles(*accuracies, pairs=3):
@@ -147,13 +147,13 @@ def middles(*accuracies, pairs=3):
 
 
 def test_the_middles_must_be_in_the_order_of_table_3():
-    assert judged("ensembles", middles(0.96, 0.97, 0.98)) == "reproduced"
-    assert judged("ensembles", middles(0.97, 0.96, 0.98)) == "not reproduced"
-    assert judged("ensembles", middles(0.96, 0.98, 0.97)) == "not reproduced"
-    assert judged("ensembles", middles(0.96, 0.97)) == "not enough data"
-    assert judged("ensembles", middles(0.96, 0.97, 0.98, pairs=2)) == "not enough data"
+    assert evaluable("ensembles", middles(0.96, 0.97, 0.98)) == "reproduced"
+    assert evaluable("ensembles", middles(0.97, 0.96, 0.98)) == "not reproduced"
+    assert evaluable("ensembles", middles(0.96, 0.98, 0.97)) == "not reproduced"
+    assert evaluable("ensembles", middles(0.96, 0.97)) == "not enough data"
+    assert evaluable("ensembles", middles(0.96, 0.97, 0.98, pairs=2)) == "not enough data"
     mixed = [*middles(0.96, 0.97, 0.98), *_on("cifar10", middles(0.5, 0.4, 0.6))]
-    assert judged("ensembles", mixed) == "not reproduced"
+    assert evaluable("ensembles", mixed) == "not reproduced"
 
 
 def _on(data, rows):
@@ -171,13 +171,15 @@ def draws(exponent, random=0.0, num=24, dimension=1):
 
 
 def test_the_slope_must_be_as_steep_as_promised_and_that_of_chance_flat():
-    assert judged("theorem", draws(-0.2)) == "reproduced"
-    assert judged("theorem", draws(-0.1)) == "not reproduced"
-    assert judged("theorem", draws(-0.1, dimension=4)) == "reproduced"
-    assert judged("theorem", draws(-0.2, random=-0.1)) == "not reproduced"
-    assert judged("theorem", [*draws(-0.2), *draws(-0.1, dimension=2)]) == "not reproduced"
-    assert judged("theorem", draws(-0.2, num=8)) == "not enough data"
-    assert judged("theorem", [*draws(-0.2), *draws(-0.2, num=8, dimension=2)]) == "not enough data"
+    assert evaluable("theorem", draws(-0.2)) == "reproduced"
+    assert evaluable("theorem", draws(-0.1)) == "not reproduced"
+    assert evaluable("theorem", draws(-0.1, dimension=4)) == "reproduced"
+    assert evaluable("theorem", draws(-0.2, random=-0.1)) == "not reproduced"
+    assert evaluable("theorem", [*draws(-0.2), *draws(-0.1, dimension=2)]) == "not reproduced"
+    assert evaluable("theorem", draws(-0.2, num=8)) == "not enough data"
+    assert (
+        evaluable("theorem", [*draws(-0.2), *draws(-0.2, num=8, dimension=2)]) == "not enough data"
+    )
 
 
 def test_the_construction_brings_wide_networks_together():

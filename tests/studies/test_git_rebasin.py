@@ -11,7 +11,7 @@ from onebasin_studies import find_study
 from onebasin_studies.papers.collection import collect
 from onebasin_studies.papers.git_rebasin.barriers import barriers_of, by_setting, paired
 from onebasin_studies.papers.git_rebasin.plane import NAMES, plane_of, saddle_height
-from onebasin_studies.papers.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_DESK
+from onebasin_studies.papers.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_SMALL
 from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.statistics import select
 from onebasin_studies.tasks import train_networks
@@ -61,7 +61,7 @@ def test_nothing_is_trained_or_matched_twice_across_the_studies():
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_nothing_is_judged_without_rows(name):
+def test_no_verdict_without_rows(name):
     study = find_study(name)
     assert study.verdict([]).outcome == "not enough data"
     assert study.figures([]) == [] or name == "merge-many"
@@ -78,7 +78,7 @@ def test_matchers_draws_a_curve_for_every_matcher(rows_of):
     assert max(value for name, value in barrier.items() if name != "none") < barrier["none"] / 4
 
 
-def test_matchers_are_judged_by_a_twentieth_of_the_barrier(rows_of):
+def test_matchers_must_remove_95_percent_of_the_barrier(rows_of):
     study = find_study("matchers")
     rows = set_curves(set_curves(rows_of["matchers"], 0.02), 1.0, method="none")
     assert study.verdict(rows).outcome == "reproduced"
@@ -86,12 +86,12 @@ def test_matchers_are_judged_by_a_twentieth_of_the_barrier(rows_of):
         worse = set_curves(rows, height, method="activations")
         assert study.verdict(worse).outcome == outcome
     assert study.verdict(set_curves(rows, 0.0)).outcome == "not reproduced", "nothing to bridge"
-    assert study.verdict(select(rows, judged=False)).outcome == "not enough data"
+    assert study.verdict(select(rows, evaluable=False)).outcome == "not enough data"
     fewer = [row for row in rows if row["pair"] < 2]
     assert study.verdict(fewer).outcome == "not enough data"
 
 
-def test_epochs_are_judged_by_the_fall_of_each_pair(rows_of):
+def test_epochs_compare_each_pair_with_itself(rows_of):
     study, rows = find_study("epochs"), rows_of["epochs"]
     assert {row["epoch"] for row in rows} == {1, 4, 12}
     assert study.verdict(rows).outcome == "reproduced"
@@ -101,44 +101,44 @@ def test_epochs_are_judged_by_the_fall_of_each_pair(rows_of):
     unmatched = changed(rows, "barrier", 9.0, epoch=last, state="unmatched")
     assert study.verdict(unmatched) == study.verdict(rows)
     assert study.verdict(select(rows, epoch=last)).outcome == "not enough data"
-    other = [{**row, "setting": "Another", "judged": False} for row in risen]
+    other = [{**row, "setting": "Another", "evaluable": False} for row in risen]
     assert study.verdict([*rows, *other]).outcome == "not reproduced", "one that is not the first"
 
 
 def test_the_setting_that_a_claim_is_about_comes_first():
-    rows = [{"setting": name, "judged": name == "b"} for name in "cbac"]
+    rows = [{"setting": name, "evaluable": name == "b"} for name in "cbac"]
     assert {name: len(part) for name, part in by_setting(rows).items()} == {"b": 1, "a": 1, "c": 2}
     assert list(by_setting(rows)) == ["b", "a", "c"]
 
 
-def test_widths_are_judged_by_their_slope_and_their_end(rows_of):
+def test_width_verdict_uses_the_slope_and_the_largest_width(rows_of):
     study, rows = find_study("width-matched"), rows_of["width-matched"]
-    judged = [{**row, "barrier": 1.0} for row in rows]
+    evaluable = [{**row, "barrier": 1.0} for row in rows]
     for width, barrier in ((8.0, 0.5), (32.0, 0.2), (128.0, 0.05)):
-        judged = changed(judged, "barrier", barrier, width=width, state="matched")
-    assert study.verdict(judged).outcome == "reproduced"
-    high = changed(judged, "barrier", 0.15, width=128.0, state="matched")
+        evaluable = changed(evaluable, "barrier", barrier, width=width, state="matched")
+    assert study.verdict(evaluable).outcome == "reproduced"
+    high = changed(evaluable, "barrier", 0.15, width=128.0, state="matched")
     assert study.verdict(high).outcome == "not reproduced"
-    flat = changed(judged, "barrier", 0.05, state="matched")
+    flat = changed(evaluable, "barrier", 0.05, state="matched")
     assert study.verdict(flat).outcome == "not reproduced"
     widest = {"width": 128.0, "state": "matched"}
-    unsure = changed(judged, "barrier", 0.0, **widest)
+    unsure = changed(evaluable, "barrier", 0.0, **widest)
     unsure = changed(unsure, "barrier", 0.14, **widest, pair=2)
     assert study.verdict(unsure).outcome == "not reproduced", "a tenth is within the interval"
-    none = changed(judged, "barrier", 0.0, width=128.0, state="matched")
+    none = changed(evaluable, "barrier", 0.0, width=128.0, state="matched")
     assert study.verdict(none).outcome == "reproduced"
     for value in (math.nan, math.inf):
-        lost = changed(judged, "barrier", value, width=128.0, state="matched", pair=1)
+        lost = changed(evaluable, "barrier", value, width=128.0, state="matched", pair=1)
         assert study.verdict(lost).sentence == "MLP on MNIST: a barrier is not finite."
         assert study.verdict(lost).outcome == "not enough data"
-    pairs = [row for row in judged if row["pair"] < 2]
+    pairs = [row for row in evaluable if row["pair"] < 2]
     assert study.verdict(pairs).outcome == "not enough data"
-    assert study.verdict(select(judged, state="matched")).outcome == "not enough data"
-    two = [row for row in judged if row["width"] > 8]
+    assert study.verdict(select(evaluable, state="matched")).outcome == "not enough data"
+    two = [row for row in evaluable if row["width"] > 8]
     assert study.verdict(two).outcome == "not enough data"
 
 
-def test_widths_are_judged_where_networks_are_wide(rows_of):
+def test_width_verdict_uses_the_wider_half(rows_of):
     """A fall among narrow networks says nothing of wide ones."""
     study = find_study("width-matched")
     (one, *_) = select(rows_of["width-matched"], split="train", state="matched")
@@ -164,7 +164,7 @@ def test_widths_are_judged_where_networks_are_wide(rows_of):
     assert study.verdict(rows(stuck)).outcome == "not reproduced"
 
 
-def test_split_data_is_judged_by_loss_and_calibration(rows_of):
+def test_split_data_verdict_uses_loss_and_calibration(rows_of):
     study, rows = find_study("split-data"), rows_of["split-data"]
     for value in ("loss", "ece"):
         for name, level in (("A", 0.9), ("B", 0.8), ("merged", 0.5), ("probabilities", 0.3)):
@@ -175,7 +175,7 @@ def test_split_data_is_judged_by_loss_and_calibration(rows_of):
         assert study.verdict(wrong).outcome == "not reproduced"
     unsure = changed(rows, "loss", 0.95, row="candidate", name="merged", pair=0)
     assert study.verdict(unsure).outcome == "not reproduced", "lower on the mean, but not surely"
-    assert "loss of A alone less that of merged (" in study.verdict(unsure).sentence
+    assert "loss of A alone minus that of merged (" in study.verdict(unsure).sentence
     without = [row for row in rows if row["name"] != "B"]
     assert study.verdict(without).outcome == "not enough data"
 
@@ -190,7 +190,7 @@ def test_split_data_is_as_its_setting_says(rows_of):
     assert loss["weights"] > 2 * loss["merged"], "unmatched networks do not merge"
 
 
-def test_merge_many_is_judged_by_every_set(rows_of):
+def test_merge_many_verdict_uses_every_set(rows_of):
     study, rows = find_study("merge-many"), rows_of["merge-many"]
     assert len(select(rows, row="candidate", split="test", kind="member")) == 5
     rows = changed(rows, "loss", 0.001, row="candidate", name="merged", split="test")
@@ -204,7 +204,7 @@ def test_merge_many_is_judged_by_every_set(rows_of):
     assert study.verdict(four).outcome == "not enough data", "the claim is about five"
 
 
-def test_the_plane_comes_back_from_its_rows_and_is_judged_by_its_passes(rows_of):
+def test_the_plane_is_restored_from_rows_and_its_saddles_decide(rows_of):
     study, rows = find_study("plane"), rows_of["plane"]
     plane = plane_of(rows)
     assert [row for row in plane.rows() if row["point"]] == [
@@ -213,7 +213,7 @@ def test_the_plane_comes_back_from_its_rows_and_is_judged_by_its_passes(rows_of)
     assert len(plane.losses) == len(plane.losses[0]) == 13
     one = study.verdict(rows)
     assert one.outcome == "not enough data"
-    assert one.sentence.endswith("Planes of three pairs are needed.")
+    assert one.sentence.endswith("At least three planes are needed.")
     near, far = (f"{saddle_height(plane, 'A', other):.4f}" for other in ("π(B)", "B"))
     assert {near, far} <= set(study.table(rows).rows[0])
     assert f"pair 1: {near} from A to π(B), {far} from A to B" in one.sentence
@@ -332,6 +332,6 @@ def test_statistics_of_merged_networks_are_reset_when_asked():
 
 def test_settings_share_what_is_alike():
     assert DIGITS_MLP.networks([0])[0].key == DIGITS_MLP.networks(range(4))[0].key
-    assert MNIST_MLP_DESK.matching["data"] == "mnist"
-    assert MNIST_MLP_DESK.measuring["data"] == {"name": "mnist", "num_train": 10_000}
+    assert MNIST_MLP_SMALL.matching["data"] == "mnist"
+    assert MNIST_MLP_SMALL.measuring["data"] == {"name": "mnist", "num_train": 10_000}
     assert DIGITS_MLP.measuring == DIGITS_MLP.matching

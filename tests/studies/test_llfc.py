@@ -34,7 +34,7 @@ def rows(run_at_smoke):
     return {name: as_if_of_mnist(one.rows) for name, one in found.items()}
 
 
-def judged_at_smoke(name, rows):
+def evaluated_at_smoke(name, rows):
     """Return the rows of settings in which digits suffice for what the paper claims.
 
     Outputs of matched MLPs on digits are so alike that a fifth of their distance is little.
@@ -52,7 +52,7 @@ def changed(rows, factor, **wanted):
 @pytest.mark.parametrize("name", STUDIES)
 def test_digits_show_what_the_paper_claims(name, rows):
     study = STUDIES[name]
-    found = study.verdict(judged_at_smoke(name, rows[name]))
+    found = study.verdict(evaluated_at_smoke(name, rows[name]))
     assert found.outcome == "reproduced", found.sentence
     table = study.table(rows[name])
     assert all(len(row) == len(table.header) for row in table.rows)
@@ -79,7 +79,7 @@ def test_names_of_layers_leave_room_for_the_lines(letters):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_nothing_is_claimed_without_connected_pairs_or_without_pairs_apart(name, rows):
+def test_a_verdict_needs_connected_and_independent_pairs(name, rows):
     study, some = STUDIES[name], rows[name]
     assert study.verdict([]).outcome == "not enough data"
     barriers = [{**r, "error_barrier": 0.5} for r in some if r["quantity"] == pairs.BARRIER]
@@ -88,15 +88,15 @@ def test_nothing_is_claimed_without_connected_pairs_or_without_pairs_apart(name,
         found = study.verdict([*barriers, *features])
         assert found.outcome == "not enough data"
         assert "4 of 4 spawned or matched pairs are not connected" in found.sentence
-    rest = [row for row in some if row["kind"] != pairs.APART]
+    rest = [row for row in some if row["kind"] != pairs.INDEPENDENT]
     assert study.verdict(rest).outcome == "not enough data"
 
 
-@pytest.mark.parametrize(("kind", "factor"), [(pairs.SPAWNED, 1e4), (pairs.APART, 1e-6)])
+@pytest.mark.parametrize(("kind", "factor"), [(pairs.SPAWNED, 1e4), (pairs.INDEPENDENT, 1e-6)])
 @pytest.mark.parametrize("name", ["llfc", "additivity", "commutativity"])
 def test_either_side_alone_is_not_enough(name, kind, factor, rows):
     measure = "1-cos" if name == "llfc" else "distance"
-    wrong = changed(judged_at_smoke(name, rows[name]), factor, kind=kind, measure=measure)
+    wrong = changed(evaluated_at_smoke(name, rows[name]), factor, kind=kind, measure=measure)
     assert STUDIES[name].verdict(wrong).outcome == "not reproduced"
 
 
@@ -104,14 +104,14 @@ def test_matching_brings_features_closer_to_the_mix(rows):
     some = layer_plots.select(rows["llfc"], setting="MLP on MNIST")
     near, far = (
         layer_plots.by_layer(layer_plots.select(some, kind=kind), "1-cos", 0.5)
-        for kind in (pairs.MATCHED, pairs.APART)
+        for kind in (pairs.MATCHED, pairs.INDEPENDENT)
     )
     assert len(near) == 5
     assert all(near[layer] < 0.5 * far[layer] for layer in near if layer[0] > 0)
 
 
 def test_a_coefficient_far_from_one_is_no_llfc(rows):
-    some = judged_at_smoke("llfc", rows["llfc"])
+    some = evaluated_at_smoke("llfc", rows["llfc"])
     wrong = changed(some, 1.5, kind=pairs.SPAWNED, measure="c")
     assert llfc.verdict(wrong).outcome == "not reproduced"
 
@@ -130,11 +130,11 @@ def test_the_first_layer_does_not_count(rows):
             assert STUDIES[name].verdict(other) == STUDIES[name].verdict(rows[name])
 
 
-def test_the_lemma_is_judged_pair_by_pair(rows):
+def test_the_lemma_is_evaluated_per_pair(rows):
     some = layer_plots.features_of(rows["lemma"])
     barriers = layer_plots.select(rows["lemma"], quantity=pairs.BARRIER)
     near = lemma.paths(layer_plots.connected(rows["lemma"]))
-    far = {key: path for key, path in lemma.paths(some).items() if key[1] == pairs.APART}
+    far = {key: path for key, path in lemma.paths(some).items() if key[1] == pairs.INDEPENDENT}
     assert max(path.error / path.epsilon for path in near.values()) <= 2
     assert max(path.error / path.epsilon for path in far.values()) > 2
     assert all(path.mixed <= path.ends <= 2 * path.epsilon for path in near.values())
@@ -154,9 +154,9 @@ def test_no_pair_is_left_out_of_the_lemma_for_its_barrier(rows):
     assert lemma.verdict(high).outcome == "not reproduced"
 
 
-def test_the_lemma_is_judged_where_its_bound_can_be_broken(rows):
+def test_the_lemma_needs_pairs_that_exceed_the_bound(rows):
     some = rows["lemma"]
-    low = {"kind": pairs.APART, "measure": "error"}
+    low = {"kind": pairs.INDEPENDENT, "measure": "error"}
     tame = [
         r | {"mean": 0.0} if low.items() <= r.items() and 0 < r["alpha"] < 1 else r for r in some
     ]
@@ -166,7 +166,7 @@ def test_the_lemma_is_judged_where_its_bound_can_be_broken(rows):
     (name, *_) = layer_plots.grouped(some, "setting")
     part = [new if new["setting"] == name[0] else old for new, old in zip(tame, some, strict=True)]
     more = [{**row, "pair": row["pair"] + 2} for row in part]
-    assert f"No pair apart exceeds it, so not judged: {name[0]}." in (
+    assert f"Not evaluated, because no independent pair exceeds it: {name[0]}." in (
         lemma.verdict([*part, *more]).sentence
     )
 
@@ -182,13 +182,16 @@ def test_barriers_must_fall_with_shared_epochs(rows):
     assert spawning.verdict(swapped).outcome == "not reproduced"
 
 
-def test_pairs_apart_share_nothing_and_cost_no_training():
+def test_independent_pairs_reuse_trained_networks():
     for config in (pairs.SMOKE, pairs.SMALL, pairs.PAPER_CONFIG):
         found = pairs.pairs_of(config)
         ends = {(p.labels["setting"], p.a.key, p.b.key) for p in found}
         assert len(ends) == len(found), "the same two networks twice"
         for pair in found:
-            if pair.labels["kind"] == pairs.APART and pair.labels["setting"] in config.spawned:
+            if (
+                pair.labels["kind"] == pairs.INDEPENDENT
+                and pair.labels["setting"] in config.spawned
+            ):
                 trunks = [end.arguments["recipe"]["trunk_seed"] for end in (pair.a, pair.b)]
                 assert trunks[0] != trunks[1]
 

@@ -25,7 +25,7 @@ def test_the_orders_of_table_1(tmp_path):
     assert study.verdict([*right, resnet]).outcome == "reproduced"
     unproved = study.verdict([*right, {**resnet, "failed_groups": 1}])
     assert unproved.outcome == "not reproduced"
-    assert "Groups fail the proof here: ResNet50." in unproved.sentence
+    assert "Groups that failed verification: ResNet50." in unproved.sentence
 
 
 def test_the_counterexample_has_its_barrier_for_every_permutation(tmp_path):
@@ -36,6 +36,6 @@ def test_the_counterexample_has_its_barrier_for_every_permutation(tmp_path):
     raised = [{**row, "error": row["error"] + 0.1} for row in rows]
     assert study.verdict(raised).outcome == "not reproduced"
     (picture,) = study.figures(raised)
-    assert "0.1 at the ends" in picture.alt, "what the rows say, not what they should"
+    assert "0.1 at the endpoints" in picture.alt, "what the rows say, not what they should"
     some = [row for row in rows if row["permutation"] != "as they are"]
     assert study.verdict(some).outcome == "not enough data"

@@ -19,7 +19,7 @@ def judge(rows):
     return Verdict.of(bool(rows), f"{len(rows)} rows.")
 
 
-def test_no_claim_is_judged_by_digits():
+def test_no_claim_is_evaluated_on_digits():
     digits = [
         {"data": "digits"},
         {"data": "digits (200)"},

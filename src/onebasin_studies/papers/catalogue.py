@@ -45,7 +45,8 @@ def find_study(name: str) -> Study:
     """Return a study by name.
 
     Raises:
-        OneBasinError: when there is none of that name; a close one, or all, are named.
+        OneBasinError: if the name is unknown; the message suggests a similar name or lists all
+            names.
 
     Example:
         >>> find_study("symmetries").item
@@ -61,10 +62,10 @@ def find_study(name: str) -> Study:
 
 
 def find_studies(names: Iterable[str], scale: str) -> dict[str, Study]:
-    """Return studies by name that have a scale; "all" is every one, whatever stands beside it.
+    """Return the studies with these names; "all" selects every study.
 
     Raises:
-        OneBasinError: when a name or the scale is unknown, or there is no name.
+        OneBasinError: if a name or the scale is unknown, or `names` is empty.
     """
     if scale not in SCALES:
         raise OneBasinError(f"study: unknown scale {scale!r}; known are {', '.join(SCALES)}")
@@ -73,7 +74,7 @@ def find_studies(names: Iterable[str], scale: str) -> dict[str, Study]:
     wanted = named if "all" not in asked else [*STUDIES, *(n for n in named if n not in STUDIES)]
     if not wanted:
         raise OneBasinError(f"study: name a study, or all; known are {', '.join(STUDIES)}")
-    found = {name: find_study(name) for name in wanted}
-    for study in found.values():
+    studies = {name: find_study(name) for name in wanted}
+    for study in studies.values():
         study.config(scale)
-    return found
+    return studies

@@ -1,4 +1,4 @@
-"""Collection: what a folder holds of a study, put together from its store; nothing is run."""
+"""Collection of the stored results of a study; runs nothing."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from onebasin_studies.runtime.task import Task
 
 @dataclass(frozen=True, eq=False)
 class CollectedStudy:
-    """A study and all that was found of it.
+    """A study with its stored results.
 
     Args:
-        study: the entry of the catalogue.
-        scale: that was asked for.
-        rows: of all its targets that are done, in their order.
-        num_tasks: that it needs, inputs included.
-        num_done: of these.
-        num_missing: targets without rows.
-        failures: of its tasks.
-        seconds: of work by all its tasks, those shared with other studies included.
-        elapsed: seconds in which at least one of them was at work.
-        finished: when the last one was done, in seconds since 1970; None before the first.
-        versions: of the packages it was run with, by name; several where they changed.
-        machines: that it was run on, as "host (cores)".
-        seeds: of all its tasks, sorted.
+        study: the study.
+        scale: its scale.
+        rows: rows of all finished targets, in order.
+        num_tasks: number of tasks, inputs included.
+        num_done: number of finished tasks.
+        num_missing: number of targets without rows.
+        failures: failures of its tasks.
+        seconds: total duration of its tasks, including those shared with other studies.
+        elapsed: seconds with at least one running task.
+        finished: end of the last task in seconds since 1970, or None.
+        versions: versions of the packages by name; several if they changed.
+        machines: machines, as "host (cores)".
+        seeds: seeds of all its tasks, sorted.
     """
 
     study: Study
@@ -56,27 +56,26 @@ class CollectedStudy:
         return self.study.config_json(self.scale)
 
     def verdict(self) -> Verdict:
-        """Return the study's verdict; without any rows there is not enough data."""
+        """Return the study's verdict; "not enough data" without rows."""
         if not self.rows:
-            return Verdict.inconclusive("Nothing is measured yet.")
+            return Verdict.inconclusive("No measurement is finished.")
         found = self.study.verdict(self.rows)
         if not self.num_missing:
             return found
         is_one = self.num_missing == 1
-        gap = f"{self.num_missing} of its measurements {'is' if is_one else 'are'} missing."
+        gap = f"{self.num_missing} {'measurement is' if is_one else 'measurements are'} missing."
         return Verdict(found.outcome, f"{found.sentence} {gap}")
 
 
 def collect(folder: StudyFolder, name: str) -> CollectedStudy:
-    """Put together what a folder holds of a study.
+    """Return the stored results of a study.
 
     Args:
-        folder: of studies.
-        name: of one of them.
+        folder: the study folder.
+        name: name of the study.
 
     Raises:
-        OneBasinError: when the study is of another configuration or unknown to this version,
-            or a result is corrupt.
+        OneBasinError: if the study has another configuration or is unknown, or a result is corrupt.
     """
     study, scale = find_study(name), folder.scale
     assert scale is not None
@@ -87,7 +86,7 @@ def collect(folder: StudyFolder, name: str) -> CollectedStudy:
         records = [r for key in plan.tasks if key in done and (r := folder.store.record(key))]
         rows, num_missing = _rows(folder, study, scale, plan.targets[name], done)
     except CorruptResultError as error:
-        raise OneBasinError(f"{error}; run the study again to compute it anew") from error
+        raise OneBasinError(f"{error}; run the study again to recompute it") from error
     failures = folder.store.failures()
     return CollectedStudy(
         study=study,
@@ -120,7 +119,7 @@ def _rows(
 
 
 def _elapsed(records: Iterable[Record]) -> float:
-    """Return how long at least one task was at work; tasks of one call end together."""
+    """Return the seconds with at least one running task; tasks of one call end together."""
     spans = []
     for record in records:
         end, share = record.data["finished"], record.seconds

@@ -53,7 +53,7 @@ def excluding_digits(judge: VerdictFunction) -> VerdictFunction:
         judge: a function from rows to a verdict; its docstring is the criterion.
     """
 
-    def judged(rows: Sequence[Row]) -> Verdict:
+    def wrapped(rows: Sequence[Row]) -> Verdict:
         counted = [row for row in rows if not _is_of_digits(row)]
         if rows and not counted:
             return Verdict.inconclusive(
@@ -62,10 +62,10 @@ def excluding_digits(judge: VerdictFunction) -> VerdictFunction:
             )
         return judge(counted)
 
-    judged.__doc__ = (
+    wrapped.__doc__ = (
         f"{inspect.cleandoc(judge.__doc__ or '')}\n\nRows of the digits dataset are ignored.\n"
     )
-    return judged
+    return wrapped
 
 
 def _is_of_digits(row: Row) -> bool:

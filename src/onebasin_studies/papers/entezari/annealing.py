@@ -1,4 +1,4 @@
-"""Entezari et al., Figures 6 and 12: what annealing gains with five networks, and with two."""
+"""Entezari et al., Figures 6 and 12: the gain of annealing with two and with five networks."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.sets import measure_set
 
 FEW, MANY = 2, 5
-"""How many networks are moved together."""
+"""Number of networks that are aligned jointly."""
 
 BEFORE, AFTER = "before", "after"
 FEWEST = 3
 LARGE = 0.5
-"""Share of the barrier that a large gain takes away at least, and a little one does not."""
+"""Minimum fraction of the barrier removed by a large gain."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Which networks, and how they are annealed.
+    """The networks and the annealing.
 
     Args:
         widths: series of one hidden layer.
-        depths: series of several depths; its shallowest points are compared with its deepest.
-        search: of two networks and of five, of one hidden layer.
-        deep: likewise, for the series of several depths, where a step takes longer.
-        groups: of five networks, for each point.
-        num_points: of each curve.
+        depths: series of several depths; the shallowest points are compared with the deepest.
+        search: annealing of two and of five networks with one hidden layer.
+        deep: annealing for the series of several depths, where a step takes longer.
+        groups: number of sets of five networks per point.
+        num_points: number of points of each curve.
     """
 
     widths: Sequence[Series]
@@ -58,7 +58,7 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a measure of every pair and of every five networks, before and after annealing."""
+    """Return the barriers of every pair and every five networks, before and after annealing."""
     axes = [("width", config.widths, config.search), ("depth", config.depths, config.deep)]
     return [
         measure.with_labels(axis=axis)
@@ -95,7 +95,7 @@ def _of_set(point: Point, members: Sequence[Task], search: Search, num_points: i
 
 
 def gains(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return for every annealed set which share of its barriers on the training set is gone."""
+    """Return for every annealed set the removed fraction of its training barriers."""
     found = []
     columns = ("axis", "family", "data", "width", "depth", "networks", "set")
     for key, part in grouped(select(rows, split="train"), *columns).items():
@@ -108,19 +108,19 @@ def gains(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _gain(states: Mapping[str, Row], barrier: str) -> float:
-    """Return the share, or NaN where there was no barrier to take away."""
+    """Return the removed fraction, or NaN without a barrier."""
     before, after = states[BEFORE][barrier], states[AFTER][barrier]
     return 1 - after / before if before > 0 else nan
 
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """On MNIST two shallow MLPs gain much; five of them little, and so do two deep ones.
+    """On MNIST two shallow MLPs gain much; five of them and two deep ones gain little.
 
-    The gain is the share of the training-error barrier that annealing takes away. The interval of
-    its mean over widths and sets lies above 50 % for two networks of one hidden layer, and below
-    50 % for five of them and for two of the greatest depth. At least three sets of each. The
-    gain of the loss is told and does not count.
+    The gain is the fraction of the training-error barrier that annealing removes. The interval of
+    its mean over widths and sets lies above 50 % for two networks of one hidden layer, and below 50
+    % for five of them and for two of the greatest depth. Each case needs at least three sets. The
+    gain of the loss is reported only.
     """
     found = [r for r in gains(rows) if r["data"] == "mnist" and r["family"] == "mlp"]
     deep = select(found, axis="depth", networks=FEW)
@@ -132,14 +132,17 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     }
     values = [values_of(kind, "gain") for kind in kinds.values()]
     if min(map(len, values)) < FEWEST or deepest == 1:
-        return Verdict.inconclusive("Fewer than three sets of two, of five or of deep ones.")
+        return Verdict.inconclusive("Fewer than three sets of two, of five or of deep networks.")
     two, five, last = map(summary, values)
-    told = "; ".join(
+    listing = "; ".join(
         f"{name}: {each.mean:.0%} ({each.low:.0%} to {each.high:.0%}; of the loss "
         f"{mean_text(kind, 'loss_gain', '.0%')})"
         for (name, kind), each in zip(kinds.items(), (two, five, last), strict=True)
     )
-    text = f"Share of the training-error barrier that annealing takes away: {told}; much is 50 %."
+    text = (
+        f"Fraction of the training-error barrier that annealing removes: {listing}; "
+        "the threshold is 50 %."
+    )
     return Verdict.of(two.low > LARGE and five.high < LARGE and last.high < LARGE, text)
 
 
@@ -154,7 +157,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 
 def _series(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
-    """Return rows by axis and series, and a name for each."""
+    """Return rows and a name by axis and series."""
     return {
         (axis, f"{family} on {data}"): part
         for (axis, family, data), part in grouped(rows, "axis", "family", "data").items()
@@ -199,7 +202,7 @@ def table(rows: Sequence[Row]) -> Table:
     gained, body = gains(rows), []
     for key, part in grouped(rows, *columns).items():
         labels = dict(zip(columns, key, strict=True))
-        # A point may stand on both axes: it is the same sets then.
+        # A point on both axes has the same sets.
         part = select(part, axis=min(row["axis"] for row in part))
         train = {state: select(part, split="train", state=state) for state in (BEFORE, AFTER)}
         gain = mean_text(select(gained, axis=part[0]["axis"], **labels), "gain", ".2f")
@@ -225,8 +228,8 @@ STUDY = Study(
     name="annealing",
     paper=PAPER,
     item="Figures 6 and 12",
-    claim="Annealing takes away much of the barrier between two shallow networks, and little "
-    "when it moves five of them at once or when they are deep.",
+    claim="Annealing removes much of the barrier between two shallow networks, and little between "
+    "five of them or between deep networks.",
     scales={
         "smoke": Config(
             widths=(Series(SMALL, SMOKE_RECIPE, (8, 16), pairs=2),),

@@ -1,4 +1,4 @@
-"""Entezari et al., Figure 14 and Table 2: the barrier against the steps of annealing."""
+"""Entezari et al., Figure 14 and Table 2: the barrier against the number of annealing steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PUBLISHED = {
     32: (0.430, 0.302, 0.175, 0.0995, 0.055),
     64: (0.271, 0.202, 0.121, 0.085, 0.048),
 }
-"""Table 2, by width; .0995 is printed as .995 there."""
+"""Table 2, by width; corrects .995 in the paper to .0995."""
 
 SEARCH, BARRIER = "search", "barrier"
 FEWEST_PAIRS, FEWEST_SEARCHES = 3, 3
@@ -37,13 +37,13 @@ FEWEST_PAIRS, FEWEST_SEARCHES = 3, 3
 
 @dataclass(frozen=True)
 class Config:
-    """Which networks, and how long they are annealed.
+    """The networks and the numbers of steps.
 
     Args:
-        series: of one hidden layer.
-        steps: of the walks, rising.
-        searches: with each of the schedules; their steps do not count.
-        num_points: of each curve.
+        series: series of one hidden layer.
+        steps: numbers of steps, increasing.
+        searches: one search per schedule, with `steps` replaced.
+        num_points: number of points of each curve.
     """
 
     series: Series
@@ -53,7 +53,7 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return what each search of each pair cost, and the barrier that it left."""
+    """Return the cost and the remaining barrier of each search of each pair."""
     wanted = []
     for point in points_of([config.series]):
         for pair, (a, b) in enumerate(point.pairs()):
@@ -78,10 +78,10 @@ def _barrier(point: Point, ends: Sequence[Task], config: Config) -> Task:
 def verdict(rows: Sequence[Row]) -> Verdict:
     """With the published schedule the barrier falls with every increase of the steps.
 
-    That is the training-error barrier. At every width its mean falls from the least steps to the
-    most; and for each increase the 95 % interval of the fall, pair by pair and over all widths,
-    lies above 0. At least three pairs of each width, and three searches, the longest of 50,000
-    steps at least.
+    The criterion uses the training-error barrier. At every width its mean falls from each number of
+    steps to the next. For each increase the 95 % interval of the fall, paired and over all widths,
+    lies above 0. Each width needs at least three pairs and three searches, the longest with at
+    least 50,000 steps.
     """
     train = select(rows, kind=BARRIER, split="train", schedule="published")
     parts, holds = [], True
@@ -107,7 +107,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
 
 def _lack(means: Sequence[Summary]) -> str:
-    """Return what the searches of a width lack, or nothing."""
+    """Return what is missing for a width, or ""."""
     if len(means) < FEWEST_SEARCHES or min(mean.n for mean in means) < FEWEST_PAIRS:
         return "fewer than three pairs, or three searches"
     most = max(mean.group["steps"] for mean in means)
@@ -115,10 +115,11 @@ def _lack(means: Sequence[Summary]) -> str:
 
 
 def falls(rows: Sequence[Row]) -> dict[int, Summary]:
-    """Return how far barriers fall with each increase of the steps, by the steps it leads to.
+    """Return the fall of the barriers with each increase of the steps, by the larger number of
+    steps.
 
     Args:
-        rows: barriers after searches with one schedule; a pair is compared with itself.
+        rows: barriers after searches with one schedule; falls are paired.
     """
     found: dict[int, list[float]] = {}
     for part in grouped(rows, "width", "pair").values():
@@ -129,7 +130,7 @@ def falls(rows: Sequence[Row]) -> dict[int, Summary]:
 
 
 def _against_paper(rows: Sequence[Row], means: Sequence[Summary]) -> str:
-    """Return at how many steps the last published barrier is reached, on MNIST."""
+    """Return the number of steps that reaches the last published barrier, on MNIST."""
     published = PUBLISHED.get(rows[0]["width"]) if rows[0]["data"] == "mnist" else None
     if published is None:
         return ""
@@ -139,7 +140,7 @@ def _against_paper(rows: Sequence[Row], means: Sequence[Summary]) -> str:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw the barrier against the steps, a line for each width, a panel for each schedule."""
+    """Draw the barrier against the steps, one line per width and one panel per schedule."""
     train = select(rows, kind=BARRIER, split="train")
     schedules = grouped([row for row in train if row["steps"]], "schedule")
     figure, axes = panels(max(1, len(schedules)), num_columns=1)
@@ -164,7 +165,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return barriers, what they were in the paper, and seconds."""
+    """Return barriers, published barriers, and seconds."""
     header = (
         "width",
         "schedule",
@@ -202,7 +203,7 @@ STUDY = Study(
     name="annealing-cost",
     paper=PAPER,
     item="Figure 14 and Table 2",
-    claim="The barrier that annealing leaves keeps falling with its steps, up to 50,000.",
+    claim="The barrier after annealing keeps falling with the number of steps, up to 50,000.",
     scales={
         "smoke": Config(
             Series(SMALL, SMOKE_RECIPE, (8,), pairs=3),

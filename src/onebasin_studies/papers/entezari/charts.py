@@ -1,4 +1,4 @@
-"""Charts and words that the studies of Entezari et al. share: barriers against a size."""
+"""Charts and tables of barriers against a size, shared by the studies of Entezari et al."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onebasin_studies.runtime.statistics import Summary, grouped, select, summar
 from onebasin_studies.runtime.study import Picture, Row, Table
 
 SERIES = ("family", "data", "normalization")
-"""The columns that tell one curve of a paper's figure from another."""
+"""The columns that identify one curve of a figure."""
 
 
 def series_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -18,16 +18,16 @@ def series_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
     many = {row["normalization"] for row in rows} > {"interpolated"}
     found = {}
     for (family, data, normalization), part in grouped(rows, *SERIES).items():
-        told = f", statistics {normalization}" if many and family in ("vgg", "resnet") else ""
-        found[f"{family} on {data}{told}"] = part
+        listing = f", statistics {normalization}" if many and family in ("vgg", "resnet") else ""
+        found[f"{family} on {data}{listing}"] = part
     return found
 
 
 def barrier_picture(rows: Sequence[Row], x: str, split: str) -> Picture:
-    """Draw loss and error barriers against a size, a line for each series.
+    """Draw loss and error barriers against a size, one line per series.
 
     Args:
-        rows: of `measure_barrier`.
+        rows: rows of `measure_barrier`.
         x: "width" or "depth".
         split: "train" or "test".
     """
@@ -51,7 +51,7 @@ def barrier_table(rows: Sequence[Row], x: str) -> Table:
     """Return barriers by series and size.
 
     Args:
-        rows: of `measure_barrier`.
+        rows: rows of `measure_barrier`.
         x: "width" or "depth".
     """
     header = (
@@ -80,6 +80,6 @@ def barrier_table(rows: Sequence[Row], x: str) -> Table:
 
 
 def mean_text(rows: Sequence[Row], column: str, form: str = ".3f") -> Summary | str:
-    """Return the mean of a column, written with its interval, or a dash where there is none."""
+    """Return the mean of a column with its interval, or a dash without values."""
     found = summarize(rows, column)
     return replace(found[0], form=form) if found else "-"

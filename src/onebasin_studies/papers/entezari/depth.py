@@ -37,9 +37,9 @@ DEEP_RECIPE = {**CIFAR10_SAMPLE_RECIPE, "epochs": 240}
 
 @dataclass(frozen=True)
 class Config:
-    """Which networks, and points of a curve.
+    """The networks and the number of points of a curve.
 
-    Desk scale is estimated at 90 core-minutes, nearly all of them for training.
+    Small scale takes about 90 core-minutes, mostly for training.
     """
 
     series: Sequence[Series] = (
@@ -50,28 +50,28 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a measure of every pair."""
+    """Return the barriers of every pair."""
     return measured_pairs(config.series, config.num_points)
 
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """Train-loss barriers rise from the least depth on, and level off towards the greatest.
+    """Train-loss barriers rise from the smallest depth and level off towards the greatest.
 
-    In every series of MLPs and shallow CNNs: the mean rises from the first depth to the second;
-    and for each doubling of the depth the last step is smaller than the step before it, be it up
-    or down. Steps are differences of means over networks that have nothing to do with each
-    other; their 95 % intervals (Welch's) must lie above 0, that of the rise and those of the
-    step before less and plus the last. At least three depths of three pairs each.
+    In every series of MLPs and shallow CNNs, the mean rises from the first depth to the second. Per
+    doubling of the depth, the absolute value of the last step is smaller than the step before.
+    Steps are differences of means over independent networks. Their 95 % intervals (Welch) must lie
+    above 0: of the rise, and of the previous step minus and plus the last step. Each series needs
+    at least three depths of three pairs.
     """
     train = series_of(select(rows, split="train"))
-    judged = {label: _evaluate_claim(part) for label, part in train.items() if _suffices(part)}
-    if not judged:
+    evaluable = {label: _evaluate_claim(part) for label, part in train.items() if _suffices(part)}
+    if not evaluable:
         return Verdict.inconclusive(
             f"No series has {FEWEST_DEPTHS} depths with {FEWEST_PAIRS} pairs each."
         )
-    text = " ".join(f"{label}: {sentence}." for label, (_, sentence) in judged.items())
-    return Verdict.of(all(holds for holds, _ in judged.values()), text)
+    text = " ".join(f"{label}: {sentence}." for label, (_, sentence) in evaluable.items())
+    return Verdict.of(all(holds for holds, _ in evaluable.values()), text)
 
 
 def _suffices(rows: Sequence[Row]) -> bool:
@@ -84,7 +84,7 @@ def _evaluate_claim(rows: Sequence[Row]) -> tuple[bool, str]:
     pairs = {depth: values_of(part, "barrier") for (depth,), part in grouped(rows, "depth").items()}
     depths, values = list(pairs), list(pairs.values())
     rise = contrast(values[:2], [-1, 1])
-    # A step for each doubling of the depth.
+    # One step per doubling of the depth.
     before, last = (1 / log2(b / a) for a, b in pairwise(depths[-3:]))
     less, more = (
         contrast(values[-3:], [-before, before + sign * last, -sign * last]) for sign in (1, -1)
@@ -106,7 +106,7 @@ def _interval(found: Summary) -> str:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw the barriers on both sets against the depth."""
+    """Draw the barriers on both splits against the depth."""
     return [barrier_picture(rows, "depth", split) for split in ("train", "test")]
 
 
@@ -119,7 +119,7 @@ STUDY = Study(
     name="depth",
     paper=PAPER,
     item="Figures 3 and 20",
-    claim="The barrier rises fast with depth, and saturates.",
+    claim="The barrier rises fast with the depth and saturates.",
     scales={
         "smoke": Config(
             (Series(SMALL, SMOKE_RECIPE, (32,), (1, 2), pairs=2),),

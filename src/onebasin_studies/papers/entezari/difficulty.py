@@ -1,4 +1,4 @@
-"""Entezari et al., Figure 4: the barrier against how hard the task is for the network."""
+"""Entezari et al., Figure 4: the barrier against the difficulty of the task for the network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from onebasin_studies.papers.entezari.settings import (
     CIFAR10_SAMPLE,
     CIFAR10_SAMPLE_RECIPE,
     CONVOLUTIONAL,
-    DESK_RECIPE,
     SMALL,
+    SMALL_RECIPE,
     SMOKE_RECIPE,
     Series,
     measured_pairs,
@@ -33,14 +33,15 @@ _CNN = {**CONVOLUTIONAL, "epochs": 60}
 
 @dataclass(frozen=True)
 class Config:
-    """Which networks on which data, and points of a curve.
+    """The networks, the data and the number of points of a curve.
 
-    Desk scale is estimated at 40 core-minutes; half of it is shared with those of depth and width.
+    Small scale takes about 40 core-minutes; half of it is shared with the studies of depth and
+    width.
     """
 
     series: Sequence[Series] = (
         Series("mnist", widths=(256,), depths=(1, 2, 4)),
-        Series(MNIST_SAMPLE, DESK_RECIPE, (256,), (1, 2, 4), pairs=3),
+        Series(MNIST_SAMPLE, SMALL_RECIPE, (256,), (1, 2, 4), pairs=3),
         Series(CIFAR10_SAMPLE, CIFAR10_SAMPLE_RECIPE, (256,), (1, 2, 4), pairs=3),
         Series(MNIST_SAMPLE, _CNN, (16,), (2, 4), "shallow-cnn", 3),
         Series(CIFAR10_SAMPLE, _CNN, (16,), (2, 4), "shallow-cnn", 3),
@@ -49,12 +50,12 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a measure of every pair."""
+    """Return the barriers of every pair."""
     return measured_pairs(config.series, config.num_points)
 
 
 def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return for each architecture and dataset the mean test error and barrier of its pairs."""
+    """Return the mean test error and barrier for each architecture and dataset."""
     found = []
     columns = ("family", "data", "width", "depth", "normalization")
     for key, part in grouped(rows, *columns).items():
@@ -68,12 +69,12 @@ def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """Test error and barrier of plain networks go together, and deep ones are apart from that.
+    """Test error and barrier of plain networks are correlated; deep networks are exceptions.
 
-    Over MLPs and shallow CNNs the rank correlation of the mean test error and the mean
-    train-loss barrier is positive, the lower end of its bootstrapped 95 % interval too. Where
-    VGG and ResNet were measured, on each dataset their barriers are above those of the plain
-    networks with the least test error. Architectures count with three pairs or more.
+    For MLPs and shallow CNNs, the rank correlation of the mean test error and the mean train-loss
+    barrier is positive, including the lower end of its bootstrap 95 % interval. On each dataset
+    with VGG or ResNet, their barriers exceed those of the plain networks with the lowest test
+    error. Architectures count with at least three pairs.
     """
     points = [point for point in architectures(rows) if point["n"] >= FEWEST_PAIRS]
     plain = [point for point in points if point["family"] in PLAIN]
@@ -93,7 +94,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     if deep:
         text += f" {len(deep) - len(low_ones)} of {len(deep)} deep networks have higher barriers."
     else:
-        text += " No deep network was measured: that part of the claim is not judged here."
+        text += " No deep network was measured, so that part of the claim is not evaluated."
     return Verdict.of(correlation > 0 and low > 0 and not low_ones, text)
 
 
@@ -103,7 +104,7 @@ def _best_plain(plain: Sequence[Row], data: str) -> float:
 
 
 def _correlation(points: Sequence[Row]) -> float:
-    """Return Spearman's correlation; 0 where all points are equal in one of both."""
+    """Return Spearman's correlation; 0 if one variable is constant."""
     from scipy.stats import rankdata
 
     ranks = [rankdata([point[name] for point in points]) for name in ("test_error", "barrier")]
@@ -157,7 +158,7 @@ STUDY = Study(
     paper=PAPER,
     item="Figure 4",
     claim="Over architectures and datasets the barrier of MLPs and shallow CNNs rises with the "
-    "test error; deep networks have low errors and high barriers all the same.",
+    "test error; deep networks have low errors and high barriers.",
     scales={
         "smoke": Config(
             (

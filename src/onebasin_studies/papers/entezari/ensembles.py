@@ -1,4 +1,4 @@
-"""Entezari et al., Table 3: averages of weights after matching, subspace learning, and both."""
+"""Entezari et al., Table 3: weight averages after matching, subspace learning, and both."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ from onebasin_studies.tasks.subspaces import train_line
 
 FD, SL, BOTH = "FD", "SL", "FD+SL"
 WAYS = (FD, SL, BOTH)
-"""In the order in which the paper finds the middle better: functional difference, subspace
-learning, and subspace learning from networks that functional difference has matched."""
+"""Methods in the order of increasing midpoint accuracy in the paper: functional difference,
+subspace learning, and subspace learning from networks matched by functional difference.
+"""
 
 LINES = {SL: "line", BOTH: "line from FD"}
 PUBLISHED = {"mnist": (0.9685, 0.9763, 0.9822), "cifar10": (0.5295, 0.5789, 0.5894)}
@@ -40,11 +41,11 @@ FEWEST_PAIRS = 3
 
 @dataclass(frozen=True)
 class Line:
-    """Networks, and how lines between two of them are trained.
+    """The networks and the training of lines between two of them.
 
     Args:
-        series: of the networks.
-        recipe: of the lines, for `train_line`.
+        series: series of the networks.
+        recipe: hyperparameters of the lines, for `train_line`.
     """
 
     series: Series
@@ -53,12 +54,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Config:
-    """Which lines.
+    """The lines.
 
     Args:
-        lines: on one dataset each.
-        num_examples: that matching looks at; all without it.
-        penalty: on the cosine between both ends of a line.
+        lines: lines, each on one dataset.
+        num_examples: number of examples used for matching; default: all.
+        penalty: weight of the squared cosine between the endpoints of a line.
     """
 
     lines: Sequence[Line]
@@ -67,7 +68,7 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a comparison of the networks and all their averages, for every pair."""
+    """Return a comparison of the networks and all their averages for every pair."""
     wanted = []
     for line in config.lines:
         for point in points_of([line.series]):
@@ -90,7 +91,7 @@ def tasks(config: Config) -> list[Task]:
 def _others(
     point: Point, a: Task, b: Task, recipe: Mapping[str, Any], config: Config, seed: int
 ) -> dict[str, Task]:
-    """Return the middles of the three ways, and the ends of both lines."""
+    """Return the midpoints of the three methods and the endpoints of both lines."""
     moved = matched(point, a, b, "functional-difference", config.num_examples)
     recipe = {**recipe, "penalty": config.penalty}
     lines = {
@@ -113,9 +114,9 @@ def _middle(point: Point, ends: Sequence[Task]) -> Task:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """In the middle, test accuracy rises from FD to SL to FD+SL, on every dataset.
+    """The midpoint test accuracy rises from FD to SL to FD+SL, on every dataset.
 
-    Both steps, taken pair by pair, have an interval above 0; at least three pairs.
+    The paired difference of both steps has an interval above 0, over at least three pairs.
     """
     found = select(rows, row="candidate")
     parts, holds = [], bool(found)
@@ -132,11 +133,11 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         means = ", ".join(
             f"{way} {summary(list(column.values())).mean:.2%}" for way, column in columns.items()
         )
-        told = " and ".join(map(_points, steps))
-        parts.append(f"{data}: {means}; steps of {told} points")
+        listing = " and ".join(map(_points, steps))
+        parts.append(f"{data}: {means}; steps of {listing} points")
     if not parts:
         return Verdict.inconclusive("Nothing was measured.")
-    return Verdict.of(holds, f"Test accuracy in the middle, {'; '.join(parts)}.")
+    return Verdict.of(holds, f"Test accuracy at the midpoint, {'; '.join(parts)}.")
 
 
 def _points(step: Summary) -> str:
@@ -152,7 +153,7 @@ NAMES = {"A": "a network", "weights": "average", "probabilities": "ensemble of o
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw the test accuracy of every candidate, for each dataset."""
+    """Draw the test accuracy of every candidate for each dataset."""
     found = select(rows, row="candidate")
     return [_figure(data, part) for (data,), part in grouped(found, "data").items()]
 
@@ -172,11 +173,11 @@ def _figure(data: str, rows: Sequence[Row]) -> Picture:
     ax.set_xlabel("test accuracy")
     if published:
         ax.legend(frameon=False)
-    told = ", ".join(
+    listing = ", ".join(
         f"{NAMES.get(name, name)} {mean.mean:.4f}" for name, mean in zip(names, means, strict=True)
     )
-    alt = f"Mean test accuracy on {data}: {told}."
-    caption = "FD, SL, FD+SL: in the middle of two networks. Means over pairs, 95 % intervals."
+    alt = f"Mean test accuracy on {data}: {listing}."
+    caption = "FD, SL, FD+SL: the midpoint of two networks. Means over pairs, 95 % intervals."
     return Picture(file_name("accuracy", data), figure, alt, caption)
 
 
@@ -212,8 +213,8 @@ STUDY = Study(
     name="ensembles",
     paper=PAPER,
     item="Table 3",
-    claim="In the middle, networks matched by functional difference (FD) are less accurate than a "
-    "learned line of networks (SL), and lines learned from matched networks (FD+SL) are best.",
+    claim="At the midpoint, networks matched by functional difference (FD) are less accurate than "
+    "a learned line of networks (SL), and lines learned from matched networks (FD+SL) are best.",
     scales={
         "smoke": Config(
             (Line(Series(SMALL, SMOKE_RECIPE, (16,), pairs=3), {**SGD, "epochs": 15}),)

@@ -26,20 +26,20 @@ from onebasin_studies.runtime.task import Task
 
 UNMOVED, ANNEALED, DIFFERENCE = "none", "annealing (published)", "functional-difference"
 MATCHERS = {DIFFERENCE: "functional difference", "weights": "weights"}
-"""Matchers, and what rows call them; weights are there for comparison."""
+"""Matchers and their names in rows; weight matching is shown for comparison."""
 
 FEWEST_PAIRS = 3
 
 
 @dataclass(frozen=True)
 class Config:
-    """Which networks, and how they are matched.
+    """The networks and their matching.
 
     Args:
-        series: of networks.
-        searches: annealing, with each of the schedules.
-        num_examples: that the other matchers look at; all without it.
-        num_points: of each curve.
+        series: series of networks.
+        searches: annealing, one search per schedule.
+        num_examples: number of examples for the other matchers; default: all.
+        num_points: number of points of each curve.
     """
 
     series: Sequence[Series]
@@ -49,7 +49,7 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return the barriers of every pair, as it is and moved by each of the searches."""
+    """Return the barriers of every pair, unmatched and after each of the searches."""
     return [
         barrier.with_labels(pair=pair, method=method)
         for point in points_of(config.series)
@@ -69,7 +69,9 @@ def _ends(point: Point, a: Task, b: Task, config: Config, seed: int) -> Mapping[
 
 
 def differences(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return for each pair by how much annealing leaves higher training barriers."""
+    """Return for each pair the training barrier after annealing minus that after functional
+    difference.
+    """
     found = []
     columns = ("family", "data", "width", "depth", "normalization", "pair")
     for key, part in grouped(select(rows, split="train"), *columns).items():
@@ -85,9 +87,9 @@ def differences(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Functional difference leaves a lower training-error barrier than published annealing.
 
-    In every series, and on the mean over its widths and pairs: the interval of the difference,
-    taken pair by pair, lies above 0. At least three pairs of every series. The barrier of the
-    loss, which annealing does not look at, is told and does not count.
+    In every series, the interval of the paired difference, averaged over widths and pairs, lies
+    above 0. Each series needs at least three pairs. The barrier of the loss, which annealing does
+    not optimize, is reported only.
     """
     parts, holds = [], True
     for (family, data, normalization), part in grouped(
@@ -99,24 +101,25 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         holds &= error.low > 0
         widths = summarize(part, "error_barrier", by=["width"])
         parts.append(
-            f"{family} on {data} ({normalization}): {_told(error)} (loss: {_told(loss)}; "
+            f"{family} on {data} ({normalization}): {_interval_text(error)} "
+            f"(loss: {_interval_text(loss)}; "
             f"{describe_means(widths, 'width', form='.3f')})"
         )
     if not parts:
         return Verdict.inconclusive("No pair was matched both ways.")
     text = (
-        "By how much annealing with the published schedule leaves a higher train-error barrier "
-        f"than functional difference, on the mean over widths: {'; '.join(parts)}."
+        "Train-error barrier after annealing with the published schedule minus that "
+        f"after functional difference, averaged over widths: {'; '.join(parts)}."
     )
     return Verdict.of(holds, text)
 
 
-def _told(found: Summary) -> str:
+def _interval_text(found: Summary) -> str:
     return f"{found.mean:.3f}, {found.low:.3f} to {found.high:.3f}"
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw the barrier against the width for each series, a line for each way of matching."""
+    """Draw the barrier against the width for each series, one line per method."""
     return [
         _figure(family, data, part)
         for (family, data), part in grouped(rows, "family", "data").items()
@@ -142,7 +145,7 @@ def _figure(family: str, data: str, rows: Sequence[Row]) -> Picture:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return barriers by series, width and way of matching."""
+    """Return barriers by series, width and method."""
     header = (
         "series",
         "width",

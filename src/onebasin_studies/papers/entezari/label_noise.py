@@ -1,4 +1,4 @@
-"""Entezari et al., Figure 16: barriers where some training labels are wrong."""
+"""Entezari et al., Figure 16: barriers with label noise."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from onebasin_studies.papers.entezari import PAPER
 from onebasin_studies.papers.entezari.charts import mean_text
 from onebasin_studies.papers.entezari.settings import (
-    DESK_RECIPE,
     MNIST_MLP,
     SMALL,
+    SMALL_RECIPE,
     SMOKE_RECIPE,
     Series,
     points_of,
@@ -33,23 +33,23 @@ PANELS = (
 
 @dataclass(frozen=True)
 class Config:
-    """Clean data, widths, and shares of wrong labels.
+    """Clean data, widths and fractions of wrong labels.
 
-    Desk scale is estimated at 25 core-minutes, 20 of them for training.
+    Small scale takes about 25 core-minutes, 20 of them for training.
 
     Args:
-        data: options of a dataset, without noise.
-        recipe: of the training.
-        widths: of MLPs with one hidden layer.
-        shares: of wrong training labels; 0 is the comparison.
-        runs: pairs of networks of each width and share.
-        num_points: of each curve.
+        data: options of a dataset without noise.
+        recipe: hyperparameters of the training.
+        widths: widths of MLPs with one hidden layer.
+        shares: fractions of wrong training labels; 0 is the reference.
+        runs: number of pairs of each width and fraction.
+        num_points: number of points of each curve.
     """
 
     data: Mapping[str, Any] = field(
         default_factory=lambda: {"name": "mnist", "num_train": 10_000, "num_test": 2000}
     )
-    recipe: Mapping[str, Any] = field(default_factory=lambda: {**DESK_RECIPE, "epochs": 100})
+    recipe: Mapping[str, Any] = field(default_factory=lambda: {**SMALL_RECIPE, "epochs": 100})
     widths: Sequence[int] = powers(2, 10)
     shares: Sequence[float | int] = (0.0, 0.2)
     runs: int = 5
@@ -57,7 +57,7 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a measure of every pair, on the data that its networks were trained on."""
+    """Return the barriers of every pair, on the data of its training."""
     clean = Series(dict(config.data), config.recipe, config.widths, pairs=config.runs)
     by_share = {
         share: replace(clean, data={**config.data, "label_noise": share}) if share else clean
@@ -76,9 +76,9 @@ def tasks(config: Config) -> list[Task]:
 def verdict(rows: Sequence[Row]) -> Verdict:
     """With wrong labels the curve of barriers has the same shape, and is higher on average.
 
-    For each share of noise the mean train-loss barriers correlate with those of clean data over
-    the widths at 0.5 or more; both curves are highest between the narrowest and the widest
-    networks; and the mean over all widths is higher with noise, but at most twice as high.
+    For each noise level the mean train-loss barriers correlate with those of clean data over the
+    widths at 0.5 or more. Both curves have their maximum between the narrowest and the widest
+    networks. The mean over all widths is higher with noise, but at most twice as high.
     """
     train = select(rows, split="train")
     curves = {noise: _curve(part) for (noise,), part in grouped(train, "noise").items()}
@@ -88,8 +88,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         return Verdict.inconclusive(
             f"Fewer than {FEWEST_WIDTHS} widths have {FEWEST_PAIRS} pairs with and without noise."
         )
-    judged = [_evaluate_claim(clean, curve, noise) for noise, curve in noisy.items()]
-    return Verdict.of(all(holds for holds, _ in judged), " ".join(text for _, text in judged))
+    evaluable = [_evaluate_claim(clean, curve, noise) for noise, curve in noisy.items()]
+    return Verdict.of(all(holds for holds, _ in evaluable), " ".join(text for _, text in evaluable))
 
 
 def _curve(rows: Sequence[Row]) -> Mapping[int, float]:
@@ -113,7 +113,7 @@ def _evaluate_claim(
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw loss, error and barrier against the width, a line for each share of noise."""
+    """Draw loss, error and barrier against the width, one line per noise level."""
     figure, axes = panels(len(PANELS), height=2.8)
     words = []
     for ax, (column, split, name) in zip(axes, PANELS, strict=True):
@@ -130,7 +130,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return loss, error and barrier of every width and share."""
+    """Return loss, error and barrier of every width and noise level."""
     header = ("wrong labels", "width", "pairs", *(name for _, _, name in PANELS), "test barrier")
     body = []
     for (noise, width), part in grouped(rows, "noise", "width").items():
@@ -146,7 +146,8 @@ STUDY = Study(
     name="label-noise",
     paper=PAPER,
     item="Figure 16",
-    claim="With wrong labels the barrier depends on the width as without, and is slightly higher.",
+    claim="With wrong labels the barrier depends on the width as with clean labels, and is "
+    "slightly higher.",
     scales={
         "smoke": Config({"name": SMALL, "num_train": 400}, SMOKE_RECIPE, (4, 32), runs=2),
         "small": Config(),

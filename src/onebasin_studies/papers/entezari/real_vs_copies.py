@@ -1,7 +1,7 @@
-"""The real world and its model compared: means side by side, how far they agree, pictures.
+"""Real pairs (S) against permuted copies (S′): means, agreement and figures.
 
-Rows have columns `world` ("real" or "model"), `state` ("before", "after" the search, or
-"weights") and `sweep` ("width" or "depth"), beside those of `measure_barrier`.
+Rows have columns `world` ("real" or "model"), `state` ("before" or "after" the search, or
+"weights") and `sweep` ("width" or "depth"), in addition to those of `measure_barrier`.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEWEST_POINTS = 10
-"""Points without which there is no density to speak of."""
+"""Minimum number of points for a density."""
 
 WORLDS, STATES = ("real", "model"), ("before", "after", "weights")
 PLACE = ("sweep", "family", "data", "width", "depth", "normalization")
-"""The columns that tell one architecture of a sweep from another."""
+"""The columns that identify one architecture of a sweep."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Mean barriers of both worlds for one architecture.
+    """Mean barriers of real pairs and of permuted copies for one architecture.
 
     Args:
-        labels: its values of `PLACE`.
-        real: the mean over pairs of S.
-        model: the mean over pairs of S′.
-        n: pairs in the world that has fewer.
-        spread: standard deviation of the model's pairs; NaN for one.
+        labels: values of the columns `PLACE`.
+        real: mean over pairs of S.
+        model: mean over pairs of S′.
+        n: smaller number of pairs.
+        spread: standard deviation over pairs of S′; NaN for one pair.
     """
 
     labels: dict[str, Any]
@@ -48,7 +48,7 @@ class Place:
 
 
 def places_of(rows: Sequence[Row], state: str, split: str = "train") -> list[Place]:
-    """Return mean loss barriers where both worlds were measured."""
+    """Return the mean loss barriers of all architectures measured in both S and S′."""
     found = []
     for key, part in grouped(select(rows, state=state, split=split), *PLACE).items():
         worlds = [summarize(select(part, world=world), "barrier") for world in WORLDS]
@@ -62,14 +62,14 @@ def places_of(rows: Sequence[Row], state: str, split: str = "train") -> list[Pla
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far real and model barriers agree over places.
+    """Agreement of the barriers of S and S′ over architectures.
 
     Args:
-        correlation: Pearson's.
-        difference: mean of the absolute differences.
-        level: mean of all barriers, of both worlds.
-        spread: mean of the standard deviations of the model's pairs.
-        n: places.
+        correlation: Pearson correlation.
+        difference: mean absolute difference.
+        level: mean of all barriers of S and S′.
+        spread: mean standard deviation over pairs of S′.
+        n: number of architectures.
     """
 
     correlation: float
@@ -80,10 +80,10 @@ class Agreement:
 
 
 def agreement_of(places: Sequence[Place]) -> Agreement:
-    """Return how far both worlds agree.
+    """Return the agreement of S and S′.
 
     Args:
-        places: at least three.
+        places: at least three architectures.
     """
     real, model = [p.real for p in places], [p.model for p in places]
     constant = len(set(real)) < 2 or len(set(model)) < 2
@@ -99,7 +99,7 @@ def agreement_of(places: Sequence[Place]) -> Agreement:
 
 
 def sweep_picture(rows: Sequence[Row], sweep: str, split: str) -> Picture:
-    """Draw barriers of both worlds, before and after the search, a panel for each series."""
+    """Draw barriers of S and S′ before and after the search, one panel per series."""
     part = select(rows, sweep=sweep, split=split)
     series = grouped(part, "family", "data", "normalization")
     figure, axes = panels(max(1, len(series)))
@@ -123,7 +123,7 @@ def sweep_picture(rows: Sequence[Row], sweep: str, split: str) -> Picture:
 
 
 def density_picture(rows: Sequence[Row]) -> Picture:
-    """Draw the density of pairs of the model over pairs of the real world, in either state."""
+    """Draw the density of pairs of S′ against pairs of S, before and after the search."""
     figure, axes = panels(2)
     words = []
     for ax, state in zip(axes, STATES[:2], strict=True):
@@ -150,9 +150,9 @@ def density_picture(rows: Sequence[Row]) -> Picture:
 
 
 def _draw_density(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
-    """Draw points, with the density of the square root of their barriers behind them.
+    """Draw points over the density of the square root of their barriers.
 
-    Barriers of all sizes show on axes of square roots, and 0 does, which has no logarithm.
+    Square-root axes show barriers of all sizes, including 0.
     """
     from scipy.stats import gaussian_kde
 
@@ -177,7 +177,7 @@ def _root(values: np.ndarray) -> np.ndarray:
 
 
 def _paired(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Return barriers of the real and the model pair of each number."""
+    """Return the barriers of the real and the copied pair of each number."""
     found = []
     for part in grouped(rows, *PLACE, "pair").values():
         real, model = (values_of(select(part, world=world), "barrier") for world in WORLDS)
@@ -186,7 +186,7 @@ def _paired(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 
 def comparison_table(rows: Sequence[Row]) -> Table:
-    """Return the barriers of both worlds in every state."""
+    """Return the barriers of S and S′ in every state."""
     header = ("network", "data", "depth", "width", "state", "pairs", "real", "model", "test, real")
     body = []
     for state in STATES:

@@ -1,7 +1,7 @@
-"""Entezari et al., Figures 1, 5, 7, 10, 11, 13, 17, 21, 22: real networks against the model.
+"""Entezari et al., Figures 1, 5, 7, 10, 11, 13, 17, 21, 22: real networks and permuted copies.
 
-The real world is S: networks from different seeds. The model is S′: one of these networks with
-its units in random orders. They are compared before and after the search for a permutation.
+The real world S has networks from different seeds. The model S′ has random permutations of one of
+these networks. They are compared before and after the search for a permutation.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ FEWEST_PAIRS, FEWEST_PLACES = 3, 4
 CORRELATION, GAP = 0.9, 0.2
 SHALLOW = Search(schedule="calibrated", num_examples=10_000)
 DEEP = Search(5000, schedule="calibrated", num_examples=10_000)
-"""At small scale: temperatures that suit the energy, fewer steps where they take longer."""
+"""Annealing at small scale: calibrated temperatures, fewer steps for slower networks."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A series whose width or depth varies, and how permutations are searched for.
+    """A series with varying width or depth, and the search for permutations.
 
     Args:
-        over: what varies.
-        series: of networks.
+        over: the varying size, "width" or "depth".
+        series: series of networks.
         search: the annealing.
     """
 
@@ -61,10 +61,10 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Config:
-    """Sweeps, and points of a curve.
+    """Sweeps, and the number of points of a curve.
 
-    Desk scale is estimated at 145 core-minutes: 80 for the curves, 45 for annealing and 20 for
-    training, most of which the study of width shares.
+    Small scale takes about 145 core-minutes: 80 for the curves, 45 for annealing and 20 for
+    training, most of which is shared with the study of width.
     """
 
     sweeps: Sequence[Sweep] = (
@@ -76,7 +76,7 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return measures of all pairs of both worlds, as they are and after either search."""
+    """Return the barriers of all pairs of S and S′, unmatched and after either search."""
     return [
         measure.with_labels(sweep=sweep.over, pair=number, world=world, state=state)
         for sweep in config.sweeps
@@ -88,10 +88,10 @@ def tasks(config: Config) -> list[Task]:
 
 
 def _pairs(point: Point) -> Iterator[tuple[int, tuple[str, Task, Task]]]:
-    """Yield real pairs, and pairs of copies of the first network of each.
+    """Yield real pairs, and pairs of copies of the first network of each pair.
 
-    Both networks of a model pair are moved, each by a permutation of its own; a pair is never
-    a network and itself.
+    Both networks of a copied pair are permuted, each with its own permutation. A pair never
+    contains the unpermuted network.
     """
     for number, (a, b) in enumerate(point.pairs()):
         yield number, ("real", a, b)
@@ -103,7 +103,7 @@ def _pairs(point: Point) -> Iterator[tuple[int, tuple[str, Task, Task]]]:
 
 
 def _ends(sweep: Sweep, point: Point, a: Task, b: Task) -> Iterator[tuple[str, Task]]:
-    """Yield B where it is, and where annealing and weight matching move it."""
+    """Yield B unmatched, and aligned by annealing and by weight matching."""
     yield "before", b
     yield "after", sweep.search.moved(point, [a, b])[1]
     yield "weights", Task.of(match_pair, **point.setting, a=a, b=b, method="weights")
@@ -111,14 +111,13 @@ def _ends(sweep: Sweep, point: Point, a: Task, b: Task) -> Iterator[tuple[str, T
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """The model's barriers are those of the real world, before and after annealing.
+    """Permuted copies have the barriers of real networks, before and after annealing.
 
-    Over architectures the mean train-loss barriers of both worlds correlate at 0.9 or more
-    before the search, and differ by at most a fifth of the mean barrier then. After the search,
-    when barriers are low, they differ by no more than pairs of the model do among themselves: by
-    the mean of the standard deviations of its pairs. Differences are absolute, of the means of
-    both worlds for an architecture, on the mean over architectures. Those of three pairs or more
-    count, and four are needed.
+    Before the search, the mean train-loss barriers of S and S′ correlate over architectures at 0.9
+    or more, and their mean absolute difference is at most a fifth of the mean barrier. After the
+    search, when barriers are low, the mean absolute difference is at most the mean standard
+    deviation over pairs of S′. Architectures count with at least three pairs; at least four are
+    needed.
     """
     before, after = (_enough(places_of(rows, state)) for state in ("before", "after"))
     if min(len(before), len(after)) < FEWEST_PLACES:
@@ -144,7 +143,7 @@ def _enough(places: Sequence[Place]) -> list[Place]:
 
 
 def _weights_sentence(rows: Sequence[Row]) -> str:
-    """Say what the other search does; it is no part of the claim."""
+    """Return the result of weight matching, which is not part of the claim."""
     places = places_of(rows, "weights")
     if len(places) < FEWEST_PLACES:
         return ""
@@ -167,14 +166,14 @@ def _mnist_sentence(rows: Sequence[Row]) -> str:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw all pairs of both worlds, and the curves over width and depth."""
+    """Draw all pairs of S and S′, and the curves over width and depth."""
     sweeps = sorted({row["sweep"] for row in rows}, reverse=True)
     curves = [sweep_picture(rows, sweep, split) for sweep in sweeps for split in ("train", "test")]
     return [density_picture(rows), *curves]
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return the barriers of both worlds."""
+    """Return the barriers of S and S′."""
     return comparison_table(rows)
 
 

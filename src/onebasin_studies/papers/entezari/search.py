@@ -1,4 +1,4 @@
-"""Searches: simulated annealing as the studies of Entezari et al. ask for it."""
+"""Simulated annealing with the settings of Entezari et al."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from onebasin_studies.tasks.specs import Spec
 
 @dataclass(frozen=True)
 class Search:
-    """A budget of annealing (SA2: the average of all networks is judged by its training error).
+    """The budget of simulated annealing (SA2: the energy is the training error of the average).
 
     Args:
-        steps: of a walk; the published tables end at 50,000.
+        steps: number of steps; the published tables end at 50,000.
         schedule: "published", from a temperature of 10,000 to 0.00001, or "calibrated".
-        num_examples: how many training examples it looks at; all without it.
+        num_examples: number of training examples; default: all.
         energy: "error" as published, or "loss".
-        seed: of the walk.
+        seed: random seed.
     """
 
     steps: int = 50_000
@@ -34,10 +34,10 @@ class Search:
     seed: int = 0
 
     def search(self, point: Point, networks: Sequence[Task]) -> Task:
-        """Return the task that anneals networks; its row says what it cost.
+        """Return the task that anneals networks; its row contains the cost.
 
         Args:
-            point: the architecture of all.
+            point: the architecture of all networks.
             networks: two or more trainings.
         """
         found = Task.of(
@@ -53,7 +53,7 @@ class Search:
         return found.with_cost(self.steps * (30 if point.depth > 1 else 1) * len(networks))
 
     def moved(self, point: Point, networks: Sequence[Task]) -> list[Task]:
-        """Return the first network, and the others where annealing has moved them."""
+        """Return the reference and the other networks, aligned by annealing."""
         search = self.search(point, networks)
         others = range(1, len(networks))
         return [
@@ -63,14 +63,14 @@ class Search:
 
 
 def matched(point: Point, a: Task, b: Task, method: str, num_examples: int | None) -> Task:
-    """Return network B where a matcher has moved it.
+    """Return network B aligned by a matcher.
 
     Args:
-        point: the architecture of both.
+        point: the architecture of both networks.
         a: the reference.
-        b: what is moved.
-        method: of `onebasin.matching.registry.MATCHERS`.
-        num_examples: how many training examples the matcher looks at; all without it.
+        b: the network to permute.
+        method: name in `onebasin.matching.registry.MATCHERS`.
+        num_examples: number of training examples for the matcher; default: all.
     """
     data = reduced(point.series.data, num_examples)
     return Task.of(match_pair, data=data, network=point.network, a=a, b=b, method=method)
@@ -91,7 +91,7 @@ def reduced(data: Spec, num_examples: int | None) -> Spec:
 
 
 def file_name(*words: str) -> str:
-    """Return a name for the file of a figure.
+    """Return the file name of a figure.
 
     Example:
         >>> file_name("width", "mlp on cifar10 (10,000)")

@@ -1,6 +1,6 @@
-"""What the studies of Entezari et al. share: networks, data, recipes, and pairs of networks.
+"""Networks, data, hyperparameters and pairs shared by the studies of Entezari et al.
 
-Owns the published recipes, so that a network which several studies need is trained once.
+The studies share these settings, so that each network is trained once.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ CONVOLUTIONAL = {
 """As published: no weight decay, no augmentation, until the training loss is below 0.01."""
 
 DATASETS = ("mnist", "svhn", "cifar10", "cifar100")
-"""Those of the paper."""
+"""The datasets of the paper."""
 
 SMALL = "digits"
-"""What smoke scale trains on."""
+"""The dataset of smoke scale."""
 
 SMOKE_RECIPE = {**MNIST_MLP, "epochs": 30}
-DESK_RECIPE = {**MNIST_MLP, "epochs": 40}
-"""At small scale networks that cannot fit the data stop after 40 epochs."""
+SMALL_RECIPE = {**MNIST_MLP, "epochs": 40}
+"""At small scale, networks that cannot fit the data stop after 40 epochs."""
 
 CIFAR10_SAMPLE = {"name": "cifar10", "num_train": 5000, "num_test": 2000}
-"""A part of CIFAR-10, which a wide MLP fits within 60 epochs."""
+"""A subset of CIFAR-10, which a wide MLP fits within 60 epochs."""
 
 CIFAR10_SAMPLE_RECIPE = {**MNIST_MLP, "epochs": 60, "learning_rate": 0.003}
-"""At 0.01 the loss is unsteady, and at the published 0.001 it takes longer."""
+"""The loss is unstable at a learning rate of 0.01, and training takes longer at the published
+0.001.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,17 @@ class Series:
     """One family of networks on one dataset, at several widths and depths.
 
     Args:
-        data: of the training and of all measures.
-        recipe: of the training.
-        widths: each with every depth.
+        data: dataset of the training and the evaluation.
+        recipe: hyperparameters of the training.
+        widths: widths, combined with every depth.
         depths: hidden layers of "mlp", or layers of the others.
         family: "mlp", "shallow-cnn", "vgg" or "resnet".
-        pairs: of networks from different seeds, no network in two of them.
-        normalizations: how statistics of BatchNorm are treated on the way between networks.
+        pairs: number of disjoint pairs of networks from different seeds.
+        normalizations: treatments of BatchNorm statistics between networks.
     """
 
     data: Spec
-    recipe: Mapping[str, Any] = field(default_factory=lambda: dict(DESK_RECIPE))
+    recipe: Mapping[str, Any] = field(default_factory=lambda: dict(SMALL_RECIPE))
     widths: Sequence[int] = (1024,)
     depths: Sequence[int] = (1,)
     family: str = "mlp"
@@ -72,9 +74,9 @@ class Point:
     """One architecture of a series.
 
     Args:
-        series: that it is of.
-        width: of its layers, or of its first stage.
-        depth: see `Series`.
+        series: the series.
+        width: width of its layers, or of its first stage.
+        depth: depth; see `Series`.
     """
 
     series: Series
@@ -83,19 +85,19 @@ class Point:
 
     @property
     def network(self) -> dict[str, Any]:
-        """What tasks call the network; the same in every study."""
+        """The network spec for tasks, equal in every study."""
         if self.series.family in ("vgg", "resnet"):
             return {"name": f"{self.series.family}{self.depth}", "width": self.width}
         return {"name": self.series.family, "depth": self.depth, "width": self.width}
 
     @property
     def setting(self) -> dict[str, Any]:
-        """Arguments of tasks: data and network."""
+        """The task arguments "data" and "network"."""
         return {"data": self.series.data, "network": self.network}
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What rows of this point say."""
+        """The labels of rows of this point."""
         return {
             "family": self.series.family,
             "data": data_label(self.series.data),
@@ -105,23 +107,23 @@ class Point:
 
     @property
     def cost(self) -> float:
-        """Work, relative to other points."""
+        """Amount of work relative to other points."""
         inner = self.width * (self.depth - 1)
         return float(self.width * (3000 + inner))
 
     def networks(self, num: int) -> list[Task]:
-        """Return the trainings of as many networks, from seeds 0, 1, ..."""
+        """Return the trainings of the given number of networks, from seeds 0, 1, ..."""
         recipe, seeds = dict(self.series.recipe), list(range(num))
         found = Task.map(train_networks, **self.setting, recipe=recipe, seeds=seeds)
         return [task.with_cost(self.cost) for task in found]
 
     def pairs(self) -> list[tuple[Task, Task]]:
-        """Return pairs of trainings; no network is in two of them."""
+        """Return disjoint pairs of trainings."""
         found = self.networks(2 * self.series.pairs)
         return list(zip(found[::2], found[1::2], strict=True))
 
     def barriers(self, a: Task, b: Task, num_points: int) -> list[Task]:
-        """Return what measures the barriers between two networks, for each normalization."""
+        """Return the barrier tasks of two networks, one per normalization."""
         return [
             Task.of(
                 measure_barrier,
@@ -143,11 +145,11 @@ def points_of(series: Sequence[Series]) -> list[Point]:
 
 
 def measured_pairs(series: Sequence[Series], num_points: int) -> list[Task]:
-    """Return what measures the barriers of every pair of some series, with its number.
+    """Return the barrier tasks of every pair of some series, with the number of the pair.
 
     Args:
-        series: of networks.
-        num_points: of each curve.
+        series: series of networks.
+        num_points: number of points of each curve.
     """
     return [
         measure.with_labels(pair=number)
@@ -158,7 +160,7 @@ def measured_pairs(series: Sequence[Series], num_points: int) -> list[Task]:
 
 
 def data_label(data: Spec) -> str:
-    """Return what rows call a dataset.
+    """Return the name of a dataset in rows.
 
     Example:
         >>> data_label({"name": "cifar10", "num_train": 5000, "num_test": 2000})
@@ -183,13 +185,13 @@ def published_series(
     """Return the published series on all four datasets.
 
     Args:
-        mlp_widths: of MLPs.
-        cnn_widths: of shallow CNNs.
-        mlp_depths: of MLPs.
-        cnn_depths: of shallow CNNs.
+        mlp_widths: widths of MLPs.
+        cnn_widths: widths of shallow CNNs.
+        mlp_depths: depths of MLPs.
+        cnn_depths: depths of shallow CNNs.
         vgg: widths and depths of VGG.
         resnet: widths and depths of ResNets.
-        pairs: of each point.
+        pairs: number of pairs of each point.
     """
     deep = {"vgg": vgg, "resnet": resnet}
     found = []
@@ -211,7 +213,7 @@ def published_widths(*, deep: bool = False) -> tuple[Series, ...]:
     """Return the series of the figures over the width.
 
     Args:
-        deep: with VGG16 and ResNet18.
+        deep: whether to include VGG16 and ResNet18.
     """
     return published_series(
         mlp_widths=powers(2, 15),
@@ -225,7 +227,7 @@ def published_depths(*, deep: bool = False) -> tuple[Series, ...]:
     """Return the series of the figures over the depth.
 
     Args:
-        deep: with VGG and ResNets.
+        deep: whether to include VGG and ResNets.
     """
     return published_series(
         mlp_widths=(1024,),

@@ -13,9 +13,9 @@ from onebasin.matching.exhaustive import match_exhaustive
 from onebasin.symmetry import Permutation
 from onebasin_studies.papers.entezari import PAPER
 from onebasin_studies.papers.entezari.settings import (
-    DESK_RECIPE,
     MNIST_MLP,
     SMALL,
+    SMALL_RECIPE,
     SMOKE_RECIPE,
     Point,
     Series,
@@ -31,27 +31,27 @@ from onebasin_studies.tasks.splits import SPLITS, batches_of, evaluator_of
 STATES = ("as trained", "best permutation")
 KINDS = ("barrier", "indirect")
 FEWEST = 5
-"""Networks without which nothing can be said."""
+"""Minimum number of networks."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Networks, and what they are searched and measured on.
+    """The networks and the data of the search and the evaluation.
 
-    Desk scale is estimated at 35 core-minutes: 780 pairs, each with 40,320 permutations.
+    Small scale takes about 35 core-minutes for 780 pairs with 40,320 permutations each.
 
     Args:
-        data: that the networks are trained on.
-        recipe: of the training.
-        width: of the one hidden layer.
-        num: networks.
-        search_data: whose training set decides which permutation is best.
-        measure_data: what barriers are measured on.
-        num_points: of each curve.
+        data: dataset of the training.
+        recipe: hyperparameters of the training.
+        width: width of the hidden layer.
+        num: number of networks.
+        search_data: dataset whose training set selects the best permutation.
+        measure_data: dataset of the barriers.
+        num_points: number of points of each curve.
     """
 
     data: Spec = "mnist"
-    recipe: Mapping[str, Any] = field(default_factory=lambda: dict(DESK_RECIPE))
+    recipe: Mapping[str, Any] = field(default_factory=lambda: dict(SMALL_RECIPE))
     width: int = 8
     num: int = 40
     search_data: Spec = field(default_factory=lambda: {"name": "mnist", "num_train": 2000})
@@ -62,17 +62,17 @@ class Config:
 def search_pairs(
     *, data: Spec, network: Spec, reference: Result, others: Sequence[Result]
 ) -> Result:
-    """Find the permutation of each network that has the least loss halfway to a reference.
+    """Find the permutation of each network with the lowest midpoint loss to a reference.
 
     Args:
-        data: whose training set the loss is of.
-        network: of all; so small that all permutations can be looked at.
-        reference: one network.
-        others: the networks to move.
+        data: dataset whose training set defines the loss.
+        network: spec of the architecture; it must be small enough for exhaustive search.
+        reference: the reference network.
+        others: the networks to permute.
 
     Returns:
-        The permutations, under `NUMBER/GROUP`; and for each network a row: number,
-        midpoint_before, midpoint_after, seconds.
+        The permutations, under `NUMBER/GROUP`; and one row per network: number, midpoint_before,
+        midpoint_after, seconds.
     """
     dataset = data_of(data)
     module = network_of(network, dataset)
@@ -99,18 +99,18 @@ def measure_all_pairs(
     searches: Sequence[Result] = (),
     num_points: int = 5,
 ) -> Result:
-    """Measure the barriers of all pairs, direct and around a third network.
+    """Compute the barriers of all pairs, direct and around a third network.
 
     Args:
-        data: what to measure on.
-        network: of all.
-        networks: two or more.
-        searches: for each network but the last, `search_pairs` of those behind it; without
-            them all stay as they are.
-        num_points: of each curve.
+        data: spec of the dataset.
+        network: spec of the architecture.
+        networks: two or more networks.
+        searches: for each network but the last, `search_pairs` of the following ones; without them
+            no network is permuted.
+        num_points: number of points of each curve.
 
     Returns:
-        A row for each pair, split and quantity, see `PairBarriers.rows`.
+        One row per pair, split and quantity; see `PairBarriers.rows`.
     """
     dataset = data_of(data)
     module = network_of(network, dataset)
@@ -136,7 +136,7 @@ def measure_all_pairs(
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return the measure of all pairs as trained, and at their best permutations."""
+    """Return the barriers of all pairs as trained, and at their best permutations."""
     point = Point(Series(config.data, config.recipe), config.width, 1)
     networks = point.networks(config.num)
     searches = [
@@ -159,11 +159,11 @@ def tasks(config: Config) -> list[Task]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """The best permutation lowers barriers, and a third network on the way lowers them further.
+    """The best permutation lowers barriers, and a path around a third network lowers them further.
 
-    The mean train-loss barrier falls from the networks as trained to their best permutations,
-    and from there to the ways around a third network; the lower ends of the bootstrapped 95 %
-    intervals of both falls are above zero. What is drawn are networks, not their pairs.
+    The mean train-loss barrier falls from the trained networks to their best permutations, and from
+    there to the paths around a third network. The lower ends of the bootstrap 95 % intervals of
+    both falls are above 0. The bootstrap resamples networks, not pairs.
     """
     pairs = {state: _matrices(rows, state) for state in STATES}
     before, after = (pairs[state] for state in STATES)
@@ -175,20 +175,20 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     }
     bounds = {name: _interval(fall) for name, fall in falls.items()}
     levels = [_mean(before["barrier"]), _mean(after["barrier"]), _mean(after["indirect"])]
-    told = "; ".join(
+    listing = "; ".join(
         f"{name} it falls by {_mean(falls[name]):.3f} (95 % interval {low:.3f} to {high:.3f})"
         for name, (low, high) in bounds.items()
     )
     text = (
         f"Mean train-loss barrier of {len(before['barrier'])} networks' pairs: {levels[0]:.3f} as "
         f"trained, {levels[1]:.3f} at the best permutation, {levels[2]:.3f} around a third "
-        f"network: {told}."
+        f"network: {listing}."
     )
     return Verdict.of(all(low > 0 for low, _ in bounds.values()), text)
 
 
 def _matrices(rows: Sequence[Row], state: str) -> dict[str, np.ndarray]:
-    """Return direct and indirect train-loss barriers as matrices, NaN on the diagonal."""
+    """Return direct and indirect train-loss barriers as matrices with NaN on the diagonal."""
     part = select(rows, state=state, split="train", quantity="loss")
     if not part:
         return {}
@@ -206,10 +206,10 @@ def _mean(matrix: np.ndarray) -> float:
 
 
 def _interval(matrix: np.ndarray) -> tuple[float, float]:
-    """Return the interval of a mean over pairs, from networks drawn again and again."""
+    """Return the bootstrap interval of a mean over pairs, with resampled networks."""
 
     def drawn(picks: Sequence[int]) -> float:
-        # A network that was drawn twice makes no pair with itself: that is a NaN.
+        # A network that was drawn twice forms no pair with itself, so that entry is NaN.
         if len(set(picks)) < 2:
             return 0.0
         return _mean(matrix[np.ix_(picks, picks)])
@@ -218,7 +218,7 @@ def _interval(matrix: np.ndarray) -> tuple[float, float]:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw histograms of the barriers of all pairs, a panel for each kind."""
+    """Draw histograms of the barriers of all pairs, one panel per kind."""
     figure, axes = panels(2)
     words = []
     part = select(rows, split="train", quantity="loss")
@@ -234,7 +234,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
         ax.set_ylabel("pairs")
         ax.legend(frameon=False)
     alt = f"Histograms of the train loss barriers of all pairs. {'; '.join(words)}."
-    caption = "Around a third: the greater barrier on the best way over another network."
+    caption = "Around a third: the larger barrier on the best path through another network."
     return [Picture("histograms", figure, alt, caption)]
 
 
@@ -243,7 +243,7 @@ def _word(kind: str) -> str:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return the mean, the median and the greatest barrier of every kind."""
+    """Return the mean, the median and the maximum of the barriers of every kind."""
     header = ("networks", "way", "split", "quantity", "pairs", "mean", "median", "greatest")
     body = []
     for state in STATES:
@@ -252,8 +252,8 @@ def table(rows: Sequence[Row]) -> Table:
                 part = select(rows, state=state, split=split, quantity=quantity)
                 values = values_of(part, kind)
                 if values:
-                    told = (summary(values).mean, float(np.median(values)), max(values))
-                    numbers = [f"{value:.4f}" for value in told]
+                    listing = (summary(values).mean, float(np.median(values)), max(values))
+                    numbers = [f"{value:.4f}" for value in listing]
                     body.append((state, _word(kind), split, quantity, len(values), *numbers))
     return Table(header, body, "Barriers of all pairs.")
 
@@ -263,7 +263,7 @@ STUDY = Study(
     paper=PAPER,
     item="Figure 18",
     claim="Among many small networks the best of all permutations lowers the barriers of pairs, "
-    "and a way around a third network lowers them further.",
+    "and a path around a third network lowers them further.",
     scales={
         "smoke": Config(
             data=SMALL,

@@ -1,4 +1,4 @@
-"""Entezari et al., Theorem 3.1: networks that were not trained, matched cell by cell."""
+"""Entezari et al., Theorem 3.1: untrained networks, matched cell by cell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from onebasin_studies.runtime.task import Result, Task, task
 
 FEWEST_WIDTHS, FEWEST_DRAWS = 5, 24
 FLAT = 0.03
-"""A slope this close to 0 is flat."""
+"""Maximum absolute value of a flat slope."""
 
 STATES = {"matched": "constructed permutation", "random": "random permutation"}
 
@@ -38,10 +38,10 @@ class Config:
     """Sizes of the networks.
 
     Args:
-        dimensions: of the inputs.
-        widths: of the hidden layer.
-        draws: pairs of networks of each size.
-        inputs: of each pair.
+        dimensions: input dimensions.
+        widths: widths of the hidden layer.
+        draws: number of pairs of networks of each size.
+        inputs: number of inputs for each pair.
     """
 
     dimensions: Sequence[int] = (1, 2, 4, 8)
@@ -52,7 +52,7 @@ class Config:
 
 @task(cpus=1)
 def measure_construction(*, dimension: int, width: int, draws: int, inputs: int) -> Result:
-    r"""Measure how far the middle of two random networks is from the mean of their outputs.
+    r"""Compute the difference between the midpoint of two random networks and their mean output.
 
     Networks are \(f(x) = v^\top \mathrm{relu}(U x)\) with entries of U uniform in
     \(\pm 1/\sqrt d\) and those of v in \(\pm 1/\sqrt h\), inputs of norm \(\sqrt d\).
@@ -74,7 +74,7 @@ def measure_construction(*, dimension: int, width: int, draws: int, inputs: int)
     symmetry = infer_symmetry(network, torch.zeros(2, dimension))
     rows = []
     for draw in range(draws):
-        # A pair is another one at every size, so that points of the figure are independent.
+        # Every size has its own pairs, so the points of the figure are independent.
         generator = torch.Generator().manual_seed((dimension * 64 + int(log2(width))) * 4096 + draw)
         a, b = _draw(dimension, width, generator), _draw(dimension, width, generator)
         x = torch.randn(inputs, dimension, generator=generator, dtype=torch.float64)
@@ -114,7 +114,7 @@ def tasks(config: Config) -> list[Task]:
 
 
 def rate(dimension: int) -> float:
-    """Return the slope that the theorem promises, of logarithms.
+    """Return the logarithmic slope of the theorem.
 
     Example:
         >>> rate(1)
@@ -126,7 +126,7 @@ def rate(dimension: int) -> float:
 def slopes(rows: Sequence[Row]) -> dict[tuple[int, str], Slope]:
     """Return the slope of log2 of the mean difference against log2 of the width.
 
-    By dimension and state; only where there are enough widths.
+    The result is grouped by dimension and state, and omits groups with too few widths.
     """
     found = {}
     for (dimension,), part in grouped(rows, "dimension").items():
@@ -139,11 +139,11 @@ def slopes(rows: Sequence[Row]) -> dict[tuple[int, str], Slope]:
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """The difference falls with the width at least as fast as promised, in every dimension.
+    """The difference falls with the width at least at the proven rate, in every dimension.
 
-    The slope of logarithms has a 95 % interval that lies at or below -1/(2d+4) with the
-    constructed permutation, and is within 0.03 of 0 with a random one. At least five widths
-    with 24 draws each.
+    The logarithmic slope has a 95 % interval at or below -1/(2d+4) with the constructed
+    permutation, and is within 0.03 of 0 with a random one. At least five widths with 24 draws each
+    are needed.
     """
     found = slopes(rows)
     dimensions = sorted({row["dimension"] for row in rows})
@@ -155,18 +155,18 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         matched, random = found[dimension, "matched"], found[dimension, "random"]
         holds &= matched.high <= rate(dimension) and abs(random.slope) <= FLAT
         parts.append(
-            f"d={dimension}: {_told(matched)}, promised {rate(dimension):.3f}, random permutation "
-            f"{_told(random)}"
+            f"d={dimension}: {_interval_text(matched)}, promised {rate(dimension):.3f}, "
+            f"random permutation {_interval_text(random)}"
         )
     return Verdict.of(holds, f"Slope of log error against log width, {'; '.join(parts)}.")
 
 
-def _told(found: Slope) -> str:
+def _interval_text(found: Slope) -> str:
     return f"{found.slope:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw the difference against the width, a line for each dimension and permutation."""
+    """Draw the difference against the width, one line per dimension and permutation."""
     figure, (ax,) = panels()
     words = []
     for (dimension,), part in grouped(rows, "dimension").items():
@@ -212,8 +212,8 @@ STUDY = Study(
     name="theorem",
     paper=PAPER,
     item="Theorem 3.1",
-    claim="A constructed permutation brings two untrained networks of one hidden layer together "
-    "at least as fast as width to the power of -1/(2d+4).",
+    claim="After a constructed permutation, the difference between two untrained networks of one "
+    "hidden layer falls at least as fast as the width to the power of -1/(2d+4).",
     scales={
         "smoke": Config((1, 2), powers(5, 9), draws=12, inputs=16),
         "small": Config(),

@@ -24,18 +24,18 @@ from onebasin_studies.runtime.task import Task
 DEEP = ("vgg", "resnet")
 FEWEST_PAIRS, FEWEST_WIDTHS = 3, 4
 FITTED = 0.01
-"""Training error of a network that fits its data."""
+"""Maximum training error of a network that fits its data."""
 
 NEAR = 4
-"""By which factor the peak may miss the narrowest width that fits."""
+"""Maximum factor between the peak and the narrowest width that fits."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Which networks, and points of a curve.
+    """The networks and the number of points of a curve.
 
-    Desk scale is estimated at 45 core-minutes: 10 for the training on MNIST, 24 for that on
-    CIFAR-10, and 11 for the curves.
+    Small scale takes about 45 core-minutes: 10 for training on MNIST, 24 for training on CIFAR-10,
+    and 11 for the curves.
     """
 
     series: Sequence[Series] = (
@@ -46,32 +46,32 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a measure of every pair."""
+    """Return the barriers of every pair."""
     return measured_pairs(config.series, config.num_points)
 
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """Barriers on the training set rise and fall; those of networks with BatchNorm stay high.
+    """Train-loss barriers rise and fall with the width; those of networks with BatchNorm stay high.
 
-    A curve rises and falls when the lower end of the highest mean's interval is above the mean
-    barrier of the narrowest and of the widest networks, and its peak is within a factor of 4 of
-    the narrowest width whose training error is at most 1 %. It stays high when the widest
-    networks have at least half of the highest mean. A curve without BatchNorm counts where its
-    narrowest networks do not fit the data and some wider ones do: otherwise one of its sides was
-    not measured. Curves that do not count, or have too few widths or pairs, are named.
+    A curve rises and falls if the lower end of the interval of its highest mean exceeds the mean
+    barriers of the narrowest and the widest networks. Its peak must be within a factor of 4 of the
+    narrowest width with a training error of at most 1 %. A curve stays high if the widest networks
+    have at least half of the highest mean. A curve without BatchNorm counts only if its narrowest
+    networks do not fit the data and some wider ones do; otherwise one side was not measured. Curves
+    that do not count are named.
     """
     train = series_of(select(rows, split="train"))
-    judged = {label: _evaluate_claim(part) for label, part in train.items() if _suffices(part)}
-    if not judged:
+    evaluable = {label: _evaluate_claim(part) for label, part in train.items() if _suffices(part)}
+    if not evaluable:
         return Verdict.inconclusive(
             f"No series has {FEWEST_WIDTHS} widths with {FEWEST_PAIRS} pairs each, the narrowest "
             f"of which does not fit its data and some of which do ({FITTED:.0%} training error)."
         )
-    text = " ".join(f"{label}: {sentence}" for label, (_, sentence) in judged.items())
-    others = [label for label in train if label not in judged]
-    text += f" Not judged: {', '.join(others)}." if others else ""
-    return Verdict.of(all(holds for holds, _ in judged.values()), text)
+    text = " ".join(f"{label}: {sentence}" for label, (_, sentence) in evaluable.items())
+    others = [label for label in train if label not in evaluable]
+    text += f" Not evaluated: {', '.join(others)}." if others else ""
+    return Verdict.of(all(holds for holds, _ in evaluable.values()), text)
 
 
 def _suffices(rows: Sequence[Row]) -> bool:
@@ -95,7 +95,7 @@ def _evaluate_claim(rows: Sequence[Row]) -> tuple[bool, str]:
         return last.mean >= peak.mean / 2, f"{text}; it must stay above half of the highest."
     falls = peak.low > max(first.mean, last.mean)
     fitting = _narrowest_fitting(rows)
-    assert fitting is not None, "such a curve does not count"
+    assert fitting is not None, "this curve does not count"
     is_near = 1 / NEAR <= peak.group["width"] / fitting <= NEAR
     return falls and is_near, f"{text}; width {fitting} is the narrowest that fits the data."
 
@@ -106,7 +106,7 @@ def _narrowest_fitting(rows: Sequence[Row]) -> int | None:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw the barriers on both sets against the width."""
+    """Draw the barriers on both splits against the width."""
     return [barrier_picture(rows, "width", split) for split in ("train", "test")]
 
 
@@ -119,8 +119,8 @@ STUDY = Study(
     name="width",
     paper=PAPER,
     item="Figures 2 and 19",
-    claim="The barrier rises with width, is highest where the training set is just fitted, and "
-    "falls for wider networks; that of VGG and ResNet is high and flat.",
+    claim="The barrier rises with the width, is highest where networks just fit the training set, "
+    "and falls for wider networks; that of VGG and ResNet is high and flat.",
     scales={
         "smoke": Config((Series(SMALL, SMOKE_RECIPE, (4, 32), pairs=2),), num_points=5),
         "small": Config(),

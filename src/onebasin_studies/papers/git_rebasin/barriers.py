@@ -1,4 +1,4 @@
-"""Lines: barriers of curves in rows, pairs compared with themselves; settings in order."""
+"""Barriers of curves in rows, paired differences, and the order of settings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from onebasin_studies.runtime.study import Row
 
 
 def barriers_of(rows: Sequence[Row], *columns: str) -> list[dict[str, Any]]:
-    r"""Return a row with the barriers of each curve that rows hold the points of.
+    r"""Return one row of barriers per curve.
 
-    \(\max_\alpha L(\alpha) - \alpha L(1) - (1-\alpha) L(0)\) over the points there are, ends
-    included (Entezari et al., Eq. 1).
+    \(\max_\alpha L(\alpha) - \alpha L(1) - (1-\alpha) L(0)\) over the points of the curve,
+    endpoints included (Entezari et al., Eq. 1).
 
     Args:
-        rows: with alpha, loss and error.
-        *columns: that tell curves apart.
+        rows: rows with alpha, loss and error.
+        *columns: columns that identify a curve.
     """
     found = []
     for key, points in grouped(rows, *columns).items():
@@ -36,22 +36,22 @@ def _excess(points: Sequence[Row], quantity: str) -> float:
 
 
 def by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return rows by setting, those that are judged first.
+    """Return rows by setting, evaluated settings first.
 
     Args:
-        rows: with the columns `setting` and `judged`.
+        rows: rows with the columns `setting` and `evaluable`.
     """
-    found = grouped(rows, "judged", "setting").items()
+    found = grouped(rows, "evaluable", "setting").items()
     return {name: part for (_, name), part in sorted(found, key=lambda item: not item[0][0])}
 
 
 def paired(first: Sequence[Row], second: Sequence[Row], value: str) -> list[float]:
-    """Return for each pair that is in both how much more its value is in the first.
+    """Return the difference of the values of each pair that appears in both.
 
     Args:
-        first: rows, one for each pair, named in the column `pair`.
-        second: likewise.
-        value: the column of the numbers.
+        first: rows, one per pair, with the column `pair`.
+        second: rows to subtract.
+        value: name of the value column.
     """
     others = {row["pair"]: row[value] for row in second}
     return [row[value] - others[row["pair"]] for row in first if row["pair"] in others]

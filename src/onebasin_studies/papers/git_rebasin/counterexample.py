@@ -1,4 +1,4 @@
-"""Git Re-Basin, section 6: two networks that no permutation can connect."""
+"""Git Re-Basin, Section 6: two networks that no permutation can connect."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ B = {
 
 @dataclass(frozen=True)
 class Config:
-    """Points along each side of the square of inputs, and points of a curve."""
+    """Points per side of the input square, and points of a curve."""
 
     side: int = 100
     num_points: int = 25
@@ -55,16 +55,16 @@ class Config:
 def measure_order(
     *, orders: Sequence[Sequence[int]], side: int, num_points: int, seed: int
 ) -> Result:
-    """Measure the error between A and B, with the hidden units of B in given orders.
+    """Compute the error between A and B with the hidden units of B in a given order.
 
-    Inputs are one random point in each square of a grid over [-1, 1]²; the right answer is
-    yes where x1 < 0 and x2 > 0, and a network says yes where its output is not negative.
+    Inputs are one random point in each cell of a grid over [-1, 1]². The correct answer is yes if
+    x1 < 0 and x2 > 0; a network answers yes if its output is nonnegative.
 
     Args:
-        orders: of the units of each hidden layer.
-        side: squares along each side.
-        num_points: of the curve.
-        seed: of the inputs.
+        orders: orders of the units of each hidden layer.
+        side: number of cells per side.
+        num_points: number of points of the curve.
+        seed: random seed of the inputs.
     """
     network = MLP(depth=2, width=2, in_features=2, num_classes=1).eval()
     inputs, answers = _square(side, seed)
@@ -83,7 +83,7 @@ def measure_order(
 
 def _square(side: int, seed: int) -> tuple[Tensor, Tensor]:
     corners = torch.cartesian_prod(torch.arange(side), torch.arange(side))
-    # Not the centres: halfway, the networks' border is a diagonal that would run through them.
+    # Random points, because the midpoint's decision boundary would pass through cell centers.
     shifts = torch.rand(corners.shape, generator=torch.Generator().manual_seed(seed))
     inputs = (corners + shifts) / side * 2 - 1
     return inputs, (inputs[:, 0] < 0) & (inputs[:, 1] > 0)
@@ -110,7 +110,7 @@ def _name(orders: Sequence[Sequence[int]]) -> str:
 
 
 def barriers(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the error barrier of each permutation: how far the errors exceed the chord."""
+    """Return the error barrier of each permutation: the excess of the error over the chord."""
     found = {}
     for (name,), curve in grouped(rows, "permutation").items():
         ends = {row["alpha"]: row["error"] for row in curve}
@@ -124,19 +124,19 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     if len(found) < 4:
         return Verdict.inconclusive(f"{len(found)} of 4 permutations were measured.")
     worst_end = _end_error(rows)
-    told = ", ".join(f"{value:.4f} ({name})" for name, value in found.items())
+    listing = ", ".join(f"{value:.4f} ({name})" for name, value in found.items())
     holds = worst_end == 0 and all(abs(v - PUBLISHED) <= TOLERANCE for v in found.values())
-    text = f"Error of A and B: at most {worst_end:.4f}. Error barriers: {told}; published: 0.25."
+    text = f"Error of A and B: at most {worst_end:.4f}. Error barriers: {listing}; published: 0.25."
     return Verdict.of(holds, text)
 
 
 def _end_error(rows: Sequence[Row]) -> float:
-    """Return the greater error of A and B."""
+    """Return the larger error of A and B."""
     return max((row["error"] for row in rows if row["alpha"] in (0, 1)), default=nan)
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw the error along the line, for each permutation."""
+    """Draw the error along the line for each permutation."""
     figure, (ax,) = panels()
     styles = itertools.cycle(["-", "--", "-.", ":"])
     for (name,), curve in grouped(rows, "permutation").items():
@@ -146,8 +146,9 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     ax.set_ylabel("error")
     ax.set_ylim(-0.01, 0.32)
     legend_below(ax, "hidden units of B")
-    told = ", ".join(f"{value:.3f} with units {name}" for name, value in barriers(rows).items())
-    alt = f"Error along the line from B to A, {_end_error(rows):.3g} at the ends. Barriers: {told}."
+    listing = ", ".join(f"{value:.3f} with units {name}" for name, value in barriers(rows).items())
+    ends = f"{_end_error(rows):.3g} at the endpoints"
+    alt = f"Error along the line from B to A, {ends}. Barriers: {listing}."
     caption = "Error over all inputs of the square, for each order of the hidden units of B."
     return [Picture("curves", figure, alt, caption)]
 

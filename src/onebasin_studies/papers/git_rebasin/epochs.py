@@ -1,4 +1,4 @@
-"""Git Re-Basin, Figure 3: the barrier between matched networks while they are trained."""
+"""Git Re-Basin, Figure 3: the barrier between matched networks during training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.papers.git_rebasin.barriers import by_setting, paired
 from onebasin_studies.papers.git_rebasin.settings import (
-    CIFAR_MLP_SGD_DESK,
+    CIFAR_MLP_SGD_SMALL,
     PAPER_MLPS,
     SMALL,
     SMOKE,
@@ -27,7 +27,7 @@ STATES = ("matched", "unmatched")
 
 
 def tasks(config: Pairs) -> list[Task]:
-    """Return a barrier per setting, pair and epoch, before and after weight matching."""
+    """Return one barrier per setting, pair and epoch, before and after weight matching."""
     wanted = []
     for number, (name, setting) in enumerate(config.settings.items()):
         trained = setting.trained(seeds_of(config.num_pairs))
@@ -36,7 +36,7 @@ def tasks(config: Pairs) -> list[Task]:
             for epoch in epochs:
                 a, b = (at_epoch(task, epoch) for task in both)
                 moved = setting.moved(a, b)
-                labels: dict[str, Any] = {"setting": name, "judged": number == 0}
+                labels: dict[str, Any] = {"setting": name, "evaluable": number == 0}
                 for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = setting.barrier(a, end, config.num_points)
                     wanted.append(
@@ -49,8 +49,8 @@ def tasks(config: Pairs) -> list[Task]:
 def verdict(rows: Sequence[Row]) -> Verdict:
     """The matched train-loss barrier is lower after the last epoch than after the first.
 
-    In every setting: the 95 % interval of the difference, pair by pair, lies above 0, over at
-    least three pairs.
+    In every setting the 95 % interval of the paired difference lies above 0, over at least three
+    pairs.
     """
     parts, holds = [], True
     for name, part in by_setting(select(rows, state="matched", split="train")).items():
@@ -70,13 +70,13 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
 
 def _fallen(rows: Sequence[Row]) -> list[float]:
-    """Return by how much the barrier of each pair falls from the first epoch to the last."""
+    """Return the fall of the barrier of each pair from the first epoch to the last."""
     by_epoch = list(grouped(rows, "epoch").values())
     return paired(by_epoch[0], by_epoch[-1], "barrier") if len(by_epoch) > 1 else []
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw barriers against epochs for each setting, matched and, below, unmatched."""
+    """Draw barriers against epochs for each setting: matched above, unmatched below."""
     return [_figure(name, part) for name, part in by_setting(rows).items()]
 
 
@@ -101,11 +101,11 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
     return Picture("-".join(["epochs", *name.lower().split()]), figure, alt, CAPTION)
 
 
-CAPTION = "Means over pairs with their 95 % intervals; the two panels have scales of their own."
+CAPTION = "Means over pairs with their 95 % intervals; the two panels have different scales."
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return mean barriers by setting and epoch, with the loss of the networks themselves."""
+    """Return mean barriers by setting and epoch, with the loss of the networks."""
     header = ("setting", "epoch", "train loss of A", "matched, train", "matched, test", "unmatched")
     body = []
     by_epoch = {
@@ -127,10 +127,10 @@ STUDY = Study(
     name="epochs",
     paper=PAPER,
     item="Figure 3",
-    claim="The loss barrier between matched networks falls while they are trained.",
+    claim="The loss barrier between matched networks falls during training.",
     scales={
         "smoke": Pairs(SMOKE, num_points=5),
-        "small": Pairs({**SMALL, "MLP on CIFAR-10, SGD": CIFAR_MLP_SGD_DESK}, num_points=11),
+        "small": Pairs({**SMALL, "MLP on CIFAR-10, SGD": CIFAR_MLP_SGD_SMALL}, num_points=11),
         "paper": Pairs(PAPER_MLPS),
     },
     tasks=tasks,

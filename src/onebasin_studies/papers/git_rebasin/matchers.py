@@ -1,4 +1,4 @@
-"""Git Re-Basin, Figure 2: the loss between two networks, moved by each of three matchers."""
+"""Git Re-Basin, Figure 2: the loss between two networks after each of three matchers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ UNMOVED = "none"
 MATCHERS = ("weights", "activations", "straight-through")
 LEAST_PAIRS = 3
 SHARE = 0.05
-"""A barrier this share of the one before matching is taken for none."""
+"""Maximum fraction of the unmatched barrier that counts as no barrier."""
 
 
 def tasks(config: Pairs) -> list[Task]:
-    """Return a curve per setting, pair and matcher, and one of B as it is."""
+    """Return one curve per setting, pair and matcher, and one without matching."""
     wanted = []
     for number, (name, setting) in enumerate(config.settings.items()):
         networks = setting.networks(seeds_of(config.num_pairs))
@@ -42,13 +42,13 @@ def tasks(config: Pairs) -> list[Task]:
                     measure_curve, **setting.measuring, a=a, b=end, num_points=config.num_points
                 )
                 wanted.append(
-                    curve.with_labels(setting=name, judged=number == 0, pair=pair, method=method)
+                    curve.with_labels(setting=name, evaluable=number == 0, pair=pair, method=method)
                 )
     return wanted
 
 
 def _ends(setting: Setting, config: Pairs, a: Task, b: Task) -> dict[str, Task]:
-    """Return B as it is, and moved by each matcher."""
+    """Return B unmatched, and aligned by each matcher."""
     moved = {m: setting.moved(a, b, m, config.options.get(m)) for m in MATCHERS}
     return {UNMOVED: b, **moved}
 
@@ -62,11 +62,11 @@ def barriers(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In the first setting, matched mean train and test barriers are at most 5 % of unmatched ones.
 
-    For each of the three matchers, over at least three pairs, the interval of whose barrier
-    before matching lies above 0.
+    This holds for each of the three matchers, over at least three pairs. The interval of the
+    unmatched barrier must lie above 0.
     """
-    judged = select(rows, judged=True)
-    found = barriers(judged)
+    evaluable = select(rows, evaluable=True)
+    found = barriers(evaluable)
     parts, holds = [], True
     for split in ("train", "test"):
         naive = values_of(select(found, split=split, method=UNMOVED), "barrier")
@@ -76,14 +76,14 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         before = summary(naive)
         means = {method: summary(values).mean for method, values in matched.items()}
         holds &= before.low > 0 and max(means.values()) <= SHARE * before.mean
-        told = ", ".join(f"{value:.4f} by {method}" for method, value in means.items())
-        parts.append(f"{split}-loss barrier {before.to_text('.3f')} unmatched, {told}")
-    text = f"{judged[0]['setting']}, mean of {len(naive)} pairs: {'; '.join(parts)}."
-    return Verdict.of(holds, f"{text} None means at most 5 % of unmatched.")
+        listing = ", ".join(f"{value:.4f} by {method}" for method, value in means.items())
+        parts.append(f"{split}-loss barrier {before.to_text('.3f')} unmatched, {listing}")
+    text = f"{evaluable[0]['setting']}, mean of {len(naive)} pairs: {'; '.join(parts)}."
+    return Verdict.of(holds, f"{text} The threshold is 5 % of unmatched.")
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw the loss along the line for each setting: train, and test dashed."""
+    """Draw the loss along the line for each setting: train solid, test dashed."""
     return [_figure(name, part) for name, part in by_setting(rows).items()]
 
 
@@ -103,9 +103,10 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
     ax.set_ylabel("loss")
     legend_below(ax, "matched by")
     means = summarize(select(barriers(rows), split="train"), "barrier", by=["method"])
-    told = ", ".join(f"{s.mean:.3g} with matcher {s.group['method']}" for s in means)
+    listing = ", ".join(f"{s.mean:.3g} with matcher {s.group['method']}" for s in means)
     alt = (
-        f"Train and test loss along the line from B to A, {name}. Mean train-loss barrier: {told}."
+        f"Train and test loss along the line from B to A, {name}. "
+        f"Mean train-loss barrier: {listing}."
     )
     caption = "Solid: train; dashed: test. Means over pairs with their 95 % intervals."
     return Picture("-".join(["loss", *name.lower().split()]), figure, alt, caption)
@@ -136,8 +137,8 @@ STUDY = Study(
     name="matchers",
     paper=PAPER,
     item="Figure 2",
-    claim="Between two MLPs trained on MNIST there is no loss barrier once one is moved to the "
-    "other by weight matching, activation matching or straight-through estimation.",
+    claim="Two MLPs trained on MNIST have no loss barrier after weight matching, activation "
+    "matching or straight-through estimation.",
     scales={
         "smoke": Pairs(SMOKE, num_points=5, options=STE),
         "small": Pairs(SMALL, options=STE),

@@ -10,7 +10,7 @@ from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.papers.git_rebasin.settings import (
     DIGITS_MLP,
     MNIST_MLP,
-    MNIST_MLP_DESK,
+    MNIST_MLP_SMALL,
     Setting,
 )
 from onebasin_studies.runtime.drawing import panels
@@ -31,12 +31,12 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Config:
-    """Sets of networks, each merged into one.
+    """Sets of networks to merge.
 
     Args:
-        setting: of the networks.
-        num_members: of a set.
-        num_sets: that share no network.
+        setting: setting of the networks.
+        num_members: number of networks of a set.
+        num_sets: number of disjoint sets.
     """
 
     setting: Setting
@@ -45,7 +45,7 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a comparison of members and merged network per set and split."""
+    """Return a comparison of the members with the merged network per set and split."""
     setting, wanted = config.setting, []
     networks = setting.networks(range(config.num_members * config.num_sets))
     for number in range(config.num_sets):
@@ -74,8 +74,8 @@ def _candidates(rows: Sequence[Row]) -> list[Row]:
 def verdict(rows: Sequence[Row]) -> Verdict:
     """In every set the merged test loss is below that of all inputs.
 
-    And the merged test accuracy is at most one percentage point below the inputs' mean. A set
-    has at least five networks.
+    The merged test accuracy is at most one percentage point below the mean of the inputs. A set has
+    at least five networks.
     """
     parts, holds = [], True
     for (number,), part in grouped(select(_candidates(rows), split="test"), "set").items():
@@ -109,13 +109,15 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     ax.set_xlabel("test loss")
     ax.set_ylabel("test accuracy")
     ax.legend(frameon=False)
-    told = "; ".join(
+    listing = "; ".join(
         f"{label}: loss {_range(part, 'loss')}, accuracy {_range(part, 'accuracy')}"
         for label, part in series.items()
         if part
     )
-    alt = f"Test accuracy against test loss, a point per network. {told or 'Nothing measured'}."
-    caption = "Left is better for loss, up for accuracy. An ensemble runs all input networks."
+    alt = f"Test accuracy against test loss, a point per network. {listing or 'Nothing measured'}."
+    caption = (
+        "Better is to the left for loss, and up for accuracy. An ensemble runs all input networks."
+    )
     return [Picture("merged", figure, alt, caption)]
 
 
@@ -125,7 +127,7 @@ def _range(rows: Sequence[Row], column: str) -> str:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return Table 3: loss, accuracy and calibration of inputs and of what is made of them."""
+    """Return Table 3: loss, accuracy and calibration of the inputs and their combinations."""
     header = ("set", "network", "train loss", "train acc.", "test loss", "test acc.", "test ECE")
     columns = [(s, c) for s in SPLITS for c in ("loss", "accuracy")] + [("test", "ece")]
     body: list[tuple[Any, ...]] = []
@@ -142,11 +144,11 @@ STUDY = Study(
     name="merge-many",
     paper=PAPER,
     item="Table 3",
-    claim="Five MLPs trained on MNIST merge into one whose test loss is lower than that of each, "
-    "at nearly their accuracy.",
+    claim="Five MLPs trained on MNIST merge into one with a lower test loss than each of them, at "
+    "nearly the same accuracy.",
     scales={
         "smoke": Config(DIGITS_MLP),
-        "small": Config(MNIST_MLP_DESK, num_sets=2),
+        "small": Config(MNIST_MLP_SMALL, num_sets=2),
         "paper": Config(MNIST_MLP),
     },
     tasks=tasks,

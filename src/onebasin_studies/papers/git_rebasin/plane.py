@@ -1,4 +1,4 @@
-"""Git Re-Basin, Figure 1: the loss on the plane through A, B and B moved to A."""
+"""Git Re-Basin, Figure 1: the loss on the plane through A, B and B aligned to A."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.papers.git_rebasin.settings import (
     DIGITS_MLP,
     MNIST_MLP,
-    MNIST_MLP_DESK,
+    MNIST_MLP_SMALL,
     Setting,
     in_pairs,
     seeds_of,
@@ -32,13 +32,13 @@ SHARE, LEAST_PLANES = 0.1, 3
 
 @dataclass(frozen=True)
 class Config:
-    """Pairs of networks, with a plane for each.
+    """Pairs of networks, with one plane per pair.
 
     Args:
-        setting: of the networks.
-        num_pairs: planes.
-        num_points: of the grid along each axis.
-        margin: see `measure_plane`.
+        setting: setting of the networks.
+        num_pairs: number of planes.
+        num_points: number of grid points per axis.
+        margin: margin of the grid; see `measure_plane`.
     """
 
     setting: Setting
@@ -57,19 +57,19 @@ def measure_loss_plane(
     margin: float,
     split: str = "train",
 ) -> Result:
-    """Measure the loss on the plane through three networks; statistics are as interpolated.
+    """Evaluate the loss on the plane through three networks, with interpolated statistics.
 
     Args:
-        data: what to measure on.
-        network: of all three.
-        corners: the three, the first at (0, 0), the second on the first axis.
-        names: of the three.
-        num_points: of the grid along each axis.
-        margin: how far it reaches beyond them.
+        data: spec of the dataset.
+        network: spec of the architecture.
+        corners: the three networks; the first is at (0, 0), the second on the first axis.
+        names: names of the three.
+        num_points: number of grid points per axis.
+        margin: extent of the grid beyond the networks.
         split: "train" or "test".
 
     Returns:
-        One row for each network, named in `point`, and one for each point of the grid.
+        One row per network, named in `point`, and one row per grid point.
     """
     dataset = data_of(data)
     plane = measure_plane(
@@ -83,7 +83,7 @@ def measure_loss_plane(
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a plane per pair."""
+    """Return one plane per pair."""
     setting, wanted = config.setting, []
     for pair, (a, b) in enumerate(in_pairs(setting.networks(seeds_of(config.num_pairs)))):
         moved = setting.moved(a, b)
@@ -100,7 +100,7 @@ def tasks(config: Config) -> list[Task]:
 
 
 def plane_of(rows: Sequence[Row]) -> Plane:
-    """Return the plane of one pair that stands in rows."""
+    """Return the plane of one pair from rows."""
     named = {row["point"]: row for row in rows if row["point"]}
     points = {(row["x"], row["y"]): row for row in rows if not row["point"]}
     xs, ys = (tuple(sorted({place[axis] for place in points})) for axis in (0, 1))
@@ -121,15 +121,15 @@ def plane_of(rows: Sequence[Row]) -> Plane:
 
 
 def saddle_height(plane: Plane, first: str, second: str) -> float:
-    """Return how far above the higher of two networks the lowest way between them leads.
+    """Return the height of the lowest path between two networks above the higher one.
 
-    Ways go from a point of the grid to its neighbors, and begin and end at the points that
-    are nearest to the networks.
+    Paths connect neighboring grid points, and start and end at the grid points that are nearest to
+    the networks.
 
     Args:
-        plane: with both.
+        plane: a plane with both networks.
         first: name of a network.
-        second: name of the other.
+        second: name of the other network.
     """
     from scipy import ndimage
 
@@ -157,10 +157,10 @@ def _nearest(plane: Plane, name: str) -> tuple[int, int]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """The pass from A to π(B) on the plane is at most a tenth as high as that from A to B.
+    """The saddle between A and π(B) is at most a tenth as high as the saddle between A and B.
 
-    In every plane of the training loss, and the latter is above 0: else B lies in the basin of
-    A, too. At least three planes.
+    This holds on every plane of the training loss. The saddle between A and B is above 0; otherwise
+    B lies in the basin of A. At least three planes are needed.
     """
     parts, holds = [], True
     for (pair,), part in grouped(rows, "pair").items():
@@ -170,12 +170,9 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         parts.append(f"pair {pair + 1}: {near:.4f} from A to π(B), {far:.4f} from A to B")
     if not parts:
         return Verdict.inconclusive("No plane was measured.")
-    text = (
-        "Height of the lowest way on the grid above its higher end, in training loss, "
-        f"{'; '.join(parts)}."
-    )
+    text = f"Height of the saddle above the higher endpoint, in training loss, {'; '.join(parts)}."
     if len(parts) < LEAST_PLANES:
-        return Verdict.inconclusive(f"{text} Planes of three pairs are needed.")
+        return Verdict.inconclusive(f"{text} At least three planes are needed.")
     return Verdict.of(holds, text)
 
 
@@ -189,15 +186,15 @@ def _figure(pair: int, plane: Plane) -> Picture:
     plane.plot(ax)
     near, far = (saddle_height(plane, A, other) for other in (MOVED, B))
     alt = (
-        "Contours of the training loss on the plane through A, B and π(B). The lowest way rises "
+        "Contours of the training loss on the plane through A, B and π(B). The lowest path rises "
         f"by {near:.4f} from A to π(B), and by {far:.4f} from A to B."
     )
-    caption = f"Training loss, pair {pair + 1}. Colors lie closer together near the lowest loss."
+    caption = f"Training loss, pair {pair + 1}. Color levels are denser near the lowest loss."
     return Picture(f"plane-{pair + 1}", figure, alt, caption)
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return losses of the networks, and the passes between them."""
+    """Return the losses of the networks and the saddles between them."""
     header = ("pair", "loss of A", "loss of B", "loss of π(B)", "pass A to π(B)", "pass A to B")
     body: list[tuple[Any, ...]] = []
     for (pair,), part in grouped(rows, "pair").items():
@@ -208,8 +205,8 @@ def table(rows: Sequence[Row]) -> Table:
     return Table(
         header,
         body,
-        "Losses are those of the training set. A pass is the lowest way on the grid, above its "
-        "higher end.",
+        "Training losses. A saddle is the height of the lowest path on the grid above its "
+        "higher endpoint.",
     )
 
 
@@ -217,11 +214,10 @@ STUDY = Study(
     name="plane",
     paper=PAPER,
     item="Figure 1",
-    claim="On the plane through A, B and the moved B, the moved B lies in the basin of A and B "
-    "does not.",
+    claim="On the plane through A, B and π(B), π(B) lies in the basin of A and B does not.",
     scales={
         "smoke": Config(DIGITS_MLP, num_points=13),
-        "small": Config(MNIST_MLP_DESK, num_pairs=3),
+        "small": Config(MNIST_MLP_SMALL, num_pairs=3),
         "paper": Config(MNIST_MLP, num_pairs=3, num_points=51),
     },
     tasks=tasks,

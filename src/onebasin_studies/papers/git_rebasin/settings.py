@@ -1,6 +1,6 @@
-"""Settings: what the studies of Git Re-Basin train, so that none trains what another has.
+"""Settings of the networks that the studies of Git Re-Basin share.
 
-Owns the published recipes, their smaller likenesses, and how networks come out of a setting.
+The settings contain the published hyperparameters and smaller versions of them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ PAIRED = 2
 
 @dataclass(frozen=True)
 class Setting:
-    """Networks of one kind, trained in one way on one set of data.
+    """Networks of one architecture, trained in one way on one dataset.
 
     Args:
-        data: what they are trained on, and what matchers see.
-        network: the architecture.
-        recipe: how they are trained, for `train_networks`.
-        keep: epochs after which networks are kept; the last one always is.
+        data: spec of the training set, also used by matchers.
+        network: spec of the architecture.
+        recipe: hyperparameters for `train_networks`.
+        keep: epochs of snapshots, in addition to the last one.
         augment: arguments of `Augmentation`, or None.
-        measured: what curves are measured on, where that is not all of the data.
-        cost: of training a network, against other settings.
+        measured: spec of the evaluation data, if it differs from `data`.
+        cost: cost of training a network, relative to other settings.
     """
 
     data: Spec
@@ -42,30 +42,30 @@ class Setting:
 
     @property
     def matching(self) -> dict[str, Any]:
-        """What a task that matches networks must know."""
+        """The task arguments for matching."""
         return {"data": self.data, "network": self.network}
 
     @property
     def measuring(self) -> dict[str, Any]:
-        """What a task that measures networks must know."""
+        """The task arguments for evaluation."""
         return {"data": self.measured or self.data, "network": self.network}
 
     @property
     def data_name(self) -> str:
-        """What rows call the data."""
+        """The name of the dataset in rows."""
         return self.data if isinstance(self.data, str) else self.data["name"]
 
     @property
     def last_epoch(self) -> int:
-        """After which training ends."""
+        """The last epoch of the training."""
         return self.recipe["epochs"]
 
     def trained(self, seeds: Sequence[int], part: Mapping[str, Any] | None = None) -> list[Task]:
-        """Return a task per seed that trains a network and keeps it on the way.
+        """Return one training task per seed, with snapshots.
 
         Args:
-            seeds: of the networks.
-            part: of the training set; see `train_networks`.
+            seeds: seeds of the networks.
+            part: part of the training set; see `train_networks`.
         """
         tasks = Task.map(
             train_networks,
@@ -79,48 +79,48 @@ class Setting:
         return [task.with_cost(self.cost) for task in tasks]
 
     def networks(self, seeds: Sequence[int], part: Mapping[str, Any] | None = None) -> list[Task]:
-        """Return a task per seed that makes the trained network; arguments as for `trained`."""
+        """Return one task per seed for the trained network; arguments as for `trained`."""
         return [at_epoch(task, self.last_epoch) for task in self.trained(seeds, part)]
 
     def moved(
         self, a: Task, b: Task, method: str = "weights", options: Mapping[str, Any] | None = None
     ) -> Task:
-        """Return B moved to A; one task for all studies that match the same in the same way.
+        """Return B aligned to A, as a task that studies share.
 
         Args:
             a: the reference.
-            b: the network to move.
-            method: of matching.
-            options: of the method.
+            b: the network to permute.
+            method: matching method.
+            options: options of the method.
         """
         chosen: dict[str, Any] = {"method": method, "options": dict(options or {})}
         task = Task.of(match_pair, **self.matching, a=a, b=b, **chosen)
         return task.with_cost(self.cost * (10 if method == "straight-through" else 1))
 
     def barrier(self, a: Task, b: Task, num_points: int) -> Task:
-        """Return the measure of the barriers between two networks.
+        """Return the task that computes the barriers between two networks.
 
         Args:
             a: a network.
-            b: another, moved or not.
-            num_points: of the line.
+            b: the other network.
+            num_points: number of points of the line.
         """
         task = Task.of(measure_barrier, **self.measuring, a=a, b=b, num_points=num_points)
         return task.with_cost(self.cost)
 
 
 def at_epoch(trained: Task, epoch: int) -> Task:
-    """Return the network of an epoch that `Setting.trained` keeps."""
+    """Return the network of a snapshot of `Setting.trained`."""
     return Task.of(select_network, networks=trained, number=epoch)
 
 
 def in_pairs(tasks: Sequence[Task]) -> list[tuple[Task, Task]]:
-    """Return the first with the second, the third with the fourth, and so on."""
+    """Return the first item with the second, the third with the fourth, and so on."""
     return list(zip(tasks[::PAIRED], tasks[1::PAIRED], strict=True))
 
 
 def seeds_of(num_pairs: int) -> range:
-    """Return the seeds of some pairs; studies that take more of them share the first."""
+    """Return the seeds of a number of pairs, always starting with the same seeds."""
     return range(PAIRED * num_pairs)
 
 
@@ -139,7 +139,7 @@ SGD = {
     "batch_size": 100,
     "weight_decay": 5e-4,
     "schedule": "cosine",
-    "warmup_epochs": 1,  # as in the authors' code; the paper does not tell
+    "warmup_epochs": 1,  # as in the authors' code; not specified in the paper
     "stop_loss": None,
 }
 AUGMENT = {"zoom": [0.8, 1.2], "flip": True, "degrees": 30.0}
@@ -151,22 +151,22 @@ DIGITS_MLP = Setting(
     recipe={**ADAM, "batch_size": 100, "learning_rate": 3e-3, "epochs": 12},
     keep=(1, 4),
 )
-MNIST_MLP_DESK = Setting(
+MNIST_MLP_SMALL = Setting(
     data="mnist",
     network="mlp",
     recipe={**ADAM, "epochs": 20},
     keep=KEPT,
     measured={"name": "mnist", "num_train": 10_000},
 )
-CIFAR_MLP_DESK = Setting(
+CIFAR_MLP_SMALL = Setting(
     data="cifar10",
     network="mlp",
     recipe={**ADAM, "epochs": 20},
     keep=KEPT,
     measured={"name": "cifar10", "num_train": 10_000},
 )
-CIFAR_MLP_SGD_DESK = replace(
-    CIFAR_MLP_DESK, recipe={**SGD, "weight_decay": 0.0, "epochs": 20}, augment=AUGMENT, cost=3.0
+CIFAR_MLP_SGD_SMALL = replace(
+    CIFAR_MLP_SMALL, recipe={**SGD, "weight_decay": 0.0, "epochs": 20}, augment=AUGMENT, cost=3.0
 )
 MNIST_MLP = Setting("mnist", "mlp", {**ADAM, "epochs": 100}, keep=(*KEPT, 40, 60, 80))
 CIFAR_MLP = Setting(
@@ -176,9 +176,9 @@ CIFAR_MLP = Setting(
     keep=(*KEPT, 40, 60, 80),
     augment=AUGMENT,
 )
-"""As the authors' code has it, but for the optimizer, which it leaves open."""
+"""As in the authors' code, which does not specify the optimizer."""
 SMOKE: Mapping[str, Setting] = {"MLP on digits": DIGITS_MLP}
-SMALL: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP_DESK, "MLP on CIFAR-10": CIFAR_MLP_DESK}
+SMALL: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP_SMALL, "MLP on CIFAR-10": CIFAR_MLP_SMALL}
 PAPER_MLPS: Mapping[str, Setting] = {"MLP on MNIST": MNIST_MLP, "MLP on CIFAR-10": CIFAR_MLP}
 
 
@@ -186,8 +186,8 @@ def residual(data: str, width: float | int) -> Setting:
     """Return the published setting of a ResNet20 with LayerNorm.
 
     Args:
-        data: such as "cifar10".
-        width: its factor.
+        data: name of the dataset, such as "cifar10".
+        width: width multiplier.
     """
     network = {"name": "resnet20", "width": width, "norm": "layer"}
     return Setting(data, network, SGD, augment=AUGMENT, cost=width * width)
@@ -197,8 +197,8 @@ def vgg(data: str, multiplier: float | int) -> Setting:
     """Return the setting of a VGG16 with LayerNorm, trained like the ResNet20.
 
     Args:
-        data: such as "cifar10".
-        multiplier: of 64 channels in the first stage.
+        data: name of the dataset, such as "cifar10".
+        multiplier: multiplier of the 64 channels of the first stage.
     """
     network = {"name": "vgg16", "width": int(64 * multiplier), "norm": "layer"}
     return Setting(data, network, SGD, augment=AUGMENT, cost=8 * multiplier * multiplier)
@@ -206,14 +206,14 @@ def vgg(data: str, multiplier: float | int) -> Setting:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A configuration of pairs that are measured along lines.
+    """Pairs of networks that are evaluated along lines.
 
     Args:
-        settings: by the name that rows and figures give them; the first is the one that the
-            claim is about, where it is about one.
-        num_pairs: in each setting.
-        num_points: of each line.
-        options: of matchers, by their names.
+        settings: settings by their names in rows and figures. A claim about one setting is about
+            the first.
+        num_pairs: number of pairs in each setting.
+        num_points: number of points of each line.
+        options: options of matchers, by method.
     """
 
     settings: Mapping[str, Setting]

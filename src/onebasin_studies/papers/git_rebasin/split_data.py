@@ -1,4 +1,4 @@
-"""Git Re-Basin, Figure 5: networks trained on different parts of the data, merged."""
+"""Git Re-Basin, Figure 5: merging of networks trained on different parts of the data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.papers.git_rebasin.barriers import by_setting, paired
 from onebasin_studies.papers.git_rebasin.settings import (
-    CIFAR_MLP_DESK,
-    MNIST_MLP_DESK,
+    CIFAR_MLP_SMALL,
+    MNIST_MLP_SMALL,
     SMOKE,
     Setting,
     residual,
@@ -31,7 +31,7 @@ DIFFERENCES = (
     (A, MERGED, "ece"),
     (B, MERGED, "ece"),
 )
-"""Which of two must be higher, and in what."""
+"""Columns with the candidate that must have the higher value and the one with the lower value."""
 
 WORDS: Mapping[str, str] = {
     A: "A alone",
@@ -45,15 +45,15 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Config:
-    """Pairs of networks, each trained on its part.
+    """Pairs of networks, each trained on its part of the data.
 
     Args:
-        settings: by the name that rows and figures give them; the first is judged.
-        share: of the examples of the first half of the classes that A gets, and of those of
-            the second half that B gets.
-        num_pairs: each with a split of its own.
-        num_points: of each line.
-        num_bins: of the calibration.
+        settings: settings by their names in rows and figures; the first one is evaluated.
+        share: fraction of the first half of the classes in the part of A, and of the second half in
+            the part of B.
+        num_pairs: number of pairs, each with its own split.
+        num_points: number of points of each line.
+        num_bins: number of confidence bins.
     """
 
     settings: Mapping[str, Setting]
@@ -64,11 +64,11 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return for each pair two curves on the test set, and a comparison of all that there is."""
+    """Return for each pair two curves on the test set, and a comparison of all candidates."""
     wanted = []
     for number, (name, setting) in enumerate(config.settings.items()):
         for pair in range(config.num_pairs):
-            labels = {"setting": name, "judged": number == 0, "pair": pair}
+            labels = {"setting": name, "evaluable": number == 0, "pair": pair}
             made = _pair_tasks(setting, config, pair)
             wanted += [task.with_labels(**labels) for task in made]
     return wanted
@@ -103,37 +103,37 @@ def _pair_tasks(setting: Setting, config: Config, pair: int) -> list[Task]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """Merged: test loss below A's and B's and above the ensemble's, and better calibrated.
+    """The merged network has a lower test loss than A and B, and is better calibrated.
 
-    In the first setting, over at least three pairs: the 95 % interval of each of these
-    differences, taken pair by pair, lies above 0. Better calibrated than A and B is by the
-    expected calibration error.
+    Its test loss is higher than that of the ensemble. In the first setting, the 95 % interval of
+    each paired difference lies above 0, over at least three pairs. Calibration is the expected
+    calibration error.
     """
-    judged = select(rows, row="candidate", judged=True)
+    evaluable = select(rows, row="candidate", evaluable=True)
     names = (A, B, MERGED, ENSEMBLE)
-    found = {name: select(judged, name=name) for name in names}
+    found = {name: select(evaluable, name=name) for name in names}
     if min(map(len, found.values())) < LEAST_PAIRS:
         return Verdict.inconclusive("Fewer than three pairs were trained on parts of the data.")
     loss, ece = (
         {name: summary(values_of(part, column)).mean for name, part in found.items()}
         for column in ("loss", "ece")
     )
-    told = ", ".join(f"{WORDS[n]} {loss[n]:.3f} (ECE {ece[n]:.1%})" for n in names)
-    text = f"{judged[0]['setting']}, mean test loss of {len(found[A])} pairs: {told}."
+    listing = ", ".join(f"{WORDS[n]} {loss[n]:.3f} (ECE {ece[n]:.1%})" for n in names)
+    text = f"{evaluable[0]['setting']}, mean test loss of {len(found[A])} pairs: {listing}."
     steps = [
         summary(paired(found[more], found[less], column)) for more, less, column in DIFFERENCES
     ]
     unsure = [
-        f"{column} of {WORDS[more]} less that of {WORDS[less]} ({step.low:.3f} to {step.high:.3f})"
+        f"{column} of {WORDS[more]} minus that of {WORDS[less]} ({step.low:.3f} to {step.high:.3f})"
         for (more, less, column), step in zip(DIFFERENCES, steps, strict=True)
         if not step.low > 0
     ]
-    text += f" Not above 0, pair by pair: {'; '.join(unsure)}." if unsure else ""
+    text += f" Not above 0 (paired): {'; '.join(unsure)}." if unsure else ""
     return Verdict.of(not unsure, text)
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw for each setting the test loss along the line, and how well all are calibrated."""
+    """Draw for each setting the test loss along the line, and a reliability diagram."""
     pictures = []
     for name, part in by_setting(rows).items():
         pictures += [_losses(name, part), _reliability(name, part)]
@@ -150,18 +150,18 @@ def _losses(setting: str, rows: Sequence[Row]) -> Picture:
         if name in means:
             ax.axhline(means[name], linestyle=style, color="black", label=WORDS[name])
     if means:
-        # Unmatched networks may lose so much between them that nothing else is seen.
+        # Unmatched barriers may be so high that they hide the other curves.
         ax.set_ylim(0, 2 * max(means[A], means[B]))
     ax.set_title(setting)
     ax.set_xlabel("α (0 is B, 1 is A)")
     ax.set_ylabel("test loss")
     legend_below(ax)
-    told = ", ".join(f"{WORDS[name]} {value:.3g}" for name, value in means.items())
-    alt = f"Test loss along the line from B to A, {setting}. Mean test losses: {told or 'none'}."
+    listing = ", ".join(f"{WORDS[name]} {value:.3g}" for name, value in means.items())
+    alt = f"Test loss along the line from B to A, {setting}. Mean test losses: {listing or 'none'}."
     return Picture(f"loss-{_slug(setting)}", figure, alt, CAPTION)
 
 
-CAPTION = "Means over pairs with their 95 % intervals; what is far above both ends is cut off."
+CAPTION = "Means over pairs with their 95 % intervals; values far above both endpoints are cut off."
 
 
 def _line(name: str) -> str:
@@ -169,7 +169,7 @@ def _line(name: str) -> str:
 
 
 def _means(rows: Sequence[Row], value: str) -> dict[str, float]:
-    """Return the mean over pairs by the name of the candidate."""
+    """Return the mean over pairs by candidate."""
     found = summarize(select(rows, row="candidate"), value, by=["name"])
     return {s.group["name"]: s.mean for s in found if s.group["name"] in WORDS}
 
@@ -185,14 +185,16 @@ def _reliability(setting: str, rows: Sequence[Row]) -> Picture:
     ax.set_xlabel("confidence")
     ax.set_ylabel("accuracy")
     ax.legend(frameon=False)
-    told = ", ".join(f"{WORDS[name]} {value:.1%}" for name, value in _means(rows, "ece").items())
-    alt = f"Accuracy against confidence, {setting}. Expected calibration errors: {told or 'none'}."
+    listing = ", ".join(f"{WORDS[name]} {value:.1%}" for name, value in _means(rows, "ece").items())
+    alt = (
+        f"Accuracy against confidence, {setting}. Expected calibration errors: {listing or 'none'}."
+    )
     caption = "Answers of all pairs, by confidence; on the dashed line they are calibrated."
     return Picture(f"calibration-{_slug(setting)}", figure, alt, caption)
 
 
 def _diagram(bins: Sequence[Row]) -> list[tuple[float, float]]:
-    """Return mean confidence and accuracy of each bin, over the answers of all pairs."""
+    """Return mean confidence and accuracy of each bin, over all pairs."""
     found = []
     for part in grouped(bins, "low").values():
         count = sum(row["count"] for row in part)
@@ -221,18 +223,18 @@ def table(rows: Sequence[Row]) -> Table:
     return Table(header, body, "Mean over pairs ± half the 95 % interval.")
 
 
-CIFAR_SHORT = replace(CIFAR_MLP_DESK, recipe={**CIFAR_MLP_DESK.recipe, "epochs": 10}, keep=())
-"""Without augmentation and weight decay an MLP has overfitted its part after more epochs."""
+CIFAR_SHORT = replace(CIFAR_MLP_SMALL, recipe={**CIFAR_MLP_SMALL.recipe, "epochs": 10}, keep=())
+"""Without augmentation and weight decay an MLP overfits its part after more epochs."""
 
 STUDY = Study(
     name="split-data",
     paper=PAPER,
     item="Figure 5",
-    claim="Networks trained on different parts of the data merge into one that has a lower test "
-    "loss than both and is better calibrated, though not as good as the ensemble of their outputs.",
+    claim="Networks trained on different parts of the data merge into one with a lower test loss "
+    "and better calibration than both, but a higher loss than their ensemble.",
     scales={
         "smoke": Config(SMOKE, num_points=5, num_bins=10),
-        "small": Config({"MLP on CIFAR-10": CIFAR_SHORT, "MLP on MNIST": MNIST_MLP_DESK}),
+        "small": Config({"MLP on CIFAR-10": CIFAR_SHORT, "MLP on MNIST": MNIST_MLP_SMALL}),
         "paper": Config({"ResNet20 32x on CIFAR-100": residual("cifar100", 32)}),
     },
     tasks=tasks,

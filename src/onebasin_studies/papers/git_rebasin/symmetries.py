@@ -1,4 +1,4 @@
-"""Git Re-Basin, Table 1: how many networks compute the same, by permutation alone."""
+"""Git Re-Basin, Table 1: the number of equivalent networks under permutations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLERANCE = 0.001
 
 @dataclass(frozen=True)
 class Config:
-    """Which networks, and whether their symmetry is tested on the network in float64."""
+    """The networks, and whether to verify their symmetry in float64."""
 
     networks: tuple[str, ...] = tuple(NETWORKS)
     proves: bool = True
@@ -34,12 +34,12 @@ class Config:
 
 
 def count_symmetries(*, network: Mapping[str, Any], proves: bool, seed: int) -> Result:
-    """Find the symmetry of a network, and the log10 of its order.
+    """Infer the symmetry of a network; compute the log10 of its order.
 
     Args:
         network: name and arguments of a built-in network.
-        proves: whether to permute the network in float64 and compare its outputs.
-        seed: of the proof.
+        proves: whether to verify the symmetry on the network in float64.
+        seed: random seed of the verification.
     """
     arguments = {key: value for key, value in network.items() if key != "name"}
     with torch.random.fork_rng(devices=[]):
@@ -70,19 +70,18 @@ def tasks(config: Config) -> list[Task]:
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """Every published logarithm is within 0.1 % of the order that is found.
+    """Every published logarithm is within 0.1 % of the logarithm of the inferred order.
 
-    Where what is found was proved on the network, no group failed: a symmetry that is none has
-    no order to compare.
+    If the symmetry was verified on the network, no group failed: a failed group is not a symmetry.
     """
     if len(rows) < len(NETWORKS):
         return Verdict.inconclusive(f"{len(rows)} of {len(NETWORKS)} networks were counted.")
-    told = [f"{r['network']} {r['log10_order']:.2f} ({r['published']})" for r in rows]
+    listing = [f"{r['network']} {r['log10_order']:.2f} ({r['published']})" for r in rows]
     wrong = [row["network"] for row in rows if _deviation(row) > TOLERANCE]
-    text = f"log10 of the order found (published): {'; '.join(told)}."
+    text = f"log10 of the inferred order (published): {'; '.join(listing)}."
     failed = [row["network"] for row in rows if row["failed_groups"]]
     if failed:
-        return Verdict.of(False, f"{text} Groups fail the proof here: {', '.join(failed)}.")
+        return Verdict.of(False, f"{text} Groups that failed verification: {', '.join(failed)}.")
     if not wrong:
         return Verdict.of(True, f"{text} All agree within 0.1 %.")
     return Verdict.of(
@@ -98,7 +97,7 @@ def _deviation(row: Row) -> float:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw found and published logarithms side by side."""
+    """Draw inferred and published logarithms side by side."""
     figure, (ax,) = panels(height=2.6)
     places = range(len(rows))
     series = [("found", "log10_order", -0.2), ("published", "published", 0.2)]
@@ -110,15 +109,15 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     ax.grid(visible=False, axis="y")
     ax.set_xlabel("log10 of the number of equivalent networks")
     ax.legend(frameon=False)
-    told = (
+    listing = (
         f"{r['network']}: {r['log10_order']:.0f} found, {r['published']} published" for r in rows
     )
-    alt = f"Bars of the log10 of each network's symmetry. {'; '.join(told)}."
+    alt = f"Bars of the log10 of each network's symmetry. {'; '.join(listing)}."
     return [Picture("orders", figure, alt, "Equivalent copies of one network.")]
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return Table 1, with the number of groups and the error of the proof."""
+    """Return Table 1, with the number of groups and the verification error."""
     header = ("network", "groups", "units", "log10, found", "published", "proof's error")
     body = [
         (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from onebasin_studies.papers.git_rebasin import PAPER
 from onebasin_studies.papers.git_rebasin.settings import (
     DIGITS_MLP,
-    MNIST_MLP_DESK,
+    MNIST_MLP_SMALL,
     Setting,
     in_pairs,
     residual,
@@ -44,9 +44,9 @@ class Config:
     """Networks of several widths.
 
     Args:
-        settings: by the name of the family, settings by their width.
-        num_pairs: of each width.
-        num_points: of each line.
+        settings: settings by width, for each family.
+        num_pairs: number of pairs of each width.
+        num_points: number of points of each line.
     """
 
     settings: Mapping[str, Mapping[str, Setting]]
@@ -55,7 +55,7 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return a barrier per family, width and pair, before and after weight matching."""
+    """Return one barrier per family, width and pair, before and after weight matching."""
     wanted = []
     for family, settings in config.settings.items():
         for width, setting in settings.items():
@@ -71,13 +71,13 @@ def tasks(config: Config) -> list[Task]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """In every family, matched train-loss barriers fall with the width, towards 0.
+    """In every family, matched train-loss barriers fall towards 0 with the width.
 
-    They fall where networks are wide: over the wider half of the widths, three at least, the
-    slope of the logarithm of the barrier against that of the width has a 95 % interval below 0.
-    And they come close: at the largest width the upper end of their mean's interval is at most a
-    tenth of the mean of unmatched ones. A barrier below a thousandth of that of unmatched ones
-    of its width counts as a thousandth. At least three widths of three pairs, all finite.
+    Over the wider half of the widths (at least three), the slope of the logarithm of the barrier
+    against the logarithm of the width has a 95 % interval below 0. At the largest width the upper
+    end of the interval of the mean is at most a tenth of the unmatched mean. Barriers below a
+    thousandth of the unmatched ones of their width count as a thousandth. At least three widths
+    with three pairs are needed, and all barriers must be finite.
     """
     parts, holds = [], True
     for (family,), part in grouped(select(rows, split="train"), "family").items():
@@ -97,7 +97,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
 
 def _lack(rows: Sequence[Row]) -> str:
-    """Return what is missing to judge a family, or nothing."""
+    """Return what is missing for a family, or ""."""
     if not all(isfinite(row["barrier"]) for row in rows):
         return "a barrier is not finite"
     counts = [
@@ -110,7 +110,7 @@ def _lack(rows: Sequence[Row]) -> str:
 
 
 def _trend(rows: Sequence[Row]) -> tuple[float, Slope]:
-    """Return the least of the wider widths, and the slope of logarithms from there on."""
+    """Return the smallest of the wider widths, and the logarithmic slope from there on."""
     by_width = {width: part for (width,), part in grouped(rows, "width").items()}
     wide = list(by_width)[-max(LEAST_WIDTHS, -(-len(by_width) // 2)) :]
     points = [
@@ -122,7 +122,7 @@ def _trend(rows: Sequence[Row]) -> tuple[float, Slope]:
 
 
 def _mean(rows: Sequence[Row], state: str) -> float:
-    """Return a mean barrier; never 0, which has no logarithm."""
+    """Return a mean barrier, with a positive lower limit for the logarithm."""
     return max(summary(values_of(select(rows, state=state), "barrier")).mean, TINY)
 
 
@@ -133,7 +133,7 @@ def _ends(rows: Sequence[Row]) -> list[Summary]:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw barriers against the width for each family, and below on a scale of logarithms."""
+    """Draw barriers against the width for each family: linear above, logarithmic below."""
     return [_figure(name, part) for (name,), part in grouped(rows, "family").items()]
 
 
@@ -151,7 +151,7 @@ def _figure(family: str, rows: Sequence[Row]) -> Picture:
     alt = f"Loss barriers against the width, {family}. On the training set, {'; '.join(words)}."
     caption = (
         "Solid: train; dashed: test. Means over pairs with their 95 % intervals; below, the same "
-        "on a scale of logarithms."
+        "on a logarithmic scale."
     )
     return Picture("-".join(["width", *family.lower().split()]), figure, alt, caption)
 
@@ -185,7 +185,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def mlps(setting: Setting, widths: Sequence[int]) -> dict[str, Setting]:
-    """Return a setting of MLPs at several widths; that of its own width stays what it is."""
+    """Return a setting of MLPs at several widths; its own width is unchanged."""
     own = dict(setting.network) if isinstance(setting.network, Mapping) else {"name": "mlp"}
     own_width = own.get("width", 512)
     return {
@@ -200,11 +200,11 @@ STUDY = Study(
     name="width-matched",
     paper=PAPER,
     item="Figure 4",
-    claim="The loss barrier between matched networks goes to zero as they get wider.",
+    claim="The loss barrier between matched networks tends to zero with increasing width.",
     scales={
         "smoke": Config({"MLP on digits": mlps(DIGITS_MLP, (8, 32, 128))}, num_points=5),
         "small": Config(
-            {"MLP on MNIST": mlps(MNIST_MLP_DESK, (8, 16, 32, 64, 128, 256, 512))}, num_points=11
+            {"MLP on MNIST": mlps(MNIST_MLP_SMALL, (8, 16, 32, 64, 128, 256, 512))}, num_points=11
         ),
         "paper": Config(
             {

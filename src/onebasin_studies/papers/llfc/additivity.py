@@ -1,4 +1,4 @@
-"""Zhou et al., weak additivity: ReLUs act on the mix of connected networks as on each."""
+"""Zhou et al., Definition 3: weak additivity of ReLUs between connected networks."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def tasks(config: Config) -> list[Task]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """In every setting that can be judged, additivity holds for connected pairs, not for others.
+    """Additivity holds for connected pairs and not for independent pairs, in every evaluable
+    setting.
 
-    The distance at alpha 1/2, mean over pairs: of connected ones at most 0.1 on average over
-    the ReLUs, and that of pairs apart at least twice as large. A setting needs two connected
-    pairs and two apart.
+    At alpha 1/2, the distance of connected pairs, averaged over pairs and ReLUs, is at most 0.1.
+    The distance of independent pairs is at least twice as large. A setting needs two connected and
+    two independent pairs.
     """
     return CONDITION.judge(rows)
 
@@ -41,7 +42,7 @@ STUDY = Study(
     paper=PAPER,
     item="Definition 3",
     claim="Between linearly connected networks every ReLU is weakly additive: applied to the mix "
-    "of what enters it in both, it gives the mix of what it gives in each.",
+    "of the inputs of both, it gives the mix of the outputs of both.",
     scales={"smoke": SMOKE, "small": SMALL, "paper": PAPER_CONFIG},
     tasks=tasks,
     verdict=verdict,

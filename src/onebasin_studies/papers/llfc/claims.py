@@ -1,7 +1,4 @@
-"""Conditions: the two under which LLFC follows, and what their studies share.
-
-Owns how a distance over the layers is judged, drawn and written as a table.
-"""
+"""The two conditions under which LLFC follows: evaluation, figures and tables."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onebasin_studies.papers.llfc.layer_plots import (
-    apart,
     by_layer,
     connected,
     draw_layers,
+    evaluable,
     extremes,
     features_of,
-    judged,
+    independent_pairs,
     layer_panels,
     left_out,
     name_layers,
@@ -29,16 +26,16 @@ from onebasin_studies.runtime.study import Picture, Row, Table, Verdict
 
 @dataclass(frozen=True)
 class Condition:
-    """A distance that is 0 at every layer where a condition holds.
+    """A distance that is 0 at every layer if the condition holds.
 
     Args:
-        name: of the condition.
-        measure: the rows' measure.
-        alpha: the share of A that is judged and drawn, or None where there is none.
-        limit: the largest distance of connected pairs, on average over layers.
-        times: how much larger it is at least for pairs apart.
-        what: is compared, in a few words.
-        first: place of the first layer that counts.
+        name: name of the condition.
+        measure: the measure in rows.
+        alpha: the evaluated interpolation weight of A, or None.
+        limit: maximum mean distance of connected pairs over layers.
+        times: minimum ratio of the distances of independent and connected pairs.
+        what: the compared quantities, in a few words.
+        first: index of the first layer that counts.
     """
 
     name: str
@@ -50,50 +47,51 @@ class Condition:
     first: int = 0
 
     def judge(self, rows: Sequence[Row]) -> Verdict:
-        """Return the verdict over all settings that can be judged."""
-        names = judged(rows)
+        """Return the verdict over all evaluable settings."""
+        names = evaluable(rows)
         if not names:
             return not_evaluable(rows)
         parts, holds = [], True
         for name in names:
             near, far = (
-                self.profile(select(side, setting=name)) for side in (connected(rows), apart(rows))
+                self.profile(select(side, setting=name))
+                for side in (connected(rows), independent_pairs(rows))
             )
             means = [sum(profile.values()) / len(profile) for profile in (near, far)]
             holds &= means[0] <= self.limit and means[1] >= self.times * means[0]
             parts.append(
                 f"{name}: {means[0]:.4f} for connected pairs ({extremes(near.values())} over "
-                f"{len(near)} layers), {means[1]:.4f} for pairs apart"
+                f"{len(near)} layers), {means[1]:.4f} for independent pairs"
             )
         text = (
-            f"Mean distance between {self.what}. {'; '.join(parts)}. To hold, it is at most "
-            f"{self.limit:g}, and at least {self.times:g} times as large for pairs apart."
+            f"Mean distance between {self.what}. {'; '.join(parts)}. Thresholds: at most "
+            f"{self.limit:g}, and at least {self.times:g} times as large for independent pairs."
         )
         return Verdict.of(holds, f"{text}{left_out(rows)}")
 
     def profile(self, rows: Sequence[Row]) -> Mapping[tuple[int, str], float]:
-        """Return means over pairs of the layers that count."""
+        """Return means over pairs for the layers that count."""
         found = by_layer(rows, self.measure, self.alpha)
         return {layer: value for layer, value in found.items() if layer[0] >= self.first}
 
     def figures(self, rows: Sequence[Row]) -> list[Picture]:
-        """Draw the distance over the layers for each setting, a line for each kind of pair."""
+        """Draw the distance over the layers for each setting, one line per kind of pair."""
         found = grouped(features_of(rows), "setting")
         return [self._figure(name, part) for (name,), part in found.items()]
 
     def _figure(self, name: str, rows: Sequence[Row]) -> Picture:
         figure, (ax,) = layer_panels(rows)
-        told = []
+        listing = []
         for (kind,), part in grouped(rows, "kind").items():
             draw_layers(ax, part, self.measure, self.alpha, kind, markersize=3)
-            told.append(f"{extremes(self.profile(part).values())} for pairs {kind}")
+            listing.append(f"{extremes(self.profile(part).values())} for pairs {kind}")
         ax.set_title(name)
         ax.set_ylabel("‖X − Y‖² / (‖X‖ ‖Y‖)")
         ax.set_ylim(bottom=0)
         legend_below(ax)
         name_layers(ax, rows)
         alt = (
-            f"Distance between {self.what} over the layers, {name}: {'; '.join(told)}. It is 0 "
+            f"Distance between {self.what} over the layers, {name}: {'; '.join(listing)}. It is 0 "
             f"where {self.name} holds."
         )
         caption = f"{self.name.capitalize()}: mean over test examples, then over pairs; 95 % bands."

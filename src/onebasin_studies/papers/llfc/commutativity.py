@@ -1,4 +1,4 @@
-"""Zhou et al., commutativity: connected networks may change their layers' inputs."""
+"""Zhou et al., Definition 4: commutativity of linear layers between connected networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ CONDITION = Condition(
     first=1,
 )
 ALSO = ("activations", "commutativity")
-"""Activation matching shrinks the other factor; the last shrinks the product of both."""
+"""Further matchers: activation matching shrinks the other factor, the last one shrinks the product.
+"""
 
 
 def tasks(config: Config) -> list[Task]:
@@ -31,12 +32,13 @@ def tasks(config: Config) -> list[Task]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """In every setting that can be judged, commutativity holds for connected pairs, not others.
+    """Commutativity holds for connected pairs and not for independent pairs, in every evaluable
+    setting.
 
-    Layers count from the second on, as both networks have the same inputs. The distance, mean
-    over pairs: of connected ones at most 0.1 on average over the layers, and that of pairs
-    apart at least five times as large. A setting needs two connected pairs and two apart. Pairs
-    moved by other matchers than weight matching are shown and not judged.
+    Layers count from the second on, because both networks have the same inputs. The distance of
+    connected pairs, averaged over pairs and layers, is at most 0.1. The distance of independent
+    pairs is at least five times as large. A setting needs two connected and two independent pairs.
+    Pairs aligned by other methods than weight matching are shown only.
     """
     return CONDITION.judge(rows)
 

@@ -1,11 +1,11 @@
-"""Profiles: what was measured layer by layer, told apart by whether pairs are connected."""
+"""Layer-wise measures of connected and independent pairs, and their plots."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from onebasin_studies.papers.llfc.pairs import APART, BARRIER, CONNECTED, FEATURES, KINDS
+from onebasin_studies.papers.llfc.pairs import BARRIER, CONNECTED, FEATURES, INDEPENDENT, KINDS
 from onebasin_studies.runtime.drawing import draw_means, panels
 from onebasin_studies.runtime.statistics import grouped, select, summarize, values_of
 from onebasin_studies.runtime.study import Row, Verdict
@@ -15,44 +15,46 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEAST_PAIRS = 2
-"""Connected pairs that a setting must have to be judged."""
+"""Minimum number of connected pairs of an evaluable setting."""
 
 MOST_NAMES = 16
-"""Names of layers that fit below a panel."""
+"""Maximum number of layer names below a panel."""
 
 PANEL_HEIGHT, LETTER_HEIGHT = 3.1, 0.07
-"""Of a panel without names below, and what a letter of the longest takes, in inches."""
+"""Height of a panel without names, and height per letter of the longest name, in inches."""
 
 PAIR = ("setting", "kind", "pair")
 
 
 def features_of(rows: Sequence[Row], **wanted: Any) -> list[Row]:
-    """Return the rows of measures at layers."""
+    """Return the rows of layer-wise measures."""
     return select(rows, quantity=FEATURES, **wanted)
 
 
 def connected(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows at layers of the spawned and matched pairs that turned out connected.
+    """Return the layer-wise rows of the spawned and matched pairs that are connected.
 
-    Their barrier of the test error is at most `CONNECTED`; pairs without a barrier are left out.
+    Their test-error barrier is at most `CONNECTED`; pairs without a barrier are omitted.
     """
     barriers = {key: found for key, found in grouped(select(rows, quantity=BARRIER), *PAIR).items()}
     good = {key for key, found in barriers.items() if found[0]["error_barrier"] <= CONNECTED}
     return [
         row
         for row in features_of(rows)
-        if row["kind"] in KINDS and row["kind"] != APART and tuple(row[c] for c in PAIR) in good
+        if row["kind"] in KINDS
+        and row["kind"] != INDEPENDENT
+        and tuple(row[c] for c in PAIR) in good
     ]
 
 
-def apart(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows at layers of pairs that are neither spawned nor matched."""
-    return features_of(rows, kind=APART)
+def independent_pairs(rows: Sequence[Row]) -> list[Row]:
+    """Return the layer-wise rows of independent pairs, neither spawned nor matched."""
+    return features_of(rows, kind=INDEPENDENT)
 
 
-def judged(rows: Sequence[Row]) -> list[str]:
-    """Return the settings that can be judged: enough connected pairs, and enough apart."""
-    sides = connected(rows), apart(rows)
+def evaluable(rows: Sequence[Row]) -> list[str]:
+    """Return the evaluable settings: enough connected and enough independent pairs."""
+    sides = connected(rows), independent_pairs(rows)
     counts = [_num_pairs(side) for side in sides]
     return [name for name in counts[0] if min(c.get(name, 0) for c in counts) >= LEAST_PAIRS]
 
@@ -63,7 +65,7 @@ def _num_pairs(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def left_out(rows: Sequence[Row]) -> str:
-    """Return in words which spawned and matched pairs are not connected, or nothing."""
+    """Return a sentence about spawned and matched pairs that are not connected, or ""."""
     pairs = {tuple(r[c] for c in PAIR) for r in features_of(rows) if r["kind"] in KINDS[:2]}
     good = {tuple(row[c] for c in PAIR) for row in connected(rows)}
     if pairs == good:
@@ -75,16 +77,16 @@ def left_out(rows: Sequence[Row]) -> str:
 
 
 def not_evaluable(rows: Sequence[Row]) -> Verdict:
-    """Return the verdict where no setting can be judged."""
+    """Return the verdict without any evaluable setting."""
     return Verdict.inconclusive(
-        f"No setting has two connected pairs and two apart.{left_out(rows)}"
+        f"No setting has two connected and two independent pairs.{left_out(rows)}"
     )
 
 
 def by_layer(
     rows: Sequence[Row], measure: str, alpha: float | None = None
 ) -> dict[tuple[int, str], float]:
-    """Return means over pairs, by place and name of the layer."""
+    """Return means over pairs, by index and name of the layer."""
     found = summarize(select(rows, measure=measure, alpha=alpha), "mean", ["place", "layer"])
     return {(s.group["place"], s.group["layer"]): s.mean for s in found}
 
@@ -92,14 +94,14 @@ def by_layer(
 def draw_layers(
     ax: Axes, rows: Sequence[Row], measure: str, alpha: float | None, label: str, **style: Any
 ) -> None:
-    """Draw a measure over the layers, its mean over pairs with the interval."""
+    """Plot a measure over the layers: the mean over pairs with its interval."""
     part = select(rows, measure=measure, alpha=alpha)
     if values_of(part, "mean"):
         draw_means(ax, summarize(part, "mean", ["place"]), "place", label=label, **style)
 
 
 def name_layers(ax: Axes, rows: Sequence[Row]) -> None:
-    """Write the names of the layers below the places they have."""
+    """Label the horizontal axis with the names of the layers."""
     shown = _shown(rows)
     ax.set_xticks([p for p, _ in shown], [n for _, n in shown], rotation=60, ha="right")
     ax.tick_params(axis="x", labelsize="small")
@@ -107,24 +109,24 @@ def name_layers(ax: Axes, rows: Sequence[Row]) -> None:
 
 
 def _shown(rows: Sequence[Row]) -> list[tuple[int, str]]:
-    """Return the layers whose names are written: a long network has more than fit below."""
+    """Return the labeled layers; a deep network has too many for the axis."""
     names = sorted({(row["place"], row["layer"]) for row in rows})
     return names[:: -(-len(names) // MOST_NAMES)]
 
 
 def layer_panels(rows: Sequence[Row], num: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels that `name_layers` leaves room in, whatever the names.
+    """Return a figure with panels with room for the layer names.
 
     Args:
-        rows: of measures at layers.
-        num: panels, below each other.
+        rows: rows of layer-wise measures.
+        num: number of panels, one per row.
     """
     longest = max((len(name) for _, name in _shown(rows)), default=0)
     return panels(num, height=PANEL_HEIGHT + LETTER_HEIGHT * longest)
 
 
 def panel_per_kind(rows: Sequence[Row]) -> tuple[Figure, list[tuple[str, Axes]]]:
-    """Return a figure with a panel for each kind of pair in rows, and the kinds."""
+    """Return a figure with one panel per kind of pair, and the kinds."""
     present = {row["kind"] for row in rows}
     kinds = [*(kind for kind in KINDS if kind in present), *sorted(present - set(KINDS))]
     figure, axes = layer_panels(rows, len(kinds))
@@ -132,11 +134,11 @@ def panel_per_kind(rows: Sequence[Row]) -> tuple[Figure, list[tuple[str, Axes]]]
 
 
 def extremes(values: Iterable[float], form: str = ".3g") -> str:
-    """Return the lowest and highest of values in words."""
+    """Return the minimum and maximum of values as text."""
     found = list(values)
     return f"{min(found):{form}} to {max(found):{form}}" if found else "nothing"
 
 
 def slug(text: str) -> str:
-    """Return a text as the name of a file."""
+    """Return a text as a file name."""
     return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())

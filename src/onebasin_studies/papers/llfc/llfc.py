@@ -1,4 +1,4 @@
-"""Zhou et al., LLFC: features between connected networks are the mix of the ends'."""
+"""Zhou et al., Definition 2: layer-wise linear feature connectivity (LLFC)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onebasin_studies.papers.llfc import PAPER
 from onebasin_studies.papers.llfc.layer_plots import (
-    apart,
     by_layer,
     connected,
     draw_layers,
+    evaluable,
     extremes,
     features_of,
-    judged,
+    independent_pairs,
     layer_panels,
     left_out,
     name_layers,
@@ -20,7 +20,14 @@ from onebasin_studies.papers.llfc.layer_plots import (
     panel_per_kind,
     slug,
 )
-from onebasin_studies.papers.llfc.pairs import APART, PAPER_CONFIG, SMALL, SMOKE, Config, measured
+from onebasin_studies.papers.llfc.pairs import (
+    INDEPENDENT,
+    PAPER_CONFIG,
+    SMALL,
+    SMOKE,
+    Config,
+    measured,
+)
 from onebasin_studies.runtime.drawing import draw_means, legend_below
 from onebasin_studies.runtime.statistics import grouped, select, summarize
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
@@ -28,16 +35,16 @@ from onebasin_studies.runtime.task import Task
 
 COSINE, ENDS, COEFFICIENT = "1-cos", "1-cos ends", "c"
 SHARE = 0.2
-"""How small 1-cos on the path must be against that of the ends."""
+"""Maximum ratio of 1-cos on the path to 1-cos between the endpoints."""
 
 MOST_LAYERS = 0.9
-"""At which share of layers and alphas."""
+"""Minimum fraction of layers and alphas that satisfy `SHARE`."""
 
 TIMES = 2.0
-"""How much larger it is for pairs apart."""
+"""Minimum ratio of 1-cos of independent and connected pairs."""
 
 NEAR = 0.25
-"""How far from 1 c may be, on average over layers."""
+"""Maximum mean distance of c from 1 over layers."""
 
 
 def tasks(config: Config) -> list[Task]:
@@ -47,34 +54,34 @@ def tasks(config: Config) -> list[Task]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """In every setting that can be judged, connected pairs have LLFC, and pairs apart do not.
+    """Connected pairs have LLFC and independent pairs do not, in every evaluable setting.
 
-    Layers count from the second on, as the first is linear in the parameters. Means are over
-    pairs. Connected pairs: 1-cos is at most a fifth of that of the ends at 90 % of layers and
-    alphas, and c is within a quarter of 1 on average over layers, at alpha 1/2. Pairs apart:
-    1-cos is at least twice as large, at alpha 1/2 on average over layers. A setting needs two
-    connected pairs and two apart.
+    Layers count from the second on, because the first is linear in the parameters. All values are
+    means over pairs. For connected pairs, 1-cos is at most a fifth of that between the endpoints at
+    90 % of layers and alphas, and c is within 0.25 of 1 on average over layers at alpha 1/2. For
+    independent pairs, 1-cos is at least twice as large on average over layers at alpha 1/2. A
+    setting needs two connected and two independent pairs.
     """
-    names = judged(rows)
+    names = evaluable(rows)
     if not names:
         return not_evaluable(rows)
     found = {name: _figures(name, rows) for name in names}
-    told = "; ".join(
+    listing = "; ".join(
         f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the ends (a fifth or "
-        f"less at {f['share']:.0%} of layers and alphas), c off 1 by {f['c']:.2f}; pairs apart "
-        f"{f['apart']:.3f} and {f['c apart']:.2f}"
+        f"less at {f['share']:.0%} of layers and alphas), |c − 1| {f['c']:.2f}; independent pairs "
+        f"{f['independent']:.3f} and {f['c independent']:.2f}"
         for name, f in found.items()
     )
     holds = all(
-        f["share"] >= MOST_LAYERS and f["c"] <= NEAR and f["apart"] >= TIMES * f["path"]
+        f["share"] >= MOST_LAYERS and f["c"] <= NEAR and f["independent"] >= TIMES * f["path"]
         for f in found.values()
     )
-    return Verdict.of(holds, f"{told}.{left_out(rows)}")
+    return Verdict.of(holds, f"{listing}.{left_out(rows)}")
 
 
 def _figures(name: str, rows: Sequence[Row]) -> Mapping[str, float]:
-    """Return what a setting is judged by."""
-    near, far = (select(side, setting=name) for side in (connected(rows), apart(rows)))
+    """Return the values that decide on a setting."""
+    near, far = (select(side, setting=name) for side in (connected(rows), independent_pairs(rows)))
     alphas = sorted({row["alpha"] for row in near if row["measure"] == COSINE})
     ends = _later(by_layer(near, ENDS))
     cells = [
@@ -88,8 +95,8 @@ def _figures(name: str, rows: Sequence[Row]) -> Mapping[str, float]:
         "ends": _mean(ends),
         "share": sum(value <= SHARE * end for value, end in cells) / len(cells),
         "c": _mean(_off(near, half)),
-        "apart": _mean(_later(by_layer(far, COSINE, half))),
-        "c apart": _mean(_off(far, half)),
+        "independent": _mean(_later(by_layer(far, COSINE, half))),
+        "c independent": _mean(_off(far, half)),
     }
 
 
@@ -110,7 +117,7 @@ def _mean(values: Mapping[tuple[int, str], float]) -> float:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw, for each setting, 1-cos over the layers by kind of pair, and c."""
+    """Draw 1-cos by kind of pair, and c, over the layers for each setting."""
     return [
         picture
         for (name,), part in grouped(features_of(rows), "setting").items()
@@ -120,12 +127,12 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 def _cosines(name: str, rows: Sequence[Row]) -> Picture:
     figure, axes = panel_per_kind(rows)
-    told = []
+    listing = []
     for kind, ax in axes:
         part = select(rows, kind=kind)
         alphas = sorted({r["alpha"] for r in part if r["measure"] == COSINE})
         for alpha in alphas:
-            # Shares of A and of B that are alike have nearly one line.
+            # Complementary weights of A and B give nearly the same line.
             style = {"markersize": 3} if alpha <= 0.5 else {"markersize": 2, "linestyle": ":"}
             draw_layers(ax, part, COSINE, alpha, f"α = {alpha:g}", **style)
         draw_layers(ax, part, ENDS, None, "A and B", markersize=3, linestyle="--")
@@ -133,12 +140,12 @@ def _cosines(name: str, rows: Sequence[Row]) -> Picture:
         ax.set_ylabel("1 − E[cos]")
         name_layers(ax, part)
         path = extremes(v for a in alphas for v in by_layer(part, COSINE, a).values())
-        told.append(f"{kind}: {path}, A against B {extremes(by_layer(part, ENDS).values())}")
-    # All panels have the same lines, which leave no room for it among them.
+        listing.append(f"{kind}: {path}, A against B {extremes(by_layer(part, ENDS).values())}")
+    # All panels share the legend, which has no room inside them.
     legend_below(axes[0][1])
     alt = (
         "1 minus the cosine between features on the path and the mix of the ends' features, over "
-        f"the layers. {name}, lowest to highest layer. {'. '.join(told)}."
+        f"the layers. {name}, lowest to highest layer. {'. '.join(listing)}."
     )
     caption = "Mean over test examples, then over pairs, with the 95 % interval over pairs."
     return Picture(f"cosines-{slug(name)}", figure, alt, caption)
@@ -149,21 +156,25 @@ def _coefficients(name: str, rows: Sequence[Row]) -> Picture:
     figure, (ax,) = layer_panels(part)
     alphas = sorted({row["alpha"] for row in part})
     half = _half(alphas)
-    told = []
+    listing = []
     for (kind,), of_kind in grouped(select(part, alpha=half), "kind").items():
         draw_means(ax, summarize(of_kind, "mean", ["place"]), "place", label=kind, markersize=3)
-        told.append(f"{extremes(by_layer(of_kind, COEFFICIENT, half).values())} for pairs {kind}")
+        listing.append(
+            f"{extremes(by_layer(of_kind, COEFFICIENT, half).values())} for pairs {kind}"
+        )
     ax.axhline(1, color="gray", linestyle=":")
     ax.set_title(name)
     ax.set_ylabel(f"c at α = {half:g}")
     legend_below(ax)
     name_layers(ax, part)
-    alt = f"The coefficient c over the layers at alpha {half:g}, {name}: {'; '.join(told)}."
-    return Picture(f"coefficients-{slug(name)}", figure, alt, "LLFC with c = 1 is the mix itself.")
+    alt = f"The coefficient c over the layers at alpha {half:g}, {name}: {'; '.join(listing)}."
+    return Picture(
+        f"coefficients-{slug(name)}", figure, alt, "With c = 1 the features equal the mix."
+    )
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return 1-cos on the path and of the ends, and c, by setting, kind and layer."""
+    """Return 1-cos on the path and between the endpoints, and c, by setting, kind and layer."""
     header = ("setting", "kind", "layer", "pairs", "1−cos, α=½", "1−cos of A and B", "c, α=½")
     body = []
     keys = ("setting", "kind", "place", "layer")
@@ -175,17 +186,17 @@ def table(rows: Sequence[Row]) -> Table:
             for measure, alpha in ((COSINE, half), (ENDS, None), (COEFFICIENT, half))
         ]
         pairs = len({row["pair"] for row in part})
-        told = (found[0] if found else "" for found in cells)
-        body.append((name, kind, layer, pairs, *told))
-    return Table(header, body, f"Means over pairs. {APART}: neither spawned nor matched.")
+        listing = (found[0] if found else "" for found in cells)
+        body.append((name, kind, layer, pairs, *listing))
+    return Table(header, body, f"Means over pairs. {INDEPENDENT}: neither spawned nor matched.")
 
 
 STUDY = Study(
     name="llfc",
     paper=PAPER,
     item="LLFC, Definition 2",
-    claim="Wherever two networks are linearly connected, be they spawned or matched, the features "
-    "of a network between them are the mix of their features, at almost every layer.",
+    claim="Between linearly connected networks, spawned or matched, the features of interpolated "
+    "networks are the mix of the features of both, at almost every layer.",
     scales={"smoke": SMOKE, "small": SMALL, "paper": PAPER_CONFIG},
     tasks=tasks,
     verdict=verdict,

@@ -1,7 +1,7 @@
-"""Pairs: networks that are linearly connected, and such that are not, for all studies here.
+"""Pairs of networks, linearly connected or independent, shared by all studies of this paper.
 
-Owns how pairs come about (spawned, matched, apart), their settings at every scale, and the tasks
-that measure a pair. Networks trained apart are those of the studies of Git Re-Basin.
+Pairs are spawned, matched or independent. Independent networks are those of the studies of Git
+Re-Basin.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from onebasin_studies.tasks import measure_barrier, train_networks
 from onebasin_studies.tasks.features import ALPHAS, measure_features
 from onebasin_studies.tasks.specs import Spec
 
-SPAWNED, MATCHED, APART = "spawned", "matched", "apart"
-KINDS = (SPAWNED, MATCHED, APART)
-"""Trained from a shared beginning; moved by weight matching; neither."""
+SPAWNED, MATCHED, INDEPENDENT = "spawned", "matched", "independent"
+KINDS = (SPAWNED, MATCHED, INDEPENDENT)
+"""Spawned from a shared trunk, aligned by weight matching, or neither."""
 
 BARRIER, FEATURES = "barrier", "features"
 CONNECTED = 0.02
-"""The highest barrier of the test error between two networks that are called connected."""
+"""Maximum test-error barrier between two connected networks."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Spawned:
     """Pairs that share their first epochs.
 
     Args:
-        data: what they are trained on.
-        network: the architecture.
-        recipe: of `train`, all epochs counted.
-        spawn_epoch: how many are shared; orders of examples differ after them.
-        normalization: of what lies between two networks.
-        measured: what pairs are measured on, where that is not all of the data.
-        cost: of training a network, against other settings.
+        data: spec of the training set.
+        network: spec of the architecture.
+        recipe: hyperparameters of `train`, for all epochs.
+        spawn_epoch: number of shared epochs; afterwards orders of examples differ.
+        normalization: treatment of statistics between two networks.
+        measured: spec of the evaluation data, if it differs from `data`.
+        cost: cost of training a network, relative to other settings.
     """
 
     data: Spec
@@ -49,11 +49,11 @@ class Spawned:
     cost: float | int = 1.0
 
     def networks(self, pair: int, spawn_epoch: int | None = None) -> list[Task]:
-        """Return both networks of a pair; every pair has a beginning of its own.
+        """Return both networks of a pair; every pair has its own trunk.
 
         Args:
-            pair: its number.
-            spawn_epoch: in place of the setting's.
+            pair: number of the pair.
+            spawn_epoch: replaces that of the setting.
         """
         shared = {"spawn_epoch": spawn_epoch or self.spawn_epoch, "trunk_seed": pair}
         recipe = {**self.recipe, **shared}
@@ -66,18 +66,18 @@ class Spawned:
 
 @dataclass(frozen=True)
 class Config:
-    """Settings, and how each is measured.
+    """Settings and their measurement.
 
-    Desk scale is estimated at 50 to 55 core-minutes for a study: 40 for training, which the
-    studies share, 6 for barriers, which they share, and 4 to 8 for features.
+    Small scale takes 50 to 55 core-minutes per study: 40 for training and 6 for barriers, which the
+    studies share, and 4 to 8 for features.
 
     Args:
-        spawned: settings of spawned pairs, by the name that rows and figures give them.
-        matched: settings of pairs trained apart and then matched, likewise.
-        num_pairs: of each setting.
-        alphas: shares of A.
-        num_points: of the lines on which barriers are measured.
-        also: further methods that match, for pairs of the kind "matched by METHOD".
+        spawned: settings of spawned pairs, by their names in rows and figures.
+        matched: settings of matched pairs, by their names in rows and figures.
+        num_pairs: number of pairs of each setting.
+        alphas: interpolation weights of A.
+        num_points: number of points of each line.
+        also: further matching methods, for pairs of the kind "matched by METHOD".
     """
 
     spawned: Mapping[str, Spawned]
@@ -90,14 +90,14 @@ class Config:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two networks to be measured.
+    """A pair of networks to measure.
 
     Args:
-        labels: setting, kind and pair.
-        model: the arguments data and network of tasks.
+        labels: setting, kind and number of the pair.
+        model: the task arguments "data" and "network".
         a: network A.
         b: network B.
-        normalization: of what lies between them.
+        normalization: treatment of statistics between them.
     """
 
     labels: Mapping[str, Any]
@@ -107,12 +107,12 @@ class Pair:
     normalization: Normalization = "interpolated"
 
     def barrier(self, num_points: int) -> Task:
-        """Return the task that measures barriers on the test set."""
+        """Return the task that computes barriers on the test set."""
         task = Task.of(measure_barrier, **self._setting(), splits=["test"], num_points=num_points)
         return task.with_labels(**self.labels, quantity=BARRIER)
 
     def features(self, measure: str, alphas: Sequence[float]) -> Task:
-        """Return the task that measures something at every layer."""
+        """Return the task that computes a measure at every layer."""
         task = Task.of(measure_features, **self._setting(), measure=measure, alphas=list(alphas))
         return task.with_labels(**self.labels, quantity=FEATURES)
 
@@ -121,8 +121,8 @@ class Pair:
 
 
 def pairs_of(config: Config) -> list[Pair]:
-    """Return all pairs of a configuration: in every setting connected ones and pairs apart."""
-    assert config.num_pairs > 1, "pairs apart are made of two spawned pairs"
+    """Return all pairs of a configuration: connected and independent ones in every setting."""
+    assert config.num_pairs > 1, "independent pairs combine two spawned pairs"
     assert config.spawned.keys().isdisjoint(config.matched), "one name is that of two settings"
     found = []
     for name, spawned in config.spawned.items():
@@ -133,7 +133,7 @@ def pairs_of(config: Config) -> list[Pair]:
 
 
 def measured(config: Config, measure: str) -> list[Task]:
-    """Return the tasks of a study of one measure: it and the barrier, for every pair."""
+    """Return the tasks of a study: one measure and the barrier of every pair."""
     return [
         task
         for pair in pairs_of(config)
@@ -144,21 +144,21 @@ def measured(config: Config, measure: str) -> list[Task]:
 def spawned_pairs(
     name: str, setting: Spawned, num_pairs: int, spawn_epoch: int | None = None
 ) -> list[Pair]:
-    """Return the spawned pairs of a setting, and as many apart.
+    """Return the spawned pairs of a setting, and as many independent pairs.
 
     Args:
-        name: of the setting.
-        setting: how they are trained.
-        num_pairs: of each kind, at least two.
-        spawn_epoch: in place of the setting's.
+        name: name of the setting.
+        setting: the setting.
+        num_pairs: number of pairs of each kind, at least two.
+        spawn_epoch: replaces that of the setting.
     """
     networks = [setting.networks(pair, spawn_epoch) for pair in range(num_pairs)]
     model = {"data": setting.measured or setting.data, "network": setting.network}
     found = []
     for number, (a, b) in enumerate(networks):
-        # B of the next pair has another beginning, so that nothing more need be trained.
+        # B of the next pair has another trunk, so no further training is needed.
         _, other = networks[(number + 1) % num_pairs]
-        for kind, end in ((SPAWNED, b), (APART, other)):
+        for kind, end in ((SPAWNED, b), (INDEPENDENT, other)):
             labels = {"setting": name, "kind": kind, "pair": number}
             found.append(Pair(labels, model, a, end, setting.normalization))
     return found
@@ -170,7 +170,7 @@ def _matched_pairs(name: str, setting: settings.Setting, config: Config) -> list
     found = []
     for number, (a, b) in enumerate(settings.in_pairs(networks)):
         ends = {kind: setting.moved(a, b, method) for kind, method in kinds.items()}
-        for kind, end in {**ends, APART: b}.items():
+        for kind, end in {**ends, INDEPENDENT: b}.items():
             labels = {"setting": name, "kind": kind, "pair": number}
             found.append(Pair(labels, setting.matching, a, end))
     return found
@@ -231,7 +231,7 @@ SMOKE = Config(
 )
 SMALL = Config(
     spawned={"MLP on MNIST, spawned": MNIST_SPAWNED, "VGG11 on CIFAR-10": CIFAR_SPAWNED},
-    matched={"MLP on MNIST": settings.MNIST_MLP_DESK},
+    matched={"MLP on MNIST": settings.MNIST_MLP_SMALL},
 )
 PAPER_CONFIG = Config(
     spawned=PAPER_SPAWNED,

@@ -1,4 +1,4 @@
-"""Spawning: how much of their training networks must share to end up connected."""
+"""Spawning: the number of shared epochs that makes networks linearly connected."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from onebasin_studies.papers.llfc import PAPER
 from onebasin_studies.papers.llfc.layer_plots import features_of, slug
 from onebasin_studies.papers.llfc.pairs import (
-    APART,
     BARRIER,
     CIFAR_SPAWNED,
+    INDEPENDENT,
     MNIST_SPAWNED,
     PAPER_SPAWNED,
     SMOKE_SPAWNED,
@@ -26,21 +26,21 @@ from onebasin_studies.runtime.task import Task
 
 LEAST_PAIRS = 2
 FALLEN = 0.1
-"""What is left, of the barrier of pairs apart, where nearly all of it is gone."""
+"""Maximum remaining fraction of the barrier of independent pairs."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings, and how many epochs are shared.
+    """Settings and numbers of shared epochs.
 
-    Desk scale is estimated at 90 core-minutes: 65 for training, a third of which is shared
-    with the other studies, and 25 for measuring.
+    Small scale takes about 90 core-minutes: 65 for training, a third of which is shared with the
+    other studies, and 25 for the evaluation.
 
     Args:
-        settings: by the name that rows and figures give them.
-        shared: epochs, increasing; 0, which is pairs apart, is always measured.
-        num_pairs: of each.
-        num_points: of the lines on which barriers are measured.
+        settings: settings by their names in rows and figures.
+        shared: numbers of shared epochs, increasing; 0 (independent pairs) is always included.
+        num_pairs: number of pairs of each.
+        num_points: number of points of each line.
     """
 
     settings: Mapping[str, Spawned]
@@ -50,13 +50,13 @@ class Config:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Return barriers and LLFC by shared epochs; pairs apart are made of the first ones."""
+    """Return barriers and LLFC by shared epochs; independent pairs combine the first ones."""
     found = []
     for name, setting in config.settings.items():
         for shared in config.shared:
             for pair in spawned_pairs(name, setting, config.num_pairs, shared):
                 kind = pair.labels["kind"]
-                if kind == APART and shared != config.shared[0]:
+                if kind == INDEPENDENT and shared != config.shared[0]:
                     continue
                 measures = (pair.barrier(config.num_points), pair.features("llfc", [0.5]))
                 labels = {"shared": shared if kind == SPAWNED else 0}
@@ -66,11 +66,11 @@ def tasks(config: Config) -> list[Task]:
 
 @excluding_digits
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """In every setting barriers fall with the epochs that are shared, nearly to nothing.
+    """In every setting barriers fall with the number of shared epochs, nearly to 0.
 
-    The barrier of the test error, mean over pairs, is at most a tenth of that of pairs apart
-    at the most shared epochs, and at every number of them below that of pairs apart. At least
-    two pairs each.
+    The mean test-error barrier at the most shared epochs is at most a tenth of that of independent
+    pairs. At every number of shared epochs it is below that of independent pairs. Each needs at
+    least two pairs.
     """
     parts, holds = [], True
     for (name,), part in grouped(select(rows, quantity=BARRIER), "setting").items():
@@ -81,11 +81,11 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         none, most = by_shared[0].mean, max(by_shared)
         later = [s.mean for shared, s in by_shared.items() if shared]
         holds &= by_shared[most].mean <= FALLEN * none and max(later) < none
-        parts.append(f"{name}: {none:.4f} apart, {_after(by_shared)}")
+        parts.append(f"{name}: {none:.4f} independent, {_after(by_shared)}")
     if not parts:
-        return Verdict.inconclusive("No setting has two pairs apart and two spawned ones.")
+        return Verdict.inconclusive("No setting has two independent and two spawned pairs.")
     text = f"Barrier of the test error by shared epochs. {'; '.join(parts)}."
-    return Verdict.of(holds, f"{text} A tenth of that of pairs apart counts as gone.")
+    return Verdict.of(holds, f"{text} The threshold is a tenth of that of independent pairs.")
 
 
 def _after(by_shared: Mapping[int, Summary]) -> str:
@@ -93,11 +93,11 @@ def _after(by_shared: Mapping[int, Summary]) -> str:
 
 
 def departures(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return for each pair the mean over layers of 1-cos on the path and of the ends'."""
+    """Return the mean of 1-cos over layers on the path and between the endpoints, for each pair."""
     found = []
     columns = ("setting", "shared", "pair")
     for key, part in grouped(features_of(rows), *columns).items():
-        # The first layer is linear in the parameters: there LLFC always holds.
+        # LLFC always holds at the first layer, which is linear in the parameters.
         later = [row for row in part if row["place"]]
         means = {
             name: _mean(select(later, measure=measure))
@@ -112,7 +112,7 @@ def _mean(rows: Sequence[Row]) -> float:
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
-    """Draw, for each setting, barriers and LLFC against the epochs that are shared."""
+    """Draw barriers and LLFC against the number of shared epochs, for each setting."""
     found = grouped(rows, "setting")
     return [_figure(name, part) for (name,), part in found.items()]
 
@@ -139,7 +139,9 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
         f"follows. Error barrier: {describe_means(means['error'], 'shared')}. 1 minus cosine "
         f"between path and mix: {describe_means(inside['path'], 'shared')} epochs."
     )
-    caption = "0 shared epochs: other initial weights, too. Means over pairs, 95 % intervals."
+    caption = (
+        "With 0 shared epochs the initial weights differ too. Means over pairs, 95 % intervals."
+    )
     return Picture(f"barriers-{slug(name)}", figure, alt, caption)
 
 
@@ -168,7 +170,7 @@ def table(rows: Sequence[Row]) -> Table:
         ]
         pairs = len({row["pair"] for row in part})
         cells = (s[0] if s else "" for s in found)
-        body.append((name, shared or APART, pairs, *cells))
+        body.append((name, shared or INDEPENDENT, pairs, *cells))
     caption = "Test barriers; 1−cos of path and mix, and of A and B, at α=½, mean of later layers."
     return Table(header, body, caption)
 
@@ -177,8 +179,8 @@ STUDY = Study(
     name="spawning",
     paper=PAPER,
     item="Spawned pairs, after Frankle et al. 2020",
-    claim="Networks that share their first epochs of training end up linearly connected, although "
-    "they then see the examples in different orders.",
+    claim="Networks that share their first epochs of training become linearly connected, although "
+    "their later orders of examples differ.",
     scales={
         "smoke": Config(
             {"MLP on digits, spawned": SMOKE_SPAWNED}, shared=(1, 4), num_pairs=2, num_points=5

@@ -175,11 +175,11 @@ class Store:
         return tensors
 
     def _check_size(self, key: str, record: Record, suffix: str) -> None:
-        told = record.data["files"].get(suffix)
+        stored = record.data["files"].get(suffix)
         name = _path(key, f".{suffix}")
-        size = None if told is None else self.files.size(name)
-        if told is not None and size != told["bytes"]:
-            is_of = "is missing" if size is None else f"has {size} of {told['bytes']} bytes"
+        size = None if stored is None else self.files.size(name)
+        if stored is not None and size != stored["bytes"]:
+            is_of = "is missing" if size is None else f"has {size} of {stored['bytes']} bytes"
             raise CorruptResultError(f"{self.files.shown(name)}: {is_of}", key)
 
 

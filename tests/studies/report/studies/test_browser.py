@@ -85,7 +85,7 @@ def test_a_page_fits_a_phone(name, tmp_path):
     assert all(width > 0 for width in found["images"])
 
 
-def test_a_table_takes_the_room_of_a_desk(tmp_path):
+def test_a_table_uses_the_width_of_a_desktop(tmp_path):
     """Twelve columns do not fit the lines of a text, but do fit the window."""
     found = look_at(PAGES["study"](), tmp_path, SMALL)
     assert (found["scroll"], found["wide"], found["moved"]) == (SMALL, [], [0])

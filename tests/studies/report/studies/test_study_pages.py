@@ -38,7 +38,7 @@ def test_the_page_says_what_was_claimed_found_and_done():
     for words in (
         "Somebody et al. 2022, A Title, Figure 2",
         "The barrier <i>falls</i> with the width.",
-        "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 of its measurements is missing. "
+        "reproduced Mean barrier 0.109 < 1 & <b>falls</b>. 1 measurement is missing. "
         "Criterion. The mean is below 1 & falls. Over all widths. Mean & interval",
         "Mean & interval over 3 pairs.",
         "scale small tasks 11 of 12 done",
@@ -111,7 +111,7 @@ def test_a_study_without_rows_has_a_page_too():
     files = report_files(EMPTY)
     assert set(files) == {"width.html"}
     text = text_of(files["width.html"].decode())
-    assert "not enough data Nothing is measured yet. Criterion. The mean is below 1" in text
+    assert "not enough data No measurement is finished. Criterion. The mean is below 1" in text
     assert "Over all widths. Setup" in text
     assert "finished not yet" in text
 
@@ -253,7 +253,7 @@ def test_a_corrupt_result_is_refused_by_a_report(tmp_path, counterexample):
     out = shutil.copytree(counterexample, tmp_path / "out")
     path = stored_files(out, study.tasks(study.config("smoke"))[0])[".parquet"]
     path.write_bytes(b"nothing")
-    message = rf"{path}: corrupt row file, not what its record says; run the study again to comp"
+    message = rf"{path}: corrupt row file, not what its record says; run the study again to recomp"
     with pytest.raises(OneBasinError, match=message):
         write_study_reports(StudyFolder(out))
     run(out, study)
@@ -267,6 +267,6 @@ def test_a_report_of_what_is_missing_says_so(tmp_path, counterexample):
     (found,) = write_study_reports(StudyFolder(out))
     assert found.num_missing == 1
     assert found.verdict().outcome == "not enough data"
-    assert "3 of 4 permutations were measured. 1 of its measurements is missing." in (
+    assert "3 of 4 permutations were measured. 1 measurement is missing." in (
         found.verdict().sentence
     )
