@@ -141,7 +141,7 @@ def test_the_lemma_is_evaluated_per_pair(rows):
     wrong = changed(some, 30, kind=pairs.MATCHED, measure="error", alpha=0.5)
     found = lemma.verdict([*barriers, *wrong])
     assert found.outcome == "not reproduced"
-    assert "more than arithmetic allows" in found.sentence
+    assert "violates the triangle bound" in found.sentence
 
 
 def test_no_pair_is_left_out_of_the_lemma_for_its_barrier(rows):
