@@ -36,7 +36,7 @@ def test_only_the_labels_of_batches_are_read():
     assert baseline_of([(None, labels)]).error == 0.5
 
 
-def test_data_without_labels_that_count_are_refused():
+def test_data_with_ignored_labels_only_are_rejected():
     with pytest.raises(OneBasinError, match="all labels are ignored or missing"):
         baseline_of([(torch.ones(2, 1), torch.tensor([-100, -100]))])
 
@@ -56,7 +56,7 @@ def test_a_pair_of_tensors_is_one_batch_and_empty_batches_do_not_count():
     ],
     ids=["tensor", "unlabeled", "negative", "float"],
 )
-def test_wrong_data_are_refused(data, message):
+def test_wrong_data_are_rejected(data, message):
     with pytest.raises(OneBasinError, match=f"^baseline_of: {message}"):
         baseline_of(data)
 
@@ -82,7 +82,7 @@ def test_losses_are_compared_too():
     assert not baseline.has_lower_error(Evaluation(nan, nan))
 
 
-def test_data_of_one_class_are_not_held_against_a_right_network():
+def test_single_class_data_accept_a_perfect_network():
     baseline = Baseline(loss=0.0, error=0.0, num_examples=10, num_classes=2)
     assert baseline.has_lower_error(Evaluation(0.1, 0.0))
     assert baseline.has_lower_loss(Evaluation(0.1, 0.0))

@@ -28,7 +28,7 @@ def brute_force(p, labels, num_bins):
 
 
 @pytest.mark.parametrize("num_bins", [1, 10, 15])
-def test_the_errors_are_those_of_the_definition(num_bins):
+def test_errors_match_the_definition(num_bins):
     p, labels = probabilities()
     found = calibrate(p, labels, num_bins=num_bins)
     expected, largest = brute_force(p, labels, num_bins)
@@ -38,14 +38,14 @@ def test_the_errors_are_those_of_the_definition(num_bins):
     assert len(found.rows()) == num_bins
 
 
-def test_what_is_right_as_often_as_it_is_sure_has_no_error():
+def test_calibrated_predictions_have_no_error():
     p = torch.tensor([[0.75, 0.25]]).expand(4, 2)
     found = calibrate(p, torch.tensor([0, 0, 0, 1]))
     assert found.expected_error == 0
     assert calibrate(p, torch.tensor([1, 1, 1, 1])).expected_error == 0.75
 
 
-def test_the_surest_answer_is_in_the_last_bin():
+def test_highest_confidence_is_in_the_last_bin():
     found = calibrate(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), num_bins=4)
     assert found.counts == (0, 0, 0, 1)
     # An edge belongs to the bin below it.
@@ -90,13 +90,13 @@ def test_the_diagram_has_a_bar_for_each_filled_bin(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_probabilities_of_half_precision_add_up_as_well_as_they_can(dtype):
+def test_half_precision_probabilities_are_accepted(dtype):
     p, labels = probabilities()
     found = calibrate(p.log().to(dtype).softmax(1), labels)
     assert found.expected_error == pytest.approx(calibrate(p, labels).expected_error, abs=0.02)
 
 
-def test_what_is_no_probability_is_named():
+def test_invalid_probabilities_are_rejected():
     p, labels = probabilities()
     with pytest.raises(OneBasinError, match=r"calibrate: rows are not probabilities .*softmax"):
         calibrate(2 * p, labels)
@@ -108,7 +108,7 @@ def test_what_is_no_probability_is_named():
         calibrate(p[:0], labels[:0])
 
 
-def test_labels_beyond_the_classes_are_named():
+def test_labels_outside_of_the_classes_are_rejected():
     halves = torch.full((2, 2), 0.5)
     with pytest.raises(OneBasinError, match=r"^calibrate: labels are 0 to 5, but there are 2"):
         calibrate(halves, torch.tensor([0, 5]))

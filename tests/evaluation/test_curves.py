@@ -44,14 +44,14 @@ def test_a_barrier_is_never_negative(losses):
     assert curve.barrier(baseline="mean") >= 0
 
 
-def test_what_is_not_a_number_is_not_hidden():
+def test_nan_is_not_hidden():
     assert math.isnan(Curve((0.0, 0.5, 1.0), (1.0, math.nan, 1.0), (0.0,) * 3).barrier())
     assert Curve((0.0, 0.5, 1.0), (1.0, math.inf, 1.0), (0.0,) * 3).barrier() == math.inf
     with pytest.raises(OneBasinError, match="the curve has no errors"):
         Curve((0.0, 1.0), (1.0, 1.0), (math.nan, math.nan)).barrier("error")
 
 
-def test_unknown_choices_are_named():
+def test_unknown_choices_are_rejected():
     with pytest.raises(OneBasinError, match="barrier: quantity is 'lost'; it must be 'loss' or 'e"):
         check_choice("barrier", "quantity", "lost", Quantity)
 
@@ -66,7 +66,7 @@ def test_rows_say_everything_about_a_point():
     assert len(CURVE.rows()) == 4
 
 
-def test_a_saved_curve_comes_back(tmp_path):
+def test_saved_curve_is_loaded(tmp_path):
     curve = Curve((0.0, 1.0), (1.0, 2.0), (0.1, 0.2), "reset", 3)
     curve.save(tmp_path / "curve.json")
     assert Curve.load(tmp_path / "curve.json") == curve
@@ -79,7 +79,7 @@ def test_missing_errors_survive_the_file(tmp_path):
     assert all(map(math.isnan, Curve.load(tmp_path / "curve.json").errors))
 
 
-def test_a_file_that_is_no_curve_is_named(tmp_path):
+def test_file_of_another_kind_is_rejected(tmp_path):
     path = tmp_path / "curve.json"
     with pytest.raises(OneBasinError, match=r"curve\.json: cannot be read"):
         Curve.load(path)

@@ -15,9 +15,9 @@ NETWORKS = {name: model.state_dict() for name, model in MODELS.items()}
 
 
 @pytest.mark.parametrize("batch_size", [7, 1000])
-def test_every_candidate_is_what_its_definition_says(batch_size):
+def test_entries_match_their_definitions(batch_size):
     inputs, labels = examples(200)
-    found = compare_ensembles(mlp(9), NETWORKS, evaluator(inputs, labels, batch_size=batch_size))
+    result = compare_ensembles(mlp(9), NETWORKS, evaluator(inputs, labels, batch_size=batch_size))
     logits = torch.stack([model(inputs).detach() for model in MODELS.values()])
     mean = mlp(9).eval()
     mean.load_state_dict(
@@ -29,44 +29,44 @@ def test_every_candidate_is_what_its_definition_says(batch_size):
         "logits": logits.mean(0).softmax(-1),
         "weights": mean(inputs).softmax(1),
     }
-    assert [each.name for each in found.candidates] == list(expected)
+    assert [each.name for each in result.candidates] == list(expected)
     for name, p in expected.items():
-        candidate, p = found[name], p.detach()
+        candidate, p = result[name], p.detach()
         assert candidate.loss == pytest.approx(F.nll_loss(p.log(), labels).item(), rel=1e-5)
         assert candidate.error == pytest.approx((p.argmax(1) != labels).float().mean().item())
         ece = calibrate(p, labels).expected_error
         assert candidate.calibration.expected_error == pytest.approx(ece, abs=1e-5)
-    assert [each.num_networks for each in found.candidates] == [1, 1, 1, 3, 3, 1]
+    assert [each.num_networks for each in result.candidates] == [1, 1, 1, 3, 3, 1]
 
 
-def test_members_are_what_the_evaluator_says():
+def test_members_match_the_evaluator():
     evaluate = evaluator(*examples(200), batch_size=64)
-    found = compare_ensembles(mlp(9), NETWORKS, evaluate)
+    result = compare_ensembles(mlp(9), NETWORKS, evaluate)
     for name, model in MODELS.items():
-        assert found[name].loss == pytest.approx(evaluate(model).loss, rel=1e-6)
-        assert found[name].error == evaluate(model).error
+        assert result[name].loss == pytest.approx(evaluate(model).loss, rel=1e-6)
+        assert result[name].error == evaluate(model).error
 
 
 def test_averaging_probabilities_is_never_worse_than_the_mean_member():
-    found = compare_ensembles(mlp(9), NETWORKS, evaluator(*examples(200)))
-    members = [each.loss for each in found.candidates if each.kind == "member"]
+    result = compare_ensembles(mlp(9), NETWORKS, evaluator(*examples(200)))
+    members = [each.loss for each in result.candidates if each.kind == "member"]
     for name in ("probabilities", "logits"):
-        assert found[name].loss <= sum(members) / 3
+        assert result[name].loss <= sum(members) / 3
 
 
 def test_equal_members_make_an_ensemble_that_is_each_of_them():
     same = {name: copy_of(NETWORKS["a"]) for name in "xy"}
-    found = compare_ensembles(mlp(9), same, evaluator(*examples()))
-    for each in found.candidates:
-        assert each.loss == pytest.approx(found["x"].loss, rel=1e-6)
+    result = compare_ensembles(mlp(9), same, evaluator(*examples()))
+    for each in result.candidates:
+        assert each.loss == pytest.approx(result["x"].loss, rel=1e-6)
 
 
-def test_other_networks_and_prepared_means_stand_beside():
+def test_other_networks_and_prepared_means_are_added():
     networks = {name: mlp(i, norm=True).state_dict() for i, name in enumerate("ab")}
     inputs, labels = examples()
     evaluate = evaluator(inputs, labels)
     model = mlp(9, norm=True)
-    found = compare_ensembles(
+    result = compare_ensembles(
         model,
         networks,
         evaluate,
@@ -74,29 +74,29 @@ def test_other_networks_and_prepared_means_stand_beside():
         prepare=lambda params: reset_statistics(model, params, [inputs]),
     )
     plain = compare_ensembles(model, networks, evaluate)
-    assert found["swa"].kind == "other"
-    assert found["swa"].loss == found["b"].loss
-    assert found["weights"].loss != plain["weights"].loss
-    assert found["a"] == plain["a"]
+    assert result["swa"].kind == "other"
+    assert result["swa"].loss == result["b"].loss
+    assert result["weights"].loss != plain["weights"].loss
+    assert result["a"] == plain["a"]
 
 
 def test_rows_and_picture(tmp_path):
     from matplotlib.figure import Figure
 
-    found = compare_ensembles(mlp(9), NETWORKS, evaluator(*examples()))
-    rows = found.rows()
+    result = compare_ensembles(mlp(9), NETWORKS, evaluator(*examples()))
+    rows = result.rows()
     assert [row["name"] for row in rows] == ["a", "b", "c", "probabilities", "logits", "weights"]
     assert rows[0]["accuracy"] == 1 - rows[0]["error"]
     assert set(rows[0]) >= {"kind", "networks", "loss", "ece", "mce", "examples"}
     ax = Figure().subplots()
-    found.plot(ax)
+    result.plot(ax)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [r["name"] for r in rows]
-    found.save(tmp_path / "ensembles.csv")
+    result.save(tmp_path / "ensembles.csv")
     with pytest.raises(OneBasinError, match="unknown candidate 'swa'; known are: a, b, c, prob"):
-        found["swa"]
+        result["swa"]
 
 
-def test_wrong_comparisons_are_named():
+def test_invalid_comparisons_are_rejected():
     evaluate = evaluator(*examples())
     with pytest.raises(OneBasinError, match="compare_ensembles: 1 networks given"):
         compare_ensembles(mlp(9), {"a": NETWORKS["a"]}, evaluate)
@@ -134,7 +134,7 @@ def test_the_mean_keeps_dtypes_and_the_last_integers():
     assert only["w"].sum() == 2
 
 
-def test_checkpoints_that_do_not_fit_are_named():
+def test_checkpoints_that_do_not_fit_are_rejected():
     with pytest.raises(OneBasinError, match="checkpoints is empty"):
         average_checkpoints([])
     with pytest.raises(OneBasinError, match=r"'w' is \(2,\) in the first .* \(3,\) in number 2"):

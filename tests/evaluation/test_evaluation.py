@@ -14,29 +14,29 @@ from tests.evaluation.networks import examples, mlp
 
 def test_loss_and_error_are_means_over_examples():
     model, (inputs, labels) = mlp(0), examples(50)
-    found = evaluator(inputs, labels, batch_size=50)(model)
+    result = evaluator(inputs, labels, batch_size=50)(model)
     logits = model.eval()(inputs).detach().double()
-    assert found.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-6)
-    assert found.error == float((logits.argmax(1) != labels).double().mean())
-    assert found.num_examples == 50
-    assert found.accuracy == 1 - found.error
+    assert result.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-6)
+    assert result.error == float((logits.argmax(1) != labels).double().mean())
+    assert result.num_examples == 50
+    assert result.accuracy == 1 - result.error
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 49, 1000])
 def test_size_of_batches_does_not_matter(batch_size):
     model, (inputs, labels) = mlp(0), examples(50)
     whole = evaluator(inputs, labels, batch_size=50)(model)
-    found = evaluator(inputs, labels, batch_size=batch_size)(model)
-    assert found.loss == pytest.approx(whole.loss, rel=1e-7)
-    assert found.error == whole.error
+    result = evaluator(inputs, labels, batch_size=batch_size)(model)
+    assert result.loss == pytest.approx(whole.loss, rel=1e-7)
+    assert result.error == whole.error
 
 
 def test_many_small_losses_are_added_up_in_float64():
     # In float32 the sum of 2e5 losses of about 1 is off in the sixth digit.
     logits = torch.zeros(200_000, 3)
-    found = evaluator(logits, torch.zeros(200_000, dtype=torch.long))(nn.Identity())
+    result = evaluator(logits, torch.zeros(200_000, dtype=torch.long))(nn.Identity())
     one = float(F.cross_entropy(torch.zeros(1, 3), torch.zeros(1, dtype=torch.long)))
-    assert found.loss == pytest.approx(one, rel=1e-12)
+    assert result.loss == pytest.approx(one, rel=1e-12)
 
 
 def test_batches_of_a_loader():
@@ -81,16 +81,16 @@ def test_outputs_may_be_wrapped(wrap):
 def test_one_class_per_token_and_ignored_labels():
     logits = torch.eye(3).expand(2, 3, 3)
     labels = torch.tensor([[0, 1, 2], [0, 0, -100]])
-    found = evaluator(logits, labels)(nn.Identity())
-    assert found.num_examples == 5
-    assert found.error == 1 / 5
+    result = evaluator(logits, labels)(nn.Identity())
+    assert result.num_examples == 5
+    assert result.error == 1 / 5
 
 
 def test_squared_error_has_no_classes():
     inputs, targets = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
-    found = evaluator(inputs, targets, loss="mse")(nn.Identity())
-    assert found.loss == 1.0
-    assert math.isnan(found.error)
+    result = evaluator(inputs, targets, loss="mse")(nn.Identity())
+    assert result.loss == 1.0
+    assert math.isnan(result.error)
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 1, 1)])
@@ -98,16 +98,16 @@ def test_squared_error_has_no_classes():
 def test_squared_errors_are_of_each_target_alone(shape, wanted):
     outputs, targets = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 4.0, 4.0])
     evaluate = evaluator(outputs.reshape(shape), targets.reshape(wanted), loss="mse")
-    found = evaluate(nn.Identity())
-    assert found.loss == pytest.approx((0 + 4 + 1) / 3)
-    assert found.num_examples == 3
+    result = evaluate(nn.Identity())
+    assert result.loss == pytest.approx((0 + 4 + 1) / 3)
+    assert result.num_examples == 3
 
 
 @pytest.mark.parametrize(
     ("shape", "wanted"),
     [((3, 3), (3,)), ((3, 2), (3, 1)), ((3, 2, 4), (3, 4, 2)), ((3, 6), (3, 2, 3))],
 )
-def test_targets_of_another_shape_are_refused(shape, wanted):
+def test_targets_of_another_shape_are_rejected(shape, wanted):
     evaluate = evaluator(torch.zeros(shape), torch.zeros(wanted), loss="mse")
     says = f"outputs are {shape} and targets {wanted}; mse needs one target for each output"
     with pytest.raises(OneBasinError, match=re.escape(says)):
@@ -115,17 +115,17 @@ def test_targets_of_another_shape_are_refused(shape, wanted):
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_loss_of_the_user(reduction):
+def test_custom_loss(reduction):
     inputs, labels = examples(50)
     model = mlp(0)
 
     def loss(outputs, targets):
         return F.cross_entropy(outputs, targets, reduction=reduction)
 
-    found = evaluator(inputs, labels, batch_size=16, loss=loss)(model)
+    result = evaluator(inputs, labels, batch_size=16, loss=loss)(model)
     expected = evaluator(inputs, labels)(model)
-    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
-    assert found.error == expected.error
+    assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert result.error == expected.error
 
 
 @pytest.mark.parametrize(
@@ -137,19 +137,21 @@ def test_loss_of_the_user(reduction):
         (Evaluation(0.5, 0.25, 8), Evaluation(0.5, 0.25, 8)),
     ],
 )
-def test_what_a_user_may_return(value, expected):
-    found = as_evaluation(value)
-    assert (found.loss, found.num_examples) == (expected.loss, expected.num_examples)
-    assert found.error == expected.error or (math.isnan(found.error) and math.isnan(expected.error))
+def test_return_values_of_custom_functions(value, expected):
+    result = as_evaluation(value)
+    assert (result.loss, result.num_examples) == (expected.loss, expected.num_examples)
+    assert result.error == expected.error or (
+        math.isnan(result.error) and math.isnan(expected.error)
+    )
 
 
 @pytest.mark.parametrize("value", [None, (1.0, 2.0, 3.0), "low"])
-def test_what_a_user_may_not_return(value):
+def test_invalid_return_values_are_rejected(value):
     with pytest.raises(OneBasinError, match=r"evaluate returned \w+, expected a loss"):
         as_evaluation(value)
 
 
-def test_wrong_data_is_named():
+def test_invalid_data_are_rejected():
     inputs, labels = examples(50)
     with pytest.raises(OneBasinError, match="50 inputs but 49 labels"):
         evaluator(inputs, labels[:-1])
@@ -165,7 +167,7 @@ def test_wrong_data_is_named():
         evaluator(inputs, inputs)(mlp(0))
 
 
-def test_output_without_a_tensor_is_named():
+def test_output_without_a_tensor_is_rejected():
     class Silent(nn.Module):
         def forward(self, x):
             return None
@@ -175,7 +177,7 @@ def test_output_without_a_tensor_is_named():
 
 
 @pytest.mark.parametrize("label", [3, -1])
-def test_labels_beyond_the_classes_are_named(label):
+def test_labels_outside_of_the_classes_are_rejected(label):
     inputs, labels = examples(4)
     labels[2], labels[3] = label, -100
     text = rf"^evaluator: labels are {min(0, label)} to \d, but there are 3 classes; .* 0 to 2, or"

@@ -32,7 +32,7 @@ def test_alpha_one_is_a():
     assert curve.losses == (evaluate(b).loss, evaluate(a).loss)
 
 
-def test_the_grid_has_25_points_unless_told_otherwise():
+def test_grid_has_25_points_by_default():
     curve = interpolate(mlp(0), mlp(1).state_dict(), mlp(2).state_dict(), lambda model: 1.0)
     assert len(curve.alphas) == 25
     assert (curve.alphas[0], curve.alphas[12], curve.alphas[-1]) == (0.0, 0.5, 1.0)
@@ -57,7 +57,7 @@ def test_barrier_of_a_model_with_itself_is_zero(normalization, baseline):
     assert len(set(curve.losses)) == 1
 
 
-def test_nothing_is_changed():
+def test_inputs_are_not_changed():
     model, a, b = (mlp(seed, norm=True) for seed in range(3))
     kept = [copy_of(m.state_dict()) for m in (model, a, b)]
     model[2].eval()
@@ -151,7 +151,7 @@ def test_complex_tensors_are_interpolated():
     assert point_between({"w": a}, {"w": b}, 0.5)["w"] == torch.tensor([1 + 1j])
 
 
-def test_wrong_calls_are_named():
+def test_invalid_calls_are_rejected():
     model, a, b = mlp(0, norm=True), mlp(1, norm=True).state_dict(), mlp(2, norm=True).state_dict()
     evaluate = evaluator(*examples())
     with pytest.raises(OneBasinError, match=r'normalization="reset" .* pass data='):
@@ -196,11 +196,11 @@ def test_units_between_the_ends_can_be_repaired(method, norm):
     assert (curve.losses[0], curve.losses[4]) == (plain.losses[0], plain.losses[4])
     for i, alpha in ((1, 0.25), (3, 0.75)):
         point = point_between(a, b, alpha)
-        found = repair(
+        result = repair(
             model, point, [a, b], [inputs], method=method, weights=[alpha, 1 - alpha]
         ).params
         other = mlp(0, norm=norm)
-        other.load_state_dict(found)
+        other.load_state_dict(result)
         assert curve.losses[i] == pytest.approx(evaluate(other).loss, rel=1e-6)
         assert curve.losses[i] != plain.losses[i]
     assert (curve.normalization, curve.num_reset) == (method, 1)
@@ -208,7 +208,7 @@ def test_units_between_the_ends_can_be_repaired(method, norm):
     assert Curve.from_json(curve.to_json()) == curve
 
 
-def test_repair_that_is_not_possible_is_refused():
+def test_impossible_repair_is_rejected():
     model, params = mlp(0), mlp(1).state_dict()
     with pytest.raises(OneBasinError, match='normalization="repair" estimates statistics from'):
         interpolate(model, params, params, evaluator(*examples()), normalization="repair")

@@ -29,15 +29,15 @@ def matrix_of(direct: dict[tuple[int, int], float], num: int) -> PairBarriers:
 
 def test_every_pair_has_the_curve_between_its_networks():
     evaluate = evaluator(*examples())
-    found = measure_pairs(mlp(0), NETWORKS, evaluate, num_points=5)
-    assert list(found.curves) == list(itertools.combinations(range(5), 2))
-    for (i, j), curve in found.curves.items():
+    result = measure_pairs(mlp(0), NETWORKS, evaluate, num_points=5)
+    assert list(result.curves) == list(itertools.combinations(range(5), 2))
+    for (i, j), curve in result.curves.items():
         expected = interpolate(mlp(0), NETWORKS[i], NETWORKS[j], evaluate, num_points=5)
         assert curve.losses == pytest.approx(expected.losses, rel=1e-6)
         assert curve.errors == expected.errors
-        assert found.matrix()[i, j] == found.matrix()[j, i] == curve.barrier()
-        assert found.matrix("error", "mean")[i, j] == curve.barrier("error", "mean")
-    assert not found.matrix().diagonal().any()
+        assert result.matrix()[i, j] == result.matrix()[j, i] == curve.barrier()
+        assert result.matrix("error", "mean")[i, j] == curve.barrier("error", "mean")
+    assert not result.matrix().diagonal().any()
 
 
 def test_networks_are_evaluated_once():
@@ -52,14 +52,14 @@ def test_networks_are_evaluated_once():
     assert num_calls == 5 + 10 * 2
 
 
-def test_networks_are_moved_pair_by_pair():
+def test_networks_are_aligned_pair_by_pair():
     symmetry = infer_symmetry(mlp(0).eval(), (torch.randn(2, 4),))
     permutations = {
         pair: Permutation.random(symmetry, seed=10 * pair[0] + pair[1])
         for pair in itertools.combinations(range(3), 2)
     }
     evaluate = evaluator(*examples())
-    found = measure_pairs(
+    result = measure_pairs(
         mlp(0),
         NETWORKS[:3],
         evaluate,
@@ -67,7 +67,7 @@ def test_networks_are_moved_pair_by_pair():
         move=lambda i, j: permutations[i, j].apply(NETWORKS[j]),
     )
     plain = measure_pairs(mlp(0), NETWORKS[:3], evaluate, num_points=3)
-    for (i, j), curve in found.curves.items():
+    for (i, j), curve in result.curves.items():
         moved = permutations[i, j].apply(NETWORKS[j])
         expected = interpolate(mlp(0), NETWORKS[i], moved, evaluate, num_points=3)
         assert curve.losses == pytest.approx(expected.losses, rel=1e-6)
@@ -76,9 +76,9 @@ def test_networks_are_moved_pair_by_pair():
 
 def test_equal_networks_have_exactly_no_barrier():
     networks = [NETWORKS[0], NETWORKS[1], copy_of(NETWORKS[0])]
-    found = measure_pairs(mlp(0), networks, evaluator(*examples()))
-    assert found.matrix()[0, 2] == found.matrix("error", "mean")[0, 2] == 0
-    assert len(set(found.curves[0, 2].losses)) == 1 < len(set(found.curves[0, 1].losses))
+    result = measure_pairs(mlp(0), networks, evaluator(*examples()))
+    assert result.matrix()[0, 2] == result.matrix("error", "mean")[0, 2] == 0
+    assert len(set(result.curves[0, 2].losses)) == 1 < len(set(result.curves[0, 1].losses))
 
 
 def test_splits_and_statistics():
@@ -86,8 +86,8 @@ def test_splits_and_statistics():
     train, test = examples(), examples(20, 1)
     evaluates = {"train": evaluator(*train), "test": evaluator(*test)}
     options = {"num_points": 4, "normalization": "reset", "data": [train[0]]}
-    found = measure_pairs_splits(mlp(0, norm=True), networks, evaluates, **options)
-    for split, barriers in found.items():
+    result = measure_pairs_splits(mlp(0, norm=True), networks, evaluates, **options)
+    for split, barriers in result.items():
         curve = interpolate(mlp(0, norm=True), *networks[1:], evaluates[split], **options)
         assert barriers.curves[1, 2].losses == pytest.approx(curve.losses, rel=1e-6)
         assert barriers.curves[1, 2].num_reset == 1
@@ -154,7 +154,7 @@ def test_the_pictures_show_the_barriers(tmp_path):
     )
 
 
-def test_wrong_sets_are_named():
+def test_invalid_sets_are_rejected():
     evaluate = evaluator(*examples())
     with pytest.raises(OneBasinError, match="measure_pairs: 1 networks given; pass at least two"):
         measure_pairs(mlp(0), NETWORKS[:1], evaluate)
@@ -196,8 +196,8 @@ def test_copies_are_the_same_function_in_other_orders():
     inputs = torch.randn(20, 4)
     expected = model(inputs)
     for copy in copies:
-        found = torch.func.functional_call(model, copy, (inputs,))
-        torch.testing.assert_close(found, expected)
+        result = torch.func.functional_call(model, copy, (inputs,))
+        torch.testing.assert_close(result, expected)
     for one, other in itertools.combinations([params, *copies], 2):
         assert not torch.equal(one["0.weight"], other["0.weight"])
     assert_same(params, model.state_dict())
@@ -220,7 +220,7 @@ def test_copies_depend_on_seed_and_number_only():
         assert not torch.equal(one["0.weight"], other["0.weight"])
 
 
-def test_nothing_to_copy_is_named():
+def test_symmetry_without_groups_is_rejected():
     model, symmetry = symmetry_of_two_layers()
     with pytest.raises(OneBasinError, match="permuted_copies: num_copies is 0"):
         permuted_copies(symmetry, model.state_dict(), 0)
@@ -235,13 +235,13 @@ def test_pairs_are_repaired_as_lines_are():
     evaluate = evaluator(inputs, labels)
     options = {"num_points": 4, "normalization": "repair", "data": [inputs]}
     moved = {(i, j): mlp(10 + j).state_dict() for i in range(3) for j in range(3)}
-    found = measure_pairs(mlp(0), networks, evaluate, move=lambda i, j: moved[i, j], **options)
+    result = measure_pairs(mlp(0), networks, evaluate, move=lambda i, j: moved[i, j], **options)
     alone = interpolate(mlp(0), networks[1], moved[1, 2], evaluate, **options)
-    assert found.curves[1, 2].losses[1:] == pytest.approx(alone.losses[1:], rel=1e-6)
-    assert {row["normalization"] for row in found.rows()} == {"repair"}
+    assert result.curves[1, 2].losses[1:] == pytest.approx(alone.losses[1:], rel=1e-6)
+    assert {row["normalization"] for row in result.rows()} == {"repair"}
 
 
-def test_a_name_that_is_given_twice_is_named():
+def test_duplicate_name_is_rejected():
     networks = [mlp(seed).state_dict() for seed in range(2)]
     with pytest.raises(OneBasinError, match="2 names, 'a' more than once, for 2 networks"):
         measure_pairs(mlp(0), networks, lambda m: 0.0, names=["a", "a"])

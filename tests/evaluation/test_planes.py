@@ -39,7 +39,7 @@ def test_coordinates_are_distances():
             assert math.dist(basis.places[i], basis.places[j]) == pytest.approx(expected, rel=1e-9)
 
 
-def test_shares_and_places_agree():
+def test_weights_and_coordinates_agree():
     basis = basis_of(mlp(0), NETWORKS)
     a, b, c = (flat(params) for params in NETWORKS.values())
     u = (b - a) / (b - a).norm()
@@ -149,13 +149,13 @@ def test_a_flat_plane_can_be_drawn(tmp_path):
     assert (tmp_path / "plane.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_drawn_is_named():
+def test_plane_without_finite_values_is_rejected():
     plane = measure_plane(mlp(0), NETWORKS, lambda model: 0.5, num_points=2)
     with pytest.raises(OneBasinError, match="plot: the plane has no finite error to draw"):
         plane.plot(quantity="error")
 
 
-def test_networks_that_span_no_plane_are_named():
+def test_networks_on_a_line_are_rejected():
     a, b, c = NETWORKS.values()
     between = point_at([a, b], {0: 0.3, 1: 0.7})
     for networks in ({"A": a, "B": b, "C": between}, {"A": a, "B": a, "C": c}):
@@ -175,19 +175,19 @@ def test_units_are_not_repaired_beyond_the_networks():
         measure_plane(mlp(0), networks, lambda m: 0.0, normalization="repair", data=[])
 
 
-def test_a_network_that_is_not_finite_is_named():
+def test_non_finite_network_is_rejected():
     networks = {name: mlp(i).state_dict() for i, name in enumerate("ABC")}
     networks["B"]["0.bias"][2] = float("nan")
     with pytest.raises(OneBasinError, match=r"^measure_plane: tensor '0\.bias' of B contains NaN"):
         measure_plane(mlp(0), networks, lambda m: 0.0)
 
 
-def test_both_axes_of_a_plane_are_named():
+def test_both_axes_of_a_plane_have_labels():
     ax = PLANE.plot()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("distance between parameters", "distance across")
 
 
-def test_levels_have_as_many_digits_as_tell_them_apart():
+def test_level_labels_are_distinct():
     near = replace(PLANE, losses=((2.1301, 2.13, 2.2), (2.1302, 2.27, 2.1304)))
     for plane, quantity in ((near, "loss"), (PLANE, "loss"), (PLANE, "error")):
         ax = plane.plot(Figure().subplots(), quantity=quantity)

@@ -26,7 +26,7 @@ POINTS = [
 
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("batch_size", [7, 1000])
-def test_together_is_one_by_one(norm, batch_size):
+def test_together_equals_one_by_one(norm, batch_size):
     networks = [mlp(seed, norm=norm).state_dict() for seed in range(3)]
     data = {
         "train": evaluator(*examples(), batch_size=batch_size),
@@ -47,11 +47,11 @@ def test_together_is_one_by_one(norm, batch_size):
     assert model.training
 
 
-def test_networks_themselves_are_evaluated_as_they_are():
+def test_networks_are_evaluated_without_changes():
     evaluate = evaluator(*examples())
-    found = evaluate_points(mlp(0), NETWORKS, POINTS, {"": evaluate}, together=True)
-    assert found[0][""] == evaluate(mlp(0).eval())
-    assert found[2][""] == evaluate(mlp(1).eval())
+    result = evaluate_points(mlp(0), NETWORKS, POINTS, {"": evaluate}, together=True)
+    assert result[0][""] == evaluate(mlp(0).eval())
+    assert result[2][""] == evaluate(mlp(1).eval())
 
 
 def test_equal_points_are_evaluated_once():
@@ -61,10 +61,10 @@ def test_equal_points_are_evaluated_once():
         seen.append(next(model.parameters()).clone())
         return float(len(seen))
 
-    found = evaluate_points(mlp(0), NETWORKS, [*POINTS, POINTS[0]], {"": evaluate})
+    result = evaluate_points(mlp(0), NETWORKS, [*POINTS, POINTS[0]], {"": evaluate})
     assert len(seen) == 5
-    assert found[0] == found[-1]
-    assert found[1] == found[5]
+    assert result[0] == result[-1]
+    assert result[1] == result[5]
 
 
 def test_points_are_prepared_and_networks_are_not():
@@ -76,16 +76,16 @@ def test_points_are_prepared_and_networks_are_not():
         return NETWORKS[2]
 
     evaluate = evaluator(*examples())
-    found = evaluate_points(
+    result = evaluate_points(
         mlp(0), NETWORKS, POINTS[:3], {"": evaluate}, prepare=prepare, together=True
     )
     assert_same(prepared[0], point_between(NETWORKS[0], NETWORKS[1], 0.5))
     assert len(prepared) == 1
-    assert found[1][""].loss == pytest.approx(evaluate(mlp(2).eval()).loss, rel=1e-6)
-    assert found[0][""] == evaluate(mlp(0).eval())
+    assert result[1][""].loss == pytest.approx(evaluate(mlp(2).eval()).loss, rel=1e-6)
+    assert result[0][""] == evaluate(mlp(0).eval())
 
 
-def test_what_cannot_be_batched_is_evaluated_one_by_one():
+def test_unsupported_models_are_evaluated_one_by_one():
     class Branching(nn.Module):
         def __init__(self):
             super().__init__()
@@ -119,8 +119,8 @@ def test_every_loss_is_measured_together(loss):
     inputs, labels = examples()
     labels = torch.randn(50, 3) if loss == "mse" else labels
     evaluate = evaluator(inputs, labels, loss=loss)
-    found = evaluate_together(mlp(0), NETWORKS, evaluate)
-    for network, evaluation in zip(NETWORKS, found, strict=True):
+    result = evaluate_together(mlp(0), NETWORKS, evaluate)
+    for network, evaluation in zip(NETWORKS, result, strict=True):
         alone = evaluate(FunctionalModel(mlp(0), network))
         assert evaluation.loss == pytest.approx(alone.loss, rel=1e-6)
         assert (evaluation.error == alone.error) or math.isnan(alone.error)
@@ -133,8 +133,8 @@ def test_networks_of_higher_precision_than_model_and_data_go_together(precise):
         for i, network in enumerate(NETWORKS)
     ]
     evaluate = evaluator(*examples())
-    found = evaluate_together(mlp(0), networks, evaluate)
-    for network, together in zip(networks, found, strict=True):
+    result = evaluate_together(mlp(0), networks, evaluate)
+    for network, together in zip(networks, result, strict=True):
         alone = evaluate(FunctionalModel(mlp(0), network))
         assert together.loss == pytest.approx(alone.loss, rel=1e-6)
         assert together.error == alone.error
@@ -144,8 +144,8 @@ def test_tokens_that_do_not_count_do_not_count_together():
     outputs = torch.randn(2, 4, 5, 3)
     labels = torch.randint(3, (4, 5))
     labels[0, :3] = -100
-    found = measure_batch_together(outputs, labels, "cross_entropy")
-    for part, each in zip(found, outputs, strict=True):
+    result = measure_batch_together(outputs, labels, "cross_entropy")
+    for part, each in zip(result, outputs, strict=True):
         alone = measure_batch(each, labels, "cross_entropy")
         assert part.num_examples == alone.num_examples == 17
         assert part.wrong == alone.wrong
@@ -188,7 +188,7 @@ def test_a_point_has_the_dtypes_and_integers_of_the_first():
     assert_same(point, {"w": torch.tensor([4.0]).bfloat16(), "n": torch.tensor(3)})
 
 
-def test_networks_that_do_not_fit_are_named():
+def test_mismatched_networks_are_rejected():
     other = {**NETWORKS[2], "0.bias": torch.zeros(5)}
     with pytest.raises(OneBasinError, match=r"'0.bias' is \(8,\) in params_a but \(5,\)"):
         point_at([NETWORKS[0], NETWORKS[1], other], {0: 0.5, 1: 0.25, 2: 0.25})

@@ -25,20 +25,20 @@ def two(name: str) -> tuple[nn.Module, Params, Params, Tensor]:
 
 
 def moments(graph: Graph, params: Params, batch: Tensor) -> dict[str, UnitMoments]:
-    found: dict[str, UnitMoments] = {}
+    result: dict[str, UnitMoments] = {}
     sites, _ = find_repair_sites(graph)
 
     def visit(name: str, value: Tensor) -> None:
         if name in sites:
-            found[name] = UnitMoments.of(value, sites[name].unit_dim, 1.0)
+            result[name] = UnitMoments.of(value, sites[name].unit_dim, 1.0)
 
     graph.run(params, batch, visit)
-    return found
+    return result
 
 
 @pytest.mark.parametrize("method", ["repair", "rescale"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_on_one_batch_units_come_to_lie_between_their_parents(name: str, method: Any) -> None:
+def test_units_get_the_statistics_between_those_of_the_sources(name: str, method: Any) -> None:
     model, a, b, batch = two(name)
     merged = average([a, b], [3, 1])
     fixed = repair(model, merged, [a, b], [batch], method=method, weights=[3, 1])
@@ -57,19 +57,19 @@ def test_on_one_batch_units_come_to_lie_between_their_parents(name: str, method:
 
 
 @pytest.mark.parametrize("method", ["repair", "rescale"])
-def test_beyond_the_ends_no_unit_is_turned_over(method: Any) -> None:
+def test_negative_weights_do_not_flip_units(method: Any) -> None:
     model, a, b, batch = two("mlp")
     b["0.weight"], b["0.bias"] = (10 * b[name] for name in ("0.weight", "0.bias"))
     merged = average([a, b], [1.5, -0.5])
     fixed = repair(model, merged, [a, b], [batch], method=method, weights=[1.5, -0.5])
     assert ((fixed.params["0.weight"] * merged["0.weight"]).sum(1) > 0).all()
     graph = Graph(model, batch)
-    of_a, of_b, found = (moments(graph, each, batch)["linear"] for each in (a, b, fixed.params))
+    of_a, of_b, result = (moments(graph, each, batch)["linear"] for each in (a, b, fixed.params))
     quantity = "rms" if method == "rescale" else "std"
     least, other = (getattr(each, quantity) for each in (of_a, of_b))
     wanted = 1.5 * least - 0.5 * other
     assert (wanted < 0).all()
-    torch.testing.assert_close(getattr(found, quantity), least)
+    torch.testing.assert_close(getattr(result, quantity), least)
 
 
 def test_a_network_beyond_others_with_batch_norm_is_repaired() -> None:
@@ -88,7 +88,7 @@ def test_a_network_beyond_others_with_batch_norm_is_repaired() -> None:
 
 @pytest.mark.parametrize("method", ["repair", "rescale"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_mean_of_equal_networks_stays_as_it_is(name: str, method: Any) -> None:
+def test_mean_of_equal_networks_is_unchanged(name: str, method: Any) -> None:
     model, a, _, batch = two(name)
     fixed = repair(model, a, [a, a], [batch, batch[:2]], method=method)
     for tensor, value in a.items():
@@ -118,12 +118,12 @@ def test_the_channels_of_a_lone_image_are_repaired() -> None:
     graph = Graph(model, image)
     of_a, of_b, after = (moments(graph, params, image) for params in (*networks, fixed.params))
     for quantity in ("mean", "std"):
-        a, b, found = (getattr(each["conv2d"], quantity) for each in (of_a, of_b, after))
-        assert found.shape == (6,)
-        torch.testing.assert_close(found, (a + b) / 2, rtol=1e-5, atol=1e-6)
+        a, b, result = (getattr(each["conv2d"], quantity) for each in (of_a, of_b, after))
+        assert result.shape == (6,)
+        torch.testing.assert_close(result, (a + b) / 2, rtol=1e-5, atol=1e-6)
 
 
-def test_outputs_and_inputs_are_left_alone() -> None:
+def test_outputs_and_inputs_are_not_changed() -> None:
     model, a, b, batch = two("mlp")
     merged = average([a, b])
     kept = {name: tensor.clone() for name, tensor in merged.items()}
@@ -195,7 +195,7 @@ class Recurrent(nn.Module):
         return self.last(self.rnn(x)[0][:, -1])
 
 
-def test_sites_of_one_module_are_told_apart() -> None:
+def test_sites_of_one_module_are_distinct() -> None:
     net = Recurrent()
     params = net.state_dict()
     fixed = repair(net, params, [params, params], [torch.randn(8, 4, 3)])
@@ -204,7 +204,7 @@ def test_sites_of_one_module_are_told_apart() -> None:
     assert set(fixed.skipped) == {"rnn.linear of rnn.weight_hh_l0"}
 
 
-def test_why_nothing_can_be_repaired_is_told() -> None:
+def test_reason_for_impossible_repair_is_reported() -> None:
     class Again(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -220,7 +220,7 @@ def test_why_nothing_can_be_repaired_is_told() -> None:
         repair(net, params, [params, params], [torch.randn(8, 3)])
 
 
-def test_data_that_will_not_do_is_named() -> None:
+def test_invalid_data_are_rejected() -> None:
     model, a, b, batch = two("residual")
     merged = average([a, b])
     for method in ("reset", "repair"):
@@ -236,7 +236,7 @@ def test_data_that_will_not_do_is_named() -> None:
     assert all(torch.equal(fixed.params[name], same.params[name]) for name in same.params)
 
 
-def test_bad_input_is_named_in_one_line() -> None:
+def test_bad_input_gives_a_one_line_error() -> None:
     model, a, b, batch = two("mlp")
     merged = average([a, b])
     with pytest.raises(OneBasinError, match="the data has no batches"):
@@ -264,7 +264,7 @@ class Standardized(nn.Conv2d):
         return nn.functional.conv2d(input, weight, self.bias)
 
 
-def test_layers_with_computed_weights_are_left_alone() -> None:
+def test_layers_with_computed_weights_are_skipped() -> None:
     norm = nn.utils.parametrizations.weight_norm
     batch = torch.randn(20, 3, 4, 4)
     first, last = Standardized(3, 8, 3), norm(nn.Linear(32, 8))
@@ -307,7 +307,7 @@ def drawn(model: nn.Module, seed: int) -> Params:
 
 @pytest.mark.parametrize("method", ["repair", "rescale"])
 @pytest.mark.parametrize(("beta", "alpha"), [(1, 1), (0.5, 1), (2, 3), (-1, 0.5)])
-def test_factors_of_a_layer_are_heeded(beta: float, alpha: float, method: Any) -> None:
+def test_factors_of_a_layer_are_applied(beta: float, alpha: float, method: Any) -> None:
     model = Added(beta, alpha).double()
     a, b = drawn(model, 0), drawn(model, 1)
     batch = torch.randn(50, 5, dtype=torch.float64)
@@ -321,7 +321,7 @@ def test_factors_of_a_layer_are_heeded(beta: float, alpha: float, method: Any) -
 
 
 @pytest.mark.parametrize("model", [Added(0, 1), Added(1, 1, is_left=True)])
-def test_a_layer_that_cannot_be_folded_into_is_no_site(model: nn.Module) -> None:
+def test_layer_without_own_parameters_is_not_a_site(model: nn.Module) -> None:
     params, batch = model.state_dict(), torch.randn(20, 5)
     with pytest.raises(OneBasinError, match="no hidden layer or norm with parameters to rescale"):
         repair(model, params, [params, params], [batch])

@@ -51,7 +51,7 @@ def test_the_picture_is_saved_the_same_every_time(tmp_path, suffix, start):
     assert contents[0] == contents[1]
 
 
-def test_another_suffix_is_refused_and_nothing_is_left(tmp_path):
+def test_unknown_suffix_is_rejected_without_a_file(tmp_path):
     for path in ("table.txt", "table"):
         with pytest.raises(OneBasinError, match=r"unknown result format .*\.json, \.csv .*\.png"):
             check_result_path(tmp_path / path)
@@ -60,7 +60,7 @@ def test_another_suffix_is_refused_and_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_fails_on_the_way_leaves_the_old_file(tmp_path):
+def test_failed_write_keeps_the_old_file(tmp_path):
     class Broken(Table):
         def plot(self, ax=None):
             raise RuntimeError("broken")
@@ -84,7 +84,7 @@ def test_a_curve_is_saved_in_every_form(tmp_path):
     ]
 
 
-def test_numbers_that_json_has_no_word_for():
+def test_non_finite_numbers_in_json():
     assert plain_number(math.nan) is None
     assert plain_number(-math.inf) == "-inf"
     assert plain_number(0.5) == 0.5

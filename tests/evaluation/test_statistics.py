@@ -11,10 +11,10 @@ from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 
 def test_statistics_are_those_of_the_data():
     model, (inputs, labels) = mlp(0, norm=True), examples(48)
-    found = reset_statistics(model, model.state_dict(), [(inputs, labels)])
+    result = reset_statistics(model, model.state_dict(), [(inputs, labels)])
     hidden = model[0](inputs)
-    torch.testing.assert_close(found["1.running_mean"], hidden.mean(0))
-    torch.testing.assert_close(found["1.running_var"], hidden.var(0, correction=1))
+    torch.testing.assert_close(result["1.running_mean"], hidden.mean(0))
+    torch.testing.assert_close(result["1.running_var"], hidden.var(0, correction=1))
 
 
 def test_statistics_are_those_of_all_values_whatever_the_batches():
@@ -23,12 +23,12 @@ def test_statistics_are_those_of_all_values_whatever_the_batches():
     inputs = inputs[inputs[:, 0].argsort()]
     hidden = model[0](inputs)
     for batches in (inputs.split(12), inputs.split(7), Batches(inputs, labels, 5)):
-        found = reset_statistics(model, model.state_dict(), batches)
-        torch.testing.assert_close(found["1.running_mean"], hidden.mean(0))
-        torch.testing.assert_close(found["1.running_var"], hidden.var(0, correction=1))
-        assert int(found["1.num_batches_tracked"]) == len(batches)
+        result = reset_statistics(model, model.state_dict(), batches)
+        torch.testing.assert_close(result["1.running_mean"], hidden.mean(0))
+        torch.testing.assert_close(result["1.running_var"], hidden.var(0, correction=1))
+        assert int(result["1.num_batches_tracked"]) == len(batches)
     low = torch.stack([model[0](batch).var(0) for batch in inputs.split(12)]).mean(0)
-    assert (low < 0.97 * found["1.running_var"]).any()
+    assert (low < 0.97 * result["1.running_var"]).any()
 
 
 def deep() -> nn.Sequential:
@@ -41,11 +41,11 @@ def test_exact_statistics_of_deep_layers_depend_on_no_order_and_no_batch_size():
     model, (inputs, _) = deep(), examples(60)
     ordered = inputs[inputs[:, 0].argsort()]
     params = model.state_dict()
-    found = [
+    result = [
         reset_statistics(model, params, data, exact=True)
         for data in (inputs.split(60), ordered.split(6), ordered.split(7))
     ]
-    for each in found:
+    for each in result:
         other = deep().eval()
         other.load_state_dict(each)
         with torch.no_grad():
@@ -56,7 +56,7 @@ def test_exact_statistics_of_deep_layers_depend_on_no_order_and_no_batch_size():
                         each[f"{place}.running_{name}"], value, rtol=1e-4, atol=1e-5
                     )
     quick = reset_statistics(model, params, ordered.split(6))
-    assert not torch.allclose(quick["7.running_var"], found[0]["7.running_var"], rtol=0.01)
+    assert not torch.allclose(quick["7.running_var"], result[0]["7.running_var"], rtol=0.01)
     with pytest.raises(OneBasinError, match="reset_statistics: the data is an iterator"):
         reset_statistics(model, params, iter([inputs]), exact=True)
 
@@ -71,8 +71,8 @@ def test_data_sorted_by_class_is_mixed():
         for data in (Batches(inputs[order], labels[order], 60), inputs[order].split(60))
     )
     off = [
-        float((found["7.running_var"] / exact["7.running_var"]).log().abs().max())
-        for found in (mixed, kept)
+        float((result["7.running_var"] / exact["7.running_var"]).log().abs().max())
+        for result in (mixed, kept)
     ]
     assert off[0] < 0.1 < off[1]
 
@@ -81,9 +81,9 @@ def test_instances_are_normalized_by_themselves():
     torch.manual_seed(0)
     model = nn.Sequential(nn.InstanceNorm1d(3, track_running_stats=True))
     inputs = torch.randn(10, 3, 6) + torch.randn(10, 3, 1)
-    found = reset_statistics(model, model.state_dict(), inputs.split(4))
-    torch.testing.assert_close(found["0.running_mean"], inputs.mean((0, 2)))
-    torch.testing.assert_close(found["0.running_var"], inputs.var(2).mean(0))
+    result = reset_statistics(model, model.state_dict(), inputs.split(4))
+    torch.testing.assert_close(result["0.running_mean"], inputs.mean((0, 2)))
+    torch.testing.assert_close(result["0.running_var"], inputs.var(2).mean(0))
 
 
 def test_statistics_that_a_checkpoint_lacks_stay_those_of_the_model():
@@ -97,20 +97,20 @@ def test_statistics_that_a_checkpoint_lacks_stay_those_of_the_model():
 def test_statistics_of_a_checkpoint_of_higher_precision_are_in_it():
     model, (inputs, _) = mlp(0, norm=True), examples(48)
     params = {n: t.double() if t.is_floating_point() else t for n, t in model.state_dict().items()}
-    found = reset_statistics(model, params, [inputs])
-    assert found["1.running_mean"].dtype == torch.float64
-    torch.testing.assert_close(found["1.running_mean"], model.double()[0](inputs.double()).mean(0))
+    result = reset_statistics(model, params, [inputs])
+    assert result["1.running_mean"].dtype == torch.float64
+    torch.testing.assert_close(result["1.running_mean"], model.double()[0](inputs.double()).mean(0))
 
 
 def test_one_layer_under_two_names_has_one_set_of_statistics():
     model, (inputs, _) = nn.Sequential(nn.BatchNorm1d(4)), examples(48)
     model.append(model[0])
     params = model.state_dict()
-    found = reset_statistics(model, params, [inputs])
-    assert torch.equal(found["1.running_mean"], found["0.running_mean"])
-    assert not torch.equal(found["1.running_mean"], params["1.running_mean"])
+    result = reset_statistics(model, params, [inputs])
+    assert torch.equal(result["1.running_mean"], result["0.running_mean"])
+    assert not torch.equal(result["1.running_mean"], params["1.running_mean"])
     second = {name: tensor for name, tensor in params.items() if name.startswith("1")}
-    assert_same(reset_statistics(model, second, [inputs]), {name: found[name] for name in second})
+    assert_same(reset_statistics(model, second, [inputs]), {name: result[name] for name in second})
 
 
 def test_a_model_without_memory_lends_its_shape():
@@ -118,15 +118,15 @@ def test_a_model_without_memory_lends_its_shape():
     params = model.state_dict()
     with torch.device("meta"):
         bare = mlp(0, norm=True)
-    found = reset_statistics(bare, params, [inputs])
-    assert_same(found, reset_statistics(model, params, [inputs]))
+    result = reset_statistics(bare, params, [inputs])
+    assert_same(result, reset_statistics(model, params, [inputs]))
 
 
 def test_empty_batches_are_passed_over():
     model, (inputs, labels) = mlp(0, norm=True), examples(48)
     params = model.state_dict()
-    found = reset_statistics(model, params, [(inputs, labels), (inputs[:0], labels[:0])])
-    assert_same(found, reset_statistics(model, params, [(inputs, labels)]))
+    result = reset_statistics(model, params, [(inputs, labels), (inputs[:0], labels[:0])])
+    assert_same(result, reset_statistics(model, params, [(inputs, labels)]))
     with pytest.raises(OneBasinError, match="the data has no batch"):
         reset_statistics(model, params, [inputs[:0]])
 
@@ -136,13 +136,13 @@ def test_only_statistics_differ_and_inputs_stay():
     params = other.state_dict()
     kept, own = copy_of(params), copy_of(model.state_dict())
     momentum = model[1].momentum
-    found = reset_statistics(model, params, [inputs])
+    result = reset_statistics(model, params, [inputs])
     assert_same(params, kept)
     assert_same(model.state_dict(), own)
     assert model[1].momentum == momentum
     assert all(module.training for module in model.modules())
-    assert list(found) == list(params)
-    changed = {name for name in found if not torch.equal(found[name], params[name])}
+    assert list(result) == list(params)
+    changed = {name for name in result if not torch.equal(result[name], params[name])}
     assert changed == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
 
 
@@ -163,7 +163,7 @@ def test_a_model_without_statistics_stays_as_it_is():
     assert not layers_with_statistics(untracked)
 
 
-def test_wrong_data_is_named():
+def test_invalid_data_are_rejected():
     model, (inputs, _) = mlp(0, norm=True), examples()
     with pytest.raises(OneBasinError, match="the data has no batch"):
         reset_statistics(model, model.state_dict(), [])

@@ -149,14 +149,14 @@ def weights(name: str, seed: int) -> dict[str, Tensor]:
     """Return random parameters and positive statistics of a network."""
     _, model, _ = _model(name)
     generator = torch.Generator().manual_seed(seed)
-    found = {}
+    result = {}
     for key, tensor in model.state_dict().items():
         fan = max(1, tensor[0].numel()) if tensor.dim() > 1 else 4
         drawn = torch.randn(tensor.shape, generator=generator) * fan**-0.5
         drawn = 2 * drawn if name in TINY else drawn
         drawn = 1 + drawn.abs() if key.endswith(("running_var", "norm.weight")) else drawn
-        found[key] = drawn if tensor.is_floating_point() else tensor.clone()
-    return found
+        result[key] = drawn if tensor.is_floating_point() else tensor.clone()
+    return result
 
 
 def planted(name: str, seed: int = 1) -> Problem:

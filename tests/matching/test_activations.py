@@ -46,18 +46,18 @@ def graphs_once() -> Iterator[None]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_planted_permutation_is_found_up_to_dead_units(name: str, choice: Any) -> None:
     symmetry, model, a, b, batch = twins_once(name)
-    found = match_activations(symmetry, a, b, model=model, data=[batch, batch[:2]], **choice)
-    moved = found.permutation.apply(b)
+    result = match_activations(symmetry, a, b, model=model, data=[batch, batch[:2]], **choice)
+    moved = result.permutation.apply(b)
     copied, (fresh, _) = deepcopy(model), build(name)
     copied.load_state_dict(moved)
     torch.testing.assert_close(copied(batch), fresh(batch))
     if choice["position"] == "pre":
         assert all(torch.equal(moved[tensor], a[tensor]) for tensor in a)
-    assert found.objective[1] > found.objective[0]
+    assert result.objective[1] > result.objective[0]
 
 
 @pytest.mark.parametrize("statistic", ["inner", "correlation"])
-def test_units_that_are_dead_on_the_data_are_matched_by_their_weights(statistic: Any) -> None:
+def test_dead_units_are_matched_by_weights(statistic: Any) -> None:
     torch.manual_seed(0)
     widths = [(6, 12), (12, 12), (12, 3)]
     layers = [part for sizes in widths for part in (nn.Linear(*sizes), nn.ReLU())][:-1]
@@ -67,31 +67,31 @@ def test_units_that_are_dead_on_the_data_are_matched_by_their_weights(statistic:
         a[name][3:8] = -100.0
     symmetry = infer_symmetry(model, batch)
     b = Permutation.random(symmetry, seed=1).apply(a)
-    found = match_activations(symmetry, a, b, model=model, data=[batch], statistic=statistic)
-    moved = found.permutation.apply(b)
+    result = match_activations(symmetry, a, b, model=model, data=[batch], statistic=statistic)
+    moved = result.permutation.apply(b)
     assert all(torch.equal(moved[name], a[name]) for name in a)
 
 
-def test_the_inner_product_is_that_of_all_examples() -> None:
+def test_inner_product_covers_all_examples() -> None:
     model, batch = build("mlp")
     symmetry = infer_symmetry(model, batch)
     other = {name: torch.randn_like(tensor) for name, tensor in model.state_dict().items()}
-    found = match_activations(
+    result = match_activations(
         symmetry, model.state_dict(), other, model=model, data=[batch[:4], batch[4:]]
     )
     features = []
     for params in (model.state_dict(), other):
         features.append(torch.relu(batch @ params["0.weight"].T + params["0.bias"]))
     similarity = features[0].T @ features[1]
-    index = found.permutation.indices[next(iter(symmetry.groups))]
+    index = result.permutation.indices[next(iter(symmetry.groups))]
     torch.testing.assert_close(
-        torch.tensor(found.objective[1], dtype=torch.float64),
+        torch.tensor(result.objective[1], dtype=torch.float64),
         similarity[torch.arange(8), index].sum(),
     )
-    assert found.objective[0] == pytest.approx(float(similarity.trace()))
+    assert result.objective[0] == pytest.approx(float(similarity.trace()))
 
 
-def test_correlations_lie_between_minus_one_and_one_whatever_the_batches() -> None:
+def test_correlations_are_bounded_for_any_batches() -> None:
     model, batch = build("residual")
     symmetry = infer_symmetry(model, batch)
     other = build("residual", seed=1)[0].state_dict()
@@ -106,7 +106,7 @@ def test_correlations_lie_between_minus_one_and_one_whatever_the_batches() -> No
     assert runs[0].objective == pytest.approx(runs[1].objective, rel=0.05)
 
 
-def test_little_memory_takes_more_passes_to_the_same_end() -> None:
+def test_small_cache_takes_more_passes_to_the_same_result() -> None:
     symmetry, model, a, b, batch = twins("transformer")
     once = match_activations(symmetry, a, b, model=model, data=[batch])
     often = match_activations(symmetry, a, b, model=model, data=[batch], cache_bytes=1)
@@ -117,7 +117,7 @@ def test_little_memory_takes_more_passes_to_the_same_end() -> None:
     )
 
 
-def test_a_pass_takes_all_trees_that_fit_and_none_is_charged_for_another() -> None:
+def test_pass_covers_all_trees_that_fit_into_the_cache() -> None:
     model = nn.Sequential(
         nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 4), nn.ReLU(),
         nn.Linear(4, 2),
@@ -142,8 +142,8 @@ def test_a_hand_written_symmetry_is_matched_under_its_own_names() -> None:
     symmetry = symmetry_from_spec({**spec, "2.bias": (None,)}, model.state_dict())
     a = model.state_dict()
     b = Permutation.random(symmetry, seed=1).apply(a)
-    found = match_activations(symmetry, a, b, model=model, data=[batch], position="pre")
-    moved = found.permutation.apply(b)
+    result = match_activations(symmetry, a, b, model=model, data=[batch], position="pre")
+    moved = result.permutation.apply(b)
     assert all(torch.equal(moved[name], a[name]) for name in a)
 
 
@@ -151,8 +151,8 @@ def test_half_precision_checkpoints_run_in_the_precision_of_the_model() -> None:
     symmetry, model, a, _, batch = twins("residual")
     half = {n: t.to(torch.bfloat16) if t.is_floating_point() else t for n, t in a.items()}
     b = Permutation.random(symmetry, seed=3).apply(half)
-    found = match_activations(symmetry, half, b, model=model, data=[batch], position="pre")
-    moved = found.permutation.apply(b)
+    result = match_activations(symmetry, half, b, model=model, data=[batch], position="pre")
+    moved = result.permutation.apply(b)
     assert all(torch.equal(moved[name], half[name]) for name in half)
 
 
@@ -171,7 +171,7 @@ class LoneImage(nn.Module):
 @pytest.mark.parametrize(
     "match", [match_activations, match_combined, match_commutativity, match_functional_difference]
 )
-def test_images_without_a_dimension_of_examples_are_data(match: Any) -> None:
+def test_images_without_a_batch_dimension_are_supported(match: Any) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, images = LoneImage(), list(torch.randn(3, 3, 6, 7))
@@ -181,14 +181,14 @@ def test_images_without_a_dimension_of_examples_are_data(match: Any) -> None:
     assert all(torch.equal(moved[name], a[name]) for name in a)
 
 
-def test_a_lone_example_is_data() -> None:
+def test_single_example_is_supported() -> None:
     symmetry, model, a, b, batch = twins("mlp")
-    found = match_activations(symmetry, a, b, model=model, data=[batch[:1]], position="pre")
-    moved = found.permutation.apply(b)
+    result = match_activations(symmetry, a, b, model=model, data=[batch[:1]], position="pre")
+    moved = result.permutation.apply(b)
     assert all(torch.equal(moved[name], a[name]) for name in a)
 
 
-def test_inputs_are_left_alone_and_the_same_data_gives_the_same_bytes() -> None:
+def test_inputs_are_not_changed_and_results_are_reproducible() -> None:
     symmetry, model, a, b, batch = twins("residual")
     before = {name: tensor.clone() for name, tensor in b.items()}
     first, second = (match_activations(symmetry, a, b, model=model, data=[batch]) for _ in "12")
@@ -208,7 +208,7 @@ def bad(**changes: Any) -> str:
     return str(raised.value)
 
 
-def test_bad_input_is_named_in_one_line() -> None:
+def test_bad_input_gives_a_one_line_error() -> None:
     _, _, a, _, batch = twins("mlp")
     assert "the data has no batches" in bad(data=[])
     assert "can be read only once" in bad(data=iter([batch]))

@@ -31,11 +31,11 @@ def test_the_best_permutation_is_found(name, energy):
     best = match_exhaustive(symmetry, a, b, objective=energy, **given)
     # The published temperatures are far above any change of the energy for most of the steps.
     options = {"energy": energy, "steps": STEPS[name], "schedule": "published", **given}
-    found = match_annealing(symmetry, a, b, **options)
-    assert found.objective[0] == pytest.approx(best.objective[0], abs=1e-6)
-    assert found.objective[-1] == pytest.approx(best.objective[-1], abs=1e-6)
-    halfway = average([a, found.permutation.apply(b)])
-    assert measured(model, halfway, data, energy) == pytest.approx(-found.objective[-1], abs=1e-6)
+    result = match_annealing(symmetry, a, b, **options)
+    assert result.objective[0] == pytest.approx(best.objective[0], abs=1e-6)
+    assert result.objective[-1] == pytest.approx(best.objective[-1], abs=1e-6)
+    halfway = average([a, result.permutation.apply(b)])
+    assert measured(model, halfway, data, energy) == pytest.approx(-result.objective[-1], abs=1e-6)
 
 
 def measured(model, params, data, energy) -> float:
@@ -57,41 +57,41 @@ def test_the_best_permutations_of_three_networks_are_found(averages):
         energy([networks[0], p.apply(networks[1]), q.apply(networks[2])])
         for p, q in product(every, every)
     ]
-    found = match_many_annealing(
+    result = match_many_annealing(
         symmetry, networks, model=model, data=data, averages=averages, steps=1000,
         schedule="published",
     )  # fmt: skip
-    assert found.permutations[0].equals(Permutation.identity(symmetry))
-    assert energy(found.apply(networks)) == pytest.approx(-found.objective[-1], abs=1e-6)
-    assert -found.objective[-1] == pytest.approx(min(values), abs=1e-6)
+    assert result.permutations[0].equals(Permutation.identity(symmetry))
+    assert energy(result.apply(networks)) == pytest.approx(-result.objective[-1], abs=1e-6)
+    assert -result.objective[-1] == pytest.approx(min(values), abs=1e-6)
 
 
-def test_five_networks_are_never_worse_than_they_were():
+def test_five_networks_never_get_worse():
     model, symmetry, networks, data = tiny("one layer", 5)
     for averages in ("all", "pairs"):
-        found = match_many_annealing(
+        result = match_many_annealing(
             symmetry, networks, model=model, data=data, averages=averages, steps=500, restarts=2
         )
-        assert len(found.permutations) == 5
-        assert found.objective[-1] > found.objective[0]
-        assert all(late >= early for early, late in pairwise(found.objective))
-        assert max(found.restarts) == found.objective[-1]
+        assert len(result.permutations) == 5
+        assert result.objective[-1] > result.objective[0]
+        assert all(late >= early for early, late in pairwise(result.objective))
+        assert max(result.restarts) == result.objective[-1]
 
 
 @pytest.mark.parametrize(("schedule", "move"), [("calibrated", "every"), ("published", "one")])
 @pytest.mark.parametrize("name", ["two layers", "convolution"])
-def test_what_is_returned_is_never_worse(name, schedule, move):
+def test_result_is_never_worse(name, schedule, move):
     model, symmetry, (a, b), data = tiny(name)
     init = match_exhaustive(
         symmetry, a, b, objective="loss", model=model, data=data
     ).permutation  # nothing is better than where it begins
     options = {"model": model, "data": data, "move": move, "schedule": schedule, "steps": 25}
-    found = match_annealing(symmetry, a, b, init=init, **options)
-    assert found.objective[-1] == pytest.approx(found.objective[0], abs=1e-6)
-    assert found.objective[-1] >= found.objective[0]
+    result = match_annealing(symmetry, a, b, init=init, **options)
+    assert result.objective[-1] == pytest.approx(result.objective[0], abs=1e-6)
+    assert result.objective[-1] >= result.objective[0]
 
 
-def test_batch_statistics_are_another_energy():
+def test_batch_statistics_change_the_energy():
     model, symmetry, (a, b), data = tiny("convolution")
     averaged, batch = (
         match_annealing(
@@ -102,7 +102,7 @@ def test_batch_statistics_are_another_energy():
     assert averaged.objective[0] != batch.objective[0]
 
 
-def test_the_same_seed_gives_the_same_bytes():
+def test_same_seed_gives_the_same_result():
     model, symmetry, (a, b), data = tiny("one layer")
     options = {"model": model, "data": data, "steps": 60, "restarts": 3}
     first, same, other = (match_annealing(symmetry, a, b, seed=s, **options) for s in (1, 1, 2))
@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_bytes():
     assert first.objective != other.objective
 
 
-def test_inputs_are_untouched():
+def test_inputs_are_not_changed():
     model, symmetry, (a, b), data = tiny("convolution")
     before = [{name: tensor.clone() for name, tensor in params.items()} for params in (a, b)]
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -134,14 +134,14 @@ def test_progress_counts_steps():
     assert all(late.objective >= early.objective for early, late in pairwise(first))
 
 
-def test_nothing_to_match_is_the_identity():
+def test_no_groups_give_the_identity():
     model = nn.Linear(3, 2)
     params, data = dict(model.state_dict()), [(torch.zeros(4, 3), torch.zeros(4).long())]
-    found = match_annealing(
+    result = match_annealing(
         infer_symmetry(model, torch.zeros(2, 3)), params, params, model=model, data=data
     )
-    assert found.permutation.indices == {}
-    assert found.num_sweeps == 0
+    assert result.permutation.indices == {}
+    assert result.num_sweeps == 0
 
 
 def inputs_of(data):
@@ -158,7 +158,7 @@ BAD_DATA = [
 
 
 @pytest.mark.parametrize(("data", "message"), BAD_DATA)
-def test_bad_data_is_named(data, message):
+def test_bad_data_is_rejected(data, message):
     model, symmetry, (a, b), _ = tiny("one layer")
     with pytest.raises(OneBasinError, match=f"match_annealing: {message}"):
         match_annealing(symmetry, a, b, model=model, data=data)
@@ -171,13 +171,13 @@ BAD_OPTIONS = [
 
 
 @pytest.mark.parametrize(("options", "message"), BAD_OPTIONS)
-def test_bad_options_are_named(options, message):
+def test_bad_options_are_rejected(options, message):
     model, symmetry, (a, b), data = tiny("one layer")
     with pytest.raises(OneBasinError, match=f"match_annealing: .*{message}"):
         match_annealing(symmetry, a, b, model=model, data=data, **options)
 
 
-def test_bad_networks_are_named():
+def test_bad_networks_are_rejected():
     model, symmetry, (a, b), data = tiny("one layer")
     given = {"model": model, "data": data}
     with pytest.raises(OneBasinError, match=r"match_many_annealing: .*give at least two"):

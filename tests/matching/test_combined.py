@@ -17,35 +17,35 @@ from tests.matching.twins import strangers, twins
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_planted_permutation_is_found_dead_units_too(name: str) -> None:
     symmetry, model, a, b, batch = twins(name)
-    found = match_combined(symmetry, a, b, model=model, data=[batch])
-    moved = found.permutation.apply(b)
+    result = match_combined(symmetry, a, b, model=model, data=[batch])
+    moved = result.permutation.apply(b)
     assert all(torch.equal(moved[tensor], a[tensor]) for tensor in a)
-    assert list(found.objective) == sorted(found.objective)
+    assert list(result.objective) == sorted(result.objective)
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv_net"])
 def test_without_features_it_is_weight_matching(name: str) -> None:
     symmetry, model, a, b, batch = strangers(name)
-    found = match_combined(symmetry, a, b, model=model, data=[batch], balance=0.0)
+    result = match_combined(symmetry, a, b, model=model, data=[batch], balance=0.0)
     expected = match_weights(symmetry, a, b)
-    assert found.objective[-1] == pytest.approx(expected.objective[-1])
+    assert result.objective[-1] == pytest.approx(expected.objective[-1])
     for group, index in expected.permutation.indices.items():
-        assert torch.equal(found.permutation.indices[group], index)
+        assert torch.equal(result.permutation.indices[group], index)
 
 
 def test_the_more_features_count_the_less_weights_do() -> None:
     symmetry, model, a, b, batch = strangers("conv_net")
 
     def similarity(balance: float) -> float:
-        found = match_combined(symmetry, a, b, model=model, data=[batch], balance=balance)
-        moved = found.permutation.apply(b)
+        result = match_combined(symmetry, a, b, model=model, data=[batch], balance=balance)
+        moved = result.permutation.apply(b)
         parameters = [name for name in a if name not in symmetry.buffers]
         return float(sum((a[name] * moved[name]).sum() for name in parameters))
 
     assert similarity(0.0) > similarity(100.0)
 
 
-def test_numbers_out_of_range_are_named() -> None:
+def test_numbers_out_of_range_are_rejected() -> None:
     model, batch = build("mlp")
     symmetry, a = infer_symmetry(model, batch), model.state_dict()
     for balance in (-1.0, nan, inf):

@@ -20,27 +20,27 @@ from tests.matching.twins import strangers, twins
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_permuted_twin_commutes_and_is_the_same_function(name: str) -> None:
     symmetry, model, a, b, batch = twins(name)
-    found = match_commutativity(symmetry, a, b, model=model, data=[batch])
-    assert found.objective[-1] == pytest.approx(0.0, abs=1e-12)
+    result = match_commutativity(symmetry, a, b, model=model, data=[batch])
+    assert result.objective[-1] == pytest.approx(0.0, abs=1e-12)
     expected = model(batch)
-    model.load_state_dict(found.permutation.apply(b))
+    model.load_state_dict(result.permutation.apply(b))
     torch.testing.assert_close(model(batch), expected)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_sum_falls_and_ends_below_that_of_its_starts(name: str) -> None:
     symmetry, model, a, b, batch = strangers(name)
-    found = match_commutativity(symmetry, a, b, model=model, data=[batch])
-    assert list(found.objective) == sorted(found.objective)
-    assert found.objective[-1] == max(found.restarts)
+    result = match_commutativity(symmetry, a, b, model=model, data=[batch])
+    assert list(result.objective) == sorted(result.objective)
+    assert result.objective[-1] == max(result.restarts)
     starts = [
         match_weights(symmetry, a, b).permutation,
         match_activations(symmetry, a, b, model=model, data=[batch]).permutation,
     ]
     for number, start in enumerate(starts):
         alone = match_commutativity(symmetry, a, b, model=model, data=[batch], init=start)
-        assert alone.objective[-1] == pytest.approx(found.restarts[number], rel=1e-2)
-        assert alone.objective[0] <= found.objective[-1]
+        assert alone.objective[-1] == pytest.approx(result.restarts[number], rel=1e-2)
+        assert alone.objective[0] <= result.objective[-1]
 
 
 def relative_sum(batch: Tensor, a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
@@ -53,9 +53,9 @@ def relative_sum(batch: Tensor, a: dict[str, Tensor], b: dict[str, Tensor]) -> f
 
 def test_the_sum_is_that_of_the_definition() -> None:
     symmetry, model, a, b, batch = strangers("mlp")
-    found = match_commutativity(symmetry, a, b, model=model, data=[batch[:4], batch[4:]])
-    expected = relative_sum(batch, a, found.permutation.apply(b))
-    assert -found.objective[-1] == pytest.approx(expected)
+    result = match_commutativity(symmetry, a, b, model=model, data=[batch[:4], batch[4:]])
+    expected = relative_sum(batch, a, result.permutation.apply(b))
+    assert -result.objective[-1] == pytest.approx(expected)
 
 
 def test_exhaustive_search_finds_little_better() -> None:
@@ -68,11 +68,11 @@ def test_exhaustive_search_finds_little_better() -> None:
     orders = (torch.tensor(order) for order in permutations(range(5)))
     moves = (Permutation(symmetry, dict.fromkeys(symmetry.groups, order)) for order in orders)
     sums = sorted(relative_sum(batch, a, move.apply(b)) for move in moves)
-    found = match_commutativity(symmetry, a, b, model=nets[0], data=[batch])
-    assert sums[0] - 1e-12 <= -found.objective[-1] <= sums[2]
+    result = match_commutativity(symmetry, a, b, model=nets[0], data=[batch])
+    assert sums[0] - 1e-12 <= -result.objective[-1] <= sums[2]
 
 
-def test_the_same_seed_gives_the_same_bytes() -> None:
+def test_same_seed_gives_the_same_result() -> None:
     symmetry, model, a, b, batch = strangers("conv_net")
     runs = [match_commutativity(symmetry, a, b, model=model, data=[batch], seed=2) for _ in "12"]
     assert runs[0].objective == runs[1].objective
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
         assert torch.equal(index, runs[1].permutation.indices[name])
 
 
-def test_a_model_without_layers_is_refused() -> None:
+def test_a_model_without_layers_is_rejected() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
     symmetry = infer_symmetry(net, torch.tensor([0, 1]))
     with pytest.raises(OneBasinError, match="no supported linear or convolutional layer"):
@@ -89,7 +89,7 @@ def test_a_model_without_layers_is_refused() -> None:
         )
 
 
-def test_starts_and_sweeps_that_make_no_sense_are_named() -> None:
+def test_starts_and_sweeps_that_make_no_sense_are_rejected() -> None:
     model, other = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), nn.Linear(3, 2)
     batch = torch.randn(10, 3)
     symmetry, params = infer_symmetry(model, batch), model.state_dict()

@@ -1,6 +1,6 @@
-"""What every matcher must do, on every kind of symmetry.
+"""Conformance of all matchers on every kind of symmetry.
 
-A matcher joins with one line in `MATCHERS`.
+Add a new matcher to `MATCHERS`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def matched_by_weights(problem: Problem) -> Permutation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """A matcher, and what it promises.
+    """A matcher with its options and expected properties.
 
     Args:
         function: called with a symmetry, A and B, or a list of networks.
@@ -172,7 +172,7 @@ def assert_rises(matching: Matching | ManyMatching) -> None:
     assert not falls, f"the objective falls by {falls}"
 
 
-def test_the_helpers_see_a_wrong_answer() -> None:
+def test_helpers_detect_wrong_results() -> None:
     with pytest.raises(AssertionError, match="differ"):
         assert_same({"x": torch.zeros(2)}, {"x": torch.ones(2)})
     permutation = Permutation.identity(planted("square").symmetry)
@@ -182,7 +182,7 @@ def test_the_helpers_see_a_wrong_answer() -> None:
 
 @cache
 def match_planted(name: str, network: str) -> tuple[Matching | ManyMatching, list[Any]]:
-    """Return the matching, and what was told of its progress."""
+    """Return the matching, and what was reported of its progress."""
     steps: list[Any] = []
     problem = MATCHERS[name].planted(network)
     return MATCHERS[name](problem, progress=steps.append), steps
@@ -190,7 +190,7 @@ def match_planted(name: str, network: str) -> tuple[Matching | ManyMatching, lis
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", MATCHERS)
-def test_a_planted_permutation_comes_back(name: str, network: str) -> None:
+def test_planted_permutation_is_recovered(name: str, network: str) -> None:
     matcher = MATCHERS[name]
     matching, _ = match_planted(name, network)
     assert_recovered(matcher, network, matcher.planted(network), matching)
@@ -218,7 +218,7 @@ def match_unrelated(name: str, network: str) -> Matching | ManyMatching:
 # One of each kind: flat groups, nested ones, and one on both sides of a matrix.
 @pytest.mark.parametrize("network", ["perceptron", "attention", "square"])
 @pytest.mark.parametrize("name", MATCHERS)
-def test_the_objective_rises_and_is_what_it_says(name: str, network: str) -> None:
+def test_objective_increases_and_equals_its_definition(name: str, network: str) -> None:
     matcher = MATCHERS[name]
     problem = matcher.unrelated(network)
     matching = match_unrelated(name, network)
@@ -226,14 +226,14 @@ def test_the_objective_rises_and_is_what_it_says(name: str, network: str) -> Non
     assert_rises(matching)
     assert max(matching.restarts) == matching.objective[-1]
     if matcher.value is not None:
-        found = matcher.value(problem, permutation)
-        assert matching.objective[-1] == pytest.approx(found, rel=1e-4)
+        result = matcher.value(problem, permutation)
+        assert matching.objective[-1] == pytest.approx(result, rel=1e-4)
         begun = matcher.value(problem, matcher.begins(problem))
-        assert found > begun or (matcher.loses and found == begun)
+        assert result > begun or (matcher.loses and result == begun)
 
 
 @pytest.mark.parametrize("name", MATCHERS)
-def test_the_same_seed_gives_the_same_bytes(name: str) -> None:
+def test_same_seed_gives_the_same_result(name: str) -> None:
     first = match_unrelated(name, "attention")
     second = MATCHERS[name](MATCHERS[name].unrelated("attention"))
     assert first.objective == second.objective
@@ -241,7 +241,7 @@ def test_the_same_seed_gives_the_same_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MATCHERS)
-def test_inputs_are_untouched(name: str) -> None:
+def test_inputs_are_not_changed(name: str) -> None:
     problem = MATCHERS[name].unrelated("residual")
     kept = [problem.a, problem.b, problem.model.state_dict()]
     kept += [{"inputs": inputs, "labels": labels} for inputs, labels in problem.outputs]
@@ -257,14 +257,14 @@ def test_inputs_are_untouched(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MATCHERS)
-def test_progress_is_told(name: str) -> None:
+def test_progress_is_reported(name: str) -> None:
     _, steps = match_planted(name, "square")
     assert steps
     assert all(0 < step.done <= step.total for step in steps)
 
 
 @pytest.mark.parametrize("name", MATCHERS)
-def test_a_network_of_another_architecture_is_named(name: str) -> None:
+def test_network_of_another_architecture_is_rejected(name: str) -> None:
     matcher = MATCHERS[name]
     problem, other = matcher.planted("perceptron"), matcher.unrelated("square")
     wrong = Problem(problem.symmetry, problem.model, problem.a, other.b, problem.data,
@@ -293,7 +293,7 @@ def begins(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", [*filter(begins, MATCHERS)])
-def test_a_search_begins_where_it_is_told(name: str) -> None:
+def test_search_starts_from_init(name: str) -> None:
     matcher = MATCHERS[name]
     problem = matcher.planted("attention")
     back = problem.planted.inverse() if problem.planted else None
@@ -305,7 +305,7 @@ def test_a_search_begins_where_it_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*filter(begins, MATCHERS)])
-def test_a_start_of_another_symmetry_is_refused(name: str) -> None:
+def test_init_of_another_symmetry_is_rejected(name: str) -> None:
     matcher = MATCHERS[name]
     problem = matcher.planted("perceptron")
     other = Permutation.identity(planted("square").symmetry)
@@ -318,7 +318,7 @@ def weighs(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", [*filter(weighs, MATCHERS)])
-def test_the_papers_example_of_why_one_pass_is_not_enough(name: str) -> None:
+def test_counterexample_to_a_single_pass_of_the_paper(name: str) -> None:
     """Git Re-Basin, appendix A.7.2: matching both layers swaps them, in either order."""
     spec = {"w1": ("one", None), "w2": ("two", "one"), "w3": (None, "two")}
     w1, epsilon = torch.tensor([[1.0], [1.1]]), 0.1
@@ -329,8 +329,8 @@ def test_the_papers_example_of_why_one_pass_is_not_enough(name: str) -> None:
     assert greedy.tolist() == [0, 1], "the first layer alone has no reason to swap"
     for seed in range(6):
         changes = {"seed": seed} if MATCHERS[name].seeded else {}
-        found = permutation_of(MATCHERS[name](problem, **changes)).indices
-        assert {group: index.tolist() for group, index in found.items()} == {
+        result = permutation_of(MATCHERS[name](problem, **changes)).indices
+        assert {group: index.tolist() for group, index in result.items()} == {
             "one": [1, 0],
             "two": [1, 0],
         }

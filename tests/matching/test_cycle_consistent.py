@@ -16,14 +16,14 @@ from tests.matching.problems import NETWORKS, unrelated, weights
 def test_compositions_around_a_cycle_are_the_identity(network):
     problem = unrelated(network)
     params = [weights(network, seed) for seed in range(3)]
-    found = match_cycle_consistent(problem.symmetry, params, max_steps=3, polish=False)
+    result = match_cycle_consistent(problem.symmetry, params, max_steps=3, polish=False)
     for i, j, k in permutations(range(3)):
-        around = found.between(k, i) @ found.between(j, k) @ found.between(i, j)
+        around = result.between(k, i) @ result.between(j, k) @ result.between(i, j)
         assert not any(around.num_moved.values())
-        two = (found.between(j, k) @ found.between(i, j)).apply(params[i])
-        one = found.between(i, k).apply(params[i])
+        two = (result.between(j, k) @ result.between(i, j)).apply(params[i])
+        one = result.between(i, k).apply(params[i])
         assert all(torch.equal(one[name], two[name]) for name in one)
-    assert any(found.between(1, 2).num_moved.values())
+    assert any(result.between(1, 2).num_moved.values())
 
 
 def test_coordinate_descent_climbs_on():
@@ -50,11 +50,11 @@ def test_restarts_keep_the_best():
 def test_too_few_steps_are_a_status():
     problem = unrelated("attention")
     params = [weights("attention", seed) for seed in range(3)]
-    found = match_cycle_consistent(problem.symmetry, params, max_steps=1)
-    assert (found.num_sweeps, found.converged) == (1, False)
+    result = match_cycle_consistent(problem.symmetry, params, max_steps=1)
+    assert (result.num_sweeps, result.converged) == (1, False)
 
 
-def test_counts_below_one_are_refused():
+def test_counts_below_one_are_rejected():
     problem = unrelated("perceptron")
     with pytest.raises(OneBasinError, match="restarts is 0; it must be a whole number"):
         match_cycle_consistent(problem.symmetry, [problem.a, problem.b], max_steps=1, restarts=0)

@@ -31,9 +31,9 @@ def test_by_weights_it_is_the_best_of_all(name):
         inner_product(floating(a), floating(permutation.apply(b)))
         for permutation in enumerate_permutations(symmetry)
     ]
-    found = match_exhaustive(symmetry, a, b)
-    assert found.objective == pytest.approx((values[0], max(values)), rel=1e-9)
-    moved = floating(found.permutation.apply(b))
+    result = match_exhaustive(symmetry, a, b)
+    assert result.objective == pytest.approx((values[0], max(values)), rel=1e-9)
+    moved = floating(result.permutation.apply(b))
     assert inner_product(floating(a), moved) == pytest.approx(max(values), rel=1e-9)
 
 
@@ -53,11 +53,11 @@ def test_one_group_is_matched_as_by_hand_and_as_by_assignment(size):
         )
         for index in permutations(range(size))
     )
-    found = match_exhaustive(symmetry, a, b)
-    assert found.objective[-1] == pytest.approx(best, rel=1e-9)
+    result = match_exhaustive(symmetry, a, b)
+    assert result.objective[-1] == pytest.approx(best, rel=1e-9)
     weights = match_weights(symmetry, a, b)
     assert weights.objective[-1] == pytest.approx(best, rel=1e-6)
-    assert found.permutation.equals(weights.permutation)
+    assert result.permutation.equals(weights.permutation)
 
 
 @pytest.mark.parametrize("objective", ["loss", "error"])
@@ -72,9 +72,9 @@ def test_on_data_it_is_the_best_of_all(name, objective):
         return getattr(evaluate(model), objective)
 
     values = [halfway(permutation) for permutation in enumerate_permutations(symmetry)]
-    found = match_exhaustive(symmetry, a, b, objective=objective, model=model, data=data)
-    assert found.objective == pytest.approx((-values[0], -min(values)), abs=1e-6)
-    assert halfway(found.permutation) == pytest.approx(min(values), abs=1e-6)
+    result = match_exhaustive(symmetry, a, b, objective=objective, model=model, data=data)
+    assert result.objective == pytest.approx((-values[0], -min(values)), abs=1e-6)
+    assert halfway(result.permutation) == pytest.approx(min(values), abs=1e-6)
 
 
 def test_where_there_is_data_the_loss_counts_unless_told_otherwise():
@@ -94,9 +94,9 @@ def test_any_function_of_the_parameters_is_minimized():
     def distance(params) -> float:
         return sum(float((params[name] - target[name]).square().sum()) for name in target)
 
-    found = match_exhaustive(symmetry, a, b, evaluate=distance)
-    assert found.objective[-1] == pytest.approx(0, abs=1e-10)
-    assert found.permutation.equals(Permutation.random(symmetry, seed=5))
+    result = match_exhaustive(symmetry, a, b, evaluate=distance)
+    assert result.objective[-1] == pytest.approx(0, abs=1e-10)
+    assert result.permutation.equals(Permutation.random(symmetry, seed=5))
 
 
 def counterexample():
@@ -150,10 +150,10 @@ def test_inputs_are_untouched_and_progress_is_told():
     assert [(step.done, step.total) for step in steps] == [(120, 120)]
 
 
-def test_nothing_to_match_is_the_identity():
+def test_no_groups_give_the_identity():
     model = nn.Linear(3, 2)
-    found = match_exhaustive(infer_symmetry(model, torch.zeros(2, 3)), *[model.state_dict()] * 2)
-    assert found.permutation.indices == {}
+    result = match_exhaustive(infer_symmetry(model, torch.zeros(2, 3)), *[model.state_dict()] * 2)
+    assert result.permutation.indices == {}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_nothing_to_match_is_the_identity():
         ({"objective": "loss"}, "objective 'loss' needs data; pass model= and data="),
     ],
 )
-def test_bad_options_are_named(options, message):
+def test_bad_options_are_rejected(options, message):
     _, symmetry, (a, b), _ = tiny("one layer")
     with pytest.raises(OneBasinError, match=f"match_exhaustive: {message}"):
         match_exhaustive(symmetry, a, b, **options)
@@ -176,7 +176,7 @@ def test_an_astronomic_number_is_written_short():
         match_exhaustive(symmetry, model.state_dict(), model.state_dict())
 
 
-def test_other_tensors_are_named():
+def test_other_tensors_are_rejected():
     _, symmetry, (a, b), _ = tiny("one layer")
     with pytest.raises(OneBasinError, match=r"match_exhaustive: tensor '0.bias'.* missing in B"):
         match_exhaustive(symmetry, a, {n: t for n, t in b.items() if n != "0.bias"})

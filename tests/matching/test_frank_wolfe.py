@@ -101,10 +101,10 @@ def test_peaks(values, peak):
 
 
 @pytest.mark.parametrize("size", [2, 4, 5])
-def test_one_group_is_matched_as_well_as_by_exhaustive_search(size):
+def test_one_group_matches_exhaustive_search(size):
     problem = one_layer(size)
-    found = match_frank_wolfe(problem.symmetry, problem.a, problem.b, polish=False)
-    assert found.objective[-1] == pytest.approx(best_of_one_layer(problem), rel=1e-6)
+    result = match_frank_wolfe(problem.symmetry, problem.a, problem.b, polish=False)
+    assert result.objective[-1] == pytest.approx(best_of_one_layer(problem), rel=1e-6)
 
 
 def test_it_finds_more_than_coordinate_descent_from_one_start():
@@ -112,9 +112,9 @@ def test_it_finds_more_than_coordinate_descent_from_one_start():
     for network in NETWORKS:
         problem = unrelated(network)
         params = problem.symmetry, problem.a, problem.b
-        found, descent = match_frank_wolfe(*params), match_weights(*params)
-        assert found.objective[-1] > 0.97 * descent.objective[-1]
-        ahead += found.objective[-1] / descent.objective[-1] - 1
+        result, descent = match_frank_wolfe(*params), match_weights(*params)
+        assert result.objective[-1] > 0.97 * descent.objective[-1]
+        ahead += result.objective[-1] / descent.objective[-1] - 1
     assert ahead > 0
 
 
@@ -129,18 +129,18 @@ def test_restarts_keep_the_best_and_polish_climbs_on():
     assert polished.objective[-1] == pytest.approx(again.objective[-1])
 
 
-def test_too_few_steps_are_a_status_and_counts_below_one_are_refused():
+def test_too_few_steps_are_a_status_and_counts_below_one_are_rejected():
     problem = unrelated("square")
     params = problem.symmetry, problem.a, problem.b
-    found = match_frank_wolfe(*params, max_steps=1)
-    assert (found.num_sweeps, found.converged) == (1, False)
+    result = match_frank_wolfe(*params, max_steps=1)
+    assert (result.num_sweeps, result.converged) == (1, False)
     with pytest.raises(OneBasinError, match="max_steps is 0; it must be a whole number"):
         match_frank_wolfe(*params, max_steps=0)
 
 
-def test_nothing_to_match_is_the_identity():
+def test_no_groups_give_the_identity():
     model = nn.Linear(3, 2)
     symmetry = infer_symmetry(model, torch.zeros(2, 3))
-    found = match_frank_wolfe(symmetry, model.state_dict(), model.state_dict())
-    assert found.permutation.indices == {}
-    assert found.converged
+    result = match_frank_wolfe(symmetry, model.state_dict(), model.state_dict())
+    assert result.permutation.indices == {}
+    assert result.converged

@@ -51,13 +51,13 @@ def test_in_the_first_layer_it_is_a_quarter_of_the_squared_difference_of_pre_act
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_planted_permutation_is_found(name: str, assignment: str) -> None:
     symmetry, model, a, b, batch = twins(name)
-    found = match_functional_difference(
+    result = match_functional_difference(
         symmetry, a, b, model=model, data=[batch, batch[:2]], assignment=assignment
     )
-    moved = found.permutation.apply(b)
+    moved = result.permutation.apply(b)
     assert all(torch.equal(moved[tensor], a[tensor]) for tensor in a)
-    assert found.objective[1] > found.objective[0]
-    assert found.objective[1] == pytest.approx(0.0, abs=1e-9)
+    assert result.objective[1] > result.objective[0]
+    assert result.objective[1] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -> None:
@@ -81,14 +81,14 @@ def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -
 def test_units_that_nothing_tells_apart_stay_where_they_are(name: str, assignment: str) -> None:
     symmetry, model, a, _, batch = twins(name)
     nothing = {name: torch.zeros_like(tensor) for name, tensor in a.items()}
-    found = match_functional_difference(
+    result = match_functional_difference(
         symmetry, a, nothing, model=model, data=[batch], assignment=assignment
     )
-    assert not any(found.permutation.num_moved.values())
-    assert found.objective[0] == found.objective[1] < 0
+    assert not any(result.permutation.num_moved.values())
+    assert result.objective[0] == result.objective[1] < 0
 
 
-def test_a_model_without_layers_is_refused() -> None:
+def test_a_model_without_layers_is_rejected() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
     batch = torch.tensor([0, 1])
     with pytest.raises(
@@ -113,5 +113,5 @@ class Backwards(nn.Module):
 def test_what_no_layer_makes_comes_before_the_layers_that_read_it() -> None:
     model, batch = Backwards(), torch.arange(9).repeat(4, 2)
     symmetry, a, b = infer_symmetry(model, batch), model.state_dict(), Backwards().state_dict()
-    found = match_functional_difference(symmetry, a, b, model=model, data=[batch])
-    assert found.objective[0] < found.objective[-1] < 0
+    result = match_functional_difference(symmetry, a, b, model=model, data=[batch])
+    assert result.objective[0] < result.objective[-1] < 0

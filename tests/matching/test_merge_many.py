@@ -88,7 +88,7 @@ def test_sums_of_precise_networks_are_precise():
 
 
 @BOTH
-def test_bad_input_is_named_in_one_line(matcher):
+def test_bad_input_gives_a_one_line_error(matcher):
     problem = planted("perceptron")
     name = matcher.__name__
     with pytest.raises(OneBasinError, match=f"^{name}: 1 network given; give at least two of one"):
@@ -106,7 +106,7 @@ def test_bad_input_is_named_in_one_line(matcher):
         matching.apply([problem.a])
 
 
-def test_sweeps_below_one_are_refused():
+def test_sweeps_below_one_are_rejected():
     problem = planted("perceptron")
     with pytest.raises(OneBasinError, match="match_many: max_sweeps is 0; it must be a whole"):
         match_many(problem.symmetry, [problem.a, problem.b], max_sweeps=0)

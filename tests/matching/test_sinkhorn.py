@@ -17,8 +17,8 @@ from tests.matching.problems import planted, unrelated
 @pytest.mark.parametrize("gradient", ["implicit", "unrolled"])
 def test_both_derivatives_find_a_planted_permutation(gradient):
     problem = planted("attention")
-    found = match_sinkhorn(problem.symmetry, problem.a, problem.b, gradient=gradient)
-    moved = found.permutation.apply(problem.b)
+    result = match_sinkhorn(problem.symmetry, problem.a, problem.b, gradient=gradient)
+    moved = result.permutation.apply(problem.b)
     assert all(torch.equal(moved[name], problem.a[name]) for name in moved)
 
 
@@ -35,14 +35,14 @@ def test_both_derivatives_learn_nearly_the_same():
 def test_weights_are_matched_nearly_as_well_as_by_frank_wolfe(network):
     problem = unrelated(network)
     params = problem.symmetry, problem.a, problem.b
-    found, other = match_sinkhorn(*params), match_frank_wolfe(*params)
-    assert found.objective[-1] > 0.9 * other.objective[-1]
+    result, other = match_sinkhorn(*params), match_frank_wolfe(*params)
+    assert result.objective[-1] > 0.9 * other.objective[-1]
 
 
 @pytest.mark.parametrize("objective", ["midpoint", "path"])
 def test_a_loss_falls_far_below_that_of_the_unmoved_network(objective):
     problem = planted("perceptron")
-    found = match_sinkhorn(
+    result = match_sinkhorn(
         problem.symmetry,
         problem.a,
         problem.b,
@@ -51,15 +51,15 @@ def test_a_loss_falls_far_below_that_of_the_unmoved_network(objective):
         data=problem.outputs,
         loss="mse",
     )
-    assert all(late >= early for early, late in pairwise(found.objective))
-    assert found.objective[-1] > 0.2 * found.objective[0]
-    assert problem.share_in_place(found.permutation) > 2 / 16
+    assert all(late >= early for early, late in pairwise(result.objective))
+    assert result.objective[-1] > 0.2 * result.objective[0]
+    assert problem.share_in_place(result.permutation) > 2 / 16
     if objective == "midpoint":
-        loss = problem.midpoint_loss(found.permutation)
-        assert found.objective[-1] == pytest.approx(-loss, rel=1e-4)
+        loss = problem.midpoint_loss(result.permutation)
+        assert result.objective[-1] == pytest.approx(-loss, rel=1e-4)
 
 
-def test_data_decide_the_objective_unless_it_is_named():
+def test_data_decide_the_objective_unless_it_is_rejected():
     problem = planted("perceptron")
     params = problem.symmetry, problem.a, problem.b
     given = {"model": problem.model, "data": problem.outputs, "loss": "mse", "max_steps": 1}
@@ -71,11 +71,11 @@ def test_data_decide_the_objective_unless_it_is_named():
 
 def test_learning_ends_when_hardly_anything_is_soft():
     problem = planted("convolutions")
-    found = match_sinkhorn(
+    result = match_sinkhorn(
         problem.symmetry, problem.a, problem.b, max_steps=2000, learning_rate=1.0
     )
-    assert found.converged
-    assert found.num_sweeps < 2000
+    assert result.converged
+    assert result.num_sweeps < 2000
     cut = match_sinkhorn(problem.symmetry, problem.a, problem.b, max_steps=2)
     assert (cut.num_sweeps, cut.converged) == (2, False)
 
@@ -103,11 +103,11 @@ def test_batches_have_other_statistics_than_the_network():
     assert of_batches.objective[0] < -1e-6
 
 
-def test_nothing_to_match_is_the_identity():
+def test_no_groups_give_the_identity():
     model = nn.Linear(3, 2)
     symmetry = infer_symmetry(model, torch.zeros(2, 3))
-    found = match_sinkhorn(symmetry, model.state_dict(), model.state_dict())
-    assert (found.permutation.indices, found.converged, found.num_sweeps) == ({}, True, 0)
+    result = match_sinkhorn(symmetry, model.state_dict(), model.state_dict())
+    assert (result.permutation.indices, result.converged, result.num_sweeps) == ({}, True, 0)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_nothing_to_match_is_the_identity():
         ({"learning_rate": -1.0}, "learning_rate must be positive and finite .got -1"),
     ],
 )
-def test_bad_input_is_named(changes, message):
+def test_bad_input_is_rejected(changes, message):
     problem = planted("perceptron")
     with pytest.raises(OneBasinError, match=message):
         # Unwrapped, since the suite's type checks would refuse a wrong word first.

@@ -44,13 +44,13 @@ def pair() -> Problem:
 
 
 def test_the_midpoint_loses_less_than_that_of_weight_matching(pair: Problem) -> None:
-    found = match_straight_through(pair.symmetry, pair.a, pair.b, model=pair.model, data=pair.data,
+    result = match_straight_through(pair.symmetry, pair.a, pair.b, model=pair.model, data=pair.data,
                                    learning_rate=0.1)  # fmt: skip
-    matched, *_, best = found.objective
-    assert all(late >= early for early, late in pairwise(found.objective))
+    matched, *_, best = result.objective
+    assert all(late >= early for early, late in pairwise(result.objective))
     assert best > matched
     by_weights = match_weights(pair.symmetry, pair.a, pair.b).permutation
-    moved = {"weights": by_weights, "learned": found.permutation}
+    moved = {"weights": by_weights, "learned": result.permutation}
     losses = {}
     for name, permutation in moved.items():
         b = permutation.apply(pair.b)
@@ -60,7 +60,7 @@ def test_the_midpoint_loses_less_than_that_of_weight_matching(pair: Problem) -> 
             for x, y in pair.data
         ]
         losses[name] = float(torch.stack(parts).mean())
-    assert losses["learned"] == pytest.approx(-found.objective[-1], rel=1e-5)
+    assert losses["learned"] == pytest.approx(-result.objective[-1], rel=1e-5)
     assert losses["weights"] == pytest.approx(-matched, rel=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_a_bland_midpoint_is_not_taken_for_a_match(pair: Problem) -> None:
     a = {name: 30 * tensor for name, tensor in pair.a.items()}
     b = {name: -tensor for name, tensor in a.items()}
     given = {"model": pair.model, "data": pair.data, "max_epochs": 1}
-    found = match_straight_through(pair.symmetry, a, b, **given)
+    result = match_straight_through(pair.symmetry, a, b, **given)
     first = match_weights(pair.symmetry, a, b).permutation
     losses = DataLoss(
         pair.model, pair.data, "cross_entropy", normalization="interpolated", call="test"
@@ -80,14 +80,14 @@ def test_a_bland_midpoint_is_not_taken_for_a_match(pair: Problem) -> None:
         for p in (Permutation.identity(pair.symmetry), first)
     )
     assert bland < fitted
-    assert found.objective[0] == pytest.approx(-fitted, rel=1e-6)
-    assert any(found.permutation.num_moved.values())
+    assert result.objective[0] == pytest.approx(-fitted, rel=1e-6)
+    assert any(result.permutation.num_moved.values())
 
 
 def test_it_ends_when_nothing_better_comes(pair: Problem) -> None:
     given = {"model": pair.model, "data": pair.data, "learning_rate": 1e-12}
-    found = match_straight_through(pair.symmetry, pair.a, pair.b, patience=2, **given)
-    assert (found.num_sweeps, found.converged) == (2, True)
+    result = match_straight_through(pair.symmetry, pair.a, pair.b, patience=2, **given)
+    assert (result.num_sweeps, result.converged) == (2, True)
     cut = match_straight_through(pair.symmetry, pair.a, pair.b, max_epochs=1, **given)
     assert (cut.num_sweeps, cut.converged) == (1, False)
 
@@ -113,29 +113,29 @@ def test_the_first_step_is_in_the_direction_of_the_loss(pair: Problem) -> None:
 def test_a_loss_of_ones_own_and_batch_statistics(pair: Problem) -> None:
     problem = planted("residual")
     given = {"model": problem.model, "data": problem.outputs, "max_epochs": 1}
-    found = [
+    result = [
         match_straight_through(
             problem.symmetry, problem.a, problem.b, normalization="batch", loss=loss, **given
         )
         for loss in ("mse", lambda outputs, wanted: (outputs - wanted).square().mean(1))
     ]
-    assert found[0].objective == pytest.approx(found[1].objective, rel=1e-5)
+    assert result[0].objective == pytest.approx(result[1].objective, rel=1e-5)
     with_own = match_straight_through(problem.symmetry, problem.a, problem.b, loss="mse", **given)
     assert with_own.objective[-1] == pytest.approx(0, abs=1e-9)
-    assert found[0].objective[-1] < -1e-6, "batch statistics are others than the network's own"
+    assert result[0].objective[-1] < -1e-6, "batch statistics are others than the network's own"
 
 
 def test_tokens_without_a_label_do_not_count() -> None:
     problem = unrelated("attention")
     (x, y), (z, w) = problem.data
     hidden = [(x, torch.where(torch.arange(4) < 1, y, -100)), (z, w)]
-    found = match_straight_through(
+    result = match_straight_through(
         problem.symmetry, problem.a, problem.a, model=problem.model, data=hidden, max_epochs=1
     )
     outputs = [torch.func.functional_call(problem.model, problem.a, each) for each in (x, z)]
     counted = torch.cat([outputs[0][:, :1].flatten(0, 1), outputs[1].flatten(0, 1)])
     labels = torch.cat([y[:, :1].flatten(), w.flatten()])
-    assert -found.objective[0] == pytest.approx(float(F.cross_entropy(counted, labels)), rel=1e-5)
+    assert -result.objective[0] == pytest.approx(float(F.cross_entropy(counted, labels)), rel=1e-5)
 
 
 def test_batches_in_which_no_label_counts_change_nothing() -> None:
@@ -143,11 +143,11 @@ def test_batches_in_which_no_label_counts_change_nothing() -> None:
     problem = unrelated("attention")
     (x, y), rest = problem.data
     given = {"normalization": "interpolated", "call": "x"}
-    found, expected = (
+    result, expected = (
         DataLoss(problem.model, data, "cross_entropy", **given).mean(problem.a)
         for data in ([rest, (x, torch.full_like(y, -100))], [rest])
     )
-    assert found == expected
+    assert result == expected
 
 
 def bad(**changes) -> str:
@@ -159,7 +159,7 @@ def bad(**changes) -> str:
     return str(raised.value)
 
 
-def test_bad_input_is_named_in_one_line() -> None:
+def test_bad_input_gives_a_one_line_error() -> None:
     (inputs, labels), *_ = planted("perceptron").data
     assert "the data has no batches; pass at least one" in bad(data=[])
     assert "all labels are ignored (got -100)" in bad(

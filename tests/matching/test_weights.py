@@ -28,14 +28,14 @@ def inner_product(symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, T
     return sum(float((a[name].double() * b[name].double()).sum()) for name in names)
 
 
-def test_the_helper_sees_a_wrong_answer():
+def test_helper_detects_a_wrong_result():
     with pytest.raises(AssertionError, match="differ"):
         assert_same({"x": torch.zeros(2)}, {"x": torch.ones(2)})
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_planted_permutation_comes_back(name, seed):
+def test_planted_permutation_is_recovered(name, seed):
     symmetry, a = network(name)
     b = Permutation.random(symmetry, seed=seed).apply(a)
     matching = match_weights(symmetry, a, b, seed=seed, restarts=4)
@@ -44,26 +44,26 @@ def test_a_planted_permutation_comes_back(name, seed):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_objective_rises_to_the_inner_product(name):
+def test_objective_increases_to_the_inner_product(name):
     (symmetry, a), (_, b) = network(name), network(name, seed=1)
     matching = match_weights(symmetry, a, b, restarts=2)
     assert matching.objective[0] == pytest.approx(inner_product(symmetry, a, b), rel=1e-9) or (
         matching.restarts[0] < matching.objective[-1]
     )
     assert all(late >= early for early, late in pairwise(matching.objective))
-    found = inner_product(symmetry, a, matching.permutation.apply(b))
-    assert matching.objective[-1] == pytest.approx(found, rel=1e-5)
-    assert found > inner_product(symmetry, a, b)
+    result = inner_product(symmetry, a, matching.permutation.apply(b))
+    assert matching.objective[-1] == pytest.approx(result, rel=1e-5)
+    assert result > inner_product(symmetry, a, b)
 
 
 @pytest.mark.parametrize("size", [2, 4, 6])
-def test_one_group_is_matched_as_well_as_by_exhaustive_search(size):
+def test_one_group_matches_exhaustive_search(size):
     problem = one_layer(size)
-    found = match_weights(problem.symmetry, problem.a, problem.b)
-    assert found.objective[-1] == pytest.approx(best_of_one_layer(problem), rel=1e-6)
+    result = match_weights(problem.symmetry, problem.a, problem.b)
+    assert result.objective[-1] == pytest.approx(best_of_one_layer(problem), rel=1e-6)
 
 
-def test_a_quadratic_group_is_never_matched_worse_than_it_was():
+def test_quadratic_group_never_gets_worse():
     (symmetry, a), (_, b) = network("square"), network("square", seed=3)
     for seed in range(5):
         init = Permutation.random(symmetry, seed=seed)
@@ -72,14 +72,14 @@ def test_a_quadratic_group_is_never_matched_worse_than_it_was():
         assert matching.objective[-1] >= matching.objective[0]
 
 
-def test_the_same_seed_gives_the_same_bytes():
+def test_same_seed_gives_the_same_result():
     (symmetry, a), (_, b) = network("attention"), network("attention", seed=1)
     first, second = (match_weights(symmetry, a, b, seed=5, restarts=3) for _ in range(2))
     assert first.objective == second.objective
     assert_same(first.permutation.indices, second.permutation.indices)
 
 
-def test_inputs_are_untouched():
+def test_inputs_are_not_changed():
     (symmetry, a), (_, b) = network("grouped"), network("grouped", seed=1)
     before = [{name: tensor.clone() for name, tensor in params.items()} for params in (a, b)]
     match_weights(symmetry, a, b)
@@ -112,14 +112,14 @@ class Lazy(Mapping):
         return len(self.params)
 
 
-def test_mappings_may_be_lazy():
+def test_lazy_mappings_are_supported():
     symmetry, a = network("attention")
     b = Lazy(Permutation.random(symmetry, seed=2).apply(a))
     assert_same(match_weights(symmetry, Lazy(a), b).permutation.apply(b.params), a)
     assert b.reads <= 8 * len(b)
 
 
-def test_progress_is_told_of_every_group():
+def test_progress_is_reported_for_every_group():
     (symmetry, a), (_, b) = network("perceptron"), network("perceptron", seed=1)
     steps = []
     match_weights(symmetry, a, b, progress=steps.append)
@@ -127,14 +127,14 @@ def test_progress_is_told_of_every_group():
     assert all(late.objective >= early.objective for early, late in pairwise(steps))
 
 
-def test_too_few_sweeps_are_a_status():
+def test_too_few_sweeps_do_not_converge():
     (symmetry, a), (_, b) = network("perceptron"), network("perceptron", seed=1)
     init = Permutation.random(symmetry, seed=1)
     matching = match_weights(symmetry, a, b, max_sweeps=1, init=init)
     assert (matching.num_sweeps, matching.converged) == (1, False)
 
 
-def test_nothing_to_match_is_the_identity():
+def test_no_groups_give_the_identity():
     model = nn.Linear(3, 2)
     symmetry = infer_symmetry(model, torch.zeros(2, 3))
     matching = match_weights(symmetry, model.state_dict(), model.state_dict())
@@ -160,12 +160,12 @@ def broken(**changes: Tensor | None) -> tuple[Symmetry, dict[str, Tensor], dict[
         (torch.zeros(16, 16, device="meta"), r"tensor '2.weight' of B is on the meta device"),
     ],
 )
-def test_bad_tensors_are_named(value, message):
+def test_bad_tensors_are_rejected(value, message):
     with pytest.raises(OneBasinError, match=message):
         match_weights(*broken(**{"2.weight": value}))
 
 
-def test_counts_below_one_are_refused():
+def test_counts_below_one_are_rejected():
     symmetry, a, b = broken()
     with pytest.raises(OneBasinError, match="is 0; it must be a whole number of at least 1"):
         match_weights(symmetry, a, b, max_sweeps=0)
@@ -178,5 +178,5 @@ def test_assignments_are_optimal(size):
         sum(float(similarity[i, j]) for i, j in enumerate(order))
         for order in permutations(range(size))
     )
-    found = similarity[torch.arange(size), assign(similarity)].sum()
-    assert float(found) == pytest.approx(best, abs=1e-5)
+    result = similarity[torch.arange(size), assign(similarity)].sum()
+    assert float(result) == pytest.approx(best, abs=1e-5)

@@ -17,41 +17,41 @@ def params(seed: int) -> dict[str, torch.Tensor]:
     }
 
 
-def assert_equal(found, expected):
-    assert list(found) == list(expected)
+def assert_equal(result, expected):
+    assert list(result) == list(expected)
     for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype, name
-        assert torch.equal(found[name], tensor), name
+        assert result[name].dtype == tensor.dtype, name
+        assert torch.equal(result[name], tensor), name
 
 
 @pytest.mark.parametrize("weights", [None, [1, 1, 1], [0.2, 0.5, 0.3], [2, -1, 3]])
 def test_it_is_the_weighted_mean(weights):
     networks = [params(seed) for seed in range(3)]
-    found = average(networks, weights)
+    result = average(networks, weights)
     shares = torch.tensor(weights or [1.0] * 3, dtype=torch.float64)
     shares /= shares.sum()
     for name in ("w", "half", "double"):
         stacked = torch.stack([network[name].double() for network in networks])
         expected = torch.tensordot(shares, stacked, dims=1)
-        torch.testing.assert_close(found[name], expected.to(found[name].dtype))
+        torch.testing.assert_close(result[name], expected.to(result[name].dtype))
 
 
 def test_beyond_the_networks_variances_stay_what_variances_can_be():
     name = "norm.running_var"
     a, b = ({name: torch.tensor(each), "w": torch.tensor(each)} for each in ([1.0, 4.0], [4.0, 1]))
-    for found in (average([a, b], [1.5, -0.5]), dict(average_tensors([a, b], [1.5, -0.5]))):
-        assert found[name].tolist() == [1.0, 5.5]
-        assert found["w"].tolist() == [-0.5, 5.5]
+    for result in (average([a, b], [1.5, -0.5]), dict(average_tensors([a, b], [1.5, -0.5]))):
+        assert result[name].tolist() == [1.0, 5.5]
+        assert result["w"].tolist() == [-0.5, 5.5]
     assert average([a, b], [0.5, 0.5])[name].tolist() == [2.5, 2.5]
 
 
 def test_integers_and_dtypes_are_the_firsts():
-    found = average([params(1), {name: t.double() for name, t in params(2).items()}])
-    assert {name: t.dtype for name, t in found.items()} == {
+    result = average([params(1), {name: t.double() for name, t in params(2).items()}])
+    assert {name: t.dtype for name, t in result.items()} == {
         n: t.dtype for n, t in params(1).items()
     }
-    assert int(found["count"]) == 1
-    assert not found["flag"]
+    assert int(result["count"]) == 1
+    assert not result["flag"]
 
 
 @pytest.mark.parametrize("weights", [None, [1, 2, 4], [0.1, 0.1, 0.1]])
@@ -83,7 +83,7 @@ def test_low_precision_is_averaged_in_float32():
     ],
     ids=str,
 )
-def test_means_that_are_too_large_for_the_first_dtype_are_refused(dtype, values):
+def test_means_that_are_too_large_for_the_first_dtype_are_rejected(dtype, values):
     a, b = (torch.tensor([value, 1.0], dtype=torch.float64) for value in values)
     with pytest.raises(OneBasinError, match=r"average: the mean of tensor 'w' has values up"):
         average([{"w": a.to(dtype)}, {"w": b}])
@@ -98,7 +98,7 @@ def test_finite_complex_networks_are_not_blamed_for_infinite_entries():
         average([a, b])
 
 
-def test_the_network_with_infinite_entries_is_named():
+def test_the_network_with_infinite_entries_is_rejected():
     a = {"w": torch.tensor([1e300], dtype=torch.float64)}
     b = {"w": torch.tensor([torch.inf])}
     with pytest.raises(OneBasinError, match=r"params_list\[2\] has NaN or infinite"):
@@ -111,7 +111,7 @@ def test_differences_do_not_overflow():
     assert average([{"w": a}, {"w": b}], [3, 1])["w"].tolist() == pytest.approx([1.5e38, 1.5])
 
 
-def test_infinite_entries_of_masks_stay_and_others_are_refused():
+def test_infinite_entries_of_masks_stay_and_others_are_rejected():
     mask = torch.tensor([0.0, -torch.inf])
     assert torch.equal(average([{"m": mask}] * 3, [1, 2, 3])["m"], mask)
     for bad in (torch.tensor([0.0, 1.0]), torch.tensor([torch.nan, -torch.inf])):
@@ -123,8 +123,8 @@ def test_infinite_entries_of_masks_stay_and_others_are_refused():
 
 def test_inputs_are_untouched_and_not_shared():
     a, b = params(1), params(2)
-    found = average([a, b])
-    for tensor in found.values():
+    result = average([a, b])
+    for tensor in result.values():
         tensor.zero_()
     assert_equal(a, params(1))
     assert_equal(b, params(2))
@@ -137,17 +137,17 @@ def test_tied_tensors_stay_tied():
         nn.init.normal_(model[0].weight, generator=torch.Generator().manual_seed(seed))
         return model.state_dict()
 
-    found = average([tied(0), tied(1)])
-    assert found["0.weight"] is found["1.weight"]
+    result = average([tied(0), tied(1)])
+    assert result["0.weight"] is result["1.weight"]
     half = {**tied(1), "1.weight": tied(2)["1.weight"]}
-    found = average([tied(0), half])
-    assert not torch.equal(found["0.weight"], found["1.weight"])
+    result = average([tied(0), half])
+    assert not torch.equal(result["0.weight"], result["1.weight"])
 
 
 def test_equal_empty_tensors_are_not_taken_for_one():
     a = {"x": torch.empty(0), "y": torch.empty(0)}
-    found = average([a, a])
-    assert found["x"] is not found["y"]
+    result = average([a, a])
+    assert result["x"] is not result["y"]
 
 
 def test_lazy_mappings_are_read_tensor_by_tensor():
@@ -176,7 +176,7 @@ def test_the_lazy_mean_is_the_mean():
     assert mean.metadata("half").dtype == torch.bfloat16
 
 
-def test_wrong_calls_are_named():
+def test_invalid_calls_are_rejected():
     a, b = params(1), params(2)
     with pytest.raises(OneBasinError, match="average: 1 network given; pass at least two"):
         average([a])

@@ -50,8 +50,8 @@ def test_the_command_reports_masks(capsys, tmp_path, monkeypatch):
         last = nn.Linear(6, 2)
         torch.save(nn.Sequential(pruned(seed), nn.ReLU(), last).state_dict(), name)
     arguments = ("pruned_net:build", "a.pt", "b.pt", "-o", "m.pt", "--input", "2x4")
-    found = succeed(capsys, "merge", *arguments)
-    assert "with different masks: the merged network keeps" in found.err
+    result = succeed(capsys, "merge", *arguments)
+    assert "with different masks: the merged network keeps" in result.err
     mask = torch.load("m.pt")["0.weight_mask"]
     assert ((mask == 0) | (mask == 1)).all()
 

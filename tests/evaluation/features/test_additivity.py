@@ -1,4 +1,4 @@
-"""Additivity: every ReLU of the graph is found, and compared by the formula."""
+"""Additivity: every ReLU of the graph is result, and compared by the formula."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.evaluation.features.pairs import cosines, distances, mlp_features, pa
 from tests.graph.networks import build
 
 
-def test_the_numbers_are_those_of_the_formulas() -> None:
+def test_numbers_match_the_formulas() -> None:
     model, a, b, inputs = pair("mlp")
-    found = measure_additivity(model, a, b, [inputs[:4], inputs[4:]])
+    result = measure_additivity(model, a, b, [inputs[:4], inputs[4:]])
     h_a, h_b = (mlp_features(each, inputs)["0.linear"] for each in (a, b))
-    assert found.layers == ("1.relu",)
+    assert result.layers == ("1.relu",)
     for alpha in (0.25, 0.5, 0.75):
         x = (alpha * h_a + (1 - alpha) * h_b).clamp(min=0)
         y = alpha * h_a.clamp(min=0) + (1 - alpha) * h_b.clamp(min=0)
         for measure, expected in (("1-cos", cosines(x, y)), ("distance", distances(x, y))):
-            record = found.at("1.relu", measure, alpha)
+            record = result.at("1.relu", measure, alpha)
             assert record.mean == pytest.approx(float(expected.mean()), abs=1e-12)
             assert record.sd == pytest.approx(float(expected.std(correction=0)), abs=1e-9)
             assert record.n == 6
     ends = cosines(h_a.clamp(min=0), h_b.clamp(min=0))
-    assert found.at("1.relu", "1-cos ends").mean == pytest.approx(float(ends.mean()))
+    assert result.at("1.relu", "1-cos ends").mean == pytest.approx(float(ends.mean()))
 
 
 class Bent(nn.Module):
@@ -62,38 +62,38 @@ def bent() -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, list[float]]:
     model, inputs = Bent(F.relu).double(), torch.randn(6, 5, dtype=torch.float64)
     a = {key: tensor.detach() for key, tensor in model.state_dict().items()}
     b = {key: torch.randn_like(tensor) for key, tensor in a.items()}
-    found = measure_additivity(model, a, b, [inputs], alphas=[0.5])
-    return a, b, inputs, list(found.means("distance", 0.5).values())
+    result = measure_additivity(model, a, b, [inputs], alphas=[0.5])
+    return a, b, inputs, list(result.means("distance", 0.5).values())
 
 
 @pytest.mark.parametrize("name", sorted(RELUS.keys() - {"F.relu"}))
-def test_a_relu_counts_however_it_is_written(
+def test_every_form_of_relu_is_found(
     name: str, bent: tuple[dict[str, Tensor], dict[str, Tensor], Tensor, list[float]]
 ) -> None:
     a, b, inputs, expected = bent
     model = Bent(RELUS[name]).double()
-    found = measure_additivity(model, a, b, [inputs], alphas=[0.5])
-    assert list(found.means("distance", 0.5).values()) == expected
+    result = measure_additivity(model, a, b, [inputs], alphas=[0.5])
+    assert list(result.means("distance", 0.5).values()) == expected
     assert len(expected) == 2
     assert min(expected) > 0
 
 
-def test_other_functions_count_where_they_are_asked_for() -> None:
+def test_other_functions_can_be_selected() -> None:
     torch.manual_seed(0)
     model, inputs = Bent(lambda x: F.gelu(x).tanh()), torch.randn(6, 5)
     other = {key: torch.randn_like(tensor) for key, tensor in model.state_dict().items()}
     ends = model.state_dict(), other
-    found = measure_additivity(model, *ends, [inputs], operators=["all"])
-    assert found.layers == ("gelu#1", "tanh#1", "gelu#2", "tanh#2")
+    result = measure_additivity(model, *ends, [inputs], operators=["all"])
+    assert result.layers == ("gelu#1", "tanh#1", "gelu#2", "tanh#2")
     assert (
-        measure_additivity(model, *ends, [inputs], operators=["gelu"]).layers == found.layers[::2]
+        measure_additivity(model, *ends, [inputs], operators=["gelu"]).layers == result.layers[::2]
     )
     h_a, h_b = (F.linear(inputs, each["first.weight"], each["first.bias"]) for each in ends)
     expected = distances(F.gelu((h_a + h_b) / 2), (F.gelu(h_a) + F.gelu(h_b)) / 2).mean()
-    assert found.at("gelu#1", "distance", 0.5).mean == pytest.approx(float(expected), rel=1e-4)
+    assert result.at("gelu#1", "distance", 0.5).mean == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_clamping_elsewhere_is_no_relu() -> None:
+def test_other_clamping_is_not_a_relu() -> None:
     for function in (lambda x: x.clamp(min=-1), lambda x: x.clamp(min=0, max=1)):
         model, inputs = Bent(function), torch.randn(6, 5)
         with pytest.raises(OneBasinError, match=r"^additivity: the model has no relu; pass oper"):
@@ -105,7 +105,7 @@ def test_clamping_elsewhere_is_no_relu() -> None:
         )
 
 
-def test_a_twin_is_additive_once_it_is_matched() -> None:
+def test_permuted_copy_is_additive_after_matching() -> None:
     model, a, _, inputs = pair("residual")
     symmetry = infer_symmetry(model, (inputs,))
     twin = Permutation.random(symmetry, seed=3).apply(a)
@@ -117,15 +117,15 @@ def test_a_twin_is_additive_once_it_is_matched() -> None:
     assert max(after.means("1-cos", 0.5).values()) < 1e-20
 
 
-def test_the_run_itself_is_not_disturbed_by_functions_in_place() -> None:
+def test_in_place_functions_do_not_change_the_run() -> None:
     model, inputs = build("residual")
     params = {name: t for name, t in model.state_dict().items()}
-    found = measure_additivity(model, params, dict(params), [inputs, inputs])
-    assert {record.mean for record in found.records} == {0.0}
-    assert {record.n for record in found.records} == {8}
+    result = measure_additivity(model, params, dict(params), [inputs, inputs])
+    assert {record.mean for record in result.records} == {0.0}
+    assert {record.n for record in result.records} == {8}
 
 
-def test_an_operator_that_is_none_is_named() -> None:
+def test_unknown_operator_is_rejected() -> None:
     model, a, b, inputs = pair("mlp")
     with pytest.raises(OneBasinError, match=r"^additivity: operator 'glu' is not an elementwise"):
         measure_additivity(model, a, b, [inputs], operators=["relu", "glu"])

@@ -19,10 +19,10 @@ def loss(logits: Tensor, labels: Tensor) -> float:
     return float(F.cross_entropy(logits, labels))
 
 
-def test_every_row_of_an_mlp_is_what_it_says() -> None:
+def test_rows_of_an_mlp_match_the_definition() -> None:
     model, a, b, inputs = pair("mlp")
     labels, alpha = labels_for(inputs, 3), 0.25
-    found = average_features(
+    result = average_features(
         model, a, b, [(inputs[:4], labels[:4]), (inputs[4:], labels[4:])], alpha=alpha
     )
     of_a, of_b = mlp_features(a, inputs), mlp_features(b, inputs)
@@ -44,21 +44,21 @@ def test_every_row_of_an_mlp_is_what_it_says() -> None:
         "2.linear": mix("2.linear"),
         "mixed outputs": mix("2.linear"),
     }
-    assert found.layers == tuple(expected)
+    assert result.layers == tuple(expected)
     for name, logits in expected.items():
         share = {"A": 1.0, "B": 0.0}.get(name, alpha)
-        assert found.at(name, "loss", share).mean == pytest.approx(loss(logits, labels)), name
+        assert result.at(name, "loss", share).mean == pytest.approx(loss(logits, labels)), name
         wrong = float((logits.argmax(1) != labels).double().mean())
-        assert found.at(name, "error", share).mean == pytest.approx(wrong)
-        assert found.at(name, "loss", share).n == 6
-    assert len({round(r.mean, 9) for r in found.records if r.measure == "loss"}) == 5
+        assert result.at(name, "error", share).mean == pytest.approx(wrong)
+        assert result.at(name, "loss", share).n == 6
+    assert len({round(r.mean, 9) for r in result.records if r.measure == "loss"}) == 5
 
 
 @pytest.mark.parametrize("name", ["conv_net"])
-def test_a_network_meets_itself_everywhere(name: str) -> None:
+def test_equal_networks_have_equal_losses_in_all_rows(name: str) -> None:
     model, a, _, inputs = pair(name)
-    found = average_features(model, a, dict(a), [(inputs, labels_for(inputs, 3))])
-    losses = [record.mean for record in found.records if record.measure == "loss"]
+    result = average_features(model, a, dict(a), [(inputs, labels_for(inputs, 3))])
+    losses = [record.mean for record in result.records if record.measure == "loss"]
     assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-12)
 
 
@@ -78,14 +78,14 @@ class Affine(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def test_from_the_first_layer_on_it_is_the_network_of_merged_weights() -> None:
+def test_first_row_equals_merged_weights() -> None:
     torch.manual_seed(0)
     model, inputs = Affine().double(), torch.randn(5, 3, 6, 6, dtype=torch.float64)
     a = model.state_dict()
     b = {name: torch.randn_like(tensor) for name, tensor in a.items()}
     labels = labels_for(inputs, 4)
-    found = average_features(model, a, b, [(inputs, labels)])
-    at = {record.layer: record.mean for record in found.records if record.measure == "loss"}
+    result = average_features(model, a, b, [(inputs, labels)])
+    at = {record.layer: record.mean for record in result.records if record.measure == "loss"}
     assert list(at)[3:] == ["stem.conv2d", *list(at)[4:-2], "head.linear", "mixed outputs"]
     assert at["stem.conv2d"] == pytest.approx(at["merged weights"], rel=1e-12)
     with torch.no_grad():
@@ -95,35 +95,35 @@ def test_from_the_first_layer_on_it_is_the_network_of_merged_weights() -> None:
 
 
 @pytest.mark.parametrize("name", ["residual", "transformer"])
-def test_inputs_are_left_alone(name: str) -> None:
+def test_inputs_are_not_changed(name: str) -> None:
     model, a, b, inputs = pair(name)
     classes = 11 if name == "transformer" else 3
     labels = inputs if name == "transformer" else labels_for(inputs, classes)
     kept = [t.clone() for t in (*a.values(), *b.values(), inputs)]
-    told: list[tuple[int, int]] = []
-    found = average_features(
-        model, a, b, [(inputs, labels)], progress=lambda *done: told.append(done)
+    reported: list[tuple[int, int]] = []
+    result = average_features(
+        model, a, b, [(inputs, labels)], progress=lambda *done: reported.append(done)
     )
     assert all(map(torch.equal, kept, (*a.values(), *b.values(), inputs)))
-    total = len(found.layers)
-    assert told == [(i + 1, total) for i in range(total)]
+    total = len(result.layers)
+    assert reported == [(i + 1, total) for i in range(total)]
 
 
 def test_other_losses_and_layers_can_be_chosen() -> None:
     model, a, b, inputs = pair("mlp")
     targets = torch.zeros(6, 3, dtype=torch.float64)
-    found = average_features(model, a, b, [(inputs, targets)], layers=["*relu"], loss="mse")
-    assert found.layers == ("A", "B", "merged weights", "1.relu", "mixed outputs")
+    result = average_features(model, a, b, [(inputs, targets)], layers=["*relu"], loss="mse")
+    assert result.layers == ("A", "B", "merged weights", "1.relu", "mixed outputs")
     expected = mlp_features(a, inputs)["2.linear"].square().mean()
-    assert found.at("A", "loss", 1.0).mean == pytest.approx(float(expected))
-    ax = found.plot(Figure().subplots())
+    assert result.at("A", "loss", 1.0).mean == pytest.approx(float(expected))
+    ax = result.plot(Figure().subplots())
     line, of_a, of_b = ax.lines
-    losses = {r.layer: r.mean for r in found.records if r.measure == "loss"}
-    assert list(line.get_ydata()) == [losses[layer] for layer in found.layers[2:]]
+    losses = {r.layer: r.mean for r in result.records if r.measure == "loss"}
+    assert list(line.get_ydata()) == [losses[layer] for layer in result.layers[2:]]
     assert [each.get_ydata()[0] for each in (of_a, of_b)] == [losses["A"], losses["B"]]
 
 
-def test_bad_input_is_named_in_one_line() -> None:
+def test_bad_input_gives_a_one_line_error() -> None:
     model, a, b, inputs = pair("mlp")
     data = [(inputs, labels_for(inputs, 3))]
     with pytest.raises(
@@ -143,17 +143,17 @@ def test_statistics_of_the_merged_weights_can_be_reset() -> None:
     inputs = torch.randn(20, 4)
     data = [(inputs, labels_for(inputs, 3))]
     plain = average_features(model, a, b, data)
-    found = average_features(model, a, b, data, normalization="reset", statistics=data)
+    result = average_features(model, a, b, data, normalization="reset", statistics=data)
     point = reset_statistics(model, between(a, b, 0.5), data)
-    assert found.at("merged weights", "loss", 0.5).mean == pytest.approx(
+    assert result.at("merged weights", "loss", 0.5).mean == pytest.approx(
         loss(functional_call(model.eval(), point, inputs), data[0][1]), rel=1e-5
     )
     changed = {
         row.layer
-        for row, before in zip(found.records, plain.records, strict=True)
+        for row, before in zip(result.records, plain.records, strict=True)
         if row.mean != before.mean
     }
     assert changed == {"merged weights"}
-    assert found.rows()[0]["normalization"] == "reset"
+    assert result.rows()[0]["normalization"] == "reset"
     with pytest.raises(OneBasinError, match='averaging: normalization="reset" estimates'):
         average_features(model, a, b, data, normalization="reset")

@@ -1,4 +1,4 @@
-"""Axes: the dimension of the examples is found wherever a model puts it."""
+"""Axes: the dimension of the examples is result wherever a model puts it."""
 
 from __future__ import annotations
 
@@ -36,39 +36,39 @@ SHAPES: dict[str, tuple[Callable[[Tensor], Tensor], BatchDim]] = {
 
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("num", [2, 3, 6])  # 6 is also the length of the sequence
-def test_the_examples_are_found_and_cut_apart(name: str, num: int) -> None:
+def test_batch_dimension_is_found(name: str, num: int) -> None:
     shape, expected = SHAPES[name]
     torch.manual_seed(0)
     model, inputs = Shaped(shape).double(), torch.randn(num, 6, 4, dtype=torch.float64)
     graph = Graph(model, inputs)
-    found = find_batch_dims(graph, model.state_dict(), inputs)
-    assert found["linear"] == expected
+    result = find_batch_dims(graph, model.state_dict(), inputs)
+    assert result["linear"] == expected
     values: dict[str, Tensor] = {}
     graph.run(model.state_dict(), inputs, values.__setitem__)
-    cut = found["linear"].by_example(values["linear"], num)
+    cut = result["linear"].by_example(values["linear"], num)
     expected = torch.stack([model.linear(each).flatten() for each in inputs])
     torch.testing.assert_close(cut, expected)
-    assert "sum" not in found, "a sum over all examples has no axis"
+    assert "sum" not in result, "a sum over all examples has no axis"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_usual_networks_have_examples_first(name: str) -> None:
+def test_common_networks_have_the_batch_dimension_first(name: str) -> None:
     model, inputs = build(name)
     graph = Graph(model, inputs)
-    found = find_batch_dims(graph, model.state_dict(), inputs)
+    result = find_batch_dims(graph, model.state_dict(), inputs)
     floating = {n for n in graph.nodes if n in graph.fed}
-    assert found == dict.fromkeys(found, BatchDim(0))
-    assert found.keys() == floating
+    assert result == dict.fromkeys(result, BatchDim(0))
+    assert result.keys() == floating
 
 
-def test_a_lone_example_has_an_axis_too() -> None:
+def test_single_example_has_a_batch_dimension() -> None:
     model = Shaped(lambda x: x.transpose(0, 1)).double()
     features = Features(model, [torch.randn(1, 6, 4, dtype=torch.float64)])
-    found = find_batch_dims(features.graph, model.state_dict(), features.first)
-    assert found["linear"] == BatchDim(1)
+    result = find_batch_dims(features.graph, model.state_dict(), features.first)
+    assert result["linear"] == BatchDim(1)
 
 
-def test_dead_units_hide_no_axis() -> None:
+def test_dead_units_do_not_hide_the_batch_dimension() -> None:
     model, inputs = build("mlp")
     params = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
     graph = Graph(model, inputs)

@@ -17,20 +17,20 @@ from onebasin.matching import match_weights
 from tests.evaluation.features.pairs import cosines, distances, mlp_features, pair
 
 
-def test_the_numbers_are_those_of_the_formulas() -> None:
+def test_numbers_match_the_formulas() -> None:
     model, a, b, inputs = pair("mlp")
-    found = measure_commutativity(model, a, b, [inputs[:4], inputs[4:]])
-    assert found.layers == ("0.linear", "2.linear")
+    result = measure_commutativity(model, a, b, [inputs[:4], inputs[4:]])
+    assert result.layers == ("0.linear", "2.linear")
     h_a, h_b = (mlp_features(each, inputs)["1.relu"] for each in (a, b))
     w_a, w_b = a["2.weight"].T, b["2.weight"].T
     x, y = h_a @ w_a + h_b @ w_b, h_b @ w_a + h_a @ w_b
     for measure, expected in (("1-cos", cosines(x, y)), ("distance", distances(x, y))):
-        record = found.at("2.linear", measure)
+        record = result.at("2.linear", measure)
         assert record.mean == pytest.approx(float(expected.mean()), abs=1e-12)
         assert record.sd == pytest.approx(float(expected.std(correction=0)), abs=1e-9)
         assert record.n == 6
     # Both networks get the same inputs, so that the first layer commutes always.
-    assert found.at("0.linear", "distance").mean == 0
+    assert result.at("0.linear", "distance").mean == 0
 
 
 class Conv(nn.Module):
@@ -43,20 +43,20 @@ class Conv(nn.Module):
         return self.last(self.first(x).relu())
 
 
-def test_convolutions_keep_their_other_arguments() -> None:
+def test_arguments_of_convolutions_are_kept() -> None:
     torch.manual_seed(0)
     model, inputs = Conv().double(), torch.randn(5, 2, 8, 8, dtype=torch.float64)
     a = model.state_dict()
     b = {key: torch.randn_like(tensor) for key, tensor in a.items()}
-    found = measure_commutativity(model, a, b, [inputs])
+    result = measure_commutativity(model, a, b, [inputs])
     h_a, h_b = (F.conv2d(inputs, p["first.weight"], p["first.bias"], 2, 1).relu() for p in (a, b))
 
     def last(params: dict[str, Tensor], h: Tensor) -> Tensor:
         return F.conv_transpose2d(h, params["last.weight"], None, 2, groups=2).flatten(1)
 
     expected = distances(last(a, h_a) + last(b, h_b), last(a, h_b) + last(b, h_a)).mean()
-    assert found.layers == ("first.conv2d", "last.conv_transpose2d")
-    assert found.at(found.layers[1], "distance").mean == pytest.approx(float(expected), rel=1e-9)
+    assert result.layers == ("first.conv2d", "last.conv_transpose2d")
+    assert result.at(result.layers[1], "distance").mean == pytest.approx(float(expected), rel=1e-9)
 
 
 class Written(nn.Module):
@@ -92,28 +92,28 @@ def written() -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, float]:
     model, inputs = Written(PRODUCTS["module"]).double(), torch.randn(6, 5, dtype=torch.float64)
     a = {key: tensor.detach() for key, tensor in model.state_dict().items()}
     b = {key: torch.randn_like(tensor) for key, tensor in a.items()}
-    found = measure_commutativity(model, a, b, [inputs])
-    return a, b, inputs, found.at("last.linear", "distance").mean
+    result = measure_commutativity(model, a, b, [inputs])
+    return a, b, inputs, result.at("last.linear", "distance").mean
 
 
 @pytest.mark.parametrize("name", sorted(PRODUCTS.keys() - {"module"}))
-def test_a_product_counts_however_it_is_written(
+def test_every_form_of_product_is_found(
     name: str, written: tuple[dict[str, Tensor], dict[str, Tensor], Tensor, float]
 ) -> None:
     a, b, inputs, expected = written
-    found = measure_commutativity(Written(PRODUCTS[name]).double(), a, b, [inputs])
-    assert len(found.layers) == 2, found.layers
-    distance = found.at(found.layers[1], "distance").mean
+    result = measure_commutativity(Written(PRODUCTS[name]).double(), a, b, [inputs])
+    assert len(result.layers) == 2, result.layers
+    distance = result.at(result.layers[1], "distance").mean
     assert distance == pytest.approx(expected, rel=1e-9)
     assert distance > 0.01
 
 
-def test_weights_that_are_computed_count_as_they_are_used() -> None:
+def test_computed_weights_are_used() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), weight_norm(nn.Linear(8, 3))).double()
     inputs, a = torch.randn(6, 5, dtype=torch.float64), model.state_dict()
     b = {key: torch.randn_like(tensor) for key, tensor in a.items()}
-    found = measure_commutativity(model, a, b, [inputs])
+    result = measure_commutativity(model, a, b, [inputs])
     w_a, w_b = (
         torch._weight_norm(p[f"{name}.original1"], p[f"{name}.original0"])
         for p in (a, b)
@@ -121,10 +121,10 @@ def test_weights_that_are_computed_count_as_they_are_used() -> None:
     )
     h_a, h_b = (F.linear(inputs, p["0.weight"], p["0.bias"]).relu() for p in (a, b))
     expected = distances(h_a @ w_a.T + h_b @ w_b.T, h_b @ w_a.T + h_a @ w_b.T).mean()
-    assert found.at(found.layers[1], "distance").mean == pytest.approx(float(expected), rel=1e-9)
+    assert result.at(result.layers[1], "distance").mean == pytest.approx(float(expected), rel=1e-9)
 
 
-def test_attention_multiplies_features_which_is_no_layer() -> None:
+def test_products_of_attention_are_not_layers() -> None:
     model, a, b, inputs = pair("transformer")
     assert measure_commutativity(model, a, b, [inputs]).layers == (
         "qkv.linear",
@@ -136,7 +136,7 @@ def test_attention_multiplies_features_which_is_no_layer() -> None:
 
 
 @pytest.mark.parametrize("name", ["mlp", "transformer"])
-def test_a_twin_commutes_once_it_is_matched(name: str) -> None:
+def test_permuted_copy_commutes_after_matching(name: str) -> None:
     model, a, _, inputs = pair(name)
     symmetry = infer_symmetry(model, (inputs,))
     twin = Permutation.random(symmetry, seed=3).apply(a)
@@ -149,7 +149,7 @@ def test_a_twin_commutes_once_it_is_matched(name: str) -> None:
     assert {record.mean for record in same.records} == {0.0}
 
 
-def test_a_model_without_such_layers_is_refused() -> None:
+def test_a_model_without_such_layers_is_rejected() -> None:
     model = nn.Sequential(nn.LayerNorm(5), nn.ReLU())
     with pytest.raises(OneBasinError, match=r"^commutativity: the model has no linear or convolu"):
         measure_commutativity(model, model.state_dict(), model.state_dict(), [torch.randn(3, 5)])

@@ -20,10 +20,10 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_the_formulas() -> None:
     x, y = draw(7, 5), draw(7, 5, seed=1)
-    found = compare(x, y)
-    torch.testing.assert_close(found["1-cos"], cosines(x, y))
-    torch.testing.assert_close(found["distance"], distances(x, y))
-    torch.testing.assert_close(found["projection"], (x * y).sum(1) / y.square().sum(1))
+    result = compare(x, y)
+    torch.testing.assert_close(result["1-cos"], cosines(x, y))
+    torch.testing.assert_close(result["distance"], distances(x, y))
+    torch.testing.assert_close(result["projection"], (x * y).sum(1) / y.square().sum(1))
 
 
 def test_opposite_and_scaled_features() -> None:
@@ -37,9 +37,9 @@ def test_opposite_and_scaled_features() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_equal_features_are_exactly_equal(dtype: torch.dtype) -> None:
     x = (draw(9, 64) * 1e3).to(dtype)
-    found = compare(x, x.clone())
-    assert found["1-cos"].tolist() == found["distance"].tolist() == [0.0] * 9
-    assert found["projection"].tolist() == [1.0] * 9
+    result = compare(x, x.clone())
+    assert result["1-cos"].tolist() == result["distance"].tolist() == [0.0] * 9
+    assert result["projection"].tolist() == [1.0] * 9
     assert torch.equal(mixed(x, x.clone(), 0.3).to(dtype), x)
 
 
@@ -51,18 +51,18 @@ def test_small_angles_are_not_lost_in_single_precision() -> None:
     torch.testing.assert_close(compare(x, y)["1-cos"], exact, rtol=1e-3, atol=0)
 
 
-def test_features_of_nothing() -> None:
+def test_zero_features() -> None:
     x = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     y = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
-    found = {name: values.tolist() for name, values in compare(x, y).items()}
-    assert found["1-cos"] == [0, 1, 1]
-    assert found["distance"][0] == 0
-    assert found["projection"][:2] == [1, 0]
-    assert all(map(math.isnan, [*found["distance"][1:], found["projection"][2]]))
+    result = {name: values.tolist() for name, values in compare(x, y).items()}
+    assert result["1-cos"] == [0, 1, 1]
+    assert result["distance"][0] == 0
+    assert result["projection"][:2] == [1, 0]
+    assert all(map(math.isnan, [*result["distance"][1:], result["projection"][2]]))
 
 
 @given(st.lists(st.lists(st.floats(-1e3, 1e3), max_size=5), max_size=6))
-def test_moments_are_those_of_all_numbers_together(parts: list[list[float]]) -> None:
+def test_moments_do_not_depend_on_batches(parts: list[list[float]]) -> None:
     moments = Moments()
     for part in parts:
         moments.add(torch.tensor([*part, torch.nan]))
@@ -76,7 +76,7 @@ def test_moments_are_those_of_all_numbers_together(parts: list[list[float]]) -> 
         assert math.isnan(moments.sd)
 
 
-def test_a_large_mean_drowns_no_deviation() -> None:
+def test_large_mean_keeps_the_precision_of_the_std() -> None:
     numbers = 1e8 + draw(1000)
     moments = Moments()
     for part in numbers.split(7):

@@ -19,7 +19,7 @@ def layers(model: nn.Module, inputs: Tensor, patterns: list[str] | None = None) 
     return [layer.name for layer in find_layers(graph, axes, patterns, call="look")]
 
 
-def test_values_of_the_same_name_are_numbered() -> None:
+def test_equal_names_are_numbered() -> None:
     import torch
 
     assert layers(MLP(depth=2, width=4), torch.zeros(3, 64)) == [
@@ -31,7 +31,7 @@ def test_values_of_the_same_name_are_numbered() -> None:
     ]
 
 
-def test_parameters_nonlinearities_and_sums_make_layers() -> None:
+def test_default_layers_are_parameters_nonlinearities_and_sums() -> None:
     assert layers(*build("conv_net")) == [
         "0.conv2d",
         "1.batch_norm",
@@ -40,9 +40,9 @@ def test_parameters_nonlinearities_and_sums_make_layers() -> None:
         "6.tanh",
         "7.linear",
     ]
-    found = layers(*build("residual"))
-    assert found[-3:] == ["add", "relu#3", "head.linear"]
-    assert "mean" not in found
+    result = layers(*build("residual"))
+    assert result[-3:] == ["add", "relu#3", "head.linear"]
+    assert "mean" not in result
     assert layers(*build("transformer")) == [
         "embedding.embedding",
         "norm.layer_norm",
@@ -57,7 +57,7 @@ def test_parameters_nonlinearities_and_sums_make_layers() -> None:
     ]
 
 
-def test_patterns_choose_among_all_values() -> None:
+def test_patterns_select_from_all_values() -> None:
     assert layers(*build("conv_net"), ["[0-5].*"]) == [
         "0.conv2d",
         "1.batch_norm",
@@ -70,7 +70,7 @@ def test_patterns_choose_among_all_values() -> None:
     assert len(layers(*build("transformer"), ["*"])) == 22
 
 
-def test_a_pattern_that_fits_nothing_lists_what_there_is() -> None:
+def test_pattern_without_match_lists_the_layers() -> None:
     with pytest.raises(OneBasinError) as caught:
         layers(*build("mlp"), ["1.relu", "3.*"])
     assert str(caught.value) == (
@@ -80,7 +80,7 @@ def test_a_pattern_that_fits_nothing_lists_what_there_is() -> None:
         layers(*build("transformer"), ["nothing"])
 
 
-def test_a_model_without_examples_is_refused() -> None:
+def test_a_model_without_examples_is_rejected() -> None:
     graph = Graph(*build("mlp"))
     with pytest.raises(OneBasinError, match=r"^look: no value inside the model has a batch"):
         find_layers(graph, {}, call="look")

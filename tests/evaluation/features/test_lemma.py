@@ -18,13 +18,13 @@ def outputs(model: nn.Module, params: Params, inputs: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("name", "classes"), [("mlp", 3), ("transformer", 11)])
-def test_the_numbers_are_those_of_the_networks(name: str, classes: int) -> None:
+def test_numbers_match_the_networks(name: str, classes: int) -> None:
     model, a, b, inputs = pair(name)
     labels = labels_for(inputs, classes)
     if name == "transformer":
         labels = inputs.roll(1, 1)
         labels[0, :2] = -100
-    found = check_lemma(model, a, b, [(inputs[:3], labels[:3]), (inputs[3:], labels[3:])])
+    result = check_lemma(model, a, b, [(inputs[:3], labels[:3]), (inputs[3:], labels[3:])])
     counts = labels.flatten() != -100
     of_a, of_b = outputs(model, a, inputs)[counts], outputs(model, b, inputs)[counts]
     classes_of = labels.flatten()[counts]
@@ -32,26 +32,26 @@ def test_the_numbers_are_those_of_the_networks(name: str, classes: int) -> None:
     def error(logits: Tensor) -> float:
         return float((logits.argmax(1) != classes_of).double().mean())
 
-    assert found.epsilon == pytest.approx(max(error(of_a), error(of_b)))
-    assert found.bound == 2 * found.epsilon
-    assert found.at("output", "error", 1.0).mean == pytest.approx(error(of_a))
+    assert result.epsilon == pytest.approx(max(error(of_a), error(of_b)))
+    assert result.bound == 2 * result.epsilon
+    assert result.at("output", "error", 1.0).mean == pytest.approx(error(of_a))
     errors = []
     for alpha in (0.25, 0.5, 0.75):
         x = outputs(model, between(a, b, alpha), inputs)[counts]
         y = alpha * of_a + (1 - alpha) * of_b
         errors.append(error(x))
-        assert found.at("output", "error", alpha).mean == pytest.approx(error(x))
-        assert found.at("output", "error of the mix", alpha).mean == pytest.approx(error(y))
+        assert result.at("output", "error", alpha).mean == pytest.approx(error(x))
+        assert result.at("output", "error of the mix", alpha).mean == pytest.approx(error(y))
         differ = float((x.argmax(1) != y.argmax(1)).double().mean())
-        assert found.at("output", "disagreement", alpha).mean == pytest.approx(differ)
-        assert error(y) <= found.bound + 1e-12
-        assert error(x) <= found.assured(alpha) + 1e-12
-        assert found.at("output", "error", alpha).n == int(counts.sum())
-    assert found.path_error == pytest.approx(max(errors))
-    assert found.holds == (max(errors) <= found.bound)
+        assert result.at("output", "disagreement", alpha).mean == pytest.approx(differ)
+        assert error(y) <= result.bound + 1e-12
+        assert error(x) <= result.assured(alpha) + 1e-12
+        assert result.at("output", "error", alpha).n == int(counts.sum())
+    assert result.path_error == pytest.approx(max(errors))
+    assert result.holds == (max(errors) <= result.bound)
 
 
-def test_the_lemma_holds_where_llfc_does_and_can_fail_where_not() -> None:
+def test_bound_holds_with_llfc_and_can_fail_without() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
     inputs = torch.tensor([[1.0, 0.2], [0.3, 1.0], [0.1, 2.0], [3.0, 1.0]])
@@ -68,7 +68,7 @@ def test_the_lemma_holds_where_llfc_does_and_can_fail_where_not() -> None:
     assert crossed.at("output", "error of the mix", 0.5).mean == 0
 
 
-def test_a_lone_example_counts_once() -> None:
+def test_single_example_counts_once() -> None:
     model, a, b, inputs = pair("mlp")
     labels = labels_for(inputs, 3)
     whole = check_lemma(model, a, b, [(inputs, labels)])
@@ -78,7 +78,7 @@ def test_a_lone_example_counts_once() -> None:
         assert other.n == one.n
 
 
-def test_labels_that_do_not_fit_are_named() -> None:
+def test_mismatched_labels_are_rejected() -> None:
     model, a, b, inputs = pair("mlp")
     with pytest.raises(OneBasinError, match=r"^lemma: a batch has no labels; pass batches \(inpu"):
         check_lemma(model, a, b, [inputs])
@@ -92,13 +92,13 @@ def test_labels_that_do_not_fit_are_named() -> None:
         check_lemma(model, a, b, [(inputs, torch.zeros(6))])
 
 
-def test_labels_beyond_the_classes_are_named() -> None:
+def test_labels_outside_of_the_classes_are_rejected() -> None:
     model, a, b, inputs = pair("mlp")
     with pytest.raises(OneBasinError, match=r"^lemma: labels are 3 to 3, but there are 3 classes"):
         check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), 3))])
 
 
-def test_labels_of_which_none_counts_are_refused() -> None:
+def test_ignored_labels_only_are_rejected() -> None:
     model, a, b, inputs = pair("mlp")
     with pytest.raises(OneBasinError, match=r"^lemma: all labels are ignored .got -100.; pass"):
         check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), -100))])

@@ -19,13 +19,13 @@ from tests.evaluation.features.pairs import between, cosines, distances, mlp_fea
 from tests.graph.networks import NETWORKS
 
 
-def test_the_numbers_are_those_of_the_formulas() -> None:
+def test_numbers_match_the_formulas() -> None:
     model, a, b, inputs = pair("mlp")
-    found = measure_llfc(model, a, b, [inputs[:4], inputs[4:]], alphas=(0.25, 0.5))
+    result = measure_llfc(model, a, b, [inputs[:4], inputs[4:]], alphas=(0.25, 0.5))
     of_a, of_b = mlp_features(a, inputs), mlp_features(b, inputs)
-    assert found.layers == tuple(of_a)
-    assert found.alphas == (0.25, 0.5)
-    for alpha in found.alphas:
+    assert result.layers == tuple(of_a)
+    assert result.alphas == (0.25, 0.5)
+    for alpha in result.alphas:
         for layer, x in mlp_features(between(a, b, alpha), inputs).items():
             y = alpha * of_a[layer] + (1 - alpha) * of_b[layer]
             projection = (x * y).sum(1) / y.square().sum(1)
@@ -34,22 +34,22 @@ def test_the_numbers_are_those_of_the_formulas() -> None:
                 ("distance", distances(x, y)),
                 ("projection", projection),
             ):
-                record = found.at(layer, measure, alpha)
+                record = result.at(layer, measure, alpha)
                 assert record.mean == pytest.approx(float(expected.mean()), abs=1e-12)
                 assert record.sd == pytest.approx(float(expected.std(correction=0)), abs=1e-9)
                 assert record.n == 6
-            c = found.at(layer, "c", alpha)
+            c = result.at(layer, "c", alpha)
             assert c.mean == pytest.approx(1 / float(projection.mean()), rel=1e-9)
     for layer in of_a:
         expected = float(cosines(of_a[layer], of_b[layer]).mean())
-        assert found.at(layer, "1-cos ends").mean == pytest.approx(expected)
+        assert result.at(layer, "1-cos ends").mean == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_exactly_connected_to_itself(name: str) -> None:
     model, a, _, inputs = pair(name)
-    found = measure_llfc(model, a, dict(a), [inputs])
-    for record in found.records:
+    result = measure_llfc(model, a, dict(a), [inputs])
+    for record in result.records:
         expected = 1.0 if record.measure in ("projection", "c") else 0.0
         assert (record.mean, record.sd, record.n) == (expected, 0.0, len(inputs)), record
 
@@ -58,15 +58,15 @@ def test_a_network_linear_in_its_parameters_is_exactly_connected() -> None:
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten()).double()
     other = {name: torch.randn_like(tensor) for name, tensor in linear.state_dict().items()}
-    found = measure_llfc(linear, linear.state_dict(), other, [torch.randn(4, 2, 5, 5).double()])
-    assert found.at("0.conv2d", "1-cos ends").mean > 0.1
-    for alpha in found.alphas:
-        assert found.at("0.conv2d", "distance", alpha).mean < 1e-30
-        assert found.at("0.conv2d", "c", alpha).mean == pytest.approx(1, abs=1e-14)
+    result = measure_llfc(linear, linear.state_dict(), other, [torch.randn(4, 2, 5, 5).double()])
+    assert result.at("0.conv2d", "1-cos ends").mean > 0.1
+    for alpha in result.alphas:
+        assert result.at("0.conv2d", "distance", alpha).mean < 1e-30
+        assert result.at("0.conv2d", "c", alpha).mean == pytest.approx(1, abs=1e-14)
 
 
 @pytest.mark.parametrize("name", ["mlp", "residual"])
-def test_a_permuted_twin_is_connected_once_it_is_matched(name: str) -> None:
+def test_permuted_copy_is_connected_after_matching(name: str) -> None:
     model, a, _, inputs = pair(name)
     symmetry = infer_symmetry(model, (inputs,))
     twin = Permutation.random(symmetry, seed=3).apply(a)
@@ -80,7 +80,7 @@ def test_a_permuted_twin_is_connected_once_it_is_matched(name: str) -> None:
         assert after.at(layer, "c", 0.5).mean == pytest.approx(1, abs=1e-12)
 
 
-def test_a_lone_example_counts_once() -> None:
+def test_single_example_counts_once() -> None:
     model, a, b, inputs = pair("mlp")
     whole = measure_llfc(model, a, b, [inputs])
     parts = measure_llfc(model, a, b, [inputs[:1], inputs[1:3], inputs[3:]])
@@ -98,44 +98,44 @@ def test_a_lone_example_counts_once() -> None:
 def test_statistics_can_be_reset_on_the_path() -> None:
     model, a, b, inputs = pair("conv_net")
     data = [(inputs, torch.zeros(len(inputs)))]
-    found = measure_llfc(
+    result = measure_llfc(
         model, a, b, data, alphas=[0.5], normalization="reset", statistics=data, layers=["7.*"]
     )
-    assert found.normalization == "reset"
+    assert result.normalization == "reset"
     point = reset_statistics(model, between(a, b, 0.5), data)
     with torch.no_grad():
         x, y_a, y_b = (torch.func.functional_call(model, p, (inputs,)) for p in (point, a, b))
     expected = float(cosines(x, (y_a + y_b) / 2).mean())
-    assert found.at("7.linear", "1-cos", 0.5).mean == pytest.approx(expected, rel=1e-6)
+    assert result.at("7.linear", "1-cos", 0.5).mean == pytest.approx(expected, rel=1e-6)
     plain = measure_llfc(model, a, b, data, alphas=[0.5], layers=["7.*"])
     assert plain.at("7.linear", "1-cos", 0.5).mean != pytest.approx(expected, rel=1e-3)
 
 
 def test_units_can_be_repaired_on_the_path() -> None:
     model, a, b, inputs = pair("mlp")
-    found = measure_llfc(
+    result = measure_llfc(
         model, a, b, [inputs], alphas=[0.25], normalization="repair", statistics=[inputs]
     )
     point = repair(model, between(a, b, 0.25), [a, b], [inputs], weights=[0.25, 0.75]).params
     of_a, of_b, of_point = (mlp_features(params, inputs) for params in (a, b, point))
     for layer, x in of_point.items():
         expected = float(cosines(x, 0.25 * of_a[layer] + 0.75 * of_b[layer]).mean())
-        assert found.at(layer, "1-cos", 0.25).mean == pytest.approx(expected, abs=1e-9)
+        assert result.at(layer, "1-cos", 0.25).mean == pytest.approx(expected, abs=1e-9)
 
 
-def test_nothing_is_changed_and_the_same_call_gives_the_same() -> None:
+def test_inputs_are_not_changed_and_results_are_reproducible() -> None:
     model, a, b, inputs = pair("conv_net")
     model.train()
     kept = [t.clone() for t in (*a.values(), *b.values(), inputs)]
-    told: list[int] = []
-    first = measure_llfc(model, a, b, [inputs, inputs], progress=told.append)
+    reported: list[int] = []
+    first = measure_llfc(model, a, b, [inputs, inputs], progress=reported.append)
     assert first == measure_llfc(model, a, b, [inputs, inputs])
-    assert told == [1, 2]
+    assert reported == [1, 2]
     assert model.training
     assert all(map(torch.equal, kept, (*a.values(), *b.values(), inputs)))
 
 
-def test_bad_input_is_named_in_one_line() -> None:
+def test_bad_input_gives_a_one_line_error() -> None:
     model, a, b, inputs = pair("mlp")
     cases = {
         r"^llfc: alpha is 1\.0; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
@@ -156,7 +156,7 @@ def test_bad_input_is_named_in_one_line() -> None:
         measure_llfc(model, a, huge, [inputs])
 
 
-def test_one_share_is_no_list_of_shares() -> None:
+def test_single_alpha_is_rejected() -> None:
     with pytest.raises(OneBasinError, match=r"^llfc: alphas is 0\.5; pass a list, such as"):
         checked_alphas(0.5, "llfc")
     for wrong in ("0.5", [None], [True], [nan]):
@@ -164,7 +164,7 @@ def test_one_share_is_no_list_of_shares() -> None:
             checked_alphas(wrong, "llfc")
 
 
-def test_alphas_come_in_any_form_and_count_once() -> None:
+def test_alphas_of_any_type_are_deduplicated() -> None:
     for given in (iter([0.25, 0.5]), torch.tensor([0.25, 0.5, 0.25])):
         assert checked_alphas(given, "llfc") == (0.25, 0.5)
     model, a, b, inputs = pair("mlp")

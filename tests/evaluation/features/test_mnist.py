@@ -1,4 +1,4 @@
-"""On real MNIST: what `benchmarks/mnist.py` measures is what the literature found."""
+"""On real MNIST: what `benchmarks/mnist.py` measures is what the literature result."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def hsic_by_hand(x: Tensor, y: Tensor) -> float:
     return total / count
 
 
-def test_hsic_without_bias_is_the_mean_over_quadruples() -> None:
+def test_unbiased_hsic_is_the_mean_over_quadruples() -> None:
     x, y = draw(6, 3), draw(6, 2, seed=1)
     kernels = [(each @ each.T).fill_diagonal_(0) for each in (x, y)]
     assert float(unbiased_hsic(*kernels)) == pytest.approx(hsic_by_hand(x, y))
@@ -61,7 +61,7 @@ def biased_by_hand(x: Tensor, y: Tensor) -> float:
     return float((k * l).sum() / (k.norm() * l.norm()))
 
 
-def test_cka_in_batches_is_that_of_the_mean_hsic() -> None:
+def test_batch_cka_uses_the_mean_hsic() -> None:
     x, y = draw(12, 5), draw(12, 5, seed=1) + draw(12, 5)
     cka = BatchCKA()
     parts = list(zip(x.split(6), y.split(6), strict=True))
@@ -72,7 +72,7 @@ def test_cka_in_batches_is_that_of_the_mean_hsic() -> None:
     assert cka.num == 12
 
 
-def test_cka_knows_no_order_rotation_or_scale() -> None:
+def test_cka_is_invariant_to_order_rotation_and_scale() -> None:
     x = draw(20, 6)
     rotation = torch.linalg.qr(draw(6, 6, seed=1))[0]
     for cka in (WholeCKA("biased"), WholeCKA("unbiased"), BatchCKA()):
@@ -80,7 +80,7 @@ def test_cka_knows_no_order_rotation_or_scale() -> None:
         assert cka.value() == pytest.approx(1)
 
 
-def test_what_is_not_defined_is_no_number() -> None:
+def test_undefined_values_are_nan() -> None:
     for cka in (WholeCKA("biased"), WholeCKA("unbiased"), BatchCKA()):
         assert math.isnan(cka.value())
         cka.add(torch.zeros(5, 3), draw(5, 3).float())
@@ -90,7 +90,7 @@ def test_what_is_not_defined_is_no_number() -> None:
     assert math.isnan(few.value())
 
 
-def test_correlations_are_torchs() -> None:
+def test_correlations_match_torch() -> None:
     x, y = draw(30, 4) + 100, draw(30, 4, seed=1)
     y[:, 1] = -x[:, 1]
     y[:, 3] = 5
@@ -104,32 +104,32 @@ def test_correlations_are_torchs() -> None:
 
 def test_units_of_a_network_are_compared() -> None:
     model, a, b, inputs = pair("mlp")
-    found = measure_similarity(model, a, b, [inputs[:4], inputs[4:]], hsic="biased")
+    result = measure_similarity(model, a, b, [inputs[:4], inputs[4:]], hsic="biased")
     of_a, of_b = mlp_features(a, inputs), mlp_features(b, inputs)
-    for layer in found.layers:
+    for layer in result.layers:
         x, y = of_a[layer], of_b[layer]
-        assert found.at(layer, "cka").mean == pytest.approx(biased_by_hand(x, y), rel=1e-9)
-        assert found.at(layer, "cka").n == 6
+        assert result.at(layer, "cka").mean == pytest.approx(biased_by_hand(x, y), rel=1e-9)
+        assert result.at(layer, "cka").n == 6
         columns = [torch.stack([x[:, i], y[:, i]]) for i in range(x.shape[1])]
         alive = [c for c in columns if (c.std(1) > 1e-9).all()]
         expected = torch.stack([torch.corrcoef(c)[0, 1] for c in alive])
-        record = found.at(layer, "correlation")
+        record = result.at(layer, "correlation")
         assert record.mean == pytest.approx(float(expected.mean()), abs=1e-9)
         assert record.sd == pytest.approx(float(expected.std(correction=0)), abs=1e-9)
         assert record.n == len(alive)
 
 
 @pytest.mark.parametrize("name", ["conv_net", "transformer"])
-def test_a_twin_is_similar_as_a_set_and_not_unit_by_unit(name: str) -> None:
+def test_permuted_copy_has_cka_one_but_low_correlation(name: str) -> None:
     model, a, _, inputs = pair(name)
     permutation = Permutation.random(infer_symmetry(model, (inputs,)), seed=3)
     data = [torch.cat([inputs, inputs.flip(1)])]
-    found = measure_similarity(model, a, permutation.apply(a), data, max_features=100)
-    assert {r.measure for r in found.records} == {"cka", "cka in batches", "correlation"}
-    for record in found.records:
+    result = measure_similarity(model, a, permutation.apply(a), data, max_features=100)
+    assert {r.measure for r in result.records} == {"cka", "cka in batches", "correlation"}
+    for record in result.records:
         if record.measure != "correlation":
             assert record.mean == pytest.approx(1), record
-    assert min(found.means("correlation").values()) < 0.5
+    assert min(result.means("correlation").values()) < 0.5
     same = measure_similarity(model, a, dict(a), data)
     for record in same.records:
         assert record.mean == pytest.approx(1, rel=1e-9), record
@@ -137,8 +137,8 @@ def test_a_twin_is_similar_as_a_set_and_not_unit_by_unit(name: str) -> None:
 
 def test_channels_are_units_and_positions_are_samples() -> None:
     model, a, b, inputs = pair("conv_net")
-    found = measure_similarity(model, a, b, [inputs])
-    numbers = {layer: found.at(layer, "correlation").n for layer in found.layers}
+    result = measure_similarity(model, a, b, [inputs])
+    numbers = {layer: result.at(layer, "correlation").n for layer in result.layers}
     assert numbers["0.conv2d"] == 6
     assert numbers["5.linear"] == 10
     assert numbers["7.linear"] == 4, "outputs have no group: every entry counts"

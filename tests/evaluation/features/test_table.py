@@ -37,16 +37,16 @@ def table(request: pytest.FixtureRequest) -> FeatureTable:
     return MEASURES[request.param](model, a, b, [(inputs, labels_for(inputs, 3))])
 
 
-def test_rows_are_tidy_and_survive_files(table: FeatureTable, tmp_path: Path) -> None:
+def test_rows_are_tidy_and_saved(table: FeatureTable, tmp_path: Path) -> None:
     names = ["layer", "alpha", "measure", "mean", "sd", "n", "normalization"]
     rows = table.rows()
     assert [list(row) for row in rows] == [names] * len(rows)
     keys = [(row["layer"], row["alpha"], row["measure"]) for row in rows]
     assert len(set(keys)) == len(keys)
     table.save(tmp_path / "rows.json")
-    found = json.loads((tmp_path / "rows.json").read_text())
-    assert found["normalization"] == "interpolated"
-    assert [row["mean"] for row in found["rows"]] == [
+    result = json.loads((tmp_path / "rows.json").read_text())
+    assert result["normalization"] == "interpolated"
+    assert [row["mean"] for row in result["rows"]] == [
         None if row["mean"] != row["mean"] else row["mean"] for row in rows
     ]
     table.save(tmp_path / "rows.csv")
@@ -68,20 +68,20 @@ def test_a_picture_shows_the_measures() -> None:
     from matplotlib.figure import Figure
 
     model, a, b, inputs = pair("mlp")
-    found = measure_llfc(model, a, b, [inputs])
-    ax = found.plot(Figure().subplots())
+    result = measure_llfc(model, a, b, [inputs])
+    ax = result.plot(Figure().subplots())
     assert [line.get_label() for line in ax.lines] == ["1 − cos, α = 0.5", "1 − cos of A and B"]
-    assert list(ax.lines[0].get_ydata()) == list(found.means("1-cos", 0.5).values())
-    assert [text.get_text() for text in ax.get_xticklabels()] == list(found.layers)
-    other = found.plot(Figure().subplots(), alpha=0.25)
-    assert list(other.lines[0].get_ydata()) == list(found.means("1-cos", 0.25).values())
+    assert list(ax.lines[0].get_ydata()) == list(result.means("1-cos", 0.5).values())
+    assert [text.get_text() for text in ax.get_xticklabels()] == list(result.layers)
+    other = result.plot(Figure().subplots(), alpha=0.25)
+    assert list(other.lines[0].get_ydata()) == list(result.means("1-cos", 0.25).values())
 
 
-def test_what_was_not_measured_is_named() -> None:
+def test_unknown_row_is_rejected() -> None:
     model, a, b, inputs = pair("mlp")
-    found = measure_commutativity(model, a, b, [inputs])
+    result = measure_commutativity(model, a, b, [inputs])
     with pytest.raises(OneBasinError, match=r"^features: the table has no 'cka' at layer '0"):
-        found.at("0.linear", "cka")
+        result.at("0.linear", "cka")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,6 @@ def test_what_was_not_measured_is_named() -> None:
         (measure_commutativity, "1-cos, distance"),
     ],
 )
-def test_values_of_pictures_are_named(measure: Callable[..., FeatureTable], label: str) -> None:
+def test_values_of_pictures_are_rejected(measure: Callable[..., FeatureTable], label: str) -> None:
     model, a, b, inputs = pair("mlp")
     assert measure(model, a, b, [inputs]).plot().get_ylabel() == label

@@ -38,16 +38,16 @@ def test_fast_steps_run_back_and_forth_between_slow_ones():
 )
 def test_every_permutation_comes_once(name, count):
     _, symmetry, _, _ = tiny(name)
-    found = list(enumerate_permutations(symmetry))
-    assert len(found) == num_different(found) == count
+    result = list(enumerate_permutations(symmetry))
+    assert len(result) == num_different(result) == count
 
 
 def test_nested_groups_are_permuted_in_every_outer_unit():
     _, symmetry, _, _ = tiny("heads")
     assert any(group.nested_in for group in symmetry.groups.values())
-    found = list(enumerate_permutations(symmetry))
-    assert np.log10(len(found)) == pytest.approx(symmetry.log10_order)
-    assert num_different(found) == len(found)
+    result = list(enumerate_permutations(symmetry))
+    assert np.log10(len(result)) == pytest.approx(symmetry.log10_order)
+    assert num_different(result) == len(result)
 
 
 def num_different(permutations) -> int:

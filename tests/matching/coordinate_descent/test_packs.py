@@ -65,12 +65,12 @@ def test_similarities_are_those_of_single_products(monkeypatch):
             if number == 2:
                 search.forget()
         for root in roots:
-            found, expected = (
+            result, expected = (
                 each.similarities(root, None if number else known) for each in (packed, single)
             )
-            assert found.keys() == expected.keys()
+            assert result.keys() == expected.keys()
             for key, values in expected.items():
-                torch.testing.assert_close(found[key], values)
+                torch.testing.assert_close(result[key], values)
 
 
 def test_views_with_fixed_places_are_packed_too():
@@ -103,8 +103,8 @@ def test_a_step_takes_a_bounded_number_of_products(monkeypatch):
         patched = counting(module.add_products, "products")
         monkeypatch.setattr(module, "add_products", patched)
     monkeypatch.setattr(Search, "step", counting(Search.step, "steps"))
-    found = onebasin.matching.match_weights(*problem(num_layers), max_sweeps=1)
-    assert found.num_solves >= num_layers
+    result = onebasin.matching.match_weights(*problem(num_layers), max_sweeps=1)
+    assert result.num_solves >= num_layers
     assert counts["products"] <= 6 * counts["steps"]
 
 

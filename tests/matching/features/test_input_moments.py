@@ -36,9 +36,9 @@ def test_a_batch_of_a_power_of_two_is_seen_in_all_columns() -> None:
 
 def test_batches_count_by_their_sizes() -> None:
     few, many = torch.full((10, 1, 32, 32), 5.0), torch.ones(90, 1, 32, 32)
-    found = moments_of(conv(), [many, few]).aa
-    assert float(found[-1, 0]) == pytest.approx(0.9 * 1 + 0.1 * 5, rel=1e-3)
-    assert float(found[0, 0]) == pytest.approx(0.9 * 1 + 0.1 * 25, rel=1e-3)
+    result = moments_of(conv(), [many, few]).aa
+    assert float(result[-1, 0]) == pytest.approx(0.9 * 1 + 0.1 * 5, rel=1e-3)
+    assert float(result[0, 0]) == pytest.approx(0.9 * 1 + 0.1 * 25, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ def test_windows_times_the_weight_are_the_convolution(
     batch = torch.randn(3, 4, *(9, 8)[: len(kernel)], dtype=torch.float64)
     model(batch)
     features = Features(model, [batch])
-    found = find_layers(features.graph, features.graph.symmetry)[0]
+    result = find_layers(features.graph, features.graph.symmetry)[0]
     picked = []
 
     def enter(call: Call) -> None:
-        if call.name == found.node:
-            rows = found.rows(call, 0)
+        if call.name == result.node:
+            rows = result.rows(call, 0)
             assert isinstance(rows, Windows)
             picked.append(rows[torch.arange(len(rows))])
 
     params = model.state_dict()
     features.run([params], lambda _: lambda *_: None, enter=lambda _: enter)
-    made = F.linear(picked[0], found.matrix(params), layer.bias)
+    made = F.linear(picked[0], result.matrix(params), layer.bias)
     torch.testing.assert_close(made, layer(batch).movedim(1, -1).flatten(0, -2))
 
 

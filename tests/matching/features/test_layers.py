@@ -79,6 +79,6 @@ def test_a_planted_permutation_comes_back_all_the_same(
     net, x = (LAYERS | OTHERS)[name], batch()
     symmetry, a = infer_symmetry(net, x), net.state_dict()
     b = Permutation.random(symmetry, seed=2).apply(a)
-    found = match(symmetry, a, b, model=net, data=[x])
-    moved = found.permutation.apply(b)
+    result = match(symmetry, a, b, model=net, data=[x])
+    moved = result.permutation.apply(b)
     assert all(torch.equal(moved[name], a[name]) for name in a)

@@ -40,11 +40,11 @@ def test_derivatives_are_those_of_differences(gradient):
 
 def test_derivatives_of_a_sharp_matrix_agree():
     logits, weights = drawn(8, 8, scale=4.0).requires_grad_(), drawn(8, 8)
-    found = []
+    result = []
     for gradient in ("implicit", "unrolled"):
         matrices = sinkhorn(logits, gradient=gradient, num_rounds=3000)
-        found.append(torch.autograd.grad((matrices * weights).sum(), logits)[0])
-    torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-4)
+        result.append(torch.autograd.grad((matrices * weights).sum(), logits)[0])
+    torch.testing.assert_close(result[0], result[1], atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("gradient", ["implicit", "unrolled"])
