@@ -97,7 +97,7 @@ def measure(case: Case, data: Any, runs: int, num_examples: int) -> dict[str, An
         began = time.perf_counter()
         walk.run(draw_steps(columns, temperatures, rng))
         ours.append((time.perf_counter() - began) / case.steps)
-    peer.state = [order[group].tolist() for order in walk.orders for group in order]
+    peer.state = [order[group].tolist() for order in walk.indices for group in order]
     found = {
         "network": case.name,
         **asdict(case),
@@ -137,7 +137,7 @@ def problem(case: Case, data: Any, num_examples: int) -> tuple[Any, ...]:
 
 
 def make_walk(case: Case, model: Any, symmetry: Any, networks: Any, batches: Any) -> Any:
-    """Return a walk of onebasin that begins at the identity, and what it averages."""
+    """Return an annealing state of onebasin at the identity, and its averages."""
     from onebasin import Permutation
     from onebasin.matching._annealing.examples import examples_of
     from onebasin.matching._annealing.factory import state_factory
