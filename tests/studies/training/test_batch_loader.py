@@ -21,7 +21,7 @@ def test_batches_are_the_examples_as_networks_take_them(kept):
     gatherer = BatchLoader(kept)
     for rows in (torch.tensor([[3, 0], [19, 3]]), torch.tensor([[1], [2]])):
         expected = kept[rows.flatten()].unflatten(0, rows.shape)
-        assert torch.equal(gatherer.gather(rows), expected)
+        assert torch.equal(gatherer.load(rows), expected)
 
 
 def test_networks_learn_the_same_from_bytes():
