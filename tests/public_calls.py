@@ -133,7 +133,7 @@ CALLS: dict[str, Callable[[Params, Params], Any]] = {
     "match_sinkhorn, midpoint": _match_midpoint,
     "match_straight_through": _match("straight_through", **RUN, max_epochs=1),
     "match_annealing": _match("annealing", **RUN, steps=9, schedule="published"),
-    "match_exhaustive": _match("exhaustively"),
+    "match_exhaustive": _match("exhaustive"),
     "match_many": _match_several("many"),
     "match_cycle_consistent": _match_several("cycle_consistent"),
     "match_many_annealing": _match_several("many_annealing", **RUN, steps=9, schedule="published"),

@@ -126,7 +126,7 @@ def test_every_tensor_may_have_its_own_dtype(expected, name):
 
 
 REORDERING = {"permuted_copies", "apply"}
-AVERAGING = {"merge", "merge, weights", "average_tensors", "average_checkpoints"}
+AVERAGING = {"average", "average, weights", "average_tensors", "average_checkpoints"}
 ACCEPTED = {torch.complex64: REORDERING | AVERAGING, torch.int8: REORDERING}
 """Calls that need no real floating-point numbers."""
 

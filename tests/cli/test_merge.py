@@ -62,7 +62,7 @@ def test_wrong_weights_are_named(capsys, tmp_path, a, b):
     assert "'1;2' is not numbers separated by commas, such as 0.7,0.3" in fail(
         capsys, *arguments, "1;2"
     )
-    assert "3 weights (1, 2, 3) for 2 networks; give one for each" in fail(
+    assert "3 weights (1, 2, 3) for 2 networks; pass one for each" in fail(
         capsys, *arguments, "1,2,3"
     )
     assert "must be finite with a sum other than 0; pass --weights, such as 0.7,0.3" in fail(

@@ -199,11 +199,10 @@ def barrier(
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
-        <torch...>
-        >>> model, a, b = nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 2)
-        >>> batches = [(torch.randn(8, 4), torch.randint(2, (8,)))]
-        >>> barrier(model, a, b, batches, num_points=3).barrier()  # a convex loss
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> a, b = {"weight": 3 * torch.eye(2)}, {"weight": 5 * torch.eye(2)}
+        >>> batches = [(torch.eye(2).repeat(20, 1), torch.tensor([0, 1] * 20))]
+        >>> barrier(model, a, b, batches, num_points=3).barrier()  # a convex loss has no barrier
         0.0
     """
     job = Job.of(

@@ -106,7 +106,7 @@ def evaluate(
         >>> import torch
         >>> from torch import nn
         >>> model = nn.Linear(2, 2, bias=False)
-        >>> batches = [(torch.eye(2), torch.tensor([0, 1]))]
+        >>> batches = [(torch.eye(2).repeat(20, 1), torch.tensor([0, 1] * 20))]
         >>> evaluate(model, {"a": {"weight": 3 * torch.eye(2)}}, batches)["a"].error
         0.0
     """

@@ -134,7 +134,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Example:
         >>> csv_text([{"alpha": 0.5, "loss": 1.25}, {"alpha": 1.0, "loss": float("nan")}])
-        'alpha,loss\\n0.5,1.25\\n1.0,\\n'
+        'alpha,loss\n0.5,1.25\n1.0,\n'
     """
     buffer = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))

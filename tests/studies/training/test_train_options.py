@@ -147,7 +147,9 @@ def test_wrong_options_are_named():
         train(chain(), blobs(), seeds=[1, 1])
     with pytest.raises(OneBasinError, match="the network cannot be run on blobs, whose inputs"):
         train(nn.Linear(7, 3), blobs(), seeds=[0])
-    with pytest.raises(OneBasinError, match=r"returns \(2, 2\) for two examples but blobs has 3"):
+    with pytest.raises(
+        OneBasinError, match="labels of blobs reach 2, but the network has 2 outputs"
+    ):
         train(nn.Linear(6, 2), blobs(), seeds=[0])
     with pytest.raises(OneBasinError, match="the network has no parameters"):
         train(nn.Flatten(), blobs(), seeds=[0])
