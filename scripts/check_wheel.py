@@ -59,7 +59,9 @@ def missing_files(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     source = ROOT / "src"
-    files = [path for path in source.rglob("*") if path.is_file()]
+    files = [
+        path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
     wanted = {path.relative_to(source).as_posix() for path in files if path.suffix != ".pyc"}
     return sorted(name for name in wanted if ".egg-info/" not in name and name not in names)
 
