@@ -118,6 +118,11 @@ class Matched:
         return f"{effort} ({'converged' if self.matching.converged else 'not converged'})"
 
 
+def matched_to_json(matched: Matched | None) -> dict[str, Any]:
+    """Return the summary of a matching as plain JSON values; its entries are None without one."""
+    return {"symmetry": None, "matching": None} if matched is None else matched.to_json()
+
+
 def match_networks(
     networks: Networks, options: SymmetryOptions, matcher: Matcher, reporter: Reporter
 ) -> Matched:

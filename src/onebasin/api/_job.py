@@ -29,6 +29,7 @@ from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments, s
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError, check_whole
 from onebasin.evaluation.curves import LineNormalization
+from onebasin.evaluation.evaluation import Evaluator, evaluator_of
 
 MAX_SEED = 2**63 - 1
 
@@ -206,6 +207,14 @@ class Opened:
     networks: Networks
     data: Data
     matcher: Matcher
+
+    def evaluators(self, split: str) -> dict[str, Evaluator]:
+        """Return a function for each split that evaluates a model on it.
+
+        Args:
+            split: "train", "test" or "both".
+        """
+        return {name: evaluator_of(self.data, name) for name in splits_of(self.data, split)}
 
 
 @contextlib.contextmanager

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from onebasin._text import columns
-from onebasin.api._alignment import Matched, match_networks
-from onebasin.api._data import splits_of
+from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._evaluation import report_of_curves
-from onebasin.api._job import Job, open_with_data
+from onebasin.api._job import Job, Opened, open_with_data
 from onebasin.api._matchers import AUTO
 from onebasin.api._measuring import check_measurement, check_result_files
 from onebasin.api.reports import EvaluationReport
@@ -27,7 +26,7 @@ from onebasin.evaluation.curves import (
     Quantity,
     plain_number,
 )
-from onebasin.evaluation.evaluation import evaluator_of
+from onebasin.evaluation.evaluation import Evaluator
 from onebasin.evaluation.figures import curve_figure, save_figure
 from onebasin.evaluation.interpolation import interpolate_splits
 from onebasin.evaluation.results import save_rows
@@ -106,7 +105,6 @@ class Barrier(Summarized):
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""
-        unmatched = {"symmetry": None, "matching": None}
         return {
             "data": self.data,
             "normalize": self.normalize,
@@ -119,7 +117,7 @@ class Barrier(Summarized):
             },
             "baseline": self.baseline,
             "normalization": self.curve.normalization,
-            **(self._matched.to_json() if self._matched else unmatched),
+            **matched_to_json(self._matched),
             "curves": {
                 state: {split: curve.to_json() for split, curve in splits.items()}
                 for state, splits in self.curves.items()
@@ -231,22 +229,11 @@ def barrier(
         if align and networks.duplicates is None:
             matched = match_networks(networks, job.symmetry, opened.matcher, job.reporter)
             ends["aligned"] = matched.apply(networks.params_list)[1]
-        evaluators = {
-            name: evaluator_of(opened.data, name) for name in splits_of(opened.data, split)
+        evaluators = opened.evaluators(split)
+        curves = {
+            state: _measured(job, opened, params_b, evaluators, num_points, normalization, state)
+            for state, params_b in ends.items()
         }
-        curves: Curves = {}
-        for state, params_b in ends.items():
-            with job.reporter.progress(f"measuring {state}") as show:
-                curves[state] = interpolate_splits(
-                    networks.architecture.module,
-                    networks.params_list[0],
-                    params_b,
-                    evaluators,
-                    num_points=num_points,
-                    normalization=normalization,
-                    data=opened.data.batches(),
-                    progress=show,
-                )
         report = report_of_curves(curves, evaluators, opened.data)
     if networks.duplicates is not None:
         job.reporter.note("A and B hold the same tensors")
@@ -264,3 +251,27 @@ def barrier(
         if path is not None:
             result.save(path)
     return result
+
+
+def _measured(
+    job: Job,
+    opened: Opened,
+    params_b: Mapping[str, Tensor],
+    evaluators: Mapping[str, Evaluator],
+    num_points: int,
+    normalization: LineNormalization,
+    state: str,
+) -> dict[str, Curve]:
+    """Return the curves between A and a network by split."""
+    networks = opened.networks
+    with job.reporter.progress(f"measuring {state}") as show:
+        return interpolate_splits(
+            networks.architecture.module,
+            networks.params_list[0],
+            params_b,
+            evaluators,
+            num_points=num_points,
+            normalization=normalization,
+            data=opened.data.batches(),
+            progress=show,
+        )

@@ -12,7 +12,6 @@ import numpy as np
 from torch import Tensor
 
 from onebasin._text import columns
-from onebasin.api._data import splits_of
 from onebasin.api._evaluation import report_of_pairs
 from onebasin.api._job import Job, Opened, open_with_data
 from onebasin.api._matchers import AUTO, permutation_of
@@ -23,7 +22,6 @@ from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
-from onebasin.evaluation.evaluation import evaluator_of
 from onebasin.evaluation.matrices import PairBarriers
 from onebasin.evaluation.pairs import measure_pairs_splits
 from onebasin.evaluation.plotting import SETTINGS, save_figure
@@ -229,9 +227,7 @@ def barriers(
             architecture = opened.networks.architecture
             verified = verified_symmetry(architecture, job.symmetry, job.reporter, states=states)
             moves["aligned"] = _aligned(job, opened, verified)
-        evaluators = {
-            name: evaluator_of(opened.data, name) for name in splits_of(opened.data, split)
-        }
+        evaluators = opened.evaluators(split)
         matrices: Matrices = {}
         for state, move in moves.items():
             with job.reporter.progress(f"measuring {state} pairs") as show:

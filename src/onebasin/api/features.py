@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from torch import Tensor, nn
 
 from onebasin._text import columns
-from onebasin.api._alignment import Matched, match_networks
+from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
 from onebasin.api._job import Job, Opened, open_with_data
 from onebasin.api._matchers import AUTO
@@ -90,11 +90,10 @@ class FeatureComparison(Summarized):
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""
-        unmatched = {"symmetry": None, "matching": None}
         return {
             "data": self.data,
             "split": self.split,
-            **(self._matched.to_json() if self._matched else unmatched),
+            **matched_to_json(self._matched),
             "files": list(map(str, self.files)),
             "features": {name: table.to_json() for name, table in self.tables.items()},
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from onebasin.api._alignment import Matched, match_networks
+from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions
 from onebasin.api._job import Job
@@ -110,11 +110,10 @@ class Merged(NetworkResult):
         """Return the result as plain JSON values."""
         average = self._average
         repair, repaired = average.repair, average.repaired
-        unmatched = {"symmetry": None, "matching": None}
         return {
             **self.files_to_json(),
             "weights": list(average.weights),
-            **(average.matched.to_json() if average.matched else unmatched),
+            **matched_to_json(average.matched),
             "repair": repair.to_json(repaired) if repair and repaired else None,
             "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
         }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from onebasin._text import columns
-from onebasin.api._alignment import Matched, match_networks
+from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
 from onebasin.api._job import Job, open_with_data
 from onebasin.api._matchers import AUTO
@@ -69,13 +69,12 @@ class PlaneResult(Summarized):
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""
-        unmatched = {"symmetry": None, "matching": None}
         return {
             "data": self.data,
             "normalize": self.normalize,
             "split": self.split,
             "normalization": self.plane.normalization,
-            **(self._matched.to_json() if self._matched else unmatched),
+            **matched_to_json(self._matched),
             "points": plain_rows(self.plane.rows()),
         }
 
