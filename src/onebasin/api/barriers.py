@@ -17,7 +17,7 @@ from onebasin.api._job import Job, Opened, open_with_data
 from onebasin.api._matchers import AUTO, permutation_of
 from onebasin.api._measuring import check_measurement, check_result_files
 from onebasin.api._names import names_of
-from onebasin.api._symmetries import VerifiedSymmetry, verified_symmetry
+from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError
@@ -223,10 +223,7 @@ def barriers(
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
         if align:
-            states = opened.networks.params_list
-            architecture = opened.networks.architecture
-            verified = verified_symmetry(architecture, job.symmetry, job.reporter, states=states)
-            moves["aligned"] = _aligned(job, opened, verified)
+            moves["aligned"] = _aligned(job, opened)
         evaluators = opened.evaluators(split)
         matrices: Matrices = {}
         for state, move in moves.items():
@@ -251,7 +248,6 @@ def barriers(
     if opened.networks.duplicates is not None:
         a, b = (checkpoint.path for checkpoint in opened.networks.duplicates)
         job.reporter.note(f"{a} and {b} hold the same tensors")
-    measured_data = opened.data
     result = BarrierMatrix(
         matrices,
         names,
@@ -259,8 +255,8 @@ def barriers(
         baseline,
         normalization,
         opened.matcher.name if align else None,
-        measured_data.name,
-        measured_data.normalization,
+        opened.data.name,
+        opened.data.normalization,
         opened.networks.has_statistics,
     )
     if plot is not None:
@@ -270,18 +266,18 @@ def barriers(
     return result
 
 
-def _aligned(
-    job: Job, opened: Opened, verified: VerifiedSymmetry
-) -> Callable[[int, int], Mapping[str, Tensor]]:
+def _aligned(job: Job, opened: Opened) -> Callable[[int, int], Mapping[str, Tensor]]:
     """Match every pair; return a function that aligns the second network of a pair."""
     params_list, matcher = opened.networks.params_list, opened.matcher
+    architecture = opened.networks.architecture
+    verified = verified_symmetry(architecture, job.symmetry, job.reporter, states=params_list)
     pairs = list(combinations(range(len(params_list)), 2))
     permutations: dict[tuple[int, int], Permutation] = {}
     num_open = 0
     with job.reporter.progress(f"matching pairs by {matcher.name}") as progress:
         for i, j in pairs:
             both = [params_list[i], params_list[j]]
-            matching = matcher.run(verified.symmetry, both, opened.networks.architecture)
+            matching = matcher.run(verified.symmetry, both, architecture)
             permutations[i, j] = permutation_of(matching)
             num_open += matcher.method.can_converge and not matching.converged
             if progress is not None:
