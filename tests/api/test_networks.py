@@ -252,7 +252,7 @@ EXAMPLE: dict[str, Any] = {"example_inputs": INPUTS[:2]}
         ),
         (
             lambda: onebasin.align("mlp", mlp(1), mlp(2), arch_args={"width": 8}),
-            "align: ",
+            "align: 4 tensors missing in a ('layers.1.weight', 'layers.1.bias', 'layers.3.weight'",
         ),
     ],
 )
