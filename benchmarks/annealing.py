@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # numba looks for a package named coverage, and must not find the benchmark beside this one.
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
     torch.set_num_threads(options.threads)
-    from onebasin.data.catalogue import load_dataset
+    from onebasin.data.datasets import load_dataset
 
     data = load_dataset("mnist", root=options.data)
     rows = []
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(case: Case, data: Any, runs: int, num_examples: int) -> dict[str, Any]:
     """Return the row of a case: medians over the runs."""
-    from onebasin.matching._annealing.swaps import columns_of, draw_steps
+    from onebasin.matching._annealing.state import columns_of, draw_steps
 
     model, symmetry, networks, inputs, labels = problem(case, data, num_examples)
     walk, mixtures = make_walk(case, model, symmetry, networks, [(inputs, labels)])
@@ -139,7 +139,7 @@ def problem(case: Case, data: Any, num_examples: int) -> tuple[Any, ...]:
 def make_walk(case: Case, model: Any, symmetry: Any, networks: Any, batches: Any) -> Any:
     """Return an annealing state of onebasin at the identity, and its averages."""
     from onebasin import Permutation
-    from onebasin.matching._annealing.examples import examples_of
+    from onebasin.matching._annealing.evaluated import examples_of
     from onebasin.matching._annealing.factory import state_factory
 
     pairs = tuple(combinations(range(case.networks), 2))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from onebasin.data.catalogue import load_dataset
 from onebasin.data.dataset import Dataset
+from onebasin.data.datasets import load_dataset
 from onebasin.networks import MLP, VGG, ResNet20
 from onebasin_studies.training.recipe import Recipe
 from onebasin_studies.training.train import train

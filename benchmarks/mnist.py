@@ -22,8 +22,8 @@ from publishing import add_folder, machine, publish
 from torch import Tensor, nn
 
 import onebasin
-from onebasin.data.catalogue import load_dataset
 from onebasin.data.dataset import Dataset
+from onebasin.data.datasets import load_dataset
 from onebasin.evaluation.features import (
     FeatureTable,
     measure_additivity,

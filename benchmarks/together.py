@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from publishing import add_folder, machine, publish
 
-from onebasin.evaluation.evaluation import evaluator
-from onebasin.evaluation.points import evaluate_points
+from onebasin.evaluation._points import evaluate_points
+from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.together import LARGEST
 from onebasin.networks import MLP
 

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(width: int, depth: int, threads: int, runs: int, root: str | None) -> dict[str, Any]:
     """Return the row of one size of network."""
     torch.set_num_threads(threads)
-    from onebasin.data.catalogue import load_dataset
+    from onebasin.data.datasets import load_dataset
     from onebasin.networks import MLP
     from onebasin_studies.training import train
 

@@ -128,7 +128,7 @@ def measure_memory(name: str, folder: str, threads: int) -> dict[str, float]:
 
 def networks(name: str) -> tuple[nn.Module, nn.Module, tuple[Any, ...], dict[str, Any]]:
     """Return two networks of one architecture from seeds 0 and 1, and example inputs."""
-    from onebasin.checkpoints.torchvision_import import import_torchvision
+    from onebasin._packages import import_torchvision
 
     torchvision = import_torchvision()
     built = []

@@ -9,9 +9,9 @@ import torch
 import typer
 from safetensors.torch import save_file
 
-from onebasin.api._recorded import is_named, is_path, recorded_architecture
+from onebasin.api._architectures import is_named, is_path, recorded_architecture
 from onebasin.checkpoints import ArchitectureRecord
-from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES
+from onebasin.checkpoints.architectures import BUILTIN_ARCHITECTURES
 from onebasin.cli.app import create_app
 from onebasin.cli.positionals import split_positionals
 

@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 from onebasin.api import DataSource
 from onebasin.checkpoints import build_architecture
-from onebasin.data.digits import load_digits
+from onebasin.data.datasets import load_digits
 from onebasin.errors import OneBasinError
 from tests.cli.run import TINY, fail, run, succeed, write
 

@@ -9,9 +9,9 @@ import torch
 
 from onebasin import infer_symmetry
 from onebasin.api._matchers import MethodOptions
-from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.checkpoints._arguments import parse_arguments
 from onebasin.data.data import Data
-from onebasin.data.digits import load_digits
+from onebasin.data.datasets import load_digits
 from onebasin.graph.batches import Batches
 from onebasin.matching import match_combined, match_straight_through
 from onebasin.matching.registry import MATCHERS

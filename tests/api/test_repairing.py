@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from onebasin.api._repairs import Repair
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
-from onebasin.checkpoints.lazy import LazyMapping
-from onebasin.checkpoints.tensor_info import TensorInfo
+from onebasin.checkpoints._lazy import LazyMapping, TensorInfo
 from onebasin.data.data import Data
-from onebasin.data.digits import load_digits
+from onebasin.data.datasets import load_digits
 
 
 class Watched(LazyMapping):

@@ -17,8 +17,8 @@ from onebasin.api._symmetries import (
     verified_symmetry,
 )
 from onebasin.checkpoints import Architecture
+from onebasin.data._example_splits import ArraySplit
 from onebasin.data.data import Data
-from onebasin.data.example_splits import ArraySplit
 from onebasin.errors import OneBasinError, OneBasinWarning
 from onebasin.symmetry import Symmetry, symmetry_from_spec
 from onebasin.symmetry._verification.controls import Control

@@ -19,7 +19,7 @@ from onebasin.checkpoints import (
     load_module,
     open_checkpoint,
 )
-from onebasin.checkpoints.sources.recipe import suggestion
+from onebasin.checkpoints._sources.recipe import suggestion
 from onebasin.errors import OneBasinError
 
 USER_MODULE = """

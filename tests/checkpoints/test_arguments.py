@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.checkpoints._arguments import parse_arguments
 from onebasin.errors import OneBasinError
 
 

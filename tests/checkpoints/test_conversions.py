@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from onebasin.checkpoints import Checkpoint, TensorInfo, open_checkpoint, write_checkpoint
-from onebasin.checkpoints.conversions import Conversion, ConvertedCheckpoint, rename
+from onebasin.checkpoints._conversions import Conversion, ConvertedCheckpoint, rename
 
 STORED = {
     "expert.0": torch.zeros(2, 3),

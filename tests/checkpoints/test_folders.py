@@ -8,12 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from onebasin.checkpoints.folders import (
-    check_same_configuration,
-    check_same_folder,
-    model_folder,
-)
-from onebasin.checkpoints.torchvision_import import import_torchvision
+from onebasin._packages import import_torchvision
+from onebasin.checkpoints._folders import check_same_configuration, check_same_folder, model_folder
 from onebasin.errors import OneBasinError
 from tests.cli.run import fail, run
 

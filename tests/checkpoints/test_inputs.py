@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onebasin.checkpoints import InputSpec
-from onebasin.checkpoints.inputs import make_inputs, parse_input_spec
+from onebasin.checkpoints._inputs import make_inputs, parse_input_spec
 from onebasin.errors import OneBasinError
 
 

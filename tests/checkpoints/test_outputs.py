@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from onebasin.checkpoints import check_file_writable, check_writable, open_checkpoint
-from onebasin.checkpoints.outputs import output_form
+from onebasin.checkpoints.save import output_form
 from onebasin.errors import OneBasinError
 
 

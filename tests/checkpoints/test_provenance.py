@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from onebasin.checkpoints import read_provenance, write_checkpoint
-from onebasin.checkpoints.provenance import KEY, provenance_metadata
+from onebasin.checkpoints._metadata import PROVENANCE_KEY, provenance_metadata
 from onebasin.errors import OneBasinError
 
 MERGED = provenance_metadata(
@@ -48,6 +48,6 @@ def test_files_without_provenance(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000])
 def test_a_malformed_provenance_is_named(tmp_path: Path, text: str) -> None:
-    save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", metadata={KEY: text})
+    save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", metadata={PROVENANCE_KEY: text})
     with pytest.raises(OneBasinError, match=r"a\.safetensors: the"):
         read_provenance(tmp_path / "a.safetensors")

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from onebasin.checkpoints import open_checkpoint
-from onebasin.checkpoints.names import clean_names
+from onebasin.checkpoints._tensor_names import clean_names
 
 
 def names_after_opening(

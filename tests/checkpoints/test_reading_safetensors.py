@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onebasin.checkpoints import TensorInfo, open_checkpoint
-from onebasin.checkpoints.tensor_info import SAFETENSORS_DTYPES
+from onebasin.checkpoints._lazy import SAFETENSORS_DTYPES
 from onebasin.errors import OneBasinError
 
 

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from onebasin.checkpoints import write_checkpoint
-from onebasin.checkpoints.records import (
-    KEY,
+from onebasin.checkpoints._metadata import (
+    RECORD_KEY,
     ArchitectureRecord,
     merged_arguments,
     read_record,
@@ -55,7 +55,7 @@ def test_files_without_a_record_give_none(tmp_path):
 )
 def test_malformed_records_are_refused(tmp_path, text):
     path = tmp_path / "a.safetensors"
-    save_file({"w": torch.ones(2)}, path, metadata={KEY: text})
+    save_file({"w": torch.ones(2)}, path, metadata={RECORD_KEY: text})
     with pytest.raises(OneBasinError, match=r"a\.safetensors: the metadata"):
         read_record(path)
 

@@ -16,7 +16,7 @@ import onebasin
 SOURCE = Path(onebasin.__file__).parent.parent
 
 IMPORT = """
-from onebasin.checkpoints.torchvision_import import import_torchvision
+from onebasin._packages import import_torchvision
 from onebasin.errors import OneBasinError
 try:
     print("imported", import_torchvision().__name__, import_torchvision().__version__)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from onebasin._packages import import_torchvision
 from onebasin.checkpoints import (
     build_architecture,
     check_fits,
@@ -17,7 +18,6 @@ from onebasin.checkpoints import (
     open_checkpoint_for,
     write_checkpoint,
 )
-from onebasin.checkpoints.torchvision_import import import_torchvision
 from onebasin.errors import OneBasinError
 
 TEXT = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from onebasin._packages import import_torchvision
 from onebasin.checkpoints import build_architecture
-from onebasin.checkpoints.sources.offline import needs_network, offline
-from onebasin.checkpoints.torchvision_import import import_torchvision
+from onebasin.checkpoints._sources.transformers_config import needs_network, offline
 from onebasin.errors import OneBasinError
 
 BERT = {

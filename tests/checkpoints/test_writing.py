@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from onebasin.checkpoints import TensorInfo, open_checkpoint, write_checkpoint
-from onebasin.checkpoints.tensor_info import SAFETENSORS_DTYPES
+from onebasin.checkpoints._lazy import SAFETENSORS_DTYPES
 from onebasin.errors import OneBasinError
 
 
@@ -236,7 +236,7 @@ def test_disk_that_fills_up_on_the_way(tmp_path: Path, monkeypatch: pytest.Monke
     def full(*_: object, **__: object) -> object:
         return open("/dev/full", "wb", buffering=0)
 
-    monkeypatch.setattr("onebasin.checkpoints.writing.open", full, raising=False)
+    monkeypatch.setattr("onebasin.checkpoints.save.open", full, raising=False)
     with pytest.raises(OneBasinError, match=r"a\.safetensors: cannot be written \(No space left"):
         write_checkpoint(tmp_path / "a.safetensors", make_tensors())
     assert os.listdir(tmp_path) == []

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from onebasin.api._names import names_of
+from onebasin.api._networks import names_of
 from onebasin.checkpoints import MLP, ArchitectureRecord
-from onebasin.data.digits import load_digits
+from onebasin.data.datasets import load_digits
 from onebasin_studies.training.train import train
 from tests.cli.run import fail, read, run, succeed, write
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import onebasin
-from onebasin.checkpoints.outputs import TORCH_OUTPUT_SUFFIXES
+from onebasin.checkpoints.save import TORCH_OUTPUT_SUFFIXES
 from onebasin.cli.main import main
 from tests.cli.run import TINY, fail, run, succeed
 

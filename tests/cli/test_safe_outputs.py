@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from onebasin.checkpoints import write_checkpoint
-from onebasin.checkpoints.companions import companion_files
+from onebasin.checkpoints._companions import companion_files
 from onebasin.cli.main import main
 from onebasin.errors import OneBasinError
 from onebasin.networks.mlp import MLP
@@ -244,7 +244,7 @@ def test_a_signal_inside_torch_save_ends_the_process(tmp_path, monkeypatch, numb
         signal.raise_signal(number)
         return len(content)
 
-    monkeypatch.setattr("onebasin.checkpoints.writing._ErrorRecorder.write", write)
+    monkeypatch.setattr("onebasin.checkpoints.save._ErrorRecorder.write", write)
     try:
         with pytest.raises(SystemExit) as caught:
             write_checkpoint(tmp_path / "o.pt", network(0))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn import datasets
 
-from onebasin.data.digits import load_digits
+from onebasin.data.datasets import load_digits
 
 
 def test_digits_are_split_and_normalized():

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin.data.fitting import fit_data
+from onebasin.data._fitting import fit_data
+from onebasin.data._read_options import ReadOptions
+from onebasin.data._readers.objects import data_of
 from onebasin.data.loading import load_data
-from onebasin.data.read_options import ReadOptions
-from onebasin.data.readers.objects import data_of
 from onebasin.errors import OneBasinError
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from onebasin.data import DATASETS, load_dataset
-from onebasin.data.catalogue import HUB_PREFIX
+from onebasin.data.datasets import HUB_PREFIX
 from onebasin.errors import OneBasinError
 from tests.data.sets import images, write_set, write_split
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from onebasin.data.conversion import to_dataset
+from onebasin.data._conversion import to_dataset
+from onebasin.data._read_options import ReadOptions
+from onebasin.data._readers.objects import data_of
+from onebasin.data._tokenizers import options_for
 from onebasin.data.loading import load_data
-from onebasin.data.read_options import ReadOptions
-from onebasin.data.readers.objects import data_of
-from onebasin.data.tokenizers import options_for
 from onebasin.errors import OneBasinError
 from tests.data.sets import encoded, image_column, images, write_set, write_split
 from tests.time_limits import time_limit

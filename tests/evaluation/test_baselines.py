@@ -7,7 +7,7 @@ import torch
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.baselines import Baseline, ClassCounts, baseline_of
-from onebasin.evaluation.evaluation import Evaluation
+from onebasin.evaluation.evaluator import Evaluation
 from onebasin.graph.batches import Batches
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.bins import CalibrationBins, calibrate
+from onebasin.evaluation.calibration import CalibrationBins, calibrate
 
 
 def probabilities(num=500, seed=0):

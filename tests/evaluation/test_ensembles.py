@@ -4,9 +4,9 @@ import torch.nn.functional as F
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.averaging import average_checkpoints
-from onebasin.evaluation.bins import calibrate
+from onebasin.evaluation.calibration import calibrate
 from onebasin.evaluation.ensembles import compare_ensembles
-from onebasin.evaluation.evaluation import evaluator
+from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.statistics import reset_statistics
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.evaluation import Evaluation, as_evaluation, evaluator
+from onebasin.evaluation.evaluator import Evaluation, as_evaluation, evaluator
 from onebasin.evaluation.together import evaluate_together
 from tests.evaluation.networks import examples, mlp
 

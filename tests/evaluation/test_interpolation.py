@@ -3,11 +3,11 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
+from onebasin.evaluation._paths import point_between
 from onebasin.evaluation.curves import Curve
-from onebasin.evaluation.evaluation import evaluator
+from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.interpolation import interpolate, interpolate_splits
-from onebasin.evaluation.paths import point_between
-from onebasin.evaluation.repairing import repair
+from onebasin.evaluation.repair import repair
 from onebasin.evaluation.statistics import reset_statistics
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 

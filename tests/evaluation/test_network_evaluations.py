@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.evaluation import evaluator
+from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.network_evaluations import evaluate, evaluate_networks
 from onebasin.evaluation.output_distances import compare_outputs
 

@@ -8,10 +8,9 @@ import torch
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.copies import permuted_copies
 from onebasin.evaluation.curves import Curve
-from onebasin.evaluation.evaluation import evaluator
+from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.interpolation import interpolate
-from onebasin.evaluation.matrices import PairBarriers
-from onebasin.evaluation.pairs import measure_pairs, measure_pairs_splits
+from onebasin.evaluation.pairs import PairBarriers, measure_pairs, measure_pairs_splits
 from onebasin.symmetry import Permutation, infer_symmetry
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 

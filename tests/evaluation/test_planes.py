@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.coordinates import basis_of
-from onebasin.evaluation.evaluation import evaluator
-from onebasin.evaluation.paths import point_at
-from onebasin.evaluation.planes import Plane, measure_plane
+from onebasin.evaluation._paths import point_at
+from onebasin.evaluation.evaluator import evaluator
+from onebasin.evaluation.planes import Plane, basis_of, measure_plane
 from tests.evaluation.networks import examples, mlp
 
 NETWORKS = dict(zip("ABC", (mlp(seed).state_dict() for seed in range(3)), strict=True))

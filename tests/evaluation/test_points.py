@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.evaluation import evaluator
-from onebasin.evaluation.losses import measure_batch, measure_batch_together
-from onebasin.evaluation.paths import point_at, point_between
-from onebasin.evaluation.points import evaluate_points
+from onebasin.evaluation._losses import measure_batch, measure_batch_together
+from onebasin.evaluation._paths import point_at, point_between
+from onebasin.evaluation._points import evaluate_points
+from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.together import evaluate_together, num_at_once
 from onebasin.graph.binding import FunctionalModel
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp

@@ -4,8 +4,8 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.statistics import reset_statistics
+from onebasin.graph._normalization import layers_with_statistics
 from onebasin.graph.batches import Batches
-from onebasin.graph.normalization import layers_with_statistics
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 
 

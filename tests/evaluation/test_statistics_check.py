@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.statistics import reset_statistics
-from onebasin.evaluation.statistics_check import LARGE_DIFFERENCE, reset_difference
+from onebasin.evaluation.statistics import LARGE_DIFFERENCE, reset_difference, reset_statistics
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from torch import nn
 
-from onebasin.graph.normalization import layers_with_statistics, statistics_of
+from onebasin.graph._normalization import layers_with_statistics, statistics_of
 
 
 def test_layers_that_keep_statistics_are_found_by_name():

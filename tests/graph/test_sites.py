@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from onebasin.graph._sites import Position, find_sites
 from onebasin.graph.graph import Graph
-from onebasin.graph.sites import Position, find_sites
 from tests.graph.networks import build
 
 

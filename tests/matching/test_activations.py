@@ -15,7 +15,7 @@ from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.graph.features import Features
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._coordinate_descent.search import Search
-from onebasin.matching._features.feature_similarities import FeatureSimilarities
+from onebasin.matching._features.similarities import FeatureSimilarities
 from onebasin.matching.activations import match_activations
 from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity

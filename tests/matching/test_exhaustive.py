@@ -10,7 +10,7 @@ from torch import nn
 
 from onebasin import OneBasinError, Permutation, infer_symmetry
 from onebasin.evaluation import evaluator, interpolate
-from onebasin.evaluation.paths import point_between
+from onebasin.evaluation._paths import point_between
 from onebasin.matching import enumerate_permutations, match_exhaustive, match_weights
 from tests.matching.problems import one_layer
 from tests.matching.tiny import tiny

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from onebasin import OneBasinError, infer_symmetry
-from onebasin.matching._features.difference import functional_differences, parallel_sum
-from onebasin.matching.functional_difference import match_functional_difference
+from onebasin.matching.functional_difference import (
+    functional_differences,
+    match_functional_difference,
+    parallel_sum,
+)
 from tests.graph.networks import NETWORKS
 from tests.matching.twins import twins
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from onebasin.symmetry._outputs import select_outputs
+from onebasin.symmetry._modules import select_outputs
 
 A, B, C = torch.zeros(1), torch.zeros(2), torch.zeros(3)
 

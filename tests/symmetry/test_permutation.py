@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._verification.draws import random_cyclic_permutation
+from onebasin.symmetry._verification.randomize import random_cyclic_permutation
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation

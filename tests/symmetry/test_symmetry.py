@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._restriction import restrict
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
-from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp
+from onebasin.symmetry.symmetry import Group, Symmetry, UnsupportedOp, restrict
 from tests.symmetry.random_symmetries import symmetries
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
+from onebasin._text import counted
 from onebasin.api._matchers import Matcher, permutation_of
 from onebasin.api._networks import Networks
 from onebasin.api._reporter import Reporter
 from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified_symmetry
 from onebasin.checkpoints import Architecture
-from onebasin.checkpoints.messages import counted
 from onebasin.matching import ManyMatching, Matching, Step
 from onebasin.matching.registry import find_method
-from onebasin.merging.moved import LazyPermuted
+from onebasin.merging._moved import LazyPermuted
 from onebasin.symmetry import Permutation, Symmetry
 
 

@@ -1,4 +1,4 @@
-"""The architecture of a job: a module or a name."""
+"""The architecture of a job: a module, a name, or the record of a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,14 +14,90 @@ from torch import Tensor, nn
 from onebasin._checks import check_model, described, model_inputs, named_tensors
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture, build_architecture
-from onebasin.checkpoints.architectures import Arguments
-from onebasin.checkpoints.arguments import parse_arguments
-from onebasin.checkpoints.records import LIBRARIES, ArchitectureRecord, merged_arguments
-from onebasin.checkpoints.sources.callables import module_files
+from onebasin.checkpoints._arguments import parse_arguments
+from onebasin.checkpoints._diagnosis import refuse_foreign_folder
+from onebasin.checkpoints._metadata import (
+    LIBRARIES,
+    SOURCES,
+    ArchitectureRecord,
+    merged_arguments,
+    read_record,
+)
+from onebasin.checkpoints._sources.callables import module_files
+from onebasin.checkpoints.architectures import BUILTIN_ARCHITECTURES, Arguments
+from onebasin.checkpoints.save import TORCH_OUTPUT_SUFFIXES
+from onebasin.data._fitting import fit_data
 from onebasin.data.data import Data
-from onebasin.data.fitting import fit_data
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
+
+HF = "hf:"
+_SUFFIXES = (".safetensors", ".json", *TORCH_OUTPUT_SUFFIXES)
+
+
+def is_named(word: str) -> bool:
+    """Return whether a word is the name of an architecture, even if a file has that name."""
+    source, colon, _ = word.partition(":")
+    return word in BUILTIN_ARCHITECTURES or (bool(colon) and source in SOURCES)
+
+
+def is_path(word: str) -> bool:
+    """Return whether a word is the path of a checkpoint, which may be missing."""
+    if os.path.lexists(word):
+        return True
+    return ":" not in word and (os.sep in word or word.endswith(_SUFFIXES))
+
+
+def is_model_folder(word: str) -> bool:
+    """Return whether a word is a folder with a config.json."""
+    return not is_named(word) and os.path.isfile(os.path.join(word, "config.json"))
+
+
+def without_hf(word: str) -> str:
+    """Return the folder of `hf:FOLDER`; any other word unchanged."""
+    folder = word.removeprefix(HF)
+    return folder if os.path.isdir(folder) else word
+
+
+def recorded_architecture(call: str, word: str, words: Sequence[str]) -> ArchitectureRecord:
+    """Return the architecture that a checkpoint determines.
+
+    Args:
+        call: name of the public function, for messages.
+        word: path of the checkpoint.
+        words: all networks, for messages.
+
+    Raises:
+        OneBasinError: the checkpoint does not exist, determines no architecture, or records one
+            that is code of the user.
+    """
+    path = without_hf(word)
+    if not os.path.exists(path):
+        raise OneBasinError(f"{path}: no such file or folder; check the path")
+    recorded = read_record(path)
+    if recorded is not None:
+        _check_trusted(call, recorded.spec, words)
+        return recorded
+    if os.path.isfile(os.path.join(path, "config.json")):
+        return ArchitectureRecord(f"{HF}{path}")
+    if os.path.isdir(path):
+        refuse_foreign_folder(path)
+    what = "the folder has no config.json" if os.path.isdir(path) else "no architecture is recorded"
+    raise OneBasinError(
+        f"{call}: ARCH is missing ({path}: {what}); give ARCH before the checkpoints, such as "
+        f"onebasin {call} torchvision:resnet50 {' '.join(words)}"
+    )
+
+
+def _check_trusted(call: str, spec: str, words: Sequence[str]) -> None:
+    """Check that a file does not cause the import of a module of the user."""
+    source, colon, _ = spec.partition(":")
+    is_library = bool(colon) and source in LIBRARIES
+    if spec not in BUILTIN_ARCHITECTURES and not is_library:
+        raise OneBasinError(
+            f"{call}: {words[0]} records the architecture {spec!r}, which is not part of a known "
+            f"library; if you trust it, give it as ARCH: onebasin {call} {spec} {' '.join(words)}"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
-from onebasin.checkpoints.sources.callables import module_files
+from onebasin.checkpoints._sources.callables import module_files
+from onebasin.data._fitting import fit_data
+from onebasin.data._read_options import ReadOptions
+from onebasin.data._readers.objects import data_of
+from onebasin.data._tokenizers import options_for
 from onebasin.data.data import Data, SplitName
 from onebasin.data.dataset import Dataset
-from onebasin.data.fitting import fit_data
 from onebasin.data.loading import load_data, local_data
-from onebasin.data.read_options import ReadOptions
-from onebasin.data.readers.objects import data_of
-from onebasin.data.tokenizers import options_for
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.statistics_check import LARGE_DIFFERENCE, reset_difference
+from onebasin.evaluation.statistics import LARGE_DIFFERENCE, reset_difference
 from onebasin.networks import NETWORKS
 
 LEAST_CHECKED, CHECKED = 50, 2000

@@ -5,21 +5,76 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
+from pathlib import Path
+from typing import Any, Literal
 
 from torch import Tensor
 
-from onebasin.api._data import laid_out
-from onebasin.api._names import ALIGNED, OF_PAIRS, UNALIGNED, ensemble_name
+from onebasin.api._data import DataSource, laid_out
+from onebasin.api._networks import ALIGNED, OF_PAIRS, UNALIGNED, ensemble_name
 from onebasin.api._reporter import Reporter
 from onebasin.api.reports import DistanceReport, EvaluationReport, Report, SplitReport
-from onebasin.checkpoints import Architecture
+from onebasin.checkpoints import Architecture, check_file_writable
 from onebasin.data.data import Data, SplitName
-from onebasin.errors import OneBasinError, check_whole
+from onebasin.errors import OneBasinError, check_choice, check_whole
+from onebasin.evaluation._plotting import check_picture
 from onebasin.evaluation.baselines import baseline_of
-from onebasin.evaluation.curves import Curve
-from onebasin.evaluation.evaluation import Evaluation, Evaluator, evaluator_of
+from onebasin.evaluation.curves import BarrierBaseline, Curve, LineNormalization
+from onebasin.evaluation.evaluator import Evaluation, Evaluator, evaluator_of
 from onebasin.evaluation.network_evaluations import evaluate_networks
 from onebasin.evaluation.output_distances import compare_outputs
+from onebasin.evaluation.results import check_table_path
+
+Split = Literal["both", "train", "test"]
+
+
+def check_measurement(
+    call: str,
+    data: Any,
+    split: Any,
+    normalization: Any = "interpolated",
+    num_points: Any = 2,
+    *,
+    baseline: Any = "linear",
+) -> None:
+    """Check the arguments of a measurement before long work.
+
+    Raises:
+        OneBasinError: one of them is invalid, or there are no data.
+    """
+    if data is None:
+        raise OneBasinError(f"{call}: data is None; pass labeled data, such as a DataLoader")
+    check_choice(call, "split", split, Split)
+    check_choice(call, "normalization", normalization, LineNormalization)
+    check_choice(call, "baseline", baseline, BarrierBaseline)
+    check_whole(call, "num_points", num_points, least=2)
+
+
+def check_result_files(inputs: Sequence[Path], *, plot: Any = None, save: Any = None) -> None:
+    """Check that a picture and a table can be written.
+
+    Args:
+        inputs: files that must not be replaced.
+        plot: path of the picture, or None.
+        save: path of the table, or None.
+
+    Raises:
+        OneBasinError: a suffix is unknown, or a path cannot be written or is an input.
+    """
+    for path, check in ((plot, check_picture), (save, check_table_path)):
+        if path is not None:
+            check(Path(path))
+            check_file_writable(path, inputs=inputs)
+
+
+def check_max_train_examples(call: str, data: Any) -> None:
+    """Raise an error if the number of training examples was given but none is used."""
+    if isinstance(data, DataSource) and data.max_train_examples is not None:
+        raise OneBasinError(
+            f"{call}: max_train_examples= has no effect because only the test split is used; "
+            "remove it or pass split='train'"
+        )
+
 
 CHANGED = 0.01
 """Largest relative difference between the losses of B and aligned B by rounding."""

@@ -19,17 +19,17 @@ from onebasin.api._data import (
     note_normalization,
     splits_of,
 )
+from onebasin.api._evaluation import check_max_train_examples
 from onebasin.api._matchers import AUTO, Matcher, MethodOptions
-from onebasin.api._measuring import check_max_train_examples
 from onebasin.api._networks import Networks, open_networks
 from onebasin.api._reporter import Reporter
 from onebasin.api._sources import Source, sources_of
 from onebasin.api._symmetries import SymmetryOptions
-from onebasin.checkpoints.records import ArchitectureRecord, merged_arguments, shared_record
+from onebasin.checkpoints._metadata import ArchitectureRecord, merged_arguments, shared_record
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError, check_whole
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.evaluation.evaluation import Evaluator, evaluator_of
+from onebasin.evaluation.evaluator import Evaluator, evaluator_of
 
 MAX_SEED = 2**63 - 1
 

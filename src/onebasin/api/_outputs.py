@@ -1,4 +1,4 @@
-"""Files that a public function writes, checked before any long work."""
+"""Files that a public function writes, checked before any long work, and their contents."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from onebasin import __version__
 from onebasin._files import check_no_link
 from onebasin.api._job import Job
 from onebasin.api._networks import Networks
+from onebasin.api.results import ComputedNetwork
 from onebasin.checkpoints import (
     Checkpoint,
     check_file_writable,
     check_writable,
+    open_checkpoint_for,
     with_unsaved,
     write_checkpoint,
 )
-from onebasin.checkpoints.companions import companion_files
-from onebasin.checkpoints.outputs import output_form
-from onebasin.checkpoints.provenance import provenance_metadata
+from onebasin.checkpoints._companions import companion_files
+from onebasin.checkpoints._metadata import provenance_metadata
+from onebasin.checkpoints.save import output_form
 from onebasin.errors import OneBasinError
 from onebasin.symmetry import Permutation
 
@@ -182,3 +184,41 @@ def output_folder(folder: Path, option: str) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
+
+
+def finished(
+    job: Job,
+    networks: Networks,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    output: Any,
+    *,
+    like: int,
+) -> ComputedNetwork:
+    """Return a network that is written to a file or read into memory.
+
+    Args:
+        job: the input networks.
+        networks: the open networks.
+        tensors: the network, possibly lazy.
+        metadata: metadata of safetensors files.
+        output: the output, or None to keep the network in memory.
+        like: index of the network whose names and dtypes are used.
+    """
+    if output is None:
+        state_dict = {name: tensors[name] for name in tensors}
+    else:
+        state_dict = None
+        write_network(job, output, tensors, metadata, like=networks.checkpoints[like])
+    architecture = networks.architecture
+
+    def load() -> Mapping[str, Tensor]:
+        if state_dict is not None:
+            return state_dict
+        return open_checkpoint_for(architecture, Path(str(output)))
+
+    def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+        with job.sources[like].open(architecture) as reference:
+            write_network(job, path, tensors, metadata, like=reference)
+
+    return ComputedNetwork(load, None if output is None else Path(output), write)

@@ -8,14 +8,14 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from onebasin._text import counted
 from onebasin.api._data import laid_out
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
-from onebasin.checkpoints.messages import counted
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.repairing import RepairResult, repair
-from onebasin.graph.normalization import layers_with_statistics
+from onebasin.evaluation.repair import RepairResult, repair
+from onebasin.graph._normalization import layers_with_statistics
 from onebasin.merging.averages import LazyAverage
 
 RepairName = Literal["auto", "none", "reset", "repair", "rescale"]
@@ -26,7 +26,7 @@ class Repair:
     """A repair, and the data for it.
 
     Args:
-        method: method of `onebasin.evaluation.repairing.repair`; None for the default.
+        method: method of `onebasin.evaluation.repair.repair`; None for the default.
         data: data whose training split is used.
     """
 

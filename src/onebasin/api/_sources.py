@@ -13,7 +13,7 @@ from torch import nn
 
 from onebasin._checks import described, state_of
 from onebasin.checkpoints import Architecture, Checkpoint, open_checkpoint, open_checkpoint_for
-from onebasin.checkpoints.tensor_info import describe
+from onebasin.checkpoints._lazy import describe
 from onebasin.errors import OneBasinError
 
 FORMS = "a module, a state dict, a path, or a result of align or merge"

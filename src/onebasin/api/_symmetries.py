@@ -12,9 +12,9 @@ from torch import Tensor
 
 from onebasin._checks import described
 from onebasin._files import read_json
+from onebasin._text import some_names
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
-from onebasin.checkpoints.messages import some_names
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import arguments_of, device_of, dtype_of

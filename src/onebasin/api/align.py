@@ -12,15 +12,13 @@ from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions, note_changed_function
 from onebasin.api._job import Job
 from onebasin.api._matchers import AUTO, Matcher
-from onebasin.api._names import ALIGNED, UNALIGNED
-from onebasin.api._networks import Networks, check_distinct
-from onebasin.api._outputs import check_outputs, metadata_of, save_permutations
-from onebasin.api._written import finished
+from onebasin.api._networks import ALIGNED, UNALIGNED, Networks, check_distinct
+from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.matching import ManyMatching, Matching
+from onebasin.merging._moved import LazyPermuted
 from onebasin.merging.averages import LazyAverage
-from onebasin.merging.moved import LazyPermuted
 from onebasin.symmetry import Permutation, Symmetry, Verification
 
 

@@ -12,22 +12,24 @@ from torch import Tensor
 
 from onebasin._text import columns
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
-from onebasin.api._evaluation import report_of_curves
+from onebasin.api._evaluation import check_measurement, check_result_files, report_of_curves
 from onebasin.api._job import Job, Opened, open_with_data
 from onebasin.api._matchers import AUTO
-from onebasin.api._measuring import check_measurement, check_result_files
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
-from onebasin.evaluation.comparison import barrier_rows, barriers_of, lines_of
 from onebasin.evaluation.curves import (
     BarrierBaseline,
     Curve,
     LineNormalization,
     Quantity,
+    barrier_rows,
+    barriers_of,
+    curve_figure,
+    lines_of,
     plain_number,
+    save_figure,
 )
-from onebasin.evaluation.evaluation import Evaluator
-from onebasin.evaluation.figures import curve_figure, save_figure
+from onebasin.evaluation.evaluator import Evaluator
 from onebasin.evaluation.interpolation import interpolate_splits
 from onebasin.evaluation.results import save_rows
 

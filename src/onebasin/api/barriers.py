@@ -12,19 +12,17 @@ import numpy as np
 from torch import Tensor
 
 from onebasin._text import columns
-from onebasin.api._evaluation import report_of_pairs
+from onebasin.api._evaluation import check_measurement, check_result_files, report_of_pairs
 from onebasin.api._job import Job, Opened, open_with_data
 from onebasin.api._matchers import AUTO, permutation_of
-from onebasin.api._measuring import check_measurement, check_result_files
-from onebasin.api._names import names_of
+from onebasin.api._networks import names_of
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError
+from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
-from onebasin.evaluation.matrices import PairBarriers
-from onebasin.evaluation.pairs import measure_pairs_splits
-from onebasin.evaluation.plotting import SETTINGS, save_figure
+from onebasin.evaluation.pairs import PairBarriers, measure_pairs_splits
 from onebasin.evaluation.results import plain_number, save_rows
 from onebasin.symmetry import Permutation
 

@@ -10,17 +10,20 @@ from typing import Any, Literal
 from torch import Tensor
 
 from onebasin.api._data import laid_out, splits_of
-from onebasin.api._evaluation import with_max_test_examples
+from onebasin.api._evaluation import (
+    check_max_train_examples,
+    check_measurement,
+    check_result_files,
+    with_max_test_examples,
+)
 from onebasin.api._job import Job
-from onebasin.api._measuring import check_max_train_examples, check_measurement, check_result_files
-from onebasin.api._names import ensemble_name, names_of
-from onebasin.api._networks import Networks
+from onebasin.api._networks import Networks, ensemble_name, names_of
 from onebasin.api._reporter import Reporter
 from onebasin.api.reports import EvaluationReport, SplitReport
 from onebasin.api.results import Summarized
 from onebasin.data.data import Data, SplitName
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.evaluation import Evaluation, evaluator_of
+from onebasin.evaluation.evaluator import Evaluation, evaluator_of
 from onebasin.evaluation.network_evaluations import evaluate_networks
 from onebasin.evaluation.results import save_rows
 

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from onebasin._text import columns
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
+from onebasin.api._evaluation import check_measurement
 from onebasin.api._job import Job, Opened, open_with_data
 from onebasin.api._matchers import AUTO
-from onebasin.api._measuring import check_measurement
 from onebasin.api._outputs import check_files_in, output_folder
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError, check_choice, check_whole
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.merging.moved import LazyPermuted
+from onebasin.merging._moved import LazyPermuted
 from onebasin.symmetry import Permutation
 
 if TYPE_CHECKING:
@@ -266,7 +266,13 @@ def _probed(
     options: _Options,
 ) -> dict[str, FeatureTable]:
     """Run the measurements that use the same networks in one pass."""
-    from onebasin.evaluation.features import additivity, commutativity, lemma, llfc, similarity
+    from onebasin.evaluation.features import (
+        additivity,
+        commutativity,
+        error_bound,
+        llfc,
+        similarity,
+    )
     from onebasin.evaluation.features.probe import ALPHAS, FeatureProbe, path_between
 
     everything = options.measure == "all"
@@ -275,7 +281,7 @@ def _probed(
         "additivity": lambda: additivity.AdditivityMetric(is_optional=everything),
         "commutativity": lambda: commutativity.CommutativityMetric(is_optional=everything),
         "similarity": similarity.SimilarityMetric,
-        "lemma": lemma.LemmaMetric,
+        "lemma": error_bound.LemmaMetric,
     }
     measures = {n: make() for n, make in makers.items() if everything or n == options.measure}
     alphas = ALPHAS if {"llfc", "lemma"} & measures.keys() else ()

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from math import floor
 from typing import Any
 
-from onebasin._text import columns
-from onebasin.api._architectures import architecture_of
+from onebasin._text import columns, counted
+from onebasin.api._architectures import architecture_of, is_named, is_path, recorded_architecture
 from onebasin.api._job import MAX_SEED
-from onebasin.api._recorded import is_named, is_path, recorded_architecture
 from onebasin.api._reporter import Reporter
 from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.checkpoints import check_file_writable
-from onebasin.checkpoints.messages import counted
 from onebasin.errors import OneBasinError, check_whole
 from onebasin.symmetry import Fixed, Symmetry, Verification
 from onebasin.symmetry.layouts import leaves

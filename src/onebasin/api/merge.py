@@ -14,18 +14,16 @@ from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions
 from onebasin.api._job import Job
 from onebasin.api._matchers import AUTO, Matcher
-from onebasin.api._names import MERGED, UNALIGNED, names_of
-from onebasin.api._networks import Networks, check_distinct
-from onebasin.api._outputs import check_outputs, metadata_of, save_permutations
+from onebasin.api._networks import MERGED, UNALIGNED, Networks, check_distinct, names_of
+from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api._repairs import Repair
 from onebasin.api._reporter import Reporter
-from onebasin.api._written import finished
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.paths import normalize_weights
-from onebasin.evaluation.repairing import RepairResult
-from onebasin.graph.normalization import keeps_spectral_vectors, layers_with_statistics
+from onebasin.evaluation._paths import normalize_weights
+from onebasin.evaluation.repair import RepairResult
+from onebasin.graph._normalization import keeps_spectral_vectors, layers_with_statistics
 from onebasin.matching import ManyMatching, Matching
 from onebasin.merging.averages import LazyAverage
 from onebasin.symmetry import Permutation, Symmetry, Verification

@@ -12,17 +12,16 @@ from torch import Tensor
 from onebasin._text import columns
 from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import splits_of
+from onebasin.api._evaluation import check_measurement, check_result_files
 from onebasin.api._job import Job, open_with_data
 from onebasin.api._matchers import AUTO
-from onebasin.api._measuring import check_measurement, check_result_files
-from onebasin.api._names import names_of
-from onebasin.api._networks import check_distinct
+from onebasin.api._networks import check_distinct, names_of
 from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError, check_choice
+from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import Normalization, Quantity
-from onebasin.evaluation.evaluation import evaluator_of
+from onebasin.evaluation.evaluator import evaluator_of
 from onebasin.evaluation.planes import Plane, measure_plane
-from onebasin.evaluation.plotting import SETTINGS, save_figure
 from onebasin.evaluation.results import plain_rows
 
 if TYPE_CHECKING:

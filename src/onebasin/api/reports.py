@@ -8,10 +8,10 @@ from math import isnan
 from typing import Any
 
 from onebasin._text import columns
-from onebasin.api._names import CONSTANT
+from onebasin.api._networks import CONSTANT
 from onebasin.api._reporter import Reporter
 from onebasin.evaluation.baselines import Baseline
-from onebasin.evaluation.evaluation import Evaluation
+from onebasin.evaluation.evaluator import Evaluation
 from onebasin.evaluation.output_distances import OutputDistance
 from onebasin.evaluation.results import plain_number
 

@@ -1,26 +1,33 @@
 """Checkpoints and architectures: reading, atomic writing, and modules from names."""
 
 from onebasin._files import atomic_folder, atomic_path
+from onebasin.checkpoints._inputs import InputSpec
+from onebasin.checkpoints._lazy import TensorInfo
+from onebasin.checkpoints._metadata import (
+    ArchitectureRecord,
+    merged_arguments,
+    read_provenance,
+    read_record,
+    shared_record,
+)
+from onebasin.checkpoints._missing_tensors import (
+    TiedView,
+    completed,
+    optional_names,
+    tied_names,
+    with_unsaved,
+)
 from onebasin.checkpoints.architectures import (
+    BUILTIN_ARCHITECTURES,
+    MLP,
     Architecture,
+    BuiltinArchitecture,
     build_architecture,
     load_module,
     open_checkpoint_for,
 )
-from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, MLP, BuiltinArchitecture
-from onebasin.checkpoints.inputs import InputSpec
-from onebasin.checkpoints.optional import completed, optional_names, with_unsaved
-from onebasin.checkpoints.outputs import check_file_writable, check_writable
-from onebasin.checkpoints.provenance import read_provenance
-from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
-from onebasin.checkpoints.records import (
-    ArchitectureRecord,
-    merged_arguments,
-    read_record,
-    shared_record,
-)
-from onebasin.checkpoints.tensor_info import TensorInfo
-from onebasin.checkpoints.ties import TiedView, tied_names
+from onebasin.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from onebasin.checkpoints.save import check_file_writable, check_writable, write_checkpoint
 from onebasin.checkpoints.validation import (
     check_all_finite,
     check_finite,
@@ -29,7 +36,6 @@ from onebasin.checkpoints.validation import (
     is_same_checkpoint,
     require_matchable,
 )
-from onebasin.checkpoints.writing import write_checkpoint
 
 __all__ = [
     "BUILTIN_ARCHITECTURES",

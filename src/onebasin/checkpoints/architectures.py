@@ -5,27 +5,55 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from onebasin._checks import check_initialized
-from onebasin.checkpoints.arguments import parse_arguments
-from onebasin.checkpoints.builtin import BUILTIN_ARCHITECTURES, BuiltinArchitecture
-from onebasin.checkpoints.inputs import InputSpec, make_inputs, parse_input_spec
-from onebasin.checkpoints.memory import open_mapping
-from onebasin.checkpoints.messages import one_line
-from onebasin.checkpoints.reading import Checkpoint, open_checkpoint
-from onebasin.checkpoints.records import SOURCES
-from onebasin.checkpoints.sources.callables import callable_recipe
-from onebasin.checkpoints.sources.recipe import Recipe, as_it_is
-from onebasin.checkpoints.sources.timm import timm_recipe
-from onebasin.checkpoints.sources.torchvision import torchvision_recipe
-from onebasin.checkpoints.sources.transformers import transformers_recipe
-from onebasin.checkpoints.ties import TiedView, tied_names
+from onebasin._text import one_line
+from onebasin.checkpoints._arguments import parse_arguments
+from onebasin.checkpoints._inputs import InputSpec, make_inputs, parse_input_spec
+from onebasin.checkpoints._memory import open_mapping
+from onebasin.checkpoints._metadata import SOURCES
+from onebasin.checkpoints._missing_tensors import TiedView, tied_names
+from onebasin.checkpoints._sources.callables import callable_recipe
+from onebasin.checkpoints._sources.recipe import Recipe, as_it_is
+from onebasin.checkpoints._sources.timm import timm_recipe
+from onebasin.checkpoints._sources.torchvision import torchvision_recipe
+from onebasin.checkpoints._sources.transformers import transformers_recipe
+from onebasin.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from onebasin.checkpoints.validation import check_fits, saved_tensors
 from onebasin.errors import OneBasinError
+from onebasin.networks.catalogue import NETWORKS
+from onebasin.networks.mlp import MLP
+
+__all__ = ["BUILTIN_ARCHITECTURES", "MLP", "BuiltinArchitecture"]
+
+
+@dataclass(frozen=True)
+class BuiltinArchitecture:
+    """A built-in architecture and its example inputs.
+
+    Args:
+        build: function of keyword arguments that returns the module.
+        inputs: function of the module that returns its example inputs.
+    """
+
+    build: Callable[..., nn.Module]
+    inputs: Callable[[Any], tuple[InputSpec, ...]]
+
+
+def _inputs(network: Any) -> tuple[InputSpec, ...]:
+    return (InputSpec((2, *network.input_shape)),)
+
+
+BUILTIN_ARCHITECTURES: Mapping[str, BuiltinArchitecture] = MappingProxyType(
+    {name: BuiltinArchitecture(entry.build, _inputs) for name, entry in NETWORKS.items()}
+)
+"""The built-in architectures by name. Higher layers pass a longer table."""
+
 
 _RECIPES: Mapping[str, Callable[[str, Mapping[str, Any]], Recipe]] = dict(
     zip(SOURCES, (torchvision_recipe, timm_recipe, transformers_recipe), strict=True)

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._dtypes import dtype_name
-from onebasin.checkpoints.messages import counted, some_names
-from onebasin.checkpoints.optional import optional_names
-from onebasin.checkpoints.tensor_info import TensorInfo, describe
-from onebasin.checkpoints.ties import tied_names
+from onebasin._text import counted, some_names
+from onebasin.checkpoints._lazy import TensorInfo, describe
+from onebasin.checkpoints._missing_tensors import optional_names, tied_names
 from onebasin.errors import OneBasinError
 
 _CHUNK = 1 << 24

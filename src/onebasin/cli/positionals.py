@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onebasin.api._recorded import (
+from onebasin.api._architectures import (
     HF,
     is_model_folder,
     is_named,
@@ -18,7 +18,7 @@ from onebasin.api._recorded import (
     recorded_architecture,
     without_hf,
 )
-from onebasin.checkpoints.records import ArchitectureRecord
+from onebasin.checkpoints._metadata import ArchitectureRecord
 from onebasin.errors import OneBasinError
 
 _NUMBERS = ("no", "one", "two", "three", "four")

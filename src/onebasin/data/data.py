@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
+from onebasin.data._example_splits import BATCH_SIZE, AnySplit, ArraySplit
 from onebasin.data.dataset import Dataset
-from onebasin.data.example_splits import BATCH_SIZE, AnySplit, ArraySplit
 from onebasin.data.examples import MaskedTokens, NextTokens, Tokens
 from onebasin.errors import OneBasinError
 

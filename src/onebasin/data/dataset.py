@@ -12,7 +12,7 @@ from torch import Tensor
 
 from onebasin._checks import described
 from onebasin._random import check_seed
-from onebasin.data import noise, splits, subsets
+from onebasin.data import sampling
 from onebasin.data.examples import Examples, Tokens, as_tensor
 from onebasin.errors import OneBasinError, check_whole, is_fraction
 
@@ -124,13 +124,13 @@ class Dataset:
             OneBasinError: there are fewer examples, or the seed is invalid.
         """
         seed = check_seed("data", seed)
-        train = subsets.chosen_rows(
+        train = sampling.chosen_rows(
             self.train_labels, num_train, self, "train", seed=seed, balanced=balanced
         )
-        test = subsets.chosen_rows(
+        test = sampling.chosen_rows(
             self.test_labels, num_test, self, "test", seed=seed + 1, balanced=balanced
         )
-        return subsets.with_test_rows(subsets.with_train_rows(self, train), test)
+        return sampling.with_test_rows(sampling.with_train_rows(self, train), test)
 
     def with_classes(self, classes: Iterable[int]) -> Dataset:
         """Return the examples of some classes; labels do not change.
@@ -141,7 +141,7 @@ class Dataset:
         Raises:
             OneBasinError: a class does not exist, or the list is empty.
         """
-        return subsets.with_classes(self, classes)
+        return sampling.with_classes(self, classes)
 
     def split(self, share: float = 0.5, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the training examples into two datasets; both have all test examples.
@@ -153,7 +153,7 @@ class Dataset:
         Raises:
             OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
-        return splits.split_by_class(self, share, share, seed=seed)
+        return sampling.split_by_class(self, share, share, seed=seed)
 
     def split_by_class(self, share: float = 1.0, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the training examples into two datasets with different classes.
@@ -171,7 +171,7 @@ class Dataset:
             OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
         rest = 1 - share if is_fraction(share) else share
-        return splits.split_by_class(self, share, rest, seed=seed)
+        return sampling.split_by_class(self, share, rest, seed=seed)
 
     def with_label_noise(self, share: float, *, seed: int = 0) -> Dataset:
         """Return the dataset with wrong labels for some training examples.
@@ -184,7 +184,7 @@ class Dataset:
         Raises:
             OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
-        return noise.with_label_noise(self, share, seed=seed)
+        return sampling.with_label_noise(self, share, seed=seed)
 
     def as_images(self) -> Dataset:
         """Return the dataset with inputs `(n, channels, height, width)`.

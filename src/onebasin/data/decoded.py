@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onebasin.data._example_splits import ArraySplit
+from onebasin.data._normalization import describe_normalization
 from onebasin.data.cache import Stored, cache_folder, cached
 from onebasin.data.data import Data
 from onebasin.data.dataset import Dataset
 from onebasin.data.decoders import Reading
-from onebasin.data.example_splits import ArraySplit
 from onebasin.data.examples import MaskedTokens, Pixels, Tokens
 from onebasin.data.folders import digest, open_files, parquet_files
 from onebasin.data.hub import open_hub
-from onebasin.data.normalization import describe_normalization
 from onebasin.data.reading import Progress, decode_tables
 from onebasin.data.source import SPLIT_NAMES, Table
 from onebasin.data.texts import tokenizer_digest

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from onebasin.checkpoints.messages import counted
+from onebasin._text import counted
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import IGNORED
 

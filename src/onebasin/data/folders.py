@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onebasin.checkpoints.messages import one_line
+from onebasin._text import one_line
 from onebasin.data.source import Table
 from onebasin.data.tables import ROWS, arrow, class_names_of, features_of, kinds_of
 from onebasin.errors import OneBasinError

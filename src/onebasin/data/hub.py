@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from onebasin.checkpoints.messages import one_line
-from onebasin.checkpoints.packages import import_package
+from onebasin._packages import import_package
+from onebasin._text import one_line
 from onebasin.data.source import Table
 from onebasin.data.tables import ROWS, class_names_of, kinds_of
 from onebasin.errors import OneBasinError

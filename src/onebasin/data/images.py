@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from onebasin.checkpoints.messages import one_line
+from onebasin._text import one_line
 from onebasin.errors import OneBasinError
 
 MAX_PIXELS = 36_000_000

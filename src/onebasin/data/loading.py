@@ -8,24 +8,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from onebasin.data.catalogue import (
+from onebasin.data._normalization import describe
+from onebasin.data._read_options import IMAGE_ONLY, TEXT_ONLY, ReadOptions, local_name
+from onebasin.data._readers.csv_files import read_csv_files
+from onebasin.data._readers.image_folders import is_image_folder, read_image_folder
+from onebasin.data._readers.npz import read_npz
+from onebasin.data._readers.objects import read_callable
+from onebasin.data._readers.text_files import read_text_files
+from onebasin.data.data import Data
+from onebasin.data.datasets import (
     DATASETS,
     DIGITS,
     HUB_PREFIX,
     data_root,
+    load_digits,
     unknown_dataset,
 )
-from onebasin.data.data import Data
 from onebasin.data.decoded import HubSet, decode_data, load_set_data
-from onebasin.data.digits import load_digits
 from onebasin.data.folders import digest, open_files
-from onebasin.data.normalization import describe
-from onebasin.data.read_options import IMAGE_ONLY, TEXT_ONLY, ReadOptions, local_name
-from onebasin.data.readers.callables import read_callable
-from onebasin.data.readers.csv_files import read_csv_files
-from onebasin.data.readers.image_folders import is_image_folder, read_image_folder
-from onebasin.data.readers.npz import read_npz
-from onebasin.data.readers.text_files import read_text_files
 from onebasin.data.source import SPLIT_NAMES
 from onebasin.errors import OneBasinError
 

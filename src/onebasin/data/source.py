@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onebasin.checkpoints.messages import some_names
+from onebasin._text import some_names
 from onebasin.errors import OneBasinError
 
 Kind = Literal["image", "text", "class", "integer", "other"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from onebasin.checkpoints.packages import import_package
+from onebasin._packages import import_package
 from onebasin.data.source import Kind
 
 ROWS = 2048

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from onebasin.checkpoints.messages import one_line
-from onebasin.checkpoints.packages import import_package
-from onebasin.checkpoints.sources.offline import offline
-from onebasin.checkpoints.torchvision_import import import_torchvision
+from onebasin._packages import import_package, import_torchvision
+from onebasin._text import one_line
+from onebasin.checkpoints._sources.transformers_config import offline
 from onebasin.errors import OneBasinError, check_whole
 
 BYTES = "bytes"

@@ -2,21 +2,19 @@
 
 from onebasin.evaluation.averaging import average_checkpoints
 from onebasin.evaluation.baselines import Baseline, baseline_of
-from onebasin.evaluation.bins import calibrate
-from onebasin.evaluation.calibration import Calibration
+from onebasin.evaluation.calibration import Calibration, calibrate
 from onebasin.evaluation.copies import permuted_copies
 from onebasin.evaluation.curves import Curve
 from onebasin.evaluation.ensembles import Comparison, compare_ensembles
-from onebasin.evaluation.evaluation import Evaluation, Evaluator, evaluator
+from onebasin.evaluation.evaluator import Evaluation, Evaluator, evaluator
 from onebasin.evaluation.interpolation import interpolate, interpolate_splits
-from onebasin.evaluation.matrices import PairBarriers
 from onebasin.evaluation.network_evaluations import (
     NetworkEvaluations,
     evaluate,
     evaluate_networks,
 )
 from onebasin.evaluation.output_distances import OutputDistance, compare_outputs
-from onebasin.evaluation.pairs import measure_pairs, measure_pairs_splits
+from onebasin.evaluation.pairs import PairBarriers, measure_pairs, measure_pairs_splits
 from onebasin.evaluation.planes import Plane, measure_plane
 from onebasin.evaluation.results import Result
 from onebasin.evaluation.statistics import reset_statistics

@@ -11,7 +11,7 @@ from torch import Tensor
 from onebasin._checks import check_mapping, described, state_of
 from onebasin._dtypes import compute_dtype, is_inexact, round_to
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.paths import check_same_names
+from onebasin.evaluation._paths import check_same_names
 
 
 def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from onebasin._dtypes import dtype_name, is_inexact
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.evaluation import Evaluation
-from onebasin.evaluation.losses import check_classes
+from onebasin.evaluation._losses import check_classes
+from onebasin.evaluation.evaluator import Evaluation
 from onebasin.graph.batches import IGNORED, Batches, labels_of, readable
 
 STANDARD_ERRORS = 2.0

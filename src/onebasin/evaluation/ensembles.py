@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments, described
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.evaluation import Evaluator
-from onebasin.evaluation.metrics import EnsembleEntry, accumulators_for, averages_of, classes_of
-from onebasin.evaluation.paths import point_at
+from onebasin.evaluation._metrics import EnsembleEntry, accumulators_for, averages_of, classes_of
+from onebasin.evaluation._paths import point_at
+from onebasin.evaluation.evaluator import Evaluator
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.graph.batches import inputs_of, labels_of, output_of, run_model
 from onebasin.graph.binding import FunctionalModel

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from onebasin._checks import check_model, check_names, checks_arguments, state_of
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
+from onebasin.evaluation._losses import Loss, Part, are_classes, measure_batch
 from onebasin.evaluation.baselines import Baseline, ClassCounts
-from onebasin.evaluation.evaluation import Evaluation, Evaluator, evaluator, evaluator_of, summed
-from onebasin.evaluation.losses import Loss, Part, are_classes, measure_batch
+from onebasin.evaluation.evaluator import Evaluation, Evaluator, evaluator, evaluator_of, summed
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.graph.batches import inputs_of, labels_of, output_of, run_model
 from onebasin.graph.binding import FunctionalModel

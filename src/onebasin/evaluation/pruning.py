@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from onebasin.checkpoints.lazy import LazyMapping
-from onebasin.checkpoints.tensor_info import TensorInfo, describe
+from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
 from onebasin.errors import OneBasinError
 
 MASK = "_mask"

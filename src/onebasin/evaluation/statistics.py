@@ -19,19 +19,22 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from onebasin._checks import checks_arguments
 from onebasin._dtypes import all_finite
-from onebasin.checkpoints.messages import one_line
+from onebasin._text import one_line
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.moments import UnitMoments
+from onebasin.evaluation._moments import UnitMoments
+from onebasin.evaluation.output_distances import DistanceSums, Spread, output_rows
+from onebasin.graph._normalization import layers_with_statistics, path_of, statistics_of
 from onebasin.graph.batches import (
     call_on,
     inputs_of,
     is_empty,
     mixed,
+    output_of,
     readable,
     rereadable,
+    run_model,
 )
-from onebasin.graph.binding import bind, evaluation_mode, first_names, input_dtype
-from onebasin.graph.normalization import layers_with_statistics, path_of, statistics_of
+from onebasin.graph.binding import FunctionalModel, bind, evaluation_mode, first_names, input_dtype
 
 CALL = "reset_statistics"
 
@@ -234,3 +237,46 @@ class _InstanceMoments:
         fraction = other.count / count
         mean = torch.lerp(self.mean, other.mean, fraction)
         return _InstanceMoments(count, mean, torch.lerp(self.variance, other.variance, fraction))
+
+
+DIFFERENCE_CALL = "reset_difference"
+LARGE_DIFFERENCE = 0.5
+"""A larger difference means that the data differ from the training data."""
+
+
+@torch.no_grad()
+def reset_difference(
+    model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]
+) -> float | None:
+    r"""Return how much the outputs of a network change when its statistics are reset on data.
+
+    The difference of outputs \(y\) (as trained) and \(y'\) (after the reset) is
+    \(\|y' - y\| / \|y - \bar y\|\) over all examples, or tokens. \(\bar y\) is the mean output.
+    It is 0 for equal outputs and about 1 or more for unrelated ones. It is small on data with the
+    normalization of the training.
+
+    Args:
+        model: the architecture; not changed.
+        params: parameters and buffers of the network.
+        data: batches of inputs, with or without labels; read twice.
+
+    Returns:
+        The difference; None for a network without running statistics.
+
+    Raises:
+        OneBasinError: the data can be read only once, the model fails on a batch, or the width of
+            its outputs changes between batches.
+    """
+    if not layers_with_statistics(model):
+        return None
+    batches = rereadable(data, DIFFERENCE_CALL)
+    before = FunctionalModel(model, params)
+    after = FunctionalModel(model, fresh_statistics(model, params, batches, call=DIFFERENCE_CALL))
+    sums, spread = DistanceSums(), Spread(DIFFERENCE_CALL)
+    for batch in batches:
+        if not is_empty(batch):
+            inputs = inputs_of(batch)
+            old, new = (output_rows(output_of(run_model(each, inputs))) for each in (before, after))
+            spread.add(old)
+            sums.add(new, old)
+    return sums.result(spread).distance

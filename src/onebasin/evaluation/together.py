@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from onebasin.evaluation.evaluation import Evaluation, Evaluator, summed
-from onebasin.evaluation.losses import Part, measure_batch_together
+from onebasin.evaluation._losses import Part, measure_batch_together
+from onebasin.evaluation.evaluator import Evaluation, Evaluator, summed
 from onebasin.graph.batches import arguments_of, inputs_of, labels_of, output_of
 from onebasin.graph.binding import bind, evaluation_mode, input_dtype
 

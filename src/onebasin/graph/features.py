@@ -16,7 +16,7 @@ from onebasin._dtypes import all_finite
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import inputs_of, is_empty, rereadable
 from onebasin.graph.graph import ForwardPreHook, Graph, MultiForwardHook, signature_of
-from onebasin.symmetry._inference.state import doubled
+from onebasin.symmetry._inference.constants import doubled
 
 Progress = Callable[[int], object]
 

@@ -19,9 +19,9 @@ from torch.utils import _pytree as pytree
 from onebasin._checks import named_tensors
 from onebasin._dtypes import common_dtype
 from onebasin.errors import OneBasinError
+from onebasin.graph._nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.graph.binding import bind, precision_of, widened
-from onebasin.graph.nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
 from onebasin.symmetry._inference.inference import TracedGraph, trace_graph
 from onebasin.symmetry.symmetry import Symmetry
 

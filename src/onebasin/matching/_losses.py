@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from onebasin._dtypes import compute_dtype
 from onebasin.errors import OneBasinError, check_choice
+from onebasin.graph._normalization import layers_with_statistics, statistics_of
 from onebasin.graph.batches import (
     IGNORED,
     call_on,
@@ -30,7 +31,6 @@ from onebasin.graph.batches import (
     rereadable,
 )
 from onebasin.graph.binding import bind, evaluation_mode, input_dtype
-from onebasin.graph.normalization import layers_with_statistics, statistics_of
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.symmetry.permutation import Permutation
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import check_choice
+from onebasin.graph._sites import Position
 from onebasin.graph.features import Features
-from onebasin.graph.sites import Position
 from onebasin.matching._assignment.linear import assign
 from onebasin.matching._coordinate_descent.runs import begin_search
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching._coordinate_descent.trees import Key
-from onebasin.matching._features.feature_similarities import FeatureSimilarities
+from onebasin.matching._features.similarities import FeatureSimilarities
 from onebasin.matching._features.similarity import Statistic
 from onebasin.matching.result import Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES

@@ -16,12 +16,10 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount, check_choice
-from onebasin.matching._annealing.examples import Energy, examples_of
+from onebasin.matching._annealing.evaluated import Energy, examples_of
 from onebasin.matching._annealing.factory import CACHE_BYTES, energy_at, state_factory
-from onebasin.matching._annealing.runs import AnnealingRuns
-from onebasin.matching._annealing.schedule import Schedule
-from onebasin.matching._annealing.state import NetworkIndices
-from onebasin.matching._annealing.swaps import Move, columns_of
+from onebasin.matching._annealing.runs import AnnealingRuns, Schedule
+from onebasin.matching._annealing.state import Move, NetworkIndices, columns_of
 from onebasin.matching._checks import check_counts, check_seed
 from onebasin.matching._coordinate_descent.network_set import NetworkSet
 from onebasin.matching._losses import Normalization

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import check_amount, check_choice
+from onebasin.graph._sites import Position
 from onebasin.graph.features import Features
-from onebasin.graph.sites import Position
 from onebasin.matching._checks import check_counts, check_init, check_seed
 from onebasin.matching._coordinate_descent.runs import begin_search, descend_from_starts
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching._coordinate_descent.trees import Key
-from onebasin.matching._features.feature_similarities import FeatureSimilarities
+from onebasin.matching._features.similarities import FeatureSimilarities
 from onebasin.matching._features.similarity import Statistic
 from onebasin.matching.result import Matching, Progress
 from onebasin.matching.weights import CACHE_BYTES

@@ -17,8 +17,8 @@ from onebasin.errors import check_amount
 from onebasin.matching._checks import check_counts, check_init, check_learning_rate, check_seed
 from onebasin.matching._coordinate_descent.descent import Descent
 from onebasin.matching._coordinate_descent.pair import Pair, PairStats
+from onebasin.matching._coordinate_descent.runs import initialize
 from onebasin.matching._coordinate_descent.search import Search
-from onebasin.matching._coordinate_descent.starts import initialize
 from onebasin.matching._losses import DataLoss, Endpoints, Loss, Normalization
 from onebasin.matching.result import Matching, Progress, Step
 from onebasin.matching.weights import CACHE_BYTES

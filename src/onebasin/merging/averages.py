@@ -10,15 +10,14 @@ from torch import Tensor
 
 from onebasin._checks import checks_arguments
 from onebasin._dtypes import all_finite, compute_dtype
-from onebasin.checkpoints.lazy import LazyMapping
-from onebasin.checkpoints.messages import counted
-from onebasin.checkpoints.tensor_info import TensorInfo, describe
+from onebasin._text import counted
+from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError, OneBasinWarning
-from onebasin.evaluation.paths import mean_of, normalize_weights
-from onebasin.graph.normalization import is_variance
-from onebasin.merging.rules import rules_for
-from onebasin.symmetry._ties import memory_of
+from onebasin.evaluation._paths import mean_of, normalize_weights
+from onebasin.graph._normalization import is_variance
+from onebasin.merging._rules import rules_for
+from onebasin.symmetry._modules import memory_of
 
 
 @checks_arguments

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._gather import index_dims, take_along_axis
+from onebasin.symmetry._modules import memory_of
 from onebasin.symmetry._nesting import broadcast_index, dimension_of, outer_axes
-from onebasin.symmetry._ties import memory_of
 from onebasin.symmetry.layouts import Family, Layout, Sum, children
 from onebasin.symmetry.symmetry import Symmetry
 

@@ -8,10 +8,18 @@ from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._families import check_families
 from onebasin.symmetry._nesting import check_nesting
 from onebasin.symmetry.groups import Group, UnsupportedOp
-from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units, leaves
+from onebasin.symmetry.layouts import (
+    Family,
+    Fixed,
+    Layout,
+    Product,
+    Sum,
+    Units,
+    check_families,
+    leaves,
+)
 
 if TYPE_CHECKING:
     from onebasin.symmetry.symmetry import Symmetry

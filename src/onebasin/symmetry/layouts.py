@@ -6,10 +6,12 @@ their sizes and their JSON form. Layouts do not record how they were inferred.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
+
+from onebasin.errors import OneBasinError
 
 
 @dataclass(frozen=True)
@@ -158,3 +160,28 @@ def layout_to_json(layout: Layout) -> dict[str, Any]:
             return {"sum": [layout_to_json(part) for part in parts]} | ({"key": key} if key else {})
         case Family(key, members):
             return {"family": [layout_to_json(member) for member in members], "key": key}
+
+
+def check_families(name: str, layouts: Sequence[Layout]) -> None:
+    """Check that each family has one member of equal size for each part of its sum."""
+    parts = {t.key: len(t.parts) for t in _terms(layouts) if isinstance(t, Sum) and t.key}
+    for family in _terms(layouts):
+        if not isinstance(family, Family):
+            continue
+        if family.key not in parts:
+            raise OneBasinError(
+                f"tensor {name!r} has a family but no sum {family.key!r}; set this key on"
+                " the sum that the family refers to"
+            )
+        sizes = {member.size for member in family.members}
+        if len(family.members) != parts[family.key] or len(sizes) != 1:
+            raise OneBasinError(
+                f"tensor {name!r} has a family {family} but its sum {family.key!r} has"
+                f" {parts[family.key]} parts; give one member of equal size per part"
+            )
+
+
+def _terms(layouts: Iterable[Layout]) -> Iterator[Layout]:
+    for layout in layouts:
+        yield layout
+        yield from _terms(children(layout))

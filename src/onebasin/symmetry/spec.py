@@ -11,10 +11,9 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._families import check_families
 from onebasin.symmetry._nesting import check_nesting
 from onebasin.symmetry.groups import Group
-from onebasin.symmetry.layouts import Fixed, Layout, Units, leaves
+from onebasin.symmetry.layouts import Fixed, Layout, Units, check_families, leaves
 from onebasin.symmetry.symmetry import Symmetry
 
 Spec: TypeAlias = Mapping[str, Sequence[Any]]

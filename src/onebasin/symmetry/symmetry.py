@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import lgamma, log, prod
 from os import PathLike
@@ -21,7 +21,36 @@ from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._display import symmetry_html, symmetry_text
 from onebasin.symmetry._stored import check_stored, fields_from_json
 from onebasin.symmetry.groups import Group, UnsupportedOp
-from onebasin.symmetry.layouts import Layout, layout_to_json
+from onebasin.symmetry.layouts import Fixed, Layout, Units, layout_to_json, substituted
+
+UNNEEDED = "fixed axis that no group nests in"
+
+
+def restrict(symmetry: Symmetry, reasons: Mapping[str, str]) -> Symmetry:
+    """Return a symmetry in which some groups are fixed.
+
+    The layouts of their units become `Fixed` with the given reason. If another group nests
+    in a fixed group, the fixed group remains as an axis of that name.
+
+    Args:
+        symmetry: the symmetry to restrict.
+        reasons: the reason for each group to fix.
+    """
+    groups = {name: group for name, group in symmetry.groups.items() if name not in reasons}
+    needed = {outer for group in groups.values() for outer in group.nested_in}
+    sizes = {**symmetry.axes, **{name: symmetry.groups[name].size for name in reasons}}
+    axes = {name: size for name, size in sizes.items() if name in needed}
+    fixed_by = {name: reasons.get(name, UNNEEDED) for name in sizes if name not in axes}
+
+    def fix(units: Units) -> Layout:
+        return Fixed(units.size, fixed_by[units.group]) if units.group in fixed_by else units
+
+    layouts = {
+        tensor: tuple(substituted(layout, fix) for layout in layouts)
+        for tensor, layouts in symmetry.layouts.items()
+    }
+    return replace(symmetry, groups=groups, axes=axes, layouts=layouts)
+
 
 FORMAT = "onebasin-symmetry-2"
 

@@ -19,15 +19,22 @@ from torch import Tensor
 
 from onebasin import __version__, api
 from onebasin._files import atomic_path
-from onebasin.api._names import MERGED, UNALIGNED, ensemble_name
+from onebasin.api._networks import MERGED, UNALIGNED, ensemble_name
 from onebasin.api._outputs import check_files_in, make_folder
 from onebasin.api._reporter import Reporter
 from onebasin.api.reports import EvaluationReport
 from onebasin.checkpoints import ArchitectureRecord, build_architecture, write_checkpoint
-from onebasin.data.digits import load_digits
-from onebasin.evaluation.comparison import Barriers, barrier_rows, barriers_of, lines_of
-from onebasin.evaluation.evaluation import Evaluation
-from onebasin.evaluation.figures import curve_figure, save_figure, svg_source
+from onebasin.data.datasets import load_digits
+from onebasin.evaluation.curves import (
+    Barriers,
+    barrier_rows,
+    barriers_of,
+    curve_figure,
+    lines_of,
+    save_figure,
+    svg_source,
+)
+from onebasin.evaluation.evaluator import Evaluation
 from onebasin_studies.report.pages import command_lines, numbers, page, panels, table
 from onebasin_studies.training.train import train
 

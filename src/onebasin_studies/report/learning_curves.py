@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.figures import ALIGNED, NAIVE, SETTINGS
+from onebasin.evaluation.curves import ALIGNED, NAIVE, SETTINGS
 from onebasin_studies.training.trained import Metric, TrainedNetwork
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from onebasin._text import columns
 from onebasin.api import DataSource
 from onebasin.api._data import fitted, inputs_text
 from onebasin.checkpoints import ArchitectureRecord, atomic_path, build_architecture
-from onebasin.checkpoints.arguments import parse_arguments
+from onebasin.checkpoints._arguments import parse_arguments
+from onebasin.data._conversion import to_dataset
+from onebasin.data._fitting import fit_data
 from onebasin.data.augmentation import Augmentation
-from onebasin.data.conversion import to_dataset
 from onebasin.data.data import Data
-from onebasin.data.fitting import fit_data
 from onebasin.errors import OneBasinWarning
-from onebasin.evaluation.figures import save_figure
+from onebasin.evaluation.curves import save_figure
 from onebasin_studies.report.learning_curves import has_curves, learning_curves
 from onebasin_studies.training import GroupProgress, TrainedNetwork, train
 from onebasin_studies.training.folder import CURVES, HISTORY

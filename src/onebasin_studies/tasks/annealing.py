@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onebasin.matching._annealing.examples import Energy
-from onebasin.matching._annealing.schedule import Schedule
-from onebasin.matching._annealing.swaps import Move
+from onebasin.matching._annealing.evaluated import Energy
+from onebasin.matching._annealing.runs import Schedule
+from onebasin.matching._annealing.state import Move
 from onebasin.matching._losses import Normalization
 from onebasin.matching.annealing import Averages, match_many_annealing
 from onebasin_studies.runtime.task import Result

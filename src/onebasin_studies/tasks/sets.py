@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onebasin.evaluation._points import evaluate_points
 from onebasin.evaluation.curves import Normalization
 from onebasin.evaluation.pairs import measure_pairs_splits
-from onebasin.evaluation.points import evaluate_points
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.merging.averages import average
 from onebasin_studies.runtime.task import Result, task

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from onebasin.data.catalogue import load_dataset
 from onebasin.data.dataset import Dataset
+from onebasin.data.datasets import load_dataset
 from onebasin.errors import OneBasinError
 from onebasin.networks.catalogue import build_network
 from onebasin.symmetry import Symmetry, infer_symmetry

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from onebasin.data.dataset import Dataset
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.evaluation import Evaluator, evaluator
+from onebasin.evaluation.evaluator import Evaluator, evaluator
 from onebasin.graph.batches import Batches
 
 SPLITS = ("train", "test")

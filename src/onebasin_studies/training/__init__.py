@@ -1,7 +1,7 @@
 """Training of many networks from seeds on one dataset."""
 
 from onebasin.data.dataset import Dataset
-from onebasin.data.digits import load_digits
+from onebasin.data.datasets import load_digits
 from onebasin_studies.training.history import EpochRow
 from onebasin_studies.training.recipe import Recipe
 from onebasin_studies.training.train import train

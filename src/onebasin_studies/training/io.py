@@ -14,7 +14,7 @@ from typing import Any, get_args
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from onebasin.checkpoints.messages import one_line
+from onebasin._text import one_line
 from onebasin.errors import OneBasinError
 from onebasin_studies.training.engines import EngineName
 from onebasin_studies.training.history import EpochRow, rows_from_json

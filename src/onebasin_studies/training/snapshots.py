@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from onebasin.checkpoints.messages import counted
+from onebasin._text import counted
 from onebasin.errors import OneBasinError, is_whole
 from onebasin_studies.training.folder import Folder, group_name
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from onebasin._random import check_seed, forked, generator_for, seeded
+from onebasin.data._fitting import check_fits
 from onebasin.data.dataset import Dataset
-from onebasin.data.fitting import check_fits
 from onebasin.errors import OneBasinError, check_amount, check_whole
-from onebasin.evaluation.paths import Weights, point_at
+from onebasin.evaluation._paths import Weights, point_at
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.graph.batches import Batches, device_of, output_of
@@ -148,7 +148,7 @@ def train_subspace(
 
     Example:
         >>> from onebasin.checkpoints import MLP
-        >>> from onebasin.data.digits import load_digits
+        >>> from onebasin.data.datasets import load_digits
         >>> line = train_subspace(MLP(depth=1, width=8), load_digits(), epochs=2)
         >>> len(line.corners), line.losses[1] < line.losses[0]
         (2, True)

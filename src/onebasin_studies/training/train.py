@@ -96,7 +96,7 @@ def train(
 
     Example:
         >>> from onebasin.networks import MLP
-        >>> from onebasin.data.digits import load_digits
+        >>> from onebasin.data.datasets import load_digits
         >>> a, b = train(MLP(width=16), load_digits(), seeds=[0, 1], epochs=2)
         >>> len(a.losses), a.engine
         (2, 'chain')

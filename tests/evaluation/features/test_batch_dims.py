@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin.evaluation.features.batch_dims import BatchDim, find_batch_dims
+from onebasin.evaluation.features._batch_dims import BatchDim, find_batch_dims
 from onebasin.graph.features import Features
 from onebasin.graph.graph import Graph
 from tests.graph.networks import NETWORKS, build

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebasin.evaluation.features.comparison import compare, mixed
-from onebasin.evaluation.features.moments import Moments
+from onebasin.evaluation.features._comparison import compare, mixed
+from onebasin.evaluation.features._moments import Moments
 from tests.evaluation.features.pairs import cosines, distances
 
 

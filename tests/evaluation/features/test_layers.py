@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from torch import Tensor, nn
 
-from onebasin.checkpoints.builtin import MLP
+from onebasin.checkpoints.architectures import MLP
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features.batch_dims import BatchDim
+from onebasin.evaluation.features._batch_dims import BatchDim
 from onebasin.evaluation.features.layers import find_layers
 from onebasin.graph.graph import Graph
 from tests.graph.networks import build

@@ -12,7 +12,7 @@ from onebasin import Permutation, infer_symmetry
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features import measure_additivity, measure_llfc
 from onebasin.evaluation.features.probe import checked_alphas
-from onebasin.evaluation.repairing import repair
+from onebasin.evaluation.repair import repair
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.matching import match_weights
 from tests.evaluation.features.pairs import between, cosines, distances, mlp_features, pair

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from onebasin import Permutation, infer_symmetry
 from onebasin.evaluation.features import measure_similarity
-from onebasin.evaluation.features.cka import BatchCKA, WholeCKA, unbiased_hsic
-from onebasin.evaluation.features.similarity import Correlation
+from onebasin.evaluation.features.similarity import BatchCKA, Correlation, WholeCKA, unbiased_hsic
 from tests.evaluation.features.pairs import mlp_features, pair
 
 

@@ -10,7 +10,7 @@ import torch
 
 from onebasin import OneBasinError
 from onebasin.matching import enumerate_permutations
-from onebasin.matching._annealing.enumeration import adjacent_swaps, interleave
+from onebasin.matching.exhaustive import adjacent_swaps, interleave
 from tests.matching.tiny import tiny
 
 

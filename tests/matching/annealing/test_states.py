@@ -12,14 +12,12 @@ from torch import nn
 
 from onebasin import Permutation, infer_symmetry
 from onebasin.matching._annealing import state as state_module
-from onebasin.matching._annealing.evaluated import EvaluatedState
-from onebasin.matching._annealing.examples import examples_of
+from onebasin.matching._annealing.evaluated import EvaluatedState, examples_of
 from onebasin.matching._annealing.factory import energy_at, state_factory
 from onebasin.matching._annealing.hidden_layer import HiddenLayer, HiddenLayerState
 from onebasin.matching._annealing.layered import ChainTensors, LayeredState
 from onebasin.matching._annealing.linear_chain import find_chain
-from onebasin.matching._annealing.state import AnnealingState
-from onebasin.matching._annealing.swaps import columns_of, draw_steps
+from onebasin.matching._annealing.state import AnnealingState, columns_of, draw_steps
 from tests.matching.tiny import perceptron, tiny
 
 

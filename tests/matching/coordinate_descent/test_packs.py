@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import onebasin
-from onebasin.matching._coordinate_descent import packs, products
+from onebasin.matching._coordinate_descent import similarities
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.symmetry import Permutation, Symmetry
@@ -52,7 +52,7 @@ def search_of(symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tenso
 def test_similarities_are_those_of_single_products(monkeypatch):
     symmetry, a, b = problem(10)
     packed = search_of(symmetry, a, b)
-    monkeypatch.setattr(packs, "SMALL", 0)
+    monkeypatch.setattr(similarities, "SMALL", 0)
     single = search_of(symmetry, a, b)
     assert any(each.packs for each in packed.products.values())
     assert not any(each.packs for each in single.products.values())
@@ -80,7 +80,7 @@ def test_views_with_fixed_places_are_packed_too():
     (root,) = symmetry.groups
     expected = search_of(symmetry, a, b).similarities(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packs, "FEWEST", 1)
+        patch.setattr(similarities, "FEWEST", 1)
         search = search_of(symmetry, a, b)
     assert search.products[root].packs
     assert not search.products[root].terms
@@ -99,7 +99,7 @@ def test_a_step_takes_a_bounded_number_of_products(monkeypatch):
 
         return call
 
-    for module in (packs, products):
+    for module in (similarities, similarities):
         patched = counting(module.add_products, "products")
         monkeypatch.setattr(module, "add_products", patched)
     monkeypatch.setattr(Search, "step", counting(Search.step, "steps"))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from onebasin.matching._coordinate_descent.descent import Descent
 from onebasin.matching._coordinate_descent.pair import Pair
+from onebasin.matching._coordinate_descent.runs import initialize
 from onebasin.matching._coordinate_descent.search import Search
-from onebasin.matching._coordinate_descent.starts import initialize
 from tests.matching.problems import unrelated
 
 

@@ -4,8 +4,7 @@ import matplotlib
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.curves import Curve
-from onebasin.evaluation.figures import Line, curve_figure, save_figure, svg_source
+from onebasin.evaluation.curves import Curve, Line, curve_figure, save_figure, svg_source
 
 ALPHAS = (0.0, 0.5, 1.0)
 LINES = [

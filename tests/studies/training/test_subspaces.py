@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from onebasin.checkpoints import MLP
-from onebasin.data.digits import load_digits
+from onebasin.data.datasets import load_digits
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.evaluation import evaluator
+from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.interpolation import interpolate
 from onebasin.matching import match_weights
 from onebasin.symmetry import infer_symmetry

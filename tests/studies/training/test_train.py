@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from onebasin.data.digits import load_digits
+from onebasin.data.datasets import load_digits
 from onebasin.errors import OneBasinError
 from onebasin_studies.training.initialization import initialized
 from onebasin_studies.training.train import train

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from onebasin.symmetry import Permutation, Symmetry
-from onebasin.symmetry._outputs import select_outputs
+from onebasin.symmetry._modules import select_outputs
 
 
 def assert_equivariant(

@@ -17,7 +17,7 @@ from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from onebasin.symmetry._inference.export import Exported, _decompositions, _live
-from onebasin.symmetry._outputs import select_outputs
+from onebasin.symmetry._modules import select_outputs
 
 
 @cache

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin import infer_symmetry
-from onebasin.symmetry._inference.coverage import REASON, with_disjoint_blocks
+from onebasin.symmetry._inference.canonical import REASON, with_disjoint_blocks
 from onebasin.symmetry._inference.inference import trace_graph
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units

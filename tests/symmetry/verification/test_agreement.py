@@ -7,7 +7,7 @@ from math import inf
 import pytest
 import torch
 
-from onebasin.symmetry._verification.agreement import max_relative_error
+from onebasin.symmetry._verification.trial import max_relative_error
 
 X = torch.tensor([1.0, -2.0, 4.0, 0.0], dtype=torch.float64)
 

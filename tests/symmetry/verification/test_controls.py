@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.symmetry._verification import controls
-from onebasin.symmetry._verification.draws import random_transpositions
+from onebasin.symmetry._verification.randomize import random_transpositions
 from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Sum, Units

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from onebasin.symmetry._verification.draws import (
+from onebasin.symmetry._verification.randomize import (
     random_cyclic_permutation,
     random_transpositions,
     restrict_permutation,

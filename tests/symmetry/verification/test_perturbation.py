@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from onebasin._random import generator_for
-from onebasin.symmetry._verification.perturbation import perturb
+from onebasin.symmetry._verification.randomize import perturb
 
 DOUBLE = torch.float64
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onebasin.symmetry._verification.grouped_products import grouped_product
-from onebasin.symmetry._verification.precision import OnePrecision
+from onebasin.symmetry._verification.precision import OnePrecision, grouped_product
 
 DOUBLE = torch.float64
 X = torch.linspace(-1, 1, 12, dtype=DOUBLE).reshape(3, 4).sin()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from onebasin import infer_symmetry
 from onebasin.symmetry import symmetry_from_spec, verify
-from onebasin.symmetry._verification.perturbation import add_rounding_noise
+from onebasin.symmetry._verification.randomize import add_rounding_noise
 
 
 class Sensitive(nn.Module):

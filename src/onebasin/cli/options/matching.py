@@ -108,7 +108,7 @@ class MatchingOptions(ArchitectureOptions):
         }
 
     def _method_options(self) -> dict[str, Any]:
-        from onebasin.checkpoints.arguments import parse_arguments
+        from onebasin.checkpoints._arguments import parse_arguments
 
         options = parse_arguments(
             self.method_arg, argument="method_options", example="max_sweeps=20"

@@ -3,7 +3,7 @@
 from onebasin.evaluation.features.additivity import Additivity, measure_additivity
 from onebasin.evaluation.features.averaging import Averaging, average_features
 from onebasin.evaluation.features.commutativity import Commutativity, measure_commutativity
-from onebasin.evaluation.features.lemma import Lemma, check_lemma
+from onebasin.evaluation.features.error_bound import Lemma, check_lemma
 from onebasin.evaluation.features.llfc import LLFC, measure_llfc
 from onebasin.evaluation.features.similarity import Similarity, measure_similarity
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features.comparison import COSINE, DISTANCE, compare, mixed
+from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, mixed
+from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features.llfc import ENDS
-from onebasin.evaluation.features.moments import Sums
 from onebasin.evaluation.features.probe import (
     ALPHAS,
     Batch,
@@ -23,8 +23,8 @@ from onebasin.evaluation.features.probe import (
     run_metric,
 )
 from onebasin.evaluation.features.table import FeatureTable
+from onebasin.graph._sites import NONLINEAR
 from onebasin.graph.graph import Call
-from onebasin.graph.sites import NONLINEAR
 
 ELEMENTWISE = NONLINEAR - {"glu", "prelu", "rrelu"}
 """Nonlinear functions of one argument; `prelu` has parameters that differ between networks."""

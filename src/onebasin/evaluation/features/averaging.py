@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.evaluation.evaluation import Evaluation, Evaluator, Loss
-from onebasin.evaluation.features.comparison import mixed
-from onebasin.evaluation.features.lemma import labels_of
+from onebasin.evaluation.evaluator import Evaluation, Evaluator, Loss
+from onebasin.evaluation.features._comparison import mixed
+from onebasin.evaluation.features.error_bound import labels_of
 from onebasin.evaluation.features.probe import FeatureProbe, path_between
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable
 from onebasin.evaluation.results import axes_for

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features.comparison import COSINE, DISTANCE, compare, wide
-from onebasin.evaluation.features.moments import Sums
+from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, wide
+from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features.probe import (
     Batch,
     FeatureMetric,

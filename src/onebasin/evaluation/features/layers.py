@@ -11,9 +11,9 @@ from torch import nn
 
 from onebasin._checks import described
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features.batch_dims import BatchDim
+from onebasin.evaluation.features._batch_dims import BatchDim
+from onebasin.graph._sites import NONLINEAR
 from onebasin.graph.graph import FeatureNode, Graph
-from onebasin.graph.sites import NONLINEAR
 
 SHOWN = 8
 """Maximum number of layers in a message."""

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.evaluation.features.comparison import COSINE, PROJECTION, compare, mixed
+from onebasin.evaluation.features._comparison import COSINE, PROJECTION, compare, mixed
+from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features.layers import Layer
-from onebasin.evaluation.features.moments import Sums
 from onebasin.evaluation.features.probe import (
     ALPHAS,
     Batch,

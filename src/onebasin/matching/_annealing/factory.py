@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from onebasin.errors import OneBasinError
-from onebasin.matching._annealing.evaluated import EvaluatedState, Mixtures, Params, average
-from onebasin.matching._annealing.examples import Examples
+from onebasin.matching._annealing.evaluated import (
+    EvaluatedState,
+    Examples,
+    Mixtures,
+    Params,
+    average,
+)
 from onebasin.matching._annealing.hidden_layer import HiddenLayer, HiddenLayerState, is_compilable
 from onebasin.matching._annealing.layered import ChainTensors, LayeredState
 from onebasin.matching._annealing.linear_chain import LinearChain, find_chain

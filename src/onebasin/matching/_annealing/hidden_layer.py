@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int32, Int64
 
-from onebasin.matching._annealing.evaluated import Mixtures
-from onebasin.matching._annealing.examples import Energy
+from onebasin.matching._annealing.evaluated import Energy, Mixtures
 from onebasin.matching._annealing.layered import Average, ChainTensors
-from onebasin.matching._annealing.state import AnnealingState, NetworkIndices
-from onebasin.matching._annealing.swaps import Steps, Swap
+from onebasin.matching._annealing.state import AnnealingState, NetworkIndices, Steps, Swap
 
 
 @dataclass(frozen=True, eq=False)

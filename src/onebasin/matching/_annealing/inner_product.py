@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onebasin.matching._annealing.state import AnnealingState, NetworkIndices
-from onebasin.matching._annealing.swaps import Swap, transposition
+from onebasin.matching._annealing.state import AnnealingState, NetworkIndices, Swap, transposition
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.symmetry._apply import IndexApplier
 from onebasin.symmetry.layouts import Layout, Units

@@ -14,11 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from onebasin.matching._annealing.evaluated import Mixtures
-from onebasin.matching._annealing.examples import Energy
+from onebasin.matching._annealing.evaluated import Energy, Mixtures
 from onebasin.matching._annealing.linear_chain import LinearChain
-from onebasin.matching._annealing.state import AnnealingState, NetworkIndices
-from onebasin.matching._annealing.swaps import Swap, swapped
+from onebasin.matching._annealing.state import AnnealingState, NetworkIndices, Swap, swapped
 
 
 @dataclass(frozen=True, eq=False)

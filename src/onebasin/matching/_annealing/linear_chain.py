@@ -16,7 +16,7 @@ from torch import Tensor
 from onebasin.errors import OneBasinError
 from onebasin.graph.features import BatchContext, Features
 from onebasin.graph.graph import Call, Graph, MultiForwardHook
-from onebasin.matching._annealing.examples import Examples
+from onebasin.matching._annealing.evaluated import Examples
 from onebasin.symmetry.layouts import Fixed, Layout, Units
 from onebasin.symmetry.symmetry import Symmetry
 

@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 from onebasin._checks import named_tensors
 from onebasin.symmetry._inference.recording import exporting
 from onebasin.symmetry._inference.variations import Inputs, Place, Variation, resized_inputs
-from onebasin.symmetry._isolation import shallow_clone
+from onebasin.symmetry._modules import shallow_clone
 
 NEAR = 64
 """Range of sizes that are tried one by one, for conditions such as `length % 12`."""

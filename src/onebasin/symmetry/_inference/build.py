@@ -17,8 +17,7 @@ from torch import Tensor
 from onebasin.symmetry._buffer_values import digest
 from onebasin.symmetry._inference.algebra import cut, family_marks, restrict
 from onebasin.symmetry._inference.atoms import Atom, Dims, Fam, Prod, Reason, Sum, walk
-from onebasin.symmetry._inference.canonical import canonical, product_layout
-from onebasin.symmetry._inference.coverage import with_disjoint_blocks
+from onebasin.symmetry._inference.canonical import canonical, product_layout, with_disjoint_blocks
 from onebasin.symmetry._inference.groups import Nesting
 from onebasin.symmetry._inference.naming import with_names
 from onebasin.symmetry._inference.solver import Solver

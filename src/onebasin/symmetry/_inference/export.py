@@ -29,8 +29,7 @@ from onebasin.symmetry._inference.aliasing import (
     replace_evaluation_dropout,
 )
 from onebasin.symmetry._inference.rules import rule_for
-from onebasin.symmetry._isolation import shallow_clone
-from onebasin.symmetry._outputs import select_outputs
+from onebasin.symmetry._modules import select_outputs, shallow_clone
 
 PREFIX = "model."
 

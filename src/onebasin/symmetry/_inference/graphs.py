@@ -19,10 +19,9 @@ from typing import Any
 from torch import nn
 
 from onebasin.symmetry._inference.branches import variations_at_branches
-from onebasin.symmetry._inference.comparison import changed_state
 from onebasin.symmetry._inference.export import Exported, export_variant, silenced
 from onebasin.symmetry._inference.recording import CallRecorder, RecordedCall
-from onebasin.symmetry._inference.variations import Variation, find_variations
+from onebasin.symmetry._inference.variations import Variation, changed_state, find_variations
 
 MAX_BRANCHES = 8
 LONGER = 2

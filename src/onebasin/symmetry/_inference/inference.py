@@ -16,23 +16,21 @@ from torch import Tensor, nn
 from onebasin._checks import check_model, model_inputs
 from onebasin._random import random_state_kept
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._depth import raised_recursion_limit
 from onebasin.symmetry._inference.atoms import Dims
 from onebasin.symmetry._inference.build import build_symmetry, unsupported_in_training
 from onebasin.symmetry._inference.calls import Value
-from onebasin.symmetry._inference.export import Exported, export_model
-from onebasin.symmetry._inference.graphs import graph_in_training, graphs_at_other_shapes
-from onebasin.symmetry._inference.groups import find_nesting
-from onebasin.symmetry._inference.partitions import differing_dims
-from onebasin.symmetry._inference.solver import Solver
-from onebasin.symmetry._inference.state import (
+from onebasin.symmetry._inference.constants import (
     constant_buffers,
     doubled,
     used_names,
     with_state_names,
 )
-from onebasin.symmetry._model_state import model_state
-from onebasin.symmetry._ties import tied_names
+from onebasin.symmetry._inference.export import Exported, export_model
+from onebasin.symmetry._inference.graphs import graph_in_training, graphs_at_other_shapes
+from onebasin.symmetry._inference.groups import find_nesting
+from onebasin.symmetry._inference.solver import Solver
+from onebasin.symmetry._inference.unread import differing_dims
+from onebasin.symmetry._modules import model_state, raised_recursion_limit, tied_names
 from onebasin.symmetry.groups import UnsupportedOp
 from onebasin.symmetry.symmetry import Symmetry
 

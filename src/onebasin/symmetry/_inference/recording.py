@@ -33,7 +33,7 @@ from onebasin.symmetry._inference.cuts import (
     cuts_of,
     parts_of_result,
 )
-from onebasin.symmetry._isolation import shallow_clone
+from onebasin.symmetry._modules import shallow_clone
 
 NEEDS_VALUES = (
     NotImplementedError,

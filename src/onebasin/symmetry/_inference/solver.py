@@ -21,13 +21,12 @@ from torch.utils import _pytree as pytree
 from onebasin.symmetry._inference.algebra import fix
 from onebasin.symmetry._inference.atoms import Dims, Reason, flat_factors, fresh, walk
 from onebasin.symmetry._inference.calls import Call, Value
-from onebasin.symmetry._inference.constants import Constants
+from onebasin.symmetry._inference.constants import Constants, used_names
 from onebasin.symmetry._inference.export import Exported, is_getitem, location_of
 from onebasin.symmetry._inference.rules import fix_operands, infer_layouts, rule_for
-from onebasin.symmetry._inference.state import used_names
 from onebasin.symmetry._inference.unification import check_scope, unify
 from onebasin.symmetry._inference.unread import fix_unread, is_read
-from onebasin.symmetry._ties import overlaps, storage_of
+from onebasin.symmetry._modules import overlaps, storage_of
 
 SUBGRAPHS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4, "wrap": 0}
 """Higher-order operators that only run a subgraph, and the index of the subgraph argument."""

@@ -19,9 +19,8 @@ from torch.autograd.function import BackwardCFunction
 from onebasin._random import generator_for
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._apply import IndexApplier
-from onebasin.symmetry._verification.agreement import typical_size
-from onebasin.symmetry._verification.draws import random_cyclic_permutation
-from onebasin.symmetry._verification.trial import Trial
+from onebasin.symmetry._verification.randomize import random_cyclic_permutation
+from onebasin.symmetry._verification.trial import Trial, typical_size
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 

@@ -1,4 +1,4 @@
-"""Execution of a forward pass in one precision, ignoring the model's own casts.
+"""Execution of a forward pass in one precision, with random operators replaced.
 
 Owns the dispatch mode that converts every operator to one floating precision, and the
 conversion of inputs.
@@ -17,8 +17,89 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
-from onebasin.symmetry._verification.grouped_products import grouped_product
-from onebasin.symmetry._verification.noise import is_random, without_noise
+
+def grouped_product(
+    mat_a: Tensor,
+    mat_b: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Return the result of `aten._grouped_mm`, which only has kernels for low precision.
+
+    A matrix without a group dimension is split at `offs`. If both matrices have a group
+    dimension, the result is a batched product.
+
+    Args:
+        mat_a: `(g, m, k)`, or `(rows, k)` split by rows, or `(m, k)` split by columns.
+        mat_b: `(g, k, n)`, or `(k, columns)` split by columns, or `(k, n)` split by rows.
+        offs: end offsets of the pieces `(g,)`.
+        bias: added to the result.
+        out_dtype: ignored; the result has the precision of the matrices.
+    """
+    if mat_a.dim() == mat_b.dim() == 3:
+        product = mat_a @ mat_b
+    else:
+        assert offs is not None, "one matrix has no group dimension and no offsets"
+        product = _product_of_pieces(mat_a, mat_b, offs.tolist())
+    return product if bias is None else product + bias
+
+
+def _product_of_pieces(mat_a: Tensor, mat_b: Tensor, ends: list[int]) -> Tensor:
+    pieces = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    if mat_a.dim() == mat_b.dim() == 2:
+        return torch.stack([mat_a[:, piece] @ mat_b[piece] for piece in pieces])
+    if mat_a.dim() == 2:
+        result = mat_a.new_zeros(mat_a.shape[0], mat_b.shape[2])
+        for piece, matrix in zip(pieces, mat_b, strict=True):
+            result[piece] = mat_a[piece] @ matrix
+        return result
+    result = mat_a.new_zeros(mat_a.shape[1], mat_b.shape[1])
+    for piece, matrix in zip(pieces, mat_a, strict=True):
+        result[:, piece] = matrix @ mat_b[:, piece]
+    return result
+
+
+DROPOUT = "native_dropout"
+BERNOULLI = ("bernoulli", "bernoulli_")
+RANDOM = frozenset(
+    {DROPOUT, *BERNOULLI}
+    | {"rand", "randn", "rand_like", "randn_like", "normal", "normal_", "uniform", "uniform_"}
+    | {"exponential", "exponential_", "log_normal", "log_normal_", "cauchy", "cauchy_"}
+)
+
+
+def is_random(func: Any) -> bool:
+    """Return whether an ATen operator draws independent noise for every entry."""
+    return func._schema.name.removeprefix("aten::") in RANDOM
+
+
+def without_noise(func: Any, result: Any, args: tuple[Any, ...]) -> Any:
+    """Return the result of a random operator with the same value in every entry.
+
+    Reordering independent noise preserves its distribution, so a symmetry must also hold for
+    equal values. Random events are replaced by their probabilities.
+
+    Args:
+        func: the operator.
+        result: its result; overwritten for in-place operators.
+        args: its positional arguments.
+    """
+    name = func._schema.name.removeprefix("aten::")
+    if name == DROPOUT:
+        return args[0].clone(), torch.ones_like(result[1])
+    if name in BERNOULLI:
+        parameters = args if name == "bernoulli" and len(args) == 1 else args[1:]
+        return _filled(result, parameters[0] if parameters else 0.5)
+    parameters = [arg for arg in args if isinstance(arg, Tensor) and arg is not result]
+    if name == "normal" and parameters:
+        return _filled(result, parameters[0])
+    return _filled(result, result.double().mean()) if result.is_floating_point() else result
+
+
+def _filled(result: Tensor, value: Tensor | float) -> Tensor:
+    return result.copy_(value) if isinstance(value, Tensor) else result.fill_(value)
+
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 COMPLEX = (torch.complex32, torch.complex64, torch.complex128)

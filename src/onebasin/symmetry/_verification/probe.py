@@ -18,11 +18,14 @@ from torch.utils._pytree import tree_map_only
 from onebasin._checks import named_tensors
 from onebasin._random import cuda_devices, generator_for
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._model_state import model_state
-from onebasin.symmetry._outputs import select_outputs
-from onebasin.symmetry._verification.calibration import CalibrationMode
-from onebasin.symmetry._verification.perturbation import add_rounding_noise, perturb, randomize
+from onebasin.symmetry._modules import model_state, select_outputs
 from onebasin.symmetry._verification.precision import OnePrecision, PlainPrecision
+from onebasin.symmetry._verification.randomize import (
+    CalibrationMode,
+    add_rounding_noise,
+    perturb,
+    randomize,
+)
 from onebasin.symmetry._verification.substitution import Redirect, substituted
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry

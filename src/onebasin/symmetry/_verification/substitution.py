@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from onebasin.symmetry._isolation import shallow_clone
+from onebasin.symmetry._modules import shallow_clone
 
 
 @contextmanager

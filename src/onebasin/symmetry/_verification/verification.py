@@ -17,14 +17,7 @@ from onebasin._checks import check_model, described, model_inputs
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._display import verification_text
 from onebasin.symmetry._inference.graphs import inputs_at_branches
-from onebasin.symmetry._restriction import restrict
-from onebasin.symmetry._verification.agreement import max_relative_error
 from onebasin.symmetry._verification.controls import Control, control_groups
-from onebasin.symmetry._verification.draws import (
-    random_cyclic_permutation,
-    random_transpositions,
-    uniform_draws,
-)
 from onebasin.symmetry._verification.inputs import (
     Example,
     batched_tensors,
@@ -34,9 +27,20 @@ from onebasin.symmetry._verification.inputs import (
     scaled_examples,
 )
 from onebasin.symmetry._verification.probe import Probe, is_out_of_memory
-from onebasin.symmetry._verification.trial import TOLERANCE, Trial, failing_groups, further_trial
+from onebasin.symmetry._verification.randomize import (
+    random_cyclic_permutation,
+    random_transpositions,
+    uniform_draws,
+)
+from onebasin.symmetry._verification.trial import (
+    TOLERANCE,
+    Trial,
+    failing_groups,
+    further_trial,
+    max_relative_error,
+)
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.symmetry import Symmetry
+from onebasin.symmetry.symmetry import Symmetry, restrict
 
 INTEGER_DRAWS = 16
 """Number of permutations for models with integer outputs only, which show few changes."""

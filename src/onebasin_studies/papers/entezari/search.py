@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onebasin.matching._annealing.examples import Energy
-from onebasin.matching._annealing.schedule import Schedule
+from onebasin.matching._annealing.evaluated import Energy
+from onebasin.matching._annealing.runs import Schedule
 from onebasin_studies.papers.entezari.settings import Point
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.annealing import anneal_networks

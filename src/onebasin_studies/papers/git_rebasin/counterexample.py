@@ -10,7 +10,7 @@ from math import nan
 import torch
 from torch import Tensor, nn
 
-from onebasin.evaluation.evaluation import Evaluation
+from onebasin.evaluation.evaluator import Evaluation
 from onebasin.evaluation.interpolation import interpolate
 from onebasin.networks.mlp import MLP
 from onebasin.symmetry import Permutation, infer_symmetry

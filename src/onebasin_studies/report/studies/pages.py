@@ -9,7 +9,7 @@ from importlib import resources
 from itertools import groupby
 from typing import Any
 
-from onebasin.evaluation.figures import svg_source
+from onebasin.evaluation.curves import svg_source
 from onebasin_studies.papers.collection import CollectedStudy
 from onebasin_studies.report.pages import page, table
 from onebasin_studies.report.studies.tables import table_texts

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.figures import ALIGNED, NAIVE, SETTINGS, SOFT_INK, svg_source
+from onebasin.evaluation.curves import ALIGNED, NAIVE, SETTINGS, SOFT_INK, svg_source
 from onebasin_studies.runtime.study import Picture, Study
 
 COLOURS = (NAIVE, ALIGNED, "#e09f3e", "#5f4b8b", "#6a994e", SOFT_INK, "#bc6c25", "#3d5a80")

@@ -150,7 +150,7 @@ def _import_ray(environment: Mapping[str, str]) -> Any:
             import ray
     except ImportError as error:
         # Imported only now: this module takes seconds to load, because it imports torch.
-        from onebasin.checkpoints.packages import install_command
+        from onebasin._packages import install_command
 
         raise OneBasinError(
             f"--engine ray needs Ray; install the extra 'ray': {install_command('ray')}"

@@ -55,7 +55,7 @@ def _pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         # Imported only now: this module takes seconds to load, because it imports torch.
-        from onebasin.checkpoints.packages import install_command
+        from onebasin._packages import install_command
 
         raise OneBasinError(
             "studies store their rows as parquet files, which requires pyarrow; install the extra "

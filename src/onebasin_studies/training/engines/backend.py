@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._random import forked
-from onebasin.checkpoints.messages import one_line
+from onebasin._text import one_line
+from onebasin.data._fitting import check_fits
 from onebasin.data.dataset import Dataset
-from onebasin.data.fitting import check_fits
 from onebasin.errors import OneBasinError
 from onebasin_studies.training.engines.chain import ChainEngine
 from onebasin_studies.training.engines.chain_tracing import Layer, chain_of

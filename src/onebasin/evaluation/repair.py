@@ -1,0 +1,263 @@
+"""Repair of the activation statistics of merged networks.
+
+Jordan et al. (2022), "REPAIR: REnormalizing Permuted Activations for Interpolation Repair".
+Averaged units vary less than those of the source networks. They are rescaled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+
+from onebasin._checks import checks_arguments
+from onebasin._dtypes import compute_dtype
+from onebasin.errors import OneBasinError, check_choice
+from onebasin.evaluation._moments import UnitMoments
+from onebasin.evaluation._paths import normalize_weights
+from onebasin.evaluation._repair_sites import RepairSite, find_repair_sites
+from onebasin.evaluation.statistics import fresh_statistics
+from onebasin.graph._normalization import is_variance, layers_with_statistics
+from onebasin.graph.batches import mixed
+from onebasin.graph.features import BatchContext, Features, check_finite
+from onebasin.graph.graph import MultiForwardHook
+
+Folded = Literal["repair", "rescale"]
+Method = Literal["reset", "repair", "rescale"]
+
+CALL = "repair"
+
+MIN_STD_RATIO = 1e-6
+"""Minimum ratio to the sources' standard deviation; units below it count as constant."""
+
+
+@dataclass(frozen=True)
+class RepairResult:
+    """A network with repaired statistics.
+
+    Args:
+        params: parameters and buffers, under the names of the merged network.
+        sites: repaired layers and norms as `module.operator`, or as
+            `module.operator of weight` if a module has several.
+        skipped: layers that were not repaired, with the reason.
+    """
+
+    params: dict[str, Tensor]
+    sites: tuple[str, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+@checks_arguments
+def repair(
+    model: nn.Module,
+    params: Mapping[str, Tensor],
+    ends: Sequence[Mapping[str, Tensor]],
+    data: Iterable[Any],
+    *,
+    method: Method = "repair",
+    weights: Sequence[int | float] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> RepairResult:
+    r"""Repair the statistics of the units of a merged network, in one pass over the data.
+
+    With `repair`, every hidden unit gets the mean \(\sum_k w_k \mu_k\) and the standard
+    deviation \(\sum_k w_k \sigma_k\) of the sources' units (Jordan et al. 2022, Eq. 3 and 4).
+    With `rescale`, one factor matches the root mean square. Both are folded exactly into weights
+    and biases, or into the scales of norms; networks without normalization are supported. With
+    `reset`, only the running statistics of BatchNorm layers are recomputed.
+
+    The sources and the merged network run in lockstep, in evaluation mode. BatchNorm layers use
+    their own running statistics. The merged network's units are repaired batch by batch during the
+    pass, so later units have repaired inputs.
+
+    Differs from the paper:
+        - Supports any traced model: sites are nodes of the graph.
+        - With negative weights, the standard deviation (or root mean square) is at least the
+          smallest one of the sources, since the weighted sum may be negative.
+        - A layer without a bias keeps its means.
+        - A constant unit keeps its scale.
+
+    Args:
+        model: the architecture; not changed.
+        params: parameters and buffers of the merged network; not changed.
+        ends: parameters and buffers of the aligned source networks. `reset` ignores them.
+        data: batches that can be read again, neither small nor sorted; `Batches` are shuffled.
+            `reset` also accepts an iterator.
+        method: `reset`, `repair` or `rescale`.
+        weights: weights of the sources in the merged network; equal by default.
+        progress: called with the number of batches done.
+
+    Returns:
+        The repaired network. Repairing the mean of equal networks changes nothing.
+
+    Raises:
+        OneBasinError: the data are empty, features are not finite, or the model has no layer
+            that can be repaired.
+    """
+    check_choice(CALL, "method", method, Method)
+    if method == "reset":
+        return _reset(model, params, data)
+    if not ends:
+        raise OneBasinError(f"{CALL}: pass the networks that were merged as ends")
+    fractions = normalize_weights(weights, len(ends), call=CALL)
+    return ActivationRepair(model, data, method=method).run(
+        params, ends, fractions, progress=progress
+    )
+
+
+class ActivationRepair:
+    """Repairs any number of networks on the same data; the model is traced once.
+
+    Args:
+        model: as for `repair`.
+        data: as for `repair`; read once for every network.
+        method: "repair" or "rescale".
+        call: name of the public function, for messages.
+
+    Attributes:
+        sites: repaired sites by node.
+        skipped: layers that cannot be repaired, with the reason.
+
+    Raises:
+        OneBasinError: the data are empty, or the model has no layer that can be repaired.
+    """
+
+    def __init__(
+        self, model: nn.Module, data: Iterable[Any], *, method: Folded, call: str = CALL
+    ) -> None:
+        """Trace the model and find its sites."""
+        self.features = Features(model, mixed(data), call=call)
+        self.method: Folded = method
+        self.sites, self.skipped = find_repair_sites(self.features.graph)
+        if not self.sites:
+            reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
+            raise OneBasinError(
+                f"{call}: the model has no hidden layer or norm with parameters to rescale"
+                + (f" ({reasons})" if reasons else "")
+            )
+        if method == "repair":
+            biasless = (site.label for site in self.sites.values() if site.bias is None)
+            self.skipped |= dict.fromkeys(biasless, "no bias: means are not repaired")
+
+    def run(
+        self,
+        params: Mapping[str, Tensor],
+        ends: Sequence[Mapping[str, Tensor]],
+        fractions: Sequence[float],
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> RepairResult:
+        """Repair a network.
+
+        Args:
+            params: as for `repair`.
+            ends: as for `repair`.
+            fractions: weight of each source; their sum is 1.
+            progress: as for `repair`.
+
+        Raises:
+            OneBasinError: features are not finite, or a running variance is negative.
+        """
+        _check_variances(params, self.features.call)
+        run = _Run(self.sites, fractions, self.method, self.features.call)
+        self.features.run([*ends, params], run.visit, progress=progress)
+        repaired = dict(params)
+        for name, site in self.sites.items():
+            repaired |= site.fold(repaired, *run.change(name))
+        return RepairResult(repaired, tuple(s.label for s in self.sites.values()), self.skipped)
+
+
+def _check_variances(params: Mapping[str, Tensor], call: str) -> None:
+    for name, tensor in params.items():
+        if not is_variance(name) or not tensor.is_floating_point():
+            continue
+        if bool((tensor.to(compute_dtype(tensor.dtype)) < 0).any()):
+            raise OneBasinError(
+                f"{call}: variance {name!r} of the merged network is negative; use "
+                'onebasin.merge, or recompute it from data first with method="reset"'
+            )
+
+
+def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> RepairResult:
+    fresh = fresh_statistics(model, params, data, call=CALL)
+    return RepairResult(fresh, tuple(layers_with_statistics(model)))
+
+
+class _Run:
+    """One pass: moments of every site's units and their repair.
+
+    Args:
+        sites: sites by node.
+        fractions: weights of the sources.
+        method: "repair" or "rescale".
+        call: name of the public function, for messages.
+    """
+
+    def __init__(
+        self, sites: Mapping[str, RepairSite], fractions: Sequence[float], method: Folded, call: str
+    ) -> None:
+        self.sites, self.fractions, self.call = sites, fractions, call
+        self.method: Folded = method
+        self.moments: dict[str, list[UnitMoments]] = {}
+
+    def visit(self, context: BatchContext) -> MultiForwardHook:
+        """Return the hook for the values of a batch."""
+
+        def hook(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:
+            site = self.sites.get(name)
+            if site is None:
+                return None
+            moments = [UnitMoments.of(value, site.unit_dim, context.weight) for value in values]
+            if not all(each.is_finite for each in moments):
+                check_finite(values, context.graph, name, self.call, last="the merged network")
+            known = self.moments.get(name)
+            self.moments[name] = (
+                [x + y for x, y in zip(known, moments, strict=True)] if known else moments
+            )
+            scale, shift = self._change(site, moments)
+            return [*values[:-1], _changed(values[-1], scale, shift, site.unit_dim)]
+
+        return hook
+
+    def change(self, name: str) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
+        """Return scale and shift for every unit of a site, from all data."""
+        return self._change(self.sites[name], self.moments[name])
+
+    def _change(
+        self, site: RepairSite, moments: Sequence[UnitMoments]
+    ) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
+        *ends, merged = moments
+        if self.method == "rescale":
+            scale = _ratio(self._spread([end.rms for end in ends]), merged.rms)
+            return scale, torch.zeros_like(scale)
+        scale = _ratio(self._spread([end.std for end in ends]), merged.std)
+        shift = self._mean([end.mean for end in ends]) - scale * merged.mean
+        return scale, shift if site.bias is not None else torch.zeros_like(shift)
+
+    def _spread(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
+        """Return the mean of non-negative values."""
+        mean = self._mean(values)
+        if min(self.fractions) >= 0:
+            return mean
+        return torch.maximum(mean, torch.stack(list(values)).amin(0))
+
+    def _mean(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:
+        pairs = zip(self.fractions, values, strict=True)
+        return torch.stack([fraction * value for fraction, value in pairs]).sum(0)
+
+
+def _ratio(target: Float64[Tensor, " u"], actual: Float64[Tensor, " u"]) -> Float64[Tensor, " u"]:
+    varies = actual > MIN_STD_RATIO * target
+    return torch.where(varies, target / torch.where(varies, actual, 1.0), 1.0)
+
+
+def _changed(
+    value: Tensor, scale: Float64[Tensor, " u"], shift: Float64[Tensor, " u"], unit_dim: int
+) -> Tensor:
+    shape = [1] * value.dim()
+    shape[unit_dim] = -1
+    return value * scale.to(value.dtype).view(shape) + shift.to(value.dtype).view(shape)
