@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 WORKERS ?= auto
-BENCHMARKS ?= coverage random_programs weight_matching annealing training together mnist matchers
+BENCHMARKS ?= coverage random_programs weight_matching annealing training mnist matchers
 
 VENV := .venv
 BIN := $(VENV)/bin

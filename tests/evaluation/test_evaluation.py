@@ -8,7 +8,6 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.evaluator import Evaluation, as_evaluation, evaluator
-from onebasin.evaluation.together import evaluate_together
 from tests.evaluation.networks import examples, mlp
 
 
@@ -184,6 +183,3 @@ def test_labels_outside_of_the_classes_are_rejected(label):
     labels[0] = 0
     with pytest.raises(OneBasinError, match=text):
         evaluator(inputs, labels)(mlp(0))
-    with pytest.raises(OneBasinError, match=text):
-        networks = [mlp(seed).state_dict() for seed in range(2)]
-        evaluate_together(mlp(0), networks, evaluator(inputs, labels))

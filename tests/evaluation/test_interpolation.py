@@ -6,7 +6,8 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation._paths import point_between
 from onebasin.evaluation.curves import Curve
 from onebasin.evaluation.evaluator import evaluator
-from onebasin.evaluation.interpolation import interpolate, interpolate_splits
+from onebasin.evaluation.interpolation import interpolate
+from onebasin.evaluation.pairs import measure_pairs
 from onebasin.evaluation.repair import repair
 from onebasin.evaluation.statistics import reset_statistics
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
@@ -170,13 +171,22 @@ def test_invalid_calls_are_rejected():
         interpolate(model, a, {**b, "more": torch.zeros(5)}, evaluate)
 
 
+def test_mapping_of_evaluations_must_not_be_empty():
+    model = mlp(0)
+    params = model.state_dict()
+    with pytest.raises(OneBasinError, match="interpolate: evaluate is an empty mapping; pass"):
+        interpolate(model, params, params, {})
+    with pytest.raises(OneBasinError, match="measure_pairs: evaluate is an empty mapping; pass"):
+        measure_pairs(model, [params, params], {})
+
+
 def test_splits_are_measured_at_the_same_points():
     model, a, b = (mlp(seed, norm=True) for seed in range(3))
     a, b = a.state_dict(), b.state_dict()
     train, test = examples(), examples(20, 1)
     evaluates = {"train": evaluator(*train), "test": evaluator(*test)}
     options = {"num_points": 4, "normalization": "reset", "data": [train[0]]}
-    curves = interpolate_splits(model, a, b, evaluates, **options)
+    curves = interpolate(model, a, b, evaluates, **options)
     assert list(curves) == ["train", "test"]
     for name, curve in curves.items():
         alone = interpolate(model, a, b, evaluates[name], **options)

@@ -9,7 +9,7 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.evaluator import evaluator
-from onebasin.evaluation.network_evaluations import evaluate, evaluate_networks
+from onebasin.evaluation.network_evaluations import evaluate_networks
 from onebasin.evaluation.output_distances import compare_outputs
 
 
@@ -48,7 +48,7 @@ def test_loss_and_error_are_those_of_plain_pytorch():
         assert result[name].loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
         wrong = int((logits.argmax(1) != labels).sum())
         assert result[name].error == wrong / 50
-        alone = evaluate(model(), params, (inputs, labels))
+        alone = evaluate_networks(model(), {"A": params}, (inputs, labels))["A"]
         assert (alone.error, alone.num_examples) == (wrong / 50, 50)
         assert alone.loss == pytest.approx(result[name].loss, rel=1e-6)
     mean = torch.stack(probabilities).mean(0)
@@ -61,7 +61,7 @@ def test_loss_and_error_are_those_of_plain_pytorch():
 def test_a_network_may_be_called_ensemble():
     nets = {"ensemble": network(0), "B": network(1)}
     result = evaluate_networks(model(), nets, [data()], ensemble=("ensemble", "B"))
-    alone = evaluate(model(), network(0), data())
+    alone = evaluate_networks(model(), {"A": network(0)}, data())["A"]
     assert result["ensemble"].loss == pytest.approx(alone.loss, rel=1e-6)
     assert result.ensemble is not None
     assert result.ensemble.loss != pytest.approx(alone.loss, rel=1e-3)
@@ -81,11 +81,6 @@ def test_the_baseline_is_the_best_constant_prediction():
         pytest.approx(log(3)),
         pytest.approx(2 / 3),
     )
-
-
-def test_the_models_own_parameters_are_the_default():
-    module = model().eval()
-    assert evaluate(module, None, data()) == evaluate(module, module.state_dict(), data())
 
 
 def test_tokens_have_a_perplexity():

@@ -10,7 +10,7 @@ from onebasin.evaluation.copies import permuted_copies
 from onebasin.evaluation.curves import Curve
 from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.interpolation import interpolate
-from onebasin.evaluation.pairs import PairBarriers, measure_pairs, measure_pairs_splits
+from onebasin.evaluation.pairs import PairBarriers, measure_pairs
 from onebasin.symmetry import Permutation, infer_symmetry
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 
@@ -85,7 +85,7 @@ def test_splits_and_statistics():
     train, test = examples(), examples(20, 1)
     evaluates = {"train": evaluator(*train), "test": evaluator(*test)}
     options = {"num_points": 4, "normalization": "reset", "data": [train[0]]}
-    result = measure_pairs_splits(mlp(0, norm=True), networks, evaluates, **options)
+    result = measure_pairs(mlp(0, norm=True), networks, evaluates, **options)
     for split, barriers in result.items():
         curve = interpolate(mlp(0, norm=True), *networks[1:], evaluates[split], **options)
         assert barriers.curves[1, 2].losses == pytest.approx(curve.losses, rel=1e-6)
@@ -176,7 +176,7 @@ def test_progress_counts_the_pairs():
         num_points=3,
         progress=lambda *done: calls.append(done),
     )
-    assert calls == [(10, 10)]
+    assert calls == [(done, 10) for done in range(1, 11)]
 
 
 def symmetry_of_two_layers():

@@ -30,7 +30,7 @@ from onebasin.evaluation.curves import (
     save_figure,
 )
 from onebasin.evaluation.evaluator import Evaluator
-from onebasin.evaluation.interpolation import interpolate_splits
+from onebasin.evaluation.interpolation import interpolate
 from onebasin.evaluation.results import save_rows
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def _measured(
     """Return the curves between A and a network by split."""
     networks = opened.networks
     with job.reporter.progress(f"measuring {state}") as show:
-        return interpolate_splits(
+        return interpolate(
             networks.architecture.module,
             networks.params_list[0],
             params_b,

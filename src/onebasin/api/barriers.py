@@ -22,7 +22,7 @@ from onebasin.api.results import Summarized
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
-from onebasin.evaluation.pairs import PairBarriers, measure_pairs_splits
+from onebasin.evaluation.pairs import PairBarriers, measure_pairs
 from onebasin.evaluation.results import plain_number, save_rows
 from onebasin.symmetry import Permutation
 
@@ -226,7 +226,7 @@ def barriers(
         matrices: Matrices = {}
         for state, move in moves.items():
             with job.reporter.progress(f"measuring {state} pairs") as show:
-                matrices[state] = measure_pairs_splits(
+                matrices[state] = measure_pairs(
                     opened.networks.architecture.module,
                     opened.networks.params_list,
                     evaluators,

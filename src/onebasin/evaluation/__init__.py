@@ -7,14 +7,10 @@ from onebasin.evaluation.copies import permuted_copies
 from onebasin.evaluation.curves import Curve
 from onebasin.evaluation.ensembles import Comparison, compare_ensembles
 from onebasin.evaluation.evaluator import Evaluation, Evaluator, evaluator
-from onebasin.evaluation.interpolation import interpolate, interpolate_splits
-from onebasin.evaluation.network_evaluations import (
-    NetworkEvaluations,
-    evaluate,
-    evaluate_networks,
-)
+from onebasin.evaluation.interpolation import interpolate
+from onebasin.evaluation.network_evaluations import NetworkEvaluations, evaluate_networks
 from onebasin.evaluation.output_distances import OutputDistance, compare_outputs
-from onebasin.evaluation.pairs import PairBarriers, measure_pairs, measure_pairs_splits
+from onebasin.evaluation.pairs import PairBarriers, measure_pairs
 from onebasin.evaluation.planes import Plane, measure_plane
 from onebasin.evaluation.results import Result
 from onebasin.evaluation.statistics import reset_statistics
@@ -36,13 +32,10 @@ __all__ = [
     "calibrate",
     "compare_ensembles",
     "compare_outputs",
-    "evaluate",
     "evaluate_networks",
     "evaluator",
     "interpolate",
-    "interpolate_splits",
     "measure_pairs",
-    "measure_pairs_splits",
     "measure_plane",
     "permuted_copies",
     "reset_statistics",

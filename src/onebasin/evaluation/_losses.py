@@ -64,34 +64,6 @@ def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Los
     return Part(float(losses.double().sum()), wrong, num_examples)
 
 
-def measure_batch_together(
-    outputs: Shaped[Tensor, "k n *each"], labels: Tensor, loss: Loss
-) -> list[Part]:
-    """Return the result of `measure_batch` for each of several networks.
-
-    Args:
-        outputs: outputs of each network.
-        labels: labels of all networks.
-        loss: as for `evaluator`.
-
-    Raises:
-        OneBasinError: as for `measure_batch`.
-    """
-    if loss != "cross_entropy" or not are_classes(outputs[0], labels):
-        return [measure_batch(each, labels, loss) for each in outputs]
-    wide = outputs if outputs.dtype == torch.float64 else outputs.float()
-    logits = wide.reshape(len(wide), -1, wide.shape[-1])
-    classes = labels.reshape(-1).long()
-    check_classes("evaluator", classes, wide.shape[-1])
-    counted = classes != IGNORED
-    index = classes.clamp(min=0).expand(len(logits), -1).unsqueeze(-1)
-    losses = logits.logsumexp(-1) - logits.gather(-1, index).squeeze(-1)
-    totals = (losses.double() * counted).sum(1).tolist()
-    wrong = _wrong(logits, classes).sum(1).tolist()
-    num_examples = int(counted.sum())
-    return [Part(each, w, num_examples) for each, w in zip(totals, wrong, strict=True)]
-
-
 def are_classes(outputs: Tensor, labels: Tensor) -> bool:
     """Return whether labels are one integer class for each row of outputs."""
     whole = not (labels.is_floating_point() or labels.is_complex())

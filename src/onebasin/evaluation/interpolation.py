@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments
 from onebasin.errors import OneBasinError, check_choice, check_whole
 from onebasin.evaluation._paths import Weights, same_point
-from onebasin.evaluation._points import Prepare, evaluate_points
+from onebasin.evaluation._points import Evaluations, Params, Prepare, evaluate_points
 from onebasin.evaluation.curves import Curve, LineNormalization
 from onebasin.evaluation.evaluator import Evaluate, Evaluation
 from onebasin.evaluation.repair import ActivationRepair
@@ -64,30 +64,59 @@ def preparation_for(
     return repaired, len(repairer.sites)
 
 
-@checks_arguments
+@overload
 def interpolate(
     model: nn.Module,
     params_a: Mapping[str, Tensor],
     params_b: Mapping[str, Tensor],
     evaluate: Evaluate,
     *,
+    num_points: int = ...,
+    normalization: LineNormalization = ...,
+    data: Iterable[Any] | None = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> Curve: ...
+@overload
+def interpolate(
+    model: nn.Module,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    evaluate: Mapping[str, Evaluate],
+    *,
+    num_points: int = ...,
+    normalization: LineNormalization = ...,
+    data: Iterable[Any] | None = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> dict[str, Curve]: ...
+@checks_arguments
+def interpolate(
+    model: nn.Module,
+    params_a: Mapping[str, Tensor],
+    params_b: Mapping[str, Tensor],
+    evaluate: Evaluate | Mapping[str, Evaluate],
+    *,
     num_points: int = 25,
     normalization: LineNormalization = "interpolated",
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Curve:
+) -> Curve | dict[str, Curve]:
     r"""Evaluate a model along the line \(\alpha\theta_A + (1-\alpha)\theta_B\).
 
-    The curve runs from B at \(\alpha = 0\) to A at \(\alpha = 1\). The model is run in evaluation
-    mode with the parameters of each point; it is not changed. The endpoints keep their own
-    statistics for every normalization. If A and B are equal, the point is evaluated once.
+    **The curve runs from B at \(\alpha = 0\) to A at \(\alpha = 1\)**, as in Entezari et al.
+    (2022), Eq. 1; \(\alpha\) is the weight of A. Git Re-Basin, REPAIR and `torch.lerp` count from A
+    to B. The barrier is the same in both directions.
+
+    The model is run in evaluation mode with the parameters of each point; it is not changed. The
+    endpoints keep their own statistics for every normalization. If A and B are equal, the point
+    is evaluated once.
 
     Args:
         model: the architecture; its own parameters are ignored.
         params_a: parameters and buffers of A (a state dict).
         params_b: parameters and buffers of B.
         evaluate: an `evaluator`, or any function of the model that returns its mean loss, a
-            `(loss, error)` pair or an `Evaluation`.
+            `(loss, error)` pair or an `Evaluation`. Also a mapping of such functions, for
+            example by "train" and "test"; each point is then computed once for all of them.
         num_points: number of points, both endpoints included; at least 2.
         normalization: "interpolated" interpolates running statistics. "reset" recomputes them
             between the endpoints. "repair" and "rescale" set the statistics of all hidden units
@@ -96,7 +125,7 @@ def interpolate(
         progress: called with the number of points done and their total.
 
     Returns:
-        The curve.
+        The curve; a curve for each name if `evaluate` is a mapping.
 
     Raises:
         OneBasinError: the parameters do not match the model or each other, the normalization
@@ -104,64 +133,37 @@ def interpolate(
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
-        >>> a, b = {"weight": Tensor([[1.0]])}, {"weight": Tensor([[-1.0]])}
-        >>> curve = interpolate(model, a, b, lambda m: 1 - abs(m(Tensor([[1.0]])).item()))
+        >>> a, b = {"weight": Tensor([[2.0]])}, {"weight": Tensor([[-1.0]])}
+        >>> curve = interpolate(model, a, b, lambda m: 4 - m(Tensor([[1.0]])).item() ** 2)
+        >>> curve.losses[0], curve.losses[-1]  # B, A
+        (3.0, 0.0)
         >>> curve.barrier()
-        1.0
-    """
-    curves = interpolate_splits(
-        model,
-        params_a,
-        params_b,
-        {"": evaluate},
-        num_points=num_points,
-        normalization=normalization,
-        data=data,
-        progress=progress,
-    )
-    return curves[""]
-
-
-@checks_arguments
-def interpolate_splits(
-    model: nn.Module,
-    params_a: Mapping[str, Tensor],
-    params_b: Mapping[str, Tensor],
-    evaluates: Mapping[str, Evaluate],
-    *,
-    num_points: int = 25,
-    normalization: LineNormalization = "interpolated",
-    data: Iterable[Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Curve]:
-    """Evaluate a model along the line on several datasets at once.
-
-    Each point is computed once, its statistics included, and evaluated on all of them.
-
-    Args:
-        model: as for `interpolate`.
-        params_a: as for `interpolate`.
-        params_b: as for `interpolate`.
-        evaluates: evaluation functions by name, such as "train" and "test".
-        num_points: as for `interpolate`.
-        normalization: as for `interpolate`.
-        data: as for `interpolate`.
-        progress: as for `interpolate`.
-
-    Returns:
-        A curve for each name.
-
-    Raises:
-        OneBasinError: as for `interpolate`.
+        2.25
     """
     line = line_of("interpolate", model, num_points, normalization, data)
-    # For equal networks, rounding must not change the point.
-    is_point = same_point(params_a, params_b)
-    points = [{0: 1.0} if is_point else {0: alpha, 1: 1 - alpha} for alpha in line.alphas]
-    evaluations = evaluate_points(
-        model, [params_a, params_b], points, evaluates, prepare=line.prepare, progress=progress
-    )
-    return {name: line.curve([each[name] for each in evaluations]) for name in evaluates}
+    evaluates = evaluates_by_name("interpolate", evaluate)
+    evaluations = line.evaluate(params_a, params_b, evaluates, progress=progress)
+    curves = {name: line.curve([point[name] for point in evaluations]) for name in evaluates}
+    return curves if isinstance(evaluate, Mapping) else curves[""]
+
+
+def evaluates_by_name(
+    call: str, evaluate: Evaluate | Mapping[str, Evaluate]
+) -> Mapping[str, Evaluate]:
+    """Return evaluation functions by name; a single function has the name "".
+
+    Args:
+        call: name of the public function, for messages.
+        evaluate: as for `interpolate`.
+
+    Raises:
+        OneBasinError: the mapping is empty.
+    """
+    if not isinstance(evaluate, Mapping):
+        return {"": evaluate}
+    if not evaluate:
+        raise OneBasinError(f"{call}: evaluate is an empty mapping; pass at least one function")
+    return evaluate
 
 
 @dataclass(frozen=True)
@@ -169,16 +171,52 @@ class Line:
     """Points of lines between networks, and their normalization.
 
     Args:
-        alphas: evenly spaced, from exactly 0 to exactly 1.
+        model: the architecture.
+        alphas: weights of A, evenly spaced from exactly 0 to exactly 1.
         prepare: function applied to the parameters between the endpoints, or None.
         normalization: source of the statistics of their units.
         num_reset: number of layers whose statistics are reset or repaired.
     """
 
+    model: nn.Module
     alphas: tuple[float, ...]
     prepare: Prepare | None
     normalization: LineNormalization
     num_reset: int
+
+    def evaluate(
+        self,
+        params_a: Params,
+        params_b: Params,
+        evaluates: Mapping[str, Evaluate],
+        *,
+        inner: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Evaluations]:
+        """Return the evaluations at each alpha, in this order.
+
+        Args:
+            params_a: parameters and buffers of A.
+            params_b: parameters and buffers of B.
+            evaluates: evaluation functions by name.
+            inner: whether to omit the endpoints.
+            progress: called with the number of points done and their total.
+
+        Raises:
+            OneBasinError: as for `interpolate`.
+        """
+        alphas = self.alphas[1:-1] if inner else self.alphas
+        # For equal networks, rounding must not change the point.
+        is_point = same_point(params_a, params_b)
+        points = [{0: 1.0} if is_point else {0: alpha, 1: 1 - alpha} for alpha in alphas]
+        return evaluate_points(
+            self.model,
+            [params_a, params_b],
+            points,
+            evaluates,
+            prepare=self.prepare,
+            progress=progress,
+        )
 
     def curve(self, evaluations: Sequence[Evaluation]) -> Curve:
         """Return the curve through evaluations, one for each alpha."""
@@ -210,4 +248,4 @@ def line_of(
     check_choice(call, "normalization", normalization, LineNormalization)
     prepare, num_reset = preparation_for(call, model, normalization, data)
     alphas = tuple(i / (num_points - 1) for i in range(num_points))
-    return Line(alphas, prepare, normalization, num_reset)
+    return Line(model, alphas, prepare, normalization, num_reset)

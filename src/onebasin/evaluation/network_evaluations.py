@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from onebasin._checks import check_model, check_names, checks_arguments, state_of
+from onebasin._checks import check_names, checks_arguments
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._losses import Loss, Part, are_classes, measure_batch
@@ -82,44 +82,6 @@ class NetworkEvaluations(Result):
         return ax
 
 
-def evaluate(
-    model: nn.Module,
-    network: Mapping[str, Tensor] | None,
-    data: Any,
-    *,
-    loss: Loss = "cross_entropy",
-    batch_size: int = 1000,
-) -> Evaluation:
-    r"""Return the loss and the error of one network on data.
-
-    The loss is the mean over examples, or over tokens if every token has a label. The
-    model is run in evaluation mode and is not changed.
-
-    Args:
-        model: the architecture.
-        network: parameters and buffers (a state dict); None for those of the model.
-        data: `(inputs, labels)` tensors; or batches as `evaluator` takes them, such as a
-            DataLoader; or an `Evaluator`; or a dataset, whose test split is used if it has one.
-        loss: "cross_entropy", "mse" or a function of outputs and labels; see `evaluator`.
-        batch_size: examples per batch, where `data` is a pair of tensors.
-
-    Returns:
-        The evaluation: `loss`, `error`, `accuracy`, `perplexity` and `num_examples`.
-
-    Raises:
-        OneBasinError: the parameters do not match the model, or the data have no labels.
-
-    Example:
-        >>> model = nn.Linear(2, 2, bias=False)
-        >>> inputs, labels = torch.eye(2), torch.tensor([0, 1])
-        >>> evaluate(model, {"weight": 3 * torch.eye(2)}, (inputs, labels)).error
-        0.0
-    """
-    check_model("evaluate", model)
-    evaluate_model = _evaluator(data, loss, batch_size)
-    return evaluate_model(model if network is None else FunctionalModel(model, state_of(network)))
-
-
 @checks_arguments
 def evaluate_networks(
     model: nn.Module,
@@ -139,18 +101,25 @@ def evaluate_networks(
     Args:
         model: the architecture; its own parameters are ignored.
         networks: parameters and buffers by name.
-        data: as for `evaluate`.
+        data: `(inputs, labels)` tensors; or batches as `evaluator` takes them, such as a
+            DataLoader; or an `Evaluator`; or a dataset, whose test split is used if it has one.
         ensemble: names of the members of the ensemble; no ensemble by default.
-        loss: as for `evaluate`.
-        batch_size: as for `evaluate`.
+        loss: "cross_entropy", "mse" or a function of outputs and labels; see `evaluator`.
+        batch_size: examples per batch, if `data` is a pair of tensors.
         progress: called with the number of batches done.
 
     Returns:
         The evaluations by name, and that of the ensemble as `ensemble`.
 
     Raises:
-        OneBasinError: as for `evaluate`; `networks` is empty, `ensemble` has an unknown name, or
-            an ensemble has a custom loss function.
+        OneBasinError: the parameters do not match the model, the data have no labels, `networks`
+            is empty, `ensemble` has an unknown name, or an ensemble has a custom loss function.
+
+    Example:
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> data = torch.eye(2), torch.tensor([0, 1])
+        >>> evaluate_networks(model, {"A": {"weight": 3 * torch.eye(2)}}, data)["A"].error
+        0.0
     """
     if not networks:
         raise OneBasinError("evaluate_networks: networks is empty; pass at least one network")

@@ -1,7 +1,4 @@
-"""Curves and barriers of all pairs of a set of networks.
-
-Each network is evaluated once, and points of several pairs share a pass over the data.
-"""
+"""Curves and barriers of all pairs of a set of networks; each network is evaluated once."""
 
 from __future__ import annotations
 
@@ -9,18 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import numpy as np
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError
-from onebasin.evaluation._paths import Weights, same_point
 from onebasin.evaluation._points import Evaluations, evaluate_points
 from onebasin.evaluation.curves import BarrierBaseline, Curve, LineNormalization, Quantity
 from onebasin.evaluation.evaluator import Evaluate
-from onebasin.evaluation.interpolation import Line, line_of
+from onebasin.evaluation.interpolation import evaluates_by_name, line_of
 from onebasin.evaluation.results import Result, axes_for
 
 if TYPE_CHECKING:
@@ -175,14 +171,39 @@ class PairBarriers(Result):
 
 # For a pair (i, j), the parameters of network j aligned to network i.
 Move = Callable[[int, int], Mapping[str, Tensor]]
-PAIRS_AT_ONCE = 32
 
 
-@checks_arguments
+@overload
 def measure_pairs(
     model: nn.Module,
     networks: Sequence[Mapping[str, Tensor]],
     evaluate: Evaluate,
+    *,
+    names: Sequence[str] | None = ...,
+    move: Move | None = ...,
+    num_points: int = ...,
+    normalization: LineNormalization = ...,
+    data: Iterable[Any] | None = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> PairBarriers: ...
+@overload
+def measure_pairs(
+    model: nn.Module,
+    networks: Sequence[Mapping[str, Tensor]],
+    evaluate: Mapping[str, Evaluate],
+    *,
+    names: Sequence[str] | None = ...,
+    move: Move | None = ...,
+    num_points: int = ...,
+    normalization: LineNormalization = ...,
+    data: Iterable[Any] | None = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> dict[str, PairBarriers]: ...
+@checks_arguments
+def measure_pairs(
+    model: nn.Module,
+    networks: Sequence[Mapping[str, Tensor]],
+    evaluate: Evaluate | Mapping[str, Evaluate],
     *,
     names: Sequence[str] | None = None,
     move: Move | None = None,
@@ -190,13 +211,13 @@ def measure_pairs(
     normalization: LineNormalization = "interpolated",
     data: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> PairBarriers:
+) -> PairBarriers | dict[str, PairBarriers]:
     """Measure the barriers between all pairs of a set of networks.
 
     Args:
         model: the architecture; its own parameters are ignored.
         networks: parameters and buffers of two or more networks.
-        evaluate: as for `interpolate`.
+        evaluate: one evaluation function or a mapping of them, as for `interpolate`.
         names: names of the networks; their numbers by default.
         move: function from a pair `(i, j)` to the parameters of j aligned to i. They must
             compute the same function, since network j is evaluated once. By default networks
@@ -207,7 +228,7 @@ def measure_pairs(
         progress: called with the number of pairs done and their total.
 
     Returns:
-        The barriers.
+        The barriers; barriers for each name if `evaluate` is a mapping.
 
     Raises:
         OneBasinError: there are fewer than two networks, or as for `interpolate`.
@@ -219,93 +240,29 @@ def measure_pairs(
         >>> measure_pairs(model, networks, squares, num_points=3).matrix()[0].tolist()
         [0.0, 0.25, 1.0]
     """
-    barriers = measure_pairs_splits(
-        model,
-        networks,
-        {"": evaluate},
-        names=names,
-        move=move,
-        num_points=num_points,
-        normalization=normalization,
-        data=data,
-        progress=progress,
-    )
-    return barriers[""]
-
-
-@checks_arguments
-def measure_pairs_splits(
-    model: nn.Module,
-    networks: Sequence[Mapping[str, Tensor]],
-    evaluates: Mapping[str, Evaluate],
-    *,
-    names: Sequence[str] | None = None,
-    move: Move | None = None,
-    num_points: int = 25,
-    normalization: LineNormalization = "interpolated",
-    data: Iterable[Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, PairBarriers]:
-    """Measure all pairs on several datasets at once; each point is computed once.
-
-    Args:
-        model: as for `measure_pairs`.
-        networks: as for `measure_pairs`.
-        evaluates: evaluation functions by name, such as "train" and "test".
-        names: as for `measure_pairs`.
-        move: as for `measure_pairs`.
-        num_points: as for `measure_pairs`.
-        normalization: as for `measure_pairs`.
-        data: as for `measure_pairs`.
-        progress: as for `measure_pairs`.
-
-    Returns:
-        The barriers for each name.
-
-    Raises:
-        OneBasinError: as for `measure_pairs`.
-    """
-    shown = _names(networks, names)
+    names = _names(networks, names)
     line = line_of("measure_pairs", model, num_points, normalization, data)
+    evaluates = evaluates_by_name("measure_pairs", evaluate)
     ends = evaluate_points(model, networks, [{i: 1.0} for i in range(len(networks))], evaluates)
     pairs = list(combinations(range(len(networks)), 2))
-    between: dict[tuple[int, int], list[Evaluations]] = {}
-    for start in range(0, len(pairs), PAIRS_AT_ONCE):
-        part = pairs[start : start + PAIRS_AT_ONCE]
-        between |= _between(model, networks, part, move, line, evaluates)
+    evaluations: dict[tuple[int, int], list[Evaluations]] = {}
+    for i, j in pairs:
+        params_j = networks[j] if move is None else move(i, j)
+        inner = line.evaluate(networks[i], params_j, evaluates, inner=True)
+        evaluations[i, j] = [ends[j], *inner, ends[i]]
         if progress is not None:
-            progress(len(between), len(pairs))
-
-    def curve(pair: tuple[int, int], split: str) -> Curve:
-        along = [ends[pair[1]], *between[pair], ends[pair[0]]]
-        return line.curve([each[split] for each in along])
-
-    return {
-        split: PairBarriers(shown, {pair: curve(pair, split) for pair in pairs})
-        for split in evaluates
+            progress(len(evaluations), len(pairs))
+    barriers = {
+        name: PairBarriers(
+            names,
+            {
+                pair: line.curve([point[name] for point in points])
+                for pair, points in evaluations.items()
+            },
+        )
+        for name in evaluates
     }
-
-
-def _between(
-    model: nn.Module,
-    networks: Sequence[Mapping[str, Tensor]],
-    pairs: Sequence[tuple[int, int]],
-    move: Move | None,
-    line: Line,
-    evaluates: Mapping[str, Evaluate],
-) -> dict[tuple[int, int], list[Evaluations]]:
-    """Evaluate the inner points of several pairs together."""
-    ends = [networks[i] for i, _ in pairs]
-    ends += [networks[j] if move is None else move(i, j) for i, j in pairs]
-    points: list[Weights] = []
-    alphas = line.alphas[1:-1]
-    for k in range(len(pairs)):
-        # For equal networks, rounding must not change the point.
-        is_point = same_point(ends[k], ends[k + len(pairs)])
-        points += [{k: 1.0} if is_point else {k: a, k + len(pairs): 1 - a} for a in alphas]
-    evaluations = evaluate_points(model, ends, points, evaluates, prepare=line.prepare)
-    num = len(alphas)
-    return {pair: evaluations[k * num : (k + 1) * num] for k, pair in enumerate(pairs)}
+    return barriers if isinstance(evaluate, Mapping) else barriers[""]
 
 
 def _names(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from onebasin.evaluation._points import evaluate_points
 from onebasin.evaluation.curves import Normalization
-from onebasin.evaluation.pairs import measure_pairs_splits
+from onebasin.evaluation.pairs import measure_pairs
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.merging.averages import average
 from onebasin_studies.runtime.task import Result, task
@@ -44,7 +44,7 @@ def measure_set(
     params = [dict(each.tensors) for each in networks]
     evaluates = {split: evaluator_of(dataset, split) for split in splits}
     batches = batches_of(dataset)
-    found = measure_pairs_splits(
+    found = measure_pairs(
         module,
         params,
         evaluates,

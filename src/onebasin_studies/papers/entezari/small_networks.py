@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onebasin.evaluation.pairs import Move, measure_pairs_splits
+from onebasin.evaluation.pairs import Move, measure_pairs
 from onebasin.matching.exhaustive import match_exhaustive
 from onebasin.symmetry import Permutation
 from onebasin_studies.papers.entezari import PAPER
@@ -124,7 +124,7 @@ def measure_all_pairs(
 
     moved: Move | None = move if searches else None
     evaluates = {split: evaluator_of(dataset, split) for split in SPLITS}
-    found = measure_pairs_splits(module, params, evaluates, move=moved, num_points=num_points)
+    found = measure_pairs(module, params, evaluates, move=moved, num_points=num_points)
     return Result(
         [
             {"split": split, **row}
