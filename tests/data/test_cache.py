@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from onebasin.data import load_dataset
-from onebasin.data.cache import MANIFEST, cache_folder, cached
+from onebasin.data._cache import MANIFEST, cache_folder, cached
 from onebasin.errors import OneBasinError
 from tests.data.sets import write_set
 
@@ -124,7 +124,7 @@ def test_many_at_once_write_once(folder):
 KILLED = """
 import sys, time
 from pathlib import Path
-from onebasin.data.cache import cached
+from onebasin.data._cache import cached
 
 def write(folder):
     (folder / "values.bin").write_bytes(b"half")

@@ -284,7 +284,7 @@ def test_progress_counts_the_rows(load, folder):
 
 
 def test_labels_that_were_changed_are_read_again(load, folder, monkeypatch):
-    monkeypatch.setattr("onebasin.data.folders.TAIL_BYTES", 64)  # as in a large file
+    monkeypatch.setattr("onebasin.data._parquet.TAIL_BYTES", 64)  # as in a large file
     write_set(folder)
     path, before = folder / "train.parquet", load().train_labels.tolist()
     size, end = path.stat().st_size, path.read_bytes()[-64:]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from onebasin.data import load_dataset
-from onebasin.data.texts import tokenizer
+from onebasin.data._texts import tokenizer
 from onebasin.errors import OneBasinError
 from tests.data.sets import write_split
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onebasin.data._decoding import Reading
 from onebasin.data._normalization import MeanAndStd, parse_normalization
-from onebasin.data.decoders import Reading
-from onebasin.data.texts import BYTES
+from onebasin.data._texts import BYTES
 from onebasin.errors import OneBasinError
 
 LENGTH = 128

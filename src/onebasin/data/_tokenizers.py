@@ -8,7 +8,7 @@ from typing import Any
 
 from onebasin.checkpoints._sources.transformers_config import config_content
 from onebasin.data._read_options import LENGTH, ReadOptions
-from onebasin.data.texts import BYTES
+from onebasin.data._texts import BYTES
 from onebasin.errors import OneBasinError
 
 HF_PREFIX = "hf:"

@@ -15,12 +15,11 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from onebasin._random import check_seed
+from onebasin.data._decoded import HubSet, Normalization, load_set
+from onebasin.data._decoding import Progress, Reading
 from onebasin.data._normalization import MeanAndStd
+from onebasin.data._sources import SPLIT_NAMES
 from onebasin.data.dataset import Dataset
-from onebasin.data.decoded import HubSet, Normalization, load_set
-from onebasin.data.decoders import Reading
-from onebasin.data.reading import Progress
-from onebasin.data.source import SPLIT_NAMES
 from onebasin.errors import OneBasinError, check_choice
 
 NUM_TEST = 360
@@ -143,7 +142,7 @@ def load_dataset(
             folder in `root`.
         root: folder with one subfolder for each dataset. Default: the environment variable
             ONEBASIN_DATA.
-        cache: folder of the cache; see `cache.cache_folder`.
+        cache: folder of the cache; see `ONEBASIN_CACHE` in the documentation.
         seed: random seed of the test split of `digits`, subsets and label noise.
         num_train: number of training examples; see `Dataset.subset`.
         num_test: number of test examples.

@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from onebasin.data._decoded import HubSet, decode_data, load_set_data
 from onebasin.data._normalization import describe
+from onebasin.data._parquet import digest, open_files
 from onebasin.data._read_options import IMAGE_ONLY, TEXT_ONLY, ReadOptions, local_name
 from onebasin.data._readers.csv_files import read_csv_files
 from onebasin.data._readers.image_folders import is_image_folder, read_image_folder
 from onebasin.data._readers.npz import read_npz
 from onebasin.data._readers.objects import read_callable
 from onebasin.data._readers.text_files import read_text_files
+from onebasin.data._sources import SPLIT_NAMES
 from onebasin.data.data import Data
 from onebasin.data.datasets import (
     DATASETS,
@@ -24,9 +27,6 @@ from onebasin.data.datasets import (
     load_digits,
     unknown_dataset,
 )
-from onebasin.data.decoded import HubSet, decode_data, load_set_data
-from onebasin.data.folders import digest, open_files
-from onebasin.data.source import SPLIT_NAMES
 from onebasin.errors import OneBasinError
 
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")

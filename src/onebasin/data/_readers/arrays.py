@@ -12,12 +12,12 @@ from torch import Tensor
 
 from onebasin._checks import LABEL_KEYS
 from onebasin._text import counted, some_names
+from onebasin.data._decoding import MAX_CLASSES
 from onebasin.data._example_splits import ArraySplit
 from onebasin.data._normalization import NONE, MeanAndStd, describe
+from onebasin.data._sources import SPLIT_NAMES
 from onebasin.data.data import Data
 from onebasin.data.examples import Fields, Pixels
-from onebasin.data.reading import MAX_CLASSES
-from onebasin.data.source import SPLIT_NAMES
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import Inputs
 

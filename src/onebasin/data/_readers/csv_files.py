@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from onebasin._text import one_line, some_names
+from onebasin.data._decoded import decode_data
 from onebasin.data._read_options import IMAGE_ONLY, TEXT_ONLY, ReadOptions
 from onebasin.data._readers.arrays import classes_of, data_of_splits
+from onebasin.data._sources import INPUT_NAMES, LABEL_NAMES, ROWS, Table, arrow
 from onebasin.data.data import Data
-from onebasin.data.decoded import decode_data
-from onebasin.data.source import INPUT_NAMES, LABEL_NAMES, Table
-from onebasin.data.tables import ROWS, arrow
 from onebasin.errors import OneBasinError
 
 CSV_LABELS = (*LABEL_NAMES, "y")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from onebasin._text import some_names
+from onebasin.data._decoded import Normalization, decode_data
+from onebasin.data._decoding import Reading
+from onebasin.data._sources import SPLIT_NAMES, Table
 from onebasin.data.data import Data
-from onebasin.data.decoded import Normalization, decode_data
-from onebasin.data.decoders import Reading
-from onebasin.data.source import SPLIT_NAMES, Table
 from onebasin.errors import OneBasinError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")

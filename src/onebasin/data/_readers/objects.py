@@ -16,8 +16,8 @@ from onebasin.data._example_splits import AnySplit, LoaderSplit
 from onebasin.data._normalization import MeanAndStd
 from onebasin.data._read_options import ReadOptions
 from onebasin.data._readers.arrays import data_of_arrays, data_of_splits
+from onebasin.data._sources import SPLIT_NAMES
 from onebasin.data.data import Data
-from onebasin.data.source import SPLIT_NAMES
 from onebasin.errors import OneBasinError
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onebasin.data._decoded import decode_data
 from onebasin.data._read_options import IMAGE_ONLY, ReadOptions
 from onebasin.data._readers.csv_files import file_key
+from onebasin.data._sources import Table
 from onebasin.data.data import Data
-from onebasin.data.decoded import decode_data
-from onebasin.data.source import Table
 from onebasin.errors import OneBasinError
 
 CHARACTERS = 1 << 18

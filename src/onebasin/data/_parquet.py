@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onebasin._text import one_line
-from onebasin.data.source import Table
-from onebasin.data.tables import ROWS, arrow, class_names_of, features_of, kinds_of
+from onebasin.data._sources import ROWS, Table, arrow, class_names_of, features_of, kinds_of
 from onebasin.errors import OneBasinError
 
 TAIL_BYTES = 1 << 16

@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onebasin.data._cache import Stored, cache_folder, cached
+from onebasin.data._decoding import Progress, Reading, decode_tables
 from onebasin.data._example_splits import ArraySplit
+from onebasin.data._hub import open_hub
 from onebasin.data._normalization import describe_normalization
-from onebasin.data.cache import Stored, cache_folder, cached
+from onebasin.data._parquet import digest, open_files, parquet_files
+from onebasin.data._sources import SPLIT_NAMES, Table
+from onebasin.data._texts import tokenizer_digest
 from onebasin.data.data import Data
 from onebasin.data.dataset import Dataset
-from onebasin.data.decoders import Reading
 from onebasin.data.examples import MaskedTokens, Pixels, Tokens
-from onebasin.data.folders import digest, open_files, parquet_files
-from onebasin.data.hub import open_hub
-from onebasin.data.reading import Progress, decode_tables
-from onebasin.data.source import SPLIT_NAMES, Table
-from onebasin.data.texts import tokenizer_digest
 
 TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("inputs", "labels"))
 FACTS = ("kind", "num_classes", "class_names")

@@ -9,8 +9,7 @@ from typing import Any
 
 from onebasin._packages import import_package
 from onebasin._text import one_line
-from onebasin.data.source import Table
-from onebasin.data.tables import ROWS, class_names_of, kinds_of
+from onebasin.data._sources import ROWS, Table, class_names_of, kinds_of
 from onebasin.errors import OneBasinError
 
 
