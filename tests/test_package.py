@@ -31,7 +31,7 @@ def test_types_are_shipped() -> None:
 
 def test_files_that_a_wheel_lacks_are_named(tmp_path) -> None:
     wheel = tmp_path / "onebasin.whl"
-    lacking = ["onebasin/py.typed", "onebasin_studies/report/page.css"]
+    lacking = ["onebasin/py.typed", "onebasin_studies/report/templates/page.css"]
     source = Path(onebasin.__file__).parents[1]
     with zipfile.ZipFile(wheel, "w") as archive:
         for path in source.rglob("*"):

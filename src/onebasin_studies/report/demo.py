@@ -8,10 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import torch
@@ -35,7 +32,7 @@ from onebasin.evaluation.curves import (
     svg_source,
 )
 from onebasin.evaluation.evaluator import Evaluation
-from onebasin_studies.report.pages import command_lines, numbers, page, panels, table
+from onebasin_studies.report.pages import render
 from onebasin_studies.training.train import train
 
 EPOCHS = 20
@@ -44,18 +41,6 @@ FRACTION = 0.9
 DATA = "digits"
 METHOD = "combined"
 
-CURVE_ALT = {
-    "loss": "Loss along the line from network B to network A. Without alignment it rises to a high "
-    "barrier halfway; after alignment it is lower halfway than at both ends.",
-    "error": "Error along the line from network B to network A. Without alignment it rises "
-    "halfway; after alignment it falls halfway.",
-}
-CAPTION = (
-    "Every point is a network: a weighted average of A and B, from B on the left to A on the "
-    'right. <span class="naive">Naive</span> averages the weights as they were trained, '
-    '<span class="aligned">aligned</span> averages them after the hidden units of B were '
-    "reordered to match those of A. Solid lines are training images, dashed lines are test images."
-)
 ENSEMBLE = ensemble_name(["A", "B"])
 ROWS = {
     "A": "network A",
@@ -207,84 +192,46 @@ def write_demo(result: DemoResult, folder: Path) -> None:
 
 def demo_page(result: DemoResult) -> str:
     """Return the page of the demonstration, in one file."""
-    template = (
-        resources.files("onebasin_studies.report").joinpath("demo.html").read_text(encoding="utf-8")
-    )
-    header, *rows = result.barrier_rows()
-    caption = "Barrier: the largest excess of a curve over the line between its ends."
-    pieces = {
-        "numbers": _numbers(result),
-        "figure": _figure(result),
-        "barriers": table(header, rows, caption=caption),
-        "evaluations": _evaluation_table(result),
-        "files": table(("file", "content"), FILES.items(), is_text=True),
-        "commands": command_lines(COMMANDS),
-    }
-    return page(
-        "Two networks, one basin", [Template(template).substitute(_words(result), **pieces)]
+    merged, evaluations = result.merged, result.evaluations
+    symmetry, verification = merged.symmetry, merged.verification
+    assert symmetry is not None and verification is not None
+    errors = {name: evaluation.error for name, evaluation in evaluations.items()}
+    return render(
+        "demo",
+        fraction=f"{FRACTION:.0%}",
+        rest=f"{1 - FRACTION:.0%}",
+        error_a=f"{errors['A']:.1%}",
+        error_b=f"{errors['B']:.1%}",
+        error_parent=f"{min(errors['A'], errors['B']):.1%}",
+        error_naive=f"{errors[UNALIGNED]:.1%}",
+        error_merged=f"{errors[MERGED]:.1%}",
+        evaluations=[
+            (text, f"{evaluations[name].loss:.4f}", f"{evaluations[name].error:.2%}")
+            for name, text in ROWS.items()
+        ],
+        figures=_figures(result),
+        barriers=result.barrier_rows(),
+        num_groups=len(symmetry.groups),
+        num_units=sum(group.size for group in symmetry.groups.values()),
+        log10_order=f"{symmetry.log10_order:.0f}",
+        max_error=f"{verification.max_error:.0e}",
+        repair=merged.repair,
+        seconds={name: _seconds(value) for name, value in result.seconds.items()},
+        files=FILES,
+        commands=COMMANDS,
+        seed=result.seed,
+        versions=", ".join(f"{name} {version}" for name, version in _versions().items()),
     )
 
 
-def _words(result: DemoResult) -> dict[str, str]:
-    """Return the words of the sentences of the page."""
-    merged, barriers = result.merged, result.barriers
-    symmetry, matching = merged.symmetry, merged.matching
-    assert symmetry is not None and merged.verification is not None and matching is not None
-    errors = {name: f"{found.error:.1%}" for name, found in result.evaluations.items()}
-    words = {
-        "error_a": errors["A"],
-        "error_b": errors["B"],
-        "error_naive": errors[UNALIGNED],
-        "error_merged": errors[MERGED],
-        "naive_barrier": f"{barriers['naive']['test']['loss']:.3f}",
-        "aligned_barrier": f"{barriers['aligned']['test']['loss']:.4f}",
-        "num_groups": len(symmetry.groups),
-        "num_units": sum(group.size for group in symmetry.groups.values()),
-        "log10_order": f"{symmetry.log10_order:.0f}",
-        "max_error": f"{merged.verification.max_error:.0e}",
-        "repair": merged.repair,
-        "fraction": f"{FRACTION:.0%}",
-        "rest": f"{1 - FRACTION:.0%}",
-        "seed": result.seed,
-        "versions": ", ".join(f"{name} {version}" for name, version in _versions().items()),
-    }
-    words |= {f"{name}_seconds": _seconds(value) for name, value in result.seconds.items()}
-    return {name: escape(str(word)) for name, word in words.items()}
+def _figures(result: DemoResult) -> dict[str, str]:
+    """Return the curves of the loss and of the error as image sources."""
+    lines = lines_of(result.barrier.curves)
+    return {quantity: svg_source(curve_figure(lines, [quantity])) for quantity in ("loss", "error")}
 
 
 def _seconds(value: float) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
-
-
-def _numbers(result: DemoResult) -> str:
-    shown = ((UNALIGNED, "naive"), (MERGED, "aligned"))
-    better = min(result.evaluations["A"].error, result.evaluations["B"].error)
-    return numbers(
-        [
-            (f"{better:.1%}", "test error, better parent", ""),
-            *(
-                (f"{result.evaluations[name].error:.1%}", f"test error, {ROWS[name]}", kind)
-                for name, kind in shown
-            ),
-        ]
-    )
-
-
-def _figure(result: DemoResult) -> str:
-    lines = lines_of(result.barrier.curves)
-    images = [
-        (svg_source(curve_figure(lines, [quantity])), CURVE_ALT[quantity])
-        for quantity in ("loss", "error")
-    ]
-    return panels(images, CAPTION)
-
-
-def _evaluation_table(result: DemoResult) -> str:
-    rows = [
-        (text, f"{result.evaluations[name].loss:.4f}", f"{result.evaluations[name].error:.2%}")
-        for name, text in ROWS.items()
-    ]
-    return table(("on test images", "loss", "error"), rows)
 
 
 def _versions() -> dict[str, str]:

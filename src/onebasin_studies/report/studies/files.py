@@ -11,9 +11,8 @@ from typing import Any
 from onebasin.errors import OneBasinError
 from onebasin_studies.papers.collection import CollectedStudy, collect
 from onebasin_studies.report.studies.markdown import index_markdown
-from onebasin_studies.report.studies.pages import index_page, study_page
+from onebasin_studies.report.studies.pages import index_page, runs_page, study_page
 from onebasin_studies.report.studies.pictures import draw, svg_bytes
-from onebasin_studies.report.studies.runs import runs_page
 from onebasin_studies.report.studies.tables import table_numbers
 from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.store.files import Files

@@ -1,67 +1,73 @@
-"""Pages of studies and their index."""
+"""Pages of studies and their indexes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
-from importlib import resources
-from itertools import groupby
-from typing import Any
 
-from onebasin.evaluation.curves import svg_source
+from onebasin_studies.papers.catalogue import STUDIES
 from onebasin_studies.papers.collection import CollectedStudy
-from onebasin_studies.report.pages import page, table
+from onebasin_studies.report.pages import render
 from onebasin_studies.report.studies.tables import table_texts
 from onebasin_studies.runtime.progress import duration
-from onebasin_studies.runtime.store import Failure
-from onebasin_studies.runtime.study import Picture, Table, Verdict
+from onebasin_studies.runtime.study import Picture, Table
 
 
 def study_page(
-    found: CollectedStudy, pictures: Sequence[Picture], body: Table, files: Sequence[str]
+    collected: CollectedStudy, pictures: Sequence[Picture], body: Table, files: Sequence[str]
 ) -> str:
     """Return the self-contained page of a study.
 
     Args:
-        found: the study with its results.
+        collected: the study with its results.
         pictures: its figures, drawn.
         body: its table.
         files: names of the linked files in the same folder.
     """
-    study = found.study
-    parts = [
-        f"<header>\n<p>{escape(study.paper)}, {escape(study.item)}</p>\n"
-        f"<h1>{escape(study.name)}</h1>\n</header>",
-        f'<p class="lead">{escape(study.claim)}</p>',
-        _verdict(found),
-        *map(_figure, pictures),
-        _table(body),
-        "<h2>Setup</h2>",
-        _setting(found),
-        *_failures(found.failures),
-        "<h2>Files</h2>",
-        _links(files),
-        '<footer><a href="index.html">All studies</a></footer>',
-    ]
-    return page(f"{study.name}, a study with onebasin", parts, style=study_style())
+    return render(
+        "study",
+        study=collected.study,
+        verdict=collected.verdict(),
+        pictures=pictures,
+        body=body,
+        cells=table_texts(body),
+        facts=_facts(collected),
+        config=collected.config,
+        failures=collected.failures,
+        files=files,
+    )
 
 
-def index_page(all_found: Sequence[CollectedStudy]) -> str:
+def index_page(studies: Sequence[CollectedStudy]) -> str:
     """Return the page that lists studies with their verdicts, by paper.
 
     Args:
-        all_found: the studies of a folder.
+        studies: the studies of a folder.
     """
-    parts = [
-        "<header>\n<p>onebasin studies</p>\n<h1>Results</h1>\n</header>",
-        f'<p class="lead">{escape(count_verdicts(all_found))}</p>',
-    ]
-    ordered = sorted(all_found, key=lambda found: found.study.paper)
-    for paper, group in groupby(ordered, key=lambda found: found.study.paper):
-        cards = "\n".join(map(_card, group))
-        parts.append(f'<h2>{escape(paper)}</h2>\n<ul class="cards">\n{cards}\n</ul>')
-    return page("Studies with onebasin", parts, style=study_style())
+    return render("index", studies=studies, summary=count_verdicts(studies))
+
+
+def runs_page(runs: Mapping[str, Sequence[CollectedStudy]]) -> str:
+    """Return the page that lists studies, by paper, with their verdict in each run.
+
+    Args:
+        runs: the studies of each run, by the name of the folder of its pages.
+    """
+    studies = {one.study.name: one.study for collected in runs.values() for one in collected}
+    return render(
+        "runs",
+        runs={run: collected[0].scale for run, collected in runs.items()},
+        studies=[studies[name] for name in dict.fromkeys([*STUDIES, *studies]) if name in studies],
+        verdicts={
+            name: {
+                run: one.verdict()
+                for run, collected in runs.items()
+                for one in collected
+                if one.study.name == name
+            }
+            for name in studies
+        },
+    )
 
 
 def count_verdicts(studies: Sequence[CollectedStudy]) -> str:
@@ -72,80 +78,6 @@ def count_verdicts(studies: Sequence[CollectedStudy]) -> str:
     return f"{number} at {studies[0].scale} scale: {counts}."
 
 
-def study_style() -> str:
-    """Return the CSS of pages of studies."""
-    folder = resources.files("onebasin_studies.report.studies")
-    return folder.joinpath("study.css").read_text(encoding="utf-8")
-
-
-def kind_of(verdict: Verdict) -> str:
-    """Return the CSS class of a verdict."""
-    return verdict.outcome.replace(" ", "-")
-
-
-def _verdict(found: CollectedStudy) -> str:
-    verdict = found.verdict()
-    return (
-        f'<div class="verdict {kind_of(verdict)}">\n<span class="badge">'
-        f"{escape(verdict.outcome)}</span>\n<p>{escape(verdict.sentence)}</p>\n"
-        f"{_criterion(found.study.criterion)}</div>"
-    )
-
-
-def _criterion(text: str) -> str:
-    """Return the criterion as HTML; its first sentence is a summary."""
-    first, *rest = (f"<p>{escape(part)}</p>" for part in text.split("\n\n"))
-    if not text:
-        return ""
-    first = first.replace("<p>", "<p><b>Criterion.</b> ", 1)
-    return f'<div class="criterion">\n{"".join([first, *rest])}\n</div>\n'
-
-
-def _card(found: CollectedStudy) -> str:
-    verdict, name = found.verdict(), escape(found.study.name)
-    return (
-        f'<li class="{kind_of(verdict)}"><h3><a href="{name}.html">{name}</a> '
-        f'<span class="soft">{escape(found.study.item)}</span></h3>\n'
-        f'<span class="badge">{escape(verdict.outcome)}</span>\n'
-        f'<p>{escape(found.study.claim)}</p>\n<p class="soft">{escape(verdict.sentence)}</p></li>'
-    )
-
-
-def _figure(picture: Picture) -> str:
-    return (
-        f'<figure>\n<div class="panels one-panel">\n<img src="{svg_source(picture.figure)}" '
-        f'alt="{escape(picture.alt)}">\n</div>\n'
-        f"<figcaption>{escape(picture.caption)}</figcaption>\n</figure>"
-    )
-
-
-def _table(body: Table) -> str:
-    if not body.rows:
-        return ""
-    inside = table(list(map(str, body.header)), table_texts(body))
-    # A wide table scrolls inside its box; its caption stays in place.
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="Table">\n{inside}\n</div>'
-    return f"<figure>\n{box}\n<figcaption>{escape(body.caption)}</figcaption>\n</figure>"
-
-
-def _setting(found: CollectedStudy) -> str:
-    rows = [
-        ("scale", found.scale),
-        ("tasks", f"{found.num_done} of {found.num_tasks} done"),
-        ("work", f"{duration(found.seconds)}, all tasks"),
-        ("elapsed", f"{duration(found.elapsed)} with at least one running task"),
-        ("finished", date_of(found.finished)),
-        ("machine", ", ".join(found.machines) or "none yet"),
-        ("versions", _versions(found.versions)),
-        ("seeds", _ranges(found.seeds) or "none"),
-    ]
-    config = "\n".join(f"<li>{_shown(name, value)}</li>" for name, value in found.config.items())
-    return (
-        f'<div class="setting">{table(("", ""), rows, is_text=True)}</div>\n'
-        f'<h2>Configuration</h2>\n<ul class="config">\n{config}\n</ul>'
-    )
-
-
 def date_of(seconds: float | None) -> str:
     """Return a time in seconds since 1970 as a UTC date and time; "not yet" for None."""
     if seconds is None:
@@ -153,38 +85,19 @@ def date_of(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _versions(versions: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items())
-
-
-def _shown(name: str, value: Any) -> str:
-    """Return a value of a configuration as HTML: flat values in a line, nested ones as a list."""
-    title = f"<b>{escape(name)}</b> " if name else ""
-    if _is_flat(value):
-        return f"{title}{escape(_words(value))}"
-    inner = value.items() if isinstance(value, Mapping) else (("", each) for each in value)
-    items = "\n".join(f"<li>{_shown(str(key), each)}</li>" for key, each in inner)
-    return f"{title}\n<ul>\n{items}\n</ul>"
-
-
-def _is_flat(value: Any) -> bool:
-    """Return whether a value is a scalar or a flat collection of scalars."""
-    inner = value.values() if isinstance(value, Mapping) else value
-    return _is_scalar(value) or all(map(_is_scalar, inner))
-
-
-def _is_scalar(value: Any) -> bool:
-    return not isinstance(value, Mapping | list | tuple)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_words(each)}" for name, each in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_words, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else str(value)
+def _facts(collected: CollectedStudy) -> dict[str, str]:
+    """Return the scale, the effort and the origin of a study's results."""
+    versions = (f"{name} {' and '.join(all_)}" for name, all_ in collected.versions.items())
+    return {
+        "scale": collected.scale,
+        "tasks": f"{collected.num_done} of {collected.num_tasks} done",
+        "work": f"{duration(collected.seconds)}, all tasks",
+        "elapsed": f"{duration(collected.elapsed)} with at least one running task",
+        "finished": date_of(collected.finished),
+        "machine": ", ".join(collected.machines) or "none yet",
+        "versions": ", ".join(versions),
+        "seeds": _ranges(collected.seeds) or "none",
+    }
 
 
 def _ranges(numbers: Iterable[int]) -> str:
@@ -196,19 +109,3 @@ def _ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(f"{r[0]} to {r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
-
-
-def _failures(failures: Sequence[Failure]) -> list[str]:
-    if not failures:
-        return []
-    blocks = [
-        f"<details><summary>{escape(failure.task)}: {escape(failure.reason)}</summary>"
-        f"<pre><code>{escape(failure.traceback or failure.reason)}</code></pre></details>"
-        for failure in failures
-    ]
-    return ["<h2>Failed tasks</h2>", *blocks]
-
-
-def _links(files: Sequence[str]) -> str:
-    items = "\n".join(f'<li><a href="{escape(f)}">{escape(f)}</a></li>' for f in files)
-    return f"<ul>\n{items}\n</ul>"

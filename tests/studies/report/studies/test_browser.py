@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from onebasin_studies.report.studies.files import report_files
-from onebasin_studies.report.studies.pages import index_page
-from onebasin_studies.report.studies.runs import runs_page
+from onebasin_studies.report.studies.pages import index_page, runs_page
 from tests.studies.report.studies.collected import EMPTY, FOUND
 
 CHROMIUM = next(

@@ -14,14 +14,14 @@ from onebasin_studies.papers.collection import _elapsed
 from onebasin_studies.report.studies import write_run_index, write_study_reports
 from onebasin_studies.report.studies.files import report_files
 from onebasin_studies.report.studies.markdown import index_markdown
-from onebasin_studies.report.studies.pages import _shown, index_page
+from onebasin_studies.report.studies.pages import index_page
 from onebasin_studies.report.studies.pictures import draw
 from onebasin_studies.report.studies.tables import table_numbers, table_texts
 from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.statistics import summary
 from onebasin_studies.runtime.store.records import Record
 from tests.studies.report.studies.collected import EMPTY, FOUND, ROWS, STUDY
-from tests.studies.report.test_pages import parsed
+from tests.studies.report.test_pages import macro, parsed
 from tests.studies.runs import run, stored_files
 
 
@@ -61,7 +61,7 @@ def test_a_configuration_is_written_in_words_as_deep_as_it_goes():
         "proves": True,
         "also": [],
     }
-    html = "".join(f"<p>{_shown(name, value)}</p>" for name, value in config.items())
+    html = "".join(f"<p>{macro('setting', name, value)}</p>" for name, value in config.items())
     assert text_of(html) == (
         "settings a <b> data name mnist, num_train 5 keep 1, 2 series widths 4, 8 recipe "
         "nested x 0.5 augment none proves yes also none"
