@@ -14,7 +14,7 @@ from onebasin._random import generator_of, order_of
 from onebasin_studies.training.augmentation import apply_augmentation
 from onebasin_studies.training.batch_loader import BatchLoader
 from onebasin_studies.training.engines import Engine
-from onebasin_studies.training.engines.loss import Score
+from onebasin_studies.training.engines.engine import Score
 from onebasin_studies.training.engines.noise import Noise
 from onebasin_studies.training.history import EpochRow
 from onebasin_studies.training.optimizers import StackedOptimizer

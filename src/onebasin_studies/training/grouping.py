@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from onebasin_studies.training.setup import TrainingSetup
 
-# Measured on one core: 1e11 operations per second, half a
-# nanosecond per parameter for the optimizer, and 200 microseconds of Python per step of a group.
+# Measured on one core: 1e11 operations per second, half a nanosecond per parameter for the
+# optimizer, and two milliseconds of Python per step of a group under vmap.
 SPEED = 1e11
 SECONDS_PER_PARAMETER = 5e-10
 SECONDS_PER_NETWORK = 1e-5
-OVERHEAD = {"chain": 2e-4, "vmap": 2e-3, "loop": 0.0}
+OVERHEAD = {"vmap": 2e-3, "loop": 0.0}
 SHARE_OF_OVERHEAD = 0.1
 MOST = 32
 LARGE_STEP = 5e-3

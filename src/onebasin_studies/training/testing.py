@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from onebasin.data.examples import Examples
 from onebasin.graph.batches import output_of
-from onebasin_studies.training.engines.loss import score_of
+from onebasin_studies.training.engines.engine import score_of
 from onebasin_studies.training.stacks import Stack
 
 BATCH_SIZE = 1000

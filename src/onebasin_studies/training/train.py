@@ -99,7 +99,7 @@ def train(
         >>> from onebasin.data.datasets import load_digits
         >>> a, b = train(MLP(width=16), load_digits(), seeds=[0, 1], epochs=2)
         >>> len(a.losses), a.engine
-        (2, 'chain')
+        (2, 'vmap')
     """
     recipe = _recipe(recipe, options)
     seeds, trunk_seed = check_seeds("train", seeds), check_seed("train", trunk_seed, "trunk_seed")

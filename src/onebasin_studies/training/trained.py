@@ -29,7 +29,7 @@ class TrainedNetwork:
         history: one row per epoch.
         status: "finished" after all epochs, "converged" if the loss fell below `stop_loss`,
             "diverged" if it was not finite.
-        engine: the engine of the training: "chain", "vmap" or "loop".
+        engine: the engine of the training: "vmap" or "loop".
         reason: the reason for this engine, in a sentence.
     """
 

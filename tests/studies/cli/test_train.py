@@ -37,7 +37,7 @@ def test_networks_history_and_picture_are_written(capsys, tmp_path):
     ]
     assert all(row["test_loss"] > 0 for row in rows)
     assert [network["seed"] for network in found.data["networks"]] == [1, 2, 3]
-    assert found.data["engine"] == "chain"
+    assert found.data["engine"] == "vmap"
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from onebasin_studies.training import Dataset
 
 
-def chain(width: int = 12) -> nn.Module:
+def mlp(width: int = 12) -> nn.Module:
     return nn.Sequential(
         nn.Linear(6, width), nn.ReLU(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 3)
     )

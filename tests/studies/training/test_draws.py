@@ -21,7 +21,7 @@ from onebasin.data import Augmentation, batches, load_dataset
 from onebasin.errors import OneBasinError
 from onebasin_studies.training import load_digits, train
 from onebasin_studies.training.subspaces import train_subspace
-from tests.studies.training.networks import blobs, chain
+from tests.studies.training.networks import blobs, mlp
 
 OUTSIDE = [LEAST_SEED - 1, MOST_SEED + 1]
 
@@ -65,11 +65,11 @@ def test_seeds_may_be_kept_in_anything(seeds):
 def test_every_seed_is_checked(seed):
     digits = load_digits()
     calls = {
-        "train: a seed": lambda: train(chain(), blobs(), seeds=[0, seed]),
+        "train: a seed": lambda: train(mlp(), blobs(), seeds=[0, seed]),
         "train: trunk_seed": lambda: train(
-            chain(), blobs(), seeds=[0], spawn_epoch=1, trunk_seed=seed
+            mlp(), blobs(), seeds=[0], spawn_epoch=1, trunk_seed=seed
         ),
-        "train_subspace: seed": lambda: train_subspace(chain(), blobs(), seed=seed),
+        "train_subspace: seed": lambda: train_subspace(mlp(), blobs(), seed=seed),
         "data: seed": lambda: load_digits(seed=seed),
         "data: seed is": lambda: load_dataset("nothing", seed=seed),
         "data: seed is ": lambda: digits.subset(5, seed=seed),
@@ -92,7 +92,7 @@ def test_the_outermost_seeds_will_do(seed):
         part.test_inputs, part.test_labels, 3, shuffle_seed=seed, augmentation=Augmentation()
     )
     assert [len(labels) for _, labels in apply_augmentation] == [3, 2]
-    assert len(train(chain(), blobs(), seeds=[seed], epochs=1)[0].losses) == 1
+    assert len(train(mlp(), blobs(), seeds=[seed], epochs=1)[0].losses) == 1
 
 
 def test_torchs_own_generators_stay_as_they_were(monkeypatch):

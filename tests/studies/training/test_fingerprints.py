@@ -12,7 +12,7 @@ from onebasin_studies.training.fingerprints import (
     network_fingerprint,
     weights_fingerprint,
 )
-from tests.studies.training.networks import blobs, chain
+from tests.studies.training.networks import blobs, mlp
 
 DATA = blobs(600)
 
@@ -73,7 +73,7 @@ def test_texts_and_empty_splits_have_one():
 
 
 def test_weights_are_told_apart_but_for_rounding():
-    network = chain()
+    network = mlp()
     first = weights_fingerprint(network)
     with torch.no_grad():
         for param in network.parameters():
@@ -82,23 +82,23 @@ def test_weights_are_told_apart_but_for_rounding():
     with torch.no_grad():
         network[0].weight.neg_()
     assert weights_fingerprint(network) != first
-    assert network_fingerprint(network) == network_fingerprint(chain())
-    assert network_fingerprint(network.requires_grad_(False)) != network_fingerprint(chain())
+    assert network_fingerprint(network) == network_fingerprint(mlp())
+    assert network_fingerprint(network.requires_grad_(False)) != network_fingerprint(mlp())
 
 
 def test_other_data_or_another_initialization_do_not_go_on_in_a_folder(tmp_path):
     def zeros():
-        network = chain()
+        network = mlp()
         for param in network.parameters():
             nn.init.zeros_(param)
         return network
 
     options = {"seeds": [0], "epochs": 1, "checkpoints": tmp_path, "batch_size": 300}
-    train(chain(), DATA, **options)
-    train(chain, DATA, **options)
+    train(mlp(), DATA, **options)
+    train(mlp, DATA, **options)
     with pytest.raises(OneBasinError, match="holds another training, with initialization"):
         train(zeros, DATA, **options)
     with pytest.raises(OneBasinError, match="holds another training, with data"):
-        train(chain(), one_changed(599), **options)
+        train(mlp(), one_changed(599), **options)
     with pytest.raises(OneBasinError, match="holds another training, with data"):
-        train(chain(), DATA.replace(test_labels=DATA.test_labels.flip(0)), **options)
+        train(mlp(), DATA.replace(test_labels=DATA.test_labels.flip(0)), **options)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from onebasin.errors import OneBasinError
 from onebasin_studies.training import train
-from tests.studies.training.networks import blobs, chain
+from tests.studies.training.networks import blobs, mlp
 
 OPTIONS = {"seeds": [0, 1], "epochs": 2, "batch_size": 50}
 MENDED = r"; delete it to train that part again"
@@ -19,7 +19,7 @@ MENDED = r"; delete it to train that part again"
 def trained(tmp_path_factory):
     """A folder with a training that is done; copied before it is changed."""
     folder = tmp_path_factory.mktemp("trained")
-    train(chain(), blobs(), checkpoints=folder, **OPTIONS)
+    train(mlp(), blobs(), checkpoints=folder, **OPTIONS)
     return folder
 
 
@@ -38,11 +38,11 @@ def rewrite(file, *, tensors=None, metadata=None):
 
 
 def check_named_and_mended(folder, file, why):
-    kept = train(chain(), blobs(), **OPTIONS)[0].params
+    kept = train(mlp(), blobs(), **OPTIONS)[0].params
     with pytest.raises(OneBasinError, match=rf"{file.name}: cannot be read \(.*{why}.*\){MENDED}"):
-        train(chain(), blobs(), checkpoints=folder, **OPTIONS)
+        train(mlp(), blobs(), checkpoints=folder, **OPTIONS)
     file.unlink()
-    found = train(chain(), blobs(), checkpoints=folder, **OPTIONS)[0].params
+    found = train(mlp(), blobs(), checkpoints=folder, **OPTIONS)[0].params
     assert all(torch.equal(found[name], tensor) for name, tensor in kept.items())
 
 
@@ -121,15 +121,15 @@ def test_a_foreign_state_is_named(tmp_path, tensors, metadata, why):
     torch.set_num_threads(1)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(chain(), blobs(), on_epoch_end=stop, **options)
+            train(mlp(), blobs(), on_epoch_end=stop, **options)
         (file,) = (tmp_path / "running").glob("*.safetensors")
         rewrite(file, tensors=tensors, metadata=metadata)
         with pytest.raises(
             OneBasinError, match=rf"{file.name}: cannot be read \(.*{why}.*{MENDED}"
         ):
-            train(chain(), blobs(), **options)
+            train(mlp(), blobs(), **options)
         file.unlink()
-        assert len(train(chain(), blobs(), **options)) == 2
+        assert len(train(mlp(), blobs(), **options)) == 2
     finally:
         torch.set_num_threads(threads)
     assert json.loads((tmp_path / "manifest.json").read_text())["groups"] == [[0, 1]]

@@ -18,7 +18,7 @@ from onebasin.errors import OneBasinError
 from onebasin_studies.training import train
 from onebasin_studies.training.augmentation import augment_name
 from onebasin_studies.training.snapshots import epochs_to_save
-from tests.studies.training.networks import blobs, chain, noisy
+from tests.studies.training.networks import blobs, mlp, noisy
 
 OPTIONS = {"epochs": 6, "batch_size": 10, "stop_loss": 0.35, "group_size": 2}
 SEEDS = [0, 1, 2]
@@ -252,12 +252,12 @@ class Nameless:
 
 def test_an_augmentation_is_known_by_its_name(tmp_path):
     options = {"seeds": [0], "epochs": 1, "checkpoints": tmp_path}
-    first = train(chain(), blobs(), augment=Jitter(0.1), **options)
-    again = train(chain(), blobs(), augment=Jitter(0.1), **options)
+    first = train(mlp(), blobs(), augment=Jitter(0.1), **options)
+    again = train(mlp(), blobs(), augment=Jitter(0.1), **options)
     assert again[0].losses == first[0].losses
     for other, name in ((Jitter(0.2), r"Jitter\(size=0.2\)"), (plain, "plain"), (None, "null")):
         with pytest.raises(OneBasinError, match=f"holds another training, with augment .*{name}"):
-            train(chain(), blobs(), augment=other, **options)
+            train(mlp(), blobs(), augment=other, **options)
 
 
 def test_a_method_is_known_by_what_it_is_bound_to():
@@ -275,9 +275,9 @@ def test_augmentations_that_look_alike_are_for_no_folder(tmp_path):
     for augment in (lambda inputs, _: inputs, local, Nameless(), Nameless().method, partial(plain)):
         options = {"seeds": [0], "epochs": 1, "augment": augment}
         with pytest.raises(OneBasinError, match=r"train: augment is .*cannot tell from another"):
-            train(chain(), blobs(), checkpoints=tmp_path / "f", **options)
+            train(mlp(), blobs(), checkpoints=tmp_path / "f", **options)
         assert not (tmp_path / "f").exists()
-        train(chain(), blobs(), **options)
+        train(mlp(), blobs(), **options)
 
 
 def test_epochs_to_keep_are_checked(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from onebasin.errors import OneBasinError
 from onebasin_studies.training import train
 from onebasin_studies.training.train import checked_spawn_epoch
-from tests.studies.training.networks import assert_close, assert_differ, blobs, chain
+from tests.studies.training.networks import assert_close, assert_differ, blobs, mlp
 
 OPTIONS = {
     "epochs": 4,
@@ -17,19 +17,19 @@ OPTIONS = {
 
 def test_a_child_with_the_trunks_seed_is_the_network_that_never_spawned():
     data = blobs()
-    (plain,) = train(chain(), data, seeds=[7], **OPTIONS)
-    children = train(chain(), data, seeds=[7, 8], spawn_epoch=2, trunk_seed=7, **OPTIONS)
+    (plain,) = train(mlp(), data, seeds=[7], **OPTIONS)
+    children = train(mlp(), data, seeds=[7, 8], spawn_epoch=2, trunk_seed=7, **OPTIONS)
     assert_close(children[0].params, plain.params)
     assert children[0].losses == pytest.approx(plain.losses, rel=1e-5)
 
 
 def test_children_share_the_trunk_and_then_go_apart():
     data = blobs()
-    a, b = train(chain(), data, seeds=[1, 2], spawn_epoch=3, **OPTIONS)
+    a, b = train(mlp(), data, seeds=[1, 2], spawn_epoch=3, **OPTIONS)
     assert a.losses[:3] == b.losses[:3]
     assert a.losses[3] != b.losses[3]
     assert {row.seed for row in a.history} == {1}
-    apart = train(chain(), data, seeds=[1, 2], **OPTIONS)
+    apart = train(mlp(), data, seeds=[1, 2], **OPTIONS)
     assert_differ(a.params, b.params)
 
     def distance(x, y):
@@ -41,7 +41,7 @@ def test_children_share_the_trunk_and_then_go_apart():
 def test_progress_counts_the_trunk():
     calls = []
     train(
-        chain(),
+        mlp(),
         blobs(),
         seeds=[1, 2],
         spawn_epoch=3,
@@ -55,7 +55,7 @@ def test_progress_counts_the_trunk():
 @pytest.mark.parametrize("epoch", [0, 4])
 def test_the_epoch_is_checked(epoch):
     with pytest.raises(OneBasinError, match=f"spawn_epoch is {epoch}, but there are 4 epochs"):
-        train(chain(), blobs(), seeds=[1], spawn_epoch=epoch, **OPTIONS)
+        train(mlp(), blobs(), seeds=[1], spawn_epoch=epoch, **OPTIONS)
 
 
 @pytest.mark.parametrize("epoch", [1.5, 2.0, True, "2"])
@@ -67,7 +67,7 @@ def test_the_epoch_is_a_whole_number(epoch):
 def test_epochs_of_the_trunk_are_not_kept(tmp_path):
     options = {**OPTIONS, "seeds": [1, 2], "spawn_epoch": 2, "checkpoints": tmp_path}
     with pytest.raises(OneBasinError, match=r"save_epochs has 2, but up to spawn_epoch 2 .*from 3"):
-        train(chain(), blobs(), save_epochs=[3, 2], **options)
-    train(chain(), blobs(), save_epochs="all", **options)
+        train(mlp(), blobs(), save_epochs=[3, 2], **options)
+    train(mlp(), blobs(), save_epochs="all", **options)
     kept = {file.name for file in (tmp_path / "epochs").iterdir()}
     assert kept == {f"seed-{s}-epoch-{epoch}.safetensors" for s in (1, 2) for epoch in (3, 4)}

@@ -8,19 +8,18 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin_studies.training import Dataset, Recipe, train
-from onebasin_studies.training.engines.chain_tracing import Layer, chain_of
 from onebasin_studies.training.grouping import _cut
 from onebasin_studies.training.initialization import initialized
 from onebasin_studies.training.schedules import learning_rate_at
-from tests.studies.training.networks import assert_close, blobs, chain, noisy, normed
+from tests.studies.training.networks import assert_close, blobs, mlp, noisy, normed
 
 
 def test_networks_stop_by_themselves_and_leave_the_others():
     options = {"epochs": 40, "batch_size": 10, "learning_rate": 0.01}
     data = blobs()
-    free = train(chain(), data, seeds=range(4), stop_loss=None, group_size=4, **options)
+    free = train(mlp(), data, seeds=range(4), stop_loss=None, group_size=4, **options)
     limit = sorted(network.losses[19] for network in free)[1] + 1e-4
-    found = train(chain(), data, seeds=range(4), stop_loss=limit, group_size=4, **options)
+    found = train(mlp(), data, seeds=range(4), stop_loss=limit, group_size=4, **options)
     lengths = {len(network.losses) for network in found}
     assert len(lengths) > 1
     for network, whole in zip(found, free, strict=True):
@@ -32,7 +31,7 @@ def test_networks_stop_by_themselves_and_leave_the_others():
 
 def test_a_network_that_diverges_leaves():
     found = train(
-        chain(), blobs(), seeds=[0, 1], epochs=30, optimizer="sgd", learning_rate=1e30, batch_size=9
+        mlp(), blobs(), seeds=[0, 1], epochs=30, optimizer="sgd", learning_rate=1e30, batch_size=9
     )
     assert {network.status for network in found} == {"diverged"}
     assert all(len(network.history) < 30 for network in found)
@@ -40,11 +39,11 @@ def test_a_network_that_diverges_leaves():
     assert found[0].rows()[-1]["loss"] is None
 
 
-@pytest.mark.parametrize("engine", ["chain", "vmap", "loop"])
+@pytest.mark.parametrize("engine", ["vmap", "loop"])
 def test_history_tells_what_the_networks_do(engine):
     data = blobs()
-    a, _ = train(chain(), data, seeds=[0, 1], epochs=2, evaluate=True, engine=engine)
-    model = chain()
+    a, _ = train(mlp(), data, seeds=[0, 1], epochs=2, evaluate=True, engine=engine)
+    model = mlp()
     model.load_state_dict(a.params)
     with torch.no_grad():
         outputs = model(data.test_inputs)
@@ -55,7 +54,7 @@ def test_history_tells_what_the_networks_do(engine):
     assert [row.epoch for row in a.history] == [1, 2]
     assert a.seconds == pytest.approx(sum(row.seconds for row in a.history))
     # One batch an epoch: what is met on the way is the network before the step.
-    first = initialized(chain(), 0)
+    first = initialized(mlp(), 0)
     with torch.no_grad():
         whole = nn.functional.cross_entropy(first(data.train_inputs), data.train_labels)
     assert a.losses[0] == pytest.approx(float(whole), rel=1e-5)
@@ -64,13 +63,13 @@ def test_history_tells_what_the_networks_do(engine):
 def test_plots_are_drawn():
     from matplotlib.figure import Figure
 
-    (network,) = train(chain(), blobs(), seeds=[0], epochs=3, evaluate=True)
+    (network,) = train(mlp(), blobs(), seeds=[0], epochs=3, evaluate=True)
     ax = Figure().subplots()
     network.plot(ax, metric="error", label="a")
     assert [len(line.get_xdata()) for line in ax.lines] == [3, 3]
 
 
-def test_engines_are_chosen_by_what_a_network_does():
+def test_engine_depends_on_the_operators_of_the_network():
     def engine(network):
         (found,) = train(network, blobs(), seeds=[0], epochs=1)
         return found.engine
@@ -88,18 +87,13 @@ def test_engines_are_chosen_by_what_a_network_does():
         def forward(self, x):
             return super().forward(x) if x.sum() > 1e9 else self.last(self.inner(x).sin())
 
-    class Detached(Odd):
-        def forward(self, x):
-            return self.last(torch.relu(self.inner(x)).detach())
-
-    assert engine(chain()) == engine(Odd()) == "chain"
-    assert engine(noisy()) == engine(normed()) == engine(Detached()) == "vmap"
+    assert {engine(network) for network in (mlp(), Odd(), noisy(), normed())} == {"vmap"}
     (found,) = train(Branch(), blobs(), seeds=[0], epochs=1)
     assert found.engine == "loop"
-    assert "vmap does not take it" in found.reason
+    assert "vmap does not support it" in found.reason
 
 
-def test_a_hidden_gradient_is_no_chain():
+def test_function_without_vmap_support_uses_the_loop():
     class Reversed(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
@@ -118,33 +112,26 @@ def test_a_hidden_gradient_is_no_chain():
         def forward(self, x):
             return self.last(Reversed.apply(self.inner(x)))
 
-    assert chain_of(Odd(), torch.randn(6)) is not None
     (found,) = train(Odd(), blobs(), seeds=[0], epochs=1)
     assert found.engine == "loop"
 
 
-def test_layers_of_a_chain():
-    assert chain_of(chain(), torch.randn(6)) == [
-        Layer("0.weight", "0.bias", "relu"),
-        Layer("2.weight", "2.bias", "tanh"),
-        Layer("4.weight", "4.bias", None),
-    ]
-    no_bias = nn.Sequential(nn.Flatten(), nn.Linear(6, 3, bias=False))
-    assert chain_of(no_bias, torch.randn(2, 3)) == [Layer("1.weight", None, None)]
-    assert chain_of(nn.Sequential(nn.Linear(6, 3), nn.ReLU()), torch.randn(6)) is None
-    assert chain_of(normed(), torch.randn(6)) is None
+def test_unsupported_engine_raises():
+    class Branch(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) if x.sum() > 1e9 else super().forward(x).sin()
 
-
-def test_unfit_engines_are_refused():
-    with pytest.raises(OneBasinError, match="engine 'chain' takes linear layers"):
-        train(normed(), blobs(), seeds=[0], engine="chain")
+    with pytest.raises(OneBasinError, match="engine 'vmap' does not support this network: "):
+        train(Branch(6, 3), blobs(), seeds=[0], engine="vmap")
+    with pytest.raises(OneBasinError, match="engine is 'chain'"):
+        train(mlp(), blobs(), seeds=[0], engine="chain")  # type: ignore[arg-type]
 
 
 def test_wrong_options_are_named():
     with pytest.raises(OneBasinError, match="unknown option 'epoch'; a recipe has epochs, "):
-        train(chain(), blobs(), seeds=[0], epoch=3)
+        train(mlp(), blobs(), seeds=[0], epoch=3)
     with pytest.raises(OneBasinError, match=r"seeds \[1, 1\] are not distinct"):
-        train(chain(), blobs(), seeds=[1, 1])
+        train(mlp(), blobs(), seeds=[1, 1])
     with pytest.raises(OneBasinError, match="the network cannot be run on blobs, whose inputs"):
         train(nn.Linear(7, 3), blobs(), seeds=[0])
     with pytest.raises(
@@ -187,7 +174,7 @@ def test_wrong_options_are_named():
 )
 def test_numbers_that_are_none_are_named(options, text):
     with pytest.raises(OneBasinError, match=f"train: {text}"):
-        train(chain(), blobs(), seeds=[0], **options)
+        train(mlp(), blobs(), seeds=[0], **options)
 
 
 def test_a_schedule_may_end_with_the_epochs_and_no_epochs_have_any():
@@ -201,24 +188,24 @@ def test_a_schedule_may_end_with_the_epochs_and_no_epochs_have_any():
 
 def test_frozen_networks_and_single_examples_are_named():
     with pytest.raises(OneBasinError, match="all parameters of the network are frozen"):
-        train(chain().requires_grad_(False), blobs(), seeds=[0])
+        train(mlp().requires_grad_(False), blobs(), seeds=[0])
     single = "normalization over a batch needs two examples, but batch_size is 1 and blobs has 83"
     with pytest.raises(OneBasinError, match=single):
         train(normed(), blobs(), seeds=[0], batch_size=1)
-    assert train(chain(), blobs(), seeds=[0], batch_size=1, epochs=1)[0].losses
-    part = chain()
+    assert train(mlp(), blobs(), seeds=[0], batch_size=1, epochs=1)[0].losses
+    part = mlp()
     part[0].requires_grad_(False)
     (found,) = train(part, blobs(), seeds=[0], epochs=1)
     assert torch.equal(found.params["0.weight"], initialized(part, 0)[0].weight)
 
 
 def test_a_function_may_build_the_network():
-    found = train(chain, blobs(), seeds=[2, 3], epochs=1)
-    again = train(chain, blobs(), seeds=[3], epochs=1)
+    found = train(mlp, blobs(), seeds=[2, 3], epochs=1)
+    again = train(mlp, blobs(), seeds=[3], epochs=1)
     assert_close(found[1].params, again[0].params)
     torch.manual_seed(3)
-    (initial,) = train(chain, blobs(), seeds=[3], epochs=0)
-    assert_close(initial.params, chain().state_dict())
+    (initial,) = train(mlp, blobs(), seeds=[3], epochs=0)
+    assert_close(initial.params, mlp().state_dict())
 
 
 def test_augmented_inputs_are_drawn_for_each_network():
@@ -227,17 +214,17 @@ def test_augmented_inputs_are_drawn_for_each_network():
     def jitter(inputs, generator):
         return inputs + torch.randn(inputs.shape, generator=generator)
 
-    plain = train(chain(), data, seeds=[0, 1], epochs=2)
-    both = train(chain(), data, seeds=[0, 1], epochs=2, augment=jitter, group_size=2)
-    (alone,) = train(chain(), data, seeds=[1], epochs=2, augment=jitter)
+    plain = train(mlp(), data, seeds=[0, 1], epochs=2)
+    both = train(mlp(), data, seeds=[0, 1], epochs=2, augment=jitter, group_size=2)
+    (alone,) = train(mlp(), data, seeds=[1], epochs=2, augment=jitter)
     assert_close(both[1].params, alone.params)
     assert both[1].losses != plain[1].losses
 
 
 def test_half_precision_is_close():
     data = blobs()
-    (whole,) = train(chain(), data, seeds=[0], epochs=3, batch_size=20)
-    (half,) = train(chain(), data, seeds=[0], epochs=3, batch_size=20, precision="bfloat16")
+    (whole,) = train(mlp(), data, seeds=[0], epochs=3, batch_size=20)
+    (half,) = train(mlp(), data, seeds=[0], epochs=3, batch_size=20, precision="bfloat16")
     assert half.engine == "vmap"
     assert half.params["0.weight"].dtype == torch.float32
     assert half.losses != whole.losses
@@ -246,7 +233,7 @@ def test_half_precision_is_close():
 
 def test_groups_are_watched():
     seen = []
-    train(chain(), blobs(), seeds=range(5), epochs=2, group_size=2, on_epoch_end=seen.append)
+    train(mlp(), blobs(), seeds=range(5), epochs=2, group_size=2, on_epoch_end=seen.append)
     ends = {found.group: found for found in seen}
     assert [ends[number].seeds for number in sorted(ends)] in (
         [(0, 1), (2, 3), (4,)],

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from onebasin.graph.batches import output_of
-from onebasin_studies.training.engines.loss import Score, score_of
+from onebasin_studies.training.engines.engine import Score, score_of
 from onebasin_studies.training.engines.noise import Noise
 from onebasin_studies.training.stacks import Stack
 
