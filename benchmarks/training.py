@@ -1,8 +1,7 @@
-"""Time the training of many networks against a plain loop over them, and write what came out.
+"""Compare `train` with a plain PyTorch loop over the networks, and write the page of the results.
 
-Every case runs in a process of its own with a fixed number of threads. The plain loop is
-PyTorch as one would write it with care: the epoch's examples are put into their order at once,
-batches are slices of that, `torch.optim.Adam` takes the steps. The two take turns, run by run.
+Every case runs in a new process with a fixed number of threads. The plain loop is efficient: it
+reorders all examples of the epoch at once, and batches are slices. The two alternate, run by run.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ NUM_EXAMPLES = {16: 20_000, 64: 20_000, 256: 8_000, 1024: 2_000}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure every case that is asked for, print it, and write the page."""
+    """Measure all requested cases, print them, and write the page."""
     options = _parser().parse_args(argv)
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     context = multiprocessing.get_context("spawn")
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(width: int, depth: int, threads: int, runs: int, root: str | None) -> dict[str, Any]:
-    """Return the row of one size of network."""
+    """Return the measurements of one network size."""
     torch.set_num_threads(threads)
     from onebasin.data.datasets import load_dataset
     from onebasin.networks import MLP
@@ -57,13 +56,16 @@ def measure(width: int, depth: int, threads: int, runs: int, root: str | None) -
     data = load_dataset("mnist", root=root, num_train=number)
     inputs = data.train_inputs.flatten(1)
     seeds = range(NUM_NETWORKS)
+    engines = set()
 
     def build() -> MLP:
         return MLP(in_features=784, width=width, depth=depth)
 
     def together() -> list[float]:
         options: dict[str, Any] = {"epochs": 1, "batch_size": BATCH_SIZE, "stop_loss": None}
-        return [found.losses[0] for found in train(build(), data, seeds=seeds, **options)]
+        networks = train(build(), data, seeds=seeds, **options)
+        engines.update(network.engine for network in networks)
+        return [network.losses[0] for network in networks]
 
     def plainly() -> list[float]:
         return [train_plainly(build, inputs, data.train_labels, seed) for seed in seeds]
@@ -72,29 +74,30 @@ def measure(width: int, depth: int, threads: int, runs: int, root: str | None) -
     losses: dict[str, list[float]] = {"plain": [], "onebasin": []}
     for _ in range(runs):
         for name, run in (("plain", plainly), ("onebasin", together)):
-            seconds, found = timed(run)
+            seconds, run_losses = timed(run)
             times[name].append(seconds)
-            losses[name] = found
+            losses[name] = run_losses
     examples = number * NUM_NETWORKS
     ratios = [a / b for a, b in zip(times["plain"], times["onebasin"], strict=True)]
     return {
         "width": width,
         "depth": depth,
         "threads": threads,
+        "engine": ", ".join(sorted(engines)),
         "examples": number,
         "seconds": times,
-        "per_second": {name: examples / statistics.median(each) for name, each in times.items()},
+        "per_second": {name: examples / statistics.median(t) for name, t in times.items()},
         "ratio": statistics.median(ratios),
         "ratios": ratios,
-        "mean_loss": {name: statistics.mean(each) for name, each in losses.items()},
+        "mean_loss": {name: statistics.mean(values) for name, values in losses.items()},
     }
 
 
 def timed(run: Callable[[], list[float]]) -> tuple[float, list[float]]:
-    """Return how many seconds a run took, and what it returned."""
-    began = time.perf_counter()
-    found = run()
-    return time.perf_counter() - began, found
+    """Return the duration of a run in seconds, and its result."""
+    start = time.perf_counter()
+    result = run()
+    return time.perf_counter() - start, result
 
 
 def train_plainly(
@@ -120,7 +123,8 @@ def train_plainly(
 def page(rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> str:
     """Return the page of the documentation."""
     header = (
-        "threads", "hidden layers", "width", "plain loop", "onebasin", "times faster", "mean loss",
+        "threads", "hidden layers", "width", "engine", "plain loop", "onebasin", "times faster",
+        "mean loss",
     )  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|" + "--:|" * len(header)]
     for row in rows:
@@ -128,6 +132,7 @@ def page(rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> str:
             row["threads"],
             row["depth"],
             row["width"],
+            row["engine"],
             f"{row['per_second']['plain']:,.0f}",
             f"{row['per_second']['onebasin']:,.0f}",
             f"{row['ratio']:.1f} ({min(row['ratios']):.1f} to {max(row['ratios']):.1f})",
@@ -138,11 +143,11 @@ def page(rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> str:
     return f"""# Training many networks
 
 Written by `python benchmarks/training.py`. {NUM_NETWORKS} multilayer perceptrons on MNIST
-(784 inputs, 10 classes) from as many seeds, Adam at 10⁻³, batches of {BATCH_SIZE}, one epoch, by a
-plain loop of PyTorch over the networks and by one call of `onebasin_studies.training.train`, with
-the same number of threads. In the columns of the two are examples a second, counted once for each
-network: medians over the runs. The ratio is the median of those of the runs, with the least and
-the greatest. The last column shows that both learn the same: the mean training loss of the epoch.
+(784 inputs, 10 classes), Adam at 10⁻³, batches of {BATCH_SIZE}, one epoch: a plain PyTorch loop
+over the networks against one call of `onebasin_studies.training.train` with its automatic engine,
+on the same number of threads. Both columns are examples a second over all networks, medians over
+the runs. The ratio is the median over the runs, with the smallest and the largest. The mean
+training loss shows that both learn the same.
 
 {chr(10).join(lines)}
 
