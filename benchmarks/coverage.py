@@ -1,7 +1,7 @@
-"""Trace and prove the whole catalogue, and write what came out into the documentation.
+"""Infer and verify the symmetry of every model of the catalogue, and write the coverage page.
 
-Owns the command line and the pool of processes: one process per model, with a time and a memory
-limit each. A run over part of the catalogue prints its rows, and writes a page only with `--out`.
+Every model runs in its own process with a limit on time and memory. A run over part of the
+catalogue prints its rows, and writes a page only with `--out`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from catalogue import LIBRARIES, Entry, entries
 from coverage_page import row_cells, write_page
-from coverage_row import KILLED, PROVED, TIMEOUT, TRACED, Row, measure_into, preload
+from coverage_row import INFERRED, KILLED, TIMEOUT, VERIFIED, Row, measure_into, preload
 
 DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 POLL_SECONDS = 0.05
@@ -30,7 +30,7 @@ POLL_SECONDS = 0.05
 
 @dataclass
 class _Job:
-    """A model whose process runs."""
+    """A model whose process is running."""
 
     entry: Entry
     process: ForkProcess
@@ -40,7 +40,7 @@ class _Job:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, write; return 0 when every model is proved (or traced, `--no-verify`)."""
+    """Run the benchmark; return 0 if every model is verified (inferred with `--no-verify`)."""
     options = _parser().parse_args(argv)
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     pattern = re.compile(options.only or "")
@@ -57,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = options.out or (DOCUMENTATION if whole else None)
     if folder is not None:
         print(write_page(ordered, environment(options), folder))
-    good = {TRACED} if options.no_prove else {PROVED}
-    return 0 if all(row.status in good for row in ordered) else 1
+    expected = INFERRED if options.no_verify else VERIFIED
+    return 0 if all(row.status == expected for row in ordered) else 1
 
 
 def measure_all(chosen: Sequence[Entry], options: argparse.Namespace) -> Iterator[Row]:
-    """Yield a row per entry as they end, with at most `options.jobs` processes at once."""
+    """Yield the row of each finished model, with at most `options.jobs` processes at once."""
     # Forked, so that the libraries are imported once; no tensor is computed before the fork.
     context = multiprocessing.get_context("fork")
     preload({entry.library for entry in chosen})
@@ -83,9 +83,9 @@ def measure_all(chosen: Sequence[Entry], options: argparse.Namespace) -> Iterato
 
 def _start(context: ForkContext, entry: Entry, options: argparse.Namespace) -> _Job:
     receiver, sender = context.Pipe(duplex=False)
-    controls = (
-        None if options.no_prove else (True if options.controls is None else options.controls)
-    )
+    controls = True if options.controls is None else options.controls
+    if options.no_verify:
+        controls = None
     arguments = (sender, entry, controls, options.threads, options.memory)
     process = context.Process(target=measure_into, args=arguments, daemon=True)
     process.start()
@@ -95,7 +95,7 @@ def _start(context: ForkContext, entry: Entry, options: argparse.Namespace) -> _
 
 
 def _ended(job: _Job, timeout: float) -> bool:
-    """Take in what the process sent; True when it has ended or was ended."""
+    """Receive the rows of a process; True if it has ended or was stopped."""
     alive = job.process.is_alive()
     try:
         while job.connection.poll():
@@ -117,22 +117,22 @@ def _ended(job: _Job, timeout: float) -> bool:
 
 
 def environment(options: argparse.Namespace) -> dict[str, str]:
-    """What the numbers depend on: versions, machine, processes and threads."""
+    """Return the versions, the machine, the processes and the threads of this run."""
     packages = ("torch", "torchvision", "timm", "transformers")
-    found = {name: version(name) for name in packages}
-    found["Python"] = platform.python_version()
-    found["machine"] = f"{platform.machine()} with {os.cpu_count()} cores"
-    found["controls"] = (
-        "every group" if options.controls is None else f"{options.controls} groups a model"
-    )
-    found["processes"] = f"{options.jobs} of {options.threads} thread(s)"
-    return found
+    controls = "every group" if options.controls is None else f"{options.controls} groups a model"
+    return {
+        **{name: version(name) for name in packages},
+        "Python": platform.python_version(),
+        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
+        "controls": controls,
+        "processes": f"{options.jobs} of {options.threads} thread(s)",
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", metavar="REGEX", help="models whose name it finds")
-    parser.add_argument("--library", choices=sorted(LIBRARIES), help="models of one library")
+    parser.add_argument("--only", metavar="REGEX", help="only models whose name matches")
+    parser.add_argument("--library", choices=sorted(LIBRARIES), help="only models of one library")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once (default: 2)")
     parser.add_argument("--threads", type=int, default=1, help="threads of each (default: 1)")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one model")
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--controls", type=int, help="groups with a negative control (default: all)"
     )
-    parser.add_argument("--no-verify", action="store_true", help="trace only")
+    parser.add_argument("--no-verify", action="store_true", help="infer only")
     parser.add_argument("--out", type=Path, help="folder of coverage.md and coverage.json")
     return parser
 

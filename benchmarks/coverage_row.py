@@ -1,7 +1,7 @@
-"""One row of the coverage table: one model of the catalogue, traced and proved.
+"""One row of the coverage table: inference and verification of one model of the catalogue.
 
-Owns the measurement and what counts as which status. Runs in a process of its own, so that a
-model that takes all memory or never ends costs its row and nothing else.
+Each row is measured in its own process. A model that runs out of memory or time affects only its
+own row.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from onebasin.symmetry import verify
 
 GIBIBYTE = 2**30
 
-PROVED, TRACED, WRONG = "proved", "traced", "wrong groups"
-NOT_BUILT, NOT_TRACED, NOT_PROVED = "not built", "not traced", "not proved"
+VERIFIED, INFERRED, WRONG = "verified", "inferred", "wrong groups"
+NOT_BUILT, NOT_INFERRED, NOT_VERIFIED = "not built", "not inferred", "not verified"
 TIMEOUT, KILLED = "timeout", "killed"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is known about one model; fields that were not reached are None or empty.
+    """The results of one model; fields that were not measured are None or empty.
 
     Args:
-        library, name, family: the catalogue's entry.
+        library, name, family: the entry of the catalogue.
         status: one of the constants of this module.
-        reason: the first line of what went wrong.
+        reason: first line of the error.
         parameters: number of parameter entries.
         groups: number of groups, nested ones included.
         log10_order: log10 of the number of equivalent copies of the model.
-        permutable_fraction: share of the parameter entries that lie on a movable dimension.
-        unsupported_ops: one line per refusal: operator, reason, place.
+        permutable_fraction: fraction of the parameter entries with a dimension in a group.
+        unsupported_ops: one line per unsupported operator: name, reason and source line.
         unused: number of tensors that no output depends on.
-        failed_groups: names of the groups that the proof dropped.
-        max_error: the proof's worst error, in float64.
-        trace_seconds, prove_seconds: wall-clock time of either.
+        failed_groups: names of the groups that failed verification.
+        max_error: largest relative change of an output, in float64.
+        inference_seconds, verification_seconds: wall-clock times.
         peak_gibibytes: peak resident memory of the process.
     """
 
@@ -63,13 +63,13 @@ class Row:
     unused: int | None = None
     failed_groups: tuple[str, ...] = ()
     max_error: float | None = None
-    trace_seconds: float | None = None
-    prove_seconds: float | None = None
+    inference_seconds: float | None = None
+    verification_seconds: float | None = None
     peak_gibibytes: float | None = None
 
 
 def preload(libraries: Iterable[str]) -> None:
-    """Import what the measurements need, once, before the processes fork."""
+    """Import the libraries once, before the processes fork."""
     load_torchvision()
     for name in ("onebasin", *libraries):
         importlib.import_module(name)
@@ -82,14 +82,14 @@ def measure_into(
     threads: int,
     memory: float,
 ) -> None:
-    """Measure one entry in this process and send its row, and after each step what is known.
+    """Measure one model in this process, and send its row after each step.
 
     Args:
-        connection: takes `Row`s; the last one counts.
+        connection: receives the rows; the last one counts.
         entry: the model.
-        controls: how many groups get a negative control, True for all; None: no proof.
-        threads: of this process.
-        memory: limit of this process's address space, in GiB.
+        controls: number of groups with a negative control, True for all; None: no verification.
+        threads: number of threads of this process.
+        memory: limit of the address space of this process, in GiB.
     """
     _silence()
     limit = int(memory * GIBIBYTE)
@@ -99,7 +99,7 @@ def measure_into(
 
 
 def measure(entry: Entry, *, controls: bool | int | None, report: Callable[[Row], object]) -> Row:
-    """Build, trace and prove one model; `report` receives the row after every step."""
+    """Build, infer and verify one model; `report` receives the row after each step."""
     row = Row(entry.library, entry.name, entry.family)
     status = NOT_BUILT
     try:
@@ -107,12 +107,12 @@ def measure(entry: Entry, *, controls: bool | int | None, report: Callable[[Row]
         args, kwargs = entry.example(model)
         row = replace(row, parameters=sum(p.numel() for p in model.parameters()))
         report(row)
-        status = NOT_TRACED
-        row, symmetry = _traced(row, model, args, kwargs)
+        status = NOT_INFERRED
+        row, symmetry = _inferred(row, model, args, kwargs)
         report(row)
-        status = NOT_PROVED
+        status = NOT_VERIFIED
         if controls is not None:
-            row = _proved(row, symmetry, model, args, kwargs, controls)
+            row = _verified(row, symmetry, model, args, kwargs, controls)
     except Exception as error:
         row = replace(row, status=status, reason=_first_line(error))
     row = replace(row, peak_gibibytes=_peak())
@@ -120,15 +120,15 @@ def measure(entry: Entry, *, controls: bool | int | None, report: Callable[[Row]
     return row
 
 
-def _traced(row: Row, model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Row, Any]:
+def _inferred(row: Row, model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Row, Any]:
     onebasin = importlib.import_module("onebasin")
     start = time.perf_counter()
     symmetry = onebasin.infer_symmetry(model, args, kwargs)
-    row = replace(row, status=TRACED, trace_seconds=time.perf_counter() - start)
+    row = replace(row, status=INFERRED, inference_seconds=time.perf_counter() - start)
     return _described(row, symmetry), symmetry
 
 
-def _proved(
+def _verified(
     row: Row,
     symmetry: Any,
     model: torch.nn.Module,
@@ -137,18 +137,19 @@ def _proved(
     controls: bool | int,
 ) -> Row:
     start = time.perf_counter()
-    proof = verify(symmetry, model, args, kwargs, seed=0, controls=controls)
+    verification = verify(symmetry, model, args, kwargs, seed=0, controls=controls)
     seconds = time.perf_counter() - start
-    failed = tuple(proof.failed_groups)
-    holds = math.isfinite(proof.max_error) and proof.max_error <= proof.tolerance
-    row = _described(row, proof.symmetry)
+    failed = tuple(verification.failed_groups)
+    error = float(verification.max_error)
+    passed = math.isfinite(error) and error <= verification.tolerance and not failed
+    row = _described(row, verification.symmetry)
     return replace(
         row,
-        status=PROVED if holds and not failed else WRONG,
+        status=VERIFIED if passed else WRONG,
         reason=f"{len(failed)} groups fail: {', '.join(failed[:3])}" if failed else "",
         failed_groups=failed,
-        max_error=float(proof.max_error),
-        prove_seconds=seconds,
+        max_error=error,
+        verification_seconds=seconds,
     )
 
 
@@ -167,7 +168,7 @@ def _described(row: Row, symmetry: Any) -> Row:
 
 
 def _silence() -> None:
-    """Send this process's output nowhere: exports print whole graphs when they fail."""
+    """Discard the output of this process: failed exports print whole graphs."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
