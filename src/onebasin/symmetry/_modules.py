@@ -131,7 +131,7 @@ def _is_plain(module: nn.Module, memo: Mapping[int, Any]) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    if isinstance(value, CONSTANTS):
+    if value is None or type(value) in CONSTANTS or isinstance(value, CONSTANTS):
         return True
     if type(value) in (list, tuple, set):
         return all(isinstance(entry, CONSTANTS) for entry in value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from onebasin import infer_symmetry
@@ -38,6 +39,17 @@ def multiples(m, h):
     return m.c(g.roll(1, -1) if h.shape[1] % 12 == 0 else g)
 
 
+def exact_size(m, h):
+    g = m.b(m.a(h).relu()).relu()
+    return m.c(g.flip(-1) if h.shape[1] == 200 else g)
+
+
+def resized(m, h):
+    h = F.interpolate(h.transpose(1, 2), h.shape[1]).transpose(1, 2)
+    g = m.b(m.a(h).relu()).relu()
+    return m.c(g.flip(-1) if h.shape[1] > 100 else g)
+
+
 def plain_numbers(m, h):
     g = m.b(m.a(h).relu()).relu()
     return m.c(g.flip(-1) if len(h) > 50 else g)
@@ -56,6 +68,8 @@ CASES = [
     (many_examples, (65, 7)),
     (long_inputs, (2, 50)),
     (multiples, (2, 12)),
+    (exact_size, (2, 200)),
+    (resized, (2, 101)),
 ]
 
 
@@ -86,6 +100,13 @@ def test_conditions_without_effect_give_no_inputs():
     lengths = {v.args[0].shape[1] for v in variations_at_branches(network, (x(4, 7, 3),), {})}
     assert 1000 in lengths
     assert inputs_at_branches(network, (x(4, 7, 3),), {}) == []
+
+
+def test_conditions_inside_functions_give_no_inputs():
+    def convolved(m, h):
+        return m.c(F.avg_pool1d(m.b(m.a(h).relu()).relu(), 3, stride=3).repeat(1, 1, 3))
+
+    assert variations_at_branches(model(convolved), (x(4, 7, 3),), {}) == []
 
 
 def test_longer_loops_are_not_branches():

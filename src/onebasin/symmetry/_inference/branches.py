@@ -1,7 +1,8 @@
 """Input sizes at which a model takes another branch.
 
 A forward pass on symbolic sizes shows every condition on input sizes, such as `length > 20`.
-The nearest sizes at which a condition changes are the inputs to try.
+The nearest sizes at which a condition changes are the inputs to try. Conditions inside PyTorch
+functions do not change which functions a model calls.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from torch.fx.experimental.symbolic_shapes import (
     ShapeEnv,
     StatelessSymbolicContext,
 )
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from onebasin._checks import named_tensors
-from onebasin.symmetry._inference.recording import exporting
+from onebasin.symmetry._inference.recording import exporting, quick_result
 from onebasin.symmetry._inference.variations import Inputs, Place, Variation, resized_inputs
 from onebasin.symmetry._modules import shallow_clone
 
@@ -49,14 +51,14 @@ def variations_at_branches(
     """
     inputs = (args, dict(kwargs))
     leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    env = ShapeEnv()
+    env = _Conditions()
     try:
-        symbolic = _run(model, inputs, FakeTensorMode(shape_env=env, allow_non_fake_inputs=True))
+        symbolic = _run(model, inputs, env)
     except Exception:  # an input does not support symbolic sizes
         return []
     places = _places(leaves, symbolic)
     sizes = {symbol: leaves[i].shape[dim] for symbol, ((i, dim), *_) in places.items()}
-    branches = dict.fromkeys(_branches([guard.expr for guard in env.guards], sizes))
+    branches = dict.fromkeys(_branches(env.conditions, sizes))
     variations = []
     for symbol, size in sorted(branches, key=lambda branch: branch[1]):
         chosen = dict.fromkeys(places[symbol], size)
@@ -65,8 +67,49 @@ def variations_at_branches(
     return variations[:MAX_VARIATIONS]
 
 
-def _run(model: nn.Module, inputs: Inputs, mode: FakeTensorMode) -> list[Tensor]:
+class _Conditions(ShapeEnv):
+    """Symbolic sizes that record the conditions on them.
+
+    Attributes:
+        conditions: conditions outside PyTorch functions, and sizes that become plain numbers.
+        is_inside: whether a PyTorch function is running.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conditions: dict[sympy.Basic, None] = {}
+        self.is_inside = False
+
+    def evaluate_sym_node(self, sym_node: Any, *args: Any, **kwargs: Any) -> Any:
+        """Record and evaluate a condition, or a size that becomes a plain number."""
+        expr = sympy.sympify(sym_node._expr)
+        if isinstance(expr, sympy.Expr) or not self.is_inside:
+            self.conditions[expr] = None
+        return super().evaluate_sym_node(sym_node, *args, **kwargs)
+
+
+class _Functions(TorchFunctionMode):
+    """Marks the calls of PyTorch functions, and skips slow ones."""
+
+    def __init__(self, env: _Conditions) -> None:
+        super().__init__()
+        self._env = env
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self._env.is_inside = True
+        try:
+            result = quick_result(getattr(func, "__name__", ""), args, kwargs)
+            return func(*args, **kwargs) if result is None else result
+        finally:
+            self._env.is_inside = False
+
+
+def _run(model: nn.Module, inputs: Inputs, env: _Conditions) -> list[Tensor]:
     """Run a model on inputs with symbolic sizes as far as possible, and return these inputs."""
+    mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
     numbers = iter(range(len(pytree.tree_leaves(inputs))))
 
     def symbolic(tensor: Tensor) -> Tensor:
@@ -79,7 +122,7 @@ def _run(model: nn.Module, inputs: Inputs, mode: FakeTensorMode) -> list[Tensor]
         for name, tensor in named_tensors(model)
     }
     args, kwargs = pytree.tree_map_only(Tensor, symbolic, inputs)
-    with shallow_clone(model) as own, torch.no_grad(), exporting(), mode:
+    with shallow_clone(model) as own, torch.no_grad(), exporting(), mode, _Functions(env):
         try:
             torch.func.functional_call(own, known, args, kwargs)
         except Exception:  # raised by the user's code; the conditions so far are used
@@ -101,17 +144,24 @@ def _branches(
     conditions: Iterable[sympy.Basic], sizes: Mapping[sympy.Symbol, int]
 ) -> Iterator[tuple[sympy.Symbol, int]]:
     """Yield the nearest larger and smaller size at which each condition changes."""
-    for condition in dict.fromkeys(conditions):
-        is_number = isinstance(condition, sympy.Eq)  # the size was converted to a plain number
+    for condition in conditions:
         for symbol, size in sizes.items():
-            if is_number and symbol in condition.free_symbols:
+            if symbol not in condition.free_symbols:
+                continue
+            if isinstance(condition, sympy.Expr):  # the size became a plain number
                 yield from ((symbol, size * factor) for factor in PROBES)
-            if is_number:
                 continue
             others = {s: sympy.Integer(n) for s, n in sizes.items() if s != symbol}
-            own = condition.xreplace(others)
-            if own.free_symbols == {symbol}:
+            for own in _with_inequalities(condition.xreplace(others)):
                 yield from ((symbol, n) for n in _changes(_at(own, symbol), size))
+
+
+def _with_inequalities(condition: sympy.Basic) -> Iterator[sympy.Basic]:
+    """Yield a condition; for an equation also both inequalities, which change at its solution."""
+    yield condition
+    if isinstance(condition, sympy.Eq | sympy.Ne):
+        yield sympy.Ge(condition.lhs, condition.rhs)
+        yield sympy.Gt(condition.lhs, condition.rhs)
 
 
 def _at(condition: sympy.Basic, symbol: sympy.Symbol) -> Callable[[int], bool | None]:

@@ -236,7 +236,7 @@ class _Recorder(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._max_calls = max_calls
-        self._skips_batch_norm = not backend.has_values
+        self._has_values = backend.has_values
         self.calls: list[RecordedCall] = []
         self.reads_sizes = False
         self._origins: dict[int, Origin] = {}
@@ -252,8 +252,7 @@ class _Recorder(TorchFunctionMode):
         shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         name = _name_of(func)
         self.reads_sizes |= name in SIZES
-        quick = self._skips_batch_norm and name == "batch_norm"
-        result = _quick_batch_norm(tensors) if quick else None
+        result = None if self._has_values else quick_result(name, args, kwargs)
         result = func(*args, **kwargs) if result is None else result
         returned = _flatten(result)[0]
         if returned or name == "__setitem__":
@@ -299,14 +298,31 @@ class _Recorder(TorchFunctionMode):
         self._kept.append(tensor)
 
 
-def _quick_batch_norm(operands: list[Tensor]) -> Tensor | None:
-    """Return an output of batch norm without values, if the shapes match.
+def quick_result(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Return a result without values of a function that is slow without values.
 
-    Without values, PyTorch runs batch norm as a dozen Python functions.
+    Without values, PyTorch runs batch norm and interpolation as many Python functions.
+
+    Args:
+        name: name of the function.
+        args, kwargs: its arguments.
+
+    Returns:
+        The result; None for other functions and for unusual arguments.
     """
-    first, *channels = operands
-    fits = first.dim() > 1 and all(t.shape == first.shape[1:2] for t in channels)
-    return torch.empty_like(first) if fits else None
+    if name == "batch_norm":
+        first, *channels = _flatten((args, kwargs))[0]
+        fits = first.dim() > 1 and all(t.shape == first.shape[1:2] for t in channels)
+        return torch.empty_like(first) if fits else None
+    return _resized_image(*args, **kwargs) if name == "interpolate" else None
+
+
+def _resized_image(input: Tensor, size: Any = None, *others: Any, **options: Any) -> Tensor | None:
+    """Return a tensor without values of another size, or None if the size is unusual."""
+    dims = input.dim() - 2
+    sizes = list(size) if isinstance(size, tuple | list) else [size] * dims
+    fits = len(sizes) == dims > 0 and all(isinstance(n, int | torch.SymInt) for n in sizes)
+    return input.new_empty((*input.shape[:2], *sizes)) if fits else None
 
 
 def _name_of(func: Any) -> str:
