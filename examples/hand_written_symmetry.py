@@ -40,13 +40,13 @@ def main() -> None:
         "down.weight": (None, "hidden"),
         "down.bias": (None,),
     }
-    verification = onebasin.verify(onebasin.symmetry.symmetry_from_spec(spec, model), model, x)
+    verification = onebasin.verify(onebasin.Symmetry.from_spec(spec, model), model, x)
     print(
         f"correct: {list(verification.symmetry.groups)}, largest error {verification.max_error:.0e}"
     )
 
     wrong = spec | {"up.bias": (None,)}
-    verification = onebasin.verify(onebasin.symmetry.symmetry_from_spec(wrong, model), model, x)
+    verification = onebasin.verify(onebasin.Symmetry.from_spec(wrong, model), model, x)
     print(
         f"wrong: {list(verification.symmetry.groups)}, dropped {list(verification.failed_groups)}"
     )

@@ -20,7 +20,7 @@ from onebasin.checkpoints import Architecture
 from onebasin.data._example_splits import ArraySplit
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError, OneBasinWarning
-from onebasin.symmetry import Symmetry, symmetry_from_spec
+from onebasin.symmetry import Symmetry
 from onebasin.symmetry._verification.controls import Control
 from onebasin.symmetry._verification.verification import Verification
 
@@ -68,7 +68,7 @@ def test_the_data_of_a_command_verify(tmp_path: Path) -> None:
 def outcome(num_verified: int, num_open: int, precision: str = "float64") -> str:
     names = [f"g{i}" for i in range(num_verified + num_open)]
     model = nn.ParameterDict({name: torch.zeros(2) for name in names})
-    symmetry: Symmetry = symmetry_from_spec({name: [name] for name in names}, model)
+    symmetry: Symmetry = Symmetry.from_spec({name: [name] for name in names}, model)
     controls = {name: Control(name, 1.0) for name in names[:num_verified]}
     proof = Verification(
         symmetry, 3e-15, {}, controls, tuple(names[num_verified:]), precision=precision

@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from onebasin.symmetry import Permutation
-from onebasin.symmetry.spec import symmetry_from_spec
+from onebasin.symmetry import Permutation, Symmetry
 from tests.cli.run import WIDTH, network
 from tests.corpus.writing import Entries, mutations, text_mutations, write, write_text
 
@@ -29,7 +28,7 @@ def _symmetry() -> Any:
         **{f"{second}.weight": ("b", "a"), f"{second}.bias": ("b",)},
         **{f"{last}.weight": (None, "b"), f"{last}.bias": (None,)},
     }
-    return symmetry_from_spec(spec, MLP(width=WIDTH, depth=2))
+    return Symmetry.from_spec(spec, MLP(width=WIDTH, depth=2))
 
 
 def symmetries() -> Entries:

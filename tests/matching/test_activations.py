@@ -20,7 +20,7 @@ from onebasin.matching.activations import match_activations
 from onebasin.matching.combined import match_combined
 from onebasin.matching.commutativity import match_commutativity
 from onebasin.matching.functional_difference import match_functional_difference
-from onebasin.symmetry import symmetry_from_spec
+from onebasin.symmetry import Symmetry
 from tests.graph.graphs import graphs_made_once
 from tests.graph.networks import NETWORKS, build
 from tests.matching.twins import twins
@@ -139,7 +139,7 @@ def test_pass_covers_all_trees_that_fit_into_the_cache() -> None:
 def test_a_hand_written_symmetry_is_matched_under_its_own_names() -> None:
     model, batch = build("mlp")
     spec = {"0.weight": ("hidden", None), "0.bias": ("hidden",), "2.weight": (None, "hidden")}
-    symmetry = symmetry_from_spec({**spec, "2.bias": (None,)}, model.state_dict())
+    symmetry = Symmetry.from_spec({**spec, "2.bias": (None,)}, model.state_dict())
     a = model.state_dict()
     b = Permutation.random(symmetry, seed=1).apply(a)
     result = match_activations(symmetry, a, b, model=model, data=[batch], position="pre")

@@ -35,7 +35,7 @@ from onebasin.matching import (
     match_weights,
 )
 from onebasin.matching.activations import match_activations
-from onebasin.symmetry import symmetry_from_spec
+from onebasin.symmetry import Symmetry
 from tests.matching.problems import NETWORKS, Problem, planted, unrelated
 
 SEED = 3
@@ -324,7 +324,7 @@ def test_counterexample_to_a_single_pass_of_the_paper(name: str) -> None:
     w1, epsilon = torch.tensor([[1.0], [1.1]]), 0.1
     a = {"w1": w1, "w2": torch.diag(torch.tensor([1.0, epsilon])), "w3": torch.tensor([[1.0, 0.0]])}
     b = {"w1": w1, "w2": torch.diag(torch.tensor([0.0, 1.0])), "w3": torch.tensor([[0.0, 1.0]])}
-    problem = Problem(symmetry_from_spec(spec, a), torch.nn.Identity(), a, b, [], [])
+    problem = Problem(Symmetry.from_spec(spec, a), torch.nn.Identity(), a, b, [], [])
     greedy = assign(a["w1"] @ b["w1"].T)
     assert greedy.tolist() == [0, 1], "the first layer alone has no reason to swap"
     for seed in range(6):

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from onebasin.symmetry.layouts import Product, Sum, Units
-from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 
 
@@ -20,7 +19,7 @@ def mlp() -> tuple[nn.Module, Symmetry]:
         "0.weight": ("a", None), "0.bias": ("a",), "2.weight": ("b", "a"), "2.bias": ("b",),
         "4.weight": ("c", "b"), "4.bias": ("c",), "6.weight": (None, "c"), "6.bias": (None,),
     }  # fmt: skip
-    return model, symmetry_from_spec(spec, model)
+    return model, Symmetry.from_spec(spec, model)
 
 
 def conv_net() -> tuple[nn.Module, Symmetry]:
@@ -32,7 +31,7 @@ def conv_net() -> tuple[nn.Module, Symmetry]:
     spec |= {"1.running_mean": ("c",), "1.running_var": ("c",), "3.bias": ("e",)}
     spec |= {"0.weight": ("c", None, None, None), "3.weight": ("e", "c", None, None)}
     spec |= {"5.weight": (None, Product((Units("e", 4), Units("place", 4)))), "5.bias": (None,)}
-    return model, symmetry_from_spec(spec, model, axes=("place",))
+    return model, Symmetry.from_spec(spec, model, axes=("place",))
 
 
 class GroupedConv(nn.Module):
@@ -56,7 +55,7 @@ def grouped_conv() -> tuple[nn.Module, Symmetry]:
         "grouped.weight": (Product((g, o)), i, None, None), "grouped.bias": (Product((g, o)),),
         "out.weight": (None, Product((g, o)), None, None), "out.bias": (None,),
     }  # fmt: skip
-    return model, symmetry_from_spec(spec, model, nested_in={"i": ("g",), "o": ("g",)})
+    return model, Symmetry.from_spec(spec, model, nested_in={"i": ("g",), "o": ("g",)})
 
 
 class Attention(nn.Module):
@@ -87,7 +86,7 @@ def attention(inside: torch.dtype | None = None) -> tuple[nn.Module, Symmetry]:
         "norm.weight": (None,), "norm.bias": (None,), "qkv.weight": (fused, None),
         "qkv.bias": (fused,), "out.weight": (None, Product((h, v))), "out.bias": (None,),
     }  # fmt: skip
-    return model, symmetry_from_spec(spec, model, nested_in={"d": ("h",), "v": ("h",)})
+    return model, Symmetry.from_spec(spec, model, nested_in={"d": ("h",), "v": ("h",)})
 
 
 class Recurrent(nn.Module):
@@ -108,7 +107,7 @@ def recurrent() -> tuple[nn.Module, Symmetry]:
         "lstm.bias_ih_l0": (gates,), "lstm.bias_hh_l0": (gates,),
         "out.weight": (None, "h"), "out.bias": (None,),
     }  # fmt: skip
-    return model, symmetry_from_spec(spec, model)
+    return model, Symmetry.from_spec(spec, model)
 
 
 class Experts(nn.Module):
@@ -129,4 +128,4 @@ class Experts(nn.Module):
 def experts() -> tuple[nn.Module, Symmetry]:
     model = Experts()
     spec = {"router.weight": ("e", None), "up": ("e", "h", None), "down": ("e", None, "h")}
-    return model, symmetry_from_spec(spec, model, nested_in={"h": ("e",)})
+    return model, Symmetry.from_spec(spec, model, nested_in={"h": ("e",)})

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry import verify
+from onebasin.symmetry import Symmetry, verify
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
-from onebasin.symmetry.spec import symmetry_from_spec
 
 SPEC = {
     "0.weight": ("h", None),
@@ -27,7 +26,7 @@ def mlp() -> nn.Module:
 
 
 def test_names_become_units() -> None:
-    symmetry = symmetry_from_spec(SPEC, mlp())
+    symmetry = Symmetry.from_spec(SPEC, mlp())
     assert symmetry.groups == {"h": Group("h", 8)}
     assert symmetry.layouts["2.weight"] == (Fixed(2, "fixed by hand"), Units("h", 8))
     assert symmetry.buffers == symmetry.tied == ()
@@ -35,17 +34,17 @@ def test_names_become_units() -> None:
 
 def test_shapes_or_tensors_replace_a_module() -> None:
     model = mlp()
-    expected = symmetry_from_spec(SPEC, model)
+    expected = Symmetry.from_spec(SPEC, model)
     state = model.state_dict()
-    assert symmetry_from_spec(SPEC, state) == expected
-    assert symmetry_from_spec(SPEC, {name: tuple(t.shape) for name, t in state.items()}) == expected
+    assert Symmetry.from_spec(SPEC, state) == expected
+    assert Symmetry.from_spec(SPEC, {name: tuple(t.shape) for name, t in state.items()}) == expected
 
 
 def test_module_identifies_buffers_and_scalars_are_optional() -> None:
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6))
     names = ("0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var")
     spec = {"0.weight": ("c", None, None, None)} | {name: ("c",) for name in names}
-    symmetry = symmetry_from_spec(spec, model)
+    symmetry = Symmetry.from_spec(spec, model)
     assert symmetry.buffers == ("1.running_mean", "1.running_var", "1.num_batches_tracked")
     assert symmetry.layouts["1.num_batches_tracked"] == ()
 
@@ -59,24 +58,24 @@ class Tied(nn.Module):
 
 
 def test_one_name_of_a_tie_suffices() -> None:
-    symmetry = symmetry_from_spec({"head.weight": (None, "d")}, Tied())
+    symmetry = Symmetry.from_spec({"head.weight": (None, "d")}, Tied())
     assert symmetry.tied == (("embed.weight", "head.weight"),)
     assert symmetry.layouts["embed.weight"] == symmetry.layouts["head.weight"]
     spec = {"head.weight": (None, "d"), "embed.weight": (None, None)}
     with pytest.raises(
         OneBasinError, match=r"tied tensors 'embed\.weight' and 'head\.weight' differ"
     ):
-        symmetry_from_spec(spec, Tied())
+        Symmetry.from_spec(spec, Tied())
 
 
 def test_layout_terms_and_nesting() -> None:
     heads = Product((Units("h", 2), Units("d", 3)))
     spec = {"qkv": (Sum((heads, heads, Fixed(6))), None), "out": (None, heads)}
     shapes = {"qkv": (18, 5), "out": (5, 6)}
-    symmetry = symmetry_from_spec(spec, shapes, nested_in={"d": ("h",)})
+    symmetry = Symmetry.from_spec(spec, shapes, nested_in={"d": ("h",)})
     assert symmetry.groups == {"h": Group("h", 2), "d": Group("d", 3, ("h",))}
     assert list(symmetry.groups) == ["h", "d"]
-    fixed = symmetry_from_spec(spec, shapes, nested_in={"d": ("h",)}, axes=("h",))
+    fixed = Symmetry.from_spec(spec, shapes, nested_in={"d": ("h",)}, axes=("h",))
     assert fixed.axes == {"h": 2}
     assert list(fixed.groups) == ["d"]
 
@@ -84,7 +83,7 @@ def test_layout_terms_and_nesting() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"0.wieght": ("h", None)}, r"^symmetry_from_spec: the model has no tensor '0\.wieght'"),
+        ({"0.wieght": ("h", None)}, r"^Symmetry\.from_spec: the model has no tensor '0\.wieght'"),
         ({"2.bias": ()}, r"'2\.bias' has 1 dimensions \(got 0 entries for shape \(2,\)\); give a"),
         ({"0.bias": "h"}, r"'0\.bias' has 1 dimensions \(got one name for shape \(8,\)\); give a"),
         (
@@ -101,7 +100,7 @@ def test_layout_terms_and_nesting() -> None:
 )
 def test_contradictory_specs_raise(change: dict[str, Any], message: str) -> None:
     with pytest.raises(OneBasinError, match=message):
-        symmetry_from_spec({**SPEC, **change}, mlp())
+        Symmetry.from_spec({**SPEC, **change}, mlp())
 
 
 def test_missing_tensors_raise() -> None:
@@ -109,7 +108,7 @@ def test_missing_tensors_raise() -> None:
     with pytest.raises(
         OneBasinError, match=r"missing tensor '2\.weight' of shape \(2, 8\); give a"
     ):
-        symmetry_from_spec(spec, mlp())
+        Symmetry.from_spec(spec, mlp())
 
 
 def test_family_needs_one_member_of_equal_size_per_part() -> None:
@@ -117,22 +116,22 @@ def test_family_needs_one_member_of_equal_size_per_part() -> None:
     two = Sum((Fixed(2), Fixed(2)), "k")
     for members in [(Fixed(3),), (Fixed(3), Fixed(2)), (Fixed(3), Fixed(3), Fixed(3))]:
         with pytest.raises(OneBasinError, match=r"tensor 'w' .* its sum 'k' has 2 parts"):
-            symmetry_from_spec({"w": (two, Family("k", members))}, shapes)
+            Symmetry.from_spec({"w": (two, Family("k", members))}, shapes)
 
 
 def test_nesting_is_checked() -> None:
     with pytest.raises(OneBasinError, match="no tensor has group or axis 'g'; remove it"):
-        symmetry_from_spec(SPEC, mlp(), nested_in={"g": ("h",)})
+        Symmetry.from_spec(SPEC, mlp(), nested_in={"g": ("h",)})
     with pytest.raises(OneBasinError, match="no tensor has group or axis 'x'"):
-        symmetry_from_spec(SPEC, mlp(), axes=("x",))
+        Symmetry.from_spec(SPEC, mlp(), axes=("x",))
     with pytest.raises(OneBasinError, match=r"'h' nests in 'z', which is not another group"):
-        symmetry_from_spec(SPEC, mlp(), nested_in={"h": ("z",)})
+        Symmetry.from_spec(SPEC, mlp(), nested_in={"h": ("z",)})
 
 
 def test_invalid_spec_fails_verification() -> None:
     spec = {**SPEC, "0.bias": (None,)}
     model = mlp()
-    symmetry = symmetry_from_spec(spec, model)
+    symmetry = Symmetry.from_spec(spec, model)
     verification = verify(symmetry, model, (torch.randn(3, 4),))
     assert list(verification.failed_groups) == ["h"]
-    assert verify(symmetry_from_spec(SPEC, model), model, (torch.randn(3, 4),)).failed_groups == {}
+    assert verify(Symmetry.from_spec(SPEC, model), model, (torch.randn(3, 4),)).failed_groups == {}

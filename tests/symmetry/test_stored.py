@@ -14,7 +14,6 @@ from onebasin.errors import OneBasinError
 from onebasin.symmetry import Permutation, Symmetry
 from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Family, Fixed, Product, Sum, Units
-from onebasin.symmetry.spec import symmetry_from_spec
 
 VALUES: list[Any] = [
     None, True, 0, 1, -1, 2.5, 10**30, 1e400, "a", "", [], {}, [1], [[]], ["a"], {"a": 1},
@@ -125,4 +124,4 @@ def test_empty_group_names_raise() -> None:
     with pytest.raises(OneBasinError, match="the name of a group or axis is empty"):
         Symmetry.from_json(json.loads(text))
     with pytest.raises(OneBasinError, match="dimension 0 of tensor 'w' has an empty group name"):
-        symmetry_from_spec({"w": ("", None)}, {"w": (2, 3)})
+        Symmetry.from_spec({"w": ("", None)}, {"w": (2, 3)})

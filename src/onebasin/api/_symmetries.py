@@ -18,7 +18,7 @@ from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
-from onebasin.symmetry import Symmetry, Verification, infer_symmetry, symmetry_from_spec, verify
+from onebasin.symmetry import Symmetry, Verification, infer_symmetry, verify
 
 NUM_EXAMPLES = 4
 """Number of examples of the data on which a symmetry is verified."""
@@ -211,7 +211,7 @@ def read_symmetry(path: Path, architecture: Architecture) -> Symmetry:
         _check_fits(symmetry, architecture, str(path))
         return symmetry
     try:
-        return symmetry_from_spec(data, architecture.module)
+        return Symmetry.from_spec(data, architecture.module)
     except OneBasinError as error:
         raise OneBasinError(f"{path}: {error}") from error
 

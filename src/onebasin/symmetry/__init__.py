@@ -5,7 +5,6 @@ from onebasin.symmetry._verification.verification import Verification, verify
 from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Family, Fixed, Layout, Product, Sum, Units
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 
 __all__ = [
@@ -21,6 +20,5 @@ __all__ = [
     "UnsupportedOp",
     "Verification",
     "infer_symmetry",
-    "symmetry_from_spec",
     "verify",
 ]

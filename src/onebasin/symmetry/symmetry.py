@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import lgamma, log, prod
 from os import PathLike
 from typing import Any
 
+from torch import nn
+
 from onebasin._files import atomic_path, read_json
 from onebasin.errors import OneBasinError
 from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._display import symmetry_html, symmetry_text
+from onebasin.symmetry._nesting import check_nesting
+from onebasin.symmetry._spec import Shapes, Spec, fields_from_spec
 from onebasin.symmetry._stored import check_stored, fields_from_json
 from onebasin.symmetry.groups import Group, UnsupportedOp
 from onebasin.symmetry.layouts import Fixed, Layout, Units, layout_to_json, substituted
@@ -181,6 +185,41 @@ class Symmetry:
             ],
             "buffer_values": dict(self.buffer_values),
         }
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: Spec,
+        shapes: nn.Module | Shapes,
+        *,
+        nested_in: Mapping[str, Sequence[str]] | None = None,
+        axes: Collection[str] = (),
+    ) -> Symmetry:
+        """Return the symmetry that a permutation spec describes; `verify` tests if it is right.
+
+        Args:
+            spec: for each tensor one entry per dimension: the name of a group, None for a fixed
+                dimension, or a layout for a composite dimension. Tensors without dimensions may
+                be omitted. For tied tensors one name suffices.
+            shapes: the module, or a tensor or shape for each name. Buffers are only known from a
+                module; ties are only known from a module or tensors.
+            nested_in: for each nested group the groups or axes it nests in, outermost first.
+            axes: names in `spec` that are fixed axes for groups to nest in.
+
+        Raises:
+            OneBasinError: when names are unknown or missing, dimensions do not match the
+                tensor, sizes contradict each other, or the nesting is invalid.
+
+        Example:
+            >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            >>> spec = {"0.weight": ("h", None), "0.bias": ("h",),
+            ...         "2.weight": (None, "h"), "2.bias": (None,)}
+            >>> Symmetry.from_spec(spec, model).groups
+            {'h': Group(name='h', size=8, nested_in=())}
+        """
+        symmetry = cls(**fields_from_spec(spec, shapes, nested_in or {}, axes))
+        check_nesting(symmetry.nesting, symmetry.axes, symmetry.blocks)
+        return symmetry
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Symmetry:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from onebasin import infer_symmetry
-from onebasin.symmetry import symmetry_from_spec, verify
+from onebasin.symmetry import Symmetry, verify
 from onebasin.symmetry._inference.branches import variations_at_branches
 from onebasin.symmetry._inference.graphs import inputs_at_branches
 from tests.symmetry.inference.equivariance import assert_equivariant, sizes
@@ -86,7 +86,7 @@ def test_verification_tests_both_branches(forward, other):
     network, example = model(forward), x(4, 7, 3)
     spec = {name: [None] * tensor.dim() for name, tensor in network.named_parameters()}
     spec |= {"b.weight": ["units", None], "b.bias": ["units"], "c.weight": [None, "units"]}
-    verification = verify(symmetry_from_spec(spec, network), network, example)
+    verification = verify(Symmetry.from_spec(spec, network), network, example)
     assert set(verification.failed_groups) == {"units"}
     assert "on inputs" in verification.failed_groups["units"]
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.symmetry._verification.verification import Verification, verify
-from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry import small_models
 
@@ -49,4 +48,4 @@ def verified(
 ) -> Verification:
     torch.manual_seed(1)
     args = args or (torch.randn(4, 4),)
-    return verify(symmetry_from_spec(spec, model), model, args, **options)
+    return verify(Symmetry.from_spec(spec, model), model, args, **options)

@@ -14,7 +14,6 @@ from onebasin.symmetry._verification.randomize import random_transpositions
 from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Sum, Units
-from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry import small_models
 from tests.symmetry.verification.cases import built
@@ -53,7 +52,7 @@ def test_groups_with_one_tensor_are_controlled_on_half_of_it() -> None:
 
     model = Summed()
     spec = {"up.weight": ("h", None), "down.weight": ("one", None), "down.bias": ("one",)}
-    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    verification = verify(Symmetry.from_spec(spec, model), model, (torch.randn(2, 4),))
     assert list(verification.controls) == ["h"]
     assert verification.unverified == ()
     assert list(verification.symmetry.groups) == ["h", "one"]
@@ -74,7 +73,7 @@ class Three(nn.Module):
 @pytest.mark.parametrize("cyclic", [True, False])
 def test_groups_with_some_invalid_permutations_fail(cyclic: bool) -> None:
     model = Three(cyclic=cyclic)
-    symmetry = symmetry_from_spec({"up.weight": ("h", None), "up.bias": ("h",)}, model)
+    symmetry = Symmetry.from_spec({"up.weight": ("h", None), "up.bias": ("h",)}, model)
     swap = [1, 0, 2]
     seed = next(
         seed
@@ -103,7 +102,7 @@ def test_groups_on_one_unused_tensor_are_unverified() -> None:
     model = Unread()
     spec = {"table": (Sum((Fixed(2), Units("h", 6))), None)}
     spec |= {"out.weight": (None, None), "out.bias": (None,)}
-    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    verification = verify(Symmetry.from_spec(spec, model), model, (torch.randn(2, 4),))
     assert verification.unverified == ("h",)
 
 
@@ -134,7 +133,7 @@ def residual_symmetry(model: nn.Module) -> Symmetry:
     for i in range(len(list(model.blocks))):
         spec |= {f"blocks.{i}.0.weight": (f"h{i}", None), f"blocks.{i}.0.bias": (f"h{i}",)}
         spec |= {f"blocks.{i}.2.weight": (None, f"h{i}"), f"blocks.{i}.2.bias": (None,)}
-    return symmetry_from_spec(spec, model)
+    return Symmetry.from_spec(spec, model)
 
 
 def test_number_of_forward_passes_is_independent_of_depth() -> None:
@@ -159,7 +158,7 @@ def test_forward_passes_are_used_without_derivatives() -> None:
     model = Binary()
     spec = {"up.weight": ("h", None), "up.bias": ("h",)}
     spec |= {"down.weight": (None, "h"), "down.bias": (None,)}
-    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(8, 4),))
+    verification = verify(Symmetry.from_spec(spec, model), model, (torch.randn(8, 4),))
     assert list(verification.controls) == ["h"]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin import OneBasinError
-from onebasin.symmetry import symmetry_from_spec
+from onebasin.symmetry import Symmetry
 from onebasin.symmetry._verification import verification as verification_module
 from onebasin.symmetry._verification.verification import verify
 from tests.symmetry.verification.cases import RIGHT, Body, verified
@@ -118,7 +118,7 @@ def test_checkpoints_with_other_buffers_share_the_parameters(
 
     monkeypatch.setattr(verification_module, "control_groups", keep_trials)
     model = Ordered()
-    symmetry = symmetry_from_spec({**RIGHT, "order": (None,)}, model)
+    symmetry = Symmetry.from_spec({**RIGHT, "order": (None,)}, model)
     states = [{"order": torch.arange(4).roll(shift)} for shift in (1, 2, 3)]
     verify(symmetry, model, torch.randn(4, 4), states=states)
     weights = {
@@ -148,6 +148,6 @@ def test_one_entry_of_the_batch_is_used_if_entries_are_independent(
     kind: type[nn.Module], batch_size: int
 ) -> None:
     model = kind()
-    verification = verify(symmetry_from_spec(RIGHT, model), model, torch.randn(3, 6))
+    verification = verify(Symmetry.from_spec(RIGHT, model), model, torch.randn(3, 6))
     assert list(verification.controls) == ["h"]
     assert verification.inputs == ("3x6", "1x6", "4x6", f"{batch_size}x5", f"{batch_size}x7")

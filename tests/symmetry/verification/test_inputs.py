@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onebasin.symmetry import symmetry_from_spec
+from onebasin.symmetry import Symmetry
 from onebasin.symmetry._verification import verify
 from onebasin.symmetry._verification.inputs import Example, resized_examples, scaled_examples
 
@@ -115,9 +115,9 @@ class Words(nn.Module):
 def test_models_with_sparse_inputs_and_unsigned_ids_are_verified() -> None:
     spec = {"a.weight": ("h", None), "a.bias": ("h",), "b.weight": (None, "h"), "b.bias": (None,)}
     graph, inputs = Graph(), (torch.randn(5, 4), torch.eye(5).to_sparse())
-    assert list(verify(symmetry_from_spec(spec, graph), graph, inputs).controls) == ["h"]
+    assert list(verify(Symmetry.from_spec(spec, graph), graph, inputs).controls) == ["h"]
     words, ids = Words(), torch.arange(6).reshape(2, 3).to(torch.uint16)
     spec = {"table.weight": (None, "h"), "out.weight": (None, "h"), "out.bias": (None,)}
-    verification = verify(symmetry_from_spec(spec, words), words, ids)
+    verification = verify(Symmetry.from_spec(spec, words), words, ids)
     assert list(verification.controls) == ["h"]
     assert "1x4" in verification.inputs

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin import infer_symmetry
-from onebasin.symmetry import symmetry_from_spec, verify
+from onebasin.symmetry import Symmetry, verify
 from onebasin.symmetry._verification.randomize import add_rounding_noise
 
 
@@ -38,7 +38,7 @@ def test_invalid_group_fails_despite_amplified_rounding() -> None:
         "second.weight": ("outputs", "units"),
         "second.bias": ("outputs",),
     }
-    verification = verify(symmetry_from_spec(invalid, model.state_dict()), model, x)
+    verification = verify(Symmetry.from_spec(invalid, model.state_dict()), model, x)
     assert set(verification.failed_groups) == {"outputs"}
     assert set(verification.symmetry.groups) == {"units"}
 
@@ -106,7 +106,7 @@ def test_single_precision_does_not_verify_invalid_groups() -> None:
         "second.bias": (None,),
         "scale": (None,),
     }
-    symmetry = symmetry_from_spec(spec, model)
+    symmetry = Symmetry.from_spec(spec, model)
     for seed in range(9):
         verification = verify(symmetry, model, x, seed=seed)
         assert verification.precision == "float32"

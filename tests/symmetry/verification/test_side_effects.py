@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
+from onebasin.symmetry import Symmetry
 from onebasin.symmetry._verification.probe import Probe
 from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.permutation import Permutation
-from onebasin.symmetry.spec import symmetry_from_spec
 from tests.symmetry import small_models
 from tests.symmetry.verification.cases import CASES, built
 
@@ -68,7 +68,7 @@ class Remembers(nn.Module):
 def test_side_effects_of_the_forward_pass_are_reverted() -> None:
     model, x = Remembers(), torch.ones(2, 4)
     spec = {"up.weight": ("h", None), "up.bias": ("h",), "down.weight": (None, "h")}
-    verification = verify(symmetry_from_spec({**spec, "down.bias": (None,)}, model), model, (x,))
+    verification = verify(Symmetry.from_spec({**spec, "down.bias": (None,)}, model), model, (x,))
     assert verification.failed_groups == {}
     assert list(verification.controls) == ["h"]
     assert model.last is None
@@ -80,7 +80,7 @@ def test_side_effects_of_the_forward_pass_are_reverted() -> None:
 def test_runs_start_from_the_same_state() -> None:
     model, x = Remembers(), torch.ones(2, 4)
     spec = {"up.weight": ("h", None), "up.bias": ("h",), "down.weight": (None, "h")}
-    symmetry = symmetry_from_spec({**spec, "down.bias": (None,)}, model)
+    symmetry = Symmetry.from_spec({**spec, "down.bias": (None,)}, model)
     probe = Probe(symmetry, model, (x,), {}, seed=0, outputs=None)
     tensors = probe.permuted(Permutation.identity(symmetry))
     (first,), (second,) = probe.run(tensors), probe.run(tensors)
@@ -129,7 +129,7 @@ def test_nondeterministic_model_raises() -> None:
             return self.net(x) * Counting.calls
 
     model = Counting()
-    symmetry = symmetry_from_spec({"net.weight": ("o", None), "net.bias": ("o",)}, model)
+    symmetry = Symmetry.from_spec({"net.weight": ("o", None), "net.bias": ("o",)}, model)
     with pytest.raises(OneBasinError, match="not deterministic"):
         verify(symmetry, model, (torch.randn(2, 4),))
 
@@ -145,7 +145,7 @@ def test_submodule_with_two_names() -> None:
 
     model = Twice()
     weight, before = model.first.weight, model.first.weight.detach().clone()
-    symmetry = symmetry_from_spec({"first.weight": (None, None), "first.bias": (None,)}, model)
+    symmetry = Symmetry.from_spec({"first.weight": (None, None), "first.bias": (None,)}, model)
     verify(symmetry, model, (torch.randn(2, 4),))
     assert model.first.weight is weight
     assert torch.equal(weight, before)
@@ -157,7 +157,7 @@ def test_weight_norm_keeps_its_weight() -> None:
     norm = "0.parametrizations.weight.original"
     spec = {f"{norm}0": ("h", None), f"{norm}1": ("h", None), "0.bias": ("h",)}
     spec |= {"2.weight": (None, "h"), "2.bias": (None,)}
-    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    verification = verify(Symmetry.from_spec(spec, model), model, (torch.randn(2, 4),))
     assert verification.failed_groups == {}
     assert list(verification.controls) == ["h"]
 

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
-from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry.verification.cases import RIGHT, Body, verified
 
@@ -143,7 +142,7 @@ class Positions(nn.Module):
 
 def unread_rows(model: nn.Module) -> Symmetry:
     spec = {"table": (Sum((Fixed(5), Units("rows", 7))), None), "out.bias": (None,)}
-    return symmetry_from_spec({**spec, "out.weight": (None, None)}, model)
+    return Symmetry.from_spec({**spec, "out.weight": (None, None)}, model)
 
 
 def test_other_lengths_are_tested() -> None:
@@ -260,7 +259,7 @@ def test_heads_with_joint_permutations_of_two_units_fail(seed: int) -> None:
     layout = Product((Units("h", 3), Units("d", 2)))
     spec = {"a.weight": (layout, None), "a.bias": (layout,), "table": (None,)}
     model = Heads()
-    symmetry = symmetry_from_spec(spec, model, nested_in={"d": ("h",)})
+    symmetry = Symmetry.from_spec(spec, model, nested_in={"d": ("h",)})
     assert list(verify(symmetry, model, torch.randn(3, 4)).failed_groups) == ["d"]
 
 

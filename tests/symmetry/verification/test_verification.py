@@ -14,7 +14,6 @@ from onebasin.errors import OneBasinError
 from onebasin.symmetry._verification.verification import verify
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Product, Sum, Units
-from onebasin.symmetry.spec import symmetry_from_spec
 from onebasin.symmetry.symmetry import Symmetry
 from tests.symmetry import small_models
 from tests.symmetry.verification.cases import CASES, built
@@ -138,7 +137,7 @@ def test_tiny_layer_scales_do_not_hide_errors() -> None:
     model = Scaled()
     spec = {"up.weight": ("h", None), "up.bias": (None,), "down.weight": (None, "h")}
     spec |= {"down.bias": (None,), "scale": (None,)}
-    verification = verify(symmetry_from_spec(spec, model), model, (torch.randn(2, 4),))
+    verification = verify(Symmetry.from_spec(spec, model), model, (torch.randn(2, 4),))
     assert list(verification.failed_groups) == ["h"]
 
 
@@ -170,7 +169,7 @@ def test_vanishing_signals_do_not_hide_errors(weight: float, variance: float) ->
         spec |= {f"layers.{i}.weight": (out, into, None, None), f"layers.{i}.bias": (out,)}
         names = ("weight", "bias", "running_mean", "running_var")
         spec |= {f"norms.{i}.{name}": (out,) for name in names}
-    symmetry, x = symmetry_from_spec(spec, model), torch.randn(2, 4, 3, 3)
+    symmetry, x = Symmetry.from_spec(spec, model), torch.randn(2, 4, 3, 3)
     verification = verify(symmetry, model, (x,))
     assert verification.failed_groups == {}
     assert set(verification.controls) == set(symmetry.groups)
@@ -191,7 +190,7 @@ def test_integer_outputs_must_agree_exactly() -> None:
 
     model = Best()
     spec = {"net.weight": ("o", None), "net.bias": ("o",)}
-    symmetry = symmetry_from_spec(spec, model)
+    symmetry = Symmetry.from_spec(spec, model)
     x = torch.randn(5, 4)
     assert list(verify(symmetry, model, (x,)).failed_groups) == ["o"]
     chosen = verify(symmetry, model, (x,), outputs=lambda out: out["score"])
@@ -210,7 +209,7 @@ def test_keyword_inputs_and_integer_inputs() -> None:
     model = Embeds()
     spec = {"table.weight": (None, "d"), "out.weight": (None, "d"), "out.bias": (None,)}
     ids, scale = torch.tensor([[1, 2], [3, 4]]), torch.tensor(3.0)
-    symmetry = symmetry_from_spec(spec, model)
+    symmetry = Symmetry.from_spec(spec, model)
     verification = verify(symmetry, model, (ids,), {"scale": scale})
     assert verification.failed_groups == {}
     assert list(verification.controls) == ["d"]
@@ -227,7 +226,7 @@ def test_tied_parameters_stay_tied() -> None:
             return self.head(self.embed(ids).relu())
 
     model = Tied()
-    symmetry = symmetry_from_spec({"embed.weight": (None, "d")}, model)
+    symmetry = Symmetry.from_spec({"embed.weight": (None, "d")}, model)
     assert verify(symmetry, model, (torch.tensor([[1, 2]]),)).failed_groups == {}
     layouts = {**symmetry.layouts, "head.weight": (Fixed(9), Fixed(4))}
     with pytest.raises(
@@ -248,7 +247,7 @@ def test_complex_parameters() -> None:
             return hidden.abs().to(hidden.dtype) @ self.down.t()
 
     model = Spectral()
-    symmetry = symmetry_from_spec({"up": ("h", None), "down": (None, "h")}, model)
+    symmetry = Symmetry.from_spec({"up": ("h", None), "down": (None, "h")}, model)
     verification = verify(symmetry, model, (torch.randn(2, 4),))
     assert verification.failed_groups == {}
     assert verification.max_error < 1e-12

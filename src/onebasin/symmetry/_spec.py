@@ -1,7 +1,4 @@
-"""Hand-written symmetries: a mapping of tensor name to one group name per dimension.
-
-Owns the validation of such a specification. A specification may be wrong; `verify` tests it.
-"""
+"""Validation of permutation specs: for each tensor, one group name per dimension."""
 
 from __future__ import annotations
 
@@ -11,45 +8,31 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from onebasin.errors import OneBasinError
-from onebasin.symmetry._nesting import check_nesting
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Layout, Units, check_families, leaves
-from onebasin.symmetry.symmetry import Symmetry
 
 Spec: TypeAlias = Mapping[str, Sequence[Any]]
 Shapes: TypeAlias = Mapping[str, Tensor | Sequence[int]]
 
-CALL = "symmetry_from_spec"
+CALL = "Symmetry.from_spec"
 
 
-def symmetry_from_spec(
+def fields_from_spec(
     spec: Spec,
     shapes: nn.Module | Shapes,
-    *,
-    nested_in: Mapping[str, Sequence[str]] | None = None,
-    axes: Collection[str] = (),
-) -> Symmetry:
-    """Return the symmetry described by a specification.
+    nested_in: Mapping[str, Sequence[str]],
+    axes: Collection[str],
+) -> dict[str, Any]:
+    """Return the fields of `Symmetry` from a specification, without a check of the nesting.
 
     Args:
-        spec: for each tensor one entry per dimension: the name of a group, None for a fixed
-            dimension, or a layout for a composite dimension. Tensors without dimensions may
-            be omitted. For tied tensors one name suffices.
-        shapes: the module, or a tensor or shape for each name. Buffers are only known from a
-            module; ties are only known from a module or tensors.
-        nested_in: for each nested group the groups or axes it nests in, outermost first.
-        axes: names in `spec` that are fixed axes for groups to nest in.
+        spec: as for `Symmetry.from_spec`.
+        shapes: as for `Symmetry.from_spec`.
+        nested_in: as for `Symmetry.from_spec`.
+        axes: as for `Symmetry.from_spec`.
 
     Raises:
-        OneBasinError: when names are unknown or missing, dimensions do not match the
-            tensor, sizes contradict each other, or the nesting is invalid.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> spec = {"0.weight": ("h", None), "0.bias": ("h",),
-        ...         "2.weight": (None, "h"), "2.bias": (None,)}
-        >>> symmetry_from_spec(spec, model).groups
-        {'h': Group(name='h', size=8, nested_in=())}
+        OneBasinError: as for `Symmetry.from_spec`.
     """
     known = _tensors(shapes)
     sizes = {name: _shape(tensor) for name, tensor in known.items()}
@@ -64,20 +47,19 @@ def symmetry_from_spec(
     for name, dims in layouts.items():
         check_families(name, dims)
     group_sizes = _group_sizes(layouts)
-    nested_in = {name: tuple(outers) for name, outers in (nested_in or {}).items()}
     _check_used(group_sizes, [*nested_in, *axes])
-    groups = {
-        n: Group(n, size, nested_in.get(n, ())) for n, size in group_sizes.items() if n not in axes
+    groups = [
+        Group(name, size, tuple(nested_in.get(name, ())))
+        for name, size in group_sizes.items()
+        if name not in axes
+    ]
+    return {
+        "groups": {g.name: g for g in sorted(groups, key=lambda group: len(group.nested_in))},
+        "layouts": layouts,
+        "axes": {name: group_sizes[name] for name in axes},
+        "tied": tied,
+        "buffers": _buffers(shapes, sizes),
     }
-    symmetry = Symmetry(
-        groups=dict(sorted(groups.items(), key=lambda item: len(item[1].nested_in))),
-        layouts=layouts,
-        axes={name: group_sizes[name] for name in axes},
-        tied=tied,
-        buffers=_buffers(shapes, sizes),
-    )
-    check_nesting(symmetry.nesting, symmetry.axes, symmetry.blocks)
-    return symmetry
 
 
 def _tensors(shapes: nn.Module | Shapes) -> Shapes:
