@@ -156,5 +156,5 @@ CALLS: dict[str, Callable[[Params, Params], Any]] = {
     "measure_similarity": _features("measure_similarity", max_features=8),
     "measure_additivity": _features("measure_additivity", alphas=[0.5]),
     "measure_commutativity": _features("measure_commutativity"),
-    "average_features": _features("average_features"),
+    "interpolate_features": _features("interpolate_features"),
 }

@@ -138,7 +138,7 @@ def check_names(call: str, argument: str, names: Any, networks: Mapping[str, Any
 NETWORKS = frozenset({"params", "params_a", "params_b"})
 """Names of arguments that are the parameters of one network."""
 
-SEVERAL_NETWORKS = frozenset({"params_list", "networks", "ends"})
+SEVERAL_NETWORKS = frozenset({"params_list", "networks", "sources"})
 """Names of arguments that hold several networks: a list, or a mapping if they have names."""
 
 

@@ -58,7 +58,9 @@ def test_what_looks_at_no_loss_needs_no_classes(capsys, tmp_path, pair_of, metho
 def test_features_without_labels_need_no_classes(capsys, tmp_path, pair_of):
     folder = tmp_path / "features"
     succeed(capsys, "compare-features", *pair_of("words"), "-o", folder)
-    line = fail(capsys, "compare-features", *pair_of("words"), "-o", folder, "--measure", "lemma")
+    line = fail(
+        capsys, "compare-features", *pair_of("words"), "-o", folder, "--measure", "error-bound"
+    )
     assert "words returns (2, 4, 17) for two examples but digits has 10 classes" in line
 
 

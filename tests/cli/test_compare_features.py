@@ -39,11 +39,11 @@ def test_all_measures_in_one_go(capsys, tmp_path, a, b):
     out = tmp_path / "features"
     options = ("--measure", "all", "--split", "train", "--batch-size", 1000, "--json")
     data = succeed(capsys, "compare-features", "mlp", a, b, *DATA, "-o", out, *options, *TINY).data
-    measures = ["llfc", "additivity", "commutativity", "similarity", "lemma", "averaging"]
+    measures = ["llfc", "additivity", "commutativity", "similarity", "error-bound", "interpolation"]
     assert list(data["features"]) == measures
     assert len(data["files"]) == len(list(out.iterdir())) == 18
     assert data["split"] == "train"
-    assert {row["n"] for row in data["features"]["lemma"]["rows"]} == {1437}
+    assert {row["n"] for row in data["features"]["error-bound"]["rows"]} == {1437}
 
 
 def test_a_permutation_moves_b_first(capsys, tmp_path, a):
@@ -91,13 +91,13 @@ def test_layers_can_be_chosen_of_measures_that_find_their_own(
     found = succeed(capsys, "compare-features", "mlp", a, b, *options, "--layer", pattern).data
     assert found["features"][measure]["rows"] == [row for row in every if row["layer"] in layers]
     line = fail(capsys, "compare-features", "mlp", a, b, *options, "--layer", "flatten")
-    assert line.startswith(f"{measure}: among the chosen layers there is no ")
+    assert line.startswith("compare-features: among the chosen layers there is no ")
 
 
-def test_the_lemma_is_one_line(capsys, tmp_path, a, b):
-    options = (*DATA, "-o", tmp_path / "f", "--measure", "lemma", *TINY)
+def test_error_bound_is_one_line(capsys, tmp_path, a, b):
+    options = (*DATA, "-o", tmp_path / "f", "--measure", "error-bound", *TINY)
     found = succeed(capsys, "compare-features", "mlp", a, b, *options).out.split("\n\n")[1]
-    assert found.startswith("lemma: error of the ends at most 0.")
+    assert found.startswith("error bound: error of the endpoints at most 0.")
     assert re.search(r"; the bound of 1\.\d{4} is satisfied$", found)
 
 
@@ -107,9 +107,9 @@ BAD = {
         [*DATA, "--layer", "x.*"],
         "compare-features: no layer matches 'x.*'; the layers are flatten, layers.0.",
     ),
-    "lemma's layers": (
-        [*DATA, "--measure", "lemma", "--layer", "relu*"],
-        "compare-features: --layer has no effect on --measure lemma, which uses the outputs",
+    "layers of the error bound": (
+        [*DATA, "--measure", "error-bound", "--layer", "relu*"],
+        "compare-features: --layer has no effect on --measure error-bound, which uses the outputs",
     ),
     "statistics of ends": (
         [*DATA, "--measure", "similarity", "--normalization", "reset"],

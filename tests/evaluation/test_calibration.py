@@ -32,8 +32,8 @@ def test_errors_match_the_definition(num_bins):
     p, labels = probabilities()
     found = calibrate(p, labels, num_bins=num_bins)
     expected, largest = brute_force(p, labels, num_bins)
-    assert found.expected_error == pytest.approx(expected, abs=1e-12)
-    assert found.largest_error == pytest.approx(largest, abs=1e-12)
+    assert found.ece == pytest.approx(expected, abs=1e-12)
+    assert found.mce == pytest.approx(largest, abs=1e-12)
     assert found.num_examples == 500
     assert len(found.rows()) == num_bins
 
@@ -41,8 +41,8 @@ def test_errors_match_the_definition(num_bins):
 def test_calibrated_predictions_have_no_error():
     p = torch.tensor([[0.75, 0.25]]).expand(4, 2)
     found = calibrate(p, torch.tensor([0, 0, 0, 1]))
-    assert found.expected_error == 0
-    assert calibrate(p, torch.tensor([1, 1, 1, 1])).expected_error == 0.75
+    assert found.ece == 0
+    assert calibrate(p, torch.tensor([1, 1, 1, 1])).ece == 0.75
 
 
 def test_highest_confidence_is_in_the_last_bin():
@@ -59,7 +59,7 @@ def test_batches_add_up():
         bins.add(p[rows], labels[rows])
     found, expected = bins.result(), calibrate(p, labels, num_bins=10)
     assert found.counts == expected.counts
-    assert found.expected_error == pytest.approx(expected.expected_error, abs=1e-12)
+    assert found.ece == pytest.approx(expected.ece, abs=1e-12)
 
 
 def test_examples_without_a_label_do_not_count():
@@ -85,7 +85,7 @@ def test_the_diagram_has_a_bar_for_each_filled_bin(tmp_path):
     assert found.plot(ax) is ax
     heights = [bar.get_height() for bar in ax.patches]
     assert heights == [accuracy for accuracy in found.accuracies if not math.isnan(accuracy)]
-    assert f"{found.expected_error:.2%}" in ax.texts[0].get_text()
+    assert f"{found.ece:.2%}" in ax.texts[0].get_text()
     found.save(tmp_path / "calibration.png")
 
 
@@ -93,7 +93,7 @@ def test_the_diagram_has_a_bar_for_each_filled_bin(tmp_path):
 def test_half_precision_probabilities_are_accepted(dtype):
     p, labels = probabilities()
     found = calibrate(p.log().to(dtype).softmax(1), labels)
-    assert found.expected_error == pytest.approx(calibrate(p, labels).expected_error, abs=0.02)
+    assert found.ece == pytest.approx(calibrate(p, labels).ece, abs=0.02)
 
 
 def test_invalid_probabilities_are_rejected():

@@ -34,8 +34,8 @@ def test_entries_match_their_definitions(batch_size):
         candidate, p = result[name], p.detach()
         assert candidate.loss == pytest.approx(F.nll_loss(p.log(), labels).item(), rel=1e-5)
         assert candidate.error == pytest.approx((p.argmax(1) != labels).float().mean().item())
-        ece = calibrate(p, labels).expected_error
-        assert candidate.calibration.expected_error == pytest.approx(ece, abs=1e-5)
+        ece = calibrate(p, labels).ece
+        assert candidate.calibration.ece == pytest.approx(ece, abs=1e-5)
     assert [each.num_networks for each in result.candidates] == [1, 1, 1, 3, 3, 1]
 
 

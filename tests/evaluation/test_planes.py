@@ -16,8 +16,9 @@ from tests.evaluation.networks import examples, mlp
 NETWORKS = dict(zip("ABC", (mlp(seed).state_dict() for seed in range(3)), strict=True))
 PLANE = Plane(
     names=("A", "B", "C"),
-    places=((0.0, 0.0), (2.0, 0.0), (1.0, 1.0)),
-    found=((0.1, 0.0), (0.2, 0.5), (0.3, 1.0)),
+    coordinates=((0.0, 0.0), (2.0, 0.0), (1.0, 1.0)),
+    network_losses=(0.1, 0.2, 0.3),
+    network_errors=(0.0, 0.5, 1.0),
     xs=(0.0, 1.0, 2.0),
     ys=(0.0, 1.0),
     losses=((0.1, 2.0, 0.2), (5.0, math.inf, math.nan)),
@@ -35,7 +36,9 @@ def test_coordinates_are_distances():
     for i in range(3):
         for j in range(3):
             expected = (vectors[i] - vectors[j]).norm().item()
-            assert math.dist(basis.places[i], basis.places[j]) == pytest.approx(expected, rel=1e-9)
+            assert math.dist(basis.coordinates[i], basis.coordinates[j]) == pytest.approx(
+                expected, rel=1e-9
+            )
 
 
 def test_weights_and_coordinates_agree():
@@ -49,16 +52,16 @@ def test_weights_and_coordinates_agree():
         assert sum(shares.values()) == pytest.approx(1)
         point = point_at(list(NETWORKS.values()), shares)
         torch.testing.assert_close(flat(point), a + x * u + y * v, rtol=1e-5, atol=1e-5)
-    for i, place in enumerate(basis.places):
+    for i, place in enumerate(basis.coordinates):
         assert basis.weights_at(*place) == pytest.approx({j: float(i == j) for j in range(3)})
 
 
 def test_buffers_do_not_count_as_distance():
     networks = {name: mlp(i, norm=True).state_dict() for i, name in enumerate("ABC")}
-    places = basis_of(mlp(0, norm=True), networks).places
+    places = basis_of(mlp(0, norm=True), networks).coordinates
     for params in networks.values():
         params["1.running_mean"] = params["1.running_mean"] + 100 * torch.rand(8)
-    assert basis_of(mlp(0, norm=True), networks).places == places
+    assert basis_of(mlp(0, norm=True), networks).coordinates == places
 
 
 def test_the_grid_is_evaluated_point_by_point():
@@ -71,16 +74,19 @@ def test_the_grid_is_evaluated_point_by_point():
             other.load_state_dict(point_at(list(NETWORKS.values()), basis.weights_at(x, y)))
             assert plane.losses[iy][ix] == pytest.approx(evaluate(other).loss, rel=1e-5)
             assert plane.errors[iy][ix] == evaluate(other).error
-    assert plane.found[1] == (evaluate(mlp(1)).loss, evaluate(mlp(1)).error)
+    assert plane.network_losses[1] == evaluate(mlp(1)).loss
+    assert plane.network_errors[1] == evaluate(mlp(1)).error
     (x_low, x_high), (y_low, y_high) = ((min(v), max(v)) for v in (plane.xs, plane.ys))
-    for x, y in plane.places:
+    for x, y in plane.coordinates:
         assert x_low < x < x_high
         assert y_low < y < y_high
 
 
 def test_a_grid_without_margin_ends_at_the_networks():
     plane = measure_plane(mlp(0), NETWORKS, lambda model: 1.0, num_points=3, margin=0.0)
-    for along, values in zip(zip(*plane.places, strict=True), (plane.xs, plane.ys), strict=True):
+    for along, values in zip(
+        zip(*plane.coordinates, strict=True), (plane.xs, plane.ys), strict=True
+    ):
         assert (min(along), max(along)) == pytest.approx((values[0], values[-1]))
 
 
@@ -112,7 +118,7 @@ def test_statistics_can_be_reset_on_the_plane():
     )
     assert np.isnan(plain.losses).any()
     assert np.isfinite(reset.losses).all()
-    assert reset.found == plain.found
+    assert reset.network_losses == plain.network_losses
     assert (reset.normalization, reset.num_reset) == ("reset", 1)
 
 
@@ -139,7 +145,7 @@ def test_the_picture_marks_the_networks(quantity):
     assert PLANE.plot(ax, quantity=quantity) is ax
     assert [text.get_text() for text in ax.texts] == ["A", "B", "C"]
     marked = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.get_lines()]
-    assert tuple(marked) == PLANE.places
+    assert tuple(marked) == PLANE.coordinates
 
 
 def test_a_flat_plane_can_be_drawn(tmp_path):

@@ -70,7 +70,7 @@ def test_empty_batches_are_passed_over() -> None:
         Features(model, data).run(
             [model.state_dict()],
             lambda _: lambda *_: None,
-            finish=lambda outputs, batch: shapes.append(outputs[0][0].shape),
+            finish=lambda _, outputs, batch: shapes.append(outputs[0][0].shape),
             progress=told.append,
         )
     assert [shape[0] for shape in shapes] == [4, 2, 4, 2]
@@ -84,11 +84,14 @@ def test_a_lone_example_is_doubled_and_weighs_half() -> None:
     features = Features(model, batches(inputs, 1, 2))
     weights, outputs = [], []
 
-    def visiting(passage: BatchContext):
-        weights.append(passage.weight)
+    def make_hook(context: BatchContext):
         return lambda name, values: None
 
-    features.run([model.state_dict()], visiting, finish=lambda each, _: outputs.append(each[0][0]))
+    def finish(context: BatchContext, values, batch):
+        weights.append(context.weight)
+        outputs.append(values[0][0])
+
+    features.run([model.state_dict()], make_hook, finish=finish)
     assert weights == [0.5, 1.0]
     expected = model(inputs[:1])
     assert torch.equal(features.first, torch.cat([inputs[:1]] * 2))
@@ -102,7 +105,7 @@ def test_values_can_be_replaced_on_the_way() -> None:
     Features(model, [inputs]).run(
         [model.state_dict()],
         lambda _: lambda name, values: [torch.zeros_like(v) for v in values if name == "relu"],
-        finish=lambda each, _: outputs.append(each[0][0]),
+        finish=lambda _, values, batch: outputs.append(values[0][0]),
     )
     torch.testing.assert_close(outputs[0], model[2].bias.expand(6, 3))
 
@@ -126,7 +129,7 @@ def test_whoever_waits_is_told_and_gets_the_batches() -> None:
     Features(model, data).run(
         [model.state_dict()],
         lambda _: lambda name, values: None,
-        finish=lambda _, batch: given.append(batch),
+        finish=lambda _, outputs, batch: given.append(batch),
         progress=told.append,
     )
     assert told == [1, 2]

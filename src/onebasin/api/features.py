@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from onebasin.evaluation.features import FeatureTable
 
 MeasureName = Literal[
-    "llfc", "additivity", "commutativity", "similarity", "lemma", "averaging", "all"
+    "llfc", "additivity", "commutativity", "similarity", "error-bound", "interpolation", "all"
 ]
 FORMS = ("csv", "json", "png")
-OF_LOSSES = ("lemma", "averaging", "all")
+OF_LOSSES = ("error-bound", "interpolation", "all")
 OF_ENDS = ("additivity", "commutativity", "similarity")
 
 
@@ -47,9 +47,9 @@ class _Options:
         """Check that every option is valid and has an effect."""
         check_choice("compare_features", "measure", self.measure, MeasureName)
         check_whole("compare_features", "batch_size", self.batch_size, least=1)
-        if self.layers and self.measure == "lemma":
+        if self.layers and self.measure == "error-bound":
             raise OneBasinError(
-                "compare_features: layer= has no effect on measure='lemma', which uses the "
+                "compare_features: layer= has no effect on measure='error-bound', which uses the "
                 "outputs; remove it"
             )
         if self.normalization != "interpolated" and self.measure in OF_ENDS:
@@ -131,7 +131,7 @@ def compare_features(
     Args:
         output: folder for tables (`.csv`, `.json`) and plots (`.png`).
         measure: "llfc" (layerwise linear feature connectivity of the midpoint), "additivity",
-            "commutativity", "similarity", "lemma" (the 2ε bound), "averaging" or "all".
+            "commutativity", "similarity", "error-bound" (the 2ε bound), "interpolation" or "all".
         split: split of the data.
         permutation: file of a permutation that is applied to B instead of aligning it.
         align: whether to align B to A first.
@@ -232,8 +232,8 @@ def _measured(
     params: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     options: _Options,
 ) -> dict[str, FeatureTable]:
-    """Return the tables by name; all but averaging need one pass over the data."""
-    from onebasin.evaluation.features import average_features
+    """Return the tables by name; all but interpolation need one pass over the data."""
+    from onebasin.evaluation.features import interpolate_features
 
     data, module = opened.data, opened.networks.architecture.module
     train = data.batches("train", options.batch_size)
@@ -241,11 +241,11 @@ def _measured(
     # Read into memory once: every batch needs them, and each read applies a permutation.
     params_a, params_b = ({name: each[name] for name in each} for each in params)
     tables: dict[str, FeatureTable] = {}
-    if options.measure != "averaging":
+    if options.measure != "interpolation":
         tables |= _probed(job, module, (params_a, params_b), (batches, train), options)
-    if options.measure in ("averaging", "all"):
-        with job.reporter.progress("averaging, each layer") as progress:
-            tables["averaging"] = average_features(
+    if options.measure in ("interpolation", "all"):
+        with job.reporter.progress("interpolated features, each layer") as progress:
+            tables["interpolation"] = interpolate_features(
                 module,
                 params_a,
                 params_b,
@@ -281,10 +281,10 @@ def _probed(
         "additivity": lambda: additivity.AdditivityMetric(is_optional=everything),
         "commutativity": lambda: commutativity.CommutativityMetric(is_optional=everything),
         "similarity": similarity.SimilarityMetric,
-        "lemma": error_bound.LemmaMetric,
+        "error-bound": error_bound.ErrorBoundMetric,
     }
     measures = {n: make() for n, make in makers.items() if everything or n == options.measure}
-    alphas = ALPHAS if {"llfc", "lemma"} & measures.keys() else ()
+    alphas = ALPHAS if {"llfc", "error-bound"} & measures.keys() else ()
     data, statistics = batches
     with job.reporter.counting(f"measuring {options.measure}, each batch", data) as show:
         path = path_between(
@@ -302,15 +302,17 @@ def _probed(
 
 def _text(name: str, table: FeatureTable) -> str:
     """Return a table as text: the means by layer, at the alpha closest to a half."""
-    from onebasin.evaluation.features import Lemma
+    from onebasin.evaluation.features import ErrorBound
 
     alpha = table.middle
     title = name if alpha is None else f"{name}, α = {alpha:g}"
-    if isinstance(table, Lemma):
-        says = "satisfied" if table.holds else "violated, so LLFC does not hold at the outputs"
+    if isinstance(table, ErrorBound):
+        outcome = "violated, so LLFC does not hold at the outputs"
+        if table.bound_satisfied:
+            outcome = "satisfied"
         return (
-            f"lemma: error of the ends at most {table.epsilon:.4f}, on the path at most "
-            f"{table.path_error:.4f}; the bound of {table.bound:.4f} is {says}"
+            f"error bound: error of the endpoints at most {table.epsilon:.4f}, on the path at most "
+            f"{table.path_error:.4f}; the bound of {table.bound:.4f} is {outcome}"
         )
     rows = [(title, *table.measures)]
     for layer in table.layers:

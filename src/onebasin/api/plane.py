@@ -61,7 +61,10 @@ class PlaneResult(Summarized):
         """Return the text that `onebasin plane` prints."""
         plane = self.plane
         rows = [("network", "x", "y", "loss", "error")]
-        for name, (x, y), (loss, error) in zip(plane.names, plane.places, plane.found, strict=True):
+        networks = zip(
+            plane.names, plane.coordinates, plane.network_losses, plane.network_errors, strict=True
+        )
+        for name, (x, y), loss, error in networks:
             rows.append((name, f"{x:.3g}", f"{y:.3g}", f"{loss:.4f}", f"{error:.2%}"))
         parts = [self._matched.to_text()] if self._matched else []
         return "\n".join([*parts, columns(rows)])

@@ -32,7 +32,15 @@ def compare_features(
     ],
     reading: DataOptions,
     measure: Annotated[
-        Literal["llfc", "additivity", "commutativity", "similarity", "lemma", "averaging", "all"],
+        Literal[
+            "llfc",
+            "additivity",
+            "commutativity",
+            "similarity",
+            "error-bound",
+            "interpolation",
+            "all",
+        ],
         typer.Option(help="Measurement to run."),
     ] = "llfc",
     split: Annotated[Literal["train", "test"], typer.Option(help="Split of the data.")] = "test",
@@ -65,7 +73,8 @@ def compare_features(
     B is aligned to A first, as in barrier; use --no-align to compare unaligned networks. The
     measurements are layerwise linear feature connectivity of the midpoint (llfc), additivity of
     nonlinear functions (additivity), commutativity of weights (commutativity), similarity of
-    features (similarity), the 2ε lemma (lemma), and the best possible average (averaging).
+    features (similarity), the 2ε bound of the error (error-bound), and the loss of networks with
+    interpolated features (interpolation).
 
     \b
     Examples:

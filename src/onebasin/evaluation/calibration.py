@@ -54,7 +54,7 @@ class Calibration(Result):
         return tuple(i / num_bins for i in range(num_bins + 1))
 
     @property
-    def expected_error(self) -> float:
+    def ece(self) -> float:
         r"""The expected calibration error, ECE.
 
         \(\sum_b \frac{n_b}{n} |\mathrm{accuracy}_b - \mathrm{confidence}_b|\) (Guo et al. 2017,
@@ -63,7 +63,7 @@ class Calibration(Result):
         return sum(n * gap for n, gap in self._gaps()) / self.num_examples
 
     @property
-    def largest_error(self) -> float:
+    def mce(self) -> float:
         """The maximum calibration error, MCE, in [0, 1]."""
         return max(gap for _, gap in self._gaps())
 
@@ -100,7 +100,7 @@ class Calibration(Result):
         middles = [(i + 0.5) * width for i in filled]
         ax.bar(middles, [self.accuracies[i] for i in filled], 0.94 * width, color=FILL, alpha=0.85)
         ax.plot([0, 1], [0, 1], color=SOFT_INK, linestyle="--", linewidth=1.2)
-        ax.text(0.03, 0.95, f"ECE {self.expected_error:.2%}", va="top", backgroundcolor=GRID)
+        ax.text(0.03, 0.95, f"ECE {self.ece:.2%}", va="top", backgroundcolor=GRID)
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 1)
         ax.set_xlabel("confidence")
@@ -177,7 +177,7 @@ def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> C
 
     Example:
         >>> sure = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
-        >>> round(calibrate(sure, torch.tensor([0, 1])).expected_error, 3)
+        >>> round(calibrate(sure, torch.tensor([0, 1])).ece, 3)
         0.4
     """
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:

@@ -53,8 +53,8 @@ class Comparison(Result):
                 "loss": each.loss,
                 "accuracy": 1 - each.error,
                 "error": each.error,
-                "ece": each.calibration.expected_error,
-                "mce": each.calibration.largest_error,
+                "ece": each.calibration.ece,
+                "mce": each.calibration.mce,
                 "examples": each.calibration.num_examples,
             }
             for each in self.candidates
@@ -71,7 +71,7 @@ class Comparison(Result):
         """
         ax = axes_for(ax)
         for each in self.candidates:
-            ece = each.calibration.expected_error
+            ece = each.calibration.ece
             ax.plot([each.loss], [ece], "." if each.kind == "member" else "D", label=each.name)
         ax.set_xlabel("loss")
         ax.set_ylabel("expected calibration error")

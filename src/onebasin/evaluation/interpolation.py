@@ -58,8 +58,8 @@ def preparation_for(
         params: Mapping[str, Tensor], networks: Sequence[Mapping[str, Tensor]], weights: Weights
     ) -> Mapping[str, Tensor]:
         inner = {i: weight for i, weight in weights.items() if weight}
-        ends = [networks[i] for i in inner]
-        return repairer.run(params, ends, list(inner.values())).params
+        sources = [networks[i] for i in inner]
+        return repairer.run(params, sources, list(inner.values())).params
 
     return repaired, len(repairer.sites)
 

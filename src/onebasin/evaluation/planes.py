@@ -34,10 +34,10 @@ class Basis:
     """Coordinates of three networks in the plane through them.
 
     Args:
-        places: coordinates of A, B and C: `(0, 0)`, `(x_b, 0)` and `(x_c, y_c)`.
+        coordinates: coordinates of A, B and C: `(0, 0)`, `(x_b, 0)` and `(x_c, y_c)`.
     """
 
-    places: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+    coordinates: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
     def weights_at(self, x: float, y: float) -> dict[int, float]:
         """Return the weights of A, B and C at the point `(x, y)`; they sum to 1.
@@ -46,7 +46,7 @@ class Basis:
             >>> Basis(((0.0, 0.0), (2.0, 0.0), (1.0, 4.0))).weights_at(1.0, 2.0)
             {0: 0.25, 1: 0.25, 2: 0.5}
         """
-        _, (x_b, _), (x_c, y_c) = self.places
+        _, (x_b, _), (x_c, y_c) = self.coordinates
         third = y / y_c
         second = (x - third * x_c) / x_b
         return {0: 1 - second - third, 1: second, 2: third}
@@ -58,7 +58,7 @@ class Basis:
             num_points: number of points along each axis.
             margin: extent beyond the networks, as a fraction of the longer side of their box.
         """
-        sides = [(min(along), max(along)) for along in zip(*self.places, strict=True)]
+        sides = [(min(along), max(along)) for along in zip(*self.coordinates, strict=True)]
         beyond = margin * max(high - low for low, high in sides)
         xs, ys = (
             torch.linspace(low - beyond, high + beyond, num_points, dtype=torch.float64).tolist()
@@ -144,8 +144,9 @@ class Plane(Result):
 
     Args:
         names: names of the three networks.
-        places: coordinates of the three networks.
-        found: loss and error of the three networks.
+        coordinates: coordinates of the three networks.
+        network_losses: mean loss of the three networks.
+        network_errors: fraction of wrong answers of the three networks.
         xs: first coordinates of the grid, increasing.
         ys: second coordinates of the grid, increasing.
         losses: for each y the mean loss at every x.
@@ -155,8 +156,9 @@ class Plane(Result):
     """
 
     names: tuple[str, str, str]
-    places: tuple[tuple[float, float], ...]
-    found: tuple[tuple[float, float], ...]
+    coordinates: tuple[tuple[float, float], ...]
+    network_losses: tuple[float, ...]
+    network_errors: tuple[float, ...]
     xs: tuple[float, ...]
     ys: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
@@ -167,23 +169,25 @@ class Plane(Result):
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each network, named in `point`, and one for each grid point."""
         rows = [
-            self._row(name, place, values)
-            for name, place, values in zip(self.names, self.places, self.found, strict=True)
+            self._row(*network)
+            for network in zip(
+                self.names, self.coordinates, self.network_losses, self.network_errors, strict=True
+            )
         ]
         for y, losses, errors in zip(self.ys, self.losses, self.errors, strict=True):
             for x, loss, error in zip(self.xs, losses, errors, strict=True):
-                rows.append(self._row("", (x, y), (loss, error)))
+                rows.append(self._row("", (x, y), loss, error))
         return rows
 
     def _row(
-        self, name: str, place: tuple[float, float], values: tuple[float, float]
+        self, name: str, coordinates: tuple[float, float], loss: float, error: float
     ) -> dict[str, Any]:
         return {
             "point": name,
-            "x": place[0],
-            "y": place[1],
-            "loss": values[0],
-            "error": values[1],
+            "x": coordinates[0],
+            "y": coordinates[1],
+            "loss": loss,
+            "error": error,
             "normalization": self.normalization,
         }
 
@@ -226,7 +230,7 @@ class Plane(Result):
         return ax
 
     def _mark(self, ax: Axes) -> None:
-        for name, (x, y) in zip(self.names, self.places, strict=True):
+        for name, (x, y) in zip(self.names, self.coordinates, strict=True):
             ax.plot([x], [y], "o", color=INK, markeredgecolor="white", markersize=8, zorder=4)
             ax.annotate(
                 name,
@@ -285,7 +289,7 @@ def measure_plane(
         >>> at = lambda w, b: {"weight": Tensor([[w]]), "bias": Tensor([b])}
         >>> networks = {"A": at(0.0, 0.0), "B": at(3.0, 4.0), "C": at(0.0, 5.0)}
         >>> plane = measure_plane(model, networks, lambda m: 0.0, num_points=2)
-        >>> plane.places
+        >>> plane.coordinates
         ((0.0, 0.0), (5.0, 0.0), (4.0, 3.0))
     """
     check_model("measure_plane", model)
@@ -312,8 +316,9 @@ def measure_plane(
     first, second, third = networks
     return Plane(
         names=(first, second, third),
-        places=basis.places,
-        found=tuple((each.loss, each.error) for each in corner_values),
+        coordinates=basis.coordinates,
+        network_losses=tuple(each.loss for each in corner_values),
+        network_errors=tuple(each.error for each in corner_values),
         xs=xs,
         ys=ys,
         losses=tuple(tuple(e.loss for e in grid[cut : cut + num_points]) for cut in cuts),

@@ -55,7 +55,7 @@ class RepairResult:
 def repair(
     model: nn.Module,
     params: Mapping[str, Tensor],
-    ends: Sequence[Mapping[str, Tensor]],
+    sources: Sequence[Mapping[str, Tensor]],
     data: Iterable[Any],
     *,
     method: Method = "repair",
@@ -84,7 +84,7 @@ def repair(
     Args:
         model: the architecture; not changed.
         params: parameters and buffers of the merged network; not changed.
-        ends: parameters and buffers of the aligned source networks. `reset` ignores them.
+        sources: parameters and buffers of the aligned source networks. `reset` ignores them.
         data: batches that can be read again, neither small nor sorted; `Batches` are shuffled.
             `reset` also accepts an iterator.
         method: `reset`, `repair` or `rescale`.
@@ -101,11 +101,11 @@ def repair(
     check_choice(CALL, "method", method, Method)
     if method == "reset":
         return _reset(model, params, data)
-    if not ends:
-        raise OneBasinError(f"{CALL}: pass the networks that were merged as ends")
-    fractions = normalize_weights(weights, len(ends), call=CALL)
+    if not sources:
+        raise OneBasinError(f"{CALL}: sources is empty; pass the networks that were merged")
+    fractions = normalize_weights(weights, len(sources), call=CALL)
     return ActivationRepair(model, data, method=method).run(
-        params, ends, fractions, progress=progress
+        params, sources, fractions, progress=progress
     )
 
 
@@ -146,7 +146,7 @@ class ActivationRepair:
     def run(
         self,
         params: Mapping[str, Tensor],
-        ends: Sequence[Mapping[str, Tensor]],
+        sources: Sequence[Mapping[str, Tensor]],
         fractions: Sequence[float],
         *,
         progress: Callable[[int], object] | None = None,
@@ -155,7 +155,7 @@ class ActivationRepair:
 
         Args:
             params: as for `repair`.
-            ends: as for `repair`.
+            sources: as for `repair`.
             fractions: weight of each source; their sum is 1.
             progress: as for `repair`.
 
@@ -164,7 +164,7 @@ class ActivationRepair:
         """
         _check_variances(params, self.features.call)
         run = _Run(self.sites, fractions, self.method, self.features.call)
-        self.features.run([*ends, params], run.visit, progress=progress)
+        self.features.run([*sources, params], run.visit, progress=progress)
         repaired = dict(params)
         for name, site in self.sites.items():
             repaired |= site.fold(repaired, *run.change(name))
@@ -230,12 +230,12 @@ class _Run:
     def _change(
         self, site: RepairSite, moments: Sequence[UnitMoments]
     ) -> tuple[Float64[Tensor, " u"], Float64[Tensor, " u"]]:
-        *ends, merged = moments
+        *sources, merged = moments
         if self.method == "rescale":
-            scale = _ratio(self._spread([end.rms for end in ends]), merged.rms)
+            scale = _ratio(self._spread([source.rms for source in sources]), merged.rms)
             return scale, torch.zeros_like(scale)
-        scale = _ratio(self._spread([end.std for end in ends]), merged.std)
-        shift = self._mean([end.mean for end in ends]) - scale * merged.mean
+        scale = _ratio(self._spread([source.std for source in sources]), merged.std)
+        shift = self._mean([source.mean for source in sources]) - scale * merged.mean
         return scale, shift if site.bias is not None else torch.zeros_like(shift)
 
     def _spread(self, values: Sequence[Float64[Tensor, " u"]]) -> Float64[Tensor, " u"]:

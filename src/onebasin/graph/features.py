@@ -70,7 +70,7 @@ class Features:
         visit: Callable[[BatchContext], MultiForwardHook],
         *,
         enter: Callable[[BatchContext], ForwardPreHook] | None = None,
-        finish: Callable[[list[list[Tensor]], Any], object] | None = None,
+        finish: Callable[[BatchContext, list[list[Tensor]], Any], object] | None = None,
         progress: Progress | None = None,
     ) -> int:
         """Run networks on all batches, node by node.
@@ -80,7 +80,8 @@ class Features:
             visit: function of a batch that returns a function of the name of every node and the
                 values of the networks; see `Graph.run_together`.
             enter: as `visit`, but the returned function is called before each node.
-            finish: function of the outputs of each network and the batch, after every batch.
+            finish: function of the context, the outputs of each network, and the batch; called
+                after every batch.
             progress: function of the number of finished batches.
 
         Returns:
@@ -95,13 +96,13 @@ class Features:
                 continue
             inputs, weight = self._inputs(batch)
             graph = self._graph_of(inputs, count - 1)
-            passage = BatchContext(count - 1, graph, weight)
-            entering = None if enter is None else enter(passage)
+            context = BatchContext(count - 1, graph, weight)
+            entering = None if enter is None else enter(context)
             outputs = graph.run_together(
-                params, inputs, visit(passage), enter=entering, call=self.call
+                params, inputs, visit(context), enter=entering, call=self.call
             )
             if finish is not None:
-                finish(outputs, batch)
+                finish(context, outputs, batch)
             if progress is not None:
                 progress(count)
         return count

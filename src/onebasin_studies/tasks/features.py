@@ -10,7 +10,7 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features import (
     FeatureTable,
-    check_lemma,
+    check_error_bound,
     measure_additivity,
     measure_commutativity,
     measure_llfc,
@@ -25,7 +25,7 @@ MEASURES: Mapping[str, Callable[..., FeatureTable]] = MappingProxyType(
         "llfc": measure_llfc,
         "additivity": measure_additivity,
         "commutativity": measure_commutativity,
-        "lemma": check_lemma,
+        "lemma": check_error_bound,
     }
 )
 """The measures by name."""

@@ -96,10 +96,14 @@ def test_other_functions_can_be_selected() -> None:
 def test_other_clamping_is_not_a_relu() -> None:
     for function in (lambda x: x.clamp(min=-1), lambda x: x.clamp(min=0, max=1)):
         model, inputs = Bent(function), torch.randn(6, 5)
-        with pytest.raises(OneBasinError, match=r"^additivity: the model has no relu; pass oper"):
+        with pytest.raises(
+            OneBasinError, match=r"^measure_additivity: the model has no relu; pass oper"
+        ):
             measure_additivity(model, model.state_dict(), model.state_dict(), [inputs])
     model = Bent(lambda x: x * x)
-    with pytest.raises(OneBasinError, match=r"^additivity: the model has no elementwise function$"):
+    with pytest.raises(
+        OneBasinError, match=r"^measure_additivity: the model has no elementwise function$"
+    ):
         measure_additivity(
             model, model.state_dict(), model.state_dict(), [torch.randn(6, 5)], operators=["all"]
         )
@@ -127,9 +131,11 @@ def test_in_place_functions_do_not_change_the_run() -> None:
 
 def test_unknown_operator_is_rejected() -> None:
     model, a, b, inputs = pair("mlp")
-    with pytest.raises(OneBasinError, match=r"^additivity: operator 'glu' is not an elementwise"):
+    with pytest.raises(
+        OneBasinError, match=r"^measure_additivity: operator 'glu' is not an elementwise"
+    ):
         measure_additivity(model, a, b, [inputs], operators=["relu", "glu"])
     with pytest.raises(
-        OneBasinError, match=r"^additivity: alpha is 0\.0; it must be between 0 and 1$"
+        OneBasinError, match=r"^measure_additivity: alpha is 0\.0; it must be between 0 and 1$"
     ):
         measure_additivity(model, a, b, [inputs], alphas=[0.0])

@@ -151,5 +151,7 @@ def test_permuted_copy_commutes_after_matching(name: str) -> None:
 
 def test_a_model_without_such_layers_is_rejected() -> None:
     model = nn.Sequential(nn.LayerNorm(5), nn.ReLU())
-    with pytest.raises(OneBasinError, match=r"^commutativity: the model has no linear or convolu"):
+    with pytest.raises(
+        OneBasinError, match=r"^measure_commutativity: the model has no linear or convolu"
+    ):
         measure_commutativity(model, model.state_dict(), model.state_dict(), [torch.randn(3, 5)])

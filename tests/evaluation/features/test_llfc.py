@@ -138,18 +138,20 @@ def test_inputs_are_not_changed_and_results_are_reproducible() -> None:
 def test_bad_input_gives_a_one_line_error() -> None:
     model, a, b, inputs = pair("mlp")
     cases = {
-        r"^llfc: alpha is 1\.0; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
-        r'^llfc: normalization="reset" estimates statistics from data; pass statistics=': dict(
+        r"^measure_llfc: alpha is 1\.0; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
+        r'^measure_llfc: normalization="reset" estimates .* from data; pass statistics=': dict(
             normalization="reset"
         ),
-        r"^llfc: no layer matches '9\.\*'; the layers are 0\.linear": dict(layers=["9.*"]),
+        r"^measure_llfc: no layer matches '9\.\*'; the layers are 0\.linear": dict(layers=["9.*"]),
     }
     for message, options in cases.items():
         with pytest.raises(OneBasinError, match=message):
             measure_llfc(model, a, b, [inputs], **options)  # type: ignore[arg-type]
     with pytest.raises(OneBasinError, match=r"'0\.bias' is in params_a but not in params_b"):
         measure_llfc(model, a, {k: v for k, v in b.items() if k != "0.bias"}, [inputs])
-    with pytest.raises(OneBasinError, match=r"^llfc: the features of B at '0\.linear' are not fin"):
+    with pytest.raises(
+        OneBasinError, match=r"^measure_llfc: the features of B at '0\.linear' are not fin"
+    ):
         measure_llfc(model, a, {**b, "0.bias": b["0.bias"] * torch.inf}, [inputs])
     huge = {name: tensor.sign() * 1e308 for name, tensor in b.items()}
     with pytest.raises(OneBasinError, match="are not finite"):
@@ -157,16 +159,18 @@ def test_bad_input_gives_a_one_line_error() -> None:
 
 
 def test_single_alpha_is_rejected() -> None:
-    with pytest.raises(OneBasinError, match=r"^llfc: alphas is 0\.5; pass a list, such as"):
-        checked_alphas(0.5, "llfc")
+    with pytest.raises(OneBasinError, match=r"^measure_llfc: alphas is 0\.5; pass a list, such as"):
+        checked_alphas(0.5, "measure_llfc")
     for wrong in ("0.5", [None], [True], [nan]):
-        with pytest.raises(OneBasinError, match=r"^llfc: alpha is .*; it must be between 0 and 1$"):
-            checked_alphas(wrong, "llfc")
+        with pytest.raises(
+            OneBasinError, match=r"^measure_llfc: alpha is .*; it must be between 0 and 1$"
+        ):
+            checked_alphas(wrong, "measure_llfc")
 
 
 def test_alphas_of_any_type_are_deduplicated() -> None:
     for given in (iter([0.25, 0.5]), torch.tensor([0.25, 0.5, 0.25])):
-        assert checked_alphas(given, "llfc") == (0.25, 0.5)
+        assert checked_alphas(given, "measure_llfc") == (0.25, 0.5)
     model, a, b, inputs = pair("mlp")
     for measure in (measure_llfc, measure_additivity):
         wanted = measure(model, a, b, [inputs], alphas=[0.5, 0.25])

@@ -12,8 +12,8 @@ import pytest
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features import (
     FeatureTable,
-    average_features,
-    check_lemma,
+    check_error_bound,
+    interpolate_features,
     measure_additivity,
     measure_commutativity,
     measure_llfc,
@@ -26,8 +26,8 @@ MEASURES: dict[str, Callable[..., FeatureTable]] = {
     "additivity": measure_additivity,
     "commutativity": measure_commutativity,
     "similarity": measure_similarity,
-    "lemma": check_lemma,
-    "averaging": average_features,
+    "lemma": check_error_bound,
+    "averaging": interpolate_features,
 }
 
 

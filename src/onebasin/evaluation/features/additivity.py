@@ -22,7 +22,7 @@ from onebasin.evaluation.features.probe import (
     checked_alphas,
     run_metric,
 )
-from onebasin.evaluation.features.table import FeatureTable
+from onebasin.evaluation.features.table import LayerTable
 from onebasin.graph._sites import NONLINEAR
 from onebasin.graph.graph import Call
 
@@ -31,7 +31,7 @@ ELEMENTWISE = NONLINEAR - {"glu", "prelu", "rrelu"}
 
 
 @dataclass(frozen=True)
-class Additivity(FeatureTable):
+class Additivity(LayerTable):
     """Weak additivity at every nonlinear function; made by `measure_additivity`.
 
     Its measures are `1-cos` and `distance` at every alpha, and `1-cos ends`.
@@ -42,7 +42,7 @@ class Additivity(FeatureTable):
         """Label of the plotted values."""
         return "1 − cos"
 
-    def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
+    def series(self, alpha: float | None) -> dict[str, tuple[str, float | None]]:
         """Return the plotted measures."""
         return {f"1 − cos, α = {alpha:g}": (COSINE, alpha), "1 − cos of A and B": (ENDS, None)}
 
@@ -85,7 +85,9 @@ def measure_additivity(
     """
     measure = AdditivityMetric(alphas, operators)
     ends = params_a, params_b
-    run_metric(measure, model, ends, data, call="additivity", layers=layers, progress=progress)
+    run_metric(
+        measure, model, ends, data, call="measure_additivity", layers=layers, progress=progress
+    )
     return measure.result()
 
 
@@ -106,13 +108,13 @@ class AdditivityMetric(FeatureMetric):
         is_optional: bool = False,
     ) -> None:
         """Check the alphas and the operators."""
-        self.alphas = checked_alphas(alphas, "additivity")
+        self.alphas = checked_alphas(alphas, "measure_additivity")
         self.operators = ELEMENTWISE if "all" in operators else frozenset(operators)
         self.is_optional = is_optional
         for operator in self.operators - ELEMENTWISE:
             raise OneBasinError(
-                f"additivity: operator {operator!r} is not an elementwise function; use one of "
-                f"{', '.join(sorted(ELEMENTWISE))} or 'all'"
+                f"measure_additivity: operator {operator!r} is not an elementwise function; use "
+                f"one of {', '.join(sorted(ELEMENTWISE))} or 'all'"
             )
 
     def start(self, probe: FeatureProbe) -> None:
@@ -158,7 +160,7 @@ class AdditivityMetric(FeatureMetric):
             known = self.operators < ELEMENTWISE
             missing = " or ".join(sorted(self.operators)) if known else "elementwise function"
             remedy = "; pass operators=['all'] for any nonlinear function" if known else ""
-            raise OneBasinError(f"additivity: {self.probe.among} no {missing}{remedy}")
+            raise OneBasinError(f"{self.probe.call}: {self.probe.among} no {missing}{remedy}")
         return Additivity(self.sums.records(list(self.names.values())))
 
 

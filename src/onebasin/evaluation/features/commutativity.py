@@ -20,7 +20,7 @@ from onebasin.evaluation.features.probe import (
     Progress,
     run_metric,
 )
-from onebasin.evaluation.features.table import FeatureTable
+from onebasin.evaluation.features.table import LayerTable
 from onebasin.graph.graph import Call, Graph
 
 WITH_BIAS = frozenset(
@@ -37,7 +37,7 @@ ADDED = {"addmm": torch.ops.aten.mm.default, "baddbmm": torch.ops.aten.bmm.defau
 
 
 @dataclass(frozen=True)
-class Commutativity(FeatureTable):
+class Commutativity(LayerTable):
     """Commutativity at every linear and convolutional layer; made by `measure_commutativity`.
 
     Its measures are `1-cos` and `distance`.
@@ -76,7 +76,9 @@ def measure_commutativity(
     """
     measure = CommutativityMetric()
     ends = params_a, params_b
-    run_metric(measure, model, ends, data, call="commutativity", layers=layers, progress=progress)
+    run_metric(
+        measure, model, ends, data, call="measure_commutativity", layers=layers, progress=progress
+    )
     return measure.result()
 
 
@@ -96,7 +98,7 @@ class CommutativityMetric(FeatureMetric):
         self.names = probe.names
         products = find_products(probe.features.graph)
         self.products = {node: each for node, each in products.items() if probe.counts(node)}
-        self.among = probe.among
+        self.call, self.among = probe.call, probe.among
         self.sums = Sums()
 
     def pre_forward(self, batch: Batch, call: Call) -> None:
@@ -123,7 +125,7 @@ class CommutativityMetric(FeatureMetric):
         """
         if not self.sums and not self.is_optional:
             raise OneBasinError(
-                f"commutativity: {self.among} no linear or convolutional layer on the data"
+                f"{self.call}: {self.among} no linear or convolutional layer on the data"
             )
         return Commutativity(self.sums.records(list(self.names.values())))
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
@@ -25,7 +24,7 @@ from onebasin.evaluation.features.probe import (
 )
 from onebasin.evaluation.features.table import FeatureTable
 from onebasin.evaluation.results import axes_for
-from onebasin.graph.batches import IGNORED
+from onebasin.graph.batches import IGNORED, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,8 +34,8 @@ ERROR, MIXED_ERROR, DISAGREEMENT = "error", "error of the mix", "disagreement"
 
 
 @dataclass(frozen=True)
-class Lemma(FeatureTable):
-    """The errors on a path and their bound; see `check_lemma`.
+class ErrorBound(FeatureTable):
+    """The errors on a path and their bound; see `check_error_bound`.
 
     Its measures are `error`, `error of the mix`, `disagreement` and `1-cos` of the outputs.
 
@@ -61,22 +60,22 @@ class Lemma(FeatureTable):
         return max(self.at(OUTPUT, ERROR, alpha).mean for alpha in self.alphas if 0 < alpha < 1)
 
     @property
-    def holds(self) -> bool:
+    def bound_satisfied(self) -> bool:
         """Whether the error on the path is within the bound."""
         return self.path_error <= self.bound
 
-    def assured(self, alpha: float) -> float:
-        """Return an upper bound of the error at an alpha that does not depend on LLFC.
+    def unconditional_bound(self, alpha: float) -> float:
+        """Return an upper bound of the error at an alpha that holds without LLFC.
 
-        The mixed outputs are wrong only if an endpoint is. The path is wrong only if the mixed
-        outputs are, or if the two disagree. So the bound is error of A + error of B + disagreement.
+        It is the sum of the error of A, the error of B and the disagreement. If the mixed outputs
+        are wrong, an endpoint is wrong. If the path is wrong, the mixed outputs are wrong or the
+        two disagree.
         """
         ends = sum(self.at(OUTPUT, ERROR, end).mean for end in (0.0, 1.0))
         return ends + self.at(OUTPUT, DISAGREEMENT, alpha).mean
 
-    def plot(self, ax: Axes | None = None, *, alpha: float | None = None, **style: Any) -> Axes:
+    def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Plot the errors along the path, and the bound."""
-        del alpha
         ax = axes_for(ax)
         for measure in (ERROR, MIXED_ERROR):
             points = sorted((r.alpha or 0.0, r.mean) for r in self.records if r.measure == measure)
@@ -90,7 +89,7 @@ class Lemma(FeatureTable):
 
 
 @checks_arguments
-def check_lemma(
+def check_error_bound(
     model: nn.Module,
     params_a: Mapping[str, Tensor],
     params_b: Mapping[str, Tensor],
@@ -100,7 +99,7 @@ def check_lemma(
     normalization: LineNormalization = "interpolated",
     statistics: Iterable[Any] | None = None,
     progress: Progress | None = None,
-) -> Lemma:
+) -> ErrorBound:
     r"""Check the bound of LLFC on the path's error (Zhou et al. 2023, Lemma 1).
 
     If the outputs satisfy LLFC and both endpoints have an error of at most \(\varepsilon\), every
@@ -125,13 +124,13 @@ def check_lemma(
     Raises:
         OneBasinError: parameters, data, labels or alphas are invalid.
     """
-    measure = LemmaMetric()
+    measure = ErrorBoundMetric()
     run_metric(
         measure,
         model,
         (params_a, params_b),
         data,
-        call="lemma",
+        call="check_error_bound",
         alphas=alphas,
         normalization=normalization,
         statistics=statistics,
@@ -140,25 +139,26 @@ def check_lemma(
     return measure.result()
 
 
-class LemmaMetric(FeatureMetric):
-    """Metric of `check_lemma`."""
+class ErrorBoundMetric(FeatureMetric):
+    """Metric of `check_error_bound`."""
 
     def start(self, probe: FeatureProbe) -> None:
         """Get the alphas."""
-        self.path = probe.path
+        self.path, self.call = probe.path, probe.call
         self.sums = Sums()
 
     def end_batch(self, batch: Batch, outputs: Sequence[Tensor], given: Any) -> None:
         """Count the wrong answers of all networks."""
         outputs = [each[: batch.num] for each in outputs]
-        labels = labels_of(given, "lemma").to(outputs[0].device)
+        labels = labels_of(given, batch.number, self.call).to(outputs[0].device)
         if not are_classes(outputs[0], labels):
             raise OneBasinError(
-                f"lemma: outputs are {tuple(outputs[0].shape)} and labels {tuple(labels.shape)} "
-                f"{labels.dtype}; pass one integer label for each row of outputs"
+                f"{self.call}: outputs are {tuple(outputs[0].shape)} and labels "
+                f"{tuple(labels.shape)} {labels.dtype}; pass one integer label for "
+                "each row of outputs"
             )
         logits, (classes, *_) = zip(*(flat_classes(each, labels) for each in outputs), strict=True)
-        check_classes("lemma", classes, outputs[0].shape[-1])
+        check_classes(self.call, classes, outputs[0].shape[-1])
         counts = classes != IGNORED
         classes = classes[counts]
         a, b, *points = (each[counts] for each in logits)
@@ -174,7 +174,7 @@ class LemmaMetric(FeatureMetric):
     def _add(self, measure: str, alpha: float, values: Tensor) -> None:
         self.sums.add((OUTPUT, alpha, measure), values)
 
-    def result(self) -> Lemma:
+    def result(self) -> ErrorBound:
         """Return the result.
 
         Raises:
@@ -183,17 +183,6 @@ class LemmaMetric(FeatureMetric):
         records = self.sums.records([OUTPUT])
         if not any(record.n for record in records):
             raise OneBasinError(
-                f"lemma: all labels are ignored (got {IGNORED}); pass data with classes"
+                f"{self.call}: all labels are ignored (got {IGNORED}); pass data with classes"
             )
-        return Lemma(records, self.path.normalization)
-
-
-def labels_of(given: Any, call: str) -> Tensor:
-    """Return the labels of a batch `(inputs, labels)`.
-
-    Raises:
-        OneBasinError: the batch has no labels.
-    """
-    if not isinstance(given, tuple | list) or len(given) < 2:
-        raise OneBasinError(f"{call}: a batch has no labels; pass batches (inputs, labels)")
-    return torch.as_tensor(given[1])
+        return ErrorBound(records, self.path.normalization)

@@ -22,14 +22,14 @@ from onebasin.evaluation.features.probe import (
     Progress,
     run_metric,
 )
-from onebasin.evaluation.features.table import FeatureRow, FeatureTable
+from onebasin.evaluation.features.table import FeatureRow, LayerTable
 
 ENDS = "1-cos ends"
 COEFFICIENT = "c"
 
 
 @dataclass(frozen=True)
-class LLFC(FeatureTable):
+class LLFC(LayerTable):
     """Layerwise linear feature connectivity, layer by layer; made by `measure_llfc`.
 
     Its measures are `1-cos`, `distance`, `projection` and `c` at every alpha, and `1-cos ends`.
@@ -40,7 +40,7 @@ class LLFC(FeatureTable):
         """Label of the plotted values."""
         return "1 − cos"
 
-    def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
+    def series(self, alpha: float | None) -> dict[str, tuple[str, float | None]]:
         """Return the plotted measures: the path against the mix, and A against B."""
         return {f"1 − cos, α = {alpha:g}": (COSINE, alpha), "1 − cos of A and B": (ENDS, None)}
 
@@ -105,7 +105,7 @@ def measure_llfc(
         model,
         (params_a, params_b),
         data,
-        call="llfc",
+        call="measure_llfc",
         alphas=alphas,
         layers=layers,
         normalization=normalization,

@@ -47,12 +47,14 @@ class Batch:
     """The current batch.
 
     Args:
+        number: index of the batch.
         graph: graph that runs it.
         num_run: number of examples that are run.
         num: number of examples that count; a single example is run twice.
         axes: batch dimension of each node.
     """
 
+    number: int
     graph: Graph
     num_run: int
     num: int
@@ -140,11 +142,9 @@ class FeatureProbe:
         for measure in measures:
             measure.start(self)
         layers = {layer.node: layer for layer in self.layers}
-        current: list[Batch] = []
 
         def make_hook(context: BatchContext) -> Callable[[str, Sequence[Tensor]], None]:
             batch = self._batch(context)
-            current[:] = [batch]
 
             def hook(name: str, values: Sequence[Tensor]) -> None:
                 if name in layers:
@@ -163,9 +163,10 @@ class FeatureProbe:
 
             return pre_hook
 
-        def finish(outputs: list[list[Tensor]], given: Any) -> None:
+        def finish(context: BatchContext, outputs: list[list[Tensor]], given: Any) -> None:
+            first_outputs = [values[0] for values in outputs]
             for measure in measures:
-                measure.end_batch(current[0], [each[0] for each in outputs], given)
+                measure.end_batch(self._batch(context), first_outputs, given)
 
         self.features.run(
             self.path.params, make_hook, enter=make_pre_hook, finish=finish, progress=progress
@@ -174,7 +175,7 @@ class FeatureProbe:
     def _batch(self, context: BatchContext) -> Batch:
         num_run = next(shape[0] for shape in context.graph.shapes if shape)
         num = num_run if context.weight == 1 else num_run // 2
-        return Batch(context.graph, num_run, num, self.axes)
+        return Batch(context.number, context.graph, num_run, num, self.axes)
 
     def _check(self, values: Sequence[Tensor], graph: Graph, node: str) -> None:
         check_finite(values[:2], graph, node, self.call)

@@ -26,7 +26,7 @@ from onebasin.evaluation.features.probe import (
     Progress,
     run_metric,
 )
-from onebasin.evaluation.features.table import FeatureRow, FeatureTable
+from onebasin.evaluation.features.table import FeatureRow, LayerTable
 from onebasin.symmetry.layouts import Units, leaves
 
 HSIC = Literal["biased", "unbiased"]
@@ -169,7 +169,7 @@ WHOLE, IN_BATCHES, CORRELATION = "cka", "cka in batches", "correlation"
 
 
 @dataclass(frozen=True)
-class Similarity(FeatureTable):
+class Similarity(LayerTable):
     """Similarity of two networks' layers; see `measure_similarity`.
 
     Its measures are `cka` or, for layers with many features, `cka in batches`, and `correlation`.
@@ -213,10 +213,12 @@ def measure_similarity(
     Raises:
         OneBasinError: parameters, data or patterns are invalid.
     """
-    max_features = check_whole("similarity", "max_features", max_features, least=1)
+    max_features = check_whole("measure_similarity", "max_features", max_features, least=1)
     measure = SimilarityMetric(hsic, max_features)
     ends = params_a, params_b
-    run_metric(measure, model, ends, data, call="similarity", layers=layers, progress=progress)
+    run_metric(
+        measure, model, ends, data, call="measure_similarity", layers=layers, progress=progress
+    )
     return measure.result()
 
 
@@ -230,7 +232,7 @@ class SimilarityMetric(FeatureMetric):
 
     def __init__(self, hsic: HSIC = "unbiased", max_features: int = MAX_FEATURES) -> None:
         """Check the options."""
-        check_choice("similarity", "hsic", hsic, HSIC)
+        check_choice("measure_similarity", "hsic", hsic, HSIC)
         self.hsic: HSIC = hsic
         self.max_features = max_features
 

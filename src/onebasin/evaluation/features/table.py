@@ -62,7 +62,7 @@ class FeatureTable(Result):
     @property
     def middle(self) -> float | None:
         """The measured weight of A closest to a half; None without any."""
-        return min(self.alphas, key=lambda share: abs(share - 0.5), default=None)
+        return min(self.alphas, key=lambda alpha: abs(alpha - 0.5), default=None)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -100,14 +100,33 @@ class FeatureTable(Result):
         """Return the table as plain JSON values."""
         return {"normalization": self.normalization, "rows": plain_rows(map(asdict, self.records))}
 
+    def _draw(self, path: Path) -> None:
+        """Write the plot, with a width for all layers."""
+        import matplotlib
+        from matplotlib.figure import Figure
+
+        with matplotlib.rc_context(SETTINGS):
+            width = max(5.2, 1.6 + 0.3 * len(self.layers))
+            figure = Figure(figsize=(width, 4.6), layout="constrained")
+            self.plot(figure.subplots())
+        write_picture(figure, path, path.suffix.removeprefix("."))
+
+
+@dataclass(frozen=True)
+class LayerTable(FeatureTable):
+    """Numbers of layers that are plotted over the layers."""
+
     @property
     def axis_label(self) -> str:
         """Names of the plotted measures."""
         return ", ".join(self.measures)
 
-    def series(self, alpha: float | None = None) -> dict[str, tuple[str, float | None]]:
-        """Return the plotted measures for a weight of A: measure and alpha by label."""
-        del alpha
+    def series(self, alpha: float | None) -> dict[str, tuple[str, float | None]]:
+        """Return the plotted measures: measure and alpha by label.
+
+        Args:
+            alpha: weight of A; subclasses use it for measures that depend on it.
+        """
         return {measure: (measure, None) for measure in self.measures}
 
     def plot(self, ax: Axes | None = None, *, alpha: float | None = None, **style: Any) -> Axes:
@@ -139,14 +158,3 @@ class FeatureTable(Result):
             return
         low, high = [r.mean - r.sd for r in rows], [r.mean + r.sd for r in rows]
         ax.fill_between(at, low, high, alpha=0.12, color=line.get_color(), linewidth=0)
-
-    def _draw(self, path: Path) -> None:
-        """Write the plot, with a width for all layers."""
-        import matplotlib
-        from matplotlib.figure import Figure
-
-        with matplotlib.rc_context(SETTINGS):
-            width = max(5.2, 1.6 + 0.3 * len(self.layers))
-            figure = Figure(figsize=(width, 4.6), layout="constrained")
-            self.plot(figure.subplots())
-        write_picture(figure, path, path.suffix.removeprefix("."))

@@ -149,10 +149,9 @@ def _fits(symmetry: Symmetry, layers: Sequence[Layer]) -> bool:
 
 def _run(features: Features, node: str, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the inputs of a node and the outputs of the network, for all examples."""
-    inputs, outputs, weights = [], [], []
+    inputs, outputs = [], []
 
     def make_hook(context: BatchContext) -> MultiForwardHook:
-        weights.append(context.weight)
         return lambda name, values: None
 
     def make_pre_hook(context: BatchContext) -> Any:
@@ -162,8 +161,8 @@ def _run(features: Features, node: str, params: Mapping[str, Tensor]) -> tuple[T
 
         return pre_hook
 
-    def finish(results: list[list[Tensor]], batch: Any) -> None:
-        outputs.append(_kept(results[0][0], weights[-1]))
+    def finish(context: BatchContext, results: list[list[Tensor]], batch: Any) -> None:
+        outputs.append(_kept(results[0][0], context.weight))
 
     features.run([params], make_hook, enter=make_pre_hook, finish=finish)
     return torch.cat(inputs).detach().cpu(), torch.cat(outputs).detach().cpu()

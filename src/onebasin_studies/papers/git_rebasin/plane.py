@@ -110,8 +110,9 @@ def plane_of(rows: Sequence[Row]) -> Plane:
     )
     return Plane(
         names=NAMES,
-        places=tuple((named[name]["x"], named[name]["y"]) for name in NAMES),
-        found=tuple((named[name]["loss"], named[name]["error"]) for name in NAMES),
+        coordinates=tuple((named[name]["x"], named[name]["y"]) for name in NAMES),
+        network_losses=tuple(named[name]["loss"] for name in NAMES),
+        network_errors=tuple(named[name]["error"] for name in NAMES),
         xs=xs,
         ys=ys,
         losses=losses,
@@ -144,12 +145,12 @@ def saddle_height(plane: Plane, first: str, second: str) -> float:
         regions = found[0]
         is_joined = regions[ends[0]] == regions[ends[1]]
         low, high = (low, middle) if is_joined else (middle + 1, high)
-    losses = {name: loss for name, (loss, _) in zip(plane.names, plane.found, strict=True)}
+    losses = dict(zip(plane.names, plane.network_losses, strict=True))
     return float(levels[low]) - max(losses[first], losses[second])
 
 
 def _nearest(plane: Plane, name: str) -> tuple[int, int]:
-    x, y = plane.places[plane.names.index(name)]
+    x, y = plane.coordinates[plane.names.index(name)]
     row = np.abs(np.array(plane.ys) - y).argmin()
     column = np.abs(np.array(plane.xs) - x).argmin()
     return int(row), int(column)
@@ -200,7 +201,7 @@ def table(rows: Sequence[Row]) -> Table:
     for (pair,), part in grouped(rows, "pair").items():
         plane = plane_of(part)
         heights = (saddle_height(plane, A, other) for other in (MOVED, B))
-        cells = (*(loss for loss, _ in plane.found), *heights)
+        cells = (*plane.network_losses, *heights)
         body.append((pair + 1, *(f"{value:.4f}" for value in cells)))
     return Table(
         header,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features import average_features
+from onebasin.evaluation.features import interpolate_features
 from onebasin.evaluation.statistics import reset_statistics
 from tests.evaluation.features.pairs import between, labels_for, mlp_features, pair
 
@@ -22,7 +22,7 @@ def loss(logits: Tensor, labels: Tensor) -> float:
 def test_rows_of_an_mlp_match_the_definition() -> None:
     model, a, b, inputs = pair("mlp")
     labels, alpha = labels_for(inputs, 3), 0.25
-    result = average_features(
+    result = interpolate_features(
         model, a, b, [(inputs[:4], labels[:4]), (inputs[4:], labels[4:])], alpha=alpha
     )
     of_a, of_b = mlp_features(a, inputs), mlp_features(b, inputs)
@@ -57,7 +57,7 @@ def test_rows_of_an_mlp_match_the_definition() -> None:
 @pytest.mark.parametrize("name", ["conv_net"])
 def test_equal_networks_have_equal_losses_in_all_rows(name: str) -> None:
     model, a, _, inputs = pair(name)
-    result = average_features(model, a, dict(a), [(inputs, labels_for(inputs, 3))])
+    result = interpolate_features(model, a, dict(a), [(inputs, labels_for(inputs, 3))])
     losses = [record.mean for record in result.records if record.measure == "loss"]
     assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-12)
 
@@ -84,7 +84,7 @@ def test_first_row_equals_merged_weights() -> None:
     a = model.state_dict()
     b = {name: torch.randn_like(tensor) for name, tensor in a.items()}
     labels = labels_for(inputs, 4)
-    result = average_features(model, a, b, [(inputs, labels)])
+    result = interpolate_features(model, a, b, [(inputs, labels)])
     at = {record.layer: record.mean for record in result.records if record.measure == "loss"}
     assert list(at)[3:] == ["stem.conv2d", *list(at)[4:-2], "head.linear", "mixed outputs"]
     assert at["stem.conv2d"] == pytest.approx(at["merged weights"], rel=1e-12)
@@ -101,7 +101,7 @@ def test_inputs_are_not_changed(name: str) -> None:
     labels = inputs if name == "transformer" else labels_for(inputs, classes)
     kept = [t.clone() for t in (*a.values(), *b.values(), inputs)]
     reported: list[tuple[int, int]] = []
-    result = average_features(
+    result = interpolate_features(
         model, a, b, [(inputs, labels)], progress=lambda *done: reported.append(done)
     )
     assert all(map(torch.equal, kept, (*a.values(), *b.values(), inputs)))
@@ -112,7 +112,7 @@ def test_inputs_are_not_changed(name: str) -> None:
 def test_other_losses_and_layers_can_be_chosen() -> None:
     model, a, b, inputs = pair("mlp")
     targets = torch.zeros(6, 3, dtype=torch.float64)
-    result = average_features(model, a, b, [(inputs, targets)], layers=["*relu"], loss="mse")
+    result = interpolate_features(model, a, b, [(inputs, targets)], layers=["*relu"], loss="mse")
     assert result.layers == ("A", "B", "merged weights", "1.relu", "mixed outputs")
     expected = mlp_features(a, inputs)["2.linear"].square().mean()
     assert result.at("A", "loss", 1.0).mean == pytest.approx(float(expected))
@@ -127,11 +127,13 @@ def test_bad_input_gives_a_one_line_error() -> None:
     model, a, b, inputs = pair("mlp")
     data = [(inputs, labels_for(inputs, 3))]
     with pytest.raises(
-        OneBasinError, match=r"^averaging: alpha is 1\.5; it must be between 0 and 1"
+        OneBasinError, match=r"^interpolate_features: alpha is 1\.5; it must be between 0 and 1"
     ):
-        average_features(model, a, b, data, alpha=1.5)
-    with pytest.raises(OneBasinError, match=r"^averaging: no layer matches 'x'; the layers are"):
-        average_features(model, a, b, data, layers=["x"])
+        interpolate_features(model, a, b, data, alpha=1.5)
+    with pytest.raises(
+        OneBasinError, match=r"^interpolate_features: no layer matches 'x'; the layers are"
+    ):
+        interpolate_features(model, a, b, data, layers=["x"])
 
 
 def test_statistics_of_the_merged_weights_can_be_reset() -> None:
@@ -142,8 +144,8 @@ def test_statistics_of_the_merged_weights_can_be_reset() -> None:
     )
     inputs = torch.randn(20, 4)
     data = [(inputs, labels_for(inputs, 3))]
-    plain = average_features(model, a, b, data)
-    result = average_features(model, a, b, data, normalization="reset", statistics=data)
+    plain = interpolate_features(model, a, b, data)
+    result = interpolate_features(model, a, b, data, normalization="reset", statistics=data)
     point = reset_statistics(model, between(a, b, 0.5), data)
     assert result.at("merged weights", "loss", 0.5).mean == pytest.approx(
         loss(functional_call(model.eval(), point, inputs), data[0][1]), rel=1e-5
@@ -155,5 +157,7 @@ def test_statistics_of_the_merged_weights_can_be_reset() -> None:
     }
     assert changed == {"merged weights"}
     assert result.rows()[0]["normalization"] == "reset"
-    with pytest.raises(OneBasinError, match='averaging: normalization="reset" estimates'):
-        average_features(model, a, b, data, normalization="reset")
+    with pytest.raises(
+        OneBasinError, match='interpolate_features: normalization="reset" estimates'
+    ):
+        interpolate_features(model, a, b, data, normalization="reset")

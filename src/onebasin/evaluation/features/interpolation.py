@@ -14,11 +14,10 @@ from onebasin.errors import OneBasinError, check_choice
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.evaluator import Evaluation, Evaluator, Loss
 from onebasin.evaluation.features._comparison import mixed
-from onebasin.evaluation.features.error_bound import labels_of
 from onebasin.evaluation.features.probe import FeatureProbe, path_between
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable
 from onebasin.evaluation.results import axes_for
-from onebasin.graph.batches import IGNORED, rereadable
+from onebasin.graph.batches import IGNORED, labels_of, rereadable
 from onebasin.graph.binding import FunctionalModel
 from onebasin.graph.features import BatchContext
 from onebasin.graph.graph import Graph, MultiForwardHook
@@ -31,29 +30,26 @@ LOSS, ERROR = "loss", "error"
 
 
 @dataclass(frozen=True)
-class Averaging(FeatureTable):
-    """Loss and error by the first layer with averaged features; see `average_features`."""
+class FeatureInterpolation(FeatureTable):
+    """Loss and error by the first layer with interpolated features; see `interpolate_features`."""
 
     def plot(
         self,
         ax: Axes | None = None,
         *,
-        alpha: float | None = None,
         quantity: Literal["loss", "error"] = "loss",
         **style: Any,
     ) -> Axes:
-        """Plot one quantity by the first layer with averaged features, with A and B as references.
+        """Plot one quantity by the first interpolated layer, with A and B as references.
 
         Args:
             ax: axes to draw on; a new figure by default.
-            alpha: ignored; the result has a single alpha.
             quantity: "loss" or "error".
             **style: arguments of `Axes.plot`.
 
         Returns:
             The axes.
         """
-        del alpha
         check_choice("plot", "quantity", quantity, Literal["loss", "error"])
         ax = axes_for(ax)
         means = {r.layer: r.mean for r in self.records if r.measure == quantity}
@@ -68,7 +64,7 @@ class Averaging(FeatureTable):
 
 
 @checks_arguments
-def average_features(
+def interpolate_features(
     model: nn.Module,
     params_a: Mapping[str, Tensor],
     params_b: Mapping[str, Tensor],
@@ -80,7 +76,7 @@ def average_features(
     normalization: LineNormalization = "interpolated",
     statistics: Iterable[Any] | None = None,
     progress: Callable[[int, int], object] | None = None,
-) -> Averaging:
+) -> FeatureInterpolation:
     r"""Evaluate networks whose features are the average of two networks' from a layer on.
 
     For a layer \(\ell\), two networks run in lockstep. Before \(\ell\), they are A and B. At
@@ -127,10 +123,10 @@ def average_features(
         [alpha],
         normalization=normalization,
         statistics=statistics,
-        call="averaging",
+        call="interpolate_features",
     )
     (alpha,) = path.alphas
-    probe = FeatureProbe(model, data, path, layers=layers, call="averaging")
+    probe = FeatureProbe(model, data, path, layers=layers, call="interpolate_features")
     total = len(probe.layers) + 4
     records: list[FeatureRow] = []
 
@@ -143,18 +139,18 @@ def average_features(
         if progress is not None:
             progress(len(records) // 2, total)
 
-    evaluate = Evaluator(rereadable(data, "averaging"), loss)
+    evaluate = Evaluator(rereadable(data, "interpolate_features"), loss)
     for name, params in zip((A, B, MERGED), path.params, strict=True):
         add(name, evaluate(FunctionalModel(model, params)))
     nodes = [layer.node for layer in probe.layers]
     for first, layer in enumerate(probe.layers):
         add(layer.name, _MixedNetworks(frozenset(nodes[first:]), alpha, loss).run(probe))
     add(OUTPUTS, _MixedNetworks(frozenset(), alpha, loss).run(probe))
-    return Averaging(tuple(records), path.normalization)
+    return FeatureInterpolation(tuple(records), path.normalization)
 
 
 class _MixedNetworks:
-    """Two networks with averaged features at some nodes."""
+    """Two networks with interpolated features at some nodes."""
 
     def __init__(self, nodes: frozenset[str], alpha: float, loss: Loss) -> None:
         self.nodes, self.alpha, self.loss = nodes, alpha, loss
@@ -164,7 +160,7 @@ class _MixedNetworks:
         """Return the loss and error of the averaged outputs, after one pass over the data."""
         probe.features.run(probe.path.params[:2], self._make_hook, finish=self._finish)
         if not self.num:
-            raise OneBasinError("averaging: the data has no labeled examples; pass some")
+            raise OneBasinError("interpolate_features: the data has no labeled examples; pass some")
         return Evaluation(self.total / self.num, self.wrong / self.num, self.num)
 
     def _make_hook(self, context: BatchContext) -> MultiForwardHook:
@@ -186,8 +182,8 @@ class _MixedNetworks:
     def _mix(self, values: Sequence[Tensor]) -> Tensor:
         return mixed(values[0], values[1], self.alpha).to(values[0].dtype)
 
-    def _finish(self, outputs: list[list[Tensor]], batch: Any) -> None:
-        labels = labels_of(batch, "averaging")
+    def _finish(self, context: BatchContext, outputs: list[list[Tensor]], batch: Any) -> None:
+        labels = labels_of(batch, context.number, "interpolate_features")
         if not labels.is_floating_point() and bool((labels == IGNORED).all()):
             return
         mix = self._mix([each[0] for each in outputs])[: len(labels)]

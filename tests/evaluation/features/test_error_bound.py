@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features import check_lemma
+from onebasin.evaluation.features import check_error_bound
 from tests.evaluation.features.pairs import Params, between, labels_for, pair
 
 
@@ -24,7 +24,7 @@ def test_numbers_match_the_networks(name: str, classes: int) -> None:
     if name == "transformer":
         labels = inputs.roll(1, 1)
         labels[0, :2] = -100
-    result = check_lemma(model, a, b, [(inputs[:3], labels[:3]), (inputs[3:], labels[3:])])
+    result = check_error_bound(model, a, b, [(inputs[:3], labels[:3]), (inputs[3:], labels[3:])])
     counts = labels.flatten() != -100
     of_a, of_b = outputs(model, a, inputs)[counts], outputs(model, b, inputs)[counts]
     classes_of = labels.flatten()[counts]
@@ -45,10 +45,10 @@ def test_numbers_match_the_networks(name: str, classes: int) -> None:
         differ = float((x.argmax(1) != y.argmax(1)).double().mean())
         assert result.at("output", "disagreement", alpha).mean == pytest.approx(differ)
         assert error(y) <= result.bound + 1e-12
-        assert error(x) <= result.assured(alpha) + 1e-12
+        assert error(x) <= result.unconditional_bound(alpha) + 1e-12
         assert result.at("output", "error", alpha).n == int(counts.sum())
     assert result.path_error == pytest.approx(max(errors))
-    assert result.holds == (max(errors) <= result.bound)
+    assert result.bound_satisfied == (max(errors) <= result.bound)
 
 
 def test_bound_holds_with_llfc_and_can_fail_without() -> None:
@@ -59,11 +59,11 @@ def test_bound_holds_with_llfc_and_can_fail_without() -> None:
     swap, eye = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.eye(2)
     a = {"0.weight": eye, "2.weight": eye}
     twin = {"0.weight": swap, "2.weight": swap}
-    same = check_lemma(model, a, a, [(inputs, labels)])
-    assert (same.epsilon, same.path_error, same.holds) == (0, 0, True)
-    crossed = check_lemma(model, a, twin, [(inputs, labels)], alphas=[0.5])
+    same = check_error_bound(model, a, a, [(inputs, labels)])
+    assert (same.epsilon, same.path_error, same.bound_satisfied) == (0, 0, True)
+    crossed = check_error_bound(model, a, twin, [(inputs, labels)], alphas=[0.5])
     # Halfway all weights are 1/2, both outputs equal, and the first class is taken.
-    assert (crossed.epsilon, crossed.path_error, crossed.holds) == (0, 0.5, False)
+    assert (crossed.epsilon, crossed.path_error, crossed.bound_satisfied) == (0, 0.5, False)
     assert crossed.at("output", "disagreement", 0.5).mean == 0.5
     assert crossed.at("output", "error of the mix", 0.5).mean == 0
 
@@ -71,8 +71,8 @@ def test_bound_holds_with_llfc_and_can_fail_without() -> None:
 def test_single_example_counts_once() -> None:
     model, a, b, inputs = pair("mlp")
     labels = labels_for(inputs, 3)
-    whole = check_lemma(model, a, b, [(inputs, labels)])
-    parts = check_lemma(model, a, b, [(inputs[:1], labels[:1]), (inputs[1:], labels[1:])])
+    whole = check_error_bound(model, a, b, [(inputs, labels)])
+    parts = check_error_bound(model, a, b, [(inputs[:1], labels[:1]), (inputs[1:], labels[1:])])
     for one, other in zip(whole.records, parts.records, strict=True):
         assert other.mean == pytest.approx(one.mean)
         assert other.n == one.n
@@ -80,25 +80,31 @@ def test_single_example_counts_once() -> None:
 
 def test_mismatched_labels_are_rejected() -> None:
     model, a, b, inputs = pair("mlp")
-    with pytest.raises(OneBasinError, match=r"^lemma: a batch has no labels; pass batches \(inpu"):
-        check_lemma(model, a, b, [inputs])
     with pytest.raises(
-        OneBasinError, match=r"^lemma: outputs are \(6, 3\) and labels \(5,\) torch"
+        OneBasinError, match=r"^check_error_bound: batch 0 of the data .* has no labels"
     ):
-        check_lemma(model, a, b, [(inputs, torch.zeros(5, dtype=torch.long))])
+        check_error_bound(model, a, b, [inputs])
     with pytest.raises(
-        OneBasinError, match=r"^lemma: outputs are \(6, 3\) and labels \(6,\) torch"
+        OneBasinError, match=r"^check_error_bound: outputs are \(6, 3\) and labels \(5,\) torch"
     ):
-        check_lemma(model, a, b, [(inputs, torch.zeros(6))])
+        check_error_bound(model, a, b, [(inputs, torch.zeros(5, dtype=torch.long))])
+    with pytest.raises(
+        OneBasinError, match=r"^check_error_bound: outputs are \(6, 3\) and labels \(6,\) torch"
+    ):
+        check_error_bound(model, a, b, [(inputs, torch.zeros(6))])
 
 
 def test_labels_outside_of_the_classes_are_rejected() -> None:
     model, a, b, inputs = pair("mlp")
-    with pytest.raises(OneBasinError, match=r"^lemma: labels are 3 to 3, but there are 3 classes"):
-        check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), 3))])
+    with pytest.raises(
+        OneBasinError, match=r"^check_error_bound: labels are 3 to 3, but there are 3 classes"
+    ):
+        check_error_bound(model, a, b, [(inputs, torch.full((len(inputs),), 3))])
 
 
 def test_ignored_labels_only_are_rejected() -> None:
     model, a, b, inputs = pair("mlp")
-    with pytest.raises(OneBasinError, match=r"^lemma: all labels are ignored .got -100.; pass"):
-        check_lemma(model, a, b, [(inputs, torch.full((len(inputs),), -100))])
+    with pytest.raises(
+        OneBasinError, match=r"^check_error_bound: all labels are ignored .got -100.; pass"
+    ):
+        check_error_bound(model, a, b, [(inputs, torch.full((len(inputs),), -100))])
