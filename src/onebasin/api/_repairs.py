@@ -26,7 +26,7 @@ class Repair:
     """A repair, and the data for it.
 
     Args:
-        method: method of `onebasin.evaluation.repair.repair`; None for the default.
+        method: method of `onebasin.merging.repair`; None for the default.
         data: data whose training split is used.
     """
 
