@@ -1,167 +1,221 @@
-"""The cache is whole or written anew, whoever else uses it."""
+"""The cache of decoded data: complete or decoded again, also with other processes."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
-import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from onebasin.data import load_dataset
-from onebasin.data._cache import MANIFEST, cache_folder, cached
+from onebasin.data import batches, load_dataset
+from onebasin.data._cache import cache_folder
+from onebasin.data._row_chunks import RowChunks, as_one_tensor
 from onebasin.errors import OneBasinError
-from tests.data.sets import write_set
+from tests.data.sets import images, write_set, write_split
 
-VALUES = torch.arange(100)
+library = pytest.importorskip("datasets", reason="needs pip install 'onebasin[data]'")
 
 
-class Writer:
-    """Writes one tensor and counts how often it was asked to."""
+class Loader:
+    """Loads one small dataset and counts the number of times that it was decoded."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = root / "cache"
+        self.num_decoded = 0
+        write_set(root / "toy")
 
-    def __call__(self, folder: Path) -> dict:
-        self.calls += 1
-        (folder / "values.bin").write_bytes(VALUES.numpy().tobytes())
-        return {"note": "kept", "tensors": {"values": {"dtype": "int64", "shape": [10, 10]}}}
+    def __call__(self, **options):
+        return load_dataset(
+            "toy", root=self.root, cache=self.cache, progress=self._count, **options
+        )
+
+    def _count(self, done: int, total: int) -> None:
+        self.num_decoded += done == total
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache" / "set-0"
+def load(tmp_path):
+    return Loader(tmp_path)
 
 
-def assert_whole(stored):
-    assert torch.equal(stored.tensors["values"], VALUES.view(10, 10))
-    assert stored.facts["note"] == "kept"
+def entry_of(load: Loader) -> Path:
+    """Return the folder of the only dataset in the cache."""
+    (info,) = load.cache.rglob("dataset_info.json")
+    return info.parent
 
 
-def test_what_is_there_is_not_written_again(folder):
-    write = Writer()
-    for _ in range(3):
-        assert_whole(cached(folder, write))
-    assert write.calls == 1
+def assert_complete(data):
+    assert torch.equal(data.train_examples.raw[:, 0], torch.from_numpy(images(20)))
+    assert torch.equal(data.test_examples.raw[:, 0], torch.from_numpy(images(6, seed=1)))
+    assert data.test_labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert data.class_names == ("cat", "dog", "eel")
 
 
-def test_what_is_written_to_a_tensor_stays_private(folder):
-    stored = cached(folder, Writer())
-    stored.tensors["values"].zero_()
-    assert_whole(cached(folder, Writer()))
+def test_a_dataset_is_decoded_once(load):
+    for seed in range(3):
+        assert_complete(load())
+        assert len(load(num_train=3, seed=seed).train_labels) == 3
+    assert load.num_decoded == 1
 
 
-def flip(path: Path) -> None:
-    """Change one byte and leave the file as old as it was."""
-    kept, data = path.stat(), bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+def test_changed_files_and_other_options_are_decoded_again(load):
+    first = load()
+    write_set(load.root / "toy", num_train=40)
+    assert len(load().train_labels) == 40
+    assert load.num_decoded == 2
+    assert len(first.train_labels) == 20
+    load(image_size=4)
+    assert load.num_decoded == 3
 
 
+def test_changes_to_a_tensor_are_not_written(load):
+    load().train_examples.raw.zero_()
+    assert_complete(load())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-700])
+
+
+def change_json(path: Path, **changes) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+INFO, TRAIN = "dataset_info.json", "toy-train.arrow"
 FAULTS = {
-    "one bit": lambda folder: flip(folder / "values.bin"),
-    "cut": lambda folder: (folder / "values.bin").write_bytes(b"\0" * 99),
-    "longer": lambda folder: os.truncate(folder / "values.bin", 801),
-    "missing": lambda folder: (folder / "values.bin").unlink(),
-    "no manifest": lambda folder: (folder / MANIFEST).unlink(),
-    "half a manifest": lambda folder: (folder / MANIFEST).write_text('{"format": 1, "tens'),
-    "other manifest": lambda folder: (folder / MANIFEST).write_text('["nothing"]'),
-    "manifest of another format": lambda folder: (folder / MANIFEST).write_text(
-        json.dumps({**json.loads((folder / MANIFEST).read_text()), "format": 0})
-    ),
-    "no such dtype": lambda folder: (folder / MANIFEST).write_text(
-        (folder / MANIFEST).read_text().replace("int64", "int63")
-    ),
+    "truncated rows": lambda entry: cut(entry / TRAIN),
+    "no rows": lambda entry: (entry / TRAIN).write_bytes(b""),
+    "missing rows": lambda entry: (entry / TRAIN).unlink(),
+    "other rows": lambda entry: shutil.copy(entry / "toy-test.arrow", entry / TRAIN),
+    "missing metadata file": lambda entry: (entry / INFO).unlink(),
+    "truncated metadata file": lambda entry: (entry / INFO).write_text('{"description": "'),
+    "other metadata file": lambda entry: (entry / INFO).write_text('["nothing"]'),
+    "no metadata": lambda entry: change_json(entry / INFO, description=""),
+    "no splits": lambda entry: change_json(entry / INFO, splits=None),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_not_whole_is_noticed_and_written_anew(folder, fault, caplog):
-    write = Writer()
-    cached(folder, write)
-    FAULTS[fault](folder)
+def test_a_damaged_entry_is_decoded_again(load, fault, caplog):
+    load()
+    FAULTS[fault](entry_of(load))
     with caplog.at_level(logging.WARNING):
-        assert_whole(cached(folder, write))
-    assert write.calls == 2
-    assert "is incomplete or of another version; it is written again" in caplog.text
-    assert_whole(cached(folder, write))
-    assert write.calls == 2
+        assert_complete(load())
+    assert load.num_decoded == 2
+    assert "is damaged; the data are decoded again" in caplog.text
+    assert_complete(load())
+    assert load.num_decoded == 2
 
 
-def test_a_writer_that_fails_leaves_nothing(folder):
-    def fail(temporary: Path) -> dict:
-        (temporary / "values.bin").write_bytes(b"half")
-        raise OneBasinError("broken")
-
-    with pytest.raises(OneBasinError, match="broken"):
-        cached(folder, fail)
-    assert not folder.exists()
-    assert [path.suffix for path in folder.parent.iterdir()] in ([], [".lock"])
-    assert_whole(cached(folder, Writer()))
-
-
-def test_many_at_once_write_once(folder):
-    write = Writer()
-
-    def slowly(temporary: Path) -> dict:
-        time.sleep(0.2)
-        return write(temporary)
-
+def test_threads_decode_a_dataset_once(load):
     with ThreadPoolExecutor(4) as pool:
-        for stored in pool.map(lambda _: cached(folder, slowly), range(4)):
-            assert_whole(stored)
-    assert write.calls == 1
+        for data in pool.map(lambda _: load(), range(4)):
+            assert_complete(data)
+    assert load.num_decoded == 1
 
 
 KILLED = """
 import sys, time
-from pathlib import Path
-from onebasin.data._cache import cached
+from onebasin.data import load_dataset
 
-def write(folder):
-    (folder / "values.bin").write_bytes(b"half")
-    print("writing", flush=True)
+def progress(done, total):
+    print("decoding", flush=True)
     time.sleep(60)
 
-cached(Path(sys.argv[1]), write)
+load_dataset("toy", root=sys.argv[1], cache=sys.argv[2], progress=progress)
 """
 
 
-def test_a_killed_writer_is_no_hindrance(folder):
-    command = [sys.executable, "-c", KILLED, str(folder)]
+def test_the_entry_of_a_killed_process_is_decoded_again(load):
+    command = [sys.executable, "-c", KILLED, str(load.root), str(load.cache)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "writing\n"
+        assert process.stdout.readline() == "decoding\n"
         process.send_signal(signal.SIGKILL)
-    left = [path for path in folder.parent.iterdir() if path.is_dir()]
-    assert len(left) == 1
-    assert_whole(cached(folder, Writer()))
-    assert [path for path in folder.parent.iterdir() if path.is_dir()] == [folder]
+    assert not list(load.cache.rglob("dataset_info.json"))
+    assert list(load.cache.rglob("*.incomplete"))
+    assert_complete(load())
+    assert not list(load.cache.rglob("*.incomplete"))
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+def test_a_cache_that_cannot_be_written_is_named(load, tmp_path):
+    load.cache = tmp_path / "file" / "cache"
     (tmp_path / "file").write_text("")
     with pytest.raises(OneBasinError, match=r"the cache .* cannot be written \(.*ONEBASIN_CACHE$"):
-        cached(tmp_path / "file" / "set-0", Writer())
+        load()
 
 
-def test_a_full_disk_is_named(folder):
-    def full(temporary: Path) -> dict:
+def test_a_full_disk_is_named(load, monkeypatch):
+    def write(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("datasets.arrow_writer.ArrowWriter.write_table", write)
     with pytest.raises(OneBasinError, match=r"cannot be written \(No space left on device\)"):
-        cached(folder, full)
+        load()
 
 
-def test_the_folder_is_given_or_the_environments_or_the_platforms(monkeypatch, tmp_path):
+def test_decoding_opens_no_connection(load, monkeypatch):
+    def connect(*args):
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr("socket.socket.connect", connect)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    assert_complete(load())
+
+
+def test_large_data_are_several_chunks_with_the_same_rows(load, monkeypatch):
+    whole = load()
+    monkeypatch.setattr("onebasin.data._arrow_builder.CHUNK_BYTES", 60)
+    monkeypatch.setattr("onebasin.data._decoding.CHUNK_BYTES", 75)  # three images
+    load.cache = load.root / "chunks"
+    data = load()
+    raw, expected = data.train_examples.raw, whole.train_examples.raw
+    assert isinstance(raw, RowChunks) and len(raw.chunks) > 3
+    assert (raw.shape, raw.dtype) == (expected.shape, expected.dtype)
+    for rows in (slice(None), slice(2, 17, 3), [5, -1, 5], torch.tensor([19, 0]), slice(3, 3)):
+        assert torch.equal(raw[rows], expected[rows])
+    assert torch.equal(as_one_tensor(raw), expected)
+    assert torch.equal(data.train_labels, whole.train_labels)
+    assert torch.equal(data.train_inputs, whole.train_inputs)
+    assert torch.equal(data.subset(7, seed=1).train_inputs, whole.subset(7, seed=1).train_inputs)
+    pairs = (batches(d.train_examples, d.train_labels, 6, shuffle_seed=1) for d in (data, whole))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(*pairs, strict=True))
+
+
+def test_long_texts_in_chunks_have_the_same_tokens(tmp_path, monkeypatch):
+    columns = {"text": ["ab", "", "abcd", "a" * 9], "label": [0, 1, 1, 0]}
+    for split in ("train", "test"):
+        write_split(tmp_path / "words" / f"{split}.parquet", columns)
+    monkeypatch.setattr("onebasin.data._parquet.ROWS", 1)
+    tokens = []
+    for cache, size in (("one", 1 << 20), ("several", 40)):
+        monkeypatch.setattr("onebasin.data._arrow_builder.CHUNK_BYTES", size)
+        data = load_dataset("words", root=tmp_path, cache=tmp_path / cache, max_length=5)
+        tokens.append(data.train_examples)
+    assert isinstance(tokens[1].raw, RowChunks)
+    assert torch.equal(tokens[0][:], tokens[1][:])
+    assert torch.equal(tokens[0].mask([3, 0]), tokens[1].mask([3, 0]))
+
+
+def test_without_the_library_data_are_decoded_into_memory(load, monkeypatch):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "datasets" else known(name)
+    )
+    assert_complete(load())
+    assert not load.cache.exists()
+
+
+def test_the_folder_is_given_or_from_the_environment_or_the_platform(monkeypatch, tmp_path):
     assert cache_folder(tmp_path) == tmp_path
     monkeypatch.setenv("ONEBASIN_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
@@ -171,53 +225,3 @@ def test_the_folder_is_given_or_the_environments_or_the_platforms(monkeypatch, t
     assert cache_folder() == tmp_path / "xdg" / "onebasin"
     monkeypatch.setattr(sys, "platform", "darwin")
     assert cache_folder() == Path.home() / "Library" / "Caches" / "onebasin"
-
-
-def test_a_set_is_decoded_once_and_again_when_its_files_change(tmp_path):
-    decoded = []
-
-    def load(**options):
-        return load_dataset(
-            "toy", root=tmp_path, cache=tmp_path / "cache",
-            progress=lambda done, total: decoded.append(total), **options,
-        )  # fmt: skip
-
-    write_set(tmp_path / "toy")
-    first, again = load(), load(seed=7, num_train=3)
-    assert decoded == [26, 26]
-    assert len(again.train_labels) == 3
-    write_set(tmp_path / "toy", num_train=40)
-    assert len(load().train_labels) == 40
-    assert decoded == [26, 26, 46, 46]
-    assert len(first.train_labels) == 20
-    load(image_size=4)
-    assert len(decoded) == 6, "read in another way, the set is another"
-
-
-def test_a_broken_cache_of_a_set_is_decoded_again(tmp_path):
-    write_set(tmp_path / "toy")
-    kept = load_dataset("toy", root=tmp_path, cache=tmp_path / "cache").train_examples.raw.clone()
-    (file,) = (tmp_path / "cache").glob("datasets/*/train_inputs.bin")
-    flip(file)
-    again = load_dataset("toy", root=tmp_path, cache=tmp_path / "cache").train_examples.raw
-    assert torch.equal(again, kept)
-
-
-@pytest.mark.parametrize("missing", ["test_labels", "num_classes", "kind"])
-def test_a_cache_of_a_set_that_lacks_something_is_decoded_again(tmp_path, missing):
-    write_set(tmp_path / "toy")
-
-    def load():
-        return load_dataset("toy", root=tmp_path, cache=tmp_path / "cache")
-
-    kept = load()
-    (manifest,) = (tmp_path / "cache").glob(f"datasets/*/{MANIFEST}")
-    whole = manifest.read_text()
-    facts = json.loads(whole)
-    facts["tensors"].pop(missing, None)
-    facts.pop(missing, None)
-    manifest.write_text(json.dumps(facts))
-    again = load()
-    assert torch.equal(again.test_labels, kept.test_labels)
-    assert again.num_classes == 3
-    assert json.loads(manifest.read_text()) == json.loads(whole)

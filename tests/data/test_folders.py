@@ -148,7 +148,7 @@ def test_the_root_is_that_of_the_environment(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("ONEBASIN_DATA", str(tmp_path / "root"))
     monkeypatch.setenv("ONEBASIN_CACHE", str(tmp_path / "elsewhere"))
     assert len(load_dataset("toy").train_labels) == 20
-    assert [path.name[:4] for path in (tmp_path / "elsewhere" / "datasets").glob("t*")] == ["toy-"]
+    assert len(list((tmp_path / "elsewhere" / "datasets" / "toy").rglob("*.arrow"))) == 2
 
 
 def test_unknown_names_list_the_known_ones(load):
@@ -215,8 +215,8 @@ def test_broken_sets_are_refused_and_leave_nothing(load, folder, tmp_path, what)
     for split in ("train", "test"):
         write_split(folder / f"{split}.parquet", columns)
     refused(load, text)
-    left = [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock"]
-    assert [path.name for path in left] == ["datasets"] or not left
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".lock"}
 
 
 def test_rows_are_counted_within_their_file(load, folder):
@@ -264,8 +264,11 @@ def test_a_column_that_is_not_there_is_named(load, folder):
     ("options", "text"),
     [
         ({"image_size": 0}, "data: image_size is 0; it must be a whole number of at least 1"),
-        ({"image_size": 4, "crop": 0.0}, "data: crop is 0.0; it is a share, above 0 and at most 1"),
-        ({"image_size": 4, "crop": -1.0}, "data: crop is -1.0; it is a share"),
+        (
+            {"image_size": 4, "crop": 0.0},
+            "data: crop is 0.0; pass a fraction above 0",
+        ),
+        ({"image_size": 4, "crop": -1.0}, "data: crop is -1.0; pass a fraction"),
         ({"color": True}, "data: unknown options among color; known are: input_column, label_"),
         ({"num_train": 21}, "subset of 21 train examples of toy; it has 20"),
     ],

@@ -1,11 +1,10 @@
-"""The cache: decoded tensors in memory-mapped files, written atomically."""
+"""The cache of decoded data: memory-mapped Arrow files of Hugging Face `datasets`."""
 
 from __future__ import annotations
 
-import hashlib
+import importlib.util
 import json
 import logging
-import math
 import os
 import shutil
 import sys
@@ -14,34 +13,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from onebasin._files import atomic_folder
+from onebasin.data._decoding import Decoding
+from onebasin.data._hub import quiet
+from onebasin.data._row_chunks import RowChunks
 from onebasin.errors import OneBasinError
-
-MANIFEST = "manifest.json"
-FORMAT = 2
-CHECKED_BYTES = 1 << 30
-"""Only the beginning and the end of a larger file are checked on opening."""
-
-Needed = tuple[Sequence[str], Sequence[str]]
 
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
-    """A dataset in the cache.
+class DecodedSplit:
+    """The decoded rows of a split.
 
     Args:
-        facts: metadata from decoding.
-        tensors: memory-mapped tensors by name; changes to them are not written.
+        inputs: rows of the inputs; changes to memory-mapped rows are not written.
+        labels: the labels, or None.
     """
 
-    facts: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
+    inputs: Tensor | RowChunks
+    labels: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Decoded data.
+
+    Args:
+        metadata: metadata from decoding.
+        splits: the decoded splits by name.
+    """
+
+    metadata: Mapping[str, Any]
+    splits: Mapping[str, DecodedSplit]
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
@@ -62,94 +69,106 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebasin"
 
 
-def cached(
-    folder: Path, write: Callable[[Path], Mapping[str, Any]], *, needed: Needed = ((), ())
-) -> Stored:
-    """Return the content of a folder of the cache, which is written first if needed.
+def load_decoded(start: Callable[[], Decoding], name: str, key: str, folder: Path) -> Decoded:
+    """Return decoded data from the cache; they are decoded first if the cache lacks them.
 
-    An incomplete folder, with a changed, truncated or missing file, is written again. If several
-    processes need one folder, one writes and the others wait.
+    If several processes need the same data, one decodes and the others wait. Without the library
+    `datasets`, the data are decoded into memory.
 
     Args:
-        folder: the folder of a dataset with one set of options.
-        write: function of a folder that writes `NAME.bin` for each tensor there. It returns
-            metadata with `tensors`: `dtype` and `shape` by name.
-        needed: names of the tensors and of the metadata of a complete folder.
+        start: function that opens the source.
+        name: name of the folder in the cache.
+        key: hexadecimal digest of the source and the options.
+        folder: the folder of the cache.
 
     Raises:
-        OneBasinError: when the cache cannot be written, or `write` raises it.
+        OneBasinError: the cache cannot be written, or the source is invalid.
     """
-    if (stored := _open(folder, needed)) is not None:
-        return stored
+    if importlib.util.find_spec("datasets") is None:
+        return _decode_in_memory(start())
+    for entry in folder.glob(f"*/*/*/{key}"):
+        try:
+            return _open(entry)
+        # Damaged files raise many exceptions, such as ArrowInvalid, KeyError and ValueError.
+        except Exception:
+            _LOGGER.warning("data: the cache %s is damaged; the data are decoded again", entry)
+            shutil.rmtree(entry, ignore_errors=True)
+    return _open(_decode_to_files(start, name, key, folder))
+
+
+def _decode_in_memory(decoding: Decoding) -> Decoded:
+    splits = {}
+    for split in decoding.tables:
+        rows = list(decoding.rows(split))
+        labels = [part for _, part in rows if part is not None]
+        splits[split] = DecodedSplit(
+            torch.from_numpy(np.concatenate([inputs for inputs, _ in rows])),
+            torch.from_numpy(np.concatenate(labels)) if labels else None,
+        )
+    return Decoded(decoding.metadata(), splits)
+
+
+def _decode_to_files(start: Callable[[], Decoding], name: str, key: str, folder: Path) -> Path:
+    """Return the folder of the Arrow files; another process may have written them by now."""
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    from onebasin.data._arrow_builder import DecodedBuilder
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            if (stored := _open(folder, needed)) is not None:
-                return stored
-            _clear(folder)
-            with atomic_folder(folder) as temporary:
-                _write_manifest(temporary, write(temporary))
-    except OSError as error:
+        with quiet(datasets):
+            builder = DecodedBuilder(
+                start, cache_dir=str(folder), dataset_name=name, hash=key, writer_batch_size=1 << 31
+            )
+            builder.download_and_prepare()
+    except (OSError, DatasetGenerationError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__ or error
+        if isinstance(cause, OneBasinError):
+            raise cause from None
+        if not isinstance(cause, OSError):
+            raise
         raise OneBasinError(
-            f"data: the cache {folder} cannot be written ({error.strerror or error}); make room, "
+            f"data: the cache {folder} cannot be written ({cause.strerror or cause}); make room, "
             "or name another folder in ONEBASIN_CACHE"
         ) from error
-    stored = _open(folder, needed)
-    assert stored is not None, f"{folder} was written but cannot be opened"
-    return stored
+    return Path(builder.cache_dir)
 
 
-def _clear(folder: Path) -> None:
-    """Remove an incomplete folder and temporary folders of killed processes."""
-    if folder.exists():
-        _LOGGER.warning(
-            "data: the cache %s is incomplete or of another version; it is written again", folder
+def _open(folder: Path) -> Decoded:
+    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    metadata = json.loads(info["description"])
+    splits = {}
+    for split, described in info["splits"].items():
+        files = sorted(folder.glob(f"{info['dataset_name']}-{split}*.arrow"))
+        chunks = [chunk for path in files for chunk in _map_file(path, metadata["shape"])]
+        inputs = [torch.from_numpy(inputs) for inputs, _ in chunks]
+        labels = [labels for _, labels in chunks if labels is not None]
+        if sum(map(len, inputs)) != described["num_examples"]:
+            raise ValueError(f"{folder} lacks rows")
+        splits[split] = DecodedSplit(
+            inputs[0] if len(inputs) == 1 else RowChunks(tuple(inputs)),
+            torch.from_numpy(np.concatenate(labels)) if labels else None,
         )
-        shutil.rmtree(folder)
-    for left in folder.parent.glob(f".{folder.name[:100]}.*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+    return Decoded(metadata, splits)
 
 
-def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
-    tensors = {
-        name: {**tensor, "sha256": _checksum(folder / f"{name}.bin")}
-        for name, tensor in facts["tensors"].items()
-    }
-    text = json.dumps({**facts, "format": FORMAT, "tensors": tensors}, indent=1)
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+def _map_file(path: Path, shape: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Return the inputs and labels of each record batch; the inputs are mapped copy-on-write."""
+    import pyarrow as pa
 
-
-def _open(folder: Path, needed: Needed) -> Stored | None:
-    """Return the content of a folder, or None if it is missing or incomplete."""
-    try:
-        facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if facts["format"] != FORMAT:
-            return None
-        tensors = {name: _map(folder / f"{name}.bin", t) for name, t in facts["tensors"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    whole = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    is_whole = len(whole) == len(tensors)
-    for names, available in zip(needed, (whole, facts), strict=True):
-        is_whole = is_whole and available.keys() >= set(names)
-    return Stored(facts, whole) if is_whole else None
-
-
-def _map(path: Path, described: Mapping[str, Any]) -> Tensor | None:
-    dtype, shape = getattr(torch, described["dtype"]), described["shape"]
-    size = math.prod(shape)
-    if path.stat().st_size != size * dtype.itemsize or _checksum(path) != described["sha256"]:
-        return None
-    return torch.from_file(str(path), shared=False, size=size, dtype=dtype).view(shape)
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size <= CHECKED_BYTES:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-        digest = hashlib.sha256(stream.read(CHECKED_BYTES // 2))
-        stream.seek(size - CHECKED_BYTES // 2)
-        digest.update(stream.read())
-        return digest.hexdigest()
+    chunks = []
+    with pa.memory_map(str(path)) as file:
+        start = file.read_buffer().address
+        file.seek(0)
+        for batch in pa.ipc.open_stream(file):
+            values = batch.column("inputs").flatten()
+            mapped = np.memmap(
+                path,
+                dtype=values.type.to_pandas_dtype(),
+                mode="c",
+                offset=values.buffers()[1].address - start,
+                shape=(batch.num_rows, *shape),
+            )
+            labels = batch.column("labels").to_numpy() if "labels" in batch.schema.names else None
+            chunks.append((mapped, labels))
+    return chunks

@@ -11,20 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onebasin.data._cache import Stored, cache_folder, cached
-from onebasin.data._decoding import Progress, Reading, decode_tables
+from onebasin.data._cache import Decoded, cache_folder, load_decoded
+from onebasin.data._decoding import Decoding, Progress, Reading
 from onebasin.data._example_splits import ArraySplit
 from onebasin.data._hub import open_hub
 from onebasin.data._normalization import describe_normalization
 from onebasin.data._parquet import digest, open_files, parquet_files
+from onebasin.data._row_chunks import as_one_tensor, select_columns
 from onebasin.data._sources import SPLIT_NAMES, Table
 from onebasin.data._texts import tokenizer_digest
 from onebasin.data.data import Data
 from onebasin.data.dataset import Dataset
 from onebasin.data.examples import MaskedTokens, Pixels, Tokens
 
-TENSORS = tuple(f"{split}_{what}" for split in ("train", "test") for what in ("inputs", "labels"))
-FACTS = ("kind", "num_classes", "class_names")
+FORMAT = 3
+"""Version of the decoded files in the cache."""
 
 Normalization = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of each channel, or of all, for pixels from 0 to 1."""
@@ -63,7 +64,7 @@ def load_set(
 
     Args:
         name: name for messages and reports.
-        source: the source, and how it is read.
+        source: the source, and the options for reading it.
         splits: possible names of the splits "train" and "test".
         cache: the folder of the cache.
         progress: function of the number of decoded rows and their total.
@@ -71,20 +72,20 @@ def load_set(
     Raises:
         OneBasinError: the dataset cannot be found, fetched or decoded.
     """
-    required = ("train", "test")
-    tables, origin = open_tables(source, splits, required)
-    stored = decode_source(
-        name, tables, origin, source.reading, cache=cache, progress=progress, needed=TENSORS
+    tables, origin = open_tables(source, splits, ("train", "test"))
+    decoded = decode_source(
+        name, tables, origin, source.reading, cache=cache, progress=progress, needs_labels=True
     )
-    inputs = {split: inputs_of_split(stored, split, source.normalization) for split in required}
+    train, test = decoded.splits["train"], decoded.splits["test"]
+    assert train.labels is not None and test.labels is not None
     return Dataset(
         name,
-        inputs["train"],
-        stored.tensors["train_labels"],
-        inputs["test"],
-        stored.tensors["test_labels"],
-        stored.facts["num_classes"],
-        tuple(stored.facts["class_names"]),
+        inputs_of_split(decoded, "train", source.normalization),
+        train.labels,
+        inputs_of_split(decoded, "test", source.normalization),
+        test.labels,
+        decoded.metadata["num_classes"],
+        tuple(decoded.metadata["class_names"]),
     )
 
 
@@ -141,30 +142,29 @@ def decode_data(
     Raises:
         OneBasinError: when a row cannot be decoded.
     """
-    stored = decode_source(
+    decoded = decode_source(
         name,
         tables,
         ["optional", origin],
         reading,
         cache=cache,
         progress=progress,
-        needed=("train_inputs",),
+        needs_labels=False,
     )
     splits: dict[str, ArraySplit] = {}
-    for split in ("train", "test"):
-        if f"{split}_inputs" in stored.tensors:
-            inputs = inputs_of_split(stored, split, normalization)
-            kept = MaskedTokens(inputs) if isinstance(inputs, Tokens) else inputs
-            splits[split] = ArraySplit(kept, stored.tensors.get(f"{split}_labels"))
-    train, has_labels = splits["train"], splits["train"].has_labels
+    for split, rows in decoded.splits.items():
+        inputs = inputs_of_split(decoded, split, normalization)
+        masked = MaskedTokens(inputs) if isinstance(inputs, Tokens) else inputs
+        splits[split] = ArraySplit(masked, rows.labels)
+    train = splits["train"]
     return Data(
         name,
         train,
         splits.get("test"),
-        "classification" if has_labels else None,
-        stored.facts["num_classes"],
+        "classification" if train.has_labels else None,
+        decoded.metadata["num_classes"],
         describe_normalization(train.inputs),
-        tuple(stored.facts["class_names"]),
+        tuple(decoded.metadata["class_names"]),
     )
 
 
@@ -192,30 +192,29 @@ def decode_source(
     *,
     cache: str | os.PathLike[str] | None,
     progress: Progress | None,
-    needed: Sequence[str],
-) -> Stored:
+    needs_labels: bool,
+) -> Decoded:
     """Return the decoded splits of a source; they are decoded if the cache lacks them."""
-    tokens = tokenizer_digest(reading.tokenizer)
-    identity = [origin, reading.to_json(), *([] if tokens is None else [tokens])]
-    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    tokenizer = tokenizer_digest(reading.tokenizer)
+    identity = [FORMAT, origin, reading.to_json(), tokenizer]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     safe_name = re.sub(r"[^\w-]+", "-", name)[-80:]
-    folder = cache_folder(cache) / "datasets" / f"{safe_name}-{key[:16]}"
 
-    def write(temporary: Path) -> Mapping[str, Any]:
-        labels = "train_labels" in needed
-        return decode_tables(tables(), reading, temporary, progress, needs_labels=labels)
+    def start() -> Decoding:
+        return Decoding(tables(), reading, progress, needs_labels=needs_labels)
 
-    return cached(folder, write, needed=(needed, FACTS))
+    return load_decoded(start, safe_name, key, cache_folder(cache) / "datasets")
 
 
 def inputs_of_split(
-    stored: Stored, split: str, normalization: Normalization | None
+    decoded: Decoded, split: str, normalization: Normalization | None
 ) -> Pixels | Tokens:
     """Return the inputs of a decoded split."""
-    facts, raw = stored.facts, stored.tensors[f"{split}_inputs"]
-    if facts["kind"] == "texts":
-        return Tokens(raw[:, 1:], facts["vocabulary"], raw[:, 0])
-    mean, deviation = normalization or (facts["mean"], facts["deviation"])
-    channels = raw.shape[1]
-    mean, deviation = (v if len(v) == channels else tuple(v) * channels for v in (mean, deviation))
-    return Pixels(raw, tuple(mean), tuple(deviation))
+    metadata, rows = decoded.metadata, decoded.splits[split].inputs
+    if metadata["kind"] == "texts":
+        lengths, tokens = select_columns(rows, 0), select_columns(rows, slice(1, None))
+        return Tokens(tokens, metadata["vocabulary"], as_one_tensor(lengths))
+    mean, std = normalization or (metadata["mean"], metadata["std"])
+    channels = rows.shape[1]
+    mean, std = (v if len(v) == channels else tuple(v) * channels for v in (mean, std))
+    return Pixels(rows, tuple(mean), tuple(std))

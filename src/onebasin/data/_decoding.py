@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +19,21 @@ from onebasin.data._sources import Columns, Table, find_columns
 from onebasin.errors import OneBasinError, check_whole
 
 MAX_THREADS = 8
+MAX_CLASSES = 1_000_000
+"""Largest number of classes without names; columns with larger integers are not classes."""
+
 CHUNK_BYTES = 1 << 26
 """Largest number of bytes of pixels that are decoded at once."""
+
+BOMB_BYTES, BOMB_RATIO = 1 << 30, 1000
+"""Rows that exceed both limits when decompressed raise an error."""
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the rows of a source are read.
+    """Options for reading the rows of a source.
 
     Args:
         input_column: name of the column with images or texts. Default: found by type.
@@ -51,7 +57,7 @@ class Reading:
             check_whole("data", "image_size", self.image_size, least=1)
         if not (isinstance(self.crop, Real) and 0 < self.crop <= 1):
             raise OneBasinError(
-                f"data: crop is {self.crop!r}; it is a share, above 0 and at most 1"
+                f"data: crop is {self.crop!r}; pass a fraction above 0 and at most 1"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -60,14 +66,7 @@ class Reading:
 
 
 class Decoder(ABC):
-    """Decodes inputs to arrays."""
-
-    dtype: str
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input; known after the first one."""
+    """Converts input values to arrays of equal rows."""
 
     @abstractmethod
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
@@ -80,67 +79,43 @@ class Decoder(ABC):
             split: split of the inputs.
 
         Returns:
-            An array `(n, *shape)` of type `dtype`. Unlabeled text gives another number of blocks.
+            An array with a row for each input; unlabeled text gives another number of rows.
 
         Raises:
-            OneBasinError: an input is broken; the message has its row.
+            OneBasinError: an input is invalid; the message contains its row.
         """
 
     def finish(self) -> np.ndarray | None:
-        """Return the remaining inputs at the end of a split, if any."""
+        """Return the remaining rows at the end of a split, if any."""
         return None
 
-    def chunks(self, values: Sequence[Any], where: str, row: int) -> int:
+    def chunk_size(self, values: Sequence[Any], where: str, row: int) -> int:
         """Return the number of values that can be decoded at once in bounded memory."""
         return len(values)
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """Return the metadata of the decoded inputs."""
-
-    def close(self) -> None:
-        """Free the resources of decoding."""
-        return
-
-
-def decoder(columns: Columns, reading: Reading) -> Decoder:
-    """Return the decoder of the inputs of a source.
-
-    Args:
-        columns: columns of the inputs and labels.
-        reading: how rows are read.
-    """
-    if not columns.is_text:
-        return ImageDecoder(reading)
-    return TextDecoder(reading) if columns.labels is not None else BlockDecoder(reading)
+    def metadata(self) -> dict[str, Any]:
+        """Return the kind and the shape of the decoded inputs, and their statistics."""
 
 
 class ImageDecoder(Decoder):
-    """Images as bytes, all in the form of the first one, and sums over the training split."""
-
-    dtype = "uint8"
+    """Decodes images to bytes in the form of the first image, and computes their statistics."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.form: ImageForm | None = None
-        self.pool = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
         self.count, self.sums, self.squares = 0, np.zeros(3), np.zeros(3)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one image, `(channels, height, width)`."""
-        assert self.form is not None
-        return (self.form.channels, self.form.height, self.form.width)
-
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
-        """Decode images, and add up the values of the training split."""
+        """Return the pixels of images; those of the training split enter the statistics."""
         form = self._form(values, where, row)
-        pixels = decode(values, form, where, row, self.pool)
+        with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+            pixels = decode(values, form, where, row, pool)
         if split == "train":
-            self._add_up(pixels)
+            self._add_statistics(pixels)
         return pixels
 
-    def chunks(self, values: Sequence[Any], where: str, row: int) -> int:
+    def chunk_size(self, values: Sequence[Any], where: str, row: int) -> int:
         """Return the number of images that can be decoded at once in bounded memory."""
         form = self._form(values, where, row)
         return max(1, CHUNK_BYTES // (form.channels * form.height * form.width))
@@ -151,228 +126,195 @@ class ImageDecoder(Decoder):
             self.form = form_of(values[0], f"{where}, row {row}", image_size=size, crop=crop)
         return self.form
 
-    def _add_up(self, pixels: UInt8[np.ndarray, "n c h w"]) -> None:
+    def _add_statistics(self, pixels: UInt8[np.ndarray, "n c h w"]) -> None:
         flat = pixels.transpose(1, 0, 2, 3).reshape(pixels.shape[1], -1)
         counts = np.stack([np.bincount(channel, minlength=256) for channel in flat])
         self.count += flat.shape[1]
         self.sums[: len(counts)] += counts @ np.arange(256.0)
         self.squares[: len(counts)] += counts @ np.arange(256.0) ** 2
 
-    def close(self) -> None:
-        """Stop the threads."""
-        self.pool.shutdown()
-
-    def facts(self) -> dict[str, Any]:
-        """Return the kind, and the mean and std of each channel of the training split."""
-        mean = self.sums[: self.shape[0]] / self.count
-        variance = self.squares[: self.shape[0]] / self.count - mean**2
+    def metadata(self) -> dict[str, Any]:
+        """Return the shape, and the mean and std of each channel of the training split."""
+        assert self.form is not None
+        mean = self.sums[: self.form.channels] / self.count
+        variance = self.squares[: self.form.channels] / self.count - mean**2
         # Images of one color have standard deviation 0; they are not scaled.
-        deviation = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 255)
+        std = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 255)
         return {
             "kind": "images",
+            "shape": [self.form.channels, self.form.height, self.form.width],
             "mean": (mean / 255).tolist(),
-            "deviation": (deviation / 255).tolist(),
+            "std": (std / 255).tolist(),
         }
 
 
 class TextDecoder(Decoder):
-    """Texts as tokens; a row has the number of tokens, then the tokens."""
-
-    dtype = "int32"
+    """Converts texts to tokens; a row has the number of tokens, then the tokens."""
 
     def __init__(self, reading: Reading) -> None:
         self.length = reading.max_length
         self.tokenizer = _texts.tokenizer(reading.tokenizer, reading.max_length)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one text, `(1 + length,)`."""
-        return (1 + self.length,)
-
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
         """Return the tokens of texts."""
         return _texts.encode(values, self.tokenizer, self.length, where, row)
 
-    def facts(self) -> dict[str, Any]:
-        """Return the kind and the number of different tokens."""
-        return {"kind": "texts", "vocabulary": self.tokenizer.vocabulary}
+    def metadata(self) -> dict[str, Any]:
+        """Return the shape and the number of different tokens."""
+        vocabulary = self.tokenizer.vocabulary
+        return {"kind": "texts", "shape": [1 + self.length], "vocabulary": vocabulary}
 
 
 class BlockDecoder(TextDecoder):
-    """Unlabeled texts as blocks of tokens for language models, one text after the other."""
+    """Concatenates unlabeled texts and cuts them into blocks of tokens for language models."""
 
     def __init__(self, reading: Reading) -> None:
         super().__init__(reading)
-        self.left: list[int] = []
+        self.remaining: list[int] = []
 
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
         """Return all complete blocks; the remaining tokens begin the next one."""
         _texts.check_texts(values, where, row)
         for text in values:
-            self.left += self.tokenizer.encode_all(text)
-        whole = len(self.left) // self.length * self.length
-        blocks = np.array(self.left[:whole], dtype=np.int32).reshape(-1, self.length)
-        self.left = self.left[whole:]
+            self.remaining += self.tokenizer.encode_all(text)
+        complete = len(self.remaining) // self.length * self.length
+        blocks = np.array(self.remaining[:complete], dtype=np.int32).reshape(-1, self.length)
+        self.remaining = self.remaining[complete:]
         return np.insert(blocks, 0, self.length, axis=1)
 
     def finish(self) -> np.ndarray | None:
         """Return the last block, padded."""
-        last, self.left = self.left, []
+        last, self.remaining = self.remaining, []
         return _texts.padded([last], self.tokenizer, self.length) if last else None
 
 
-MAX_CLASSES = 1_000_000
-"""Largest number of classes without names; larger labels are other numbers."""
-
-BOMB_BYTES, BOMB_RATIO = 1 << 30, 1000
-"""Rows that exceed both limits when decompressed raise an error."""
-
-Progress = Callable[[int, int], None]
-
-
-def decode_tables(
-    tables: Mapping[str, Table],
-    reading: Reading,
-    folder: Path,
-    progress: Progress | None = None,
-    *,
-    needs_labels: bool = True,
-) -> dict[str, Any]:
-    """Write the splits of a source as files `SPLIT_inputs.bin` and `SPLIT_labels.bin`.
+class Decoding:
+    """One pass over the rows of a source.
 
     Args:
         tables: the splits.
-        reading: how rows are read.
-        folder: folder of the files.
+        reading: options for reading rows.
         progress: function of the number of decoded rows and their total.
         needs_labels: whether tables without a label column raise an error.
 
-    Returns:
-        Metadata: kind of inputs, class names, number of classes, shapes and dtypes of tensors, and
-        the mean and standard deviation of each channel of images.
-
     Raises:
-        OneBasinError: a column is missing, or a row is broken.
+        OneBasinError: a column is missing, or a split has no rows.
     """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Table],
+        reading: Reading,
+        progress: Progress | None = None,
+        *,
+        needs_labels: bool = True,
+    ) -> None:
+        self.tables = tables
+        self.progress = progress
+        self.columns = _check_columns(tables, reading, needs_labels=needs_labels)
+        first = next(iter(tables.values()))
+        self.class_names = first.class_names.get(self.columns.labels or "", ())
+        if not self.columns.is_text:
+            self.decoder: Decoder = ImageDecoder(reading)
+        elif self.columns.labels is not None:
+            self.decoder = TextDecoder(reading)
+        else:
+            self.decoder = BlockDecoder(reading)
+        self.total = sum(table.num_rows for table in tables.values())
+        self.num_decoded, self.largest_label = 0, -1
+
+    def rows(self, split: str) -> Iterator[tuple[np.ndarray, Int64[np.ndarray, " n"] | None]]:
+        """Yield the decoded inputs of a split and their labels, a few thousand at a time.
+
+        Raises:
+            OneBasinError: a row is invalid.
+        """
+        size, encoded_size = 0, 0
+        where = self.tables[split].place
+        for where, row, inputs, labels in self._parts(self.tables[split]):
+            decoded = self.decoder.decode(inputs, where, row, split)
+            size += decoded.nbytes
+            encoded_size += sum(map(_encoded_size, inputs))
+            if size > BOMB_BYTES and size > BOMB_RATIO * encoded_size:
+                raise OneBasinError(
+                    f"data: {where} unpacks to more than {BOMB_RATIO} times its size; "
+                    "pass ordinary images or texts"
+                )
+            if labels is not None:
+                self.largest_label = max(self.largest_label, int(labels.max()))
+            if len(decoded):
+                yield decoded, labels
+            self.num_decoded += len(inputs)
+            if self.progress is not None:
+                self.progress(self.num_decoded, self.total)
+        last = self.decoder.finish()
+        if last is not None:
+            yield last, None
+        elif not size:
+            raise OneBasinError(f"data: {where} has no text; give at least one token")
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the metadata of the decoded splits as plain JSON values."""
+        num_classes = len(self.class_names) or self.largest_label + 1
+        return {
+            **self.decoder.metadata(),
+            "class_names": list(self.class_names),
+            "num_classes": None if self.columns.labels is None else num_classes,
+        }
+
+    def _parts(
+        self, table: Table
+    ) -> Iterator[tuple[str, int, Sequence[Any], Int64[np.ndarray, " n"] | None]]:
+        """Yield the source, the first row, the inputs and the labels of small parts of a table."""
+        source, row = None, 0
+        for where, columns in table.read(self.columns.names):
+            source, row = where, row if where == source else 0
+            inputs = columns[self.columns.inputs]
+            labels = None
+            if self.columns.labels is not None:
+                values = columns[self.columns.labels]
+                labels = _labels(values, len(self.class_names), where, row)
+            size = self.decoder.chunk_size(inputs, where, row) if inputs else 1
+            for start in range(0, len(inputs), size):
+                part = slice(start, start + size)
+                yield where, row + start, inputs[part], None if labels is None else labels[part]
+            row += len(inputs)
+
+
+def _check_columns(tables: Mapping[str, Table], reading: Reading, *, needs_labels: bool) -> Columns:
+    """Return the columns of inputs and labels, which all splits must have."""
     for table in tables.values():
         if not table.num_rows:
             raise OneBasinError(f"data: {table.place} has no rows; fetch it again")
     first = next(iter(tables.values()))
-    columns = find_columns(
-        first,
-        inputs=reading.input_column,
-        labels=reading.label_column,
-        needs_labels=needs_labels,
-    )
-    names = first.class_names.get(columns.labels or "", ())
-    total, done, largest, tensors = sum(table.num_rows for table in tables.values()), 0, -1, {}
-    with contextlib.closing(decoder(columns, reading)) as inputs:
-        for split, table in tables.items():
-            named = {"inputs": columns.inputs, "labels": columns.labels}
-            if find_columns(table, **named, needs_labels=needs_labels) != columns:
-                raise OneBasinError(f"data: {table.place} has other columns than {first.place}")
-            pieces, stored = _rows(table, columns, names), 0
-            for rows, written, largest_label in _decode_split(split, pieces, inputs, folder):
-                done, stored = done + rows, stored + written
-                largest = max(largest, largest_label)
-                if progress is not None:
-                    progress(done, total)
-            shape = [stored, *inputs.shape]
-            tensors[f"{split}_inputs"] = {"dtype": inputs.dtype, "shape": shape}
-            if columns.labels is not None:
-                tensors[f"{split}_labels"] = {"dtype": "int64", "shape": shape[:1]}
-        return {
-            **inputs.facts(),
-            "class_names": list(names),
-            "num_classes": None if columns.labels is None else len(names) or largest + 1,
-            "tensors": tensors,
-        }
+    inputs, labels = reading.input_column, reading.label_column
+    columns = find_columns(first, inputs=inputs, labels=labels, needs_labels=needs_labels)
+    for table in tables.values():
+        names = {"inputs": columns.inputs, "labels": columns.labels}
+        if find_columns(table, **names, needs_labels=needs_labels) != columns:
+            raise OneBasinError(
+                f"data: {table.place} has other columns than {first.place}; use the same columns "
+                "in both"
+            )
+    return columns
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Some rows of a table.
-
-    Args:
-        where: source of the rows.
-        row: index of the first row in the source.
-        inputs: their inputs.
-        labels: their labels, or None.
-    """
-
-    where: str
-    row: int
-    inputs: Sequence[Any]
-    labels: Int64[np.ndarray, " n"] | None
-
-    def parts(self, size: int) -> Iterator[Piece]:
-        """Yield the rows in pieces of at most a size."""
-        for start in range(0, len(self.inputs), size):
-            rows = slice(start, start + size)
-            labels = None if self.labels is None else self.labels[rows]
-            yield Piece(self.where, self.row + start, self.inputs[rows], labels)
-
-
-def _decode_split(
-    split: str, pieces: Iterable[Piece], inputs: Decoder, folder: Path
-) -> Iterator[tuple[int, int, int]]:
-    """Write the files of a split; yield the rows read, the rows written and the largest label."""
-    with (
-        (folder / f"{split}_inputs.bin").open("wb") as input_file,
-        (folder / f"{split}_labels.bin").open("wb") as label_file,
-    ):
-        size, packed = 0, 0
-        for piece in pieces:
-            for part in piece.parts(inputs.chunks(piece.inputs, piece.where, piece.row)):
-                decoded = inputs.decode(part.inputs, part.where, part.row, split)
-                decoded.tofile(input_file)
-                size += decoded.nbytes
-                packed += sum(map(_packed_size, part.inputs))
-                if size > BOMB_BYTES and size > BOMB_RATIO * packed:
-                    raise OneBasinError(
-                        f"data: {part.where} unpacks to more than {BOMB_RATIO} times its size; "
-                        "pass ordinary images or texts"
-                    )
-                if part.labels is not None:
-                    part.labels.tofile(label_file)
-                largest = -1 if part.labels is None else int(part.labels.max())
-                yield len(part.inputs), len(decoded), largest
-        last = inputs.finish()
-        if last is not None:
-            last.tofile(input_file)
-            yield 0, len(last), -1
-
-
-def _packed_size(value: Any) -> int:
+def _encoded_size(value: Any) -> int:
     value = value.get("bytes") if isinstance(value, dict) else value
     return len(value) if isinstance(value, str | bytes) else 0
-
-
-def _rows(table: Table, columns: Columns, names: Sequence[str]) -> Iterator[Piece]:
-    place, row = None, 0
-    for where, rows in table.read(columns.names):
-        row = 0 if where != place else row
-        place = where
-        inputs = rows[columns.inputs]
-        if not inputs:
-            continue
-        labels = None
-        if columns.labels is not None:
-            labels = _labels(rows[columns.labels], len(names), where, row)
-        yield Piece(where, row, inputs, labels)
-        row += len(inputs)
 
 
 def _labels(
     classes: Sequence[Any], num_names: int, where: str, first_row: int
 ) -> Int64[np.ndarray, " n"]:
-    for place, label in enumerate(classes):
-        if label is None or not 0 <= label < (num_names or MAX_CLASSES):
+    limit = num_names or MAX_CLASSES
+    for row, label in enumerate(classes, first_row):
+        if label is None or not 0 <= label < limit:
             remedy = "choose a split that has labels"
             if label is not None and label >= MAX_CLASSES:
                 remedy = "choose a column with classes as label_column"
             raise OneBasinError(
-                f"data: {where}, row {first_row + place}: the label is {label}; it must be 0 to "
-                f"{(num_names or MAX_CLASSES) - 1}; {remedy}"
+                f"data: {where}, row {row}: the label is {label}; it must be 0 to {limit - 1}; "
+                f"{remedy}"
             )
     return np.asarray(classes, dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from onebasin._packages import import_package
 from onebasin._text import one_line
 from onebasin.data._sources import ROWS, Table, class_names_of, kinds_of
 from onebasin.errors import OneBasinError
+
+_QUIET_LOCK = threading.RLock()
+"""Held while the settings of the library are changed, which all threads share."""
 
 
 def open_hub(
@@ -33,7 +37,7 @@ def open_hub(
     """
     library = import_package("datasets", extra="data")
     try:
-        with _quiet(library):
+        with quiet(library):
             opened = library.load_dataset(name, config)
     # The library, the network and the files may raise anything.
     except Exception as error:
@@ -57,21 +61,22 @@ def open_hub(
 
 
 @contextlib.contextmanager
-def _quiet(library: Any) -> Iterator[None]:
-    """Silence the library and the client of the hub; errors are raised once."""
+def quiet(library: Any) -> Iterator[None]:
+    """Silence the library `datasets` and the client of the hub; errors are raised once."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
-    levels = [logger.level for logger in loggers]
-    shows_bars = not library.are_progress_bars_disabled()
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        library.disable_progress_bars()
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if shows_bars:
-            library.enable_progress_bars()
+    with _QUIET_LOCK:
+        levels = [logger.level for logger in loggers]
+        shows_bars = not library.are_progress_bars_disabled()
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            library.disable_progress_bars()
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+            if shows_bars:
+                library.enable_progress_bars()
 
 
 def _table(rows: Any, place: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from onebasin._text import counted
+from onebasin.data._row_chunks import RowChunks
 from onebasin.errors import OneBasinError
 from onebasin.graph.batches import IGNORED
 
@@ -31,7 +33,7 @@ class Pixels:
         std: standard deviation of each channel.
     """
 
-    raw: UInt8[Tensor, "n c h w"]
+    raw: UInt8[Tensor, "n c h w"] | RowChunks
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -85,7 +87,7 @@ class Tokens:
         lengths: number of tokens of each text, without padding; None if there is no padding.
     """
 
-    raw: Int32[Tensor, "n t"]
+    raw: Int32[Tensor, "n t"] | RowChunks
     vocabulary: int
     lengths: Int32[Tensor, " n"] | None = None
 
@@ -249,7 +251,8 @@ def as_tensor(examples: Examples, name: str) -> Tensor:
     """
     if isinstance(examples, Tensor):
         return examples
-    size, memory = examples.raw.numel() * (8 if isinstance(examples, Tokens) else 4), memory_bytes()
+    size = math.prod(examples.shape) * (8 if isinstance(examples, Tokens) else 4)
+    memory = memory_bytes()
     if memory is not None and size > memory:
         raise OneBasinError(
             f"data: all inputs of {name} take {size / 1e9:.0f} GB as a tensor, and this machine "

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
+from onebasin.data._row_chunks import as_one_tensor
 from onebasin.data.examples import Examples, Pixels, Tokens
 
 
@@ -24,7 +25,7 @@ class BatchLoader:
     """
 
     def __init__(self, examples: Examples) -> None:
-        self._stored = examples if isinstance(examples, Tensor) else examples.raw
+        self._stored = examples if isinstance(examples, Tensor) else as_one_tensor(examples.raw)
         self._shape = tuple(examples.shape[1:])
         self._prepare: Callable[[Tensor], object] | None = None
         self._dtype = self._stored.dtype
@@ -65,7 +66,7 @@ def on_device(examples: Examples, device: torch.device) -> Examples:
     """Return inputs on a device, in their stored form."""
     if isinstance(examples, Tensor):
         return examples.to(device)
-    return replace(examples, raw=examples.raw.to(device))
+    return replace(examples, raw=as_one_tensor(examples.raw).to(device))
 
 
 def _normalization(pixels: Pixels) -> tuple[Tensor | float, Tensor | float]:
@@ -73,7 +74,7 @@ def _normalization(pixels: Pixels) -> tuple[Tensor | float, Tensor | float]:
     scale, shift = pixels.normalization
     if len(scale) == 1:
         return scale[0], shift[0]
-    device, shape = pixels.raw.device, (-1, 1, 1)
+    device, shape = as_one_tensor(pixels.raw).device, (-1, 1, 1)
     return (
         torch.tensor(scale, device=device).view(shape),
         torch.tensor(shift, device=device).view(shape),

@@ -52,7 +52,7 @@ def _split_hash(examples: Examples, labels: Tensor) -> str:
     kept = f"{type(examples).__name__} {raw.dtype}"
     if isinstance(examples, Pixels):
         kept += f" {examples.mean} {examples.std}"
-    size = raw[:1].numel() * raw.element_size() * len(raw)
+    size = raw[:1].nbytes * len(raw)
     sample = raw[:: max(1, -(-size // MOST_BYTES))]
     return _hash(kept.encode(), _bytes(labels), _bytes(sample))
 
