@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import onebasin
 from onebasin.evaluation import Curve, evaluator
-from onebasin.evaluation.repair import repair
+from onebasin.evaluation._repair import repair
 from onebasin.graph.batches import Batches
 from onebasin.matching.registry import MATCHERS
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import onebasin
 from onebasin import evaluation, matching
 from onebasin.evaluation import features
-from onebasin.merging import average, average_tensors, repair
+from onebasin.merging import average, average_checkpoints, average_tensors, repair
 from onebasin.symmetry import Permutation, Symmetry
 
 Params: TypeAlias = Mapping[str, Tensor]
@@ -142,7 +142,7 @@ CALLS: dict[str, Callable[[Params, Params], Any]] = {
     "average": lambda a, b: average([a, b]),
     "average, weights": lambda a, b: average([a, b], [3, -1]),
     "average_tensors": lambda a, b: dict(average_tensors([a, b])),
-    "average_checkpoints": lambda a, b: evaluation.average_checkpoints([a, b]),
+    "average_checkpoints": lambda a, b: average_checkpoints([a, b]),
     "repair": _repair("repair"),
     "repair, rescale": _repair("rescale"),
     "reset_statistics": lambda a, b: evaluation.reset_statistics(MODEL, a, DATA),

@@ -12,11 +12,11 @@ import torch
 import onebasin
 from torch import nn
 from onebasin import Permutation, matching, average, infer_symmetry, verify
-from onebasin.merging import repair
+from onebasin.merging import average_checkpoints, repair
 from onebasin.errors import OneBasinError
 from onebasin.graph.binding import FunctionalModel
 from onebasin.evaluation import (
-    average_checkpoints, baseline_of, compare_ensembles, compare_outputs, evaluate_networks,
+    baseline_of, compare_ensembles, compare_outputs, evaluate_networks,
     evaluator, interpolate, measure_pairs, measure_plane, permuted_copies, reset_statistics,
 )
 from onebasin.evaluation.features import measure_llfc, measure_similarity

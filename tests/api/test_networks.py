@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import onebasin
 from onebasin import OneBasinError, OneBasinWarning
-from onebasin.evaluation.repair import repair
+from onebasin.evaluation._repair import repair
 
 pytestmark = pytest.mark.filterwarnings("ignore::onebasin.OneBasinWarning")
 

@@ -3,12 +3,11 @@ import torch
 import torch.nn.functional as F
 
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.averaging import average_checkpoints
 from onebasin.evaluation.calibration import calibrate
 from onebasin.evaluation.ensembles import compare_ensembles
 from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.statistics import reset_statistics
-from tests.evaluation.networks import assert_same, copy_of, examples, mlp
+from tests.evaluation.networks import copy_of, examples, mlp
 
 MODELS = {name: mlp(seed).eval() for seed, name in enumerate("abc")}
 NETWORKS = {name: model.state_dict() for name, model in MODELS.items()}
@@ -110,34 +109,3 @@ def test_invalid_comparisons_are_rejected():
         compare_ensembles(mlp(9), NETWORKS, evaluator(examples()[0], torch.zeros(50)))
     with pytest.raises(OneBasinError, match="the data have no examples"):
         compare_ensembles(mlp(9), NETWORKS, evaluator([]))
-
-
-def test_the_mean_of_checkpoints_is_their_mean():
-    checkpoints = [mlp(seed).state_dict() for seed in range(4)]
-    kept = [copy_of(each) for each in checkpoints]
-    mean = average_checkpoints(iter(checkpoints))
-    for name, tensor in mean.items():
-        torch.testing.assert_close(tensor, sum(each[name] for each in checkpoints) / 4)
-    for each, before in zip(checkpoints, kept, strict=True):
-        assert_same(each, before)
-
-
-def test_the_mean_keeps_dtypes_and_the_last_integers():
-    checkpoints = [
-        {"w": torch.full((1,), 256.0 + k).bfloat16(), "n": torch.tensor(k)} for k in (0, 2, 4)
-    ]
-    mean = average_checkpoints(checkpoints)
-    assert_same(mean, {"w": torch.tensor([258.0]).bfloat16(), "n": torch.tensor(4)})
-    (only,) = ({"w": torch.ones(2)},)
-    mean = average_checkpoints([only])
-    mean["w"].zero_()
-    assert only["w"].sum() == 2
-
-
-def test_checkpoints_that_do_not_fit_are_rejected():
-    with pytest.raises(OneBasinError, match="checkpoints is empty"):
-        average_checkpoints([])
-    with pytest.raises(OneBasinError, match=r"'w' is \(2,\) in the first .* \(3,\) in number 2"):
-        average_checkpoints([{"w": torch.zeros(2)}, {"w": torch.zeros(3)}])
-    with pytest.raises(OneBasinError, match="'v' is in params_b but not in params_a"):
-        average_checkpoints([{"w": torch.zeros(2)}, {"w": torch.zeros(2), "v": torch.zeros(2)}])

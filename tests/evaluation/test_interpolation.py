@@ -4,11 +4,11 @@ from torch import nn
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._paths import point_between
+from onebasin.evaluation._repair import repair
 from onebasin.evaluation.curves import Curve
 from onebasin.evaluation.evaluator import evaluator
 from onebasin.evaluation.interpolation import interpolate
 from onebasin.evaluation.pairs import measure_pairs
-from onebasin.evaluation.repair import repair
 from onebasin.evaluation.statistics import reset_statistics
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 

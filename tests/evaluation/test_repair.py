@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from onebasin import OneBasinError
 from onebasin.evaluation._moments import UnitMoments
+from onebasin.evaluation._repair import repair
 from onebasin.evaluation._repair_sites import find_repair_sites
-from onebasin.evaluation.repair import repair
 from onebasin.graph.graph import Graph
 from onebasin.merging import average
 from tests.graph.networks import NETWORKS, build

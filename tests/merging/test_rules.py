@@ -7,7 +7,7 @@ from torch.nn.utils import prune
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation import evaluator, interpolate
-from onebasin.evaluation.pruning import differing_masks
+from onebasin.evaluation._pruning import differing_masks
 from onebasin.merging.averages import LazyAverage, average
 from tests.cli.run import succeed
 

@@ -14,7 +14,7 @@ from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.repair import RepairResult, repair
+from onebasin.evaluation._repair import RepairResult, repair
 from onebasin.graph._normalization import layers_with_statistics
 from onebasin.merging.averages import LazyAverage
 

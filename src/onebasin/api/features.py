@@ -273,7 +273,7 @@ def _probed(
         llfc,
         similarity,
     )
-    from onebasin.evaluation.features.probe import ALPHAS, FeatureProbe, path_between
+    from onebasin.evaluation.features._probe import ALPHAS, FeatureProbe, path_between
 
     everything = options.measure == "all"
     makers: dict[str, Callable[[], Any]] = {

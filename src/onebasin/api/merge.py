@@ -22,7 +22,7 @@ from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._paths import normalize_weights
-from onebasin.evaluation.repair import RepairResult
+from onebasin.evaluation._repair import RepairResult
 from onebasin.graph._normalization import keeps_spectral_vectors, layers_with_statistics
 from onebasin.matching import ManyMatching, Matching
 from onebasin.merging.averages import LazyAverage

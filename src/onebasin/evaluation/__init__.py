@@ -1,6 +1,5 @@
 """Evaluation of networks: losses, barriers, planes, ensembles and calibration."""
 
-from onebasin.evaluation.averaging import average_checkpoints
 from onebasin.evaluation.baselines import Baseline, baseline_of
 from onebasin.evaluation.calibration import Calibration, calibrate
 from onebasin.evaluation.copies import permuted_copies
@@ -27,7 +26,6 @@ __all__ = [
     "PairBarriers",
     "Plane",
     "Result",
-    "average_checkpoints",
     "baseline_of",
     "calibrate",
     "compare_ensembles",

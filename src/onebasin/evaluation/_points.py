@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from onebasin._checks import described
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._paths import Weights, point_at
+from onebasin.evaluation._pruning import with_common_masks
 from onebasin.evaluation.evaluator import Evaluate, Evaluation, as_evaluation
-from onebasin.evaluation.pruning import with_common_masks
 from onebasin.graph.binding import FunctionalModel
 
 Params: TypeAlias = Mapping[str, Tensor]

@@ -12,9 +12,9 @@ from onebasin._checks import check_model, checks_arguments
 from onebasin.errors import OneBasinError, check_choice, check_whole
 from onebasin.evaluation._paths import Weights, same_point
 from onebasin.evaluation._points import Evaluations, Params, Prepare, evaluate_points
+from onebasin.evaluation._repair import ActivationRepair
 from onebasin.evaluation.curves import Curve, LineNormalization
 from onebasin.evaluation.evaluator import Evaluate, Evaluation
-from onebasin.evaluation.repair import ActivationRepair
 from onebasin.evaluation.statistics import fresh_statistics
 from onebasin.graph._normalization import layers_with_statistics
 from onebasin.graph.batches import rereadable

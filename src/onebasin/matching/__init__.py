@@ -10,13 +10,16 @@ from onebasin.matching.exhaustive import enumerate_permutations, match_exhaustiv
 from onebasin.matching.frank_wolfe import match_frank_wolfe
 from onebasin.matching.functional_difference import match_functional_difference
 from onebasin.matching.merge_many import match_many
+from onebasin.matching.registry import MATCHERS, MatcherInfo
 from onebasin.matching.result import ManyMatching, Matching, Progress, Step
 from onebasin.matching.sinkhorn import match_sinkhorn
 from onebasin.matching.straight_through import match_straight_through
 from onebasin.matching.weights import match_weights
 
 __all__ = [
+    "MATCHERS",
     "ManyMatching",
+    "MatcherInfo",
     "Matching",
     "Progress",
     "Step",

@@ -15,7 +15,7 @@ from onebasin._dtypes import dtype_name, is_inexact
 from onebasin._text import counted
 from onebasin.checkpoints._lazy import TensorInfo, describe
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.pruning import apply_common_masks, differing_masks
+from onebasin.evaluation._pruning import apply_common_masks, differing_masks
 
 SCALES = ("{}_scale", "{}_scale_inv", "{}.scale", "{}.scale_weight", "{}.weight_scale")
 """Names of the scale of a quantized tensor, after the name of the tensor or of its module."""

@@ -1,20 +1,21 @@
-"""Weighted mean of networks, in memory or tensor by tensor."""
+"""Means of networks, in memory or tensor by tensor."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from onebasin._checks import checks_arguments
-from onebasin._dtypes import all_finite, compute_dtype
+from onebasin._checks import check_mapping, checks_arguments, described, state_of
+from onebasin._dtypes import all_finite, compute_dtype, is_inexact, round_to
 from onebasin._text import counted
 from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
 from onebasin.errors import OneBasinError, OneBasinWarning
-from onebasin.evaluation._paths import mean_of, normalize_weights
+from onebasin.evaluation._paths import check_same_names, mean_of, normalize_weights
 from onebasin.graph._normalization import is_variance
 from onebasin.merging._rules import rules_for
 from onebasin.symmetry._modules import memory_of
@@ -215,3 +216,66 @@ def _are_equal(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
         memory_of(a) == memory_of(b) or torch.equal(a, b)
         for a, b in zip(tensors, others, strict=True)
     )
+
+
+def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    r"""Return the mean of the checkpoints of one run (stochastic weight averaging).
+
+    A running mean, \(\bar\theta \leftarrow \bar\theta + (\theta_k - \bar\theta) / k\) (Izmailov et
+    al. 2018, Algorithm 1), which reads one checkpoint at a time. It is computed in float32 or
+    better. Integer tensors are those of the last checkpoint. Statistics of normalization layers are
+    averaged, too; recompute them on data with `reset_statistics`, as the paper does.
+
+    Args:
+        checkpoints: parameters and buffers of one or more checkpoints; not changed.
+
+    Returns:
+        The mean, with the names, dtypes and devices of the first.
+
+    Raises:
+        OneBasinError: the list is empty, or names or shapes differ.
+
+    Example:
+        >>> average_checkpoints({"w": torch.tensor([float(k)])} for k in (1, 2, 6))
+        {'w': tensor([3.])}
+    """
+    mean: dict[str, Tensor] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    count = 0
+    for count, source in enumerate(_iterated(checkpoints), 1):
+        checkpoint = state_of(source)
+        check_mapping("average_checkpoints", checkpoint, f"checkpoint {count}")
+        if count == 1:
+            dtypes = {name: checkpoint[name].dtype for name in checkpoint}
+        else:
+            check_same_names(mean, checkpoint)
+        for name in dtypes:
+            mean[name] = _step(name, mean.get(name), checkpoint[name].detach(), count)
+    if not count:
+        raise OneBasinError("average_checkpoints: checkpoints is empty; pass at least one")
+    return {
+        name: round_to(f"average_checkpoints: the mean of tensor {name!r}", tensor, dtypes[name])
+        for name, tensor in mean.items()
+    }
+
+
+def _iterated(checkpoints: Any) -> Iterable[Any]:
+    if isinstance(checkpoints, Mapping | str) or not isinstance(checkpoints, Iterable):
+        raise OneBasinError(
+            f"average_checkpoints: checkpoints is {described(checkpoints)}; pass a list of state "
+            "dicts"
+        )
+    return checkpoints
+
+
+def _step(name: str, mean: Tensor | None, value: Tensor, count: int) -> Tensor:
+    if not is_inexact(value.dtype):
+        return value.clone()
+    if mean is None:
+        return value.to(compute_dtype(value.dtype), copy=True)
+    if mean.shape != value.shape:
+        raise OneBasinError(
+            f"average_checkpoints: tensor {name!r} is {tuple(mean.shape)} in the first checkpoint "
+            f"but {tuple(value.shape)} in number {count}; pass checkpoints of one run"
+        )
+    return mean.add_(value.to(mean.device, mean.dtype) - mean, alpha=1 / count)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from onebasin.checkpoints.architectures import MLP
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features._batch_dims import BatchDim
-from onebasin.evaluation.features.layers import find_layers
+from onebasin.evaluation.features._layers import find_layers
 from onebasin.graph.graph import Graph
 from tests.graph.networks import build
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from onebasin import Permutation, infer_symmetry
 from onebasin.errors import OneBasinError
+from onebasin.evaluation._repair import repair
 from onebasin.evaluation.features import measure_additivity, measure_llfc
-from onebasin.evaluation.features.probe import checked_alphas
-from onebasin.evaluation.repair import repair
+from onebasin.evaluation.features._probe import checked_alphas
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.matching import match_weights
 from tests.evaluation.features.pairs import between, cosines, distances, mlp_features, pair

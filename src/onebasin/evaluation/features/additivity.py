@@ -12,8 +12,7 @@ from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, mixed
 from onebasin.evaluation.features._moments import Sums
-from onebasin.evaluation.features.llfc import ENDS
-from onebasin.evaluation.features.probe import (
+from onebasin.evaluation.features._probe import (
     ALPHAS,
     Batch,
     FeatureMetric,
@@ -22,6 +21,7 @@ from onebasin.evaluation.features.probe import (
     checked_alphas,
     run_metric,
 )
+from onebasin.evaluation.features.llfc import ENDS
 from onebasin.evaluation.features.table import LayerTable
 from onebasin.graph._sites import NONLINEAR
 from onebasin.graph.graph import Call
@@ -76,7 +76,7 @@ def measure_additivity(
         data: batches `(inputs, labels)` or inputs.
         alphas: weights of A, between 0 and 1.
         operators: names of functions, such as "gelu" and "tanh", or "all" of `ELEMENTWISE`.
-        layers: patterns for names of layers (see `find_layers`); all by default.
+        layers: patterns for names of layers, such as "layers.*"; all by default.
         progress: called with the number of batches done.
 
     Raises:

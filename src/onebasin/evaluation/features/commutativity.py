@@ -13,7 +13,7 @@ from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, wide
 from onebasin.evaluation.features._moments import Sums
-from onebasin.evaluation.features.probe import (
+from onebasin.evaluation.features._probe import (
     Batch,
     FeatureMetric,
     FeatureProbe,
@@ -68,7 +68,7 @@ def measure_commutativity(
         params_a: parameters and buffers of A.
         params_b: parameters and buffers of B.
         data: batches `(inputs, labels)` or inputs.
-        layers: patterns for names of layers (see `find_layers`); all by default.
+        layers: patterns for names of layers, such as "layers.*"; all by default.
         progress: called with the number of batches done.
 
     Raises:

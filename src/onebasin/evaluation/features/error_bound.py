@@ -14,7 +14,7 @@ from onebasin.evaluation._losses import are_classes, check_classes, flat_classes
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features._comparison import COSINE, compare, mixed
 from onebasin.evaluation.features._moments import Sums
-from onebasin.evaluation.features.probe import (
+from onebasin.evaluation.features._probe import (
     ALPHAS,
     Batch,
     FeatureMetric,

@@ -14,7 +14,7 @@ from onebasin.errors import OneBasinError, check_choice
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.evaluator import Evaluation, Evaluator, Loss
 from onebasin.evaluation.features._comparison import mixed
-from onebasin.evaluation.features.probe import FeatureProbe, path_between
+from onebasin.evaluation.features._probe import FeatureProbe, path_between
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable
 from onebasin.evaluation.results import axes_for
 from onebasin.graph.batches import IGNORED, labels_of, rereadable
@@ -102,7 +102,7 @@ def interpolate_features(
         params_b: parameters and buffers of B.
         data: batches `(inputs, labels)`.
         alpha: weight of A, between 0 and 1.
-        layers: patterns for names of layers; by default those of `find_layers`.
+        layers: as for `measure_llfc`.
         loss: "cross_entropy", "mse" or a function, as for `evaluator`.
         normalization: normalization of `merged weights`, as for `measure_llfc`; all other rows
             have the statistics of A and of B.

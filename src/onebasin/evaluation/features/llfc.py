@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from onebasin._checks import checks_arguments
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features._comparison import COSINE, PROJECTION, compare, mixed
+from onebasin.evaluation.features._layers import Layer
 from onebasin.evaluation.features._moments import Sums
-from onebasin.evaluation.features.layers import Layer
-from onebasin.evaluation.features.probe import (
+from onebasin.evaluation.features._probe import (
     ALPHAS,
     Batch,
     FeatureMetric,
@@ -80,8 +80,9 @@ def measure_llfc(
         params_b: parameters and buffers of B.
         data: batches `(inputs, labels)` or inputs.
         alphas: weights of A, between 0 and 1.
-        layers: patterns for names of layers, such as `layers.*`; by default those of
-            `find_layers`.
+        layers: patterns for names of layers, such as "layers.*" or "*relu*". By default, the
+            layers are the outputs of operators with parameters, of nonlinear functions, of sums
+            of two streams, and of the model.
         normalization: "interpolated" interpolates the path's running statistics, "reset" recomputes
             them from `statistics`, "repair" and "rescale" set the statistics of all units of the
             path between those of the endpoints (see `repair`). A and B keep their own, as in

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from onebasin._checks import checks_arguments
 from onebasin.errors import check_choice, check_whole
 from onebasin.evaluation.features._comparison import wide
+from onebasin.evaluation.features._layers import Layer
 from onebasin.evaluation.features._moments import Moments
-from onebasin.evaluation.features.layers import Layer
-from onebasin.evaluation.features.probe import (
+from onebasin.evaluation.features._probe import (
     Batch,
     FeatureMetric,
     FeatureProbe,
@@ -207,7 +207,7 @@ def measure_similarity(
             definition of HSIC, for which few examples bias CKA towards 1.
         max_features: maximum number of features for CKA over all examples. It takes three float64
             matrices of that size for every layer.
-        layers: patterns for names of layers; by default those of `find_layers`.
+        layers: as for `measure_llfc`.
         progress: called with the number of batches done.
 
     Raises:

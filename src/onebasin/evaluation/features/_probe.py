@@ -18,7 +18,7 @@ from onebasin.errors import OneBasinError, check_choice, is_fraction
 from onebasin.evaluation._paths import check_same_names, point_between
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features._batch_dims import BatchDim, find_batch_dims
-from onebasin.evaluation.features.layers import Layer, find_layers, names_of
+from onebasin.evaluation.features._layers import Layer, find_layers, names_of
 from onebasin.evaluation.interpolation import preparation_for
 from onebasin.graph.features import BatchContext, Features, check_finite
 from onebasin.graph.graph import Call, Graph
