@@ -36,7 +36,7 @@ def test_every_module_with_parameters_draws_them(case):
 
 @pytest.mark.parametrize("case", LIGHT)
 def test_weights_are_the_seeds(case):
-    from onebasin_studies.training.initialization import initialized
+    from onebasin_studies.training.stacks import initialized
 
     name, arguments = CASES[case]
     network = build_network(name, **arguments)

@@ -8,7 +8,7 @@ from onebasin.errors import OneBasinError
 from onebasin_studies import STUDIES, find_studies, find_study
 from onebasin_studies.papers.collection import collect
 from onebasin_studies.report.studies.files import report_files
-from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.schedule import Plan
 from onebasin_studies.runtime.study import SCALES
 from tests.studies.report.test_pages import parsed
 

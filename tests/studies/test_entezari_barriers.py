@@ -13,7 +13,7 @@ from onebasin_studies.papers.entezari.difficulty import architectures
 from onebasin_studies.papers.entezari.real_vs_copies import agreement_of, places_of
 from onebasin_studies.papers.entezari.settings import Point, Series, data_label, published_series
 from onebasin_studies.papers.entezari.small_networks import measure_all_pairs, search_pairs
-from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.schedule import Plan
 from onebasin_studies.runtime.statistics import grouped, select, values_of
 from onebasin_studies.tasks import evaluate_network
 

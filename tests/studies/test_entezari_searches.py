@@ -11,13 +11,11 @@ from onebasin_studies.papers.entezari.annealing import gains
 from onebasin_studies.papers.entezari.search import reduced
 from onebasin_studies.papers.entezari.theorem import measure_construction
 from onebasin_studies.runtime.task import Result
-from onebasin_studies.tasks.annealing import anneal_networks
 from onebasin_studies.tasks.bundles import select_network
-from onebasin_studies.tasks.measuring import evaluate_network, measure_barrier
+from onebasin_studies.tasks.matching import anneal_networks
+from onebasin_studies.tasks.measuring import evaluate_network, measure_barrier, measure_set
 from onebasin_studies.tasks.merging import merge_networks
-from onebasin_studies.tasks.sets import measure_set
-from onebasin_studies.tasks.subspaces import train_line
-from onebasin_studies.tasks.training import train_networks
+from onebasin_studies.tasks.training import train_line, train_networks
 
 SETTING = {"data": "digits", "network": {"name": "mlp", "depth": 1, "width": 12}}
 POINT = {"family": "mlp", "data": "mnist", "normalization": "interpolated"}

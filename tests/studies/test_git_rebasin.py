@@ -12,7 +12,7 @@ from onebasin_studies.papers.collection import collect
 from onebasin_studies.papers.git_rebasin.barriers import barriers_of, by_setting, paired
 from onebasin_studies.papers.git_rebasin.plane import NAMES, plane_of, saddle_height
 from onebasin_studies.papers.git_rebasin.settings import DIGITS_MLP, MNIST_MLP_SMALL
-from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.schedule import Plan
 from onebasin_studies.runtime.statistics import select
 from onebasin_studies.tasks import train_networks
 from onebasin_studies.tasks.bundles import select_network

@@ -14,7 +14,7 @@ from onebasin_studies.papers.llfc import (
     pairs,
     spawning,
 )
-from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.schedule import Plan
 from onebasin_studies.tasks.features import measure_features
 from onebasin_studies.tasks.specs import data_of, network_of
 from tests.studies.runs import as_if_of_mnist

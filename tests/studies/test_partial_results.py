@@ -5,8 +5,7 @@ from onebasin.errors import OneBasinError
 from onebasin_studies import Task
 from onebasin_studies.runtime.engines import LocalEngine
 from onebasin_studies.runtime.folder import StudyFolder
-from onebasin_studies.runtime.plan import Plan
-from onebasin_studies.runtime.schedule import Schedule
+from onebasin_studies.runtime.schedule import Plan, Schedule
 from onebasin_studies.runtime.store import Files, PartialResults
 from onebasin_studies.tasks import training
 from onebasin_studies.tasks.training import train_networks

@@ -3,9 +3,8 @@ import pytest
 from onebasin.errors import OneBasinError
 from onebasin_studies import Task
 from onebasin_studies.papers.catalogue import STUDIES, find_studies
-from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.progress import Estimate
-from onebasin_studies.runtime.schedule import MOST_TOGETHER, Schedule
+from onebasin_studies.runtime.schedule import MOST_TOGETHER, Plan, Schedule
 from tests.studies import toy
 
 

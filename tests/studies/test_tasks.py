@@ -14,8 +14,7 @@ from onebasin_studies.tasks import (
     permute_network,
     train_networks,
 )
-from onebasin_studies.tasks.specs import data_of
-from onebasin_studies.tasks.splits import batches_of, evaluator_of
+from onebasin_studies.tasks.specs import batches_of, data_of, evaluator_of
 from tests.studies import toy
 from tests.studies.runs import run
 

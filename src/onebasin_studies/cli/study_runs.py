@@ -48,18 +48,18 @@ def run(
       onebasin study run width --scale paper --engine ray --address auto --out s3://bucket/width
     """
     with open_console(as_json, quiet) as console:
-        from onebasin_studies.cli.study_progress import progress_line
+        from onebasin_studies.cli.progress import study_progress
         from onebasin_studies.report.studies import run_and_report
 
         engine = workers.build()
-        with progress_line(console) as line:
+        with study_progress(console) as show:
             result = run_and_report(
                 names,
                 scale=scale,
                 out=out,
                 engine=engine,
-                note=line.note,
-                progress=line.show,
+                note=console.note,
+                progress=show,
             )
         console.print(result.to_json(), result.summary())
         return 0 if result.is_complete else SOME_FAILED

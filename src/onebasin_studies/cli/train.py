@@ -13,9 +13,8 @@ from onebasin.cli.option_groups import with_option_groups
 from onebasin.cli.options.data import TrainingDataOptions
 from onebasin.cli.options.networks import Arch, ArchArgs
 from onebasin.cli.options.run import Json, Quiet
-from onebasin_studies.cli.recipe_options import RecipeOptions
-from onebasin_studies.cli.seeds import numbers_of
-from onebasin_studies.cli.training_progress import progress_bars
+from onebasin_studies.cli.progress import training_progress
+from onebasin_studies.cli.recipe_options import RecipeOptions, numbers_of
 
 ALL_DIVERGED = 3
 
@@ -85,7 +84,7 @@ def train(
     """
     seed_list, kept = numbers_of(seeds, "--seeds"), _saved_epochs(save_epochs)
     options = recipe.keywords()
-    with open_console(as_json, quiet) as console, progress_bars(console) as on_epoch_end:
+    with open_console(as_json, quiet) as console, training_progress(console) as on_epoch_end:
         from onebasin_studies.report.training import run_training
 
         report = run_training(

@@ -10,7 +10,7 @@ from typing import Any
 from onebasin.errors import OneBasinError
 from onebasin_studies.papers.catalogue import find_study
 from onebasin_studies.runtime.folder import StudyFolder
-from onebasin_studies.runtime.plan import Plan
+from onebasin_studies.runtime.schedule import Plan
 from onebasin_studies.runtime.store import CorruptResultError, Failure, Record
 from onebasin_studies.runtime.study import Study, Verdict
 from onebasin_studies.runtime.task import Task

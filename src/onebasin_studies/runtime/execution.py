@@ -11,9 +11,8 @@ from onebasin.errors import OneBasinError
 from onebasin_studies.runtime.engines.call import Call, Report, failures_of, import_paths
 from onebasin_studies.runtime.engines.engine import Engine
 from onebasin_studies.runtime.folder import StudyFolder
-from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.progress import Estimate, Progress
-from onebasin_studies.runtime.schedule import TRIES, Schedule
+from onebasin_studies.runtime.schedule import TRIES, Plan, Schedule
 from onebasin_studies.runtime.store import (
     CorruptResultError,
     DiskFullError,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from onebasin.errors import OneBasinError
-from onebasin_studies.runtime.plan import Plan
 from onebasin_studies.runtime.progress import Progress
+from onebasin_studies.runtime.schedule import Plan
 from onebasin_studies.runtime.store import Store
 from onebasin_studies.runtime.study import Study
 

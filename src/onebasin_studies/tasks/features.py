@@ -17,8 +17,7 @@ from onebasin.evaluation.features import (
 )
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin_studies.runtime.task import Result, task
-from onebasin_studies.tasks.specs import Spec, data_of, network_of
-from onebasin_studies.tasks.splits import batches_of
+from onebasin_studies.tasks.specs import Spec, batches_of, data_of, network_of
 
 MEASURES: Mapping[str, Callable[..., FeatureTable]] = MappingProxyType(
     {

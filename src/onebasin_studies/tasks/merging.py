@@ -13,8 +13,14 @@ from onebasin.matching.registry import check_options, find_method
 from onebasin.matching.result import ManyMatching
 from onebasin.merging.averages import average
 from onebasin_studies.runtime.task import Result, task
-from onebasin_studies.tasks.specs import Spec, data_of, network_of, symmetry_of
-from onebasin_studies.tasks.splits import batches_of, evaluator_of
+from onebasin_studies.tasks.specs import (
+    Spec,
+    batches_of,
+    data_of,
+    evaluator_of,
+    network_of,
+    symmetry_of,
+)
 
 
 @task(version=2)

@@ -1,4 +1,4 @@
-"""Specs: JSON values that name the dataset and the architecture of a task."""
+"""Specs: descriptions of data and networks as JSON values, and what tasks build from them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from onebasin.data.dataset import Dataset
 from onebasin.data.datasets import load_dataset
 from onebasin.errors import OneBasinError
+from onebasin.evaluation.evaluator import Evaluator, evaluator
+from onebasin.graph.batches import Batches
 from onebasin.networks.catalogue import build_network
 from onebasin.symmetry import Symmetry, infer_symmetry
 from onebasin_studies.runtime.task import Task
@@ -77,3 +79,41 @@ def _parts(spec: Spec, what: str) -> tuple[str, dict[str, Any]]:
     if "name" not in spec:
         raise OneBasinError(f"{what}: {dict(spec)} has no name; give one as 'name'")
     return spec["name"], {key: value for key, value in spec.items() if key != "name"}
+
+
+SPLITS = ("train", "test")
+
+
+def evaluator_of(data: Dataset, split: str) -> Evaluator:
+    """Return the evaluator of networks on one split.
+
+    Args:
+        data: the dataset.
+        split: "train" or "test".
+
+    Raises:
+        OneBasinError: if the split is unknown.
+    """
+    return evaluator(*_examples(data, split))
+
+
+def batches_of(data: Dataset, split: str = "train", *, batch_size: int = 500) -> Batches:
+    """Return the batches of one split.
+
+    Args:
+        data: the dataset.
+        split: "train" or "test".
+        batch_size: examples per batch.
+
+    Raises:
+        OneBasinError: if the split is unknown.
+    """
+    return Batches(*_examples(data, split), batch_size=batch_size)
+
+
+def _examples(data: Dataset, split: str) -> tuple[Tensor, Tensor]:
+    if split not in SPLITS:
+        raise OneBasinError(f"task: split is {split!r}; it must be train or test")
+    if split == "train":
+        return data.train_inputs, data.train_labels
+    return data.test_inputs, data.test_labels

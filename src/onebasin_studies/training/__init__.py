@@ -2,10 +2,9 @@
 
 from onebasin.data.dataset import Dataset
 from onebasin.data.datasets import load_digits
-from onebasin_studies.training.history import EpochRow
 from onebasin_studies.training.recipe import Recipe
 from onebasin_studies.training.train import train
-from onebasin_studies.training.trained import TrainedNetwork
+from onebasin_studies.training.trained import EpochRow, TrainedNetwork
 from onebasin_studies.training.trainer import GroupProgress
 
 __all__ = [

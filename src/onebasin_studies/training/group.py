@@ -16,13 +16,12 @@ from onebasin_studies.training.batch_loader import BatchLoader
 from onebasin_studies.training.engines import Engine
 from onebasin_studies.training.engines.engine import Score
 from onebasin_studies.training.engines.noise import Noise
-from onebasin_studies.training.history import EpochRow
 from onebasin_studies.training.optimizers import StackedOptimizer
-from onebasin_studies.training.schedules import learning_rate_at
+from onebasin_studies.training.recipe import learning_rate_at
 from onebasin_studies.training.setup import TrainingSetup
 from onebasin_studies.training.stacks import Stack
 from onebasin_studies.training.testing import TestSet
-from onebasin_studies.training.trained import Status, TrainedNetwork
+from onebasin_studies.training.trained import EpochRow, Status, TrainedNetwork
 
 
 @dataclass(frozen=True, eq=False)

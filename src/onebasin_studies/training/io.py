@@ -17,8 +17,7 @@ from torch import Tensor
 from onebasin._text import one_line
 from onebasin.errors import OneBasinError
 from onebasin_studies.training.engines import EngineName
-from onebasin_studies.training.history import EpochRow, rows_from_json
-from onebasin_studies.training.trained import Status, TrainedNetwork
+from onebasin_studies.training.trained import EpochRow, Status, TrainedNetwork, rows_from_json
 
 Metadata = dict[str, str]
 Shapes = Mapping[str, tuple[int, ...]]

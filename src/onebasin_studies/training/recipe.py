@@ -1,8 +1,9 @@
-"""Training hyperparameters, with their defaults and ranges."""
+"""Training hyperparameters and learning rate schedules."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -150,3 +151,31 @@ def _is_share(value: Any) -> bool:
 
 def _wrong(name: str, value: object, expected: str) -> OneBasinError:
     return OneBasinError(f"train: {name} is {value!r}; it must be {expected}")
+
+
+def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step.
+
+    After the warm-up the cosine schedule is `learning_rate · (1 + cos(π t)) / 2`, with t from 0 to
+    1.
+
+    Args:
+        recipe: the hyperparameters with the schedule.
+        step: number of the step, from 0.
+        steps_per_epoch: number of steps per epoch.
+
+    Example:
+        >>> recipe = Recipe(epochs=2, schedule="cosine", learning_rate=1.0, warmup_epochs=1)
+        >>> [round(learning_rate_at(recipe, step, 2), 2) for step in range(4)]
+        [0.5, 1.0, 1.0, 0.5]
+    """
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    if step + 1 <= warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    if recipe.schedule == "cosine":
+        rest = recipe.epochs * steps_per_epoch - warmup
+        return recipe.learning_rate * (1 + math.cos(math.pi * (step - warmup) / rest)) / 2
+    if recipe.schedule == "steps":
+        passed = sum(step >= epoch * steps_per_epoch for epoch in recipe.milestones)
+        return recipe.learning_rate * recipe.decay**passed
+    return recipe.learning_rate

@@ -1,9 +1,10 @@
-"""Training setup: the inputs that all groups of one call of `train` share."""
+"""Training setup: the inputs that all groups of one training share, and their fingerprints."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,21 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.data.dataset import Dataset
-from onebasin.data.examples import Examples
+from onebasin.data.examples import Examples, Pixels
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.graph.batches import device_of
 from onebasin_studies.training.augmentation import Augment, augment_name
 from onebasin_studies.training.batch_loader import on_device
 from onebasin_studies.training.compatibility import check_trainable, needs_two, takes_single
 from onebasin_studies.training.engines import Backend, EngineName, choose_backend
-from onebasin_studies.training.fingerprints import (
-    data_fingerprint,
-    network_fingerprint,
-    weights_fingerprint,
-)
-from onebasin_studies.training.initialization import Network, initialized
 from onebasin_studies.training.recipe import Recipe
+from onebasin_studies.training.stacks import Network, initialized
 from onebasin_studies.training.testing import TestSet
+
+MOST_BYTES = 2**26
+"""Maximum number of hashed input bytes per split: all of MNIST, a third of CIFAR-10."""
+MOST_ENTRIES = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,3 +157,65 @@ def _device(device: torch.device | str | None, module: nn.Module) -> torch.devic
             "another, such as cpu"
         ) from error
     return where
+
+
+def network_fingerprint(network: nn.Module) -> str:
+    """Return a hash of an architecture: its `repr` and the shapes and dtypes of its tensors."""
+    trained = {name for name, param in network.named_parameters() if param.requires_grad}
+    specs = [
+        f"{name} {tuple(tensor.shape)} {tensor.dtype} {name in trained}"
+        for name, tensor in network.state_dict().items()
+    ]
+    return _hash("\n".join([str(network), *specs]).encode())
+
+
+def weights_fingerprint(network: nn.Module) -> str:
+    """Return a hash of the values of a network, such as those of a seed.
+
+    Values that differ only by rounding, as between machines, almost always give the same hash.
+    """
+    rows = [f"{name} {_summary(tensor)}" for name, tensor in network.state_dict().items()]
+    return _hash("\n".join(rows).encode())
+
+
+def data_fingerprint(data: Dataset) -> dict[str, Any]:
+    """Return the name and sizes of a dataset with hashes of its labels and of sampled inputs."""
+    return {
+        "name": data.name,
+        "classes": data.num_classes,
+        "train": list(data.train_examples.shape),
+        "test": list(data.test_examples.shape),
+        "train_hash": _split_hash(data.train_examples, data.train_labels),
+        "test_hash": _split_hash(data.test_examples, data.test_labels),
+    }
+
+
+def _split_hash(examples: Examples, labels: Tensor) -> str:
+    raw = examples if isinstance(examples, Tensor) else examples.raw
+    kept = f"{type(examples).__name__} {raw.dtype}"
+    if isinstance(examples, Pixels):
+        kept += f" {examples.mean} {examples.std}"
+    size = raw[:1].nbytes * len(raw)
+    sample = raw[:: max(1, -(-size // MOST_BYTES))]
+    return _hash(kept.encode(), _bytes(labels), _bytes(sample))
+
+
+def _summary(tensor: Tensor) -> str:
+    """Return the length of a tensor and its projection on a wave, rounded to a few digits."""
+    flat = tensor.detach().cpu().flatten()
+    flat = flat[:: max(1, -(-len(flat) // MOST_ENTRIES))].double()
+    norm = float(flat.norm())
+    along = float(flat @ torch.arange(len(flat), dtype=torch.float64).cos())
+    # Adding 0.0 turns -0.0 into 0.0, which prints without a sign.
+    return f"{norm:.3e} {round(along / norm, 3) + 0.0 if norm else 0.0}"
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]

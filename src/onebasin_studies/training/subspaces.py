@@ -25,7 +25,7 @@ from onebasin.evaluation.statistics import reset_statistics
 from onebasin.graph.batches import Batches, device_of, output_of
 from onebasin.graph.binding import bind
 from onebasin_studies.training.compatibility import check_trainable, needs_two, takes_single
-from onebasin_studies.training.initialization import initialized
+from onebasin_studies.training.stacks import initialized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

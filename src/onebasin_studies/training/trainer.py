@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from onebasin_studies.training.folder import TRUNK, Folder, group_name
 from onebasin_studies.training.group import Epoch, GroupState, epochs_of
-from onebasin_studies.training.grouping import Grouping
+from onebasin_studies.training.grouping import Check, Grouping, Report, Work, run_workers
 from onebasin_studies.training.setup import TrainingSetup
 from onebasin_studies.training.trained import TrainedNetwork
-from onebasin_studies.training.workers import Check, Report, Work, run_workers
 
 Progress = Callable[[int, int], None]
 SHARE_OF_WORK = 20.0

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from onebasin.errors import OneBasinError
-from onebasin_studies.report.learning_curves import has_curves, learning_curves
+from onebasin_studies.report.training import has_curves, learning_curves
 from onebasin_studies.training import EpochRow, TrainedNetwork
 
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from onebasin._random import order_of
 from onebasin_studies.training import Dataset, Recipe
-from onebasin_studies.training.initialization import initialized
-from onebasin_studies.training.schedules import learning_rate_at
+from onebasin_studies.training.recipe import learning_rate_at
+from onebasin_studies.training.stacks import initialized
 
 
 def train_plainly(

@@ -7,7 +7,7 @@ from torch import nn
 from onebasin.data.examples import Pixels, Tokens
 from onebasin.errors import OneBasinError
 from onebasin_studies.training import Dataset, train
-from onebasin_studies.training.fingerprints import (
+from onebasin_studies.training.setup import (
     data_fingerprint,
     network_fingerprint,
     weights_fingerprint,
@@ -54,7 +54,7 @@ def test_images_are_told_apart_by_bytes_and_normalization():
 
 
 def test_large_data_are_sampled_to_their_end(monkeypatch):
-    monkeypatch.setattr("onebasin_studies.training.fingerprints.MOST_BYTES", 600)
+    monkeypatch.setattr("onebasin_studies.training.setup.MOST_BYTES", 600)
     first = data_fingerprint(DATA)
     rows = [row for row in range(600) if data_fingerprint(one_changed(row)) != first]
     assert 20 <= len(rows) <= 30

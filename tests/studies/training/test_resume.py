@@ -17,7 +17,7 @@ import torch
 from onebasin.errors import OneBasinError
 from onebasin_studies.training import train
 from onebasin_studies.training.augmentation import augment_name
-from onebasin_studies.training.snapshots import epochs_to_save
+from onebasin_studies.training.train import epochs_to_save
 from tests.studies.training.networks import blobs, mlp, noisy
 
 OPTIONS = {"epochs": 6, "batch_size": 10, "stop_loss": 0.35, "group_size": 2}

@@ -4,7 +4,7 @@ from torch import nn
 
 from onebasin.data.datasets import load_digits
 from onebasin.errors import OneBasinError
-from onebasin_studies.training.initialization import initialized
+from onebasin_studies.training.stacks import initialized
 from onebasin_studies.training.train import train
 
 

@@ -9,8 +9,8 @@ from torch import nn
 from onebasin.errors import OneBasinError
 from onebasin_studies.training import Dataset, Recipe, train
 from onebasin_studies.training.grouping import _cut
-from onebasin_studies.training.initialization import initialized
-from onebasin_studies.training.schedules import learning_rate_at
+from onebasin_studies.training.recipe import learning_rate_at
+from onebasin_studies.training.stacks import initialized
 from tests.studies.training.networks import assert_close, blobs, mlp, noisy, normed
 
 

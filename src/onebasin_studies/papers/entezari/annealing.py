@@ -25,7 +25,7 @@ from onebasin_studies.runtime.drawing import describe_means, draw_means, panels,
 from onebasin_studies.runtime.statistics import grouped, select, summarize, summary, values_of
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
-from onebasin_studies.tasks.sets import measure_set
+from onebasin_studies.tasks.measuring import measure_set
 
 FEW, MANY = 2, 5
 """Number of networks that are aligned jointly."""

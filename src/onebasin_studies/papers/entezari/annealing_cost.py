@@ -21,7 +21,7 @@ from onebasin_studies.runtime.drawing import describe_means, draw_means, panels
 from onebasin_studies.runtime.statistics import Summary, grouped, select, summarize, summary
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Task
-from onebasin_studies.tasks.sets import measure_set
+from onebasin_studies.tasks.measuring import measure_set
 
 STEPS = (10, 100, 1000, 10_000, 50_000)
 PUBLISHED = {

@@ -26,7 +26,7 @@ from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, 
 from onebasin_studies.runtime.task import Task
 from onebasin_studies.tasks.bundles import select_network
 from onebasin_studies.tasks.merging import compare_networks, merge_networks
-from onebasin_studies.tasks.subspaces import train_line
+from onebasin_studies.tasks.training import train_line
 
 FD, SL, BOTH = "FD", "SL", "FD+SL"
 WAYS = (FD, SL, BOTH)

@@ -9,9 +9,8 @@ from onebasin.matching._annealing.evaluated import Energy
 from onebasin.matching._annealing.runs import Schedule
 from onebasin_studies.papers.entezari.settings import Point
 from onebasin_studies.runtime.task import Task
-from onebasin_studies.tasks.annealing import anneal_networks
 from onebasin_studies.tasks.bundles import select_network
-from onebasin_studies.tasks.matching import match_pair
+from onebasin_studies.tasks.matching import anneal_networks, match_pair
 from onebasin_studies.tasks.specs import Spec
 
 

@@ -25,8 +25,15 @@ from onebasin_studies.runtime.drawing import panels
 from onebasin_studies.runtime.statistics import bootstrap, select, summary, values_of
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Result, Task
-from onebasin_studies.tasks.specs import Spec, data_of, network_of, symmetry_of
-from onebasin_studies.tasks.splits import SPLITS, batches_of, evaluator_of
+from onebasin_studies.tasks.specs import (
+    SPLITS,
+    Spec,
+    batches_of,
+    data_of,
+    evaluator_of,
+    network_of,
+    symmetry_of,
+)
 
 STATES = ("as trained", "best permutation")
 KINDS = ("barrier", "indirect")

@@ -22,8 +22,7 @@ from onebasin_studies.runtime.drawing import panels
 from onebasin_studies.runtime.statistics import grouped
 from onebasin_studies.runtime.study import Picture, Row, Study, Table, Verdict, excluding_digits
 from onebasin_studies.runtime.task import Result, Task
-from onebasin_studies.tasks.specs import Spec, data_of, network_of
-from onebasin_studies.tasks.splits import evaluator_of
+from onebasin_studies.tasks.specs import Spec, data_of, evaluator_of, network_of
 
 NAMES = ("A", "B", "π(B)")
 A, B, MOVED = NAMES

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from onebasin.errors import OneBasinError
+from onebasin.evaluation.curves import ALIGNED, NAIVE, SETTINGS, SOFT_INK, svg_source
 from onebasin_studies.papers.collection import CollectedStudy, collect
 from onebasin_studies.report.studies.markdown import index_markdown
 from onebasin_studies.report.studies.pages import index_page, runs_page, study_page
-from onebasin_studies.report.studies.pictures import draw, svg_bytes
 from onebasin_studies.report.studies.tables import table_numbers
 from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.store.files import Files
 from onebasin_studies.runtime.store.rows import columns_of
-from onebasin_studies.runtime.study import Table
+from onebasin_studies.runtime.study import Picture, Study, Table
+
+COLORS = (NAIVE, ALIGNED, "#e09f3e", "#5f4b8b", "#6a994e", SOFT_INK, "#bc6c25", "#3d5a80")
 
 REPORT = "report"
+
 Note = Callable[[str], None]
 
 
@@ -131,3 +136,37 @@ def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
     target = io.StringIO()
     csv.writer(target, lineterminator="\n").writerows(rows)
     return target.getvalue().encode()
+
+
+def draw(study: Study, rows: Sequence[Mapping[str, Any]]) -> Sequence[Picture]:
+    """Return the figures of a study in the common style.
+
+    Raises:
+        OneBasinError: if a figure has no alternative text.
+    """
+    import matplotlib
+    from cycler import cycler
+
+    style = {**SETTINGS, "axes.prop_cycle": cycler(color=COLORS), "legend.fontsize": 9}
+    with matplotlib.rc_context(style):
+        pictures = study.figures(rows)
+        for picture in pictures:
+            # Drawn here because ticks and texts take the style at that time.
+            picture.figure.draw_without_rendering()
+    for picture in pictures:
+        if not picture.alt.strip():
+            raise OneBasinError(f"study {study.name}: figure {picture.name!r} has no alt text")
+    return pictures
+
+
+def svg_bytes(picture: Picture, title: str) -> bytes:
+    """Return the SVG file of a figure; equal figures give equal bytes.
+
+    Args:
+        picture: the figure; its alternative text becomes the description of the file.
+        title: title of the file.
+    """
+    text = base64.b64decode(svg_source(picture.figure).partition(",")[2]).decode()
+    start = text.index(">", text.index("<svg")) + 1
+    words = f"\n <title>{escape(title)}</title>\n <desc>{escape(picture.alt)}</desc>"
+    return f"{text[:start]}{words}{text[start:]}".encode()

@@ -12,10 +12,9 @@ from onebasin.errors import OneBasinError
 from onebasin_studies import Table, find_study
 from onebasin_studies.papers.collection import _elapsed
 from onebasin_studies.report.studies import write_run_index, write_study_reports
-from onebasin_studies.report.studies.files import report_files
+from onebasin_studies.report.studies.files import draw, report_files
 from onebasin_studies.report.studies.markdown import index_markdown
 from onebasin_studies.report.studies.pages import index_page
-from onebasin_studies.report.studies.pictures import draw
 from onebasin_studies.report.studies.tables import table_numbers, table_texts
 from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.statistics import summary
