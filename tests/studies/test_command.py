@@ -41,7 +41,7 @@ def test_study_alone_shows_its_help(capsys):
     assert "status" in found.out
 
 
-def test_data_that_are_not_there_are_told_once_before_anything_runs(capsys, monkeypatch, out):
+def test_missing_data_are_reported_before_the_run(capsys, monkeypatch, out):
     monkeypatch.setenv("ONEBASIN_DATA", "nowhere")
     line = fail(capsys, "study", "run", "matchers", "epochs", "--scale", "small", "--out", out)
     assert line == "data: ONEBASIN_DATA is nowhere, which is not a folder"

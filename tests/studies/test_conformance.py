@@ -1,4 +1,4 @@
-"""Every study of the catalogue: run at smoke, evaluable, drawn, and told by whatever rows exist."""
+"""Every study runs at smoke, and reports any subset of its rows."""
 
 from dataclasses import is_dataclass
 

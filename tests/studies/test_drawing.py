@@ -36,14 +36,14 @@ def test_an_interval_at_a_single_place_is_a_bar():
 def test_styles_are_explained_in_one_legend():
     figure, (ax,) = panels()
     ax.plot([0, 1], [0, 1], label="d = 1")
-    explain(ax, {"promised": "--"})
+    explain(ax, {"guaranteed": "--"})
     legend_below(ax)
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["d = 1", "promised"]
+    assert [text.get_text() for text in legend.get_texts()] == ["d = 1", "guaranteed"]
     assert legend.get_lines()[1].get_linestyle() == "--"
 
 
-def test_sizes_are_written_as_they_are():
+def test_tick_labels_are_the_sizes():
     _, (ax,) = panels()
     size_axis(ax, "width", [0.125, 8.0, 512])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.125", "8", "512"]
@@ -96,11 +96,11 @@ def test_the_legend_of_the_theorem_has_every_line():
     (picture,) = find_study("theorem").figures(rows)
     (legend,) = picture.figure.legends
     words = [text.get_text() for text in legend.get_texts()]
-    assert words == ["d = 1", "d = 2", "random order", "promised rate"]
+    assert words == ["d = 1", "d = 2", "random order", "guaranteed rate"]
 
 
 @pytest.mark.parametrize(("pairs", "has_density"), [(5, True), (2, False)])
-def test_real_against_model_is_a_density_where_there_are_pairs_enough(pairs, has_density):
+def test_density_needs_enough_pairs(pairs, has_density):
     rows = [
         {"sweep": "width", "family": "mlp", "data": "mnist", "width": width, "depth": 1}
         | {"normalization": "interpolated", "split": "train", "pair": pair}

@@ -157,7 +157,7 @@ def test_depth_wants_a_rise_that_levels_off():
     assert judge("depth", unsure).outcome == "not reproduced"
     assert judge("depth", rows[:5]).outcome == "not enough data"
     told = judge("depth", rows).sentence
-    assert "the last one adds 0.200 and the one before 0.600, less the last that is 0.400 (" in told
+    assert "the last doubling adds 0.200 and the one before 0.600, a difference of 0.400 (" in told
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_the_barrier_must_fall_with_every_increase_of_the_steps():
     assert short.sentence == "Width 16: 1,000 steps at most, not 50,000."
 
 
-def test_the_published_barriers_stand_beside_those_of_mnist_only():
+def test_published_barriers_are_shown_for_mnist_only():
     study = find_study("annealing-cost")
     columns = study.table(walks(0.4, 0.3, 0.2)).header
     at = columns.index("published")
@@ -168,7 +168,7 @@ def draws(exponent, random=0.0, num=24, dimension=1):
     ]
 
 
-def test_the_slope_must_be_as_steep_as_promised_and_that_of_chance_flat():
+def test_the_slope_must_be_as_steep_as_guaranteed_and_that_of_chance_flat():
     assert evaluable("theorem", draws(-0.2)) == "reproduced"
     assert evaluable("theorem", draws(-0.1)) == "not reproduced"
     assert evaluable("theorem", draws(-0.1, dimension=4)) == "reproduced"
@@ -249,7 +249,7 @@ def test_annealed_networks_compute_the_same_and_average_better(networks):
         select_network(networks=found, number=0)
 
 
-def test_a_line_begins_where_it_is_told_to(networks):
+def test_line_starts_at_the_given_networks(networks):
     recipe = {"epochs": 0, "batch_size": 64, "learning_rate": 0.01, "penalty": 1.0}
     found = train_line(**SETTING, recipe=recipe, seed=0, start=networks[:2])
     for number, network in enumerate(networks[:2]):

@@ -169,7 +169,7 @@ def test_another_configuration_is_refused(tmp_path, out):
     assert toy.trace_of(tmp_path) == ["give-1"]
 
 
-def test_a_configuration_that_differs_deep_inside_is_told_in_a_line(tmp_path, out):
+def test_nested_difference_of_configurations_is_one_line(tmp_path, out):
     parts = [{"widths": [1, 2], "data": "mnist"}, {"widths": [1, 2, 4], "data": "digits"}]
     run(out, toy.study("one", give(tmp_path, 1), number=parts))
     changed = [parts[0], {**parts[1], "widths": [1, 2, 8]}]
@@ -266,7 +266,7 @@ def test_a_file_url_is_locked_like_the_folder_it_names(tmp_path, out):
 
 @pytest.mark.parametrize(("place", "host"), [("memory", None), ("memory", "other"), ("", "other")])
 def test_a_run_that_gives_signs_of_life_is_left_alone(tmp_path, out, place, host):
-    """Where there is no lock, or it does not reach the other machine."""
+    """Without a lock, or with a lock on another machine."""
     root = f"memory://{tmp_path}/out" if place else str(out)
     study = toy.study("one", give(tmp_path, 1))
     run(root, study)
@@ -285,7 +285,7 @@ def test_a_run_that_gives_signs_of_life_is_left_alone(tmp_path, out, place, host
     assert run(root, study).is_complete
 
 
-def test_memory_is_no_place_for_workers(tmp_path):
+def test_memory_urls_are_rejected_for_processes(tmp_path):
     study = toy.study("one", give(tmp_path, 1))
     url = f"memory://{tmp_path}/out"
     with pytest.raises(OneBasinError, match=rf"{url}: is in the memory of this process, which wo"):
@@ -320,16 +320,18 @@ def test_a_url_is_a_folder_too(tmp_path):
     assert status_of(StudyFolder(url)).studies[0].state == "complete"
 
 
-def test_progress_is_told_with_an_estimate(tmp_path, out):
-    told = []
+def test_progress_has_an_estimate(tmp_path, out):
+    reports = []
     tasks = [Task.of(toy.give, folder=str(tmp_path), value=v, seconds=0.02) for v in range(4)]
     study = toy.study("one", *tasks)
-    run_studies({"one": study}, scale="smoke", out=out, engine=InlineEngine(), progress=told.append)
-    assert [progress.done for progress in told] == [1, 2, 3, 4]
-    assert told[0].left is not None
-    assert 0.05 < told[0].left < 1.0
-    assert told[-1].left == 0.0
-    assert told[0].to_text() == "1 of 4 tasks done, about 0 s left"
+    run_studies(
+        {"one": study}, scale="smoke", out=out, engine=InlineEngine(), progress=reports.append
+    )
+    assert [progress.done for progress in reports] == [1, 2, 3, 4]
+    assert reports[0].left is not None
+    assert 0.05 < reports[0].left < 1.0
+    assert reports[-1].left == 0.0
+    assert reports[0].to_text() == "1 of 4 tasks done, about 0 s left"
 
 
 def test_what_must_run_is_checked_before_anything_does(tmp_path, out):

@@ -110,7 +110,7 @@ def test_matching_brings_features_closer_to_the_mix(rows):
     assert all(near[layer] < 0.5 * far[layer] for layer in near if layer[0] > 0)
 
 
-def test_a_coefficient_far_from_one_is_no_llfc(rows):
+def test_coefficient_far_from_one_is_not_llfc(rows):
     some = evaluated_at_smoke("llfc", rows["llfc"])
     wrong = changed(some, 1.5, kind=pairs.SPAWNED, measure="c")
     assert llfc.verdict(wrong).outcome == "not reproduced"
@@ -217,7 +217,7 @@ def test_what_a_task_measures_must_be_known():
 
 
 def test_reset_statistics_are_those_of_the_ends_too():
-    """Else a network would be far from itself, where its running statistics are not settled."""
+    """Otherwise a network differs from itself while its running statistics have not converged."""
     setting = {
         "data": {"name": "digits", "layout": "images", "num_train": 200, "num_test": 50},
         "network": {"name": "vgg11", "width": 4},

@@ -37,5 +37,5 @@ def test_the_counterexample_has_its_barrier_for_every_permutation(tmp_path):
     assert study.verdict(raised).outcome == "not reproduced"
     (picture,) = study.figures(raised)
     assert "0.1 at the endpoints" in picture.alt, "what the rows say, not what they should"
-    some = [row for row in rows if row["permutation"] != "as they are"]
+    some = [row for row in rows if row["permutation"] != "unchanged"]
     assert study.verdict(some).outcome == "not enough data"

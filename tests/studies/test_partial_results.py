@@ -34,7 +34,7 @@ def stopped(tmp_path, out):
     return study
 
 
-def test_where_things_are_kept_is_no_part_of_a_key():
+def test_resume_folder_does_not_affect_the_key():
     task, *_ = climbs("x")
     assert "resume_folder" not in task.arguments
     given = Task.of(toy.climb, folder="x", values=[1], stop="", resume_folder="somewhere")
@@ -57,7 +57,7 @@ def test_a_call_whose_worker_is_killed_goes_on(tmp_path, out):
     assert len(notes) == 1
 
 
-def test_what_is_kept_and_damaged_starts_anew(tmp_path, out):
+def test_damaged_partial_results_are_recomputed(tmp_path, out):
     study = stopped(tmp_path, out)
     (steps,) = out.glob("partial/*/kept/steps")
     steps.write_bytes(b"\xff")

@@ -30,7 +30,7 @@ def test_a_plan_has_every_task_once_and_inputs_first():
     assert set(plan.keys_of("b")) == {second.key, give(1).key, give(2).key, give(3).key}
 
 
-def test_a_long_chain_is_no_deep_recursion():
+def test_long_chain_needs_no_recursion():
     task = give(0)
     for _ in range(3000):
         task = add(task)
@@ -125,7 +125,7 @@ def test_what_was_never_seen_counts_like_a_task_and_not_like_its_units():
     assert estimate.left(unseen[1:3], 1) == pytest.approx(0.6)
 
 
-def test_all_studies_may_be_named_beside_others():
+def test_all_can_be_combined_with_names():
     assert list(find_studies(["all", "width"], "smoke")) == list(STUDIES)
     with pytest.raises(OneBasinError, match=r"unknown study 'wdth'; did you mean 'width'"):
         find_studies(["all", "wdth"], "smoke")

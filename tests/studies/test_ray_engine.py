@@ -31,7 +31,7 @@ def address(tmp_path_factory):
     from ray.cluster_utils import Cluster
 
     token = tmp_path_factory.mktemp("ray") / "token"
-    # A token of its own, or Ray would leave one in the home folder of whoever runs the tests.
+    # Without this token, Ray would write one to the home folder of the user.
     token.write_text(secrets.token_hex(32))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(token)}.items():

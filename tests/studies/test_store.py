@@ -198,7 +198,7 @@ def test_an_unknown_protocol_is_named():
         Files("nonsense://x")
 
 
-def test_what_a_killed_writer_left_is_no_file_and_is_swept(store):
+def test_temporary_files_are_hidden_and_swept(store):
     store.files.write("a/file", b"1")
     store.files.write("a/.part-123-file", b"half")
     assert store.files.names() == ["a/file"]

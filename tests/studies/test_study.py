@@ -34,7 +34,7 @@ def test_no_claim_is_evaluated_on_digits():
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name not in WITHOUT_DATA])
-def test_a_study_of_data_tells_that_digits_do_not_count(name):
+def test_criterion_excludes_digits(name):
     found = find_study(name)
     assert found.criterion.endswith("Rows of the digits dataset are ignored.")
     labels = [task.labels for task in found.tasks(found.config("smoke"))]

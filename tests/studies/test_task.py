@@ -47,8 +47,8 @@ def test_what_is_left_out_is_the_default():
     assert give().key == give(seconds=0.0).key
 
 
-def test_a_key_stays_what_it_is_when_the_library_grows():
-    # Stored results of users are found by it: a change here makes them compute all anew.
+def test_key_is_stable():
+    # Stored results are found by their keys: another key means another computation.
     assert give().key == "b00108165d5f0117533a8f3c7f249123"
 
 
@@ -82,7 +82,7 @@ def test_what_other_processes_cannot_call_is_refused():
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, object()])
-def test_what_is_no_json_value_is_refused(value):
+def test_argument_must_be_json(value):
     with pytest.raises(
         OneBasinError, match=r"argument 'value' of tests.studies.toy:give is .*JSON"
     ):

@@ -69,7 +69,7 @@ def augment_name(augment: Augment) -> str:
     name = repr(augment) if is_method else getattr(augment, "__qualname__", None) or repr(augment)
     if "<lambda>" in name or "<locals>" in name or re.search(r" at 0x[0-9a-fA-F]+", name):
         raise OneBasinError(
-            f"train: augment is {name}, which a folder cannot tell from another one; define it "
-            "with def at the top of a module, or as a frozen dataclass with __call__"
+            f"train: augment is {name}, which later runs cannot identify; define it with def at "
+            "the top level of a module, or as a frozen dataclass with __call__"
         )
     return name

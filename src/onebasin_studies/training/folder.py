@@ -248,9 +248,8 @@ class Folder:
         found = next(self._files(), None)
         if found is not None:
             raise OneBasinError(
-                f"{self.path}: has {found.relative_to(self.path)} but no {MANIFEST}, which would "
-                "say how that was trained; choose another folder, or start anew with resume=False "
-                "(--restart), which removes it"
+                f"{self.path}: has {found.relative_to(self.path)} but no {MANIFEST}; choose "
+                "another folder, or start again with resume=False (--restart), which removes it"
             )
 
     def _files(self) -> Iterator[Path]:
@@ -299,7 +298,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _is_manifest(found: Any) -> bool:
-    """Tell whether it says what is wanted, and has each of the wanted seeds in one group."""
+    """Return whether it describes a training and has each of its seeds in one group."""
     if not isinstance(found, dict) or not isinstance(found.get("wanted"), dict):
         return False
     seeds, groups = found["wanted"].get("seeds"), found.get("groups")
@@ -313,23 +312,23 @@ def _is_manifest(found: Any) -> bool:
 
 
 def check_same(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Check that a folder holds the training that is wanted.
+    """Check that a folder holds the requested training.
 
     Args:
         path: the folder.
-        there: what its manifest says that was wanted.
-        wanted: what is wanted now.
+        there: the description of the stored training.
+        wanted: the description of the requested training.
 
     Raises:
-        OneBasinError: naming the first thing that differs.
+        OneBasinError: the two differ; the message names the first difference.
     """
-    # What was written came through JSON, so what is wanted goes through it too.
+    # The stored description has passed through JSON, so compare after the same conversion.
     wanted = json.loads(json.dumps(wanted))
     for name in [*wanted, *(key for key in there if key not in wanted)]:
         if there.get(name) != wanted.get(name):
             raise OneBasinError(
                 f"{path}: holds another training, with {name} {_short(there.get(name))}, not "
-                f"{_short(wanted.get(name))}; choose another folder, or start anew with "
+                f"{_short(wanted.get(name))}; choose another folder, or start again with "
                 "resume=False (--restart)"
             )
 

@@ -240,5 +240,5 @@ def check_saved(folder: Folder, groups: Sequence[Sequence[int]], kept: frozenset
         networks = counted(len({seed for seed, _ in missing}), "network")
         raise OneBasinError(
             f"{folder.path}: {networks} went past epochs {epochs} of save_epochs and were not kept "
-            "there; leave these out, or start anew with resume=False (--restart)"
+            "there; leave these out, or start again with resume=False (--restart)"
         )

@@ -32,13 +32,13 @@ def test_lines_are_named_once():
     assert curve_figure(LINES, ["error"]).get_axes()[0].get_legend() is not None
 
 
-def test_naive_and_aligned_train_and_test_can_be_told_apart():
+def test_lines_differ_in_color_and_style():
     naive, aligned = curve_figure(LINES, ["loss"]).get_axes()[0].get_lines()
     assert naive.get_color() != aligned.get_color()
     assert naive.get_linestyle() != aligned.get_linestyle()
 
 
-def test_the_settings_of_matplotlib_stay_as_they_are():
+def test_matplotlib_settings_are_unchanged():
     before = dict(matplotlib.rcParams)
     svg_source(curve_figure(LINES))
     assert dict(matplotlib.rcParams) == before

@@ -64,11 +64,11 @@ def test_statistics_are_each_networks_own(engine):
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
 def test_what_becomes_of_a_seed_does_not_depend_on_the_others(engine):
     data, recipe = blobs(), RECIPES["adam"]
-    beside = train(mlp(), data, seeds=range(5), recipe=recipe, engine=engine, group_size=5)
+    together = train(mlp(), data, seeds=range(5), recipe=recipe, engine=engine, group_size=5)
     (alone,) = train(mlp(), data, seeds=[3], recipe=recipe, engine=engine)
-    assert_close(beside[3].params, alone.params)
-    assert beside[3].losses == pytest.approx(alone.losses, rel=1e-5)
-    assert [row.error for row in beside[3].history] == [row.error for row in alone.history]
+    assert_close(together[3].params, alone.params)
+    assert together[3].losses == pytest.approx(alone.losses, rel=1e-5)
+    assert [row.error for row in together[3].history] == [row.error for row in alone.history]
 
 
 @pytest.mark.parametrize("engine", ["vmap", "loop"])

@@ -44,12 +44,12 @@ def test_numbers_made_from_seeds_are_wrapped():
 
 
 @pytest.mark.parametrize("seeds", [[0, 0.5], ["a"], "ab", [None], [True]])
-def test_what_is_no_seed_is_named(seeds):
+def test_invalid_seed_is_named(seeds):
     with pytest.raises(OneBasinError, match=r"^call: a seed is .*; it must be a whole number from"):
         check_seeds("call", seeds)
 
 
-def test_one_seed_is_no_list_of_seeds():
+def test_seeds_must_be_a_list():
     with pytest.raises(OneBasinError, match=r"^call: seeds is 3; give a list of whole numbers, su"):
         check_seeds("call", 3)
     with pytest.raises(OneBasinError, match=r"^call: seeds is empty"):

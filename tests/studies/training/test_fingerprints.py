@@ -1,4 +1,4 @@
-"""A folder tells trainings apart by data, architecture and initialization."""
+"""Fingerprints of data, architecture and initialization distinguish trainings."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_other_data_have_another_fingerprint(changes):
     assert data_fingerprint(DATA.replace(**changes)) != data_fingerprint(DATA)
 
 
-def test_images_are_told_apart_by_bytes_and_normalization():
+def test_images_differ_in_bytes_or_normalization():
     raw = torch.arange(5 * 3 * 4 * 4).remainder(251).to(torch.uint8).reshape(5, 3, 4, 4)
 
     def fingerprint(raw, mean=(0.5, 0.5, 0.5), deviation=(0.2, 0.2, 0.2)):
@@ -72,7 +72,7 @@ def test_texts_and_empty_splits_have_one():
     assert data_fingerprint(empty)["test"] == [0, 4]
 
 
-def test_weights_are_told_apart_but_for_rounding():
+def test_fingerprint_of_weights_ignores_rounding():
     network = mlp()
     first = weights_fingerprint(network)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Files of a training that something happened to are named, and can be mended."""
+"""Errors name damaged files of a training, and how to fix them."""
 
 import json
 

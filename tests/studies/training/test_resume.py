@@ -124,7 +124,7 @@ def test_another_training_is_refused_or_replaced(tmp_path):
     run(tmp_path)
     with pytest.raises(OneBasinError, match="holds another training, with epochs 6, not 7"):
         run(tmp_path, epochs=7)
-    with pytest.raises(OneBasinError, match=r"start anew with resume=False .--restart."):
+    with pytest.raises(OneBasinError, match=r"start again with resume=False .--restart."):
         train(noisy(), blobs(50), seeds=SEEDS, checkpoints=tmp_path, spawn_epoch=2, **OPTIONS)
     found = run(tmp_path, epochs=3, resume=False)
     assert {len(network.losses) for network in found} == {3}
@@ -205,7 +205,7 @@ def test_epochs_that_a_network_is_past_cannot_be_kept(tmp_path, one_thread):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, save_epochs=[3], on_epoch_end=stop)
-    past = r"3 networks went past epochs 4 of save_epochs .*start anew with resume=False"
+    past = r"3 networks went past epochs 4 of save_epochs .*start again with resume=False"
     with pytest.raises(OneBasinError, match=past.replace("3", r"\d")):
         run(tmp_path, save_epochs=[3, 4])
     assert len(run(tmp_path, save_epochs=[3])) == 3

@@ -39,17 +39,17 @@ def test_training_learns_the_digits():
     assert len(text) < 200
 
 
-def test_a_seed_gives_the_same_network_beside_any_other():
+def test_network_does_not_depend_on_other_seeds():
     data = load_digits()
     alone = train(small(), data, seeds=[5], epochs=2)
-    beside = train(small(), data, seeds=[4, 5], epochs=2)
-    assert [network.seed for network in beside] == [4, 5]
-    assert_close(beside[1].params, alone[0].params)
-    assert beside[1].losses == pytest.approx(alone[0].losses, rel=1e-5)
-    assert not torch.equal(beside[0].params["0.weight"], beside[1].params["0.weight"])
+    together = train(small(), data, seeds=[4, 5], epochs=2)
+    assert [network.seed for network in together] == [4, 5]
+    assert_close(together[1].params, alone[0].params)
+    assert together[1].losses == pytest.approx(alone[0].losses, rel=1e-5)
+    assert not torch.equal(together[0].params["0.weight"], together[1].params["0.weight"])
 
 
-def test_network_and_random_state_stay_as_they_are():
+def test_network_and_random_state_are_unchanged():
     network = small()
     kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state = torch.random.get_rng_state()

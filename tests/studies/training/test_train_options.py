@@ -40,7 +40,7 @@ def test_a_network_that_diverges_leaves():
 
 
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
-def test_history_tells_what_the_networks_do(engine):
+def test_history_matches_the_networks(engine):
     data = blobs()
     a, _ = train(mlp(), data, seeds=[0, 1], epochs=2, evaluate=True, engine=engine)
     model = mlp()

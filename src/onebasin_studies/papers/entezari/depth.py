@@ -96,8 +96,8 @@ def _evaluate_claim(rows: Sequence[Row]) -> tuple[bool, str]:
     ]
     return min(rise.low, less.low, more.low) > 0, (
         f"mean train-loss barrier {describe_means(means, 'depth', form='.3f')}; the first step "
-        f"adds {_interval(rise)}; for each doubling the last one adds {steps[1]:.3f} and "
-        f"the one before {steps[0]:.3f}, less the last that is {_interval(less)}"
+        f"adds {_interval(rise)}; the last doubling adds {steps[1]:.3f} and "
+        f"the one before {steps[0]:.3f}, a difference of {_interval(less)}"
     )
 
 

@@ -143,8 +143,8 @@ def density_picture(rows: Sequence[Row]) -> Picture:
         f"{'; '.join(words)}."
     )
     caption = (
-        "A point for every pair of each architecture, and their density where there are ten or "
-        "more; on the dotted line both worlds are alike."
+        "A point for every pair of each architecture, and the density of ten or more points; on "
+        "the dotted line real networks and copies have the same barriers."
     )
     return Picture("density", figure, alt, caption)
 

@@ -178,7 +178,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         return Verdict.inconclusive(f"Fewer than {FEWEST} networks were measured in both states.")
     falls = {
         "to the best permutation": before["barrier"] - after["barrier"],
-        "from there around a third network": after["barrier"] - after["indirect"],
+        "from there to the path around a third network": after["barrier"] - after["indirect"],
     }
     bounds = {name: _interval(fall) for name, fall in falls.items()}
     levels = [_mean(before["barrier"]), _mean(after["barrier"]), _mean(after["indirect"])]

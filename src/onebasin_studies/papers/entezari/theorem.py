@@ -139,7 +139,7 @@ def slopes(rows: Sequence[Row]) -> dict[tuple[int, str], Slope]:
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
-    """The difference falls with the width at least at the proven rate, in every dimension.
+    """The difference falls with the width at least at the rate of the theorem, in every dimension.
 
     The logarithmic slope has a 95 % interval at or below -1/(2d+4) with the constructed
     permutation, and is within 0.03 of 0 with a random one. At least five widths with 24 draws each
@@ -155,7 +155,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         matched, random = found[dimension, "matched"], found[dimension, "random"]
         holds &= matched.high <= rate(dimension) and abs(random.slope) <= FLAT
         parts.append(
-            f"d={dimension}: {_interval_text(matched)}, promised {rate(dimension):.3f}, "
+            f"d={dimension}: {_interval_text(matched)}, guaranteed {rate(dimension):.3f}, "
             f"random permutation {_interval_text(random)}"
         )
     return Verdict.of(holds, f"Slope of log error against log width, {'; '.join(parts)}.")
@@ -184,11 +184,11 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     size_axis(ax, "width", [row["width"] for row in rows])
     ax.set_yscale("log")
     ax.set_ylabel("|f(middle) - mean of f|")
-    explain(ax, {"random order": ":", "promised rate": "--"})
+    explain(ax, {"random order": ":", "guaranteed rate": "--"})
     legend_below(ax)
     alt = f"Difference between the middle network and the mean of outputs. {'; '.join(words)}."
     caption = (
-        "Solid: constructed permutation; dotted: random permutation; dashed: the promised rate. "
+        "Solid: constructed permutation; dotted: random permutation; dashed: the guaranteed rate. "
         "Means over pairs with their 95 % intervals."
     )
     return [Picture("rate", figure, alt, caption)]
@@ -196,14 +196,14 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 def table(rows: Sequence[Row]) -> Table:
     """Return slopes by dimension."""
-    header = ("dimension", "permutation", "slope", "95 % interval", "promised", "widths", "draws")
+    header = ("dimension", "permutation", "slope", "95 % interval", "guaranteed", "widths", "draws")
     body = []
     for (dimension, state), found in slopes(rows).items():
         draws = len(select(rows, dimension=dimension)) // found.n
-        promised = f"{rate(dimension):.4f}" if state == "matched" else "-"
+        guaranteed = f"{rate(dimension):.4f}" if state == "matched" else "-"
         interval = f"{found.low:.4f} to {found.high:.4f}"
         body.append(
-            (dimension, STATES[state], f"{found.slope:.4f}", interval, promised, found.n, draws)
+            (dimension, STATES[state], f"{found.slope:.4f}", interval, guaranteed, found.n, draws)
         )
     return Table(header, body, "Slopes of log2 of the mean difference against log2 of the width.")
 

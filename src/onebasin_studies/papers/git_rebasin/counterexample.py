@@ -106,11 +106,11 @@ def _name(orders: Sequence[Sequence[int]]) -> str:
     words = [
         f"layer {layer} swapped" for layer, order in enumerate(orders, 1) if tuple(order) != (0, 1)
     ]
-    return ", ".join(words) or "as they are"
+    return ", ".join(words) or "unchanged"
 
 
 def barriers(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the error barrier of each permutation: the excess of the error over the chord."""
+    """Return the error barrier of each permutation: its excess over the linear baseline."""
     found = {}
     for (name,), curve in grouped(rows, "permutation").items():
         ends = {row["alpha"]: row["error"] for row in curve}

@@ -29,16 +29,16 @@ class Config:
     """The networks, and whether to verify their symmetry in float64."""
 
     networks: tuple[str, ...] = tuple(NETWORKS)
-    proves: bool = True
+    verifies: bool = True
     seed: int = 0
 
 
-def count_symmetries(*, network: Mapping[str, Any], proves: bool, seed: int) -> Result:
+def count_symmetries(*, network: Mapping[str, Any], verifies: bool, seed: int) -> Result:
     """Infer the symmetry of a network; compute the log10 of its order.
 
     Args:
         network: name and arguments of a built-in network.
-        proves: whether to verify the symmetry on the network in float64.
+        verifies: whether to verify the symmetry on the network in float64.
         seed: random seed of the verification.
     """
     arguments = {key: value for key, value in network.items() if key != "name"}
@@ -47,20 +47,20 @@ def count_symmetries(*, network: Mapping[str, Any], proves: bool, seed: int) -> 
         module: Any = build_network(network["name"], **arguments).eval()
         inputs = (torch.randn(2, *module.input_shape),)
     symmetry = infer_symmetry(module, inputs)
-    proof = verify(symmetry, module, inputs, seed=seed) if proves else None
+    verification = verify(symmetry, module, inputs, seed=seed) if verifies else None
     row = {
         "groups": len(symmetry.groups),
         "units": sum(group.size for group in symmetry.groups.values()),
         "log10_order": symmetry.log10_order,
-        "failed_groups": None if proof is None else len(proof.failed_groups),
-        "proof_error": None if proof is None else proof.max_error,
+        "failed_groups": None if verification is None else len(verification.failed_groups),
+        "max_error": None if verification is None else verification.max_error,
     }
     return Result([row])
 
 
 def tasks(config: Config) -> list[Task]:
     """Return one task per network."""
-    options = {"proves": config.proves, "seed": config.seed}
+    options = {"verifies": config.verifies, "seed": config.seed}
     return [
         Task.of(count_symmetries, network=NETWORKS[name], **options).with_labels(
             network=name, published=PUBLISHED[name]
@@ -100,7 +100,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     """Draw inferred and published logarithms side by side."""
     figure, (ax,) = panels(height=2.6)
     places = range(len(rows))
-    series = [("found", "log10_order", -0.2), ("published", "published", 0.2)]
+    series = [("inferred", "log10_order", -0.2), ("published", "published", 0.2)]
     for label, column, shift in series:
         ax.barh([p + shift for p in places], [row[column] for row in rows], 0.36, label=label)
     ax.set_yticks(list(places), [row["network"].partition(" ")[0] for row in rows])
@@ -110,7 +110,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
     ax.set_xlabel("log10 of the number of equivalent networks")
     ax.legend(frameon=False)
     listing = (
-        f"{r['network']}: {r['log10_order']:.0f} found, {r['published']} published" for r in rows
+        f"{r['network']}: {r['log10_order']:.0f} inferred, {r['published']} published" for r in rows
     )
     alt = f"Bars of the log10 of each network's symmetry. {'; '.join(listing)}."
     return [Picture("orders", figure, alt, "Equivalent copies of one network.")]
@@ -118,7 +118,7 @@ def figures(rows: Sequence[Row]) -> list[Picture]:
 
 def table(rows: Sequence[Row]) -> Table:
     """Return Table 1, with the number of groups and the verification error."""
-    header = ("network", "groups", "units", "log10, found", "published", "proof's error")
+    header = ("network", "groups", "units", "log10, inferred", "published", "verification error")
     body = [
         (
             row["network"],
@@ -126,11 +126,11 @@ def table(rows: Sequence[Row]) -> Table:
             row["units"],
             f"{row['log10_order']:.2f}",
             row["published"],
-            "not run" if row["proof_error"] is None else f"{row['proof_error']:.0e}",
+            "not run" if row["max_error"] is None else f"{row['max_error']:.0e}",
         )
         for row in rows
     ]
-    return Table(header, body, "Verification's error: largest change of the outputs, in float64.")
+    return Table(header, body, "Verification error: largest change of the outputs, in float64.")
 
 
 STUDY = Study(
@@ -138,7 +138,7 @@ STUDY = Study(
     paper=PAPER,
     item="Table 1",
     claim="An MLP, a VGG16 and a ResNet50 have 10^3498, 10^35160 and 10^55109 equivalent copies.",
-    scales={"smoke": Config(proves=False), "small": Config(), "paper": Config()},
+    scales={"smoke": Config(verifies=False), "small": Config(), "paper": Config()},
     tasks=tasks,
     verdict=verdict,
     figures=figures,

@@ -87,7 +87,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         matched, unmatched = _ends(part)
         holds &= trend.high < 0 and matched.high <= SHARE * unmatched.mean
         parts.append(
-            f"{family}: from width {first:g} on it goes with the width to the power of "
+            f"{family}: from width {first:g} on it scales with the width to the power of "
             f"{trend.slope:.2f} ({trend.low:.2f} to {trend.high:.2f}); at the largest it is "
             f"{matched}, unmatched {unmatched}"
         )

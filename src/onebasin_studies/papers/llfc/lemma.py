@@ -107,8 +107,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     text = (
         f"Largest error on the path of {len(near)} spawned or matched pairs: "
         f"{summary(ratios).mean:.2f} ε on average, {max(ratios):.2f} ε at most; the bound is 2 ε. "
-        f"Path and mix disagree on at most {disagreement:.2%} of examples. The mix errs "
-        f"{mixed:.2f} ε at most, over all pairs."
+        f"Path and mix disagree on at most {disagreement:.2%} of examples. The mix has an "
+        f"error of at most {mixed:.2f} ε over all pairs."
     )
     far = [p for (_, kind, _), p in every.items() if kind == INDEPENDENT and p.epsilon]
     if far:
@@ -116,7 +116,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         mean_disagreement = summary([path.disagreement for path in far]).mean
         text += (
             f" Of {len(far)} independent pairs, whose path and mix disagree on "
-            f"{mean_disagreement:.0%} on average, {over} exceed it."
+            f"{mean_disagreement:.0%} on average, {over} exceed the bound."
         )
     sound = all(path.excess <= ROUNDING for path in every.values())
     if not sound:
@@ -160,7 +160,7 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
         f"Test error between A and B against alpha, {name}. Mean over pairs of the largest error: "
         f"{'; '.join(listing)}."
     )
-    caption = "Solid: networks on the path; dashed: the mix of the ends' outputs; dotted: 2ε."
+    caption = "Solid: networks on the path; dashed: the mix of the endpoints' outputs; dotted: 2ε."
     return Picture(f"errors-{slug(name)}", figure, alt, caption)
 
 
@@ -178,7 +178,7 @@ def table(rows: Sequence[Row]) -> Table:
         )
         for pair, path in paths(features_of(rows)).items()
     ]
-    return Table(header, body, "Largest test errors over the alphas between the ends.")
+    return Table(header, body, "Largest test errors over the alphas between the endpoints.")
 
 
 STUDY = Study(

@@ -67,8 +67,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
         return not_evaluable(rows)
     found = {name: _figures(name, rows) for name in names}
     listing = "; ".join(
-        f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the ends (a fifth or "
-        f"less at {f['share']:.0%} of layers and alphas), |c − 1| {f['c']:.2f}; independent pairs "
+        f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the endpoints (a fifth "
+        f"or less at {f['share']:.0%} of layers and alphas), |c − 1| {f['c']:.2f}; independent pairs "
         f"{f['independent']:.3f} and {f['c independent']:.2f}"
         for name, f in found.items()
     )
@@ -144,8 +144,8 @@ def _cosines(name: str, rows: Sequence[Row]) -> Picture:
     # All panels share the legend, which has no room inside them.
     legend_below(axes[0][1])
     alt = (
-        "1 minus the cosine between features on the path and the mix of the ends' features, over "
-        f"the layers. {name}, lowest to highest layer. {'. '.join(listing)}."
+        "1 minus the cosine between features on the path and the mix of the endpoints' features, "
+        f"over the layers. {name}, lowest to highest layer. {'. '.join(listing)}."
     )
     caption = "Mean over test examples, then over pairs, with the 95 % interval over pairs."
     return Picture(f"cosines-{slug(name)}", figure, alt, caption)

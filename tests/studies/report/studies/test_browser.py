@@ -42,7 +42,7 @@ frame.onload = async () => {
 
 
 def look_at(html: str, folder: Path, width: int = WIDTH) -> dict:
-    """Return what a browser says of a page, as wide as a phone unless told otherwise."""
+    """Return what a browser reports about a page, by default as wide as a phone."""
     probe = folder / "probe.html"
     source = json.dumps(html).replace("</", "<\\/")
     frame = PROBE.replace("WIDTH", str(width)).replace("PAGE", source)

@@ -57,13 +57,13 @@ def test_a_configuration_is_written_in_words_as_deep_as_it_goes():
         "settings": {"a <b>": {"data": {"name": "mnist", "num_train": 5}, "keep": [1, 2]}},
         "series": [{"widths": [4, 8], "recipe": {"nested": {"x": 0.5}}}],
         "augment": None,
-        "proves": True,
+        "verifies": True,
         "also": [],
     }
     html = "".join(f"<p>{macro('setting', name, value)}</p>" for name, value in config.items())
     assert text_of(html) == (
         "settings a <b> data name mnist, num_train 5 keep 1, 2 series widths 4, 8 recipe "
-        "nested x 0.5 augment none proves yes also none"
+        "nested x 0.5 augment none verifies yes also none"
     )
     assert html.count("<ul>") == html.count("</ul>") == 5
 
