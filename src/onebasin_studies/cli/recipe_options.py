@@ -104,14 +104,14 @@ def numbers_of(text: str, option: str) -> list[int]:
     """
     numbers: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
-        if found is None:
+        match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
+        if match is None:
             raise OneBasinError(
                 f"{option}: invalid numbers {text!r}; expected a range such as 1..20 or a list "
                 "such as 1,2,5"
             )
-        first = int(found[1])
-        last = int(found[2]) if found[2] else first
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
         if not first <= last < first + MOST:
             raise OneBasinError(
                 f"{option}: {part.strip()!r} has no numbers, or too many; give the lower end first"

@@ -32,11 +32,13 @@ def list_studies(as_json: Json = False, quiet: Quiet = False) -> None:
     from onebasin_studies import STUDIES, find_study
 
     with open_console(as_json, quiet) as console:
-        found = [find_study(name) for name in STUDIES]
-        data = [{"name": s.name, "paper": s.paper, "item": s.item, "claim": s.claim} for s in found]
-        rows = [(s.name, s.item, s.paper.partition(",")[0]) for s in found]
+        studies = [find_study(name) for name in STUDIES]
+        data = [
+            {"name": s.name, "paper": s.paper, "item": s.item, "claim": s.claim} for s in studies
+        ]
+        rows = [(s.name, s.item, s.paper.partition(",")[0]) for s in studies]
         table = columns([("study", "item", "paper"), *rows], numbers_from=9).splitlines()
-        lines = [f"{row}\n  {s.claim}" for row, s in zip(table[1:], found, strict=True)]
+        lines = [f"{row}\n  {s.claim}" for row, s in zip(table[1:], studies, strict=True)]
         console.print({"studies": data}, "\n".join([table[0], *lines]))
 
 

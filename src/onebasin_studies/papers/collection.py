@@ -59,12 +59,12 @@ class CollectedStudy:
         """Return the study's verdict; "not enough data" without rows."""
         if not self.rows:
             return Verdict.inconclusive("No measurement is finished.")
-        found = self.study.verdict(self.rows)
+        verdict = self.study.verdict(self.rows)
         if not self.num_missing:
-            return found
+            return verdict
         is_one = self.num_missing == 1
         gap = f"{self.num_missing} {'measurement is' if is_one else 'measurements are'} missing."
-        return Verdict(found.outcome, f"{found.sentence} {gap}")
+        return Verdict(verdict.outcome, f"{verdict.sentence} {gap}")
 
 
 def collect(folder: StudyFolder, name: str) -> CollectedStudy:
@@ -132,16 +132,16 @@ def _elapsed(records: Iterable[Record]) -> float:
 
 
 def _versions(records: Iterable[Record]) -> dict[str, list[str]]:
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for record in records:
         for name, version in record.data["versions"].items():
-            found.setdefault(name, set()).add(version)
-    return {name: sorted(versions) for name, versions in found.items()}
+            result.setdefault(name, set()).add(version)
+    return {name: sorted(versions) for name, versions in result.items()}
 
 
 def _seeds(tasks: Iterable[Task]) -> list[int]:
-    found: set[int] = set()
+    seeds: set[int] = set()
     for task in tasks:
         for value in (task.arguments.get("seed"), *task.arguments.get("seeds", ())):
-            found |= {value} if isinstance(value, int) else set()
-    return sorted(found)
+            seeds |= {value} if isinstance(value, int) else set()
+    return sorted(seeds)

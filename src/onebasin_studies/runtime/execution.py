@@ -238,13 +238,13 @@ def _usable(plan: Plan, store: Store, estimate: Estimate, note: Note) -> set[str
 
 def _begun(plan: Plan, done: set[str], store: Store) -> list[tuple[str, ...]]:
     """Return the interrupted calls; delete partial results that are no longer needed."""
-    interim, found = PartialResults(store.files), []
+    interim, resumable = PartialResults(store.files), []
     for keys in interim.begun():
         if all(key in plan.tasks and key not in done for key in keys):
-            found.append(keys)
+            resumable.append(keys)
         elif any(key in done for key in keys):
             interim.close(keys)
-    return found
+    return resumable
 
 
 def _slots(task: Task, engine: Engine) -> int:

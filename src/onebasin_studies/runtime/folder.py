@@ -126,10 +126,10 @@ class StudyFolder:
         Raises:
             OneBasinError: if the file is corrupt.
         """
-        found = self._json(_manifest(name))
-        if found is not None and not _is_manifest(found):
+        manifest = self._json(_manifest(name))
+        if manifest is not None and not _is_manifest(manifest):
             raise self._corrupt(_manifest(name))
-        return found
+        return manifest
 
     def write_heartbeat(self, progress: Progress, state: str = "running") -> None:
         """Write a heartbeat, which `study status` reads."""
@@ -210,12 +210,12 @@ class StudyFolder:
         if data is None:
             return None
         try:
-            found = json.loads(data)
+            content = json.loads(data)
         except ValueError as error:
             raise self._corrupt(name) from error
-        if not isinstance(found, dict):
+        if not isinstance(content, dict):
             raise self._corrupt(name)
-        return found
+        return content
 
     def _scale_of(self, name: str) -> str | None:
         try:
@@ -268,11 +268,11 @@ def _manifest(name: str) -> str:
     return f"studies/{name}.json"
 
 
-def _is_manifest(found: Mapping[str, Any]) -> bool:
-    tasks = found.get("tasks")
+def _is_manifest(data: Mapping[str, Any]) -> bool:
+    tasks = data.get("tasks")
     return (
-        isinstance(found.get("scale"), str)
-        and isinstance(found.get("config"), dict)
+        isinstance(data.get("scale"), str)
+        and isinstance(data.get("config"), dict)
         and isinstance(tasks, list)
         and all(isinstance(task, dict) and isinstance(task.get("key"), str) for task in tasks)
     )

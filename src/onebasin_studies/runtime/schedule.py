@@ -40,27 +40,27 @@ class Plan:
 
     def dependents(self) -> dict[str, list[str]]:
         """Return the keys of the dependents of each task."""
-        found: dict[str, list[str]] = {key: [] for key in self.tasks}
+        dependents: dict[str, list[str]] = {key: [] for key in self.tasks}
         for key, task in self.tasks.items():
             for needed in {t.key for t in task.dependencies()}:
-                found[needed].append(key)
-        return found
+                dependents[needed].append(key)
+        return dependents
 
 
 def _expand(wanted: Iterable[Task]) -> dict[str, Task]:
     """Return all tasks by key, inputs first; iterative, because chains may be long."""
-    found: dict[str, Task] = {}
+    ordered: dict[str, Task] = {}
     stack = [(task, False) for task in reversed(list(wanted))]
     while stack:
         task, are_inputs_done = stack.pop()
-        if task.key in found:
+        if task.key in ordered:
             continue
         if are_inputs_done:
-            found[task.key] = task
+            ordered[task.key] = task
             continue
         stack.append((task, True))
         stack.extend((needed, False) for needed in reversed(task.dependencies()))
-    return found
+    return ordered
 
 
 MOST_TOGETHER = 20

@@ -52,7 +52,7 @@ def match_pair(
         raise OneBasinError(f"match_pair: method {method!r} takes many networks, not a pair")
     dataset = data_of(data)
     module = network_of(network, dataset)
-    found = matcher.match(
+    matching = matcher.match(
         symmetry_of(module, dataset),
         [a.tensors, b.tensors],
         model=module,
@@ -60,14 +60,14 @@ def match_pair(
         seed=seed,
         **check_options(method, options or {}, call="match_pair"),
     )
-    assert isinstance(found, Matching)
+    assert isinstance(matching, Matching)
     row = {
         "method": method,
-        "objective": float(found.objective[-1]),
-        "converged": bool(found.converged),
-        "seconds": float(found.seconds),
+        "objective": float(matching.objective[-1]),
+        "converged": bool(matching.converged),
+        "seconds": float(matching.seconds),
     }
-    return Result([row], found.permutation.apply(b.tensors))
+    return Result([row], matching.permutation.apply(b.tensors))
 
 
 def permute_network(*, data: Spec, network: Spec, params: Result, seed: int) -> Result:
@@ -123,7 +123,7 @@ def anneal_networks(
     dataset = data_of(data)
     module = network_of(network, dataset)
     params = [dict(each.tensors) for each in networks]
-    found = match_many_annealing(
+    matching = match_many_annealing(
         symmetry_of(module, dataset),
         params,
         model=module,
@@ -140,9 +140,9 @@ def anneal_networks(
     row = {
         "steps": steps,
         "schedule": schedule,
-        "energy_before": -float(found.objective[0]),
-        "energy_after": -float(found.objective[-1]),
-        "seconds": float(found.seconds),
+        "energy_before": -float(matching.objective[0]),
+        "energy_after": -float(matching.objective[-1]),
+        "seconds": float(matching.seconds),
     }
-    moved = dict(enumerate(found.apply(params)[1:], 1))
+    moved = dict(enumerate(matching.apply(params)[1:], 1))
     return Result([row], bundle(moved))

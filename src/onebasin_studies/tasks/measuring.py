@@ -35,8 +35,8 @@ def evaluate_network(
     model = FunctionalModel(network_of(network, dataset), params.tensors)
     rows = []
     for split in splits:
-        found = evaluator_of(dataset, split)(model)
-        rows.append({"split": split, "loss": found.loss, "error": found.error})
+        evaluation = evaluator_of(dataset, split)(model)
+        rows.append({"split": split, "loss": evaluation.loss, "error": evaluation.error})
     return Result(rows)
 
 
@@ -159,7 +159,7 @@ def measure_set(
     params = [dict(each.tensors) for each in networks]
     evaluates = {split: evaluator_of(dataset, split) for split in splits}
     batches = batches_of(dataset)
-    found = measure_pairs(
+    results = measure_pairs(
         module,
         params,
         evaluates,
@@ -174,7 +174,7 @@ def measure_set(
     *alone, middle = evaluate_points(module, [*params, mean], shares, evaluates)
     rows = []
     for split in splits:
-        curves = list(found[split].curves.values())
+        curves = list(results[split].curves.values())
         rows.append(
             {
                 "split": split,

@@ -64,14 +64,14 @@ def merge_networks(
         batches = batches_of(dataset, batch_size=1000)
         checked = check_options(method, options or {}, call="merge_networks")
         symmetry = symmetry_of(module, dataset)
-        found = matcher.match(symmetry, params, model=module, data=batches, seed=seed, **checked)
-        assert isinstance(found, ManyMatching)
-        params = found.apply(params)
+        matching = matcher.match(symmetry, params, model=module, data=batches, seed=seed, **checked)
+        assert isinstance(matching, ManyMatching)
+        params = matching.apply(params)
         row |= {
-            "objective": float(found.objective[-1]),
-            "converged": bool(found.converged),
-            "sweeps": found.num_sweeps,
-            "seconds": float(found.seconds),
+            "objective": float(matching.objective[-1]),
+            "converged": bool(matching.converged),
+            "sweeps": matching.num_sweeps,
+            "seconds": float(matching.seconds),
         }
     merged = average(params)
     if normalization == "reset":
@@ -109,7 +109,7 @@ def compare_networks(
         Column `row` is "candidate" or "bin".
     """
     dataset = data_of(data)
-    found = compare_ensembles(
+    ensembles = compare_ensembles(
         network_of(network, dataset),
         {name: dict(member.tensors) for name, member in zip(names, members, strict=True)},
         evaluator_of(dataset, split),
@@ -117,7 +117,7 @@ def compare_networks(
         num_bins=num_bins,
     )
     rows: list[dict[str, Any]] = []
-    for candidate, row in zip(found.candidates, found.rows(), strict=True):
+    for candidate, row in zip(ensembles.candidates, ensembles.rows(), strict=True):
         rows.append({"row": "candidate", "split": split, **row})
         bins = (each for each in candidate.calibration.rows() if each["count"])
         head = {"row": "bin", "split": split, "name": candidate.name, "kind": candidate.kind}

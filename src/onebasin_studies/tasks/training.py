@@ -72,14 +72,14 @@ def train_networks(
     if resume_folder is not None:
         options |= {"checkpoints": resume_folder, "checkpoint_seconds": CHECKPOINT_SECONDS}
     if keep is None:
-        found = train(module, examples, seeds=list(seeds), **options)
-        return [Result(network.rows(), network.params) for network in found]
+        trained = train(module, examples, seeds=list(seeds), **options)
+        return [Result(network.rows(), network.params) for network in trained]
     with TemporaryDirectory() as scratch:
         if resume_folder is None:
             options |= {"checkpoints": scratch, "checkpoint_every": recipe["epochs"]}
-        found = train(module, examples, seeds=list(seeds), save_epochs=list(keep), **options)
+        trained = train(module, examples, seeds=list(seeds), save_epochs=list(keep), **options)
         folder, epochs = Path(options["checkpoints"], "epochs"), {*keep, recipe["epochs"]}
-        return [_kept(network, folder, sorted(epochs)) for network in found]
+        return [_kept(network, folder, sorted(epochs)) for network in trained]
 
 
 def _kept(network: TrainedNetwork, folder: Path, epochs: Sequence[int]) -> Result:
@@ -133,11 +133,11 @@ def train_line(
             return torch.optim.SGD(params, lr=rate, momentum=momentum)
 
         options = {**options, "optimizer": make_sgd}
-    found = train_subspace(
+    subspace = train_subspace(
         network_of(network, dataset),
         dataset,
         start=[dict(each.tensors) for each in start] or None,
         seed=seed,
         **options,
     )
-    return Result(found.rows(), bundle(dict(enumerate(found.corners))))
+    return Result(subspace.rows(), bundle(dict(enumerate(subspace.corners))))

@@ -245,10 +245,10 @@ class Folder:
             check_no_link(file)
 
     def _check_empty(self) -> None:
-        found = next(self._files(), None)
-        if found is not None:
+        file = next(self._files(), None)
+        if file is not None:
             raise OneBasinError(
-                f"{self.path}: has {found.relative_to(self.path)} but no {MANIFEST}; choose "
+                f"{self.path}: has {file.relative_to(self.path)} but no {MANIFEST}; choose "
                 "another folder, or start again with resume=False (--restart), which removes it"
             )
 
@@ -286,22 +286,22 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        found = json.loads(file.read_text("utf-8")) if file.is_file() else None
+        manifest = json.loads(file.read_text("utf-8")) if file.is_file() else None
     except (ValueError, RecursionError):
-        found = None
-    if not _is_manifest(found):
+        manifest = None
+    if not _is_manifest(manifest):
         raise OneBasinError(
             f"{file}: not the manifest of a training; choose another folder, or start again with "
             "resume=False (--restart)"
         )
-    return found
+    return manifest
 
 
-def _is_manifest(found: Any) -> bool:
+def _is_manifest(manifest: Any) -> bool:
     """Return whether it describes a training and has each of its seeds in one group."""
-    if not isinstance(found, dict) or not isinstance(found.get("wanted"), dict):
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("wanted"), dict):
         return False
-    seeds, groups = found["wanted"].get("seeds"), found.get("groups")
+    seeds, groups = manifest["wanted"].get("seeds"), manifest.get("groups")
     if not isinstance(seeds, list) or not isinstance(groups, list):
         return False
     if not all(isinstance(group, list) for group in groups):

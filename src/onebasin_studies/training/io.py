@@ -80,11 +80,11 @@ def checked_rows(rows: Any, seed: int, epochs: int) -> tuple[EpochRow, ...]:
     """Return the validated history of a network, one row per epoch; call it inside `reading`."""
     are_rows = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
     _expect(are_rows, "its history has no rows")
-    found = rows_from_json(rows)
-    numbers = [(row.seed, row.epoch) for row in found]
+    history = rows_from_json(rows)
+    numbers = [(row.seed, row.epoch) for row in history]
     expected = [(seed, epoch) for epoch in range(1, epochs + 1)]
     _expect(numbers == expected, f"it has no {epochs} epochs of seed {seed}")
-    return found
+    return history
 
 
 def check_tensors(tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
@@ -92,8 +92,8 @@ def check_tensors(tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
     for name in [*shapes, *(name for name in tensors if name not in shapes)]:
         _expect(name in tensors, f"tensor {name!r} is missing")
         _expect(name in shapes, f"tensor {name!r} is not of the network")
-        found, wanted = tuple(tensors[name].shape), shapes[name]
-        _expect(found == wanted, f"tensor {name!r} is {found}, not {wanted}")
+        shape, wanted = tuple(tensors[name].shape), shapes[name]
+        _expect(shape == wanted, f"tensor {name!r} is {shape}, not {wanted}")
 
 
 @contextmanager

@@ -57,13 +57,13 @@ def _built(network: Any) -> nn.Module:
             f"train: network is {described(network)}; pass a module or a function that builds "
             "one, such as MLP(width=16)"
         )
-    found: Any = network()
-    if not isinstance(found, nn.Module):
+    module: Any = network()
+    if not isinstance(module, nn.Module):
         raise OneBasinError(
-            f"train: what the network function returned is {described(found)}; it must build a "
+            f"train: what the network function returned is {described(module)}; it must build a "
             "torch.nn.Module"
         )
-    return found
+    return module
 
 
 Tensors = dict[str, Tensor]

@@ -201,18 +201,18 @@ def epochs_to_save(keep: Any, epochs: int, spawn_epoch: int | None = None) -> fr
     if isinstance(keep, str) and keep == "all":
         return frozenset(range(first, epochs + 1))
     are_several = isinstance(keep, Iterable) and not isinstance(keep, str)
-    found: list[Any] = list(keep) if are_several else []
-    if not are_several or not all(is_whole(epoch) and 1 <= epoch <= epochs for epoch in found):
+    given: list[Any] = list(keep) if are_several else []
+    if not are_several or not all(is_whole(epoch) and 1 <= epoch <= epochs for epoch in given):
         raise OneBasinError(
             f"train: save_epochs is {keep!r}; it must be 'all' or epochs from 1 to {epochs}"
         )
-    early = sorted(int(epoch) for epoch in found if epoch < first)
+    early = sorted(int(epoch) for epoch in given if epoch < first)
     if early:
         raise OneBasinError(
             f"train: save_epochs has {early[0]}, but up to spawn_epoch {spawn_epoch} there is only "
             f"one network, which is not kept; give epochs from {first} on, or 'all' for those"
         )
-    return frozenset(int(epoch) for epoch in found)
+    return frozenset(int(epoch) for epoch in given)
 
 
 def check_saved(folder: Folder, groups: Sequence[Sequence[int]], kept: frozenset[int]) -> None:

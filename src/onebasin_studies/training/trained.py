@@ -89,9 +89,9 @@ class TrainedNetwork:
         numbers = ""
         if self.history:
             last = self.history[-1]
-            found = {"loss": last.loss, "error": last.error}
-            found |= {"test loss": last.test_loss, "test error": last.test_error}
-            numbers = "".join(f", {k} {v:.4f}" for k, v in found.items() if v is not None)
+            metrics = {"loss": last.loss, "error": last.error}
+            metrics |= {"test loss": last.test_loss, "test error": last.test_error}
+            numbers = "".join(f", {k} {v:.4f}" for k, v in metrics.items() if v is not None)
         return (
             f"TrainedNetwork: seed {self.seed}, {self.status} after {len(self.history)} epochs"
             f"{numbers}, {size:,} values in {len(self.params)} tensors"

@@ -85,26 +85,26 @@ def _measures(point: Point, search: Search, config: Config) -> list[Task]:
 
 
 def _of_set(point: Point, members: Sequence[Task], search: Search, num_points: int) -> list[Task]:
-    found = []
+    tasks = []
     for state, ends in ((BEFORE, members), (AFTER, search.moved(point, members))):
         measure = Task.of(
             measure_set, **point.setting, networks=ends, num_points=num_points
         ).with_labels(**point.labels, networks=len(members), set=search.seed, state=state)
-        found.append(measure.with_cost(point.cost * len(members) ** 2))
-    return found
+        tasks.append(measure.with_cost(point.cost * len(members) ** 2))
+    return tasks
 
 
 def gains(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return for every annealed set the removed fraction of its training barriers."""
-    found = []
+    result = []
     columns = ("axis", "family", "data", "width", "depth", "networks", "set")
     for key, part in grouped(select(rows, split="train"), *columns).items():
         states = {row["state"]: row for row in part}
         if states.keys() == {BEFORE, AFTER}:
             gain, loss_gain = (_gain(states, name) for name in ("error_barrier", "barrier"))
             labels = dict(zip(columns, key, strict=True))
-            found.append({**labels, "gain": gain, "loss_gain": loss_gain})
-    return found
+            result.append({**labels, "gain": gain, "loss_gain": loss_gain})
+    return result
 
 
 def _gain(states: Mapping[str, Row], barrier: str) -> float:
@@ -122,12 +122,12 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     % for five of them and for two of the greatest depth. Each case needs at least three sets. The
     gain of the loss is reported only.
     """
-    found = [r for r in gains(rows) if r["data"] == "mnist" and r["family"] == "mlp"]
-    deep = select(found, axis="depth", networks=FEW)
+    evaluable = [r for r in gains(rows) if r["data"] == "mnist" and r["family"] == "mlp"]
+    deep = select(evaluable, axis="depth", networks=FEW)
     deepest = max((row["depth"] for row in deep), default=1)
     kinds = {
-        "two networks of one hidden layer": select(found, axis="width", networks=FEW),
-        "five": select(found, axis="width", networks=MANY),
+        "two networks of one hidden layer": select(evaluable, axis="width", networks=FEW),
+        "five": select(evaluable, axis="width", networks=MANY),
         f"two of {deepest} hidden layers": select(deep, depth=deepest),
     }
     values = [values_of(kind, "gain") for kind in kinds.values()]

@@ -70,8 +70,8 @@ def tasks(config: Config) -> list[Task]:
 
 
 def _barrier(point: Point, ends: Sequence[Task], config: Config) -> Task:
-    found = Task.of(measure_set, **point.setting, networks=ends, num_points=config.num_points)
-    return found.with_labels(kind=BARRIER, **point.labels).with_cost(point.cost)
+    measure = Task.of(measure_set, **point.setting, networks=ends, num_points=config.num_points)
+    return measure.with_labels(kind=BARRIER, **point.labels).with_cost(point.cost)
 
 
 @excluding_digits
@@ -121,12 +121,12 @@ def falls(rows: Sequence[Row]) -> dict[int, Summary]:
     Args:
         rows: barriers after searches with one schedule; falls are paired.
     """
-    found: dict[int, list[float]] = {}
+    falls: dict[int, list[float]] = {}
     for part in grouped(rows, "width", "pair").values():
         walks = sorted((row["steps"], row["error_barrier"]) for row in part)
         for (_, before), (steps, after) in pairwise(walks):
-            found.setdefault(steps, []).append(before - after)
-    return {steps: summary(values) for steps, values in sorted(found.items())}
+            falls.setdefault(steps, []).append(before - after)
+    return {steps: summary(values) for steps, values in sorted(falls.items())}
 
 
 def _against_paper(rows: Sequence[Row], means: Sequence[Summary]) -> str:

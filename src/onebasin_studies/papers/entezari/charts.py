@@ -16,11 +16,11 @@ SERIES = ("family", "data", "normalization")
 def series_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Return rows by series, under names such as "mlp on mnist"."""
     many = {row["normalization"] for row in rows} > {"interpolated"}
-    found = {}
+    series = {}
     for (family, data, normalization), part in grouped(rows, *SERIES).items():
         listing = f", statistics {normalization}" if many and family in ("vgg", "resnet") else ""
-        found[f"{family} on {data}{listing}"] = part
-    return found
+        series[f"{family} on {data}{listing}"] = part
+    return series
 
 
 def barrier_picture(rows: Sequence[Row], x: str, split: str) -> Picture:
@@ -81,5 +81,5 @@ def barrier_table(rows: Sequence[Row], x: str) -> Table:
 
 def mean_text(rows: Sequence[Row], column: str, form: str = ".3f") -> Summary | str:
     """Return the mean of a column with its interval, or a dash without values."""
-    found = summarize(rows, column)
-    return replace(found[0], form=form) if found else "-"
+    means = summarize(rows, column)
+    return replace(means[0], form=form) if means else "-"

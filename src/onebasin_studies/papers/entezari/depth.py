@@ -101,8 +101,8 @@ def _evaluate_claim(rows: Sequence[Row]) -> tuple[bool, str]:
     )
 
 
-def _interval(found: Summary) -> str:
-    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+def _interval(difference: Summary) -> str:
+    return f"{difference.mean:.3f} ({difference.low:.3f} to {difference.high:.3f})"
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:

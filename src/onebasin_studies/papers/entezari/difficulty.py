@@ -56,15 +56,15 @@ def tasks(config: Config) -> list[Task]:
 
 def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the mean test error and barrier for each architecture and dataset."""
-    found = []
+    points = []
     columns = ("family", "data", "width", "depth", "normalization")
     for key, part in grouped(rows, *columns).items():
         errors = summarize(select(part, split="test"), "error_a")
         barriers = summarize(select(part, split="train"), "barrier")
         if errors and barriers:
             mean = {"test_error": errors[0].mean, "barrier": barriers[0].mean, "n": barriers[0].n}
-            found.append({**dict(zip(columns, key, strict=True)), **mean})
-    return found
+            points.append({**dict(zip(columns, key, strict=True)), **mean})
+    return points
 
 
 @excluding_digits

@@ -98,14 +98,14 @@ def _others(
         SL: Task.of(train_line, **point.setting, recipe=recipe, seed=seed),
         BOTH: Task.of(train_line, **point.setting, recipe=recipe, seed=seed, start=[a, moved]),
     }
-    found = {FD: _middle(point, [a, moved])}
+    networks = {FD: _middle(point, [a, moved])}
     for way, line in lines.items():
         ends = [
             Task.of(select_network, networks=line.with_cost(point.cost), number=n) for n in (0, 1)
         ]
-        found[way] = _middle(point, ends)
-        found |= {f"{way}, end {n}": end for n, end in enumerate(ends)}
-    return found
+        networks[way] = _middle(point, ends)
+        networks |= {f"{way}, end {n}": end for n, end in enumerate(ends)}
+    return networks
 
 
 def _middle(point: Point, ends: Sequence[Task]) -> Task:
@@ -118,9 +118,9 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
     The paired difference of both steps has an interval above 0, over at least three pairs.
     """
-    found = select(rows, row="candidate")
-    parts, holds = [], bool(found)
-    for (data,), part in grouped(found, "data").items():
+    candidates = select(rows, row="candidate")
+    parts, holds = [], bool(candidates)
+    for (data,), part in grouped(candidates, "data").items():
         columns = {way: _by_pair(select(part, name=way)) for way in WAYS}
         pairs = set.intersection(*(set(column) for column in columns.values()))
         if len(pairs) < FEWEST_PAIRS:
@@ -154,8 +154,8 @@ NAMES = {"A": "a network", "weights": "average", "probabilities": "ensemble of o
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
     """Draw the test accuracy of every candidate for each dataset."""
-    found = select(rows, row="candidate")
-    return [_figure(data, part) for (data,), part in grouped(found, "data").items()]
+    candidates = select(rows, row="candidate")
+    return [_figure(data, part) for (data,), part in grouped(candidates, "data").items()]
 
 
 def _figure(data: str, rows: Sequence[Row]) -> Picture:
@@ -185,8 +185,8 @@ def table(rows: Sequence[Row]) -> Table:
     """Return accuracy, loss and calibration of every candidate."""
     header = ("data", "network", "pairs", "test accuracy", "published", "test loss", "ECE")
     body = []
-    found = select(rows, row="candidate")
-    for (data,), part in grouped(found, "data").items():
+    candidates = select(rows, row="candidate")
+    for (data,), part in grouped(candidates, "data").items():
         published = dict(zip(WAYS, PUBLISHED.get(data, ()), strict=False))
         for name in dict.fromkeys(row["name"] for row in part):
             same = select(part, name=name)

@@ -72,15 +72,15 @@ def differences(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return for each pair the training barrier after annealing minus that after functional
     difference.
     """
-    found = []
+    differences = []
     columns = ("family", "data", "width", "depth", "normalization", "pair")
     for key, part in grouped(select(rows, split="train"), *columns).items():
         ends = {row["method"]: row for row in part}
         if {ANNEALED, MATCHERS[DIFFERENCE]} <= ends.keys():
             annealed, other = ends[ANNEALED], ends[MATCHERS[DIFFERENCE]]
             excess = {c: annealed[c] - other[c] for c in ("error_barrier", "barrier")}
-            found.append({**dict(zip(columns, key, strict=True)), **excess})
-    return found
+            differences.append({**dict(zip(columns, key, strict=True)), **excess})
+    return differences
 
 
 @excluding_digits
@@ -114,8 +114,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     return Verdict.of(holds, text)
 
 
-def _interval_text(found: Summary) -> str:
-    return f"{found.mean:.3f}, {found.low:.3f} to {found.high:.3f}"
+def _interval_text(difference: Summary) -> str:
+    return f"{difference.mean:.3f}, {difference.low:.3f} to {difference.high:.3f}"
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:

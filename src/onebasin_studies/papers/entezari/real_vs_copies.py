@@ -49,15 +49,15 @@ class Place:
 
 def places_of(rows: Sequence[Row], state: str, split: str = "train") -> list[Place]:
     """Return the mean loss barriers of all architectures measured in both S and S′."""
-    found = []
+    result = []
     for key, part in grouped(select(rows, state=state, split=split), *PLACE).items():
         worlds = [summarize(select(part, world=world), "barrier") for world in WORLDS]
         if all(worlds):
             (real,), (model,) = worlds
             labels: dict[str, Any] = dict(zip(PLACE, key, strict=True))
             n = min(real.n, model.n)
-            found.append(Place(labels, real.mean, model.mean, n, model.deviation))
-    return found
+            result.append(Place(labels, real.mean, model.mean, n, model.deviation))
+    return result
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,10 @@ def density_picture(rows: Sequence[Row]) -> Picture:
         words.append(f"{state} the search {len(points)} pairs")
         places = places_of(rows, state)
         if len(places) >= 3:
-            found = agreement_of(places)
+            agreement = agreement_of(places)
             words[-1] += (
-                f", whose means over {found.n} architectures correlate at {found.correlation:.2f}"
+                f", whose means over {agreement.n} architectures correlate at "
+                f"{agreement.correlation:.2f}"
             )
     alt = (
         "Train loss barriers of pairs of the model over those of real pairs, with the diagonal: "
@@ -178,11 +179,11 @@ def _root(values: np.ndarray) -> np.ndarray:
 
 def _paired(rows: Sequence[Row]) -> list[tuple[float, float]]:
     """Return the barriers of the real and the copied pair of each number."""
-    found = []
+    pairs = []
     for part in grouped(rows, *PLACE, "pair").values():
         real, model = (values_of(select(part, world=world), "barrier") for world in WORLDS)
-        found += list(zip(real, model, strict=False))
-    return found
+        pairs += list(zip(real, model, strict=False))
+    return pairs
 
 
 def comparison_table(rows: Sequence[Row]) -> Table:

@@ -39,7 +39,7 @@ class Search:
             point: the architecture of all networks.
             networks: two or more trainings.
         """
-        found = Task.of(
+        task = Task.of(
             anneal_networks,
             data=reduced(point.series.data, self.num_examples),
             network=point.network,
@@ -49,7 +49,7 @@ class Search:
             energy=self.energy,
             seed=self.seed,
         )
-        return found.with_cost(self.steps * (30 if point.depth > 1 else 1) * len(networks))
+        return task.with_cost(self.steps * (30 if point.depth > 1 else 1) * len(networks))
 
     def moved(self, point: Point, networks: Sequence[Task]) -> list[Task]:
         """Return the reference and the other networks, aligned by annealing."""

@@ -114,13 +114,13 @@ class Point:
     def networks(self, num: int) -> list[Task]:
         """Return the trainings of the given number of networks, from seeds 0, 1, ..."""
         recipe, seeds = dict(self.series.recipe), list(range(num))
-        found = Task.map(train_networks, **self.setting, recipe=recipe, seeds=seeds)
-        return [task.with_cost(self.cost) for task in found]
+        trainings = Task.map(train_networks, **self.setting, recipe=recipe, seeds=seeds)
+        return [task.with_cost(self.cost) for task in trainings]
 
     def pairs(self) -> list[tuple[Task, Task]]:
         """Return disjoint pairs of trainings."""
-        found = self.networks(2 * self.series.pairs)
-        return list(zip(found[::2], found[1::2], strict=True))
+        trainings = self.networks(2 * self.series.pairs)
+        return list(zip(trainings[::2], trainings[1::2], strict=True))
 
     def barriers(self, a: Task, b: Task, num_points: int) -> list[Task]:
         """Return the barrier tasks of two networks, one per normalization."""
@@ -194,19 +194,19 @@ def published_series(
         pairs: number of pairs of each point.
     """
     deep = {"vgg": vgg, "resnet": resnet}
-    found = []
+    series = []
     for data in DATASETS:
         recipe = MNIST_MLP if data == "mnist" else OTHER_MLP
-        found += [
+        series += [
             Series(data, recipe, mlp_widths, mlp_depths, pairs=pairs),
             Series(data, CONVOLUTIONAL, cnn_widths, cnn_depths, "shallow-cnn", pairs),
         ]
-        found += [
+        series += [
             Series(data, CONVOLUTIONAL, *sizes, family, pairs, ("interpolated", "reset"))
             for family, sizes in deep.items()
             if sizes is not None
         ]
-    return tuple(found)
+    return tuple(series)
 
 
 def published_widths(*, deep: bool = False) -> tuple[Series, ...]:

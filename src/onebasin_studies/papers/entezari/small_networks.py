@@ -87,13 +87,13 @@ def search_pairs(
     batches = batches_of(dataset, batch_size=1000)
     rows, tensors = [], {}
     for number, other in enumerate(others):
-        found = match_exhaustive(
+        matching = match_exhaustive(
             symmetry, reference.tensors, other.tensors, objective="loss", model=module, data=batches
         )
-        before, after = (-float(value) for value in found.objective)
+        before, after = (-float(value) for value in matching.objective)
         midpoints = {"midpoint_before": before, "midpoint_after": after}
-        rows.append({"number": number, **midpoints, "seconds": float(found.seconds)})
-        indices = found.permutation.indices
+        rows.append({"number": number, **midpoints, "seconds": float(matching.seconds)})
+        indices = matching.permutation.indices
         tensors |= {f"{number}/{group}": index for group, index in indices.items()}
     return Result(rows, tensors)
 
@@ -131,11 +131,11 @@ def measure_all_pairs(
 
     moved: Move | None = move if searches else None
     evaluates = {split: evaluator_of(dataset, split) for split in SPLITS}
-    found = measure_pairs(module, params, evaluates, move=moved, num_points=num_points)
+    results = measure_pairs(module, params, evaluates, move=moved, num_points=num_points)
     return Result(
         [
             {"split": split, **row}
-            for split, barriers in found.items()
+            for split, barriers in results.items()
             for row in barriers.rows()
             if row["baseline"] == "linear"
         ]
@@ -200,12 +200,12 @@ def _matrices(rows: Sequence[Row], state: str) -> dict[str, np.ndarray]:
     if not part:
         return {}
     size = 1 + max(int(row["b"]) for row in part)
-    found = {kind: np.full((size, size), np.nan) for kind in KINDS}
+    matrices = {kind: np.full((size, size), np.nan) for kind in KINDS}
     for row in part:
         i, j = int(row["a"]), int(row["b"])
         for kind in KINDS:
-            found[kind][i, j] = found[kind][j, i] = row[kind]
-    return found
+            matrices[kind][i, j] = matrices[kind][j, i] = row[kind]
+    return matrices
 
 
 def _mean(matrix: np.ndarray) -> float:

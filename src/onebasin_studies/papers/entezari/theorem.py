@@ -79,10 +79,13 @@ def measure_construction(*, dimension: int, width: int, draws: int, inputs: int)
         a, b = _draw(dimension, width, generator), _draw(dimension, width, generator)
         x = torch.randn(inputs, dimension, generator=generator, dtype=torch.float64)
         x *= sqrt(dimension) / x.norm(dim=1, keepdim=True)
-        found = match_cells(symmetry, a, b, seed=draw)
-        orders = {"matched": found.permutation, "random": Permutation.random(symmetry, seed=draw)}
+        matching = match_cells(symmetry, a, b, seed=draw)
+        orders = {
+            "matched": matching.permutation,
+            "random": Permutation.random(symmetry, seed=draw),
+        }
         differences = {state: _difference(a, order.apply(b), x) for state, order in orders.items()}
-        rows.append({"draw": draw, **differences, "in_cell": found.objective[-1] / width})
+        rows.append({"draw": draw, **differences, "in_cell": matching.objective[-1] / width})
     return Result(rows)
 
 
@@ -128,14 +131,14 @@ def slopes(rows: Sequence[Row]) -> dict[tuple[int, str], Slope]:
 
     The result is grouped by dimension and state, and omits groups with too few widths.
     """
-    found = {}
+    result = {}
     for (dimension,), part in grouped(rows, "dimension").items():
         for state in STATES:
             means = summarize(part, state, by=["width"])
             if len(means) >= FEWEST_WIDTHS:
                 x = [log2(mean.group["width"]) for mean in means]
-                found[dimension, state] = slope(x, [log2(mean.mean) for mean in means])
-    return found
+                result[dimension, state] = slope(x, [log2(mean.mean) for mean in means])
+    return result
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
@@ -145,14 +148,14 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     permutation, and is within 0.03 of 0 with a random one. At least five widths with 24 draws each
     are needed.
     """
-    found = slopes(rows)
+    fits = slopes(rows)
     dimensions = sorted({row["dimension"] for row in rows})
     draws = map(len, grouped(rows, "dimension", "width").values())
-    if len(found) < len(STATES) * len(dimensions) or min(draws, default=0) < FEWEST_DRAWS:
+    if len(fits) < len(STATES) * len(dimensions) or min(draws, default=0) < FEWEST_DRAWS:
         return Verdict.inconclusive("Fewer than five widths with 24 draws each.")
     parts, holds = [], True
     for dimension in dimensions:
-        matched, random = found[dimension, "matched"], found[dimension, "random"]
+        matched, random = fits[dimension, "matched"], fits[dimension, "random"]
         holds &= matched.high <= rate(dimension) and abs(random.slope) <= FLAT
         parts.append(
             f"d={dimension}: {_interval_text(matched)}, guaranteed {rate(dimension):.3f}, "
@@ -161,8 +164,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     return Verdict.of(holds, f"Slope of log error against log width, {'; '.join(parts)}.")
 
 
-def _interval_text(found: Slope) -> str:
-    return f"{found.slope:.3f} ({found.low:.3f} to {found.high:.3f})"
+def _interval_text(fit: Slope) -> str:
+    return f"{fit.slope:.3f} ({fit.low:.3f} to {fit.high:.3f})"
 
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
@@ -198,12 +201,12 @@ def table(rows: Sequence[Row]) -> Table:
     """Return slopes by dimension."""
     header = ("dimension", "permutation", "slope", "95 % interval", "guaranteed", "widths", "draws")
     body = []
-    for (dimension, state), found in slopes(rows).items():
-        draws = len(select(rows, dimension=dimension)) // found.n
+    for (dimension, state), fit in slopes(rows).items():
+        draws = len(select(rows, dimension=dimension)) // fit.n
         guaranteed = f"{rate(dimension):.4f}" if state == "matched" else "-"
-        interval = f"{found.low:.4f} to {found.high:.4f}"
+        interval = f"{fit.low:.4f} to {fit.high:.4f}"
         body.append(
-            (dimension, STATES[state], f"{found.slope:.4f}", interval, guaranteed, found.n, draws)
+            (dimension, STATES[state], f"{fit.slope:.4f}", interval, guaranteed, fit.n, draws)
         )
     return Table(header, body, "Slopes of log2 of the mean difference against log2 of the width.")
 

@@ -19,14 +19,14 @@ def barriers_of(rows: Sequence[Row], *columns: str) -> list[dict[str, Any]]:
         rows: rows with alpha, loss and error.
         *columns: columns that identify a curve.
     """
-    found = []
+    result = []
     for key, points in grouped(rows, *columns).items():
         head = dict(zip(columns, key, strict=True))
         excess = {
             f"{q}barrier": _excess(points, of) for q, of in (("", "loss"), ("error_", "error"))
         }
-        found.append({**head, **excess})
-    return found
+        result.append({**head, **excess})
+    return result
 
 
 def _excess(points: Sequence[Row], quantity: str) -> float:
@@ -41,8 +41,8 @@ def by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
     Args:
         rows: rows with the columns `setting` and `evaluable`.
     """
-    found = grouped(rows, "evaluable", "setting").items()
-    return {name: part for (_, name), part in sorted(found, key=lambda item: not item[0][0])}
+    settings = grouped(rows, "evaluable", "setting").items()
+    return {name: part for (_, name), part in sorted(settings, key=lambda item: not item[0][0])}
 
 
 def paired(first: Sequence[Row], second: Sequence[Row], value: str) -> list[float]:

@@ -111,21 +111,21 @@ def _name(orders: Sequence[Sequence[int]]) -> str:
 
 def barriers(rows: Sequence[Row]) -> dict[str, float]:
     """Return the error barrier of each permutation: its excess over the linear baseline."""
-    found = {}
+    result = {}
     for (name,), curve in grouped(rows, "permutation").items():
         ends = {row["alpha"]: row["error"] for row in curve}
-        found[name] = max(r["error"] - ends[0] - r["alpha"] * (ends[1] - ends[0]) for r in curve)
-    return found
+        result[name] = max(r["error"] - ends[0] - r["alpha"] * (ends[1] - ends[0]) for r in curve)
+    return result
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Both networks make no error, and the barrier is 0.25 for every permutation."""
-    found = barriers(rows)
-    if len(found) < 4:
-        return Verdict.inconclusive(f"{len(found)} of 4 permutations were measured.")
+    heights = barriers(rows)
+    if len(heights) < 4:
+        return Verdict.inconclusive(f"{len(heights)} of 4 permutations were measured.")
     worst_end = _end_error(rows)
-    listing = ", ".join(f"{value:.4f} ({name})" for name, value in found.items())
-    holds = worst_end == 0 and all(abs(v - PUBLISHED) <= TOLERANCE for v in found.values())
+    listing = ", ".join(f"{value:.4f} ({name})" for name, value in heights.items())
+    holds = worst_end == 0 and all(abs(v - PUBLISHED) <= TOLERANCE for v in heights.values())
     text = f"Error of A and B: at most {worst_end:.4f}. Error barriers: {listing}; published: 0.25."
     return Verdict.of(holds, text)
 

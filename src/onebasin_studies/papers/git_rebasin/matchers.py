@@ -66,11 +66,13 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     unmatched barrier must lie above 0.
     """
     evaluable = select(rows, evaluable=True)
-    found = barriers(evaluable)
+    measured = barriers(evaluable)
     parts, holds = [], True
     for split in ("train", "test"):
-        naive = values_of(select(found, split=split, method=UNMOVED), "barrier")
-        matched = {m: values_of(select(found, split=split, method=m), "barrier") for m in MATCHERS}
+        naive = values_of(select(measured, split=split, method=UNMOVED), "barrier")
+        matched = {
+            m: values_of(select(measured, split=split, method=m), "barrier") for m in MATCHERS
+        }
         if min(map(len, [naive, *matched.values()])) < LEAST_PAIRS:
             return Verdict.inconclusive("Fewer than three pairs were measured with every matcher.")
         before = summary(naive)
@@ -117,9 +119,9 @@ def table(rows: Sequence[Row]) -> Table:
     header = ("setting", "matcher", "pairs", "train loss", "test loss", "train error", "test error")
     body = []
     for name, of_setting in by_setting(rows).items():
-        found = grouped(barriers(of_setting), "method")
+        methods = grouped(barriers(of_setting), "method")
         for method in (UNMOVED, *MATCHERS):
-            part = found.get((method,), [])
+            part = methods.get((method,), [])
             cells = [
                 summary(values_of(select(part, split=split), column))
                 for column in ("barrier", "error_barrier")

@@ -140,8 +140,8 @@ def saddle_height(plane: Plane, first: str, second: str) -> float:
     low, high = 0, len(levels) - 1
     while low < high:
         middle = (low + high) // 2
-        found: Any = ndimage.label(heights <= levels[middle], structure=np.ones((3, 3)))
-        regions = found[0]
+        labels: Any = ndimage.label(heights <= levels[middle], structure=np.ones((3, 3)))
+        regions = labels[0]
         is_joined = regions[ends[0]] == regions[ends[1]]
         low, high = (low, middle) if is_joined else (middle + 1, high)
     losses = dict(zip(plane.names, plane.network_losses, strict=True))

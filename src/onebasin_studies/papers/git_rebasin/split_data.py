@@ -111,17 +111,18 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     """
     evaluable = select(rows, row="candidate", evaluable=True)
     names = (A, B, MERGED, ENSEMBLE)
-    found = {name: select(evaluable, name=name) for name in names}
-    if min(map(len, found.values())) < LEAST_PAIRS:
+    candidates = {name: select(evaluable, name=name) for name in names}
+    if min(map(len, candidates.values())) < LEAST_PAIRS:
         return Verdict.inconclusive("Fewer than three pairs were trained on parts of the data.")
     loss, ece = (
-        {name: summary(values_of(part, column)).mean for name, part in found.items()}
+        {name: summary(values_of(part, column)).mean for name, part in candidates.items()}
         for column in ("loss", "ece")
     )
     listing = ", ".join(f"{WORDS[n]} {loss[n]:.3f} (ECE {ece[n]:.1%})" for n in names)
-    text = f"{evaluable[0]['setting']}, mean test loss of {len(found[A])} pairs: {listing}."
+    text = f"{evaluable[0]['setting']}, mean test loss of {len(candidates[A])} pairs: {listing}."
     steps = [
-        summary(paired(found[more], found[less], column)) for more, less, column in DIFFERENCES
+        summary(paired(candidates[more], candidates[less], column))
+        for more, less, column in DIFFERENCES
     ]
     unsure = [
         f"{column} of {WORDS[more]} minus that of {WORDS[less]} ({step.low:.3f} to {step.high:.3f})"
@@ -170,8 +171,8 @@ def _line(name: str) -> str:
 
 def _means(rows: Sequence[Row], value: str) -> dict[str, float]:
     """Return the mean over pairs by candidate."""
-    found = summarize(select(rows, row="candidate"), value, by=["name"])
-    return {s.group["name"]: s.mean for s in found if s.group["name"] in WORDS}
+    means = summarize(select(rows, row="candidate"), value, by=["name"])
+    return {s.group["name"]: s.mean for s in means if s.group["name"] in WORDS}
 
 
 def _reliability(setting: str, rows: Sequence[Row]) -> Picture:
@@ -195,15 +196,15 @@ def _reliability(setting: str, rows: Sequence[Row]) -> Picture:
 
 def _diagram(bins: Sequence[Row]) -> list[tuple[float, float]]:
     """Return mean confidence and accuracy of each bin, over all pairs."""
-    found = []
+    diagram = []
     for part in grouped(bins, "low").values():
         count = sum(row["count"] for row in part)
         points = (
             sum(row["count"] * row[column] for row in part) / count
             for column in ("confidence", "accuracy")
         )
-        found.append(tuple(points))
-    return found
+        diagram.append(tuple(points))
+    return diagram
 
 
 def _slug(name: str) -> str:

@@ -71,13 +71,13 @@ class Condition:
 
     def profile(self, rows: Sequence[Row]) -> Mapping[tuple[int, str], float]:
         """Return means over pairs for the layers that count."""
-        found = by_layer(rows, self.measure, self.alpha)
-        return {layer: value for layer, value in found.items() if layer[0] >= self.first}
+        means = by_layer(rows, self.measure, self.alpha)
+        return {layer: value for layer, value in means.items() if layer[0] >= self.first}
 
     def figures(self, rows: Sequence[Row]) -> list[Picture]:
         """Draw the distance over the layers for each setting, one line per kind of pair."""
-        found = grouped(features_of(rows), "setting")
-        return [self._figure(name, part) for (name,), part in found.items()]
+        settings = grouped(features_of(rows), "setting")
+        return [self._figure(name, part) for (name,), part in settings.items()]
 
     def _figure(self, name: str, rows: Sequence[Row]) -> Picture:
         figure, (ax,) = layer_panels(rows)

@@ -36,8 +36,8 @@ def connected(rows: Sequence[Row]) -> list[Row]:
 
     Their test-error barrier is at most `CONNECTED`; pairs without a barrier are omitted.
     """
-    barriers = {key: found for key, found in grouped(select(rows, quantity=BARRIER), *PAIR).items()}
-    good = {key for key, found in barriers.items() if found[0]["error_barrier"] <= CONNECTED}
+    barriers = {key: part for key, part in grouped(select(rows, quantity=BARRIER), *PAIR).items()}
+    good = {key for key, part in barriers.items() if part[0]["error_barrier"] <= CONNECTED}
     return [
         row
         for row in features_of(rows)
@@ -60,8 +60,8 @@ def evaluable(rows: Sequence[Row]) -> list[str]:
 
 
 def _num_pairs(rows: Sequence[Row]) -> dict[str, int]:
-    found = grouped(rows, "setting")
-    return {name: len({row["pair"] for row in part}) for (name,), part in found.items()}
+    settings = grouped(rows, "setting")
+    return {name: len({row["pair"] for row in part}) for (name,), part in settings.items()}
 
 
 def left_out(rows: Sequence[Row]) -> str:
@@ -87,8 +87,8 @@ def by_layer(
     rows: Sequence[Row], measure: str, alpha: float | None = None
 ) -> dict[tuple[int, str], float]:
     """Return means over pairs, by index and name of the layer."""
-    found = summarize(select(rows, measure=measure, alpha=alpha), "mean", ["place", "layer"])
-    return {(s.group["place"], s.group["layer"]): s.mean for s in found}
+    means = summarize(select(rows, measure=measure, alpha=alpha), "mean", ["place", "layer"])
+    return {(s.group["place"], s.group["layer"]): s.mean for s in means}
 
 
 def draw_layers(
@@ -135,8 +135,8 @@ def panel_per_kind(rows: Sequence[Row]) -> tuple[Figure, list[tuple[str, Axes]]]
 
 def extremes(values: Iterable[float], form: str = ".3g") -> str:
     """Return the minimum and maximum of values as text."""
-    found = list(values)
-    return f"{min(found):{form}} to {max(found):{form}}" if found else "nothing"
+    numbers = list(values)
+    return f"{min(numbers):{form}} to {max(numbers):{form}}" if numbers else "nothing"
 
 
 def slug(text: str) -> str:

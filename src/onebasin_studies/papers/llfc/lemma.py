@@ -132,8 +132,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
     """Draw the error along the path for each setting, one line per kind, and 2ε."""
-    found = grouped(features_of(rows), "setting")
-    return [_figure(name, part) for (name,), part in found.items()]
+    settings = grouped(features_of(rows), "setting")
+    return [_figure(name, part) for (name,), part in settings.items()]
 
 
 def _figure(name: str, rows: Sequence[Row]) -> Picture:
@@ -146,10 +146,10 @@ def _figure(name: str, rows: Sequence[Row]) -> Picture:
         mix = summarize(select(part, measure=MIXED), "mean", ["alpha"])
         color = ax.lines[-1].get_color()
         draw_means(ax, mix, "alpha", color=color, linestyle="--", markersize=2)
-        found = paths(part).values()
-        bound = 2 * summary([path.epsilon for path in found]).mean
+        measured = paths(part).values()
+        bound = 2 * summary([path.epsilon for path in measured]).mean
         ax.axhline(bound, color=color, linestyle=":")
-        error = summary([path.error for path in found]).mean
+        error = summary([path.error for path in measured]).mean
         listing.append(f"{error:.3g} for pairs {kind}, whose bound is {bound:.3g}")
     ax.set_title(name)
     ax.set_xlabel("α (0 is B, 1 is A)")

@@ -65,16 +65,16 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     names = evaluable(rows)
     if not names:
         return not_evaluable(rows)
-    found = {name: _figures(name, rows) for name in names}
+    figures = {name: _figures(name, rows) for name in names}
     listing = "; ".join(
-        f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the endpoints (a fifth "
-        f"or less at {f['share']:.0%} of layers and alphas), |c − 1| {f['c']:.2f}; independent pairs "
-        f"{f['independent']:.3f} and {f['c independent']:.2f}"
-        for name, f in found.items()
+        f"{name}: 1−cos {f['path']:.4f} on the path, {f['ends']:.3f} between the endpoints "
+        f"(a fifth or less at {f['share']:.0%} of layers and alphas), |c − 1| {f['c']:.2f}; "
+        f"independent pairs {f['independent']:.3f} and {f['c independent']:.2f}"
+        for name, f in figures.items()
     )
     holds = all(
         f["share"] >= MOST_LAYERS and f["c"] <= NEAR and f["independent"] >= TIMES * f["path"]
-        for f in found.values()
+        for f in figures.values()
     )
     return Verdict.of(holds, f"{listing}.{left_out(rows)}")
 
@@ -186,7 +186,7 @@ def table(rows: Sequence[Row]) -> Table:
             for measure, alpha in ((COSINE, half), (ENDS, None), (COEFFICIENT, half))
         ]
         pairs = len({row["pair"] for row in part})
-        listing = (found[0] if found else "" for found in cells)
+        listing = (means[0] if means else "" for means in cells)
         body.append((name, kind, layer, pairs, *listing))
     return Table(header, body, f"Means over pairs. {INDEPENDENT}: neither spawned nor matched.")
 

@@ -124,12 +124,12 @@ def pairs_of(config: Config) -> list[Pair]:
     """Return all pairs of a configuration: connected and independent ones in every setting."""
     assert config.num_pairs > 1, "independent pairs combine two spawned pairs"
     assert config.spawned.keys().isdisjoint(config.matched), "one name is that of two settings"
-    found = []
+    pairs = []
     for name, spawned in config.spawned.items():
-        found += spawned_pairs(name, spawned, config.num_pairs)
+        pairs += spawned_pairs(name, spawned, config.num_pairs)
     for name, setting in config.matched.items():
-        found += _matched_pairs(name, setting, config)
-    return found
+        pairs += _matched_pairs(name, setting, config)
+    return pairs
 
 
 def measured(config: Config, measure: str) -> list[Task]:
@@ -154,26 +154,26 @@ def spawned_pairs(
     """
     networks = [setting.networks(pair, spawn_epoch) for pair in range(num_pairs)]
     model = {"data": setting.measured or setting.data, "network": setting.network}
-    found = []
+    pairs = []
     for number, (a, b) in enumerate(networks):
         # B of the next pair has another trunk, so no further training is needed.
         _, other = networks[(number + 1) % num_pairs]
         for kind, end in ((SPAWNED, b), (INDEPENDENT, other)):
             labels = {"setting": name, "kind": kind, "pair": number}
-            found.append(Pair(labels, model, a, end, setting.normalization))
-    return found
+            pairs.append(Pair(labels, model, a, end, setting.normalization))
+    return pairs
 
 
 def _matched_pairs(name: str, setting: settings.Setting, config: Config) -> list[Pair]:
     networks = setting.networks(settings.seeds_of(config.num_pairs))
     kinds = {MATCHED: "weights", **{f"{MATCHED} by {method}": method for method in config.also}}
-    found = []
+    pairs = []
     for number, (a, b) in enumerate(settings.in_pairs(networks)):
         ends = {kind: setting.moved(a, b, method) for kind, method in kinds.items()}
         for kind, end in {**ends, INDEPENDENT: b}.items():
             labels = {"setting": name, "kind": kind, "pair": number}
-            found.append(Pair(labels, setting.matching, a, end))
-    return found
+            pairs.append(Pair(labels, setting.matching, a, end))
+    return pairs
 
 
 SGD = {

@@ -51,7 +51,7 @@ class Config:
 
 def tasks(config: Config) -> list[Task]:
     """Return barriers and LLFC by shared epochs; independent pairs combine the first ones."""
-    found = []
+    tasks = []
     for name, setting in config.settings.items():
         for shared in config.shared:
             for pair in spawned_pairs(name, setting, config.num_pairs, shared):
@@ -60,8 +60,8 @@ def tasks(config: Config) -> list[Task]:
                     continue
                 measures = (pair.barrier(config.num_points), pair.features("llfc", [0.5]))
                 labels = {"shared": shared if kind == SPAWNED else 0}
-                found += [task.with_labels(**labels) for task in measures]
-    return found
+                tasks += [task.with_labels(**labels) for task in measures]
+    return tasks
 
 
 @excluding_digits
@@ -74,8 +74,8 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     """
     parts, holds = [], True
     for (name,), part in grouped(select(rows, quantity=BARRIER), "setting").items():
-        found = summarize(part, "error_barrier", ["shared"])
-        by_shared = {s.group["shared"]: s for s in found if s.n >= LEAST_PAIRS}
+        means = summarize(part, "error_barrier", ["shared"])
+        by_shared = {s.group["shared"]: s for s in means if s.n >= LEAST_PAIRS}
         if 0 not in by_shared or len(by_shared) < 2:
             continue
         none, most = by_shared[0].mean, max(by_shared)
@@ -94,7 +94,7 @@ def _after(by_shared: Mapping[int, Summary]) -> str:
 
 def departures(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the mean of 1-cos over layers on the path and between the endpoints, for each pair."""
-    found = []
+    result = []
     columns = ("setting", "shared", "pair")
     for key, part in grouped(features_of(rows), *columns).items():
         # LLFC always holds at the first layer, which is linear in the parameters.
@@ -103,8 +103,8 @@ def departures(rows: Sequence[Row]) -> list[dict[str, Any]]:
             name: _mean(select(later, measure=measure))
             for name, measure in (("path", "1-cos"), ("ends", "1-cos ends"))
         }
-        found.append({**dict(zip(columns, key, strict=True)), **means})
-    return found
+        result.append({**dict(zip(columns, key, strict=True)), **means})
+    return result
 
 
 def _mean(rows: Sequence[Row]) -> float:
@@ -113,8 +113,8 @@ def _mean(rows: Sequence[Row]) -> float:
 
 def figures(rows: Sequence[Row]) -> list[Picture]:
     """Draw barriers and LLFC against the number of shared epochs, for each setting."""
-    found = grouped(rows, "setting")
-    return [_figure(name, part) for (name,), part in found.items()]
+    settings = grouped(rows, "setting")
+    return [_figure(name, part) for (name,), part in settings.items()]
 
 
 def _figure(name: str, rows: Sequence[Row]) -> Picture:
@@ -164,12 +164,12 @@ def table(rows: Sequence[Row]) -> Table:
     body = []
     for (name, shared), part in grouped(rows, "setting", "shared").items():
         of = select(inside, setting=name, shared=shared)
-        found = [
+        means = [
             *(summarize(select(part, quantity=BARRIER), c) for c in ("barrier", "error_barrier")),
             *(summarize(of, column) for column in ("path", "ends")),
         ]
         pairs = len({row["pair"] for row in part})
-        cells = (s[0] if s else "" for s in found)
+        cells = (s[0] if s else "" for s in means)
         body.append((name, shared or INDEPENDENT, pairs, *cells))
     caption = "Test barriers; 1−cos of path and mix, and of A and B, at α=½, mean of later layers."
     return Table(header, body, caption)

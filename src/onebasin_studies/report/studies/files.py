@@ -46,9 +46,9 @@ def write_study_reports(folder: StudyFolder, note: Note | None = None) -> list[C
         OneBasinError: if the folder has no studies, none of them can be reported, or a file
             cannot be written.
     """
-    found = _collected(folder, note)
-    _write(found, folder.files, REPORT)
-    return found
+    studies = _collected(folder, note)
+    _write(studies, folder.files, REPORT)
+    return studies
 
 
 def write_run_index(
@@ -72,8 +72,8 @@ def write_run_index(
     for folder in folders:
         runs[_free_name(folder, runs)] = _collected(folder, note)
     files = Files(out)
-    for name, found in runs.items():
-        _write(found, files, name)
+    for name, collected in runs.items():
+        _write(collected, files, name)
     files.write("index.html", runs_page(runs).encode())
     files.write("index.md", index_markdown(runs).encode())
     return runs
@@ -88,42 +88,42 @@ def _free_name(folder: StudyFolder, taken: Collection[str]) -> str:
 
 def _collected(folder: StudyFolder, note: Note | None) -> list[CollectedStudy]:
     """Return the contents of all readable studies; report the others to `note`."""
-    found, wrong = [], []
+    studies, wrong = [], []
     for name in folder.studies():
         try:
-            found.append(collect(folder, name))
+            studies.append(collect(folder, name))
         except OneBasinError as error:
             wrong.append(f"study {name} cannot be reported: {error}")
-    if not found:
+    if not studies:
         raise OneBasinError("; ".join(wrong))
     for text in wrong:
         (note or (lambda text: None))(text)
-    return found
+    return studies
 
 
-def _write(found: Sequence[CollectedStudy], files: Files, place: str) -> None:
-    for study in found:
+def _write(studies: Sequence[CollectedStudy], files: Files, place: str) -> None:
+    for study in studies:
         for name, data in report_files(study).items():
             files.write(f"{place}/{name}", data)
-    files.write(f"{place}/index.html", index_page(found).encode())
-    files.write(f"{place}/index.md", index_markdown({"": found}).encode())
+    files.write(f"{place}/index.html", index_page(studies).encode())
+    files.write(f"{place}/index.md", index_markdown({"": studies}).encode())
 
 
-def report_files(found: CollectedStudy) -> dict[str, bytes]:
+def report_files(collected: CollectedStudy) -> dict[str, bytes]:
     """Return the files of a study's report by name.
 
     Args:
-        found: the study with its results.
+        collected: the study with its results.
     """
-    name, files = found.study.name, {}
-    pictures = draw(found.study, found.rows) if found.rows else []
-    body = found.study.table(found.rows) if found.rows else Table((), ())
+    name, files = collected.study.name, {}
+    pictures = draw(collected.study, collected.rows) if collected.rows else []
+    body = collected.study.table(collected.rows) if collected.rows else Table((), ())
     for picture in pictures:
         files[f"{name}-{picture.name}.svg"] = svg_bytes(picture, f"{name}: {picture.name}")
-    if found.rows:
+    if collected.rows:
         files[f"{name}.csv"] = _csv(table_numbers(body))
-        files[f"{name}-rows.csv"] = rows_csv(found.rows)
-    return {f"{name}.html": study_page(found, pictures, body, list(files)).encode(), **files}
+        files[f"{name}-rows.csv"] = rows_csv(collected.rows)
+    return {f"{name}.html": study_page(collected, pictures, body, list(files)).encode(), **files}
 
 
 def rows_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

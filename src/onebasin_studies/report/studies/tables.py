@@ -24,8 +24,8 @@ def table_texts(body: Table) -> list[list[str]]:
 
 
 def _texts(cells: Sequence[Any]) -> list[str]:
-    found = (cell.digits for cell in cells if isinstance(cell, Summary))
-    digits = max((each for each in found if each <= MOST_DIGITS), default=0)
+    numbers = (cell.digits for cell in cells if isinstance(cell, Summary))
+    digits = max((each for each in numbers if each <= MOST_DIGITS), default=0)
     return [
         cell.to_text(f".{digits}f") if digits and _is_sure(cell) else str(cell) for cell in cells
     ]

@@ -113,14 +113,14 @@ class Files:
         if self._remote is None:
             top = Path(self.root, under)
             files = [Path(here, file) for here, _, names in os.walk(top) for file in names]
-            found = [str(file.relative_to(self.root)) for file in files]
+            paths = [str(file.relative_to(self.root)) for file in files]
         else:
             top = self._path(under)
             # A cached listing may be outdated: other processes write too.
             self._remote.invalidate_cache()
-            paths = self._remote.find(top) if self._remote.exists(top) else []
-            found = [path[len(self._base) :].lstrip("/") for path in paths]
-        return sorted(name for name in found if not _is_temporary(name))
+            full = self._remote.find(top) if self._remote.exists(top) else []
+            paths = [path[len(self._base) :].lstrip("/") for path in full]
+        return sorted(path for path in paths if not _is_temporary(path))
 
     def local_copy(self, name: str) -> tuple[Path, Path | None]:
         """Return a local path of a file.

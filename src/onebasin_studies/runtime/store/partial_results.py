@@ -55,14 +55,14 @@ class PartialResults:
         """Return the task keys of each call with partial results."""
         if self._files.folder is None:
             return []
-        found = []
+        calls = []
         for path in sorted(Path(self._files.folder, PARTIAL).glob(f"*/{CALL}")):
             keys = _keys_in(path.read_bytes())
             if keys is None:
                 shutil.rmtree(path.parent, ignore_errors=True)
             else:
-                found.append(keys)
-        return found
+                calls.append(keys)
+        return calls
 
     def _folder(self, keys: Sequence[str]) -> Path:
         return Path(self._files.root, PARTIAL, _name(keys))
@@ -74,8 +74,8 @@ def _name(keys: Sequence[str]) -> str:
 
 def _keys_in(text: bytes) -> tuple[str, ...] | None:
     try:
-        found = json.loads(text)["keys"]
+        keys = json.loads(text)["keys"]
     except (ValueError, KeyError, TypeError):
         return None
-    is_whole = isinstance(found, list) and all(isinstance(key, str) for key in found)
-    return tuple(found) if is_whole else None
+    is_whole = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    return tuple(keys) if is_whole else None

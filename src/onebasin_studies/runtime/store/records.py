@@ -28,10 +28,10 @@ class Record:
         Raises:
             ValueError: if the text is not valid JSON or lacks a field.
         """
-        found = json.loads(text)
-        if not isinstance(found, dict) or not _is_whole(found):
+        data = json.loads(text)
+        if not isinstance(data, dict) or not _is_whole(data):
             raise ValueError("no record")
-        return Record(found)
+        return Record(data)
 
     @property
     def seconds(self) -> float:
@@ -59,13 +59,13 @@ class Failure:
     def parse(text: bytes) -> Failure | None:
         """Return the failure from JSON text, or None if it is invalid."""
         try:
-            found = json.loads(text)
+            data = json.loads(text)
         except ValueError:
             return None
         names = {field.name for field in fields(Failure)}
-        if not isinstance(found, dict) or set(found) != names:
+        if not isinstance(data, dict) or set(data) != names:
             return None
-        return Failure(**found) if all(isinstance(v, str) for v in found.values()) else None
+        return Failure(**data) if all(isinstance(v, str) for v in data.values()) else None
 
 
 def about(task: Task, seconds: float, **more: Any) -> dict[str, Any]:

@@ -137,13 +137,13 @@ class Store:
 
     def failures(self) -> dict[str, Failure]:
         """Return the failures by task key; invalid files are ignored."""
-        found = {}
+        failures = {}
         for name in self.files.names(RESULTS):
             data = self.files.read(name) if name.endswith(FAILURE) else None
             failure = None if data is None else Failure.parse(data)
             if failure is not None:
-                found[_key_of(name)] = failure
-        return found
+                failures[_key_of(name)] = failure
+        return failures
 
     def _rows(self, key: str, record: Record) -> Sequence[Mapping[str, Any]]:
         if "parquet" not in record.data["files"]:
