@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onebasin_studies.papers.catalogue import STUDIES, find_studies, find_study
+    from onebasin_studies.papers.collection import read_rows
     from onebasin_studies.runtime.execution import Outcome, run_studies
     from onebasin_studies.runtime.study import Picture, Study, Table, Verdict
     from onebasin_studies.runtime.task import Result, Task, task
@@ -24,12 +25,14 @@ __all__ = [
     "Verdict",
     "find_studies",
     "find_study",
+    "read_rows",
     "run_studies",
     "task",
 ]
 
 _MODULES = {
     "papers.catalogue": "STUDIES find_studies find_study",
+    "papers.collection": "read_rows",
     "runtime.execution": "Outcome run_studies",
     "runtime.study": "Picture Study Table Verdict",
     "runtime.task": "Result Task task",

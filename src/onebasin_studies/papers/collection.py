@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 from onebasin.errors import OneBasinError
 from onebasin_studies.papers.catalogue import find_study
@@ -14,6 +15,9 @@ from onebasin_studies.runtime.schedule import Plan
 from onebasin_studies.runtime.store import CorruptResultError, Failure, Record
 from onebasin_studies.runtime.study import Study, Verdict
 from onebasin_studies.runtime.task import Task
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,12 @@ class CollectedStudy:
     machines: Sequence[str] = ()
     seeds: Sequence[int] = ()
 
+    def frame(self) -> DataFrame:
+        """Return the rows as a table; columns of whole numbers with gaps keep their type."""
+        from pandas import DataFrame
+
+        return DataFrame(list(self.rows)).convert_dtypes()
+
     @property
     def config(self) -> Mapping[str, Any]:
         """The configuration as plain values."""
@@ -65,6 +75,23 @@ class CollectedStudy:
         is_one = self.num_missing == 1
         gap = f"{self.num_missing} {'measurement is' if is_one else 'measurements are'} missing."
         return Verdict(verdict.outcome, f"{verdict.sentence} {gap}")
+
+
+def read_rows(folder: str | PathLike[str], study: str) -> DataFrame:
+    """Return the stored rows of a study as a table.
+
+    Args:
+        folder: the `--out` of `study run`: a folder or an fsspec URL.
+        study: name of the study.
+
+    Raises:
+        OneBasinError: the folder has no such study, or a stored result is corrupt.
+    """
+    stored = StudyFolder(folder)
+    if study not in stored.studies():
+        known = ", ".join(stored.studies())
+        raise OneBasinError(f"{folder}: has no study {study!r}; it has {known}")
+    return collect(stored, study).frame()
 
 
 def collect(folder: StudyFolder, name: str) -> CollectedStudy:

@@ -83,16 +83,16 @@ def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
 
 def values_of(rows: Sequence[Row], column: str) -> list[float]:
     """Return the finite numbers of a column."""
-    found = (row.get(column) for row in rows)
-    return [float(value) for value in found if value is not None and isfinite(value)]
+    values = (row.get(column) for row in rows)
+    return [float(value) for value in values if value is not None and isfinite(value)]
 
 
 def grouped(rows: Sequence[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
     """Return the rows grouped by their values in columns, in sorted order."""
-    found: dict[tuple[Any, ...], list[Row]] = {}
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        found.setdefault(tuple(row.get(column) for column in columns), []).append(row)
-    return dict(sorted(found.items(), key=lambda item: [_sortable(value) for value in item[0]]))
+        groups.setdefault(tuple(row.get(column) for column in columns), []).append(row)
+    return dict(sorted(groups.items(), key=lambda item: [_sortable(value) for value in item[0]]))
 
 
 def summarize(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[Summary]:
@@ -107,12 +107,10 @@ def summarize(rows: Sequence[Row], value: str, by: Sequence[str] = ()) -> list[S
         >>> [s.mean for s in summarize([{"w": 1, "x": 2}, {"w": 1, "x": 4}], "x", ["w"])]
         [3.0]
     """
-    found = []
-    for key, group in grouped(rows, *by).items():
-        values = values_of(group, value)
-        if values:
-            found.append(summary(values, dict(zip(by, key, strict=True))))
-    return found
+    values = {key: values_of(group, value) for key, group in grouped(rows, *by).items()}
+    return [
+        summary(finite, dict(zip(by, key, strict=True))) for key, finite in values.items() if finite
+    ]
 
 
 def summary(values: Sequence[float | int], group: Mapping[str, Any] | None = None) -> Summary:
@@ -195,9 +193,9 @@ def slope(x: Sequence[float | int], y: Sequence[float | int]) -> Slope:
     assert len(x) == len(y) >= 3
     fit: Any = stats.linregress(x, y)
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2)) * float(fit.stderr)
-    found = float(fit.slope)
+    center = float(fit.slope)
     return Slope(
-        found, found - reach, found + reach, float(fit.intercept), float(fit.rvalue), len(x)
+        center, center - reach, center + reach, float(fit.intercept), float(fit.rvalue), len(x)
     )
 
 
@@ -216,13 +214,18 @@ def bootstrap(
         num_samples: number of bootstrap samples.
         seed: random seed.
     """
-    generator = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(num_samples):
-        picks = generator.integers(0, len(values), len(values))
-        drawn.append(statistic([values[i] for i in picks]))
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    from scipy import stats
+
+    result = stats.bootstrap(
+        (np.arange(len(values)),),
+        lambda picks: statistic([values[i] for i in picks]),
+        n_resamples=num_samples,
+        vectorized=False,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def _sortable(value: Any) -> tuple[int, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onebasin.errors import OneBasinError
 from onebasin.evaluation.curves import ALIGNED, NAIVE, SETTINGS, SOFT_INK, svg_source
@@ -18,8 +16,10 @@ from onebasin_studies.report.studies.pages import index_page, runs_page, study_p
 from onebasin_studies.report.studies.tables import table_numbers
 from onebasin_studies.runtime.folder import StudyFolder
 from onebasin_studies.runtime.store.files import Files
-from onebasin_studies.runtime.store.rows import columns_of
 from onebasin_studies.runtime.study import Picture, Study, Table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 COLORS = (NAIVE, ALIGNED, "#e09f3e", "#5f4b8b", "#6a994e", SOFT_INK, "#bc6c25", "#3d5a80")
 
@@ -122,20 +122,13 @@ def report_files(collected: CollectedStudy) -> dict[str, bytes]:
         files[f"{name}-{picture.name}.svg"] = svg_bytes(picture, f"{name}: {picture.name}")
     if collected.rows:
         files[f"{name}.csv"] = _csv(table_numbers(body))
-        files[f"{name}-rows.csv"] = rows_csv(collected.rows)
+        files[f"{name}-rows.csv"] = _csv(collected.frame())
     return {f"{name}.html": study_page(collected, pictures, body, list(files)).encode(), **files}
 
 
-def rows_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as CSV with a header; missing values are empty."""
-    columns = columns_of(rows)
-    return _csv([columns, *([row.get(column) for column in columns] for row in rows)])
-
-
-def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
-    target = io.StringIO()
-    csv.writer(target, lineterminator="\n").writerows(rows)
-    return target.getvalue().encode()
+def _csv(frame: DataFrame) -> bytes:
+    """Return a table as CSV with a header; missing values are empty."""
+    return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
 def draw(study: Study, rows: Sequence[Mapping[str, Any]]) -> Sequence[Picture]:

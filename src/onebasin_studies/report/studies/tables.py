@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onebasin_studies.runtime.statistics import MOST_DIGITS, Summary
 from onebasin_studies.runtime.study import Table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 HALF = "± of {}"
 """Column title of half intervals in a file."""
@@ -35,28 +38,25 @@ def _is_sure(cell: Any) -> bool:
     return isinstance(cell, Summary) and cell.form is None and cell.reach == 0
 
 
-def table_numbers(body: Table) -> list[list[Any]]:
-    """Return the header and the rows of a table as numbers.
+def table_numbers(body: Table) -> DataFrame:
+    """Return the numbers of a table, in full precision.
 
-    A mean and half of its interval are in separate columns, in full precision.
+    A mean and half of its interval are in separate columns.
     """
-    columns = [
-        made
-        for name, cells in zip(body.header, _columns(body), strict=True)
-        for made in _numbers(name, cells)
-    ]
-    return [list(row) for row in zip(*columns, strict=True)]
+    from pandas import DataFrame
+
+    cells = zip(*body.rows, strict=True) if body.rows else [()] * len(body.header)
+    columns: dict[str, Sequence[Any]] = {}
+    for name, values in zip(body.header, cells, strict=True):
+        columns |= _numbers(str(name), values)
+    return DataFrame(columns, dtype=object)
 
 
-def _columns(body: Table) -> list[tuple[Any, ...]]:
-    return list(zip(*body.rows, strict=True)) or [()] * len(body.header)
-
-
-def _numbers(name: str, cells: Sequence[Any]) -> list[list[Any]]:
-    """Return a column with its title, or two columns for means."""
+def _numbers(name: str, cells: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Return a column by its title, or two columns for means."""
     if not any(isinstance(cell, Summary) for cell in cells):
-        return [[name, *cells]]
+        return {name: cells}
     means = [cell.mean if isinstance(cell, Summary) else cell for cell in cells]
     halves = [cell.reach if isinstance(cell, Summary) else None for cell in cells]
     known = [half if half is not None and isfinite(half) else None for half in halves]
-    return [[name, *means], [HALF.format(name), *known]]
+    return {name: means, HALF.format(name): known}

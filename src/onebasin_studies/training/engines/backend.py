@@ -19,7 +19,7 @@ from onebasin_studies.training.engines.functional import LoopEngine, VmapEngine
 from onebasin_studies.training.engines.noise import Noise, Record
 from onebasin_studies.training.stacks import Stack
 
-LOOP_WORK = 60_000_000
+LOOP_WORK = 45_000_000
 """Parameters times batch size above which batching networks does not help on a CPU.
 
 Measured with MLPs: batches of 100 images and 200 thousand parameters are trained faster by `vmap`,
