@@ -223,7 +223,7 @@ def bootstrap(
         vectorized=False,
         confidence_level=CONFIDENCE,
         method="percentile",
-        random_state=np.random.default_rng(seed),
+        rng=np.random.default_rng(seed),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 

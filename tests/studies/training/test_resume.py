@@ -268,13 +268,13 @@ def test_a_method_is_known_by_what_it_is_bound_to():
     ]
 
 
-def test_augmentations_that_look_alike_are_for_no_folder(tmp_path):
+def test_unidentifiable_augmentations_need_no_folder(tmp_path):
     def local(inputs, generator):
         return inputs
 
     for augment in (lambda inputs, _: inputs, local, Nameless(), Nameless().method, partial(plain)):
         options = {"seeds": [0], "epochs": 1, "augment": augment}
-        with pytest.raises(OneBasinError, match=r"train: augment is .*cannot tell from another"):
+        with pytest.raises(OneBasinError, match=r"train: augment is .*later runs cannot identify"):
             train(mlp(), blobs(), checkpoints=tmp_path / "f", **options)
         assert not (tmp_path / "f").exists()
         train(mlp(), blobs(), **options)
