@@ -113,7 +113,7 @@ def match_activations(
         objective=(run.before, run.after),
         converged=True,
         num_sweeps=feature_similarities.num_passes,
-        num_solves=search.num_solves,
+        num_solves=search.num_solves + run.num_solves,
         seconds=time.perf_counter() - began,
         restarts=(run.after,),
     )
@@ -131,15 +131,13 @@ class _Run:
     def __init__(
         self, search: Search, feature_similarities: FeatureSimilarities, progress: Progress | None
     ) -> None:
-        self.search, self.feature_similarities, self.progress = (
-            search,
-            feature_similarities,
-            progress,
-        )
+        self.search, self.progress = search, progress
+        self.feature_similarities = feature_similarities
         self.waiting = list(search.trees)
         self.known: set[str] = set()
         self.dead: dict[str, Tensor] = {}
         self.before = self.after = 0.0
+        self.num_solves = 0
 
     def match_shown(self, cache_bytes: int) -> None:
         """Match every tree with visible features."""
@@ -154,9 +152,7 @@ class _Run:
 
     def _match(self, root: str, sums: Mapping[Key, Tensor]) -> None:
         self.before += self.search.value(root, sums)
-        solver = self.search.solvers[root]
-        self.search.num_solves += 1
-        self.search.indices.update(solver.solve(sums, self.search.indices))
+        self.search.move(self.search.solve(root, sums))
         self.known.update(self.search.trees[root].members)
         self.after += self.search.value(root, sums)
         if self.search.trees[root].members == (root,):
@@ -181,12 +177,12 @@ class _Run:
             return False
         index = self.search.indices[root].clone()
         (values,) = torch.stack(list(sums.values())).sum(0)
-        self.search.num_solves += 1
+        self.num_solves += 1
         index[units] = index[units][assign(values[units][:, index[units]])]
         changed = {root: index}
         _, exceeds = self.search.gain(root, sums, changed, exact=self.search.is_nonlinear[root])
         if exceeds:
-            self.search.indices.update(changed)
+            self.search.move(changed)
         return exceeds
 
 

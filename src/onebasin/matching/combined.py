@@ -105,7 +105,8 @@ def match_combined(
         search, features, statistic, position, call=CALL, progress=progress
     )
     roots = feature_similarities.available(search.trees, (), 2**62)
-    search.linear = _weighted(feature_similarities.compute(roots), balance, stats.bound, search)
+    gathered = feature_similarities.compute(roots)
+    search.add_linear_term(_weighted(gathered, balance, stats.bound, search))
     return descend_from_starts(
         search,
         stats,

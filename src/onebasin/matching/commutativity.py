@@ -80,7 +80,7 @@ class CommutingLayer(LayerPair):
         return self.w_b[out][:, inner], self.bb[inner][:, inner], self.ab[:, inner]
 
 
-@dataclass
+@dataclass(frozen=True)
 class CommutingRun:
     """Result of one start.
 
@@ -91,8 +91,8 @@ class CommutingRun:
     """
 
     indices: dict[str, Tensor]
-    values: list[float]
-    converged: bool = False
+    values: tuple[float, ...]
+    converged: bool
 
 
 class CommutingDescent:
@@ -126,21 +126,30 @@ class CommutingDescent:
             progress: callback after every tree.
         """
         now = {layer.inner: layer.value(start) for layer in self.layers}
-        run = CommutingRun(dict(start), [-sum(now.values())])
+        indices, values, moved = dict(start), [-sum(now.values())], True
         roots = list(self.search.trees)
-        while len(run.values) <= self.max_sweeps and not run.converged:
+        while len(values) <= self.max_sweeps and moved:
             moved = False
             for done, place in enumerate(self.rng.permutation(len(roots)), start=1):
-                moved |= self._step(roots[place], run, now)
+                changed = self._step(roots[place], indices, now)
+                indices.update(changed)
+                moved |= bool(changed)
                 if progress is not None:
-                    sweep, value = len(run.values), -sum(now.values())
+                    sweep, value = len(values), -sum(now.values())
                     progress(Step(number, sweep, roots[place], done, len(roots), value))
-            run.converged = not moved
-            run.values.append(-sum(now.values()))
-        return run
+            values.append(-sum(now.values()))
+        return CommutingRun(indices, tuple(values), converged=not moved)
 
-    def _step(self, root: str, run: CommutingRun, now: dict[str, float]) -> bool:
-        """Move one tree if the sum decreases; return whether it moved."""
+    def _step(
+        self, root: str, indices: Mapping[str, Tensor], now: dict[str, float]
+    ) -> dict[str, Tensor]:
+        """Return the new indices of one tree, or nothing if the sum does not decrease.
+
+        Args:
+            root: root of the tree.
+            indices: indices of all groups.
+            now: value of each layer, updated if the tree moves.
+        """
         tree = self.search.trees[root]
         members = frozenset(tree.members)
         near = [
@@ -148,19 +157,18 @@ class CommutingDescent:
         ]
         sums: dict[Key, Tensor] = {}
         for layer in near:
-            layer.add(sums, tree, run.indices)
+            layer.add(sums, tree, indices)
         before = sum(now[layer.inner] for layer in near)
         for damping in DAMPING if sums else ():
             self.num_solves += 1
-            found = run.indices | self.search.solvers[root].solve(sums, run.indices, damping)
-            if all(torch.equal(found[name], run.indices[name]) for name in tree.members):
-                return False
-            values = {layer.inner: layer.value(found) for layer in near}
+            changed = self.search.solvers[root].solve(sums, indices, damping)
+            if all(torch.equal(changed[name], indices[name]) for name in tree.members):
+                return {}
+            values = {layer.inner: layer.value({**indices, **changed}) for layer in near}
             if sum(values.values()) < before * (1 - 1e-6):
-                run.indices = found
                 now.update(values)
-                return True
-        return False
+                return changed
+        return {}
 
 
 CALL = "match_commutativity"
@@ -231,7 +239,7 @@ def match_commutativity(
     best = max(runs, key=lambda run: run.values[-1])
     return Matching(
         permutation=Permutation(symmetry, best.indices),
-        objective=tuple(best.values),
+        objective=best.values,
         converged=best.converged,
         num_sweeps=len(best.values) - 1,
         num_solves=descent.num_solves,

@@ -161,7 +161,7 @@ def match_functional_difference(
         objective=(run.before, run.after),
         converged=True,
         num_sweeps=1,
-        num_solves=search.num_solves,
+        num_solves=search.num_solves + run.num_solves,
         seconds=time.perf_counter() - began,
         restarts=(run.after,),
     )
@@ -185,6 +185,7 @@ class _Run:
         }
         self.known: set[str] = set()
         self.before = self.after = 0.0
+        self.num_solves = 0
 
     def match(self) -> None:
         """Match every tree; trees whose layers read matched units come first."""
@@ -224,11 +225,11 @@ class _Run:
         for layer in layers:
             layer.add(sums, self.search.trees[root], self.search.indices)
         before = self.search.value(root, sums)
-        self.search.num_solves += 1
+        self.num_solves += 1
         indices = self.search.indices | self.solvers[root].solve(sums, self.search.indices)
         after = self.search.value(root, sums, indices)
         if isclose(before, after, rel_tol=1e-12):
             after = before  # do not reorder indistinguishable units
         else:
-            self.search.indices = indices
+            self.search.set_indices(indices)
         self.before, self.after = self.before + before, self.after + after

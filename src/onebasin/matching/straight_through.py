@@ -17,7 +17,6 @@ from onebasin.errors import check_amount
 from onebasin.matching._checks import check_counts, check_init, check_learning_rate, check_seed
 from onebasin.matching._coordinate_descent.descent import Descent
 from onebasin.matching._coordinate_descent.pair import Pair, PairStats
-from onebasin.matching._coordinate_descent.runs import initialize
 from onebasin.matching._coordinate_descent.search import Search
 from onebasin.matching._losses import DataLoss, Endpoints, Loss, Normalization
 from onebasin.matching.result import Matching, Progress, Step
@@ -158,7 +157,7 @@ class _WarmMatch:
     def after(self, permutation: Permutation | None) -> Permutation:
         """Return the result of descent from a permutation, or of weight matching for None."""
         run = Descent(self.search, seed=self.seed, number=0, total=self.max_sweeps, progress=None)
-        initialize(run, self.stats, permutation, self.seed)
+        run.initialize(self.stats, permutation)
         run.descend()
         return Permutation(self.symmetry, run.indices)
 

@@ -45,7 +45,6 @@ def search_of(symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tenso
     pair = Pair(symmetry, a, b)
     pair.compute_stats()
     search = Search(symmetry, pair, cache_bytes=2**20)
-    search.indices = dict(Permutation.identity(symmetry).indices)
     return search
 
 
@@ -61,7 +60,7 @@ def test_similarities_are_those_of_single_products(monkeypatch):
     for number in range(3):
         indices = dict(Permutation.random(symmetry, seed=number).indices)
         for search in (packed, single):
-            search.indices = dict(indices)
+            search.set_indices(indices)
             if number == 2:
                 search.forget()
         for root in roots:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from itertools import accumulate
 
 import numpy as np
 from torch import Tensor
 
+from onebasin._random import derive_seed
+from onebasin.matching._coordinate_descent.moments import match_by_moments
+from onebasin.matching._coordinate_descent.pair import PairStats
 from onebasin.matching._coordinate_descent.search import Search, StepResult
+from onebasin.matching._coordinate_descent.trees import View
 from onebasin.matching.result import Progress, Step
+from onebasin.symmetry.permutation import Permutation
 
 PERTURBATION_SCHEDULE = (0.2, 0.1)
 """Perturbation of the current pairs in the first sweeps.
@@ -24,7 +30,7 @@ class Descent:
 
     Args:
         search: the state, which changes; its similarities are reset first.
-        seed: random seed for the order of the trees.
+        seed: random seed for the order of the trees and for random starts.
         number: number of the start, from 0.
         total: maximum number of sweeps.
         progress: callback after every tree.
@@ -34,7 +40,8 @@ class Descent:
         self, search: Search, *, seed: int, number: int, total: int, progress: Progress | None
     ) -> None:
         search.forget()
-        self.search, self.number, self.total, self.progress = search, number, total, progress
+        self.search, self.seed, self.number, self.total = search, seed, number, total
+        self.progress = progress
         self.rng = np.random.default_rng([seed, number])
         self.names = list(search.trees)
         self.dirty = set(self.names)
@@ -48,6 +55,56 @@ class Descent:
         """The objective after the last sweep; the final value is recomputed."""
         return self.values[-1]
 
+    def initialize(self, stats: PairStats, init: Permutation | None) -> None:
+        """Set the initial permutation and the first values of the objective.
+
+        The first start is greedy, the second matches moments of weights, and all others are
+        random.
+
+        Args:
+            stats: statistics of both networks.
+            init: the initial permutation, or None to choose it by the number of the start.
+        """
+        search = self.search
+        if init is not None:
+            search.set_indices(init.indices)
+            self.values, self.perturbations = [search.objective(search.indices)], []
+            return
+        identity = Permutation.identity(search.symmetry).indices
+        search.set_indices(identity)
+        if self.number == 0:
+            self._match_greedily(stats)
+        elif self.number == 1:
+            match_by_moments(search)
+        else:
+            seed = derive_seed(self.seed, f"start {self.number}")
+            search.set_indices(Permutation.random(search.symmetry, seed=seed).indices)
+        before = stats.value + search.linear_value(identity)
+        value = search.objective(search.indices)
+        if self.number == 0 and value <= before:
+            search.set_indices(identity)
+            value, self.dirty = before, set(search.trees)
+        self.values = [before, value]
+
+    def _match_greedily(self, stats: PairStats) -> None:
+        """Match each tree once, by the rows whose other groups are matched.
+
+        The next tree is the one with the largest fraction of such rows.
+        """
+        search = self.search
+        pending = {root: _Pending(views) for root, views in search.views.items()}
+        known: set[str] = set()
+        while pending:
+            root = max(pending, key=lambda name: pending[name].resolved_fraction)
+            complete = pending.pop(root).resolved_fraction == 1
+            step = search.step(root, known=known)
+            self.mark_dirty(root, step, converged=complete and not search.is_nonlinear[root])
+            new = set(search.trees[root].members) - known
+            known |= new
+            for tree in pending.values():
+                tree.resolve(new)
+            self.report(root, len(search.trees) - len(pending), stats.value)
+
     def descend(self) -> None:
         """Sweep until no tree improves or the maximum number of sweeps is reached."""
         while self.dirty and self.num_sweeps < self.total:
@@ -56,7 +113,8 @@ class Descent:
             self.num_sweeps += 1
             gain, visited = self._sweep(perturbation)
             if perturbation and gain < 0:
-                self.search.indices, self.dirty, gain = indices, dirty | visited, 0.0
+                self.search.set_indices(indices)
+                self.dirty, gain = dirty | visited, 0.0
                 self.perturbations = []
             self.values.append(self.value + gain)
         self.converged = not self.dirty
@@ -96,3 +154,34 @@ class Descent:
         """Report progress."""
         if self.progress is not None:
             self.progress(Step(self.number, self.num_sweeps, group, done, len(self.names), value))
+
+
+class _Pending:
+    """Number of entries of a tree whose other groups are not matched yet."""
+
+    def __init__(self, views: list[View]) -> None:
+        self.entries = Counter[frozenset[str]]()
+        for view in views:
+            self.entries[view.movable] += view.block.num_entries
+        self.total = max(1, sum(self.entries.values()))
+        self.waiting_for: defaultdict[str, set[frozenset[str]]] = defaultdict(set)
+        for others in self.entries:
+            self._add_dependencies(others)
+
+    @property
+    def resolved_fraction(self) -> float:
+        """Fraction of the entries whose other groups are matched."""
+        return self.entries[frozenset()] / self.total
+
+    def resolve(self, names: set[str]) -> None:
+        """Mark some groups as matched."""
+        for others in {others for name in names for others in self.waiting_for.pop(name, ())}:
+            rest = others - names
+            self.entries[rest] += self.entries.pop(others)
+            for name in rest:
+                self.waiting_for[name].discard(others)
+            self._add_dependencies(rest)
+
+    def _add_dependencies(self, others: frozenset[str]) -> None:
+        for name in others:
+            self.waiting_for[name].add(others)

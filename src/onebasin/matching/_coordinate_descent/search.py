@@ -21,6 +21,7 @@ from onebasin.matching._coordinate_descent.similarities import (
     packable,
 )
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View, tree_of, views_of
+from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
 DAMPING = (0.0, -0.25, -0.5, -1.0, -2.0)
@@ -49,18 +50,15 @@ class Search:
         symmetry: symmetry of both networks.
         pair: both networks, after `compute_stats`.
         cache_bytes: memory for similarities.
-        linear: additional similarities of some trees, such as those of features.
+
+    Attributes:
+        indices: current indices of all groups; at first the identity.
+        num_solves: number of solved assignments.
     """
 
-    def __init__(
-        self,
-        symmetry: Symmetry,
-        pair: Pair,
-        *,
-        cache_bytes: int,
-        linear: Mapping[str, Mapping[Key, Tensor]] | None = None,
-    ) -> None:
-        self.symmetry, self.pair, self.linear = symmetry, pair, linear or {}
+    def __init__(self, symmetry: Symmetry, pair: Pair, *, cache_bytes: int) -> None:
+        self.symmetry, self.pair = symmetry, pair
+        self.linear: Mapping[str, Mapping[Key, Tensor]] = {}
         self.trees: dict[str, Tree] = {}
         self.views: dict[str, list[View]] = {}
         self.is_nonlinear: dict[str, bool] = {}
@@ -72,7 +70,7 @@ class Search:
             root: NestedSolver(tree, num_threads=torch.get_num_threads())
             for root, tree in self.trees.items()
         }
-        self.indices: dict[str, Tensor] = {}
+        self.indices = dict(Permutation.identity(symmetry).indices)
         self.num_solves = 0
 
     def _build_trees(self) -> None:
@@ -149,6 +147,18 @@ class Search:
         entries = sum(view.block.num_entries * view.width for view in self.views[root])
         return entries / max(1, self._sum_entries(root))
 
+    def add_linear_term(self, linear: Mapping[str, Mapping[Key, Tensor]]) -> None:
+        """Add similarities of some trees to the objective, such as those of features."""
+        self.linear = linear
+
+    def set_indices(self, indices: Indices) -> None:
+        """Continue from other indices of all groups."""
+        self.indices = dict(indices)
+
+    def move(self, changed: Indices) -> None:
+        """Change the indices of some groups."""
+        self.indices.update(changed)
+
     def similarities(self, root: str, known: Collection[str] | None = None) -> dict[Key, Tensor]:
         """Return the similarities of a tree at the current indices (see `Products.update`)."""
         sums = self.products[root].update(self.indices, known)
@@ -157,11 +167,11 @@ class Search:
         return sums
 
     def objective(self, indices: Indices) -> float:
-        """Return the objective in float64: `<A, P(B)>` plus the `linear` term."""
+        """Return the objective in float64: `<A, P(B)>` plus the linear term."""
         return self.pair.objective(indices) + self.linear_value(indices)
 
     def linear_value(self, indices: Indices) -> float:
-        """Return the `linear` term of the objective."""
+        """Return the linear term of the objective."""
         return sum((self.value(r, sums, indices) for r, sums in self.linear.items()), start=0.0)
 
     def step(
@@ -179,20 +189,27 @@ class Search:
             return StepResult(0.0, moved=False, converged=True)
         exact = self.is_nonlinear[root] and known is None
         for damping in DAMPING if exact and not perturbation else (perturbation,):
-            new = self._solve(root, sums, damping)
+            new = self.solve(root, sums, damping)
             changed = {n: i for n, i in new.items() if not torch.equal(i, self.indices[n])}
             if not changed:
                 break
             gain, exceeds = self.gain(root, sums, changed, exact=exact)
             if exceeds or perturbation > 0:
-                self.indices.update(changed)
+                self.move(changed)
                 converged = not exact and (not perturbation or root not in changed)
                 return StepResult(gain, moved=True, converged=converged)
         return StepResult(0.0, moved=False, converged=True)
 
-    def _solve(
-        self, root: str, sums: Mapping[Key, Tensor], perturbation: float
+    def solve(
+        self, root: str, sums: Mapping[Key, Tensor], perturbation: float = 0.0
     ) -> dict[str, Tensor]:
+        """Return the best indices of a tree, without a move.
+
+        Args:
+            root: root of the tree.
+            sums: similarities of the tree.
+            perturbation: see `NestedSolver.solve`.
+        """
         self.num_solves += 1
         return self.solvers[root].solve(sums, self.indices, perturbation)
 

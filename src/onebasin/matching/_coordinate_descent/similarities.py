@@ -45,6 +45,14 @@ class Term:
             self._old, self._seen = self.view.held.old_positions(indices), seen
         return self._old
 
+    def record(self, used: Tensor) -> None:
+        """Record the source rows of a multiplication."""
+        self.used = used
+
+    def reset(self) -> None:
+        """Forget the last multiplication."""
+        self.used = self.unknown
+
 
 class Workspace:
     """Reusable memory, since page faults cost more than the copies.
@@ -195,6 +203,10 @@ class Pack:
             add_products(sums, a, b, new, self.used, self.space)
             self.used = new
 
+    def reset(self) -> None:
+        """Forget the last multiplication."""
+        self.used = self.unknown
+
     def _sources(self, old: Tensor) -> Tensor:
         """Return the old row of the pack for every new one; -1 if unknown."""
         firsts = torch.where(old < 0, -1, old * self.steps + self.starts)[self.rows]
@@ -283,10 +295,10 @@ class Products:
         for term, old in terms:
             a, b = (term.view.arrange(tensor) for tensor in pair)
             add_products(self.sums[term.view.key], a, b, old, term.used, self.space)
-            term.used = old
+            term.record(old)
 
     def forget(self) -> None:
         """Reset the similarities; the next update recomputes them."""
         self.sums = {}
-        for each in (*self.terms, *self.packs):
-            each.used = each.unknown
+        for product in (*self.terms, *self.packs):
+            product.reset()

@@ -1,4 +1,4 @@
-"""Starts: where runs begin."""
+"""Starts of coordinate descent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from onebasin.matching._coordinate_descent.descent import Descent
 from onebasin.matching._coordinate_descent.pair import Pair
-from onebasin.matching._coordinate_descent.runs import initialize
 from onebasin.matching._coordinate_descent.search import Search
 from tests.matching.problems import unrelated
 
@@ -22,12 +21,12 @@ def test_random_starts_of_one_seed_are_not_those_of_another() -> None:
 
     def begin(seed: int, number: int) -> dict[str, Tensor]:
         run = Descent(search, seed=seed, number=number, total=1, progress=None)
-        initialize(run, stats, None, seed)
+        run.initialize(stats, None)
         return dict(search.indices)
 
-    places = [(seed, number) for seed in range(3) for number in range(2, 5)]
-    starts = [begin(*place) for place in places]
+    numbers = [(seed, number) for seed in range(3) for number in range(2, 5)]
+    starts = [begin(*pair) for pair in numbers]
     for first, second in combinations(starts, 2):
         assert any(not torch.equal(first[name], second[name]) for name in first)
-    again = begin(*places[0])
+    again = begin(*numbers[0])
     assert all(torch.equal(again[name], starts[0][name]) for name in again)
