@@ -53,7 +53,7 @@ def measure(width: int, depth: int, threads: int, runs: int, root: str | None) -
     from onebasin_studies.training import train
 
     number = NUM_EXAMPLES.get(width, 2_000)
-    data = load_dataset("mnist", root=root, num_train=number)
+    data = load_dataset("mnist", root=root, max_train_examples=number)
     inputs = data.train_inputs.flatten(1)
     seeds = range(NUM_NETWORKS)
     engines = set()

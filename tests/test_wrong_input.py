@@ -27,7 +27,8 @@ params, evaluate = model.state_dict(), lambda model: 0.0
 arrays = {name: tensor.numpy() for name, tensor in params.items()}
 
 def dataset(inputs=inputs, labels=labels, num_classes=2):
-    return Dataset("toy", inputs, labels, inputs, labels, num_classes=num_classes)
+    parts = {"test_inputs": inputs, "test_labels": labels, "num_classes": num_classes}
+    return Dataset("toy", inputs, labels, **parts)
 
 def trained(network=model, data=dataset(), **options):
     return train(network, data, seeds=[0], epochs=1, **options)
@@ -72,10 +73,10 @@ CASES = {
     "trained(device=3.5)": "train: device '3.5' is not there (TypeError); choose another",
     "dataset().with_classes(3)": "data: classes is 3; give a list of whole numbers",
     "dataset().with_classes('a')": "data: a class is 'a'; it must be a whole number",
-    "dataset().split('a')": "data: a share of 'a' of toy; give one from 0 to 1",
-    "dataset().split(True)": "data: a share of True of toy; give one from 0 to 1",
-    "dataset().split_by_class('a')": "data: a share of 'a' of toy; give one from 0 to 1",
-    "dataset().with_label_noise('a')": "data: label noise on a share of 'a' of toy with 2 cl",
+    "dataset().split('a')": "data: invalid fraction 'a' of toy; pass a number from 0 to 1",
+    "dataset().split(True)": "data: invalid fraction True of toy; pass a number from 0 to 1",
+    "dataset().split_by_class('a')": "data: invalid fraction 'a' of toy; pass a number from 0 to 1",
+    "dataset().with_label_noise('a')": "data: label noise for a fraction 'a' of toy with 2 cl",
     "dataset(num_classes=1.5)": "data: num_classes is 1.5; it must be a whole number of at le",
     "dataset(labels=[0, 1] * 4)": "data: train labels of toy are of type list; they must be a",
     "dataset(labels=labels[:, None])": "data: labels of toy are torch.int64 (8, 1); they must",

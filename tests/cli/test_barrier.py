@@ -214,7 +214,7 @@ def test_it_says_what_was_measured_and_how(capsys, a, b):
 
 
 @pytest.mark.parametrize("command", ["barrier", "plane", "compare-features"])
-def test_num_train_needs_training_examples(capsys, tmp_path, a, b, command):
+def test_max_train_examples_needs_training_examples(capsys, tmp_path, a, b, command):
     out = {"plane": ("-o", tmp_path / "p.png"), "compare-features": ("-o", tmp_path / "f")}.get(
         command, ()
     )
@@ -226,7 +226,7 @@ def test_num_train_needs_training_examples(capsys, tmp_path, a, b, command):
     assert not list(tmp_path.glob("[pf]*")), "nothing was written"
 
 
-def test_num_train_counts_where_training_examples_are_used(capsys, a, b):
+def test_max_train_examples_counts_where_training_examples_are_used(capsys, a, b):
     given = (
         "barrier",
         "mlp",

@@ -136,7 +136,7 @@ def test_num_test_without_effect_is_refused_before_work(capsys, tmp_path, files,
     assert not out.exists()
 
 
-def test_num_train_counts_without_a_test_split(capsys, files, tmp_path, pair):
+def test_max_train_examples_counts_without_a_test_split(capsys, files, tmp_path, pair):
     arrays = np.load(files / "digits.npz")
     np.savez(tmp_path / "train.npz", x=arrays["x_train"], y=arrays["y_train"])
     given = ("evaluate", pair[0], "--data", tmp_path / "train.npz", "--max-train-examples", "50")

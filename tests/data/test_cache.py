@@ -63,7 +63,7 @@ def assert_complete(data):
 def test_a_dataset_is_decoded_once(load):
     for seed in range(3):
         assert_complete(load())
-        assert len(load(num_train=3, seed=seed).train_labels) == 3
+        assert len(load(max_train_examples=3, seed=seed).train_labels) == 3
     assert load.num_decoded == 1
 
 

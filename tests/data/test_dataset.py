@@ -15,7 +15,14 @@ def toy() -> Dataset:
         raw[:, 0, 0, 0] = torch.arange(number)
         return Pixels(raw, (0.5, 0.25), (0.5, 0.125)), torch.arange(number) % NUM_CLASSES
 
-    return Dataset("toy", *split(NUM_TRAIN), *split(NUM_TEST), num_classes=NUM_CLASSES)
+    test_inputs, test_labels = split(NUM_TEST)
+    return Dataset(
+        "toy",
+        *split(NUM_TRAIN),
+        test_inputs=test_inputs,
+        test_labels=test_labels,
+        num_classes=NUM_CLASSES,
+    )
 
 
 def rows(examples) -> list[int]:
@@ -24,10 +31,8 @@ def rows(examples) -> list[int]:
 
 def test_inputs_are_normalized_by_channel():
     raw = torch.randint(0, 256, (4, 2, 3, 3), dtype=torch.uint8)
-    data = Dataset(
-        "two", Pixels(raw, (0.5, 0.25), (0.5, 0.125)), torch.zeros(4).long(),
-        Pixels(raw, (0.5, 0.25), (0.5, 0.125)), torch.zeros(4).long(), num_classes=1,
-    )  # fmt: skip
+    pixels, labels = Pixels(raw, (0.5, 0.25), (0.5, 0.125)), torch.zeros(4).long()
+    data = Dataset("two", pixels, labels, test_inputs=pixels, test_labels=labels, num_classes=1)
     inputs = data.train_inputs
     assert inputs.dtype == torch.float32
     torch.testing.assert_close(inputs[:, 0], (raw[:, 0] / 255 - 0.5) / 0.5)
@@ -39,7 +44,7 @@ def test_inputs_are_normalized_by_channel():
 def test_texts_are_int64():
     tokens = Tokens(torch.tensor([[1, 2], [3, 0]], dtype=torch.int32), vocabulary=4)
     labels = torch.tensor([0, 1])
-    data = Dataset("texts", tokens, labels, tokens, labels, num_classes=2)
+    data = Dataset("texts", tokens, labels, test_inputs=tokens, test_labels=labels, num_classes=2)
     assert data.train_inputs.dtype == torch.int64
     assert data.train_inputs.tolist() == [[1, 2], [3, 0]]
     assert (data.vocabulary, toy().vocabulary) == (4, None)
@@ -123,9 +128,11 @@ def test_halves_of_the_examples():
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_shares_out_of_range_are_refused(share):
-    with pytest.raises(OneBasinError, match=r"share of .* of toy; give one from 0 to 1"):
+    with pytest.raises(OneBasinError, match=r"invalid fraction .* of toy; pass a number from 0"):
         toy().split_by_class(share)
-    with pytest.raises(OneBasinError, match=r"label noise on a share of .* give a share from 0"):
+    with pytest.raises(
+        OneBasinError, match=r"label noise for a fraction .* pass a fraction from 0"
+    ):
         toy().with_label_noise(share)
 
 
@@ -144,14 +151,16 @@ def test_label_noise_makes_exactly_that_share_wrong():
 def test_wrong_labels_are_spread_over_all_other_classes():
     labels = torch.zeros(3000).long()
     inputs = torch.zeros(3000, 1)
-    noisy = Dataset("zeros", inputs, labels, inputs, labels, 4).with_label_noise(1.0)
+    noisy = Dataset(
+        "zeros", inputs, labels, test_inputs=inputs, test_labels=labels, num_classes=4
+    ).with_label_noise(1.0)
     assert noisy.train_labels.bincount()[0] == 0
     assert noisy.train_labels.bincount()[1:].min() > 900
 
 
 def test_flat_squares_become_images_and_images_flat():
     inputs, labels = torch.randn(3, 16), torch.tensor([0, 1, 0])
-    flat = Dataset("flat", inputs, labels, inputs, labels, num_classes=2)
+    flat = Dataset("flat", inputs, labels, test_inputs=inputs, test_labels=labels, num_classes=2)
     images = flat.as_images()
     assert images.input_shape == (1, 4, 4)
     assert torch.equal(images.flattened().train_inputs, inputs)
@@ -190,7 +199,7 @@ def test_inputs_beyond_the_memory_are_refused(monkeypatch):
 def test_noise_is_spread_evenly_over_parts_by_the_same_seed():
     labels = torch.arange(4000) % 4
     inputs = torch.zeros(4000, 1)
-    data = Dataset("zeros", inputs, labels, inputs, labels, 4)
+    data = Dataset("zeros", inputs, labels, test_inputs=inputs, test_labels=labels, num_classes=4)
     rows = data.replace(train_inputs=torch.arange(4000.0).unsqueeze(1))
     noisy = rows.with_label_noise(0.2, seed=3)
     parts = [*noisy.split(0.5, seed=3), *noisy.split_by_class(0.2, seed=3)]

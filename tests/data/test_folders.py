@@ -64,7 +64,14 @@ def test_known_sets_have_their_normalization(load, tmp_path):
 
 def test_options_of_the_load_are_those_of_the_dataset(load, folder):
     write_set(folder, num_train=30)
-    data = load(num_train=12, num_test=3, balanced=True, seed=4, label_noise=0.5, layout="flat")
+    data = load(
+        max_train_examples=12,
+        max_test_examples=3,
+        balanced=True,
+        seed=4,
+        label_noise=0.5,
+        layout="flat",
+    )
     clean = load().subset(12, 3, 4, balanced=True)
     assert torch.equal(data.train_inputs, clean.train_inputs.flatten(1))
     assert torch.equal(data.train_labels, clean.with_label_noise(0.5, seed=4).train_labels)
@@ -270,7 +277,7 @@ def test_a_column_that_is_not_there_is_named(load, folder):
         ),
         ({"image_size": 4, "crop": -1.0}, "data: crop is -1.0; pass a fraction"),
         ({"color": True}, "data: unknown options among color; known are: input_column, label_"),
-        ({"num_train": 21}, "subset of 21 train examples of toy; it has 20"),
+        ({"max_train_examples": 21}, "subset of 21 train examples of toy; it has 20"),
     ],
 )
 def test_bad_options_are_named(load, folder, options, text):

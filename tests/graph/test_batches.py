@@ -7,7 +7,7 @@ from torch import nn
 from onebasin.errors import OneBasinError
 from onebasin.evaluation import evaluator
 from onebasin.evaluation.statistics import reset_statistics
-from onebasin.graph.batches import Batches, labels_of, rereadable, run_model, split_batch
+from onebasin.graph.batches import Batches, as_reiterable, labels_of, run_model, split_batch
 from onebasin.matching import match_activations
 from onebasin.symmetry import infer_symmetry
 
@@ -57,7 +57,7 @@ def test_batches_of_three_and_without_labels_are_refused():
 @pytest.mark.parametrize("data", [X, BATCH])
 def test_one_batch_in_place_of_several_is_refused(data):
     with pytest.raises(OneBasinError, match=r"evaluator: the data is one .*; pass a list of batch"):
-        rereadable(data, "evaluator")
+        as_reiterable(data, "evaluator")
 
 
 def test_mappings_work_wherever_batches_are_taken():

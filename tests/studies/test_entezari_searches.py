@@ -275,9 +275,9 @@ def test_a_line_is_learned_in_the_middle_with_sgd_and_without(networks):
 
 def test_fewer_examples_are_never_more():
     assert reduced("mnist", None) == "mnist"
-    assert reduced("mnist", 50) == {"name": "mnist", "num_train": 50}
-    sample = {"name": "cifar10", "num_train": 100, "num_test": 10}
-    assert reduced(sample, 50) == {**sample, "num_train": 50}
+    assert reduced("mnist", 50) == {"name": "mnist", "max_train_examples": 50}
+    sample = {"name": "cifar10", "max_train_examples": 100, "max_test_examples": 10}
+    assert reduced(sample, 50) == {**sample, "max_train_examples": 50}
     assert reduced(sample, 500) == sample
 
 

@@ -281,9 +281,9 @@ def test_a_network_that_stopped_stays_what_it_was():
 
 
 def test_parts_and_augmentation_make_other_networks():
-    images = {"data": {"name": "digits", "num_train": 200, "layout": "images"}}
+    images = {"data": {"name": "digits", "max_train_examples": 200, "layout": "images"}}
     setting = {**SETTING, **images, "recipe": RECIPE, "seeds": [0]}
-    part = {"share": 0.2, "seed": 0}
+    part = {"fraction": 0.2, "seed": 0}
     options = (
         {},
         {"augment": {"degrees": 5.0, "zoom": [0.9, 1.1]}},
@@ -315,7 +315,7 @@ def test_merging_is_the_mean_and_refuses_matchers_of_pairs():
 
 def test_statistics_of_merged_networks_are_reset_when_asked():
     setting = {
-        "data": {"name": "digits", "num_train": 60, "layout": "images"},
+        "data": {"name": "digits", "max_train_examples": 60, "layout": "images"},
         "network": {"name": "resnet20", "width": 0.0625, "norm": "batch"},
     }
     a, b = train_networks(**setting, recipe={**RECIPE, "epochs": 1}, seeds=[0, 1])
@@ -333,5 +333,5 @@ def test_statistics_of_merged_networks_are_reset_when_asked():
 def test_settings_share_what_is_alike():
     assert DIGITS_MLP.networks([0])[0].key == DIGITS_MLP.networks(range(4))[0].key
     assert MNIST_MLP_SMALL.matching["data"] == "mnist"
-    assert MNIST_MLP_SMALL.measuring["data"] == {"name": "mnist", "num_train": 10_000}
+    assert MNIST_MLP_SMALL.measuring["data"] == {"name": "mnist", "max_train_examples": 10_000}
     assert DIGITS_MLP.measuring == DIGITS_MLP.matching

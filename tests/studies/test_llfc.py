@@ -219,7 +219,12 @@ def test_what_a_task_measures_must_be_known():
 def test_reset_statistics_are_those_of_the_ends_too():
     """Otherwise a network differs from itself while its running statistics have not converged."""
     setting = {
-        "data": {"name": "digits", "layout": "images", "num_train": 200, "num_test": 50},
+        "data": {
+            "name": "digits",
+            "layout": "images",
+            "max_train_examples": 200,
+            "max_test_examples": 50,
+        },
         "network": {"name": "vgg11", "width": 4},
     }
     network = network_of(setting["network"], data_of(setting["data"]))

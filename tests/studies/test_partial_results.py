@@ -112,7 +112,7 @@ def test_a_folder_of_something_else_among_what_is_kept_goes(tmp_path):
 @pytest.mark.parametrize("more", [{}, {"keep": [1, 3]}, {"recipe": {"spawn_epoch": 1}}])
 def test_a_training_that_was_killed_comes_to_the_same(tmp_path, monkeypatch, more):
     setting = {
-        "data": {"name": "digits", "num_train": 200},
+        "data": {"name": "digits", "max_train_examples": 200},
         "network": {"name": "mlp", "width": 8, "depth": 1},
         "seeds": [0, 1],
         **more,

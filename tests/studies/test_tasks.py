@@ -18,7 +18,7 @@ from onebasin_studies.tasks.specs import batches_of, data_of, evaluator_of
 from tests.studies import toy
 from tests.studies.runs import run
 
-DATA = {"name": "digits", "num_train": 400, "num_test": 100}
+DATA = {"name": "digits", "max_train_examples": 400, "max_test_examples": 100}
 SETTING = {"data": DATA, "network": {"name": "mlp", "width": 32, "depth": 2}}
 RECIPE = {"epochs": 60}
 

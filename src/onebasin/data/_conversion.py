@@ -35,10 +35,10 @@ def to_dataset(data: Data) -> Dataset:
         data.name,
         train_inputs,
         train_labels,
-        test_inputs,
-        test_labels,
-        data.num_classes or max(classes),
-        data.class_names,
+        test_inputs=test_inputs,
+        test_labels=test_labels,
+        num_classes=data.num_classes or max(classes),
+        class_names=data.class_names,
     )
 
 

@@ -82,10 +82,10 @@ def load_set(
         name,
         inputs_of_split(decoded, "train", source.normalization),
         train.labels,
-        inputs_of_split(decoded, "test", source.normalization),
-        test.labels,
-        decoded.metadata["num_classes"],
-        tuple(decoded.metadata["class_names"]),
+        test_inputs=inputs_of_split(decoded, "test", source.normalization),
+        test_labels=test.labels,
+        num_classes=decoded.metadata["num_classes"],
+        class_names=tuple(decoded.metadata["class_names"]),
     )
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from onebasin._checks import described
 from onebasin._random import check_seed
 from onebasin.data import sampling
-from onebasin.data.examples import Examples, Tokens, as_tensor
-from onebasin.errors import OneBasinError, check_whole, is_fraction
+from onebasin.data.examples import Examples, Tokens, as_tensor, select
+from onebasin.errors import OneBasinError, check_whole, is_fraction, listed
 
 
 class Dataset:
@@ -35,7 +35,10 @@ class Dataset:
 
     Examples:
         >>> inputs, labels = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
-        >>> Dataset("toy", inputs, labels, inputs, labels, num_classes=3).subset(4)
+        >>> data = Dataset(
+        ...     "toy", inputs, labels, test_inputs=inputs, test_labels=labels, num_classes=3
+        ... )
+        >>> data.subset(4)
         Dataset('toy', 4 train and 6 test examples of shape (2,), 3 classes)
     """
 
@@ -44,6 +47,7 @@ class Dataset:
         name: str,
         train_inputs: Examples,
         train_labels: Tensor,
+        *,
         test_inputs: Examples,
         test_labels: Tensor,
         num_classes: int,
@@ -103,8 +107,8 @@ class Dataset:
 
     def subset(
         self,
-        num_train: int | None = None,
-        num_test: int | None = None,
+        max_train_examples: int | None = None,
+        max_test_examples: int | None = None,
         seed: int = 0,
         *,
         balanced: bool = False,
@@ -114,8 +118,8 @@ class Dataset:
         With the same seed a smaller subset is part of a larger one.
 
         Args:
-            num_train: number of training examples. Default: all.
-            num_test: number of test examples. Default: all.
+            max_train_examples: number of training examples. Default: all.
+            max_test_examples: number of test examples. Default: all.
             seed: random seed of the choice.
             balanced: whether all classes have equally many examples; the first classes have one
                 more if the number is not divisible.
@@ -124,13 +128,10 @@ class Dataset:
             OneBasinError: there are fewer examples, or the seed is invalid.
         """
         seed = check_seed("data", seed)
-        train = sampling.chosen_rows(
-            self.train_labels, num_train, self, "train", seed=seed, balanced=balanced
+        return self._rows(
+            train=self._sample_rows("train", max_train_examples, seed, balanced),
+            test=self._sample_rows("test", max_test_examples, seed + 1, balanced),
         )
-        test = sampling.chosen_rows(
-            self.test_labels, num_test, self, "test", seed=seed + 1, balanced=balanced
-        )
-        return sampling.with_test_rows(sampling.with_train_rows(self, train), test)
 
     def with_classes(self, classes: Iterable[int]) -> Dataset:
         """Return the examples of some classes; labels do not change.
@@ -141,50 +142,101 @@ class Dataset:
         Raises:
             OneBasinError: a class does not exist, or the list is empty.
         """
-        return sampling.with_classes(self, classes)
+        class_list = listed("data", "classes", classes)
+        numbers = [check_whole("data", "a class", number, least=0) for number in class_list]
+        if not numbers or max(numbers) >= self.num_classes:
+            raise OneBasinError(
+                f"data: classes {numbers} of {self.name}; give at least one of 0 to "
+                f"{self.num_classes - 1}"
+            )
+        wanted = torch.tensor(sorted(set(numbers)))
+        return self._rows(
+            train=torch.isin(self.train_labels, wanted).nonzero().flatten(),
+            test=torch.isin(self.test_labels, wanted).nonzero().flatten(),
+        )
 
-    def split(self, share: float = 0.5, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    def split(self, fraction: float = 0.5, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the training examples into two datasets; both have all test examples.
 
         Args:
-            share: fraction of the examples of each class in the first dataset.
+            fraction: fraction of the examples of each class in the first dataset.
             seed: random seed of the choice.
 
         Raises:
             OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
-        return sampling.split_by_class(self, share, share, seed=seed)
+        return self._split(fraction, fraction, seed)
 
-    def split_by_class(self, share: float = 1.0, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    def split_by_class(self, fraction: float = 1.0, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the training examples into two datasets with different classes.
 
-        The first gets `share` of the examples of each class of the first half, and
-        `1 - share` of each of the second half; the other gets the rest. A share of 1 makes
+        The first gets `fraction` of the examples of each class of the first half, and
+        `1 - fraction` of each of the second half; the other gets the rest. A fraction of 1 makes
         the classes disjoint; 0.2 is the 20/80 split of Ainsworth et al. (2023), Figure 5. Both
         keep all test examples.
 
         Args:
-            share: between 0 and 1.
+            fraction: between 0 and 1.
             seed: random seed of the split.
 
         Raises:
             OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
-        rest = 1 - share if is_fraction(share) else share
-        return sampling.split_by_class(self, share, rest, seed=seed)
+        rest = 1 - fraction if is_fraction(fraction) else fraction
+        return self._split(fraction, rest, seed)
 
-    def with_label_noise(self, share: float, *, seed: int = 0) -> Dataset:
+    def with_label_noise(self, fraction: float, *, seed: int = 0) -> Dataset:
         """Return the dataset with wrong labels for some training examples.
 
         Args:
-            share: fraction of the training examples that get the label of another class, with
+            fraction: fraction of the training examples that get the label of another class, with
                 equal probabilities.
             seed: random seed of the labels.
 
         Raises:
             OneBasinError: the fraction is not between 0 and 1, or the seed is invalid.
         """
-        return sampling.with_label_noise(self, share, seed=seed)
+        labels = sampling.noisy_labels(
+            self.train_labels, fraction, num_classes=self.num_classes, seed=seed, name=self.name
+        )
+        return self.replace(train_labels=labels)
+
+    def _split(self, first: float, second: float, seed: int) -> tuple[Dataset, Dataset]:
+        parts = sampling.split_rows(
+            self.train_labels,
+            first,
+            second,
+            num_classes=self.num_classes,
+            seed=seed,
+            name=self.name,
+        )
+        return self._rows(train=parts[0]), self._rows(train=parts[1])
+
+    def _sample_rows(
+        self, split: str, number: int | None, seed: int, balanced: bool
+    ) -> Tensor | None:
+        if number is None:
+            return None
+        return sampling.sample_rows(
+            self.train_labels if split == "train" else self.test_labels,
+            number,
+            num_classes=self.num_classes,
+            seed=seed,
+            balanced=balanced,
+            name=self.name,
+            split=split,
+        )
+
+    def _rows(self, *, train: Tensor | None = None, test: Tensor | None = None) -> Dataset:
+        """Return some of the training and test examples; None keeps all."""
+        changes: dict[str, Any] = {}
+        if train is not None:
+            changes["train_inputs"] = select(self.train_examples, train)
+            changes["train_labels"] = self.train_labels[train]
+        if test is not None:
+            changes["test_inputs"] = select(self.test_examples, test)
+            changes["test_labels"] = self.test_labels[test]
+        return self.replace(**changes)
 
     def as_images(self) -> Dataset:
         """Return the dataset with inputs `(n, channels, height, width)`.

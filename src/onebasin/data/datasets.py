@@ -62,7 +62,12 @@ def load_digits(*, seed: int = 0, normalization: MeanAndStd | None = None) -> Da
         return (images[rows] - mean) / deviation
 
     return Dataset(
-        "digits", normalized(train), labels[train], normalized(test), labels[test], num_classes=10
+        "digits",
+        normalized(train),
+        labels[train],
+        test_inputs=normalized(test),
+        test_labels=labels[test],
+        num_classes=10,
     )
 
 
@@ -119,8 +124,8 @@ def load_dataset(
     root: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    num_train: int | None = None,
-    num_test: int | None = None,
+    max_train_examples: int | None = None,
+    max_test_examples: int | None = None,
     balanced: bool = False,
     label_noise: float = 0.0,
     layout: Layout | None = None,
@@ -144,8 +149,8 @@ def load_dataset(
             ONEBASIN_DATA.
         cache: folder of the cache; see `ONEBASIN_CACHE` in the documentation.
         seed: random seed of the test split of `digits`, subsets and label noise.
-        num_train: number of training examples; see `Dataset.subset`.
-        num_test: number of test examples.
+        max_train_examples: number of training examples; see `Dataset.subset`.
+        max_test_examples: number of test examples.
         balanced: whether all classes have equally many examples.
         label_noise: fraction of wrong training labels; see `Dataset.with_label_noise`.
         layout: `images` or `flat`. Default: the layout of the dataset.
@@ -167,7 +172,7 @@ def load_dataset(
             cannot be fetched, a column is missing, or a row is broken.
 
     Examples:
-        >>> load_dataset("digits", num_train=100, layout="images")
+        >>> load_dataset("digits", max_train_examples=100, layout="images")
         Dataset('digits', 100 train and 360 test examples of shape (1, 8, 8), 10 classes)
     """
     if layout is not None:
@@ -188,7 +193,7 @@ def load_dataset(
             reading=_reading(source.reading, reading),
         )
         data = load_set(name, source, splits, cache=cache, progress=progress)
-    data = data.subset(num_train, num_test, seed, balanced=balanced)
+    data = data.subset(max_train_examples, max_test_examples, seed, balanced=balanced)
     data = data.with_label_noise(label_noise, seed=seed) if label_noise else data
     return _laid_out(data, layout)
 

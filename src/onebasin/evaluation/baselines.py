@@ -14,7 +14,7 @@ from onebasin._dtypes import dtype_name, is_inexact
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._losses import check_classes
 from onebasin.evaluation.evaluator import Evaluation
-from onebasin.graph.batches import IGNORED, Batches, labels_of, readable
+from onebasin.graph.batches import IGNORED, Batches, as_iterable, labels_of
 
 STANDARD_ERRORS = 2.0
 """Number of standard errors below which a difference from a baseline is insignificant."""
@@ -148,6 +148,6 @@ def baseline_of(data: Iterable[Any], num_classes: int | None = None) -> Baseline
     elif isinstance(data, tuple) and len(data) == 2 and all(isinstance(e, Tensor) for e in data):
         counts.add(data[1])
     else:
-        for number, batch in enumerate(readable(data, "baseline_of")):
+        for number, batch in enumerate(as_iterable(data, "baseline_of")):
             counts.add(labels_of(batch, number, "baseline_of"))
     return counts.result(num_classes)

@@ -19,10 +19,10 @@ from onebasin.errors import OneBasinError
 from onebasin.evaluation._losses import Loss, Part, measure_batch
 from onebasin.graph.batches import (
     Batches,
+    as_reiterable,
     inputs_of,
     labels_of,
     output_of,
-    rereadable,
     run_model,
 )
 from onebasin.graph.binding import evaluation_mode
@@ -135,7 +135,7 @@ def evaluator(
             f"evaluator: unknown loss {loss!r}; use 'cross_entropy', 'mse' or a function"
         )
     if labels is None:
-        return Evaluator(rereadable(inputs, "evaluator"), loss)
+        return Evaluator(as_reiterable(inputs, "evaluator"), loss)
     tensors = torch.as_tensor(inputs), torch.as_tensor(labels)
     return Evaluator(Batches(*tensors, batch_size=batch_size), loss)
 

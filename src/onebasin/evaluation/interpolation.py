@@ -17,7 +17,7 @@ from onebasin.evaluation.curves import Curve, LineNormalization
 from onebasin.evaluation.evaluator import Evaluate, Evaluation
 from onebasin.evaluation.statistics import fresh_statistics
 from onebasin.graph._normalization import layers_with_statistics
-from onebasin.graph.batches import rereadable
+from onebasin.graph.batches import as_reiterable
 
 
 def preparation_for(
@@ -48,7 +48,7 @@ def preparation_for(
             f'{call}: normalization="{normalization}" estimates statistics from data; pass '
             f"{argument}=, usually the training batches"
         )
-    batches = rereadable(data, call)
+    batches = as_reiterable(data, call)
     if normalization == "reset":
         num_layers = len(layers_with_statistics(model))
         return lambda params, *_: fresh_statistics(model, params, batches, call=call), num_layers

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import check_names, checks_arguments
 from onebasin.errors import OneBasinError
-from onebasin.graph.batches import inputs_of, is_empty, output_of, readable, run_model
+from onebasin.graph.batches import as_iterable, inputs_of, is_empty, output_of, run_model
 from onebasin.graph.binding import FunctionalModel
 
 
@@ -73,7 +73,7 @@ def compare_outputs(
     sums = {name: DistanceSums() for name in bound}
     spread = Spread("compare_outputs")
     with torch.no_grad():
-        for number, batch in enumerate(readable(data, "compare_outputs")):
+        for number, batch in enumerate(as_iterable(data, "compare_outputs")):
             if is_empty(batch):
                 continue
             rows = {

@@ -20,7 +20,7 @@ from onebasin.evaluation.curves import LineNormalization, Quantity
 from onebasin.evaluation.evaluator import Evaluate
 from onebasin.evaluation.interpolation import preparation_for
 from onebasin.evaluation.results import Result, axes_for
-from onebasin.graph.binding import bind
+from onebasin.graph.binding import bind_params
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def basis_of(model: nn.Module, networks: Mapping[str, Mapping[str, Tensor]]) -> 
     (name_a, a), (name_b, b), (name_c, c) = networks.items()
     for other in (b, c):
         check_same_names(a, other)
-    bound = [bind(model, each) for each in (a, b, c)]
+    bound = [bind_params(model, each) for each in (a, b, c)]
     u_u = u_v = v_v = 0.0
     for name, _ in model.named_parameters():
         origin, *ends = (each[name].detach().double().cpu().flatten() for each in bound)

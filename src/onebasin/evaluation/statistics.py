@@ -25,16 +25,22 @@ from onebasin.evaluation._moments import UnitMoments
 from onebasin.evaluation.output_distances import DistanceSums, Spread, output_rows
 from onebasin.graph._normalization import layers_with_statistics, path_of, statistics_of
 from onebasin.graph.batches import (
+    as_iterable,
+    as_reiterable,
     call_on,
     inputs_of,
     is_empty,
     mixed,
     output_of,
-    readable,
-    rereadable,
     run_model,
 )
-from onebasin.graph.binding import FunctionalModel, bind, evaluation_mode, first_names, input_dtype
+from onebasin.graph.binding import (
+    FunctionalModel,
+    bind_params,
+    evaluation_mode,
+    first_names,
+    input_dtype,
+)
 
 CALL = "reset_statistics"
 
@@ -101,8 +107,8 @@ def fresh_statistics(
     layers = layers_with_statistics(model)
     if not layers:
         return dict(params)
-    values, first = bind(model, params), first_names(model)
-    data = mixed(rereadable(data, call) if exact else readable(data, call))
+    values, first = bind_params(model, params), first_names(model)
+    data = mixed(as_reiterable(data, call) if exact else as_iterable(data, call))
     fresh: dict[str, Tensor] = {}
     for number in range(len(layers) if exact else 1):
         held = {**values, **fresh}
@@ -269,7 +275,7 @@ def reset_difference(
     """
     if not layers_with_statistics(model):
         return None
-    batches = rereadable(data, DIFFERENCE_CALL)
+    batches = as_reiterable(data, DIFFERENCE_CALL)
     before = FunctionalModel(model, params)
     after = FunctionalModel(model, fresh_statistics(model, params, batches, call=DIFFERENCE_CALL))
     sums, spread = DistanceSums(), Spread(DIFFERENCE_CALL)

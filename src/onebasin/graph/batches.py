@@ -98,7 +98,7 @@ def mixed(data: Iterable[Any]) -> Iterable[Any]:
     return replace(data, order=torch.randperm(len(data.inputs), generator=generator))
 
 
-def readable(data: Iterable[Any], name: str) -> Iterable[Any]:
+def as_iterable(data: Iterable[Any], name: str) -> Iterable[Any]:
     """Return data that can be iterated.
 
     Args:
@@ -127,7 +127,7 @@ def readable(data: Iterable[Any], name: str) -> Iterable[Any]:
     return data
 
 
-def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
+def as_reiterable(data: Iterable[Any], name: str) -> Iterable[Any]:
     """Return data that can be iterated repeatedly.
 
     Args:
@@ -138,7 +138,7 @@ def rereadable(data: Iterable[Any], name: str) -> Iterable[Any]:
         OneBasinError: the data are an iterator, which is empty after the first reading, or cannot
             be iterated.
     """
-    if iter(readable(data, name)) is data:
+    if iter(as_iterable(data, name)) is data:
         raise OneBasinError(
             f"{name}: the data is an iterator that can be read only once; pass a list of batches "
             "or a DataLoader"

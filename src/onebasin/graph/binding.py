@@ -40,8 +40,8 @@ class FunctionalModel(nn.Module):
     def __init__(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
         """Check the parameters against the model; nothing is copied."""
         super().__init__()
-        values = bind(model, params)
-        bound = model, values, precision_of(model, values)
+        values = bind_params(model, params)
+        bound = model, values, promoted_dtype(model, values)
         # A closure, because a module in an attribute would become a submodule.
         self._bound = lambda: bound
         self.train(False)
@@ -49,7 +49,7 @@ class FunctionalModel(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output of the model with these parameters."""
         model, params, precision = self._bound()
-        args, kwargs = widened((args, kwargs), precision)
+        args, kwargs = promote((args, kwargs), precision)
         with evaluation_mode(model):
             return functional_call(model, params, args, kwargs)
 
@@ -67,12 +67,12 @@ class FunctionalModel(nn.Module):
             yield name, params.get(name, own)
 
 
-def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def bind_params(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the values for `torch.func.functional_call`, under the first name of tied tensors.
 
     Values of lower precision than the model (a float16 checkpoint) are converted to its precision.
     With values of higher precision (a float64 checkpoint), all are converted to it, including
-    tensors of the model that no state dict has. Inputs must be `widened` to it.
+    tensors of the model that no state dict has. Convert inputs with `promote`.
 
     Raises:
         OneBasinError: a tensor is missing, unknown or of another shape.
@@ -96,16 +96,16 @@ def bind(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
             )
         else:
             own_only[name] = own
-    precision = precision_of(model, bound)
-    return bound if precision is None else widened({**bound, **own_only}, precision)
+    precision = promoted_dtype(model, bound)
+    return bound if precision is None else promote({**bound, **own_only}, precision)
 
 
-def precision_of(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | None:
+def promoted_dtype(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | None:
     """Return the precision of values if it is higher than that of the model, otherwise None.
 
     Args:
         model: the architecture.
-        bound: result of `bind`.
+        bound: result of `bind_params`.
     """
     precision: torch.dtype | None = None
     for name, own in named_tensors(model, all_names=False):
@@ -122,15 +122,15 @@ def input_dtype(model: nn.Module, bound: Mapping[str, Tensor]) -> torch.dtype | 
 
     Args:
         model: the architecture.
-        bound: result of `bind`.
+        bound: result of `bind_params`.
 
     Returns:
         The dtype, or None if inputs keep their dtype.
     """
-    return precision_of(model, bound) or dtype_of(model)
+    return promoted_dtype(model, bound) or dtype_of(model)
 
 
-def widened(values: Any, precision: torch.dtype | None) -> Any:
+def promote(values: Any, precision: torch.dtype | None) -> Any:
     """Return a tree of tensors, with floating-point ones in at least a precision.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from onebasin._dtypes import all_finite
 from onebasin.errors import OneBasinError
-from onebasin.graph.batches import inputs_of, is_empty, rereadable
+from onebasin.graph.batches import as_reiterable, inputs_of, is_empty
 from onebasin.graph.graph import ForwardPreHook, Graph, MultiForwardHook, signature_of
 from onebasin.symmetry._inference.constants import doubled
 
@@ -56,7 +56,7 @@ class Features:
 
     def __init__(self, model: nn.Module, data: Iterable[Any], *, call: str = "features") -> None:
         """Create the graph for the first batch."""
-        self.model, self.data, self.call = model, rereadable(data, call), call
+        self.model, self.data, self.call = model, as_reiterable(data, call), call
         self._graphs: dict[Any, Graph] = {}
         first = next((batch for batch in data if not is_empty(batch)), None)
         if first is None:

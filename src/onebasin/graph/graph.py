@@ -21,7 +21,7 @@ from onebasin._dtypes import common_dtype
 from onebasin.errors import OneBasinError
 from onebasin.graph._nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
-from onebasin.graph.binding import bind, precision_of, widened
+from onebasin.graph.binding import bind_params, promote, promoted_dtype
 from onebasin.symmetry._inference.inference import TracedGraph, trace_graph
 from onebasin.symmetry.symmetry import Symmetry
 
@@ -288,7 +288,7 @@ class Graph:
             elif node.name in given:
                 value = given[node.name]
             else:
-                value = widened(exported.constants[node.name].to(self.device), precision)
+                value = promote(exported.constants[node.name].to(self.device), precision)
             values.append(value.clone() if node.name in self._overwritten else value)
         return values
 
@@ -309,16 +309,16 @@ class Graph:
         if len({each.precision for each in bound}) < 2:
             return bound
         precision = common_dtype(*precisions)
-        return [Bound(widened(each.values, precision), precision) for each in bound]
+        return [Bound(promote(each.values, precision), precision) for each in bound]
 
     def _bound(self, params: Mapping[str, Tensor]) -> Bound:
-        bound = bind(self.model, params)
+        bound = bind_params(self.model, params)
         aliases = {id(t): name for name, t in named_tensors(self.model, all_names=False)}
         values = {
             name: bound.get(aliases[id(own)], own).to(self.device)
             for name, own in named_tensors(self.model)
         }
-        return Bound(values, precision_of(self.model, bound))
+        return Bound(values, promoted_dtype(self.model, bound))
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,15 @@ from onebasin.errors import OneBasinError, check_choice
 from onebasin.graph._normalization import layers_with_statistics, statistics_of
 from onebasin.graph.batches import (
     IGNORED,
+    as_reiterable,
     call_on,
     device_of,
     inputs_of,
     is_empty,
     labels_of,
     output_of,
-    rereadable,
 )
-from onebasin.graph.binding import bind, evaluation_mode, input_dtype
+from onebasin.graph.binding import bind_params, evaluation_mode, input_dtype
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.symmetry.permutation import Permutation
 
@@ -67,7 +67,7 @@ class DataLoss:
         check_choice(call, "normalization", normalization, Normalization)
         if not callable(loss):
             check_choice(call, "loss", loss, get_args(Loss)[0])
-        self.model, self.data, self.loss = model, rereadable(data, call), loss
+        self.model, self.data, self.loss = model, as_reiterable(data, call), loss
         self.normalization, self.call, self.device = normalization, call, device_of(model)
         if all(map(is_empty, data)):
             raise OneBasinError(f"{call}: the data has no batches; pass at least one")
@@ -124,7 +124,7 @@ class DataLoss:
         return total / count
 
     def _run(self, params: Mapping[str, Tensor], inputs: Any) -> Any:
-        bound = bind(self.model, params)
+        bound = bind_params(self.model, params)
         values = {name: value.to(self.device) for name, value in bound.items()}
         # PyTorch has no derivative of normalization with respect to given statistics.
         for name, _ in self.model.named_buffers():

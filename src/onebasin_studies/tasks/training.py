@@ -48,7 +48,7 @@ def train_networks(
             as `{"epochs": 10}`, and "spawn_epoch", "trunk_seed" and "evaluate".
         seeds: random seeds of the initial weights and the order of examples.
         augment: arguments of `Augmentation`; default: no augmentation.
-        part: a part of the training set: "share", "seed" and "number" (0 or 1) of
+        part: a part of the training set: "fraction", "seed" and "number" (0 or 1) of
             `Dataset.split_by_class`.
         keep: epochs, from 1, after which snapshots are returned for `select_network`, in addition
             to the last epoch. Without it the result is the trained network.
@@ -98,7 +98,7 @@ def _augmentation(arguments: Mapping[str, Any]) -> Augmentation:
 def _part_of(data: Dataset, part: Mapping[str, Any] | None) -> Dataset:
     if part is None:
         return data
-    return data.split_by_class(part["share"], seed=part["seed"])[part["number"]]
+    return data.split_by_class(part["fraction"], seed=part["seed"])[part["number"]]
 
 
 @task(version=2)

@@ -23,7 +23,7 @@ from onebasin.evaluation._paths import Weights, point_at
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.evaluation.statistics import reset_statistics
 from onebasin.graph.batches import Batches, device_of, output_of
-from onebasin.graph.binding import bind
+from onebasin.graph.binding import bind_params
 from onebasin_studies.training.compatibility import check_trainable, needs_two, takes_single
 from onebasin_studies.training.stacks import initialized
 
@@ -294,7 +294,7 @@ def _stacked(
     model: nn.Module, start: Sequence[Mapping[str, Tensor]]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the stacked parameters of all corners, and one set of buffers."""
-    bound = [bind(model, params) for params in start]
+    bound = [bind_params(model, params) for params in start]
     device = device_of(model)
     params = {
         name: torch.stack([each[name].detach().to(device) for each in bound]).requires_grad_(

@@ -30,7 +30,8 @@ def blobs(number: int = 83) -> Dataset:
         labels = torch.randint(3, (size,), generator=generator)
         return centres[labels] + torch.randn(size, 6, generator=generator), labels
 
-    return Dataset("blobs", *draw(number), *draw(40), num_classes=3)
+    train, test = draw(number), draw(40)
+    return Dataset("blobs", *train, test_inputs=test[0], test_labels=test[1], num_classes=3)
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-5):

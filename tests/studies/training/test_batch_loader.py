@@ -28,8 +28,22 @@ def test_networks_learn_the_same_from_bytes():
     from onebasin.networks import MLP
 
     labels = torch.arange(20) % 3
-    by_bytes = Dataset("bytes", KEPT["colors"], labels, KEPT["colors"], labels, num_classes=3)
-    whole = Dataset("whole", KEPT["colors"][:], labels, KEPT["colors"][:], labels, num_classes=3)
+    by_bytes = Dataset(
+        "bytes",
+        KEPT["colors"],
+        labels,
+        test_inputs=KEPT["colors"],
+        test_labels=labels,
+        num_classes=3,
+    )
+    whole = Dataset(
+        "whole",
+        KEPT["colors"][:],
+        labels,
+        test_inputs=KEPT["colors"][:],
+        test_labels=labels,
+        num_classes=3,
+    )
     mlp = MLP(in_features=48, width=5, depth=1, num_classes=3)
     for a, b in zip(
         train(mlp, by_bytes, seeds=[0, 1], epochs=2, batch_size=6, evaluate=True),

@@ -44,7 +44,9 @@ def test_images_differ_in_bytes_or_normalization():
 
     def fingerprint(raw, mean=(0.5, 0.5, 0.5), deviation=(0.2, 0.2, 0.2)):
         pixels, labels = Pixels(raw, mean, deviation), torch.zeros(5, dtype=torch.int64)
-        return data_fingerprint(Dataset("images", pixels, labels, pixels, labels, 2))
+        return data_fingerprint(
+            Dataset("images", pixels, labels, test_inputs=pixels, test_labels=labels, num_classes=2)
+        )
 
     first = fingerprint(raw)
     assert fingerprint(raw.clone()) == first
@@ -68,7 +70,14 @@ def one_changed(row):
 
 def test_texts_and_empty_splits_have_one():
     tokens, labels = Tokens(torch.ones(3, 4, dtype=torch.int32), 9), torch.zeros(3).long()
-    empty = Dataset("texts", tokens, labels, tokens.select(slice(0)), labels[:0], 2)
+    empty = Dataset(
+        "texts",
+        tokens,
+        labels,
+        test_inputs=tokens.select(slice(0)),
+        test_labels=labels[:0],
+        num_classes=2,
+    )
     assert data_fingerprint(empty)["test"] == [0, 4]
 
 

@@ -253,8 +253,8 @@ def test_a_single_example_in_the_end_is_left_out():
         "one",
         data.train_inputs[:21],
         data.train_labels[:21],
-        data.test_inputs,
-        data.test_labels,
+        test_inputs=data.test_inputs,
+        test_labels=data.test_labels,
         num_classes=3,
     )
     (found,) = train(normed(), one, seeds=[0], epochs=2, batch_size=10)

@@ -17,7 +17,7 @@ from onebasin.evaluation.features._comparison import mixed
 from onebasin.evaluation.features._probe import FeatureProbe, path_between
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable
 from onebasin.evaluation.results import axes_for
-from onebasin.graph.batches import IGNORED, labels_of, rereadable
+from onebasin.graph.batches import IGNORED, as_reiterable, labels_of
 from onebasin.graph.binding import FunctionalModel
 from onebasin.graph.features import BatchContext
 from onebasin.graph.graph import Graph, MultiForwardHook
@@ -139,7 +139,7 @@ def interpolate_features(
         if progress is not None:
             progress(len(records) // 2, total)
 
-    evaluate = Evaluator(rereadable(data, "interpolate_features"), loss)
+    evaluate = Evaluator(as_reiterable(data, "interpolate_features"), loss)
     for name, params in zip((A, B, MERGED), path.params, strict=True):
         add(name, evaluate(FunctionalModel(model, params)))
     nodes = [layer.node for layer in probe.layers]

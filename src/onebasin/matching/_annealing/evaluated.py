@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onebasin._dtypes import compute_dtype
 from onebasin.errors import OneBasinError, check_choice
-from onebasin.graph.batches import is_empty, readable
+from onebasin.graph.batches import as_iterable, is_empty
 from onebasin.matching._annealing.state import AnnealingState, NetworkIndices, Swap, transposition
 from onebasin.matching._losses import DataLoss, Normalization, labeled
 from onebasin.symmetry.permutation import Permutation
@@ -80,7 +80,7 @@ def examples_of(
     check_choice(call, "energy", energy, Energy)
     check_choice(call, "normalization", normalization, Normalization)
     batches = []
-    for number, batch in enumerate(readable(data, call)):
+    for number, batch in enumerate(as_iterable(data, call)):
         if is_empty(batch):
             continue
         inputs, labels = labeled(batch, number, call)

@@ -27,7 +27,7 @@ from onebasin_studies.runtime.task import Task
 
 FEWEST_PAIRS, FEWEST_POINTS = 3, 5
 PLAIN = ("mlp", "shallow-cnn")
-MNIST_SAMPLE = {"name": "mnist", "num_train": 10_000, "num_test": 2000}
+MNIST_SAMPLE = {"name": "mnist", "max_train_examples": 10_000, "max_test_examples": 2000}
 _CNN = {**CONVOLUTIONAL, "epochs": 60}
 
 
@@ -163,7 +163,9 @@ STUDY = Study(
         "smoke": Config(
             (
                 Series(SMALL, SMOKE_RECIPE, (32,), (1, 2), pairs=2),
-                Series({"name": SMALL, "num_train": 200}, SMOKE_RECIPE, (32,), (1, 2), pairs=2),
+                Series(
+                    {"name": SMALL, "max_train_examples": 200}, SMOKE_RECIPE, (32,), (1, 2), pairs=2
+                ),
             ),
             num_points=5,
         ),

@@ -47,7 +47,11 @@ class Config:
     """
 
     data: Mapping[str, Any] = field(
-        default_factory=lambda: {"name": "mnist", "num_train": 10_000, "num_test": 2000}
+        default_factory=lambda: {
+            "name": "mnist",
+            "max_train_examples": 10_000,
+            "max_test_examples": 2000,
+        }
     )
     recipe: Mapping[str, Any] = field(default_factory=lambda: {**SMALL_RECIPE, "epochs": 100})
     widths: Sequence[int] = powers(2, 10)
@@ -149,7 +153,7 @@ STUDY = Study(
     claim="With wrong labels the barrier depends on the width as with clean labels, and is "
     "slightly higher.",
     scales={
-        "smoke": Config({"name": SMALL, "num_train": 400}, SMOKE_RECIPE, (4, 32), runs=2),
+        "smoke": Config({"name": SMALL, "max_train_examples": 400}, SMOKE_RECIPE, (4, 32), runs=2),
         "small": Config(),
         "paper": Config({"name": "mnist"}, MNIST_MLP, powers(2, 15), num_points=25),
     },

@@ -80,13 +80,13 @@ def reduced(data: Spec, num_examples: int | None) -> Spec:
 
     Example:
         >>> reduced("mnist", 10000)
-        {'name': 'mnist', 'num_train': 10000}
+        {'name': 'mnist', 'max_train_examples': 10000}
     """
     if num_examples is None:
         return data
     own = {"name": data} if isinstance(data, str) else dict(data)
-    least = min(num_examples, own.get("num_train") or num_examples)
-    return {**own, "num_train": least}
+    least = min(num_examples, own.get("max_train_examples") or num_examples)
+    return {**own, "max_train_examples": least}
 
 
 def file_name(*words: str) -> str:

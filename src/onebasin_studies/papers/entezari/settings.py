@@ -37,7 +37,7 @@ SMOKE_RECIPE = {**MNIST_MLP, "epochs": 30}
 SMALL_RECIPE = {**MNIST_MLP, "epochs": 40}
 """At small scale, networks that cannot fit the data stop after 40 epochs."""
 
-CIFAR10_SAMPLE = {"name": "cifar10", "num_train": 5000, "num_test": 2000}
+CIFAR10_SAMPLE = {"name": "cifar10", "max_train_examples": 5000, "max_test_examples": 2000}
 """A subset of CIFAR-10, which a wide MLP fits within 60 epochs."""
 
 CIFAR10_SAMPLE_RECIPE = {**MNIST_MLP, "epochs": 60, "learning_rate": 0.003}
@@ -163,12 +163,12 @@ def data_label(data: Spec) -> str:
     """Return the name of a dataset in rows.
 
     Example:
-        >>> data_label({"name": "cifar10", "num_train": 5000, "num_test": 2000})
+        >>> data_label({"name": "cifar10", "max_train_examples": 5000, "max_test_examples": 2000})
         'cifar10 (5,000)'
     """
     if isinstance(data, str):
         return data
-    number = data.get("num_train")
+    number = data.get("max_train_examples")
     return data["name"] if number is None else f"{data['name']} ({number:,})"
 
 

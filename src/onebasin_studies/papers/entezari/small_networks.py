@@ -61,8 +61,10 @@ class Config:
     recipe: Mapping[str, Any] = field(default_factory=lambda: dict(SMALL_RECIPE))
     width: int = 8
     num: int = 40
-    search_data: Spec = field(default_factory=lambda: {"name": "mnist", "num_train": 2000})
-    measure_data: Spec = field(default_factory=lambda: {"name": "mnist", "num_train": 10_000})
+    search_data: Spec = field(default_factory=lambda: {"name": "mnist", "max_train_examples": 2000})
+    measure_data: Spec = field(
+        default_factory=lambda: {"name": "mnist", "max_train_examples": 10_000}
+    )
     num_points: int = 5
 
 
@@ -284,7 +286,7 @@ STUDY = Study(
         "paper": Config(
             recipe=MNIST_MLP,
             num=100,
-            search_data={"name": "mnist", "num_train": 10_000},
+            search_data={"name": "mnist", "max_train_examples": 10_000},
             measure_data="mnist",
             num_points=25,
         ),

@@ -156,14 +156,14 @@ MNIST_MLP_SMALL = Setting(
     network="mlp",
     recipe={**ADAM, "epochs": 20},
     keep=KEPT,
-    measured={"name": "mnist", "num_train": 10_000},
+    measured={"name": "mnist", "max_train_examples": 10_000},
 )
 CIFAR_MLP_SMALL = Setting(
     data="cifar10",
     network="mlp",
     recipe={**ADAM, "epochs": 20},
     keep=KEPT,
-    measured={"name": "cifar10", "num_train": 10_000},
+    measured={"name": "cifar10", "max_train_examples": 10_000},
 )
 CIFAR_MLP_SGD_SMALL = replace(
     CIFAR_MLP_SMALL, recipe={**SGD, "weight_decay": 0.0, "epochs": 20}, augment=AUGMENT, cost=3.0

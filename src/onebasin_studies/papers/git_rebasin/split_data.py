@@ -75,7 +75,7 @@ def tasks(config: Config) -> list[Task]:
 
 
 def _pair_tasks(setting: Setting, config: Config, pair: int) -> list[Task]:
-    split = {"share": config.share, "seed": pair}
+    split = {"fraction": config.share, "seed": pair}
     seeds = (2 * pair, 2 * pair + 1)
     a, b = (
         setting.networks([seed], part={**split, "number": number})[0]

@@ -187,7 +187,7 @@ SGD = {
     "precision": "float32",
 }
 PUBLISHED = {**SGD, "epochs": 160, "milestones": [80, 120]}
-CIFAR_SUBSET = {"name": "cifar10", "num_train": 10_000}
+CIFAR_SUBSET = {"name": "cifar10", "max_train_examples": 10_000}
 
 SMOKE_SPAWNED = Spawned(
     data="digits",
@@ -212,7 +212,7 @@ CIFAR_SPAWNED = Spawned(
     recipe={**SGD, "epochs": 20, "milestones": [10, 15]},
     spawn_epoch=5,
     normalization="reset",
-    measured={"name": "cifar10", "num_train": 2000, "num_test": 2000},
+    measured={"name": "cifar10", "max_train_examples": 2000, "max_test_examples": 2000},
     cost=5,
 )
 PAPER_SPAWNED = {

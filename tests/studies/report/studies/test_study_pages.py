@@ -54,7 +54,7 @@ def test_the_page_says_what_was_claimed_found_and_done():
 
 def test_a_configuration_is_written_in_words_as_deep_as_it_goes():
     config = {
-        "settings": {"a <b>": {"data": {"name": "mnist", "num_train": 5}, "keep": [1, 2]}},
+        "settings": {"a <b>": {"data": {"name": "mnist", "max_train_examples": 5}, "keep": [1, 2]}},
         "series": [{"widths": [4, 8], "recipe": {"nested": {"x": 0.5}}}],
         "augment": None,
         "verifies": True,
@@ -62,7 +62,7 @@ def test_a_configuration_is_written_in_words_as_deep_as_it_goes():
     }
     html = "".join(f"<p>{macro('setting', name, value)}</p>" for name, value in config.items())
     assert text_of(html) == (
-        "settings a <b> data name mnist, num_train 5 keep 1, 2 series widths 4, 8 recipe "
+        "settings a <b> data name mnist, max_train_examples 5 keep 1, 2 series widths 4, 8 recipe "
         "nested x 0.5 augment none verifies yes also none"
     )
     assert html.count("<ul>") == html.count("</ul>") == 5
