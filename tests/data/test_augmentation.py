@@ -11,7 +11,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_no_ranges_change_nothing():
+def test_empty_ranges_change_nothing():
     images = torch.randn(5, 3, 9, 9)
     torch.testing.assert_close(Augmentation(**STILL)(images, generator()), images)
 
@@ -32,7 +32,7 @@ def test_a_right_angle_is_an_exact_rotation():
     torch.testing.assert_close(turned.apply(images, right), torch.rot90(images, 1, (2, 3)))
 
 
-def test_maps_have_the_angles_and_factors_asked_for():
+def test_maps_have_angles_and_factors_in_the_ranges():
     maps = Augmentation(zoom=(0.8, 1.25), flip=False, degrees=30.0).draw(2000, generator())
     linear = maps[:, :, :2]
     factors = 1 / torch.linalg.det(linear).sqrt()
@@ -60,14 +60,14 @@ def test_crops_stay_inside_and_small_images_stay_whole(factor):
         assert places.std() > 1, "the image lies always at the same place"
 
 
-def test_a_zoom_of_two_is_the_middle_twice_as_large():
+def test_a_zoom_of_2_doubles_the_center():
     ramp = torch.arange(8.0).expand(1, 1, 8, 8)
     middle = torch.tensor([[[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]])
     found = Augmentation().apply(ramp, middle)
     torch.testing.assert_close(found[0, 0, 3], 3.5 + 0.5 * (torch.arange(8.0) - 3.5))
 
 
-def test_randomness_is_the_generators():
+def test_the_generator_determines_the_result():
     images, state = torch.randn(4, 1, 8, 8), torch.random.get_rng_state()
     first, again, other = (Augmentation()(images, generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
@@ -75,18 +75,18 @@ def test_randomness_is_the_generators():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_dtype_is_kept():
+def test_the_dtype_does_not_change():
     assert Augmentation()(torch.randn(2, 1, 8, 8).double(), generator()).dtype == torch.float64
 
 
 @pytest.mark.parametrize(
     "ranges", [{"zoom": (0.0, 1.0)}, {"zoom": (1.2, 0.8)}, {"degrees": -1.0}, {"degrees": 200.0}]
 )
-def test_ranges_out_of_order_are_refused(ranges):
+def test_ranges_out_of_order_raise(ranges):
     with pytest.raises(OneBasinError, match=r"augmentation: zoom .* positive factors in order"):
         Augmentation(**ranges)
 
 
-def test_inputs_that_are_no_images_are_refused():
+def test_other_inputs_than_images_raise():
     with pytest.raises(OneBasinError, match=r"augmentation: inputs are \(4, 64\); it takes square"):
         Augmentation()(torch.zeros(4, 64), generator())

@@ -9,7 +9,7 @@ def numbered(number=10):
     return torch.arange(number).float()[:, None], torch.arange(number)
 
 
-def test_batches_are_in_order_and_can_be_read_again():
+def test_batches_are_in_order_and_repeatable():
     inputs, labels = numbered()
     found = batches(inputs, labels, 4)
     assert len(found) == 3
@@ -22,7 +22,7 @@ def test_batches_are_in_order_and_can_be_read_again():
         found[3]
 
 
-def test_a_seed_shuffles_inputs_with_their_labels():
+def test_shuffled_inputs_keep_their_labels():
     inputs, labels = numbered()
     found = batches(inputs, labels, 4, shuffle_seed=1)
     order = [label for _, part in found for label in part.tolist()]
@@ -33,7 +33,7 @@ def test_a_seed_shuffles_inputs_with_their_labels():
     assert [label for _, part in other for label in part.tolist()] != order
 
 
-def test_rows_are_read_in_the_order_that_is_given():
+def test_rows_are_read_in_the_given_order():
     inputs, labels = numbered(5)
     order = torch.tensor([3, 0, 4, 1, 2])
     found = LabeledBatches(inputs, labels, 2, order)
@@ -49,7 +49,7 @@ def test_bytes_are_normalized_batch_by_batch():
             assert torch.equal(inputs, pixels[:][labels])
 
 
-def test_augmented_batches_are_the_seeds():
+def test_a_seed_determines_augmented_batches():
     inputs, labels = torch.randn(6, 1, 8, 8), torch.arange(6)
 
     def read(seed):
@@ -67,7 +67,7 @@ def test_augmented_batches_are_the_seeds():
         (10, 0, "batches: size is 0; it must be a whole number of at least 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(number, size, text):
+def test_inconsistent_arguments_raise(number, size, text):
     inputs, labels = numbered()
     with pytest.raises(OneBasinError, match=text):
         batches(inputs, labels[:number], size)

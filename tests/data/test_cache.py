@@ -19,7 +19,7 @@ from onebasin.data import batches, load_dataset
 from onebasin.data._cache import cache_folder
 from onebasin.data._row_chunks import RowChunks, as_one_tensor
 from onebasin.errors import OneBasinError
-from tests.data.sets import images, write_set, write_split
+from tests.data.small_datasets import images, write_set, write_split
 
 library = pytest.importorskip("datasets", reason="needs pip install 'onebasin[data]'")
 

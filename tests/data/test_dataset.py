@@ -50,7 +50,7 @@ def test_texts_are_int64():
     assert (data.vocabulary, toy().vocabulary) == (4, None)
 
 
-def test_a_subset_keeps_examples_with_their_labels_and_in_order():
+def test_a_subset_keeps_the_order_and_the_labels():
     data = toy()
     part = data.subset(20, 10, seed=3)
     for examples, labels, number in (
@@ -77,7 +77,7 @@ def test_balanced_subsets_have_equally_many_of_each_class():
     assert part.test_labels.bincount().tolist() == [2] * 6
 
 
-def test_subsets_that_cannot_be_are_refused():
+def test_impossible_subsets_raise():
     with pytest.raises(OneBasinError, match="subset of 61 train examples of toy; it has 60"):
         toy().subset(61)
     with pytest.raises(OneBasinError, match="subset of 0 test examples of toy"):
@@ -87,7 +87,7 @@ def test_subsets_that_cannot_be_are_refused():
         uneven.subset(30, balanced=True)
 
 
-def test_some_classes_only():
+def test_with_classes_keeps_only_some_classes():
     part = toy().with_classes([4, 1])
     assert part.train_labels.unique().tolist() == part.test_labels.unique().tolist() == [1, 4]
     assert len(part.train_labels) == 20
@@ -96,47 +96,47 @@ def test_some_classes_only():
         toy().with_classes([6])
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2, 0.5])
-def test_splits_by_class_share_out_every_example_once(share):
-    first, second = toy().split_by_class(share, seed=2)
+@pytest.mark.parametrize("fraction", [1.0, 0.2, 0.5])
+def test_split_by_class_puts_every_example_into_one_part(fraction):
+    first, second = toy().split_by_class(fraction, seed=2)
     both = rows(first.train_examples) + rows(second.train_examples)
     assert sorted(both) == list(range(NUM_TRAIN))
     counts = first.train_labels.bincount(minlength=NUM_CLASSES).tolist()
-    assert counts == [round(10 * share)] * 3 + [round(10 * (1 - share))] * 3
+    assert counts == [round(10 * fraction)] * 3 + [round(10 * (1 - fraction))] * 3
     for part in (first, second):
         assert part.train_labels.tolist() == [r % NUM_CLASSES for r in rows(part.train_examples)]
         assert len(part.test_labels) == NUM_TEST
 
 
-def test_a_share_of_one_makes_the_classes_disjoint():
+def test_a_fraction_of_1_makes_the_classes_disjoint():
     first, second = toy().split_by_class()
     assert first.train_labels.unique().tolist() == [0, 1, 2]
     assert second.train_labels.unique().tolist() == [3, 4, 5]
 
 
-def test_the_examples_of_a_split_are_the_seeds():
+def test_a_seed_determines_a_split():
     first, again, other = (toy().split_by_class(0.2, seed=s)[0] for s in (0, 0, 1))
     assert rows(first.train_examples) == rows(again.train_examples)
     assert rows(first.train_examples) != rows(other.train_examples)
 
 
-def test_halves_of_the_examples():
+def test_split_gives_halves_of_every_class():
     first, second = toy().split(0.5)
     assert first.train_labels.bincount().tolist() == second.train_labels.bincount().tolist()
     assert not set(rows(first.train_examples)) & set(rows(second.train_examples))
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.5])
-def test_shares_out_of_range_are_refused(share):
+@pytest.mark.parametrize("fraction", [-0.1, 1.5])
+def test_fractions_out_of_range_raise(fraction):
     with pytest.raises(OneBasinError, match=r"invalid fraction .* of toy; pass a number from 0"):
-        toy().split_by_class(share)
+        toy().split_by_class(fraction)
     with pytest.raises(
         OneBasinError, match=r"label noise for a fraction .* pass a fraction from 0"
     ):
-        toy().with_label_noise(share)
+        toy().with_label_noise(fraction)
 
 
-def test_label_noise_makes_exactly_that_share_wrong():
+def test_label_noise_changes_exactly_the_fraction_of_labels():
     data = toy()
     noisy = data.with_label_noise(0.3, seed=5)
     assert int((noisy.train_labels != data.train_labels).sum()) == 18
@@ -148,7 +148,7 @@ def test_label_noise_makes_exactly_that_share_wrong():
     assert not torch.equal(other, noisy.train_labels)
 
 
-def test_wrong_labels_are_spread_over_all_other_classes():
+def test_wrong_labels_are_uniform_over_the_other_classes():
     labels = torch.zeros(3000).long()
     inputs = torch.zeros(3000, 1)
     noisy = Dataset(
@@ -158,7 +158,7 @@ def test_wrong_labels_are_spread_over_all_other_classes():
     assert noisy.train_labels.bincount()[1:].min() > 900
 
 
-def test_flat_squares_become_images_and_images_flat():
+def test_as_images_and_flattened_are_inverse():
     inputs, labels = torch.randn(3, 16), torch.tensor([0, 1, 0])
     flat = Dataset("flat", inputs, labels, test_inputs=inputs, test_labels=labels, num_classes=2)
     images = flat.as_images()
@@ -179,24 +179,24 @@ def test_flat_squares_become_images_and_images_flat():
         ({"test_labels": torch.zeros(NUM_TEST)}, "labels of toy are torch.float32"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(changes, text):
+def test_inconsistent_arguments_raise(changes, text):
     with pytest.raises(OneBasinError, match=text):
         toy().replace(**changes)
 
 
-def test_normalization_has_a_number_for_each_channel():
+def test_a_normalization_of_another_number_of_channels_raises():
     with pytest.raises(OneBasinError, match="images have 3 channels, but means"):
         Pixels(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), (0.5,), (0.5,))
 
 
-def test_inputs_beyond_the_memory_are_refused(monkeypatch):
+def test_inputs_larger_than_the_memory_raise(monkeypatch):
     monkeypatch.setattr("onebasin.data.examples.memory_bytes", lambda: 100)
     with pytest.raises(OneBasinError, match=r"all inputs of toy take .* take a subset, or read"):
         _ = toy().train_inputs
     assert toy().subset(1).train_inputs.shape == (1, 2, 3, 3)
 
 
-def test_noise_is_spread_evenly_over_parts_by_the_same_seed():
+def test_noise_and_splits_of_one_seed_are_independent():
     labels = torch.arange(4000) % 4
     inputs = torch.zeros(4000, 1)
     data = Dataset("zeros", inputs, labels, test_inputs=inputs, test_labels=labels, num_classes=4)

@@ -38,7 +38,7 @@ def texts(folder, context):
     return load_data(str(path), options=ReadOptions(tokenizer="bytes", context=context))
 
 
-def test_a_context_beyond_the_positions_is_named(tmp_path):
+def test_a_context_of_too_many_tokens_raises(tmp_path):
     message = "^data: context= is 9, which exceeds the 8 positions of net; pass at most 8$"
     with pytest.raises(OneBasinError, match=message):
         fit(TokenModel(), texts(tmp_path, 9))
@@ -51,13 +51,13 @@ def test_other_errors_of_texts_keep_their_cause(tmp_path):
         fit(model, texts(tmp_path, 8))
 
 
-def test_numbers_do_not_suit_a_model_of_tokens():
+def test_numbers_for_a_model_of_tokens_raise():
     message = "^barrier: net takes tokens, but digits has numbers; pass text$"
     with pytest.raises(OneBasinError, match=message):
         fit(TokenModel(), load_data("digits"))
 
 
-def test_labels_beyond_the_outputs_are_named():
+def test_labels_without_an_output_raise():
     inputs, labels = torch.randn(40, 4), torch.arange(40) % 10 + 20
     message = "^barrier: labels of data reach 29, but net has 10 outputs; choose other data or"
     with pytest.raises(OneBasinError, match=message):

@@ -1,4 +1,4 @@
-"""Data by the text that names them: callables, files and folders of every kind."""
+"""`load_data`: callables, files and folders of every kind."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from onebasin.data._readers.objects import data_of
 from onebasin.data._tokenizers import options_for
 from onebasin.data.loading import load_data
 from onebasin.errors import OneBasinError
-from tests.data.sets import encoded, image_column, images, write_set, write_split
+from tests.data.small_datasets import encoded, image_column, images, write_set, write_split
 from tests.time_limits import time_limit
 
 
@@ -27,7 +27,7 @@ def working_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("ONEBASIN_DATA", raising=False)
 
 
-def refused(text, spec, **options):
+def check_error(text, spec, **options):
     with pytest.raises(OneBasinError, match=text) as caught:
         load_data(str(spec), options=ReadOptions(**options))
     assert "\n" not in str(caught.value)
@@ -63,15 +63,15 @@ PAIRS = TensorDataset(X, Y)
         ((PAIRS, PAIRS), True, True),
     ],
 )
-def test_python_objects_are_data(value, has_labels, has_test):
+def test_python_objects(value, has_labels, has_test):
     data = data_of("mine", value)
     for _ in range(2):  # they can be read again
-        found = batches_of(data)
-        assert torch.equal(torch.cat([inputs.float() for inputs, _ in found]), X)
+        read = batches_of(data)
+        assert torch.equal(torch.cat([inputs.float() for inputs, _ in read]), X)
         if has_labels:
-            assert torch.equal(torch.cat([labels for _, labels in found]), Y)
+            assert torch.equal(torch.cat([labels for _, labels in read]), Y)
         else:
-            assert all(labels is None for _, labels in found)
+            assert all(labels is None for _, labels in read)
     assert data.has_labels("train") is has_labels
     assert (data.test is not None) is has_test
     assert data.input_shape == (4,)
@@ -106,12 +106,12 @@ def test_arrays_by_name_are_keyword_arguments():
         ({"y": Y}, "no inputs"),
     ],
 )
-def test_other_objects_are_refused(value, text):
+def test_other_objects_raise(value, text):
     with pytest.raises(OneBasinError, match=text):
         data_of("mine", value)
 
 
-def test_errors_of_a_loader_are_one_line():
+def test_an_error_of_a_loader_is_one_line():
     def batches():
         yield X, Y
         raise RuntimeError("first\nsecond")
@@ -125,7 +125,7 @@ def test_errors_of_a_loader_are_one_line():
         batches_of(data)
 
 
-def test_callables_are_imported_from_the_working_folder(tmp_path):
+def test_callables_in_the_working_folder(tmp_path):
     (tmp_path / "source_of_data.py").write_text(
         "import torch\n"
         "def pair(): return torch.ones(4, 2), torch.tensor([0, 1, 0, 1])\n"
@@ -134,9 +134,9 @@ def test_callables_are_imported_from_the_working_folder(tmp_path):
     )
     assert load_data("source_of_data:pair").num_classes == 2
     assert load_data("source_of_data:table").num_examples() == 3
-    refused("calling source_of_data:broken failed", "source_of_data:broken")
-    refused("has no 'nothing'", "source_of_data:nothing")
-    refused("context= has no effect", "source_of_data:pair", context=5)
+    check_error("calling source_of_data:broken failed", "source_of_data:broken")
+    check_error("has no 'nothing'", "source_of_data:nothing")
+    check_error("context= has no effect", "source_of_data:pair", context=5)
 
 
 def test_npz_files(tmp_path):
@@ -154,17 +154,17 @@ def test_npz_files(tmp_path):
     assert load_data("names.npz").class_names == ("a", "b", "c")
 
 
-def test_damaged_npz_files(tmp_path):
+def test_damaged_npz_files_raise(tmp_path):
     np.savez("objects.npz", x=np.array([{}, []], dtype=object))
-    refused("cannot be read as .npz", "objects.npz")
+    check_error("cannot be read as .npz", "objects.npz")
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 no archive")
-    refused("cannot be read as .npz", "cut.npz")
+    check_error("cannot be read as .npz", "cut.npz")
     header = io.BytesIO()
     shape = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)}
     np.lib.format.write_array_header_1_0(header, shape)
     with zipfile.ZipFile("huge.npz", "w") as archive:
         archive.writestr("x.npy", header.getvalue())
-    refused("is truncated", "huge.npz")
+    check_error("is truncated", "huge.npz")
 
 
 def test_csv_files_of_numbers(tmp_path):
@@ -175,9 +175,9 @@ def test_csv_files_of_numbers(tmp_path):
     assert (labels.tolist(), data.class_names, data.test) == ([1, 0, 1], ("a", "b"), None)
     (tmp_path / "b.csv").write_text("label,p\n1,2.5\n0,4\n")
     assert batches_of(load_data("b.csv"))[0][1].tolist() == [1, 0]
-    (tmp_path / "bare.csv").write_text("7,1,2\n8,3,4\n")
-    bare = load_data("bare.csv", options=ReadOptions(label_column="0"))
-    assert batches_of(bare)[0][1].tolist() == [7, 8]
+    (tmp_path / "no_header.csv").write_text("7,1,2\n8,3,4\n")
+    data = load_data("no_header.csv", options=ReadOptions(label_column="0"))
+    assert batches_of(data)[0][1].tolist() == [7, 8]
 
 
 def test_csv_files_of_texts(tmp_path):
@@ -191,7 +191,7 @@ def test_csv_files_of_texts(tmp_path):
     assert (labels.tolist(), data.class_names) == ([1, 0], ("neg", "pos"))
 
 
-def test_whole_numbers_are_classes_of_texts_in_their_order(tmp_path):
+def test_integer_labels_of_texts_keep_their_order(tmp_path):
     rows = "".join(f"word,{label}.0\n" for label in range(12))
     (tmp_path / "a.csv").write_text(f"text,label\n{rows}")
     data = load_data("a.csv")
@@ -217,19 +217,19 @@ def test_whole_numbers_are_classes_of_texts_in_their_order(tmp_path):
         ("p,q,kind\n1,2,b\n3,4,a\n", "label_column='kind'", {}),
     ],
 )
-def test_wrong_csv_files(tmp_path, content, text, options):
+def test_invalid_csv_files_raise(tmp_path, content, text, options):
     (tmp_path / "a.csv").write_text(content)
-    refused(text, "a.csv", **options)
+    check_error(text, "a.csv", **options)
 
 
 @pytest.fixture
 def folder(tmp_path):
     for split in ("train", "val"):
         for number, name in enumerate(("cat", "dog")):
-            place = tmp_path / "pets" / split / name
-            place.mkdir(parents=True)
+            subfolder = tmp_path / "pets" / split / name
+            subfolder.mkdir(parents=True)
             for row, pixels in enumerate(images(3, channels=3, seed=number)):
-                (place / f"{row}.png").write_bytes(encoded(pixels))
+                (subfolder / f"{row}.png").write_bytes(encoded(pixels))
     return tmp_path / "pets"
 
 
@@ -247,18 +247,18 @@ def test_folders_of_images(folder):
 
 def test_images_of_several_sizes_need_an_image_size(folder):
     (folder / "train" / "cat" / "9.png").write_bytes(encoded(images(1, size=7, channels=3)[0]))
-    refused("the image is 7x7, but the first one is 5x5; pass image_size=", "pets")
+    check_error("the image is 7x7, but the first one is 5x5; pass image_size=", "pets")
     assert load_data("pets", options=ReadOptions(image_size=4)).input_shape == (3, 4, 4)
 
 
-def test_broken_and_missing_images(folder, tmp_path):
+def test_damaged_and_missing_images_raise(folder, tmp_path):
     (folder / "val" / "dog" / "1.png").write_bytes(b"no image")
-    refused("the image cannot be decoded", "pets")
+    check_error("the image cannot be decoded", "pets")
     (tmp_path / "empty").mkdir()
-    refused("holds nothing; it must hold", "empty")
+    check_error("holds nothing; add train", "empty")
 
 
-def test_huge_images_in_small_files_are_refused(tmp_path):
+def test_images_of_too_many_pixels_raise(tmp_path):
     from PIL import Image
 
     stream = io.BytesIO()
@@ -267,7 +267,7 @@ def test_huge_images_in_small_files_are_refused(tmp_path):
         tmp_path / "bomb" / "train.parquet",
         {"image": [{"bytes": stream.getvalue(), "path": None}] * 4, "label": [0, 1, 0, 1]},
     )
-    refused("the image is 6000x7000, more than 36 million pixels", "bomb")
+    check_error("the image is 6000x7000, more than 36 million pixels", "bomb")
 
 
 def test_parquet_folders_need_neither_labels_nor_a_test_split(tmp_path):
@@ -283,22 +283,22 @@ def test_parquet_folders_need_neither_labels_nor_a_test_split(tmp_path):
     assert float(named.example_inputs().min()) >= 0
 
 
-def test_damaged_parquet_files(tmp_path):
+def test_damaged_parquet_files_raise(tmp_path):
     import pyarrow as pa
 
     twice = pa.table([[1], [2]], names=["label", "label"])
     (tmp_path / "a").mkdir()
     pq.write_table(twice, tmp_path / "a" / "train.parquet")
-    refused("has two columns 'label'", "a")
+    check_error("has two columns 'label'", "a")
     table = pa.table({"image": image_column(images(1)), "label": [0]})
     deep = table.replace_schema_metadata({"huggingface": "[" * 100_000})
     pq.write_table(deep, tmp_path / "a" / "train.parquet")
     assert load_data("a").num_examples() == 1
     (tmp_path / "a" / "train.parquet").write_bytes(b"PAR1 no table")
-    refused("is not a whole parquet file", "a")
+    check_error("is not a complete parquet file", "a")
 
 
-def test_text_files_are_blocks(tmp_path):
+def test_text_files_are_cut_into_blocks(tmp_path):
     (tmp_path / "a.txt").write_text("abcdefg")
     data = load_data("a.txt", options=ReadOptions(context=3))
     assert (data.num_examples(), data.has_labels("train")) == (3, False)
@@ -307,28 +307,28 @@ def test_text_files_are_blocks(tmp_path):
     assert inputs["attention_mask"][-1].tolist() == [1, 0, 0]
     assert labels.tolist() == [[99, 100, -100], [102, 103, -100], [-100, -100, -100]]
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
-    refused("is not UTF-8 text", "b.txt")
+    check_error("is not UTF-8 text", "b.txt")
     (tmp_path / "c.txt").write_text("")
-    refused("is empty", "c.txt")
-    refused("normalize= has no effect", "a.txt", normalize="none")
+    check_error("is empty", "c.txt")
+    check_error("normalize= has no effect", "a.txt", normalize="none")
 
 
 @pytest.mark.parametrize("text", ["x", "0.5", "1,2,3", "", "0.5,nan", "nan,1", "inf,1"])
-def test_wrong_normalizations_are_refused(text):
-    refused("invalid normalize=", "digits", normalize=text)
+def test_invalid_normalizations_raise(text):
+    check_error("invalid normalize=", "digits", normalize=text)
 
 
-def test_a_standard_deviation_of_0_is_named():
-    refused("normalize='0.5,0' has the standard deviation 0", "digits", normalize="0.5,0")
+def test_a_standard_deviation_of_0_raises():
+    check_error("normalize='0.5,0' has the standard deviation 0", "digits", normalize="0.5,0")
 
 
-def test_unknown_data_are_refused():
-    refused("unknown dataset 'nothing'; known are: .*; others are a file or folder", "nothing")
-    refused("unknown dataset './nothing.npz'", "./nothing.npz")
-    refused("name of the data is empty", "")
+def test_unknown_data_raise():
+    check_error("unknown dataset 'nothing'; known are: .*; others are a file or folder", "nothing")
+    check_error("unknown dataset './nothing.npz'", "./nothing.npz")
+    check_error("name of the data is empty", "")
 
 
-def test_byte_tokens_are_refused_for_folders_of_transformers(tmp_path):
+def test_byte_tokens_raise_for_transformers_folders(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_positions": 24}')
     with pytest.raises(OneBasinError, match="tokenizer='bytes' does not suit hf:"):
         options_for(f"hf:{tmp_path}", ReadOptions(tokenizer="bytes"))
@@ -344,7 +344,7 @@ def test_a_pipe_as_a_configuration_does_not_block(tmp_path):
         options_for(f"hf:{tmp_path}", None)
 
 
-def test_data_with_labels_can_be_trained_on():
+def test_labeled_data_convert_to_a_dataset():
     data = to_dataset(data_of("mine", DataLoader(PAIRS, batch_size=4)))
     assert torch.equal(data.train_inputs, X)
     assert (len(data.test_labels), data.num_classes) == (0, 3)

@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 as they are."""
+"""The real MNIST and CIFAR-10."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mnist(data_root, cache):
     return load_dataset("mnist", root=data_root, cache=cache)
 
 
-def test_mnist_is_mnist(mnist):
+def test_values_of_mnist(mnist):
     assert mnist.train_examples.raw.shape == (60_000, 1, 28, 28)
     assert mnist.test_examples.raw.shape == (10_000, 1, 28, 28)
     assert mnist.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
@@ -33,15 +33,15 @@ def test_mnist_is_mnist(mnist):
     assert pixels.std() == pytest.approx(0.3081, abs=5e-5)
 
 
-def test_mnist_is_there_at_once_the_second_time(mnist, data_root, cache):
+def test_a_second_load_of_mnist_takes_little_time(mnist, data_root, cache):
     start = time.perf_counter()
     again = load_dataset("mnist", root=data_root, cache=cache)
     assert time.perf_counter() - start < 2
     assert torch.equal(again.test_examples.raw, mnist.test_examples.raw)
 
 
-def test_cifar10_is_cifar10(data_root, tmp_path):
-    """Its test set in both places, which is quicker than its training set."""
+def test_values_of_cifar10(data_root, tmp_path):
+    """Uses the test set for both splits, which takes less time."""
     folder = tmp_path / "root" / "cifar10"
     folder.mkdir(parents=True)
     for split in ("train", "test"):

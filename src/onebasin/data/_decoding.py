@@ -314,7 +314,7 @@ def _labels(
             if label is not None and label >= MAX_CLASSES:
                 remedy = "choose a column with classes as label_column"
             raise OneBasinError(
-                f"data: {where}, row {row}: the label is {label}; it must be 0 to {limit - 1}; "
+                f"data: {where}, row {row}: invalid label {label} (expected 0 to {limit - 1}); "
                 f"{remedy}"
             )
     return np.asarray(classes, dtype=np.int64)

@@ -128,16 +128,16 @@ class LoaderSplit:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Yield `(inputs, labels)`."""
-        left = self.limit
+        remaining = self.limit
         for number, batch in enumerate(self._read()):
             inputs, labels = self._split(batch, number)
-            if left is not None:
+            if remaining is not None:
                 size = rows_of(inputs) or 0
-                inputs = first_rows(inputs, left)
-                labels = None if labels is None else first_rows(labels, left)
-                left -= min(left, size)
+                inputs = first_rows(inputs, remaining)
+                labels = None if labels is None else first_rows(labels, remaining)
+                remaining -= min(remaining, size)
             yield inputs, labels
-            if left == 0:
+            if remaining == 0:
                 return
 
     def first(self, number: int) -> Any:

@@ -48,15 +48,15 @@ def open_hub(
         ) from error
     fetched = {}
     for split, names in splits.items():
-        there = next((choice for choice in names if choice in opened), None)
-        if there is None and split not in required:
+        split_name = next((choice for choice in names if choice in opened), None)
+        if split_name is None and split not in required:
             continue
-        if there is None:
+        if split_name is None:
             raise OneBasinError(
                 f"data: {name} has no split {' or '.join(names)}; its splits are "
                 f"{', '.join(opened)}; name the right ones as {split}_split"
             )
-        fetched[split] = _table(opened[there], f"{name} ({there})")
+        fetched[split] = _table(opened[split_name], f"{name} ({split_name})")
     return fetched
 
 

@@ -1,4 +1,4 @@
-"""Images: decoding of many images at a time."""
+"""Decoding of images to bytes, all in one form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_PIXELS = 36_000_000
 SLICE = 128
 """Number of images that a thread decodes at a time."""
 
-GREY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L")
+GRAY_MODES = ("1", "L", "I", "I;16", "I;16B", "I;16L")
 """Modes of one channel; all but the first two have 16 bits, of which the upper 8 remain."""
 
 
@@ -44,7 +44,7 @@ class ImageForm:
 
 
 def form_of(encoded: Any, where: str, *, image_size: int | None, crop: float) -> ImageForm:
-    """Return the form that a first image determines.
+    """Return the form of a dataset from its first image.
 
     Args:
         encoded: the first image.
@@ -56,7 +56,7 @@ def form_of(encoded: Any, where: str, *, image_size: int | None, crop: float) ->
         OneBasinError: the image cannot be decoded.
     """
     image = _open(encoded, where)
-    channels = 1 if image.mode in GREY_MODES else 3
+    channels = 1 if image.mode in GRAY_MODES else 3
     if image_size is not None:
         return ImageForm(channels, image_size, image_size, crop)
     return ImageForm(channels, image.height, image.width)
@@ -85,9 +85,9 @@ def decode(
     def part(start: int) -> np.ndarray:
         stop = min(start + SLICE, len(encoded))
         pixels = np.empty((stop - start, form.height, form.width, form.channels), dtype=np.uint8)
-        for place in range(start, stop):
-            row = f"{where}, row {first_row + place}"
-            pixels[place - start] = _pixels(encoded[place], form, row)
+        for index in range(start, stop):
+            row = f"{where}, row {first_row + index}"
+            pixels[index - start] = _pixels(encoded[index], form, row)
         return pixels
 
     parts = list(pool.map(part, starts))
@@ -95,8 +95,8 @@ def decode(
 
 
 def _pixels(encoded: Any, form: ImageForm, where: str) -> UInt8[np.ndarray, "h w c"]:
-    image = _in_bytes(_open(encoded, where), where)
-    if form.channels == 1 and image.mode not in GREY_MODES:
+    image = _as_8_bit(_open(encoded, where), where)
+    if form.channels == 1 and image.mode not in GRAY_MODES:
         raise OneBasinError(
             f"data: {where}: the image is in color ({image.mode}), but the first one of the set "
             "is gray; convert all images to one mode"
@@ -105,7 +105,7 @@ def _pixels(encoded: Any, form: ImageForm, where: str) -> UInt8[np.ndarray, "h w
     if image.mode != mode:
         image = image.convert(mode)
     if form.crop is not None:
-        image = _fitted(image, form.width, form.crop)
+        image = _resize_and_crop(image, form.width, form.crop)
     if (image.height, image.width) != (form.height, form.width):
         raise OneBasinError(
             f"data: {where}: the image is {image.height}x{image.width}, but the first one is "
@@ -114,7 +114,7 @@ def _pixels(encoded: Any, form: ImageForm, where: str) -> UInt8[np.ndarray, "h w
     return np.asarray(image, dtype=np.uint8).reshape(form.height, form.width, form.channels)
 
 
-def _in_bytes(image: Any, where: str) -> Any:
+def _as_8_bit(image: Any, where: str) -> Any:
     """Return an image with 8 bits per channel."""
     from PIL import Image
 
@@ -134,7 +134,7 @@ def _in_bytes(image: Any, where: str) -> Any:
     return Image.fromarray((values >> 8).astype(np.uint8))
 
 
-def _fitted(image: Any, size: int, crop: float) -> Any:
+def _resize_and_crop(image: Any, size: int, crop: float) -> Any:
     scale = round(size / crop) / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     if (width, height) != image.size:
@@ -158,7 +158,7 @@ def _open(encoded: Any, where: str) -> Any:
     data = encoded.get("bytes") if isinstance(encoded, dict) else encoded
     if not data:
         raise OneBasinError(
-            f"data: {where}: there are no bytes of an image; store images, not their paths"
+            f"data: {where}: the image has no bytes; store the encoded images, not their paths"
         )
     try:
         with warnings.catch_warnings():

@@ -34,7 +34,8 @@ def parquet_files(
     """
     if not folder.is_dir():
         raise OneBasinError(
-            f"data: there is no folder {folder}; put train*.parquet and test*.parquet into it"
+            f"data: the folder {folder} does not exist; create it with train*.parquet and "
+            "test*.parquet"
         )
     split_files = {}
     for split, names in splits.items():
@@ -43,9 +44,9 @@ def parquet_files(
         if files is None and split not in required:
             continue
         if files is None:
-            there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+            content = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
             raise OneBasinError(
-                f"data: {folder} has no {names[0]}*.parquet; there is {there}; put it there"
+                f"data: {folder} has no {names[0]}*.parquet (it holds {content}); add the file"
             )
         split_files[split] = files
     return split_files
@@ -117,11 +118,11 @@ def _rows_at_once(file: Any) -> int:
 
     One compressed value can represent many copies of a long text.
     """
-    groups = (file.metadata.row_group(place) for place in range(file.metadata.num_row_groups))
+    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
     sizes = [
         (column.total_uncompressed_size, column.total_compressed_size)
         for group in groups
-        for column in (group.column(place) for place in range(group.num_columns))
+        for column in (group.column(i) for i in range(group.num_columns))
     ]
     large = [unpacked for unpacked, packed in sizes if unpacked > SUSPICIOUS_RATIO * packed]
     return max(1, min(ROWS, PIECE_BYTES // max(large))) if large else ROWS
@@ -143,5 +144,5 @@ def _read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str
 
 def _unreadable(path: Path, error: Exception) -> OneBasinError:
     return OneBasinError(
-        f"data: {path} is not a whole parquet file ({one_line(error)}); fetch it again"
+        f"data: {path} is not a complete parquet file ({one_line(error)}); fetch it again"
     )

@@ -45,13 +45,13 @@ class ReadOptions:
     @property
     def reading(self) -> dict[str, Any]:
         """The fields of `Reading` that are given."""
-        given = {
+        values = {
             "image_size": self.image_size,
             "label_column": self.label_column,
             "tokenizer": self.tokenizer or self.default_tokenizer,
             "max_length": self.context or self.default_context,
         }
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     def to_reading(self) -> Reading:
         """Return how rows of tables are read."""

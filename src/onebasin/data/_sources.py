@@ -77,45 +77,47 @@ def find_columns(
     Raises:
         OneBasinError: the column is missing, or the choice is ambiguous.
     """
-    images = _named(table, ("image",), INPUT_NAMES)
-    candidates = images or _named(table, ("text",), INPUT_NAMES)
-    input_column = _one(table, "input", inputs, candidates)
+    images = _candidates(table, ("image",), INPUT_NAMES)
+    candidates = images or _candidates(table, ("text",), INPUT_NAMES)
+    input_column = _select_column(table, "input", inputs, candidates)
     if table.kinds[input_column] not in ("image", "text"):
         raise OneBasinError(
             f"data: column {input_column!r} of {table.place} has neither images nor texts; "
             "give another input_column"
         )
-    classes = _named(table, ("class",), LABEL_NAMES) or _named(table, ("integer",), LABEL_NAMES)
+    classes = _candidates(table, ("class",), LABEL_NAMES) or _candidates(
+        table, ("integer",), LABEL_NAMES
+    )
     candidates = [name for name in classes if name != input_column]
     if labels is None and not candidates and not needs_labels:
         return Columns(input_column, None, table.kinds[input_column] == "text")
-    found_labels = _one(table, "label", labels, candidates)
-    if table.kinds[found_labels] not in ("class", "integer"):
+    label_column = _select_column(table, "label", labels, candidates)
+    if table.kinds[label_column] not in ("class", "integer"):
         raise OneBasinError(
-            f"data: column {found_labels!r} of {table.place} has no classes (integers from 0); "
+            f"data: column {label_column!r} of {table.place} has no classes (integers from 0); "
             "pass another column as label_column="
         )
-    return Columns(input_column, found_labels, table.kinds[input_column] == "text")
+    return Columns(input_column, label_column, table.kinds[input_column] == "text")
 
 
-def _named(table: Table, kinds: Sequence[Kind], preferred: Sequence[str]) -> list[str]:
+def _candidates(table: Table, kinds: Sequence[Kind], preferred: Sequence[str]) -> list[str]:
     """Return the columns of some kinds; only the first with a preferred name if there is one."""
     names = [name for name, kind in table.kinds.items() if kind in kinds]
     return next(([name] for name in preferred if name in names), names)
 
 
-def _one(table: Table, what: Column, given: str | None, candidates: Sequence[str]) -> str:
+def _select_column(table: Table, what: Column, name: str | None, candidates: Sequence[str]) -> str:
     columns = some_names(table.kinds, limit=8)
-    if given is not None:
-        if given not in table.kinds:
+    if name is not None:
+        if name not in table.kinds:
             raise OneBasinError(
-                f"data: {table.place} has no column {given!r}; its columns are {columns}"
+                f"data: {table.place} has no column {name!r}; name one of its columns: {columns}"
             )
-        return given
+        return name
     if len(candidates) == 1:
         return candidates[0]
     expected = "encoded images or texts" if what == "input" else "classes (integers from 0)"
-    problem = f"several columns with {expected}" if candidates else f"no column with {expected}"
+    problem = f"{'several columns' if candidates else 'no column'} with {expected}"
     remedy = f"name the right one as {what}_column"
     if not candidates:
         remedy = f"write the {what}s as {expected}, or choose another set"
@@ -171,7 +173,7 @@ def _kind(dtype: Any, feature: Any) -> Kind:
     if described == "Image" or types.is_binary(dtype) or types.is_large_binary(dtype):
         return "image"
     if types.is_struct(dtype):
-        names = {dtype.field(place).name for place in range(dtype.num_fields)}
+        names = {dtype.field(i).name for i in range(dtype.num_fields)}
         return "image" if "bytes" in names else "other"
     if types.is_string(dtype) or types.is_large_string(dtype):
         return "text"

@@ -140,7 +140,10 @@ def check_texts(texts: Sequence[Any], where: str, first_row: int) -> None:
     """
     for place, text in enumerate(texts):
         if not isinstance(text, str):
-            raise OneBasinError(f"data: {where}, row {first_row + place}: there is no text")
+            raise OneBasinError(
+                f"data: {where}, row {first_row + place}: the text is missing; give a text in "
+                "every row"
+            )
 
 
 def encode(

@@ -41,15 +41,15 @@ class LabeledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
     ) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
         """Return a batch, or a list of batches; repeated reads are equal."""
         if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
+            return [self[number] for number in range(len(self))[index]]
         return self.batch(range(len(self))[index])
 
-    def batch(self, place: int) -> tuple[Tensor, Tensor]:
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
         """Return a batch; repeated reads are equal."""
-        inputs, labels = super().batch(place)
+        inputs, labels = super().batch(number)
         if self.augmentation is not None:
-            number = wrapped(self.seed * 1_000_003 + place)
-            generator = torch.Generator().manual_seed(number)
+            seed = wrapped(self.seed * 1_000_003 + number)
+            generator = torch.Generator().manual_seed(seed)
             inputs = self.augmentation(inputs, generator)
         return inputs, labels
 

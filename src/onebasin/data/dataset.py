@@ -65,7 +65,7 @@ class Dataset:
         if train_inputs.shape[1:] != test_inputs.shape[1:]:
             raise OneBasinError(
                 f"data: {name} has training inputs of shape {tuple(train_inputs.shape[1:])} but "
-                f"test inputs of shape {tuple(test_inputs.shape[1:])}; they must be the same"
+                f"test inputs of shape {tuple(test_inputs.shape[1:])}; use inputs of one shape"
             )
 
     @cached_property
@@ -94,7 +94,7 @@ class Dataset:
         Args:
             changes: new arguments of `Dataset` by name.
         """
-        kept = {
+        current = {
             "name": self.name,
             "train_inputs": self.train_examples,
             "train_labels": self.train_labels,
@@ -103,7 +103,7 @@ class Dataset:
             "num_classes": self.num_classes,
             "class_names": self.class_names,
         }
-        return Dataset(**{**kept, **changes})
+        return Dataset(**{**current, **changes})
 
     def subset(
         self,
@@ -277,24 +277,23 @@ class Dataset:
 def _check_split(name: str, split: str, inputs: Examples, labels: Tensor, num_classes: int) -> None:
     if not isinstance(inputs, Examples):
         raise OneBasinError(
-            f"data: {split} inputs of {name} are {described(inputs)}; they must be a tensor"
+            f"data: {split} inputs of {name} are {described(inputs)}; pass a tensor"
         )
     if not isinstance(labels, Tensor):
         raise OneBasinError(
-            f"data: {split} labels of {name} are {described(labels)}; they must be a tensor"
+            f"data: {split} labels of {name} are {described(labels)}; pass a tensor"
         )
     if len(inputs) != len(labels):
         raise OneBasinError(
             f"data: {name} has {len(inputs)} {split} inputs but {len(labels)} labels; "
-            "there must be one label for each input"
+            "give one label for each input"
         )
     if labels.dtype != torch.int64 or labels.ndim != 1:
         raise OneBasinError(
-            f"data: labels of {name} are {labels.dtype} {tuple(labels.shape)}; they must be int64 "
-            "(n,)"
+            f"data: labels of {name} are {labels.dtype} {tuple(labels.shape)}; pass int64 (n,)"
         )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise OneBasinError(
             f"data: {split} labels of {name} are {int(labels.min())} to {int(labels.max())}, but "
-            f"there are {num_classes} classes; they must be 0 to {num_classes - 1}"
+            f"there are {num_classes} classes; number them from 0, or pass another num_classes"
         )

@@ -147,7 +147,8 @@ def load_dataset(
             folder in `root`.
         root: folder with one subfolder for each dataset. Default: the environment variable
             ONEBASIN_DATA.
-        cache: folder of the cache; see `ONEBASIN_CACHE` in the documentation.
+        cache: folder of the cache. Default: the environment variable ONEBASIN_CACHE, or the cache
+            folder of the platform.
         seed: random seed of the test split of `digits`, subsets and label noise.
         max_train_examples: number of training examples; see `Dataset.subset`.
         max_test_examples: number of test examples.
@@ -195,10 +196,10 @@ def load_dataset(
         data = load_set(name, source, splits, cache=cache, progress=progress)
     data = data.subset(max_train_examples, max_test_examples, seed, balanced=balanced)
     data = data.with_label_noise(label_noise, seed=seed) if label_noise else data
-    return _laid_out(data, layout)
+    return _with_layout(data, layout)
 
 
-def _laid_out(data: Dataset, layout: Layout | None) -> Dataset:
+def _with_layout(data: Dataset, layout: Layout | None) -> Dataset:
     if layout is None:
         return data
     return data.as_images() if layout == "images" else data.flattened()
@@ -251,11 +252,11 @@ def data_root(given: str | os.PathLike[str] | None) -> Path | None:
     return Path(root)
 
 
-def _reading(usual: Reading, given: Mapping[str, Any]) -> Reading:
+def _reading(default: Reading, options: Mapping[str, Any]) -> Reading:
     try:
-        return replace(usual, **given)
+        return replace(default, **options)
     except TypeError as error:
         known = ", ".join(Reading.__dataclass_fields__)
         raise OneBasinError(
-            f"data: unknown options among {', '.join(given)}; known are: {known}"
+            f"data: unknown options among {', '.join(options)}; known are: {known}"
         ) from error

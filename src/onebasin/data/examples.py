@@ -58,7 +58,7 @@ class Pixels:
     def __getitem__(self, rows: Rows) -> Float32[Tensor, "m c h w"]:
         """Return some images, normalized."""
         raw, shape = self.raw[rows], (-1, 1, 1)
-        scale, shift = (torch.tensor(each, device=raw.device) for each in self.normalization)
+        scale, shift = (torch.tensor(v, device=raw.device) for v in self.normalization)
         return raw.float().mul_(scale.view(shape)).sub_(shift.view(shape))
 
     @property

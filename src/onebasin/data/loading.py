@@ -139,10 +139,10 @@ def _read_folder(name: str, folder: Path, options: ReadOptions, known: HubSet | 
         options.refuse("a folder of images", *TEXT_ONLY, "label_column")
         normalization = options.normalization or (known and known.normalization)
         return read_image_folder(name, folder, options.to_reading(), normalization)
-    there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+    content = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
     raise OneBasinError(
-        f"data: {folder} holds {there}; it must hold train*.parquet, a folder of images for each "
-        "class, or train.csv or train.txt"
+        f"data: {folder} holds {content}; add train*.parquet, a folder of images for each class, "
+        "train.csv or train.txt"
     )
 
 

@@ -70,17 +70,17 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Yield the batches in order."""
-        for place in range(len(self)):
-            yield self.batch(place)
+        for number in range(len(self)):
+            yield self.batch(number)
 
-    def batch(self, place: int) -> tuple[Any, Any]:
+    def batch(self, number: int) -> tuple[Any, Any]:
         """Return inputs and labels (or None) of one batch; repeated reads are equal."""
-        rows = self.rows(place)
+        rows = self.rows(number)
         return self.inputs[rows], None if self.labels is None else self.labels[rows]
 
-    def rows(self, place: int) -> slice | Int64[Tensor, " m"]:
+    def rows(self, number: int) -> slice | Int64[Tensor, " m"]:
         """Return the range of rows of a batch."""
-        part = slice(place * self.batch_size, (place + 1) * self.batch_size)
+        part = slice(number * self.batch_size, (number + 1) * self.batch_size)
         return part if self.order is None else self.order[part]
 
 

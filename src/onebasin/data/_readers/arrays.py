@@ -44,9 +44,9 @@ def data_of_arrays(
     """
     splits = {}
     for split, words in SPLIT_NAMES.items():
-        own = {_stem(key, words): value for key, value in arrays.items() if _has(key, words)}
-        if own:
-            splits[split] = own
+        named = {_stem(key, words): value for key, value in arrays.items() if _has(key, words)}
+        if named:
+            splits[split] = named
     if "train" not in splits:
         words = [word for names in SPLIT_NAMES.values() for word in names]
         train = {key: value for key, value in arrays.items() if not _has(key, words)}
@@ -57,7 +57,7 @@ def data_of_arrays(
             )
         splits = {"train": train, **splits}
     return data_of_splits(
-        name, {split: _pick(name, own) for split, own in splits.items()}, normalization
+        name, {split: _pick(name, named) for split, named in splits.items()}, normalization
     )
 
 
@@ -83,8 +83,8 @@ def data_of_splits(
         parts["train"],
         train_normalization(parts["train"].inputs, normalization),
     )
-    flat = [each for each in classes.values() if each.ndim == 1]
-    number = len(class_names) or (1 + max(int(each.max()) for each in flat) if flat else None)
+    flat = [labels for labels in classes.values() if labels.ndim == 1]
+    number = len(class_names) or (1 + max(int(labels.max()) for labels in flat) if flat else None)
     task = "classification" if train.has_labels else None
     return Data(name, train, parts.get("test"), task, number, normalization_text, class_names)
 
@@ -112,8 +112,8 @@ def to_inputs(name: str, given: Any, normalization: MeanAndStd | None) -> Inputs
     if tensor.dtype == torch.uint8 and tensor.ndim in (3, 4):
         pixels, (mean, std) = _channels_first(tensor), normalization or NONE
         channels = pixels.shape[1]
-        wide = [v if len(v) == channels else v * channels for v in (mean, std)]
-        return Pixels(pixels, wide[0], wide[1])
+        mean, std = (v if len(v) == channels else v * channels for v in (mean, std))
+        return Pixels(pixels, mean, std)
     if normalization is None:
         return tensor.float() if tensor.dtype == torch.uint8 else tensor
     return _normalized(name, tensor, normalization)

@@ -37,7 +37,10 @@ def read_csv_files(name: str, paths: Mapping[str, Path], options: ReadOptions) -
     first = next(iter(tables.values()))
     for split, table in tables.items():
         if table.column_names != first.column_names:
-            raise OneBasinError(f"data: {paths[split]} has other columns than the training file")
+            raise OneBasinError(
+                f"data: {paths[split]} has other columns than the training file; use "
+                "the same columns"
+            )
     label = _label_column(name, first, options.label_column)
     rest = [column for column in first.column_names if column != label]
     texts = [column for column in rest if _is_text(first, column)]
@@ -69,8 +72,8 @@ def text_data(
         paths: the file of each split.
         options: options of the tokenizer.
     """
-    known = {split: each for split, each in labels.items() if each is not None}
-    classes, names = classes_of(name, known)
+    given = {split: values for split, values in labels.items() if values is not None}
+    classes, names = classes_of(name, given)
 
     def table(split: str) -> Table:
         columns: dict[str, list[Any]] = {"text": list(texts[split])}
@@ -165,7 +168,7 @@ def _text_column(name: str, texts: Sequence[str], numbers: Sequence[str]) -> str
 def _values(table: Any, column: str) -> np.ndarray:
     values = table.column(column)
     if values.null_count:
-        raise OneBasinError(f"data: column {column!r} has empty fields; every row needs a label")
+        raise OneBasinError(f"data: column {column!r} has empty fields; give a label in every row")
     return values.to_numpy() if not _is_text(table, column) else np.array(values.to_pylist())
 
 

@@ -42,8 +42,8 @@ def read_image_folder(
     Raises:
         OneBasinError: there are no images, or the splits have different classes.
     """
-    train = next((folder / each for each in TRAIN if (folder / each).is_dir()), folder)
-    test = next((folder / each for each in TEST if (folder / each).is_dir()), None)
+    train = next((folder / n for n in TRAIN if (folder / n).is_dir()), folder)
+    test = next((folder / n for n in TEST if (folder / n).is_dir()), None)
     if train == folder and test is not None and _has_other_classes(folder):
         test = None
     roots = {"train": train} | ({} if test is None else {"test": test})
@@ -62,18 +62,18 @@ def read_image_folder(
 
 
 def _has_other_classes(folder: Path) -> bool:
-    return any(each not in (*TRAIN, *TEST) for each in _classes(folder))
+    return any(name not in (*TRAIN, *TEST) for name in _classes(folder))
 
 
 def _classes(folder: Path) -> list[str]:
     """Return the names of the subfolders that hold images, in order."""
-    folders = (each for each in sorted(folder.iterdir()) if each.is_dir())
-    return [each.name for each in folders if not each.name.startswith(".") and _any_image(each)]
+    folders = (path for path in sorted(folder.iterdir()) if path.is_dir())
+    return [path.name for path in folders if not path.name.startswith(".") and _any_image(path)]
 
 
 def _images(folder: Path) -> list[Path]:
     """Return the images of a folder, in order, without those of its subfolders."""
-    return sorted(each for each in folder.iterdir() if _is_image(each.name) and each.is_file())
+    return sorted(path for path in folder.iterdir() if _is_image(path.name) and path.is_file())
 
 
 def _is_image(name: str) -> bool:
@@ -86,17 +86,17 @@ def _any_image(folder: Path) -> bool:
 
 def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int | None]]:
     """Return the images of a split with the number of their class; None without classes."""
-    own = _classes(root)
-    if [each for each in own if each not in classes]:
+    root_classes = _classes(root)
+    if set(root_classes) - set(classes):
         raise OneBasinError(
-            f"data: {root} has classes {some_names(own)}, but the training images have "
+            f"data: {root} has classes {some_names(root_classes)}, but the training images have "
             f"{some_names(classes)}; both must have the same classes"
         )
     labeled_paths: list[tuple[Path, int | None]] = []
     for number, name in enumerate(classes):
         for folder, _, names in sorted(os.walk(root / name)):
             labeled_paths += [
-                (Path(folder, each), number) for each in sorted(names) if _is_image(each)
+                (Path(folder, file), number) for file in sorted(names) if _is_image(file)
             ]
     if not classes:
         labeled_paths = [(path, None) for path in _images(root)]

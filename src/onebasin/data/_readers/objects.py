@@ -49,7 +49,7 @@ def read_callable(spec: str, options: ReadOptions) -> Data:
 
 
 BATCH_SIZE = 256
-MAX_KEPT_BYTES = 4 << 30
+MAX_ITERATOR_BYTES = 4 << 30
 """Largest size of the batches of an iterator, which can be read only once."""
 FORMS = (
     "a DataLoader, a list of batches, a torch Dataset, arrays (inputs, labels), a dict of arrays, "
@@ -123,9 +123,9 @@ def _is_array(value: Any) -> bool:
 def _is_arrays(value: Any) -> bool:
     """Return whether a value is an array, or a tuple or mapping of arrays."""
     if isinstance(value, Mapping):
-        return bool(value) and all(_is_array(each) for each in value.values())
+        return bool(value) and all(map(_is_array, value.values()))
     if isinstance(value, tuple):
-        return bool(value) and all(_is_array(each) or _is_arrays(each) for each in value)
+        return bool(value) and all(_is_array(part) or _is_arrays(part) for part in value)
     return _is_array(value)
 
 
@@ -145,36 +145,36 @@ def _inputs_and_labels(name: str, value: Any) -> tuple[Any, Any]:
     return inputs, labels
 
 
-def _loader(name: str, given: Any) -> LoaderSplit:
+def _loader(name: str, value: Any) -> LoaderSplit:
     """Return a loader as a split; torch datasets get a DataLoader."""
     from torch.utils.data import DataLoader, Dataset
 
-    if _is_arrays(given):
-        split = data_of_splits(name, {"train": _inputs_and_labels(name, given)}).train
+    if _is_arrays(value):
+        split = data_of_splits(name, {"train": _inputs_and_labels(name, value)}).train
         return LoaderSplit(split.batches(), name)
-    is_plain = isinstance(given, list | tuple | str | bytes | Mapping | DataLoader)
-    is_map = hasattr(given, "__getitem__") and hasattr(given, "__len__")
-    if is_map and not len(given):
+    is_plain = isinstance(value, list | tuple | str | bytes | Mapping | DataLoader)
+    is_map = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    if is_map and not len(value):
         raise OneBasinError(f"data: {name} has no examples; give at least one")
-    if isinstance(given, Dataset) or (is_map and not is_plain):
-        return LoaderSplit(DataLoader(given, batch_size=BATCH_SIZE), name)
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise OneBasinError(f"data: {name} is {described(given)}; give {FORMS}")
-    return LoaderSplit(_kept(name, given) if isinstance(given, Iterator) else given, name)
+    if isinstance(value, Dataset) or (is_map and not is_plain):
+        return LoaderSplit(DataLoader(value, batch_size=BATCH_SIZE), name)
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise OneBasinError(f"data: {name} is {described(value)}; give {FORMS}")
+    return LoaderSplit(_read_all(name, value) if isinstance(value, Iterator) else value, name)
 
 
-def _kept(name: str, batches: Iterator[Any]) -> list[Any]:
+def _read_all(name: str, batches: Iterator[Any]) -> list[Any]:
     """Return the batches of an iterator as a list, up to a size."""
-    kept, size = [], 0
+    batch_list, size = [], 0
     try:
         for batch in batches:
-            kept.append(batch)
+            batch_list.append(batch)
             leaves = pytree.tree_leaves(batch)
             size += sum(leaf.nbytes for leaf in leaves if _is_array(leaf))
-            if size > MAX_KEPT_BYTES:
+            if size > MAX_ITERATOR_BYTES:
                 raise OneBasinError(
-                    f"data: {name} is an iterator of more than {MAX_KEPT_BYTES >> 30} GB, which "
-                    "can be read only once; give a DataLoader"
+                    f"data: {name} is an iterator of more than {MAX_ITERATOR_BYTES >> 30} GB, "
+                    "which can be read only once; give a DataLoader"
                 )
     except OneBasinError:
         raise
@@ -183,4 +183,4 @@ def _kept(name: str, batches: Iterator[Any]) -> list[Any]:
         raise OneBasinError(
             f"data: reading a batch of {name} failed ({one_line(error)}); correct the loader"
         ) from error
-    return kept
+    return batch_list

@@ -1,4 +1,4 @@
-"""Sets in folders of parquet files: what is decoded, and what is refused in one line."""
+"""Datasets in folders of parquet files: decoded values and errors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 from onebasin.data import load_dataset
 from onebasin.errors import OneBasinError
-from tests.data.sets import encoded, image_column, images, write_set, write_split
+from tests.data.small_datasets import encoded, image_column, images, write_set, write_split
 
 
 @pytest.fixture
 def load(tmp_path):
-    """Load `<tmp_path>/root/<name>` with a cache of its own."""
+    """Load `<tmp_path>/root/<name>` with a separate cache."""
 
     def load(name="toy", **options):
         return load_dataset(name, root=tmp_path / "root", cache=tmp_path / "cache", **options)
@@ -28,14 +28,14 @@ def folder(tmp_path):
     return tmp_path / "root" / "toy"
 
 
-def refused(load, text, **options):
+def check_error(load, text, **options):
     with pytest.raises(OneBasinError, match=text) as caught:
         load(**options)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_come_back_bit_for_bit(load, folder, channels):
+def test_decoded_pixels_equal_the_encoded_ones(load, folder, channels):
     write_set(folder, channels=channels)
     data = load()
     for examples, number, seed in ((data.train_examples, 20, 0), (data.test_examples, 6, 1)):
@@ -47,7 +47,7 @@ def test_images_come_back_bit_for_bit(load, folder, channels):
     assert (data.name, data.input_shape) == ("toy", (channels, 5, 5))
 
 
-def test_unknown_sets_are_normalized_by_their_own_training_images(load, folder):
+def test_other_datasets_are_normalized_by_their_training_images(load, folder):
     write_set(folder, channels=3)
     inputs = load().train_inputs
     torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
@@ -56,13 +56,13 @@ def test_unknown_sets_are_normalized_by_their_own_training_images(load, folder):
     assert 0 <= given.min() and 0.9 < given.max() <= 1
 
 
-def test_known_sets_have_their_normalization(load, tmp_path):
+def test_named_datasets_have_fixed_normalizations(load, tmp_path):
     write_set(tmp_path / "root" / "mnist")
     data = load("mnist")
     assert (data.train_examples.mean, data.train_examples.std) == ((0.1307,), (0.3081,))
 
 
-def test_options_of_the_load_are_those_of_the_dataset(load, folder):
+def test_load_dataset_and_methods_of_dataset_agree(load, folder):
     write_set(folder, num_train=30)
     data = load(
         max_train_examples=12,
@@ -78,7 +78,7 @@ def test_options_of_the_load_are_those_of_the_dataset(load, folder):
     assert data.test_labels.tolist() == clean.test_labels.tolist()
 
 
-def test_several_files_are_read_in_the_order_of_their_names(load, folder):
+def test_files_are_read_in_the_order_of_their_names(load, folder):
     write_set(folder)
     (folder / "train.parquet").unlink()
     pictures = images(9)
@@ -90,13 +90,13 @@ def test_several_files_are_read_in_the_order_of_their_names(load, folder):
     assert torch.equal(load().train_examples.raw[:, 0], torch.from_numpy(pictures))
 
 
-def test_the_hubs_own_layout_is_known(load, folder):
+def test_files_in_a_folder_data_are_read(load, folder):
     write_set(folder / "data")
     (folder / "data" / "test.parquet").rename(folder / "data" / "validation-0.parquet")
     assert len(load().test_labels) == 6
 
 
-def test_columns_are_found_or_named(load, folder):
+def test_columns_are_selected_by_type_or_by_name(load, folder):
     for split in ("train", "test"):
         columns = {
             "img": image_column(images(4)),
@@ -108,18 +108,18 @@ def test_columns_are_found_or_named(load, folder):
     assert load(label_column="coarse_label").num_classes == 2
 
 
-def test_images_are_scaled_where_a_size_is_given(load, folder):
+def test_image_size_scales_images_of_several_sizes(load, folder):
     for split in ("train", "test"):
         pictures = [images(1, size=size)[0] for size in (8, 12, 16)]
         pictures[1] = pictures[1][:, :9]
         columns = {"image": image_column(pictures), "label": [0, 1, 2]}
         write_split(folder / f"{split}.parquet", columns)
-    refused(load, r"train.parquet, row 1: the image is 12x9, but the first one is 8x8; pass im")
+    check_error(load, r"train.parquet, row 1: the image is 12x9, but the first one is 8x8; pass im")
     assert load(image_size=8).input_shape == (1, 8, 8)
     assert torch.equal(load(image_size=8).train_examples.raw[0, 0], torch.from_numpy(pictures[0]))
 
 
-def test_grey_images_among_colored_ones_get_their_channels(load, folder):
+def test_gray_images_get_three_channels_after_a_color_image(load, folder):
     gray, color = images(1)[0], images(1, channels=3)[0]
     for split in ("train", "test"):
         columns = {"image": image_column([color, gray]), "label": [0, 1]}
@@ -129,15 +129,15 @@ def test_grey_images_among_colored_ones_get_their_channels(load, folder):
     assert torch.equal(raw[1], torch.from_numpy(gray).expand(3, 5, 5))
 
 
-def test_color_is_not_lost_without_a_word(load, folder):
+def test_color_images_after_a_gray_image_raise(load, folder):
     gray, color = images(1)[0], images(1, channels=3)[0]
     for split in ("train", "test"):
         columns = {"image": image_column([gray, color]), "label": [0, 1]}
         write_split(folder / f"{split}.parquet", columns)
-    refused(load, r"row 1: the image is in color \(RGB\), but the first one of the set is gray")
+    check_error(load, r"row 1: the image is in color \(RGB\), but the first one of the set is gray")
 
 
-def test_a_missing_root_or_folder_or_file_is_named(load, folder, tmp_path, monkeypatch):
+def test_a_missing_root_or_file_raises(load, folder, tmp_path, monkeypatch):
     with pytest.raises(OneBasinError, match=r"^data: root= is .*/nowhere,"):
         load_dataset("mnist", root=tmp_path / "nowhere", cache=tmp_path)
     monkeypatch.setenv("ONEBASIN_DATA", str(tmp_path / "nowhere"))
@@ -145,12 +145,12 @@ def test_a_missing_root_or_folder_or_file_is_named(load, folder, tmp_path, monke
         load_dataset("mnist", cache=tmp_path)
     write_set(folder)
     (folder / "test.parquet").unlink()
-    refused(load, r"toy has no test\*\.parquet; there is train\.parquet; put it there")
+    check_error(load, r"toy has no test\*\.parquet \(it holds train\.parquet\); add the file")
     (folder / "train.parquet").unlink()
-    refused(load, r"toy has no train\*\.parquet; there is nothing; put it there")
+    check_error(load, r"toy has no train\*\.parquet \(it holds nothing\); add the file")
 
 
-def test_the_root_is_that_of_the_environment(folder, tmp_path, monkeypatch):
+def test_root_and_cache_default_to_environment_variables(folder, tmp_path, monkeypatch):
     write_set(folder)
     monkeypatch.setenv("ONEBASIN_DATA", str(tmp_path / "root"))
     monkeypatch.setenv("ONEBASIN_CACHE", str(tmp_path / "elsewhere"))
@@ -158,9 +158,9 @@ def test_the_root_is_that_of_the_environment(folder, tmp_path, monkeypatch):
     assert len(list((tmp_path / "elsewhere" / "datasets" / "toy").rglob("*.arrow"))) == 2
 
 
-def test_unknown_names_list_the_known_ones(load):
+def test_an_unknown_name_lists_the_known_names(load):
     known = "cifar10, cifar100, digits, fashion-mnist, imagenet, mnist, svhn"
-    refused(load, f"^data: unknown dataset 'toy'; known are: {known}; others are OWNER/NAME on")
+    check_error(load, f"^data: unknown dataset 'toy'; known are: {known}; others are OWNER/NAME on")
 
 
 BROKEN_COLUMNS = {
@@ -179,7 +179,7 @@ BROKEN_COLUMNS = {
     ),
     "negative label": (
         {"image": image_column(images(2)), "label": [0, -1]},
-        "train.parquet, row 1: the label is -1; it must be 0 to 999999; choose a split that has",
+        r"train.parquet, row 1: invalid label -1 \(expected 0 to 999999\); choose a split that has",
     ),
     "names as labels": (
         {"image": image_column(images(2)), "label": ["cat", "dog"]},
@@ -187,7 +187,7 @@ BROKEN_COLUMNS = {
     ),
     "a number as label": (
         {"image": image_column(images(2)), "label": [0, 10**12]},
-        "row 1: the label is 1000000000000; it must be 0 to 999999; choose a column with classes",
+        r"row 1: invalid label 1000000000000 \(expected 0 to 999999\); choose a column with",
     ),
     "no rows and no types": (
         {"image": pa.nulls(0), "label": pa.nulls(0)},
@@ -195,11 +195,11 @@ BROKEN_COLUMNS = {
     ),
     "no label": (
         {"image": image_column(images(2)), "label": pa.array([0, None])},
-        "row 1: the label is None",
+        "row 1: invalid label None",
     ),
     "no bytes": (
         {"image": [{"bytes": None, "path": "a.png"}] * 2, "label": [0, 1]},
-        "row 0: there are no bytes of an image",
+        "row 0: the image has no bytes; store the encoded images",
     ),
     "no image": (
         {"image": [encoded(images(1)[0]), b"no image at all"], "label": [0, 1]},
@@ -217,16 +217,16 @@ BROKEN_COLUMNS = {
 
 
 @pytest.mark.parametrize("what", BROKEN_COLUMNS)
-def test_broken_sets_are_refused_and_leave_nothing(load, folder, tmp_path, what):
+def test_invalid_datasets_raise_and_leave_no_files(load, folder, tmp_path, what):
     columns, text = BROKEN_COLUMNS[what]
     for split in ("train", "test"):
         write_split(folder / f"{split}.parquet", columns)
-    refused(load, text)
+    check_error(load, text)
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".lock"}
 
 
-def test_rows_are_counted_within_their_file(load, folder):
+def test_errors_give_the_row_within_the_file(load, folder):
     write_set(folder)
     write_split(
         folder / "train2.parquet",
@@ -234,37 +234,41 @@ def test_rows_are_counted_within_their_file(load, folder):
     )
     (folder / "train2.parquet").rename(folder / "train-b.parquet")
     (folder / "train.parquet").rename(folder / "train-a.parquet")
-    refused(load, r"train-b\.parquet, row 8: the label is -1")
+    check_error(load, r"train-b\.parquet, row 8: invalid label -1")
 
 
-def test_labels_beyond_their_names_are_refused(load, folder):
+def test_labels_without_a_class_name_raise(load, folder):
     write_set(folder)
     names = {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
     columns = {"image": image_column(images(3)), "label": [0, 1, 2]}
     write_split(folder / "train.parquet", columns, features=names)
-    refused(load, "row 2: the label is 2; it must be 0 to 1")
+    check_error(load, r"row 2: invalid label 2 \(expected 0 to 1\)")
 
 
-def test_half_a_file_is_refused(load, folder):
+def test_truncated_and_damaged_files_raise(load, folder):
     write_set(folder)
     whole = (folder / "train.parquet").read_bytes()
     (folder / "train.parquet").write_bytes(whole[: len(whole) // 2])
-    refused(load, r"train\.parquet is not a whole parquet file \(ArrowInvalid: .*; fetch it again$")
+    check_error(load, r"train\.parquet is not a complete parquet file \(Arrow.*; fetch it again$")
     (folder / "train.parquet").write_bytes(whole[:200] + b"\xff" * 300 + whole[500:])
-    refused(load, "train.parquet")
+    check_error(load, "train.parquet")
 
 
-def test_files_of_different_sets_are_refused(load, folder):
+def test_files_with_different_columns_raise(load, folder):
     write_set(folder)
     write_split(folder / "train-2.parquet", {"other": [1]})
-    refused(load, "has columns .* but .* put only files of one set into the folder")
+    check_error(load, "has columns .* but .* put only files of one set into the folder")
 
 
-def test_a_column_that_is_not_there_is_named(load, folder):
+def test_unsuitable_columns_raise(load, folder):
     write_set(folder)
-    refused(load, "has no column 'photo'; its columns are 'image', 'label'", input_column="photo")
-    refused(load, "column 'label' of .* neither images nor texts", input_column="label")
-    refused(load, "column 'image' of .* has no classes", label_column="image")
+    check_error(
+        load,
+        "has no column 'photo'; name one of its columns: 'image', 'label'",
+        input_column="photo",
+    )
+    check_error(load, "column 'label' of .* neither images nor texts", input_column="label")
+    check_error(load, "column 'image' of .* has no classes", label_column="image")
 
 
 @pytest.mark.parametrize(
@@ -280,9 +284,9 @@ def test_a_column_that_is_not_there_is_named(load, folder):
         ({"max_train_examples": 21}, "subset of 21 train examples of toy; it has 20"),
     ],
 )
-def test_bad_options_are_named(load, folder, options, text):
+def test_invalid_options_raise(load, folder, options, text):
     write_set(folder)
-    refused(load, text, **options)
+    check_error(load, text, **options)
 
 
 def test_progress_counts_the_rows(load, folder):
@@ -293,7 +297,7 @@ def test_progress_counts_the_rows(load, folder):
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 
 
-def test_labels_that_were_changed_are_read_again(load, folder, monkeypatch):
+def test_a_file_with_equal_size_but_other_labels_is_decoded_again(load, folder, monkeypatch):
     monkeypatch.setattr("onebasin.data._parquet.TAIL_BYTES", 64)  # as in a large file
     write_set(folder)
     path, before = folder / "train.parquet", load().train_labels.tolist()
@@ -307,7 +311,7 @@ def test_labels_that_were_changed_are_read_again(load, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_of_16_bits_keep_their_upper_half(load, folder, channels):
+def test_16_bit_images_keep_their_upper_8_bits(load, folder, channels):
     deep = np.random.default_rng(0).integers(0, 1 << 16, (6, 5, 5), dtype=np.uint16)
     pictures = image_column(deep)
     if channels == 3:  # a first image in color
@@ -327,8 +331,8 @@ def test_images_of_16_bits_keep_their_upper_half(load, folder, channels):
         (np.full((5, 5), 1 << 20, dtype=np.int32), "the image has values from 1048576 to 1048576"),
     ],
 )
-def test_images_of_unknown_range_are_refused(load, folder, pixels, text):
+def test_images_of_unknown_range_raise(load, folder, pixels, text):
     columns = {"image": [{"bytes": encoded(pixels, "TIFF")}] * 3, "label": [0, 1, 2]}
     for split in ("train", "test"):
         write_split(folder / f"{split}.parquet", columns)
-    refused(load, f"train.parquet, row 0: {text}")
+    check_error(load, f"train.parquet, row 0: {text}")

@@ -26,7 +26,7 @@ def test_every_digit_is_used_once_with_its_label():
     assert found == expected
 
 
-def test_the_split_is_the_seeds():
+def test_a_seed_determines_the_split():
     first, again, other = load_digits(seed=1), load_digits(seed=1), load_digits(seed=2)
     assert torch.equal(first.test_inputs, again.test_inputs)
     assert not torch.equal(first.test_inputs, other.test_inputs)

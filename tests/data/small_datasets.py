@@ -1,4 +1,4 @@
-"""Small sets in the hub's layout, written for tests."""
+"""Small datasets in the layout of the hub."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def images(number: int, *, size: int = 5, channels: int = 1, seed: int = 0) -> n
 
 
 def write_split(path: Path, columns: dict[str, Any], *, features: Any = None) -> None:
-    """Write one parquet file, with the hub's description of its columns where it is given."""
+    """Write one parquet file, with the metadata of the hub if given."""
     table = pa.table(columns)
     if features is not None:
         text = json.dumps({"info": {"features": features}})
@@ -38,12 +38,12 @@ def write_split(path: Path, columns: dict[str, Any], *, features: Any = None) ->
 
 
 def image_column(pictures: Sequence[np.ndarray] | np.ndarray) -> list[dict[str, Any]]:
-    """Return images as the hub stores them."""
+    """Return encoded images in the form of the hub."""
     return [{"bytes": encoded(picture), "path": None} for picture in pictures]
 
 
 def write_set(folder: Path, *, num_train: int = 20, num_test: int = 6, channels: int = 1) -> Path:
-    """Write a set of images of three classes with names, `row % 3`."""
+    """Write images of three named classes; the class of a row is `row % 3`."""
     names = {"_type": "ClassLabel", "names": ["cat", "dog", "eel"]}
     for split, number, seed in (("train", num_train, 0), ("test", num_test, 1)):
         columns = {
