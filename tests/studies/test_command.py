@@ -48,7 +48,7 @@ def test_missing_data_are_reported_before_the_run(capsys, monkeypatch, out):
     assert not (out / "results").exists()
 
 
-def test_a_study_is_run_watched_and_reported(capsys, out):
+def test_run_status_and_report(capsys, out):
     found = succeed(capsys, "study", "run", "counterexample", "--out", out, "--jobs", 2)
     assert found.out.startswith("counterexample: reproduced\n  Error of A and B: at most 0.0000.")
     assert found.out.endswith(f"wrote {out}/report/index.html\n")
@@ -65,7 +65,7 @@ def test_a_study_is_run_watched_and_reported(capsys, out):
     assert (out / "report" / "index.html").is_file()
 
 
-def test_many_folders_are_reported_with_an_index(capsys, out, tmp_path, counterexample):
+def test_several_folders_get_an_index(capsys, out, tmp_path, counterexample):
     for name in ("one", "two"):
         shutil.copytree(counterexample, tmp_path / name)
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -81,7 +81,7 @@ def test_many_folders_are_reported_with_an_index(capsys, out, tmp_path, countere
     assert text.endswith(f"\n\nwrote {out}/index.html\n")
 
 
-def test_the_exit_code_says_that_tasks_failed(capsys, monkeypatch, out, tmp_path):
+def test_exit_code_of_failed_tasks(capsys, monkeypatch, out, tmp_path):
     bad = toy.Task.of(toy.fail, folder=str(tmp_path))
     study = toy.study("toy", bad, toy.Task.of(toy.give, folder=str(tmp_path), value=1))
     for place in ("catalogue", "collection"):
@@ -116,7 +116,7 @@ def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, arguments, message
 
 
 @pytest.mark.parametrize("case", ["damaged", "unknown", "another configuration"])
-def test_a_bad_study_does_not_keep_the_others_from_their_report(capsys, out, case, counterexample):
+def test_damaged_study_does_not_block_other_reports(capsys, out, case, counterexample):
     shutil.copytree(counterexample, out)
     manifest = json.loads((out / "studies" / "counterexample.json").read_text())
     name = "unheard-of" if case == "unknown" else "symmetries"
@@ -136,14 +136,14 @@ def test_a_bad_study_does_not_keep_the_others_from_their_report(capsys, out, cas
     assert line.startswith(f"study {name} cannot be reported: ")
 
 
-def test_a_folder_of_something_else_is_refused(capsys, tmp_path):
+def test_folder_with_other_files_is_rejected(capsys, tmp_path):
     (tmp_path / "file").write_text("x")
     line = fail(capsys, "study", "run", "counterexample", "--out", tmp_path)
     assert line == f"{tmp_path}: is not empty and holds no studies; choose another --out"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_stopped_run_shows_as_stopped(capsys, out, tmp_path):
+def test_status_of_a_stopped_run(capsys, out, tmp_path):
     run_study(out, toy.study("one", toy.Task.of(toy.give, folder=str(tmp_path), value=1)))
     heartbeat = json.loads(Path(out, "progress.json").read_text())
     Path(out, "progress.json").write_text(

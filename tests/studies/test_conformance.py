@@ -14,7 +14,7 @@ from tests.studies.report.test_pages import parsed
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_says_what_it_is(name):
+def test_study_is_described(name):
     study = find_study(name)
     assert study.claim.endswith(".")
     assert study.paper
@@ -28,7 +28,7 @@ def test_a_study_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_runs_at_smoke_and_reports(name, run_at_smoke):
+def test_study_runs_at_smoke_and_reports(name, run_at_smoke):
     study, folder = find_study(name), run_at_smoke(name)
     found = collect(folder, name)
     assert {(row["study"], row["scale"]) for row in found.rows} == {(name, "smoke")}
@@ -49,7 +49,7 @@ def test_a_study_runs_at_smoke_and_reports(name, run_at_smoke):
         study.table(rows)
 
 
-def test_an_unknown_study_or_scale_is_one_line():
+def test_unknown_study_or_scale_raises():
     with pytest.raises(
         OneBasinError, match=r"unknown study 'symetries'; did you mean 'symmetries'"
     ):

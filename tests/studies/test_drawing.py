@@ -16,7 +16,7 @@ def drawn(rows):
     return ax
 
 
-def test_bands_end_where_nothing_can_be_measured_below():
+def test_bands_end_at_zero():
     rows = [{"width": width, "x": x} for width in (4, 8) for x in (0.1, 0.9)]
     (band,) = drawn(rows).collections
     assert isinstance(band, PolyCollection)
@@ -25,7 +25,7 @@ def test_bands_end_where_nothing_can_be_measured_below():
     assert heights.max() == pytest.approx(0.5 + 12.7062 * 0.4, abs=1e-3)
 
 
-def test_an_interval_at_a_single_place_is_a_bar():
+def test_single_mean_has_an_error_bar():
     ax = drawn([{"width": 4, "x": x} for x in (0.4, 0.5, 0.9)])
     (bar,) = ax.collections
     ((bottom, top),) = ([y for _, y in segment] for segment in bar.get_segments())
@@ -33,7 +33,7 @@ def test_an_interval_at_a_single_place_is_a_bar():
     assert not drawn([{"width": 4, "x": 0.4}]).collections, "one value has no interval"
 
 
-def test_styles_are_explained_in_one_legend():
+def test_legend_explains_line_styles():
     figure, (ax,) = panels()
     ax.plot([0, 1], [0, 1], label="d = 1")
     explain(ax, {"guaranteed": "--"})
@@ -49,7 +49,7 @@ def test_tick_labels_are_the_sizes():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.125", "8", "512"]
 
 
-def test_matched_barriers_are_seen_where_networks_are_wide():
+def test_small_matched_barriers_are_visible():
     rows = [
         {"family": "MLP", "width": width, "pair": pair, "state": state, "split": split}
         | {"barrier": (1.0 if state == "unmatched" else 8 / width**2) * (1 + pair / 9)}
@@ -67,7 +67,7 @@ def test_matched_barriers_are_seen_where_networks_are_wide():
     assert log.get_ylim()[0] < 8 / 512**2
 
 
-def test_lines_of_alike_shares_do_not_hide_each_other():
+def test_similar_lines_are_distinguishable():
     rows = [
         {"setting": "MLP", "kind": kind, "pair": 0, "quantity": "features", "measure": measure}
         | {"alpha": alpha, "place": place, "layer": f"l{place}", "mean": 0.1 * place}
@@ -86,7 +86,7 @@ def test_lines_of_alike_shares_do_not_hide_each_other():
         assert styles["α = 0.25"] != styles["α = 0.75"]
 
 
-def test_the_legend_of_the_theorem_has_every_line():
+def test_legend_of_the_theorem_has_every_line():
     rows = [
         {"dimension": d, "width": 2**k, "draw": draw, "matched": 2.0**-k + draw, "random": 1.0}
         for d in (1, 2)

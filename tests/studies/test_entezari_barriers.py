@@ -66,7 +66,7 @@ def made(x, levels, *, pairs=3, spread=0.01, error: Any = 0.0, split="train", **
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_smoke_has_finite_rows_and_too_few_to_judge(smoke, name):
+def test_smoke_rows_are_finite_and_inconclusive(smoke, name):
     rows = rows_of(smoke, name)
     assert {row["split"] for row in rows} == {"train", "test"}
     values = values_of(rows, "barrier")
@@ -118,7 +118,7 @@ PEAK = {4: 0.1, 16: 0.5, 64: 0.4, 256: 0.05}
 FITS_AT_64 = {4: 0.1, 16: 0.03, 64: 0.005, 256: 0.0}
 
 
-def test_width_wants_a_peak_where_the_data_is_just_fitted():
+def test_width_requires_a_peak_near_the_fit():
     rows = made("width", PEAK, error=FITS_AT_64)
     verdict = judge("width", rows)
     assert verdict.outcome == "reproduced"
@@ -144,7 +144,7 @@ def test_width_wants_a_peak_where_the_data_is_just_fitted():
     assert judge("width", [*rows, *falling]).outcome == "not reproduced"
 
 
-def test_depth_wants_a_rise_that_levels_off():
+def test_depth_requires_a_rise_that_levels_off():
     rows = made("depth", {1: 0.1, 2: 0.8, 4: 1.4, 8: 1.6})
     assert judge("depth", rows).outcome == "reproduced"
     steep = made("depth", {1: 0.1, 2: 0.8, 4: 1.4, 8: 3.0})
@@ -164,13 +164,13 @@ def test_depth_wants_a_rise_that_levels_off():
     "barrier",
     [lambda d: 0.2 + 0.5 * math.log2(d), {1: 0.1, 2: 0.6, 4: 1.2, 8: 2.2}.__getitem__],
 )
-def test_what_never_levels_off_with_depth_is_not_said_to(barrier):
+def test_barrier_that_does_not_level_off_is_not_reproduced(barrier):
     """As in the logarithm of the depth, and faster than that."""
     rows = made("depth", {depth: barrier(depth) for depth in (1, 2, 4, 8)}, pairs=5, spread=0.005)
     assert judge("depth", rows).outcome == "not reproduced"
 
 
-def test_steps_of_depth_count_for_each_doubling():
+def test_steps_of_depth_are_per_doubling():
     """From 4 to 6 is more than half a doubling, as is from 6 to 8 less than one."""
     even = {2: 0.1, 4: 0.9, 6: 0.9 + 0.9 * math.log2(6 / 4), 8: 0.9 + 0.9}
     rows = made("depth", even, family="shallow-cnn")
@@ -188,7 +188,7 @@ def difficulty_rows(pairs):
     return rows
 
 
-def test_difficulty_wants_a_correlation_and_high_barriers_of_deep_networks():
+def test_difficulty_requires_correlation_and_high_deep_barriers():
     up = difficulty_rows([(0.01 * k, 0.1 * k) for k in range(1, 9)])
     points = architectures(up)
     assert [round(point["test_error"], 3) for point in points[:2]] == [0.01, 0.02]
@@ -221,7 +221,7 @@ def world_rows(before, after, shift=0.0):
     return rows
 
 
-def test_real_vs_model_wants_both_worlds_alike_before_and_after():
+def test_real_vs_model_requires_agreement_before_and_after():
     before, after = {4: 0.5, 16: 1.0, 64: 0.8, 256: 0.3}, dict.fromkeys((4, 16, 64, 256), 0.1)
     assert judge("real-vs-model", world_rows(before, after)).outcome == "reproduced"
     apart = judge("real-vs-model", world_rows(before, after, shift=0.4))
@@ -244,7 +244,7 @@ def test_real_vs_model_wants_both_worlds_alike_before_and_after():
     assert judge("real-vs-model", some).outcome == "not enough data"
 
 
-def test_a_model_pair_is_two_copies_of_one_network_and_never_it_with_itself(smoke):
+def test_model_pair_has_two_different_copies(smoke):
     study = find_study("real-vs-model")
     measures = [t for t in study.tasks(study.config("smoke")) if t.labels["state"] == "before"]
     models = [task for task in measures if task.labels["world"] == "model"]
@@ -262,7 +262,7 @@ def test_a_model_pair_is_two_copies_of_one_network_and_never_it_with_itself(smok
         assert rows[0]["barrier"] > 0.01
 
 
-def test_weight_matching_finds_the_way_between_copies_and_annealing_does_not_raise(smoke):
+def test_matching_removes_barriers_of_copies(smoke):
     rows = rows_of(smoke, "real-vs-model")
     weights = select(rows, state="weights", world="model")
     assert max(values_of(weights, "barrier")) < 1e-4
@@ -273,7 +273,7 @@ def test_weight_matching_finds_the_way_between_copies_and_annealing_does_not_rai
             assert after["midpoint_error"] <= before["midpoint_error"]
 
 
-def test_label_noise_wants_the_same_shape_a_little_higher():
+def test_label_noise_requires_the_same_shape_and_a_higher_mean():
     def rows(factor, noisy=PEAK):
         raised = {width: factor * level for width, level in noisy.items()}
         return [*made("width", PEAK, noise=0.0), *made("width", raised, noise=0.2)]
@@ -310,7 +310,7 @@ def pair_rows(size, levels):
     ]
 
 
-def test_small_networks_want_two_falls():
+def test_small_networks_require_two_falls():
     as_trained, best = "as trained", "best permutation"
     good = {as_trained: (1.0, 0.8), best: (0.4, 0.2)}
     assert judge("small-networks", pair_rows(8, good)).outcome == "reproduced"
@@ -321,7 +321,7 @@ def test_small_networks_want_two_falls():
     assert judge("small-networks", only).outcome == "not enough data"
 
 
-def test_small_networks_are_searched_and_measured_as_one_by_one(smoke):
+def test_batched_search_equals_single_searches(smoke):
     study = find_study("small-networks")
     config = study.config("smoke")
     before, after = study.tasks(config)

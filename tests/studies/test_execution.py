@@ -30,7 +30,7 @@ def add(folder, *parts):
     return Task.of(toy.add, folder=str(folder), parts=list(parts))
 
 
-def test_nothing_is_done_twice_within_or_across_studies(tmp_path, out):
+def test_shared_tasks_run_once(tmp_path, out):
     shared = give(tmp_path, 1)
     one = toy.study("one", add(tmp_path, shared, give(tmp_path, 2)), shared)
     two = toy.study("two", add(tmp_path, give(tmp_path, 1), give(tmp_path, 3)))
@@ -43,7 +43,7 @@ def test_nothing_is_done_twice_within_or_across_studies(tmp_path, out):
     assert sorted(toy.trace_of(tmp_path)[5:]) == ["add-1", "give-4"]
 
 
-def test_a_study_that_is_complete_runs_nothing(tmp_path, out):
+def test_complete_study_runs_nothing(tmp_path, out):
     study = toy.study("one", add(tmp_path, give(tmp_path, 1)))
     run(out, study)
     before = toy.trace_of(tmp_path)
@@ -52,7 +52,7 @@ def test_a_study_that_is_complete_runs_nothing(tmp_path, out):
     assert (outcome.progress.done, outcome.progress.reused) == (2, 2)
 
 
-def test_kin_are_done_by_one_call_and_kept_apart(tmp_path, out):
+def test_batch_runs_in_one_call_with_separate_results(tmp_path, out):
     tasks = Task.map(toy.square, folder=str(tmp_path), values=[1, 2, 3])
     run(out, toy.study("one", tasks[1]))
     run(out, toy.study("one", *tasks))
@@ -60,7 +60,7 @@ def test_kin_are_done_by_one_call_and_kept_apart(tmp_path, out):
     assert [value_of(out, task) for task in tasks] == [1, 4, 9]
 
 
-def test_a_failing_task_stops_only_what_needs_it(tmp_path, out):
+def test_failed_task_skips_only_dependents(tmp_path, out):
     notes = []
     bad, good = Task.of(toy.fail, folder=str(tmp_path)), give(tmp_path, 1)
     study = toy.study("one", add(tmp_path, bad), add(tmp_path, good), bad)
@@ -78,7 +78,7 @@ def test_a_failing_task_stops_only_what_needs_it(tmp_path, out):
     assert (status.done, status.failed, status.state) == (2, 1, "failed")
 
 
-def test_a_failed_task_is_tried_again_by_the_next_run(tmp_path, out, monkeypatch):
+def test_next_run_retries_failed_tasks(tmp_path, out, monkeypatch):
     bad = Task.of(toy.fail, folder=str(tmp_path))
     study = toy.study("one", add(tmp_path, bad))
     assert not run(out, study).is_complete
@@ -88,21 +88,21 @@ def test_a_failed_task_is_tried_again_by_the_next_run(tmp_path, out, monkeypatch
     assert StudyFolder(out).store.failures() == {}
 
 
-def test_one_bad_seed_does_not_take_the_others_along(tmp_path, out):
+def test_failed_seed_does_not_affect_others(tmp_path, out):
     tasks = Task.map(toy.square, folder=str(tmp_path), values=[1, 13, 3])
     outcome = run(out, toy.study("one", *tasks))
     assert [failure.key for failure in outcome.failures] == [tasks[1].key]
     assert [value_of(out, task) for task in (tasks[0], tasks[2])] == [1, 9]
 
 
-def test_a_function_that_returns_something_else_fails(out, monkeypatch):
+def test_function_must_return_results(out, monkeypatch):
     study = toy.study("one", Task.of(toy.chatter, text="x"))
     monkeypatch.setattr(toy, "chatter", lambda text: [text])
     outcome = run(out, study)
     assert "toy:chatter returned 1 of list for 1 tasks; it must" in outcome.failures[0].reason
 
 
-def test_a_corrupt_row_file_is_noticed_and_computed_again(tmp_path, out):
+def test_corrupt_rows_are_recomputed(tmp_path, out):
     first, second = give(tmp_path, 1), give(tmp_path, 2)
     study = toy.study("one", first, second)
     run(out, study)
@@ -116,7 +116,7 @@ def test_a_corrupt_row_file_is_noticed_and_computed_again(tmp_path, out):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json"])
-def test_an_input_that_got_lost_is_computed_again_and_all_count_alike(tmp_path, out, suffix):
+def test_lost_input_is_recomputed(tmp_path, out, suffix):
     first = give(tmp_path, 1)
     study = toy.study("one", add(tmp_path, first))
     run(out, study)
@@ -130,7 +130,7 @@ def test_an_input_that_got_lost_is_computed_again_and_all_count_alike(tmp_path, 
 
 
 @pytest.mark.parametrize("kind", ["inline", "local"])
-def test_a_corrupt_checkpoint_is_noticed_and_computed_again(tmp_path, out, kind):
+def test_corrupt_checkpoint_is_recomputed(tmp_path, out, kind):
     made = Task.of(toy.fill, folder=str(tmp_path), value=3)
     run(out, toy.study("one", made))
     path = stored_files(out, made)[".safetensors"]
@@ -148,7 +148,7 @@ def test_a_corrupt_checkpoint_is_noticed_and_computed_again(tmp_path, out, kind)
     assert toy.trace_of(tmp_path).count("fill-3") >= 2
 
 
-def test_a_checkpoint_that_is_corrupt_every_time_ends_in_a_failure(tmp_path, out, monkeypatch):
+def test_repeatedly_corrupt_checkpoint_fails(tmp_path, out, monkeypatch):
     made = Task.of(toy.fill, folder=str(tmp_path), value=3)
     monkeypatch.setattr(hashlib, "file_digest", lambda file, name: hashlib.sha256(b"never"))
     reads = Task.of(toy.sum_of, folder=str(tmp_path), filled=made, number=1)
@@ -159,7 +159,7 @@ def test_a_checkpoint_that_is_corrupt_every_time_ends_in_a_failure(tmp_path, out
     assert "corrupt checkpoint, not what its record says" in failure.reason
 
 
-def test_another_configuration_is_refused(tmp_path, out):
+def test_other_configuration_is_rejected(tmp_path, out):
     run(out, toy.study("one", give(tmp_path, 1)))
     message = rf"{out}: holds study 'one' of another configuration: number is 0 there and 5 here"
     with pytest.raises(OneBasinError, match=message):
@@ -177,7 +177,7 @@ def test_nested_difference_of_configurations_is_one_line(tmp_path, out):
         run(out, toy.study("one", give(tmp_path, 1), number=changed))
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path, out):
+def test_folder_with_other_files_is_rejected(tmp_path, out):
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
     with pytest.raises(OneBasinError, match=r"out: is not empty and holds no studies; choose an"):
@@ -185,7 +185,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, out):
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
 
-def test_a_folder_of_another_format_is_refused(tmp_path, out):
+def test_folder_of_another_format_is_rejected(tmp_path, out):
     run(out, toy.study("one", give(tmp_path, 1)))
     mark = out / "studies.json"
     mark.write_text(mark.read_text().replace('"format": 1', '"format": 9'))
@@ -197,7 +197,7 @@ def test_a_folder_of_another_format_is_refused(tmp_path, out):
 
 
 @pytest.mark.parametrize("lost", [["studies.json"], ["studies.json", "studies/one.json"]])
-def test_a_folder_that_lost_what_says_what_it_holds_goes_on(tmp_path, out, lost):
+def test_missing_scale_is_read_from_the_studies(tmp_path, out, lost):
     study = toy.study("one", give(tmp_path, 1))
     run(out, study)
     for name in lost:
@@ -222,7 +222,7 @@ def test_a_folder_that_lost_what_says_what_it_holds_goes_on(tmp_path, out, lost)
         ("progress.json", '{"state": 1, "progress": {"total": 1, "running": [], "x": 1}}'),
     ],
 )
-def test_damaged_json_is_one_line_and_its_remedy_works(tmp_path, out, name, text):
+def test_remedy_for_damaged_json_works(tmp_path, out, name, text):
     study = toy.study("one", give(tmp_path, 1))
     run(out, study)
     (out / name).write_text(text)
@@ -233,7 +233,7 @@ def test_damaged_json_is_one_line_and_its_remedy_works(tmp_path, out, name, text
     assert status_of(StudyFolder(out)).studies[0].state == "complete"
 
 
-def test_a_damaged_sign_of_life_stops_no_run(tmp_path, out):
+def test_damaged_heartbeat_does_not_block_a_run(tmp_path, out):
     study = toy.study("one", give(tmp_path, 1))
     run(out, study)
     (out / "progress.json").write_text("{}")
@@ -241,13 +241,13 @@ def test_a_damaged_sign_of_life_stops_no_run(tmp_path, out):
     assert status_of(StudyFolder(out)).state == "finished"
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OneBasinError, match=r"file/out: the folder cannot be created \(Not a dir"):
         run(tmp_path / "file" / "out", toy.study("one", give(tmp_path, 1)))
 
 
-def test_two_runs_do_not_share_a_folder(tmp_path, out):
+def test_folder_is_locked(tmp_path, out):
     with (
         StudyFolder(out).locked(),
         pytest.raises(OneBasinError, match=r"out: another run uses this folder; wait for it"),
@@ -256,7 +256,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path, out):
     assert run(out, toy.study("one", give(tmp_path, 1))).is_complete
 
 
-def test_a_file_url_is_locked_like_the_folder_it_names(tmp_path, out):
+def test_file_url_is_locked(tmp_path, out):
     with (
         StudyFolder(out).locked(),
         pytest.raises(OneBasinError, match=r"out: another run uses this folder; wait for it"),
@@ -265,7 +265,7 @@ def test_a_file_url_is_locked_like_the_folder_it_names(tmp_path, out):
 
 
 @pytest.mark.parametrize(("place", "host"), [("memory", None), ("memory", "other"), ("", "other")])
-def test_a_run_that_gives_signs_of_life_is_left_alone(tmp_path, out, place, host):
+def test_recent_heartbeat_locks_the_folder(tmp_path, out, place, host):
     """Without a lock, or with a lock on another machine."""
     root = f"memory://{tmp_path}/out" if place else str(out)
     study = toy.study("one", give(tmp_path, 1))
@@ -293,7 +293,7 @@ def test_memory_urls_are_rejected_for_processes(tmp_path):
     assert toy.trace_of(tmp_path) == []
 
 
-def test_what_a_worker_says_it_has_kept_must_be_there(tmp_path, out, monkeypatch):
+def test_results_of_workers_are_verified(tmp_path, out, monkeypatch):
     """As on a cluster whose nodes have a folder of that name each."""
     monkeypatch.setattr("onebasin_studies.runtime.execution.VISIBILITY_TIMEOUT", 0.0)
     monkeypatch.setattr(Store, "save", lambda store, key, result, about: None)
@@ -302,7 +302,7 @@ def test_what_a_worker_says_it_has_kept_must_be_there(tmp_path, out, monkeypatch
     assert status_of(StudyFolder(out)).state == "stopped"
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(tmp_path, out):
+def test_full_disk_ends_the_run_and_keeps_results(tmp_path, out):
     full = Task.of(toy.fill_disk, folder=str(tmp_path))
     study = toy.study("one", give(tmp_path, 1), full)
     with pytest.raises(DiskFullError, match=rf"{out}: the disk is full; free space and run again"):
@@ -311,7 +311,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(tmp_path, out):
     assert status_of(StudyFolder(out)).state == "stopped"
 
 
-def test_a_url_is_a_folder_too(tmp_path):
+def test_url_works_as_folder(tmp_path):
     url = f"memory://{tmp_path}/out"
     study = toy.study("one", add(tmp_path, give(tmp_path, 1), give(tmp_path, 2)))
     assert run(url, study).is_complete
@@ -334,7 +334,7 @@ def test_progress_has_an_estimate(tmp_path, out):
     assert reports[0].to_text() == "1 of 4 tasks done, about 0 s left"
 
 
-def test_what_must_run_is_checked_before_anything_does(tmp_path, out):
+def test_check_runs_before_the_tasks(tmp_path, out):
     def refuse(tasks):
         asked.append([task.key for task in tasks])
         raise OneBasinError("no data")
@@ -348,7 +348,7 @@ def test_what_must_run_is_checked_before_anything_does(tmp_path, out):
     assert toy.trace_of(tmp_path) == ["give-1"]
 
 
-def test_status_shows_what_was_asked_and_what_is_there(tmp_path, out):
+def test_status_counts_tasks_and_results(tmp_path, out):
     with pytest.raises(OneBasinError, match=r"out: holds no studies; give the --out of a `study"):
         status_of(StudyFolder(out))
     run(out, toy.study("one", give(tmp_path, 1)), toy.study("two", give(tmp_path, 2)))

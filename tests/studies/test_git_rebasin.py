@@ -50,7 +50,7 @@ def set_curves(rows, height, **wanted):
     return [{**row, "loss": bump[id(row)]} if id(row) in chosen else row for row in rows]
 
 
-def test_nothing_is_trained_or_matched_twice_across_the_studies():
+def test_studies_share_trainings_and_matchings():
     for scale, num in (("smoke", 6 + 2 * 6 + 6), ("small", 10 + 2 * 6 + 6 * 6 + 2 * 6 + 3)):
         plan = Plan.of({n: find_study(n).tasks(find_study(n).config(scale)) for n in STUDIES})
         trained = [t for t in plan.tasks.values() if t.function.endswith(":train_networks")]
@@ -105,7 +105,7 @@ def test_epochs_compare_each_pair_with_itself(rows_of):
     assert study.verdict([*rows, *other]).outcome == "not reproduced", "one that is not the first"
 
 
-def test_the_setting_that_a_claim_is_about_comes_first():
+def test_evaluated_setting_comes_first():
     rows = [{"setting": name, "evaluable": name == "b"} for name in "cbac"]
     assert {name: len(part) for name, part in by_setting(rows).items()} == {"b": 1, "a": 1, "c": 2}
     assert list(by_setting(rows)) == ["b", "a", "c"]
@@ -180,7 +180,7 @@ def test_split_data_verdict_uses_loss_and_calibration(rows_of):
     assert study.verdict(without).outcome == "not enough data"
 
 
-def test_split_data_is_as_its_setting_says(rows_of):
+def test_split_data_follows_its_setting(rows_of):
     rows = select(rows_of["split-data"], row="candidate", pair=0)
     kinds = {row["name"]: (row["kind"], row["networks"]) for row in rows}
     assert kinds["merged"] == kinds["all data"] == ("other", 1)
@@ -204,7 +204,7 @@ def test_merge_many_verdict_uses_every_set(rows_of):
     assert study.verdict(four).outcome == "not enough data", "the claim is about five"
 
 
-def test_the_plane_is_restored_from_rows_and_its_saddles_decide(rows_of):
+def test_verdict_uses_saddles_of_the_plane(rows_of):
     study, rows = find_study("plane"), rows_of["plane"]
     plane = plane_of(rows)
     assert [row for row in plane.rows() if row["point"]] == [
@@ -228,7 +228,7 @@ def test_the_plane_is_restored_from_rows_and_its_saddles_decide(rows_of):
     assert study.verdict(mountain).outcome == "not reproduced"
 
 
-def test_a_pass_is_the_lowest_way_and_may_go_round():
+def test_saddle_is_on_the_lowest_path():
     high, low = 5.0, 1.0
     losses = ((0.0, high, 0.0), (0.2, high, 0.0), (low, low, low))
     places = ((0.0, 0.0), (2.0, 0.0), (0.1, 0.9))
@@ -260,7 +260,7 @@ def test_barriers_of_rows_and_pairs_of_them():
     assert paired(found, [{"pair": 1, "barrier": 2.0}], "barrier") == [-2.0]
 
 
-def test_epochs_that_are_kept_are_those_of_shorter_trainings():
+def test_saved_epochs_equal_shorter_trainings():
     (kept,) = train_networks(**SETTING, recipe=RECIPE, seeds=[4], keep=[1])
     assert [row["epoch"] for row in kept.rows] == [1, 2, 3]
     for epoch in (1, 3):
@@ -272,7 +272,7 @@ def test_epochs_that_are_kept_are_those_of_shorter_trainings():
         select_network(networks=kept, number=2)
 
 
-def test_a_network_that_stopped_stays_what_it_was():
+def test_stopped_network_is_unchanged():
     recipe = {**RECIPE, "epochs": 4, "stop_loss": 100.0}
     (kept,) = train_networks(**SETTING, recipe=recipe, seeds=[0], keep=[1, 3])
     assert len(kept.rows) == 1
@@ -280,7 +280,7 @@ def test_a_network_that_stopped_stays_what_it_was():
     assert all(torch.equal(first.tensors[n], last.tensors[n]) for n in first.tensors)
 
 
-def test_parts_and_augmentation_make_other_networks():
+def test_parts_and_augmentation_change_networks():
     images = {"data": {"name": "digits", "max_train_examples": 200, "layout": "images"}}
     setting = {**SETTING, **images, "recipe": RECIPE, "seeds": [0]}
     part = {"fraction": 0.2, "seed": 0}
@@ -295,7 +295,7 @@ def test_parts_and_augmentation_make_other_networks():
         assert all(not torch.equal(one, other) for other in made[i + 1 :])
 
 
-def test_merging_is_the_mean_and_refuses_matchers_of_pairs():
+def test_merge_averages_and_rejects_pair_matchers():
     a, b = train_networks(**SETTING, recipe=RECIPE, seeds=[0, 1])
     merged = merge_networks(**SETTING, members=[a, b])
     name = "layers.0.weight"
@@ -313,7 +313,7 @@ def test_merging_is_the_mean_and_refuses_matchers_of_pairs():
         merge_networks(**SETTING, members=[a, b], method="weights")
 
 
-def test_statistics_of_merged_networks_are_reset_when_asked():
+def test_statistics_of_merged_networks_can_be_reset():
     setting = {
         "data": {"name": "digits", "max_train_examples": 60, "layout": "images"},
         "network": {"name": "resnet20", "width": 0.0625, "norm": "batch"},
@@ -330,7 +330,7 @@ def test_statistics_of_merged_networks_are_reset_when_asked():
     assert reset.rows[0]["normalization"] == "reset"
 
 
-def test_settings_share_what_is_alike():
+def test_settings_share_tasks():
     assert DIGITS_MLP.networks([0])[0].key == DIGITS_MLP.networks(range(4))[0].key
     assert MNIST_MLP_SMALL.matching["data"] == "mnist"
     assert MNIST_MLP_SMALL.measuring["data"] == {"name": "mnist", "max_train_examples": 10_000}

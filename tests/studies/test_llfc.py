@@ -50,7 +50,7 @@ def changed(rows, factor, **wanted):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_digits_show_what_the_paper_claims(name, rows):
+def test_claims_hold_on_digits(name, rows):
     study = STUDIES[name]
     found = study.verdict(evaluated_at_smoke(name, rows[name]))
     assert found.outcome == "reproduced", found.sentence
@@ -66,7 +66,7 @@ def test_digits_show_what_the_paper_claims(name, rows):
 
 
 @pytest.mark.parametrize("letters", [4, 40])
-def test_names_of_layers_leave_room_for_the_lines(letters):
+def test_layer_names_do_not_cover_the_lines(letters):
     rows = [{"place": place, "layer": "x" * letters} for place in range(40)]
     figure, axes = layer_plots.layer_panels(rows, 2)
     for ax in axes:
@@ -79,7 +79,7 @@ def test_names_of_layers_leave_room_for_the_lines(letters):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_verdict_needs_connected_and_independent_pairs(name, rows):
+def test_verdict_requires_connected_and_independent_pairs(name, rows):
     study, some = STUDIES[name], rows[name]
     assert study.verdict([]).outcome == "not enough data"
     barriers = [{**r, "error_barrier": 0.5} for r in some if r["quantity"] == pairs.BARRIER]
@@ -144,7 +144,7 @@ def test_the_lemma_is_evaluated_per_pair(rows):
     assert "violates the triangle bound" in found.sentence
 
 
-def test_no_pair_is_left_out_of_the_lemma_for_its_barrier(rows):
+def test_lemma_includes_pairs_with_high_barriers(rows):
     """Else those that are left could hardly break the bound."""
     some = rows["lemma"]
     apart = [{**r, "error_barrier": 0.5} if r["quantity"] == pairs.BARRIER else r for r in some]
@@ -154,7 +154,7 @@ def test_no_pair_is_left_out_of_the_lemma_for_its_barrier(rows):
     assert lemma.verdict(high).outcome == "not reproduced"
 
 
-def test_the_lemma_needs_pairs_that_exceed_the_bound(rows):
+def test_lemma_requires_pairs_that_exceed_the_bound(rows):
     some = rows["lemma"]
     low = {"kind": pairs.INDEPENDENT, "measure": "error"}
     tame = [
@@ -208,7 +208,7 @@ def test_no_network_is_trained_for_one_study_alone(scale):
     assert four[0] & trained["spawning"]
 
 
-def test_what_a_task_measures_must_be_known():
+def test_unknown_measure_raises():
     setting = {"data": "digits", "network": "mlp", "a": Result(), "b": Result()}
     with pytest.raises(OneBasinError, match=r"unknown measure 'x'; known are llfc, additivity"):
         measure_features(**setting, measure="x")
@@ -216,7 +216,7 @@ def test_what_a_task_measures_must_be_known():
         measure_features(**setting, measure="llfc", split="valid")
 
 
-def test_reset_statistics_are_those_of_the_ends_too():
+def test_statistics_of_endpoints_are_reset_too():
     """Otherwise a network differs from itself while its running statistics have not converged."""
     setting = {
         "data": {

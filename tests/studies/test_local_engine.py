@@ -22,7 +22,7 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
-def test_processes_make_what_this_process_makes(tmp_path, out):
+def test_processes_compute_the_same_results(tmp_path, out):
     text = "spoken on stdout"
     squares = Task.map(toy.square, folder=str(tmp_path), values=[1, 2, 13, 4])
     bad = Task.of(toy.fail, folder=str(tmp_path))
@@ -38,20 +38,20 @@ def test_processes_make_what_this_process_makes(tmp_path, out):
     assert len(results["local"][0]) == 4
 
 
-def test_tasks_run_at_the_same_time_in_processes_of_their_own(tmp_path, out):
+def test_tasks_run_in_parallel_processes(tmp_path, out):
     pair = [Task.of(toy.meet, folder=str(tmp_path), value=a, other=b) for a, b in ((1, 2), (2, 1))]
     assert run(out, toy.study("one", *pair), engine=LocalEngine(2)).is_complete
     assert len(toy.processes_of(tmp_path) - {os.getpid()}) == 2
 
 
-def test_a_worker_starts_without_torch(out):
+def test_worker_starts_without_torch(out):
     """Importing torch takes seconds; only tasks that need it pay for it."""
     task = Task.of(toy.report_torch)
     run(out, toy.study("one", task), engine=LocalEngine(1))
     assert value_of(out, task) == 0
 
 
-def test_a_worker_that_is_killed_takes_only_its_task_along(tmp_path, out):
+def test_killed_worker_loses_only_its_task(tmp_path, out):
     notes = []
     folder = str(tmp_path)
     dying = Task.of(toy.die_once, folder=folder, value=1)
@@ -70,13 +70,13 @@ def test_a_worker_that_is_killed_takes_only_its_task_along(tmp_path, out):
     assert toy.trace_of(tmp_path).count("die") == 3
 
 
-def test_a_full_disk_in_a_worker_is_one_line(tmp_path, out):
+def test_full_disk_in_a_worker_is_one_line(tmp_path, out):
     study = toy.study("one", Task.of(toy.fill_disk, folder=str(tmp_path)))
     with pytest.raises(DiskFullError, match=rf"{out}: the disk is full; free space and run again"):
         run(out, study, engine=LocalEngine(1))
 
 
-def test_no_worker_at_all_is_refused():
+def test_zero_workers_raise():
     with pytest.raises(OneBasinError, match=r"--jobs is 0; it must be at least 1"):
         LocalEngine(0)
 
@@ -114,7 +114,7 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
-def test_a_killed_run_resumes_and_loses_only_what_was_in_flight(tmp_path, out, repository):
+def test_killed_run_loses_only_running_tasks(tmp_path, out, repository):
     tasks = toy.some_tasks(tmp_path)
     store = StudyFolder(out).store
     lost = 0

@@ -41,7 +41,7 @@ def test_resume_folder_does_not_affect_the_key():
     assert given.key == task.key
 
 
-def test_a_call_that_was_stopped_goes_on_with_the_same_tasks(tmp_path, out):
+def test_stopped_call_resumes_with_the_same_tasks(tmp_path, out):
     study = stopped(tmp_path, out)
     assert run(out, study, engine=LocalEngine(3)).is_complete
     assert toy.trace_of(tmp_path) == [*STEPS[:2], "stop", *STEPS[2:]]
@@ -49,7 +49,7 @@ def test_a_call_that_was_stopped_goes_on_with_the_same_tasks(tmp_path, out):
     assert list((out / "partial").iterdir()) == []
 
 
-def test_a_call_whose_worker_is_killed_goes_on(tmp_path, out):
+def test_call_resumes_after_its_worker_is_killed(tmp_path, out):
     notes = []
     study = toy.study("one", *climbs(tmp_path, "kill"))
     assert run(out, study, engine=LocalEngine(1), note=notes.append).is_complete
@@ -65,7 +65,7 @@ def test_damaged_partial_results_are_recomputed(tmp_path, out):
     assert toy.trace_of(tmp_path) == [*STEPS[:2], "stop", *STEPS]
 
 
-def test_what_is_kept_for_tasks_that_are_done_is_removed(tmp_path, out):
+def test_partial_results_of_finished_tasks_are_removed(tmp_path, out):
     study = stopped(tmp_path, out)
     first, *_ = climbs(tmp_path, "interrupt")
     (folder,) = (out / "partial").iterdir()
@@ -78,7 +78,7 @@ def test_what_is_kept_for_tasks_that_are_done_is_removed(tmp_path, out):
     assert list((out / "partial").iterdir()) == []
 
 
-def test_begun_calls_go_first_and_whole():
+def test_interrupted_calls_come_first():
     tasks = [task.with_cost(1) for task in climbs("x")]
     more = Task.of(toy.give, folder="x", value=1).with_cost(99)
     plan = Plan.of({"one": [*tasks, more]})
@@ -91,14 +91,14 @@ def test_begun_calls_go_first_and_whole():
     assert Schedule(plan, keys[:1], [keys]).next_call(1) == [plan.tasks[more.key]]
 
 
-def test_nothing_is_kept_behind_a_url(tmp_path):
+def test_urls_have_no_partial_results(tmp_path):
     partial = PartialResults(Files(f"memory://{tmp_path}"))
     assert partial.open(["a"]) is None
     partial.close(["a"])
     assert partial.begun() == []
 
 
-def test_a_folder_of_something_else_among_what_is_kept_goes(tmp_path):
+def test_unknown_partial_folder_is_removed(tmp_path):
     partial = PartialResults(Files(tmp_path))
     partial.open(["a", "b"])
     for text in ("{", "{}", '{"keys": 1}'):
@@ -110,7 +110,7 @@ def test_a_folder_of_something_else_among_what_is_kept_goes(tmp_path):
 
 
 @pytest.mark.parametrize("more", [{}, {"keep": [1, 3]}, {"recipe": {"spawn_epoch": 1}}])
-def test_a_training_that_was_killed_comes_to_the_same(tmp_path, monkeypatch, more):
+def test_killed_training_resumes_to_the_same_result(tmp_path, monkeypatch, more):
     setting = {
         "data": {"name": "digits", "max_train_examples": 200},
         "network": {"name": "mlp", "width": 8, "depth": 1},
@@ -139,7 +139,7 @@ def test_a_training_that_was_killed_comes_to_the_same(tmp_path, monkeypatch, mor
         assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
 
 
-def test_a_full_disk_under_what_is_kept_is_a_full_disk(tmp_path, out, monkeypatch):
+def test_full_disk_during_partial_results(tmp_path, out, monkeypatch):
     def full(*, folder, values, stop, resume_folder=None):
         try:
             raise OSError(28, "No space left on device")

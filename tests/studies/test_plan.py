@@ -20,7 +20,7 @@ def squares(num):
     return Task.map(toy.square, folder="x", values=list(range(num)))
 
 
-def test_a_plan_has_every_task_once_and_inputs_first():
+def test_plan_is_in_topological_order():
     first, second = add(give(1), give(2)), add(give(2), give(3))
     plan = Plan.of({"a": [first, add(first, second)], "b": [second, give(1)]})
     assert len(plan.tasks) == 6
@@ -38,7 +38,7 @@ def test_long_chain_needs_no_recursion():
     assert len(Plan.of({"a": [task]}).tasks) == 3001
 
 
-def test_all_that_is_not_done_is_needed():
+def test_missing_results_are_needed():
     middle = add(give(1), give(2))
     plan = Plan.of({"a": [add(middle)]})
     assert len(Schedule(plan, []).needed) == 4
@@ -46,7 +46,7 @@ def test_all_that_is_not_done_is_needed():
     assert Schedule(plan, plan.tasks).is_over
 
 
-def test_tasks_become_ready_when_their_inputs_are_done():
+def test_task_is_ready_after_its_inputs():
     total = add(give(1), give(2))
     schedule = Schedule(Plan.of({"a": [total]}), [])
     assert [t.key for t in schedule.ready()] == [give(1).key, give(2).key]
@@ -58,7 +58,7 @@ def test_tasks_become_ready_when_their_inputs_are_done():
     assert not schedule.is_over
 
 
-def test_the_most_work_comes_first():
+def test_largest_call_comes_first():
     tasks = [give(1), give(2).with_cost(9), give(3).with_cost(5)]
     schedule = Schedule(Plan.of({"a": tasks}), [])
     order = []
@@ -68,7 +68,7 @@ def test_the_most_work_comes_first():
     assert order == [2, 3, 1]
 
 
-def test_kin_run_together_but_every_slot_gets_some():
+def test_batch_is_divided_among_slots():
     def sizes(num_tasks, free):
         schedule, found = Schedule(Plan.of({"a": squares(num_tasks)}), []), []
         while call := schedule.next_call(free - len(found)):
@@ -82,7 +82,7 @@ def test_kin_run_together_but_every_slot_gets_some():
     assert sizes(100, 1) == [MOST_TOGETHER]
 
 
-def test_a_failure_reaches_what_needs_it_and_nothing_else():
+def test_failure_skips_only_dependents():
     bad, good = give(1), give(2)
     plan = Plan.of({"a": [add(add(bad)), add(good), add(bad, good)]})
     schedule = Schedule(plan, [])
@@ -91,7 +91,7 @@ def test_a_failure_reaches_what_needs_it_and_nothing_else():
     assert [task.key for task in schedule.ready()] == [good.key]
 
 
-def test_a_call_of_several_that_failed_is_tried_one_by_one():
+def test_failed_batch_is_retried_one_by_one():
     tasks = squares(3)
     schedule = Schedule(Plan.of({"a": tasks}), [])
     schedule.start(schedule.next_call(1))
@@ -102,7 +102,7 @@ def test_a_call_of_several_that_failed_is_tried_one_by_one():
     assert not schedule.retry(alone, is_lost=False)
 
 
-def test_a_worker_may_die_over_a_task_three_times():
+def test_lost_task_has_three_tries():
     task = give(1)
     schedule = Schedule(Plan.of({"a": [task]}), [])
     found = []
@@ -112,7 +112,7 @@ def test_a_worker_may_die_over_a_task_three_times():
     assert found == [True, True, False]
 
 
-def test_what_was_never_seen_counts_like_a_task_and_not_like_its_units():
+def test_unknown_function_is_estimated_by_the_mean_task():
     estimate = Estimate()
     assert estimate.left([give(1)], 1) is None
     for value in range(4):

@@ -149,6 +149,6 @@ def test_an_address_where_no_cluster_is_is_refused_at_once(tmp_path, address, me
     assert not Path(tmp_path, "trace").exists()
 
 
-def test_no_worker_at_all_is_refused():
+def test_zero_workers_raise():
     with pytest.raises(OneBasinError, match=r"--jobs is 0; it must be at least 1"):
         RayEngine(jobs=0)

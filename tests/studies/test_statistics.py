@@ -25,13 +25,13 @@ ROWS = [
 ]
 
 
-def test_rows_are_selected_and_grouped():
+def test_select_and_group_rows():
     assert [row["x"] for row in select(ROWS, width=4, state="naive")] == [2.0, 4.0]
     assert list(grouped(ROWS, "width")) == [(None,), (4,), (8,)]
     assert values_of(ROWS, "x") == [1.0, 2.0, 4.0]
 
 
-def test_means_come_with_the_interval_of_student():
+def test_mean_has_students_interval():
     four, eight = summarize(ROWS, "x", ["width"])
     assert (four.group, four.mean, four.n) == ({"width": 4}, 3.0, 2)
     # t(0.975, 1) = 12.7062, deviation sqrt(2), over sqrt(2).
@@ -42,7 +42,7 @@ def test_means_come_with_the_interval_of_student():
     assert (four.to_text(), eight.to_text()) == ("3 ± 13", "1")
 
 
-def test_an_interval_is_written_with_two_digits_and_the_mean_to_the_same_place():
+def test_interval_has_two_digits_and_mean_as_many_decimals():
     texts = [
         summary([mean - half, mean + half]).to_text()
         for mean, half in ((0.5, 0.01), (2.0, 0.001), (0.00006, 0.00002), (40.0, 0.5))
@@ -53,13 +53,13 @@ def test_an_interval_is_written_with_two_digits_and_the_mean_to_the_same_place()
     assert str(replace(summary([0.1, 0.3]), form=".0%")) == "20% ± 127%"
 
 
-def test_the_interval_holds_the_mean_as_often_as_it_says():
+def test_interval_covers_the_mean_at_its_level():
     generator = np.random.default_rng(0)
     draws = [summary(list(generator.normal(1.0, 2.0, 5))) for _ in range(400)]
     assert 0.92 < np.mean([s.low <= 1.0 <= s.high for s in draws]) < 0.98
 
 
-def test_a_line_is_fitted_with_the_interval_of_its_slope():
+def test_slope_has_an_interval():
     x = [0.0, 1.0, 2.0, 3.0]
     exact = slope(x, [1.0, 3.0, 5.0, 7.0])
     assert (exact.slope, exact.intercept, exact.correlation) == pytest.approx((2, 1, 1))
@@ -69,7 +69,7 @@ def test_a_line_is_fitted_with_the_interval_of_its_slope():
     assert rough.high - rough.slope == pytest.approx(4.30265 * (0.45 / 2 / 5) ** 0.5, abs=1e-4)
 
 
-def test_a_contrast_has_the_interval_of_welch():
+def test_contrast_has_welchs_interval():
     """As `scipy.stats.ttest_ind` without equal variances has it, for two samples."""
     a, b = [1.0, 2.0, 4.0], [5.0, 5.5, 7.0, 6.0]
     found = contrast([a, b], [-1, 1])
@@ -82,7 +82,7 @@ def test_a_contrast_has_the_interval_of_welch():
     assert (sure.low, sure.high) == (2.0, 2.0)
 
 
-def test_the_interval_of_a_contrast_holds_it_as_often_as_it_says():
+def test_interval_covers_the_contrast_at_its_level():
     generator = np.random.default_rng(0)
     holds = []
     for _ in range(400):
@@ -92,7 +92,7 @@ def test_the_interval_of_a_contrast_holds_it_as_often_as_it_says():
     assert 0.92 < np.mean(holds) < 0.98
 
 
-def test_a_bootstrap_draws_by_its_seed():
+def test_bootstrap_is_reproducible():
     values = [1.0, 2.0, 3.0, 4.0]
     low, high = bootstrap(values, lambda v: float(np.mean(v)), seed=1)
     assert 1.0 <= low < 2.5 < high <= 4.0

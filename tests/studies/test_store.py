@@ -37,7 +37,7 @@ def save(store, result=None):
     return store
 
 
-def test_a_result_comes_back(store):
+def test_result_is_restored(store):
     saved = Result(ROWS, tensors())
     found = save(store, saved).load(KEY)
     assert found.rows == [{**ROWS[0], "e": None}, ROWS[1]]
@@ -53,18 +53,18 @@ def test_a_result_comes_back(store):
     assert not [name for name in store.files.names() if ".part-" in name]
 
 
-def test_nothing_is_found_where_nothing_is(store):
+def test_empty_store_has_no_results(store):
     assert (store.finished(), store.failures(), store.check(KEY)) == (set(), {}, None)
     with pytest.raises(CorruptResultError, match=rf"{KEY}.json: is missing"):
         store.load(KEY)
 
 
-def test_a_result_without_rows_or_tensors_is_one(store):
+def test_empty_result_is_stored(store):
     assert save(store, Result()).load(KEY).rows == []
     assert dict(store.load(KEY).tensors) == {}
 
 
-def test_a_failure_is_kept_until_the_task_succeeds(store):
+def test_failure_is_stored_until_the_task_succeeds(store):
     failure = Failure(KEY, "give(value=1)", "ValueError: no", "Traceback ...")
     store.save_failure(failure)
     assert store.failures() == {KEY: failure}
@@ -89,7 +89,7 @@ def test_a_failure_is_kept_until_the_task_succeeds(store):
         (".json", lambda d: re.sub(rb'"files": .*', b'"files": []}', d, flags=16), r"\.json: corr"),
     ],
 )
-def test_what_is_not_what_it_was_is_noticed(tmp_path, suffix, spoil, message):
+def test_changed_file_is_detected(tmp_path, suffix, spoil, message):
     store = save(Store(tmp_path))
     path = tmp_path / "results" / KEY[:2] / f"{KEY}{suffix}"
     path.write_bytes(spoil(path.read_bytes())) if spoil else path.unlink()
@@ -101,7 +101,7 @@ def test_what_is_not_what_it_was_is_noticed(tmp_path, suffix, spoil, message):
     assert not list(path.parent.iterdir())
 
 
-def test_tensors_of_the_right_size_that_are_none_are_noticed(tmp_path):
+def test_invalid_tensors_of_the_same_size_are_detected(tmp_path):
     store = save(Store(tmp_path))
     path = tmp_path / "results" / KEY[:2] / f"{KEY}.safetensors"
     path.write_bytes(b"\xff" * path.stat().st_size)
@@ -109,7 +109,7 @@ def test_tensors_of_the_right_size_that_are_none_are_noticed(tmp_path):
         store.load(KEY)
 
 
-def test_tensors_that_are_not_what_they_were_are_noticed_when_they_are_loaded(store):
+def test_changed_tensors_are_detected_on_load(store):
     path = store.files.names("results")[-1] if save(store) else ""
     assert path.endswith(".safetensors")
     data = store.files.read(path)
@@ -125,7 +125,7 @@ def test_tensors_that_are_not_what_they_were_are_noticed_when_they_are_loaded(st
     assert len(store.load(KEY).tensors) == 4
 
 
-def test_a_checkpoint_is_hashed_once_in_a_process(tmp_path, monkeypatch):
+def test_checkpoint_is_hashed_once_per_process(tmp_path, monkeypatch):
     store = save(Store(tmp_path))
     store.load(KEY)
     monkeypatch.setattr(hashlib, "file_digest", None)
@@ -133,14 +133,14 @@ def test_a_checkpoint_is_hashed_once_in_a_process(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"key": 1}', '{"functi'])
-def test_a_broken_file_of_a_failure_counts_for_nothing(store, text):
+def test_damaged_failure_is_ignored(store, text):
     store.save_failure(Failure(KEY, "give(value=1)", "ValueError: no", "Traceback ..."))
     (name,) = store.files.names("results")
     store.files.write(name, text.encode())
     assert store.failures() == {}
 
 
-def test_without_its_record_there_is_no_result(tmp_path):
+def test_result_requires_its_record(tmp_path):
     store = save(Store(tmp_path))
     (tmp_path / "results" / KEY[:2] / f"{KEY}.json").unlink()
     assert store.finished() == set()
@@ -148,7 +148,7 @@ def test_without_its_record_there_is_no_result(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch, code):
+def test_full_disk_raises_and_leaves_no_partial_file(tmp_path, monkeypatch, code):
     store = save(Store(tmp_path))
     before = sorted(tmp_path.rglob("*"))
 
@@ -167,7 +167,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch, 
     assert store.check(KEY) is not None
 
 
-def test_a_full_disk_behind_a_url_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+def test_full_disk_behind_a_url_leaves_no_partial_file(tmp_path, monkeypatch):
     files = Files(f"memory://{tmp_path}/full")
     memory = files._remote
 
@@ -181,13 +181,13 @@ def test_a_full_disk_behind_a_url_leaves_no_part_of_a_file(tmp_path, monkeypatch
     assert [path for path in memory.find(f"{tmp_path}/full") if ".part-" in path] == []
 
 
-def test_a_file_url_is_the_folder_that_it_names(tmp_path):
+def test_file_url_is_its_folder(tmp_path):
     files = Files(f"file://{tmp_path}/here")
     assert files.folder == tmp_path / "here"
     assert files.root == f"{tmp_path}/here"
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_path_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OneBasinError, match=r"file/results/.*: cannot be written \(.*\); choose"):
         save(Store(tmp_path / "file"))
@@ -207,14 +207,14 @@ def test_temporary_files_are_hidden_and_swept(store):
     assert store.files.read("a/file") == b"1"
 
 
-def test_rows_that_no_column_can_hold_are_refused():
+def test_rows_of_mixed_types_raise():
     with pytest.raises(OneBasinError, match=r"column 'a' cannot be stored \(.*\); give all its"):
         encode_rows([{"a": 1}, {"a": "x"}])
     with pytest.raises(OneBasinError, match=r"no parquet file"):
         decode_rows(b"nothing")
 
 
-def test_whole_numbers_and_fractions_share_a_column():
+def test_integers_and_floats_share_a_column():
     assert decode_rows(encode_rows([{"a": 1}, {"a": 2.5}, {"b": None}])) == [
         {"a": 1.0, "b": None},
         {"a": 2.5, "b": None},
@@ -222,7 +222,7 @@ def test_whole_numbers_and_fractions_share_a_column():
     ]
 
 
-def test_a_record_is_json_for_everybody(tmp_path):
+def test_record_is_standard_json(tmp_path):
     save(Store(tmp_path))
     record = json.loads((tmp_path / "results" / KEY[:2] / f"{KEY}.json").read_text())
     assert record["arguments"] == {"folder": "x", "value": 1, "seconds": 0.0}

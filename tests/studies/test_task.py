@@ -12,7 +12,7 @@ def give(value=1, **more):
     return Task.of(toy.give, folder="x", value=value, **more)
 
 
-def test_the_key_is_made_of_all_that_the_result_depends_on():
+def test_key_depends_on_function_arguments_and_inputs():
     assert give().key == give().key
     different = [give(), give(2), give(seconds=1.0), Task.of(toy.fail, folder="x")]
     different += [Task.of(toy.add, folder="x", parts=[give(n)]) for n in (1, 2)]
@@ -21,7 +21,7 @@ def test_the_key_is_made_of_all_that_the_result_depends_on():
     assert len({task.key for task in different}) == len(different)
 
 
-def test_the_version_of_the_function_is_part_of_the_key(monkeypatch):
+def test_version_is_part_of_the_key(monkeypatch):
     before = give().key
     task(version=2)(toy.give)
     try:
@@ -31,19 +31,19 @@ def test_the_version_of_the_function_is_part_of_the_key(monkeypatch):
     assert give().key == before
 
 
-def test_labels_and_cost_are_no_part_of_the_key():
+def test_labels_and_cost_do_not_affect_the_key():
     task = give().with_labels(width=3).with_labels(pair=1).with_cost(7)
     assert task.key == give().key
     assert (task.labels, task.cost) == ({"width": 3, "pair": 1}, 7.0)
 
 
-def test_a_tuple_is_a_list_and_the_order_of_arguments_does_not_count():
+def test_tuples_and_argument_order_do_not_affect_the_key():
     one = Task.of(toy.square, folder="x", values=(1, 2))
     two = Task.of(toy.square, values=[1, 2], folder="x")
     assert one.key == two.key
 
 
-def test_what_is_left_out_is_the_default():
+def test_omitted_argument_equals_its_default():
     assert give().key == give(seconds=0.0).key
 
 
@@ -52,7 +52,7 @@ def test_key_is_stable():
     assert give().key == "b00108165d5f0117533a8f3c7f249123"
 
 
-def test_each_element_is_a_task_and_all_are_kin():
+def test_map_creates_tasks_of_one_batch():
     tasks = Task.map(toy.square, folder="x", values=[3, 4])
     assert [task.arguments["values"] for task in tasks] == [[3], [4]]
     assert len({task.key for task in tasks}) == 2
@@ -62,17 +62,17 @@ def test_each_element_is_a_task_and_all_are_kin():
     assert give().batch_key != give(2).batch_key
 
 
-def test_a_task_travels_and_its_function_is_found_again():
+def test_task_can_be_pickled():
     task = Task.of(toy.add, folder="x", parts=[give()])
     assert pickle.loads(pickle.dumps(task)).key == task.key
     assert resolve(task.function) is toy.add
 
 
-def test_a_task_says_what_it_is():
+def test_task_has_a_description():
     assert str(give(5).with_labels(width=4)) == "give(folder=x, value=5, width=4)"
 
 
-def test_what_other_processes_cannot_call_is_refused():
+def test_function_must_be_importable():
     def local() -> None: ...
 
     with pytest.raises(OneBasinError, match=r"local cannot be imported by other processes; define"):

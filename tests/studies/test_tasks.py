@@ -39,7 +39,7 @@ def by_split(result):
     return {row["split"]: row for row in result.rows}
 
 
-def test_each_seed_is_a_network_with_its_history(pair):
+def test_each_seed_has_network_and_history(pair):
     for seed, network in enumerate(pair[:2]):
         assert network.tensors["layers.0.weight"].shape == (32, 64)
         assert [row["seed"] for row in network.rows] == [seed] * 60
@@ -48,7 +48,7 @@ def test_each_seed_is_a_network_with_its_history(pair):
     assert not torch.equal(pair[0].tensors["layers.0.weight"], pair[1].tensors["layers.0.weight"])
 
 
-def test_a_moved_network_computes_the_same_and_is_closer(pair):
+def test_aligned_network_computes_the_same_and_is_closer(pair):
     a, b, moved = pair
     found = [by_split(evaluate_network(**SETTING, params=p)) for p in (b, moved)]
     for split in ("train", "test"):
@@ -85,7 +85,7 @@ def test_barriers_are_those_of_the_curves_and_fall_with_alignment(pair):
     assert found["aligned"] < 0.5 * found["naive"]
 
 
-def test_a_permuted_network_is_another_and_matches_back_exactly(pair):
+def test_permuted_network_is_matched_back_exactly(pair):
     a = pair[0]
     permuted = permute_network(**SETTING, params=a, seed=3)
     assert not torch.equal(permuted.tensors["layers.0.weight"], a.tensors["layers.0.weight"])
@@ -96,7 +96,7 @@ def test_a_permuted_network_is_another_and_matches_back_exactly(pair):
         assert torch.equal(back.tensors[name], a.tensors[name])
 
 
-def test_a_method_that_needs_data_gets_it(pair):
+def test_method_receives_data(pair):
     moved = match_pair(**SETTING, a=pair[0], b=pair[1], method="activations")
     assert moved.rows[0]["method"] == "activations"
 
@@ -109,7 +109,7 @@ def test_options_of_a_method_are_checked(pair):
         match_pair(**SETTING, a=a, b=b, options={"x": 1})
 
 
-def test_what_a_task_names_must_be_there():
+def test_unknown_names_in_a_task_raise():
     nothing = Result()
     with pytest.raises(OneBasinError, match=r"unknown dataset 'x'"):
         evaluate_network(data="x", network="mlp", params=nothing)
@@ -119,7 +119,7 @@ def test_what_a_task_names_must_be_there():
         evaluate_network(data="digits", network={"width": 3}, params=nothing)
 
 
-def test_a_split_is_train_or_test():
+def test_split_is_train_or_test():
     data = data_of(DATA)
     assert [len(batches_of(data, split, batch_size=100)) for split in ("train", "test")] == [4, 1]
     for make in (batches_of, evaluator_of):
@@ -127,13 +127,13 @@ def test_a_split_is_train_or_test():
             make(data, "x")
 
 
-def test_the_random_state_is_left_alone(pair):
+def test_random_state_is_unchanged(pair):
     before = torch.random.get_rng_state()
     evaluate_network(**SETTING, params=pair[0])
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_recipe_may_spawn_and_hold_lists(tmp_path):
+def test_recipe_can_spawn_and_contain_lists(tmp_path):
     recipe = {"epochs": 3, "schedule": "steps", "milestones": [1.0, 2.0], "spawn_epoch": 1}
     (task,) = Task.map(train_networks, **SETTING, recipe=recipe, seeds=[5])
     outcome = run(tmp_path, toy.study("one", task))

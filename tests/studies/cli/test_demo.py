@@ -23,7 +23,7 @@ def brief(monkeypatch):
     monkeypatch.setattr("onebasin_studies.report.demo.EPOCHS", 2)
 
 
-def test_the_merged_network_is_better_than_its_parents(capsys, tmp_path):
+def test_merged_network_is_better_than_its_parents(capsys, tmp_path):
     out = tmp_path / "made" / "here"
     found = succeed(capsys, "demo", "--out", out)
     assert {path.name for path in out.iterdir()} == FILES
@@ -42,7 +42,7 @@ def test_the_merged_network_is_better_than_its_parents(capsys, tmp_path):
     assert f"{errors['merged']:.1%}" in page and "$" not in page.split("</style>")[-1]
 
 
-def test_the_commands_write_the_same_files(capsys, tmp_path, brief):
+def test_commands_write_the_same_files(capsys, tmp_path, brief):
     data = succeed(capsys, "demo", "--out", tmp_path, "--json", "--seed", "3").data
     assert data == json.loads((tmp_path / "result.json").read_text())
     assert data["seed"] == 3
@@ -56,7 +56,7 @@ def test_the_commands_write_the_same_files(capsys, tmp_path, brief):
     assert found["barrier"] == data["barrier"]["barrier"]
 
 
-def test_the_same_seed_gives_the_same_bytes(capsys, tmp_path, brief):
+def test_same_seed_gives_the_same_bytes(capsys, tmp_path, brief):
     for name in ("first", "again", "other"):
         seed = "2" if name == "other" else "1"
         succeed(capsys, "demo", "--out", tmp_path / name, "--seed", seed)
@@ -69,14 +69,14 @@ def test_the_same_seed_gives_the_same_bytes(capsys, tmp_path, brief):
         assert content("first", file) != content("other", file), file
 
 
-def test_the_merged_network_is_a_network_of_the_same_size(capsys, tmp_path, brief):
+def test_merged_network_has_the_same_size(capsys, tmp_path, brief):
     succeed(capsys, "demo", "--out", tmp_path)
     a, merged = (load_file(tmp_path / f"{name}.safetensors") for name in ("a", "merged"))
     assert {n: t.shape for n, t in a.items()} == {n: t.shape for n, t in merged.items()}
     assert not any(torch.equal(a[name], merged[name]) for name in a)
 
 
-def test_a_folder_that_cannot_be_created(capsys, tmp_path):
+def test_folder_that_cannot_be_created_raises(capsys, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     line = fail(capsys, "demo", "--out", file)

@@ -41,13 +41,13 @@ def test_networks_history_and_picture_are_written(capsys, tmp_path):
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_called_again_it_has_nothing_to_do(capsys, tmp_path):
+def test_second_call_reads_the_results(capsys, tmp_path):
     arguments = ("train", "mlp", "--data", "digits", "-o", tmp_path, "--json", *SMALL)
     first = succeed(capsys, *arguments).data
     assert succeed(capsys, *arguments).data == first
 
 
-def test_flat_data_become_images_where_the_network_takes_them(capsys, tmp_path):
+def test_flat_data_are_reshaped_to_images(capsys, tmp_path):
     found = succeed(
         capsys,
         "train",
@@ -68,9 +68,7 @@ def test_flat_data_become_images_where_the_network_takes_them(capsys, tmp_path):
     assert "convolutions" in found.data["reason"]
 
 
-def test_a_model_of_ones_own_gets_the_shape_of_its_inputs_from_the_data(
-    capsys, tmp_path, monkeypatch
-):
+def test_custom_model_gets_input_shape_from_data(capsys, tmp_path, monkeypatch):
     (tmp_path / "own_models.py").write_text(
         "from torch import nn\n"
         "def build(): return nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))\n"
@@ -116,14 +114,14 @@ def test_text_is_a_table(capsys, tmp_path):
         (("--augment",), "inputs are (100, 64); it takes square images"),
     ],
 )
-def test_wrong_input_gives_one_line(capsys, tmp_path, changes, text):
+def test_invalid_input_gives_one_line(capsys, tmp_path, changes, text):
     line = fail(
         capsys, "train", "mlp", "--data", "digits", "-o", tmp_path / "out", *SMALL, *changes
     )
     assert text in line
 
 
-def test_a_folder_of_another_training_is_left_alone(capsys, tmp_path):
+def test_folder_of_another_training_is_unchanged(capsys, tmp_path):
     arguments = ("train", "mlp", "--data", "digits", "-o", tmp_path, *SMALL)
     succeed(capsys, *arguments)
     kept = (tmp_path / "seed-0.safetensors").read_bytes()
@@ -134,13 +132,13 @@ def test_a_folder_of_another_training_is_left_alone(capsys, tmp_path):
     assert (tmp_path / "seed-0.safetensors").read_bytes() != kept
 
 
-def test_a_file_in_the_way_is_named(capsys, tmp_path):
+def test_file_instead_of_a_folder_is_named(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     line = fail(capsys, "train", "mlp", "--data", "digits", "-o", tmp_path / "file", *SMALL)
     assert "cannot be used for training" in line
 
 
-def test_networks_that_all_diverge_are_reported_and_not_drawn(capsys, tmp_path):
+def test_diverged_networks_are_reported_without_curves(capsys, tmp_path):
     arguments = ("train", "mlp", "--data", "digits", "--seeds", "0,1", "-o", tmp_path, *SMALL)
     succeed(capsys, *arguments)
     assert (tmp_path / "curves.png").exists()
@@ -157,7 +155,7 @@ def test_networks_that_all_diverge_are_reported_and_not_drawn(capsys, tmp_path):
     assert {network["status"] for network in quiet.data["networks"]} == {"diverged"}
 
 
-def test_without_epochs_nothing_is_drawn(capsys, tmp_path):
+def test_no_curves_without_epochs(capsys, tmp_path):
     succeed(capsys, "train", "mlp", "--data", "digits", "-o", tmp_path, *SMALL, "--epochs", "0")
     assert (tmp_path / "seed-0.safetensors").exists()
     assert not (tmp_path / "curves.png").exists()

@@ -51,7 +51,7 @@ def test_pictures_are_written(tmp_path):
         assert (tmp_path / f"curve{suffix}").read_bytes().startswith(start)
 
 
-def test_the_source_of_an_image_is_the_image_and_always_the_same():
+def test_image_source_is_reproducible():
     first, again = svg_source(curve_figure(LINES)), svg_source(curve_figure(LINES))
     head, _, data = first.partition(",")
     assert head == "data:image/svg+xml;base64"
@@ -59,7 +59,7 @@ def test_the_source_of_an_image_is_the_image_and_always_the_same():
     assert first == again
 
 
-def test_where_no_picture_can_be_written_is_named(tmp_path):
+def test_unwritable_figure_raises(tmp_path):
     with pytest.raises(OneBasinError, match=r"nowhere.*does not exist; create it first"):
         save_figure(curve_figure(LINES), tmp_path / "nowhere" / "curve.png")
     with pytest.raises(OneBasinError, match=r"curve\.doc: unknown picture format '\.doc'"):

@@ -12,7 +12,7 @@ def trained(*losses):
     return TrainedNetwork(0, {}, rows)
 
 
-def test_a_network_that_diverges_is_drawn_as_far_as_it_came():
+def test_curve_of_a_diverged_network_ends_early():
     networks = [trained(0.5, math.inf), trained(math.nan)]
     assert has_curves(networks)
     loss, _ = learning_curves(networks).axes
@@ -20,7 +20,7 @@ def test_a_network_that_diverges_is_drawn_as_far_as_it_came():
 
 
 @pytest.mark.parametrize("networks", [[], [trained()], [trained(math.nan), trained(math.inf)]])
-def test_without_a_finite_loss_there_is_nothing_to_draw(networks):
+def test_no_curves_without_a_finite_loss(networks):
     assert not has_curves(networks)
     with pytest.raises(OneBasinError, match="learning_curves: no network has an epoch with a fini"):
         learning_curves(networks)

@@ -52,7 +52,7 @@ def test_engines_agree_with_a_plain_loop(recipe, engine):
 
 
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
-def test_statistics_are_each_networks_own(engine):
+def test_running_statistics_are_separate(engine):
     data, recipe = blobs(), RECIPES["a batch of one"]
     found = train(normed(), data, seeds=[0, 1], recipe=recipe, engine=engine)
     for network in found:
@@ -62,7 +62,7 @@ def test_statistics_are_each_networks_own(engine):
 
 
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
-def test_what_becomes_of_a_seed_does_not_depend_on_the_others(engine):
+def test_result_does_not_depend_on_other_seeds(engine):
     data, recipe = blobs(), RECIPES["adam"]
     together = train(mlp(), data, seeds=range(5), recipe=recipe, engine=engine, group_size=5)
     (alone,) = train(mlp(), data, seeds=[3], recipe=recipe, engine=engine)
@@ -72,7 +72,7 @@ def test_what_becomes_of_a_seed_does_not_depend_on_the_others(engine):
 
 
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
-def test_noise_is_each_networks_own(engine):
+def test_noise_is_separate(engine):
     data = blobs()
     options = {"epochs": 2, "batch_size": 30, "engine": engine}
     found = train(noisy(), data, seeds=[4, 5, 6], group_size=3, **options)
@@ -80,7 +80,7 @@ def test_noise_is_each_networks_own(engine):
     assert_close(found[1].params, alone[0].params)
 
 
-def test_noise_is_the_same_by_every_engine():
+def test_engines_draw_the_same_noise():
     data = blobs()
     batched, looped = (
         train(noisy(), data, seeds=[4, 5], epochs=2, batch_size=30, engine=engine)
@@ -90,7 +90,7 @@ def test_noise_is_the_same_by_every_engine():
         assert_close(a.params, b.params)
 
 
-def test_dropout_drops_and_leaves_the_random_state():
+def test_dropout_does_not_change_the_random_state():
     still = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, 3))
     noise, data = noisy(), blobs()
     state = torch.random.get_rng_state()

@@ -17,14 +17,14 @@ KEPT = {
 
 
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
-def test_batches_are_the_examples_as_networks_take_them(kept):
+def test_batches_are_normalized_examples(kept):
     gatherer = BatchLoader(kept)
     for rows in (torch.tensor([[3, 0], [19, 3]]), torch.tensor([[1], [2]])):
         expected = kept[rows.flatten()].unflatten(0, rows.shape)
         assert torch.equal(gatherer.load(rows), expected)
 
 
-def test_networks_learn_the_same_from_bytes():
+def test_training_on_bytes_gives_the_same_network():
     from onebasin.networks import MLP
 
     labels = torch.arange(20) % 3

@@ -26,19 +26,19 @@ from tests.studies.training.networks import blobs, mlp
 OUTSIDE = [LEAST_SEED - 1, MOST_SEED + 1]
 
 
-def test_draws_are_what_they_were():
+def test_random_numbers_are_stable():
     assert order_of(3, 1, 8).tolist() == [3, 0, 6, 1, 5, 4, 7, 2]
     assert order_of(-5, 0, 8).tolist() == [2, 3, 5, 7, 6, 4, 0, 1]
     assert generator_of(3, "noise", 0).initial_seed() == 30633481300878568
 
 
 @pytest.mark.parametrize("seed", [LEAST_SEED, -1, 0, MOST_SEED])
-def test_torch_takes_every_seed_that_there_is(seed):
+def test_torch_accepts_every_valid_seed(seed):
     assert wrapped(check_seed("call", seed)) == seed
     torch.Generator().manual_seed(seed)
 
 
-def test_numbers_made_from_seeds_are_wrapped():
+def test_derived_seeds_wrap_around():
     assert wrapped(MOST_SEED + 1) == 0
     assert 0 <= wrapped(LEAST_SEED - 1) <= MOST_SEED
 
@@ -57,7 +57,7 @@ def test_seeds_must_be_a_list():
 
 
 @pytest.mark.parametrize("seeds", [np.arange(2), torch.arange(2), range(2), iter([0, 1])])
-def test_seeds_may_be_kept_in_anything(seeds):
+def test_seeds_can_be_any_iterable(seeds):
     assert [(type(seed), seed) for seed in check_seeds("call", seeds)] == [(int, 0), (int, 1)]
 
 
@@ -85,7 +85,7 @@ def test_every_seed_is_checked(seed):
 
 
 @pytest.mark.parametrize("seed", [LEAST_SEED, MOST_SEED])
-def test_the_outermost_seeds_will_do(seed):
+def test_smallest_and_largest_seed_are_valid(seed):
     digits = load_digits(seed=seed).as_images()
     part = digits.subset(5, 5, seed).with_label_noise(0.2, seed=seed)
     apply_augmentation = batches(
@@ -95,7 +95,7 @@ def test_the_outermost_seeds_will_do(seed):
     assert len(train(mlp(), blobs(), seeds=[seed], epochs=1)[0].losses) == 1
 
 
-def test_torchs_own_generators_stay_as_they_were(monkeypatch):
+def test_global_generators_are_unchanged(monkeypatch):
     before = torch.get_rng_state()
     with seeded(3):
         drawn = torch.rand(4)

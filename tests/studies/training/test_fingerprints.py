@@ -34,7 +34,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-def test_other_data_have_another_fingerprint(changes):
+def test_fingerprint_depends_on_the_data(changes):
     assert data_fingerprint(DATA.replace()) == data_fingerprint(DATA)
     assert data_fingerprint(DATA.replace(**changes)) != data_fingerprint(DATA)
 
@@ -55,7 +55,7 @@ def test_images_differ_in_bytes_or_normalization():
     assert fingerprint(raw, deviation=(0.2, 0.2, 0.1)) != first
 
 
-def test_large_data_are_sampled_to_their_end(monkeypatch):
+def test_sample_of_large_data_includes_the_end(monkeypatch):
     monkeypatch.setattr("onebasin_studies.training.setup.MOST_BYTES", 600)
     first = data_fingerprint(DATA)
     rows = [row for row in range(600) if data_fingerprint(one_changed(row)) != first]
@@ -68,7 +68,7 @@ def one_changed(row):
     return DATA.replace(train_inputs=changed(DATA.train_inputs, row))
 
 
-def test_texts_and_empty_splits_have_one():
+def test_texts_and_empty_splits_have_a_fingerprint():
     tokens, labels = Tokens(torch.ones(3, 4, dtype=torch.int32), 9), torch.zeros(3).long()
     empty = Dataset(
         "texts",
@@ -95,7 +95,7 @@ def test_fingerprint_of_weights_ignores_rounding():
     assert network_fingerprint(network.requires_grad_(False)) != network_fingerprint(mlp())
 
 
-def test_other_data_or_another_initialization_do_not_go_on_in_a_folder(tmp_path):
+def test_folder_rejects_other_data_and_initializations(tmp_path):
     def zeros():
         network = mlp()
         for param in network.parameters():

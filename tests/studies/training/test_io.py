@@ -46,7 +46,7 @@ def check_named_and_mended(folder, file, why):
     assert all(torch.equal(found[name], tensor) for name, tensor in kept.items())
 
 
-def test_a_network_of_another_tool_is_named(folder):
+def test_network_of_another_tool_is_rejected(folder):
     file = folder / "seed-0.safetensors"
     save_file(load_file(file), file)
     check_named_and_mended(folder, file, "its metadata or rows have no 'status'")
@@ -61,7 +61,7 @@ def test_a_network_of_another_tool_is_named(folder):
         (lambda held: {**held, "0.bias": held["0.bias"].double()}, "'0.bias' is torch.float64"),
     ],
 )
-def test_foreign_tensors_are_named(folder, change, why):
+def test_unexpected_tensors_are_rejected(folder, change, why):
     file = folder / "seed-0.safetensors"
     rewrite(file, tensors=change(load_file(file)))
     check_named_and_mended(folder, file, why)
@@ -76,7 +76,7 @@ def test_foreign_tensors_are_named(folder, change, why):
         ({"epochs": "two"}, "ValueError: invalid literal"),
     ],
 )
-def test_foreign_metadata_are_named(folder, metadata, why):
+def test_unexpected_metadata_are_rejected(folder, metadata, why):
     file = folder / "seed-0.safetensors"
     rewrite(file, metadata=metadata)
     check_named_and_mended(folder, file, why)
@@ -93,7 +93,7 @@ def test_foreign_metadata_are_named(folder, metadata, why):
         (lambda text: text.replace('"seed": 0', '"seed": 1'), "it has no 2 epochs of seed 0"),
     ],
 )
-def test_a_cut_history_is_named(folder, change, why):
+def test_truncated_history_is_rejected(folder, change, why):
     file = folder / "history" / "seed-0.jsonl"
     file.write_text(change(file.read_text()))
     check_named_and_mended(folder, file, why)
@@ -110,7 +110,7 @@ def test_a_cut_history_is_named(folder, change, why):
         (None, {"seeds": "7"}, "TypeError"),
     ],
 )
-def test_a_foreign_state_is_named(tmp_path, tensors, metadata, why):
+def test_unexpected_state_is_rejected(tmp_path, tensors, metadata, why):
     options = {**OPTIONS, "epochs": 40, "group_size": 2, "checkpoints": tmp_path}
 
     def stop(found):

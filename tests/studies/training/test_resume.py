@@ -57,7 +57,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_killed_and_called_again_gives_the_same_bytes(tmp_path, repository, one_thread):
+def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, repository, one_thread):
     whole = run(tmp_path / "whole")
     expected = files(tmp_path / "whole")
     assert len(expected) == 3
@@ -95,7 +95,7 @@ def test_killed_and_called_again_gives_the_same_bytes(tmp_path, repository, one_
     assert not (killed / ".lock").exists()
 
 
-def test_a_training_that_is_done_is_read(tmp_path):
+def test_finished_training_is_read(tmp_path):
     first = run(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed-*")}
     calls = []
@@ -106,7 +106,7 @@ def test_a_training_that_is_done_is_read(tmp_path):
     assert calls[-1] == (18, 18)
 
 
-def test_stopped_by_an_exception_it_goes_on(tmp_path, one_thread):
+def test_resume_after_an_exception(tmp_path, one_thread):
     run(tmp_path / "whole")
 
     def stop(found):
@@ -120,7 +120,7 @@ def test_stopped_by_an_exception_it_goes_on(tmp_path, one_thread):
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
-def test_another_training_is_refused_or_replaced(tmp_path):
+def test_other_training_is_rejected_or_replaced(tmp_path):
     run(tmp_path)
     with pytest.raises(OneBasinError, match="holds another training, with epochs 6, not 7"):
         run(tmp_path, epochs=7)
@@ -130,7 +130,7 @@ def test_another_training_is_refused_or_replaced(tmp_path):
     assert {len(network.losses) for network in found} == {3}
 
 
-def test_a_kill_while_networks_are_removed_mixes_no_two_trainings(tmp_path, monkeypatch):
+def test_kill_during_a_restart_does_not_mix_trainings(tmp_path, monkeypatch):
     first = run(tmp_path, epochs=3)
     unlink, removed = Path.unlink, []
 
@@ -150,7 +150,7 @@ def test_a_kill_while_networks_are_removed_mixes_no_two_trainings(tmp_path, monk
     assert [n.losses for n in run(tmp_path, epochs=3)] == [n.losses for n in first]
 
 
-def test_networks_without_a_manifest_are_not_taken_over(tmp_path):
+def test_networks_without_a_manifest_are_rejected(tmp_path):
     run(tmp_path, epochs=3)
     (tmp_path / "manifest.json").unlink()
     before = files(tmp_path)
@@ -173,7 +173,7 @@ def test_networks_without_a_manifest_are_not_taken_over(tmp_path):
         lambda there: json.dumps({**there, "groups": [[0, 1], ["2"]]}),
     ],
 )
-def test_a_broken_manifest_is_named(tmp_path, change):
+def test_damaged_manifest_is_rejected(tmp_path, change):
     options = {"seeds": SEEDS, "epochs": 0, "checkpoints": tmp_path}
     train(noisy(), blobs(), **options)
     file = tmp_path / "manifest.json"
@@ -183,7 +183,7 @@ def test_a_broken_manifest_is_named(tmp_path, change):
     train(noisy(), blobs(), resume=False, **options)
 
 
-def test_networks_on_the_way_are_kept(tmp_path):
+def test_snapshots_are_saved(tmp_path):
     (found,) = train(
         noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, save_epochs=[1, 3]
     )
@@ -198,7 +198,7 @@ def test_networks_on_the_way_are_kept(tmp_path):
     assert not torch.equal(first["0.weight"], last["0.weight"])
 
 
-def test_epochs_that_a_network_is_past_cannot_be_kept(tmp_path, one_thread):
+def test_past_epochs_cannot_be_saved(tmp_path, one_thread):
     def stop(found):
         if found.epoch == 4:
             raise KeyboardInterrupt
@@ -250,7 +250,7 @@ class Nameless:
         return inputs
 
 
-def test_an_augmentation_is_known_by_its_name(tmp_path):
+def test_augmentation_is_identified_by_name(tmp_path):
     options = {"seeds": [0], "epochs": 1, "checkpoints": tmp_path}
     first = train(mlp(), blobs(), augment=Jitter(0.1), **options)
     again = train(mlp(), blobs(), augment=Jitter(0.1), **options)
@@ -260,7 +260,7 @@ def test_an_augmentation_is_known_by_its_name(tmp_path):
             train(mlp(), blobs(), augment=other, **options)
 
 
-def test_a_method_is_known_by_what_it_is_bound_to():
+def test_method_is_identified_by_its_object():
     names = [augment_name(Jitter(size).jitter) for size in (0.1, 0.2)]
     assert [re.findall(r"Jitter\(size=.*?\)", name) for name in names] == [
         ["Jitter(size=0.1)"],
@@ -280,7 +280,7 @@ def test_unidentifiable_augmentations_need_no_folder(tmp_path):
         train(mlp(), blobs(), **options)
 
 
-def test_epochs_to_keep_are_checked(tmp_path):
+def test_save_epochs_are_checked(tmp_path):
     with pytest.raises(OneBasinError, match=r"save_epochs is 3; it must be 'all' or epochs from 1"):
         epochs_to_save(3, 3)
     with pytest.raises(OneBasinError, match=r"save_epochs is \[4\]; it must be 'all' or epochs"):
@@ -289,7 +289,7 @@ def test_epochs_to_keep_are_checked(tmp_path):
         train(noisy(), blobs(), seeds=[5], epochs=3, save_epochs="all")
 
 
-def test_a_broken_state_is_named(tmp_path):
+def test_damaged_state_is_rejected(tmp_path):
     def stop(found):
         if found.epoch == 3:
             raise KeyboardInterrupt

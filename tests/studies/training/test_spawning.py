@@ -15,7 +15,7 @@ OPTIONS = {
 }
 
 
-def test_a_child_with_the_trunks_seed_is_the_network_that_never_spawned():
+def test_child_with_the_seed_of_the_trunk_equals_plain_training():
     data = blobs()
     (plain,) = train(mlp(), data, seeds=[7], **OPTIONS)
     children = train(mlp(), data, seeds=[7, 8], spawn_epoch=2, trunk_seed=7, **OPTIONS)
@@ -23,7 +23,7 @@ def test_a_child_with_the_trunks_seed_is_the_network_that_never_spawned():
     assert children[0].losses == pytest.approx(plain.losses, rel=1e-5)
 
 
-def test_children_share_the_trunk_and_then_go_apart():
+def test_children_share_the_trunk_and_then_differ():
     data = blobs()
     a, b = train(mlp(), data, seeds=[1, 2], spawn_epoch=3, **OPTIONS)
     assert a.losses[:3] == b.losses[:3]
@@ -53,18 +53,18 @@ def test_progress_counts_the_trunk():
 
 
 @pytest.mark.parametrize("epoch", [0, 4])
-def test_the_epoch_is_checked(epoch):
+def test_spawn_epoch_is_checked(epoch):
     with pytest.raises(OneBasinError, match=f"spawn_epoch is {epoch}, but there are 4 epochs"):
         train(mlp(), blobs(), seeds=[1], spawn_epoch=epoch, **OPTIONS)
 
 
 @pytest.mark.parametrize("epoch", [1.5, 2.0, True, "2"])
-def test_the_epoch_is_a_whole_number(epoch):
+def test_spawn_epoch_is_a_whole_number(epoch):
     with pytest.raises(OneBasinError, match=f"spawn_epoch is {epoch!r}, but .* a whole number"):
         checked_spawn_epoch(epoch, 4)
 
 
-def test_epochs_of_the_trunk_are_not_kept(tmp_path):
+def test_epochs_of_the_trunk_are_not_saved(tmp_path):
     options = {**OPTIONS, "seeds": [1, 2], "spawn_epoch": 2, "checkpoints": tmp_path}
     with pytest.raises(OneBasinError, match=r"save_epochs has 2, but up to spawn_epoch 2 .*from 3"):
         train(mlp(), blobs(), save_epochs=[3, 2], **options)

@@ -31,7 +31,7 @@ def cosine(one, other):
     return torch.cosine_similarity(*flat, dim=0).item()
 
 
-def test_the_whole_line_is_trained_and_its_ends_are_apart(line):
+def test_whole_line_is_trained_and_endpoints_differ(line):
     apart = train(NETWORK, DATA, seeds=[0, 1], epochs=30, learning_rate=3e-3)
     curve = interpolate(NETWORK, *line.corners, TRAIN, num_points=9)
     naive = interpolate(NETWORK, apart[0].params, apart[1].params, TRAIN, num_points=9)
@@ -40,7 +40,7 @@ def test_the_whole_line_is_trained_and_its_ends_are_apart(line):
     assert line.losses[-1] < 0.1 < line.losses[0]
 
 
-def test_without_the_penalty_the_ends_come_together(line):
+def test_endpoints_are_similar_without_the_penalty(line):
     free = train_subspace(NETWORK, DATA, epochs=10, learning_rate=3e-3, penalty=0.0)
     assert free.cosines[-1] > 0.2
     assert line.cosines[9] < 0.02
@@ -49,7 +49,7 @@ def test_without_the_penalty_the_ends_come_together(line):
     assert line.cosines[-1] == pytest.approx(cosine(*line.corners) ** 2, abs=1e-3)
 
 
-def test_a_simplex_is_trained_inside():
+def test_interior_of_a_simplex_is_trained():
     simplex = train_subspace(NETWORK, DATA, num_corners=3, epochs=30, learning_rate=3e-3)
     assert len(simplex.corners) == 3
     for shares in (None, [0.5, 0.5, 0.0], [0.1, 0.2, 0.7], [0.0, 0.0, 1.0]):
@@ -60,7 +60,7 @@ def test_a_simplex_is_trained_inside():
         assert cosine(one, other) ** 2 < 0.02
 
 
-def test_a_line_can_begin_at_an_aligned_pair():
+def test_line_can_start_at_an_aligned_pair():
     a, b = (each.params for each in train(NETWORK, DATA, seeds=[0, 1], epochs=5))
     symmetry = infer_symmetry(NETWORK, (DATA.train_inputs[:2],))
     aligned = match_weights(symmetry, a, b).permutation.apply(b)
@@ -76,7 +76,7 @@ def test_a_line_can_begin_at_an_aligned_pair():
     assert all(torch.equal(a[name], tensor) for name, tensor in kept.items())
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_another():
+def test_seed_determines_the_result():
     found = [train_subspace(NETWORK, DATA, epochs=1, seed=seed) for seed in (3, 3, 4)]
     weights = [each.corners[1]["layers.0.weight"] for each in found]
     assert torch.equal(weights[0], weights[1])
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_another():
     assert found[0].losses == found[1].losses
 
 
-def test_nothing_else_is_changed():
+def test_arguments_and_random_state_are_unchanged():
     before = {name: tensor.clone() for name, tensor in NETWORK.state_dict().items()}
     torch.manual_seed(0)
     expected = torch.rand(3)
@@ -95,7 +95,7 @@ def test_nothing_else_is_changed():
         assert torch.equal(tensor, before[name])
 
 
-def test_statistics_are_those_of_each_corner():
+def test_each_corner_has_its_statistics():
     network = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
     line = train_subspace(network, DATA, epochs=8, learning_rate=3e-3)
     for corner in line.corners:
@@ -174,7 +174,7 @@ def test_progress_counts_epochs():
     assert calls == [(1, 2), (2, 2)]
 
 
-def test_wrong_calls_are_named(line):
+def test_invalid_arguments_raise(line):
     with pytest.raises(OneBasinError, match="train_subspace: the number of corners is 1; it"):
         train_subspace(NETWORK, DATA, num_corners=1)
     for penalty in (-1.0, float("nan"), float("inf")):
@@ -208,7 +208,7 @@ def normed() -> nn.Module:
 
 
 @pytest.mark.parametrize(("network", "num_met"), [(normed(), 20), (NETWORK, 21)])
-def test_a_single_example_in_the_end_is_left_out_where_it_must_be(network, num_met, monkeypatch):
+def test_single_last_example_is_omitted_with_batchnorm(network, num_met, monkeypatch):
     met, run = [], _Learner._run
 
     def watched(self, inputs, generator):

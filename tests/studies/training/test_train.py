@@ -59,7 +59,7 @@ def test_network_and_random_state_are_unchanged():
     assert not any(tensor.requires_grad for tensor in trained.params.values())
 
 
-def test_no_epochs_give_the_initial_weights():
+def test_zero_epochs_give_initial_weights():
     (trained,) = train(small(), load_digits(), seeds=[7], epochs=0)
     assert_same(trained.params, initialized(small(), 7).state_dict())
 
@@ -71,7 +71,7 @@ def test_progress_counts_the_epochs_of_all_seeds():
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 
 
-def test_wrong_calls_are_named():
+def test_invalid_arguments_raise():
     data = load_digits()
     with pytest.raises(OneBasinError, match="train: seeds is empty"):
         train(small(), data, seeds=[])
@@ -79,7 +79,7 @@ def test_wrong_calls_are_named():
         train(small(), data, seeds=[0], batch_size=0)
 
 
-def test_parameters_that_nothing_draws_are_named():
+def test_module_without_reset_parameters_raises():
     class Scale(nn.Module):
         def __init__(self):
             super().__init__()

@@ -14,7 +14,7 @@ from onebasin_studies.training.stacks import initialized
 from tests.studies.training.networks import assert_close, blobs, mlp, noisy, normed
 
 
-def test_networks_stop_by_themselves_and_leave_the_others():
+def test_network_stops_without_affecting_others():
     options = {"epochs": 40, "batch_size": 10, "learning_rate": 0.01}
     data = blobs()
     free = train(mlp(), data, seeds=range(4), stop_loss=None, group_size=4, **options)
@@ -29,7 +29,7 @@ def test_networks_stop_by_themselves_and_leave_the_others():
         assert network.losses == pytest.approx(whole.losses[: len(network.losses)], rel=1e-2)
 
 
-def test_a_network_that_diverges_leaves():
+def test_diverged_network_leaves_its_group():
     found = train(
         mlp(), blobs(), seeds=[0, 1], epochs=30, optimizer="sgd", learning_rate=1e30, batch_size=9
     )
@@ -127,7 +127,7 @@ def test_unsupported_engine_raises():
         train(mlp(), blobs(), seeds=[0], engine="chain")  # type: ignore[arg-type]
 
 
-def test_wrong_options_are_named():
+def test_invalid_options_raise():
     with pytest.raises(OneBasinError, match="unknown option 'epoch'; a recipe has epochs, "):
         train(mlp(), blobs(), seeds=[0], epoch=3)
     with pytest.raises(OneBasinError, match=r"seeds \[1, 1\] are not distinct"):
@@ -172,12 +172,12 @@ def test_wrong_options_are_named():
         ({"checkpoints": ""}, "checkpoints is empty; name a folder, '.' for the working one"),
     ],
 )
-def test_numbers_that_are_none_are_named(options, text):
+def test_nonfinite_numbers_raise(options, text):
     with pytest.raises(OneBasinError, match=f"train: {text}"):
         train(mlp(), blobs(), seeds=[0], **options)
 
 
-def test_a_schedule_may_end_with_the_epochs_and_no_epochs_have_any():
+def test_schedule_fits_the_epochs():
     options = {"schedule": "steps", "warmup_epochs": 4}
     assert Recipe(epochs=4, milestones=(3.5,), **options).warmup_epochs == 4
     assert Recipe(epochs=0, milestones=(80, 120), **options).epochs == 0
@@ -186,7 +186,7 @@ def test_a_schedule_may_end_with_the_epochs_and_no_epochs_have_any():
         base.replace(epochs=100)
 
 
-def test_frozen_networks_and_single_examples_are_named():
+def test_frozen_networks_and_single_examples_raise():
     with pytest.raises(OneBasinError, match="all parameters of the network are frozen"):
         train(mlp().requires_grad_(False), blobs(), seeds=[0])
     single = "normalization over a batch needs two examples, but batch_size is 1 and blobs has 83"
@@ -199,7 +199,7 @@ def test_frozen_networks_and_single_examples_are_named():
     assert torch.equal(found.params["0.weight"], initialized(part, 0)[0].weight)
 
 
-def test_a_function_may_build_the_network():
+def test_function_can_build_the_network():
     found = train(mlp, blobs(), seeds=[2, 3], epochs=1)
     again = train(mlp, blobs(), seeds=[3], epochs=1)
     assert_close(found[1].params, again[0].params)
@@ -208,7 +208,7 @@ def test_a_function_may_build_the_network():
     assert_close(initial.params, mlp().state_dict())
 
 
-def test_augmented_inputs_are_drawn_for_each_network():
+def test_augmentation_is_separate():
     data = blobs()
 
     def jitter(inputs, generator):
@@ -231,7 +231,7 @@ def test_half_precision_is_close():
     assert half.losses == pytest.approx(whole.losses, rel=0.02)
 
 
-def test_groups_are_watched():
+def test_callback_receives_every_epoch_of_a_group():
     seen = []
     train(mlp(), blobs(), seeds=range(5), epochs=2, group_size=2, on_epoch_end=seen.append)
     ends = {found.group: found for found in seen}
@@ -242,12 +242,12 @@ def test_groups_are_watched():
     assert all(found.epoch == found.epochs == 2 for found in ends.values())
 
 
-def test_seeds_are_cut_evenly():
+def test_groups_have_similar_sizes():
     assert _cut(range(7), 3) == ((0, 1, 2), (3, 4), (5, 6))
     assert _cut(range(2), 2) == ((0,), (1,))
 
 
-def test_a_single_example_in_the_end_is_left_out():
+def test_single_last_example_is_omitted():
     data = blobs()
     one = Dataset(
         "one",

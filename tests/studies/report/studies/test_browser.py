@@ -75,7 +75,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_fits_a_phone(name, tmp_path):
+def test_page_fits_a_phone(name, tmp_path):
     found = look_at(PAGES[name](), tmp_path)
     assert found["width"] == WIDTH
     assert (found["scroll"], found["wide"]) == (WIDTH, [])
@@ -84,7 +84,7 @@ def test_a_page_fits_a_phone(name, tmp_path):
     assert all(width > 0 for width in found["images"])
 
 
-def test_a_table_uses_the_width_of_a_desktop(tmp_path):
+def test_table_uses_the_width_of_a_desktop(tmp_path):
     """Twelve columns do not fit the lines of a text, but do fit the window."""
     found = look_at(PAGES["study"](), tmp_path, SMALL)
     assert (found["scroll"], found["wide"], found["moved"]) == (SMALL, [], [0])
@@ -92,7 +92,7 @@ def test_a_table_uses_the_width_of_a_desktop(tmp_path):
     assert look_at(PAGES["study"](), tmp_path)["moved"][0] > 0, "it is wide on a phone"
 
 
-def test_the_look_notices_what_is_wrong(tmp_path):
+def test_probe_detects_overflow(tmp_path):
     page = PAGES["study"]().replace("base64,", "base64,AAAA", 1)
     wide = page.replace("<h2>", '<p style="width: 600px">too wide</p><h2>', 1)
     found = look_at(wide, tmp_path)

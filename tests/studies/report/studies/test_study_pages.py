@@ -32,7 +32,7 @@ def page_of(found) -> str:
     return report_files(found)[f"{found.study.name}.html"].decode()
 
 
-def test_the_page_says_what_was_claimed_found_and_done():
+def test_page_has_claim_verdict_and_setup():
     text = text_of(page_of(FOUND))
     for words in (
         "Somebody et al. 2022, A Title, Figure 2",
@@ -52,7 +52,7 @@ def test_the_page_says_what_was_claimed_found_and_done():
         assert words in text
 
 
-def test_a_configuration_is_written_in_words_as_deep_as_it_goes():
+def test_nested_configuration_is_written_as_lists():
     config = {
         "settings": {"a <b>": {"data": {"name": "mnist", "max_train_examples": 5}, "keep": [1, 2]}},
         "series": [{"widths": [4, 8], "recipe": {"nested": {"x": 0.5}}}],
@@ -68,14 +68,14 @@ def test_a_configuration_is_written_in_words_as_deep_as_it_goes():
     assert html.count("<ul>") == html.count("</ul>") == 5
 
 
-def test_the_caption_of_a_table_is_outside_the_box_that_moves():
+def test_caption_is_outside_the_scrolling_box():
     html = page_of(FOUND)
     box = html[html.index('<div class="scroll"') :]
     assert "<figcaption>Wide.</figcaption>" in box.partition("</div>")[2]
     assert "Wide." not in box.partition("</div>")[0]
 
 
-def test_the_page_needs_no_other_file_and_its_pictures_have_words():
+def test_page_is_self_contained_and_figures_have_alt_text():
     html = page_of(FOUND)
     tags = parsed(html)
     (image,) = [attrs for tag, attrs in tags.seen if tag == "img"]
@@ -86,7 +86,7 @@ def test_the_page_needs_no_other_file_and_its_pictures_have_words():
     assert links == ["width-width.svg", "width.csv", "width-rows.csv", "index.html"]
 
 
-def test_every_figure_is_a_file_and_every_table_too():
+def test_figures_and_tables_are_files():
     files = report_files(FOUND)
     assert set(files) == {"width.html", "width-width.svg", "width.csv", "width-rows.csv"}
     assert b"<svg" in files["width-width.svg"]
@@ -106,7 +106,7 @@ def test_every_figure_is_a_file_and_every_table_too():
     assert str(svg[1].text).startswith('Barrier against width, "falling": 0.25 at width 4')
 
 
-def test_a_study_without_rows_has_a_page_too():
+def test_study_without_rows_has_a_page():
     files = report_files(EMPTY)
     assert set(files) == {"width.html"}
     text = text_of(files["width.html"].decode())
@@ -115,7 +115,7 @@ def test_a_study_without_rows_has_a_page_too():
     assert "finished not yet" in text
 
 
-def test_means_of_a_table_are_words_on_the_page_and_numbers_in_the_file():
+def test_table_has_texts_and_numbers():
     same, other = (replace(summary(v), group={}) for v in ([0.0] * 3, [0.01, 0.012, 0.02]))
     percent = replace(other, form=".1%")
     body = Table(("a", "b", "c"), [(4, same, percent), (8, other, "-"), (16, summary([1]), "")])
@@ -134,7 +134,7 @@ def test_means_of_a_table_are_words_on_the_page_and_numbers_in_the_file():
     assert table_numbers(Table((), ())).empty and table_texts(Table((), ())) == []
 
 
-def test_time_that_passed_is_counted_once():
+def test_elapsed_time_counts_overlaps_once():
     """Tasks side by side, four of one call, and a pause between two runs."""
     spans = [(10.0, 4.0, 1), (12.0, 4.0, 1), (20.0, 0.5, 4), (20.0, 0.5, 4), (19.5, 0.5, 1)]
     records = [Record({"finished": f, "seconds": s, "together": n}) for f, s, n in spans]
@@ -143,7 +143,7 @@ def test_time_that_passed_is_counted_once():
     assert _elapsed([Record({"finished": 5.0, "seconds": 2.0})]) == 2.0
 
 
-def test_a_figure_without_words_is_refused():
+def test_figure_without_alt_text_raises():
     def figures(rows):
         return [replace(picture, alt=" ") for picture in STUDY.figures(rows)]
 
@@ -151,7 +151,7 @@ def test_a_figure_without_words_is_refused():
         draw(replace(STUDY, figures=figures), ROWS)
 
 
-def test_the_index_has_every_study_with_its_verdict():
+def test_index_has_every_study_with_its_verdict():
     other = replace(EMPTY, study=replace(STUDY, name="depth", paper="Another et al. 2023, B"))
     html = index_page([FOUND, other])
     text = text_of(html)
@@ -161,7 +161,7 @@ def test_the_index_has_every_study_with_its_verdict():
     assert links == ["depth.html", "width.html"]
 
 
-def test_the_markdown_index_has_one_row_per_study():
+def test_markdown_index_has_one_row_per_study():
     study = replace(STUDY, name="depth", paper="Another et al. 2023, B")
     other = replace(EMPTY, study=study, machines=[])
     page = index_markdown({"": [FOUND, other]})
@@ -205,7 +205,7 @@ def counterexample(tmp_path_factory):
     return folder
 
 
-def test_the_index_over_runs_has_each_study_once(tmp_path, counterexample):
+def test_index_of_runs_has_each_study_once(tmp_path, counterexample):
     study = find_study("counterexample")
     folders = [tmp_path / name / "out <1>" for name in ("a", "b")]
     for folder in folders:
@@ -231,7 +231,7 @@ def test_the_index_over_runs_has_each_study_once(tmp_path, counterexample):
     assert markdown.count("## out &lt;1&gt;") == 2
 
 
-def test_reports_are_written_from_what_a_folder_holds(tmp_path, counterexample):
+def test_reports_are_written_from_stored_results(tmp_path, counterexample):
     out = shutil.copytree(counterexample, tmp_path / "out")
     for _ in range(2):
         (found,) = write_study_reports(StudyFolder(out))
@@ -248,7 +248,7 @@ def test_reports_are_written_from_what_a_folder_holds(tmp_path, counterexample):
     assert found.seconds > 0
 
 
-def test_a_corrupt_result_is_refused_by_a_report(tmp_path, counterexample):
+def test_report_rejects_a_corrupt_result(tmp_path, counterexample):
     study = find_study("counterexample")
     out = shutil.copytree(counterexample, tmp_path / "out")
     path = stored_files(out, study.tasks(study.config("smoke"))[0])[".parquet"]
@@ -260,7 +260,7 @@ def test_a_corrupt_result_is_refused_by_a_report(tmp_path, counterexample):
     assert write_study_reports(StudyFolder(out))
 
 
-def test_a_report_of_what_is_missing_says_so(tmp_path, counterexample):
+def test_report_counts_missing_results(tmp_path, counterexample):
     study = find_study("counterexample")
     out = shutil.copytree(counterexample, tmp_path / "out")
     stored_files(out, study.tasks(study.config("smoke"))[0])[".json"].unlink()
