@@ -64,13 +64,12 @@ print(json.dumps(found))
 CASES = {
     "trained(data=[(inputs, labels)])": "train: data is of type list; pass a Dataset",
     "trained('mlp')": "train: network is 'mlp'; pass a module or a function that builds one",
-    "trained(lambda: 'mlp')": "train: what the network function returned is 'mlp'; it must",
+    "trained(lambda: 'mlp')": "train: the network function returned 'mlp'; it must",
     "trained(augment='flip')": "train: augment is 'flip'; pass a function of inputs and a gen",
-    "trained(augment=lambda x, _: x[:, :1])": "train: augment was given inputs (8, 2) and what "
-    "it returned is (8, 1); it must return a tensor of the same shape",
-    "trained(augment=lambda x, _: None)": "train: augment was given inputs (8, 2) and what it "
-    "returned is None; it must",
-    "trained(device=3.5)": "train: device '3.5' is not there (TypeError); choose another",
+    "trained(augment=lambda x, _: x[:, :1])": "train: augment returned (8, 1) for inputs (8, 2); "
+    "return a tensor of the same shape",
+    "trained(augment=lambda x, _: None)": "train: augment returned None for inputs (8, 2); return",
+    "trained(device=3.5)": "train: device '3.5' is not available (TypeError); choose another",
     "dataset().with_classes(3)": "data: classes is 3; give a list of whole numbers",
     "dataset().with_classes('a')": "data: a class is 'a'; it must be a whole number",
     "dataset().split('a')": "data: invalid fraction 'a' of toy; pass a number from 0 to 1",

@@ -1,4 +1,4 @@
-"""What the tests of studies share: a run, and what it left in its folder."""
+"""Shared by tests of studies: a run, and the files in its folder."""
 
 from pathlib import Path
 

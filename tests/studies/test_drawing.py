@@ -1,4 +1,4 @@
-"""How means are drawn, and what the figures of studies show by it."""
+"""Drawing of means, and the figures of studies."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The studies of barriers of Entezari et al.: what runs at smoke, and what they make of rows."""
+"""Studies of barriers of Entezari et al.: rows at smoke, and verdicts on given rows."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Studies of searches by Entezari et al.: verdicts on rows that are known, and their tasks."""
+"""Studies of searches of Entezari et al.: verdicts on given rows, and tasks."""
 
 import math
 
@@ -245,7 +245,7 @@ def test_annealed_networks_compute_the_same_and_average_better(networks):
     assert cost["energy_after"] == pytest.approx(after["average_error"], abs=2e-3)
     for kept, network in zip(before, networks, strict=True):
         assert all(torch.equal(tensor, network.tensors[name]) for name, tensor in kept.items())
-    with pytest.raises(OneBasinError, match=r"no network 0; there are \[1, 2\]"):
+    with pytest.raises(OneBasinError, match=r"unknown network 0; known are \[1, 2\]"):
         select_network(networks=found, number=0)
 
 
@@ -282,5 +282,5 @@ def test_fewer_examples_are_never_more():
 
 
 def test_a_result_without_networks_has_none_to_take():
-    with pytest.raises(OneBasinError, match=r"no network 1; there are \[\]"):
+    with pytest.raises(OneBasinError, match=r"unknown network 1; known are \[\]"):
         select_network(networks=Result(), number=1)

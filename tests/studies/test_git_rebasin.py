@@ -1,4 +1,4 @@
-"""The studies of Git Re-Basin at smoke: their rows, and verdicts that follow from them."""
+"""The studies of Git Re-Basin at smoke: rows and verdicts."""
 
 import math
 
@@ -268,7 +268,7 @@ def test_saved_epochs_equal_shorter_trainings():
         (short,) = train_networks(**SETTING, recipe={**RECIPE, "epochs": epoch}, seeds=[4])
         assert set(network.tensors) == set(short.tensors)
         assert all(torch.equal(network.tensors[n], short.tensors[n]) for n in short.tensors)
-    with pytest.raises(OneBasinError, match=r"no network 2; there are \[1, 3\]"):
+    with pytest.raises(OneBasinError, match=r"unknown network 2; known are \[1, 3\]"):
         select_network(networks=kept, number=2)
 
 

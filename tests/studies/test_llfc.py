@@ -1,4 +1,4 @@
-"""The studies of Zhou et al.: what they find on digits, and what their criteria refuse."""
+"""Studies of Zhou et al.: results on digits, and rejected rows."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The figures of the papers that a study must meet, and wrong ones that it must not."""
+"""The figures of the papers that a study must reproduce, and wrong figures."""
 
 from onebasin_studies import find_study
 from onebasin_studies.papers.collection import collect

@@ -1,4 +1,4 @@
-"""The tasks that studies share, on the digits: trained, matched and measured for real."""
+"""The shared tasks on digits: training, matching and evaluation."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tasks that take no time and leave a trace, and studies made of them; no torch here."""
+"""Tasks that take no time and log their calls, and studies of them; without torch."""
 
 import os
 import signal

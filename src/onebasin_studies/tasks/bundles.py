@@ -36,5 +36,5 @@ def select_network(*, networks: Result, number: int) -> Result:
     names = [name for name in networks.tensors if name.startswith(prefix)]
     if not names:
         known = sorted({int(name.partition("/")[0]) for name in networks.tensors})
-        raise OneBasinError(f"select_network: there is no network {number}; there are {known}")
+        raise OneBasinError(f"select_network: unknown network {number}; known are {known}")
     return Result((), {name.removeprefix(prefix): networks.tensors[name] for name in names})

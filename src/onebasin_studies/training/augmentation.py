@@ -48,8 +48,8 @@ def apply_augmentation(augment: Augment, inputs: Tensor, generator: torch.Genera
     if not isinstance(outputs, Tensor) or outputs.shape != inputs.shape:
         kind = f"{tuple(outputs.shape)}" if isinstance(outputs, Tensor) else described(outputs)
         raise OneBasinError(
-            f"train: augment was given inputs {tuple(inputs.shape)} and what it returned is "
-            f"{kind}; it must return a tensor of the same shape"
+            f"train: augment returned {kind} for inputs {tuple(inputs.shape)}; return a tensor of "
+            "the same shape"
         )
     return outputs
 

@@ -122,8 +122,8 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
         raise OneBasinError("train: the schedule 'steps' needs milestones, such as (80, 120)")
     if values["optimizer"] != "sgd" and (values["momentum"] or values["nesterov"]):
         raise OneBasinError(
-            f"train: momentum and nesterov are of 'sgd', but the optimizer is "
-            f"{values['optimizer']!r}; leave them out or choose 'sgd'"
+            f"train: momentum and nesterov require optimizer 'sgd' (got {values['optimizer']!r}); "
+            "remove them or choose 'sgd'"
         )
     if values["nesterov"] and not values["momentum"]:
         raise OneBasinError("train: nesterov needs momentum, such as momentum=0.9")
@@ -136,12 +136,12 @@ def _check_reached(epochs: int, milestones: tuple[Number, ...], warmup: Number) 
     if any(milestone >= epochs for milestone in milestones):
         listed = ", ".join(f"{milestone:g}" for milestone in milestones)
         raise OneBasinError(
-            f"train: milestones are {listed}, but there are {epochs} epochs; all must be below that"
+            f"train: milestones are {listed}, but there are {epochs} epochs; all must be below"
         )
     if warmup > epochs:
         raise OneBasinError(
-            f"train: warmup_epochs is {warmup:g}, but there are {epochs} epochs; it must not be "
-            "above that"
+            f"train: warmup_epochs is {warmup:g}, but there are {epochs} epochs; it must not "
+            "be larger"
         )
 
 

@@ -153,7 +153,7 @@ def _device(device: torch.device | str | None, module: nn.Module) -> torch.devic
         torch.empty(0, device=where)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise OneBasinError(
-            f"train: device {str(device)!r} is not there ({type(error).__name__}); choose "
+            f"train: device {str(device)!r} is not available ({type(error).__name__}); choose "
             "another, such as cpu"
         ) from error
     return where

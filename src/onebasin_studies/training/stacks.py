@@ -45,8 +45,7 @@ def initialized(network: Network, seed: int) -> nn.Module:
             elif next(module.parameters(recurse=False), None) is not None:
                 raise OneBasinError(
                     f"train: module {name or type(module).__name__!r} has parameters but no "
-                    "reset_parameters(); give it one that draws them, or pass a function that "
-                    "builds the network"
+                    "reset_parameters(); define one, or pass a function that builds the network"
                 )
     return fresh
 
@@ -60,7 +59,7 @@ def _built(network: Any) -> nn.Module:
     module: Any = network()
     if not isinstance(module, nn.Module):
         raise OneBasinError(
-            f"train: what the network function returned is {described(module)}; it must build a "
+            f"train: the network function returned {described(module)}; it must return a "
             "torch.nn.Module"
         )
     return module

@@ -168,7 +168,7 @@ def checked_spawn_epoch(given: Any, epochs: int) -> int | None:
         return int(given)
     raise OneBasinError(
         f"train: spawn_epoch is {given!r}, but there are {epochs} epochs; it must be a whole "
-        "number, at least 1 and below them"
+        "number, at least 1 and less than the number of epochs"
     )
 
 
@@ -177,7 +177,7 @@ def _check_folder(checkpoints: Any, kept: frozenset[int], augment: Augment | Non
     if checkpoints is None:
         if kept:
             raise OneBasinError(
-                "train: save_epochs needs a folder to keep networks in; checkpoints="
+                "train: save_epochs requires a folder for the networks; pass checkpoints=DIR"
             )
         return
     if not os.fspath(checkpoints):
@@ -210,7 +210,7 @@ def epochs_to_save(keep: Any, epochs: int, spawn_epoch: int | None = None) -> fr
     if early:
         raise OneBasinError(
             f"train: save_epochs has {early[0]}, but up to spawn_epoch {spawn_epoch} there is only "
-            f"one network, which is not kept; give epochs from {first} on, or 'all' for those"
+            f"the trunk, which is not saved; pass epochs from {first} on, or 'all'"
         )
     return frozenset(int(epoch) for epoch in given)
 
@@ -239,6 +239,6 @@ def check_saved(folder: Folder, groups: Sequence[Sequence[int]], kept: frozenset
         epochs = ", ".join(map(str, sorted({epoch for _, epoch in missing})))
         networks = counted(len({seed for seed, _ in missing}), "network")
         raise OneBasinError(
-            f"{folder.path}: {networks} went past epochs {epochs} of save_epochs and were not kept "
-            "there; leave these out, or start again with resume=False (--restart)"
+            f"{folder.path}: {networks} passed epochs {epochs} of save_epochs without a "
+            "snapshot; remove these epochs, or start again with resume=False (--restart)"
         )

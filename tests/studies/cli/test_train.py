@@ -107,10 +107,10 @@ def test_text_is_a_table(capsys, tmp_path):
         (("--lr", "nan"), "learning_rate is nan; it must be at least 0 and finite"),
         (("--schedule", "steps"), "'steps' needs milestones"),
         (("--milestones", "a"), "--milestones: invalid epochs 'a'"),
-        (("--momentum", "0.9"), "momentum and nesterov are of 'sgd'"),
+        (("--momentum", "0.9"), "momentum and nesterov require optimizer 'sgd'"),
         (("--stop-loss", "low"), "--stop-loss: invalid loss 'low'"),
         (("--save-epochs", "9"), "save_epochs is [9]; it must be 'all' or epochs from 1 to 2"),
-        (("--device", "cuda:77"), "device 'cuda:77' is not there"),
+        (("--device", "cuda:77"), "device 'cuda:77' is not available"),
         (("--augment",), "inputs are (100, 64); it takes square images"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Training as one would write it without this library: what it must agree with."""
+"""A plain PyTorch training loop, the reference for the engines."""
 
 import torch
 import torch.nn.functional as F

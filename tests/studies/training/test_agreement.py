@@ -1,4 +1,4 @@
-"""Every engine does what a plain loop of PyTorch does."""
+"""Every engine agrees with a plain PyTorch loop."""
 
 import pytest
 import torch

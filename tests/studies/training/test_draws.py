@@ -1,4 +1,4 @@
-"""Which seeds there are, and that what they draw stays what it is."""
+"""Valid seeds, and stable random numbers."""
 
 from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""The score of a batch: what counts as right."""
+"""The score of a batch."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""A training that was killed goes on as if nothing had been."""
+"""A killed training resumes to the same result."""
 
 import json
 import os
@@ -205,7 +205,7 @@ def test_past_epochs_cannot_be_saved(tmp_path, one_thread):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, save_epochs=[3], on_epoch_end=stop)
-    past = r"3 networks went past epochs 4 of save_epochs .*start again with resume=False"
+    past = r"3 networks passed epochs 4 of save_epochs .*start again with resume=False"
     with pytest.raises(OneBasinError, match=past.replace("3", r"\d")):
         run(tmp_path, save_epochs=[3, 4])
     assert len(run(tmp_path, save_epochs=[3])) == 3
@@ -285,7 +285,7 @@ def test_save_epochs_are_checked(tmp_path):
         epochs_to_save(3, 3)
     with pytest.raises(OneBasinError, match=r"save_epochs is \[4\]; it must be 'all' or epochs"):
         train(noisy(), blobs(), seeds=[5], epochs=3, checkpoints=tmp_path, save_epochs=[4])
-    with pytest.raises(OneBasinError, match="save_epochs needs a folder"):
+    with pytest.raises(OneBasinError, match="save_epochs requires a folder"):
         train(noisy(), blobs(), seeds=[5], epochs=3, save_epochs="all")
 
 

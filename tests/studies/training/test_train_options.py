@@ -1,4 +1,4 @@
-"""Early stops, histories, tests on the way, engines that do not fit."""
+"""Early stops, histories, evaluation during training, unsupported engines."""
 
 import math
 
@@ -160,11 +160,11 @@ def test_invalid_options_raise():
         ({"epochs": 1.5}, "epochs is 1.5; it must be a whole number of at least 0"),
         (
             {"epochs": 4, "milestones": (2, 4), "schedule": "steps"},
-            "milestones are 2, 4, but there are 4 epochs; all must be below that",
+            "milestones are 2, 4, but there are 4 epochs; all must be below",
         ),
         (
             {"epochs": 4, "warmup_epochs": 4.5},
-            "warmup_epochs is 4.5, but there are 4 epochs; it must not be above that",
+            "warmup_epochs is 4.5, but there are 4 epochs; it must not be larger",
         ),
         ({"checkpoint_seconds": -1}, "checkpoint_seconds is -1; it must be at least 0 and finite"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0; it must be a whole number of at least 1"),

@@ -55,8 +55,8 @@ class Noise(TorchDispatchMode):
         if any(argument.name == "generator" for argument in func._schema.arguments):
             return self._call(func, args, kwargs)
         raise OneBasinError(
-            f"train: the network calls {func}, whose random numbers cannot be drawn for each "
-            "network by itself; use torch.nn.functional.dropout or a draw that takes a generator"
+            f"train: the network calls {func}, which cannot draw separate random numbers for each "
+            "network; use torch.nn.functional.dropout or an operator with a generator argument"
         )
 
     def _empty(self, packet: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A study made up for the tests of reports: figures, a wide table, long words, a failure."""
+"""An artificial study for tests of reports: figures, a wide table, long words, a failure."""
 
 from dataclasses import dataclass, replace
 

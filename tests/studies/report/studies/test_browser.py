@@ -1,4 +1,4 @@
-"""The pages in a real browser, as wide as a phone."""
+"""The pages in a browser with the width of a phone."""
 
 import json
 import shutil
