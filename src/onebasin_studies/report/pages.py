@@ -27,7 +27,7 @@ def environment() -> Environment:
     """Return the environment of all templates. An undefined variable raises an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    env = Environment(
         loader=PackageLoader("onebasin_studies.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -35,11 +35,11 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {
+    env.filters |= {
         "css_class": lambda text: text.replace(" ", "-"),
         "entries": entries,
         "svg_source": svg_source,
         "words": to_words,
     }
-    made.tests["flat"] = is_flat
-    return made
+    env.tests["flat"] = is_flat
+    return env

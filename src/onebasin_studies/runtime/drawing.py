@@ -79,19 +79,19 @@ def draw_means(
         label: text of the legend.
         **style: line properties.
     """
-    places = [summary.group[x] for summary in summaries]
-    (line,) = ax.plot(places, [s.mean for s in summaries], marker="o", label=label, **style)
-    sure = [(p, s) for p, s in zip(places, summaries, strict=True) if isfinite(s.low)]
+    positions = [summary.group[x] for summary in summaries]
+    (line,) = ax.plot(positions, [s.mean for s in summaries], marker="o", label=label, **style)
+    sure = [(p, s) for p, s in zip(positions, summaries, strict=True) if isfinite(s.low)]
     lows, highs = ([f(s) for _, s in sure] for f in (lambda s: max(0.0, s.low), lambda s: s.high))
-    places = [place for place, _ in sure]
+    positions = [position for position, _ in sure]
     color = line.get_color()
     if len(summaries) == 1 and sure:
         # A band needs at least two points.
         (mean,) = (s.mean for s in summaries)
         reach = [[mean - lows[0]], [highs[0] - mean]]
-        ax.errorbar(places, [mean], yerr=reach, fmt="none", ecolor=color, capsize=3)
+        ax.errorbar(positions, [mean], yerr=reach, fmt="none", ecolor=color, capsize=3)
     elif sure:
-        ax.fill_between(places, lows, highs, color=color, alpha=0.18, linewidth=0)
+        ax.fill_between(positions, lows, highs, color=color, alpha=0.18, linewidth=0)
 
 
 def size_axis(ax: Axes, x: str, ticks: Sequence[Any]) -> None:
@@ -103,9 +103,9 @@ def size_axis(ax: Axes, x: str, ticks: Sequence[Any]) -> None:
         ticks: the sizes.
     """
     ax.set_xscale("log", base=2)
-    places = sorted(set(ticks))
-    step = max(1, -(-len(places) // 7))
-    ax.set_xticks(places[::step], [f"{place:g}" for place in places[::step]])
+    sizes = sorted(set(ticks))
+    step = max(1, -(-len(sizes) // 7))
+    ax.set_xticks(sizes[::step], [f"{size:g}" for size in sizes[::step]])
     ax.minorticks_off()
     ax.set_xlabel(x)
 
@@ -118,8 +118,8 @@ def describe_means(summaries: Sequence[Summary], x: str, *, form: str = ".3g") -
         x: the column that distinguishes them.
         form: number format.
     """
-    places = [s.group[x] for s in summaries]
-    names = [f"{place:g}" if isinstance(place, float) else str(place) for place in places]
+    sizes = [s.group[x] for s in summaries]
+    names = [f"{size:g}" if isinstance(size, float) else str(size) for size in sizes]
     return ", ".join(
         f"{s.mean:{form}} at {x} {name}" for s, name in zip(summaries, names, strict=True)
     )

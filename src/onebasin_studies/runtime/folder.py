@@ -68,15 +68,15 @@ class StudyFolder:
             OneBasinError: if the folder holds other files, another scale, or a study with another
                 configuration.
         """
-        held = self.scale
-        if held is None and not _is_ours(self.files.names()):
+        stored_scale = self.scale
+        if stored_scale is None and not _is_ours(self.files.names()):
             raise OneBasinError(
                 f"{self.files.root}: is not empty and holds no studies; choose another --out"
             )
-        if held not in (None, scale):
+        if stored_scale not in (None, scale):
             raise OneBasinError(
-                f"{self.files.root}: holds studies of scale {held!r}, not {scale!r}; choose "
-                "another --out"
+                f"{self.files.root}: holds studies of scale {stored_scale!r}, not {scale!r}; "
+                "choose another --out"
             )
         for name, study in studies.items():
             self.check_config(name, study.config_json(scale))
@@ -92,11 +92,11 @@ class StudyFolder:
         Raises:
             OneBasinError: if they differ; the message names the first setting.
         """
-        held = self.manifest(name)
+        manifest = self.manifest(name)
         plain = json.loads(json.dumps(config))
-        if held is None or held["config"] == plain:
+        if manifest is None or manifest["config"] == plain:
             return
-        key, there, here = _difference(held["config"], plain)
+        key, there, here = _difference(manifest["config"], plain)
         raise OneBasinError(
             f"{self.files.root}: holds study {name!r} of another configuration: {key} is "
             f"{there!r} there and {here!r} here; choose another --out"

@@ -164,7 +164,7 @@ class Study:
     def rows_of(self, task: Task, result: Result, scale: str) -> list[dict[str, Any]]:
         """Return the rows of a task, with the name and the scale of the study."""
         if self.rows is not None:
-            made = self.rows(task, result)
+            rows = self.rows(task, result)
         else:
-            made = [{**task.labels, **row} for row in result.rows]
-        return [{"study": self.name, "scale": scale, **row} for row in made]
+            rows = [{**task.labels, **row} for row in result.rows]
+        return [{"study": self.name, "scale": scale, **row} for row in rows]

@@ -183,8 +183,8 @@ class Task:
         name = self.function.partition(":")[2]
         defaults = inspect.signature(resolve(self.function)).parameters
         given = {k: v for k, v in self.arguments.items() if v != defaults[k].default}
-        shown = {**given, **self.labels}
-        short = (f"{key}={_short(value)}" for key, value in shown.items())
+        values = {**given, **self.labels}
+        short = (f"{key}={_short(value)}" for key, value in values.items())
         return f"{name}({', '.join(short)})"
 
 

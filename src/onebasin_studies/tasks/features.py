@@ -89,7 +89,7 @@ def measure_features(
         examples,
         **options,
     )
-    places = {layer: place for place, layer in enumerate(table.layers)}
+    positions = {layer: place for place, layer in enumerate(table.layers)}
     also = {"normalization": normalization, "split": split}
     rows = table.to_json()["rows"]
-    return Result([{"place": places[row["layer"]], **row, **also} for row in rows])
+    return Result([{"place": positions[row["layer"]], **row, **also} for row in rows])

@@ -48,13 +48,13 @@ class BatchLoader:
         number = rows.numel()
         if number not in self._spaces:
             self._spaces[number] = self._space(number)
-        read, made = self._spaces[number]
+        read, batch = self._spaces[number]
         torch.index_select(self._stored, 0, rows.flatten(), out=read)
-        if made is not read:
-            made.copy_(read)
+        if batch is not read:
+            batch.copy_(read)
         if self._prepare is not None:
-            self._prepare(made)
-        return made.unflatten(0, rows.shape)
+            self._prepare(batch)
+        return batch.unflatten(0, rows.shape)
 
     def _space(self, number: int) -> tuple[Tensor, Tensor]:
         read = self._stored.new_empty(number, *self._shape)

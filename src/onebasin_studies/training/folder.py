@@ -158,12 +158,12 @@ class Folder:
         template = Stack.of([setup.network], setup.device)
         with reading(file):
             seeds, epoch = tuple(json.loads(metadata["seeds"])), int(metadata["epoch"])
-            held = _under(tensors, "stack/")
+            stacked = _under(tensors, "stack/")
             shapes = {
                 name: (len(seeds), *tensor.shape[1:]) for name, tensor in template.tensors().items()
             }
-            check_tensors(held, shapes)
-            stack = template.with_tensors(held)
+            check_tensors(stacked, shapes)
+            stack = template.with_tensors(stacked)
             optimizer = StackedOptimizer(setup.recipe, stack, _under(tensors, "optimizer/"))
             rows = json.loads(metadata["history"])
             history = {seed: checked_rows(rows[str(seed)], seed, epoch) for seed in seeds}

@@ -92,8 +92,8 @@ def check_tensors(tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
     for name in [*shapes, *(name for name in tensors if name not in shapes)]:
         _expect(name in tensors, f"tensor {name!r} is missing")
         _expect(name in shapes, f"tensor {name!r} is not of the network")
-        shape, wanted = tuple(tensors[name].shape), shapes[name]
-        _expect(shape == wanted, f"tensor {name!r} is {shape}, not {wanted}")
+        shape, expected = tuple(tensors[name].shape), shapes[name]
+        _expect(shape == expected, f"tensor {name!r} is {shape}, not {expected}")
 
 
 @contextmanager

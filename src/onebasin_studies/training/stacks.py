@@ -124,8 +124,8 @@ class Stack:
 
     def tensors(self) -> Tensors:
         """Return all tensors by name, detached and not copied."""
-        held = {**self.params, **self.fixed, **self.buffers}
-        return {name: tensor.detach() for name, tensor in held.items()}
+        tensors = {**self.params, **self.fixed, **self.buffers}
+        return {name: tensor.detach() for name, tensor in tensors.items()}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Stack:
         """Return a stack of the same architecture with other tensors, such as saved ones."""
@@ -161,6 +161,6 @@ def _with_gradients(params: Tensors) -> Tensors:
 def _canonical_names(module: nn.Module) -> dict[str, str]:
     """Return the name in `named_parameters` for each name of the state_dict."""
     listed = [*module.named_parameters(), *module.named_buffers()]
-    held = {id(tensor): name for name, tensor in listed}
+    names = {id(tensor): name for name, tensor in listed}
     state = module.state_dict(keep_vars=True)
-    return {name: held[id(tensor)] for name, tensor in state.items()}
+    return {name: names[id(tensor)] for name, tensor in state.items()}

@@ -279,7 +279,7 @@ class _Learner:
     def corners(self) -> Iterator[dict[str, Tensor]]:
         """Yield parameters and buffers of each corner under all names of the state dict."""
         state = self._model.state_dict(keep_vars=True)
-        held = {
+        tensors = {
             id(own): name
             for own_named in (self._model.named_parameters(), self._model.named_buffers())
             for name, own in own_named
@@ -287,7 +287,7 @@ class _Learner:
         for i in range(self._num):
             corner = {name: each.detach()[i].clone() for name, each in self._params.items()}
             corner |= {name: each.clone() for name, each in self._buffers.items()}
-            yield {name: corner[held[id(own)]] for name, own in state.items()}
+            yield {name: corner[tensors[id(own)]] for name, own in state.items()}
 
 
 def _stacked(

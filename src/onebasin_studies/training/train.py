@@ -124,8 +124,8 @@ def train(
     folder = None if checkpoints is None else Folder(Path(checkpoints), metadata)
     with contextlib.nullcontext() if folder is None else folder.locked():
         if folder is not None:
-            wanted = describe(setup, seeds, spawn_epoch=spawn_epoch, trunk_seed=trunk_seed)
-            manifest = {"wanted": wanted, "groups": grouping.groups}
+            description = describe(setup, seeds, spawn_epoch=spawn_epoch, trunk_seed=trunk_seed)
+            manifest = {"wanted": description, "groups": grouping.groups}
             groups = folder.open(manifest, resumes=resume)["groups"]
             grouping = dataclasses.replace(grouping, groups=tuple(map(tuple, groups)))
             check_saved(folder, groups, kept)

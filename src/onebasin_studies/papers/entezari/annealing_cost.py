@@ -54,19 +54,19 @@ class Config:
 
 def tasks(config: Config) -> list[Task]:
     """Return the cost and the remaining barrier of each search of each pair."""
-    wanted = []
+    targets = []
     for point in points_of([config.series]):
         for pair, (a, b) in enumerate(point.pairs()):
             before = _barrier(point, [a, b], config).with_labels(pair=pair, steps=0)
-            wanted.append(before.with_labels(schedule="none"))
+            targets.append(before.with_labels(schedule="none"))
             for search in config.searches:
                 for steps in config.steps:
                     labels = {"pair": pair, "steps": steps, "schedule": search.schedule}
                     one = replace(search, steps=steps, seed=pair)
                     cost = one.search(point, [a, b]).with_labels(kind=SEARCH, **point.labels)
                     measure = _barrier(point, one.moved(point, [a, b]), config)
-                    wanted += [cost.with_labels(**labels), measure.with_labels(**labels)]
-    return wanted
+                    targets += [cost.with_labels(**labels), measure.with_labels(**labels)]
+    return targets
 
 
 def _barrier(point: Point, ends: Sequence[Task], config: Config) -> Task:

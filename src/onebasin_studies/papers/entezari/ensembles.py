@@ -69,12 +69,12 @@ class Config:
 
 def tasks(config: Config) -> list[Task]:
     """Return a comparison of the networks and all their averages for every pair."""
-    wanted = []
+    targets = []
     for line in config.lines:
         for point in points_of([line.series]):
             for pair, (a, b) in enumerate(point.pairs()):
                 others = _others(point, a, b, line.recipe, config, pair)
-                wanted.append(
+                targets.append(
                     Task.of(
                         compare_networks,
                         **point.setting,
@@ -85,7 +85,7 @@ def tasks(config: Config) -> list[Task]:
                         split="test",
                     ).with_labels(**point.labels, pair=pair)
                 )
-    return wanted
+    return targets
 
 
 def _others(

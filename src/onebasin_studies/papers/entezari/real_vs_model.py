@@ -156,8 +156,8 @@ def _weights_sentence(rows: Sequence[Row]) -> str:
 
 
 def _mnist_sentence(rows: Sequence[Row]) -> str:
-    wanted: dict[str, Any] = {"sweep": "width", "family": "mlp", "data": "mnist", "depth": 1}
-    part = select(rows, **wanted, state="after", split="train", world="real")
+    selection: dict[str, Any] = {"sweep": "width", "family": "mlp", "data": "mnist", "depth": 1}
+    part = select(rows, **selection, state="after", split="train", world="real")
     means = summarize(part, "barrier", by=["width"])
     if not means:
         return ""

@@ -28,7 +28,7 @@ STATES = ("matched", "unmatched")
 
 def tasks(config: Pairs) -> list[Task]:
     """Return one barrier per setting, pair and epoch, before and after weight matching."""
-    wanted = []
+    targets = []
     for number, (name, setting) in enumerate(config.settings.items()):
         trained = setting.trained(seeds_of(config.num_pairs))
         epochs = sorted({*setting.keep, setting.last_epoch})
@@ -39,10 +39,10 @@ def tasks(config: Pairs) -> list[Task]:
                 labels: dict[str, Any] = {"setting": name, "evaluable": number == 0}
                 for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = setting.barrier(a, end, config.num_points)
-                    wanted.append(
+                    targets.append(
                         barrier.with_labels(**labels, pair=pair, epoch=epoch, state=state)
                     )
-    return wanted
+    return targets
 
 
 @excluding_digits

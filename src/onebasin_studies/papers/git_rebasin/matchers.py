@@ -33,7 +33,7 @@ SHARE = 0.05
 
 def tasks(config: Pairs) -> list[Task]:
     """Return one curve per setting, pair and matcher, and one without matching."""
-    wanted = []
+    targets = []
     for number, (name, setting) in enumerate(config.settings.items()):
         networks = setting.networks(seeds_of(config.num_pairs))
         for pair, (a, b) in enumerate(in_pairs(networks)):
@@ -41,10 +41,10 @@ def tasks(config: Pairs) -> list[Task]:
                 curve = Task.of(
                     measure_curve, **setting.measuring, a=a, b=end, num_points=config.num_points
                 )
-                wanted.append(
+                targets.append(
                     curve.with_labels(setting=name, evaluable=number == 0, pair=pair, method=method)
                 )
-    return wanted
+    return targets
 
 
 def _ends(setting: Setting, config: Pairs, a: Task, b: Task) -> dict[str, Task]:

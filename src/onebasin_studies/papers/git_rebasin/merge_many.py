@@ -46,7 +46,7 @@ class Config:
 
 def tasks(config: Config) -> list[Task]:
     """Return a comparison of the members with the merged network per set and split."""
-    setting, wanted = config.setting, []
+    setting, targets = config.setting, []
     networks = setting.networks(range(config.num_members * config.num_sets))
     for number in range(config.num_sets):
         start = number * config.num_members
@@ -62,8 +62,8 @@ def tasks(config: Config) -> list[Task]:
                 other_names=[MERGED],
                 split=split,
             )
-            wanted.append(comparison.with_labels(set=number, data=setting.data_name))
-    return wanted
+            targets.append(comparison.with_labels(set=number, data=setting.data_name))
+    return targets
 
 
 def _candidates(rows: Sequence[Row]) -> list[Row]:

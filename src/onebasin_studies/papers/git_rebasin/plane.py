@@ -83,7 +83,7 @@ def measure_loss_plane(
 
 def tasks(config: Config) -> list[Task]:
     """Return one plane per pair."""
-    setting, wanted = config.setting, []
+    setting, targets = config.setting, []
     for pair, (a, b) in enumerate(in_pairs(setting.networks(seeds_of(config.num_pairs)))):
         moved = setting.moved(a, b)
         plane = Task.of(
@@ -94,8 +94,8 @@ def tasks(config: Config) -> list[Task]:
             num_points=config.num_points,
             margin=config.margin,
         )
-        wanted.append(plane.with_labels(pair=pair, data=setting.data_name))
-    return wanted
+        targets.append(plane.with_labels(pair=pair, data=setting.data_name))
+    return targets
 
 
 def plane_of(rows: Sequence[Row]) -> Plane:

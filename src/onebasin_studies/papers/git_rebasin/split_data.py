@@ -65,13 +65,13 @@ class Config:
 
 def tasks(config: Config) -> list[Task]:
     """Return for each pair two curves on the test set, and a comparison of all candidates."""
-    wanted = []
+    targets = []
     for number, (name, setting) in enumerate(config.settings.items()):
         for pair in range(config.num_pairs):
             labels = {"setting": name, "evaluable": number == 0, "pair": pair}
-            made = _pair_tasks(setting, config, pair)
-            wanted += [task.with_labels(**labels) for task in made]
-    return wanted
+            pair_tasks = _pair_tasks(setting, config, pair)
+            targets += [task.with_labels(**labels) for task in pair_tasks]
+    return targets
 
 
 def _pair_tasks(setting: Setting, config: Config, pair: int) -> list[Task]:

@@ -99,11 +99,11 @@ def _deviation(row: Row) -> float:
 def figures(rows: Sequence[Row]) -> list[Picture]:
     """Draw inferred and published logarithms side by side."""
     figure, (ax,) = panels(height=2.6)
-    places = range(len(rows))
+    positions = range(len(rows))
     series = [("inferred", "log10_order", -0.2), ("published", "published", 0.2)]
     for label, column, shift in series:
-        ax.barh([p + shift for p in places], [row[column] for row in rows], 0.36, label=label)
-    ax.set_yticks(list(places), [row["network"].partition(" ")[0] for row in rows])
+        ax.barh([p + shift for p in positions], [row[column] for row in rows], 0.36, label=label)
+    ax.set_yticks(list(positions), [row["network"].partition(" ")[0] for row in rows])
     ax.invert_yaxis()
     ax.grid(axis="x")
     ax.grid(visible=False, axis="y")

@@ -56,7 +56,7 @@ class Config:
 
 def tasks(config: Config) -> list[Task]:
     """Return one barrier per family, width and pair, before and after weight matching."""
-    wanted = []
+    targets = []
     for family, settings in config.settings.items():
         for width, setting in settings.items():
             networks = setting.networks(seeds_of(config.num_pairs))
@@ -65,8 +65,8 @@ def tasks(config: Config) -> list[Task]:
                 labels: dict[str, Any] = {"family": family, "width": float(width), "pair": pair}
                 for state, end in zip(STATES, (moved, b), strict=True):
                     barrier = setting.barrier(a, end, config.num_points)
-                    wanted.append(barrier.with_labels(**labels, state=state))
-    return wanted
+                    targets.append(barrier.with_labels(**labels, state=state))
+    return targets
 
 
 @excluding_digits

@@ -102,8 +102,8 @@ def draw_layers(
 
 def name_layers(ax: Axes, rows: Sequence[Row]) -> None:
     """Label the horizontal axis with the names of the layers."""
-    shown = _shown(rows)
-    ax.set_xticks([p for p, _ in shown], [n for _, n in shown], rotation=60, ha="right")
+    layers = _shown(rows)
+    ax.set_xticks([p for p, _ in layers], [n for _, n in layers], rotation=60, ha="right")
     ax.tick_params(axis="x", labelsize="small")
     ax.set_xlabel("layer")
 

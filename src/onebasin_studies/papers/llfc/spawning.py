@@ -149,8 +149,8 @@ def _finish(name: str, axes: Sequence[Any], summaries: Sequence[Summary]) -> Non
     axes[0].set_title(name)
     for ax in axes:
         ax.set_xscale("symlog", linthresh=1)
-        places = [s.group["shared"] for s in summaries]
-        ax.set_xticks(places, [str(place) for place in places])
+        epochs = [s.group["shared"] for s in summaries]
+        ax.set_xticks(epochs, [str(epoch) for epoch in epochs])
         ax.minorticks_off()
         ax.set_ylim(bottom=0)
         ax.set_xlabel("shared epochs")

@@ -87,9 +87,9 @@ def run_and_report(
         studies, scale=scale, out=out, engine=engine, check=check, note=note, progress=progress
     )
     reported = write_study_reports(StudyFolder(out), note)
-    shown = [study for study in reported if study.study.name in studies]
-    is_complete = outcome.is_complete and len(shown) == len(studies)
-    return RunSummary(out, outcome, shown, is_complete)
+    selected = [study for study in reported if study.study.name in studies]
+    is_complete = outcome.is_complete and len(selected) == len(studies)
+    return RunSummary(out, outcome, selected, is_complete)
 
 
 @dataclass(frozen=True)

@@ -80,10 +80,10 @@ class RayEngine:
             self._scratch = scratch.pop_all()
         self._head = _head_of(self.ray)
         self._heard = self._asked = time.monotonic()
-        held = self.ray.cluster_resources()
-        self.threads = max(1, int(held.get("CPU", 1)))
+        resources = self.ray.cluster_resources()
+        self.threads = max(1, int(resources.get("CPU", 1)))
         self.slots = min(self.jobs or self.threads, self.threads)
-        self._has_gpus = held.get("GPU", 0) > 0
+        self._has_gpus = resources.get("GPU", 0) > 0
         # The schedule counts retries and runs the tasks of a lost call one by one.
         self._run = self.ray.remote(max_retries=0)(execute)
         return self
