@@ -78,7 +78,7 @@ CASES = {
     "dataset().with_label_noise('a')": "data: label noise for a fraction 'a' of toy with 2 cl",
     "dataset(num_classes=1.5)": "data: num_classes is 1.5; it must be a whole number of at le",
     "dataset(labels=[0, 1] * 4)": "data: train labels of toy are of type list; pass a",
-    "dataset(labels=labels[:, None])": "data: labels of toy are torch.int64 (8, 1); they must",
+    "dataset(labels=labels[:, None])": "data: labels of toy are torch.int64 (8, 1); pass int64",
     "dataset(inputs=[[0.0]] * 8)": "data: train inputs of toy are of type list; pass a tensor",
     "interpolate(model, params, params, None)": "evaluate is None; pass a function of the model",
     "infer_symmetry(nn.Linear, inputs)": "infer_symmetry: model is of type type; pass a torch",

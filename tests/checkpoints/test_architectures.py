@@ -1,4 +1,4 @@
-"""Names to modules: built-in ones, callables of the user, and what is wrong with a name."""
+"""`build_architecture` and `load_module`: built-in architectures, callables and errors."""
 
 import os
 import sys
@@ -54,7 +54,7 @@ constant = 5
 
 @pytest.fixture
 def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A current folder with modules of a user's, forgotten again afterwards."""
+    """A working folder with modules of a user, which are unloaded afterwards."""
     (tmp_path / "usernets.py").write_text(USER_MODULE)
     (tmp_path / "lazily_imported.py").write_text("")
     (tmp_path / "broken.py").write_text("raise OSError('cannot start')")
@@ -92,7 +92,7 @@ def test_mlp_with_arguments() -> None:
     assert [tuple(p.shape) for p in linear.module.parameters()] == [(10, 64), (10,)]
 
 
-def test_mlp_computes_what_it_says() -> None:
+def test_outputs_of_the_mlp() -> None:
     mlp = MLP(depth=1, width=3, in_features=2, num_classes=2)
     x = torch.randn(4, 2)
     first, last = mlp.layers
@@ -100,7 +100,7 @@ def test_mlp_computes_what_it_says() -> None:
     torch.testing.assert_close(mlp(x), expected.T + last.bias)
 
 
-def test_weights_and_inputs_are_seeded_and_the_global_state_is_left_alone() -> None:
+def test_the_seed_determines_weights_and_inputs_and_the_global_state_does_not_change() -> None:
     state = torch.random.get_rng_state()
     one, two, other = (build_architecture("mlp", seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -138,7 +138,7 @@ def test_further_builtin_architectures_are_passed_in() -> None:
 
 
 @pytest.mark.parametrize("spec", ["resnet51", "", ":", "torchvision:", ":resnet50"])
-def test_unknown_name(spec: str) -> None:
+def test_an_unknown_name_raises(spec: str) -> None:
     text = (
         rf"^unknown architecture '{spec}'; (did you mean '\w+'\? K|k)nown are mlp, .*, vit, and "
         r"torchvision:NAME, "
@@ -149,7 +149,7 @@ def test_unknown_name(spec: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["torchvison", "Torchvision", "tim"])
-def test_misspelt_prefix(prefix: str) -> None:
+def test_a_misspelled_prefix_raises(prefix: str) -> None:
     with pytest.raises(OneBasinError, match=r"did you mean '(torchvision|timm):resnet50'\? Known"):
         build_architecture(f"{prefix}:resnet50")
 
@@ -163,12 +163,12 @@ def test_misspelt_prefix(prefix: str) -> None:
         (["width=many"], r"mlp: building it with \(width='many'\) raised Type\w+: "),
     ],
 )
-def test_bad_arguments(arguments: list[str], text: str) -> None:
+def test_invalid_arguments_raise(arguments: list[str], text: str) -> None:
     with pytest.raises(OneBasinError, match=text):
         build_architecture("mlp", arch_args=arguments)
 
 
-def test_bad_input() -> None:
+def test_an_invalid_input_raises() -> None:
     with pytest.raises(OneBasinError, match="example_inputs='2y3': expected a shape"):
         build_architecture("mlp", input_spec="2y3")
 
@@ -194,8 +194,8 @@ def test_callable_of_an_installed_package() -> None:
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        ("absent:Net", r"absent:Net: there is no module 'absent'; check the spelling"),
-        ("usernets.sub:Net", r"there is no module 'usernets.sub'; check|failed"),
+        ("absent:Net", r"absent:Net: no module named 'absent'; check the spelling"),
+        ("usernets.sub:Net", r"no module named 'usernets.sub'; check|failed"),
         ("needy:Net", r"needy:Net: importing needy needs the module 'a_package_nobody_has'"),
         ("broken:Net", r"broken:Net: importing broken failed \(OSError: cannot start\)"),
         ("usernets:Nett", r"usernets:Nett: usernets has no 'Nett'; did you mean 'Net'\?"),
@@ -203,7 +203,7 @@ def test_callable_of_an_installed_package() -> None:
         ("torch.nn:Linaer", r"torch.nn has no 'Linaer'; did you mean 'Linear'"),
         ("usernets:Net.wid", r"usernets has no 'Net.wid'; did you mean 'wide'"),
         ("usernets:constant", r"usernets:constant: is of type int, not a callable"),
-        ("usernets:ready", r"usernets:ready: is a module already; name a callable that builds"),
+        ("usernets:ready", r"usernets:ready: is a module; name a callable that builds"),
         ("usernets:number", r"usernets:number: returned int; it must return an nn.Module"),
         ("usernets:fails", r"raised RuntimeError: no such file; .*fix the callable"),
         (
@@ -212,7 +212,7 @@ def test_callable_of_an_installed_package() -> None:
         ),
     ],
 )
-def test_faulty_callables(user_folder: Path, spec: str, text: str) -> None:
+def test_invalid_callables_raise(user_folder: Path, spec: str, text: str) -> None:
     path_before = list(sys.path)
     with pytest.raises(OneBasinError, match=text) as caught:
         build_architecture(spec)
@@ -230,7 +230,7 @@ def test_callable_that_needs_values_on_meta(user_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_loading_makes_a_new_module(tmp_path: Path, device: str) -> None:
+def test_load_module_returns_a_new_module(tmp_path: Path, device: str) -> None:
     trained = build_architecture("mlp", arch_args=["width=8"], seed=1).module
     save_file(trained.state_dict(), tmp_path / "a.safetensors")
     mlp = build_architecture("mlp", arch_args=["width=8"], device=device)
@@ -249,7 +249,7 @@ def test_loading_makes_a_new_module(tmp_path: Path, device: str) -> None:
         assert torch.equal(checkpoint["layers.0.weight"], trained.layers[0].weight)
 
 
-def test_loading_keeps_the_modules_dtype() -> None:
+def test_load_module_keeps_the_dtype_of_the_module() -> None:
     mlp = build_architecture("mlp", arch_args=["width=8"])
     half = {name: tensor.half() for name, tensor in mlp.module.state_dict().items()}
     loaded = load_module(mlp, half)
@@ -258,7 +258,7 @@ def test_loading_keeps_the_modules_dtype() -> None:
         assert torch.equal(tensor, half[name].float())
 
 
-def test_loading_what_does_not_fit() -> None:
+def test_load_module_raises_for_other_shapes() -> None:
     mlp = build_architecture("mlp", arch_args=["width=8"])
     params = dict(mlp.module.state_dict())
     del params["layers.0.bias"]
@@ -268,7 +268,7 @@ def test_loading_what_does_not_fit() -> None:
         load_module(mlp, params)
 
 
-def test_nothing_is_left_in_the_current_folder(user_folder: Path) -> None:
+def test_no_files_are_written_to_the_working_folder(user_folder: Path) -> None:
     before = set(os.listdir(user_folder))
     build_architecture("mlp")
     assert set(os.listdir(user_folder)) == before
@@ -283,7 +283,7 @@ def test_nothing_is_left_in_the_current_folder(user_folder: Path) -> None:
         ("mpl", r"^unknown architecture 'mpl'; did you mean 'mlp'\? Known are mlp, "),
     ],
 )
-def test_names_that_are_nearly_right(
+def test_similar_names_are_suggested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, text: str
 ) -> None:
     code = "from torch import nn\nclass SmallNet(nn.Linear): pass\nsmall = 3\n"
@@ -293,11 +293,11 @@ def test_names_that_are_nearly_right(
         build_architecture(spec, input_spec="2x3")
 
 
-def test_upper_and_lower_case_do_not_hide_a_name() -> None:
+def test_suggestions_ignore_the_case() -> None:
     assert suggestion("Cnn", ["nn", "torch", "CNN"]) == "did you mean 'CNN' or 'nn'?"
     assert suggestion("cnn", ["Cnn", "CNN"]) == "did you mean 'Cnn' or 'CNN'?"
 
 
-def test_an_unknown_device_is_named() -> None:
+def test_an_unknown_device_raises() -> None:
     with pytest.raises(OneBasinError, match="device is 'gpu'; it must be a device of torch"):
         build_architecture("mlp", device="gpu")

@@ -1,4 +1,4 @@
-"""`KEY=VALUE` arguments: what they become, and how a bad one is refused."""
+"""`KEY=VALUE` arguments: values and errors."""
 
 from typing import Any
 
@@ -46,16 +46,16 @@ def test_mapping_is_copied() -> None:
     assert parsed is not given
 
 
-def test_nothing() -> None:
+def test_no_arguments() -> None:
     assert parse_arguments(None) == parse_arguments([]) == {}
 
 
 @pytest.mark.parametrize("text", ["depth", "=3", "3=3", "a b=3", "a-b=3"])
-def test_no_key(text: str) -> None:
+def test_a_missing_key_raises(text: str) -> None:
     with pytest.raises(OneBasinError, match=rf"arch_args='{text}': expected KEY=VALUE with a nam"):
         parse_arguments([text])
 
 
-def test_key_given_twice() -> None:
+def test_a_repeated_key_raises() -> None:
     with pytest.raises(OneBasinError, match="arch_args='depth=4': 'depth' is given twice"):
         parse_arguments(["depth=3", "depth=4"])

@@ -1,4 +1,4 @@
-"""Small files that are made to exhaust time or memory are refused at once."""
+"""Small hostile files raise within bounded time and memory."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Files whose tensors are named and cut otherwise than the module's."""
+"""Checkpoints with other tensor names and shapes than the module."""
 
 import os
 import weakref
@@ -42,7 +42,9 @@ def converted(tmp_path: Path) -> Iterator[Checkpoint]:
         yield ConvertedCheckpoint(checkpoint, [STACK, SPLIT, rename("gamma", "scale")])
 
 
-def test_module_side(converted: Checkpoint, tmp_path: Path) -> None:
+def test_the_view_has_the_names_and_shapes_of_the_module(
+    converted: Checkpoint, tmp_path: Path
+) -> None:
     assert set(converted) == {"experts", "q", "k", "v", "scale"}
     assert converted.path == converted.folder == tmp_path / "source"
     assert converted.files == (tmp_path / "source" / "model.safetensors",)
@@ -62,7 +64,7 @@ def assert_written(path: Path, expected: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
 @pytest.mark.parametrize("backwards", [False, True])
-def test_written_as_stored(
+def test_outputs_have_the_names_and_shapes_of_the_file(
     converted: Checkpoint, tmp_path: Path, name: str, backwards: bool
 ) -> None:
     order = list(converted)[::-1] if backwards else list(converted)
@@ -72,29 +74,31 @@ def test_written_as_stored(
     assert sorted(os.listdir(tmp_path)) == [name, "source"]
 
 
-def test_written_in_another_dtype(converted: Checkpoint, tmp_path: Path) -> None:
+def test_outputs_in_another_dtype(converted: Checkpoint, tmp_path: Path) -> None:
     half = {key: converted[key].half() for key in converted}
     specs = {key: TensorInfo.of(tensor) for key, tensor in half.items()}
     write_checkpoint(tmp_path / "a.safetensors", half, specs=specs, like=converted)
     assert_written(tmp_path / "a.safetensors", {k: v.half() for k, v in STORED.items()})
 
 
-def test_without_like_the_module_names_stay(converted: Checkpoint, tmp_path: Path) -> None:
+def test_outputs_without_like_have_the_names_of_the_module(
+    converted: Checkpoint, tmp_path: Path
+) -> None:
     write_checkpoint(tmp_path / "a.safetensors", converted)
     assert_written(tmp_path / "a.safetensors", dict(converted))
 
 
-def test_foreign_names_are_passed_on(converted: Checkpoint) -> None:
+def test_unknown_names_pass_through(converted: Checkpoint) -> None:
     pairs = [("other", torch.ones(1)), ("scale", torch.ones(3))]
     assert [name for name, _ in converted.as_stored(pairs)] == ["other", "gamma"]
 
 
-def test_half_a_fused_tensor_is_a_bug(converted: Checkpoint) -> None:
+def test_a_missing_part_of_a_fused_tensor_fails_an_assertion(converted: Checkpoint) -> None:
     with pytest.raises(AssertionError, match="parts of a fused tensor were never given"):
         list(converted.as_stored([("q", torch.ones(2, 2))]))
 
 
-def test_nothing_lives_on_while_the_next_is_made(converted: Checkpoint) -> None:
+def test_tensors_are_freed_before_the_next_one(converted: Checkpoint) -> None:
     alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
 
     def pairs() -> Iterator[tuple[str, Tensor]]:
@@ -109,7 +113,7 @@ def test_nothing_lives_on_while_the_next_is_made(converted: Checkpoint) -> None:
         del part
 
 
-def test_plain_checkpoints_are_stored_as_they_are(tmp_path: Path) -> None:
+def test_checkpoints_without_conversions_are_written_unchanged(tmp_path: Path) -> None:
     save_file(STORED, tmp_path / "a.safetensors")
     with open_checkpoint(tmp_path / "a.safetensors") as checkpoint:
         pairs = list(STORED.items())

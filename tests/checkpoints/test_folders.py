@@ -1,4 +1,4 @@
-"""Hugging Face folders: which differences are refused, mentioned and ignored."""
+"""Differences between Hugging Face folders: errors, notes, and no effect."""
 
 import json
 from pathlib import Path
@@ -70,7 +70,7 @@ def compare(folders: tuple[Path, Path], name: str, a: Any, b: Any) -> list[str]:
     return check_same_folder(*folders, call="merge")
 
 
-def refused(folders: tuple[Path, Path], name: str, a: Any, b: Any) -> str:
+def error_of(folders: tuple[Path, Path], name: str, a: Any, b: Any) -> str:
     with pytest.raises(OneBasinError) as error:
         compare(folders, name, a, b)
     assert "use checkpoints that agree" in str(error.value)
@@ -107,8 +107,8 @@ def refused(folders: tuple[Path, Path], name: str, a: Any, b: Any) -> str:
         (CLIP, {"logit_scale_init_value": 1.0}, "logit_scale_init_value is 2.6592 in "),
     ],
 )
-def test_fields_that_change_the_function_are_refused(folders, base, changes, message):
-    line = refused(folders, "config.json", base, {**base, **changes})
+def test_fields_that_change_the_outputs_raise(folders, base, changes, message):
+    line = error_of(folders, "config.json", base, {**base, **changes})
     assert f"merge: {message}" in line
     assert str(folders[0] / "config.json") in line
     assert str(folders[1] / "config.json") in line
@@ -152,20 +152,20 @@ def test_harmless_fields_are_ignored(folders, base, changes):
         ),
     ],
 )
-def test_other_fields_are_mentioned(folders, base, changes, field):
+def test_other_fields_give_a_note(folders, base, changes, field):
     (note,) = compare(folders, "config.json", base, {**base, **changes})
     assert note.startswith(field)
 
 
-def test_a_longer_context_matters_to_rotary_embeddings_that_depend_on_it(folders):
+def test_another_context_length_raises_for_length_dependent_rotary_embeddings(folders):
     base = {**LLAMA, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}
-    line = refused(folders, "config.json", base, {**base, "max_position_embeddings": 32})
+    line = error_of(folders, "config.json", base, {**base, "max_position_embeddings": 32})
     assert "max_position_embeddings is 16 in" in line
 
 
-def test_configurations_that_transformers_does_not_know_are_compared_as_written(folders):
+def test_unknown_configurations_are_compared_without_defaults(folders):
     base = {"model_type": "of_my_own", "depth": 3}
-    assert "depth is 3 in" in refused(folders, "config.json", base, {**base, "depth": 4})
+    assert "depth is 3 in" in error_of(folders, "config.json", base, {**base, "depth": 4})
     (note,) = compare(folders, "config.json", base, {**base, "width": 4})
     assert "width is None in" in note
 
@@ -227,8 +227,8 @@ SWAPPED = {**FAST["model"]["vocab"], "a": 3, "b": 2}
         ),
     ],
 )
-def test_tokenizers_and_preprocessors_that_differ_are_refused(folders, name, a, b, message):
-    assert f"merge: {message}" in refused(folders, name, a, b)
+def test_different_tokenizers_and_preprocessors_raise(folders, name, a, b, message):
+    assert f"merge: {message}" in error_of(folders, name, a, b)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_harmless_differences_of_tokenizers_are_ignored(folders, name, a, b):
         ("preprocessor_config.json", {"size": 8}, {"size": 9}, "size is 8 in"),
     ],
 )
-def test_other_differences_of_tokenizers_are_mentioned(folders, name, a, b, field):
+def test_other_differences_of_tokenizers_give_a_note(folders, name, a, b, field):
     (note,) = compare(folders, name, a, b)
     assert note.startswith(field)
 
@@ -284,7 +284,7 @@ def test_the_architecture_is_compared_with_the_reference(folders):
     check_same_configuration(*folders, call="align", skipped=["hidden_act"])
 
 
-def test_the_folder_of_a_checkpoint(folders):
+def test_model_folder_of_a_checkpoint(folders):
     a = folders[0]
     assert model_folder(a) == a
     assert model_folder(a / "model.safetensors") == a

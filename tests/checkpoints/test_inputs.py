@@ -1,4 +1,4 @@
-"""Inputs as users write them, and the tensors made of them."""
+"""Input specifications and the tensors made from them."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ from onebasin.errors import OneBasinError
         ),
     ],
 )
-def test_what_is_written(text: str, specs: list[InputSpec]) -> None:
+def test_parsed_specifications(text: str, specs: list[InputSpec]) -> None:
     assert parse_input_spec(text) == tuple(specs)
     assert parse_input_spec([text]) == tuple(specs)
 
@@ -58,7 +58,7 @@ def test_several_texts() -> None:
         ("x=2,x=3", "example_inputs='x=2,x=3': an input is named twice"),
     ],
 )
-def test_what_is_malformed(text: str, message: str) -> None:
+def test_malformed_specifications_raise(text: str, message: str) -> None:
     with pytest.raises(OneBasinError, match=message):
         parse_input_spec(text)
 
@@ -69,7 +69,7 @@ def test_what_is_malformed(text: str, message: str) -> None:
     span=st.integers(1, 20),
     seed=st.integers(0, 99),
 )
-def test_integers_lie_in_their_range(shape: list[int], low: int, span: int, seed: int) -> None:
+def test_integers_are_in_their_range(shape: list[int], low: int, span: int, seed: int) -> None:
     spec = InputSpec(tuple(shape), torch.int64, low=low, high=low + span)
     (tensor,), _ = make_inputs([spec], dtype=torch.float32, device="cpu", seed=seed)
     assert tuple(tensor.shape) == spec.shape
@@ -77,7 +77,7 @@ def test_integers_lie_in_their_range(shape: list[int], low: int, span: int, seed
     assert low <= int(tensor.min()) <= int(tensor.max()) < low + span
 
 
-def test_same_seed_same_values_and_the_global_state_is_left_alone() -> None:
+def test_the_seed_determines_the_values_and_the_global_state_does_not_change() -> None:
     specs = parse_input_spec("2x3,2x4:int64<9,mask=2x5:bool,2x6:float64")
     state = torch.random.get_rng_state()
     one, two, other = (

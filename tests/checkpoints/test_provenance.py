@@ -22,7 +22,7 @@ MERGED = provenance_metadata(
 
 
 @pytest.mark.parametrize("name", ["out.safetensors", "out/"])
-def test_files_and_every_shard_keep_the_provenance(tmp_path: Path, name: str) -> None:
+def test_files_and_shards_contain_the_provenance(tmp_path: Path, name: str) -> None:
     tensors = {"a": torch.ones(4), "b": torch.ones(4)}
     path = f"{tmp_path}/{name}"
     write_checkpoint(path, tensors, metadata=MERGED, max_shard_size=16)
@@ -47,7 +47,7 @@ def test_files_without_provenance(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000])
-def test_a_malformed_provenance_is_named(tmp_path: Path, text: str) -> None:
+def test_a_malformed_provenance_raises(tmp_path: Path, text: str) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", metadata={PROVENANCE_KEY: text})
     with pytest.raises(OneBasinError, match=r"a\.safetensors: the"):
         read_provenance(tmp_path / "a.safetensors")

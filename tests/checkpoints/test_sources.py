@@ -10,7 +10,7 @@ from onebasin.errors import OneBasinError
 
 
 def build(spec: str, **options: object) -> Architecture:
-    """Build an architecture of an optional package, or skip where that is not installed."""
+    """Build an architecture of an optional package, or skip the test without the package."""
     try:
         return build_architecture(spec, **options)  # type: ignore[arg-type]
     except OneBasinError as error:
@@ -66,12 +66,12 @@ def test_torchvision_without_default_input() -> None:
         ("timm:qqqq", "timm has no such model; known are "),
     ],
 )
-def test_unknown_models(spec: str, text: str) -> None:
+def test_unknown_models_raise(spec: str, text: str) -> None:
     with pytest.raises(OneBasinError, match=rf"^{spec}: {text}"):
         build(spec)
 
 
-def test_arguments_that_the_builder_rejects() -> None:
+def test_invalid_arguments_of_the_builder_raise() -> None:
     with pytest.raises(OneBasinError, match=r"18: building it with \(layers=3\) raised TypeError"):
         build("torchvision:resnet18", arch_args=["layers=3"])
 
@@ -85,11 +85,11 @@ def test_arguments_that_the_builder_rejects() -> None:
     ],
 )
 def test_nothing_is_downloaded(spec: str, argument: str) -> None:
-    with pytest.raises(OneBasinError, match=rf"{spec}: .* would download weights, and nothing is"):
+    with pytest.raises(OneBasinError, match=rf"{spec}: .* would download weights; remove it"):
         build(spec, arch_args=[argument])
 
 
-def test_arguments_that_ask_for_no_weights() -> None:
+def test_arguments_without_weights_are_accepted() -> None:
     build("torchvision:squeezenet1_1", arch_args=["weights=none"], device="meta")
     build("timm:resnet18", arch_args=["pretrained=false"], device="meta")
 
@@ -110,13 +110,13 @@ def test_timm_default_inputs(name: str, arguments: list[str], shape: tuple[int, 
         assert model.module(*model.example_args).shape == (2, 1000)
 
 
-def test_timm_computes() -> None:
+def test_a_timm_model_runs() -> None:
     model = build("timm:test_vit", arch_args=["num_classes=5"])
     with torch.no_grad():
         assert model.module(*model.example_args).shape == (2, 5)
 
 
-def test_missing_timm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_timm_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     build("torchvision:squeezenet1_1", device="meta")  # skips without torchvision
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(OneBasinError, match=r"^timm is not installed; .*extra 'vision': pip"):

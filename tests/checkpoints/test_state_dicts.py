@@ -1,4 +1,4 @@
-"""Files of training scripts: which state dict is read, and the objects that are ignored."""
+"""Files of training scripts: selection of the state dict, and ignored objects."""
 
 import argparse
 import enum
@@ -21,11 +21,11 @@ def state(value: float) -> dict[str, torch.Tensor]:
 
 
 class Options(dict[str, Any]):
-    """Like the dictionaries with attributes that hold hyperparameters."""
+    """A dictionary with attributes, such as hyperparameters."""
 
 
 class Listing(list[Any]):
-    """Like the lists of configuration libraries."""
+    """A list of a configuration library."""
 
 
 class Color(enum.Enum):
@@ -33,7 +33,7 @@ class Color(enum.Enum):
 
 
 class Config:
-    """Like the containers of configuration libraries, with a state of its own."""
+    """A container of a configuration library with its own state."""
 
     def __init__(self) -> None:
         self.content = Options(depth=Listing([1, 2]))
@@ -85,7 +85,7 @@ def value_of(path: Path, key: str | None = None) -> tuple[float, tuple[str, ...]
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_other_objects_are_ignored_unexecuted(tmp_path: Path, zipped: bool) -> None:
+def test_other_objects_are_ignored_and_not_executed(tmp_path: Path, zipped: bool) -> None:
     content = {"state_dict": state(1.0), **OBJECTS}
     path = save(tmp_path / "a.ckpt", content, _use_new_zipfile_serialization=zipped)
     assert value_of(path) == (1.0, ())
@@ -129,7 +129,7 @@ def test_a_key_selects_one_of_many(tmp_path: Path, key: str | None, value: float
     assert value_of(save(tmp_path / "a.pt", MANY), key)[0] == value
 
 
-def test_the_default_among_many_is_reported(tmp_path: Path) -> None:
+def test_a_note_describes_the_default(tmp_path: Path) -> None:
     _, notes = value_of(save(tmp_path / "a.pt", MANY))
     assert notes == (
         "read 'model'; the file also holds 'model_ema', 'nested.teacher', 'flat' and 1 more, "
@@ -144,14 +144,12 @@ def test_a_key_selects_a_prefix_inside_the_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("encoder", 1.0), ("decoder", 2.0)])
-def test_a_key_selects_where_the_file_has_no_default(
-    tmp_path: Path, key: str, value: float
-) -> None:
+def test_a_key_selects_in_a_file_without_a_default(tmp_path: Path, key: str, value: float) -> None:
     path = save(tmp_path / "a.pt", {"encoder": state(1.0), "decoder": state(2.0)})
     assert value_of(path, key)[0] == value
 
 
-def test_a_note_names_no_state_of_an_optimizer(tmp_path: Path) -> None:
+def test_notes_do_not_list_the_state_of_an_optimizer(tmp_path: Path) -> None:
     path = save(tmp_path / "a.pt", {"model": state(1.0), "Optimizer": {"State": state(2.0)}})
     assert value_of(path) == (1.0, ())
 
@@ -178,7 +176,7 @@ def test_a_pickled_module_is_read_without_its_code(tmp_path: Path) -> None:
         (argparse.Namespace(a=1), None, "holds argparse.Namespace, not a mapping"),
     ],
 )
-def test_an_unclear_choice_is_refused(
+def test_an_ambiguous_choice_raises(
     tmp_path: Path, content: Any, key: str | None, text: str
 ) -> None:
     with pytest.raises(OneBasinError, match=rf"a\.pt: .*{text}"):
@@ -190,7 +188,7 @@ def test_values_that_are_not_tensors_are_ignored_and_reported(tmp_path: Path) ->
     assert value_of(path)[1] == ("entries that are not tensors are ignored: 'epoch', 'extra'",)
 
 
-def test_a_state_dict_that_holds_itself(tmp_path: Path) -> None:
+def test_a_state_dict_that_contains_itself(tmp_path: Path) -> None:
     content: dict[str, Any] = {}
     content["state_dict"] = content
     with pytest.raises(OneBasinError, match="holds no tensors"):

@@ -1,4 +1,4 @@
-"""Large checkpoints: one tensor in memory at a time, and a killed process leaves nothing."""
+"""Large checkpoints: one tensor in memory at a time; a killed process leaves no output."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def test_at_most_one_tensor_is_alive(tmp_path: Path, name: str) -> None:
         ("a.safetensors", signal.SIGINT),
     ],
 )
-def test_stopped_process_leaves_nothing(tmp_path: Path, name: str, number: int) -> None:
+def test_a_stopped_process_leaves_no_output(tmp_path: Path, name: str, number: int) -> None:
     process = subprocess.Popen(
         python(STOPPED, f"{tmp_path}/{name}"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )

@@ -1,4 +1,4 @@
-"""Tied tensors: found in modules, and answered for under every name."""
+"""Tied tensors: their names in a module, and a view with all names."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ def test_ties_of_parameters_and_buffers(device: str) -> None:
     }
 
 
-def test_no_ties() -> None:
+def test_a_module_without_ties() -> None:
     assert tied_names(nn.Linear(2, 2)) == ()
 
 
-def test_view_answers_to_every_name(tmp_path: Path) -> None:
+def test_the_view_has_every_name(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"head": torch.ones(2, 3), "bias": torch.zeros(2)}, path)
     with open_checkpoint(path) as checkpoint:

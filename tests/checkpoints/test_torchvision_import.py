@@ -1,4 +1,4 @@
-"""torchvision is imported beside any torch, and what keeps it from being imported is named.
+"""Imports of torchvision with any build of torch, and their errors.
 
 Each case runs in a process of its own, because an import happens once per process.
 """
@@ -35,7 +35,7 @@ for name in ("nms", "qnms"):
 
 
 def run(code: str, *folders: Path) -> str:
-    """Run code with some folders importable, warnings being errors, and return what it prints."""
+    """Run code with some importable folders and warnings as errors; return its output."""
     paths = [str(folder) for folder in (*folders, SOURCE)]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"import sys; sys.path[:0] = {paths!r}\n{code}"],
@@ -71,7 +71,7 @@ def test_missing_schemas_are_defined(tmp_path: Path) -> None:
     assert printed == "imported torchvision fake\nTrue"
 
 
-def test_other_failures_are_passed_on(tmp_path: Path) -> None:
+def test_other_errors_are_raised(tmp_path: Path) -> None:
     fake_torchvision(tmp_path, "raise RuntimeError('operator torchvision::roi does not exist')")
     assert re.fullmatch(
         r"torchvision cannot be imported \(RuntimeError: operator torchvision::roi does not "
@@ -81,7 +81,7 @@ def test_other_failures_are_passed_on(tmp_path: Path) -> None:
     )
 
 
-def test_broken_library_is_named(tmp_path: Path) -> None:
+def test_a_broken_library_is_named_in_the_error(tmp_path: Path) -> None:
     fake_torchvision(tmp_path, "raise ImportError('libjpeg.so: cannot open')")
     assert run(IMPORT, tmp_path).startswith(
         "torchvision cannot be imported (ImportError: libjpeg.so: cannot open); reinstall it"
@@ -89,7 +89,7 @@ def test_broken_library_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", ["torchvision:resnet18", "timm:resnet18"])
-def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+def test_a_missing_package_raises(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
     from onebasin.checkpoints import build_architecture
     from onebasin.errors import OneBasinError
 

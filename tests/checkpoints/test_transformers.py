@@ -1,4 +1,4 @@
-"""Architectures of transformers: built from a folder, fed, and their files read and written."""
+"""Architectures of transformers: building, example inputs, reading and writing of files."""
 
 import json
 import sys
@@ -115,7 +115,7 @@ def transformers() -> Any:
     try:
         import_torchvision()
     except OneBasinError:
-        pass  # transformers does without, where it is not installed
+        pass  # transformers does not need it
     module = pytest.importorskip("transformers", reason="needs onebasin[hub]")
     module.logging.set_verbosity_error()
     module.logging.disable_progress_bar()
@@ -130,7 +130,7 @@ def write_config(folder: Path, name: str, **changes: Any) -> str:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_built_and_fed(transformers: Any, tmp_path: Path, name: str) -> None:
+def test_models_run_on_their_example_inputs(transformers: Any, tmp_path: Path, name: str) -> None:
     model = build_architecture(write_config(tmp_path, name))
     assert type(model.module).__name__ == name
     assert not model.module.training
@@ -146,8 +146,10 @@ def test_built_and_fed(transformers: Any, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_files_of_transformers_there_and_back(transformers: Any, tmp_path: Path, name: str) -> None:
-    """What save_pretrained wrote is read under the module's names and written back the same."""
+def test_files_of_transformers_are_read_and_written(
+    transformers: Any, tmp_path: Path, name: str
+) -> None:
+    """Files of save_pretrained are read with the names of the module and written unchanged."""
     architecture = build_architecture(write_config(tmp_path, name), device="meta")
     trained = build_architecture(f"hf:{tmp_path}", seed=1).module
     trained.save_pretrained(tmp_path / "saved")
@@ -167,8 +169,8 @@ def test_files_of_transformers_there_and_back(transformers: Any, tmp_path: Path,
     assert all(torch.equal(again[key], value * 2) for key, value in trained.state_dict().items())
 
 
-def test_experts_are_one_tensor_to_the_module(transformers: Any, tmp_path: Path) -> None:
-    """Eleven experts: the tenth must not come before the second."""
+def test_experts_are_stacked_for_the_module(transformers: Any, tmp_path: Path) -> None:
+    """Uses eleven experts, because 10 must follow 2 in the order."""
     architecture = build_architecture(write_config(tmp_path, "MixtralForCausalLM"))
     architecture.module.save_pretrained(tmp_path / "saved")
     name = "model.layers.0.mlp.experts.gate_up_proj"
@@ -180,7 +182,9 @@ def test_experts_are_one_tensor_to_the_module(transformers: Any, tmp_path: Path)
             assert torch.equal(checkpoint[name][10, :64], raw[stored])
 
 
-def test_names_of_the_module_are_taken_as_they_are(transformers: Any, tmp_path: Path) -> None:
+def test_files_with_the_names_of_the_module_are_not_converted(
+    transformers: Any, tmp_path: Path
+) -> None:
     architecture = build_architecture(write_config(tmp_path, "ViTForImageClassification"))
     torch.save(architecture.module.state_dict(), tmp_path / "a.pt")
     with open_checkpoint_for(architecture, tmp_path / "a.pt") as checkpoint:
@@ -188,7 +192,7 @@ def test_names_of_the_module_are_taken_as_they_are(transformers: Any, tmp_path: 
         assert list(checkpoint) == list(architecture.module.state_dict())
 
 
-def test_tokens_avoid_the_special_ones(transformers: Any, tmp_path: Path) -> None:
+def test_example_tokens_are_not_special_tokens(transformers: Any, tmp_path: Path) -> None:
     changes = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 90}
     model = build_architecture(write_config(tmp_path, "LlamaForCausalLM", **changes))
     tokens = model.example_kwargs["input_ids"]
@@ -244,7 +248,9 @@ def test_without_architectures_the_base_model_is_built(transformers: Any, tmp_pa
         ),
     ],
 )
-def test_faulty_folders(transformers: Any, tmp_path: Path, content: str | None, text: str) -> None:
+def test_invalid_folders_raise(
+    transformers: Any, tmp_path: Path, content: str | None, text: str
+) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(OneBasinError, match=text) as caught:
@@ -259,7 +265,7 @@ def test_missing_folder_is_never_downloaded(tmp_path: Path) -> None:
         build_architecture("hf:bert-base-uncased")
 
 
-def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = write_config(tmp_path, "BertForMaskedLM")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(OneBasinError, match=r"^transformers is not installed; .*extra 'hub': pip"):

@@ -1,4 +1,4 @@
-"""Folders from others: their code is never run, nothing is downloaded, wrong values are named."""
+"""Untrusted folders: no code runs, nothing is downloaded, invalid values raise."""
 
 import builtins
 import json
@@ -35,7 +35,7 @@ CODE = {"AutoModel": "modeling_evil.Evil", "AutoConfig": "configuration_evil.Evi
 
 @pytest.fixture(autouse=True)
 def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail on any prompt and any use of the network, also where the user allows the network."""
+    """Fail on any prompt and any use of the network, even in online mode."""
     import_torchvision()
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refused(folder: Path, config: Any, **options: Any) -> str:
+def error_of(folder: Path, config: Any, **options: Any) -> str:
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(OneBasinError) as error:
         build_architecture(f"hf:{folder}", **options)
@@ -85,7 +85,7 @@ def refused(folder: Path, config: Any, **options: Any) -> str:
     ],
 )
 def test_code_of_a_folder_is_never_run(folder: Path, config: Any, message: str) -> None:
-    text = refused(folder, config)
+    text = error_of(folder, config)
     assert message in text
     if message.endswith("and"):
         assert "('configuration_evil.py', 'modeling_evil.py') is never run; use a model" in text
@@ -100,12 +100,12 @@ def test_a_known_class_is_built_without_the_code(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["subfolder", "gguf_file", "cache_dir", "return_unused_kwargs"])
-def test_arguments_select_no_other_files(folder: Path, key: str) -> None:
-    assert f"{key} cannot be set; code" in refused(folder, BERT, arch_args=[f"{key}=x"])
+def test_arguments_cannot_select_other_files(folder: Path, key: str) -> None:
+    assert f"{key} cannot be set; code" in error_of(folder, BERT, arch_args=[f"{key}=x"])
 
 
 def test_code_cannot_be_allowed_by_an_argument(folder: Path) -> None:
-    text = refused(folder, {**BLIP, "auto_map": CODE}, arch_args=["trust_remote_code=true"])
+    text = error_of(folder, {**BLIP, "auto_map": CODE}, arch_args=["trust_remote_code=true"])
     assert "trust_remote_code cannot be set; code of a folder is never run" in text
 
 
@@ -122,7 +122,7 @@ DPT = {"model_type": "dpt", "architectures": ["DPTForDepthEstimation"]}
 )
 def test_a_backbone_of_the_hub_is_not_downloaded(folder: Path, config: Any) -> None:
     name = config["backbone"]
-    assert f"names the backbone {name!r} of the Hugging Face hub" in refused(folder, config)
+    assert f"names the backbone {name!r} of the Hugging Face hub" in error_of(folder, config)
 
 
 @pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "cache_dir"])
@@ -130,7 +130,7 @@ def test_a_configuration_cannot_name_files_that_timm_reads(folder: Path, key: st
     pytest.importorskip("timm")
     config = {"architecture": "resnet18", "model_type": "timm_wrapper", "num_classes": 3}
     wrapper = {**config, "architectures": ["TimmWrapperForImageClassification"]}
-    message = refused(folder, {**wrapper, "model_args": {key: str(folder / "evil.pth")}})
+    message = error_of(folder, {**wrapper, "model_args": {key: str(folder / "evil.pth")}})
     assert f"{key}=" in message and "would read files" in message
 
 
@@ -200,10 +200,10 @@ def test_the_offline_mode_is_restored() -> None:
     ],
 )
 def test_values_of_wrong_types_are_user_errors(folder: Path, config: Any, message: str) -> None:
-    assert message in refused(folder, config, device="meta")
+    assert message in error_of(folder, config, device="meta")
 
 
-def test_a_deep_configuration_is_refused(folder: Path) -> None:
+def test_a_deeply_nested_configuration_raises(folder: Path) -> None:
     (folder / "config.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
     with pytest.raises(OneBasinError, match=r"config.json: JSON is nested too deep"):
         build_architecture(f"hf:{folder}")

@@ -1,4 +1,4 @@
-"""What is refused before the work starts, and in which words."""
+"""Validation of checkpoints: accepted values and errors."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def save(path: Path, tensors: dict[str, Tensor]) -> Checkpoint:
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_counts_of_what_is_not_finite(dtype: torch.dtype) -> None:
+def test_errors_count_nan_and_inf(dtype: torch.dtype) -> None:
     tensor = torch.tensor([[1.0, NAN, 2.0], [INF, -INF, 0.0]]).to(dtype)
     text = r"a\.pt: tensor 'w' has 1 NaN and 2 Inf among its 6 elements; use a checkpoint from"
     with pytest.raises(OneBasinError, match=text):
@@ -45,12 +45,12 @@ def test_counts_of_what_is_not_finite(dtype: torch.dtype) -> None:
         ([1.0, INF], "has 1 Inf among its 2"),
     ],
 )
-def test_only_what_is_there_is_counted(values: list[float], text: str) -> None:
+def test_errors_name_only_the_present_kinds(values: list[float], text: str) -> None:
     with pytest.raises(OneBasinError, match=text):
         check_finite("w", torch.tensor(values), "a.pt")
 
 
-def test_complex_parts_are_looked_at() -> None:
+def test_complex_parts_are_checked() -> None:
     check_finite("w", torch.ones(2, dtype=torch.complex64).conj(), "a.pt")
     with pytest.raises(OneBasinError, match="'w' has 1 NaN"):
         check_finite("w", torch.tensor([complex(1, NAN)]), "a.pt")
@@ -74,7 +74,7 @@ def test_finite_tensors_pass(tensor: Tensor) -> None:
     check_finite("w", tensor, "a.pt")
 
 
-def test_last_element_of_a_long_tensor_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_element_of_a_long_tensor_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onebasin.checkpoints.validation._CHUNK", 4)
     tensor = torch.ones(10)
     tensor[9] = NAN
@@ -84,7 +84,7 @@ def test_last_element_of_a_long_tensor_is_looked_at(monkeypatch: pytest.MonkeyPa
     assert not is_same_checkpoint({"w": torch.ones(10)}, {"w": other})
 
 
-def test_whole_checkpoint_is_looked_at(tmp_path: Path) -> None:
+def test_all_tensors_of_a_checkpoint_are_checked(tmp_path: Path) -> None:
     good = {"a": torch.ones(2), "steps": torch.tensor(3)}
     with save(tmp_path / "a.safetensors", good) as checkpoint:
         check_all_finite(checkpoint)
@@ -112,18 +112,18 @@ def test_floating_point_is_matchable(dtype: torch.dtype) -> None:
         (TensorInfo((2,), torch.complex128), "complex128"),
     ],
 )
-def test_others_are_not_matchable(tensor: Tensor | TensorInfo, text: str) -> None:
+def test_other_tensors_are_not_matchable(tensor: Tensor | TensorInfo, text: str) -> None:
     with pytest.raises(OneBasinError, match=rf"a\.pt: weights must be dense floating-.*{text}"):
         require_matchable("w", tensor, "a.pt")
 
 
-def test_same_architecture_with_other_dtypes_passes(tmp_path: Path) -> None:
+def test_other_dtypes_are_accepted(tmp_path: Path) -> None:
     a = save(tmp_path / "a.safetensors", {"w": torch.ones(2, 3), "b": torch.ones(2)})
     b = save(tmp_path / "b.safetensors", {"b": torch.zeros(2).half(), "w": torch.zeros(2, 3)})
     check_same_architecture(a, b)
 
 
-def test_differing_shape() -> None:
+def test_a_different_shape_raises() -> None:
     a, b = {"conv1.weight": torch.ones(64, 3, 7, 7)}, {"conv1.weight": torch.ones(128, 3, 7, 7)}
     text = (
         r"^align: tensor 'conv1\.weight' is \(64, 3, 7, 7\) in the parameters \(A\) but "
@@ -133,7 +133,7 @@ def test_differing_shape() -> None:
         check_same_architecture(a, b)
 
 
-def test_differing_names(tmp_path: Path) -> None:
+def test_different_names_raise(tmp_path: Path) -> None:
     a = save(
         tmp_path / "a.safetensors",
         {name: torch.ones(1) for name in ["w", "x0", "x1", "x2", "x3", "x4"]},
@@ -191,7 +191,7 @@ def without(names: list[str]) -> dict[str, Tensor]:
     ],
     ids=["all", "no-alias", "alias-only", "unsaved-buffer", "half", "nan"],
 )
-def test_fitting_checkpoints(params: dict[str, Tensor], device: str) -> None:
+def test_valid_checkpoints_are_accepted(params: dict[str, Tensor], device: str) -> None:
     with torch.device(device):
         module = Tied()
     check_fits(params, module)
@@ -230,13 +230,13 @@ def test_fitting_checkpoints(params: dict[str, Tensor], device: str) -> None:
     ],
     ids=["missing", "both", "extra", "renamed", "foreign", "shape", "int8", "complex"],
 )
-def test_checkpoints_that_do_not_fit(params: dict[str, Tensor], text: str) -> None:
+def test_other_checkpoints_raise(params: dict[str, Tensor], text: str) -> None:
     with pytest.raises(OneBasinError, match=text) as caught:
         check_fits(params, Tied())
     assert "\n" not in str(caught.value)
 
 
-def test_same_checkpoint(tmp_path: Path) -> None:
+def test_is_same_checkpoint(tmp_path: Path) -> None:
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(1)}
     a = save(tmp_path / "a.safetensors", tensors)
     torch.save(tensors, tmp_path / "b.pt")

@@ -152,7 +152,7 @@ ARCHITECTURES = {
     "unknown": (["nonsense"], "unknown architecture 'nonsense'; known are mlp, resnet18, "),
     "misspelt": (["torchvison:resnet18"], "did you mean 'torchvision:resnet18'?"),
     "no such model": (["torchvision:resnet19"], "did you mean 'resnet18'"),
-    "no module": (["no_such_module:build"], "there is no module 'no_such_module'"),
+    "no module": (["no_such_module:build"], "no module named 'no_such_module'"),
     "not callable": (["math:pi"], "is of type float, not a callable"),
     "argument": (["mlp", "--arch-arg", "width"], "expected KEY=VALUE with a name before the '='"),
     "unknown argument": (["mlp", "--arch-arg", "depht=2"], "depht"),

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -206,10 +207,18 @@ def test_long_texts_in_chunks_have_the_same_tokens(tmp_path, monkeypatch):
     assert torch.equal(tokens[0].mask([3, 0]), tokens[1].mask([3, 0]))
 
 
-def test_without_the_library_data_are_decoded_into_memory(load, monkeypatch):
-    known = importlib.util.find_spec
+@pytest.mark.parametrize("name", ["My Data (1)", "a-train-b", "-", "d" * 120])
+def test_names_of_any_form_are_stored(tmp_path, name):
+    write_set(tmp_path / name)
+    for _ in range(2):
+        assert_complete(load_dataset(name, root=tmp_path, cache=tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("spec", [None, ModuleSpec("datasets", None)], ids=["missing", "folder"])
+def test_without_the_library_data_are_decoded_into_memory(load, monkeypatch, spec):
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "datasets" else known(name)
+        importlib.util, "find_spec", lambda name: spec if name == "datasets" else find_spec(name)
     )
     assert_complete(load())
     assert not load.cache.exists()

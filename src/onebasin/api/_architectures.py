@@ -15,7 +15,7 @@ from onebasin._checks import check_model, described, model_inputs, named_tensors
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture, build_architecture
 from onebasin.checkpoints._arguments import parse_arguments
-from onebasin.checkpoints._diagnosis import refuse_foreign_folder
+from onebasin.checkpoints._diagnosis import check_known_folder
 from onebasin.checkpoints._metadata import (
     LIBRARIES,
     SOURCES,
@@ -81,7 +81,7 @@ def recorded_architecture(call: str, word: str, words: Sequence[str]) -> Archite
     if os.path.isfile(os.path.join(path, "config.json")):
         return ArchitectureRecord(f"{HF}{path}")
     if os.path.isdir(path):
-        refuse_foreign_folder(path)
+        check_known_folder(path)
     what = "the folder has no config.json" if os.path.isdir(path) else "no architecture is recorded"
     raise OneBasinError(
         f"{call}: ARCH is missing ({path}: {what}); give ARCH before the checkpoints, such as "

@@ -48,7 +48,7 @@ def _check_link(file: Path, folder: Path) -> None:
     target, inside = Path(os.path.realpath(file)), Path(os.path.realpath(folder))
     is_cache = inside.parent.name == "snapshots"
     allowed = [inside, *([inside.parent.parent / "blobs"] if is_cache else [])]
-    if not any(target.is_relative_to(place) for place in allowed):
+    if not any(target.is_relative_to(parent) for parent in allowed):
         raise OneBasinError(
             f"{file}: is a link to {target}, which is outside the folder and would be copied to "
             "the output; replace the link with the file, or remove it"

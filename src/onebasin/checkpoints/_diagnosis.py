@@ -86,8 +86,8 @@ _SUFFIXES = {
 }
 
 
-def refuse_foreign_file(path: str | os.PathLike[str]) -> None:
-    """Raise an error for a file of another tool, recognized by its suffix.
+def check_known_file(path: str | os.PathLike[str]) -> None:
+    """Check that a file is not of another tool, which its suffix shows.
 
     Args:
         path: a file.
@@ -100,8 +100,8 @@ def refuse_foreign_file(path: str | os.PathLike[str]) -> None:
         raise OneBasinError(f"{path}: unknown kind of checkpoint; the file {problem}")
 
 
-def refuse_foreign_folder(folder: str | os.PathLike[str]) -> None:
-    """Raise an error for a folder of another tool without a checkpoint.
+def check_known_folder(folder: str | os.PathLike[str]) -> None:
+    """Check that a folder without a checkpoint is not of another tool.
 
     Args:
         folder: an existing folder.

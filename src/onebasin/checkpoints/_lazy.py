@@ -111,3 +111,8 @@ def describe(params: Mapping[str, Tensor], name: str) -> TensorInfo:
     tensor = params[name]
     check_tensor(f"tensor {name!r}", tensor)
     return TensorInfo.of(tensor)
+
+
+def label_of(params: Mapping[str, Tensor]) -> str:
+    """Return a name of a mapping for messages: the path of a checkpoint, or a description."""
+    return str(getattr(params, "path", None) or "the parameters")

@@ -25,12 +25,12 @@ SOURCES = (*LIBRARIES, "hf")
 
 @dataclass(frozen=True)
 class ArchitectureRecord:
-    """How a network was built and what it was trained on.
+    """The architecture, the arguments and the training data of a network.
 
     Args:
-        spec: the architecture, as `build_architecture` takes it.
+        spec: the name of the architecture for `build_architecture`.
         arguments: its arguments, plain JSON values.
-        inputs: the shapes of its inputs, as `example_inputs=` takes them; empty for the defaults.
+        inputs: the shapes of its inputs, in the form of `example_inputs=`; empty for defaults.
         data: the name of the training data, or None.
         normalization: the normalization of its inputs in words, or None if unknown.
         path: the file that holds the record, for messages.
@@ -45,7 +45,7 @@ class ArchitectureRecord:
 
     @property
     def runs_code(self) -> bool:
-        """Whether building it imports a module of the user, which a file must not cause."""
+        """Whether a build imports a module of the user; a file must not cause that."""
         prefix, colon, _ = self.spec.partition(":")
         return bool(colon) and prefix not in SOURCES
 
@@ -76,7 +76,7 @@ def read_record(path: str | os.PathLike[str]) -> ArchitectureRecord | None:
         reports unreadable files.
 
     Raises:
-        OneBasinError: when the record is malformed.
+        OneBasinError: the record is malformed.
     """
     file = Path(path)
     file = file / "model.safetensors" if file.is_dir() else file
@@ -97,7 +97,7 @@ def shared_record(paths: Sequence[str | os.PathLike[str]]) -> ArchitectureRecord
         paths: checkpoints of one architecture; some may have no record.
 
     Raises:
-        OneBasinError: when a record is malformed, or two of them contradict each other.
+        OneBasinError: a record is malformed, or two of them contradict each other.
     """
     records = [(path, record) for path in paths if (record := read_record(path)) is not None]
     if not records:
@@ -125,7 +125,7 @@ def merged_arguments(
         arguments: arguments of the user.
 
     Raises:
-        OneBasinError: when the two contradict each other.
+        OneBasinError: the two contradict each other.
 
     Example:
         >>> merged_arguments(ArchitectureRecord("mlp", {"width": 64}), "mlp", {"depth": 2})
@@ -133,7 +133,7 @@ def merged_arguments(
     """
     if spec != record.spec:
         # The user may have renamed a module or moved a folder.
-        kinds = [each.partition(":")[0] for each in (spec, record.spec)]
+        kinds = [name.partition(":")[0] for name in (spec, record.spec)]
         if (record.runs_code and ":" in spec) or kinds == ["hf", "hf"]:
             return dict(arguments)
         raise OneBasinError(
@@ -234,9 +234,13 @@ def read_provenance(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
             text = (opened.metadata() or {}).get(PROVENANCE_KEY)
         content = None if text is None else json.loads(text)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise OneBasinError(f"{path}: the provenance cannot be read ({error})") from error
+        raise OneBasinError(
+            f"{path}: the provenance cannot be read ({error}); copy or download the file again"
+        ) from error
     if content is not None and not isinstance(content, dict):
-        raise OneBasinError(f"{path}: the metadata {PROVENANCE_KEY!r} is not a JSON object")
+        raise OneBasinError(
+            f"{path}: the metadata {PROVENANCE_KEY!r} is not a JSON object; write the file again"
+        )
     return content
 
 

@@ -14,6 +14,12 @@ from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
 from onebasin.symmetry import _modules as ties
 
 
+def saved_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and persistent buffers of a module under all their names."""
+    state = module.state_dict()
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
 def tied_names(module: nn.Module) -> tuple[tuple[str, ...], ...]:
     """Return the names of each tensor that a module holds under several names.
 
@@ -120,12 +126,12 @@ def completed(
         params_list: the checkpoints.
         module: the architecture, on any device, meta included.
     """
-    saved, own = module.state_dict(), _own_buffers(module)
-    unsaved = own.keys() - saved.keys()
+    saved, buffers = module.state_dict(), _optional_buffers(module)
+    unsaved = buffers.keys() - saved.keys()
     missing = {
-        name: next((params for params in params_list if name in params), own)
+        name: next((params for params in params_list if name in params), buffers)
         for name in saved
-        if name in own
+        if name in buffers
     }
     return tuple(
         CompletedView(
@@ -151,7 +157,7 @@ def with_unsaved(
     return CompletedView({name: params if name in params else checkpoint for name in checkpoint})
 
 
-def _own_buffers(module: nn.Module) -> dict[str, Tensor]:
+def _optional_buffers(module: nn.Module) -> dict[str, Tensor]:
     """Return the optional buffers of a module; on meta, counters are zero as in a new module."""
     optional = optional_names(module)
     return {

@@ -142,9 +142,9 @@ def _resolve(content: Any, key: str) -> Mapping[Any, Any] | None:
         return None
     if isinstance(content.get(key), Mapping):
         return content[key]
-    for place, character in enumerate(key):
-        inner = content.get(key[:place]) if character == "." else None
-        resolved = _resolve(inner, key[place + 1 :]) if isinstance(inner, Mapping) else None
+    for index, character in enumerate(key):
+        inner = content.get(key[:index]) if character == "." else None
+        resolved = _resolve(inner, key[index + 1 :]) if isinstance(inner, Mapping) else None
         if resolved is not None:
             return resolved
     return with_prefix(content, key) or None

@@ -119,11 +119,11 @@ def _shared_prefixes(names: Sequence[str]) -> list[str]:
         return [""]
     low, high = min(names), max(names)
     prefixes = [""]
-    for place, (a, b) in enumerate(zip(low, high, strict=False)):
+    for index, (a, b) in enumerate(zip(low, high, strict=False)):
         if a != b or len(prefixes) > _MAX_DEPTH:
             break
-        if a == "." and place + 1 < len(low):
-            prefixes.append(low[: place + 1])
+        if a == "." and index + 1 < len(low):
+            prefixes.append(low[: index + 1])
     return prefixes
 
 
@@ -138,7 +138,7 @@ def _describe(pairs: dict[str, str]) -> Iterator[str]:
     if stored.endswith(name):
         yield f"the prefix {_short(stored.removesuffix(name))} of all names is removed"
     else:
-        yield f"names are read as the architecture has them, such as {name!r} for {stored!r}"
+        yield f"names are read with the prefix of the architecture, such as {name!r} for {stored!r}"
 
 
 def _short(text: str, limit: int = 60) -> str:

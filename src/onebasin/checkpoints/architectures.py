@@ -17,14 +17,14 @@ from onebasin.checkpoints._arguments import parse_arguments
 from onebasin.checkpoints._inputs import InputSpec, make_inputs, parse_input_spec
 from onebasin.checkpoints._memory import open_mapping
 from onebasin.checkpoints._metadata import SOURCES
-from onebasin.checkpoints._missing_tensors import TiedView, tied_names
+from onebasin.checkpoints._missing_tensors import TiedView, saved_tensors, tied_names
 from onebasin.checkpoints._sources.callables import callable_recipe
-from onebasin.checkpoints._sources.recipe import Recipe, as_it_is
+from onebasin.checkpoints._sources.recipe import Recipe, unchanged
 from onebasin.checkpoints._sources.timm import timm_recipe
 from onebasin.checkpoints._sources.torchvision import torchvision_recipe
 from onebasin.checkpoints._sources.transformers import transformers_recipe
 from onebasin.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from onebasin.checkpoints.validation import check_fits, saved_tensors
+from onebasin.checkpoints.validation import check_fits
 from onebasin.errors import OneBasinError
 from onebasin.networks.catalogue import NETWORKS
 from onebasin.networks.mlp import MLP
@@ -52,7 +52,7 @@ def _inputs(network: Any) -> tuple[InputSpec, ...]:
 BUILTIN_ARCHITECTURES: Mapping[str, BuiltinArchitecture] = MappingProxyType(
     {name: BuiltinArchitecture(entry.build, _inputs) for name, entry in NETWORKS.items()}
 )
-"""The built-in architectures by name. Higher layers pass a longer table."""
+"""The built-in architectures by name. Higher layers may pass a longer table."""
 
 
 _RECIPES: Mapping[str, Callable[[str, Mapping[str, Any]], Recipe]] = dict(
@@ -81,7 +81,7 @@ class Architecture:
     example_args: tuple[Any, ...]
     example_kwargs: dict[str, Any]
     build: Callable[[str], nn.Module] = field(repr=False)
-    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(default=as_it_is, repr=False)
+    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(default=unchanged, repr=False)
 
 
 def build_architecture(
@@ -151,9 +151,9 @@ def open_checkpoint_for(
 ) -> Checkpoint:
     """Return an open checkpoint with the tensor names of an architecture.
 
-    As `open_checkpoint`, but the architecture's names decide which wrapper prefixes are removed.
-    If transformers stores other names than its modules have, or many experts that its modules
-    hold as one tensor, the result has the names and tensors of the module.
+    Like `open_checkpoint`, but the names of the architecture determine the removed prefixes.
+    If files of transformers have other names or shapes than its modules, the result has those of
+    the module.
     `write_checkpoint(..., like=...)` writes them as they were stored.
 
     Args:
@@ -176,7 +176,7 @@ def open_checkpoint_for(
             return open_mapping(source, label, key=key, expected_names=expected_names)
         return open_checkpoint(source, key=key, expected_names=expected_names)
 
-    if architecture.adapt is as_it_is:
+    if architecture.adapt is unchanged:
         return opened(names)
     # The rules of the library come first, because they are reversible.
     checkpoint = architecture.adapt(module, opened(None))

@@ -10,9 +10,9 @@ from torch import Tensor
 from onebasin._files import check_regular_file
 from onebasin.checkpoints._diagnosis import (
     ZIP_MAGIC,
+    check_known_file,
+    check_known_folder,
     first_bytes,
-    refuse_foreign_file,
-    refuse_foreign_folder,
 )
 from onebasin.checkpoints._lazy import LazyMapping, TensorInfo
 from onebasin.checkpoints._pickles import PickleFile
@@ -142,7 +142,7 @@ class Checkpoint(LazyMapping):
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        infer_symmetry: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -201,7 +201,7 @@ def _locate(path: Path) -> Path:
         return path
     present = [name for name in FOLDER_FILES if os.path.isfile(path / name)]
     if not present:
-        refuse_foreign_folder(path)
+        check_known_folder(path)
         raise OneBasinError(
             f"{path}: the folder holds no checkpoint; expected one of "
             f"{', '.join(FOLDER_FILES)}, or give the path of a file"
@@ -233,7 +233,7 @@ def _open_file(path: Path, key: str | None = None) -> TensorSource:
         return PickleFile(path, key)
     if start[8:10] == b'{"':
         return SafetensorsFile(path)
-    refuse_foreign_file(path)
+    check_known_file(path)
     raise OneBasinError(
         f"{path}: unknown kind of checkpoint {path.suffix!r}; expected .safetensors, "
         f"{', '.join(PICKLE_SUFFIXES)}, *{INDEX_SUFFIX} or a folder with one of these"

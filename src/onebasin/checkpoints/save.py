@@ -69,7 +69,7 @@ def write_checkpoint(
     check_writable(path, inputs=[*inputs, *([like] if like is not None else [])])
     specs = _specs(tensors, specs, like)
     if not specs:
-        raise OneBasinError(f"{path}: there are no tensors to write; the checkpoint is empty")
+        raise OneBasinError(f"{path}: the checkpoint has no tensors; pass at least one")
     pairs = _pairs(tensors, specs)
     if like is not None:
         pairs = like.as_stored(pairs)
@@ -276,8 +276,8 @@ def check_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input] = ()
         inputs: checkpoints or their paths, whose files must not be replaced.
 
     Raises:
-        OneBasinError: the kind of output is unknown, the place is missing or cannot be
-            written to, a folder already holds something, or the output is an input.
+        OneBasinError: the kind of output is unknown, the parent folder is missing or
+            not writable, the folder is not empty, or the output is an input.
     """
     if output_form(path) == "folder":
         _check_not_input(path, inputs)
@@ -295,7 +295,7 @@ def check_file_writable(path: str | os.PathLike[str], *, inputs: Iterable[Input]
         inputs: checkpoints or their paths, whose files must not be replaced.
 
     Raises:
-        OneBasinError: the place is missing or cannot be written to, or the output is an input.
+        OneBasinError: the parent folder is missing or not writable, or the output is an input.
     """
     _check_not_input(path, inputs)
     if os.path.isdir(path):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from onebasin._dtypes import dtype_name
 from onebasin._text import counted, some_names
-from onebasin.checkpoints._lazy import TensorInfo, describe
-from onebasin.checkpoints._missing_tensors import optional_names, tied_names
+from onebasin.checkpoints._lazy import TensorInfo, describe, label_of
+from onebasin.checkpoints._missing_tensors import optional_names, saved_tensors, tied_names
 from onebasin.errors import OneBasinError
 
 _CHUNK = 1 << 24
@@ -62,7 +62,7 @@ def check_all_finite(params: Mapping[str, Tensor]) -> None:
         OneBasinError: a tensor has such elements.
     """
     for name in params:
-        check_finite(name, params[name], label(params))
+        check_finite(name, params[name], label_of(params))
 
 
 def require_matchable(name: str, tensor: Tensor | TensorInfo, path: str | PathLike[str]) -> None:
@@ -146,7 +146,7 @@ def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "
             complex tensor replaces a floating-point one, or the
             names of a tied tensor have different values.
     """
-    where = label(params)
+    where = label_of(params)
     wanted = saved_tensors(module)
     ties = tied_names(module)
     missing = _unmatched(wanted, params, ties, optional_names(module))
@@ -223,19 +223,8 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     )
 
 
-def label(params: Mapping[str, Tensor]) -> str:
-    """Return a name of a mapping for messages: the path of a checkpoint, or a description."""
-    return str(getattr(params, "path", None) or "the parameters")
-
-
-def saved_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters and persistent buffers of a module under all their names."""
-    state = module.state_dict()
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
-
-
 def _two_labels(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[str, str]:
-    label_a, label_b = label(a), label(b)
+    label_a, label_b = label_of(a), label_of(b)
     return (label_a, label_b) if label_a != label_b else (f"{label_a} (A)", f"{label_b} (B)")
 
 
@@ -260,9 +249,9 @@ def _covering_prefix(params: Mapping[str, Tensor], wanted: Mapping[str, Tensor])
     """Return a prefix under which a checkpoint has all wanted names; it may have other tensors."""
     first = next(iter(wanted), None)
     ends = () if first is None else (name for name in params if name.endswith(f".{first}"))
-    for name in ends:
-        prefix = name.removesuffix(f".{first}")
-        if all(f"{prefix}.{each}" in params for each in wanted):
+    for end in ends:
+        prefix = end.removesuffix(f".{first}")
+        if all(f"{prefix}.{name}" in params for name in wanted):
             return prefix
     return None
 

@@ -84,7 +84,7 @@ def load_decoded(start: Callable[[], Decoding], name: str, key: str, folder: Pat
     Raises:
         OneBasinError: the cache cannot be written, or the source is invalid.
     """
-    if importlib.util.find_spec("datasets") is None:
+    if not _has_datasets():
         return _decode_in_memory(start())
     for entry in folder.glob(f"*/*/*/{key}"):
         try:
@@ -94,6 +94,11 @@ def load_decoded(start: Callable[[], Decoding], name: str, key: str, folder: Pat
             _LOGGER.warning("data: the cache %s is damaged; the data are decoded again", entry)
             shutil.rmtree(entry, ignore_errors=True)
     return _open(_decode_to_files(start, name, key, folder))
+
+
+def _has_datasets() -> bool:
+    spec = importlib.util.find_spec("datasets")
+    return spec is not None and spec.origin is not None  # not a folder of that name
 
 
 def _decode_in_memory(decoding: Decoding) -> Decoded:

@@ -22,7 +22,7 @@ def to_dataset(data: Data) -> Dataset:
         data: data in a form that the network takes; a loader is read into memory.
 
     Raises:
-        OneBasinError: when there are no labels, they are not one class for each example, or the
+        OneBasinError: there are no labels, they are not one class for each example, or the
             inputs are not one tensor.
     """
     train_inputs, train_labels = _arrays(data, data.train)

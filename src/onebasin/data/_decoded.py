@@ -140,7 +140,7 @@ def decode_data(
         progress: function of the number of decoded rows and their total.
 
     Raises:
-        OneBasinError: when a row cannot be decoded.
+        OneBasinError: a row cannot be decoded.
     """
     decoded = decode_source(
         name,

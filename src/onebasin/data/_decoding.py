@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -65,40 +64,7 @@ class Reading:
         return asdict(self)
 
 
-class Decoder(ABC):
-    """Converts input values to arrays of equal rows."""
-
-    @abstractmethod
-    def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
-        """Decode inputs.
-
-        Args:
-            values: the inputs.
-            where: source of the inputs, for messages.
-            row: row of the first input, for messages.
-            split: split of the inputs.
-
-        Returns:
-            An array with a row for each input; unlabeled text gives another number of rows.
-
-        Raises:
-            OneBasinError: an input is invalid; the message contains its row.
-        """
-
-    def finish(self) -> np.ndarray | None:
-        """Return the remaining rows at the end of a split, if any."""
-        return None
-
-    def chunk_size(self, values: Sequence[Any], where: str, row: int) -> int:
-        """Return the number of values that can be decoded at once in bounded memory."""
-        return len(values)
-
-    @abstractmethod
-    def metadata(self) -> dict[str, Any]:
-        """Return the kind and the shape of the decoded inputs, and their statistics."""
-
-
-class ImageDecoder(Decoder):
+class ImageDecoder:
     """Decodes images to bytes in the form of the first image, and computes their statistics."""
 
     def __init__(self, reading: Reading) -> None:
@@ -107,7 +73,17 @@ class ImageDecoder(Decoder):
         self.count, self.sums, self.squares = 0, np.zeros(3), np.zeros(3)
 
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
-        """Return the pixels of images; those of the training split enter the statistics."""
+        """Return the pixels of images; the training split determines the statistics.
+
+        Args:
+            values: the images.
+            where: source of the images, for messages.
+            row: row of the first image, for messages.
+            split: split of the images.
+
+        Raises:
+            OneBasinError: an image is invalid; the message contains its row.
+        """
         form = self._form(values, where, row)
         with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
             pixels = decode(values, form, where, row, pool)
@@ -119,6 +95,9 @@ class ImageDecoder(Decoder):
         """Return the number of images that can be decoded at once in bounded memory."""
         form = self._form(values, where, row)
         return max(1, CHUNK_BYTES // (form.channels * form.height * form.width))
+
+    def finish(self) -> None:
+        """Do nothing: there are no remaining rows at the end of a split."""
 
     def _form(self, values: Sequence[Any], where: str, row: int) -> ImageForm:
         if self.form is None:
@@ -148,7 +127,7 @@ class ImageDecoder(Decoder):
         }
 
 
-class TextDecoder(Decoder):
+class TextDecoder:
     """Converts texts to tokens; a row has the number of tokens, then the tokens."""
 
     def __init__(self, reading: Reading) -> None:
@@ -156,8 +135,16 @@ class TextDecoder(Decoder):
         self.tokenizer = _texts.tokenizer(reading.tokenizer, reading.max_length)
 
     def decode(self, values: Sequence[Any], where: str, row: int, split: str) -> np.ndarray:
-        """Return the tokens of texts."""
+        """Return the tokens of texts; the arguments are those of `ImageDecoder.decode`."""
         return _texts.encode(values, self.tokenizer, self.length, where, row)
+
+    def chunk_size(self, values: Sequence[Any], where: str, row: int) -> int:
+        """Return the number of texts that can be decoded at once."""
+        return len(values)
+
+    def finish(self) -> np.ndarray | None:
+        """Return the remaining rows at the end of a split, if any."""
+        return None
 
     def metadata(self) -> dict[str, Any]:
         """Return the shape and the number of different tokens."""
@@ -215,7 +202,7 @@ class Decoding:
         first = next(iter(tables.values()))
         self.class_names = first.class_names.get(self.columns.labels or "", ())
         if not self.columns.is_text:
-            self.decoder: Decoder = ImageDecoder(reading)
+            self.decoder: ImageDecoder | TextDecoder = ImageDecoder(reading)
         elif self.columns.labels is not None:
             self.decoder = TextDecoder(reading)
         else:

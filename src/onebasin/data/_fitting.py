@@ -38,7 +38,7 @@ def fit_data(
         remedy: alternative to other data, for messages.
 
     Raises:
-        OneBasinError: when the module cannot be run on any form of the data, or its outputs do
+        OneBasinError: the module cannot be run on any form of the data, or its outputs do
             not fit the labels.
     """
     errors: list[OneBasinError] = []

@@ -57,7 +57,7 @@ class ReadOptions:
         """Return how rows of tables are read."""
         return Reading(**self.reading)
 
-    def refuse(self, source: str, *names: str) -> None:
+    def check_unused(self, source: str, *names: str) -> None:
         """Check that no option without effect on a source is given.
 
         Args:

@@ -30,7 +30,7 @@ class Augmentation:
         degrees: largest rotation angle in either direction.
 
     Raises:
-        OneBasinError: when a factor or angle is out of range.
+        OneBasinError: a factor or angle is out of range.
 
     Examples:
         >>> images = torch.randn(4, 3, 32, 32)
@@ -83,7 +83,7 @@ class Augmentation:
             Images of the same shape.
 
         Raises:
-            OneBasinError: when the inputs are not square images.
+            OneBasinError: the inputs are not square images.
         """
         if images.ndim != 4 or images.shape[2] != images.shape[3]:
             raise OneBasinError(

@@ -76,7 +76,7 @@ def batches(
         augmentation: augmentation of the images of each batch, or None.
 
     Raises:
-        OneBasinError: when inputs and labels differ in number, the size is not positive, or the
+        OneBasinError: inputs and labels differ in number, the size is not positive, or the
             seed is invalid.
 
     Examples:

@@ -66,7 +66,7 @@ class Data:
         """Return a split.
 
         Raises:
-            OneBasinError: when the data have no test split.
+            OneBasinError: the data have no test split.
         """
         split = self.train if name == "train" else self.test
         if split is None:

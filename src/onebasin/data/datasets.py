@@ -241,7 +241,7 @@ def data_root(given: str | os.PathLike[str] | None) -> Path | None:
         given: the folder. Default: the environment variable ONEBASIN_DATA.
 
     Raises:
-        OneBasinError: when it is not a folder.
+        OneBasinError: it is not a folder.
     """
     root = given if given is not None else os.environ.get("ONEBASIN_DATA") or None
     if root is None:

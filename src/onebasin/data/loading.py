@@ -103,7 +103,7 @@ def _looks_like_path(spec: str) -> bool:
 
 
 def _digits(options: ReadOptions) -> Data:
-    options.refuse("digits", *TEXT_ONLY, "image_size", "label_column")
+    options.check_unused("digits", *TEXT_ONLY, "image_size", "label_column")
     normalization = options.normalization
     dataset = load_digits(normalization=normalization)
     words = "mean and std of the training images" if normalization is None else None
@@ -136,7 +136,7 @@ def _read_folder(name: str, folder: Path, options: ReadOptions, known: HubSet | 
         if "train" in files:
             return read(name, files, options)
     if is_image_folder(folder):
-        options.refuse("a folder of images", *TEXT_ONLY, "label_column")
+        options.check_unused("a folder of images", *TEXT_ONLY, "label_column")
         normalization = options.normalization or (known and known.normalization)
         return read_image_folder(name, folder, options.to_reading(), normalization)
     content = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
@@ -185,9 +185,9 @@ def _read_parquet(name: str, paths: Mapping[str, Path], options: ReadOptions) ->
 def _checked(data: Data, options: ReadOptions) -> Data:
     """Return the data of a table; raise an error for options without effect."""
     if data.tokens is None:
-        options.refuse(f"the images of {data.name}", *TEXT_ONLY)
+        options.check_unused(f"the images of {data.name}", *TEXT_ONLY)
     else:
-        options.refuse(f"the texts of {data.name}", *IMAGE_ONLY)
+        options.check_unused(f"the texts of {data.name}", *IMAGE_ONLY)
     return data
 
 

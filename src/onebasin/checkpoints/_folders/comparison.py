@@ -17,9 +17,7 @@ from onebasin.checkpoints._sources.transformers_config import CONFIG
 from onebasin.checkpoints.checkpoint import FOLDER_FILES, INDEX_SUFFIX
 from onebasin.errors import OneBasinError
 
-_REMEDY = (
-    "use checkpoints that agree, or edit one of the files if the difference does not matter to you"
-)
+_REMEDY = "use checkpoints that agree, or edit one of the files if the difference has no effect"
 
 
 def model_folder(path: str | os.PathLike[str]) -> Path | None:
@@ -45,17 +43,17 @@ def check_same_folder(a: Path, b: Path, *, call: str) -> list[str]:
         call: the command, for messages.
 
     Returns:
-        Notes about differences that do not change the function of the weights.
+        Notes on the other differences.
 
     Raises:
-        OneBasinError: when a difference does, naming file, field and both values.
+        OneBasinError: a difference changes the outputs; the message names file, field and values.
     """
     differences = [
         *configuration_differences(a, b),
         *tokenizer_differences(a, b),
         *preprocessor_differences(a, b),
     ]
-    _refuse(differences, a, b, call)
+    _check_harmless(differences, a, b, call)
     return _notes(differences, a, b)
 
 
@@ -69,14 +67,14 @@ def check_same_configuration(a: Path, b: Path, *, call: str, skipped: Iterable[s
         skipped: fields that the user sets.
 
     Raises:
-        OneBasinError: when a difference changes the function of the weights.
+        OneBasinError: a difference changes the outputs of equal weights.
     """
     if not os.path.samefile(a, b):
-        _refuse(list(configuration_differences(a, b, frozenset(skipped))), a, b, call)
+        _check_harmless(list(configuration_differences(a, b, frozenset(skipped))), a, b, call)
 
 
-def _refuse(differences: list[Difference], a: Path, b: Path, call: str) -> None:
-    harmful = [each for each in differences if each.effect is Effect.FUNCTION]
+def _check_harmless(differences: list[Difference], a: Path, b: Path, call: str) -> None:
+    harmful = [d for d in differences if d.effect is Effect.FUNCTION]
     if harmful:
         more = f" (and {counted(len(harmful) - 1, 'other field')} differ)" if harmful[1:] else ""
         raise OneBasinError(f"{call}: {harmful[0].to_text(a, b)}{more}; {_REMEDY}")
@@ -87,5 +85,5 @@ def _notes(differences: list[Difference], a: Path, b: Path) -> list[str]:
         return []
     if len(differences) == 1:
         return [f"{differences[0].to_text(a, b)}; the output gets the first"]
-    names = ", ".join(each.field for each in differences)
+    names = ", ".join(difference.field for difference in differences)
     return [f"{a} and {b} differ in {names}; the output gets the files of the first"]

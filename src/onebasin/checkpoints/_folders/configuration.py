@@ -1,8 +1,8 @@
 """Differences between the configuration and preprocessor files of two folders.
 
-A field of the configuration class changes the function, unless it is listed here. A false error
-costs the user a look at one field; a false merge costs the network. The model does not read fields
-that the class does not define, so they only give a note.
+A field of the configuration class changes the outputs, unless it is listed here. An unnecessary
+error costs little, but a wrong merge is useless. The model does not read fields that the class does
+not define, so they only give a note.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def configuration_differences(
     Args:
         a: a folder with a config.json.
         b: another one.
-        skipped: fields that are set otherwise for both.
+        skipped: fields that the user sets for both.
 
     Raises:
-        OneBasinError: when a config.json is not valid.
+        OneBasinError: a config.json is not valid.
     """
     config_a, config_b = _read_both(a, b)
     names = [*config_a.values, *(name for name in config_b.values if name not in config_a.values)]
@@ -82,7 +82,7 @@ def configuration_differences(
 
 def _is_equal(name: str, a: Any, b: Any) -> bool:
     if name.endswith("architectures") and isinstance(a, list) and isinstance(b, list):
-        return [str(each).casefold() for each in a] == [str(each).casefold() for each in b]
+        return [str(name).casefold() for name in a] == [str(name).casefold() for name in b]
     return a == b
 
 
@@ -108,12 +108,12 @@ def _effect(name: str, a: Configuration, b: Configuration) -> Effect:
 def _pools_by_token(name: str, config: Configuration) -> bool:
     """Return whether a model reads its output at the position of the end-of-text token.
 
-    CLIP does, and so do classifiers that are made of encoder and decoder.
+    CLIP and encoder-decoder classifiers do.
     """
     prefix = name.rpartition(".")[0]
     kind = config.values.get(f"{prefix}.model_type" if prefix else "model_type")
     classes = config.values.get("architectures") or []
-    is_classifier = any(str(each).endswith("ForSequenceClassification") for each in classes)
+    is_classifier = any(str(c).endswith("ForSequenceClassification") for c in classes)
     return name.endswith("eos_token_id") and ("clip" in str(kind) or is_classifier)
 
 
@@ -153,11 +153,11 @@ def _labels(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _read_both(a: Path, b: Path) -> tuple[Configuration, Configuration]:
-    """Return both configurations with defaults, or both as written where that is impossible."""
+    """Return both configurations; without defaults if transformers cannot read one."""
     try:
         import_torchvision()
     except OneBasinError:
-        pass  # most configurations do without
+        pass  # most configurations do not need it
     try:
         transformers = import_package("transformers", extra="hub")
         configs = [read_config(transformers, str(folder), {}) for folder in (a, b)]
@@ -201,14 +201,14 @@ _NO_EFFECT_ON_INPUTS = frozenset(
 
 
 def preprocessor_differences(a: Path, b: Path) -> Iterator[Difference]:
-    """Yield settings that differ where both folders have them.
+    """Yield the different settings of two preprocessors.
 
     Args:
         a: a folder, with or without a preprocessor.
         b: another one.
 
     Raises:
-        OneBasinError: when a file of a preprocessor is not valid JSON.
+        OneBasinError: a file of a preprocessor is not valid JSON.
     """
     for file in _FILES:
         contents = [read_mapping(folder, file) for folder in (a, b)]

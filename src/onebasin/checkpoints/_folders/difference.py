@@ -1,4 +1,4 @@
-"""A difference between the files of two folders, and how much it matters."""
+"""A difference between the files of two folders, and its effect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 60
 
 
 class Effect(Enum):
-    """What a difference means for the merged network.
+    """The effect of a difference on the merged network.
 
     `FUNCTION`: equal weights compute different outputs, or outputs have another meaning.
     `USE`: only training, generation or the surrounding code differs.
@@ -32,10 +32,10 @@ class Difference:
 
     Args:
         file: name of the file in both folders.
-        field: what differs, such as `hidden_act` or `text_config.num_attention_heads`.
-        a: value in the first folder; None where it is missing.
+        field: name of the field, such as `hidden_act` or `text_config.num_attention_heads`.
+        a: value in the first folder; None if it is missing.
         b: value in the second folder.
-        effect: how much it matters.
+        effect: effect on the merged network.
     """
 
     file: str
@@ -55,7 +55,7 @@ def read_mapping(folder: Path, name: str) -> dict[str, Any] | None:
     """Return the content of a JSON file in a folder, or None if it is missing.
 
     Raises:
-        OneBasinError: when it is not a JSON object.
+        OneBasinError: it is not a JSON object.
     """
     path = folder / name
     return read_object(path) if path.is_file() else None
@@ -80,7 +80,7 @@ def flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 def _shortened(a: str, b: str) -> tuple[str, str]:
     """Return the part of two different texts in which they differ."""
     pairs = enumerate(zip(a, b, strict=False))
-    start = next((place for place, (x, y) in pairs if x != y), min(len(a), len(b)))
+    start = next((index for index, (x, y) in pairs if x != y), min(len(a), len(b)))
     start = 0 if start < _WIDTH - 6 else start - _WIDTH // 4
     return _short(a, start), _short(b, start)
 

@@ -27,14 +27,14 @@ _NO_TOKENS = {"type": "BPE", "vocab": {}, "merges": []}
 
 
 def tokenizer_differences(a: Path, b: Path) -> Iterator[Difference]:
-    """Yield what differs between the tokenizers of two folders.
+    """Yield the differences between the tokenizers of two folders.
 
     Args:
         a: a folder, with or without a tokenizer.
         b: another one.
 
     Raises:
-        OneBasinError: when a JSON file of a tokenizer is not valid.
+        OneBasinError: a JSON file of a tokenizer is not valid.
     """
     fast_a, fast_b = read_mapping(a, _FAST), read_mapping(b, _FAST)
     yield from _token_differences(_tokens(a, fast_a), _tokens(b, fast_b), fast_a and fast_b)
@@ -50,7 +50,7 @@ def tokenizer_differences(a: Path, b: Path) -> Iterator[Difference]:
 
 
 def _tokens(folder: Path, fast: Mapping[str, Any] | None) -> dict[int, str] | None:
-    """Return the tokens of a folder by id, or None where its files do not list them."""
+    """Return the tokens of a folder by id, or None if its files do not list them."""
     if fast is not None:
         model = fast.get("model")
         vocab = model.get("vocab") if isinstance(model, dict) else None
@@ -72,7 +72,7 @@ def _by_id(vocab: Any) -> dict[int, str]:
     if isinstance(vocab, dict):
         return {index: token for token, index in vocab.items() if isinstance(index, int)}
     if isinstance(vocab, list):  # pairs of a token and its score
-        tokens = [each[0] if isinstance(each, list) and each else each for each in vocab]
+        tokens = [entry[0] if isinstance(entry, list) and entry else entry for entry in vocab]
         return {index: str(token) for index, token in enumerate(tokens)}
     return {}
 
@@ -99,19 +99,19 @@ def _pipeline_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterato
     for key in sorted(model_a.keys() | model_b.keys()):
         if key == "type" and not (model_a.keys() & model_b.keys() & {"type"}):
             continue  # older files omit it
-        # Older files omit settings that are off.
+        # Older files omit settings with the value false.
         if (model_a.get(key) or None) != (model_b.get(key) or None):
             values = model_a.get(key), model_b.get(key)
             yield Difference(_FAST, f"model.{key}", *values, Effect.FUNCTION)
     steps_a, steps_b = _steps(a), _steps(b)
     if steps_a != steps_b:
-        completed = [each for each in map(_with_defaults, (steps_a, steps_b)) if each is not None]
-        if len(completed) == 2:
-            steps_a, steps_b = completed
+        complete = [s for s in map(_with_defaults, (steps_a, steps_b)) if s is not None]
+        if len(complete) == 2:
+            steps_a, steps_b = complete
     for key, effect in _STEPS.items():
         if steps_a[key] != steps_b[key]:
-            field, left, right = _first_difference(key, steps_a[key], steps_b[key])
-            yield Difference(_FAST, field, left, right, effect)
+            field, value_a, value_b = _first_difference(key, steps_a[key], steps_b[key])
+            yield Difference(_FAST, field, value_a, value_b, effect)
 
 
 def _steps(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _with_defaults(steps: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the steps of a tokenizer.json with the defaults that older versions omit.
 
     Returns:
-        None where tokenizers is not installed or does not know a step.
+        The steps, or None if tokenizers is not installed or does not know a step.
     """
     try:
         library: Any = importlib.import_module("tokenizers")
@@ -153,7 +153,7 @@ def _model(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merges(merges: Any) -> list[str]:
-    """Return merges as `left right`, which older files write."""
+    """Return merges as texts of two tokens, the form of older files."""
     if not isinstance(merges, list):
         return []
     return [" ".join(map(str, m)) if isinstance(m, list) else str(m) for m in merges]

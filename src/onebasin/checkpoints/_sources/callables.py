@@ -1,4 +1,4 @@
-"""Architectures of the user: any callable that an import path names."""
+"""Architectures of the user: callables with an import path."""
 
 import contextlib
 import importlib
@@ -19,10 +19,10 @@ from onebasin.errors import OneBasinError
 
 
 def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a callable with an import path, or in the current folder.
+    """Return the recipe of a callable in a package or in the current folder.
 
     Args:
-        path: `package.module:callable`, the latter possibly dotted.
+        path: `package.module:callable`; the callable may be a dotted name.
         arguments: keyword arguments of the callable.
 
     Returns:
@@ -34,7 +34,7 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
     attribute = path.partition(":")[2]
     target = find_callable(path)
     if isinstance(target, nn.Module):
-        raise OneBasinError(f"{path}: is a module already; name a callable that builds one")
+        raise OneBasinError(f"{path}: is a module; name a callable that builds it")
     if not callable(target):
         raise OneBasinError(
             f"{path}: is of type {type(target).__name__}, not a callable; name a callable that "
@@ -49,7 +49,7 @@ def callable_recipe(path: str, arguments: Mapping[str, Any]) -> Recipe:
 
     def calling(error: BaseException) -> str:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        return f"{attribute}({given}){_place(target, error)}"
+        return f"{attribute}({given}){_location(target, error)}"
 
     return Recipe(path, lambda: _call(target, path, arguments), inputs, calling=calling)
 
@@ -70,7 +70,7 @@ def find_callable(path: str) -> Any:
     """Return an object by its import path, relative to the current folder or sys.path.
 
     Args:
-        path: `package.module:attribute`, the latter possibly dotted.
+        path: `package.module:attribute`; the attribute may be a dotted name.
 
     Raises:
         OneBasinError: the module cannot be imported, or has no such attribute.
@@ -81,13 +81,13 @@ def find_callable(path: str) -> Any:
         return _lookup(_import(module_name, path), attribute, path)
 
 
-def _place(build: Callable[..., Any], error: BaseException) -> str:
+def _location(build: Callable[..., Any], error: BaseException) -> str:
     """Return the file and line at which a callable failed, or empty text if unknown."""
     try:
         file, line = inspect.getsourcefile(build), inspect.getsourcelines(build)[1]
     except (TypeError, OSError):
         return ""
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == file]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return f" in {file}, line {frames[-1].lineno if frames else line},"
 
 
@@ -119,8 +119,8 @@ def _import(name: str, path: str) -> Any:
         missing = error.name or name
         if name == missing or name.startswith(f"{missing}."):
             raise OneBasinError(
-                f"{path}: there is no module {missing!r}; check the spelling, or run in the "
-                "folder that holds it"
+                f"{path}: no module named {missing!r}; check the spelling, or run in the folder "
+                "that holds it"
             ) from error
         raise OneBasinError(
             f"{path}: importing {name} needs the module {missing!r}; install it"

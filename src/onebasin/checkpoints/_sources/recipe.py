@@ -1,4 +1,4 @@
-"""Recipes of architectures: the result of a source."""
+"""Recipes of architectures: functions that build modules and their example inputs."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from onebasin.checkpoints.checkpoint import Checkpoint
 from onebasin.errors import OneBasinError
 
 
-def as_it_is(module: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
+def unchanged(module: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
     """Return a checkpoint unchanged: most sources store the names that their modules have."""
     return checkpoint
 
@@ -38,7 +38,7 @@ class Recipe:
     name: str
     build: Callable[[], nn.Module]
     inputs: Callable[[Any], tuple[InputSpec, ...]]
-    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = as_it_is
+    adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = unchanged
     calling: Callable[[BaseException], str] | None = None
 
 
@@ -57,17 +57,17 @@ def suggestion(name: str, known: list[str]) -> str:
         "did you mean 'CNN' or 'nn'?"
     """
     spellings: dict[str, list[str]] = {}
-    for each in known:
-        spellings.setdefault(each.casefold(), []).append(each)
+    for spelling in known:
+        spellings.setdefault(spelling.casefold(), []).append(spelling)
     folded = get_close_matches(name.casefold(), spellings, n=3)
-    close = [spelling for each in folded for spelling in spellings[each]][:3]
+    close = [spelling for match in folded for spelling in spellings[match]][:3]
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     others = " and others" if len(known) > 3 else ""
     return f"known are {', '.join(repr(other) for other in known[:3])}{others}"
 
 
-def refuse_downloads(spec: str, arguments: Mapping[str, Any], keys: Iterable[str]) -> None:
+def check_no_downloads(spec: str, arguments: Mapping[str, Any], keys: Iterable[str]) -> None:
     """Check that no argument makes a library download weights.
 
     Args:
@@ -81,12 +81,12 @@ def refuse_downloads(spec: str, arguments: Mapping[str, Any], keys: Iterable[str
     for key in keys:
         if arguments.get(key):
             raise OneBasinError(
-                f"{spec}: {key}={arguments[key]!r} would download weights, and nothing is "
-                "downloaded; give the weights as a checkpoint file"
+                f"{spec}: {key}={arguments[key]!r} would download weights; remove it and pass "
+                "the weights as a checkpoint file"
             )
 
 
-def refuse_files(spec: str, arguments: Any) -> None:
+def check_no_files(spec: str, arguments: Any) -> None:
     """Check that no argument makes timm read a file while it builds a model.
 
     Args:
@@ -107,6 +107,6 @@ def refuse_files(spec: str, arguments: Any) -> None:
             if value.get(key) is not None:
                 raise OneBasinError(
                     f"{spec}: {key}={value[key]!r:.60} would read files while the model is built; "
-                    "leave it out and give the weights as a checkpoint file"
+                    "remove it and pass the weights as a checkpoint file"
                 )
         stack.extend(value.values())

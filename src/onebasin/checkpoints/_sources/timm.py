@@ -7,7 +7,12 @@ from torch import nn
 
 from onebasin._packages import import_package, import_torchvision
 from onebasin.checkpoints._inputs import InputSpec
-from onebasin.checkpoints._sources.recipe import Recipe, refuse_downloads, refuse_files, suggestion
+from onebasin.checkpoints._sources.recipe import (
+    Recipe,
+    check_no_downloads,
+    check_no_files,
+    suggestion,
+)
 from onebasin.errors import OneBasinError
 
 
@@ -30,8 +35,8 @@ def timm_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
         raise OneBasinError(
             f"timm:{name}: timm has no such model; {suggestion(name, timm.list_models())}"
         )
-    refuse_downloads(f"timm:{name}", arguments, ("pretrained",))
-    refuse_files(f"timm:{name}", arguments)
+    check_no_downloads(f"timm:{name}", arguments, ("pretrained",))
+    check_no_files(f"timm:{name}", arguments)
     kwargs = {"pretrained": False, **arguments}
 
     def inputs(module: nn.Module) -> tuple[InputSpec, ...]:
@@ -44,6 +49,6 @@ def _input_shape(module: Any, arguments: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the input shape of the model in timm, changed by the arguments of the user."""
     channels, *size = module.default_cfg["input_size"]
     channels = arguments.get("in_chans", channels)
-    asked = arguments.get("img_size", size)
-    height, width = (asked, asked) if isinstance(asked, int) else asked
+    image_size = arguments.get("img_size", size)
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     return (2, channels, height, width)

@@ -8,7 +8,7 @@ from torch import nn
 
 from onebasin._packages import import_package, import_torchvision
 from onebasin.checkpoints._inputs import InputSpec
-from onebasin.checkpoints._sources.recipe import Recipe, refuse_downloads, suggestion
+from onebasin.checkpoints._sources.recipe import Recipe, check_no_downloads, suggestion
 from onebasin.errors import OneBasinError
 
 _IMAGE = 224
@@ -37,7 +37,7 @@ def torchvision_recipe(name: str, arguments: Mapping[str, Any]) -> Recipe:
             f"torchvision:{name}: torchvision has no such model; "
             f"{suggestion(name, models.list_models())}"
         )
-    refuse_downloads(f"torchvision:{name}", arguments, ("weights", "weights_backbone"))
+    check_no_downloads(f"torchvision:{name}", arguments, ("weights", "weights_backbone"))
     accepted = inspect.signature(models.get_model_builder(name)).parameters
     kwargs = {"weights": None, **arguments}
     if "weights_backbone" in accepted:
@@ -56,11 +56,11 @@ def _input_shape(name: str, module: nn.Module) -> tuple[int, ...]:
     if ".detection" in kind or ".optical_flow" in kind:
         raise OneBasinError(
             f"torchvision:{name}: has no default input; pass example_inputs=, or wrap the "
-            "model in a callable of your own and name it as package.module:callable"
+            "model in your own callable and name it as package.module:callable"
         )
     if ".video" in kind:
         size = _SMALL_IMAGE if kind.endswith(".resnet") else _IMAGE
         return (2, 3, _CLIP_LENGTH, size, size)
     size = _INCEPTION_IMAGE if name.endswith("inception_v3") else _IMAGE
-    asked = getattr(module, "image_size", size)  # vision transformers take a single size
-    return (2, 3, asked, asked) if isinstance(asked, int) else (2, 3, size, size)
+    fixed = getattr(module, "image_size", size)  # vision transformers take a single size
+    return (2, 3, fixed, fixed) if isinstance(fixed, int) else (2, 3, size, size)

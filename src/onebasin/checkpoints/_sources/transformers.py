@@ -10,12 +10,12 @@ from onebasin._text import one_line
 from onebasin.checkpoints._inputs import InputSpec
 from onebasin.checkpoints._sources.recipe import Recipe
 from onebasin.checkpoints._sources.transformers_config import (
+    check_no_code,
     config_content,
     needs_download,
     needs_network,
     offline,
     read_config,
-    refuse_code,
 )
 from onebasin.checkpoints._sources.transformers_inputs import default_inputs
 from onebasin.checkpoints._sources.transformers_names import with_module_names
@@ -73,7 +73,7 @@ def _maker(
     if not names:
         if type(config) not in transformers.MODEL_MAPPING:
             why = f"transformers has no AutoModel for {type(config).__name__}"
-            refuse_code(transformers, folder, content, why)
+            check_no_code(transformers, folder, content, why)
             raise OneBasinError(
                 f"hf:{folder}: {why}; name the class in 'architectures' of config.json"
             )
@@ -82,14 +82,15 @@ def _maker(
         model_class = getattr(transformers, names[0], None)
     except (ImportError, RuntimeError) as error:
         raise OneBasinError(
-            f"hf:{folder}: {names[0]} cannot be imported ({one_line(error)}); install what it needs"
+            f"hf:{folder}: {names[0]} cannot be imported ({one_line(error)}); install "
+            "its requirements"
         ) from error
     if not (isinstance(model_class, type) and issubclass(model_class, nn.Module)):
         why = f"transformers {transformers.__version__} has no {names[0]!r:.60}"
-        refuse_code(transformers, folder, content, why)
+        check_no_code(transformers, folder, content, why)
         raise OneBasinError(
-            f"hf:{folder}: {why}, which config.json names in 'architectures'; models with code of "
-            "their own are not run"
+            f"hf:{folder}: {why}, which config.json names in 'architectures'; custom "
+            "code of a model is not run"
         )
     return lambda: model_class(config)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from onebasin._files import read_json
 from onebasin._text import one_line, some_names
-from onebasin.checkpoints._diagnosis import refuse_foreign_folder
-from onebasin.checkpoints._sources.recipe import refuse_files
+from onebasin.checkpoints._diagnosis import check_known_folder
+from onebasin.checkpoints._sources.recipe import check_no_files
 from onebasin.errors import OneBasinError
 
 # The mode is global to the process, so blocks of several threads run one after the other.
@@ -102,7 +102,7 @@ def config_content(folder: str | os.PathLike[str]) -> dict[str, Any]:
             "since nothing is downloaded"
         )
     if not os.path.isfile(path):
-        refuse_foreign_folder(folder)
+        check_known_folder(folder)
         raise OneBasinError(f"hf:{folder}: the folder has no config.json; copy it there")
     content = read_object(path)
     if not isinstance(content.get("model_type"), str):
@@ -143,7 +143,7 @@ def read_config(transformers: Any, folder: str, arguments: Mapping[str, Any]) ->
             )
     # The validation of transformers may raise anything.
     except Exception as error:
-        raise _refused(transformers, folder, content, error) from error
+        raise _rejected(transformers, folder, content, error) from error
     unknown = [key for key in arguments if not hasattr(config, key)]
     if unknown:
         raise OneBasinError(
@@ -151,7 +151,7 @@ def read_config(transformers: Any, folder: str, arguments: Mapping[str, Any]) ->
         )
     for part in _parts(config):
         for name, value in vars(part).items():
-            refuse_files(f"hf:{folder}", value)
+            check_no_files(f"hf:{folder}", value)
             _check_number(folder, name, value)
         _make_safe(part)
     return config
@@ -166,8 +166,8 @@ def _check_number(folder: str, name: str, value: Any) -> None:
         )
 
 
-def refuse_code(transformers: Any, folder: str, content: Mapping[str, Any], why: str) -> None:
-    """Raise an error if a configuration needs the code of its folder.
+def check_no_code(transformers: Any, folder: str, content: Mapping[str, Any], why: str) -> None:
+    """Check that a configuration does not need the code of its folder.
 
     Args:
         transformers: the package.
@@ -201,7 +201,7 @@ def needs_download(folder: str, content: Mapping[str, Any]) -> OneBasinError:
     )
 
 
-def _refused(
+def _rejected(
     transformers: Any, folder: str, content: Mapping[str, Any], error: Exception
 ) -> OneBasinError:
     if needs_network(error):
@@ -210,9 +210,9 @@ def _refused(
     if content["model_type"] not in known:
         why = f"transformers does not know the model_type {content['model_type']!r:.60}"
         try:
-            refuse_code(transformers, folder, content, why)
-        except OneBasinError as refusal:
-            return refusal
+            check_no_code(transformers, folder, content, why)
+        except OneBasinError as code_error:
+            return code_error
     return OneBasinError(
         f"hf:{folder}: transformers {transformers.__version__} does not accept the "
         f"config.json ({one_line(error)}); use a model that it knows without remote code"

@@ -90,10 +90,10 @@ class _Rules:
         fusion = next(f for f in self._fusions if parts[0][1] in f.source_patterns)
 
         def convert(tensors: Tensors) -> Tensors:
-            own = copy.deepcopy(fusion)
+            converter = copy.deepcopy(fusion)
             for stored, pattern in parts:
-                own.add_tensor(first, stored, pattern, tensors[stored])
-            converted = own.convert(first, model=self._module, config=self._module.config)
+                converter.add_tensor(first, stored, pattern, tensors[stored])
+            converted = converter.convert(first, model=self._module, config=self._module.config)
             return {name: _only(value) for name, value in converted.items()}
 
         def revert(tensors: Tensors) -> Tensors:
@@ -101,11 +101,11 @@ class _Rules:
 
         stored = tuple(name for name, _ in parts)
         infos = {name: checkpoint.metadata(name) for name in stored}
-        made = convert(on_meta(infos))
-        back = {name: TensorInfo.of(t) for name, t in revert(dict(made)).items()}
+        converted = convert(on_meta(infos))
+        reverted = {name: TensorInfo.of(t) for name, t in revert(dict(converted)).items()}
         # If the inverse is not exact, the shapes of the module are written:
         # transformers reads both forms.
-        return Conversion(stored, tuple(made), convert, revert if back == infos else dict)
+        return Conversion(stored, tuple(converted), convert, revert if reverted == infos else dict)
 
 
 def _only(value: Tensor | list[Tensor]) -> Tensor:

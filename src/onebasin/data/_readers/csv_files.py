@@ -32,7 +32,7 @@ def read_csv_files(name: str, paths: Mapping[str, Path], options: ReadOptions) -
     Raises:
         OneBasinError: a file cannot be parsed, or its columns are neither numbers nor texts.
     """
-    options.refuse("a CSV file", "image_size")
+    options.check_unused("a CSV file", "image_size")
     tables = {split: _read(path) for split, path in paths.items()}
     first = next(iter(tables.values()))
     for split, table in tables.items():
@@ -46,11 +46,11 @@ def read_csv_files(name: str, paths: Mapping[str, Path], options: ReadOptions) -
     texts = [column for column in rest if _is_text(first, column)]
     labels = {s: _values(table, label) if label else None for s, table in tables.items()}
     if not texts:
-        options.refuse("a CSV file of numbers", *TEXT_ONLY)
+        options.check_unused("a CSV file of numbers", *TEXT_ONLY)
         inputs = {split: _features(paths[split], table, rest) for split, table in tables.items()}
         splits = {split: (inputs[split], labels[split]) for split in tables}
         return data_of_splits(name, splits, options.normalization)
-    options.refuse("a CSV file of texts", *IMAGE_ONLY)
+    options.check_unused("a CSV file of texts", *IMAGE_ONLY)
     text = _text_column(name, texts, [column for column in rest if column not in texts])
     columns = {s: table.column(text).to_pylist() for s, table in tables.items()}
     return text_data(name, columns, labels, paths, options)

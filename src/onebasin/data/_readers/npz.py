@@ -30,7 +30,7 @@ def read_npz(path: Path, options: ReadOptions) -> Data:
     Raises:
         OneBasinError: the file is damaged, holds objects, or is too large for the memory.
     """
-    options.refuse("a .npz file", *TEXT_ONLY, "image_size", "label_column")
+    options.check_unused("a .npz file", *TEXT_ONLY, "image_size", "label_column")
     return data_of_arrays(local_name(path), read_arrays(path), options.normalization)
 
 

@@ -31,7 +31,7 @@ def read_callable(spec: str, options: ReadOptions) -> Data:
     Raises:
         OneBasinError: the callable cannot be imported, fails, or returns something else.
     """
-    options.refuse("a callable", "image_size", "label_column", "tokenizer", "context")
+    options.check_unused("a callable", "image_size", "label_column", "tokenizer", "context")
     value = find_callable(spec)
     if callable(value):
         try:

@@ -28,7 +28,7 @@ def read_text_files(name: str, paths: Mapping[str, Path], options: ReadOptions) 
     Raises:
         OneBasinError: a file is empty or not UTF-8.
     """
-    options.refuse("a text file", *IMAGE_ONLY, "label_column")
+    options.check_unused("a text file", *IMAGE_ONLY, "label_column")
     for path in paths.values():
         if not path.stat().st_size:
             raise OneBasinError(f"data: {path} is empty; give some text")

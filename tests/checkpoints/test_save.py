@@ -1,4 +1,4 @@
-"""Checkpoints that are written hold what was given, in every form, and in any order."""
+"""`write_checkpoint`: every format and order, with equal values."""
 
 import json
 import os
@@ -35,13 +35,13 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert torch.equal(found[name], tensor), name
 
 
-def test_assertion_sees_differences() -> None:
+def test_assert_equal_detects_differences() -> None:
     with pytest.raises(AssertionError, match=r"steps"):
         assert_equal(make_tensors(), make_tensors() | {"steps": torch.tensor(4)})
 
 
 def read_whole(path: Path) -> dict[str, Tensor]:
-    """Read with the libraries that others use, not with onebasin."""
+    """Read a checkpoint with safetensors and torch, not with onebasin."""
     if path.is_dir():
         parts = [load_file(file) for file in sorted(path.glob("*.safetensors"))]
         return {name: tensor for part in parts for name, tensor in part.items()}
@@ -49,7 +49,7 @@ def read_whole(path: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a.pth", "a.bin", "a.th", "folder/"])
-def test_others_read_what_was_written(tmp_path: Path, name: str) -> None:
+def test_other_libraries_read_the_same_tensors(tmp_path: Path, name: str) -> None:
     tensors = make_tensors()
     write_checkpoint(f"{tmp_path}/{name}", tensors)
     assert_equal(read_whole(tmp_path / name), tensors)
@@ -76,7 +76,7 @@ def test_same_bytes_as_the_official_writer(tmp_path: Path) -> None:
     assert ours.read_bytes() == official.read_bytes()
 
 
-def test_tensors_are_aligned_whatever_their_order(tmp_path: Path) -> None:
+def test_tensors_are_aligned_in_any_order(tmp_path: Path) -> None:
     tensors = {
         "byte": torch.ones(3, dtype=torch.uint8),
         "half": torch.ones(3).half(),
@@ -94,7 +94,7 @@ def test_tensors_are_aligned_whatever_their_order(tmp_path: Path) -> None:
     assert_equal(load_file(path), tensors)
 
 
-def test_views_are_written_as_they_look(tmp_path: Path) -> None:
+def test_views_are_written_with_their_values(tmp_path: Path) -> None:
     base = torch.arange(12.0).reshape(3, 4)
     tensors = {
         "transposed": base.t(),
@@ -109,7 +109,7 @@ def test_views_are_written_as_they_look(tmp_path: Path) -> None:
     assert_equal(read_whole(tmp_path / "a.pt"), tensors)
 
 
-def test_small_view_does_not_drag_its_storage_along(tmp_path: Path) -> None:
+def test_a_small_view_is_written_without_its_storage(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "a.pt", {"x": torch.zeros(1_000_000)[:3]})
     assert (tmp_path / "a.pt").stat().st_size < 10_000
 
@@ -160,14 +160,14 @@ def test_pairs_may_come_in_any_order(tmp_path: Path, name: str, source: str) -> 
     assert_equal(read_whole(Path(path)), tensors)
 
 
-def test_header_carries_metadata(tmp_path: Path) -> None:
+def test_the_header_contains_the_metadata(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write_checkpoint(path, make_tensors(), metadata={"onebasin": "merged"})
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"format": "pt", "onebasin": "merged"}
 
 
-def test_shards_keep_to_their_size(tmp_path: Path) -> None:
+def test_shards_have_at_most_the_given_size(tmp_path: Path) -> None:
     tensors = {f"layer.{i}": torch.full((size,), float(i)) for i, size in enumerate([4, 4, 9, 1])}
     write_checkpoint(tmp_path / "out", tensors, max_shard_size=32)
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
@@ -181,7 +181,7 @@ def test_shards_keep_to_their_size(tmp_path: Path) -> None:
             assert shard.metadata() == {"format": "pt"}
 
 
-def test_folder_takes_the_companions_along(tmp_path: Path) -> None:
+def test_a_folder_gets_configuration_and_tokenizer_files(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     save_file({"x": torch.ones(1)}, source / "model.safetensors")
@@ -196,7 +196,7 @@ def test_folder_takes_the_companions_along(tmp_path: Path) -> None:
     assert all((tmp_path / "out" / name).read_text() == name for name in kept)
 
 
-def test_existing_output_is_replaced_but_never_an_input(tmp_path: Path) -> None:
+def test_an_existing_output_is_replaced_but_never_an_input(tmp_path: Path) -> None:
     path, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     write_checkpoint(path, {"x": torch.zeros(1)})
     write_checkpoint(path, {"x": torch.ones(1)})
@@ -210,12 +210,14 @@ def test_existing_output_is_replaced_but_never_an_input(tmp_path: Path) -> None:
     assert_equal(load_file(path), {"x": torch.ones(1)})
 
 
-def test_nothing_to_write(tmp_path: Path) -> None:
-    with pytest.raises(OneBasinError, match=r"a\.safetensors: there are no tensors to write"):
+def test_an_empty_checkpoint_raises(tmp_path: Path) -> None:
+    with pytest.raises(
+        OneBasinError, match=r"a\.safetensors: the checkpoint has no tensors; pass at least"
+    ):
         write_checkpoint(tmp_path / "a.safetensors", {})
 
 
-def test_dtype_that_safetensors_lacks(tmp_path: Path) -> None:
+def test_a_dtype_unknown_to_safetensors_raises(tmp_path: Path) -> None:
     tensors = {"x": torch.ones(1, dtype=torch.complex128)}
     with pytest.raises(OneBasinError, match="'x' is complex128, which safetensors cannot hold"):
         write_checkpoint(tmp_path / "a.safetensors", tensors)
@@ -224,7 +226,7 @@ def test_dtype_that_safetensors_lacks(tmp_path: Path) -> None:
     assert_equal(read_whole(tmp_path / "a.pt"), tensors)
 
 
-def test_too_large_for_the_disk(tmp_path: Path) -> None:
+def test_too_little_free_space_raises(tmp_path: Path) -> None:
     specs = {"x": TensorInfo((1 << 60,), torch.float32)}
     with pytest.raises(OneBasinError, match=r"needs [\d,]+ bytes but [\d,]+ are free there"):
         write_checkpoint(tmp_path / "a.safetensors", iter(()), specs=specs)
@@ -232,7 +234,7 @@ def test_too_large_for_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-def test_disk_that_fills_up_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_becomes_full_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> object:
         return open("/dev/full", "wb", buffering=0)
 
@@ -244,7 +246,9 @@ def test_disk_that_fills_up_on_the_way(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "folder/"])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_interruption_leaves_nothing(tmp_path: Path, name: str, error: type[BaseException]) -> None:
+def test_an_interruption_leaves_no_files(
+    tmp_path: Path, name: str, error: type[BaseException]
+) -> None:
     tensors = make_tensors()
 
     def pairs() -> Iterator[tuple[str, Tensor]]:
@@ -259,7 +263,9 @@ def test_interruption_leaves_nothing(tmp_path: Path, name: str, error: type[Base
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "folder/"])
 @pytest.mark.parametrize("fault", ["missing", "twice", "unannounced", "shape", "dtype"])
-def test_broken_promises_are_bugs(tmp_path: Path, name: str, fault: str) -> None:
+def test_tensors_that_differ_from_their_specs_fail_an_assertion(
+    tmp_path: Path, name: str, fault: str
+) -> None:
     if (name, fault) == ("a.pt", "twice"):
         pytest.skip("a dict has each name once")
     tensors = {"x": torch.ones(2), "y": torch.ones(3)}
@@ -276,7 +282,7 @@ def test_broken_promises_are_bugs(tmp_path: Path, name: str, fault: str) -> None
     assert os.listdir(tmp_path) == []
 
 
-def test_inputs_are_untouched(tmp_path: Path) -> None:
+def test_inputs_do_not_change(tmp_path: Path) -> None:
     source = tmp_path / "b.safetensors"
     save_file(make_tensors(), source)
     before = source.read_bytes()

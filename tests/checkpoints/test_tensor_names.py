@@ -1,4 +1,4 @@
-"""Prefixes that wrappers put before every name, and when they are taken off."""
+"""Prefixes of wrappers in the names of tensors, and their removal."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ def names_after_opening(
     path = folder / "a.safetensors"
     save_file({name: torch.tensor([float(len(name))]) for name in names}, path)
     with open_checkpoint(path, expected_names=expected) as checkpoint:
-        for name in checkpoint:  # each name still finds its own tensor
+        for name in checkpoint:  # each name still gives its tensor
             assert any(len(raw) == checkpoint[name].item() and raw.endswith(name) for raw in names)
         return sorted(checkpoint)
 
@@ -35,7 +35,7 @@ def names_after_opening(
         (["module.", "module.a"], ["module.", "module.a"]),
     ],
 )
-def test_shared_prefixes_are_stripped(tmp_path: Path, names: list[str], clean: list[str]) -> None:
+def test_shared_prefixes_are_removed(tmp_path: Path, names: list[str], clean: list[str]) -> None:
     assert names_after_opening(tmp_path, names) == clean
 
 
@@ -47,7 +47,9 @@ def test_shared_prefixes_are_stripped(tmp_path: Path, names: list[str], clean: l
         (["something", "else"], ["a", "b"]),
     ],
 )
-def test_expected_names_decide(tmp_path: Path, expected: list[str], clean: list[str]) -> None:
+def test_expected_names_determine_the_prefix(
+    tmp_path: Path, expected: list[str], clean: list[str]
+) -> None:
     assert names_after_opening(tmp_path, ["module.a", "module.b"], expected) == clean
 
 
@@ -67,14 +69,14 @@ def test_expected_names_decide(tmp_path: Path, expected: list[str], clean: list[
         (["n_averaged", "a"], ["a"], ["a", "n_averaged"]),
     ],
 )
-def test_any_prefix_of_all_names_gives_way_to_the_expected_names(
+def test_any_shared_prefix_is_replaced_by_the_expected_one(
     tmp_path: Path, names: list[str], expected: list[str], clean: list[str] | None
 ) -> None:
     assert clean_names(names, expected).stored.keys() == set(clean or expected)
     assert set(clean_names(names, expected).stored.values()) <= set(names)
 
 
-def test_what_is_removed_is_reported() -> None:
+def test_notes_describe_the_removed_prefix() -> None:
     renaming = clean_names(["n_averaged", "module.a", "module.b"], ["a", "b"])
     assert renaming.notes == (
         "the counter 'n_averaged' of an averaged model is left out",

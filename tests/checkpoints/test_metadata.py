@@ -1,4 +1,4 @@
-"""The architecture that a checkpoint records: written, read, merged with what a user gives."""
+"""The recorded architecture of a checkpoint: written, read, merged with arguments."""
 
 import json
 
@@ -26,7 +26,7 @@ def written(path, record=RECORD):
     return path
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path):
+def test_a_written_record_is_read(tmp_path):
     assert read_record(written(tmp_path / "a.safetensors")) == RECORD
     assert read_record(written(tmp_path / "folder")) == RECORD
 
@@ -53,14 +53,14 @@ def test_files_without_a_record_give_none(tmp_path):
         "[" * 100_000,
     ],
 )
-def test_malformed_records_are_refused(tmp_path, text):
+def test_malformed_records_raise(tmp_path, text):
     path = tmp_path / "a.safetensors"
     save_file({"w": torch.ones(2)}, path, metadata={RECORD_KEY: text})
     with pytest.raises(OneBasinError, match=r"a\.safetensors: the metadata"):
         read_record(path)
 
 
-def test_contradictions_between_checkpoints_are_refused(tmp_path):
+def test_different_records_of_checkpoints_raise(tmp_path):
     a = written(tmp_path / "a.safetensors")
     b = written(tmp_path / "b.safetensors", ArchitectureRecord("mlp", {"width": 32}))
     torch.save({"w": torch.ones(2)}, tmp_path / "c.pt")
@@ -69,7 +69,7 @@ def test_contradictions_between_checkpoints_are_refused(tmp_path):
         shared_record([a, b])
 
 
-def test_contradictions_with_the_user_are_refused():
+def test_arguments_that_contradict_the_record_raise():
     given = merged_arguments(RECORD, "mlp", {"width": 64, "depth": 2})
     assert given["depth"] == 2
     with pytest.raises(OneBasinError, match="width=64, but arch_args= has width=32"):
@@ -80,7 +80,7 @@ def test_contradictions_with_the_user_are_refused():
         merged_arguments(RECORD, "vit", {})
 
 
-def test_only_callables_of_the_user_run_code():
+def test_runs_code_is_true_only_for_callables_of_the_user():
     assert ArchitectureRecord("my.models:build").runs_code
     assert ArchitectureRecord("subprocess:run").runs_code
     for spec in ("mlp", "torchvision:resnet18", "timm:vit_tiny_patch16_224", "hf:folder"):

@@ -1,4 +1,4 @@
-"""Safetensors files: lazy, never cached, and one clear line for every kind of damage."""
+"""Safetensors files: lazy, not cached, with a clear error for every kind of damage."""
 
 import json
 import struct
@@ -32,7 +32,7 @@ def file(tmp_path: Path, tensors: dict[str, Tensor]) -> Path:
     return path
 
 
-def test_mapping_returns_what_was_saved(file: Path, tensors: dict[str, Tensor]) -> None:
+def test_the_mapping_returns_the_saved_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
     with open_checkpoint(file) as checkpoint:
         assert checkpoint.path == file
         assert checkpoint.files == (file,)
@@ -83,7 +83,7 @@ def test_every_dtype_of_the_format(tmp_path: Path, dtype: torch.dtype) -> None:
         assert torch.equal(checkpoint["x"].view(torch.uint8), tensor.view(torch.uint8))
 
 
-def test_every_truncation_is_named(file: Path, tmp_path: Path) -> None:
+def test_every_truncation_raises(file: Path, tmp_path: Path) -> None:
     whole = file.read_bytes()
     cut = tmp_path / "cut.safetensors"
     for length in range(len(whole)):
@@ -110,14 +110,14 @@ def test_every_truncation_is_named(file: Path, tmp_path: Path) -> None:
     ],
     ids=["lfs", "zip", "pickle", "noise", "no-json"],
 )
-def test_other_contents_are_recognized(tmp_path: Path, content: bytes, text: str) -> None:
+def test_other_formats_are_recognized(tmp_path: Path, content: bytes, text: str) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     with pytest.raises(OneBasinError, match=text):
         open_checkpoint(path)
 
 
-def test_dtype_without_counterpart_is_refused(tmp_path: Path) -> None:
+def test_a_dtype_unknown_to_torch_raises(tmp_path: Path) -> None:
     entry = {"dtype": "F4", "shape": [4], "data_offsets": [0, 2]}
     header = json.dumps({"scales": entry}).encode()
     path = tmp_path / "a.safetensors"
@@ -126,14 +126,14 @@ def test_dtype_without_counterpart_is_refused(tmp_path: Path) -> None:
         open_checkpoint(path)
 
 
-def test_file_without_tensors_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_tensors_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({}, path)
     with pytest.raises(OneBasinError, match=r"a\.safetensors: holds no tensors"):
         open_checkpoint(path)
 
 
-def test_missing_file_and_unknown_suffix(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_unknown_suffix_raise(tmp_path: Path) -> None:
     with pytest.raises(OneBasinError, match=r"b\.safetensors: no such file or folder"):
         open_checkpoint(tmp_path / "b.safetensors")
     for name in ("a" * 300 + ".safetensors", "a\0.safetensors"):

@@ -1,4 +1,4 @@
-"""Folders and index files: what is found in them, and what is wrong with them."""
+"""Checkpoints in folders and index files: reading and errors."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ INDEX = "model.safetensors.index.json"
 
 
 def write_shards(folder: Path, *, suffix: str = ".safetensors") -> Path:
-    """Spread TENSORS over two files with an index, as transformers does."""
+    """Write TENSORS to two files with an index, in the form of transformers."""
     stem = "model" if suffix == ".safetensors" else "pytorch_model"
     files = {"a": "one" + suffix, "b": "one" + suffix, "c": "two" + suffix}
     for file in set(files.values()):
@@ -54,26 +54,26 @@ def test_single_file_in_a_folder(tmp_path: Path, name: str) -> None:
     assert_holds_tensors(tmp_path, TENSORS)
 
 
-def test_safetensors_goes_before_pickles(tmp_path: Path) -> None:
+def test_safetensors_files_are_preferred(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors")
     torch.save({"b": torch.ones(1)}, tmp_path / "pytorch_model.bin")
     assert_holds_tensors(tmp_path, {"a": torch.ones(1)})
 
 
-def test_folder_without_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_without_a_checkpoint_raises(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(OneBasinError, match=r"holds no checkpoint; expected one of model\.safe"):
         open_checkpoint(tmp_path)
 
 
-def test_missing_shard(tmp_path: Path) -> None:
+def test_a_missing_shard_raises(tmp_path: Path) -> None:
     write_shards(tmp_path)
     (tmp_path / "two.safetensors").unlink()
     with pytest.raises(OneBasinError, match=r"names the file 'two\.safetensors', which is not in"):
         open_checkpoint(tmp_path)
 
 
-def test_missing_tensor(tmp_path: Path) -> None:
+def test_a_missing_tensor_raises(tmp_path: Path) -> None:
     write_shards(tmp_path)
     save_file({"a": torch.ones(2)}, tmp_path / "one.safetensors")
     text = r"index\.json: 1 tensor \('b'\) not in the file the index names, one\.safetensors"
@@ -81,7 +81,7 @@ def test_missing_tensor(tmp_path: Path) -> None:
         open_checkpoint(tmp_path)
 
 
-def test_truncated_shard_is_named(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_named_in_the_error(tmp_path: Path) -> None:
     write_shards(tmp_path)
     shard = tmp_path / "two.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -104,20 +104,20 @@ def test_truncated_shard_is_named(tmp_path: Path) -> None:
         ("[" * 100_000, "not a valid checkpoint index"),
     ],
 )
-def test_invalid_index(tmp_path: Path, content: str, text: str) -> None:
+def test_an_invalid_index_raises(tmp_path: Path, content: str, text: str) -> None:
     (tmp_path / INDEX).write_text(content)
     with pytest.raises(OneBasinError, match=text) as caught:
         open_checkpoint(tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_index_that_is_no_text(tmp_path: Path) -> None:
+def test_a_binary_index_raises(tmp_path: Path) -> None:
     (tmp_path / INDEX).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(OneBasinError, match=r"index\.json: not a valid checkpoint index"):
         open_checkpoint(tmp_path / INDEX)
 
 
-def test_prefix_is_stripped_over_all_shards(tmp_path: Path) -> None:
+def test_a_prefix_of_all_shards_is_removed(tmp_path: Path) -> None:
     for file, name in (("one", "module.a"), ("two", "module.b")):
         save_file({name: torch.ones(1)}, tmp_path / f"{file}.safetensors")
     weight_map = {"module.a": "one.safetensors", "module.b": "two.safetensors"}

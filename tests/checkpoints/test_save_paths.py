@@ -1,4 +1,4 @@
-"""Outputs are checked before long work: their form, their place, and that they are no input."""
+"""Checks of output paths before long work."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def source(tmp_path: Path) -> Path:
         ("llama-3.1/", "folder"),
     ],
 )
-def test_form_follows_from_the_path(path: str, form: str) -> None:
+def test_the_path_determines_the_format(path: str, form: str) -> None:
     assert output_form(path) == form
     assert path.endswith("/") or output_form(Path(path)) == form
 
@@ -43,14 +43,14 @@ def test_existing_folder_with_any_suffix_is_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "llama-3.1", "a.json"])
-def test_unknown_form(tmp_path: Path, name: str) -> None:
+def test_an_unknown_format_raises(tmp_path: Path, name: str) -> None:
     text = rf"{name}: unknown kind of output '\.\w+'; expected .safetensors, .pt.* '/' at its end"
     with pytest.raises(OneBasinError, match=text):
         check_writable(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["b.safetensors", "b.pt", "b", "b/"])
-def test_good_outputs_pass_and_leave_nothing(tmp_path: Path, source: Path, name: str) -> None:
+def test_checks_of_valid_outputs_write_no_files(tmp_path: Path, source: Path, name: str) -> None:
     check_writable(f"{tmp_path}/{name}", inputs=[source])
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
@@ -62,7 +62,7 @@ def test_existing_file_may_be_replaced(tmp_path: Path, source: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["b.safetensors", "b", "b/"])
-def test_missing_folder(tmp_path: Path, name: str) -> None:
+def test_a_missing_parent_folder_raises(tmp_path: Path, name: str) -> None:
     text = r"the folder .*absent does not exist; create it first"
     with pytest.raises(OneBasinError, match=text):
         check_writable(f"{tmp_path}/absent/{name}")
@@ -70,12 +70,12 @@ def test_missing_folder(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["b.safetensors", "b", "b/"])
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder even root cannot fill")
-def test_folder_that_takes_no_files(name: str) -> None:
+def test_a_folder_without_write_access_raises(name: str) -> None:
     with pytest.raises(OneBasinError, match=r"/proc/self/b.*: cannot be written \(.+\); choose"):
         check_writable(f"/proc/self/{name}")
 
 
-def test_file_output_that_is_a_folder(tmp_path: Path) -> None:
+def test_a_folder_as_output_file_raises(tmp_path: Path) -> None:
     (tmp_path / "b.safetensors").mkdir()
     with pytest.raises(OneBasinError, match=r"b\.safetensors: is a folder; give the path of a"):
         check_writable(tmp_path / "b.safetensors")
@@ -83,7 +83,7 @@ def test_file_output_that_is_a_folder(tmp_path: Path) -> None:
         check_file_writable(tmp_path)
 
 
-def test_folder_output_that_is_a_file_or_occupied(tmp_path: Path, source: Path) -> None:
+def test_a_file_or_a_full_folder_as_output_folder_raises(tmp_path: Path, source: Path) -> None:
     (tmp_path / "b").write_text("")
     with pytest.raises(OneBasinError, match="is a file, but the output is a folder"):
         check_writable(tmp_path / "b")

@@ -1,4 +1,4 @@
-"""Buffers that a file may lack, tied tensors with two values, and wrapped architectures."""
+"""Optional buffers, tied tensors with different values, and wrapped architectures."""
 
 from collections.abc import Mapping
 
@@ -41,7 +41,7 @@ def test_optional_names() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_files_without_optional_buffers_fit(device: str) -> None:
+def test_files_without_optional_buffers_are_accepted(device: str) -> None:
     with torch.device(device):
         module = Network()
     old = stored("norm.num_batches_tracked")
@@ -60,7 +60,7 @@ def test_files_without_optional_buffers_fit(device: str) -> None:
     assert with_unsaved(alone, full)["norm.bias"] is old["norm.bias"]
 
 
-def test_a_buffer_of_another_shape_does_not_fit() -> None:
+def test_a_buffer_of_another_shape_raises() -> None:
     with pytest.raises(OneBasinError, match=r"'position_ids' is \(5,\) in .* but \(4,\) in"):
         check_fits(stored(position_ids=torch.arange(5)), Network())
 
@@ -73,7 +73,7 @@ def test_a_module_is_loaded_without_counters() -> None:
 
 
 @pytest.mark.parametrize("name", ["head.weight", "embed.weight"])
-def test_tied_names_with_two_values_are_refused(name: str) -> None:
+def test_different_values_of_a_tied_tensor_raise(name: str) -> None:
     both: Mapping[str, Tensor] = stored()
     check_fits(both, Network())
     check_fits({**both, name: both[name].clone()}, Network())
@@ -81,7 +81,7 @@ def test_tied_names_with_two_values_are_refused(name: str) -> None:
         check_fits({**both, name: both[name] + 1}, Network())
 
 
-def test_tensors_of_a_prefix_are_suggested() -> None:
+def test_a_prefix_of_the_tensors_is_suggested() -> None:
     params = {f"student.{name}": tensor for name, tensor in stored().items()}
     with pytest.raises(OneBasinError, match="pass key='student' to read only"):
         check_fits({**params, "teacher.weight": torch.ones(1)}, Network())
