@@ -11,7 +11,7 @@ from onebasin.evaluation.evaluator import Evaluation
 from onebasin.graph.batches import Batches
 
 
-def test_counts_are_added_up_over_batches_and_ignored_labels_left_out():
+def test_counts_are_summed_over_batches_without_ignored_labels():
     counts = ClassCounts()
     for labels in ([0, 1, -100], [3], [1, 1]):
         counts.add(torch.tensor(labels))
@@ -41,7 +41,7 @@ def test_data_with_ignored_labels_only_are_rejected():
         baseline_of([(torch.ones(2, 1), torch.tensor([-100, -100]))])
 
 
-def test_a_pair_of_tensors_is_one_batch_and_empty_batches_do_not_count():
+def test_pair_of_tensors_is_one_batch_and_empty_batches_do_not_count():
     inputs, labels = torch.ones(4, 2), torch.tensor([0, 0, 0, 1])
     assert baseline_of((inputs, labels)) == baseline_of([(inputs, labels), (inputs[:0], [])])
 
@@ -74,7 +74,7 @@ def test_differences_within_two_standard_errors_are_chance(error, is_better):
     assert baseline.has_lower_error(Evaluation(0.1, error, 1000)) == is_better
 
 
-def test_losses_are_compared_too():
+def test_losses_are_compared():
     baseline = Baseline(loss=log(10), error=0.9, num_examples=1000, num_classes=10)
     assert baseline.has_lower_loss(Evaluation(2.2))
     assert not baseline.has_lower_loss(Evaluation(7.0))

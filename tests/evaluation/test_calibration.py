@@ -52,7 +52,7 @@ def test_highest_confidence_is_in_the_last_bin():
     assert calibrate(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), num_bins=4).counts[1] == 1
 
 
-def test_batches_add_up():
+def test_statistics_are_accumulated_over_batches():
     p, labels = probabilities()
     bins = CalibrationBins(10)
     for rows in torch.arange(500).split(77):
@@ -76,7 +76,7 @@ def test_empty_bins_have_no_numbers():
     assert math.isnan(row["accuracy"])
 
 
-def test_the_diagram_has_a_bar_for_each_filled_bin(tmp_path):
+def test_diagram_has_a_bar_for_each_filled_bin(tmp_path):
     from matplotlib.figure import Figure
 
     p, labels = probabilities()

@@ -10,25 +10,25 @@ from onebasin.evaluation.curves import Curve, Quantity
 CURVE = Curve((0.0, 0.25, 0.5, 1.0), (1.0, 2.0, 2.5, 3.0), (0.25, 0.5, 0.0, 0.0))
 
 
-def test_barrier_over_the_chord_of_the_ends():
-    # Chord of the losses: 1, 1.5, 2, 3. Chord of the errors: .25, .1875, .125, 0.
+def test_barrier_over_the_line_between_endpoints():
+    # Baseline of the losses: 1, 1.5, 2, 3. Baseline of the errors: .25, .1875, .125, 0.
     assert CURVE.barrier() == 0.5
     assert CURVE.barrier("error") == 0.5 - 0.1875
 
 
-def test_barrier_over_the_mean_of_the_ends():
+def test_barrier_over_the_mean_of_the_endpoints():
     assert CURVE.barrier(baseline="mean") == 3.0 - 2.0
     assert CURVE.barrier("error", baseline="mean") == 0.5 - 0.125
 
 
-def test_a_valley_has_no_barrier():
+def test_valley_has_no_barrier():
     valley = Curve((0.0, 0.5, 1.0), (1.0, 0.2, 1.0), (0.5, 0.1, 0.5))
     assert valley.barrier() == 0.0
     assert valley.barrier(baseline="mean") == 0.0
 
 
 @given(st.floats(0, 1e3), st.integers(2, 40))
-def test_a_flat_curve_has_exactly_no_barrier(loss, num_points):
+def test_flat_curve_has_exactly_no_barrier(loss, num_points):
     alphas = tuple(i / (num_points - 1) for i in range(num_points))
     flat = Curve(alphas, (loss,) * num_points, (0.1,) * num_points)
     for baseline in ("linear", "mean"):
@@ -37,14 +37,14 @@ def test_a_flat_curve_has_exactly_no_barrier(loss, num_points):
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))
-def test_a_barrier_is_never_negative(losses):
+def test_barrier_is_never_negative(losses):
     alphas = tuple(i / (len(losses) - 1) for i in range(len(losses)))
     curve = Curve(alphas, tuple(losses), (0.0,) * len(losses))
     assert curve.barrier() >= 0
     assert curve.barrier(baseline="mean") >= 0
 
 
-def test_nan_is_not_hidden():
+def test_barrier_of_a_curve_with_nan_is_nan():
     assert math.isnan(Curve((0.0, 0.5, 1.0), (1.0, math.nan, 1.0), (0.0,) * 3).barrier())
     assert Curve((0.0, 0.5, 1.0), (1.0, math.inf, 1.0), (0.0,) * 3).barrier() == math.inf
     with pytest.raises(OneBasinError, match="the curve has no errors"):
@@ -56,7 +56,7 @@ def test_unknown_choices_are_rejected():
         check_choice("barrier", "quantity", "lost", Quantity)
 
 
-def test_rows_say_everything_about_a_point():
+def test_rows_have_all_values_of_a_point():
     assert CURVE.rows()[1] == {
         "alpha": 0.25,
         "loss": 2.0,
@@ -72,7 +72,7 @@ def test_saved_curve_is_loaded(tmp_path):
     assert Curve.load(tmp_path / "curve.json") == curve
 
 
-def test_missing_errors_survive_the_file(tmp_path):
+def test_missing_errors_are_loaded_as_nan(tmp_path):
     Curve((0.0, 1.0), (1.0, 2.0), (math.nan, math.nan)).save(tmp_path / "curve.json")
     text = (tmp_path / "curve.json").read_text()
     assert "NaN" not in text
@@ -89,7 +89,7 @@ def test_file_of_another_kind_is_rejected(tmp_path):
 
 
 @pytest.mark.parametrize(("quantity", "values"), [("loss", CURVE.losses), ("error", CURVE.errors)])
-def test_the_plot_shows_the_curve(quantity, values):
+def test_plot_shows_the_curve(quantity, values):
     from matplotlib.figure import Figure
 
     ax = Figure().subplots()
@@ -101,7 +101,7 @@ def test_the_plot_shows_the_curve(quantity, values):
     assert ax.get_ylabel() == quantity
 
 
-def test_the_plot_makes_its_own_axes():
+def test_plot_makes_its_own_axes():
     import matplotlib.pyplot as plt
 
     ax = CURVE.plot()
@@ -109,14 +109,14 @@ def test_the_plot_makes_its_own_axes():
     plt.close(ax.figure)
 
 
-def test_infinite_losses_survive_the_file(tmp_path):
+def test_infinite_losses_are_loaded(tmp_path):
     curve = Curve((0.0, 0.5, 1.0), (1.0, math.inf, 1.0), (0.0, 0.0, 0.0))
     curve.save(tmp_path / "curve.json")
     assert Curve.load(tmp_path / "curve.json") == curve
     assert "Infinity" not in (tmp_path / "curve.json").read_text()
 
 
-def test_the_repr_is_one_line():
+def test_repr_is_one_line():
     curve = Curve((0.0, 0.5, 1.0), (1.0, 3.0, 1.0), (0.1, 0.3, 0.1))
     assert repr(curve) == (
         "Curve: 3 points from B to A, loss: B 1.0000, A 1.0000, highest 3.0000, barrier 2.0000; "

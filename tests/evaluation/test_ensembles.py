@@ -48,16 +48,16 @@ def test_members_match_the_evaluator():
 
 def test_averaging_probabilities_is_never_worse_than_the_mean_member():
     result = compare_ensembles(mlp(9), NETWORKS, evaluator(*examples(200)))
-    members = [each.loss for each in result.candidates if each.kind == "member"]
+    members = [candidate.loss for candidate in result.candidates if candidate.kind == "member"]
     for name in ("probabilities", "logits"):
         assert result[name].loss <= sum(members) / 3
 
 
-def test_equal_members_make_an_ensemble_that_is_each_of_them():
+def test_ensemble_of_equal_members_equals_each_member():
     same = {name: copy_of(NETWORKS["a"]) for name in "xy"}
     result = compare_ensembles(mlp(9), same, evaluator(*examples()))
-    for each in result.candidates:
-        assert each.loss == pytest.approx(result["x"].loss, rel=1e-6)
+    for candidate in result.candidates:
+        assert candidate.loss == pytest.approx(result["x"].loss, rel=1e-6)
 
 
 def test_other_networks_and_prepared_means_are_added():

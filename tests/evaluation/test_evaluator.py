@@ -22,7 +22,7 @@ def test_loss_and_error_are_means_over_examples():
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 49, 1000])
-def test_size_of_batches_does_not_matter(batch_size):
+def test_evaluation_does_not_depend_on_batch_size(batch_size):
     model, (inputs, labels) = mlp(0), examples(50)
     whole = evaluator(inputs, labels, batch_size=50)(model)
     result = evaluator(inputs, labels, batch_size=batch_size)(model)
@@ -30,7 +30,7 @@ def test_size_of_batches_does_not_matter(batch_size):
     assert result.error == whole.error
 
 
-def test_many_small_losses_are_added_up_in_float64():
+def test_small_losses_are_summed_in_float64():
     # In float32 the sum of 2e5 losses of about 1 is off in the sixth digit.
     logits = torch.zeros(200_000, 3)
     result = evaluator(logits, torch.zeros(200_000, dtype=torch.long))(nn.Identity())
@@ -94,7 +94,7 @@ def test_squared_error_has_no_classes():
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 1, 1)])
 @pytest.mark.parametrize("wanted", [(3,), (3, 1), (3, 1, 1)])
-def test_squared_errors_are_of_each_target_alone(shape, wanted):
+def test_squared_errors_do_not_broadcast_targets(shape, wanted):
     outputs, targets = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 4.0, 4.0])
     evaluate = evaluator(outputs.reshape(shape), targets.reshape(wanted), loss="mse")
     result = evaluate(nn.Identity())

@@ -13,7 +13,7 @@ from onebasin.evaluation.statistics import reset_statistics
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 
 
-def test_points_are_those_of_the_line():
+def test_points_lie_on_the_line():
     model, a, b = mlp(0), mlp(1).state_dict(), mlp(2).state_dict()
     evaluate = evaluator(*examples())
     curve = interpolate(model, a, b, evaluate, num_points=5)
@@ -77,7 +77,7 @@ def test_inputs_are_not_changed():
     assert [m.training for m in model] == [True, True, False, True, True]
 
 
-def test_reset_estimates_statistics_between_the_ends_only():
+def test_reset_recomputes_statistics_between_endpoints_only():
     model, a, b = (mlp(seed, norm=True) for seed in range(3))
     a, b = a.state_dict(), b.state_dict()
     inputs, labels = examples()
@@ -92,7 +92,7 @@ def test_reset_estimates_statistics_between_the_ends_only():
     assert (plain.normalization, plain.num_reset) == ("interpolated", 0)
 
 
-def test_reset_of_a_model_without_statistics_is_recorded_as_nothing():
+def test_reset_of_a_model_without_statistics_resets_no_layer():
     model, a, b = mlp(0), mlp(1).state_dict(), mlp(2).state_dict()
     inputs, labels = examples()
     evaluate = evaluator(inputs, labels)
@@ -101,7 +101,7 @@ def test_reset_of_a_model_without_statistics_is_recorded_as_nothing():
     assert curve.losses == interpolate(model, a, b, evaluate, num_points=3).losses
 
 
-def test_the_functions_of_users_get_a_model_without_dropout():
+def test_custom_functions_get_a_model_in_evaluation_mode():
     seen = []
 
     def evaluate(model):
@@ -129,13 +129,13 @@ def test_progress_counts_the_points():
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_a_point_is_exact_where_a_and_b_agree():
+def test_entries_that_are_equal_in_a_and_b_are_exact():
     a = {"w": torch.rand(1000), "h": torch.rand(1000).half(), "n": torch.tensor(3)}
     for i in range(1, 24):
         assert_same(point_between(a, copy_of(a), i / 24), a)
 
 
-def test_a_point_has_the_dtypes_and_integers_of_a():
+def test_point_has_the_dtypes_and_integers_of_a():
     a = {"w": torch.tensor([1.0], dtype=torch.bfloat16), "n": torch.tensor(3)}
     b = {"w": torch.tensor([2.0]), "n": torch.tensor(5)}
     assert_same(point_between(a, b, 0.5), {"w": torch.tensor([1.5]).bfloat16(), "n": a["n"]})
@@ -196,7 +196,7 @@ def test_splits_are_measured_at_the_same_points():
 
 @pytest.mark.parametrize("method", ["repair", "rescale"])
 @pytest.mark.parametrize("norm", [False, True])
-def test_units_between_the_ends_can_be_repaired(method, norm):
+def test_units_between_endpoints_can_be_repaired(method, norm):
     model, a, b = (mlp(seed, norm=norm) for seed in range(3))
     a, b = a.state_dict(), b.state_dict()
     inputs, labels = examples()

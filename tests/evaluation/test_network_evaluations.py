@@ -35,7 +35,7 @@ def logits_of(params: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Te
         return module.eval()(inputs)
 
 
-def test_loss_and_error_are_those_of_plain_pytorch():
+def test_loss_and_error_match_plain_pytorch():
     inputs, labels = data()
     a, b = network(0), network(1)
     result = evaluate_networks(
@@ -58,7 +58,7 @@ def test_loss_and_error_are_those_of_plain_pytorch():
     assert {row["examples"] for row in result.rows()} == {50}
 
 
-def test_a_network_may_be_called_ensemble():
+def test_network_may_be_called_ensemble():
     nets = {"ensemble": network(0), "B": network(1)}
     result = evaluate_networks(model(), nets, [data()], ensemble=("ensemble", "B"))
     alone = evaluate_networks(model(), {"A": network(0)}, data())["A"]
@@ -69,7 +69,7 @@ def test_a_network_may_be_called_ensemble():
     assert len(result.plot().patches) == 3
 
 
-def test_the_baseline_is_the_best_constant_prediction():
+def test_baseline_is_the_best_constant_prediction():
     inputs, labels = data()
     result = evaluate_networks(model(), {"A": network(0)}, [(inputs, labels)]).baseline
     frequencies = labels.bincount() / 50
@@ -108,7 +108,7 @@ def test_squared_errors_have_the_mean_output_as_ensemble():
     assert result.baseline is None
 
 
-def test_losses_of_the_caller_have_no_ensemble():
+def test_ensemble_with_a_custom_loss_is_rejected():
     with pytest.raises(OneBasinError, match="an ensemble needs the loss"):
         evaluate_networks(
             model(), {"A": network(0)}, [data()], loss=F.cross_entropy, ensemble=("A",)
@@ -120,7 +120,7 @@ def test_data_without_labels_are_rejected():
         evaluate_networks(model(), {"A": network(0)}, [data()[0]])
 
 
-def test_output_distances_are_those_of_the_formula():
+def test_output_distances_match_the_formula():
     inputs = data()[0]
     a, b, c = (network(seed) for seed in range(3))
     batches = [inputs[:20], inputs[20:]]

@@ -93,7 +93,7 @@ def test_splits_and_statistics():
         assert barriers.rows()[0]["normalization"] == "reset"
 
 
-def test_indirect_barriers_are_the_least_of_the_higher():
+def test_indirect_barrier_is_the_minimum_of_the_higher_barriers():
     rng = np.random.default_rng(0)
     pairs = list(itertools.combinations(range(6), 2))
     heights = dict(zip(pairs, rng.random(len(pairs)).tolist(), strict=True))
@@ -108,7 +108,7 @@ def test_indirect_barriers_are_the_least_of_the_higher():
     assert not barriers.indirect().diagonal().any()
 
 
-def test_two_networks_have_no_third():
+def test_two_networks_have_no_indirect_barrier():
     assert math.isnan(matrix_of({(0, 1): 1.0}, 2).indirect()[0, 1])
     # Between a and c only b remains, and what lies towards it is not a number.
     broken = matrix_of({(0, 1): math.nan, (0, 2): 1.0, (1, 2): 2.0}, 3)
@@ -132,7 +132,7 @@ def test_rows_are_tidy():
     assert {row["quantity"] for row in no_classes.rows()} == {"loss"}
 
 
-def test_the_pictures_show_the_barriers(tmp_path):
+def test_pictures_show_the_barriers(tmp_path):
     from matplotlib.figure import Figure
 
     barriers = matrix_of({(0, 1): 1.0, (0, 2): 2.0, (1, 2): 3.0}, 3)
@@ -188,7 +188,7 @@ def symmetry_of_two_layers():
     return model, infer_symmetry(model, (torch.randn(2, 4),))
 
 
-def test_copies_are_the_same_function_in_other_orders():
+def test_permuted_copies_compute_the_same_function():
     model, symmetry = symmetry_of_two_layers()
     params = copy_of(model.state_dict())
     copies = permuted_copies(symmetry, params, 4, seed=1)
@@ -228,7 +228,7 @@ def test_symmetry_without_groups_is_rejected():
         permuted_copies(infer_symmetry(linear, (torch.randn(2, 4),)), linear.state_dict(), 2)
 
 
-def test_pairs_are_repaired_as_lines_are():
+def test_repair_of_pairs_matches_interpolation():
     networks = [mlp(seed).state_dict() for seed in range(3)]
     inputs, labels = examples()
     evaluate = evaluator(inputs, labels)

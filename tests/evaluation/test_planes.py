@@ -64,7 +64,7 @@ def test_buffers_do_not_count_as_distance():
     assert basis_of(mlp(0, norm=True), networks).coordinates == places
 
 
-def test_the_grid_is_evaluated_point_by_point():
+def test_grid_is_evaluated_point_by_point():
     evaluate = evaluator(*examples())
     plane = measure_plane(mlp(0), NETWORKS, evaluate, num_points=4, margin=0.5)
     basis = basis_of(mlp(0), NETWORKS)
@@ -82,7 +82,7 @@ def test_the_grid_is_evaluated_point_by_point():
         assert y_low < y < y_high
 
 
-def test_a_grid_without_margin_ends_at_the_networks():
+def test_grid_without_margin_ends_at_the_networks():
     plane = measure_plane(mlp(0), NETWORKS, lambda model: 1.0, num_points=3, margin=0.0)
     for along, values in zip(
         zip(*plane.coordinates, strict=True), (plane.xs, plane.ys), strict=True
@@ -90,7 +90,7 @@ def test_a_grid_without_margin_ends_at_the_networks():
         assert (min(along), max(along)) == pytest.approx((values[0], values[-1]))
 
 
-def test_a_quadratic_bowl_is_a_bowl_of_the_coordinates():
+def test_quadratic_loss_is_quadratic_in_the_coordinates():
     class Weights(nn.Module):
         def __init__(self):
             super().__init__()
@@ -138,7 +138,7 @@ def test_rows_name_the_networks():
 
 
 @pytest.mark.parametrize("quantity", ["loss", "error"])
-def test_the_picture_marks_the_networks(quantity):
+def test_picture_marks_the_networks(quantity):
     from matplotlib.figure import Figure
 
     ax = Figure().subplots()
@@ -148,7 +148,7 @@ def test_the_picture_marks_the_networks(quantity):
     assert tuple(marked) == PLANE.coordinates
 
 
-def test_a_flat_plane_can_be_drawn(tmp_path):
+def test_flat_plane_can_be_drawn(tmp_path):
     plane = measure_plane(mlp(0), NETWORKS, lambda model: (0.5, 0.0), num_points=2)
     plane.save(tmp_path / "plane.png")
     assert (tmp_path / "plane.png").read_bytes().startswith(b"\x89PNG")
@@ -174,7 +174,7 @@ def test_networks_on_a_line_are_rejected():
         measure_plane(mlp(0), {**NETWORKS, "C": {**c, "0.bias": torch.zeros(5)}}, lambda model: 0.0)
 
 
-def test_units_are_not_repaired_beyond_the_networks():
+def test_repair_on_planes_is_rejected():
     networks = {name: mlp(i).state_dict() for i, name in enumerate("ABC")}
     with pytest.raises(OneBasinError, match="measure_plane: normalization 'repair' needs a point"):
         measure_plane(mlp(0), networks, lambda m: 0.0, normalization="repair", data=[])

@@ -66,20 +66,20 @@ def test_progress_counts_different_points():
     assert calls == [(done, 5) for done in range(1, 6)]
 
 
-def test_a_point_is_the_weighted_sum():
+def test_point_is_the_weighted_sum():
     point = point_at(NETWORKS, {0: 0.5, 1: -0.7, 2: 1.2})
     for name, tensor in point.items():
         a, b, c = (network[name] for network in NETWORKS)
         torch.testing.assert_close(tensor, 0.5 * a - 0.7 * b + 1.2 * c)
 
 
-def test_a_point_of_equal_networks_is_exactly_theirs():
+def test_point_between_equal_networks_is_exact():
     same = [copy_of(NETWORKS[0]) for _ in range(3)]
     assert_same(point_at(same, {0: 0.1, 1: 0.2, 2: 0.7}), NETWORKS[0])
     assert_same(point_at(same, {0: 1.7, 1: -0.7}), NETWORKS[0])
 
 
-def test_a_point_has_the_dtypes_and_integers_of_the_first():
+def test_point_has_the_dtypes_and_integers_of_the_first():
     networks = [{"w": torch.ones(1).bfloat16() * i, "n": torch.tensor(i)} for i in (1, 2, 3)]
     point = point_at(networks, {2: 1.0, 0: -1.0, 1: 1.0})
     assert_same(point, {"w": torch.tensor([4.0]).bfloat16(), "n": torch.tensor(3)})

@@ -38,7 +38,7 @@ def moments(graph: Graph, params: Params, batch: Tensor) -> dict[str, UnitMoment
 
 @pytest.mark.parametrize("method", ["repair", "rescale"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_units_get_the_statistics_between_those_of_the_sources(name: str, method: Any) -> None:
+def test_units_have_interpolated_statistics(name: str, method: Any) -> None:
     model, a, b, batch = two(name)
     merged = average([a, b], [3, 1])
     fixed = repair(model, merged, [a, b], [batch], method=method, weights=[3, 1])
@@ -66,13 +66,13 @@ def test_negative_weights_do_not_flip_units(method: Any) -> None:
     graph = Graph(model, batch)
     of_a, of_b, result = (moments(graph, each, batch)["linear"] for each in (a, b, fixed.params))
     quantity = "rms" if method == "rescale" else "std"
-    least, other = (getattr(each, quantity) for each in (of_a, of_b))
+    least, other = (getattr(of, quantity) for of in (of_a, of_b))
     wanted = 1.5 * least - 0.5 * other
     assert (wanted < 0).all()
     torch.testing.assert_close(getattr(result, quantity), least)
 
 
-def test_a_network_beyond_others_with_batch_norm_is_repaired() -> None:
+def test_extrapolated_network_with_batch_norm_is_repaired() -> None:
     model, a, b, batch = two("residual")
     for name in b:
         if name.endswith("running_var"):
@@ -106,7 +106,7 @@ class LoneImage(nn.Module):
         return self.head(torch.relu(self.conv(image)).mean((1, 2)))
 
 
-def test_the_channels_of_a_lone_image_are_repaired() -> None:
+def test_channels_of_a_single_image_are_repaired() -> None:
     image = torch.randn(3, 7, 8, generator=torch.Generator().manual_seed(0))
     networks = []
     for seed in range(2):
@@ -135,7 +135,7 @@ def test_outputs_and_inputs_are_not_changed() -> None:
     assert not torch.equal(fixed.params["0.weight"], merged["0.weight"])
 
 
-def test_batches_add_up() -> None:
+def test_statistics_are_accumulated_over_batches() -> None:
     value = torch.randn(10, 4, 3, dtype=torch.float64)
     together = UnitMoments.of(value, 1, 1.0)
     apart = UnitMoments.of(value[:3], 1, 1.0) + UnitMoments.of(value[3:], 1, 1.0)
@@ -144,7 +144,7 @@ def test_batches_add_up() -> None:
     torch.testing.assert_close(together.std, value.movedim(1, 0).flatten(1).std(1, correction=0))
 
 
-def test_reset_is_that_of_batch_norm() -> None:
+def test_reset_recomputes_batch_norm_statistics() -> None:
     model, a, b, batch = two("residual")
     fixed = repair(model, average([a, b]), [], [batch], method="reset")
     merged = average([a, b])
@@ -152,7 +152,7 @@ def test_reset_is_that_of_batch_norm() -> None:
     assert changed and all("running" in name or "num_batches" in name for name in changed)
 
 
-def test_a_layer_without_bias_has_its_deviations_repaired() -> None:
+def test_layer_without_bias_has_its_std_repaired() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         nets = [
@@ -167,7 +167,7 @@ def test_a_layer_without_bias_has_its_deviations_repaired() -> None:
     torch.testing.assert_close(deviations[2], (deviations[0] + deviations[1]) / 2)
 
 
-def test_a_shared_layer_is_skipped_and_named() -> None:
+def test_shared_layer_is_skipped_with_a_reason() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -327,7 +327,7 @@ def test_layer_without_own_parameters_is_not_a_site(model: nn.Module) -> None:
         repair(model, params, [params, params], [batch])
 
 
-def test_a_norm_without_scale_leaves_the_repair_to_its_layer() -> None:
+def test_layer_before_norm_without_scale_is_repaired() -> None:
     model = nn.Sequential(
         nn.Linear(5, 8), nn.BatchNorm1d(8, affine=False), nn.ReLU(), nn.Linear(8, 2)
     )

@@ -19,17 +19,17 @@ def trained():
     return model, reset_statistics(model, model.state_dict(), [pixels]), pixels
 
 
-def test_the_normalization_of_training_changes_little(trained):
+def test_same_normalization_changes_outputs_little(trained):
     model, params, pixels = trained
     assert reset_difference(model, params, [pixels[:200], pixels[200:]]) < 0.2
 
 
-def test_another_normalization_changes_much(trained):
+def test_other_normalization_changes_outputs_much(trained):
     model, params, pixels = trained
     assert reset_difference(model, params, [(pixels - 0.13) / 0.31]) > LARGE_DIFFERENCE
 
 
-def test_networks_without_statistics_are_not_judged():
+def test_networks_without_statistics_are_not_compared():
     model = nn.Linear(3, 2)
     assert reset_difference(model, model.state_dict(), [torch.ones(4, 3)]) is None
 

@@ -42,7 +42,7 @@ def test_rows_are_saved_as_csv(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]
 )
-def test_the_picture_is_saved_the_same_every_time(tmp_path, suffix, start):
+def test_saved_picture_is_reproducible(tmp_path, suffix, start):
     contents = []
     for name in ("one", "two"):
         Table((1.0, 2.0)).save(tmp_path / f"{name}{suffix}")
@@ -72,7 +72,7 @@ def test_failed_write_keeps_the_old_file(tmp_path):
     assert (tmp_path / "table.png").read_text() == "old"
 
 
-def test_a_curve_is_saved_in_every_form(tmp_path):
+def test_curve_is_saved_in_every_format(tmp_path):
     curve = Curve((0.0, 1.0), (1.0, 2.0), (0.1, 0.2))
     for name in ("curve.json", "curve.csv", "curve.svg"):
         curve.save(tmp_path / name)
@@ -90,7 +90,7 @@ def test_non_finite_numbers_in_json():
     assert plain_number(0.5) == 0.5
 
 
-def test_rows_of_any_origin_are_saved(tmp_path):
+def test_rows_of_any_source_are_saved(tmp_path):
     rows = [{"split": "train", "loss": math.nan}, {"split": "test", "loss": 1.0}]
     for name in ("rows.json", "rows.csv"):
         save_rows(rows, tmp_path / name)

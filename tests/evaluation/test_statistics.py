@@ -9,7 +9,7 @@ from onebasin.graph.batches import Batches
 from tests.evaluation.networks import assert_same, copy_of, examples, mlp
 
 
-def test_statistics_are_those_of_the_data():
+def test_statistics_match_the_data():
     model, (inputs, labels) = mlp(0, norm=True), examples(48)
     result = reset_statistics(model, model.state_dict(), [(inputs, labels)])
     hidden = model[0](inputs)
@@ -17,7 +17,7 @@ def test_statistics_are_those_of_the_data():
     torch.testing.assert_close(result["1.running_var"], hidden.var(0, correction=1))
 
 
-def test_statistics_are_those_of_all_values_whatever_the_batches():
+def test_statistics_do_not_depend_on_batches():
     model, (inputs, labels) = mlp(0, norm=True), examples(48)
     # Sorted, so that batches differ: the mean of their variances is then far too low.
     inputs = inputs[inputs[:, 0].argsort()]
@@ -37,7 +37,7 @@ def deep() -> nn.Sequential:
     return nn.Sequential(*(layer for part in parts for layer in part), nn.Linear(8, 3))
 
 
-def test_exact_statistics_of_deep_layers_depend_on_no_order_and_no_batch_size():
+def test_exact_statistics_do_not_depend_on_order_or_batch_size():
     model, (inputs, _) = deep(), examples(60)
     ordered = inputs[inputs[:, 0].argsort()]
     params = model.state_dict()
@@ -61,23 +61,23 @@ def test_exact_statistics_of_deep_layers_depend_on_no_order_and_no_batch_size():
         reset_statistics(model, params, iter([inputs]), exact=True)
 
 
-def test_data_sorted_by_class_is_mixed():
+def test_data_sorted_by_class_are_shuffled():
     model, (inputs, labels) = deep(), examples(600)
     order = inputs[:, 0].argsort()
     params = model.state_dict()
     exact = reset_statistics(model, params, [inputs], exact=True)
-    mixed, kept = (
+    shuffled, kept = (
         reset_statistics(model, params, data)
         for data in (Batches(inputs[order], labels[order], 60), inputs[order].split(60))
     )
     off = [
         float((result["7.running_var"] / exact["7.running_var"]).log().abs().max())
-        for result in (mixed, kept)
+        for result in (shuffled, kept)
     ]
     assert off[0] < 0.1 < off[1]
 
 
-def test_instances_are_normalized_by_themselves():
+def test_instance_norm_uses_statistics_of_each_instance():
     torch.manual_seed(0)
     model = nn.Sequential(nn.InstanceNorm1d(3, track_running_stats=True))
     inputs = torch.randn(10, 3, 6) + torch.randn(10, 3, 1)
@@ -86,7 +86,7 @@ def test_instances_are_normalized_by_themselves():
     torch.testing.assert_close(result["0.running_var"], inputs.var(2).mean(0))
 
 
-def test_statistics_that_a_checkpoint_lacks_stay_those_of_the_model():
+def test_missing_statistics_come_from_the_model():
     model, (inputs, _) = mlp(0, norm=True), examples()
     params = model.state_dict()
     del params["1.num_batches_tracked"]
@@ -94,7 +94,7 @@ def test_statistics_that_a_checkpoint_lacks_stay_those_of_the_model():
     assert int(model[1].num_batches_tracked) == 0
 
 
-def test_statistics_of_a_checkpoint_of_higher_precision_are_in_it():
+def test_statistics_have_the_precision_of_the_checkpoint():
     model, (inputs, _) = mlp(0, norm=True), examples(48)
     params = {n: t.double() if t.is_floating_point() else t for n, t in model.state_dict().items()}
     result = reset_statistics(model, params, [inputs])
@@ -102,7 +102,7 @@ def test_statistics_of_a_checkpoint_of_higher_precision_are_in_it():
     torch.testing.assert_close(result["1.running_mean"], model.double()[0](inputs.double()).mean(0))
 
 
-def test_one_layer_under_two_names_has_one_set_of_statistics():
+def test_shared_layer_has_one_set_of_statistics():
     model, (inputs, _) = nn.Sequential(nn.BatchNorm1d(4)), examples(48)
     model.append(model[0])
     params = model.state_dict()
@@ -113,7 +113,7 @@ def test_one_layer_under_two_names_has_one_set_of_statistics():
     assert_same(reset_statistics(model, second, [inputs]), {name: result[name] for name in second})
 
 
-def test_a_model_without_memory_lends_its_shape():
+def test_model_on_the_meta_device_is_supported():
     model, (inputs, _) = mlp(0, norm=True), examples(48)
     params = model.state_dict()
     with torch.device("meta"):
@@ -122,7 +122,7 @@ def test_a_model_without_memory_lends_its_shape():
     assert_same(result, reset_statistics(model, params, [inputs]))
 
 
-def test_empty_batches_are_passed_over():
+def test_empty_batches_are_skipped():
     model, (inputs, labels) = mlp(0, norm=True), examples(48)
     params = model.state_dict()
     result = reset_statistics(model, params, [(inputs, labels), (inputs[:0], labels[:0])])
@@ -131,7 +131,7 @@ def test_empty_batches_are_passed_over():
         reset_statistics(model, params, [inputs[:0]])
 
 
-def test_only_statistics_differ_and_inputs_stay():
+def test_only_statistics_differ_and_inputs_are_unchanged():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     params = other.state_dict()
     kept, own = copy_of(params), copy_of(model.state_dict())
@@ -146,7 +146,7 @@ def test_only_statistics_differ_and_inputs_stay():
     assert changed == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
 
 
-def test_nothing_depends_on_the_old_statistics():
+def test_old_statistics_have_no_effect():
     model, (inputs, _) = mlp(0, norm=True), examples()
     other = {**model.state_dict(), "1.running_mean": torch.full((8,), 1e6)}
     assert_same(
@@ -155,7 +155,7 @@ def test_nothing_depends_on_the_old_statistics():
     )
 
 
-def test_a_model_without_statistics_stays_as_it_is():
+def test_model_without_statistics_is_unchanged():
     model = mlp(0)
     assert not layers_with_statistics(model)
     assert_same(reset_statistics(model, model.state_dict(), []), model.state_dict())
@@ -177,7 +177,7 @@ def test_invalid_data_are_rejected():
         reset_statistics(model, model.state_dict(), broken)
 
 
-def test_a_network_that_has_diverged_has_statistics_of_its_own():
+def test_statistics_of_a_diverged_network_are_nan():
     model, (inputs, _) = mlp(0, norm=True), examples()
     diverged = {**model.state_dict(), "0.bias": torch.full((8,), float("nan"))}
     assert reset_statistics(model, diverged, [inputs])["1.running_mean"].isnan().all()

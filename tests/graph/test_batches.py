@@ -29,7 +29,7 @@ class Masked(nn.Module):
 BATCH = {"values": X, "mask": torch.ones(8, 1), "labels": Y}
 
 
-def test_labels_of_a_mapping_are_its_labels():
+def test_labels_of_a_mapping():
     inputs, labels = split_batch(BATCH)
     assert set(inputs) == {"values", "mask"}
     assert labels is Y
@@ -46,7 +46,7 @@ def test_labels_that_repeat_the_tokens_are_shifted():
     assert split_batch({"input_ids": ids, "labels": tags})[1] is tags
 
 
-def test_batches_of_three_and_without_labels_are_refused():
+def test_batches_of_three_and_without_labels_are_rejected():
     with pytest.raises(OneBasinError, match="a batch has 3 entries"):
         split_batch((X, X, Y))
     with pytest.raises(OneBasinError, match=r"evaluator: batch 2 of the data \(Tensor\) has no"):
@@ -55,12 +55,12 @@ def test_batches_of_three_and_without_labels_are_refused():
 
 
 @pytest.mark.parametrize("data", [X, BATCH])
-def test_one_batch_in_place_of_several_is_refused(data):
+def test_single_batch_instead_of_a_list_is_rejected(data):
     with pytest.raises(OneBasinError, match=r"evaluator: the data is one .*; pass a list of batch"):
         as_reiterable(data, "evaluator")
 
 
-def test_mappings_work_wherever_batches_are_taken():
+def test_mappings_are_accepted_as_batches():
     torch.manual_seed(0)
     a, b = Masked().eval(), Masked().eval()
     plain = [((X, torch.ones(8, 1)), Y)]
@@ -78,7 +78,7 @@ def test_mappings_work_wherever_batches_are_taken():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_inputs_take_the_dtype_of_the_model(dtype):
+def test_inputs_have_the_dtype_of_the_model(dtype):
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)).to(dtype)
     assert run_model(model, X).dtype == dtype
     assert evaluator(X, Y)(model).num_examples == 8

@@ -20,7 +20,7 @@ class Tied(nn.Module):
         return self.second(self.first(x))
 
 
-def test_it_computes_what_the_other_model_computes():
+def test_functional_model_equals_the_other_model():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     before = copy_of(model.state_dict())
     found = FunctionalModel(model, other.state_dict())(inputs)
@@ -29,7 +29,7 @@ def test_it_computes_what_the_other_model_computes():
     assert all(module.training for module in model.modules())
 
 
-def test_it_can_be_asked_for_its_tensors():
+def test_functional_model_lists_its_tensors():
     model, other = mlp(0, norm=True), mlp(1, norm=True)
     bound = FunctionalModel(model, other.state_dict())
     expected = other.state_dict()
@@ -42,7 +42,7 @@ def test_it_can_be_asked_for_its_tensors():
 @pytest.mark.parametrize(
     "names", [{"first.weight"}, {"second.weight"}, {"first.weight", "second.weight"}]
 )
-def test_one_of_the_tied_names_is_enough(names):
+def test_one_name_of_tied_tensors_suffices(names):
     torch.manual_seed(0)
     model, other = Tied(), Tied()
     inputs = torch.randn(3, 4)
@@ -58,7 +58,7 @@ def test_integer_buffers_may_be_missing():
     assert torch.equal(FunctionalModel(model, params)(inputs), model.eval()(inputs))
 
 
-def test_wrong_tensors_are_named():
+def test_error_on_mismatched_tensors():
     model = mlp(0, norm=True)
     params = model.state_dict()
     with pytest.raises(OneBasinError, match="tensor 'more' is not in the model"):
@@ -70,7 +70,7 @@ def test_wrong_tensors_are_named():
         FunctionalModel(model, params)
 
 
-def test_a_checkpoint_of_higher_precision_is_run_in_it():
+def test_checkpoint_of_higher_precision_runs_in_its_precision():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     wide = {n: t.double() if t.is_floating_point() else t for n, t in other.state_dict().items()}
     found = FunctionalModel(model, wide)(inputs)
@@ -78,7 +78,7 @@ def test_a_checkpoint_of_higher_precision_is_run_in_it():
     assert torch.equal(found, other.double().eval()(inputs.double()))
 
 
-def test_one_tensor_of_higher_precision_is_enough():
+def test_one_tensor_of_higher_precision_determines_the_precision():
     model, other, (inputs, _) = mlp(0, norm=True), mlp(1, norm=True), examples()
     mixed = other.state_dict()
     mixed["1.running_mean"] = mixed["1.running_mean"].double()
@@ -98,7 +98,7 @@ class Constant(nn.Module):
         return self.linear(x @ self.mix)
 
 
-def test_tensors_that_no_checkpoint_holds_are_run_in_the_precision_of_the_others():
+def test_tensors_outside_of_the_checkpoint_are_promoted():
     model, inputs = Constant(), torch.ones(2, 3)
     params = {name: tensor.double() for name, tensor in model.state_dict().items()}
     assert torch.equal(FunctionalModel(model, params)(inputs), model.double()(inputs.double()))

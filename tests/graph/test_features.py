@@ -38,12 +38,12 @@ def seen(features: Features, *params: dict[str, Tensor]) -> list[dict[str, Tenso
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks_in_step_are_each_network_by_itself(name: str) -> None:
+def test_lockstep_networks_equal_separate_networks(name: str) -> None:
     (a, inputs), (b, _) = build(name, 0), build(name, 1)
     features = Features(a, batches(inputs, 4, 4, 3))
     params = a.state_dict(), b.state_dict()
     both = seen(features, *params)
-    alone = [seen(features, each) for each in params]
+    alone = [seen(features, param) for param in params]
     assert [values.keys() for values in both] == [features.graph.nodes.keys()] * 3
     for number, values in enumerate(both):
         for node, value in values.items():
@@ -53,7 +53,7 @@ def test_networks_in_step_are_each_network_by_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_size_of_batches_does_not_matter(name: str) -> None:
+def test_features_do_not_depend_on_batch_size(name: str) -> None:
     model, inputs = build(name)
     params = model.state_dict()
     (whole,) = seen(Features(model, [inputs[:4]]), params)
@@ -62,7 +62,7 @@ def test_the_size_of_batches_does_not_matter(name: str) -> None:
     torch.testing.assert_close(torch.cat([part[last] for part in parts], 1), whole[last])
 
 
-def test_empty_batches_are_passed_over() -> None:
+def test_empty_batches_are_skipped() -> None:
     model, inputs = build("mlp")
     told: list[int] = []
     shapes: list[torch.Size] = []
@@ -79,7 +79,7 @@ def test_empty_batches_are_passed_over() -> None:
         Features(model, batches(inputs, 0))
 
 
-def test_a_lone_example_is_doubled_and_weighs_half() -> None:
+def test_single_example_is_doubled_with_half_weight() -> None:
     model, inputs = build("mlp")
     features = Features(model, batches(inputs, 1, 2))
     weights, outputs = [], []
@@ -99,7 +99,7 @@ def test_a_lone_example_is_doubled_and_weighs_half() -> None:
     assert len(outputs[1]) == 2
 
 
-def test_values_can_be_replaced_on_the_way() -> None:
+def test_hook_can_replace_values() -> None:
     model, inputs = build("mlp")
     outputs = []
     Features(model, [inputs]).run(
@@ -110,7 +110,7 @@ def test_values_can_be_replaced_on_the_way() -> None:
     torch.testing.assert_close(outputs[0], model[2].bias.expand(6, 3))
 
 
-def test_what_a_node_is_run_on_can_be_looked_at() -> None:
+def test_pre_hook_receives_arguments() -> None:
     (a, inputs), (b, _) = build("mlp", 0), build("mlp", 1)
     calls: dict[str, Call] = {}
     Features(a, [inputs]).run(
@@ -123,7 +123,7 @@ def test_what_a_node_is_run_on_can_be_looked_at() -> None:
         torch.testing.assert_close(calls["linear_1"].operator(*args, **kwargs), model(inputs))
 
 
-def test_whoever_waits_is_told_and_gets_the_batches() -> None:
+def test_progress_and_batches_are_reported() -> None:
     model, inputs = build("mlp")
     data, told, given = batches(inputs, 3, 3), [], []
     Features(model, data).run(
@@ -155,7 +155,7 @@ def refusal(model: nn.Module, data: object, **more: object) -> str:
     return str(caught.value)
 
 
-def test_data_that_does_not_fit_is_named() -> None:
+def test_error_on_mismatched_data() -> None:
     model, inputs = build("mlp")
     assert refusal(model, iter([inputs])).startswith("look: the data is an iterator that can be")
     assert refusal(model, []) == "look: the data has no batches; pass at least one"
@@ -172,7 +172,7 @@ def test_data_that_does_not_fit_is_named() -> None:
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_features_that_are_no_numbers_are_named(value: float) -> None:
+def test_error_on_non_finite_features_names_the_node(value: float) -> None:
     model, inputs = build("mlp")
     graph, good = Graph(model, inputs), torch.zeros(2, 2)
     check_finite([good, good], graph, "relu", "look")
@@ -197,19 +197,19 @@ class Deep(nn.Module):
         return x
 
 
-def test_a_place_that_others_share_the_name_of_is_told_by_the_layer_before() -> None:
+def test_duplicate_label_is_described_by_the_layer_before() -> None:
     inputs = torch.zeros(4, 3)
     graph = Graph(Deep(), inputs)
     relus = [name for name, node in graph.nodes.items() if node.operator == "relu"]
-    assert [graph.place(name) for name in relus] == [
+    assert [graph.describe_node(name) for name in relus] == [
         f"'relu' after 'layers.{number}.linear'" for number in range(3)
     ]
-    assert graph.place(graph.nodes[relus[1]].sources[0]) == "'layers.1.linear'"
+    assert graph.describe_node(graph.nodes[relus[1]].sources[0]) == "'layers.1.linear'"
     with pytest.raises(OneBasinError, match=r"^look: the features of A at 'relu' after 'layers.1."):
         check_finite([inputs / 0], graph, relus[1], "look")
 
 
-def test_a_batch_of_another_dtype_is_told_by_who_asks() -> None:
+def test_error_on_another_dtype_names_the_caller() -> None:
     model = Deep()
     batch = torch.zeros(4, 3)
     features = Features(model, [batch, batch.long()], call="look")

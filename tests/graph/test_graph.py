@@ -37,7 +37,7 @@ def test_features_move_with_the_units(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_graph_is_the_model(name: str) -> None:
+def test_graph_computes_the_model(name: str) -> None:
     model, inputs = build(name)
     graph = Graph(model, inputs)
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_the_graph_is_the_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_groups_are_those_of_trace(name: str) -> None:
+def test_groups_match_infer_symmetry(name: str) -> None:
     model, inputs = build(name)
     args = inputs if isinstance(inputs, tuple) else (inputs,)
     assert Graph(model, inputs).symmetry.fingerprint == infer_symmetry(model, args).fingerprint
@@ -62,7 +62,7 @@ def test_other_parameters_run_through_the_same_graph() -> None:
     torch.testing.assert_close(second, model(inputs))
 
 
-def test_nodes_say_what_they_are() -> None:
+def test_nodes_have_labels_and_parameters() -> None:
     model, inputs = build("mlp")
     nodes = list(Graph(model, inputs).nodes.values())
     assert [node.operator for node in nodes] == ["linear", "relu", "linear"]
@@ -72,20 +72,20 @@ def test_nodes_say_what_they_are() -> None:
     assert nodes[2].label == "2.linear"
 
 
-def test_a_batch_of_another_shape_is_refused() -> None:
+def test_batch_of_another_shape_is_rejected() -> None:
     model, inputs = build("mlp")
     graph = Graph(model, inputs)
     with pytest.raises(OneBasinError, match=r"shapes \(\(3, 5\),\), the graph was made for"):
         graph.run(model.state_dict(), torch.zeros(3, 5))
 
 
-def test_parameters_of_another_model_are_refused() -> None:
+def test_parameters_of_another_model_are_rejected() -> None:
     model, inputs = build("mlp")
     with pytest.raises(OneBasinError, match=r"'0\.bias' is missing"):
         Graph(model, inputs).run({"0.weight": model.state_dict()["0.weight"]}, inputs)
 
 
-def test_the_model_is_untouched() -> None:
+def test_model_is_not_changed() -> None:
     model, inputs = build("conv_net")
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -106,7 +106,7 @@ def test_tied_weights_may_be_given_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["residual", "transformer"])
-def test_checkpoints_of_higher_precision_than_the_model_are_run_in_it(name: str) -> None:
+def test_checkpoints_of_higher_precision_run_in_their_precision(name: str) -> None:
     model, inputs = build(name)
     params = model.state_dict()
     expected = model(inputs)
@@ -120,7 +120,7 @@ def test_checkpoints_of_higher_precision_than_the_model_are_run_in_it(name: str)
         assert torch.equal(found, expected)
 
 
-def test_data_that_the_model_does_not_take_is_named_with_the_place() -> None:
+def test_error_on_invalid_data_names_the_node() -> None:
     model, inputs = build("mlp")
     graph = Graph(model, inputs)
     with pytest.raises(OneBasinError, match=r"at '0\.linear': .*same dtype.*; pass data") as raised:
@@ -145,11 +145,11 @@ class Writing(nn.Module):
         return self.second(hidden + self.seen)
 
 
-def test_what_the_model_writes_into_is_copied_for_every_network() -> None:
+def test_tensors_that_the_model_writes_to_are_copied() -> None:
     model, inputs = Writing().eval(), torch.randn(4, 5)
     params = {name: value.detach().clone() for name, value in model.state_dict().items()}
     batch = inputs.clone()
-    found = Graph(model, batch).run_together([params, params], batch)
+    found = Graph(model, batch).run_lockstep([params, params], batch)
     assert torch.equal(batch, inputs)
     assert not params["seen"].any()
     expected = model(inputs.clone())
@@ -176,7 +176,7 @@ def test_keyword_inputs_may_come_in_any_order() -> None:
             torch.testing.assert_close(graph.run(model.state_dict(), batch)[0], model(x, y))
 
 
-def test_a_graph_is_made_for_one_value_of_what_is_no_tensor() -> None:
+def test_graph_is_specialized_to_non_tensor_inputs() -> None:
     model, x = Named(), torch.randn(4, 5)
     graph = Graph(model, (x, x, 2))
     with pytest.raises(OneBasinError, match=r"the batch has shapes .*'3'.* made for .*'2'"):

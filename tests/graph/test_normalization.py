@@ -13,12 +13,12 @@ def test_layers_that_keep_statistics_are_found_by_name():
     assert layers_with_statistics(model) == {"0": model[0], "2.1": model[2][1]}
 
 
-def test_a_model_that_is_one_layer_has_no_name():
+def test_model_of_one_layer_has_an_empty_name():
     layer = nn.BatchNorm2d(4)
     assert layers_with_statistics(layer) == {"": layer}
 
 
-def test_statistics_have_their_names_in_the_model():
+def test_statistics_have_full_names():
     layer = nn.BatchNorm2d(4)
     model = nn.Sequential(layer)
     for module, prefix in ((layer, ""), (model, "0."), (nn.Sequential(model), "0.0.")):

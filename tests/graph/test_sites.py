@@ -25,17 +25,17 @@ def of(name: str, position: Position = "post") -> dict[str, list[str]]:
     return labels(Graph(*build(name)), position)
 
 
-def test_an_mlp_shows_units_around_its_relu() -> None:
+def test_sites_of_an_mlp_are_before_and_after_relu() -> None:
     assert of("mlp") == {"0": ["1.relu"]}
     assert of("mlp", "pre") == {"0": ["0.linear"]}
 
 
-def test_channels_are_seen_where_the_next_layer_reads_them() -> None:
+def test_sites_of_channels_are_inputs_of_the_next_layer() -> None:
     assert of("conv_net") == {"0": ["4.flatten"], "5": ["6.tanh"]}
     assert of("conv_net", "pre") == {"0": ["1.batch_norm"], "5": ["5.linear"]}
 
 
-def test_a_residual_stream_is_seen_at_every_reader() -> None:
+def test_residual_stream_has_a_site_at_every_reader() -> None:
     graph = Graph(*build("residual"))
     sites = find_sites(graph)
     # Read by the first convolution after the stem, and by the head after pooling.
@@ -47,7 +47,7 @@ def test_a_residual_stream_is_seen_at_every_reader() -> None:
     }
 
 
-def test_attention_shows_values_before_they_are_projected() -> None:
+def test_attention_has_a_site_before_its_projection() -> None:
     sites = of("transformer")
     assert sites["embedding"] == ["norm.layer_norm", "add", "add"]
     assert sites["gate[0]"] == ["glu"]
@@ -65,7 +65,7 @@ class Net(nn.Module):
         return self.function(F.relu(self.into(x)), self.out)
 
 
-def test_weights_made_on_the_way_count_as_weights() -> None:
+def test_computed_weights_count_as_weights() -> None:
     def function(h: Tensor, out: nn.Module) -> Tensor:
         return out(h) + (h * 2).sum(-1, keepdim=True)
 
@@ -74,14 +74,14 @@ def test_weights_made_on_the_way_count_as_weights() -> None:
         assert labels(graph)["into"] == ["relu"], type(out.weight)
 
 
-def test_what_is_read_without_weights_is_a_site_where_nothing_else_is() -> None:
+def test_value_read_without_weights_is_the_last_choice() -> None:
     graph = Graph(
         Net(lambda h, out: out(h.sum(-1, keepdim=True)), nn.Linear(1, 3)), torch.ones(4, 5)
     )
     assert labels(graph)["into"] == ["relu"]
 
 
-def test_a_group_of_parameters_alone_has_no_site() -> None:
+def test_group_without_features_has_no_site() -> None:
     class Folded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -95,7 +95,7 @@ def test_a_group_of_parameters_alone_has_no_site() -> None:
     assert list(find_sites(graph, "pre").values()) == [()]
 
 
-def test_units_in_place_are_seen_after_the_last_operator_that_wrote_them() -> None:
+def test_site_of_an_in_place_value_is_its_last_writer() -> None:
     def function(h: Tensor, out: nn.Module) -> Tensor:
         return out(h.mul_(2).add_(1))
 

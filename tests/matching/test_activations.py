@@ -44,7 +44,7 @@ def graphs_once() -> Iterator[None]:
 @pytest.mark.usefixtures("graphs_once")
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join(c.values()))
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_planted_permutation_is_found_up_to_dead_units(name: str, choice: Any) -> None:
+def test_planted_permutation_is_recovered_up_to_dead_units(name: str, choice: Any) -> None:
     symmetry, model, a, b, batch = twins_once(name)
     result = match_activations(symmetry, a, b, model=model, data=[batch, batch[:2]], **choice)
     moved = result.permutation.apply(b)
@@ -136,7 +136,7 @@ def test_pass_covers_all_trees_that_fit_into_the_cache() -> None:
     assert feature_similarities.available(roots, (), few + 4 * 20 * 20) == roots
 
 
-def test_a_hand_written_symmetry_is_matched_under_its_own_names() -> None:
+def test_hand_written_symmetry_keeps_its_group_names() -> None:
     model, batch = build("mlp")
     spec = {"0.weight": ("hidden", None), "0.bias": ("hidden",), "2.weight": (None, "hidden")}
     symmetry = Symmetry.from_spec({**spec, "2.bias": (None,)}, model.state_dict())

@@ -25,7 +25,7 @@ STEPS = {"one layer": 2000, "two layers": 800, "three layers": 400, "heads": 150
 @pytest.mark.parametrize(
     ("name", "energy"), [*((name, "loss") for name in STEPS), ("two layers", "error")]
 )
-def test_the_best_permutation_is_found(name, energy):
+def test_best_permutation_is_found(name, energy):
     model, symmetry, (a, b), data = tiny(name)
     given = {"model": model, "data": data}
     best = match_exhaustive(symmetry, a, b, objective=energy, **given)
@@ -44,7 +44,7 @@ def measured(model, params, data, energy) -> float:
 
 
 @pytest.mark.parametrize("averages", ["all", "pairs"])
-def test_the_best_permutations_of_three_networks_are_found(averages):
+def test_best_permutations_of_three_networks_are_found(averages):
     model, symmetry, networks, data = tiny("three units", 3)
     pairs = [(0, 1), (0, 2), (1, 2)] if averages == "pairs" else [(0, 1, 2)]
 

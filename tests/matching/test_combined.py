@@ -15,7 +15,7 @@ from tests.matching.twins import strangers, twins
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_planted_permutation_is_found_dead_units_too(name: str) -> None:
+def test_planted_permutation_is_recovered_with_dead_units(name: str) -> None:
     symmetry, model, a, b, batch = twins(name)
     result = match_combined(symmetry, a, b, model=model, data=[batch])
     moved = result.permutation.apply(b)
@@ -24,7 +24,7 @@ def test_a_planted_permutation_is_found_dead_units_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv_net"])
-def test_without_features_it_is_weight_matching(name: str) -> None:
+def test_balance_zero_is_weight_matching(name: str) -> None:
     symmetry, model, a, b, batch = strangers(name)
     result = match_combined(symmetry, a, b, model=model, data=[batch], balance=0.0)
     expected = match_weights(symmetry, a, b)
@@ -33,7 +33,7 @@ def test_without_features_it_is_weight_matching(name: str) -> None:
         assert torch.equal(result.permutation.indices[group], index)
 
 
-def test_the_more_features_count_the_less_weights_do() -> None:
+def test_larger_balance_favors_features_over_weights() -> None:
     symmetry, model, a, b, batch = strangers("conv_net")
 
     def similarity(balance: float) -> float:

@@ -18,7 +18,7 @@ from tests.matching.twins import strangers, twins
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_permuted_twin_commutes_and_is_the_same_function(name: str) -> None:
+def test_permuted_copy_commutes_and_computes_the_same_function(name: str) -> None:
     symmetry, model, a, b, batch = twins(name)
     result = match_commutativity(symmetry, a, b, model=model, data=[batch])
     assert result.objective[-1] == pytest.approx(0.0, abs=1e-12)
@@ -28,7 +28,7 @@ def test_a_permuted_twin_commutes_and_is_the_same_function(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_sum_falls_and_ends_below_that_of_its_starts(name: str) -> None:
+def test_sum_decreases_below_that_of_its_starts(name: str) -> None:
     symmetry, model, a, b, batch = strangers(name)
     result = match_commutativity(symmetry, a, b, model=model, data=[batch])
     assert list(result.objective) == sorted(result.objective)
@@ -51,14 +51,14 @@ def relative_sum(batch: Tensor, a: dict[str, Tensor], b: dict[str, Tensor]) -> f
     return float(difference.square().sum() / (sum(outputs) / 2))
 
 
-def test_the_sum_is_that_of_the_definition() -> None:
+def test_sum_matches_the_definition() -> None:
     symmetry, model, a, b, batch = strangers("mlp")
     result = match_commutativity(symmetry, a, b, model=model, data=[batch[:4], batch[4:]])
     expected = relative_sum(batch, a, result.permutation.apply(b))
     assert -result.objective[-1] == pytest.approx(expected)
 
 
-def test_exhaustive_search_finds_little_better() -> None:
+def test_result_is_close_to_exhaustive_search() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         nets = [nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).double() for _ in "ab"]
@@ -80,7 +80,7 @@ def test_same_seed_gives_the_same_result() -> None:
         assert torch.equal(index, runs[1].permutation.indices[name])
 
 
-def test_a_model_without_layers_is_rejected() -> None:
+def test_model_without_layers_is_rejected() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
     symmetry = infer_symmetry(net, torch.tensor([0, 1]))
     with pytest.raises(OneBasinError, match="no supported linear or convolutional layer"):
@@ -89,7 +89,7 @@ def test_a_model_without_layers_is_rejected() -> None:
         )
 
 
-def test_starts_and_sweeps_that_make_no_sense_are_rejected() -> None:
+def test_invalid_starts_and_sweeps_are_rejected() -> None:
     model, other = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), nn.Linear(3, 2)
     batch = torch.randn(10, 3)
     symmetry, params = infer_symmetry(model, batch), model.state_dict()

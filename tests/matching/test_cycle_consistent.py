@@ -26,7 +26,7 @@ def test_compositions_around_a_cycle_are_the_identity(network):
     assert any(result.between(1, 2).num_moved.values())
 
 
-def test_coordinate_descent_climbs_on():
+def test_coordinate_descent_increases_the_objective():
     problem = unrelated("perceptron")
     params = [weights("perceptron", seed) for seed in range(4)]
     alone, polished = (
@@ -47,7 +47,7 @@ def test_restarts_keep_the_best():
     assert thrice.objective[-1] == max(thrice.restarts)
 
 
-def test_too_few_steps_are_a_status():
+def test_too_few_steps_do_not_converge():
     problem = unrelated("attention")
     params = [weights("attention", seed) for seed in range(3)]
     result = match_cycle_consistent(problem.symmetry, params, max_steps=1)

@@ -15,7 +15,7 @@ from tests.matching.tiny import tiny
 
 
 @pytest.mark.parametrize("size", range(1, 8))
-def test_swaps_of_neighbors_go_through_all_orders(size):
+def test_adjacent_swaps_visit_all_permutations(size):
     order, seen = list(range(size)), {tuple(range(size))}
     for at in adjacent_swaps(size).tolist():
         order[at], order[at + 1] = order[at + 1], order[at]
@@ -23,7 +23,7 @@ def test_swaps_of_neighbors_go_through_all_orders(size):
     assert len(seen) == len(adjacent_swaps(size)) + 1 == factorial(size)
 
 
-def test_fast_steps_run_back_and_forth_between_slow_ones():
+def test_fast_digits_run_back_and_forth_between_slow_digits():
     assert interleave(np.array([1, 2]), np.array([8, 9])).tolist() == [1, 2, 8, 2, 1, 9, 1, 2]
 
 
@@ -36,7 +36,7 @@ def test_fast_steps_run_back_and_forth_between_slow_ones():
         ("square", factorial(4)),
     ],
 )
-def test_every_permutation_comes_once(name, count):
+def test_every_permutation_is_visited_once(name, count):
     _, symmetry, _, _ = tiny(name)
     result = list(enumerate_permutations(symmetry))
     assert len(result) == num_different(result) == count

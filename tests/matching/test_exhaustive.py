@@ -25,7 +25,7 @@ def floating(params):
 
 
 @pytest.mark.parametrize("name", ["three units", "three layers", "heads", "square", "convolution"])
-def test_by_weights_it_is_the_best_of_all(name):
+def test_result_by_weights_is_the_global_optimum(name):
     _, symmetry, (a, b), _ = tiny(name)
     values = [
         inner_product(floating(a), floating(permutation.apply(b)))
@@ -38,7 +38,7 @@ def test_by_weights_it_is_the_best_of_all(name):
 
 
 @pytest.mark.parametrize("size", range(1, 7))
-def test_one_group_is_matched_as_by_hand_and_as_by_assignment(size):
+def test_one_group_matches_enumeration_and_assignment(size):
     problem = one_layer(size)
     symmetry, a, b = problem.symmetry, problem.a, problem.b
     best = max(
@@ -62,7 +62,7 @@ def test_one_group_is_matched_as_by_hand_and_as_by_assignment(size):
 
 @pytest.mark.parametrize("objective", ["loss", "error"])
 @pytest.mark.parametrize("name", ["three units", "three layers", "heads", "convolution"])
-def test_on_data_it_is_the_best_of_all(name, objective):
+def test_result_on_data_is_the_global_optimum(name, objective):
     model, symmetry, (a, b), data = tiny(name)
     evaluate = evaluator(data)
 
@@ -77,7 +77,7 @@ def test_on_data_it_is_the_best_of_all(name, objective):
     assert halfway(result.permutation) == pytest.approx(min(values), abs=1e-6)
 
 
-def test_where_there_is_data_the_loss_counts_unless_told_otherwise():
+def test_loss_is_the_default_objective_with_data():
     model, symmetry, (a, b), data = tiny("three units")
     loss = match_exhaustive(symmetry, a, b, objective="loss", model=model, data=data)
     weights = match_exhaustive(symmetry, a, b)
@@ -116,7 +116,7 @@ def counterexample():
 
 def test_no_permutation_connects_the_networks_of_the_counterexample():
     model, a, b = counterexample()
-    # The centres of a grid's cells: as many in each quadrant, none on a diagonal.
+    # Cell centers of a grid: equally many in each quadrant, none on a diagonal.
     axes = [(torch.arange(2 * half).double() + 0.5) / half - 1 for half in (40, 41)]
     inputs = torch.cartesian_prod(*axes)
     truth = (inputs[:, 0] < 0) & (inputs[:, 1] > 0)
@@ -139,7 +139,7 @@ def error_of(model, params, error) -> float:
     return error(model)
 
 
-def test_inputs_are_untouched_and_progress_is_told():
+def test_inputs_are_not_changed_and_progress_is_reported():
     model, symmetry, (a, b), data = tiny("one layer")
     before = [{name: tensor.clone() for name, tensor in params.items()} for params in (a, b)]
     steps = []
@@ -169,7 +169,7 @@ def test_bad_options_are_rejected(options, message):
         match_exhaustive(symmetry, a, b, **options)
 
 
-def test_an_astronomic_number_is_written_short():
+def test_large_counts_are_written_as_powers():
     model = nn.Sequential(nn.Linear(3, 512), nn.ReLU(), nn.Linear(512, 2))
     symmetry = infer_symmetry(model, torch.zeros(2, 3))
     with pytest.raises(OneBasinError, match=r"the symmetry has 10\^1166.5 permutations"):

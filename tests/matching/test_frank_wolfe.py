@@ -33,7 +33,7 @@ def agreement_of(network: str, num_networks: int = 2) -> tuple[Problem, InnerPro
 
 @pytest.mark.parametrize("num_networks", [2, 3])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_relaxed_objective_rises_from_step_to_step(network, num_networks):
+def test_relaxed_objective_increases_at_every_step(network, num_networks):
     _, objective = agreement_of(network, num_networks)
     start = [objective.relaxation.uniform()] * (num_networks - 1)
     ascent = FrankWolfe(objective, start, objective.network_set.objective())
@@ -66,7 +66,7 @@ def test_along_a_line_the_objective_is_a_polynomial_of_its_degree(network, num_n
     assert objective.along(start, end, [fraction])[0] == pytest.approx(peak, rel=1e-4, abs=1e-4)
 
 
-def test_the_objective_of_permutations_is_the_inner_product():
+def test_objective_of_permutations_is_the_inner_product():
     problem, objective = agreement_of("attention")
     drawn = Permutation.random(problem.symmetry, seed=4)
     vertex = [objective.relaxation.vertex(drawn, torch.float32)]
@@ -74,7 +74,7 @@ def test_the_objective_of_permutations_is_the_inner_product():
     assert value == pytest.approx(problem.inner_product(drawn), rel=1e-5)
 
 
-def test_the_gradient_is_the_slope():
+def test_gradient_matches_finite_differences():
     _, objective = agreement_of("square")
     uniform = objective.relaxation.uniform()
     end = {name: torch.eye(matrices.shape[-1]) for name, matrices in uniform.items()}
@@ -96,7 +96,7 @@ def test_the_gradient_is_the_slope():
         ({x: x * (1 - x) ** 2 for x in (0.0, 0.2, 0.7, 1.0)}, (1 / 3, 4 / 27)),
     ],
 )
-def test_peaks(values, peak):
+def test_peak_of_a_polynomial(values, peak):
     assert polynomial_peak(values) == pytest.approx(peak)
 
 
@@ -107,7 +107,7 @@ def test_one_group_matches_exhaustive_search(size):
     assert result.objective[-1] == pytest.approx(best_of_one_layer(problem), rel=1e-6)
 
 
-def test_it_finds_more_than_coordinate_descent_from_one_start():
+def test_result_exceeds_coordinate_descent_from_one_start():
     ahead = 0.0
     for network in NETWORKS:
         problem = unrelated(network)
@@ -118,7 +118,7 @@ def test_it_finds_more_than_coordinate_descent_from_one_start():
     assert ahead > 0
 
 
-def test_restarts_keep_the_best_and_polish_climbs_on():
+def test_restarts_keep_the_best_and_polish_improves():
     problem = unrelated("attention")
     params = problem.symmetry, problem.a, problem.b
     alone = match_frank_wolfe(*params, restarts=3, polish=False)
@@ -129,7 +129,7 @@ def test_restarts_keep_the_best_and_polish_climbs_on():
     assert polished.objective[-1] == pytest.approx(again.objective[-1])
 
 
-def test_too_few_steps_are_a_status_and_counts_below_one_are_rejected():
+def test_too_few_steps_do_not_converge_and_counts_below_one_are_rejected():
     problem = unrelated("square")
     params = problem.symmetry, problem.a, problem.b
     result = match_frank_wolfe(*params, max_steps=1)

@@ -26,13 +26,13 @@ def moments(size: int, seed: int) -> Tensor:
     return x.T @ x / len(x)
 
 
-def test_the_parallel_sum_is_that_of_the_inverses() -> None:
+def test_parallel_sum_is_the_inverse_of_the_sum_of_inverses() -> None:
     a, b = moments(4, 1), moments(4, 2)
     expected = torch.linalg.inv(torch.linalg.inv(a) + torch.linalg.inv(b))
     torch.testing.assert_close(parallel_sum(a, b), expected)
 
 
-def test_inputs_that_never_vary_do_not_count() -> None:
+def test_constant_inputs_have_no_effect() -> None:
     a, b = moments(4, 1), moments(4, 2)
     wide = [torch.zeros(6, 6, dtype=torch.float64) for _ in "ab"]
     for each, small in zip(wide, (a, b), strict=True):
@@ -41,7 +41,7 @@ def test_inputs_that_never_vary_do_not_count() -> None:
     assert float(parallel_sum(*wide)[0].abs().max()) == 0
 
 
-def test_in_the_first_layer_it_is_a_quarter_of_the_squared_difference_of_pre_activations() -> None:
+def test_difference_of_the_first_layer_matches_pre_activations() -> None:
     x = torch.cat((random(200, 3), torch.ones(200, 1, dtype=torch.float64)), 1)
     w_a, w_b = random(5, 4, seed=1), random(5, 4, seed=2)
     h = x.T @ x / len(x)
@@ -52,7 +52,7 @@ def test_in_the_first_layer_it_is_a_quarter_of_the_squared_difference_of_pre_act
 
 @pytest.mark.parametrize("assignment", ["greedy", "optimal"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_planted_permutation_is_found(name: str, assignment: str) -> None:
+def test_planted_permutation_is_recovered(name: str, assignment: str) -> None:
     symmetry, model, a, b, batch = twins(name)
     result = match_functional_difference(
         symmetry, a, b, model=model, data=[batch, batch[:2]], assignment=assignment
@@ -63,7 +63,7 @@ def test_a_planted_permutation_is_found(name: str, assignment: str) -> None:
     assert result.objective[1] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -> None:
+def test_optimal_assignment_is_at_least_as_good_as_greedy_assignment() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         nets = [nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 2)) for _ in "ab"]
@@ -81,7 +81,7 @@ def test_the_optimal_assignment_of_one_layer_is_no_worse_than_the_greedy_one() -
 
 @pytest.mark.parametrize("assignment", ["greedy", "optimal"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_units_that_nothing_tells_apart_stay_where_they_are(name: str, assignment: str) -> None:
+def test_indistinguishable_units_are_not_moved(name: str, assignment: str) -> None:
     symmetry, model, a, _, batch = twins(name)
     nothing = {name: torch.zeros_like(tensor) for name, tensor in a.items()}
     result = match_functional_difference(
@@ -91,7 +91,7 @@ def test_units_that_nothing_tells_apart_stay_where_they_are(name: str, assignmen
     assert result.objective[0] == result.objective[1] < 0
 
 
-def test_a_model_without_layers_is_rejected() -> None:
+def test_model_without_layers_is_rejected() -> None:
     net = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)).double()
     batch = torch.tensor([0, 1])
     with pytest.raises(
@@ -113,7 +113,7 @@ class Backwards(nn.Module):
         return self.last(torch.relu(self.hidden(self.first(x))))
 
 
-def test_what_no_layer_makes_comes_before_the_layers_that_read_it() -> None:
+def test_groups_without_a_layer_are_matched_before_their_readers() -> None:
     model, batch = Backwards(), torch.arange(9).repeat(4, 2)
     symmetry, a, b = infer_symmetry(model, batch), model.state_dict(), Backwards().state_dict()
     result = match_functional_difference(symmetry, a, b, model=model, data=[batch])

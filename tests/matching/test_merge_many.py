@@ -26,7 +26,7 @@ def all_pairs(params_list: list[dict[str, Tensor]], names: tuple[str, ...]) -> f
 
 @BOTH
 @pytest.mark.parametrize("network", ["perceptron", "attention"])
-def test_permuted_copies_become_one(matcher, network):
+def test_permuted_copies_become_equal(matcher, network):
     problem = planted(network)
     params = [problem.a, problem.b]
     params += [Permutation.random(problem.symmetry, seed=s).apply(problem.a) for s in (7, 8)]
@@ -36,7 +36,7 @@ def test_permuted_copies_become_one(matcher, network):
 
 
 @BOTH
-def test_the_objective_is_that_of_all_pairs_and_never_falls(matcher):
+def test_objective_over_all_pairs_never_decreases(matcher):
     problem = unrelated("convolutions")
     params = [weights("convolutions", seed) for seed in range(4)]
     matching = matcher(problem.symmetry, params)
@@ -55,12 +55,12 @@ def test_no_network_can_be_moved_closer_to_the_others():
     moved = matching.apply(params)
     for number, permutation in enumerate(matching.permutations):
         others = [each for i, each in enumerate(moved) if i != number]
-        mean = {n: torch.stack([each[n] for each in others]).mean(0) for n in problem.names}
+        mean = {n: torch.stack([other[n] for other in others]).mean(0) for n in problem.names}
         again = match_weights(problem.symmetry, mean, params[number], init=permutation)
         assert again.objective[-1] == pytest.approx(again.objective[0], rel=1e-6)
 
 
-def test_the_first_network_stays_and_the_rest_goes_by_way_of_it():
+def test_first_network_is_the_reference_of_all_pairs():
     problem = unrelated("attention")
     params = [weights("attention", seed) for seed in range(3)]
     matching = match_many(problem.symmetry, params)
@@ -70,7 +70,7 @@ def test_the_first_network_stays_and_the_rest_goes_by_way_of_it():
     assert all(torch.equal(there[name], back[name]) for name in there)
 
 
-def test_a_start_is_kept_where_nothing_is_better():
+def test_optimal_start_is_kept():
     problem = unrelated("perceptron")
     params = [weights("perceptron", seed) for seed in range(3)]
     first = match_many(problem.symmetry, params)
@@ -79,7 +79,7 @@ def test_a_start_is_kept_where_nothing_is_better():
     assert again.objective[-1] >= again.objective[0]
 
 
-def test_sums_of_precise_networks_are_precise():
+def test_sums_of_float64_networks_are_float64():
     problem = planted("perceptron")
     params = [{n: t.double() for n, t in p.items()} for p in (problem.a, problem.b)]
     matching = match_many(problem.symmetry, [*params, params[0]])

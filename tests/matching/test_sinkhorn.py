@@ -22,7 +22,7 @@ def test_both_derivatives_find_a_planted_permutation(gradient):
     assert all(torch.equal(moved[name], problem.a[name]) for name in moved)
 
 
-def test_both_derivatives_learn_nearly_the_same():
+def test_both_derivatives_reach_similar_objectives():
     problem = unrelated("square")
     values = [
         match_sinkhorn(problem.symmetry, problem.a, problem.b, gradient=gradient).objective[-1]
@@ -40,7 +40,7 @@ def test_weights_are_matched_nearly_as_well_as_by_frank_wolfe(network):
 
 
 @pytest.mark.parametrize("objective", ["midpoint", "path"])
-def test_a_loss_falls_far_below_that_of_the_unmoved_network(objective):
+def test_loss_falls_far_below_that_of_the_unaligned_network(objective):
     problem = planted("perceptron")
     result = match_sinkhorn(
         problem.symmetry,
@@ -59,7 +59,7 @@ def test_a_loss_falls_far_below_that_of_the_unmoved_network(objective):
         assert result.objective[-1] == pytest.approx(-loss, rel=1e-4)
 
 
-def test_data_decide_the_objective_unless_it_is_rejected():
+def test_data_determine_the_default_objective():
     problem = planted("perceptron")
     params = problem.symmetry, problem.a, problem.b
     given = {"model": problem.model, "data": problem.outputs, "loss": "mse", "max_steps": 1}
@@ -69,7 +69,7 @@ def test_data_decide_the_objective_unless_it_is_rejected():
     assert with_data[0] == pytest.approx(problem.inner_product(identity))
 
 
-def test_learning_ends_when_hardly_anything_is_soft():
+def test_optimization_stops_when_matrices_are_nearly_permutations():
     problem = planted("convolutions")
     result = match_sinkhorn(
         problem.symmetry, problem.a, problem.b, max_steps=2000, learning_rate=1.0
@@ -80,7 +80,7 @@ def test_learning_ends_when_hardly_anything_is_soft():
     assert (cut.num_sweeps, cut.converged) == (2, False)
 
 
-def test_another_seed_takes_other_points_of_the_path():
+def test_seed_changes_the_sampled_points_of_the_path():
     problem = unrelated("perceptron")
     given = {"model": problem.model, "data": problem.outputs, "loss": "mse", "objective": "path"}
     runs = [
@@ -92,7 +92,7 @@ def test_another_seed_takes_other_points_of_the_path():
     assert runs[0].objective != runs[1].objective
 
 
-def test_batches_have_other_statistics_than_the_network():
+def test_batch_statistics_change_the_result():
     problem = planted("residual")
     given = {"model": problem.model, "data": problem.outputs, "loss": "mse", "max_steps": 1}
     own, of_batches = (

@@ -43,7 +43,7 @@ def pair() -> Problem:
     return Problem(symmetry, model, model.state_dict(), other.state_dict(), data, [])
 
 
-def test_the_midpoint_loses_less_than_that_of_weight_matching(pair: Problem) -> None:
+def test_midpoint_has_lower_loss_than_weight_matching(pair: Problem) -> None:
     result = match_straight_through(pair.symmetry, pair.a, pair.b, model=pair.model, data=pair.data,
                                    learning_rate=0.1)  # fmt: skip
     matched, *_, best = result.objective
@@ -64,7 +64,7 @@ def test_the_midpoint_loses_less_than_that_of_weight_matching(pair: Problem) -> 
     assert losses["weights"] == pytest.approx(-matched, rel=1e-5)
 
 
-def test_a_bland_midpoint_is_not_taken_for_a_match(pair: Problem) -> None:
+def test_near_uniform_predictions_are_not_a_match(pair: Problem) -> None:
     """Far apart at random, networks that cancel out lose less than those that fit badly."""
     a = {name: 30 * tensor for name, tensor in pair.a.items()}
     b = {name: -tensor for name, tensor in a.items()}
@@ -84,7 +84,7 @@ def test_a_bland_midpoint_is_not_taken_for_a_match(pair: Problem) -> None:
     assert any(result.permutation.num_moved.values())
 
 
-def test_it_ends_when_nothing_better_comes(pair: Problem) -> None:
+def test_search_stops_without_improvement(pair: Problem) -> None:
     given = {"model": pair.model, "data": pair.data, "learning_rate": 1e-12}
     result = match_straight_through(pair.symmetry, pair.a, pair.b, patience=2, **given)
     assert (result.num_sweeps, result.converged) == (2, True)
@@ -92,7 +92,7 @@ def test_it_ends_when_nothing_better_comes(pair: Problem) -> None:
     assert (cut.num_sweeps, cut.converged) == (1, False)
 
 
-def test_the_first_step_is_in_the_direction_of_the_loss(pair: Problem) -> None:
+def test_first_step_is_in_the_direction_of_the_loss(pair: Problem) -> None:
     """One step of one batch: the learned weights go against the gradient at the midpoint."""
 
     checked = Pair(pair.symmetry, pair.a, pair.b)
@@ -110,7 +110,7 @@ def test_the_first_step_is_in_the_direction_of_the_loss(pair: Problem) -> None:
         assert float((step * gradient).sum()) < 0
 
 
-def test_a_loss_of_ones_own_and_batch_statistics(pair: Problem) -> None:
+def test_custom_loss_and_batch_statistics(pair: Problem) -> None:
     problem = planted("residual")
     given = {"model": problem.model, "data": problem.outputs, "max_epochs": 1}
     result = [
@@ -125,7 +125,7 @@ def test_a_loss_of_ones_own_and_batch_statistics(pair: Problem) -> None:
     assert result[0].objective[-1] < -1e-6, "batch statistics are others than the network's own"
 
 
-def test_tokens_without_a_label_do_not_count() -> None:
+def test_tokens_without_a_label_are_ignored() -> None:
     problem = unrelated("attention")
     (x, y), (z, w) = problem.data
     hidden = [(x, torch.where(torch.arange(4) < 1, y, -100)), (z, w)]
@@ -138,7 +138,7 @@ def test_tokens_without_a_label_do_not_count() -> None:
     assert -result.objective[0] == pytest.approx(float(F.cross_entropy(counted, labels)), rel=1e-5)
 
 
-def test_batches_in_which_no_label_counts_change_nothing() -> None:
+def test_batches_with_ignored_labels_have_no_effect() -> None:
 
     problem = unrelated("attention")
     (x, y), rest = problem.data

@@ -26,7 +26,7 @@ def assert_equal(result, expected):
 
 
 @pytest.mark.parametrize("weights", [None, [1, 1, 1], [0.2, 0.5, 0.3], [2, -1, 3]])
-def test_it_is_the_weighted_mean(weights):
+def test_average_is_the_weighted_mean(weights):
     networks = [params(seed) for seed in range(3)]
     result = average(networks, weights)
     shares = torch.tensor(weights or [1.0] * 3, dtype=torch.float64)
@@ -37,7 +37,7 @@ def test_it_is_the_weighted_mean(weights):
         torch.testing.assert_close(result[name], expected.to(result[name].dtype))
 
 
-def test_beyond_the_networks_variances_stay_what_variances_can_be():
+def test_extrapolated_variances_are_not_negative():
     name = "norm.running_var"
     a, b = ({name: torch.tensor(each), "w": torch.tensor(each)} for each in ([1.0, 4.0], [4.0, 1]))
     for result in (average([a, b], [1.5, -0.5]), dict(average_tensors([a, b], [1.5, -0.5]))):
@@ -46,7 +46,7 @@ def test_beyond_the_networks_variances_stay_what_variances_can_be():
     assert average([a, b], [0.5, 0.5])[name].tolist() == [2.5, 2.5]
 
 
-def test_integers_and_dtypes_are_the_firsts():
+def test_integers_and_dtypes_come_from_the_first_network():
     result = average([params(1), {name: t.double() for name, t in params(2).items()}])
     assert {name: t.dtype for name, t in result.items()} == {
         n: t.dtype for n, t in params(1).items()
@@ -56,12 +56,12 @@ def test_integers_and_dtypes_are_the_firsts():
 
 
 @pytest.mark.parametrize("weights", [None, [1, 2, 4], [0.1, 0.1, 0.1]])
-def test_the_mean_of_equal_networks_is_exactly_theirs(weights):
+def test_mean_of_equal_networks_is_exact(weights):
     assert_equal(average([params(1), params(1), params(1)], weights), params(1))
 
 
 @pytest.mark.parametrize("weights", [[1, 0], [0, 1]])
-def test_a_network_alone_is_exactly_itself(weights):
+def test_network_of_weight_one_is_exact(weights):
     a, b = params(1), params(2)
     expected = a if weights[0] else {**b, "count": a["count"], "flag": a["flag"]}
     assert_equal(average([a, b], weights), expected)
@@ -99,7 +99,7 @@ def test_finite_complex_networks_are_not_blamed_for_infinite_entries():
         average([a, b])
 
 
-def test_the_network_with_infinite_entries_is_rejected():
+def test_network_with_infinite_entries_is_rejected():
     a = {"w": torch.tensor([1e300], dtype=torch.float64)}
     b = {"w": torch.tensor([torch.inf])}
     with pytest.raises(OneBasinError, match=r"params_list\[2\] has NaN or infinite"):
@@ -122,7 +122,7 @@ def test_infinite_entries_of_masks_stay_and_others_are_rejected():
             average([{"m": mask}, {"m": bad}])
 
 
-def test_inputs_are_untouched_and_not_shared():
+def test_inputs_are_not_changed_or_shared():
     a, b = params(1), params(2)
     result = average([a, b])
     for tensor in result.values():
@@ -145,7 +145,7 @@ def test_tied_tensors_stay_tied():
     assert not torch.equal(result["0.weight"], result["1.weight"])
 
 
-def test_equal_empty_tensors_are_not_taken_for_one():
+def test_equal_empty_tensors_are_not_tied():
     a = {"x": torch.empty(0), "y": torch.empty(0)}
     result = average([a, a])
     assert result["x"] is not result["y"]
@@ -167,7 +167,7 @@ def test_lazy_mappings_are_read_tensor_by_tensor():
     assert_equal(dict(average_tensors([a, b], [1, 3])), average([a, b], [1, 3]))
 
 
-def test_the_lazy_mean_is_the_mean():
+def test_lazy_mean_equals_the_mean():
     networks = [params(1), params(2)]
     mean = LazyAverage(networks, [1, 3])
     assert_equal(dict(mean), average(networks, [1, 3]))
@@ -193,9 +193,9 @@ def test_invalid_calls_are_rejected():
         average_tensors([a, {**b, "w": torch.zeros(2)}])
 
 
-def test_the_mean_of_checkpoints_is_their_mean():
+def test_mean_of_checkpoints():
     checkpoints = [mlp(seed).state_dict() for seed in range(4)]
-    kept = [copy_of(each) for each in checkpoints]
+    kept = [copy_of(checkpoint) for checkpoint in checkpoints]
     mean = average_checkpoints(iter(checkpoints))
     for name, tensor in mean.items():
         torch.testing.assert_close(tensor, sum(each[name] for each in checkpoints) / 4)
@@ -203,7 +203,7 @@ def test_the_mean_of_checkpoints_is_their_mean():
         assert_same(each, before)
 
 
-def test_the_mean_keeps_dtypes_and_the_last_integers():
+def test_mean_keeps_dtypes_and_the_last_integers():
     checkpoints = [
         {"w": torch.full((1,), 256.0 + k).bfloat16(), "n": torch.tensor(k)} for k in (0, 2, 4)
     ]
@@ -215,7 +215,7 @@ def test_the_mean_keeps_dtypes_and_the_last_integers():
     assert only["w"].sum() == 2
 
 
-def test_checkpoints_that_do_not_fit_are_rejected():
+def test_mismatched_checkpoints_are_rejected():
     with pytest.raises(OneBasinError, match="checkpoints is empty"):
         average_checkpoints([])
     with pytest.raises(OneBasinError, match=r"'w' is \(2,\) in the first .* \(3,\) in number 2"):

@@ -14,7 +14,7 @@ def permutation() -> Permutation:
     return Permutation.random(Symmetry({"h": Group("h", 5)}, layouts), seed=1)
 
 
-def test_it_is_what_the_permutation_makes(permutation):
+def test_lazy_tensors_equal_the_permuted_tensors(permutation):
     params = {"up": torch.randn(5, 2), "down": torch.randn(3, 5)}
     kept = {name: tensor.clone() for name, tensor in params.items()}
     moved, expected = LazyPermuted(params, permutation), permutation.apply(params)
@@ -27,7 +27,7 @@ def test_it_is_what_the_permutation_makes(permutation):
     assert not torch.equal(moved["up"], params["up"])
 
 
-def test_unknown_tensors_are_passed_on(permutation):
+def test_unknown_tensors_are_unchanged(permutation):
     extra = torch.ones(4)
     moved = LazyPermuted({"table": extra}, permutation)
     assert moved["table"] is extra
@@ -35,7 +35,7 @@ def test_unknown_tensors_are_passed_on(permutation):
     assert "up" not in moved
 
 
-def test_tensors_are_read_when_asked_for(permutation):
+def test_tensors_are_read_on_access(permutation):
     class Counting(dict):
         reads = 0
 

@@ -41,7 +41,7 @@ def test_masks_stay_masks_and_the_effective_weights_are_averaged():
     torch.testing.assert_close(effective, (a.weight + b.weight) / 2)
 
 
-def test_the_command_reports_masks(capsys, tmp_path, monkeypatch):
+def test_command_reports_masks(capsys, tmp_path, monkeypatch):
     (tmp_path / "pruned_net.py").write_text(PRUNED)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -117,7 +117,7 @@ def test_paths_between_pruned_networks_average_effective_weights():
     assert curve.losses == pytest.approx(losses, rel=1e-5)
 
 
-def test_masks_of_no_tensor_are_refused_when_they_differ():
+def test_differing_masks_without_a_tensor_are_rejected():
     a = {"weight": torch.ones(4, 4), "mask": torch.eye(4)}
     assert torch.equal(average([a, a])["mask"], torch.eye(4))
     with pytest.raises(OneBasinError, match="mask 'mask' differs between the networks"):

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from onebasin._text import counted
 from onebasin.data._row_chunks import RowChunks
 from onebasin.errors import OneBasinError
-from onebasin.graph.batches import IGNORED
+from onebasin.graph.batches import IGNORE_INDEX
 
 Rows = slice | Tensor | list[int]
 
@@ -159,8 +159,8 @@ class NextTokens:
 
     def __getitem__(self, rows: Rows) -> Int64[Tensor, "m t"]:
         """Return the labels of some texts."""
-        labels = self.tokens[rows].masked_fill(self.tokens.mask(rows) == 0, IGNORED)
-        return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+        labels = self.tokens[rows].masked_fill(self.tokens.mask(rows) == 0, IGNORE_INDEX)
+        return F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
 
     def select(self, rows: Rows) -> NextTokens:
         """Return the labels of some texts."""

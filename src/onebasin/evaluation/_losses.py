@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.graph.batches import IGNORED
+from onebasin.graph.batches import IGNORE_INDEX
 
 Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
 
@@ -48,7 +48,7 @@ def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Los
         squares = (wide - _targets(wide, labels)).square().unsqueeze(-1).flatten(1).mean(1)
         return Part(float(squares.double().sum()), None, len(squares))
     logits, classes = flat_classes(wide, labels) if are_classes(wide, labels) else (wide, None)
-    num_examples = len(labels) if classes is None else int((classes != IGNORED).sum())
+    num_examples = len(labels) if classes is None else int((classes != IGNORE_INDEX).sum())
     wrong = None if classes is None else int(_wrong(logits, classes).sum())
     if callable(loss):
         losses = loss(outputs, labels).double()
@@ -88,12 +88,12 @@ def check_classes(call: str, classes: Tensor, num_classes: int) -> None:
     Raises:
         OneBasinError: a label is not a class index.
     """
-    counted = classes[classes != IGNORED]
+    counted = classes[classes != IGNORE_INDEX]
     low, high = (int(each) for each in counted.aminmax()) if len(counted) else (0, 0)
     if low < 0 or high >= num_classes:
         raise OneBasinError(
             f"{call}: labels are {low} to {high}, but there are {num_classes} classes; use 0 to "
-            f"{num_classes - 1}, or {IGNORED} to ignore an example"
+            f"{num_classes - 1}, or {IGNORE_INDEX} to ignore an example"
         )
 
 
@@ -112,4 +112,4 @@ def _targets(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _wrong(logits: Float[Tensor, "*k n c"], classes: Int64[Tensor, " n"]) -> Bool[Tensor, "*k n"]:
-    return (logits.argmax(-1) != classes) & (classes != IGNORED)
+    return (logits.argmax(-1) != classes) & (classes != IGNORE_INDEX)

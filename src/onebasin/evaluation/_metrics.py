@@ -13,7 +13,7 @@ from torch import Tensor
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._losses import are_classes, check_classes, flat_classes
 from onebasin.evaluation.calibration import Calibration, CalibrationBins
-from onebasin.graph.batches import IGNORED
+from onebasin.graph.batches import IGNORE_INDEX
 
 Kind = Literal["member", "probabilities", "logits", "weights", "other"]
 
@@ -85,13 +85,13 @@ def accumulators_for(
 ) -> list[MetricAccumulator]:
     """Return an accumulator for each member, the averages, and each other network."""
     num = len(members)
-    alone = [MetricAccumulator(name, "member", 1, num_bins) for name in members]
+    own = [MetricAccumulator(name, "member", 1, num_bins) for name in members]
     averages = [
         MetricAccumulator("probabilities", "probabilities", num, num_bins),
         MetricAccumulator("logits", "logits", num, num_bins),
         MetricAccumulator("weights", "weights", 1, num_bins),
     ]
-    return [*alone, *averages, *(MetricAccumulator(name, "other", 1, num_bins) for name in others)]
+    return [*own, *averages, *(MetricAccumulator(name, "other", 1, num_bins) for name in others)]
 
 
 def classes_of(
@@ -109,8 +109,8 @@ def classes_of(
             f"{tuple(labels.shape)} {labels.dtype}; expected (n, classes) and integers (n,)"
         )
     check_classes("compare_ensembles", labels, outputs[0].shape[-1])
-    flat = [flat_classes(each, labels) for each in outputs]
+    flat = [flat_classes(output, labels) for output in outputs]
     classes = flat[0][1]
-    counted = classes != IGNORED
+    counted = classes != IGNORE_INDEX
     logits = torch.stack([logits[counted] for logits, _ in flat])
     return (logits if logits.dtype == torch.float64 else logits.float()), classes[counted]

@@ -22,7 +22,7 @@ from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._repair_sites import RepairSite, find_repair_sites
 from onebasin.evaluation.statistics import fresh_statistics
 from onebasin.graph._normalization import is_variance, layers_with_statistics
-from onebasin.graph.batches import mixed
+from onebasin.graph.batches import shuffled
 from onebasin.graph.features import BatchContext, Features, check_finite
 from onebasin.graph.graph import MultiForwardHook
 
@@ -130,7 +130,7 @@ class ActivationRepair:
         self, model: nn.Module, data: Iterable[Any], *, method: Folded, call: str = CALL
     ) -> None:
         """Trace the model and find its sites."""
-        self.features = Features(model, mixed(data), call=call)
+        self.features = Features(model, shuffled(data), call=call)
         self.method: Folded = method
         self.sites, self.skipped = find_repair_sites(self.features.graph)
         if not self.sites:
@@ -212,7 +212,7 @@ class _Run:
             if site is None:
                 return None
             moments = [UnitMoments.of(value, site.unit_dim, context.weight) for value in values]
-            if not all(each.is_finite for each in moments):
+            if not all(moment.is_finite for moment in moments):
                 check_finite(values, context.graph, name, self.call, last="the merged network")
             known = self.moments.get(name)
             self.moments[name] = (

@@ -105,10 +105,10 @@ def find_repair_sites(graph: Graph) -> tuple[dict[str, RepairSite], dict[str, st
 
 def _candidates(graph: Graph) -> dict[str, RepairSite]:
     """Return sites by node, including those with shared parameters."""
-    found = ((node.name, _site(node, graph)) for node in graph.nodes.values())
+    candidates = ((node.name, _site(node, graph)) for node in graph.nodes.values())
     sites = {
         name: site
-        for name, site in found
+        for name, site in candidates
         if site is not None and not _is_read_by_norms(graph, graph.nodes[name])
     }
     weights: dict[str, set[str]] = {}
@@ -127,9 +127,9 @@ def _site(node: FeatureNode, graph: Graph) -> RepairSite | None:
     if len(node.sources) != 1:  # weight or bias is computed from a parameter
         return None
     order = ("weight", "bias") if node.operator in NORMS else LAYERS.get(node.operator, ())
-    found = dict(zip(order, node.parameters, strict=False))
-    weight, bias = found.get("weight", ""), found.get("bias")
-    if not set(found.values()).issubset(symmetry.layouts) or not weight:
+    parameters = dict(zip(order, node.parameters, strict=False))
+    weight, bias = parameters.get("weight", ""), parameters.get("bias")
+    if not set(parameters.values()).issubset(symmetry.layouts) or not weight:
         return None
     layouts = symmetry.layouts[weight]
     if weight in symmetry.buffers or (node.operator in NORMS and len(layouts) != 1):

@@ -14,7 +14,7 @@ from onebasin._dtypes import dtype_name, is_inexact
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._losses import check_classes
 from onebasin.evaluation.evaluator import Evaluation
-from onebasin.graph.batches import IGNORED, Batches, as_iterable, labels_of
+from onebasin.graph.batches import IGNORE_INDEX, Batches, as_iterable, labels_of
 
 STANDARD_ERRORS = 2.0
 """Number of standard errors below which a difference from a baseline is insignificant."""
@@ -100,7 +100,7 @@ class ClassCounts:
                 f"{self._call}: labels are {dtype_name(labels.dtype)}; pass integer classes"
             )
         labels = labels.long()
-        classes, counts = labels[labels != IGNORED].unique(return_counts=True)
+        classes, counts = labels[labels != IGNORE_INDEX].unique(return_counts=True)
         if len(classes):
             check_classes(self._call, classes, int(classes.max()) + 1)
         self._counts.update(dict(zip(classes.tolist(), counts.tolist(), strict=True)))

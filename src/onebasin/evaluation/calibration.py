@@ -17,7 +17,7 @@ from onebasin.errors import OneBasinError, check_whole
 from onebasin.evaluation._losses import check_classes
 from onebasin.evaluation._plotting import GRID, SOFT_INK
 from onebasin.evaluation.results import Result, axes_for
-from onebasin.graph.batches import IGNORED
+from onebasin.graph.batches import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,7 +132,7 @@ class CalibrationBins:
             probabilities: class probabilities.
             labels: class labels; labels of -100 are ignored.
         """
-        counted = labels != IGNORED
+        counted = labels != IGNORE_INDEX
         confidence, answer = probabilities[counted].double().max(1)
         num_bins = len(self._counts)
         index = ((confidence * num_bins).ceil().long() - 1).clamp(0, num_bins - 1).cpu()

@@ -47,17 +47,17 @@ class Comparison(Result):
         """Return one row for each entry."""
         return [
             {
-                "name": each.name,
-                "kind": each.kind,
-                "networks": each.num_networks,
-                "loss": each.loss,
-                "accuracy": 1 - each.error,
-                "error": each.error,
-                "ece": each.calibration.ece,
-                "mce": each.calibration.mce,
-                "examples": each.calibration.num_examples,
+                "name": candidate.name,
+                "kind": candidate.kind,
+                "networks": candidate.num_networks,
+                "loss": candidate.loss,
+                "accuracy": 1 - candidate.error,
+                "error": candidate.error,
+                "ece": candidate.calibration.ece,
+                "mce": candidate.calibration.mce,
+                "examples": candidate.calibration.num_examples,
             }
-            for each in self.candidates
+            for candidate in self.candidates
         ]
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -70,9 +70,14 @@ class Comparison(Result):
             The axes with the points.
         """
         ax = axes_for(ax)
-        for each in self.candidates:
-            ece = each.calibration.ece
-            ax.plot([each.loss], [ece], "." if each.kind == "member" else "D", label=each.name)
+        for candidate in self.candidates:
+            ece = candidate.calibration.ece
+            ax.plot(
+                [candidate.loss],
+                [ece],
+                "." if candidate.kind == "member" else "D",
+                label=candidate.name,
+            )
         ax.set_xlabel("loss")
         ax.set_ylabel("expected calibration error")
         ax.legend(frameon=False, fontsize=8)
@@ -127,9 +132,9 @@ def compare_ensembles(
             outputs = [output_of(run_model(each, inputs_of(batch))) for each in run]
             logits, classes = classes_of(outputs, labels)
             averages = averages_of(logits[:num_members])
-            alone = logits.log_softmax(-1)
-            every = [*alone[:num_members], *averages, *alone[num_members:]]
-            for accumulator, log_probabilities in zip(accumulators, every, strict=True):
+            own = logits.log_softmax(-1)
+            entries = [*own[:num_members], *averages, *own[num_members:]]
+            for accumulator, log_probabilities in zip(accumulators, entries, strict=True):
                 accumulator.add(log_probabilities, classes)
     return Comparison(tuple(accumulator.result() for accumulator in accumulators))
 

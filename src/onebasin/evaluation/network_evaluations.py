@@ -74,7 +74,7 @@ class NetworkEvaluations(Result):
         ax = axes_for(ax)
         names, evaluations = zip(*self._entries(), strict=True)
         quantity = "loss" if any(isnan(each.error) for each in evaluations) else "error"
-        heights = [getattr(each, quantity) for each in evaluations]
+        heights = [getattr(evaluation, quantity) for evaluation in evaluations]
         ax.bar(range(len(names)), heights, tick_label=names)
         if self.baseline is not None:
             ax.axhline(getattr(self.baseline, quantity), linestyle="--", color="gray")
@@ -167,7 +167,7 @@ def mean_output(outputs: Sequence[Tensor], loss: Loss) -> Tensor:
         loss: "cross_entropy" or "mse".
     """
     stacked = torch.stack(
-        [each if each.dtype == torch.float64 else each.float() for each in outputs]
+        [output if output.dtype == torch.float64 else output.float() for output in outputs]
     )
     if loss == "mse":
         return stacked.mean(0)

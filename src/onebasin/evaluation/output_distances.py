@@ -98,7 +98,7 @@ def output_rows(output: Tensor) -> Tensor:
 
 
 class Spread:
-    """Sum of squared deviations of rows from their mean, accumulated batch by batch.
+    """Sum of squared differences between rows and their mean, accumulated batch by batch.
 
     Args:
         call: name of the public function, for messages.

@@ -73,8 +73,8 @@ class PairBarriers(Result):
         direct = self.matrix(quantity, baseline)
         num = len(direct)
         # Exclude the endpoints as third networks.
-        around = np.where(np.eye(num, dtype=bool) | np.isnan(direct), np.inf, direct)
-        matrix = np.array([np.maximum(around, row).min(1) for row in around])
+        others = np.where(np.eye(num, dtype=bool) | np.isnan(direct), np.inf, direct)
+        matrix = np.array([np.maximum(others, row).min(1) for row in others])
         if num < 3:
             matrix[:] = np.nan
         np.fill_diagonal(matrix, 0)
@@ -91,7 +91,7 @@ class PairBarriers(Result):
         rows = []
         for quantity in self.quantities:
             for baseline in get_args(BarrierBaseline):
-                direct, around = self.matrix(quantity, baseline), self.indirect(quantity, baseline)
+                direct, others = self.matrix(quantity, baseline), self.indirect(quantity, baseline)
                 rows += [
                     {
                         "a": self.names[i],
@@ -99,7 +99,7 @@ class PairBarriers(Result):
                         "quantity": quantity,
                         "baseline": baseline,
                         "barrier": float(direct[i, j]),
-                        "indirect": float(around[i, j]),
+                        "indirect": float(others[i, j]),
                         "normalization": curve.normalization,
                     }
                     for (i, j), curve in self.curves.items()
@@ -157,7 +157,7 @@ class PairBarriers(Result):
         upper = np.triu_indices(len(self.names), 1)
         kinds = {"direct": self.matrix(quantity, baseline)[upper]}
         if len(self.names) > 2:
-            kinds["around a third"] = self.indirect(quantity, baseline)[upper]
+            kinds["indirect"] = self.indirect(quantity, baseline)[upper]
         finite = {name: values[np.isfinite(values)] for name, values in kinds.items()}
         highest = max((values.max() for values in finite.values() if values.size), default=0.0)
         edges = np.linspace(0, highest or 1.0, 31).tolist()

@@ -59,9 +59,9 @@ class Basis:
             margin: extent beyond the networks, as a fraction of the longer side of their box.
         """
         sides = [(min(along), max(along)) for along in zip(*self.coordinates, strict=True)]
-        beyond = margin * max(high - low for low, high in sides)
+        extent = margin * max(high - low for low, high in sides)
         xs, ys = (
-            torch.linspace(low - beyond, high + beyond, num_points, dtype=torch.float64).tolist()
+            torch.linspace(low - extent, high + extent, num_points, dtype=torch.float64).tolist()
             for low, high in sides
         )
         return tuple(xs), tuple(ys)
@@ -308,16 +308,19 @@ def measure_plane(
     xs, ys = basis.grid(num_points, margin)
     points = [{i: 1.0} for i in range(3)] + [basis.weights_at(x, y) for y in ys for x in xs]
     corners = list(networks.values())
-    every = evaluate_points(
+    evaluations = evaluate_points(
         model, corners, points, {"": evaluate}, prepare=prepare, progress=progress
     )
-    corner_values, grid = [each[""] for each in every[:3]], [each[""] for each in every[3:]]
+    corner_values, grid = (
+        [evaluation[""] for evaluation in evaluations[:3]],
+        [each[""] for each in evaluations[3:]],
+    )
     cuts = range(0, len(grid), num_points)
     first, second, third = networks
     return Plane(
         names=(first, second, third),
         coordinates=basis.coordinates,
-        network_losses=tuple(each.loss for each in corner_values),
+        network_losses=tuple(corner_value.loss for corner_value in corner_values),
         network_errors=tuple(each.error for each in corner_values),
         xs=xs,
         ys=ys,

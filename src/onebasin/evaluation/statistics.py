@@ -30,9 +30,9 @@ from onebasin.graph.batches import (
     call_on,
     inputs_of,
     is_empty,
-    mixed,
     output_of,
     run_model,
+    shuffled,
 )
 from onebasin.graph.binding import (
     FunctionalModel,
@@ -108,7 +108,7 @@ def fresh_statistics(
     if not layers:
         return dict(params)
     values, first = bind_params(model, params), first_names(model)
-    data = mixed(as_reiterable(data, call) if exact else as_iterable(data, call))
+    data = shuffled(as_reiterable(data, call) if exact else as_iterable(data, call))
     fresh: dict[str, Tensor] = {}
     for number in range(len(layers) if exact else 1):
         held = {**values, **fresh}
@@ -126,13 +126,17 @@ def _run(
     call: str,
 ) -> dict[str, Tensor]:
     """Run the model over the data once, and return the statistics of the layers' inputs."""
-    found: dict[str, Any] = {}
+    layer_moments: dict[str, Any] = {}
     # In training mode, layers update their statistics in place.
     own = statistics_of(layers) if training else {}
     held = {**values, **{name: values.get(name, each).clone() for name, each in own.items()}}
     device = next(iter(values.values())).device
     precision, num_batches = input_dtype(model, held), 0
-    with evaluation_mode(model), _watched(layers, found, training=training), torch.no_grad():
+    with (
+        evaluation_mode(model),
+        _watched(layers, layer_moments, training=training),
+        torch.no_grad(),
+    ):
         for number, batch in enumerate(data):
             if is_empty(batch):
                 continue
@@ -150,11 +154,11 @@ def _run(
             num_batches += 1
     if not num_batches:
         raise OneBasinError(f"{call}: the data has no batch; pass at least one")
-    _check_finite(found, values, call)
+    _check_finite(layer_moments, values, call)
     return {
         name: value
         for layer in layers
-        for name, value in _statistics(layer, values, found.get(layer), num_batches).items()
+        for name, value in _statistics(layer, values, layer_moments.get(layer), num_batches).items()
     }
 
 
@@ -167,11 +171,13 @@ def _refusal(error: Exception, number: int) -> str:
     return f"the model does not run on batch {number} of the data: {one_line(error)}"
 
 
-def _check_finite(found: Mapping[str, Any], values: Mapping[str, Tensor], call: str) -> None:
+def _check_finite(
+    layer_moments: Mapping[str, Any], values: Mapping[str, Tensor], call: str
+) -> None:
     """Check that the inputs of layers are finite if the parameters are."""
     broken = [
         layer
-        for layer, moments in found.items()
+        for layer, moments in layer_moments.items()
         if not bool(torch.isfinite(moments.mean + moments.variance).all())
     ]
     if broken and all(map(all_finite, values.values())):
@@ -185,11 +191,13 @@ def _statistics(
     layer: str, values: Mapping[str, Tensor], moments: Any, num_batches: int
 ) -> dict[str, Tensor]:
     """Return the buffers of a layer; mean 0 and variance 1 for a layer without inputs."""
-    found: dict[str, Any] = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
+    statistics: dict[str, Any] = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
     if moments is not None:
-        found = dict(zip(found, (moments.mean, moments.variance, num_batches), strict=True))
+        statistics = dict(
+            zip(statistics, (moments.mean, moments.variance, num_batches), strict=True)
+        )
     fresh = {}
-    for buffer, value in found.items():
+    for buffer, value in statistics.items():
         old = values.get(path_of(layer, buffer))
         if old is not None:
             new = torch.as_tensor(value).to(old.device, old.dtype)
@@ -199,10 +207,13 @@ def _statistics(
 
 @contextmanager
 def _watched(
-    layers: Mapping[str, _NormBase], found: dict[str, Any], *, training: bool
+    layers: Mapping[str, _NormBase], layer_moments: dict[str, Any], *, training: bool
 ) -> Iterator[None]:
     """Collect the inputs of the layers; layers normalize by batches only in training mode."""
-    hooks = [layer.register_forward_pre_hook(_hook(name, found)) for name, layer in layers.items()]
+    hooks = [
+        layer.register_forward_pre_hook(_hook(name, layer_moments))
+        for name, layer in layers.items()
+    ]
     try:
         for layer in layers.values():
             layer.training = training
@@ -212,13 +223,13 @@ def _watched(
             hook.remove()
 
 
-def _hook(name: str, found: dict[str, Any]) -> Callable[[Any, Any], None]:
+def _hook(name: str, layer_moments: dict[str, Any]) -> Callable[[Any, Any], None]:
     def hook(layer: _NormBase, args: tuple[Tensor, ...]) -> None:
         if isinstance(layer, _InstanceNorm):
             batch = _InstanceMoments.of(args[0], layer)
         else:
             batch = UnitMoments.of(args[0], 1, 1.0)
-        found[name] = found[name] + batch if name in found else batch
+        layer_moments[name] = layer_moments[name] + batch if name in layer_moments else batch
 
     return hook
 

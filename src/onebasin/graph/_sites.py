@@ -73,7 +73,7 @@ def _has_source(tensors_of: Mapping[str, FeatureNode], node: FeatureNode) -> boo
 
 
 def _sees_examples(graph: Graph, node: FeatureNode) -> bool:
-    return node.name in graph.fed
+    return node.name in graph.data_dependent_nodes
 
 
 def _is_consumed(
@@ -96,11 +96,12 @@ def _is_consumed(
 def _takes_parameters(graph: Graph, node: FeatureNode) -> bool:
     """Return whether a node takes parameters, or values that depend only on them."""
     return bool(node.parameters) or any(
-        source in graph.nodes and source not in graph.fed for source in node.sources
+        source in graph.nodes and source not in graph.data_dependent_nodes
+        for source in node.sources
     )
 
 
-def features_in(graph: Graph, symmetry: Symmetry, *, call: str = "features") -> Symmetry:
+def map_groups(graph: Graph, symmetry: Symmetry, *, call: str = "features") -> Symmetry:
     """Return the layouts of the values in a graph, in the groups of a symmetry.
 
     Args:

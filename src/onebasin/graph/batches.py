@@ -18,11 +18,11 @@ from torch.utils import _pytree as pytree
 from onebasin._checks import LABEL_KEYS, described, named_tensors
 from onebasin.errors import OneBasinError
 
-IGNORED = -100
+IGNORE_INDEX = -100
 """The label of ignored positions, as in `torch.nn.functional.cross_entropy`."""
 
 # Random seed of the order of examples; splits use other seeds.
-MIXING = 0x6D69786564
+SHUFFLE_SEED = 0x6D69786564
 
 
 @runtime_checkable
@@ -84,7 +84,7 @@ class Batches:
         return part if self.order is None else self.order[part]
 
 
-def mixed(data: Iterable[Any]) -> Iterable[Any]:
+def shuffled(data: Iterable[Any]) -> Iterable[Any]:
     """Return batches with their examples in a fixed random order.
 
     Files are often sorted by class. Batches of random examples have the statistics of all data.
@@ -94,7 +94,7 @@ def mixed(data: Iterable[Any]) -> Iterable[Any]:
     """
     if not isinstance(data, Batches):
         return data
-    generator = torch.Generator().manual_seed(MIXING)
+    generator = torch.Generator().manual_seed(SHUFFLE_SEED)
     return replace(data, order=torch.randperm(len(data.inputs), generator=generator))
 
 
@@ -185,10 +185,10 @@ def _shifted(inputs: Mapping[str, Any], labels: Any) -> Any:
         return labels
     if ids.shape != labels.shape or ids.ndim != 2 or ids.dtype != labels.dtype:
         return labels
-    counted = labels != IGNORED
+    counted = labels != IGNORE_INDEX
     if not bool(counted.any()) or not torch.equal(labels[counted], ids[counted]):
         return labels
-    return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
 
 
 def inputs_of(batch: Any) -> Any:

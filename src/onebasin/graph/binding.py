@@ -88,7 +88,7 @@ def bind_params(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Ten
         source = next((n for n in names if n in params), None)
         if source is not None:
             value = _of_shape(source, params[source], own)
-            bound[name] = _widened(value, own.dtype) if own.is_floating_point() else value
+            bound[name] = _promote(value, own.dtype) if own.is_floating_point() else value
         elif own.is_floating_point() and any(n in required for n in names):
             raise OneBasinError(
                 f"parameters: tensor {name!r} is missing; pass the state dict of a model of "
@@ -139,10 +139,10 @@ def promote(values: Any, precision: torch.dtype | None) -> Any:
     """
     if precision is None:
         return values
-    return pytree.tree_map(partial(_widened, precision=precision), values)
+    return pytree.tree_map(partial(_promote, precision=precision), values)
 
 
-def _widened(value: Any, precision: torch.dtype) -> Any:
+def _promote(value: Any, precision: torch.dtype) -> Any:
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
     return value.to(common_dtype(value.dtype, precision))

@@ -78,7 +78,7 @@ class Features:
         Args:
             params: parameters and buffers of each network.
             visit: function of a batch that returns a function of the name of every node and the
-                values of the networks; see `Graph.run_together`.
+                values of the networks; see `Graph.run_lockstep`.
             enter: as `visit`, but the returned function is called before each node.
             finish: function of the context, the outputs of each network, and the batch; called
                 after every batch.
@@ -98,7 +98,7 @@ class Features:
             graph = self._graph_of(inputs, count - 1)
             context = BatchContext(count - 1, graph, weight)
             entering = None if enter is None else enter(context)
-            outputs = graph.run_together(
+            outputs = graph.run_lockstep(
                 params, inputs, visit(context), enter=entering, call=self.call
             )
             if finish is not None:
@@ -156,6 +156,6 @@ def check_finite(
             network = last
         if not all_finite(value):
             raise OneBasinError(
-                f"{call}: the features of {network} at {graph.place(name)} are not finite;"
+                f"{call}: the features of {network} at {graph.describe_node(name)} are not finite;"
                 " check its weights and the data"
             )

@@ -124,7 +124,7 @@ class Graph:
                 )
         return nodes
 
-    def place(self, name: str) -> str:
+    def describe_node(self, name: str) -> str:
         """Return a description of a node for messages: its label and the source of its input.
 
         Args:
@@ -133,7 +133,7 @@ class Graph:
 
         Example:
             >>> graph = Graph(nn.Linear(3, 2), torch.zeros(4, 3))
-            >>> graph.place("linear")
+            >>> graph.describe_node("linear")
             "'linear'"
         """
         label = self.nodes[name].label if name in self.nodes else name
@@ -172,7 +172,7 @@ class Graph:
         return {name: tuple(readers) for name, readers in names.items()}
 
     @cached_property
-    def fed(self) -> frozenset[str]:
+    def data_dependent_nodes(self) -> frozenset[str]:
         """The nodes whose values depend on the examples, not on parameters alone."""
         given = set(self.traced.exported.inputs)
         for node in self.traced.exported.graph_module.graph.nodes:
@@ -201,9 +201,9 @@ class Graph:
             if visit is not None:
                 visit(name, values[0])
 
-        return self.run_together([params], inputs, visit_one)[0]
+        return self.run_lockstep([params], inputs, visit_one)[0]
 
-    def run_together(
+    def run_lockstep(
         self,
         params: Sequence[Mapping[str, Tensor]],
         inputs: Any,
@@ -238,7 +238,7 @@ class Graph:
                 f"{self.signature}; make one graph for each shape"
             )
         graph_module = self.traced.exported.graph_module
-        bound = self._bound_together(params)
+        bound = self._bound_lockstep(params)
         runs = [_Run(graph_module, iter(self._placeholders(each, inputs))) for each in bound]
         with torch.no_grad():
             for node in self._order:
@@ -261,9 +261,10 @@ class Graph:
             return run.run_node(node)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             reason = next(iter(str(error).strip().splitlines()), repr(error))
+            where = self.describe_node(node.name)
             raise OneBasinError(
-                f"{call}: the model does not run on the batch, at {self.place(node.name)}: {reason}"
-                "; pass data of the dtype and kind that it takes"
+                f"{call}: the model does not run on the batch, at {where}: {reason}; pass data of "
+                "the dtype and kind that it accepts"
             ) from error
 
     @cached_property
@@ -302,9 +303,9 @@ class Graph:
         ]
         return frozenset(node.name for source in written for node in origins(source))
 
-    def _bound_together(self, params: Sequence[Mapping[str, Tensor]]) -> list[Bound]:
+    def _bound_lockstep(self, params: Sequence[Mapping[str, Tensor]]) -> list[Bound]:
         """Return the values of each network in the highest precision of all."""
-        bound = [self._bound(each) for each in params]
+        bound = [self._bound(param) for param in params]
         precisions = {each.precision for each in bound if each.precision is not None}
         if len({each.precision for each in bound}) < 2:
             return bound

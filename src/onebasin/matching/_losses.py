@@ -21,7 +21,7 @@ from onebasin._dtypes import compute_dtype
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.graph._normalization import layers_with_statistics, statistics_of
 from onebasin.graph.batches import (
-    IGNORED,
+    IGNORE_INDEX,
     as_reiterable,
     call_on,
     device_of,
@@ -115,11 +115,13 @@ class DataLoss:
                 continue
             loss = float(self.of_batch(params, batch, number))
             labels = labels_of(batch, number, self.call)
-            size = int((labels != IGNORED).sum()) if self.loss == "cross_entropy" else len(labels)
+            size = (
+                int((labels != IGNORE_INDEX).sum()) if self.loss == "cross_entropy" else len(labels)
+            )
             total, count = total + loss * size, count + size
         if not count:
             raise OneBasinError(
-                f"{self.call}: all labels are ignored (got {IGNORED}); pass integer classes"
+                f"{self.call}: all labels are ignored (got {IGNORE_INDEX}); pass integer classes"
             )
         return total / count
 
@@ -165,7 +167,7 @@ class DataLoss:
                 f"{self.call}: labels are {labels.dtype}; pass integer classes or another loss="
             )
         flat = labels.reshape(-1).long()
-        counted = flat[flat != IGNORED]
+        counted = flat[flat != IGNORE_INDEX]
         if not len(counted):
             return wide.sum() * 0
         self._check_classes(counted, wide.shape[-1], number)
@@ -177,7 +179,7 @@ class DataLoss:
             raise OneBasinError(
                 f"{self.call}: invalid label {low if low < 0 else high} in batch {number} of the"
                 f" data; the model has {num_classes} classes, use 0 to {num_classes - 1}, or"
-                f" {IGNORED} to ignore an example"
+                f" {IGNORE_INDEX} to ignore an example"
             )
 
 

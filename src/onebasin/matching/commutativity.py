@@ -152,19 +152,19 @@ class CommutingDescent:
         """
         tree = self.search.trees[root]
         members = frozenset(tree.members)
-        near = [
+        affected = [
             layer for layer in self.layers if (layer.output_groups | layer.input_groups) & members
         ]
         sums: dict[Key, Tensor] = {}
-        for layer in near:
+        for layer in affected:
             layer.add(sums, tree, indices)
-        before = sum(now[layer.inner] for layer in near)
+        before = sum(now[layer.inner] for layer in affected)
         for damping in DAMPING if sums else ():
             self.num_solves += 1
             changed = self.search.solvers[root].solve(sums, indices, damping)
             if all(torch.equal(changed[name], indices[name]) for name in tree.members):
                 return {}
-            values = {layer.inner: layer.value({**indices, **changed}) for layer in near}
+            values = {layer.inner: layer.value({**indices, **changed}) for layer in affected}
             if sum(values.values()) < before * (1 - 1e-6):
                 now.update(values)
                 return changed

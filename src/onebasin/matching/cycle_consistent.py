@@ -45,7 +45,7 @@ def match_cycle_consistent(
 
     Differs from the paper:
         - The first network defines the shared frame. The choice is arbitrary; without it, the
-          barycentre of all networks is a stationary point.
+          barycenter of all networks is a stationary point.
         - Supports any symmetry, as `match_frank_wolfe` does.
         - `match_many` refines the result, unless `polish=False`.
 
@@ -56,7 +56,7 @@ def match_cycle_consistent(
         max_steps: maximum number of steps of each start.
         restarts: number of starts; see `match_frank_wolfe`.
         polish: whether to refine the result by coordinate descent.
-        init: initial permutation of each network, instead of the barycentre.
+        init: initial permutation of each network, instead of the barycenter.
         cache_bytes: memory for similarities in `polish`; see `match_weights`.
         progress: callback with a `Step` after every step. Its group is empty, and its
             objective is that of the relaxed permutations.

@@ -57,10 +57,10 @@ def match_frank_wolfe(
         params_b: parameters of B, the network to permute.
         seed: random seed for further starts.
         max_steps: maximum number of steps of each start.
-        restarts: number of starts. The first is the barycentre, with uniform matrices; others
+        restarts: number of starts. The first is the barycenter, with uniform matrices; others
             are halfway to random permutations.
         polish: whether to refine the result by coordinate descent.
-        init: the initial permutation, instead of the barycentre.
+        init: the initial permutation, instead of the barycenter.
         progress: callback with a `Step` after every step. Its group is empty, and its
             objective is that of the relaxed permutation.
 

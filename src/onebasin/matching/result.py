@@ -66,7 +66,7 @@ class ManyMatching:
     restarts: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
-        moved = sum(sum(each.num_moved.values()) for each in self.permutations)
+        moved = sum(sum(permutation.num_moved.values()) for permutation in self.permutations)
         networks = len(self.permutations)
         return f"ManyMatching: {networks} networks, {_summary(self)}, {moved} units moved"
 

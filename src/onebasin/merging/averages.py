@@ -111,7 +111,7 @@ class LazyAverage(LazyMapping):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence for each deviation from a plain average."""
+        """One sentence for each tensor that is not a plain average."""
         return self._rules.notes
 
     def metadata(self, name: str) -> TensorInfo:

@@ -88,7 +88,7 @@ def test_other_functions_can_be_selected() -> None:
     assert (
         measure_additivity(model, *ends, [inputs], operators=["gelu"]).layers == result.layers[::2]
     )
-    h_a, h_b = (F.linear(inputs, each["first.weight"], each["first.bias"]) for each in ends)
+    h_a, h_b = (F.linear(inputs, params["first.weight"], params["first.bias"]) for params in ends)
     expected = distances(F.gelu((h_a + h_b) / 2), (F.gelu(h_a) + F.gelu(h_b)) / 2).mean()
     assert result.at("gelu#1", "distance", 0.5).mean == pytest.approx(float(expected), rel=1e-4)
 

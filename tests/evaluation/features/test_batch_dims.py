@@ -56,7 +56,7 @@ def test_common_networks_have_the_batch_dimension_first(name: str) -> None:
     model, inputs = build(name)
     graph = Graph(model, inputs)
     result = find_batch_dims(graph, model.state_dict(), inputs)
-    floating = {n for n in graph.nodes if n in graph.fed}
+    floating = {n for n in graph.nodes if n in graph.data_dependent_nodes}
     assert result == dict.fromkeys(result, BatchDim(0))
     assert result.keys() == floating
 

@@ -149,7 +149,7 @@ def test_permuted_copy_commutes_after_matching(name: str) -> None:
     assert {record.mean for record in same.records} == {0.0}
 
 
-def test_a_model_without_such_layers_is_rejected() -> None:
+def test_model_without_such_layers_is_rejected() -> None:
     model = nn.Sequential(nn.LayerNorm(5), nn.ReLU())
     with pytest.raises(
         OneBasinError, match=r"^measure_commutativity: the model has no linear or convolu"

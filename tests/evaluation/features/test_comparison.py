@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebasin.evaluation.features._comparison import compare, mixed
+from onebasin.evaluation.features._comparison import compare, lerp
 from onebasin.evaluation.features._moments import Moments
 from tests.evaluation.features.pairs import cosines, distances
 
@@ -18,7 +18,7 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_the_formulas() -> None:
+def test_comparison_matches_the_formulas() -> None:
     x, y = draw(7, 5), draw(7, 5, seed=1)
     result = compare(x, y)
     torch.testing.assert_close(result["1-cos"], cosines(x, y))
@@ -40,7 +40,7 @@ def test_equal_features_are_exactly_equal(dtype: torch.dtype) -> None:
     result = compare(x, x.clone())
     assert result["1-cos"].tolist() == result["distance"].tolist() == [0.0] * 9
     assert result["projection"].tolist() == [1.0] * 9
-    assert torch.equal(mixed(x, x.clone(), 0.3).to(dtype), x)
+    assert torch.equal(lerp(x, x.clone(), 0.3).to(dtype), x)
 
 
 def test_small_angles_are_not_lost_in_single_precision() -> None:

@@ -120,7 +120,7 @@ def test_other_losses_and_layers_can_be_chosen() -> None:
     line, of_a, of_b = ax.lines
     losses = {r.layer: r.mean for r in result.records if r.measure == "loss"}
     assert list(line.get_ydata()) == [losses[layer] for layer in result.layers[2:]]
-    assert [each.get_ydata()[0] for each in (of_a, of_b)] == [losses["A"], losses["B"]]
+    assert [of.get_ydata()[0] for of in (of_a, of_b)] == [losses["A"], losses["B"]]
 
 
 def test_bad_input_gives_a_one_line_error() -> None:

@@ -15,7 +15,7 @@ from tests.graph.networks import build
 
 def layers(model: nn.Module, inputs: Tensor, patterns: list[str] | None = None) -> list[str]:
     graph = Graph(model, inputs)
-    axes = {node: BatchDim() for node in graph.nodes if node in graph.fed}
+    axes = {node: BatchDim() for node in graph.nodes if node in graph.data_dependent_nodes}
     return [layer.name for layer in find_layers(graph, axes, patterns, call="look")]
 
 
@@ -80,7 +80,7 @@ def test_pattern_without_match_lists_the_layers() -> None:
         layers(*build("transformer"), ["nothing"])
 
 
-def test_a_model_without_examples_is_rejected() -> None:
+def test_model_without_examples_is_rejected() -> None:
     graph = Graph(*build("mlp"))
     with pytest.raises(OneBasinError, match=r"^look: no value inside the model has a batch"):
         find_layers(graph, {}, call="look")

@@ -46,7 +46,7 @@ def test_numbers_match_the_formulas() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_exactly_connected_to_itself(name: str) -> None:
+def test_network_is_exactly_connected_to_itself(name: str) -> None:
     model, a, _, inputs = pair(name)
     result = measure_llfc(model, a, dict(a), [inputs])
     for record in result.records:
@@ -54,7 +54,7 @@ def test_a_network_is_exactly_connected_to_itself(name: str) -> None:
         assert (record.mean, record.sd, record.n) == (expected, 0.0, len(inputs)), record
 
 
-def test_a_network_linear_in_its_parameters_is_exactly_connected() -> None:
+def test_network_linear_in_its_parameters_is_exactly_connected() -> None:
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten()).double()
     other = {name: torch.randn_like(tensor) for name, tensor in linear.state_dict().items()}

@@ -72,7 +72,7 @@ def test_additivity_and_commutativity_are_in_order(figures: dict[str, Any]) -> N
     assert naive["commutativity"]["0.linear"] == aligned["commutativity"]["0.linear"] == 0
 
 
-def test_the_benchmark_says_what_fails(benchmark: ModuleType, figures: dict[str, Any]) -> None:
+def test_benchmark_names_the_failed_check(benchmark: ModuleType, figures: dict[str, Any]) -> None:
     assert benchmark.failed(figures) == []
     crossed = {"naive": figures["aligned"], "aligned": figures["naive"]}
     failures = benchmark.failed(crossed)

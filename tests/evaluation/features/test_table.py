@@ -64,7 +64,7 @@ def test_pictures_are_drawn(table: FeatureTable, tmp_path: Path) -> None:
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
-def test_a_picture_shows_the_measures() -> None:
+def test_picture_shows_the_measures() -> None:
     from matplotlib.figure import Figure
 
     model, a, b, inputs = pair("mlp")

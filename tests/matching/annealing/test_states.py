@@ -76,7 +76,7 @@ KINDS = [
     [(2, "all", "loss"), (4, "all", "error"), (4, "pairs", "loss")],
 )
 @pytest.mark.parametrize(("kind", "name"), KINDS)
-def test_proposed_energies_are_those_of_the_networks(kind, name, num_networks, averages, energy):
+def test_proposed_energies_match_the_networks(kind, name, num_networks, averages, energy):
     given = problem(name, num_networks, averages, energy)
     state = given.state(kind)
     assert state.energy == pytest.approx(given.full(state.indices), abs=1e-6)
@@ -128,7 +128,7 @@ def test_energies_stay_exact_over_many_steps_of_a_wide_network():
 
 
 @pytest.mark.parametrize("energy", ["loss", "error"])
-def test_compiled_and_layered_walks_take_the_same_way(energy):
+def test_compiled_and_layered_states_accept_the_same_swaps(energy):
     given = problem("one layer", 3, "pairs", energy)
     states = [given.state(kind) for kind in (HiddenLayerState, LayeredState, EvaluatedState)]
     for state in states:
@@ -141,7 +141,7 @@ def test_compiled_and_layered_walks_take_the_same_way(energy):
             assert all(torch.equal(left[group], right[group]) for group in left)
 
 
-def test_cold_walks_only_go_downhill():
+def test_annealing_at_zero_temperature_only_decreases_the_energy():
     given = problem("one layer")
     state = given.state()
     start = state.energy
@@ -157,7 +157,7 @@ def refresh_count(state: AnnealingState, monkeypatch) -> list[int]:
 
 
 @pytest.mark.parametrize(("kind", "name"), KINDS[:3])
-def test_many_corrections_are_followed_by_a_refresh(kind, name, monkeypatch):
+def test_energies_are_refreshed_after_many_corrections(kind, name, monkeypatch):
     monkeypatch.setattr(state_module, "REFRESH", 10)
     given = problem(name)
     state = given.state(kind)
@@ -213,7 +213,7 @@ def found_chain(model: nn.Module):
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_chains_are_recognized_by_what_they_do(name):
+def test_linear_chains_are_recognized(name):
     chain, inputs = found_chain(CHAINS[name])
     assert chain is not None
     assert [layer.group is None for layer in chain.layers] == [False, True]
@@ -221,5 +221,5 @@ def test_chains_are_recognized_by_what_they_do(name):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_networks_are_not_taken_for_chains(name):
+def test_other_networks_are_not_linear_chains(name):
     assert found_chain(OTHERS[name])[0] is None

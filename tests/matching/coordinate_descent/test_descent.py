@@ -13,7 +13,7 @@ from onebasin.matching._coordinate_descent.search import Search
 from tests.matching.problems import unrelated
 
 
-def test_random_starts_of_one_seed_are_not_those_of_another() -> None:
+def test_random_starts_depend_on_the_seed() -> None:
     problem = unrelated("perceptron")
     pair = Pair(problem.symmetry, problem.a, problem.b)
     stats = pair.compute_stats()

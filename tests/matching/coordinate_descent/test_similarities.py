@@ -48,12 +48,12 @@ def search_of(symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tenso
     return search
 
 
-def test_similarities_are_those_of_single_products(monkeypatch):
+def test_packed_similarities_match_single_products(monkeypatch):
     symmetry, a, b = problem(10)
     packed = search_of(symmetry, a, b)
     monkeypatch.setattr(similarities, "SMALL", 0)
     single = search_of(symmetry, a, b)
-    assert any(each.packs for each in packed.products.values())
+    assert any(product.packs for product in packed.products.values())
     assert not any(each.packs for each in single.products.values())
     roots: Sequence[str] = list(symmetry.groups)[::3]
     known = set(roots[:2])
@@ -72,7 +72,7 @@ def test_similarities_are_those_of_single_products(monkeypatch):
                 torch.testing.assert_close(result[key], values)
 
 
-def test_views_with_fixed_places_are_packed_too():
+def test_views_with_fixed_positions_are_packed():
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3))
     symmetry = onebasin.infer_symmetry(model, torch.zeros(2, 2, 8, 8))
     a, b = ({n: torch.randn(t.shape) for n, t in model.state_dict().items()} for _ in range(2))
@@ -87,7 +87,7 @@ def test_views_with_fixed_places_are_packed_too():
         torch.testing.assert_close(values, expected[key])
 
 
-def test_a_step_takes_a_bounded_number_of_products(monkeypatch):
+def test_number_of_products_of_a_step_is_bounded(monkeypatch):
     num_layers = 24
     counts = {"products": 0, "steps": 0}
 
@@ -107,9 +107,9 @@ def test_a_step_takes_a_bounded_number_of_products(monkeypatch):
     assert counts["products"] <= 6 * counts["steps"]
 
 
-def test_little_memory_is_respected():
+def test_memory_limit_is_respected():
     symmetry, a, b = problem(10)
     pair = Pair(symmetry, a, b)
     pair.compute_stats()
     search = Search(symmetry, pair, cache_bytes=600)
-    assert not any(each.packs for each in search.products.values())
+    assert not any(product.packs for product in search.products.values())

@@ -28,13 +28,13 @@ def conv(**options: Any) -> nn.Module:
     )
 
 
-def test_a_batch_of_a_power_of_two_is_seen_in_all_columns() -> None:
+def test_subsample_of_a_power_of_two_covers_all_columns() -> None:
     columns = torch.linspace(0, 1, 32).expand(512, 1, 32, 32).contiguous()
     seen = moments_of(conv(padding=1), [columns]).aa[-1, 4]
     assert float(seen) == pytest.approx(0.5, abs=0.02)
 
 
-def test_batches_count_by_their_sizes() -> None:
+def test_batches_are_weighted_by_size() -> None:
     few, many = torch.full((10, 1, 32, 32), 5.0), torch.ones(90, 1, 32, 32)
     result = moments_of(conv(), [many, few]).aa
     assert float(result[-1, 0]) == pytest.approx(0.9 * 1 + 0.1 * 5, rel=1e-3)
@@ -76,7 +76,7 @@ def test_windows_times_the_weight_are_the_convolution(
     torch.testing.assert_close(made, layer(batch).movedim(1, -1).flatten(0, -2))
 
 
-def test_windows_of_a_lone_image_are_those_of_a_batch_of_one() -> None:
+def test_windows_of_an_unbatched_image_match_a_batch_of_one() -> None:
     model = nn.Sequential(nn.Conv2d(3, 6, (3, 2), stride=2, padding=1), nn.ReLU())
     image = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
     lone, batch = (moments_of(model, [x]) for x in (image, image.expand(2, -1, -1, -1)))

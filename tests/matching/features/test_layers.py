@@ -62,20 +62,18 @@ def batch() -> Tensor:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_rows_times_a_weight_are_a_layer(name: str) -> None:
+def test_products_of_rows_and_weights_are_layers(name: str) -> None:
     assert weights_of(LAYERS[name]) == ["weight", "head.weight"]
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_products_are_none(name: str) -> None:
+def test_other_products_are_not_layers(name: str) -> None:
     assert weights_of(OTHERS[name]) == ["head.weight"]
 
 
 @pytest.mark.parametrize("match", [match_functional_difference, match_commutativity])
 @pytest.mark.parametrize("name", LAYERS | OTHERS)
-def test_a_planted_permutation_comes_back_all_the_same(
-    name: str, match: Callable[..., Matching]
-) -> None:
+def test_planted_permutation_is_recovered(name: str, match: Callable[..., Matching]) -> None:
     net, x = (LAYERS | OTHERS)[name], batch()
     symmetry, a = infer_symmetry(net, x), net.state_dict()
     b = Permutation.random(symmetry, seed=2).apply(a)

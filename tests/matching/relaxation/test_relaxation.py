@@ -25,7 +25,7 @@ ALL = pytest.mark.parametrize("network", [*NETWORKS, "transformer"])
 
 
 @ALL
-def test_at_a_corner_a_tensor_moves_as_by_the_permutation(network):
+def test_vertex_moves_a_tensor_like_the_permutation(network):
     relaxation, params = of(network)
     for seed in range(2):
         permutation = Permutation.random(relaxation.symmetry, seed=seed)
@@ -36,7 +36,7 @@ def test_at_a_corner_a_tensor_moves_as_by_the_permutation(network):
 
 
 @ALL
-def test_rounding_takes_a_corner_back(network):
+def test_rounding_recovers_a_vertex(network):
     relaxation, _ = of(network)
     permutation = Permutation.random(relaxation.symmetry, seed=3)
     corner = relaxation.vertex(permutation, torch.float64)
@@ -48,7 +48,7 @@ def test_rounding_takes_a_corner_back(network):
 
 
 @ALL
-def test_the_barycentre_spreads_every_unit_evenly(network):
+def test_uniform_matrices_average_all_units(network):
     relaxation, params = of(network)
     uniform = relaxation.uniform(torch.float64)
     assert relaxation.shapes == {name: tuple(m.shape) for name, m in uniform.items()}
@@ -59,7 +59,7 @@ def test_the_barycentre_spreads_every_unit_evenly(network):
         torch.testing.assert_close(moved, relaxation.move(name, drawn[name], uniform))
 
 
-def test_a_nested_group_has_a_matrix_for_every_pair_of_outer_units():
+def test_nested_group_has_a_matrix_for_every_pair_of_outer_units():
     relaxation, _ = of("attention")
     groups = relaxation.symmetry.groups
     nested = next(group for group in groups.values() if group.nested_in)

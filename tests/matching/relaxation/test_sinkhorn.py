@@ -24,7 +24,7 @@ def test_rows_and_columns_sum_to_one(gradient, shape):
     torch.testing.assert_close(matrices.sum(-2), ones)
 
 
-def test_it_scales_rows_and_columns_only():
+def test_only_rows_and_columns_are_scaled():
     logits = drawn(6, 6)
     ratio = sinkhorn(logits, gradient="unrolled", num_rounds=200).log() - logits
     centered = ratio - ratio.mean(0) - ratio.mean(1, keepdim=True) + ratio.mean()
@@ -32,7 +32,7 @@ def test_it_scales_rows_and_columns_only():
 
 
 @pytest.mark.parametrize("gradient", ["implicit", "unrolled"])
-def test_derivatives_are_those_of_differences(gradient):
+def test_derivatives_match_finite_differences(gradient):
     logits = drawn(2, 3, 3).requires_grad_()
     function = partial(sinkhorn, gradient=gradient, num_rounds=100)
     assert torch.autograd.gradcheck(function, (logits,), atol=1e-6)
@@ -48,7 +48,7 @@ def test_derivatives_of_a_sharp_matrix_agree():
 
 
 @pytest.mark.parametrize("gradient", ["implicit", "unrolled"])
-def test_what_has_become_a_permutation_stays_finite(gradient):
+def test_derivatives_at_a_permutation_are_finite(gradient):
     logits = (1000 * torch.eye(5)[[2, 0, 1, 4, 3]]).requires_grad_()
     matrices = sinkhorn(logits, gradient=gradient, num_rounds=20)
     matrices.square().sum().backward()

@@ -103,7 +103,7 @@ def _profiles(graph: Graph, params: Mapping[str, Tensor], inputs: Any) -> dict[s
     profiles = {}
 
     def hook(name: str, value: Tensor) -> None:
-        if name in graph.fed and value.is_floating_point() and value.dim():
+        if name in graph.data_dependent_nodes and value.is_floating_point() and value.dim():
             wide = value.double()
             profiles[name] = [
                 torch.stack([_along(part, dim) for part in (wide, wide.square())])

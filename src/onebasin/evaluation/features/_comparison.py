@@ -11,7 +11,7 @@ from onebasin._dtypes import compute_dtype
 COSINE, DISTANCE, PROJECTION = "1-cos", "distance", "projection"
 
 
-def mixed(a: Tensor, b: Tensor, alpha: float) -> Tensor:
+def lerp(a: Tensor, b: Tensor, alpha: float) -> Tensor:
     r"""Return \(\alpha a + (1-\alpha) b\), which is exactly `a` for equal entries."""
     dtype = compute_dtype(a.dtype, b.dtype)
     return torch.lerp(b.to(dtype), a.to(dtype), alpha)

@@ -113,14 +113,22 @@ class _Kinds:
         """Return whether a node has trained parameters, possibly reshaped."""
         if any(name in self.trained for name in node.parameters):
             return True
-        fixed = (s for s in node.sources if s in self.graph.nodes and s not in self.graph.fed)
+        fixed = (
+            s
+            for s in node.sources
+            if s in self.graph.nodes and s not in self.graph.data_dependent_nodes
+        )
         return any(self._takes_parameters(self.graph.nodes[source]) for source in fixed)
 
     def _joins(self, node: FeatureNode) -> bool:
         """Return whether a node adds two data-dependent values of the same shape."""
         shapes = self.graph.features.shapes
         same = [s for s in node.sources if shapes.get(s) == shapes[node.name]]
-        return node.operator == "add" and len(same) > 1 and self.graph.fed.issuperset(same)
+        return (
+            node.operator == "add"
+            and len(same) > 1
+            and self.graph.data_dependent_nodes.issuperset(same)
+        )
 
 
 def _trained(model: nn.Module) -> set[str]:

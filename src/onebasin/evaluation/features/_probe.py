@@ -113,7 +113,7 @@ class FeatureProbe:
         self.path, self.call = path, call
         self.axes = find_batch_dims(self.features.graph, path.params[0], self.features.first)
         self.layers = find_layers(self.features.graph, self.axes, layers, call=call)
-        self.chosen = None if layers is None else frozenset(each.node for each in self.layers)
+        self.chosen = None if layers is None else frozenset(layer.node for layer in self.layers)
 
     def counts(self, node: str) -> bool:
         """Return whether a node is among the selected layers."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError
-from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, mixed
+from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, lerp
 from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
     ALPHAS,
@@ -139,7 +139,7 @@ class AdditivityMetric(FeatureMetric):
     def _add(self, name: str, apply: Callable[[Tensor], Tensor], h_a: Tensor, h_b: Tensor) -> None:
         a, b = apply(h_a), apply(h_b)
         for alpha in self.alphas:
-            values = compare(apply(mixed(h_a, h_b, alpha)), mixed(a, b, alpha))
+            values = compare(apply(lerp(h_a, h_b, alpha)), lerp(a, b, alpha))
             for measure in (COSINE, DISTANCE):
                 self.sums.add((name, alpha, measure), values[measure])
         self.sums.add((name, None, ENDS), compare(a, b)[COSINE])

@@ -167,10 +167,11 @@ def find_products(graph: Graph) -> dict[str, Product]:
     """Return the nodes that multiply features by weights, with the positions of their arguments."""
     products = {}
     for node in graph.traced.exported.graph_module.graph.nodes:
-        if node.name in graph.nodes and node.name in graph.fed:
+        if node.name in graph.nodes and node.name in graph.data_dependent_nodes:
             operator = graph.nodes[node.name].operator
             depends_on_data = [
-                isinstance(a, torch.fx.Node) and a.name in graph.fed for a in node.args
+                isinstance(a, torch.fx.Node) and a.name in graph.data_dependent_nodes
+                for a in node.args
             ]
             product = _product(operator, depends_on_data)
             if product is not None:

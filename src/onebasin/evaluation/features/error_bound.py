@@ -12,7 +12,7 @@ from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError
 from onebasin.evaluation._losses import are_classes, check_classes, flat_classes
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.evaluation.features._comparison import COSINE, compare, mixed
+from onebasin.evaluation.features._comparison import COSINE, compare, lerp
 from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
     ALPHAS,
@@ -24,7 +24,7 @@ from onebasin.evaluation.features._probe import (
 )
 from onebasin.evaluation.features.table import FeatureTable
 from onebasin.evaluation.results import axes_for
-from onebasin.graph.batches import IGNORED, labels_of
+from onebasin.graph.batches import IGNORE_INDEX, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -149,7 +149,7 @@ class ErrorBoundMetric(FeatureMetric):
 
     def end_batch(self, batch: Batch, outputs: Sequence[Tensor], given: Any) -> None:
         """Count the wrong answers of all networks."""
-        outputs = [each[: batch.num] for each in outputs]
+        outputs = [output[: batch.num] for output in outputs]
         labels = labels_of(given, batch.number, self.call).to(outputs[0].device)
         if not are_classes(outputs[0], labels):
             raise OneBasinError(
@@ -159,13 +159,13 @@ class ErrorBoundMetric(FeatureMetric):
             )
         logits, (classes, *_) = zip(*(flat_classes(each, labels) for each in outputs), strict=True)
         check_classes(self.call, classes, outputs[0].shape[-1])
-        counts = classes != IGNORED
+        counts = classes != IGNORE_INDEX
         classes = classes[counts]
-        a, b, *points = (each[counts] for each in logits)
+        a, b, *points = (logit[counts] for logit in logits)
         self._add(ERROR, 1.0, a.argmax(1) != classes)
         self._add(ERROR, 0.0, b.argmax(1) != classes)
         for alpha, x in zip(self.path.alphas, points, strict=True):
-            y = mixed(a, b, alpha)
+            y = lerp(a, b, alpha)
             self._add(ERROR, alpha, x.argmax(1) != classes)
             self._add(MIXED_ERROR, alpha, y.argmax(1) != classes)
             self._add(DISAGREEMENT, alpha, x.argmax(1) != y.argmax(1))
@@ -183,6 +183,6 @@ class ErrorBoundMetric(FeatureMetric):
         records = self.sums.records([OUTPUT])
         if not any(record.n for record in records):
             raise OneBasinError(
-                f"{self.call}: all labels are ignored (got {IGNORED}); pass data with classes"
+                f"{self.call}: all labels are ignored (got {IGNORE_INDEX}); pass data with classes"
             )
         return ErrorBound(records, self.path.normalization)

@@ -13,11 +13,11 @@ from onebasin._checks import checks_arguments
 from onebasin.errors import OneBasinError, check_choice
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.evaluator import Evaluation, Evaluator, Loss
-from onebasin.evaluation.features._comparison import mixed
+from onebasin.evaluation.features._comparison import lerp
 from onebasin.evaluation.features._probe import FeatureProbe, path_between
 from onebasin.evaluation.features.table import FeatureRow, FeatureTable
 from onebasin.evaluation.results import axes_for
-from onebasin.graph.batches import IGNORED, as_reiterable, labels_of
+from onebasin.graph.batches import IGNORE_INDEX, as_reiterable, labels_of
 from onebasin.graph.binding import FunctionalModel
 from onebasin.graph.features import BatchContext
 from onebasin.graph.graph import Graph, MultiForwardHook
@@ -169,7 +169,7 @@ class _MixedNetworks:
         def hook(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:
             if name not in self.nodes:
                 return None
-            mix = self._mix(values)
+            mix = self._lerp(values)
             if name not in in_place:
                 # Separate copies, since later operators may work in place.
                 return [mix.clone() for _ in values]
@@ -179,14 +179,14 @@ class _MixedNetworks:
 
         return hook
 
-    def _mix(self, values: Sequence[Tensor]) -> Tensor:
-        return mixed(values[0], values[1], self.alpha).to(values[0].dtype)
+    def _lerp(self, values: Sequence[Tensor]) -> Tensor:
+        return lerp(values[0], values[1], self.alpha).to(values[0].dtype)
 
     def _finish(self, context: BatchContext, outputs: list[list[Tensor]], batch: Any) -> None:
         labels = labels_of(batch, context.number, "interpolate_features")
-        if not labels.is_floating_point() and bool((labels == IGNORED).all()):
+        if not labels.is_floating_point() and bool((labels == IGNORE_INDEX).all()):
             return
-        mix = self._mix([each[0] for each in outputs])[: len(labels)]
+        mix = self._lerp([output[0] for output in outputs])[: len(labels)]
         evaluation = Evaluator([(mix, labels)], self.loss)(nn.Identity())
         self.num += evaluation.num_examples
         self.total += evaluation.loss * evaluation.num_examples

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin.evaluation.curves import LineNormalization
-from onebasin.evaluation.features._comparison import COSINE, PROJECTION, compare, mixed
+from onebasin.evaluation.features._comparison import COSINE, PROJECTION, compare, lerp
 from onebasin.evaluation.features._layers import Layer
 from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
@@ -128,7 +128,7 @@ class LLFCMetric(FeatureMetric):
         """Compare every point of the path with the mix of the endpoints."""
         a, b, *points = (batch.by_example(layer.node, value) for value in values)
         for alpha, x in zip(self.path.alphas, points, strict=True):
-            for measure, examples in compare(x, mixed(a, b, alpha)).items():
+            for measure, examples in compare(x, lerp(a, b, alpha)).items():
                 self.sums.add((layer.name, alpha, measure), examples)
         self.sums.add((layer.name, None, ENDS), compare(a, b)[COSINE])
 

@@ -34,7 +34,7 @@ class InnerProductState(AnnealingState):
         tensors = [pair.read(name) for name in pair.names]
         self.a, self.b = (
             np.concatenate(
-                [np.empty(0), *(each[side].double().numpy().ravel() for each in tensors)]
+                [np.empty(0), *(tensor[side].double().numpy().ravel() for tensor in tensors)]
             )
             for side in (0, 1)
         )

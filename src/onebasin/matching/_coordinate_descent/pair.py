@@ -117,7 +117,7 @@ class Pair:
     def _raw(self, side: str, name: str) -> Tensor:
         if name not in self.present[side]:
             ties = next(names for names in self.symmetry.tied if name in names)
-            name = next(each for each in ties if each in self.present[side])
+            name = next(ty for ty in ties if ty in self.present[side])
         return self.params[side][name]
 
     def compute_stats(self) -> PairStats:
@@ -183,8 +183,8 @@ class Pair:
     ) -> list[float]:
         """Return the contribution of some tensors to the objective, for several candidates."""
         appliers = [
-            IndexApplier(self.symmetry, each, self_contained=self._self_contained)
-            for each in candidates
+            IndexApplier(self.symmetry, candidate, self_contained=self._self_contained)
+            for candidate in candidates
         ]
         totals = [0.0] * len(appliers)
         for name in names:

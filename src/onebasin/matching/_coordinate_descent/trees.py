@@ -52,7 +52,9 @@ class Tree:
 
     def subtree(self, name: str) -> tuple[str, ...]:
         """Return a member and all members nested in it."""
-        return tuple(each for each in self.members if each == name or name in self.nested_in[each])
+        return tuple(
+            member for member in self.members if member == name or name in self.nested_in[member]
+        )
 
 
 def tree_of(symmetry: Symmetry, root: str) -> Tree:

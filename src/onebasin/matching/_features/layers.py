@@ -98,7 +98,11 @@ def layer_axes_symmetry(symmetry: Symmetry, layers: Sequence[Layer]) -> Symmetry
 
 
 def _layer(graph: Graph, node: FeatureNode, symmetry: Symmetry) -> Layer | None:
-    if len(node.sources) != 1 or node.name not in graph.fed or not _multiplies_rows(graph, node):
+    if (
+        len(node.sources) != 1
+        or node.name not in graph.data_dependent_nodes
+        or not _multiplies_rows(graph, node)
+    ):
         return None
     order = ("weight", "bias") if node.operator in CONVOLUTIONS else DENSE.get(node.operator, ())
     tensors = dict(zip(order, node.parameters, strict=False))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from onebasin.errors import OneBasinError
-from onebasin.graph._sites import Position, features_in, find_sites
+from onebasin.graph._sites import Position, find_sites, map_groups
 from onebasin.graph.features import BatchContext, Features, check_finite
 from onebasin.graph.graph import Graph, MultiForwardHook
 from onebasin.matching._coordinate_descent.search import Search
@@ -62,7 +62,7 @@ class FeatureViews:
         return self._by_graph[id(graph)][1]
 
     def _collect_views(self, graph: Graph) -> dict[str, tuple[FeatureView, ...]]:
-        features = features_in(graph, self.symmetry, call=self.call)
+        features = map_groups(graph, self.symmetry, call=self.call)
         sites = find_sites(graph, self.position, features)
         by_node: dict[str, tuple[FeatureView, ...]] = {}
         for root, tree in self.trees.items():

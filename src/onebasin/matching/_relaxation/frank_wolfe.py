@@ -18,7 +18,7 @@ from onebasin.matching.result import Progress, Step
 from onebasin.symmetry.permutation import Permutation
 
 SMOOTHING = 1e-3
-"""Weight of the barycentre in the points at which gradients are computed.
+"""Weight of the barycenter in the points at which gradients are computed.
 
 Without it, the gradient of a nested group is 0 for an outer pair of weight 0.
 """
@@ -72,7 +72,7 @@ class FrankWolfe:
         if not self.values:
             self.values.append(value)
         assignments = [
-            {g: best_assignment(matrix) for g, matrix in each.items()} for each in gradients
+            {g: best_assignment(matrix) for g, matrix in gradient.items()} for gradient in gradients
         ]
         self.num_solves += sum(map(len, assignments))
         ends = [self._matrices(assignment) for assignment in assignments]
@@ -162,8 +162,8 @@ def multi_start(
 
     Args:
         network_set: the networks.
-        from_init: whether the first start is their current permutations, not the barycentre.
-        seed: random seed for further starts, halfway between the barycentre and random
+        from_init: whether the first start is their current permutations, not the barycenter.
+        seed: random seed for further starts, halfway between the barycenter and random
             permutations.
         max_steps: maximum number of steps of each start.
         restarts: number of starts.

@@ -56,7 +56,7 @@ class Relaxation:
         return shapes
 
     def uniform(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Return the barycentre: all entries are equal."""
+        """Return the barycenter: all entries are equal."""
         return {
             name: torch.full(shape, 1 / shape[-1], dtype=dtype)
             for name, shape in self.shapes.items()
