@@ -311,17 +311,15 @@ def measure_plane(
     evaluations = evaluate_points(
         model, corners, points, {"": evaluate}, prepare=prepare, progress=progress
     )
-    corner_values, grid = (
-        [evaluation[""] for evaluation in evaluations[:3]],
-        [each[""] for each in evaluations[3:]],
-    )
+    values = [evaluation[""] for evaluation in evaluations]
+    corner_values, grid = values[:3], values[3:]
     cuts = range(0, len(grid), num_points)
     first, second, third = networks
     return Plane(
         names=(first, second, third),
         coordinates=basis.coordinates,
-        network_losses=tuple(corner_value.loss for corner_value in corner_values),
-        network_errors=tuple(each.error for each in corner_values),
+        network_losses=tuple(value.loss for value in corner_values),
+        network_errors=tuple(value.error for value in corner_values),
         xs=xs,
         ys=ys,
         losses=tuple(tuple(e.loss for e in grid[cut : cut + num_points]) for cut in cuts),
