@@ -16,7 +16,7 @@ MAX_BYTES = 8 << 30
 
 
 def to_dataset(data: Data) -> Dataset:
-    """Return data with labels as a `Dataset` of float32; its test set may be empty.
+    """Return labeled data as a `Dataset` of float32; its test set may be empty.
 
     Args:
         data: data in a form that the network takes; a loader is read into memory.

@@ -217,7 +217,7 @@ class Decoding:
             OneBasinError: a row is invalid.
         """
         size, encoded_size = 0, 0
-        where = self.tables[split].place
+        where = self.tables[split].source
         for where, row, inputs, labels in self._parts(self.tables[split]):
             decoded = self.decoder.decode(inputs, where, row, split)
             size += decoded.nbytes
@@ -272,7 +272,7 @@ def _check_columns(tables: Mapping[str, Table], reading: Reading, *, needs_label
     """Return the columns of inputs and labels, which all splits must have."""
     for table in tables.values():
         if not table.num_rows:
-            raise OneBasinError(f"data: {table.place} has no rows; fetch it again")
+            raise OneBasinError(f"data: {table.source} has no rows; fetch it again")
     first = next(iter(tables.values()))
     inputs, labels = reading.input_column, reading.label_column
     columns = find_columns(first, inputs=inputs, labels=labels, needs_labels=needs_labels)
@@ -280,7 +280,7 @@ def _check_columns(tables: Mapping[str, Table], reading: Reading, *, needs_label
         names = {"inputs": columns.inputs, "labels": columns.labels}
         if find_columns(table, **names, needs_labels=needs_labels) != columns:
             raise OneBasinError(
-                f"data: {table.place} has other columns than {first.place}; use the same columns "
+                f"data: {table.source} has other columns than {first.source}; use the same columns "
                 "in both"
             )
     return columns

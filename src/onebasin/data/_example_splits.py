@@ -102,13 +102,13 @@ class LoaderSplit:
 
     Args:
         loader: an iterable of batches, see `split_batch`; it can be read more than once.
-        place: the name of the loader, for messages.
+        name: the name of the loader, for messages.
         limit: number of examples to read; None for all.
         change: function of the inputs of each batch, or None.
     """
 
     loader: Iterable[Any]
-    place: str
+    name: str
     limit: int | None = None
     change: Callable[[Any], Any] | None = None
 
@@ -159,7 +159,7 @@ class LoaderSplit:
         for batch in self:
             if not is_empty(batch):
                 return batch
-        raise OneBasinError(f"data: {self.place} gives no batches; give at least one")
+        raise OneBasinError(f"data: {self.name} gives no batches; give at least one")
 
     def _read(self) -> Iterator[Any]:
         try:
@@ -169,7 +169,7 @@ class LoaderSplit:
         # The code of users may raise anything.
         except Exception as error:
             raise OneBasinError(
-                f"data: reading a batch of {self.place} failed ({one_line(error)}); correct the "
+                f"data: reading a batch of {self.name} failed ({one_line(error)}); correct the "
                 "loader"
             ) from error
 
@@ -177,7 +177,7 @@ class LoaderSplit:
         inputs, labels = split_batch(as_tensors(batch))
         if rows_of(inputs) is None:
             raise OneBasinError(
-                f"data: batch {number} of {self.place} is of type {type(batch).__name__}; give "
+                f"data: batch {number} of {self.name} is of type {type(batch).__name__}; give "
                 "tensors, (inputs, labels), or a mapping of tensors"
             )
         return (inputs if self.change is None else self.change(inputs)), labels

@@ -79,13 +79,13 @@ def quiet(library: Any) -> Iterator[None]:
                 library.enable_progress_bars()
 
 
-def _table(rows: Any, place: str) -> Table:
+def _table(rows: Any, source: str) -> Table:
     features = rows.features.to_dict()
     schema = rows.features.arrow_schema
 
     def read(columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, list[Any]]]]:
         chosen = rows.select_columns(list(columns)).with_format("arrow")
         for piece in chosen.iter(batch_size=ROWS):
-            yield place, {name: piece.column(name).to_pylist() for name in columns}
+            yield source, {name: piece.column(name).to_pylist() for name in columns}
 
-    return Table(place, len(rows), kinds_of(schema, features), class_names_of(features), read)
+    return Table(source, len(rows), kinds_of(schema, features), class_names_of(features), read)

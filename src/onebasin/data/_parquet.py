@@ -95,7 +95,7 @@ def open_files(files: Sequence[Path]) -> Table:
             yield from _read(path, columns)
 
     return Table(
-        place=str(files[0]),
+        source=str(files[0]),
         num_rows=sum(file.metadata.num_rows for file in opened),
         kinds=kinds_of(schema, features),
         class_names=class_names_of(features),

@@ -28,7 +28,7 @@ class Table:
     """The rows of one split.
 
     Args:
-        place: source of the rows, for messages.
+        source: name of the source of the rows, for messages.
         num_rows: number of rows.
         kinds: kind of the values of each column.
         class_names: names of the classes of some columns.
@@ -36,7 +36,7 @@ class Table:
             few thousand Python values by column.
     """
 
-    place: str
+    source: str
     num_rows: int
     kinds: Mapping[str, Kind]
     class_names: Mapping[str, tuple[str, ...]]
@@ -82,7 +82,7 @@ def find_columns(
     input_column = _select_column(table, "input", inputs, candidates)
     if table.kinds[input_column] not in ("image", "text"):
         raise OneBasinError(
-            f"data: column {input_column!r} of {table.place} has neither images nor texts; "
+            f"data: column {input_column!r} of {table.source} has neither images nor texts; "
             "give another input_column"
         )
     classes = _candidates(table, ("class",), LABEL_NAMES) or _candidates(
@@ -94,7 +94,7 @@ def find_columns(
     label_column = _select_column(table, "label", labels, candidates)
     if table.kinds[label_column] not in ("class", "integer"):
         raise OneBasinError(
-            f"data: column {label_column!r} of {table.place} has no classes (integers from 0); "
+            f"data: column {label_column!r} of {table.source} has no classes (integers from 0); "
             "pass another column as label_column="
         )
     return Columns(input_column, label_column, table.kinds[input_column] == "text")
@@ -111,7 +111,7 @@ def _select_column(table: Table, what: Column, name: str | None, candidates: Seq
     if name is not None:
         if name not in table.kinds:
             raise OneBasinError(
-                f"data: {table.place} has no column {name!r}; name one of its columns: {columns}"
+                f"data: {table.source} has no column {name!r}; name one of its columns: {columns}"
             )
         return name
     if len(candidates) == 1:
@@ -121,7 +121,7 @@ def _select_column(table: Table, what: Column, name: str | None, candidates: Seq
     remedy = f"name the right one as {what}_column"
     if not candidates:
         remedy = f"write the {what}s as {expected}, or choose another set"
-    raise OneBasinError(f"data: {table.place} has {problem}; its columns are {columns}; {remedy}")
+    raise OneBasinError(f"data: {table.source} has {problem}; its columns are {columns}; {remedy}")
 
 
 ROWS = 2048

@@ -138,11 +138,10 @@ def check_texts(texts: Sequence[Any], where: str, first_row: int) -> None:
     Raises:
         OneBasinError: a value is not a text.
     """
-    for place, text in enumerate(texts):
+    for row, text in enumerate(texts, first_row):
         if not isinstance(text, str):
             raise OneBasinError(
-                f"data: {where}, row {first_row + place}: the text is missing; give a text in "
-                "every row"
+                f"data: {where}, row {row}: the text is missing; give a text in every row"
             )
 
 

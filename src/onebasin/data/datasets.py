@@ -220,10 +220,10 @@ def _set(name: str, root: Path | None) -> HubSet:
 
 
 def unknown_dataset(name: str, root: Path | None, kinds: str = "") -> OneBasinError:
-    """Return the error for a text that names no data.
+    """Return the error for an unknown name of data.
 
     Args:
-        name: the text.
+        name: the name.
         root: folder with one subfolder for each dataset, or None.
         kinds: other valid forms, with a comma at the end.
     """

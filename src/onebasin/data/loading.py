@@ -1,4 +1,4 @@
-"""Data by name: the values of `data=`."""
+"""Data by name: named datasets, files, folders, callables and the hub."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load_data(
     root: str | os.PathLike[str] | None = None,
     options: ReadOptions | None = None,
 ) -> Data:
-    """Return the data that a text names.
+    """Return data by name: a dataset, a file, a folder, a callable or a dataset of the hub.
 
     Args:
         spec: a name of `DATASETS`; a folder in `root`; a file (`.npz`, `.csv`, `.tsv`,

@@ -1,4 +1,4 @@
-"""Checks that equal weights compute equal functions in two Hugging Face folders."""
+"""Comparison of two Hugging Face folders: equal weights must give equal outputs."""
 
 from __future__ import annotations
 
