@@ -1,6 +1,7 @@
 """The studies of Git Re-Basin at smoke: rows and verdicts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -231,20 +232,19 @@ def test_verdict_uses_saddles_of_the_plane(rows_of):
 def test_saddle_is_on_the_lowest_path():
     high, low = 5.0, 1.0
     losses = ((0.0, high, 0.0), (0.2, high, 0.0), (low, low, low))
-    places = ((0.0, 0.0), (2.0, 0.0), (0.1, 0.9))
-    found = ((0.0, 0.0), (0.0, 0.0), (0.2, 0.0))
-    plane = Plane(NAMES, places, found, (0.0, 1.0, 2.0), (0.0, 1.0, 2.0), losses, losses)
+    plane = Plane(
+        names=NAMES,
+        coordinates=((0.0, 0.0), (2.0, 0.0), (0.1, 0.9)),
+        network_losses=(0.0, 0.0, 0.2),
+        network_errors=(0.0, 0.0, 0.0),
+        xs=(0.0, 1.0, 2.0),
+        ys=(0.0, 1.0, 2.0),
+        losses=losses,
+        errors=losses,
+    )
     assert saddle_height(plane, "A", "B") == 1.0
     assert saddle_height(plane, "A", "π(B)") == 0.0
-    walled = Plane(
-        NAMES,
-        places,
-        found,
-        plane.xs,
-        plane.ys,
-        ((*losses[0],), losses[1], (low, math.nan, low)),
-        losses,
-    )
+    walled = replace(plane, losses=(*losses[:2], (low, math.nan, low)))
     assert saddle_height(walled, "A", "B") == 5.0
 
 
