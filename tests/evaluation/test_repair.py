@@ -28,11 +28,11 @@ def moments(graph: Graph, params: Params, batch: Tensor) -> dict[str, UnitMoment
     result: dict[str, UnitMoments] = {}
     sites, _ = find_repair_sites(graph)
 
-    def visit(name: str, value: Tensor) -> None:
+    def hook(name: str, value: Tensor) -> None:
         if name in sites:
             result[name] = UnitMoments.of(value, sites[name].unit_dim, 1.0)
 
-    graph.run(params, batch, visit)
+    graph.run(params, batch, hook)
     return result
 
 

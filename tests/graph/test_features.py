@@ -28,10 +28,10 @@ def seen(features: Features, *params: dict[str, Tensor]) -> list[dict[str, Tenso
         assert passage.number == len(found)
         found.append({})
 
-        def visit(name: str, values: Sequence[Tensor]) -> None:
+        def hook(name: str, values: Sequence[Tensor]) -> None:
             found[-1][name] = torch.stack([value.clone() for value in values])
 
-        return visit
+        return hook
 
     assert features.run(params, visiting) == len(found)
     return found
@@ -116,7 +116,7 @@ def test_pre_hook_receives_arguments() -> None:
     Features(a, [inputs]).run(
         [a.state_dict(), b.state_dict()],
         lambda _: lambda name, values: None,
-        enter=lambda _: lambda call: calls.__setitem__(call.name, call),
+        make_pre_hook=lambda _: lambda call: calls.__setitem__(call.name, call),
     )
     assert list(calls) == ["linear", "relu", "linear_1"]
     for model, (args, kwargs) in zip((a, b), calls["linear_1"].arguments, strict=True):

@@ -164,7 +164,7 @@ class ActivationRepair:
         """
         _check_variances(params, self.features.call)
         run = _Run(self.sites, fractions, self.method, self.features.call)
-        self.features.run([*sources, params], run.visit, progress=progress)
+        self.features.run([*sources, params], run.make_hook, progress=progress)
         repaired = dict(params)
         for name, site in self.sites.items():
             repaired |= site.fold(repaired, *run.change(name))
@@ -204,7 +204,7 @@ class _Run:
         self.method: Folded = method
         self.moments: dict[str, list[UnitMoments]] = {}
 
-    def visit(self, context: BatchContext) -> MultiForwardHook:
+    def make_hook(self, context: BatchContext) -> MultiForwardHook:
         """Return the hook for the values of a batch."""
 
         def hook(name: str, values: Sequence[Tensor]) -> Sequence[Tensor] | None:

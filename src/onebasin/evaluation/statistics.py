@@ -150,7 +150,7 @@ def _run(
             except OneBasinError:
                 raise
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                raise OneBasinError(f"{call}: {_refusal(error, number)}") from error
+                raise OneBasinError(f"{call}: {_failure_reason(error, number)}") from error
             num_batches += 1
     if not num_batches:
         raise OneBasinError(f"{call}: the data has no batch; pass at least one")
@@ -162,7 +162,7 @@ def _run(
     }
 
 
-def _refusal(error: Exception, number: int) -> str:
+def _failure_reason(error: Exception, number: int) -> str:
     if "more than 1 value per channel" in str(error):
         return (
             f"batch {number} has one value per channel and no variance; use larger batches or "

@@ -67,9 +67,9 @@ class Features:
     def run(
         self,
         params: Sequence[Mapping[str, Tensor]],
-        visit: Callable[[BatchContext], MultiForwardHook],
+        make_hook: Callable[[BatchContext], MultiForwardHook],
         *,
-        enter: Callable[[BatchContext], ForwardPreHook] | None = None,
+        make_pre_hook: Callable[[BatchContext], ForwardPreHook] | None = None,
         finish: Callable[[BatchContext, list[list[Tensor]], Any], object] | None = None,
         progress: Progress | None = None,
     ) -> int:
@@ -77,9 +77,9 @@ class Features:
 
         Args:
             params: parameters and buffers of each network.
-            visit: function of a batch that returns a function of the name of every node and the
+            make_hook: function of a batch that returns a function of the name of every node and the
                 values of the networks; see `Graph.run_lockstep`.
-            enter: as `visit`, but the returned function is called before each node.
+            make_pre_hook: as `make_hook`, but the returned function is called before each node.
             finish: function of the context, the outputs of each network, and the batch; called
                 after every batch.
             progress: function of the number of finished batches.
@@ -97,9 +97,9 @@ class Features:
             inputs, weight = self._inputs(batch)
             graph = self._graph_of(inputs, count - 1)
             context = BatchContext(count - 1, graph, weight)
-            entering = None if enter is None else enter(context)
+            pre_hook = None if make_pre_hook is None else make_pre_hook(context)
             outputs = graph.run_lockstep(
-                params, inputs, visit(context), enter=entering, call=self.call
+                params, inputs, make_hook(context), pre_hook=pre_hook, call=self.call
             )
             if finish is not None:
                 finish(context, outputs, batch)

@@ -75,7 +75,7 @@ class Graph:
     """The graph of a model for batches of one shape.
 
     In-place operators of the model also work in place here: a value is valid only during the
-    call of `visit`, and must be cloned to be kept. Overwritten parameters and batches are copied
+    call of `hook`, and must be cloned to be kept. Overwritten parameters and batches are copied
     first.
 
     Args:
@@ -181,14 +181,14 @@ class Graph:
         return frozenset(given)
 
     def run(
-        self, params: Mapping[str, Tensor], inputs: Any, visit: ForwardHook | None = None
+        self, params: Mapping[str, Tensor], inputs: Any, hook: ForwardHook | None = None
     ) -> list[Tensor]:
-        """Run the model on a batch, and look at every value on the way.
+        """Run the model on a batch, and pass every value to a hook.
 
         Args:
             params: a value for every parameter and buffer, as a state dict has them.
             inputs: a batch of the shapes of the graph.
-            visit: called with name and value of every node in `nodes`.
+            hook: called with name and value of every node in `nodes`.
 
         Returns:
             The counted outputs, flattened.
@@ -198,8 +198,8 @@ class Graph:
         """
 
         def visit_one(name: str, values: Sequence[Tensor]) -> None:
-            if visit is not None:
-                visit(name, values[0])
+            if hook is not None:
+                hook(name, values[0])
 
         return self.run_lockstep([params], inputs, visit_one)[0]
 
@@ -207,12 +207,12 @@ class Graph:
         self,
         params: Sequence[Mapping[str, Tensor]],
         inputs: Any,
-        visit: MultiForwardHook | None = None,
+        hook: MultiForwardHook | None = None,
         *,
-        enter: ForwardPreHook | None = None,
+        pre_hook: ForwardPreHook | None = None,
         call: str = "features",
     ) -> list[list[Tensor]]:
-        """Run several networks on a batch in step, one node after the other.
+        """Run several networks on a batch in lockstep, node by node.
 
         Only values for later nodes are kept, so features of many networks can be compared with
         little memory.
@@ -220,10 +220,9 @@ class Graph:
         Args:
             params: parameters and buffers of each network.
             inputs: a batch of the shapes of the graph.
-            visit: function of the name and the values of every node in `nodes`; it may return
+            hook: function of the name and the values of every node in `nodes`; it may return
                 other values, which later nodes then use.
-            enter: called before a node in `nodes` that is an operator is run, with what it
-                is run on.
+            pre_hook: called with the arguments of every operator in `nodes`, before it is run.
             call: the public function that is running, for messages.
 
         Returns:
@@ -243,12 +242,12 @@ class Graph:
         with torch.no_grad():
             for node in self._order:
                 is_visible = node.name in self.nodes
-                if enter is not None and is_visible and node.op == "call_function":
+                if pre_hook is not None and is_visible and node.op == "call_function":
                     given = tuple(run.fetch_args_kwargs_from_env(node) for run in runs)
-                    enter(Call(node.name, cast(Callable[..., Any], node.target), given))
+                    pre_hook(Call(node.name, cast(Callable[..., Any], node.target), given))
                 values = [self._value(run, node, call) for run in runs]
-                if visit is not None and is_visible:
-                    values = visit(node.name, values) or values
+                if hook is not None and is_visible:
+                    values = hook(node.name, values) or values
                 for run, value in zip(runs, values, strict=True):
                     run.keep(node, value)
         # Writes to buffers of the model come before its outputs.

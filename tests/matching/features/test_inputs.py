@@ -64,14 +64,14 @@ def test_windows_times_the_weight_are_the_convolution(
     result = find_layers(features.graph, features.graph.symmetry)[0]
     picked = []
 
-    def enter(call: Call) -> None:
+    def pre_hook(call: Call) -> None:
         if call.name == result.node:
             rows = result.rows(call, 0)
             assert isinstance(rows, Windows)
             picked.append(rows[torch.arange(len(rows))])
 
     params = model.state_dict()
-    features.run([params], lambda _: lambda *_: None, enter=lambda _: enter)
+    features.run([params], lambda _: lambda *_: None, make_pre_hook=lambda _: pre_hook)
     made = F.linear(picked[0], result.matrix(params), layer.bias)
     torch.testing.assert_close(made, layer(batch).movedim(1, -1).flatten(0, -2))
 

@@ -169,7 +169,11 @@ class FeatureProbe:
                 measure.end_batch(self._batch(context), first_outputs, given)
 
         self.features.run(
-            self.path.params, make_hook, enter=make_pre_hook, finish=finish, progress=progress
+            self.path.params,
+            make_hook,
+            make_pre_hook=make_pre_hook,
+            finish=finish,
+            progress=progress,
         )
 
     def _batch(self, context: BatchContext) -> Batch:

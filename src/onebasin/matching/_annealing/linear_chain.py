@@ -164,7 +164,7 @@ def _run(features: Features, node: str, params: Mapping[str, Tensor]) -> tuple[T
     def finish(context: BatchContext, results: list[list[Tensor]], batch: Any) -> None:
         outputs.append(_kept(results[0][0], context.weight))
 
-    features.run([params], make_hook, enter=make_pre_hook, finish=finish)
+    features.run([params], make_hook, make_pre_hook=make_pre_hook, finish=finish)
     return torch.cat(inputs).detach().cpu(), torch.cat(outputs).detach().cpu()
 
 

@@ -29,7 +29,7 @@ class Tree:
     Args:
         root: the group.
         members: the root and its nested groups, outer ones first.
-        within: groups and fixed axes that each member is nested in, outermost first.
+        nested_in: groups and fixed axes that each member is nested in, outermost first.
         sizes: sizes of the members and of their outer axes.
     """
 

@@ -95,7 +95,7 @@ def gather_inputs(
 
         return pre_hook
 
-    features.run(params, lambda _: lambda *_: None, enter=make_pre_hook, progress=progress)
+    features.run(params, lambda _: lambda *_: None, make_pre_hook=make_pre_hook, progress=progress)
     return moments
 
 
