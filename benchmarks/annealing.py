@@ -145,7 +145,7 @@ def make_walk(case: Case, model: Any, symmetry: Any, networks: Any, batches: Any
     pairs = tuple(combinations(range(case.networks), 2))
     mixtures = pairs if case.averages == "pairs" else (tuple(range(case.networks)),)
     energy: Any = case.energy
-    examples = examples_of(model, batches, energy, call="benchmark")
+    examples = examples_of(model, batches, energy)
     identity = dict(Permutation.identity(symmetry).indices)
     make = state_factory(symmetry, networks, mixtures, examples)
     return make((identity,) * case.networks), mixtures

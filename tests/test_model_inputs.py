@@ -48,9 +48,9 @@ BATCH = {"h": 1, "labels": 2}
 def test_batches_become_inputs(
     model: nn.Module, batch: dict[str, Any], kwargs: dict[str, Any], expected: Any
 ) -> None:
-    assert model_inputs("trace", model, batch, kwargs) == expected
+    assert model_inputs(model, batch, kwargs) == expected
 
 
 def test_misspelled_keyword_inputs_are_refused() -> None:
     with pytest.raises(OneBasinError, match="Named takes no input 'sclae'; it takes h, scale"):
-        model_inputs("trace", Named(), {"h": 1}, {"sclae": 2.0})
+        model_inputs(Named(), {"h": 1}, {"sclae": 2.0})

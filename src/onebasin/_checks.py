@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, public
 
 
 def named_tensors(model: nn.Module, *, all_names: bool = True) -> Iterator[tuple[str, Tensor]]:
@@ -46,11 +46,10 @@ def described(value: Any) -> str:
     return repr(value) if is_short else f"of type {type(value).__name__}"
 
 
-def check_model(call: str, model: Any) -> None:
+def check_model(model: Any) -> None:
     """Check that an architecture is a module.
 
     Args:
-        call: the public function that is running, for the message.
         model: the argument.
 
     Raises:
@@ -58,15 +57,14 @@ def check_model(call: str, model: Any) -> None:
             uninitialized parameters.
     """
     if not isinstance(model, nn.Module):
-        raise OneBasinError(f"{call}: model is {described(model)}; pass a torch.nn.Module")
-    check_initialized(call, model)
+        raise ArgumentError(f"model is {described(model)}; pass a torch.nn.Module")
+    check_initialized(model)
 
 
-def check_initialized(call: str, model: nn.Module) -> None:
+def check_initialized(model: nn.Module) -> None:
     """Check that no parameter of a model is uninitialized.
 
     Args:
-        call: the public function that is running, for the message.
         model: the architecture.
 
     Raises:
@@ -74,17 +72,16 @@ def check_initialized(call: str, model: nn.Module) -> None:
     """
     for name, tensor in named_tensors(model, all_names=False):
         if is_lazy(tensor):
-            raise OneBasinError(
-                f"{call}: tensor {name!r} of the model is uninitialized; run the model once on an"
+            raise ArgumentError(
+                f"tensor {name!r} of the model is uninitialized; run the model once on an"
                 " input first"
             )
 
 
-def check_mapping(call: str, params: Any, name: str) -> None:
+def check_mapping(params: Any, name: str) -> None:
     """Check that the parameters of a network are a mapping.
 
     Args:
-        call: the public function that is running, for messages.
         params: the argument.
         name: name of the argument.
 
@@ -92,8 +89,8 @@ def check_mapping(call: str, params: Any, name: str) -> None:
         OneBasinError: the argument is not a mapping, but a module for example.
     """
     if not isinstance(params, Mapping):
-        raise OneBasinError(
-            f"{call}: {name} is {described(params)}; pass a state dict, such as model.state_dict()"
+        raise ArgumentError(
+            f"{name} is {described(params)}; pass a state dict, such as model.state_dict()"
         )
 
 
@@ -101,21 +98,20 @@ def check_tensor(place: str, value: Any) -> None:
     """Check that a value of a state dict is a tensor.
 
     Args:
-        place: the call and the name of the value, for the message.
+        place: name of the value, for the message.
         value: the value.
 
     Raises:
         OneBasinError: the value has another type, such as a NumPy array.
     """
     if not isinstance(value, Tensor):
-        raise OneBasinError(f"{place} is {described(value)}; state dicts hold torch.Tensor only")
+        raise ArgumentError(f"{place} is {described(value)}; state dicts hold torch.Tensor only")
 
 
-def check_names(call: str, argument: str, names: Any, networks: Mapping[str, Any]) -> None:
+def check_names(argument: str, names: Any, networks: Mapping[str, Any]) -> None:
     """Check that an argument is a list of names of networks.
 
     Args:
-        call: the public function that is running, for the message.
         argument: name of the argument.
         names: its value.
         networks: all networks by name.
@@ -124,13 +120,11 @@ def check_names(call: str, argument: str, names: Any, networks: Mapping[str, Any
         OneBasinError: the argument is not a list, or has an unknown name.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise OneBasinError(
-            f"{call}: {argument} is {described(names)}; pass a list of names of networks"
-        )
+        raise ArgumentError(f"{argument} is {described(names)}; pass a list of names of networks")
     for name in names:
         if name not in networks:
-            raise OneBasinError(
-                f"{call}: {argument} has the unknown network {described(name)}; the names are "
+            raise ArgumentError(
+                f"{argument} has the unknown network {described(name)}; the names are "
                 f"{', '.join(map(str, networks))}"
             )
 
@@ -168,30 +162,30 @@ def checks_arguments(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in bound.arguments.items():
             if value is not names.parameters[name].default:
                 kind = str(names.parameters[name].annotation)
-                bound.arguments[name] = _checked(function.__name__, name, value, kind)
+                bound.arguments[name] = _checked(name, value, kind)
         return function(*bound.args, **bound.kwargs)
 
-    return call
+    return public(call)
 
 
-def _checked(call: str, name: str, value: Any, kind: str) -> Any:
+def _checked(name: str, value: Any, kind: str) -> Any:
     """Return an argument, converted if needed; `kind` is its annotation."""
     if name in NETWORKS:
         return state_of(value)
     if name in SEVERAL_NETWORKS:
         return (
-            _named_states(call, name, value)
+            _named_states(name, value)
             if "Mapping[str, Mapping" in kind
-            else (_listed_states(call, name, value))
+            else (_listed_states(name, value))
         )
     if name == "symmetry":
-        return _symmetry_of(call, value)
+        return _symmetry_of(value)
     if name == "model":
-        check_model(call, value)
+        check_model(value)
     if name == "init":
-        _check_init(call, value, several=kind.startswith("Sequence"))
+        _check_init(value, several=kind.startswith("Sequence"))
     if name == "progress" and not callable(value):
-        raise OneBasinError(f"{call}: progress is {described(value)}; pass a function")
+        raise ArgumentError(f"progress is {described(value)}; pass a function")
     return value
 
 
@@ -202,27 +196,25 @@ def state_of(value: Any) -> Any:
     return {name: each for name, each in value.state_dict().items() if isinstance(each, Tensor)}
 
 
-def _listed_states(call: str, name: str, value: Any) -> Any:
+def _listed_states(name: str, value: Any) -> Any:
     if isinstance(value, Mapping | str) or not isinstance(value, Sequence):
-        raise OneBasinError(f"{call}: {name} is {described(value)}; pass a list of state dicts")
+        raise ArgumentError(f"{name} is {described(value)}; pass a list of state dicts")
     states = [state_of(each) for each in value]
     for place, state in enumerate(states):
-        check_mapping(call, state, f"{name}[{place}]")
+        check_mapping(state, f"{name}[{place}]")
     return states
 
 
-def _named_states(call: str, name: str, value: Any) -> Any:
+def _named_states(name: str, value: Any) -> Any:
     if not isinstance(value, Mapping):
-        raise OneBasinError(
-            f"{call}: {name} is {described(value)}; pass a mapping of names to state dicts"
-        )
+        raise ArgumentError(f"{name} is {described(value)}; pass a mapping of names to state dicts")
     states = {label: state_of(each) for label, each in value.items()}
     for label, state in states.items():
-        check_mapping(call, state, f"{name}[{label!r}]")
+        check_mapping(state, f"{name}[{label!r}]")
     return states
 
 
-def _symmetry_of(call: str, value: Any) -> Any:
+def _symmetry_of(value: Any) -> Any:
     """Return the symmetry of a verification; return a symmetry unchanged.
 
     Raises:
@@ -233,21 +225,20 @@ def _symmetry_of(call: str, value: Any) -> Any:
     if hasattr(value, "failed_groups") and hasattr(value, "symmetry"):
         return value.symmetry
     if isinstance(value, nn.Module):
-        raise OneBasinError(
-            f"{call}: symmetry is the model ({type(value).__name__}); pass its symmetry, "
+        raise ArgumentError(
+            f"symmetry is the model ({type(value).__name__}); pass its symmetry, "
             "infer_symmetry(model, example_inputs)"
         )
-    raise OneBasinError(
-        f"{call}: symmetry is {described(value)}; pass a symmetry, such as "
-        "infer_symmetry(model, inputs)"
+    raise ArgumentError(
+        f"symmetry is {described(value)}; pass a symmetry, such as infer_symmetry(model, inputs)"
     )
 
 
-def _check_init(call: str, value: Any, *, several: bool) -> None:
+def _check_init(value: Any, *, several: bool) -> None:
     given = value if several and isinstance(value, list | tuple) else [value]
     if (several and given is not value) or not all(hasattr(each, "indices") for each in given):
         wanted = "a list of Permutations, one for each network" if several else "a Permutation"
-        raise OneBasinError(f"{call}: init is {described(value)}; pass {wanted}")
+        raise ArgumentError(f"init is {described(value)}; pass {wanted}")
 
 
 LABEL_KEYS = ("labels", "label")
@@ -255,7 +246,7 @@ LABEL_KEYS = ("labels", "label")
 
 
 def model_inputs(
-    call: str, model: nn.Module, example_args: Any, example_kwargs: Mapping[str, Any] | None
+    model: nn.Module, example_args: Any, example_kwargs: Mapping[str, Any] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return example inputs as positional and keyword arguments of a model.
 
@@ -263,7 +254,6 @@ def model_inputs(
     does not take are omitted. A model that takes none of its keys gets the mapping itself.
 
     Args:
-        call: the public function that is running, for the message.
         model: the model.
         example_args: one tensor, a tuple of positional inputs, or a mapping.
         example_kwargs: keyword inputs.
@@ -277,15 +267,15 @@ def model_inputs(
     if isinstance(example_args, tuple | list):
         return tuple(example_args), kwargs
     if not isinstance(example_args, Mapping):
-        raise OneBasinError(
-            f"{call}: example_args is {described(example_args)}; pass the inputs of one call of the"
+        raise ArgumentError(
+            f"example_args is {described(example_args)}; pass the inputs of one call of the"
             " model: a tensor, a tuple, or a mapping of keyword inputs"
         )
-    return _keyword_inputs(call, model, dict(example_args), kwargs)
+    return _keyword_inputs(model, dict(example_args), kwargs)
 
 
 def _keyword_inputs(
-    call: str, model: nn.Module, batch: dict[str, Any], kwargs: dict[str, Any]
+    model: nn.Module, batch: dict[str, Any], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return a batch as keyword inputs, or as one positional input if no name is known."""
     if not batch:
@@ -299,9 +289,8 @@ def _keyword_inputs(
     inputs |= kwargs
     unknown = [] if takes_any else [name for name in inputs if name not in named]
     if unknown:
-        raise OneBasinError(
-            f"{call}: {type(model).__name__} takes no input {unknown[0]!r}; it takes"
-            f" {', '.join(named)}"
+        raise ArgumentError(
+            f"{type(model).__name__} takes no input {unknown[0]!r}; it takes {', '.join(named)}"
         )
     return (), inputs
 

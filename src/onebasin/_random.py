@@ -18,7 +18,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from onebasin._checks import named_tensors
-from onebasin.errors import OneBasinError, check_whole, listed
+from onebasin.errors import ArgumentError, check_whole, listed
 
 LEAST_SEED, MOST_SEED = -(2**63), 2**64 - 1
 """Range of seeds of torch."""
@@ -35,36 +35,34 @@ def derive_seed(seed: int, name: str) -> int:
     return generator_for(seed, name).initial_seed()
 
 
-def check_seed(call: str, seed: Any, name: str = "seed") -> int:
+def check_seed(seed: Any, name: str = "seed") -> int:
     """Return a seed as a Python integer.
 
     Args:
-        call: the public function that is running, for the message.
         seed: the argument.
         name: name of the argument.
 
     Raises:
         OneBasinError: the seed is not an integer in the range of torch.
     """
-    return check_whole(call, name, seed, least=LEAST_SEED, most=MOST_SEED)
+    return check_whole(name, seed, least=LEAST_SEED, most=MOST_SEED)
 
 
-def check_seeds(call: str, seeds: Any) -> list[int]:
+def check_seeds(seeds: Any) -> list[int]:
     """Return seeds as a list of Python integers.
 
     Args:
-        call: the public function that is running, for the message.
         seeds: the argument.
 
     Raises:
         OneBasinError: the argument is not a list, is empty, or has a repeated or invalid
             seed.
     """
-    numbers = [check_seed(call, seed, "a seed") for seed in listed(call, "seeds", seeds)]
+    numbers = [check_seed(seed, "a seed") for seed in listed("seeds", seeds)]
     if not numbers:
-        raise OneBasinError(f"{call}: seeds is empty; pass at least one")
+        raise ArgumentError("seeds is empty; pass at least one")
     if len(set(numbers)) < len(numbers):
-        raise OneBasinError(f"{call}: seeds {numbers} are not distinct; pass each once")
+        raise ArgumentError(f"seeds {numbers} are not distinct; pass each once")
     return numbers
 
 

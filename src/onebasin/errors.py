@@ -4,11 +4,16 @@ Checks of modules and tensors are in `_checks`: this module does not import torc
 """
 
 import operator
+from collections.abc import Callable
+from functools import wraps
 from math import inf
 from numbers import Real
-from typing import Any, get_args
+from typing import Any, ParamSpec, TypeVar, get_args
 
 __all__ = ["OneBasinError", "OneBasinWarning"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class OneBasinError(ValueError):
@@ -19,11 +24,44 @@ class OneBasinError(ValueError):
     """
 
 
+class ArgumentError(OneBasinError):
+    """An invalid argument; `public` adds the name of the public function to its message."""
+
+
 class OneBasinWarning(UserWarning):
     """A fact about a result that the user should know, such as a search that did not converge."""
 
 
-def check_choice(call: str, name: str, value: str, choices: Any) -> None:
+def public(function: Callable[P, R]) -> Callable[P, R]:
+    """Add the name of a public function to errors about its arguments.
+
+    Args:
+        function: any function; it may call functions that raise `ArgumentError`.
+
+    Example:
+        >>> @public
+        ... def repeat(times):
+        ...     check_whole("times", times, least=1)
+        >>> repeat(0)
+        Traceback (most recent call last):
+        onebasin.errors.OneBasinError: repeat: times is 0; it must be a whole number of at least 1
+    """
+
+    owner, _, name = function.__qualname__.rpartition(".")
+    name = owner if name == "__init__" else name
+
+    @wraps(function)
+    def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except ArgumentError as error:
+            message = OneBasinError(f"{name}: {error}")
+            raise message.with_traceback(error.__traceback__) from error.__cause__
+
+    return named
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
     """Check that an argument is one of the values of a `Literal`.
 
     Raises:
@@ -32,14 +70,13 @@ def check_choice(call: str, name: str, value: str, choices: Any) -> None:
     known = get_args(choices)
     if value not in known:
         choice = " or ".join(map(repr, known))
-        raise OneBasinError(f"{call}: {name} is {value!r}; it must be {choice}")
+        raise ArgumentError(f"{name} is {value!r}; it must be {choice}")
 
 
-def check_whole(call: str, name: str, value: Any, *, least: int, most: int | None = None) -> int:
+def check_whole(name: str, value: Any, *, least: int, most: int | None = None) -> int:
     """Return an integer argument as a Python integer.
 
     Args:
-        call: the public function that is running, for the message.
         name: name of the argument.
         value: the argument; integers of NumPy and PyTorch are accepted.
         least: smallest valid value.
@@ -49,21 +86,20 @@ def check_whole(call: str, name: str, value: Any, *, least: int, most: int | Non
         OneBasinError: the argument is invalid.
 
     Example:
-        >>> check_whole("interpolate", "num_points", 25, least=2)
+        >>> check_whole("num_points", 25, least=2)
         25
     """
     number = operator.index(value) if is_whole(value) else None
     if number is None or number < least or (most is not None and number > most):
         expected = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise OneBasinError(f"{call}: {name} is {value!r}; it must be a whole number {expected}")
+        raise ArgumentError(f"{name} is {value!r}; it must be a whole number {expected}")
     return number
 
 
-def check_amount(call: str, name: str, value: Any) -> None:
+def check_amount(name: str, value: Any) -> None:
     """Check that an argument is a finite number of at least 0.
 
     Args:
-        call: the public function that is running, for the message.
         name: name of the argument.
         value: the argument.
 
@@ -71,14 +107,13 @@ def check_amount(call: str, name: str, value: Any) -> None:
         OneBasinError: the argument is invalid.
     """
     if not (is_number(value) and 0 <= value < inf):
-        raise OneBasinError(f"{call}: {name} is {value!r}; it must be at least 0 and finite")
+        raise ArgumentError(f"{name} is {value!r}; it must be at least 0 and finite")
 
 
-def listed(call: str, name: str, values: Any) -> list[Any]:
+def listed(name: str, values: Any) -> list[Any]:
     """Return a list argument as a list, without checking its values.
 
     Args:
-        call: the public function that is running, for the message.
         name: name of the argument.
         values: the argument.
 
@@ -88,8 +123,8 @@ def listed(call: str, name: str, values: Any) -> list[Any]:
     try:
         return list(values)
     except TypeError as error:
-        raise OneBasinError(
-            f"{call}: {name} is {values!r}; give a list of whole numbers, such as [0, 1]"
+        raise ArgumentError(
+            f"{name} is {values!r}; give a list of whole numbers, such as [0, 1]"
         ) from error
 
 

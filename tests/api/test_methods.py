@@ -211,7 +211,7 @@ def test_a_preference_is_taken_where_the_method_has_it_and_none_is_given(
     method, arguments, options
 ):
     matcher = MethodOptions(method, parse_arguments(arguments)).prepare(
-        call="merge", data=Data.from_dataset(load_digits()), data_is_used=True
+        data=Data.from_dataset(load_digits()), data_is_used=True
     )
     assert matcher.with_defaults(normalization="batch").options == options
 

@@ -263,7 +263,7 @@ def test_load_module_raises_for_other_shapes() -> None:
     params = dict(mlp.module.state_dict())
     del params["layers.0.bias"]
     with pytest.raises(
-        OneBasinError, match=r"^load: 1 tensor missing in the parameters \('layers\.0\.bias'"
+        OneBasinError, match=r"^load_module: 1 tensor missing in the parameters \('layers\.0\.bias'"
     ):
         load_module(mlp, params)
 

@@ -67,7 +67,7 @@ def write(folder: Path, name: str, content: Any) -> None:
 def compare(folders: tuple[Path, Path], name: str, a: Any, b: Any) -> list[str]:
     write(folders[0], name, a)
     write(folders[1], name, b)
-    return check_same_folder(*folders, call="merge")
+    return check_same_folder(*folders)
 
 
 def error_of(folders: tuple[Path, Path], name: str, a: Any, b: Any) -> str:
@@ -109,7 +109,7 @@ def error_of(folders: tuple[Path, Path], name: str, a: Any, b: Any) -> str:
 )
 def test_fields_that_change_the_outputs_raise(folders, base, changes, message):
     line = error_of(folders, "config.json", base, {**base, **changes})
-    assert f"merge: {message}" in line
+    assert f"{message}" in line
     assert str(folders[0] / "config.json") in line
     assert str(folders[1] / "config.json") in line
 
@@ -228,7 +228,7 @@ SWAPPED = {**FAST["model"]["vocab"], "a": 3, "b": 2}
     ],
 )
 def test_different_tokenizers_and_preprocessors_raise(folders, name, a, b, message):
-    assert f"merge: {message}" in error_of(folders, name, a, b)
+    assert f"{message}" in error_of(folders, name, a, b)
 
 
 @pytest.mark.parametrize(
@@ -274,14 +274,14 @@ def test_tokenizers_in_different_files_are_compared(folders):
     write(folders[1], "vocab.txt", "\n".join(["a", *VOCAB[1:]]))
     write(folders[0], "tokenizer.json", FAST)
     with pytest.raises(OneBasinError, match=r"token 0 is '\[PAD\]' in .* but 'a' in "):
-        check_same_folder(*folders, call="merge")
+        check_same_folder(*folders)
 
 
 def test_the_architecture_is_compared_with_the_reference(folders):
     write(folders[1], "config.json", {**BERT, "hidden_act": "relu"})
-    with pytest.raises(OneBasinError, match=r"^align: hidden_act is 'gelu' in "):
-        check_same_configuration(*folders, call="align")
-    check_same_configuration(*folders, call="align", skipped=["hidden_act"])
+    with pytest.raises(OneBasinError, match=r"^hidden_act is 'gelu' in "):
+        check_same_configuration(*folders)
+    check_same_configuration(*folders, skipped=["hidden_act"])
 
 
 def test_model_folder_of_a_checkpoint(folders):

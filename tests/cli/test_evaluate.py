@@ -230,14 +230,14 @@ def test_reserved_names_of_checkpoints_do_not_replace_rows(capsys, tmp_path, pai
     ],
 )
 def test_names_of_checkpoints_are_distinct_from_results(paths, names):
-    found = names_of(paths, "barrier")
+    found = names_of(paths)
     assert found == names
 
 
 def test_keys_distinguish_checkpoints():
     paths = ["x/a.pt", "y/a.pt", "x/a.pt"]
-    assert names_of(paths[::2], "evaluate", keys=["m.b", "m.c"]) == ["a[m.b]", "a[m.c]"]
-    assert names_of(paths[:2], "evaluate", keys=["m", "m"]) == ["x/a.pt[m]", "y/a.pt[m]"]
+    assert names_of(paths[::2], keys=["m.b", "m.c"]) == ["a[m.b]", "a[m.c]"]
+    assert names_of(paths[:2], keys=["m", "m"]) == ["x/a.pt[m]", "y/a.pt[m]"]
 
 
 def test_align_reports_b_before_and_after(capsys, tmp_path, pair):

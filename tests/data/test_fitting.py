@@ -29,7 +29,7 @@ class TokenModel(nn.Module):
 
 
 def fit(model, data):
-    return fit_data(model, data, call="barrier", name="net", needs_loss=True, remedy="other net")
+    return fit_data(model, data, name="net", needs_loss=True, remedy="other net")
 
 
 def texts(folder, context):

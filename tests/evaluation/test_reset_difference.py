@@ -66,5 +66,5 @@ def test_outputs_of_any_rank_and_batches_of_any_length_are_compared():
 def test_rows_of_different_widths_are_rejected():
     model = Tokens("scores").eval()
     ids = [torch.zeros(2, length, dtype=torch.int64) for length in (5, 9)]
-    with pytest.raises(OneBasinError, match=r"reset_difference: outputs have 5 entries .* 9 in"):
+    with pytest.raises(OneBasinError, match=r"^outputs have 5 entries .* 9 in"):
         reset_difference(model, model.state_dict(), ids)

@@ -49,15 +49,15 @@ def test_labels_that_repeat_the_tokens_are_shifted():
 def test_batches_of_three_and_without_labels_are_rejected():
     with pytest.raises(OneBasinError, match="a batch has 3 entries"):
         split_batch((X, X, Y))
-    with pytest.raises(OneBasinError, match=r"evaluator: batch 2 of the data \(Tensor\) has no"):
-        labels_of(X, 2, "evaluator")
+    with pytest.raises(OneBasinError, match=r"^batch 2 of the data \(Tensor\) has no"):
+        labels_of(X, 2)
     assert next(iter(Batches(X, None, 4)))[1] is None
 
 
 @pytest.mark.parametrize("data", [X, BATCH])
 def test_single_batch_instead_of_a_list_is_rejected(data):
-    with pytest.raises(OneBasinError, match=r"evaluator: the data is one .*; pass a list of batch"):
-        as_reiterable(data, "evaluator")
+    with pytest.raises(OneBasinError, match=r"the data is one .*; pass a list of batch"):
+        as_reiterable(data)
 
 
 def test_mappings_are_accepted_as_batches():

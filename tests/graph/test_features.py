@@ -75,7 +75,7 @@ def test_empty_batches_are_skipped() -> None:
         )
     assert [shape[0] for shape in shapes] == [4, 2, 4, 2]
     assert told == [2, 4, 1, 2]
-    with pytest.raises(OneBasinError, match=r"^features: the data has no batches; pass at least"):
+    with pytest.raises(OneBasinError, match=r"^the data has no batches; pass at least"):
         Features(model, batches(inputs, 0))
 
 
@@ -149,7 +149,7 @@ class Turning(nn.Module):
 
 def refusal(model: nn.Module, data: object, **more: object) -> str:
     with pytest.raises(OneBasinError) as caught:
-        features = Features(model, data, call="look", **more)  # type: ignore[arg-type]
+        features = Features(model, data, **more)  # type: ignore[arg-type]
         features.run([model.state_dict()], lambda _: lambda name, values: None)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -157,16 +157,16 @@ def refusal(model: nn.Module, data: object, **more: object) -> str:
 
 def test_error_on_mismatched_data() -> None:
     model, inputs = build("mlp")
-    assert refusal(model, iter([inputs])).startswith("look: the data is an iterator that can be")
-    assert refusal(model, []) == "look: the data has no batches; pass at least one"
+    assert refusal(model, iter([inputs])).startswith("the data is an iterator that can be")
+    assert refusal(model, []) == "the data has no batches; pass at least one"
     assert refusal(model, [inputs[:, :4]]).startswith(
-        "look: the model does not run on batch 0 of the data, with inputs of shapes ((6, 4),)"
+        "the model does not run on batch 0 of the data, with inputs of shapes ((6, 4),)"
     )
     assert refusal(model, [inputs, inputs[:, :3]]).startswith(
-        "look: the model does not run on batch 1 of the data, with inputs of shapes ((6, 3),)"
+        "the model does not run on batch 1 of the data, with inputs of shapes ((6, 3),)"
     )
     assert refusal(Turning(), [torch.zeros(2, 5), torch.zeros(4, 5)]) == (
-        "look: batch 1, with inputs of shapes ((4, 5),), takes another way through the model "
+        "batch 1, with inputs of shapes ((4, 5),), takes another way through the model "
         "than the first one; pass batches of one shape"
     )
 
@@ -175,13 +175,13 @@ def test_error_on_mismatched_data() -> None:
 def test_error_on_non_finite_features_names_the_node(value: float) -> None:
     model, inputs = build("mlp")
     graph, good = Graph(model, inputs), torch.zeros(2, 2)
-    check_finite([good, good], graph, "relu", "look")
+    check_finite([good, good], graph, "relu")
     bad = good.clone()
     bad[1, 1] = value
-    with pytest.raises(OneBasinError, match=r"look: the features of B at '1\.relu' are not finite"):
-        check_finite([good, bad], graph, "relu", "look")
-    with pytest.raises(OneBasinError, match=r"look: the features of J at '1\.relu'"):
-        check_finite([*[good] * 9, bad], graph, "relu", "look")
+    with pytest.raises(OneBasinError, match=r"the features of B at '1\.relu' are not finite"):
+        check_finite([good, bad], graph, "relu")
+    with pytest.raises(OneBasinError, match=r"the features of J at '1\.relu'"):
+        check_finite([*[good] * 9, bad], graph, "relu")
 
 
 class Deep(nn.Module):
@@ -205,13 +205,13 @@ def test_duplicate_label_is_described_by_the_layer_before() -> None:
         f"'relu' after 'layers.{number}.linear'" for number in range(3)
     ]
     assert graph.describe_node(graph.nodes[relus[1]].sources[0]) == "'layers.1.linear'"
-    with pytest.raises(OneBasinError, match=r"^look: the features of A at 'relu' after 'layers.1."):
-        check_finite([inputs / 0], graph, relus[1], "look")
+    with pytest.raises(OneBasinError, match=r"^the features of A at 'relu' after 'layers.1."):
+        check_finite([inputs / 0], graph, relus[1])
 
 
 def test_error_on_another_dtype_names_the_caller() -> None:
     model = Deep()
     batch = torch.zeros(4, 3)
-    features = Features(model, [batch, batch.long()], call="look")
-    with pytest.raises(OneBasinError, match=r"^look: the model does not run on the batch, at 'lay"):
+    features = Features(model, [batch, batch.long()])
+    with pytest.raises(OneBasinError, match=r"^the model does not run on the batch, at 'lay"):
         features.run([model.state_dict()], lambda _: lambda *_: None)

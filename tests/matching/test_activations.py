@@ -127,7 +127,7 @@ def test_pass_covers_all_trees_that_fit_into_the_cache() -> None:
     pair.compute_stats()
     search = Search(symmetry, pair, cache_bytes=0)
     features = Features(model, [torch.zeros(2, 5)])
-    feature_similarities = FeatureSimilarities(search, features, "inner", "post", call="look")
+    feature_similarities = FeatureSimilarities(search, features, "inner", "post")
     roots = list(search.trees)
     assert [symmetry.groups[root].size for root in roots] == [6, 20, 4]
     few = 4 * (6 * 6 + 4 * 4)

@@ -27,7 +27,7 @@ from tests.matching.problems import (
 def agreement_of(network: str, num_networks: int = 2) -> tuple[Problem, InnerProductObjective]:
     problem = unrelated(network)
     params = [weights(network, seed) for seed in range(num_networks)]
-    network_set = NetworkSet(problem.symmetry, params, call="test")
+    network_set = NetworkSet(problem.symmetry, params)
     return problem, InnerProductObjective(network_set, Relaxation(problem.symmetry))
 
 

@@ -71,9 +71,7 @@ def test_near_uniform_predictions_are_not_a_match(pair: Problem) -> None:
     given = {"model": pair.model, "data": pair.data, "max_epochs": 1}
     result = match_straight_through(pair.symmetry, a, b, **given)
     first = match_weights(pair.symmetry, a, b).permutation
-    losses = DataLoss(
-        pair.model, pair.data, "cross_entropy", normalization="interpolated", call="test"
-    )
+    losses = DataLoss(pair.model, pair.data, "cross_entropy", normalization="interpolated")
     endpoints = Endpoints(Pair(pair.symmetry, a, b))
     bland, fitted = (
         losses.mean(endpoints.between(endpoints.moved(p)))
@@ -101,7 +99,7 @@ def test_first_step_is_in_the_direction_of_the_loss(pair: Problem) -> None:
     learned = _Learned(endpoints, checked, 0.1)
     middle = endpoints.between(endpoints.b)
     leaves = {n: t.detach().requires_grad_() for n, t in middle.items()}
-    loss = DataLoss(pair.model, pair.data, "cross_entropy", normalization="interpolated", call="x")
+    loss = DataLoss(pair.model, pair.data, "cross_entropy", normalization="interpolated")
     value = loss.of_batch(leaves, pair.data[0], 0)
     gradients = dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
     learned.step(gradients)

@@ -189,7 +189,9 @@ def test_invalid_calls_are_rejected():
         average([a, b], [1, float("nan")])
     with pytest.raises(OneBasinError, match=r"average: 1 tensor only in .* \('flag'\)"):
         average([a, {name: b[name] for name in b if name != "flag"}])
-    with pytest.raises(OneBasinError, match=r"average: tensor 'w' is \(30, 4\) in .* but \(2,\)"):
+    with pytest.raises(
+        OneBasinError, match=r"average_tensors: tensor 'w' is \(30, 4\) in .* but \(2,\)"
+    ):
         average_tensors([a, {**b, "w": torch.zeros(2)}])
 
 

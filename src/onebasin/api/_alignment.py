@@ -111,7 +111,7 @@ class Matched:
         num, seconds = self.matching.num_sweeps, f"{self.matching.seconds:.1f} s"
         if num == 0 and self.matching.converged:
             return f"converged at initialization ({seconds})"
-        method = find_method(self.method, call="align")
+        method = find_method(self.method)
         effort = f"in {counted(num, method.step_name)} and {seconds}"
         if not method.can_converge:
             return effort

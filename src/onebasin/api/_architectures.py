@@ -28,7 +28,7 @@ from onebasin.checkpoints.architectures import BUILTIN_ARCHITECTURES, Arguments
 from onebasin.checkpoints.save import TORCH_OUTPUT_SUFFIXES
 from onebasin.data._fitting import fit_data
 from onebasin.data.data import Data
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 
 HF = "hf:"
@@ -83,8 +83,8 @@ def recorded_architecture(call: str, word: str, words: Sequence[str]) -> Archite
     if os.path.isdir(path):
         check_known_folder(path)
     what = "the folder has no config.json" if os.path.isdir(path) else "no architecture is recorded"
-    raise OneBasinError(
-        f"{call}: ARCH is missing ({path}: {what}); give ARCH before the checkpoints, such as "
+    raise ArgumentError(
+        f"ARCH is missing ({path}: {what}); give ARCH before the checkpoints, such as "
         f"onebasin {call} torchvision:resnet50 {' '.join(words)}"
     )
 
@@ -94,8 +94,8 @@ def _check_trusted(call: str, spec: str, words: Sequence[str]) -> None:
     source, colon, _ = spec.partition(":")
     is_library = bool(colon) and source in LIBRARIES
     if spec not in BUILTIN_ARCHITECTURES and not is_library:
-        raise OneBasinError(
-            f"{call}: {words[0]} records the architecture {spec!r}, which is not part of a known "
+        raise ArgumentError(
+            f"{words[0]} records the architecture {spec!r}, which is not part of a known "
             f"library; if you trust it, give it as ARCH: onebasin {call} {spec} {' '.join(words)}"
         )
 
@@ -112,7 +112,6 @@ class NamedArchitecture:
         sizes: arguments that fit it to the data, of lowest priority.
         record: record of a checkpoint, or None.
         data: source of example inputs if `inputs` is empty, or None.
-        call: name of the public function, for messages.
     """
 
     spec: str
@@ -122,7 +121,6 @@ class NamedArchitecture:
     sizes: Mapping[str, Any] = field(default_factory=dict)
     record: ArchitectureRecord | None = None
     data: Data | None = None
-    call: str = "data"
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -188,7 +186,7 @@ class NamedArchitecture:
     def _example_of_data(self, module: nn.Module) -> Arguments | None:
         if self.data is None or self.inputs:
             return None
-        return _example_of_data(self.call, self.spec, module, self.data, "other arch_args=")
+        return _example_of_data(self.spec, module, self.data, "other arch_args=")
 
 
 @dataclass(frozen=True)
@@ -199,13 +197,11 @@ class GivenModule:
         module: the module.
         example_inputs: the inputs of one call, or None.
         data: source of example inputs otherwise, or None.
-        call: name of the public function, for messages.
     """
 
     module: nn.Module
     example_inputs: Any = None
     data: Data | None = None
-    call: str = "data"
     record: ArchitectureRecord | None = None
 
     @property
@@ -232,15 +228,13 @@ class GivenModule:
         """
         module = _shallow_copy(self.module)
         if self.example_inputs is not None:
-            args, kwargs = model_inputs(self.call, module, self.example_inputs, None)
+            args, kwargs = model_inputs(module, self.example_inputs, None)
             args, kwargs = _on_device((args, kwargs), module)
         elif self.data is not None:
             remedy = "another module"
-            args, kwargs = _example_of_data(self.call, self.spec, module, self.data, remedy)
+            args, kwargs = _example_of_data(self.spec, module, self.data, remedy)
         else:
-            raise OneBasinError(
-                f"{self.call}: example inputs are missing; pass example_inputs= or data="
-            )
+            raise ArgumentError("example inputs are missing; pass example_inputs= or data=")
         return Architecture(self.spec, module, tuple(args), kwargs, lambda device: module)
 
 
@@ -248,7 +242,6 @@ AnyArchitecture = NamedArchitecture | GivenModule
 
 
 def architecture_of(
-    call: str,
     model: Any,
     *,
     arch_args: Mapping[str, Any] | Iterable[str] | None = None,
@@ -259,7 +252,6 @@ def architecture_of(
     """Return the architecture of the argument `model`.
 
     Args:
-        call: name of the public function, for messages.
         model: a module, or ARCH: the name of an architecture.
         arch_args: arguments of a named architecture, a mapping or `KEY=VALUE` texts.
         example_inputs: the inputs of one call; for a named architecture also shapes, such as
@@ -271,15 +263,13 @@ def architecture_of(
         OneBasinError: `model` is something else, or arguments contradict the record.
     """
     if isinstance(model, nn.Module):
-        check_model(call, model)
+        check_model(model)
         if arch_args:
-            raise OneBasinError(
-                f"{call}: arch_args= has no effect because model is a module; remove it"
-            )
-        return GivenModule(model, example_inputs, call=call)
+            raise ArgumentError("arch_args= has no effect because model is a module; remove it")
+        return GivenModule(model, example_inputs)
     if not isinstance(model, str | os.PathLike):
-        raise OneBasinError(
-            f"{call}: model is {described(model)}; pass a torch.nn.Module, or the name of an "
+        raise ArgumentError(
+            f"model is {described(model)}; pass a torch.nn.Module, or the name of an "
             "architecture such as 'torchvision:resnet50'"
         )
     spec = os.fspath(model)
@@ -291,16 +281,16 @@ def architecture_of(
     shapes = [example_inputs] if isinstance(example_inputs, str) else example_inputs
     inputs = tuple(shapes or (record.inputs if record is not None else ()))
     if not all(isinstance(each, str) for each in inputs):
-        raise OneBasinError(
-            f"{call}: example_inputs= of a named architecture is a shape, such as '2x3x32x32'; "
+        raise ArgumentError(
+            "example_inputs= of a named architecture is a shape, such as '2x3x32x32'; "
             "pass a module to use tensors"
         )
-    return NamedArchitecture(spec, arguments, inputs, seed, record=record, call=call)
+    return NamedArchitecture(spec, arguments, inputs, seed, record=record)
 
 
-def _example_of_data(call: str, name: str, module: nn.Module, data: Data, remedy: str) -> Arguments:
+def _example_of_data(name: str, module: nn.Module, data: Data, remedy: str) -> Arguments:
     """Return example inputs from the data, in a form that the module takes."""
-    fitted = fit_data(module, data, call=call, name=name, needs_loss=False, remedy=remedy)
+    fitted = fit_data(module, data, name=name, needs_loss=False, remedy=remedy)
     args, kwargs = arguments_of(fitted.example_inputs(), device_of(module), dtype_of(module))
     return tuple(args), dict(kwargs)
 

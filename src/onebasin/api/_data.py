@@ -82,11 +82,10 @@ class DataSource:
         return data.take(self.max_train_examples, seed=self.seed)
 
 
-def as_data(call: str, value: Any, arch: str | None) -> Data:
+def as_data(value: Any, arch: str | None) -> Data:
     """Return the argument `data` as data.
 
     Args:
-        call: name of the public function, for messages.
         value: a `DataSource`, its name, a dataset, or batches.
         arch: ARCH of a named architecture, or None.
 
@@ -164,7 +163,6 @@ def laid_out(
     architecture: Architecture,
     data: Data,
     *,
-    call: str,
     has_classes: bool = True,
     remedy: str = "other arch_args=",
 ) -> Data:
@@ -173,7 +171,6 @@ def laid_out(
     Args:
         architecture: the built architecture.
         data: the examples.
-        call: the command, for the message.
         has_classes: whether a loss is computed, which needs labels that fit the outputs.
         remedy: alternative to other data, for messages.
 
@@ -183,7 +180,6 @@ def laid_out(
     return fit_data(
         architecture.module,
         data,
-        call=call,
         name=architecture.name,
         needs_loss=has_classes,
         remedy=remedy,

@@ -16,7 +16,7 @@ from onebasin.api._reporter import Reporter
 from onebasin.api.reports import DistanceReport, EvaluationReport, Report, SplitReport
 from onebasin.checkpoints import Architecture, check_file_writable
 from onebasin.data.data import Data, SplitName
-from onebasin.errors import OneBasinError, check_choice, check_whole
+from onebasin.errors import ArgumentError, OneBasinError, check_choice, check_whole
 from onebasin.evaluation._plotting import check_picture
 from onebasin.evaluation.baselines import baseline_of
 from onebasin.evaluation.curves import BarrierBaseline, Curve, LineNormalization
@@ -29,7 +29,6 @@ Split = Literal["both", "train", "test"]
 
 
 def check_measurement(
-    call: str,
     data: Any,
     split: Any,
     normalization: Any = "interpolated",
@@ -43,11 +42,11 @@ def check_measurement(
         OneBasinError: one of them is invalid, or there are no data.
     """
     if data is None:
-        raise OneBasinError(f"{call}: data is None; pass labeled data, such as a DataLoader")
-    check_choice(call, "split", split, Split)
-    check_choice(call, "normalization", normalization, LineNormalization)
-    check_choice(call, "baseline", baseline, BarrierBaseline)
-    check_whole(call, "num_points", num_points, least=2)
+        raise ArgumentError("data is None; pass labeled data, such as a DataLoader")
+    check_choice("split", split, Split)
+    check_choice("normalization", normalization, LineNormalization)
+    check_choice("baseline", baseline, BarrierBaseline)
+    check_whole("num_points", num_points, least=2)
 
 
 def check_result_files(inputs: Sequence[Path], *, plot: Any = None, save: Any = None) -> None:
@@ -67,11 +66,11 @@ def check_result_files(inputs: Sequence[Path], *, plot: Any = None, save: Any = 
             check_file_writable(path, inputs=inputs)
 
 
-def check_max_train_examples(call: str, data: Any) -> None:
+def check_max_train_examples(data: Any) -> None:
     """Raise an error if the number of training examples was given but none is used."""
     if isinstance(data, DataSource) and data.max_train_examples is not None:
-        raise OneBasinError(
-            f"{call}: max_train_examples= has no effect because only the test split is used; "
+        raise ArgumentError(
+            "max_train_examples= has no effect because only the test split is used; "
             "remove it or pass split='train'"
         )
 
@@ -103,7 +102,7 @@ class EvaluationOptions:
             OneBasinError: `max_test_examples` has no effect, or the data have fewer test examples.
         """
         if self.max_test_examples is not None:
-            check_whole("data", "max_test_examples", self.max_test_examples, least=1)
+            check_whole("max_test_examples", self.max_test_examples, least=1)
             for is_unused, reason in (
                 (data is None, "without data="),
                 (not self.evaluates, "with evaluate=False"),
@@ -121,7 +120,6 @@ class EvaluationOptions:
         networks: Mapping[str, Mapping[str, Tensor]],
         data: Data | None,
         *,
-        call: str,
         given: Sequence[str],
         ensemble: bool,
         reporter: Reporter,
@@ -134,10 +132,6 @@ class EvaluationOptions:
             architecture: architecture of all networks.
             networks: parameters and buffers by name, in the order of the table.
             data: the examples; None for no report.
-            call: the command, for messages.
-            given: names of the networks that the user gave.
-            ensemble: whether to evaluate their ensemble.
-            reporter: shows progress and notes.
         """
         if data is None or not self.runs_model(data):
             return None
@@ -147,14 +141,14 @@ class EvaluationOptions:
             reporter.note(f"{data.name} has no test split; its training examples are evaluated")
         comparison = _Comparison(architecture, networks, given, split, reporter)
         try:
-            labeled = laid_out(architecture, data, call=call)
+            labeled = laid_out(architecture, data)
             return comparison.by_labels(labeled, ensemble)
         except OneBasinError as error:
             # The result is already written, and neither matching nor repair needs labels.
             if data.has_labels(split):
                 reporter.note(f"the labels are not used: {error}")
         try:
-            return comparison.by_outputs(laid_out(architecture, data, call=call, has_classes=False))
+            return comparison.by_outputs(laid_out(architecture, data, has_classes=False))
         except OneBasinError as error:
             reporter.note(f"the networks are not evaluated: {error}")
             return None

@@ -27,7 +27,7 @@ from onebasin.api._sources import Source, sources_of
 from onebasin.api._symmetries import SymmetryOptions
 from onebasin.checkpoints._metadata import ArchitectureRecord, merged_arguments, shared_record
 from onebasin.data.data import Data
-from onebasin.errors import OneBasinError, check_whole
+from onebasin.errors import ArgumentError, check_whole
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.evaluator import Evaluator, evaluator_of
 
@@ -39,7 +39,6 @@ class Job:
     """The networks of a public function, and the options of their matching.
 
     Args:
-        call: name of the public function, for messages.
         architecture: architecture of all networks.
         sources: the networks, the reference first.
         reporter: shows progress and notes.
@@ -52,7 +51,6 @@ class Job:
         names_data: whether the data are given by name, not as batches.
     """
 
-    call: str
     architecture: AnyArchitecture
     sources: tuple[Source, ...]
     reporter: Reporter
@@ -67,7 +65,6 @@ class Job:
     @classmethod
     def of(
         cls,
-        call: str,
         model: Any,
         networks: Any,
         *,
@@ -89,11 +86,10 @@ class Job:
         Raises:
             OneBasinError: an argument is invalid, or has no effect without alignment.
         """
-        seed = check_whole(call, "seed", seed, least=0, most=MAX_SEED)
-        sources = sources_of(call, networks, keys)
+        seed = check_whole("seed", seed, least=0, most=MAX_SEED)
+        sources = sources_of(networks, keys)
         record = shared_record([each.path for each in sources if each.path is not None])
         architecture = architecture_of(
-            call,
             model,
             arch_args=arch_args,
             example_inputs=example_inputs,
@@ -102,11 +98,10 @@ class Job:
         )
         chosen = MethodOptions(method or AUTO, dict(method_options or {}), init, seed)
         job = cls(
-            call,
             architecture,
             sources,
             Reporter(progress),
-            SymmetryOptions.of(call, symmetry, verify, seed),
+            SymmetryOptions.of(symmetry, verify, seed),
             chosen,
             align,
         )
@@ -126,7 +121,7 @@ class Job:
         """
         given = "symmetry=" if self.symmetry.symmetry is not None else self.method.given
         if given is not None:
-            raise OneBasinError(f"{self.call}: {given} has no effect {reason}; remove one of them")
+            raise ArgumentError(f"{given} has no effect {reason}; remove one of them")
 
     @property
     def input_files(self) -> tuple[Path, ...]:
@@ -157,7 +152,7 @@ class Job:
             return self
         named = isinstance(self.architecture, NamedArchitecture)
         spec = self.architecture.spec if named else None
-        loaded = as_data(self.call, data, spec)
+        loaded = as_data(data, spec)
         sizes, loaded = fitted(spec, loaded) if spec else ({}, loaded)
         architecture = self.architecture.with_data(loaded, sizes)
         return replace(self, architecture=architecture, data=loaded)
@@ -180,7 +175,6 @@ class Job:
         return open_networks(
             self.architecture,
             self.sources,
-            call=self.call,
             reporter=self.reporter,
             is_run=is_run or verifies,
         )
@@ -244,9 +238,9 @@ def open_with_data(
     matcher = matcher_between(job, normalization)
     uses_training_data = normalization != "interpolated" or (job.aligns and matcher.uses_data)
     if not uses_training_data and "train" not in splits_of(job.data, split):
-        check_max_train_examples(job.call, data)
+        check_max_train_examples(data)
     with job.open() as networks:
-        data = laid_out(networks.architecture, job.data, call=job.call, has_classes=needs_loss)
+        data = laid_out(networks.architecture, job.data, has_classes=needs_loss)
         note_normalization(networks.architecture, networks.params_list[0], data, job.reporter)
         yield Opened(networks, data, matcher.with_data(data))
         # The work may still find errors in the inputs.
@@ -265,9 +259,7 @@ def matcher_between(job: Job, normalization: LineNormalization) -> Matcher:
         normalization: source of the statistics between the networks.
     """
     if normalization == "interpolated":  # as in the papers
-        return job.method.prepare(
-            call=job.call, data=job.data, data_is_used=True, default_with_data="weights"
-        )
+        return job.method.prepare(data=job.data, data_is_used=True, default_with_data="weights")
     # as `merge` does before a repair
-    matcher = job.method.prepare(call=job.call, data=job.data, data_is_used=True)
+    matcher = job.method.prepare(data=job.data, data_is_used=True)
     return matcher.with_defaults(normalization="batch")

@@ -11,7 +11,7 @@ from torch import Tensor
 from onebasin.api._data import laid_out
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.matching import ManyMatching, Matching
 from onebasin.matching._method_names import canonical_name
 from onebasin.matching.registry import MATCHERS, MatcherInfo, check_options, find_method
@@ -53,7 +53,6 @@ class MethodOptions:
         self,
         num_networks: int = 2,
         *,
-        call: str,
         data: Data | None = None,
         data_is_used: bool = False,
         default_with_data: str = WITH_DATA,
@@ -62,10 +61,6 @@ class MethodOptions:
 
         Args:
             num_networks: number of networks to match.
-            call: name of the public function, for messages.
-            data: the loaded data, or None.
-            data_is_used: whether the data have another use, such as a repair.
-            default_with_data: the default method for two networks with data.
 
         Raises:
             OneBasinError: a name is unknown, or the method does not suit the number
@@ -74,51 +69,49 @@ class MethodOptions:
         default = "weights" if data is None else default_with_data
         chosen = None if self.name == AUTO else self.name
         name = canonical_name(chosen or (default if num_networks == 2 else "many"))
-        method = _find(name, num_networks, call)
-        options = check_options(name, self.options, call=call)
-        init = self._prepare_init(name, method, num_networks, call=call, data=data)
+        method = _find(name, num_networks)
+        options = check_options(name, self.options)
+        init = self._prepare_init(name, method, num_networks, data=data)
         if not (data_is_used or (init is not None and init.uses_data)):
-            _check_data(name, method, options, data, call)
+            _check_data(name, method, options, data)
         return Matcher(
             name, method, options, None if method.uses_data == "no" else data, self.seed, init
         )
 
     def _prepare_init(
-        self, name: str, method: MatcherInfo, num_networks: int, *, call: str, data: Data | None
+        self, name: str, method: MatcherInfo, num_networks: int, *, data: Data | None
     ) -> Matcher | None:
         """Check `init`, and return the matcher that it names, with its default options."""
         if self.init is None:
             return None
         if "init" not in method.parameters:
             known = ", ".join(known for known, m in MATCHERS.items() if "init" in m.parameters)
-            raise OneBasinError(
-                f"{call}: method {name} takes no initial permutation; remove init= or choose a "
+            raise ArgumentError(
+                f"method {name} takes no initial permutation; remove init= or choose a "
                 f"method= that takes one: {known}"
             )
         init = canonical_name(self.init)
-        first = _find(init, num_networks, call)
+        first = _find(init, num_networks)
         if data is None:
-            _check_data(init, first, {}, data, call)
+            _check_data(init, first, {}, data)
         return Matcher(init, first, {}, None if first.uses_data == "no" else data, self.seed)
 
 
 def _check_data(
-    name: str, method: MatcherInfo, options: Mapping[str, Any], data: Data | None, call: str
+    name: str, method: MatcherInfo, options: Mapping[str, Any], data: Data | None
 ) -> None:
     uses = method.uses_data_with(options)
     objective = options.get("objective")
     named = f"method {name}" + (f" with objective={objective}" if objective else "")
     if uses and data is None:
-        raise OneBasinError(f"{call}: {named} needs data; pass data=, such as data='digits'")
+        raise ArgumentError(f"{named} needs data; pass data=, such as data='digits'")
     if data is not None and method.uses_data == "no":
         known = ", ".join(known for known, m in MATCHERS.items() if m.uses_data != "no")
-        raise OneBasinError(
-            f"{call}: {named} uses no data; remove data= or choose a method= that uses it: {known}"
+        raise ArgumentError(
+            f"{named} uses no data; remove data= or choose a method= that uses it: {known}"
         )
     if data is not None and uses is False:
-        raise OneBasinError(
-            f"{call}: {named} uses no data; remove data= or choose another objective"
-        )
+        raise ArgumentError(f"{named} uses no data; remove data= or choose another objective")
 
 
 @dataclass(frozen=True)
@@ -166,7 +159,7 @@ class Matcher:
         init = None if self.init is None else self.init.with_data(data)
         return replace(self, data=None if self.data is None else data, init=init)
 
-    def fitted(self, architecture: Architecture, *, call: str) -> Matcher:
+    def fitted(self, architecture: Architecture) -> Matcher:
         """Return the matcher with data in a form that the architecture takes.
 
         Raises:
@@ -179,7 +172,7 @@ class Matcher:
             return self
         has_classes = any(each.method.uses_labels_with(each.options) for each in with_data)
         remedy = "other arch_args=" + (", or a method= without a loss" if has_classes else "")
-        data = laid_out(architecture, data, call=call, has_classes=has_classes, remedy=remedy)
+        data = laid_out(architecture, data, has_classes=has_classes, remedy=remedy)
         return self.with_data(data)
 
     def run(
@@ -221,18 +214,18 @@ def _initial(
     return Permutation.identity(matching.permutation.symmetry), matching.permutation
 
 
-def _find(name: str, num_networks: int, call: str) -> MatcherInfo:
+def _find(name: str, num_networks: int) -> MatcherInfo:
     """Return a method by name, if it takes this number of networks."""
     if num_networks > 2:
-        _check_many(name, num_networks, call)
-    return find_method(name, call=call)
+        _check_many(name, num_networks)
+    return find_method(name)
 
 
-def _check_many(name: str, num_networks: int, call: str) -> None:
+def _check_many(name: str, num_networks: int) -> None:
     known = [known for known, method in MATCHERS.items() if method.num_networks is None]
     if name in known or name not in MATCHERS:
         return
-    raise OneBasinError(
-        f"{call}: {num_networks} networks given, but method {name} matches two; choose a method= "
+    raise ArgumentError(
+        f"{num_networks} networks given, but method {name} matches two; choose a method= "
         f"for more: {', '.join(known)}"
     )

@@ -29,7 +29,7 @@ from onebasin.checkpoints import (
 )
 from onebasin.checkpoints._folders import check_same_configuration, check_same_folder, model_folder
 from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.graph._normalization import layers_with_statistics
 from onebasin.graph.batches import device_of
 
@@ -55,7 +55,6 @@ def ensemble_name(members: Sequence[str]) -> str:
 
 def names_of(
     labels: Sequence[str],
-    call: str,
     *,
     keys: Sequence[str] = (),
     reserved: Collection[str] = (),
@@ -64,7 +63,6 @@ def names_of(
 
     Args:
         labels: paths of the networks, or other names.
-        call: name of the public function, for messages.
         keys: one key for each network, which its name then includes, or none.
         reserved: names of further rows of the report.
 
@@ -72,18 +70,16 @@ def names_of(
         OneBasinError: a network is given twice.
 
     Example:
-        >>> names_of(["runs/a.pt", "runs/b.pt"], "barrier")
+        >>> names_of(["runs/a.pt", "runs/b.pt"])
         ['a', 'b']
-        >>> names_of(["a.pt", "merged.pt"], "merge", reserved=["merged"])
+        >>> names_of(["a.pt", "merged.pt"], reserved=["merged"])
         ['a.pt', 'merged.pt']
     """
     ends = [f"[{key}]" for key in keys] or [""] * len(labels)
     given = list(zip(map(Path, labels), ends, strict=True))
     twice = next((each for each in given if given.count(each) > 1), None)
     if twice is not None:
-        raise OneBasinError(
-            f"{call}: {''.join(map(str, twice))} is given twice; give each checkpoint once"
-        )
+        raise ArgumentError(f"{''.join(map(str, twice))} is given twice; give each checkpoint once")
     # The last form always works: no name of a result starts with a dot or a slash.
     forms = (lambda path: path.stem, lambda path: path.name, str, lambda p: os.path.join(".", p))
     every = ([f"{form(path)}{end}" for path, end in given] for form in forms)
@@ -131,7 +127,6 @@ def open_networks(
     architecture: AnyArchitecture,
     sources: Sequence[Source],
     *,
-    call: str,
     reporter: Reporter,
     is_run: bool = True,
 ) -> Iterator[Networks]:
@@ -140,7 +135,6 @@ def open_networks(
     Args:
         architecture: architecture of all networks.
         sources: the reference, and one or more others.
-        call: name of the public function, for messages.
         reporter: shows progress and notes.
         is_run: whether the module will be run; otherwise a large one is built without memory.
 
@@ -149,7 +143,7 @@ def open_networks(
             or contains NaN or Inf; or folders contradict each other.
     """
     size = min(source.num_entries() for source in sources)
-    _compare_folders(architecture, sources, call, reporter)
+    _compare_folders(architecture, sources, reporter)
     _compare_normalization(architecture, reporter)
     built = architecture.build(reporter, without_memory=not is_run and size >= LARGE)
     with contextlib.ExitStack() as stack:
@@ -157,9 +151,9 @@ def open_networks(
         opened = tuple(stack.enter_context(source.open(built)) for source in sources)
         ties, optional = tied_names(module), optional_names(module)
         for checkpoint in opened:
-            check_fits(checkpoint, module, call=call)
+            check_fits(checkpoint, module)
         for checkpoint in opened[1:]:
-            check_same_architecture(opened[0], checkpoint, call=call, ties=ties, optional=optional)
+            check_same_architecture(opened[0], checkpoint, ties=ties, optional=optional)
         for text in dict.fromkeys(f"{c.path}: {note}" for c in opened for note in c.notes):
             reporter.note(text)
         with reporter.progress("reading the checkpoints"):
@@ -220,7 +214,7 @@ def _compare_normalization(architecture: AnyArchitecture, reporter: Reporter) ->
 
 
 def _compare_folders(
-    architecture: AnyArchitecture, sources: Sequence[Source], call: str, reporter: Reporter
+    architecture: AnyArchitecture, sources: Sequence[Source], reporter: Reporter
 ) -> None:
     """Compare the Hugging Face folders of networks with that of the reference."""
     first = sources[0].path
@@ -230,13 +224,13 @@ def _compare_folders(
     source, _, folder = architecture.spec.partition(":")
     if source == "hf" and os.path.isdir(folder) and isinstance(architecture, NamedArchitecture):
         skipped = architecture.arguments
-        check_same_configuration(Path(folder), reference, call=call, skipped=skipped)
+        check_same_configuration(Path(folder), reference, skipped=skipped)
     for each in sources[1:]:
         other = None if each.path is None else model_folder(each.path)
         if other is None:
             reporter.note(f"{each.label} has no config.json, so its configuration is not compared")
             continue
-        for note in check_same_folder(reference, other, call=call):
+        for note in check_same_folder(reference, other):
             reporter.note(note)
 
 
@@ -249,6 +243,6 @@ def check_distinct(networks: Networks, call: str) -> None:
     if networks.duplicates is not None:
         a, b = (checkpoint.path for checkpoint in networks.duplicates)
         same = f"{a} is given twice" if a == b else f"{a} and {b} hold the same tensors"
-        raise OneBasinError(
-            f"{call}: {same}, so there is nothing to {call}; give independently trained networks"
+        raise ArgumentError(
+            f"{same}, so there is nothing to {call}; give independently trained networks"
         )

@@ -64,7 +64,7 @@ class Repair:
                 cannot be run on the data.
         """
         method = self._method_for(architecture.module)
-        data = laid_out(architecture, self.data, call="merge", has_classes=False)
+        data = laid_out(architecture, self.data, has_classes=False)
         return replace(self, method=method, data=data)
 
     def _method_for(self, module: nn.Module) -> Literal["reset", "repair", "rescale"]:

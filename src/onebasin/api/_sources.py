@@ -14,7 +14,7 @@ from torch import nn
 from onebasin._checks import described, state_of
 from onebasin.checkpoints import Architecture, Checkpoint, open_checkpoint, open_checkpoint_for
 from onebasin.checkpoints._lazy import describe
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 FORMS = "a module, a state dict, a path, or a result of align or merge"
 
@@ -50,13 +50,10 @@ class Source:
             return sum(prod(describe(checkpoint, name).shape) for name in checkpoint)
 
 
-def sources_of(
-    call: str, networks: Any, keys: str | Sequence[str] | None = None
-) -> tuple[Source, ...]:
+def sources_of(networks: Any, keys: str | Sequence[str] | None = None) -> tuple[Source, ...]:
     """Return networks as sources.
 
     Args:
-        call: name of the public function, for messages.
         networks: the networks, by name or in order.
         keys: which state dict of each network to read: one key for all, or one for each.
 
@@ -66,20 +63,18 @@ def sources_of(
     if isinstance(networks, str | os.PathLike | nn.Module) or not isinstance(
         networks, Mapping | Sequence
     ):
-        raise OneBasinError(
-            f"{call}: networks is {described(networks)}; pass a list, such as [a, b]"
-        )
+        raise ArgumentError(f"networks is {described(networks)}; pass a list, such as [a, b]")
     named = (
         networks
         if isinstance(networks, Mapping)
         else {f"networks[{place}]": each for place, each in enumerate(networks)}
     )
-    all_keys = keys_for(keys, len(named), call=call)
+    all_keys = keys_for(keys, len(named))
     pairs = zip(named.items(), all_keys, strict=True)
-    return tuple(_source(call, name, value, key) for (name, value), key in pairs)
+    return tuple(_source(name, value, key) for (name, value), key in pairs)
 
 
-def _source(call: str, name: str, value: Any, key: str | None) -> Source:
+def _source(name: str, value: Any, key: str | None) -> Source:
     if isinstance(value, str | os.PathLike):
         path = os.fspath(value)
         folder = path.removeprefix("hf:")
@@ -93,30 +88,29 @@ def _source(call: str, name: str, value: Any, key: str | None) -> Source:
         content = getattr(value, attribute, None)
         if isinstance(content, Mapping):
             return Source(name, content, key)
-    raise OneBasinError(f"{call}: {name} is {described(value)}; pass {FORMS}")
+    raise ArgumentError(f"{name} is {described(value)}; pass {FORMS}")
 
 
-def keys_for(keys: str | Sequence[str] | None, num_networks: int, *, call: str) -> list[str | None]:
+def keys_for(keys: str | Sequence[str] | None, num_networks: int) -> list[str | None]:
     """Return the key of each network.
 
     Args:
         keys: one key for all networks, or one for each.
         num_networks: number of networks.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: the number of keys is wrong.
 
     Example:
-        >>> keys_for(["model_ema"], 2, call="align")
+        >>> keys_for(["model_ema"], 2)
         ['model_ema', 'model_ema']
     """
     if not keys:
         return [None] * num_networks
     keys = [keys] if isinstance(keys, str) else [*keys]
     if len(keys) not in (1, num_networks):
-        raise OneBasinError(
-            f"{call}: {len(keys)} keys for {num_networks} networks; give key= once for all, or "
+        raise ArgumentError(
+            f"{len(keys)} keys for {num_networks} networks; give key= once for all, or "
             "once for each ('.' for the default of a file)"
         )
     return [*keys] * (num_networks if len(keys) == 1 else 1)

@@ -16,7 +16,7 @@ from onebasin._text import some_names
 from onebasin.api._reporter import Reporter
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.symmetry import Symmetry, Verification, infer_symmetry, verify
 
@@ -39,7 +39,7 @@ class SymmetryOptions:
     seed: int = 0
 
     @classmethod
-    def of(cls, call: str, symmetry: Any, verify: bool, seed: int) -> SymmetryOptions:
+    def of(cls, symmetry: Any, verify: bool, seed: int) -> SymmetryOptions:
         """Return the options of a public function.
 
         Raises:
@@ -48,8 +48,8 @@ class SymmetryOptions:
         if isinstance(symmetry, str | os.PathLike):
             symmetry = Path(symmetry)
         if symmetry is not None and not isinstance(symmetry, Symmetry | Verification | Path):
-            raise OneBasinError(
-                f"{call}: symmetry is {described(symmetry)}; pass a Symmetry, its verification, "
+            raise ArgumentError(
+                f"symmetry is {described(symmetry)}; pass a Symmetry, its verification, "
                 "or the path of a JSON file"
             )
         return cls(symmetry, verify, seed)

@@ -16,6 +16,7 @@ from onebasin.api._networks import ALIGNED, UNALIGNED, Networks, check_distinct
 from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
+from onebasin.errors import public
 from onebasin.matching import ManyMatching, Matching
 from onebasin.merging._moved import LazyPermuted
 from onebasin.merging.averages import LazyAverage
@@ -71,6 +72,7 @@ class Alignment(NetworkResult):
         return {**self.files_to_json(), **self._matched.to_json(), "evaluation": report}
 
 
+@public
 def align(
     model: Any,
     a: Any,
@@ -141,7 +143,6 @@ def align(
         ['0']
     """
     job = Job.of(
-        "align",
         model,
         {"a": a, "b": b},
         data=data,
@@ -160,7 +161,7 @@ def align(
     evaluation = EvaluationOptions(evaluate, max_test_examples)
     job = job.load(data)
     evaluation.check(job.data)
-    matcher = job.method.prepare(call="align", data=job.data, data_is_used=job.is_fitted)
+    matcher = job.method.prepare(data=job.data, data_is_used=job.is_fitted)
     with job.open(is_run=matcher.runs_model or evaluation.runs_model(job.data)) as networks:
         check_distinct(networks, "align")
         matched = _match(job, networks, matcher)
@@ -175,7 +176,7 @@ def align(
 
 
 def _match(job: Job, networks: Networks, matcher: Matcher) -> Matched:
-    matcher = matcher.fitted(networks.architecture, call="align")
+    matcher = matcher.fitted(networks.architecture)
     if matcher.data is not None:
         reference = networks.params_list[0]
         note_normalization(networks.architecture, reference, matcher.data, job.reporter)
@@ -194,7 +195,6 @@ def _report(
         networks.architecture,
         named,
         job.data,
-        call="align",
         given=["A", "B"],
         ensemble=False,
         reporter=job.reporter,

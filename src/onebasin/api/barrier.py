@@ -17,6 +17,7 @@ from onebasin.api._job import Job, Opened, open_with_data
 from onebasin.api._matchers import AUTO
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
+from onebasin.errors import public
 from onebasin.evaluation.curves import (
     BarrierBaseline,
     Curve,
@@ -65,6 +66,7 @@ class Barrier(Summarized):
         """The last curve: aligned if that was measured, and on test data if there are any."""
         return list(list(self.curves.values())[-1].values())[-1]
 
+    @public
     def barrier(self, quantity: Quantity = "loss") -> float:
         """Return the barrier of `curve`; see `Curve.barrier`."""
         return self.curve.barrier(quantity, self.baseline)
@@ -135,6 +137,7 @@ class Barrier(Summarized):
         return file.getvalue()
 
 
+@public
 def barrier(
     model: Any,
     a: Any,
@@ -206,7 +209,6 @@ def barrier(
         0.0
     """
     job = Job.of(
-        "barrier",
         model,
         {"a": a, "b": b},
         data=data,
@@ -222,7 +224,7 @@ def barrier(
         seed=seed,
         progress=progress,
     )
-    check_measurement("barrier", data, split, normalization, num_points, baseline=baseline)
+    check_measurement(data, split, normalization, num_points, baseline=baseline)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         networks = opened.networks

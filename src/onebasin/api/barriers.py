@@ -19,7 +19,7 @@ from onebasin.api._networks import names_of
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
 from onebasin.evaluation.pairs import PairBarriers, measure_pairs
@@ -162,6 +162,7 @@ class BarrierMatrix(Summarized):
         return rows
 
 
+@public
 def barriers(
     model: Any,
     networks: Sequence[Any],
@@ -197,7 +198,6 @@ def barriers(
         OneBasinError: as `barrier` does.
     """
     job = Job.of(
-        "barrier",
         model,
         networks,
         data=data,
@@ -215,8 +215,8 @@ def barriers(
     )
     if len(job.sources) < 2:
         raise OneBasinError(f"barrier: {len(job.sources)} networks given; pass two or more")
-    names = names_of(job.labels, "barrier")
-    check_measurement("barrier", data, split, normalization, num_points, baseline=baseline)
+    names = names_of(job.labels)
+    check_measurement(data, split, normalization, num_points, baseline=baseline)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}

@@ -22,7 +22,7 @@ from onebasin.api._reporter import Reporter
 from onebasin.api.reports import EvaluationReport, SplitReport
 from onebasin.api.results import Summarized
 from onebasin.data.data import Data, SplitName
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.evaluation.evaluator import Evaluation, evaluator_of
 from onebasin.evaluation.network_evaluations import evaluate_networks
 from onebasin.evaluation.results import save_rows
@@ -62,6 +62,7 @@ class Evaluations(Summarized):
         return {"data": dict(self.data), "splits": self.report.to_json()}
 
 
+@public
 def evaluate(
     model: Any,
     networks: Any,
@@ -117,7 +118,6 @@ def evaluate(
         networks = {"network": networks}
     named = networks if isinstance(networks, Mapping) else None
     job = Job.of(
-        "evaluate",
         model,
         networks,
         data=data,
@@ -129,7 +129,7 @@ def evaluate(
         progress=progress,
     )
     names = list(named) if named is not None else _names(job)
-    check_measurement("evaluate", data, split)
+    check_measurement(data, split)
     if ensemble and len(job.sources) == 1:
         raise OneBasinError("evaluate: ensemble= has no effect with one network; remove it")
     if max_test_examples is not None and split == "train":
@@ -140,10 +140,10 @@ def evaluate(
     job = job.load(data)
     assert job.data is not None
     if "train" not in splits_of(job.data, split):
-        check_max_train_examples("evaluate", data)
+        check_max_train_examples(data)
     loaded = with_max_test_examples(job.data, max_test_examples)
     with job.open() as opened:
-        loaded = laid_out(opened.architecture, loaded, call="evaluate")
+        loaded = laid_out(opened.architecture, loaded)
         job.note_splits(split)
         splits = [
             _measure(opened, names, loaded, each, ensemble, job.reporter)
@@ -167,7 +167,7 @@ def _is_single(networks: Any) -> bool:
 def _names(job: Job) -> list[str]:
     """Return the names of the networks, which include the keys if each network has its own."""
     has_keys = 1 < len(job.keys) == len(job.sources)
-    return names_of(job.labels, "evaluate", keys=job.keys if has_keys else ())
+    return names_of(job.labels, keys=job.keys if has_keys else ())
 
 
 def _measure(

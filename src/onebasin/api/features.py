@@ -19,7 +19,7 @@ from onebasin.api._matchers import AUTO
 from onebasin.api._outputs import check_files_in, output_folder
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.results import Summarized
-from onebasin.errors import OneBasinError, check_choice, check_whole
+from onebasin.errors import OneBasinError, check_choice, check_whole, public
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.merging._moved import LazyPermuted
 from onebasin.symmetry import Permutation
@@ -45,8 +45,8 @@ class _Options:
 
     def check(self) -> None:
         """Check that every option is valid and has an effect."""
-        check_choice("compare_features", "measure", self.measure, MeasureName)
-        check_whole("compare_features", "batch_size", self.batch_size, least=1)
+        check_choice("measure", self.measure, MeasureName)
+        check_whole("batch_size", self.batch_size, least=1)
         if self.layers and self.measure == "error-bound":
             raise OneBasinError(
                 "compare_features: layer= has no effect on measure='error-bound', which uses the "
@@ -99,6 +99,7 @@ class FeatureComparison(Summarized):
         }
 
 
+@public
 def compare_features(
     model: Any,
     a: Any,
@@ -145,7 +146,6 @@ def compare_features(
     options = _Options(measure, split, layer, normalization, batch_size)
     options.check()
     job = Job.of(
-        "compare_features",
         model,
         {"a": a, "b": b},
         data=data,
@@ -161,7 +161,7 @@ def compare_features(
         seed=seed,
         progress=progress,
     )
-    check_measurement("compare_features", data, split, normalization)
+    check_measurement(data, split, normalization)
     file = None if permutation is None else Path(permutation)
     _check_permutation(job, file, align)
     if output is not None:
@@ -294,7 +294,7 @@ def _probed(
             normalization=options.normalization,
             statistics=statistics,
         )
-        probe = FeatureProbe(module, data, path, layers=options.layers, call="compare_features")
+        probe = FeatureProbe(module, data, path, layers=options.layers)
         probe.run(list(measures.values()), show)
     tables = {name: measure.result() for name, measure in measures.items()}
     return {name: table for name, table in tables.items() if table.records}

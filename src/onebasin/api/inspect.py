@@ -16,7 +16,7 @@ from onebasin.api._reporter import Reporter
 from onebasin.api._symmetries import SymmetryOptions, VerifiedSymmetry, verified_symmetry
 from onebasin.api.results import Summarized
 from onebasin.checkpoints import check_file_writable
-from onebasin.errors import OneBasinError, check_whole
+from onebasin.errors import OneBasinError, check_whole, public
 from onebasin.symmetry import Fixed, Symmetry, Verification
 from onebasin.symmetry.layouts import leaves
 
@@ -68,6 +68,7 @@ class Inspection(Summarized):
         }
 
 
+@public
 def inspect(
     model: Any,
     *,
@@ -109,7 +110,7 @@ def inspect(
         >>> inspect(mlp, example_inputs=torch.zeros(2, 3)).symmetry.groups["0"].size
         8
     """
-    seed = check_whole("inspect", "seed", seed, least=0, most=MAX_SEED)
+    seed = check_whole("seed", seed, least=0, most=MAX_SEED)
     if meta and verify:
         raise OneBasinError(
             "inspect: verify= runs the model, which meta= builds without memory; remove one of them"
@@ -119,14 +120,13 @@ def inspect(
         record = recorded_architecture("inspect", model, [model])
         model = record.spec
     architecture = architecture_of(
-        "inspect",
         model,
         arch_args=arch_args,
         example_inputs=example_inputs,
         seed=seed,
         record=record,
     )
-    options = SymmetryOptions.of("inspect", symmetry, verify, seed)
+    options = SymmetryOptions.of(symmetry, verify, seed)
     if save is not None:
         check_file_writable(save, inputs=[*architecture.files, *options.files])
     reporter = Reporter(progress)

@@ -20,7 +20,7 @@ from onebasin.api._repairs import Repair
 from onebasin.api._reporter import Reporter
 from onebasin.api.reports import Report
 from onebasin.api.results import ComputedNetwork, NetworkResult
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._repair import RepairResult
 from onebasin.graph._normalization import keeps_spectral_vectors, layers_with_statistics
@@ -117,6 +117,7 @@ class Merged(NetworkResult):
         }
 
 
+@public
 def merge(
     model: Any,
     networks: Any,
@@ -194,7 +195,6 @@ def merge(
         (0.5, 0.5)
     """
     job = Job.of(
-        "merge",
         model,
         networks,
         data=data,
@@ -262,7 +262,6 @@ def _matcher(job: Job, repair: Repair | None) -> Matcher | None:
         return None
     matcher = job.method.prepare(
         len(job.sources),
-        call="merge",
         data=job.data,
         data_is_used=repair is not None or job.is_fitted,
     )
@@ -280,7 +279,7 @@ def _average(
     """Align the networks if there is a matcher, average them, and repair the average."""
     architecture, reporter = networks.architecture, job.reporter
     repair = None if repair is None else repair.fitted(architecture)
-    matcher = None if matcher is None else matcher.fitted(architecture, call="merge")
+    matcher = None if matcher is None else matcher.fitted(architecture)
     _note_averages(architecture.module, has_data=job.data is not None, reporter=reporter)
     used = repair.data if repair is not None else matcher and matcher.data
     if used is not None:
@@ -313,14 +312,13 @@ def _report(
 ) -> Report | None:
     """Return the evaluations of the networks, their average, the result and the ensemble."""
     labels = job.labels
-    given = ["A", "B"] if len(labels) == 2 else names_of(labels, "merge", reserved=[MERGED])
+    given = ["A", "B"] if len(labels) == 2 else names_of(labels, reserved=[MERGED])
     named: dict[str, Mapping[str, Tensor]] = dict(zip(given, networks.params_list, strict=True))
     named |= {UNALIGNED: LazyAverage(networks.params_list, average.weights), MERGED: average.params}
     report = evaluation.report(
         networks.architecture,
         named,
         job.data,
-        call="merge",
         given=given,
         ensemble=True,
         reporter=job.reporter,

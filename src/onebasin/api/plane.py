@@ -17,7 +17,7 @@ from onebasin.api._job import Job, open_with_data
 from onebasin.api._matchers import AUTO
 from onebasin.api._networks import check_distinct, names_of
 from onebasin.api.results import Summarized
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import OneBasinError, check_choice, public
 from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import Normalization, Quantity
 from onebasin.evaluation.evaluator import evaluator_of
@@ -81,6 +81,7 @@ class PlaneResult(Summarized):
         }
 
 
+@public
 def plane(
     model: Any,
     networks: Sequence[Any],
@@ -124,7 +125,6 @@ def plane(
     """
     aligns = len(networks) == 2
     job = Job.of(
-        "plane",
         model,
         networks,
         data=data,
@@ -141,9 +141,9 @@ def plane(
     )
     if not aligns:
         job = _of_three(job)
-    check_measurement("plane", data, split, normalization, num_points)
-    check_choice("plane", "quantity", quantity, Quantity)
-    names = names_of(job.labels, "plane")
+    check_measurement(data, split, normalization, num_points)
+    check_choice("quantity", quantity, Quantity)
+    names = names_of(job.labels)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
         opened_networks = opened.networks

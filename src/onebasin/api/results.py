@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from onebasin._checks import check_model
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 
 
 class Summarized:
@@ -90,6 +90,7 @@ class NetworkResult(Summarized):
         output = None if self.output is None else str(self.output)
         return {"output": output, "permutations": list(map(str, self.permutation_files))}
 
+    @public
     def load_into(self, module: nn.Module) -> nn.Module:
         """Copy the network into a module of the same architecture, and return the module.
 
@@ -98,8 +99,8 @@ class NetworkResult(Summarized):
         """
         from onebasin.checkpoints import TiedView, check_fits, tied_names
 
-        check_model("load_into", module)
-        check_fits(self.state_dict, module, call="load_into")
+        check_model(module)
+        check_fits(self.state_dict, module)
         params = TiedView(self.state_dict, tied_names(module))
         try:
             module.load_state_dict({name: params[name] for name in params}, strict=False)

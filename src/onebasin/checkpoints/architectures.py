@@ -25,7 +25,7 @@ from onebasin.checkpoints._sources.torchvision import torchvision_recipe
 from onebasin.checkpoints._sources.transformers import transformers_recipe
 from onebasin.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from onebasin.checkpoints.validation import check_fits
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError, public
 from onebasin.networks.catalogue import NETWORKS
 from onebasin.networks.mlp import MLP
 
@@ -84,6 +84,7 @@ class Architecture:
     adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(default=unchanged, repr=False)
 
 
+@public
 def build_architecture(
     spec: str,
     *,
@@ -132,7 +133,7 @@ def build_architecture(
         return _build(recipe, arguments, device, seed)
 
     module = build(device)
-    check_initialized(spec, module)
+    check_initialized(module)
     example = None if example_inputs is None else example_inputs(module)
     if example is not None:
         return Architecture(spec, module, *example, build, recipe.adapt)
@@ -190,6 +191,7 @@ def open_checkpoint_for(
     )
 
 
+@public
 def load_module(architecture: Architecture, params: Mapping[str, Tensor]) -> nn.Module:
     """Return a new module with the given parameters and buffers.
 
@@ -205,7 +207,7 @@ def load_module(architecture: Architecture, params: Mapping[str, Tensor]) -> nn.
     Raises:
         OneBasinError: the checkpoint does not fit.
     """
-    check_fits(params, architecture.module, call="load")
+    check_fits(params, architecture.module)
     on_meta = any(t.is_meta for t in saved_tensors(architecture.module).values())
     module = architecture.build("cpu") if on_meta else copy.deepcopy(architecture.module)
     stored = TiedView(params, tied_names(module))
@@ -255,6 +257,8 @@ def _build(recipe: Recipe, arguments: Mapping[str, Any], device: str, seed: int)
         torch.default_generator.manual_seed(seed)
         try:
             return _on_device(_unwrapped(recipe.build()).eval(), device)
+        except ArgumentError as error:
+            raise OneBasinError(f"{recipe.name}: {error}") from error
         except OneBasinError:
             raise
         # The code of users and other libraries may raise anything.

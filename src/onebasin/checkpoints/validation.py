@@ -10,7 +10,7 @@ from onebasin._dtypes import dtype_name
 from onebasin._text import counted, some_names
 from onebasin.checkpoints._lazy import TensorInfo, describe, label_of
 from onebasin.checkpoints._missing_tensors import optional_names, saved_tensors, tied_names
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 
 _CHUNK = 1 << 24
 
@@ -93,7 +93,6 @@ def check_same_architecture(
     params_a: Mapping[str, Tensor],
     params_b: Mapping[str, Tensor],
     *,
-    call: str = "align",
     ties: Sequence[Sequence[str]] = (),
     optional: Collection[str] = (),
 ) -> None:
@@ -102,7 +101,6 @@ def check_same_architecture(
     Args:
         params_a: the reference, usually a `Checkpoint`.
         params_b: the other checkpoint.
-        call: name of the public function, for messages.
         ties: names of tied tensors (see `tied_names`); one name of a group is enough.
         optional: names that only one of them may have (see `optional_names`).
 
@@ -118,18 +116,18 @@ def check_same_architecture(
         if names
     ]
     if parts:
-        raise OneBasinError(f"{call}: {' and '.join(parts)}; both must be the same architecture")
+        raise ArgumentError(f"{' and '.join(parts)}; both must be the same architecture")
     for name in params_a:
         if name in params_b:
             shape_a, shape_b = describe(params_a, name).shape, describe(params_b, name).shape
             if shape_a != shape_b:
-                raise OneBasinError(
-                    f"{call}: tensor {name!r} is {shape_a} in {label_a} but {shape_b} in "
+                raise ArgumentError(
+                    f"tensor {name!r} is {shape_a} in {label_a} but {shape_b} in "
                     f"{label_b}; both must be the same architecture"
                 )
 
 
-def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "align") -> None:
+def check_fits(params: Mapping[str, Tensor], module: nn.Module) -> None:
     """Check that a checkpoint fits an architecture.
 
     A tied tensor may be stored under any one of its names; under several, its values must be
@@ -139,7 +137,6 @@ def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "
     Args:
         params: the checkpoint.
         module: the architecture, on any device, meta included.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: names are missing or unexpected, a shape differs, an integer or
@@ -158,20 +155,20 @@ def check_fits(params: Mapping[str, Tensor], module: nn.Module, *, call: str = "
         if names
     ]
     if parts:
-        raise OneBasinError(f"{call}: {' and '.join(parts)}; {_names_remedy(params, wanted)}")
+        raise ArgumentError(f"{' and '.join(parts)}; {_names_remedy(params, wanted)}")
     for name in params:
-        _check_tensor_fits(name, describe(params, name), known[name], where, call)
+        _check_tensor_fits(name, describe(params, name), known[name], where)
     for names in ties:
-        _check_tie([name for name in names if name in params], params, where, call)
+        _check_tie([name for name in names if name in params], params, where)
 
 
-def _check_tie(names: Sequence[str], params: Mapping[str, Tensor], where: str, call: str) -> None:
+def _check_tie(names: Sequence[str], params: Mapping[str, Tensor], where: str) -> None:
     """Check that the names of a tied tensor have equal values."""
     for name in names[1:]:
         first, other = params[names[0]], params[name]
         if first is not other and not _equal_or_nan(first, other.to(first.dtype)):
-            raise OneBasinError(
-                f"{call}: {names[0]!r} and {name!r} differ in {where}, but they are one tensor in "
+            raise ArgumentError(
+                f"{names[0]!r} and {name!r} differ in {where}, but they are one tensor in "
                 "the architecture; build it without the tie (tie_word_embeddings=False in "
                 "config.json of a Hugging Face folder), or remove one from the file"
             )
@@ -184,15 +181,15 @@ def _equal_or_nan(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a.double(), b.double(), rtol=0, atol=0, equal_nan=True)
 
 
-def _check_tensor_fits(name: str, info: TensorInfo, wanted: Tensor, where: str, call: str) -> None:
+def _check_tensor_fits(name: str, info: TensorInfo, wanted: Tensor, where: str) -> None:
     if info.shape != tuple(wanted.shape):
-        raise OneBasinError(
-            f"{call}: tensor {name!r} is {info.shape} in {where} but {tuple(wanted.shape)} in "
+        raise ArgumentError(
+            f"tensor {name!r} is {info.shape} in {where} but {tuple(wanted.shape)} in "
             "the architecture; check the architecture's name and arguments"
         )
     if wanted.is_floating_point() and not info.dtype.is_floating_point:
-        raise OneBasinError(
-            f"{call}: tensor {name!r} is {dtype_name(info.dtype)} in {where} but floating-point "
+        raise ArgumentError(
+            f"tensor {name!r} is {dtype_name(info.dtype)} in {where} but floating-point "
             "in the architecture; convert the checkpoint to float32"
         )
 

@@ -53,7 +53,7 @@ class Reading:
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.image_size is not None:
-            check_whole("data", "image_size", self.image_size, least=1)
+            check_whole("image_size", self.image_size, least=1)
         if not (isinstance(self.crop, Real) and 0 < self.crop <= 1):
             raise OneBasinError(
                 f"data: crop is {self.crop!r}; pass a fraction above 0 and at most 1"

@@ -14,7 +14,7 @@ from onebasin.data._tokenizers import max_positions
 from onebasin.data.data import Data
 from onebasin.data.dataset import Dataset
 from onebasin.data.examples import Tokens
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.graph.batches import output_of, run_model
 from onebasin.graph.binding import evaluation_mode
 
@@ -22,9 +22,7 @@ CAUSAL_CLASSES = ("ForCausalLM", "LMHeadModel")
 """Endings of the names of transformers models that predict the next token."""
 
 
-def fit_data(
-    module: nn.Module, data: Data, *, call: str, name: str, needs_loss: bool, remedy: str
-) -> Data:
+def fit_data(module: nn.Module, data: Data, *, name: str, needs_loss: bool, remedy: str) -> Data:
     """Return data in a form that a module can be run on, checked on two examples.
 
     For a language model, the label of each token is the next token.
@@ -32,7 +30,6 @@ def fit_data(
     Args:
         module: the architecture; it does not change.
         data: the examples.
-        call: the command or function, for messages.
         name: the name of the module, for messages.
         needs_loss: whether a loss is computed, which needs labels that fit the outputs.
         remedy: alternative to other data, for messages.
@@ -42,7 +39,7 @@ def fit_data(
             not fit the labels.
     """
     errors: list[OneBasinError] = []
-    words = {"call": call, "name": name, "remedy": remedy}
+    words = {"name": name, "remedy": remedy}
     for layout in data.layouts():
         try:
             with evaluation_mode(module):
@@ -53,12 +50,12 @@ def fit_data(
             errors.append(error)
             continue
         return _with_task(module, layout, output, needs_loss=needs_loss, **words)
-    _check_token_inputs(module, data, call=call, name=name)
+    _check_token_inputs(module, data, name=name)
     is_text = isinstance(data.example_inputs(1), Mapping)
     raise errors[-1 if is_text else 0]
 
 
-def _check_token_inputs(module: nn.Module, data: Data, *, call: str, name: str) -> None:
+def _check_token_inputs(module: nn.Module, data: Data, *, name: str) -> None:
     """Raise an error that explains why a transformers model cannot be run on data, if known.
 
     Raises:
@@ -69,9 +66,7 @@ def _check_token_inputs(module: nn.Module, data: Data, *, call: str, name: str) 
     if data.tokens is None:
         example = data.example_inputs(1)
         if isinstance(example, Tensor) and example.is_floating_point():
-            raise OneBasinError(
-                f"{call}: {name} takes tokens, but {data.name} has numbers; pass text"
-            )
+            raise ArgumentError(f"{name} takes tokens, but {data.name} has numbers; pass text")
         return
     length, most = data.tokens.shape[1], max_positions(vars(module.config))
     if most is not None and length > most:
@@ -87,7 +82,6 @@ def _with_task(
     output: Any,
     *,
     needs_loss: bool,
-    call: str,
     name: str,
     remedy: str,
 ) -> Data:
@@ -103,28 +97,28 @@ def _with_task(
     if not needs_loss:
         return data
     if not data.has_labels("train"):
-        raise OneBasinError(
-            f"{call}: {data.name} has no labels, and a loss needs them; pass labeled data, or the "
+        raise ArgumentError(
+            f"{data.name} has no labels, and a loss needs them; pass labeled data, or the "
             "name of their column as label_column="
         )
     if data.num_classes is None:
         return data
-    _check_outputs(outputs, data, data.num_classes, call=call, name=name, remedy=remedy)
+    _check_outputs(outputs, data, data.num_classes, name=name, remedy=remedy)
     return data
 
 
 def _check_outputs(
-    outputs: Tensor, data: Data | Dataset, num_classes: int, *, call: str, name: str, remedy: str
+    outputs: Tensor, data: Data | Dataset, num_classes: int, *, name: str, remedy: str
 ) -> None:
     """Check that a model has an output for each class."""
     if outputs.ndim != 2:
-        raise OneBasinError(
-            f"{call}: {name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
+        raise ArgumentError(
+            f"{name} returns {tuple(outputs.shape)} for two examples but {data.name} has "
             f"{num_classes} classes; choose other data or {remedy}"
         )
     if outputs.shape[1] < num_classes:
-        raise OneBasinError(
-            f"{call}: labels of {data.name} reach {num_classes - 1}, but {name} has "
+        raise ArgumentError(
+            f"labels of {data.name} reach {num_classes - 1}, but {name} has "
             f"{counted(outputs.shape[1], 'output')}; choose other data or {remedy}"
         )
 
@@ -151,7 +145,6 @@ def check_runs(
     examples: Any,
     data: Data | Dataset,
     *,
-    call: str,
     name: str,
     remedy: str,
 ) -> Any:
@@ -161,7 +154,6 @@ def check_runs(
         model: a function of the inputs of a batch.
         examples: the inputs of two examples.
         data: their source, for messages.
-        call: the command or function, for messages.
         name: the name of the model, for messages.
         remedy: alternative to other data, for messages.
 
@@ -173,8 +165,8 @@ def check_runs(
             return model(examples)
     # The code of users and other libraries may raise anything.
     except Exception as error:
-        raise OneBasinError(
-            f"{call}: {name} cannot be run on {data.name}, whose inputs are {shape_text(examples)} "
+        raise ArgumentError(
+            f"{name} cannot be run on {data.name}, whose inputs are {shape_text(examples)} "
             f"({one_line(error)}); choose other data or {remedy}"
         ) from error
 
@@ -200,7 +192,6 @@ def check_fits(
     examples: Tensor,
     data: Dataset,
     *,
-    call: str,
     name: str,
     remedy: str,
 ) -> None:
@@ -221,8 +212,7 @@ def check_fits(
         lambda inputs: output_of(model(inputs)),
         examples,
         data,
-        call=call,
         name=name,
         remedy=remedy,
     )
-    _check_outputs(outputs, data, data.num_classes, call=call, name=name, remedy=remedy)
+    _check_outputs(outputs, data, data.num_classes, name=name, remedy=remedy)

@@ -62,7 +62,7 @@ def tokenizer(name: str, length: int) -> Tokenizer:
     Raises:
         OneBasinError: the name is unknown, or the length is not positive.
     """
-    length = check_whole("data", "max_length", length, least=1)
+    length = check_whole("max_length", length, least=1)
     if name == BYTES:
         return Tokenizer(
             lambda texts: [_bytes(text)[:length] for text in texts], _bytes, 0, 1 + 256

@@ -12,7 +12,7 @@ from torch import Tensor
 from onebasin._random import check_seed, wrapped
 from onebasin.data.augmentation import Augmentation
 from onebasin.data.examples import Examples
-from onebasin.errors import check_whole
+from onebasin.errors import check_whole, public
 from onebasin.graph.batches import Batches
 
 
@@ -54,6 +54,7 @@ class LabeledBatches(Batches, Sequence[tuple[Tensor, Tensor]]):
         return inputs, labels
 
 
+@public
 def batches(
     inputs: Examples,
     labels: Tensor,
@@ -85,7 +86,7 @@ def batches(
     """
     order = None
     if shuffle_seed is not None:
-        shuffle_seed = check_seed("batches", shuffle_seed, "shuffle_seed")
+        shuffle_seed = check_seed(shuffle_seed, "shuffle_seed")
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(shuffle_seed))
-    size = check_whole("batches", "size", size, least=1)
+    size = check_whole("size", size, least=1)
     return LabeledBatches(inputs, labels, size, order, augmentation, shuffle_seed or 0)

@@ -14,7 +14,7 @@ from onebasin._checks import described
 from onebasin._random import check_seed
 from onebasin.data import sampling
 from onebasin.data.examples import Examples, Tokens, as_tensor, select
-from onebasin.errors import OneBasinError, check_whole, is_fraction, listed
+from onebasin.errors import OneBasinError, check_whole, is_fraction, listed, public
 
 
 class Dataset:
@@ -42,6 +42,7 @@ class Dataset:
         Dataset('toy', 4 train and 6 test examples of shape (2,), 3 classes)
     """
 
+    @public
     def __init__(
         self,
         name: str,
@@ -58,7 +59,7 @@ class Dataset:
         self.train_labels = train_labels
         self.test_examples = test_inputs
         self.test_labels = test_labels
-        self.num_classes = check_whole("data", "num_classes", num_classes, least=1)
+        self.num_classes = check_whole("num_classes", num_classes, least=1)
         self.class_names = class_names
         _check_split(name, "train", train_inputs, train_labels, self.num_classes)
         _check_split(name, "test", test_inputs, test_labels, self.num_classes)
@@ -105,6 +106,7 @@ class Dataset:
         }
         return Dataset(**{**current, **changes})
 
+    @public
     def subset(
         self,
         max_train_examples: int | None = None,
@@ -127,12 +129,13 @@ class Dataset:
         Raises:
             OneBasinError: there are fewer examples, or the seed is invalid.
         """
-        seed = check_seed("data", seed)
+        seed = check_seed(seed)
         return self._rows(
             train=self._sample_rows("train", max_train_examples, seed, balanced),
             test=self._sample_rows("test", max_test_examples, seed + 1, balanced),
         )
 
+    @public
     def with_classes(self, classes: Iterable[int]) -> Dataset:
         """Return the examples of some classes; labels do not change.
 
@@ -142,8 +145,8 @@ class Dataset:
         Raises:
             OneBasinError: a class does not exist, or the list is empty.
         """
-        class_list = listed("data", "classes", classes)
-        numbers = [check_whole("data", "a class", number, least=0) for number in class_list]
+        class_list = listed("classes", classes)
+        numbers = [check_whole("a class", number, least=0) for number in class_list]
         if not numbers or max(numbers) >= self.num_classes:
             raise OneBasinError(
                 f"data: classes {numbers} of {self.name}; give at least one of 0 to "
@@ -155,6 +158,7 @@ class Dataset:
             test=torch.isin(self.test_labels, wanted).nonzero().flatten(),
         )
 
+    @public
     def split(self, fraction: float = 0.5, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Split the training examples into two datasets; both have all test examples.
 
@@ -185,6 +189,7 @@ class Dataset:
         rest = 1 - fraction if is_fraction(fraction) else fraction
         return self._split(fraction, rest, seed)
 
+    @public
     def with_label_noise(self, fraction: float, *, seed: int = 0) -> Dataset:
         """Return the dataset with wrong labels for some training examples.
 

@@ -20,12 +20,13 @@ from onebasin.data._decoding import Progress, Reading
 from onebasin.data._normalization import MeanAndStd
 from onebasin.data._sources import SPLIT_NAMES
 from onebasin.data.dataset import Dataset
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import OneBasinError, check_choice, public
 
 NUM_TEST = 360
 LARGEST_PIXEL = 16.0
 
 
+@public
 def load_digits(*, seed: int = 0, normalization: MeanAndStd | None = None) -> Dataset:
     """Return the digits of scikit-learn: 1437 training and 360 test images.
 
@@ -47,7 +48,7 @@ def load_digits(*, seed: int = 0, normalization: MeanAndStd | None = None) -> Da
         torch.Size([1437, 64])
     """
     images, labels = _images()
-    generator = torch.Generator().manual_seed(check_seed("data", seed))
+    generator = torch.Generator().manual_seed(check_seed(seed))
     order = torch.randperm(len(images), generator=generator)
     test, train = order[:NUM_TEST], order[NUM_TEST:]
     if normalization is None:
@@ -118,6 +119,7 @@ DATASETS: Mapping[str, HubSet | None] = MappingProxyType(
 """The datasets by name; `digits` is part of scikit-learn, the others are on the hub."""
 
 
+@public
 def load_dataset(
     name: str,
     *,
@@ -177,8 +179,8 @@ def load_dataset(
         Dataset('digits', 100 train and 360 test examples of shape (1, 8, 8), 10 classes)
     """
     if layout is not None:
-        check_choice("data", "layout", layout, Layout)
-    seed = check_seed("data", seed)
+        check_choice("layout", layout, Layout)
+    seed = check_seed(seed)
     if name == DIGITS:
         data = load_digits(seed=seed)
     else:

@@ -44,7 +44,7 @@ def sample_rows(
         >>> sample_rows(torch.tensor([0, 0, 0, 1]), 2, num_classes=2, seed=0, balanced=True)[1]
         tensor(3)
     """
-    if not 0 < check_whole("data", f"max_{split}_examples", number, least=0) <= len(labels):
+    if not 0 < check_whole(f"max_{split}_examples", number, least=0) <= len(labels):
         raise OneBasinError(
             f"data: subset of {number} {split} examples of {name}; it has {len(labels)}"
         )
@@ -96,7 +96,7 @@ def split_rows(
             raise OneBasinError(
                 f"data: invalid fraction {fraction!r} of {name}; pass a number from 0 to 1"
             )
-    generator = torch.Generator().manual_seed(check_seed("data", seed))
+    generator = torch.Generator().manual_seed(check_seed(seed))
     order = torch.randperm(len(labels), generator=generator)
     is_first = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(num_classes):
@@ -133,7 +133,7 @@ def noisy_labels(
             "pass a fraction from 0 to 1, and at least two classes"
         )
     # A separate stream: subsets and splits with the same seed must not choose the same rows.
-    generator = generator_for(check_seed("data", seed), "label noise")
+    generator = generator_for(check_seed(seed), "label noise")
     noisy = labels.clone()
     number = round(float(fraction) * len(labels))
     rows = torch.randperm(len(labels), generator=generator)[:number]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.graph.batches import IGNORE_INDEX
 
 Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
@@ -59,7 +59,7 @@ def measure_batch(outputs: Shaped[Tensor, " n *each"], labels: Tensor, loss: Los
             f"evaluator: outputs are {tuple(outputs.shape)} and labels {tuple(labels.shape)} "
             f"{labels.dtype}; cross_entropy needs outputs (n, classes) and integer labels (n,)"
         )
-    check_classes("evaluator", classes, logits.shape[-1])
+    check_classes(classes, logits.shape[-1])
     losses = F.cross_entropy(logits, classes, reduction="none")
     return Part(float(losses.double().sum()), wrong, num_examples)
 
@@ -77,11 +77,10 @@ def flat_classes(
     return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1).long()
 
 
-def check_classes(call: str, classes: Tensor, num_classes: int) -> None:
+def check_classes(classes: Tensor, num_classes: int) -> None:
     """Check that labels are valid class indices (-100 is ignored).
 
     Args:
-        call: name of the public function, for messages.
         classes: integer labels.
         num_classes: number of classes.
 
@@ -91,8 +90,8 @@ def check_classes(call: str, classes: Tensor, num_classes: int) -> None:
     counted = classes[classes != IGNORE_INDEX]
     low, high = (int(each) for each in counted.aminmax()) if len(counted) else (0, 0)
     if low < 0 or high >= num_classes:
-        raise OneBasinError(
-            f"{call}: labels are {low} to {high}, but there are {num_classes} classes; use 0 to "
+        raise ArgumentError(
+            f"labels are {low} to {high}, but there are {num_classes} classes; use 0 to "
             f"{num_classes - 1}, or {IGNORE_INDEX} to ignore an example"
         )
 

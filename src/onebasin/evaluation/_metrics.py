@@ -108,7 +108,7 @@ def classes_of(
             f"compare_ensembles: outputs are {tuple(outputs[0].shape)} and labels "
             f"{tuple(labels.shape)} {labels.dtype}; expected (n, classes) and integers (n,)"
         )
-    check_classes("compare_ensembles", labels, outputs[0].shape[-1])
+    check_classes(labels, outputs[0].shape[-1])
     flat = [flat_classes(output, labels) for output in outputs]
     classes = flat[0][1]
     counted = classes != IGNORE_INDEX

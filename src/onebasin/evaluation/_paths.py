@@ -12,7 +12,7 @@ from torch import Tensor
 from onebasin._checks import check_mapping, check_tensor, described
 from onebasin._dtypes import all_finite, common_dtype, compute_dtype, is_inexact, round_to
 from onebasin._text import counted
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 
 # A point: the weights of the networks by their numbers. Their sum is 1.
 Weights: TypeAlias = Mapping[int, float]
@@ -44,8 +44,8 @@ def point_between(
 
 
 def _check_shape(name: str, a: Tensor, b: Tensor) -> None:
-    check_tensor(f"parameters: tensor {name!r} of params_a", a)
-    check_tensor(f"parameters: tensor {name!r} of params_b", b)
+    check_tensor(f"tensor {name!r} of params_a", a)
+    check_tensor(f"tensor {name!r} of params_b", b)
     if a.shape != b.shape:
         raise OneBasinError(
             f"parameters: tensor {name!r} is {tuple(a.shape)} in params_a but {tuple(b.shape)} in "
@@ -163,8 +163,8 @@ def same_point(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tensor]) -
 
 
 def _equal(name: str, a: Tensor, b: Tensor) -> bool:
-    check_tensor(f"parameters: tensor {name!r} of params_a", a)
-    check_tensor(f"parameters: tensor {name!r} of params_b", b)
+    check_tensor(f"tensor {name!r} of params_a", a)
+    check_tensor(f"tensor {name!r} of params_b", b)
     return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b.to(a.device))
 
 
@@ -174,8 +174,8 @@ def check_same_names(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tens
     Raises:
         OneBasinError: an argument is not a mapping, or a tensor is in only one of them.
     """
-    check_mapping("parameters", params_a, "params_a")
-    check_mapping("parameters", params_b, "params_b")
+    check_mapping(params_a, "params_a")
+    check_mapping(params_b, "params_b")
     for name in (*params_a, *params_b):
         if (name in params_a) != (name in params_b):
             here, there = ("a", "b") if name in params_a else ("b", "a")
@@ -185,15 +185,12 @@ def check_same_names(params_a: Mapping[str, Tensor], params_b: Mapping[str, Tens
             )
 
 
-def normalize_weights(
-    weights: Sequence[int | float] | None, num_networks: int, *, call: str = "average"
-) -> list[float]:
+def normalize_weights(weights: Sequence[int | float] | None, num_networks: int) -> list[float]:
     """Return weights divided by their sum, one for each network.
 
     Args:
         weights: one number for each network; None for equal weights.
         num_networks: number of networks.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: the number of weights is wrong, one is not finite, or their sum is 0.
@@ -202,29 +199,29 @@ def normalize_weights(
         >>> normalize_weights([1, 3], 2)
         [0.25, 0.75]
     """
-    weights = [1.0] * num_networks if weights is None else _numbers(weights, call)
+    weights = [1.0] * num_networks if weights is None else _numbers(weights)
     listed = ", ".join(f"{weight:g}" for weight in weights)
     if len(weights) != num_networks:
-        raise OneBasinError(
-            f"{call}: {counted(len(weights), 'weight')} ({listed}) for {num_networks} networks; "
+        raise ArgumentError(
+            f"{counted(len(weights), 'weight')} ({listed}) for {num_networks} networks; "
             "pass one for each"
         )
     total = fsum(weights) if all(map(isfinite, weights)) else 0.0
     if total == 0:
-        raise OneBasinError(
-            f"{call}: the weights are {listed}, but they must be finite with a sum other than 0; "
+        raise ArgumentError(
+            f"the weights are {listed}, but they must be finite with a sum other than 0; "
             "pass weights=, such as 0.7,0.3"
         )
     return [weight / total for weight in weights]
 
 
-def _numbers(weights: Any, call: str) -> list[float]:
+def _numbers(weights: Any) -> list[float]:
     """Return weights as Python floats; numbers of NumPy and PyTorch are accepted."""
     try:
         if isinstance(weights, Mapping | str):
             raise TypeError
         return [float(weight) for weight in weights]
     except (TypeError, ValueError) as error:
-        raise OneBasinError(
-            f"{call}: weights is {described(weights)}; pass one number for each network"
+        raise ArgumentError(
+            f"weights is {described(weights)}; pass one number for each network"
         ) from error

@@ -12,19 +12,16 @@ import torch
 from torch import Tensor
 
 from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 MASK = "_mask"
 
 
-def differing_masks(
-    networks: Sequence[Mapping[str, Tensor]], call: str = "parameters"
-) -> dict[str, str]:
+def differing_masks(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, str]:
     """Return the pruned tensors whose masks differ between networks, each with its mask.
 
     Args:
         networks: networks with the same names and shapes; only masks are read.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: a mask that belongs to no tensor differs.
@@ -35,18 +32,15 @@ def differing_masks(
             first = networks[0][mask].bool()
             others = [params[mask].bool().to(first.device) for params in networks[1:]]
             if not all(torch.equal(first, other) for other in others):
-                masks[_masked(networks[0], mask, call)] = mask
+                masks[_masked(networks[0], mask)] = mask
     return masks
 
 
-def with_common_masks(
-    networks: Sequence[Mapping[str, Tensor]], call: str = "parameters"
-) -> Sequence[Mapping[str, Tensor]]:
+def with_common_masks(networks: Sequence[Mapping[str, Tensor]]) -> Sequence[Mapping[str, Tensor]]:
     """Return equivalent networks with one mask, which keeps the entries that any of them keeps.
 
     Args:
         networks: networks with the same names and shapes.
-        call: name of the public function, for messages.
 
     Returns:
         The networks themselves if masks are equal; otherwise views that mask tensors on access.
@@ -61,7 +55,7 @@ def with_common_masks(
         >>> b["weight_orig"], b["weight_mask"]
         (tensor([0.]), tensor([1.]))
     """
-    return apply_common_masks(networks, differing_masks(networks, call))
+    return apply_common_masks(networks, differing_masks(networks))
 
 
 def apply_common_masks(
@@ -127,13 +121,13 @@ def _has_mask(params: Mapping[str, Tensor], name: str) -> bool:
     return bool(((value == 0) | (value == 1)).all())
 
 
-def _masked(params: Mapping[str, Tensor], mask: str, call: str) -> str:
+def _masked(params: Mapping[str, Tensor], mask: str) -> str:
     """Return the tensor of a mask: `weight_orig` or `weight` for `weight_mask`."""
     base, shape = mask.removesuffix(MASK), describe(params, mask).shape
     for name in (f"{base}_orig", base):
         if name in params and name != mask and describe(params, name).shape == shape:
             return name
-    raise OneBasinError(
-        f"{call}: mask {mask!r} differs between the networks and cannot be averaged; use networks"
+    raise ArgumentError(
+        f"mask {mask!r} differs between the networks and cannot be averaged; use networks"
         " with the same mask"
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin._dtypes import compute_dtype
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import ArgumentError, check_choice
 from onebasin.evaluation._moments import UnitMoments
 from onebasin.evaluation._paths import normalize_weights
 from onebasin.evaluation._repair_sites import RepairSite, find_repair_sites
@@ -28,8 +28,6 @@ from onebasin.graph.graph import MultiForwardHook
 
 Folded = Literal["repair", "rescale"]
 Method = Literal["reset", "repair", "rescale"]
-
-CALL = "repair"
 
 MIN_STD_RATIO = 1e-6
 """Minimum ratio to the sources' standard deviation; units below it count as constant."""
@@ -98,12 +96,12 @@ def repair(
         OneBasinError: the data are empty, features are not finite, or the model has no layer
             that can be repaired.
     """
-    check_choice(CALL, "method", method, Method)
+    check_choice("method", method, Method)
     if method == "reset":
         return _reset(model, params, data)
     if not sources:
-        raise OneBasinError(f"{CALL}: sources is empty; pass the networks that were merged")
-    fractions = normalize_weights(weights, len(sources), call=CALL)
+        raise ArgumentError("sources is empty; pass the networks that were merged")
+    fractions = normalize_weights(weights, len(sources))
     return ActivationRepair(model, data, method=method).run(
         params, sources, fractions, progress=progress
     )
@@ -116,7 +114,6 @@ class ActivationRepair:
         model: as for `repair`.
         data: as for `repair`; read once for every network.
         method: "repair" or "rescale".
-        call: name of the public function, for messages.
 
     Attributes:
         sites: repaired sites by node.
@@ -126,17 +123,15 @@ class ActivationRepair:
         OneBasinError: the data are empty, or the model has no layer that can be repaired.
     """
 
-    def __init__(
-        self, model: nn.Module, data: Iterable[Any], *, method: Folded, call: str = CALL
-    ) -> None:
+    def __init__(self, model: nn.Module, data: Iterable[Any], *, method: Folded) -> None:
         """Trace the model and find its sites."""
-        self.features = Features(model, shuffled(data), call=call)
+        self.features = Features(model, shuffled(data))
         self.method: Folded = method
         self.sites, self.skipped = find_repair_sites(self.features.graph)
         if not self.sites:
             reasons = "; ".join(f"{label!r}: {reason}" for label, reason in self.skipped.items())
-            raise OneBasinError(
-                f"{call}: the model has no hidden layer or norm with parameters to rescale"
+            raise ArgumentError(
+                "the model has no hidden layer or norm with parameters to rescale"
                 + (f" ({reasons})" if reasons else "")
             )
         if method == "repair":
@@ -162,8 +157,8 @@ class ActivationRepair:
         Raises:
             OneBasinError: features are not finite, or a running variance is negative.
         """
-        _check_variances(params, self.features.call)
-        run = _Run(self.sites, fractions, self.method, self.features.call)
+        _check_variances(params)
+        run = _Run(self.sites, fractions, self.method)
         self.features.run([*sources, params], run.make_hook, progress=progress)
         repaired = dict(params)
         for name, site in self.sites.items():
@@ -171,19 +166,19 @@ class ActivationRepair:
         return RepairResult(repaired, tuple(s.label for s in self.sites.values()), self.skipped)
 
 
-def _check_variances(params: Mapping[str, Tensor], call: str) -> None:
+def _check_variances(params: Mapping[str, Tensor]) -> None:
     for name, tensor in params.items():
         if not is_variance(name) or not tensor.is_floating_point():
             continue
         if bool((tensor.to(compute_dtype(tensor.dtype)) < 0).any()):
-            raise OneBasinError(
-                f"{call}: variance {name!r} of the merged network is negative; use "
+            raise ArgumentError(
+                f"variance {name!r} of the merged network is negative; use "
                 'onebasin.merge, or recompute it from data first with method="reset"'
             )
 
 
 def _reset(model: nn.Module, params: Mapping[str, Tensor], data: Iterable[Any]) -> RepairResult:
-    fresh = fresh_statistics(model, params, data, call=CALL)
+    fresh = fresh_statistics(model, params, data)
     return RepairResult(fresh, tuple(layers_with_statistics(model)))
 
 
@@ -194,13 +189,12 @@ class _Run:
         sites: sites by node.
         fractions: weights of the sources.
         method: "repair" or "rescale".
-        call: name of the public function, for messages.
     """
 
     def __init__(
-        self, sites: Mapping[str, RepairSite], fractions: Sequence[float], method: Folded, call: str
+        self, sites: Mapping[str, RepairSite], fractions: Sequence[float], method: Folded
     ) -> None:
-        self.sites, self.fractions, self.call = sites, fractions, call
+        self.sites, self.fractions = sites, fractions
         self.method: Folded = method
         self.moments: dict[str, list[UnitMoments]] = {}
 
@@ -213,7 +207,7 @@ class _Run:
                 return None
             moments = [UnitMoments.of(value, site.unit_dim, context.weight) for value in values]
             if not all(moment.is_finite for moment in moments):
-                check_finite(values, context.graph, name, self.call, last="the merged network")
+                check_finite(values, context.graph, name, last="the merged network")
             known = self.moments.get(name)
             self.moments[name] = (
                 [x + y for x, y in zip(known, moments, strict=True)] if known else moments

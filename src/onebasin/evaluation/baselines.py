@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from onebasin._dtypes import dtype_name, is_inexact
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, public
 from onebasin.evaluation._losses import check_classes
 from onebasin.evaluation.evaluator import Evaluation
 from onebasin.graph.batches import IGNORE_INDEX, Batches, as_iterable, labels_of
@@ -77,16 +77,11 @@ class Baseline:
 
 
 class ClassCounts:
-    """Number of examples of each class, accumulated batch by batch.
+    """Number of examples of each class, accumulated batch by batch."""
 
-    Args:
-        call: name of the public function, for messages.
-    """
-
-    def __init__(self, call: str = "evaluate") -> None:
+    def __init__(self) -> None:
         """Initialize without examples."""
         self._counts: Counter[int] = Counter()
-        self._call = call
 
     def add(self, labels: Tensor) -> None:
         """Add the labels of a batch; labels of -100 are ignored.
@@ -96,13 +91,11 @@ class ClassCounts:
         """
         labels = labels.reshape(-1)
         if len(labels) and is_inexact(labels.dtype):  # An empty list is a float tensor.
-            raise OneBasinError(
-                f"{self._call}: labels are {dtype_name(labels.dtype)}; pass integer classes"
-            )
+            raise ArgumentError(f"labels are {dtype_name(labels.dtype)}; pass integer classes")
         labels = labels.long()
         classes, counts = labels[labels != IGNORE_INDEX].unique(return_counts=True)
         if len(classes):
-            check_classes(self._call, classes, int(classes.max()) + 1)
+            check_classes(classes, int(classes.max()) + 1)
         self._counts.update(dict(zip(classes.tolist(), counts.tolist(), strict=True)))
 
     def result(self, num_classes: int | None = None) -> Baseline:
@@ -116,15 +109,14 @@ class ClassCounts:
         """
         total = self._counts.total()
         if not total:
-            raise OneBasinError(
-                f"{self._call}: all labels are ignored or missing; check the labels"
-            )
+            raise ArgumentError("all labels are ignored or missing; check the labels")
         fractions = [count / total for count in self._counts.values()]
         loss = max(0.0, -sum(fraction * log(fraction) for fraction in fractions))
         known = max(max(self._counts) + 1, num_classes or 0)
         return Baseline(loss, 1 - max(fractions), total, known)
 
 
+@public
 def baseline_of(data: Iterable[Any], num_classes: int | None = None) -> Baseline:
     """Return the best constant prediction on labeled data.
 
@@ -142,12 +134,12 @@ def baseline_of(data: Iterable[Any], num_classes: int | None = None) -> Baseline
         >>> baseline.error, round(baseline.loss, 4)
         (0.25, 0.5623)
     """
-    counts = ClassCounts("baseline_of")
+    counts = ClassCounts()
     if isinstance(data, Batches) and isinstance(data.labels, Tensor):
         counts.add(data.labels)
     elif isinstance(data, tuple) and len(data) == 2 and all(isinstance(e, Tensor) for e in data):
         counts.add(data[1])
     else:
-        for number, batch in enumerate(as_iterable(data, "baseline_of")):
-            counts.add(labels_of(batch, number, "baseline_of"))
+        for number, batch in enumerate(as_iterable(data)):
+            counts.add(labels_of(batch, number))
     return counts.result(num_classes)

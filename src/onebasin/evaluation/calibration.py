@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from onebasin.errors import OneBasinError, check_whole
+from onebasin.errors import OneBasinError, check_whole, public
 from onebasin.evaluation._losses import check_classes
 from onebasin.evaluation._plotting import GRID, SOFT_INK
 from onebasin.evaluation.results import Result, axes_for
@@ -120,7 +120,7 @@ class CalibrationBins:
 
     def __init__(self, num_bins: int = 15) -> None:
         """Initialize empty bins."""
-        num_bins = check_whole("calibrate", "num_bins", num_bins, least=1)
+        num_bins = check_whole("num_bins", num_bins, least=1)
         self._counts = torch.zeros(num_bins, dtype=torch.float64)
         self._sums = torch.zeros(num_bins, dtype=torch.float64)
         self._right = torch.zeros(num_bins, dtype=torch.float64)
@@ -158,6 +158,7 @@ class CalibrationBins:
         return Calibration(tuple(counts), means(self._sums), means(self._right))
 
 
+@public
 def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> Calibration:
     """Return the accuracy for each confidence of the predictions (Guo et al. 2017).
 
@@ -195,7 +196,7 @@ def calibrate(probabilities: Tensor, labels: Tensor, *, num_bins: int = 15) -> C
         )
     if labels.is_floating_point() or labels.is_complex():
         raise OneBasinError(f"calibrate: labels are {labels.dtype}; they must be integers")
-    check_classes("calibrate", labels, probabilities.shape[1])
+    check_classes(labels, probabilities.shape[1])
     bins = CalibrationBins(num_bins)
     bins.add(probabilities, labels.to(probabilities.device))
     return bins.result()

@@ -40,7 +40,7 @@ def permuted_copies(
         OneBasinError: `num_copies` is below 1, or the symmetry has no permutable units or does
             not match the parameters.
     """
-    num_copies = check_whole("permuted_copies", "num_copies", num_copies, least=1)
+    num_copies = check_whole("num_copies", num_copies, least=1)
     if not symmetry.groups:
         raise OneBasinError(
             "permuted_copies: the symmetry has no permutable units; use an architecture with "

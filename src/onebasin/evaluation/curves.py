@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import OneBasinError, check_choice, public
 from onebasin.evaluation._plotting import (
     GRID,
     INK,
@@ -73,6 +73,7 @@ class Curve(Result):
         points = f"{len(self.alphas)} points from B to A"
         return f"Curve: {points}, loss: {losses}{errors}; statistics {self.normalization}"
 
+    @public
     def barrier(self, quantity: Quantity = "loss", baseline: BarrierBaseline = "linear") -> float:
         r"""Return the barrier: the maximum of the curve above its baseline, at least 0.
 
@@ -91,8 +92,8 @@ class Curve(Result):
         Raises:
             OneBasinError: an argument is invalid, or the curve has no errors.
         """
-        check_choice("barrier", "quantity", quantity, Quantity)
-        check_choice("barrier", "baseline", baseline, BarrierBaseline)
+        check_choice("quantity", quantity, Quantity)
+        check_choice("baseline", baseline, BarrierBaseline)
         values = self.losses if quantity == "loss" else self.errors
         if all(map(isnan, values)) and quantity == "error":
             raise OneBasinError(
@@ -115,6 +116,7 @@ class Curve(Result):
             for alpha, loss, error in points
         ]
 
+    @public
     def plot(self, ax: Axes | None = None, *, quantity: Quantity = "loss", **style: Any) -> Axes:
         """Plot the curve.
 
@@ -126,7 +128,7 @@ class Curve(Result):
         Returns:
             The axes with the curve.
         """
-        check_choice("plot", "quantity", quantity, Quantity)
+        check_choice("quantity", quantity, Quantity)
         ax = axes_for(ax)
         values = self.losses if quantity == "loss" else self.errors
         ax.plot(self.alphas, values, **style)

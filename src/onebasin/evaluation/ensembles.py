@@ -117,7 +117,7 @@ def compare_ensembles(
         OneBasinError: there are fewer than two members, two entries have one name, the data have
             no classes, or for the reasons of `FunctionalModel`.
     """
-    check_model("compare_ensembles", model)
+    check_model(model)
     others = {} if others is None else others
     _check(networks, others, evaluate)
     members = list(networks.values())
@@ -128,7 +128,7 @@ def compare_ensembles(
     num_members = len(members)
     with torch.no_grad():
         for number, batch in enumerate(evaluate.batches):
-            labels = labels_of(batch, number, "compare_ensembles")
+            labels = labels_of(batch, number)
             outputs = [output_of(run_model(each, inputs_of(batch))) for each in run]
             logits, classes = classes_of(outputs, labels)
             averages = averages_of(logits[:num_members])

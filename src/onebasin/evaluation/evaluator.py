@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin.data.data import Data, SplitName
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.evaluation._losses import Loss, Part, measure_batch
 from onebasin.graph.batches import (
     Batches,
@@ -77,7 +77,7 @@ class Evaluator:
         parts = []
         with evaluation_mode(model), torch.no_grad():
             for number, batch in enumerate(self.batches):
-                labels = labels_of(batch, number, "evaluator")
+                labels = labels_of(batch, number)
                 outputs = output_of(run_model(model, inputs_of(batch)))
                 parts.append(measure_batch(outputs, labels.to(outputs.device), self.loss))
         return summed(parts)
@@ -97,6 +97,7 @@ def summed(parts: Sequence[Part]) -> Evaluation:
     return Evaluation(sum(part.loss for part in parts) / num_examples, error, num_examples)
 
 
+@public
 def evaluator(
     inputs: Tensor | Iterable[Any],
     labels: Tensor | None = None,
@@ -135,7 +136,7 @@ def evaluator(
             f"evaluator: unknown loss {loss!r}; use 'cross_entropy', 'mse' or a function"
         )
     if labels is None:
-        return Evaluator(as_reiterable(inputs, "evaluator"), loss)
+        return Evaluator(as_reiterable(inputs), loss)
     tensors = torch.as_tensor(inputs), torch.as_tensor(labels)
     return Evaluator(Batches(*tensors, batch_size=batch_size), loss)
 

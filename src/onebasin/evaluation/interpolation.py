@@ -9,7 +9,7 @@ from typing import Any, overload
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments
-from onebasin.errors import OneBasinError, check_choice, check_whole
+from onebasin.errors import ArgumentError, check_choice, check_whole
 from onebasin.evaluation._paths import Weights, same_point
 from onebasin.evaluation._points import Evaluations, Params, Prepare, evaluate_points
 from onebasin.evaluation._repair import ActivationRepair
@@ -21,7 +21,6 @@ from onebasin.graph.batches import as_reiterable
 
 
 def preparation_for(
-    call: str,
     model: nn.Module,
     normalization: LineNormalization,
     data: Iterable[Any] | None,
@@ -31,7 +30,6 @@ def preparation_for(
     """Return the function applied to points, or None, and the number of affected layers.
 
     Args:
-        call: name of the public function, for messages.
         model: the architecture.
         normalization: as for `interpolate`, checked.
         data: as for `interpolate`.
@@ -44,15 +42,15 @@ def preparation_for(
     if normalization == "interpolated":
         return None, 0
     if data is None:
-        raise OneBasinError(
-            f'{call}: normalization="{normalization}" estimates statistics from data; pass '
+        raise ArgumentError(
+            f'normalization="{normalization}" estimates statistics from data; pass '
             f"{argument}=, usually the training batches"
         )
-    batches = as_reiterable(data, call)
+    batches = as_reiterable(data)
     if normalization == "reset":
         num_layers = len(layers_with_statistics(model))
-        return lambda params, *_: fresh_statistics(model, params, batches, call=call), num_layers
-    repairer = ActivationRepair(model, batches, method=normalization, call=call)
+        return lambda params, *_: fresh_statistics(model, params, batches), num_layers
+    repairer = ActivationRepair(model, batches, method=normalization)
 
     def repaired(
         params: Mapping[str, Tensor], networks: Sequence[Mapping[str, Tensor]], weights: Weights
@@ -140,20 +138,17 @@ def interpolate(
         >>> curve.barrier()
         2.25
     """
-    line = line_of("interpolate", model, num_points, normalization, data)
-    evaluates = evaluates_by_name("interpolate", evaluate)
+    line = line_of(model, num_points, normalization, data)
+    evaluates = evaluates_by_name(evaluate)
     evaluations = line.evaluate(params_a, params_b, evaluates, progress=progress)
     curves = {name: line.curve([point[name] for point in evaluations]) for name in evaluates}
     return curves if isinstance(evaluate, Mapping) else curves[""]
 
 
-def evaluates_by_name(
-    call: str, evaluate: Evaluate | Mapping[str, Evaluate]
-) -> Mapping[str, Evaluate]:
+def evaluates_by_name(evaluate: Evaluate | Mapping[str, Evaluate]) -> Mapping[str, Evaluate]:
     """Return evaluation functions by name; a single function has the name "".
 
     Args:
-        call: name of the public function, for messages.
         evaluate: as for `interpolate`.
 
     Raises:
@@ -162,7 +157,7 @@ def evaluates_by_name(
     if not isinstance(evaluate, Mapping):
         return {"": evaluate}
     if not evaluate:
-        raise OneBasinError(f"{call}: evaluate is an empty mapping; pass at least one function")
+        raise ArgumentError("evaluate is an empty mapping; pass at least one function")
     return evaluate
 
 
@@ -225,7 +220,6 @@ class Line:
 
 
 def line_of(
-    call: str,
     model: nn.Module,
     num_points: int,
     normalization: LineNormalization,
@@ -234,7 +228,6 @@ def line_of(
     """Check the arguments of a line and return its points.
 
     Args:
-        call: name of the public function, for messages.
         model: the architecture.
         num_points: as for `interpolate`.
         normalization: as for `interpolate`.
@@ -243,9 +236,9 @@ def line_of(
     Raises:
         OneBasinError: an argument is invalid, or for the reasons of `preparation_for`.
     """
-    check_model(call, model)
-    num_points = check_whole(call, "num_points", num_points, least=2)
-    check_choice(call, "normalization", normalization, LineNormalization)
-    prepare, num_reset = preparation_for(call, model, normalization, data)
+    check_model(model)
+    num_points = check_whole("num_points", num_points, least=2)
+    check_choice("normalization", normalization, LineNormalization)
+    prepare, num_reset = preparation_for(model, normalization, data)
     alphas = tuple(i / (num_points - 1) for i in range(num_points))
     return Line(model, alphas, prepare, normalization, num_reset)

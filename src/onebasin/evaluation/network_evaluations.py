@@ -123,7 +123,7 @@ def evaluate_networks(
     """
     if not networks:
         raise OneBasinError("evaluate_networks: networks is empty; pass at least one network")
-    check_names("evaluate_networks", "ensemble", ensemble, networks)
+    check_names("ensemble", ensemble, networks)
     evaluate_model = _evaluator(data, loss, batch_size)
     if ensemble and callable(evaluate_model.loss):
         raise OneBasinError(
@@ -136,7 +136,7 @@ def evaluate_networks(
     counts, num_classes, per_token = ClassCounts(), 0, False
     with torch.no_grad():
         for number, batch in enumerate(evaluate_model.batches):
-            labels = labels_of(batch, number, "evaluate")
+            labels = labels_of(batch, number)
             outputs = {
                 name: output_of(run_model(each, inputs_of(batch))) for name, each in bound.items()
             }

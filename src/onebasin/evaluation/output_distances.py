@@ -66,14 +66,14 @@ def compare_outputs(
         >>> compare_outputs(model, networks, [torch.eye(2)], reference=["a"])["b"].distance
         2.8284271247461903
     """
-    check_names("compare_outputs", "reference", reference, networks)
+    check_names("reference", reference, networks)
     if not reference:
         raise OneBasinError("compare_outputs: reference is empty; name at least one network")
     bound = {name: FunctionalModel(model, params) for name, params in networks.items()}
     sums = {name: DistanceSums() for name in bound}
-    spread = Spread("compare_outputs")
+    spread = Spread()
     with torch.no_grad():
-        for number, batch in enumerate(as_iterable(data, "compare_outputs")):
+        for number, batch in enumerate(as_iterable(data)):
             if is_empty(batch):
                 continue
             rows = {
@@ -98,15 +98,11 @@ def output_rows(output: Tensor) -> Tensor:
 
 
 class Spread:
-    """Sum of squared differences between rows and their mean, accumulated batch by batch.
+    """Sum of squared differences between rows and their mean, accumulated batch by batch."""
 
-    Args:
-        call: name of the public function, for messages.
-    """
-
-    def __init__(self, call: str) -> None:
+    def __init__(self) -> None:
         """Initialize without rows."""
-        self.count, self._call = 0, call
+        self.count = 0
         self._sum, self._squares = torch.zeros(()), 0.0
 
     def add(self, rows: Tensor) -> None:
@@ -117,7 +113,7 @@ class Spread:
         """
         if self._sum.ndim and self._sum.shape != rows.shape[1:]:
             raise OneBasinError(
-                f"{self._call}: outputs have {len(self._sum)} entries a row in one batch and "
+                f"outputs have {len(self._sum)} entries a row in one batch and "
                 f"{rows.shape[1]} in another; pad all inputs to one size"
             )
         self.count += len(rows)

@@ -241,8 +241,8 @@ def measure_pairs(
         [0.0, 0.25, 1.0]
     """
     names = _names(networks, names)
-    line = line_of("measure_pairs", model, num_points, normalization, data)
-    evaluates = evaluates_by_name("measure_pairs", evaluate)
+    line = line_of(model, num_points, normalization, data)
+    evaluates = evaluates_by_name(evaluate)
     ends = evaluate_points(model, networks, [{i: 1.0} for i in range(len(networks))], evaluates)
     pairs = list(combinations(range(len(networks)), 2))
     evaluations: dict[tuple[int, int], list[Evaluations]] = {}

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, checks_arguments
-from onebasin.errors import OneBasinError, check_amount, check_choice, check_whole
+from onebasin.errors import OneBasinError, check_amount, check_choice, check_whole, public
 from onebasin.evaluation._paths import check_same_names
 from onebasin.evaluation._plotting import INK
 from onebasin.evaluation._points import evaluate_points
@@ -191,6 +191,7 @@ class Plane(Result):
             "normalization": self.normalization,
         }
 
+    @public
     def plot(self, ax: Axes | None = None, *, quantity: Quantity = "loss") -> Axes:
         """Plot contours of the plane with the three networks.
 
@@ -207,7 +208,7 @@ class Plane(Result):
         Raises:
             OneBasinError: the plane has no finite values of the quantity.
         """
-        check_choice("plot", "quantity", quantity, Quantity)
+        check_choice("quantity", quantity, Quantity)
         values = np.array(self.losses if quantity == "loss" else self.errors)
         if not np.isfinite(values).any():
             raise OneBasinError(f"plot: the plane has no finite {quantity} to draw")
@@ -292,18 +293,18 @@ def measure_plane(
         >>> plane.coordinates
         ((0.0, 0.0), (5.0, 0.0), (4.0, 3.0))
     """
-    check_model("measure_plane", model)
-    num_points = check_whole("measure_plane", "num_points", num_points, least=2)
-    check_amount("measure_plane", "margin", margin)
+    check_model(model)
+    num_points = check_whole("num_points", num_points, least=2)
+    check_amount("margin", margin)
     if len(networks) != 3:
         raise OneBasinError(f"measure_plane: {len(networks)} networks given; pass three")
-    check_choice("measure_plane", "normalization", normalization, LineNormalization)
+    check_choice("normalization", normalization, LineNormalization)
     if normalization in ("repair", "rescale"):
         raise OneBasinError(
             f"measure_plane: normalization {normalization!r} needs a point between two networks; "
             "use 'reset' on planes"
         )
-    prepare, num_reset = preparation_for("measure_plane", model, normalization, data)
+    prepare, num_reset = preparation_for(model, normalization, data)
     basis = basis_of(model, networks)
     xs, ys = basis.grid(num_points, margin)
     points = [{i: 1.0} for i in range(3)] + [basis.weights_at(x, y) for y in ys for x in xs]

@@ -20,7 +20,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from onebasin._checks import checks_arguments
 from onebasin._dtypes import all_finite
 from onebasin._text import one_line
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.evaluation._moments import UnitMoments
 from onebasin.evaluation.output_distances import DistanceSums, Spread, output_rows
 from onebasin.graph._normalization import layers_with_statistics, path_of, statistics_of
@@ -41,8 +41,6 @@ from onebasin.graph.binding import (
     first_names,
     input_dtype,
 )
-
-CALL = "reset_statistics"
 
 
 @checks_arguments
@@ -93,7 +91,6 @@ def fresh_statistics(
     data: Iterable[Any],
     *,
     exact: bool = False,
-    call: str = CALL,
 ) -> dict[str, Tensor]:
     """Implementation of `reset_statistics` for other public functions.
 
@@ -102,17 +99,16 @@ def fresh_statistics(
         params: as for `reset_statistics`.
         data: as for `reset_statistics`.
         exact: as for `reset_statistics`.
-        call: name of the public function, for messages.
     """
     layers = layers_with_statistics(model)
     if not layers:
         return dict(params)
     values, first = bind_params(model, params), first_names(model)
-    data = shuffled(as_reiterable(data, call) if exact else as_iterable(data, call))
+    data = shuffled(as_reiterable(data) if exact else as_iterable(data))
     fresh: dict[str, Tensor] = {}
     for number in range(len(layers) if exact else 1):
         held = {**values, **fresh}
-        fresh = _run(model, layers, held, data, training=number == 0, call=call)
+        fresh = _run(model, layers, held, data, training=number == 0)
     return {name: fresh.get(first.get(name, name), tensor) for name, tensor in params.items()}
 
 
@@ -123,7 +119,6 @@ def _run(
     data: Iterable[Any],
     *,
     training: bool,
-    call: str,
 ) -> dict[str, Tensor]:
     """Run the model over the data once, and return the statistics of the layers' inputs."""
     layer_moments: dict[str, Any] = {}
@@ -150,11 +145,11 @@ def _run(
             except OneBasinError:
                 raise
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                raise OneBasinError(f"{call}: {_failure_reason(error, number)}") from error
+                raise ArgumentError(_failure_reason(error, number)) from error
             num_batches += 1
     if not num_batches:
-        raise OneBasinError(f"{call}: the data has no batch; pass at least one")
-    _check_finite(layer_moments, values, call)
+        raise ArgumentError("the data has no batch; pass at least one")
+    _check_finite(layer_moments, values)
     return {
         name: value
         for layer in layers
@@ -171,9 +166,7 @@ def _failure_reason(error: Exception, number: int) -> str:
     return f"the model does not run on batch {number} of the data: {one_line(error)}"
 
 
-def _check_finite(
-    layer_moments: Mapping[str, Any], values: Mapping[str, Tensor], call: str
-) -> None:
+def _check_finite(layer_moments: Mapping[str, Any], values: Mapping[str, Tensor]) -> None:
     """Check that the inputs of layers are finite if the parameters are."""
     broken = [
         layer
@@ -181,8 +174,8 @@ def _check_finite(
         if not bool(torch.isfinite(moments.mean + moments.variance).all())
     ]
     if broken and all(map(all_finite, values.values())):
-        raise OneBasinError(
-            f"{call}: the inputs of layer {broken[0]!r} are not finite, but the parameters are; "
+        raise ArgumentError(
+            f"the inputs of layer {broken[0]!r} are not finite, but the parameters are; "
             "check the data"
         )
 
@@ -256,7 +249,6 @@ class _InstanceMoments:
         return _InstanceMoments(count, mean, torch.lerp(self.variance, other.variance, fraction))
 
 
-DIFFERENCE_CALL = "reset_difference"
 LARGE_DIFFERENCE = 0.5
 """A larger difference means that the data differ from the training data."""
 
@@ -286,10 +278,10 @@ def reset_difference(
     """
     if not layers_with_statistics(model):
         return None
-    batches = as_reiterable(data, DIFFERENCE_CALL)
+    batches = as_reiterable(data)
     before = FunctionalModel(model, params)
-    after = FunctionalModel(model, fresh_statistics(model, params, batches, call=DIFFERENCE_CALL))
-    sums, spread = DistanceSums(), Spread(DIFFERENCE_CALL)
+    after = FunctionalModel(model, fresh_statistics(model, params, batches))
+    sums, spread = DistanceSums(), Spread()
     for batch in batches:
         if not is_empty(batch):
             inputs = inputs_of(batch)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.graph.graph import FeatureNode, Graph
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Units, substituted
@@ -101,13 +101,12 @@ def _takes_parameters(graph: Graph, node: FeatureNode) -> bool:
     )
 
 
-def map_groups(graph: Graph, symmetry: Symmetry, *, call: str = "features") -> Symmetry:
+def map_groups(graph: Graph, symmetry: Symmetry) -> Symmetry:
     """Return the layouts of the values in a graph, in the groups of a symmetry.
 
     Args:
         graph: the traced model.
         symmetry: symmetry of the same architecture; other groups of the graph remain fixed.
-        call: the public function that is running, for messages.
 
     Returns:
         A symmetry whose tensors are the nodes of the graph.
@@ -118,36 +117,36 @@ def map_groups(graph: Graph, symmetry: Symmetry, *, call: str = "features") -> S
     """
     if graph.symmetry.fingerprint == symmetry.fingerprint:
         return graph.features
-    _check_shapes(graph.symmetry, symmetry, call)
-    names = _names(graph.symmetry, symmetry, call)
+    _check_shapes(graph.symmetry, symmetry)
+    names = _names(graph.symmetry, symmetry)
     missing = {n: "not in the given symmetry" for n in graph.symmetry.groups if n not in names}
     return _renamed(restrict(graph.features, missing), names)
 
 
-def _check_shapes(traced: Symmetry, symmetry: Symmetry, call: str) -> None:
+def _check_shapes(traced: Symmetry, symmetry: Symmetry) -> None:
     for name, shape in symmetry.shapes.items():
         if traced.shapes.get(name) != shape:
-            raise OneBasinError(
-                f"{call}: tensor {name!r} is {shape} in the symmetry but "
+            raise ArgumentError(
+                f"tensor {name!r} is {shape} in the symmetry but "
                 f"{traced.shapes.get(name, 'missing')} in the model; pass the model that the "
                 "symmetry is of"
             )
 
 
-def _names(traced: Symmetry, symmetry: Symmetry, call: str) -> dict[str, str]:
+def _names(traced: Symmetry, symmetry: Symmetry) -> dict[str, str]:
     """Return the names of groups of the graph in the symmetry."""
     places = {place: name for name, place in _places(traced)}
     names: dict[str, str] = {}
     for name, place in _places(symmetry):
         if place in places and names.setdefault(places[place], name) != name:
-            raise OneBasinError(
-                f"{call}: the units of {names[places[place]]!r} and {name!r} must move together in "
+            raise ArgumentError(
+                f"the units of {names[places[place]]!r} and {name!r} must move together in "
                 "this model; verify the symmetry first"
             )
     for name in symmetry.groups:
         if name not in names.values():
-            raise OneBasinError(
-                f"{call}: no value inside the model shows the units of {name!r}; verify the "
+            raise ArgumentError(
+                f"no value inside the model shows the units of {name!r}; verify the "
                 "symmetry first, or match by weights"
             )
     return names

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from onebasin._checks import LABEL_KEYS, described, named_tensors
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 
 IGNORE_INDEX = -100
 """The label of ignored positions, as in `torch.nn.functional.cross_entropy`."""
@@ -98,49 +98,47 @@ def shuffled(data: Iterable[Any]) -> Iterable[Any]:
     return replace(data, order=torch.randperm(len(data.inputs), generator=generator))
 
 
-def as_iterable(data: Iterable[Any], name: str) -> Iterable[Any]:
+def as_iterable(data: Iterable[Any]) -> Iterable[Any]:
     """Return data that can be iterated.
 
     Args:
         data: an iterable of batches.
-        name: description of the data, for messages.
 
     Raises:
         OneBasinError: the data have another type, such as None.
     """
     if isinstance(data, Tensor):
-        raise OneBasinError(
-            f"{name}: the data is one tensor of shape {tuple(data.shape)}; pass a list of batches, "
+        raise ArgumentError(
+            f"the data is one tensor of shape {tuple(data.shape)}; pass a list of batches, "
             "such as [(inputs, labels)], or a DataLoader"
         )
     if isinstance(data, Mapping):
-        raise OneBasinError(
-            f"{name}: the data is one {type(data).__name__}; pass a list of batches, such as "
+        raise ArgumentError(
+            f"the data is one {type(data).__name__}; pass a list of batches, such as "
             "[batch], or a DataLoader"
         )
     try:
         iter(data)
     except TypeError as error:
-        raise OneBasinError(
-            f"{name}: the data is {described(data)}; pass a list of batches or a DataLoader"
+        raise ArgumentError(
+            f"the data is {described(data)}; pass a list of batches or a DataLoader"
         ) from error
     return data
 
 
-def as_reiterable(data: Iterable[Any], name: str) -> Iterable[Any]:
+def as_reiterable(data: Iterable[Any]) -> Iterable[Any]:
     """Return data that can be iterated repeatedly.
 
     Args:
         data: an iterable of batches.
-        name: description of the data, for messages.
 
     Raises:
         OneBasinError: the data are an iterator, which is empty after the first reading, or cannot
             be iterated.
     """
-    if iter(as_iterable(data, name)) is data:
-        raise OneBasinError(
-            f"{name}: the data is an iterator that can be read only once; pass a list of batches "
+    if iter(as_iterable(data)) is data:
+        raise ArgumentError(
+            "the data is an iterator that can be read only once; pass a list of batches "
             "or a DataLoader"
         )
     return data
@@ -196,21 +194,20 @@ def inputs_of(batch: Any) -> Any:
     return split_batch(batch)[0]
 
 
-def labels_of(batch: Any, number: int, call: str) -> Tensor:
+def labels_of(batch: Any, number: int) -> Tensor:
     """Return the labels of a batch.
 
     Args:
         batch: see `split_batch`.
         number: index of the batch, for messages.
-        call: the public function that is running, for the message.
 
     Raises:
         OneBasinError: the batch has no labels.
     """
     labels = split_batch(batch)[1]
     if labels is None:
-        raise OneBasinError(
-            f"{call}: batch {number} of the data ({type(batch).__name__}) has no labels; pass "
+        raise ArgumentError(
+            f"batch {number} of the data ({type(batch).__name__}) has no labels; pass "
             "(inputs, labels) or a mapping with 'labels'"
         )
     return torch.as_tensor(labels)

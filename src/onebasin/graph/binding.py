@@ -77,7 +77,7 @@ def bind_params(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         OneBasinError: a tensor is missing, unknown or of another shape.
     """
-    check_mapping("parameters", params, "params")
+    check_mapping(params, "params")
     required = model.state_dict(keep_vars=True)
     aliases = _aliases(model)
     _check_known(params, {*required, *(name for names in aliases.values() for name in names)})
@@ -171,7 +171,7 @@ def _check_known(params: Mapping[str, Tensor], known: set[str]) -> None:
 
 
 def _of_shape(name: str, value: Tensor, own: Tensor) -> Tensor:
-    check_tensor(f"parameters: tensor {name!r}", value)
+    check_tensor(f"tensor {name!r}", value)
     if value.shape != own.shape:
         raise OneBasinError(
             f"parameters: tensor {name!r} is {tuple(value.shape)} but {tuple(own.shape)} in the "

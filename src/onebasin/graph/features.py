@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from onebasin._dtypes import all_finite
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.graph.batches import as_reiterable, inputs_of, is_empty
 from onebasin.graph.graph import ForwardPreHook, Graph, MultiForwardHook, signature_of
 from onebasin.symmetry._inference.constants import doubled
@@ -43,7 +43,6 @@ class Features:
         model: the architecture; any module that `torch.export` supports. It does not change.
         data: batches `(inputs, labels)` or inputs alone, as a DataLoader gives them; read
             repeatedly. The first batch determines the graph; empty batches are skipped.
-        call: the public function that is running, for messages.
 
     Attributes:
         graph: graph for the first batch.
@@ -54,13 +53,13 @@ class Features:
             traced on them.
     """
 
-    def __init__(self, model: nn.Module, data: Iterable[Any], *, call: str = "features") -> None:
+    def __init__(self, model: nn.Module, data: Iterable[Any]) -> None:
         """Create the graph for the first batch."""
-        self.model, self.data, self.call = model, as_reiterable(data, call), call
+        self.model, self.data = model, as_reiterable(data)
         self._graphs: dict[Any, Graph] = {}
         first = next((batch for batch in data if not is_empty(batch)), None)
         if first is None:
-            raise OneBasinError(f"{call}: the data has no batches; pass at least one")
+            raise ArgumentError("the data has no batches; pass at least one")
         self.first = self._inputs(first)[0]
         self.graph = self._graph_of(self.first, 0)
 
@@ -98,9 +97,7 @@ class Features:
             graph = self._graph_of(inputs, count - 1)
             context = BatchContext(count - 1, graph, weight)
             pre_hook = None if make_pre_hook is None else make_pre_hook(context)
-            outputs = graph.run_lockstep(
-                params, inputs, make_hook(context), pre_hook=pre_hook, call=self.call
-            )
+            outputs = graph.run_lockstep(params, inputs, make_hook(context), pre_hook=pre_hook)
             if finish is not None:
                 finish(context, outputs, batch)
             if progress is not None:
@@ -123,20 +120,20 @@ class Features:
         try:
             graph = Graph(self.model, inputs)
         except OneBasinError as error:
-            raise OneBasinError(
-                f"{self.call}: the model does not run on batch {number} of the data, with inputs "
+            raise ArgumentError(
+                f"the model does not run on batch {number} of the data, with inputs "
                 f"of shapes {signature_of(inputs)}: {error}"
             ) from error
         if self._graphs and graph.nodes != self.graph.nodes:
-            raise OneBasinError(
-                f"{self.call}: batch {number}, with inputs of shapes {signature_of(inputs)}, takes "
+            raise ArgumentError(
+                f"batch {number}, with inputs of shapes {signature_of(inputs)}, takes "
                 "another way through the model than the first one; pass batches of one shape"
             )
         return graph
 
 
 def check_finite(
-    values: Sequence[Tensor], graph: Graph, name: str, call: str, *, last: str | None = None
+    values: Sequence[Tensor], graph: Graph, name: str, *, last: str | None = None
 ) -> None:
     """Check that the features of networks are finite.
 
@@ -144,7 +141,6 @@ def check_finite(
         values: value of a node for each network, A first.
         graph: graph of the node.
         name: name of the node.
-        call: the public function that is running, for the message.
         last: name of the last network, or None for a letter.
 
     Raises:
@@ -155,7 +151,7 @@ def check_finite(
         if last is not None and number == len(values) - 1:
             network = last
         if not all_finite(value):
-            raise OneBasinError(
-                f"{call}: the features of {network} at {graph.describe_node(name)} are not finite;"
+            raise ArgumentError(
+                f"the features of {network} at {graph.describe_node(name)} are not finite;"
                 " check its weights and the data"
             )

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from onebasin._checks import named_tensors
 from onebasin._dtypes import common_dtype
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.graph._nodes import module_of, operator_of, origins, shared, tensor_inputs, writes
 from onebasin.graph.batches import arguments_of, device_of, dtype_of
 from onebasin.graph.binding import bind_params, promote, promoted_dtype
@@ -210,7 +210,6 @@ class Graph:
         hook: MultiForwardHook | None = None,
         *,
         pre_hook: ForwardPreHook | None = None,
-        call: str = "features",
     ) -> list[list[Tensor]]:
         """Run several networks on a batch in lockstep, node by node.
 
@@ -223,7 +222,6 @@ class Graph:
             hook: function of the name and the values of every node in `nodes`; it may return
                 other values, which later nodes then use.
             pre_hook: called with the arguments of every operator in `nodes`, before it is run.
-            call: the public function that is running, for messages.
 
         Returns:
             The flattened outputs of each network.
@@ -232,8 +230,8 @@ class Graph:
             OneBasinError: parameters or shapes of the batch do not fit.
         """
         if signature_of(inputs) != self.signature:
-            raise OneBasinError(
-                f"{call}: the batch has shapes {signature_of(inputs)}, the graph was made for "
+            raise ArgumentError(
+                f"the batch has shapes {signature_of(inputs)}, the graph was made for "
                 f"{self.signature}; make one graph for each shape"
             )
         graph_module = self.traced.exported.graph_module
@@ -245,7 +243,7 @@ class Graph:
                 if pre_hook is not None and is_visible and node.op == "call_function":
                     given = tuple(run.fetch_args_kwargs_from_env(node) for run in runs)
                     pre_hook(Call(node.name, cast(Callable[..., Any], node.target), given))
-                values = [self._value(run, node, call) for run in runs]
+                values = [self._value(run, node) for run in runs]
                 if hook is not None and is_visible:
                     values = hook(node.name, values) or values
                 for run, value in zip(runs, values, strict=True):
@@ -254,15 +252,15 @@ class Graph:
         counted = [isinstance(n.meta.get("val"), Tensor) for n in self.traced.exported.outputs]
         return [run.outputs[-sum(counted) :] if any(counted) else [] for run in runs]
 
-    def _value(self, run: _Run, node: torch.fx.Node, call: str) -> Any:
+    def _value(self, run: _Run, node: torch.fx.Node) -> Any:
         """Return the value of a node; an error has the node."""
         try:
             return run.run_node(node)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             reason = next(iter(str(error).strip().splitlines()), repr(error))
             where = self.describe_node(node.name)
-            raise OneBasinError(
-                f"{call}: the model does not run on the batch, at {where}: {reason}; pass data of "
+            raise ArgumentError(
+                f"the model does not run on the batch, at {where}: {reason}; pass data of "
                 "the dtype and kind that it accepts"
             ) from error
 

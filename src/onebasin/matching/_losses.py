@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from onebasin._dtypes import compute_dtype
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import ArgumentError, OneBasinError, check_choice
 from onebasin.graph._normalization import layers_with_statistics, statistics_of
 from onebasin.graph.batches import (
     IGNORE_INDEX,
@@ -48,7 +48,6 @@ class DataLoss:
             labels that returns one loss for each example or their mean.
         normalization: whether BatchNorm uses the statistics among the parameters
             (`interpolated`) or those of the batch, which predicts the loss after a reset.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: the data are empty or can be read only once, or an option is invalid.
@@ -61,16 +60,15 @@ class DataLoss:
         loss: Loss,
         *,
         normalization: Normalization,
-        call: str,
     ) -> None:
         """Check the arguments; the model is not run."""
-        check_choice(call, "normalization", normalization, Normalization)
+        check_choice("normalization", normalization, Normalization)
         if not callable(loss):
-            check_choice(call, "loss", loss, get_args(Loss)[0])
-        self.model, self.data, self.loss = model, as_reiterable(data, call), loss
-        self.normalization, self.call, self.device = normalization, call, device_of(model)
+            check_choice("loss", loss, get_args(Loss)[0])
+        self.model, self.data, self.loss = model, as_reiterable(data), loss
+        self.normalization, self.device = normalization, device_of(model)
         if all(map(is_empty, data)):
-            raise OneBasinError(f"{call}: the data has no batches; pass at least one")
+            raise ArgumentError("the data has no batches; pass at least one")
 
     def of_batch(self, params: Mapping[str, Tensor], batch: Any, number: int) -> Float[Tensor, ""]:
         """Return the mean loss on a batch; gradients flow to the parameters, not to buffers.
@@ -84,7 +82,7 @@ class DataLoss:
             OneBasinError: the batch has no labels, the model fails on it, or the loss is not
                 finite.
         """
-        inputs, labels = labeled(batch, number, self.call)
+        inputs, labels = labeled(batch, number)
         try:
             outputs = output_of(self._run(params, inputs))
             loss = self._loss(outputs, torch.as_tensor(labels).to(outputs.device), number)
@@ -92,12 +90,12 @@ class DataLoss:
             raise
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise OneBasinError(
-                f"{self.call}: the model does not run on batch {number} of the data: {reason}"
+            raise ArgumentError(
+                f"the model does not run on batch {number} of the data: {reason}"
             ) from error
         if not isfinite(float(loss.detach())):
-            raise OneBasinError(
-                f"{self.call}: the loss on batch {number} of the data is {float(loss.detach())};"
+            raise ArgumentError(
+                f"the loss on batch {number} of the data is {float(loss.detach())};"
                 " check the data and the weights of both networks"
             )
         return loss
@@ -114,14 +112,14 @@ class DataLoss:
             if is_empty(batch):
                 continue
             loss = float(self.of_batch(params, batch, number))
-            labels = labels_of(batch, number, self.call)
+            labels = labels_of(batch, number)
             size = (
                 int((labels != IGNORE_INDEX).sum()) if self.loss == "cross_entropy" else len(labels)
             )
             total, count = total + loss * size, count + size
         if not count:
-            raise OneBasinError(
-                f"{self.call}: all labels are ignored (got {IGNORE_INDEX}); pass integer classes"
+            raise ArgumentError(
+                f"all labels are ignored (got {IGNORE_INDEX}); pass integer classes"
             )
         return total / count
 
@@ -157,15 +155,13 @@ class DataLoss:
         wide = outputs if outputs.dtype == torch.float64 else outputs.float()
         if self.loss == "mse":
             if wide.shape != labels.shape:
-                raise OneBasinError(
-                    f"{self.call}: outputs are {tuple(wide.shape)} and labels"
+                raise ArgumentError(
+                    f"outputs are {tuple(wide.shape)} and labels"
                     f" {tuple(labels.shape)}; mse needs one target for each output"
                 )
             return F.mse_loss(wide, labels.to(wide.dtype))
         if labels.is_floating_point():
-            raise OneBasinError(
-                f"{self.call}: labels are {labels.dtype}; pass integer classes or another loss="
-            )
+            raise ArgumentError(f"labels are {labels.dtype}; pass integer classes or another loss=")
         flat = labels.reshape(-1).long()
         counted = flat[flat != IGNORE_INDEX]
         if not len(counted):
@@ -176,25 +172,24 @@ class DataLoss:
     def _check_classes(self, labels: Int64[Tensor, " n"], num_classes: int, number: int) -> None:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= num_classes:
-            raise OneBasinError(
-                f"{self.call}: invalid label {low if low < 0 else high} in batch {number} of the"
+            raise ArgumentError(
+                f"invalid label {low if low < 0 else high} in batch {number} of the"
                 f" data; the model has {num_classes} classes, use 0 to {num_classes - 1}, or"
                 f" {IGNORE_INDEX} to ignore an example"
             )
 
 
-def labeled(batch: Any, number: int, call: str) -> tuple[Any, Any]:
+def labeled(batch: Any, number: int) -> tuple[Any, Any]:
     """Return the inputs and the labels of a batch.
 
     Args:
         batch: a batch with inputs and labels.
         number: number of the batch, for messages.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: the batch has no labels.
     """
-    return inputs_of(batch), labels_of(batch, number, call)
+    return inputs_of(batch), labels_of(batch, number)
 
 
 class Endpoints:

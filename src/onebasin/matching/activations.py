@@ -29,8 +29,6 @@ from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-CALL = "match_activations"
-
 SWEEPS = 10
 """Maximum number of sweeps over hidden groups and over dead units, which are matched by weights."""
 
@@ -96,13 +94,13 @@ def match_activations(
         >>> all(torch.equal(moved[name], a[name]) for name in a)
         True
     """
-    check_choice(CALL, "statistic", statistic, Statistic)
-    check_choice(CALL, "position", position, Position)
+    check_choice("statistic", statistic, Statistic)
+    check_choice("position", position, Position)
     began = time.perf_counter()
-    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
-    features = Features(model, data, call=CALL)
+    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes)
+    features = Features(model, data)
     feature_similarities = FeatureSimilarities(
-        search, features, statistic, position, call=CALL, progress=progress
+        search, features, statistic, position, progress=progress
     )
     run = _Run(search, feature_similarities, progress)
     run.match_shown(cache_bytes)

@@ -118,7 +118,7 @@ def match_annealing(
     )
     first = None if init is None else [Permutation.identity(symmetry), init]
     params_list = [params_a, params_b]
-    many = _anneal(symmetry, params_list, model, data, "all", first, options, "match_annealing")
+    many = _anneal(symmetry, params_list, model, data, "all", first, options)
     fields = {name: value for name, value in vars(many).items() if name != "permutations"}
     return Matching(permutation=many.permutations[1], **fields)
 
@@ -174,12 +174,11 @@ def match_many_annealing(
         OneBasinError: there are fewer than two networks, or for the reasons of
             `match_annealing`.
     """
-    check_choice("match_many_annealing", "averages", averages, Averages)
+    check_choice("averages", averages, Averages)
     options = Options(
         energy, normalization, steps, schedule, move, restarts, seed, cache_bytes, progress
     )
-    call = "match_many_annealing"
-    return _anneal(symmetry, params_list, model, data, averages, init, options, call)
+    return _anneal(symmetry, params_list, model, data, averages, init, options)
 
 
 @dataclass(frozen=True)
@@ -196,13 +195,13 @@ class Options:
     cache_bytes: int
     progress: Progress | None
 
-    def check(self, call: str) -> None:
+    def check(self) -> None:
         """Check the options."""
-        check_choice(call, "schedule", self.schedule, Schedule)
-        check_choice(call, "move", self.move, Move)
-        check_counts(call, steps=self.steps, restarts=self.restarts)
-        check_seed(call, self.seed)
-        check_amount(call, "cache_bytes", self.cache_bytes)
+        check_choice("schedule", self.schedule, Schedule)
+        check_choice("move", self.move, Move)
+        check_counts(steps=self.steps, restarts=self.restarts)
+        check_seed(self.seed)
+        check_amount("cache_bytes", self.cache_bytes)
 
     def report(self, start: int, done: int, energy: float) -> None:
         """Report progress."""
@@ -218,16 +217,13 @@ def _anneal(
     averages: Averages,
     init: Sequence[Permutation] | None,
     options: Options,
-    call: str,
 ) -> ManyMatching:
     began = time.perf_counter()
-    options.check(call)
-    NetworkSet(symmetry, params_list, init, call=call)
+    options.check()
+    NetworkSet(symmetry, params_list, init)
     networks, count = [dict(params) for params in params_list], len(params_list)
     mixtures = (tuple(range(count)),) if averages == "all" else tuple(combinations(range(count), 2))
-    examples = examples_of(
-        model, data, options.energy, normalization=options.normalization, call=call
-    )
+    examples = examples_of(model, data, options.energy, normalization=options.normalization)
     start: NetworkIndices = tuple(
         dict(each.indices) for each in init or [Permutation.identity(symmetry)] * count
     )

@@ -29,8 +29,6 @@ from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-CALL = "match_combined"
-
 
 @checks_arguments
 def match_combined(
@@ -92,17 +90,17 @@ def match_combined(
         >>> all(torch.equal(moved[name], a[name]) for name in a)
         True
     """
-    check_choice(CALL, "statistic", statistic, Statistic)
-    check_choice(CALL, "position", position, Position)
-    check_counts(CALL, max_sweeps=max_sweeps, restarts=restarts)
-    check_seed(CALL, seed)
-    check_init(symmetry, init, CALL)
-    check_amount(CALL, "balance", balance)
+    check_choice("statistic", statistic, Statistic)
+    check_choice("position", position, Position)
+    check_counts(max_sweeps=max_sweeps, restarts=restarts)
+    check_seed(seed)
+    check_init(symmetry, init)
+    check_amount("balance", balance)
     began = time.perf_counter()
-    search, stats = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
-    features = Features(model, data, call=CALL)
+    search, stats = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes)
+    features = Features(model, data)
     feature_similarities = FeatureSimilarities(
-        search, features, statistic, position, call=CALL, progress=progress
+        search, features, statistic, position, progress=progress
     )
     roots = feature_similarities.available(search.trees, (), 2**62)
     gathered = feature_similarities.compute(roots)

@@ -171,9 +171,6 @@ class CommutingDescent:
         return {}
 
 
-CALL = "match_commutativity"
-
-
 @checks_arguments
 def match_commutativity(
     symmetry: Symmetry,
@@ -224,13 +221,13 @@ def match_commutativity(
             features are not finite, tensors or `init` do not match the symmetry, or
             `max_sweeps` is below 1.
     """
-    check_counts(CALL, max_sweeps=max_sweeps)
-    check_seed(CALL, seed)
-    check_init(symmetry, init, CALL)
+    check_counts(max_sweeps=max_sweeps)
+    check_seed(seed)
+    check_init(symmetry, init)
     began = time.perf_counter()
-    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
-    features = Features(model, data, call=CALL)
-    layers = gather_layers(CommutingLayer, symmetry, features, [params_a, params_b], call=CALL)
+    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes)
+    features = Features(model, data)
+    layers = gather_layers(CommutingLayer, symmetry, features, [params_a, params_b])
     descent = CommutingDescent(search, layers, seed=seed, max_sweeps=max_sweeps)
     starts = [] if init is None else [init]
     if not starts:

@@ -20,8 +20,6 @@ from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-CALL = "match_cycle_consistent"
-
 
 @checks_arguments
 def match_cycle_consistent(
@@ -81,9 +79,9 @@ def match_cycle_consistent(
         >>> sum(cycle.num_moved.values())
         0
     """
-    check_amount(CALL, "cache_bytes", cache_bytes)
+    check_amount("cache_bytes", cache_bytes)
     began = time.perf_counter()
-    network_set = NetworkSet(symmetry, params_list, init, call=CALL)
+    network_set = NetworkSet(symmetry, params_list, init)
     network_set.permutations[:] = network_set.relative_to_first()
     runs = multi_start(
         network_set,
@@ -91,7 +89,6 @@ def match_cycle_consistent(
         seed=seed,
         max_steps=max_steps,
         restarts=restarts,
-        call=CALL,
         progress=progress,
     )
     network_set.permutations[1:], trace, num_solves = runs.best.best, runs.best.trace, 0

@@ -18,7 +18,7 @@ from jaxtyping import Int, Int32
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import ArgumentError, check_choice, public
 from onebasin.matching._annealing.evaluated import EvaluatedState, Examples, Params, examples_of
 from onebasin.matching._annealing.factory import energy_at, state_factory
 from onebasin.matching._annealing.inner_product import InnerProductState
@@ -58,20 +58,19 @@ class Enumeration:
         symmetry: symmetry of the network.
         network: number of the network.
         limit: maximum number of permutations.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: there are more permutations.
     """
 
-    def __init__(self, symmetry: Symmetry, *, network: int, limit: int, call: str) -> None:
+    def __init__(self, symmetry: Symmetry, *, network: int, limit: int) -> None:
         """Count the permutations and order the digits."""
         self.columns: tuple[Column, ...] = columns_of(symmetry, [network])
         self.size = prod(factorial(column.size) ** column.rows for column in self.columns)
         if self.size > limit:
             shown = f"{self.size:,}" if self.size < 10**15 else f"10^{symmetry.log10_order:.1f}"
-            raise OneBasinError(
-                f"{call}: the symmetry has {shown} permutations, above the limit of {limit:,}; use "
+            raise ArgumentError(
+                f"the symmetry has {shown} permutations, above the limit of {limit:,}; use "
                 "another matcher, or increase limit"
             )
         # Nested groups come after their outer groups and must be the faster digits. Otherwise
@@ -140,8 +139,6 @@ def adjacent_swaps(size: int) -> Int32[np.ndarray, " s"]:
     return swaps
 
 
-CALL = "match_exhaustive"
-
 Objective = Literal["weights", "loss", "error"]
 
 LIMIT = 1_000_000
@@ -209,9 +206,9 @@ def match_exhaustive(
     """
     began = time.perf_counter()
     objective = objective or ("weights" if data is None else "loss")
-    check_choice(CALL, "objective", objective, Objective)
-    enumeration = Enumeration(symmetry, network=1, limit=limit, call=CALL)
-    pair = Pair(symmetry, params_a, params_b, call=CALL)
+    check_choice("objective", objective, Objective)
+    enumeration = Enumeration(symmetry, network=1, limit=limit)
+    pair = Pair(symmetry, params_a, params_b)
     pair.compute_stats()
     if evaluate is None and objective == "weights":
         state: AnnealingState = InnerProductState(pair)
@@ -240,6 +237,7 @@ def match_exhaustive(
     )
 
 
+@public
 def enumerate_permutations(symmetry: Symmetry, *, limit: int = LIMIT) -> Iterator[Permutation]:
     """Yield every permutation of a symmetry once, the identity first.
 
@@ -259,8 +257,7 @@ def enumerate_permutations(symmetry: Symmetry, *, limit: int = LIMIT) -> Iterato
         >>> len(list(enumerate_permutations(infer_symmetry(net, torch.zeros(2, 3)))))
         24
     """
-    call = "enumerate_permutations"
-    enumeration = Enumeration(symmetry, network=0, limit=limit, call=call)
+    enumeration = Enumeration(symmetry, network=0, limit=limit)
     return _permutations(symmetry, enumeration)
 
 
@@ -303,5 +300,5 @@ def _examples(
     normalization: Normalization,
 ) -> Examples:
     if objective == "weights" or model is None or data is None:
-        raise OneBasinError(f"{CALL}: objective {objective!r} needs data; pass model= and data=")
-    return examples_of(model, data, objective, normalization=normalization, call=CALL)
+        raise ArgumentError(f"objective {objective!r} needs data; pass model= and data=")
+    return examples_of(model, data, objective, normalization=normalization)

@@ -18,8 +18,6 @@ from onebasin.matching.weights import match_weights
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-CALL = "match_frank_wolfe"
-
 
 @checks_arguments
 def match_frank_wolfe(
@@ -86,14 +84,13 @@ def match_frank_wolfe(
     """
     began = time.perf_counter()
     begin = init and [Permutation.identity(symmetry), init]
-    network_set = NetworkSet(symmetry, [params_a, params_b], begin, call=CALL, labels=("A", "B"))
+    network_set = NetworkSet(symmetry, [params_a, params_b], begin, labels=("A", "B"))
     runs = multi_start(
         network_set,
         from_init=init is not None,
         seed=seed,
         max_steps=max_steps,
         restarts=restarts,
-        call=CALL,
         progress=progress,
     )
     (permutation,), trace, num_solves = runs.best.best, runs.best.trace, 0

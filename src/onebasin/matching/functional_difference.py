@@ -100,8 +100,6 @@ def _rows(layer: Layer, params: Mapping[str, Tensor]) -> Float64[Tensor, "n d"]:
     return torch.cat((weight, bias[:, None]), dim=1)
 
 
-CALL = "match_functional_difference"
-
 Assignment = Literal["greedy", "optimal"]
 
 
@@ -149,11 +147,11 @@ def match_functional_difference(
         OneBasinError: the data are empty, the model fails on a batch, features are not finite,
             or tensors do not match the symmetry.
     """
-    check_choice(CALL, "assignment", assignment, Assignment)
+    check_choice("assignment", assignment, Assignment)
     began = time.perf_counter()
-    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
-    features = Features(model, data, call=CALL)
-    layers = gather_layers(DifferenceLayer, symmetry, features, [params_a, params_b], call=CALL)
+    search, _ = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes)
+    features = Features(model, data)
+    layers = gather_layers(DifferenceLayer, symmetry, features, [params_a, params_b])
     run = _Run(search, layers, assignment, progress)
     run.match()
     return Matching(

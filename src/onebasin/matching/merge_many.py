@@ -20,8 +20,6 @@ from onebasin.matching.weights import CACHE_BYTES, match_weights
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-CALL = "match_many"
-
 
 @checks_arguments
 def match_many(
@@ -78,10 +76,10 @@ def match_many(
         True
     """
     began = time.perf_counter()
-    check_counts(CALL, max_sweeps=max_sweeps)
-    check_seed(CALL, seed)
-    check_amount(CALL, "cache_bytes", cache_bytes)
-    network_set = NetworkSet(symmetry, params_list, init, call=CALL)
+    check_counts(max_sweeps=max_sweeps)
+    check_seed(seed)
+    check_amount("cache_bytes", cache_bytes)
+    network_set = NetworkSet(symmetry, params_list, init)
     run = MergeManySolver(network_set, seed=seed, cache_bytes=cache_bytes, progress=progress)
     if init is None:
         run.initialize()

@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.matching._method_names import canonical_name, unknown_name
 from onebasin.matching.activations import match_activations
 from onebasin.matching.annealing import match_annealing, match_many_annealing
@@ -221,33 +221,31 @@ MATCHERS: Mapping[str, MatcherInfo] = MappingProxyType(
 """The matchers by name, the values of `method=`."""
 
 
-def find_method(name: str, *, call: str) -> MatcherInfo:
+def find_method(name: str) -> MatcherInfo:
     """Return a matcher by name.
 
     Args:
         name: a key of `MATCHERS`, or an alias such as "git-rebasin".
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: the name is unknown; the message suggests similar names.
 
     Example:
-        >>> find_method("weights", call="align").uses_data
+        >>> find_method("weights").uses_data
         'no'
     """
     method = MATCHERS.get(canonical_name(name))
     if method is None:
-        raise OneBasinError(f"{call}: {unknown_name(name, MATCHERS)}")
+        raise ArgumentError(f"{unknown_name(name, MATCHERS)}")
     return method
 
 
-def check_options(name: str, options: Mapping[str, Any], *, call: str) -> dict[str, Any]:
+def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a matcher against its signature.
 
     Args:
         name: name of the matcher.
         options: values by name.
-        call: name of the public function, for messages.
 
     Returns:
         The options, with integers converted to float for float options.
@@ -256,23 +254,23 @@ def check_options(name: str, options: Mapping[str, Any], *, call: str) -> dict[s
         OneBasinError: the matcher has no option of that name, or the value is invalid.
 
     Example:
-        >>> check_options("weights", {"max_sweeps": 3}, call="align")
+        >>> check_options("weights", {"max_sweeps": 3})
         {'max_sweeps': 3}
     """
-    method = find_method(name, call=call)
+    method = find_method(name)
     checked = {}
     for option, value in options.items():
         if option not in method.options:
             listed = ", ".join(method.defaults) or "none"
-            raise OneBasinError(
-                f"{call}: method {name} has no option {option!r}; options and defaults: {listed}"
+            raise ArgumentError(
+                f"method {name} has no option {option!r}; options and defaults: {listed}"
             )
         hint = method.options[option]
         if type(value) is int and int not in _alternatives(hint):
             value = float(value) if float in _alternatives(hint) else value
         if not _fits(value, hint):
-            raise OneBasinError(
-                f"{call}: invalid value {value!r} for option {option} of method {name}; "
+            raise ArgumentError(
+                f"invalid value {value!r} for option {option} of method {name}; "
                 f"expected {' or '.join(_describe(hint))}"
             )
         checked[option] = value

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
 from onebasin._random import generator_for
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import ArgumentError, check_choice
 from onebasin.matching._checks import check_counts, check_init, check_learning_rate, check_seed
 from onebasin.matching._coordinate_descent.network_set import NetworkSet
 from onebasin.matching._losses import DataLoss, Endpoints, Loss, Normalization
@@ -24,8 +24,6 @@ from onebasin.matching._relaxation.sinkhorn import Gradient, sinkhorn
 from onebasin.matching.result import Matching, Progress, Step
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
-
-CALL = "match_sinkhorn"
 
 Objective: TypeAlias = Literal["weights", "midpoint", "path"]
 
@@ -118,22 +116,22 @@ def match_sinkhorn(
     """
     began = time.perf_counter()
     objective = objective or ("weights" if data is None else "midpoint")
-    check_choice(CALL, "objective", objective, Objective)
-    check_choice(CALL, "gradient", gradient, Gradient)
-    check_init(symmetry, init, CALL)
-    check_counts(CALL, max_steps=max_steps, num_rounds=num_rounds, check_every=check_every)
-    check_seed(CALL, seed)
-    check_learning_rate(CALL, learning_rate)
-    network_set = NetworkSet(symmetry, [params_a, params_b], call=CALL, labels=("A", "B"))
+    check_choice("objective", objective, Objective)
+    check_choice("gradient", gradient, Gradient)
+    check_init(symmetry, init)
+    check_counts(max_steps=max_steps, num_rounds=num_rounds, check_every=check_every)
+    check_seed(seed)
+    check_learning_rate(learning_rate)
+    network_set = NetworkSet(symmetry, [params_a, params_b], labels=("A", "B"))
     relaxation = Relaxation(symmetry)
     if objective == "weights":
         objective_fn: _Weights | _Losses = _Weights(network_set, relaxation)
     elif model is None or data is None:
-        raise OneBasinError(
-            f"{CALL}: objective {objective!r} needs model and data; pass both, or use 'weights'"
+        raise ArgumentError(
+            f"objective {objective!r} needs model and data; pass both, or use 'weights'"
         )
     else:
-        losses = DataLoss(model, data, loss, normalization=normalization, call=CALL)
+        losses = DataLoss(model, data, loss, normalization=normalization)
         objective_fn = _Losses(losses, Endpoints(network_set.pairs[0]), relaxation, objective, seed)
 
     def soften(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -24,8 +24,6 @@ from onebasin.matching.weights import CACHE_BYTES
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-CALL = "match_straight_through"
-
 
 @checks_arguments
 def match_straight_through(
@@ -101,13 +99,13 @@ def match_straight_through(
         True
     """
     began = time.perf_counter()
-    check_counts(CALL, max_epochs=max_epochs, patience=patience, max_sweeps=max_sweeps)
-    check_seed(CALL, seed)
-    check_amount(CALL, "cache_bytes", cache_bytes)
-    check_learning_rate(CALL, learning_rate)
-    check_init(symmetry, init, CALL)
-    losses = DataLoss(model, data, loss, normalization=normalization, call=CALL)
-    pair = Pair(symmetry, params_a, params_b, call=CALL)
+    check_counts(max_epochs=max_epochs, patience=patience, max_sweeps=max_sweeps)
+    check_seed(seed)
+    check_amount("cache_bytes", cache_bytes)
+    check_learning_rate(learning_rate)
+    check_init(symmetry, init)
+    losses = DataLoss(model, data, loss, normalization=normalization)
+    pair = Pair(symmetry, params_a, params_b)
     stats, endpoints = pair.compute_stats(), Endpoints(pair)
     learned = _Learned(endpoints, pair, learning_rate)
     match = _WarmMatch(symmetry, learned.pair, stats, seed, max_sweeps, cache_bytes)
@@ -129,7 +127,7 @@ class _Learned:
 
     def __init__(self, endpoints: Endpoints, pair: Pair, learning_rate: float) -> None:
         self.weights = {name: endpoints.a[name].clone() for name in pair.names}
-        self.pair = Pair(pair.symmetry, self.weights, endpoints.b, call=CALL)
+        self.pair = Pair(pair.symmetry, self.weights, endpoints.b)
         self.pair.compute_stats()
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=learning_rate)
 

@@ -18,8 +18,6 @@ from onebasin.matching.result import Matching, Progress
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
 
-CALL = "match_weights"
-
 CACHE_BYTES = 2 * 2**30
 """Forty times the size for all groups of a ResNet50, or enough for eight groups of 8192 units."""
 
@@ -88,11 +86,11 @@ def match_weights(
         >>> all(torch.equal(moved[name], a[name]) for name in a)
         True
     """
-    check_counts(CALL, max_sweeps=max_sweeps, restarts=restarts)
-    check_seed(CALL, seed)
-    check_init(symmetry, init, CALL)
+    check_counts(max_sweeps=max_sweeps, restarts=restarts)
+    check_seed(seed)
+    check_init(symmetry, init)
     began = time.perf_counter()
-    search, stats = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes, call=CALL)
+    search, stats = begin_search(symmetry, params_a, params_b, cache_bytes=cache_bytes)
     return descend_from_starts(
         search,
         stats,

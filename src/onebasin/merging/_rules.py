@@ -49,7 +49,7 @@ def rules_for(networks: Sequence[Mapping[str, Tensor]]) -> Rules:
     """
     infos = {name: describe(networks[0], name) for name in networks[0]}
     kept = _differing_quantization(networks, infos)
-    masks = differing_masks(networks, "merge")
+    masks = differing_masks(networks)
     for name in infos:
         if name not in kept and name not in masks.values():
             _check_integers(networks, name, infos[name])

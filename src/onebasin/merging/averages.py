@@ -14,7 +14,7 @@ from onebasin._dtypes import all_finite, compute_dtype, is_inexact, round_to
 from onebasin._text import counted
 from onebasin.checkpoints._lazy import LazyMapping, TensorInfo, describe
 from onebasin.checkpoints.validation import check_same_architecture
-from onebasin.errors import OneBasinError, OneBasinWarning
+from onebasin.errors import OneBasinError, OneBasinWarning, public
 from onebasin.evaluation._paths import check_same_names, mean_of, normalize_weights
 from onebasin.graph._normalization import is_variance
 from onebasin.merging._rules import rules_for
@@ -180,7 +180,7 @@ def _check(
     if not params_list[0]:
         raise OneBasinError("average: params_list[0] has no tensors; pass a state dict with some")
     for params in params_list[1:]:
-        check_same_architecture(params_list[0], params, call="average")
+        check_same_architecture(params_list[0], params)
     return normalize_weights(weights, len(params_list))
 
 
@@ -218,6 +218,7 @@ def _are_equal(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     )
 
 
+@public
 def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     r"""Return the mean of the checkpoints of one run (stochastic weight averaging).
 
@@ -244,7 +245,7 @@ def average_checkpoints(checkpoints: Iterable[Mapping[str, Tensor]]) -> dict[str
     count = 0
     for count, source in enumerate(_iterated(checkpoints), 1):
         checkpoint = state_of(source)
-        check_mapping("average_checkpoints", checkpoint, f"checkpoint {count}")
+        check_mapping(checkpoint, f"checkpoint {count}")
         if count == 1:
             dtypes = {name: checkpoint[name].dtype for name in checkpoint}
         else:

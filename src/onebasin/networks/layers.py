@@ -98,11 +98,10 @@ def _normalization(norm: Norm, channels: int) -> nn.Module:
     return ChannelNorm(channels) if norm == "layer" else nn.Identity()
 
 
-def check_sizes(network: str, *, least: int = 1, **sizes: object) -> None:
+def check_sizes(*, least: int = 1, **sizes: object) -> None:
     """Check that sizes are integers of at least a minimum.
 
     Args:
-        network: name of the network, for messages.
         least: smallest valid size.
         sizes: sizes by name.
 
@@ -110,4 +109,4 @@ def check_sizes(network: str, *, least: int = 1, **sizes: object) -> None:
         OneBasinError: a size is invalid.
     """
     for name, size in sizes.items():
-        check_whole(network, name, size, least=least)
+        check_whole(name, size, least=least)

@@ -32,8 +32,8 @@ class MLP(nn.Module):
         self, *, depth: int = 3, width: int = 512, in_features: int = 64, num_classes: int = 10
     ) -> None:
         super().__init__()
-        check_sizes("mlp", least=0, depth=depth)
-        check_sizes("mlp", width=width, in_features=in_features, num_classes=num_classes)
+        check_sizes(least=0, depth=depth)
+        check_sizes(width=width, in_features=in_features, num_classes=num_classes)
         sizes = [in_features, *[width] * depth, num_classes]
         self.in_features = in_features
         self.input_shape = (in_features,)

@@ -171,8 +171,8 @@ class ResNet(ResidualNetwork):
         num_classes: int = 10,
     ) -> None:
         sizes = {"width": width, "in_channels": in_channels, "image_size": image_size}
-        check_sizes(f"resnet{depth}", **sizes, num_classes=num_classes)
-        check_choice(f"resnet{depth}", "norm", norm, ResidualNorm)
+        check_sizes(**sizes, num_classes=num_classes)
+        check_choice("norm", norm, ResidualNorm)
         kind, expansion = (Bottleneck, EXPANSION) if depth == 50 else (BasicBlock, 1)
         super().__init__(
             lambda channels, inner, stride: kind(channels, inner, stride=stride, norm=norm),

@@ -43,8 +43,8 @@ class ResNet20(ResidualNetwork):
         num_classes: int = 10,
     ) -> None:
         sizes = {"in_channels": in_channels, "image_size": image_size}
-        check_sizes("resnet20", **sizes, num_classes=num_classes)
-        check_choice("resnet20", "norm", norm, ResidualNorm)
+        check_sizes(**sizes, num_classes=num_classes)
+        check_choice("norm", norm, ResidualNorm)
         super().__init__(
             lambda channels, wide, stride: BasicBlock(
                 channels, wide, stride=stride, norm=norm, shortcut_size=3

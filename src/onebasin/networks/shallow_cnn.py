@@ -42,9 +42,9 @@ class ShallowCNN(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"width": width, "in_channels": in_channels, "num_classes": num_classes}
-        check_sizes("shallow-cnn", **sizes)
-        check_sizes("shallow-cnn", least=2, depth=depth)
-        check_sizes("shallow-cnn", least=7, image_size=image_size)
+        check_sizes(**sizes)
+        check_sizes(least=2, depth=depth)
+        check_sizes(least=7, image_size=image_size)
         self.input_shape = (in_channels, image_size, image_size)
         left = (image_size + 2 - 9) // 2 + 1
         middle = [Convolution(width, width, 3, padding=1) for _ in range(depth - 2)]

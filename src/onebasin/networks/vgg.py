@@ -60,11 +60,10 @@ class VGG(nn.Module):
         num_classes: int = 10,
     ) -> None:
         super().__init__()
-        name = f"vgg{depth}"
         hidden = 8 * width if hidden is None else hidden
         sizes = {"width": width, "hidden": hidden, "in_channels": in_channels}
-        check_sizes(name, **sizes, image_size=image_size, num_classes=num_classes)
-        check_choice(name, "norm", norm, Norm)
+        check_sizes(**sizes, image_size=image_size, num_classes=num_classes)
+        check_choice("norm", norm, Norm)
         self.input_shape = (in_channels, image_size, image_size)
         channels, size, stages = in_channels, image_size, []
         for count, multiple in zip(STAGES[depth], MULTIPLES, strict=True):

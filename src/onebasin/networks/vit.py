@@ -121,9 +121,9 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         hidden = 4 * width if hidden is None else hidden
-        check_sizes("vit", depth=depth, width=width, num_heads=num_heads, hidden=hidden)
-        check_sizes("vit", patch_size=patch_size, in_channels=in_channels)
-        check_sizes("vit", image_size=image_size, num_classes=num_classes)
+        check_sizes(depth=depth, width=width, num_heads=num_heads, hidden=hidden)
+        check_sizes(patch_size=patch_size, in_channels=in_channels)
+        check_sizes(image_size=image_size, num_classes=num_classes)
         _check_multiple("width", width, "num_heads", num_heads)
         _check_multiple("image_size", image_size, "patch_size", patch_size)
         self.input_shape = (in_channels, image_size, image_size)

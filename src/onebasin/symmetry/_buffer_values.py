@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from onebasin._checks import check_tensor
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 
 def digest(values: Tensor) -> str:
@@ -33,7 +33,7 @@ def check_buffer_values(
     """Check that parameters have the buffer values that a symmetry depends on.
 
     Args:
-        place: the call and the checked argument, for the message.
+        place: name of the checked argument, for the message.
         expected: digests by the names of buffers, from `Symmetry.buffer_values`.
         params: tensors by name; missing ones and those on the meta device are not checked.
 
@@ -45,7 +45,7 @@ def check_buffer_values(
             continue
         check_tensor(f"{place}: buffer {name!r}", params[name])
         if not params[name].is_meta and digest(params[name]) != wanted:
-            raise OneBasinError(
+            raise ArgumentError(
                 f"{place}: buffer {name!r} differs from the model whose symmetry was inferred, and"
                 " the symmetry depends on it; use networks with equal buffers, or infer the"
                 " symmetry with these values"

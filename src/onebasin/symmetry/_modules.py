@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from onebasin._checks import named_tensors
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 FRAMES = 25
 """Python frames per level of modules when a model is copied or exported."""
@@ -40,12 +40,11 @@ MAX_DEPTH = 500
 
 
 @contextmanager
-def raised_recursion_limit(model: nn.Module, call: str) -> Iterator[None]:
+def raised_recursion_limit(model: nn.Module) -> Iterator[None]:
     """Raise the recursion limit according to the nesting of a model's modules.
 
     Args:
         model: the model.
-        call: name of the public function, for the message.
 
     Raises:
         OneBasinError: when modules are nested more than `MAX_DEPTH` levels deep.
@@ -56,8 +55,8 @@ def raised_recursion_limit(model: nn.Module, call: str) -> Iterator[None]:
     except RecursionError:
         depth = limit
     if depth > MAX_DEPTH:
-        raise OneBasinError(
-            f"{call}: modules of {type(model).__name__} are nested too deeply (got {depth} levels,"
+        raise ArgumentError(
+            f"modules of {type(model).__name__} are nested too deeply (got {depth} levels,"
             f" limit {MAX_DEPTH}); flatten the model"
         )
     try:

@@ -7,14 +7,12 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.symmetry.groups import Group
 from onebasin.symmetry.layouts import Fixed, Layout, Units, check_families, leaves
 
 Spec: TypeAlias = Mapping[str, Sequence[Any]]
 Shapes: TypeAlias = Mapping[str, Tensor | Sequence[int]]
-
-CALL = "Symmetry.from_spec"
 
 
 def fields_from_spec(
@@ -94,20 +92,19 @@ def _complete(
     """Check the names, and copy the entry of a tied tensor to all its names."""
     for name in spec:
         if name not in sizes:
-            raise OneBasinError(f"{CALL}: the model has no tensor {name!r}; remove it")
+            raise ArgumentError(f"the model has no tensor {name!r}; remove it")
     complete = {name: () for name, shape in sizes.items() if not shape} | dict(spec)
     for names in tied:
         given = [name for name in names if name in spec]
         for name in names if given else ():
             if tuple(complete.setdefault(name, spec[given[0]])) != tuple(spec[given[0]]):
-                raise OneBasinError(
-                    f"{CALL}: tied tensors {given[0]!r} and {name!r} differ; give both the same"
-                    " groups"
+                raise ArgumentError(
+                    f"tied tensors {given[0]!r} and {name!r} differ; give both the same groups"
                 )
     for name, shape in sizes.items():
         if name not in complete:
-            raise OneBasinError(
-                f"{CALL}: missing tensor {name!r} of shape {shape}; give a group name or None for"
+            raise ArgumentError(
+                f"missing tensor {name!r} of shape {shape}; give a group name or None for"
                 " each dimension"
             )
     return complete
@@ -117,8 +114,8 @@ def _dims(name: str, spec: Spec, shape: tuple[int, ...]) -> Iterable[tuple[int, 
     entries = spec[name]
     if isinstance(entries, str) or len(entries) != len(shape):
         count = "one name" if isinstance(entries, str) else f"{len(entries)} entries"
-        raise OneBasinError(
-            f"{CALL}: tensor {name!r} has {len(shape)} dimensions (got {count} for shape {shape});"
+        raise ArgumentError(
+            f"tensor {name!r} has {len(shape)} dimensions (got {count} for shape {shape});"
             " give a tuple with one entry per dimension"
         )
     return enumerate(zip(entries, shape, strict=True))
@@ -130,13 +127,13 @@ def _layout(name: str, dim: int, entry: Any, size: int) -> Layout:
     if isinstance(entry, str):
         return Units(entry, size)
     if not isinstance(entry, Layout):
-        raise OneBasinError(
-            f"{CALL}: invalid entry for dimension {dim} of tensor {name!r} (got {entry!r}); give a"
+        raise ArgumentError(
+            f"invalid entry for dimension {dim} of tensor {name!r} (got {entry!r}); give a"
             " group name, None or a layout"
         )
     if entry.size != size:
-        raise OneBasinError(
-            f"{CALL}: dimension {dim} of tensor {name!r} has size {size} (got layout {entry} of"
+        raise ArgumentError(
+            f"dimension {dim} of tensor {name!r} has size {size} (got layout {entry} of"
             f" size {entry.size}); correct the layout"
         )
     return entry
@@ -150,14 +147,14 @@ def _group_sizes(layouts: Mapping[str, tuple[Layout, ...]]) -> dict[str, int]:
             for leaf in leaves(layout):
                 if isinstance(leaf, Units):
                     if not leaf.group:
-                        raise OneBasinError(
-                            f"{CALL}: dimension {dim} of tensor {name!r} has an empty group"
+                        raise ArgumentError(
+                            f"dimension {dim} of tensor {name!r} has an empty group"
                             " name; give a name, or None for a fixed dimension"
                         )
                     size, other, at = seen.setdefault(leaf.group, (leaf.size, name, dim))
                     if size != leaf.size:
-                        raise OneBasinError(
-                            f"{CALL}: group {leaf.group!r} has {leaf.size} units in dimension"
+                        raise ArgumentError(
+                            f"group {leaf.group!r} has {leaf.size} units in dimension"
                             f" {dim} of tensor {name!r} but {size} in dimension {at} of {other!r};"
                             " use different groups"
                         )
@@ -167,4 +164,4 @@ def _group_sizes(layouts: Mapping[str, tuple[Layout, ...]]) -> dict[str, int]:
 def _check_used(sizes: Mapping[str, int], names: Iterable[str]) -> None:
     for name in names:
         if name not in sizes:
-            raise OneBasinError(f"{CALL}: no tensor has group or axis {name!r}; remove it")
+            raise ArgumentError(f"no tensor has group or axis {name!r}; remove it")

@@ -104,7 +104,7 @@ class Permutation:
         moved = {}
         for name in params:
             tensor = params[name]
-            check_tensor(f"apply: tensor {name!r}", tensor)
+            check_tensor(f"tensor {name!r}", tensor)
             layouts = self.symmetry.layouts.get(name)
             known = shared.find(tensor, layouts)
             moved[name] = self.apply_tensor(name, tensor) if known is None else known
@@ -258,7 +258,7 @@ def _check_index(symmetry: Symmetry, name: str, index: Tensor) -> None:
 
 
 def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
-    check_mapping("apply", params, "params")
+    check_mapping(params, "params")
     for name in params:
         if name not in symmetry.layouts:
             raise OneBasinError(f"apply: unknown tensor {name!r}; remove it")
@@ -275,7 +275,7 @@ def _check_tensors(symmetry: Symmetry, params: Mapping[str, Tensor]) -> None:
 
 
 def _check_shape(symmetry: Symmetry, name: str, tensor: Tensor) -> None:
-    check_tensor(f"apply: tensor {name!r}", tensor)
+    check_tensor(f"tensor {name!r}", tensor)
     if tuple(tensor.shape) != symmetry.shapes[name]:
         raise OneBasinError(
             f"apply: wrong shape for tensor {name!r} (got {tuple(tensor.shape)}, expected"

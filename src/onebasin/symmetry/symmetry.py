@@ -18,7 +18,7 @@ from typing import Any
 from torch import nn
 
 from onebasin._files import atomic_path, read_json
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.symmetry._blocks import Block, blocks_of
 from onebasin.symmetry._display import symmetry_html, symmetry_text
 from onebasin.symmetry._nesting import check_nesting
@@ -187,6 +187,7 @@ class Symmetry:
         }
 
     @classmethod
+    @public
     def from_spec(
         cls,
         spec: Spec,

@@ -148,7 +148,7 @@ def _prepare(
     arguments: Mapping[str, Any] = {**sizes, **parsed}
     inputs = None if arch.startswith("hf:") else inputs_text(data)
     module = build_architecture(arch, arch_args=arguments, input_spec=inputs).module
-    data = fit_data(module, data, call="train", name=arch, needs_loss=True, remedy=REMEDY)
+    data = fit_data(module, data, name=arch, needs_loss=True, remedy=REMEDY)
     # The module may take another input shape than the stored one, such as images.
     inputs = inputs_text(data) if inputs else None
     shapes = (inputs,) if inputs else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.matching._annealing.evaluated import Energy
 from onebasin.matching._annealing.runs import Schedule
 from onebasin.matching._annealing.state import Move
@@ -19,6 +19,7 @@ from onebasin_studies.tasks.bundles import bundle
 from onebasin_studies.tasks.specs import Spec, batches_of, data_of, network_of, symmetry_of
 
 
+@public
 def match_pair(
     *,
     data: Spec,
@@ -47,7 +48,7 @@ def match_pair(
         OneBasinError: if the method is unknown, takes many networks, or does not have these
             options.
     """
-    matcher = find_method(method, call="match_pair")
+    matcher = find_method(method)
     if matcher.num_networks is None:
         raise OneBasinError(f"match_pair: method {method!r} takes many networks, not a pair")
     dataset = data_of(data)
@@ -58,7 +59,7 @@ def match_pair(
         model=module,
         data=batches_of(dataset, batch_size=1000),
         seed=seed,
-        **check_options(method, options or {}, call="match_pair"),
+        **check_options(method, options or {}),
     )
     assert isinstance(matching, Matching)
     row = {

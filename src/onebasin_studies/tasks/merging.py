@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.evaluation.curves import Normalization
 from onebasin.evaluation.ensembles import compare_ensembles
 from onebasin.evaluation.statistics import reset_statistics
@@ -24,6 +24,7 @@ from onebasin_studies.tasks.specs import (
 
 
 @task(version=2)
+@public
 def merge_networks(
     *,
     data: Spec,
@@ -56,13 +57,13 @@ def merge_networks(
     params = [dict(member.tensors) for member in members]
     row: dict[str, Any] = {"method": method, "normalization": normalization}
     if method is not None:
-        matcher = find_method(method, call="merge_networks")
+        matcher = find_method(method)
         if matcher.num_networks is not None:
             raise OneBasinError(
                 f"merge_networks: method {method!r} takes a pair; use match_pair, then merge"
             )
         batches = batches_of(dataset, batch_size=1000)
-        checked = check_options(method, options or {}, call="merge_networks")
+        checked = check_options(method, options or {})
         symmetry = symmetry_of(module, dataset)
         matching = matcher.match(symmetry, params, model=module, data=batches, seed=seed, **checked)
         assert isinstance(matching, ManyMatching)

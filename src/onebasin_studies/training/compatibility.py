@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from onebasin._random import forked
 from onebasin.data.dataset import Dataset
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 
 
-def check_trainable(call: str, model: nn.Module) -> None:
+def check_trainable(model: nn.Module) -> None:
     """Check that a model has trainable parameters.
 
     Args:
-        call: name of the calling function, for messages.
         model: the module.
 
     Raises:
@@ -24,18 +23,18 @@ def check_trainable(call: str, model: nn.Module) -> None:
     """
     params = list(model.parameters())
     if not params:
-        raise OneBasinError(f"{call}: the network has no parameters; there is nothing to train")
+        raise ArgumentError("the network has no parameters; there is nothing to train")
     if not any(param.requires_grad for param in params):
-        raise OneBasinError(
-            f"{call}: all parameters of the network are frozen; there is nothing to train, so set "
+        raise ArgumentError(
+            "all parameters of the network are frozen; there is nothing to train, so set "
             "requires_grad of some"
         )
 
 
-def needs_two(call: str, batch_size: int, data: Dataset) -> OneBasinError:
+def needs_two(batch_size: int, data: Dataset) -> OneBasinError:
     """Return the error for training steps of one example; see `takes_single`."""
-    return OneBasinError(
-        f"{call}: normalization over a batch needs two examples, but batch_size is {batch_size} "
+    return ArgumentError(
+        f"normalization over a batch needs two examples, but batch_size is {batch_size} "
         f"and {data.name} has {len(data.train_labels)}; make both at least 2"
     )
 

@@ -93,17 +93,17 @@ class Recipe:
 
 
 def _check(values: Mapping[str, Any]) -> None:
-    check_choice("train", "optimizer", values["optimizer"], OptimizerName)
-    check_choice("train", "schedule", values["schedule"], ScheduleName)
-    check_choice("train", "precision", values["precision"], Precision)
+    check_choice("optimizer", values["optimizer"], OptimizerName)
+    check_choice("schedule", values["schedule"], ScheduleName)
+    check_choice("precision", values["precision"], Precision)
     for name, least in (("epochs", 0), ("batch_size", 1)):
         value = values[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise _wrong(name, value, f"a whole number of at least {least}")
     for name in ("learning_rate", "warmup_epochs", "weight_decay", "epsilon", "decay"):
-        check_amount("train", name, values[name])
+        check_amount(name, values[name])
     if values["stop_loss"] is not None:
-        check_amount("train", "stop_loss", values["stop_loss"])
+        check_amount("stop_loss", values["stop_loss"])
     if not _is_share(values["momentum"]):
         raise _wrong("momentum", values["momentum"], "at least 0 and below 1")
     betas, milestones = values["betas"], values["milestones"]

@@ -103,10 +103,10 @@ def build_setup(
             data.
     """
     if engine is not None:
-        check_choice("train", "engine", engine, EngineName)
+        check_choice("engine", engine, EngineName)
     is_module = isinstance(network, nn.Module)
     module = network if is_module else initialized(network, 0)
-    check_trainable("train", module)
+    check_trainable(module)
     where = _device(device, module)
     module = copy.deepcopy(module).cpu()
     precision = recipe.precision
@@ -122,7 +122,7 @@ def build_setup(
     if min(setup.batch_sizes) == 1:
         example = data.train_examples[:1].to(where)
         if not takes_single(setup.copy_of_network(), example):
-            raise needs_two("train", recipe.batch_size, data)
+            raise needs_two(recipe.batch_size, data)
     return setup
 
 

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from onebasin._random import check_seed, forked, generator_for, seeded
 from onebasin.data._fitting import check_fits
 from onebasin.data.dataset import Dataset
-from onebasin.errors import OneBasinError, check_amount, check_whole
+from onebasin.errors import OneBasinError, check_amount, check_whole, public
 from onebasin.evaluation._paths import Weights, point_at
 from onebasin.evaluation.results import Result, axes_for
 from onebasin.evaluation.statistics import reset_statistics
@@ -99,6 +99,7 @@ class Subspace(Result):
         return ax
 
 
+@public
 def train_subspace(
     network: nn.Module,
     data: Dataset,
@@ -154,13 +155,13 @@ def train_subspace(
         (2, True)
     """
     num = _check(num_corners if start is None else len(start), epochs, batch_size)
-    seed = check_seed("train_subspace", seed)
-    check_amount("train_subspace", "learning_rate", learning_rate)
-    check_amount("train_subspace", "penalty", penalty)
+    seed = check_seed(seed)
+    check_amount("learning_rate", learning_rate)
+    check_amount("penalty", penalty)
     began = time.perf_counter()
     seeds = [generator_for(seed, f"corner {i}").initial_seed() for i in range(num)]
     model = initialized(network, seeds[0]).train()
-    check_trainable("train_subspace", model)
+    check_trainable(model)
     takes_one = _check_data(model, data, batch_size)
     own = [initialized(network, each).state_dict() for each in seeds] if start is None else start
     params, buffers = _stacked(model, own)
@@ -188,8 +189,8 @@ def train_subspace(
 
 def _check(num_corners: Any, epochs: Any, batch_size: Any) -> int:
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1)):
-        check_whole("train_subspace", name, value, least=least)
-    return check_whole("train_subspace", "the number of corners", num_corners, least=2)
+        check_whole(name, value, least=least)
+    return check_whole("the number of corners", num_corners, least=2)
 
 
 def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
@@ -204,13 +205,12 @@ def _check_data(model: nn.Module, data: Dataset, batch_size: int) -> bool:
             copy.deepcopy(model).eval(),
             examples,
             data,
-            call="train_subspace",
             name="the network",
             remedy="fit the network to it",
         )
     takes_one = takes_single(model, examples[:1])
     if not takes_one and min(batch_size, len(data.train_labels)) < 2:
-        raise needs_two("train_subspace", batch_size, data)
+        raise needs_two(batch_size, data)
     return takes_one
 
 

@@ -16,7 +16,7 @@ from onebasin._checks import described
 from onebasin._random import check_seed, check_seeds
 from onebasin._text import counted
 from onebasin.data.dataset import Dataset
-from onebasin.errors import OneBasinError, check_amount, check_whole, is_whole
+from onebasin.errors import OneBasinError, check_amount, check_whole, is_whole, public
 from onebasin_studies.training.augmentation import Augment, augment_name, check_augment
 from onebasin_studies.training.engines import EngineName
 from onebasin_studies.training.folder import Folder, group_name
@@ -28,6 +28,7 @@ from onebasin_studies.training.trained import TrainedNetwork
 from onebasin_studies.training.trainer import OnEpochEnd, Progress, Saving, Trainer
 
 
+@public
 def train(
     network: Network,
     data: Dataset,
@@ -102,12 +103,12 @@ def train(
         (2, 'vmap')
     """
     recipe = _recipe(recipe, options)
-    seeds, trunk_seed = check_seeds("train", seeds), check_seed("train", trunk_seed, "trunk_seed")
+    seeds, trunk_seed = check_seeds(seeds), check_seed(trunk_seed, "trunk_seed")
     spawn_epoch = checked_spawn_epoch(spawn_epoch, recipe.epochs)
-    check_whole("train", "checkpoint_every", checkpoint_every, least=1)
-    check_amount("train", "checkpoint_seconds", checkpoint_seconds)
+    check_whole("checkpoint_every", checkpoint_every, least=1)
+    check_amount("checkpoint_seconds", checkpoint_seconds)
     if group_size is not None:
-        check_whole("train", "group_size", group_size, least=1)
+        check_whole("group_size", group_size, least=1)
     check_augment(augment)
     if not isinstance(data, Dataset):
         raise OneBasinError(

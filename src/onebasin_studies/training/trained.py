@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from onebasin.errors import check_choice
+from onebasin.errors import check_choice, public
 from onebasin.evaluation.results import axes_for
 from onebasin_studies.training.engines.engine import EngineName
 
@@ -111,6 +111,7 @@ class TrainedNetwork:
         """Return the history as plain JSON values, one row per epoch."""
         return [row.to_json() for row in self.history]
 
+    @public
     def plot(self, ax: Axes | None = None, *, metric: Metric = "loss", **style: Any) -> Axes:
         """Plot the learning curve: training solid, test dashed.
 
@@ -122,7 +123,7 @@ class TrainedNetwork:
         Returns:
             The axes with the curve.
         """
-        check_choice("plot", "metric", metric, Metric)
+        check_choice("metric", metric, Metric)
         ax = axes_for(ax)
         epochs = [row.epoch for row in self.history]
         (line,) = ax.plot(epochs, [getattr(row, metric) for row in self.history], **style)

@@ -16,7 +16,7 @@ from tests.graph.networks import build
 def layers(model: nn.Module, inputs: Tensor, patterns: list[str] | None = None) -> list[str]:
     graph = Graph(model, inputs)
     axes = {node: BatchDim() for node in graph.nodes if node in graph.data_dependent_nodes}
-    return [layer.name for layer in find_layers(graph, axes, patterns, call="look")]
+    return [layer.name for layer in find_layers(graph, axes, patterns)]
 
 
 def test_equal_names_are_numbered() -> None:
@@ -74,7 +74,7 @@ def test_pattern_without_match_lists_the_layers() -> None:
     with pytest.raises(OneBasinError) as caught:
         layers(*build("mlp"), ["1.relu", "3.*"])
     assert str(caught.value) == (
-        "look: no layer matches '3.*'; the layers are 0.linear, 1.relu, 2.linear"
+        "no layer matches '3.*'; the layers are 0.linear, 1.relu, 2.linear"
     )
     with pytest.raises(OneBasinError, match=r"and 14 more$"):
         layers(*build("transformer"), ["nothing"])
@@ -82,5 +82,5 @@ def test_pattern_without_match_lists_the_layers() -> None:
 
 def test_model_without_examples_is_rejected() -> None:
     graph = Graph(*build("mlp"))
-    with pytest.raises(OneBasinError, match=r"^look: no value inside the model has a batch"):
-        find_layers(graph, {}, call="look")
+    with pytest.raises(OneBasinError, match=r"^no value inside the model has a batch"):
+        find_layers(graph, {})

@@ -138,7 +138,7 @@ def test_inputs_are_not_changed_and_results_are_reproducible() -> None:
 def test_bad_input_gives_a_one_line_error() -> None:
     model, a, b, inputs = pair("mlp")
     cases = {
-        r"^measure_llfc: alpha is 1\.0; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
+        r"^alpha is 1\.0; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
         r'^measure_llfc: normalization="reset" estimates .* from data; pass statistics=': dict(
             normalization="reset"
         ),
@@ -159,18 +159,16 @@ def test_bad_input_gives_a_one_line_error() -> None:
 
 
 def test_single_alpha_is_rejected() -> None:
-    with pytest.raises(OneBasinError, match=r"^measure_llfc: alphas is 0\.5; pass a list, such as"):
-        checked_alphas(0.5, "measure_llfc")
+    with pytest.raises(OneBasinError, match=r"^alphas is 0\.5; pass a list, such as"):
+        checked_alphas(0.5)
     for wrong in ("0.5", [None], [True], [nan]):
-        with pytest.raises(
-            OneBasinError, match=r"^measure_llfc: alpha is .*; it must be between 0 and 1$"
-        ):
-            checked_alphas(wrong, "measure_llfc")
+        with pytest.raises(OneBasinError, match=r"^alpha is .*; it must be between 0 and 1$"):
+            checked_alphas(wrong)
 
 
 def test_alphas_of_any_type_are_deduplicated() -> None:
     for given in (iter([0.25, 0.5]), torch.tensor([0.25, 0.5, 0.25])):
-        assert checked_alphas(given, "measure_llfc") == (0.25, 0.5)
+        assert checked_alphas(given) == (0.25, 0.5)
     model, a, b, inputs = pair("mlp")
     for measure in (measure_llfc, measure_additivity):
         wanted = measure(model, a, b, [inputs], alphas=[0.5, 0.25])

@@ -33,7 +33,7 @@ class Problem:
         count = len(networks)
         all_of_them = (tuple(range(count)),)
         self.mixtures = all_of_them if averages == "all" else tuple(combinations(range(count), 2))
-        self.examples = examples_of(model, data, energy, call="test")
+        self.examples = examples_of(model, data, energy)
         self.columns = columns_of(symmetry, range(1, count))
         permutations = [Permutation.random(symmetry, seed=seed) for seed in range(count)]
         self.indices = tuple(dict(permutation.indices) for permutation in permutations)
@@ -206,7 +206,7 @@ def found_chain(model: nn.Module):
     inputs, labels = torch.randn(7, 3), torch.randint(3, (7,))
     # A last batch of one example is doubled for the graph.
     examples = examples_of(
-        model.eval(), [(inputs[:6], labels[:6]), (inputs[6:], labels[6:])], "loss", call="test"
+        model.eval(), [(inputs[:6], labels[:6]), (inputs[6:], labels[6:])], "loss"
     )
     params = dict(model.state_dict())
     return find_chain(infer_symmetry(model, inputs[:2]), params, examples), inputs

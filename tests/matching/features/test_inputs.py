@@ -19,7 +19,7 @@ def moments_of(model: nn.Module, data: list[Tensor]) -> InputMoments:
     params = model.state_dict()
     features = Features(model, data)
     layer = find_layers(features.graph, features.graph.symmetry)[0]
-    return gather_inputs(features, [params, params], [layer], call="look")[layer.node]
+    return gather_inputs(features, [params, params], [layer])[layer.node]
 
 
 def conv(**options: Any) -> nn.Module:

@@ -46,14 +46,14 @@ def test_derived_seeds_wrap_around():
 @pytest.mark.parametrize("seeds", [[0, 0.5], ["a"], "ab", [None], [True]])
 def test_invalid_seed_is_named(seeds):
     with pytest.raises(OneBasinError, match=r"^call: a seed is .*; it must be a whole number from"):
-        check_seeds("call", seeds)
+        check_seeds(seeds)
 
 
 def test_seeds_must_be_a_list():
     with pytest.raises(OneBasinError, match=r"^call: seeds is 3; give a list of whole numbers, su"):
-        check_seeds("call", 3)
+        check_seeds(3)
     with pytest.raises(OneBasinError, match=r"^call: seeds is empty"):
-        check_seeds("call", [])
+        check_seeds([])
 
 
 @pytest.mark.parametrize("seeds", [np.arange(2), torch.arange(2), range(2), iter([0, 1])])

@@ -15,7 +15,7 @@ from onebasin.checkpoints._folders.difference import Difference, Effect
 from onebasin.checkpoints._folders.tokenizer import tokenizer_differences
 from onebasin.checkpoints._sources.transformers_config import CONFIG
 from onebasin.checkpoints.checkpoint import FOLDER_FILES, INDEX_SUFFIX
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 
 _REMEDY = "use checkpoints that agree, or edit one of the files if the difference has no effect"
 
@@ -34,13 +34,12 @@ def model_folder(path: str | os.PathLike[str]) -> Path | None:
     return folder if (folder / CONFIG).is_file() else None
 
 
-def check_same_folder(a: Path, b: Path, *, call: str) -> list[str]:
+def check_same_folder(a: Path, b: Path) -> list[str]:
     """Compare configuration, labels, tokenizer and preprocessor of two folders.
 
     Args:
         a: the folder of the reference.
         b: the folder of another checkpoint.
-        call: the command, for messages.
 
     Returns:
         Notes on the other differences.
@@ -53,31 +52,30 @@ def check_same_folder(a: Path, b: Path, *, call: str) -> list[str]:
         *tokenizer_differences(a, b),
         *preprocessor_differences(a, b),
     ]
-    _check_harmless(differences, a, b, call)
+    _check_harmless(differences, a, b)
     return _notes(differences, a, b)
 
 
-def check_same_configuration(a: Path, b: Path, *, call: str, skipped: Iterable[str] = ()) -> None:
+def check_same_configuration(a: Path, b: Path, *, skipped: Iterable[str] = ()) -> None:
     """Compare only the configurations of two folders.
 
     Args:
         a: the folder that names the architecture.
         b: the folder of the reference.
-        call: the command, for messages.
         skipped: fields that the user sets.
 
     Raises:
         OneBasinError: a difference changes the outputs of equal weights.
     """
     if not os.path.samefile(a, b):
-        _check_harmless(list(configuration_differences(a, b, frozenset(skipped))), a, b, call)
+        _check_harmless(list(configuration_differences(a, b, frozenset(skipped))), a, b)
 
 
-def _check_harmless(differences: list[Difference], a: Path, b: Path, call: str) -> None:
+def _check_harmless(differences: list[Difference], a: Path, b: Path) -> None:
     harmful = [d for d in differences if d.effect is Effect.FUNCTION]
     if harmful:
         more = f" (and {counted(len(harmful) - 1, 'other field')} differ)" if harmful[1:] else ""
-        raise OneBasinError(f"{call}: {harmful[0].to_text(a, b)}{more}; {_REMEDY}")
+        raise ArgumentError(f"{harmful[0].to_text(a, b)}{more}; {_REMEDY}")
 
 
 def _notes(differences: list[Difference], a: Path, b: Path) -> list[str]:

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from onebasin._checks import described
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.evaluation.features._batch_dims import BatchDim
 from onebasin.graph._sites import NONLINEAR
 from onebasin.graph.graph import FeatureNode, Graph
@@ -55,8 +55,6 @@ def find_layers(
     graph: Graph,
     axes: Mapping[str, BatchDim],
     patterns: Sequence[str] | None = None,
-    *,
-    call: str = "features",
 ) -> list[Layer]:
     """Return the layers of a network, in the order of the forward pass.
 
@@ -69,7 +67,6 @@ def find_layers(
         graph: the traced model.
         axes: batch dimensions of the candidate values.
         patterns: shell patterns for names of layers, such as `layers.*` or `*relu*`.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: the model has no layer, or a pattern matches none.
@@ -81,13 +78,13 @@ def find_layers(
         chosen = [layer for layer in layers if kinds.is_layer(graph.nodes[layer.node])]
     else:
         for pattern in patterns:
-            _check_pattern(pattern, layers, call)
+            _check_pattern(pattern, layers)
         chosen = [
             layer for layer in layers if any(fnmatchcase(layer.name, each) for each in patterns)
         ]
     if not chosen:
-        raise OneBasinError(
-            f"{call}: no value inside the model has a batch dimension; pass batches with the "
+        raise ArgumentError(
+            "no value inside the model has a batch dimension; pass batches with the "
             "examples in the first dimension"
         )
     return chosen
@@ -135,10 +132,10 @@ def _trained(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters(remove_duplicate=False)}
 
 
-def _check_pattern(pattern: str, layers: Sequence[Layer], call: str) -> None:
+def _check_pattern(pattern: str, layers: Sequence[Layer]) -> None:
     if not isinstance(pattern, str):
-        raise OneBasinError(f"{call}: layer {described(pattern)} is not a name; pass a string")
+        raise ArgumentError(f"layer {described(pattern)} is not a name; pass a string")
     if not any(fnmatchcase(layer.name, pattern) for layer in layers):
         shown = ", ".join(layer.name for layer in layers[:SHOWN])
         rest = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
-        raise OneBasinError(f"{call}: no layer matches {pattern!r}; the layers are {shown}{rest}")
+        raise ArgumentError(f"no layer matches {pattern!r}; the layers are {shown}{rest}")

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from onebasin.errors import OneBasinError, check_choice, is_fraction
+from onebasin.errors import ArgumentError, check_choice, is_fraction
 from onebasin.evaluation._paths import check_same_names, point_between
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features._batch_dims import BatchDim, find_batch_dims
@@ -93,7 +93,6 @@ class FeatureProbe:
         data: batches, as for `Features`.
         path: the networks.
         layers: patterns for names of layers; by default those of `find_layers`.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: the data, the parameters or the patterns do not match the model.
@@ -106,13 +105,12 @@ class FeatureProbe:
         path: Path,
         *,
         layers: Sequence[str] | None = None,
-        call: str = "features",
     ) -> None:
         """Trace the model and find its layers."""
-        self.features = Features(model, data, call=call)
-        self.path, self.call = path, call
+        self.features = Features(model, data)
+        self.path = path
         self.axes = find_batch_dims(self.features.graph, path.params[0], self.features.first)
-        self.layers = find_layers(self.features.graph, self.axes, layers, call=call)
+        self.layers = find_layers(self.features.graph, self.axes, layers)
         self.chosen = None if layers is None else frozenset(layer.node for layer in self.layers)
 
     def counts(self, node: str) -> bool:
@@ -182,11 +180,11 @@ class FeatureProbe:
         return Batch(context.number, context.graph, num_run, num, self.axes)
 
     def _check(self, values: Sequence[Tensor], graph: Graph, node: str) -> None:
-        check_finite(values[:2], graph, node, self.call)
+        check_finite(values[:2], graph, node)
         for alpha, value in zip(self.path.alphas, values[2:], strict=True):
             if not bool(torch.isfinite(value).all()):
-                raise OneBasinError(
-                    f"{self.call}: features of the network at alpha {alpha:g} are not finite at "
+                raise ArgumentError(
+                    f"features of the network at alpha {alpha:g} are not finite at "
                     f"{self.names[node]!r}; check A and B for extreme weights"
                 )
 
@@ -197,7 +195,6 @@ def run_metric(
     ends: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     data: Iterable[Any],
     *,
-    call: str,
     alphas: Sequence[float] = (),
     layers: Sequence[str] | None = None,
     normalization: LineNormalization = "interpolated",
@@ -211,7 +208,6 @@ def run_metric(
         model: as for `FeatureProbe`.
         ends: parameters and buffers of A and of B.
         data: as for `FeatureProbe`.
-        call: name of the public function, for messages.
         alphas: as for `path_between`.
         layers: as for `FeatureProbe`.
         normalization: as for `path_between`.
@@ -221,10 +217,8 @@ def run_metric(
     Raises:
         OneBasinError: as for `path_between` and `FeatureProbe`.
     """
-    path = path_between(
-        model, *ends, alphas, normalization=normalization, statistics=statistics, call=call
-    )
-    FeatureProbe(model, data, path, layers=layers, call=call).run([measure], progress)
+    path = path_between(model, *ends, alphas, normalization=normalization, statistics=statistics)
+    FeatureProbe(model, data, path, layers=layers).run([measure], progress)
 
 
 def path_between(
@@ -235,7 +229,6 @@ def path_between(
     *,
     normalization: LineNormalization = "interpolated",
     statistics: Iterable[Any] | None = None,
-    call: str = "features",
 ) -> Path:
     """Return two networks and points between them.
 
@@ -248,18 +241,17 @@ def path_between(
             data, "repair" and "rescale" set those of all units between those of the endpoints; see
             `repair`.
         statistics: batches for all except "interpolated", usually the training set.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: A and B do not match, an alpha is not between 0 and 1, or data for
             statistics are missing.
     """
-    check_choice(call, "normalization", normalization, LineNormalization)
+    check_choice("normalization", normalization, LineNormalization)
     check_same_names(params_a, params_b)
-    alphas = checked_alphas(alphas, call)
+    alphas = checked_alphas(alphas)
     points = [point_between(params_a, params_b, alpha) for alpha in alphas]
     if points:
-        prepare, _ = preparation_for(call, model, normalization, statistics, argument="statistics")
+        prepare, _ = preparation_for(model, normalization, statistics, argument="statistics")
         if prepare is not None:
             weights = [{0: alpha, 1: 1 - alpha} for alpha in alphas]
             ends = (params_a, params_b)
@@ -267,12 +259,11 @@ def path_between(
     return Path((params_a, params_b, *points), alphas, normalization)
 
 
-def checked_alphas(alphas: Any, call: str) -> tuple[float, ...]:
+def checked_alphas(alphas: Any) -> tuple[float, ...]:
     """Return weights of A as distinct Python floats.
 
     Args:
         alphas: numbers between 0 and 1, also of NumPy and PyTorch.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: `alphas` is not iterable, or an alpha is not between 0 and 1.
@@ -280,10 +271,8 @@ def checked_alphas(alphas: Any, call: str) -> tuple[float, ...]:
     try:
         listed = list(alphas)
     except TypeError as error:
-        raise OneBasinError(
-            f"{call}: alphas is {alphas!r}; pass a list, such as [0.25, 0.5]"
-        ) from error
+        raise ArgumentError(f"alphas is {alphas!r}; pass a list, such as [0.25, 0.5]") from error
     for alpha in listed:
         if not is_fraction(alpha) or float(alpha) in (0.0, 1.0):
-            raise OneBasinError(f"{call}: alpha is {alpha!r}; it must be between 0 and 1")
+            raise ArgumentError(f"alpha is {alpha!r}; it must be between 0 and 1")
     return tuple(dict.fromkeys(map(float, listed)))

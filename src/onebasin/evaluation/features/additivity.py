@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError, OneBasinError
 from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, lerp
 from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
@@ -85,9 +85,7 @@ def measure_additivity(
     """
     measure = AdditivityMetric(alphas, operators)
     ends = params_a, params_b
-    run_metric(
-        measure, model, ends, data, call="measure_additivity", layers=layers, progress=progress
-    )
+    run_metric(measure, model, ends, data, layers=layers, progress=progress)
     return measure.result()
 
 
@@ -108,7 +106,7 @@ class AdditivityMetric(FeatureMetric):
         is_optional: bool = False,
     ) -> None:
         """Check the alphas and the operators."""
-        self.alphas = checked_alphas(alphas, "measure_additivity")
+        self.alphas = checked_alphas(alphas)
         self.operators = ELEMENTWISE if "all" in operators else frozenset(operators)
         self.is_optional = is_optional
         for operator in self.operators - ELEMENTWISE:
@@ -160,7 +158,7 @@ class AdditivityMetric(FeatureMetric):
             known = self.operators < ELEMENTWISE
             missing = " or ".join(sorted(self.operators)) if known else "elementwise function"
             remedy = "; pass operators=['all'] for any nonlinear function" if known else ""
-            raise OneBasinError(f"{self.probe.call}: {self.probe.among} no {missing}{remedy}")
+            raise ArgumentError(f"{self.probe.among} no {missing}{remedy}")
         return Additivity(self.sums.records(list(self.names.values())))
 
 

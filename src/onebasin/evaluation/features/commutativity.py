@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.evaluation.features._comparison import COSINE, DISTANCE, compare, wide
 from onebasin.evaluation.features._moments import Sums
 from onebasin.evaluation.features._probe import (
@@ -76,9 +76,7 @@ def measure_commutativity(
     """
     measure = CommutativityMetric()
     ends = params_a, params_b
-    run_metric(
-        measure, model, ends, data, call="measure_commutativity", layers=layers, progress=progress
-    )
+    run_metric(measure, model, ends, data, layers=layers, progress=progress)
     return measure.result()
 
 
@@ -98,7 +96,7 @@ class CommutativityMetric(FeatureMetric):
         self.names = probe.names
         products = find_products(probe.features.graph)
         self.products = {node: each for node, each in products.items() if probe.counts(node)}
-        self.call, self.among = probe.call, probe.among
+        self.among = probe.among
         self.sums = Sums()
 
     def pre_forward(self, batch: Batch, call: Call) -> None:
@@ -124,9 +122,7 @@ class CommutativityMetric(FeatureMetric):
             OneBasinError: the network has no linear or convolutional layer.
         """
         if not self.sums and not self.is_optional:
-            raise OneBasinError(
-                f"{self.call}: {self.among} no linear or convolutional layer on the data"
-            )
+            raise ArgumentError(f"{self.among} no linear or convolutional layer on the data")
         return Commutativity(self.sums.records(list(self.names.values())))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.evaluation._losses import are_classes, check_classes, flat_classes
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.features._comparison import COSINE, compare, lerp
@@ -130,7 +130,6 @@ def check_error_bound(
         model,
         (params_a, params_b),
         data,
-        call="check_error_bound",
         alphas=alphas,
         normalization=normalization,
         statistics=statistics,
@@ -144,21 +143,21 @@ class ErrorBoundMetric(FeatureMetric):
 
     def start(self, probe: FeatureProbe) -> None:
         """Get the alphas."""
-        self.path, self.call = probe.path, probe.call
+        self.path = probe.path
         self.sums = Sums()
 
     def end_batch(self, batch: Batch, outputs: Sequence[Tensor], given: Any) -> None:
         """Count the wrong answers of all networks."""
         outputs = [output[: batch.num] for output in outputs]
-        labels = labels_of(given, batch.number, self.call).to(outputs[0].device)
+        labels = labels_of(given, batch.number).to(outputs[0].device)
         if not are_classes(outputs[0], labels):
-            raise OneBasinError(
-                f"{self.call}: outputs are {tuple(outputs[0].shape)} and labels "
+            raise ArgumentError(
+                f"outputs are {tuple(outputs[0].shape)} and labels "
                 f"{tuple(labels.shape)} {labels.dtype}; pass one integer label for "
                 "each row of outputs"
             )
         logits, (classes, *_) = zip(*(flat_classes(each, labels) for each in outputs), strict=True)
-        check_classes(self.call, classes, outputs[0].shape[-1])
+        check_classes(classes, outputs[0].shape[-1])
         counts = classes != IGNORE_INDEX
         classes = classes[counts]
         a, b, *points = (logit[counts] for logit in logits)
@@ -182,7 +181,7 @@ class ErrorBoundMetric(FeatureMetric):
         """
         records = self.sums.records([OUTPUT])
         if not any(record.n for record in records):
-            raise OneBasinError(
-                f"{self.call}: all labels are ignored (got {IGNORE_INDEX}); pass data with classes"
+            raise ArgumentError(
+                f"all labels are ignored (got {IGNORE_INDEX}); pass data with classes"
             )
         return ErrorBound(records, self.path.normalization)

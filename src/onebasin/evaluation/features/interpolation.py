@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from onebasin._checks import checks_arguments
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import OneBasinError, check_choice, public
 from onebasin.evaluation.curves import LineNormalization
 from onebasin.evaluation.evaluator import Evaluation, Evaluator, Loss
 from onebasin.evaluation.features._comparison import lerp
@@ -33,6 +33,7 @@ LOSS, ERROR = "loss", "error"
 class FeatureInterpolation(FeatureTable):
     """Loss and error by the first layer with interpolated features; see `interpolate_features`."""
 
+    @public
     def plot(
         self,
         ax: Axes | None = None,
@@ -50,7 +51,7 @@ class FeatureInterpolation(FeatureTable):
         Returns:
             The axes.
         """
-        check_choice("plot", "quantity", quantity, Literal["loss", "error"])
+        check_choice("quantity", quantity, Literal["loss", "error"])
         ax = axes_for(ax)
         means = {r.layer: r.mean for r in self.records if r.measure == quantity}
         ends = {name: means.pop(name) for name in (A, B)}
@@ -123,10 +124,9 @@ def interpolate_features(
         [alpha],
         normalization=normalization,
         statistics=statistics,
-        call="interpolate_features",
     )
     (alpha,) = path.alphas
-    probe = FeatureProbe(model, data, path, layers=layers, call="interpolate_features")
+    probe = FeatureProbe(model, data, path, layers=layers)
     total = len(probe.layers) + 4
     records: list[FeatureRow] = []
 
@@ -139,7 +139,7 @@ def interpolate_features(
         if progress is not None:
             progress(len(records) // 2, total)
 
-    evaluate = Evaluator(as_reiterable(data, "interpolate_features"), loss)
+    evaluate = Evaluator(as_reiterable(data), loss)
     for name, params in zip((A, B, MERGED), path.params, strict=True):
         add(name, evaluate(FunctionalModel(model, params)))
     nodes = [layer.node for layer in probe.layers]
@@ -183,7 +183,7 @@ class _MixedNetworks:
         return lerp(values[0], values[1], self.alpha).to(values[0].dtype)
 
     def _finish(self, context: BatchContext, outputs: list[list[Tensor]], batch: Any) -> None:
-        labels = labels_of(batch, context.number, "interpolate_features")
+        labels = labels_of(batch, context.number)
         if not labels.is_floating_point() and bool((labels == IGNORE_INDEX).all()):
             return
         mix = self._lerp([output[0] for output in outputs])[: len(labels)]

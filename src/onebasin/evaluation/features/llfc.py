@@ -106,7 +106,6 @@ def measure_llfc(
         model,
         (params_a, params_b),
         data,
-        call="measure_llfc",
         alphas=alphas,
         layers=layers,
         normalization=normalization,

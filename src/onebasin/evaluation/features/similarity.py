@@ -213,12 +213,10 @@ def measure_similarity(
     Raises:
         OneBasinError: parameters, data or patterns are invalid.
     """
-    max_features = check_whole("measure_similarity", "max_features", max_features, least=1)
+    max_features = check_whole("max_features", max_features, least=1)
     measure = SimilarityMetric(hsic, max_features)
     ends = params_a, params_b
-    run_metric(
-        measure, model, ends, data, call="measure_similarity", layers=layers, progress=progress
-    )
+    run_metric(measure, model, ends, data, layers=layers, progress=progress)
     return measure.result()
 
 
@@ -232,7 +230,7 @@ class SimilarityMetric(FeatureMetric):
 
     def __init__(self, hsic: HSIC = "unbiased", max_features: int = MAX_FEATURES) -> None:
         """Check the options."""
-        check_choice("measure_similarity", "hsic", hsic, HSIC)
+        check_choice("hsic", hsic, HSIC)
         self.hsic: HSIC = hsic
         self.max_features = max_features
 

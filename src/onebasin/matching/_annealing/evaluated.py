@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._dtypes import compute_dtype
-from onebasin.errors import OneBasinError, check_choice
+from onebasin.errors import ArgumentError, check_choice
 from onebasin.graph.batches import as_iterable, is_empty
 from onebasin.matching._annealing.state import AnnealingState, NetworkIndices, Swap, transposition
 from onebasin.matching._losses import DataLoss, Normalization, labeled
@@ -30,14 +30,12 @@ class Examples:
         batches: `(inputs, labels)` pairs.
         energy: "loss" (cross-entropy) or "error" (fraction of wrong answers).
         normalization: statistics of BatchNorm; see `DataLoss`.
-        call: name of the public function, for messages.
     """
 
     model: nn.Module
     batches: tuple[tuple[Any, Tensor], ...]
     energy: Energy
     normalization: Normalization
-    call: str
 
     def __call__(self, params: Mapping[str, Tensor]) -> float:
         """Return the energy of a network.
@@ -51,14 +49,12 @@ class Examples:
     @cached_property
     def _mean(self) -> DataLoss:
         loss = "cross_entropy" if self.energy == "loss" else self._wrong
-        return DataLoss(
-            self.model, self.batches, loss, normalization=self.normalization, call=self.call
-        )
+        return DataLoss(self.model, self.batches, loss, normalization=self.normalization)
 
     def _wrong(self, outputs: Tensor, labels: Tensor) -> Tensor:
         if outputs.shape[:-1] != labels.shape:
-            raise OneBasinError(
-                f"{self.call}: shapes of outputs and labels do not match (got "
+            raise ArgumentError(
+                f"shapes of outputs and labels do not match (got "
                 f"{tuple(outputs.shape)} and {tuple(labels.shape)}); pass one class for each output"
             )
         return (outputs.argmax(-1) != labels).double()
@@ -70,29 +66,28 @@ def examples_of(
     energy: Energy,
     *,
     normalization: Normalization = "interpolated",
-    call: str,
 ) -> Examples:
     """Return the energy on data, which is read once.
 
     Raises:
         OneBasinError: the data cannot be read or are empty, or labels are not classes.
     """
-    check_choice(call, "energy", energy, Energy)
-    check_choice(call, "normalization", normalization, Normalization)
+    check_choice("energy", energy, Energy)
+    check_choice("normalization", normalization, Normalization)
     batches = []
-    for number, batch in enumerate(as_iterable(data, call)):
+    for number, batch in enumerate(as_iterable(data)):
         if is_empty(batch):
             continue
-        inputs, labels = labeled(batch, number, call)
+        inputs, labels = labeled(batch, number)
         labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.is_complex():
-            raise OneBasinError(
-                f"{call}: the labels of batch {number} are {labels.dtype}; pass integer classes"
+            raise ArgumentError(
+                f"the labels of batch {number} are {labels.dtype}; pass integer classes"
             )
         batches.append((inputs, labels.long()))
     if not batches:
-        raise OneBasinError(f"{call}: the data has no batches; pass at least one")
-    return Examples(model, tuple(batches), energy, normalization, call)
+        raise ArgumentError("the data has no batches; pass at least one")
+    return Examples(model, tuple(batches), energy, normalization)
 
 
 Params = Mapping[str, Tensor]

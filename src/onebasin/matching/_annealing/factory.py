@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.matching._annealing.evaluated import (
     EvaluatedState,
     Examples,
@@ -48,7 +48,7 @@ def state_factory(
     chain = find_chain(symmetry, networks[0], examples) if symmetry.groups else None
     if chain is None:
         return lambda indices: EvaluatedState(symmetry, networks, indices, mixtures, examples)
-    _check_memory(chain, networks, examples.call, cache_bytes)
+    _check_memory(chain, networks, cache_bytes)
     tensors = ChainTensors.of(chain, networks)
     if is_compilable(tensors):
         layer = HiddenLayer.of(tensors)
@@ -72,14 +72,12 @@ def energy_at(
     return sum(map(evaluate, averages)) / len(mixtures)
 
 
-def _check_memory(
-    chain: LinearChain, networks: Sequence[Params], call: str, cache_bytes: int
-) -> None:
+def _check_memory(chain: LinearChain, networks: Sequence[Params], cache_bytes: int) -> None:
     units = len(networks[0][chain.layers[0].weight])
     needed = 4 * len(networks) * units * len(chain.inputs)
     if needed > cache_bytes:
-        raise OneBasinError(
-            f"{call}: the first layers of {len(networks)} networks on {len(chain.inputs)} examples"
+        raise ArgumentError(
+            f"the first layers of {len(networks)} networks on {len(chain.inputs)} examples"
             f" take {needed:,} bytes, but cache_bytes is {cache_bytes:,}; pass fewer examples, or"
             " increase cache_bytes"
         )

@@ -82,7 +82,7 @@ def find_chain(
         examples: the model and its labeled batches.
     """
     try:
-        features = Features(examples.model, examples.batches, call=examples.call)
+        features = Features(examples.model, examples.batches)
         layers = find_layers(symmetry, features.graph)
         if layers is None:
             return None

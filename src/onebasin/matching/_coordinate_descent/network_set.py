@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.matching._coordinate_descent.pair import Pair
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
@@ -20,7 +20,6 @@ class NetworkSet:
         symmetry: symmetry of the architecture.
         params_list: the networks; buffers may be missing.
         init: initial permutation of each network, by default the identity.
-        call: name of the public function, for messages.
         labels: names of the networks in messages, by default their numbers.
 
     Raises:
@@ -33,14 +32,13 @@ class NetworkSet:
         params_list: Sequence[Mapping[str, Tensor]],
         init: Sequence[Permutation] | None = None,
         *,
-        call: str,
         labels: Sequence[str] = (),
     ) -> None:
         """Check all networks; no sum is computed yet."""
         self.symmetry, self.params_list = symmetry, params_list
         labels = labels or [f"network {place + 1}" for place in range(len(params_list))]
-        self.pairs = _checked_pairs(symmetry, params_list, labels, call)
-        _check_init(symmetry, init, len(params_list), call)
+        self.pairs = _checked_pairs(symmetry, params_list, labels)
+        _check_init(symmetry, init, len(params_list))
         identity = Permutation.identity(symmetry)
         self.permutations = list(init or [identity] * len(params_list))
         self.names = self.pairs[0].names
@@ -118,33 +116,28 @@ def _checked_pairs(
     symmetry: Symmetry,
     params_list: Sequence[Mapping[str, Tensor]],
     labels: Sequence[str],
-    call: str,
 ) -> list[Pair]:
     """Return the checked pairs of the first network and each other network."""
     if len(params_list) < 2:
-        raise OneBasinError(
-            f"{call}: {len(params_list) or 'no'} network given; give at least two of one"
-            " architecture"
+        raise ArgumentError(
+            f"{len(params_list) or 'no'} network given; give at least two of one architecture"
         )
     pairs = []
     for params, label in zip(params_list[1:], labels[1:], strict=True):
-        pair = Pair(symmetry, params_list[0], params, call=call, labels=(labels[0], label))
+        pair = Pair(symmetry, params_list[0], params, labels=(labels[0], label))
         pair.compute_stats()
         pairs.append(pair)
     return pairs
 
 
-def _check_init(
-    symmetry: Symmetry, init: Sequence[Permutation] | None, num_networks: int, call: str
-) -> None:
+def _check_init(symmetry: Symmetry, init: Sequence[Permutation] | None, num_networks: int) -> None:
     if init is None:
         return
     if len(init) != num_networks:
-        raise OneBasinError(
-            f"{call}: init has {len(init)} permutations for {num_networks} networks; give one for"
-            " each"
+        raise ArgumentError(
+            f"init has {len(init)} permutations for {num_networks} networks; give one for each"
         )
     if any(permutation.symmetry.fingerprint != symmetry.fingerprint for permutation in init):
-        raise OneBasinError(
-            f"{call}: init belongs to another symmetry; create it with the symmetry that you pass"
+        raise ArgumentError(
+            "init belongs to another symmetry; create it with the symmetry that you pass"
         )

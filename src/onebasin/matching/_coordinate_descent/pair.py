@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onebasin._checks import check_mapping, check_tensor
 from onebasin._dtypes import all_finite
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.symmetry._apply import IndexApplier
 from onebasin.symmetry._buffer_values import check_buffer_values
 from onebasin.symmetry.layouts import Layout
@@ -23,8 +23,6 @@ from onebasin.symmetry.symmetry import Symmetry
 
 CHUNK = 2**18
 """Number of entries that are multiplied in float64 at a time, which fits the cache."""
-
-CALL = "match_weights"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,6 @@ class Pair:
         symmetry: symmetry of the architecture.
         params_a, params_b: parameters by name; tensors are read when needed. Buffers may be
             missing.
-        call: name of the public function, for messages.
         labels: names of the networks in messages.
 
     Raises:
@@ -62,14 +59,13 @@ class Pair:
         params_a: Mapping[str, Tensor],
         params_b: Mapping[str, Tensor],
         *,
-        call: str = CALL,
         labels: tuple[str, str] = ("A", "B"),
     ) -> None:
-        self.symmetry, self.call = symmetry, call
+        self.symmetry = symmetry
         self.labels = {"A": labels[0], "B": labels[1]}
         self.params = {"A": params_a, "B": params_b}
         for side, params in self.params.items():
-            check_mapping(call, params, self.labels[side])
+            check_mapping(params, self.labels[side])
         self.dtype = torch.float32
         self._self_contained: dict[Layout, bool] = {}
         # `in` reads the tensor of a mapping that does not define `__contains__`.
@@ -77,17 +73,16 @@ class Pair:
         for side, present in self.present.items():
             for name in present:
                 if name not in symmetry.layouts:
-                    raise OneBasinError(
+                    raise ArgumentError(
                         f"{self._describe(side, name)} is not in the symmetry; infer the symmetry"
                         " of this architecture, or remove the tensor"
                     )
         for side, params in self.params.items():
-            place = f"{call}: {self.labels[side]}"
-            check_buffer_values(place, symmetry.buffer_values, params)
+            check_buffer_values(self.labels[side], symmetry.buffer_values, params)
         self.names = tuple(self._counted())
 
     def _describe(self, side: str, name: str) -> str:
-        return f"{self.call}: tensor {name!r} of {self.labels[side]}"
+        return f"tensor {name!r} of {self.labels[side]}"
 
     def _counted(self) -> list[str]:
         """Return the parameters in the symmetry's order, one name for each tied tensor."""
@@ -99,8 +94,8 @@ class Pair:
                 continue
             for side, present in self.present.items():
                 if not any(each in present for each in names):
-                    raise OneBasinError(
-                        f"{self.call}: tensor {name!r} of the symmetry is missing in"
+                    raise ArgumentError(
+                        f"tensor {name!r} of the symmetry is missing in"
                         f" {self.labels[side]}; pass all parameters of the architecture"
                     )
             counted[names[0]] = None
@@ -140,7 +135,7 @@ class Pair:
             ab, aa, bb = _moments(a, b)
             for side, square in zip(self.params, (aa, bb), strict=True):
                 if not isfinite(square) and not all_finite(tensors[side]):
-                    raise OneBasinError(
+                    raise ArgumentError(
                         f"{self._describe(side, name)} has NaN or infinite entries; use a"
                         " checkpoint from before training diverged"
                     )
@@ -153,18 +148,18 @@ class Pair:
         tensor, shape = self._raw(side, name), self.symmetry.shapes[name]
         check_tensor(self._describe(side, name), tensor)
         if tensor.is_meta:
-            raise OneBasinError(
+            raise ArgumentError(
                 f"{self._describe(side, name)} is on the meta device and has no values; load the"
                 " checkpoint first"
             )
         if tuple(tensor.shape) != shape:
-            raise OneBasinError(
-                f"{self.call}: tensor {name!r} is {tuple(tensor.shape)} in {self.labels[side]} but"
+            raise ArgumentError(
+                f"tensor {name!r} is {tuple(tensor.shape)} in {self.labels[side]} but"
                 f" {shape} in the symmetry; use checkpoints of the same architecture"
             )
         moves = any(g in self.symmetry.groups for b in self.symmetry.blocks[name] for g in b.groups)
         if moves and not tensor.is_floating_point():
-            raise OneBasinError(
+            raise ArgumentError(
                 f"{self._describe(side, name)} is {tensor.dtype} and has permutable units; only"
                 " real floating-point weights can be matched, convert it first"
             )

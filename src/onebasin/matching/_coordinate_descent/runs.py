@@ -25,7 +25,6 @@ def begin_search(
     params_b: Mapping[str, Tensor],
     *,
     cache_bytes: int,
-    call: str,
 ) -> tuple[Search, PairStats]:
     """Return a search for two checked networks, at the identity.
 
@@ -34,14 +33,13 @@ def begin_search(
         params_a: the reference network.
         params_b: the network to permute.
         cache_bytes: memory for similarities of weights.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: tensors do not match the symmetry or are not finite, or `cache_bytes` is
             invalid.
     """
-    check_amount(call, "cache_bytes", cache_bytes)
-    pair = Pair(symmetry, params_a, params_b, call=call)
+    check_amount("cache_bytes", cache_bytes)
+    pair = Pair(symmetry, params_a, params_b)
     stats = pair.compute_stats()
     return Search(symmetry, pair, cache_bytes=cache_bytes), stats
 

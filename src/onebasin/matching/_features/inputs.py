@@ -62,7 +62,6 @@ def gather_inputs(
     params: Sequence[Mapping[str, Tensor]],
     layers: Sequence[Layer],
     *,
-    call: str,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, InputMoments]:
     """Return the moments of the inputs of some layers by node, after one pass over the data.
@@ -71,7 +70,6 @@ def gather_inputs(
         features: features of the model on the data.
         params: parameters of A and of B.
         layers: layers of the model's graph.
-        call: name of the public function, for messages.
         progress: called with the number of batches done.
 
     Raises:
@@ -91,7 +89,7 @@ def gather_inputs(
                 moments[layer.node] = InputMoments.of(a)
             # Each row represents the omitted ones, so batches are weighted by their sizes.
             if not moments[layer.node].add(a, b, context.weight * len(both[0]) / len(a)):
-                check_finite((a, b), context.graph, node.name, call)
+                check_finite((a, b), context.graph, node.name)
 
         return pre_hook
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.graph.features import Features
 from onebasin.matching._coordinate_descent.trees import Indices, Key, Tree, View, views_of
 from onebasin.matching._features.inputs import InputMoments, gather_inputs
@@ -115,8 +115,6 @@ def gather_layers(
     symmetry: Symmetry,
     features: Features,
     params: Sequence[Mapping[str, Tensor]],
-    *,
-    call: str,
 ) -> list[AnyLayer]:
     """Return the layers of both networks, after one pass over the data.
 
@@ -125,7 +123,6 @@ def gather_layers(
         symmetry: symmetry of the architecture.
         features: features of the model on the data.
         params: parameters of A and of B.
-        call: name of the public function, for messages.
 
     Raises:
         OneBasinError: the model has no layer, features are not finite, or the model fails on a
@@ -133,10 +130,10 @@ def gather_layers(
     """
     layers = find_layers(features.graph, symmetry)
     if not layers:
-        raise OneBasinError(
-            f"{call}: the model has no supported linear or convolutional layer; match by weights"
+        raise ArgumentError(
+            "the model has no supported linear or convolutional layer; match by weights"
         )
-    moments = gather_inputs(features, params, layers, call=call)
+    moments = gather_inputs(features, params, layers)
     (params_a, params_b), axes = params, LayerAxes(symmetry, layers)
     return [kind(layer, params_a, params_b, moments[layer.node], axes) for layer in layers]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onebasin.errors import OneBasinError
+from onebasin.errors import ArgumentError
 from onebasin.graph._sites import Position, find_sites, map_groups
 from onebasin.graph.features import BatchContext, Features, check_finite
 from onebasin.graph.graph import Graph, MultiForwardHook
@@ -45,13 +45,10 @@ class FeatureViews:
         symmetry: symmetry of the model.
         trees: the trees by root.
         position: whether features are taken before or after nonlinearities.
-        call: name of the public function, for messages.
     """
 
-    def __init__(
-        self, symmetry: Symmetry, trees: Mapping[str, Tree], position: Position, call: str
-    ) -> None:
-        self.symmetry, self.trees, self.call = symmetry, trees, call
+    def __init__(self, symmetry: Symmetry, trees: Mapping[str, Tree], position: Position) -> None:
+        self.symmetry, self.trees = symmetry, trees
         self.position: Position = position
         self._by_graph: dict[int, tuple[Graph, dict[str, tuple[FeatureView, ...]]]] = {}
 
@@ -62,7 +59,7 @@ class FeatureViews:
         return self._by_graph[id(graph)][1]
 
     def _collect_views(self, graph: Graph) -> dict[str, tuple[FeatureView, ...]]:
-        features = map_groups(graph, self.symmetry, call=self.call)
+        features = map_groups(graph, self.symmetry)
         sites = find_sites(graph, self.position, features)
         by_node: dict[str, tuple[FeatureView, ...]] = {}
         for root, tree in self.trees.items():
@@ -104,7 +101,6 @@ class FeatureSimilarities:
         features: features of the model on the data.
         statistic: statistic of the similarities.
         position: position of the sites.
-        call: name of the public function, for messages.
         progress: callback with a `Step` after every batch.
     """
 
@@ -115,13 +111,12 @@ class FeatureSimilarities:
         statistic: Statistic,
         position: Position,
         *,
-        call: str,
         progress: Progress | None = None,
     ) -> None:
         self.search, self.features = search, features
         self.statistic: Statistic = statistic
-        self.feature_views = FeatureViews(search.symmetry, search.trees, position, call)
-        self.call, self.progress = call, progress
+        self.feature_views = FeatureViews(search.symmetry, search.trees, position)
+        self.progress = progress
         self.num_passes = 0
 
     def available(
@@ -172,7 +167,7 @@ class FeatureSimilarities:
                         place, indices = (name, feature_view.place), self.search.indices
                         sums = totals[feature_view.root]
                         if not sums.add(place, feature_view.view, a, b, indices, context.weight):
-                            check_finite(values, context.graph, name, self.call)
+                            check_finite(values, context.graph, name)
 
             return hook
 
@@ -182,8 +177,8 @@ class FeatureSimilarities:
 
     def _checked(self, root: str, sums: dict[Key, Tensor]) -> dict[Key, Tensor]:
         if not all(bool(torch.isfinite(values).all()) for values in sums.values()):
-            raise OneBasinError(
-                f"{self.call}: products of features of group {root!r} overflow; check the weights "
+            raise ArgumentError(
+                f"products of features of group {root!r} overflow; check the weights "
                 "of both networks, or convert them to float64"
             )
         return sums

@@ -155,7 +155,6 @@ def multi_start(
     seed: int,
     max_steps: int,
     restarts: int,
-    call: str,
     progress: Progress | None,
 ) -> Runs:
     """Run Frank–Wolfe from several starts.
@@ -167,14 +166,13 @@ def multi_start(
             permutations.
         max_steps: maximum number of steps of each start.
         restarts: number of starts.
-        call: name of the public function, for messages.
         progress: callback with a `Step` after every step.
 
     Raises:
         OneBasinError: a count is below one.
     """
-    check_counts(call, max_steps=max_steps, restarts=restarts)
-    check_seed(call, seed)
+    check_counts(max_steps=max_steps, restarts=restarts)
+    check_seed(seed)
     relaxation = Relaxation(network_set.symmetry)
     objective, unmoved = InnerProductObjective(network_set, relaxation), network_set.objective()
     runs = []

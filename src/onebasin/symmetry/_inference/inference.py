@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from onebasin._checks import check_model, model_inputs
 from onebasin._random import random_state_kept
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.symmetry._inference.atoms import Dims
 from onebasin.symmetry._inference.build import build_symmetry, unsupported_in_training
 from onebasin.symmetry._inference.calls import Value
@@ -38,6 +38,7 @@ NODE = "node:"
 """Prefix that distinguishes names of graph values from names of tensors."""
 
 
+@public
 def infer_symmetry(
     model: nn.Module,
     example_args: tuple[Any, ...] | Mapping[str, Any] | Tensor,
@@ -79,8 +80,8 @@ def infer_symmetry(
         >>> symmetry.groups
         {'0': Group(name='0', size=8, nested_in=())}
     """
-    check_model("infer_symmetry", model)
-    with raised_recursion_limit(model, "infer_symmetry"), random_state_kept(model):
+    check_model(model)
+    with raised_recursion_limit(model), random_state_kept(model):
         return _Inference(model, example_args, example_kwargs, outputs, doubles=True).symmetry()
 
 
@@ -112,8 +113,8 @@ def trace_graph(
     Arguments and errors are those of `infer_symmetry`. A batch of one is not doubled, because
     the graph is for inputs of these shapes. A dimension of size one has no units.
     """
-    check_model("infer_symmetry", model)
-    with raised_recursion_limit(model, "infer_symmetry"), random_state_kept(model):
+    check_model(model)
+    with raised_recursion_limit(model), random_state_kept(model):
         return _Inference(model, example_args, example_kwargs, outputs, doubles=False).graph()
 
 
@@ -129,7 +130,7 @@ class _Inference:
         *,
         doubles: bool,
     ) -> None:
-        args, kwargs = model_inputs("infer_symmetry", model, example_args, example_kwargs)
+        args, kwargs = model_inputs(model, example_args, example_kwargs)
         self.state = model_state(model)
         if not self.state.tensors:
             raise OneBasinError(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from onebasin._checks import check_model, described, model_inputs
-from onebasin.errors import OneBasinError
+from onebasin.errors import OneBasinError, public
 from onebasin.symmetry._display import verification_text
 from onebasin.symmetry._inference.graphs import inputs_at_branches
 from onebasin.symmetry._verification.controls import Control, control_groups
@@ -82,6 +82,7 @@ class Verification:
         return verification_text(self)
 
 
+@public
 def verify(
     symmetry: Symmetry,
     model: nn.Module,
@@ -124,8 +125,8 @@ def verify(
             not accept the inputs, returns NaN, or returns different outputs in each run.
     """
     start = time.perf_counter()
-    check_model("verify", model)
-    example = Example(*model_inputs("verify", model, example_args, example_kwargs))
+    check_model(model)
+    example = Example(*model_inputs(model, example_args, example_kwargs))
     others = _examples_of(model, other_inputs)
     probe = Probe(symmetry, model, example.args, example.kwargs, seed=seed, outputs=outputs)
     run = _Verification(symmetry, seed, _first_trial(probe, symmetry), [str(example)])
@@ -338,7 +339,7 @@ def _examples_of(model: nn.Module, other_inputs: Sequence[Any]) -> list[Example]
                 f"verify: other_inputs[{i}] is {described(inputs)}; pass pairs of"
                 " positional and keyword inputs such as ((x,), {})"
             )
-    return [Example(*model_inputs("verify", model, *inputs)) for inputs in other_inputs]
+    return [Example(*model_inputs(model, *inputs)) for inputs in other_inputs]
 
 
 def _is_mapping(value: Any) -> bool:

@@ -17,13 +17,11 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from onebasin._random import derive_seed
-from onebasin.errors import OneBasinError, check_whole
+from onebasin.errors import ArgumentError, check_whole, public
 from onebasin.matching import Matching
 from onebasin.symmetry.layouts import Fixed, Units
 from onebasin.symmetry.permutation import Permutation
 from onebasin.symmetry.symmetry import Symmetry
-
-CALL = "match_cells"
 
 RANDOM_STREAM = "match_theorem"
 """Name of the random stream, which fixes the published results."""
@@ -32,6 +30,7 @@ SLACK = 1e-5
 """Relative rounding error that an entry at the boundary of the cube may have."""
 
 
+@public
 def match_cells(
     symmetry: Symmetry,
     params_a: Mapping[str, Tensor],
@@ -79,8 +78,8 @@ def match_cells(
     began = time.perf_counter()
     group, weight, bias = _hidden_layer(symmetry)
     if cells is not None:
-        check_whole(CALL, "cells", cells, least=1)
-    check_whole(CALL, "seed", seed, least=0)
+        check_whole("cells", cells, least=1)
+    check_whole("seed", seed, least=0)
     bound = 1 / sqrt(symmetry.shapes[weight][1])
     points_a = _points(params_a, "A", weight, bias, bound)
     points_b = _points(params_b, "B", weight, bias, bound)
@@ -114,8 +113,8 @@ def _hidden_layer(symmetry: Symmetry) -> tuple[str, str, str | None]:
             case _:
                 others.append(name)
     if len(incoming) != 1 or len(biases) > 1 or others:
-        raise OneBasinError(
-            f"{CALL}: the network must have one hidden layer (got {len(symmetry.groups)} groups "
+        raise ArgumentError(
+            f"the network must have one hidden layer (got {len(symmetry.groups)} groups "
             f"of units and {len(symmetry.layouts)} tensors)"
         )
     return next(iter(symmetry.groups)), incoming[0], biases[0] if biases else None
@@ -130,8 +129,8 @@ def _points(
     points = torch.cat(tensors, 1).double().numpy()
     largest = float(np.abs(points).max(initial=0.0))
     if not isfinite(largest) or largest > bound * (1 + SLACK):
-        raise OneBasinError(
-            f"{CALL}: {weight!r} of {network} has entries up to {largest:.3g}, outside of "
+        raise ArgumentError(
+            f"{weight!r} of {network} has entries up to {largest:.3g}, outside of "
             f"[-{bound:.3g}, {bound:.3g}]; use networks at initialization, uniform in "
             "1/sqrt(inputs)"
         )

@@ -103,7 +103,6 @@ def _check_runs(model: nn.Module, examples: Tensor, data: Dataset) -> Record:
             copy.deepcopy(model),
             examples,
             data,
-            call="train",
             name="the network",
             remedy="fit the network to it",
         )
