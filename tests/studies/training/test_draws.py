@@ -45,14 +45,14 @@ def test_derived_seeds_wrap_around():
 
 @pytest.mark.parametrize("seeds", [[0, 0.5], ["a"], "ab", [None], [True]])
 def test_invalid_seed_is_named(seeds):
-    with pytest.raises(OneBasinError, match=r"^call: a seed is .*; it must be a whole number from"):
+    with pytest.raises(OneBasinError, match=r"^a seed is .*; it must be a whole number from"):
         check_seeds(seeds)
 
 
 def test_seeds_must_be_a_list():
-    with pytest.raises(OneBasinError, match=r"^call: seeds is 3; give a list of whole numbers, su"):
+    with pytest.raises(OneBasinError, match=r"^seeds is 3; give a list of whole numbers, su"):
         check_seeds(3)
-    with pytest.raises(OneBasinError, match=r"^call: seeds is empty"):
+    with pytest.raises(OneBasinError, match=r"^seeds is empty"):
         check_seeds([])
 
 
