@@ -138,7 +138,7 @@ def test_inputs_are_not_changed_and_results_are_reproducible() -> None:
 def test_bad_input_gives_a_one_line_error() -> None:
     model, a, b, inputs = pair("mlp")
     cases = {
-        r"^alpha is 1\.0; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
+        r"^measure_llfc: alpha is 1\.0; it must be between 0 and 1$": dict(alphas=[0.5, 1.0]),
         r'^measure_llfc: normalization="reset" estimates .* from data; pass statistics=': dict(
             normalization="reset"
         ),
