@@ -52,13 +52,13 @@ def test_other_errors_of_texts_keep_their_cause(tmp_path):
 
 
 def test_numbers_for_a_model_of_tokens_raise():
-    message = "^barrier: net takes tokens, but digits has numbers; pass text$"
+    message = "^net takes tokens, but digits has numbers; pass text$"
     with pytest.raises(OneBasinError, match=message):
         fit(TokenModel(), load_data("digits"))
 
 
 def test_labels_without_an_output_raise():
     inputs, labels = torch.randn(40, 4), torch.arange(40) % 10 + 20
-    message = "^barrier: labels of data reach 29, but net has 10 outputs; choose other data or"
+    message = "^labels of data reach 29, but net has 10 outputs; choose other data or"
     with pytest.raises(OneBasinError, match=message):
         fit(nn.Linear(4, 10), data_of("data", (inputs, labels)))

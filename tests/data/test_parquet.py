@@ -274,7 +274,7 @@ def test_unsuitable_columns_raise(load, folder):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"image_size": 0}, "data: image_size is 0; it must be a whole number of at least 1"),
+        ({"image_size": 0}, "load_dataset: image_size is 0; it must be a whole number of"),
         (
             {"image_size": 4, "crop": 0.0},
             "data: crop is 0.0; pass a fraction above 0",

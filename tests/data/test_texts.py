@@ -71,7 +71,7 @@ def test_an_unknown_tokenizer_raises(load):
 
 
 def test_an_invalid_length_raises():
-    with pytest.raises(OneBasinError, match="data: max_length is 0; it must be a whole number of"):
+    with pytest.raises(OneBasinError, match=r"^max_length is 0; it must be a whole number of"):
         tokenizer("bytes", 0)
 
 

@@ -83,8 +83,8 @@ def recorded_architecture(call: str, word: str, words: Sequence[str]) -> Archite
     if os.path.isdir(path):
         check_known_folder(path)
     what = "the folder has no config.json" if os.path.isdir(path) else "no architecture is recorded"
-    raise ArgumentError(
-        f"ARCH is missing ({path}: {what}); give ARCH before the checkpoints, such as "
+    raise OneBasinError(
+        f"{call}: ARCH is missing ({path}: {what}); give ARCH before the checkpoints, such as "
         f"onebasin {call} torchvision:resnet50 {' '.join(words)}"
     )
 
@@ -94,8 +94,8 @@ def _check_trusted(call: str, spec: str, words: Sequence[str]) -> None:
     source, colon, _ = spec.partition(":")
     is_library = bool(colon) and source in LIBRARIES
     if spec not in BUILTIN_ARCHITECTURES and not is_library:
-        raise ArgumentError(
-            f"{words[0]} records the architecture {spec!r}, which is not part of a known "
+        raise OneBasinError(
+            f"{call}: {words[0]} records the architecture {spec!r}, which is not part of a known "
             f"library; if you trust it, give it as ARCH: onebasin {call} {spec} {' '.join(words)}"
         )
 

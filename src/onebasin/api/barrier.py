@@ -66,7 +66,6 @@ class Barrier(Summarized):
         """The last curve: aligned if that was measured, and on test data if there are any."""
         return list(list(self.curves.values())[-1].values())[-1]
 
-    @public
     def barrier(self, quantity: Quantity = "loss") -> float:
         """Return the barrier of `curve`; see `Curve.barrier`."""
         return self.curve.barrier(quantity, self.baseline)

@@ -84,7 +84,6 @@ class Architecture:
     adapt: Callable[[nn.Module, Checkpoint], Checkpoint] = field(default=unchanged, repr=False)
 
 
-@public
 def build_architecture(
     spec: str,
     *,

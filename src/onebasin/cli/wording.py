@@ -69,7 +69,8 @@ def as_options(text: str) -> str:
         >>> as_options("example_inputs= is missing; pass a shape, such as example_inputs='2x9<50'")
         "--input is missing; pass a shape, such as --input '2x9<50'"
     """
-    return _ARGUMENT.sub(_option, text).replace("compare_features:", "compare-features:")
+    text = re.sub(r"^compare_features:", "compare-features:", text)
+    return _ARGUMENT.sub(_option, re.sub(r"^barriers:", "barrier:", text))
 
 
 def _option(match: re.Match[str]) -> str:
