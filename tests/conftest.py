@@ -33,6 +33,7 @@ jaxtyping.install_import_hook(modules_with("from jaxtyping import "), "beartype.
 # types of inherited fields in the module of the heir.
 UNCHECKED = (
     *modules_with("if TYPE_CHECKING:"),
+    "onebasin.errors",  # the wrapper of `public` has the annotations of the wrapped function
     "onebasin.evaluation.features.additivity",
     "onebasin.evaluation.features.commutativity",
     "onebasin.data.batches",
