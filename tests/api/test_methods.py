@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from onebasin import infer_symmetry
-from onebasin.api._matchers import MethodOptions
+from onebasin.api._matchers import MethodOptions, checked_name, joined_options
 from onebasin.checkpoints._arguments import parse_arguments
 from onebasin.data.data import Data
 from onebasin.data.datasets import load_digits
+from onebasin.errors import OneBasinError
 from onebasin.graph.batches import Batches
 from onebasin.matching import match_combined, match_straight_through
 from onebasin.matching.registry import MATCHERS
@@ -294,3 +295,12 @@ def test_methods_of_two_and_of_many_start_from_each_other(capsys, tmp_path, a, b
 def test_a_start_that_cannot_be_is_named(capsys, tmp_path, a, b, options, message):
     out = tmp_path / "out.safetensors"
     assert message in fail(capsys, *ALIGN, a, b, "-o", out, *options, *TINY)
+
+
+def test_a_method_is_a_name_and_its_options_are_a_mapping():
+    assert (checked_name(None), checked_name("weights")) == ("auto", "weights")
+    with pytest.raises(OneBasinError, match=r"^method is .*; pass the name of a method"):
+        checked_name(3)
+    assert joined_options({"restarts": 2}, {"restarts": 3}) == {"restarts": 3}
+    with pytest.raises(OneBasinError, match=r"^method_options is .*; pass a mapping"):
+        joined_options([1], {})

@@ -243,6 +243,10 @@ EXAMPLE: dict[str, Any] = {"example_inputs": INPUTS[:2]}
             "barrier: split is 'all'; it must be 'both' or 'train' or 'test'",
         ),
         (
+            lambda: onebasin.evaluate(mlp(0), [], BATCHES),
+            "evaluate: networks is empty; pass a list of networks",
+        ),
+        (
             lambda: onebasin.align(mlp(0), mlp(1), mlp(2), seed=-1, **EXAMPLE),
             "align: seed is -1; it must be a whole number",
         ),

@@ -20,7 +20,13 @@ from onebasin.api._data import (
     splits_of,
 )
 from onebasin.api._evaluation import check_max_train_examples
-from onebasin.api._matchers import AUTO, Matcher, MethodOptions
+from onebasin.api._matchers import (
+    AUTO,
+    Matcher,
+    MethodOptions,
+    checked_name,
+    joined_options,
+)
 from onebasin.api._networks import Networks, open_networks
 from onebasin.api._reporter import Reporter
 from onebasin.api._sources import Source, sources_of
@@ -96,7 +102,8 @@ class Job:
             seed=seed,
             record=None if record is None else _of_model(record, model),
         )
-        chosen = MethodOptions(method or AUTO, dict(method_options or {}), init, seed)
+        options = joined_options(method_options, {})
+        chosen = MethodOptions(checked_name(method), options, init, seed)
         job = cls(
             architecture,
             sources,

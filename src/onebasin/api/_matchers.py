@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from onebasin._checks import described
 from onebasin.api._data import laid_out
 from onebasin.checkpoints import Architecture
 from onebasin.data.data import Data
@@ -212,6 +213,32 @@ def _initial(
     if isinstance(matching, ManyMatching):
         return matching.permutations
     return Permutation.identity(matching.permutation.symmetry), matching.permutation
+
+
+def checked_name(method: Any) -> str:
+    """Return the name of a method; None stands for the default.
+
+    Raises:
+        OneBasinError: the name is not a string.
+    """
+    if method is not None and not isinstance(method, str):
+        raise ArgumentError(
+            f"method is {described(method)}; pass the name of a method, such as 'weights'"
+        )
+    return method or AUTO
+
+
+def joined_options(given: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a method that are given as a mapping and as keywords.
+
+    Raises:
+        OneBasinError: the first argument is not a mapping.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise ArgumentError(
+            f"method_options is {described(given)}; pass a mapping, such as {{'restarts': 5}}"
+        )
+    return {**(given or {}), **keywords}
 
 
 def _find(name: str, num_networks: int) -> MatcherInfo:

@@ -64,6 +64,8 @@ def sources_of(networks: Any, keys: str | Sequence[str] | None = None) -> tuple[
         networks, Mapping | Sequence
     ):
         raise ArgumentError(f"networks is {described(networks)}; pass a list, such as [a, b]")
+    if not networks:
+        raise ArgumentError("networks is empty; pass a list of networks, such as [a, b]")
     named = (
         networks
         if isinstance(networks, Mapping)

@@ -11,7 +11,7 @@ from onebasin.api._alignment import Matched, match_networks
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions, note_changed_function
 from onebasin.api._job import Job
-from onebasin.api._matchers import AUTO, Matcher
+from onebasin.api._matchers import AUTO, Matcher, joined_options
 from onebasin.api._networks import ALIGNED, UNALIGNED, Networks, check_distinct
 from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api.reports import Report
@@ -150,7 +150,7 @@ def align(
         example_inputs=example_inputs,
         keys=key,
         method=method,
-        method_options={**(method_options or {}), **options},
+        method_options=joined_options(method_options, options),
         init=init,
         symmetry=symmetry,
         verify=verify,

@@ -13,7 +13,7 @@ from onebasin.api._alignment import Matched, match_networks, matched_to_json
 from onebasin.api._data import note_normalization
 from onebasin.api._evaluation import EvaluationOptions
 from onebasin.api._job import Job
-from onebasin.api._matchers import AUTO, Matcher
+from onebasin.api._matchers import AUTO, Matcher, joined_options
 from onebasin.api._networks import MERGED, UNALIGNED, Networks, check_distinct, names_of
 from onebasin.api._outputs import check_outputs, finished, metadata_of, save_permutations
 from onebasin.api._repairs import Repair
@@ -203,7 +203,7 @@ def merge(
         keys=key,
         align=align,
         method=method,
-        method_options={**(method_options or {}), **options},
+        method_options=joined_options(method_options, options),
         init=init,
         symmetry=symmetry,
         verify=verify,

@@ -38,6 +38,10 @@ def parse_arguments(
     """
     if isinstance(arguments, Mapping):
         return dict(arguments)
+    if arguments is not None and not isinstance(arguments, Iterable):
+        raise OneBasinError(
+            f"{argument}={arguments!r}: expected a mapping, or texts such as {example}"
+        )
     parsed: dict[str, Any] = {}
     for text in arguments or ():
         key, equals, value = text.partition("=")

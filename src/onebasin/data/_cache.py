@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import logging
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onebasin._text import one_line
 from onebasin.data._decoding import Decoding
 from onebasin.data._hub import quiet
 from onebasin.data._row_chunks import RowChunks
@@ -90,10 +92,27 @@ def load_decoded(start: Callable[[], Decoding], name: str, key: str, folder: Pat
         try:
             return _open(entry)
         # Damaged files raise many exceptions, such as ArrowInvalid, KeyError and ValueError.
-        except Exception:
+        except Exception as error:
+            _check_damaged(entry, error)
             _LOGGER.warning("data: the cache %s is damaged; the data are decoded again", entry)
             shutil.rmtree(entry, ignore_errors=True)
+            if entry.exists():
+                raise OneBasinError(
+                    f"data: the cache {entry} is damaged and cannot be deleted; delete it"
+                ) from error
     return _open(_decode_to_files(start, name, key, folder))
+
+
+def _check_damaged(entry: Path, error: Exception) -> None:
+    """Raise an error that is not due to the content of the files of an entry."""
+    if isinstance(error, MemoryError | ImportError):
+        raise error
+    # Errors of the system have a number; those of Arrow about the content have none.
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+        raise OneBasinError(
+            f"data: cannot read the cache {entry}: {one_line(error)}; check its permissions and "
+            "the limits of the system"
+        ) from error
 
 
 def _has_datasets() -> bool:

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from onebasin._checks import named_tensors
-from onebasin.symmetry._inference.recording import exporting, quick_result
+from onebasin.symmetry._inference.recording import exporting, name_of, quick_result
 from onebasin.symmetry._inference.variations import Inputs, Place, Variation, resized_inputs
 from onebasin.symmetry._modules import shallow_clone
 
@@ -101,7 +101,7 @@ class _Functions(TorchFunctionMode):
         kwargs = kwargs or {}
         self._env.is_inside = True
         try:
-            result = quick_result(getattr(func, "__name__", ""), args, kwargs)
+            result = quick_result(name_of(func), args, kwargs)
             return func(*args, **kwargs) if result is None else result
         finally:
             self._env.is_inside = False

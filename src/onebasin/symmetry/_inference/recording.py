@@ -250,7 +250,7 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         tensors, others = _flatten((args, kwargs))
         shapes = tuple(tuple(tensor.shape) for tensor in tensors)
-        name = _name_of(func)
+        name = name_of(func)
         self.reads_sizes |= name in SIZES
         result = None if self._has_values else quick_result(name, args, kwargs)
         result = func(*args, **kwargs) if result is None else result
@@ -322,10 +322,13 @@ def _resized_image(input: Tensor, size: Any = None, *others: Any, **options: Any
     dims = input.dim() - 2
     sizes = list(size) if isinstance(size, tuple | list) else [size] * dims
     fits = len(sizes) == dims > 0 and all(isinstance(n, int | torch.SymInt) for n in sizes)
-    return input.new_empty((*input.shape[:2], *sizes)) if fits else None
+    # The result of a tensor in another memory format has that format.
+    if not (fits and input.is_contiguous()):
+        return None
+    return input.new_empty((*input.shape[:2], *sizes))
 
 
-def _name_of(func: Any) -> str:
+def name_of(func: Any) -> str:
     """Return the name of a function; for a property, the name of its attribute."""
     name = getattr(func, "__name__", str(func))
     owner = getattr(func, "__self__", None)
