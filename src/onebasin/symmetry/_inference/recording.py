@@ -322,10 +322,14 @@ def _resized_image(input: Tensor, size: Any = None, *others: Any, **options: Any
     dims = input.dim() - 2
     sizes = list(size) if isinstance(size, tuple | list) else [size] * dims
     fits = len(sizes) == dims > 0 and all(isinstance(n, int | torch.SymInt) for n in sizes)
-    # The result of a tensor in another memory format has that format.
-    if not (fits and input.is_contiguous()):
+    if not fits:
         return None
-    return input.new_empty((*input.shape[:2], *sizes))
+    result = input.new_empty((*input.shape[:2], *sizes))
+    channels_last = {2: torch.channels_last, 3: torch.channels_last_3d}.get(dims)
+    if channels_last is None or input.is_contiguous():
+        return result
+    is_last = input.is_contiguous(memory_format=channels_last)
+    return result.contiguous(memory_format=channels_last) if is_last else result
 
 
 def name_of(func: Any) -> str:
