@@ -137,12 +137,10 @@ def test_tokens_without_a_label_are_ignored() -> None:
 
 
 def test_batches_with_ignored_labels_have_no_effect() -> None:
-
     problem = unrelated("attention")
     (x, y), rest = problem.data
-    given = {"normalization": "interpolated", "call": "x"}
     result, expected = (
-        DataLoss(problem.model, data, "cross_entropy", **given).mean(problem.a)
+        DataLoss(problem.model, data, "cross_entropy", normalization="interpolated").mean(problem.a)
         for data in ([rest, (x, torch.full_like(y, -100))], [rest])
     )
     assert result == expected

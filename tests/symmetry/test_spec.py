@@ -83,7 +83,7 @@ def test_layout_terms_and_nesting() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"0.wieght": ("h", None)}, r"^Symmetry\.from_spec: the model has no tensor '0\.wieght'"),
+        ({"0.wieght": ("h", None)}, r"^from_spec: the model has no tensor '0\.wieght'"),
         ({"2.bias": ()}, r"'2\.bias' has 1 dimensions \(got 0 entries for shape \(2,\)\); give a"),
         ({"0.bias": "h"}, r"'0\.bias' has 1 dimensions \(got one name for shape \(8,\)\); give a"),
         (

@@ -132,7 +132,10 @@ def build_architecture(
         return _build(recipe, arguments, device, seed)
 
     module = build(device)
-    check_initialized(module)
+    try:
+        check_initialized(module)
+    except ArgumentError as error:
+        raise OneBasinError(f"{spec}: {error}") from error
     example = None if example_inputs is None else example_inputs(module)
     if example is not None:
         return Architecture(spec, module, *example, build, recipe.adapt)
