@@ -16,7 +16,7 @@ from onebasin.api._networks import names_of
 from onebasin.checkpoints import MLP, ArchitectureRecord
 from onebasin.data.datasets import load_digits
 from onebasin_studies.training.train import train
-from tests.cli.run import fail, read, run, succeed, write
+from tests.cli.run import TINY, fail, read, run, succeed, write
 
 SIZES = {"width": 16, "depth": 2}
 WEAK = "no better than a constant prediction"
@@ -291,3 +291,11 @@ def test_labels_that_do_not_fit_do_not_stop_a_merge(capsys, tmp_path, files, pai
                     "--arch-arg", "num_classes=10", "--json")  # fmt: skip
     assert "the labels are not used" in found.err
     assert "distance" in found.data["evaluation"]["test"]["networks"]["merged"]
+
+
+def test_data_of_another_size_are_named(capsys, tmp_path, a):
+    table = tmp_path / "table.csv"
+    table.write_text("x,y,label\n1,2,0\n3,4,1\n")
+    line = fail(capsys, "evaluate", "mlp", a, "--data", table, "--label-column", "label", *TINY)
+    assert "in the architecture, because the data " in line
+    assert "gave it in_features=2, num_classes=2; choose other data, or set these" in line

@@ -151,7 +151,8 @@ def open_networks(
         opened = tuple(stack.enter_context(source.open(built)) for source in sources)
         ties, optional = tied_names(module), optional_names(module)
         for checkpoint in opened:
-            check_fits(checkpoint, module)
+            with _names_data(architecture):
+                check_fits(checkpoint, module)
         for checkpoint in opened[1:]:
             check_same_architecture(opened[0], checkpoint, ties=ties, optional=optional)
         for text in dict.fromkeys(f"{c.path}: {note}" for c in opened for note in c.notes):
@@ -211,6 +212,25 @@ def _compare_normalization(architecture: AnyArchitecture, reporter: Reporter) ->
             f"{record.path} was trained on inputs normalized with {trained}, but here it is "
             f"{here}; pass normalize= to change that"
         )
+
+
+@contextlib.contextmanager
+def _names_data(architecture: AnyArchitecture) -> Iterator[None]:
+    """Add the sizes that the data gave the architecture to an error about its shapes."""
+    try:
+        yield
+    except ArgumentError as error:
+        if not isinstance(architecture, NamedArchitecture) or architecture.data is None:
+            raise
+        used = architecture.all_arguments
+        given = [f"{name}={x!r}" for name, x in architecture.sizes.items() if used[name] == x]
+        if not given:
+            raise
+        problem = str(error).partition(";")[0]
+        raise ArgumentError(
+            f"{problem}, because the data {architecture.data.name} gave it {', '.join(given)}; "
+            "choose other data, or set these arguments by arch_args="
+        ) from error
 
 
 def _compare_folders(
