@@ -106,7 +106,8 @@ def align(
         a: the reference network: a module, a state dict, a path, or a result of `align`.
         b: the network to align, in the same forms.
         data: a DataLoader or other iterable of batches, `(inputs, labels)` tensors, a dataset, or
-            its name. Matching then uses weights and features, and losses are reported.
+            its name; or a pair of training and test data. Matching then uses weights and
+            features, and losses are reported.
         method: name of the matching method; an unknown name lists all. "auto" is "weights", or
             "combined" with data.
         init: name of the method whose permutation initializes the search.

@@ -172,7 +172,7 @@ def barrier(
         a: a network: a module, a state dict, a path, or a result of `align`.
         b: the other network, in the same forms.
         data: labeled data: a DataLoader or other iterable of batches, `(inputs, labels)` tensors,
-            a dataset, or its name.
+            a dataset, or its name; or a pair of training and test data.
         split: split of the data, if they have two.
         align: whether to also align B to A and measure that barrier. The command does.
         num_points: points of each curve, including both networks.

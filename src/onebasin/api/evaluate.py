@@ -89,7 +89,7 @@ def evaluate(
         networks: one network, or several in a list or by name: modules, state dicts, paths, or
             results of `align` or `merge`.
         data: labeled data: a DataLoader or other iterable of batches, `(inputs, labels)` tensors,
-            a dataset, or its name.
+            a dataset, or its name; or a pair of training and test data.
         split: split of the data; the training split if they have no other.
         max_test_examples: number of test examples; all by default.
         ensemble: whether to evaluate the ensemble, too: the mean of the probabilities.

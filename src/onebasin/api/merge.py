@@ -154,7 +154,8 @@ def merge(
             results of `align`.
         weights: a weight for each network; they are divided by their sum. Equal by default.
         data: a DataLoader or other iterable of batches, `(inputs, labels)` tensors, a dataset, or
-            its name. Labels are used for the report only.
+            its name; or a pair of training and test data. Matching and repair use the training
+            data, the report the test data. Labels are used for the report only.
         align: whether to align the networks first.
         method: name of the matching method; an unknown name lists all. "auto" is "weights",
             "combined" with data, or "many" for three or more networks.
