@@ -46,7 +46,6 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
         Traceback (most recent call last):
         onebasin.errors.OneBasinError: repeat: times is 0; it must be a whole number of at least 1
     """
-
     owner, _, name = function.__qualname__.rpartition(".")
     name = owner if name == "__init__" else name
 

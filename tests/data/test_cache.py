@@ -117,6 +117,18 @@ def test_a_damaged_entry_is_decoded_again(load, fault, caplog):
     assert load.num_decoded == 2
 
 
+def test_a_cache_that_the_system_cannot_read_is_kept(load, monkeypatch):
+    load()
+
+    def no_file_descriptors(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("onebasin.data._cache._map_file", no_file_descriptors)
+    with pytest.raises(OneBasinError, match=r"cannot read the cache .*Too many open files"):
+        load()
+    assert entry_of(load).is_dir()
+
+
 def test_threads_decode_a_dataset_once(load):
     with ThreadPoolExecutor(4) as pool:
         for data in pool.map(lambda _: load(), range(4)):

@@ -19,7 +19,7 @@ from onebasin.api._networks import names_of
 from onebasin.api._symmetries import verified_symmetry
 from onebasin.api.reports import EvaluationReport
 from onebasin.api.results import Summarized
-from onebasin.errors import OneBasinError, public
+from onebasin.errors import ArgumentError, public
 from onebasin.evaluation._plotting import SETTINGS, save_figure
 from onebasin.evaluation.curves import BarrierBaseline, LineNormalization
 from onebasin.evaluation.pairs import PairBarriers, measure_pairs
@@ -33,6 +33,8 @@ SHOWN_WHOLE = 8
 """The largest number of networks whose matrices are printed."""
 
 Matrices = dict[str, dict[str, PairBarriers]]
+Move = Callable[[int, int], Mapping[str, Tensor]]
+"""A function that returns the second network of a pair, aligned to the first."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,19 +216,16 @@ def barriers(
         progress=progress,
     )
     if len(job.sources) < 2:
-        raise OneBasinError(f"barrier: {len(job.sources)} networks given; pass two or more")
+        raise ArgumentError(f"{len(job.sources)} networks given; pass two or more")
     names = names_of(job.labels)
     check_measurement(data, split, normalization, num_points, baseline=baseline)
     check_result_files(job.input_files, plot=plot, save=save)
     with open_with_data(job, data, normalization=normalization, split=split) as opened:
-        moves: dict[str, Callable[[int, int], Mapping[str, Tensor]] | None] = {"naive": None}
-        if align:
-            moves["aligned"] = _aligned(job, opened)
         evaluators = opened.evaluators(split)
-        matrices: Matrices = {}
-        for state, move in moves.items():
+
+        def measured(state: str, move: Move | None) -> dict[str, PairBarriers]:
             with job.reporter.progress(f"measuring {state} pairs") as show:
-                matrices[state] = measure_pairs(
+                return measure_pairs(
                     opened.networks.architecture.module,
                     opened.networks.params_list,
                     evaluators,
@@ -237,6 +236,11 @@ def barriers(
                     data=opened.data.batches(),
                     progress=show,
                 )
+
+        aligned = _aligned(job, opened) if align else None
+        matrices: Matrices = {"naive": measured("naive", None)}
+        if aligned is not None:
+            matrices["aligned"] = measured("aligned", aligned)
         pairs = {
             state: {name: each.curves for name, each in splits.items()}
             for state, splits in matrices.items()
@@ -264,7 +268,7 @@ def barriers(
     return result
 
 
-def _aligned(job: Job, opened: Opened) -> Callable[[int, int], Mapping[str, Tensor]]:
+def _aligned(job: Job, opened: Opened) -> Move:
     """Match every pair; return a function that aligns the second network of a pair."""
     params_list, matcher = opened.networks.params_list, opened.matcher
     architecture = opened.networks.architecture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
@@ -177,8 +177,6 @@ def plane(
 
 
 def _of_three(job: Job) -> Job:
-    from dataclasses import replace
-
     if len(job.sources) != 3:
         raise OneBasinError(f"plane: {len(job.sources)} networks given; pass two or three")
     job.reject_matching("with three networks, which are not aligned")
